@@ -1,0 +1,62 @@
+"""rnn-harness: property-based differential testing of recurrent layers against an independent NumPy nn.RNN."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.assertions import Disagreement as Disagreement
+    from harness.assertions import assert_agrees as assert_agrees
+    from harness.checks.agreement import check_agreement as check_agreement
+    from harness.checks.result import Result as Result
+    from harness.checks.result import Verdict as Verdict
+    from harness.oracle.reference import Reference as Reference
+    from harness.search.hunt import hunt as hunt
+    from harness.space.case import Case as Case
+    from harness.space.config import RNNConfig as RNNConfig
+    from harness.space.outcome import Failure as Failure
+    from harness.space.outcome import Outcome as Outcome
+    from harness.space.scope import Scope as Scope
+    from harness.space.strategies import cases as cases
+    from harness.space.strategies import configs as configs
+    from harness.space.values import draw as draw
+    from harness.subjects.protocol import Subject as Subject
+    from harness.subjects.protocol import Unsupported as Unsupported
+    from harness.subjects.registry import as_subject as as_subject
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Case": "space.case",
+    "Disagreement": "assertions",
+    "Failure": "space.outcome",
+    "Outcome": "space.outcome",
+    "RNNConfig": "space.config",
+    "Reference": "oracle.reference",
+    "Result": "checks.result",
+    "Scope": "space.scope",
+    "Subject": "subjects.protocol",
+    "Unsupported": "subjects.protocol",
+    "Verdict": "checks.result",
+    "as_subject": "subjects.registry",
+    "assert_agrees": "assertions",
+    "cases": "space.strategies",
+    "check_agreement": "checks.agreement",
+    "configs": "space.strategies",
+    "draw": "space.values",
+    "hunt": "search.hunt",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - the names are the keys above
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the command's --help needs neither NumPy nor Hypothesis."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    return getattr(import_module(f"harness.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,47 @@
+"""assertions: assert_agrees, for anyone's own tests."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from hypothesis import currently_in_test_context, reject
+
+from harness.checks.agreement import check_agreement
+from harness.checks.result import Result, Verdict
+from harness.report.wording import plain_finding
+from harness.space.case import Case
+from harness.subjects.protocol import Subject, Unsupported
+from harness.subjects.registry import as_subject
+
+
+class Disagreement(AssertionError):
+    """A subject failed on a case; carries both, and the result that says how."""
+
+    def __init__(self, subject: Subject, case: Case, result: Result) -> None:
+        super().__init__(f"{plain_finding(subject.name, case.config, result)}\n{case!r}")
+        self.subject = subject
+        self.case = case
+        self.result = result
+
+
+def assert_agrees(subject: Any, case: Case) -> None:
+    """Assert that ``subject`` computes on ``case`` what ``nn.RNN`` is documented to compute.
+
+    ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
+    ``Subject``, or the name of one. Raises ``Disagreement`` where it fails. A config that it refuses is rejected inside
+    a Hypothesis test and raises ``Unsupported`` outside of one; ``SubjectError`` where ``subject`` cannot be one.
+    """
+    __tracebackhide__ = True
+    subject = _subject(subject) if isinstance(subject, str) or callable(subject) else as_subject(subject)
+    result = check_agreement(subject, case)
+    if result.verdict is Verdict.UNSUPPORTED:
+        if currently_in_test_context():
+            reject()
+        raise Unsupported(f"{subject.name} does not do {case.config!r}: {result.message}")
+    if result.failed:
+        raise Disagreement(subject, case, result)
+
+
+_subject = lru_cache(32)(as_subject)
+"""Kept, so that torch modules are not built anew for every example; few test runs have more subjects than this."""

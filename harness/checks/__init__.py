@@ -1,0 +1,1 @@
+"""Checks: properties of a subject on a case. Each returns a result; none prints."""

@@ -1,0 +1,49 @@
+"""Result: what a check found, under one of four verdicts that are never mixed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from harness.oracle.compare import Mismatch
+
+
+class Verdict(Enum):
+    """What can be said of a subject. A fault of the harness itself is none of these: it is raised."""
+
+    AGREES = "agrees"
+    DISAGREES = "disagrees"
+    UNSUPPORTED = "unsupported"
+    """The subject says that it cannot do this config."""
+    BROKEN = "broken"
+    """The subject raised, or does not give the same answer twice."""
+
+
+class Method(Enum):
+    """How sharp a comparison was."""
+
+    LOCAL = "step by step, at the subject's own states"
+    END_TO_END = "end to end, since the subject's inner states could not be had: small errors may hide"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A verdict with its grounds: the mismatches, or what the subject said when it refused or broke."""
+
+    verdict: Verdict
+    mismatches: tuple[Mismatch, ...] = ()
+    message: str = ""
+    traceback: str = ""
+    method: Method = Method.LOCAL
+
+    @property
+    def failed(self) -> bool:
+        """Whether this is a finding: the subject disagrees, or is broken."""
+        return self.verdict in {Verdict.DISAGREES, Verdict.BROKEN}
+
+    @property
+    def kind(self) -> str:
+        """What stays the same while a failing case is made smaller: which array differs and how, or which error."""
+        if self.mismatches:
+            return self.mismatches[0].kind
+        return f"{self.verdict.value}: {self.message.partition(':')[0]}"

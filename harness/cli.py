@@ -1,0 +1,311 @@
+"""cli: the command rnn-harness. Options in, one use case, exit code out."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from harness import __version__
+from harness.space.config import DTYPES, NONLINEARITIES, RNNConfig
+from harness.space.errors import UsageError
+from harness.threads import one_thread_a_process
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.search.hunt import Finding, Hunt
+    from harness.space.scope import Scope
+    from harness.subjects.protocol import Subject
+
+AGREES: Final = 0
+FINDING: Final = 1
+MISUSE: Final = 2
+FAULT: Final = 3
+INTERRUPTED: Final = 130
+
+EXIT_CODES: Final = """\b
+Exit codes:
+  0    every subject agrees
+  1    a finding: a subject disagrees or is broken
+  2    misuse, or nothing could be checked
+  3    the harness itself failed
+  130  interrupted, with nothing found until then"""
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, written as ``90``, ``60s``, ``2m`` or ``1h``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a duration, or fail naming what was given."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value))
+        seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+        if seconds <= 0:
+            self.fail(f"{value!r}: expected a time above zero, such as 90, 60s, 2m or 1h", param, ctx)
+        return seconds
+
+
+json_option = click.option(
+    "--json", "json_to", metavar="FILE", help="Write the report as JSON, too; - for standard output."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(__version__, prog_name="rnn-harness")
+def cli() -> None:
+    """Does a recurrent layer compute what torch.nn.RNN is documented to? If not: the smallest case, and why."""
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("subjects", nargs=-1, metavar="[SUBJECT]...")
+@click.option(
+    "--device", "devices", multiple=True, help="Where to run; repeatable.  [default: every device found here]"
+)
+@click.option("--dtype", "dtypes", multiple=True, help=f"Repeatable.  [default: {', '.join(DTYPES)}]")
+@click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 4000, or what --time allows]")
+@click.option("--time", "seconds", type=Duration(), help="How long to search, such as 60s or 5m.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search.")
+@click.option("--output-size", type=int, metavar="O", help="Read out every time step through a linear layer.")
+@click.option(
+    "--only",
+    "pins",
+    multiple=True,
+    metavar="FACTOR=VALUE[,VALUE]",
+    help="Pin a factor: num_layers=1, T=5,6. Repeatable.",
+)
+@click.option(
+    "--findings",
+    "folder",
+    default=".rnn-harness",
+    show_default=True,
+    metavar="DIR",
+    help="Where failing cases are kept.",
+)
+@json_option
+def check(
+    subjects: tuple[str, ...],
+    devices: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    examples: int | None,
+    seconds: float | None,
+    seed: int,
+    output_size: int | None,
+    pins: tuple[str, ...],
+    folder: str,
+    json_to: str | None,
+) -> int:
+    """Search for a case on which a SUBJECT fails; without one, check torch's own nn.RNN.
+
+    A SUBJECT is a name that `rnn-harness subjects` lists, path/to/file.py:name or module:name, where name is a
+    function rnn(x, h0, weights, config) -> (output, h_n) or a class with nn.RNN's constructor and state_dict.
+    """
+    from harness.explain.diagnose import diagnose
+    from harness.report import record, text
+    from harness.search.hunt import Stop, hunt
+    from harness.subjects.registry import find_subject
+
+    pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
+    pinned |= {"dtype": dtypes} if dtypes else {}
+    found = [find_subject(spec) for spec in subjects or ("torch",)]
+    scopes = [_scope(subject, devices, pinned) for subject in found]
+    console = _console(json_to)
+    hunts: list[Hunt] = []
+    records: list[dict[str, Any]] = []
+    for subject, scope in zip(found, scopes, strict=True):
+        with _progress(subject.name) as progress:
+            done = hunt(subject, scope, cases=examples, seconds=seconds, seed=seed, progress=progress)
+        hunts.append(done)
+        finding, interrupted = done.finding, done.stop is Stop.INTERRUPTED
+        diagnosis = diagnose(subject, finding, done.scope) if finding and not interrupted else None
+        saved = _save(finding, folder) if finding else None
+        console.print(text.hunt_report(done))
+        if finding:
+            console.print(text.finding_report(finding, diagnosis, saved))
+        records.append(record.hunt_record(done, diagnosis, saved))
+        if interrupted:
+            break
+    _write({"subjects": records}, json_to)
+    return _exit_code(hunts)
+
+
+@cli.command()
+@click.option("--input-size", type=int, required=True, metavar="I")
+@click.option("--hidden-size", type=int, required=True, metavar="H")
+@click.option("--num-layers", type=int, default=1, show_default=True, metavar="L")
+@click.option("--nonlinearity", default="tanh", show_default=True, metavar="|".join(NONLINEARITIES))
+@click.option("--bias/--no-bias", default=True, show_default=True)
+@click.option("--batch-first", is_flag=True)
+@click.option("--bidirectional", is_flag=True)
+@click.option("--hx", is_flag=True, help="An initial hidden state is passed.")
+@click.option("--output-size", type=int, metavar="O", help="Read out every time step through a linear layer.")
+@click.option("-N", "N", type=int, default=1, show_default=True, help="Sequences in the batch.")
+@click.option("-T", "T", type=int, default=1, show_default=True, help="Time steps.")
+@json_option
+def shapes(json_to: str | None, **fields: Any) -> int:
+    """Show the shape of x, hx, every weight, output, h_n and readout, layer by layer, without running anything."""
+    from harness.report import record, text
+
+    config = RNNConfig(**fields)
+    _console(json_to).print(text.shapes_table(config))
+    _write(record.shapes_record(config), json_to)
+    return AGREES
+
+
+@cli.command()
+@json_option
+def subjects(json_to: str | None) -> int:
+    """List what can be checked here, on which devices, and why not where not."""
+    from harness.report import text
+    from harness.subjects.registry import find_subject, registered
+
+    rows: list[tuple[str, str, str]] = []
+    for name, entry in registered().items():
+        try:
+            devices = ", ".join(find_subject(name).devices())
+        except UsageError as error:
+            devices = f"not here: {error}"
+        rows.append((name, devices, entry.dist.name if entry.dist else "rnn-harness"))
+    console = _console(json_to)
+    console.print(text.subjects_table(rows))
+    console.print("Your own: path/to/file.py:name or module:name; see `rnn-harness check --help`.", highlight=False)
+    columns = ("subject", "devices", "offered_by")
+    _write({"subjects": [dict(zip(columns, row, strict=True)) for row in rows]}, json_to)
+    return AGREES
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("file")
+@click.option("--subject", "spec", help="What to run it on.  [default: what it was found on]")
+@json_option
+def replay(file: str, spec: str | None, json_to: str | None) -> int:
+    """Run the case in FILE once more: FIXED (0), FAILED (1), or UNSUPPORTED (2) by its subject."""
+    from harness.report import record, text
+    from harness.search import findings
+    from harness.subjects.registry import find_subject
+
+    stored = findings.load(file)
+    spec = spec or stored.subject
+    if spec is None:
+        raise UsageError(f"{file}: does not say which subject it was found on; name one with --subject")
+    subject = find_subject(spec)
+    _scope(subject, (stored.case.config.device,), {})
+    fate, result = findings.replay(subject, stored.case)
+    _console(json_to).print(text.replay_report(stored, subject.name, fate, result))
+    _write({"file": file, "subject": subject.name, "fate": fate.value, **record.result_record(result)}, json_to)
+    return {findings.Fate.FIXED: AGREES, findings.Fate.FAILED: FINDING}.get(fate, MISUSE)
+
+
+def main() -> None:
+    """Run the command, and exit with its code."""
+    one_thread_a_process()
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as exit_:  # --help, --version
+        code = exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = MISUSE
+    except UsageError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = MISUSE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader has gone, as in `rnn-harness check | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAULT
+    except Exception:  # noqa: BLE001 - whatever is left is a fault of ours, and says so
+        traceback.print_exc()
+        click.echo(f"rnn-harness {__version__} itself failed; this says nothing about the subject", err=True)
+        code = FAULT
+    sys.exit(code)
+
+
+def _pins(pins: tuple[str, ...]) -> dict[str, Any]:
+    pinned: dict[str, Any] = {}
+    for pin in pins:
+        name, equals, values = pin.partition("=")
+        if not equals or not values:
+            raise UsageError(f"--only {pin}: expected FACTOR=VALUE, such as num_layers=1 or T=5,6")
+        pinned[name.strip().replace("-", "_")] = [_literal(value.strip()) for value in values.split(",")]
+    return pinned
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text.capitalize() if text in {"true", "false", "none"} else text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any]) -> Scope:
+    """The scope asked for; a device that is not here is misuse, and said before anything runs."""
+    from harness.space.scope import Scope
+
+    here = subject.devices()
+    scope = Scope().only(**{"device": devices or here, **pinned})
+    for device in scope.device:
+        if device not in here:
+            raise UsageError(f"device={device!r}: {subject.name} runs here on {', '.join(here)}")
+    return scope
+
+
+def _console(json_to: str | None) -> Console:
+    """Where people read; beside a document on standard output, that is standard error."""
+    from rich.console import Console
+
+    if json_to not in {None, "-"} and not Path(str(json_to)).absolute().parent.is_dir():
+        raise UsageError(f"--json {json_to}: its folder does not exist")
+    return Console(stderr=json_to == "-", highlight=False)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[Hunt], None]]:
+    """A line that counts while a search runs; nothing where there is no terminal."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{name}: starting") as status:
+        yield lambda hunt: status.update(f"{name}: {hunt.total:,} cases in {hunt.seconds:.0f} s, nothing found")
+
+
+def _save(finding: Finding, folder: str) -> Path | None:
+    """Keep the finding; a folder that cannot be written costs a warning, not the report."""
+    from harness.search import findings
+
+    try:
+        return findings.save(finding, folder)
+    except OSError as error:
+        click.echo(f"Warning: --findings {folder}: the case could not be kept: {error}", err=True)
+        return None
+
+
+def _write(document: dict[str, Any], json_to: str | None) -> None:
+    from harness.report import record
+
+    if json_to is None:
+        return
+    try:
+        record.write(document, json_to)
+    except OSError as error:
+        raise UsageError(f"--json {json_to}: cannot be written: {error}") from None
+
+
+def _exit_code(hunts: list[Hunt]) -> int:
+    from harness.checks.result import Verdict
+    from harness.search.hunt import Stop
+
+    if any(hunt.finding for hunt in hunts):
+        return FINDING
+    if any(hunt.stop is Stop.INTERRUPTED for hunt in hunts):
+        return INTERRUPTED
+    return MISUSE if any(hunt.verdict is Verdict.UNSUPPORTED for hunt in hunts) else AGREES

@@ -1,0 +1,83 @@
+"""diagnose: which fault is the subject's? The one that the subject agrees with, here and on fresh cases.
+
+A fault is a Reference, so "the subject computes what this fault computes" is the agreement check itself, with the fault
+in the reference's place and the same derived tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from harness.checks.agreement import check_agreement
+from harness.checks.result import Verdict
+from harness.explain.faults import CATALOGUE, Fault
+from harness.oracle.compare import Sort
+from harness.search.hunt import Finding
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.scope import Scope
+from harness.space.values import draw
+from harness.subjects.protocol import Subject
+
+FRESH_REGIMES: Final = ("normal", "default")
+"""Values of the fresh cases: generic, so that no two different faults give equal results by chance."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Which faults of the catalogue explain everything that was seen of a subject, and what was tried."""
+
+    causes: tuple[Fault, ...]
+    tried: int
+    """Faults in the catalogue."""
+    fresh: int
+    """Fresh cases on which every cause reproduces the subject, beside the failing case."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether exactly one fault explains the subject."""
+        return len(self.causes) == 1
+
+
+def diagnose(subject: Subject, finding: Finding, scope: Scope | None = None) -> Diagnosis | None:
+    """The faults that reproduce ``subject`` within tolerance on the finding's case and on fresh ones around it.
+
+    The fresh cases stay within ``scope``. ``None`` where there is nothing to ask for: a subject that broke, or whose
+    arrays are wrong in shape or dtype, says itself what is wrong.
+    """
+    if not all(mismatch.sort in {Sort.VALUE, Sort.FINITENESS} for mismatch in finding.result.mismatches):
+        return None
+    if finding.result.verdict is not Verdict.DISAGREES:
+        return None
+    causes = [fault for fault in CATALOGUE if check_agreement(subject, finding.case, fault).verdict is Verdict.AGREES]
+    fresh = 0
+    for case in _fresh_cases(finding.case.config, scope or Scope()):
+        if not causes:
+            break
+        verdicts = {fault: check_agreement(subject, case, fault).verdict for fault in causes}
+        if Verdict.UNSUPPORTED not in verdicts.values():
+            fresh += 1
+            causes = [fault for fault in causes if verdicts[fault] is Verdict.AGREES]
+    return Diagnosis(tuple(causes), len(CATALOGUE), fresh)
+
+
+def _fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
+    """Wider cases around a config: sizes that are all different, and each other factor flipped alone."""
+    sizes = {"T": 4, "N": 2, "input_size": 3, "hidden_size": 5}
+    wide = config.replace(**{name: size for name, size in sizes.items() if size in getattr(scope, name)})
+    yield from _drawn(wide, 0)
+    for seed, (name, values) in enumerate(_flippable(scope).items(), start=1):
+        for value in values:
+            if value != getattr(wide, name):
+                yield from _drawn(wide.replace(**{name: value}), seed)
+
+
+def _flippable(scope: Scope) -> dict[str, tuple[Any, ...]]:
+    names = ("num_layers", "bidirectional", "bias", "hx", "nonlinearity", "batch_first", "dtype", "output_size")
+    return {name: values for name, values in scope.values().items() if name in names}
+
+
+def _drawn(config: RNNConfig, seed: int) -> Iterator[Case]:
+    return (draw(config, regime, seed) for regime in FRESH_REGIMES)

@@ -1,0 +1,1 @@
+"""What is right, and how sure one can be: reference, tolerance, expectation, comparison. Never imports torch."""

@@ -1,0 +1,152 @@
+"""plugin: the harness inside pytest - options, a seed in the header, and the cause of a disagreement in its report.
+
+Hooks only; what they need is imported inside, for the plugin is loaded by every pytest run where it is installed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from harness import __version__
+from harness.threads import one_thread_a_process
+
+if TYPE_CHECKING:
+    from harness.assertions import Disagreement
+
+PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
+"""Hypothesis examples a test. dev is Hypothesis's own default, ci twice that, and nightly a minute or so a test."""
+
+_SEED: Final = pytest.StashKey[int | None]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Our options, all under --rnn-."""
+    group = parser.getgroup("rnn-harness", "differential tests of recurrent layers")
+    group.addoption(
+        "--rnn-profile", choices=sorted(PROFILES), help="Hypothesis profile of this session; also an ini value"
+    )
+    group.addoption("--rnn-seed", type=int, help="seed every Hypothesis test of this session, each differently")
+    group.addoption("--rnn-findings", default=".rnn-harness", metavar="DIR", help="where failing cases are kept")
+    parser.addini("rnn_profile", "Hypothesis profile of this project: dev, ci or nightly", default="")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the session's profile and seed."""
+    profile = config.getoption("rnn_profile") or config.getini("rnn_profile")
+    config.stash[_SEED] = _session_seed(config, profile)
+    if not profile:
+        return
+    if profile not in PROFILES:
+        raise pytest.UsageError(f"rnn_profile={profile!r}: expected one of {', '.join(PROFILES)}")
+    _load_profile(profile)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """The seed, in the form to paste back."""
+    seed = config.stash[_SEED]
+    profile = config.getoption("rnn_profile") or config.getini("rnn_profile")
+    chosen = f"--rnn-profile={profile} " if profile else ""
+    return f"rnn-harness {__version__}: {chosen}" + ("no profile, no seed" if seed is None else f"--rnn-seed={seed}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the session's seed to an xdist worker."""
+    node.workerinput["rnn_seed"] = node.config.stash[_SEED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Workers inherit the environment: let each use one thread."""
+    one_thread_a_process()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Seed a Hypothesis test, from the session's seed and its own node id, so that no two share a stream."""
+    seed = item.config.stash[_SEED]
+    test = getattr(item, "obj", None)
+    if seed is not None and getattr(test, "is_hypothesis_test", False):
+        # hypothesis.seed() would do, but that it also turns the example database off. Parametrised items share one
+        # function, hence at call time.
+        function: Any = getattr(test, "__func__", test)
+        function._hypothesis_internal_use_seed = f"{seed}/{item.nodeid}"  # noqa: SLF001
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add a section to the report of a test that failed on a disagreement: its cause, and how to run the case again."""
+    report = yield
+    if call.excinfo is not None and report.when == "call":
+        for disagreement in _disagreements(call.excinfo.value):
+            report.sections.append(("rnn-harness", _explained(disagreement, item.config)))
+    return report
+
+
+def _session_seed(config: pytest.Config, profile: str) -> int | None:
+    """The seed given, or the controller's on a worker, or the profile's: 0 in ci, a random one in dev and nightly."""
+    given: int | None = config.getoption("rnn_seed")
+    if given is not None:
+        return given
+    if hasattr(config, "workerinput"):
+        inherited: int | None = config.workerinput["rnn_seed"]
+        return inherited
+    if not profile:
+        return None
+    return 0 if profile == "ci" else int.from_bytes(os.urandom(4), "big")
+
+
+def _load_profile(name: str) -> None:
+    """Register and load one of our Hypothesis profiles.
+
+    Hypothesis has a CI profile of its own, which it loads by itself where it sees a CI: derandomised, and without a
+    database. That repeats the same examples for ever and forgets every failure. Ours fixes the seed instead (0 in ci,
+    so that a gate does not flake; the header's seed elsewhere), which leaves the database on: what a nightly run found
+    is tried first by the next run that shares its database. No deadline: the first call of a layer is always slow.
+    """
+    from hypothesis import settings
+    from hypothesis.database import DirectoryBasedExampleDatabase
+
+    settings.register_profile(
+        f"rnn-{name}",
+        max_examples=PROFILES[name],
+        deadline=None,
+        derandomize=False,
+        database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
+        print_blob=True,
+    )
+    settings.load_profile(f"rnn-{name}")
+
+
+def _disagreements(error: BaseException) -> list[Disagreement]:
+    from harness.assertions import Disagreement
+
+    if isinstance(error, BaseExceptionGroup):
+        return [found for inner in error.exceptions for found in _disagreements(inner)]
+    return [error] if isinstance(error, Disagreement) else []
+
+
+def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
+    from harness.explain.diagnose import diagnose
+    from harness.report.wording import cause_lines
+    from harness.search import findings
+    from harness.search.hunt import Finding
+
+    subject, case = disagreement.subject, disagreement.case
+    finding = Finding(subject.name, case, disagreement.result, minimal=False)
+    diagnosis = diagnose(subject, finding)
+    lines = [] if diagnosis is None else [f"cause: {'; '.join(cause_lines(diagnosis, case.config))}"]
+    folder = Path(config.rootpath, config.getoption("rnn_findings"))
+    try:
+        lines.append(f"again: rnn-harness replay {findings.save(finding, folder)} --subject FILE.py:NAME")
+    except OSError as error:
+        lines.append(f"the case could not be kept: {error}")
+    return "\n".join(lines)

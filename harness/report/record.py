@@ -1,0 +1,114 @@
+"""record: reports as plain data, for --json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from harness.checks.result import Result
+from harness.explain.diagnose import Diagnosis
+from harness.oracle.compare import Mismatch
+from harness.report import wording
+from harness.search.hunt import Finding, Hunt
+from harness.space.atomic import atomic_write
+from harness.space.config import RNNConfig
+
+VERSION: Final = 1
+"""Of the JSON documents' form; a change that readers could trip over raises it."""
+
+
+def hunt_record(hunt: Hunt, diagnosis: Diagnosis | None, saved: Path | None) -> dict[str, Any]:
+    """One subject's search."""
+    return {
+        "subject": hunt.subject,
+        "verdict": hunt.verdict.value,
+        "seed": hunt.seed,
+        "checks": hunt.total,
+        "checks_by_method": {method.name.lower(): number for method, number in hunt.checks.items()},
+        "configs": hunt.coverage.configs,
+        "unsupported": hunt.unsupported,
+        "left_out": hunt.refused,
+        "seconds": hunt.seconds,
+        "stop": hunt.stop.name.lower(),
+        "coverage": {
+            "factors": {name: {"met": met, "of": of} for name, (met, of) in hunt.coverage.met(hunt.scope).items()},
+            "regimes": dict(hunt.coverage.regimes),
+        },
+        "finding": None if hunt.finding is None else finding_record(hunt.finding, diagnosis, saved),
+    }
+
+
+def finding_record(finding: Finding, diagnosis: Diagnosis | None, saved: Path | None) -> dict[str, Any]:
+    """A finding, its numbers as JSON has them: a non-finite one is a string."""
+    return {
+        "id": finding.case.id,
+        "config": finding.case.config.to_dict(),
+        "case": repr(finding.case),
+        "minimal": finding.minimal,
+        "kind": finding.result.kind,
+        **result_record(finding.result),
+        "cause": None if diagnosis is None else _cause(diagnosis, finding.case.config),
+        "file": None if saved is None else str(saved),
+    }
+
+
+def result_record(result: Result) -> dict[str, Any]:
+    """A check's result."""
+    return {
+        "verdict": result.verdict.value,
+        "message": result.message,
+        "traceback": result.traceback,
+        "method": result.method.name.lower(),
+        "mismatches": [_mismatch(mismatch) for mismatch in result.mismatches],
+    }
+
+
+def shapes_record(config: RNNConfig) -> dict[str, Any]:
+    """The shape of every array."""
+    groups = {"inputs": config.inputs, "weights": config.weights, "outputs": config.outputs}
+    return {
+        "config": config.to_dict(),
+        **{group: {n: {"axes": s.axes, "shape": s.shape} for n, s in specs.items()} for group, specs in groups.items()},
+    }
+
+
+def write(document: dict[str, Any], target: str) -> None:
+    """Write a document to a file, atomically, or to standard output for ``-``. Raises ``OSError``."""
+    text = json.dumps({"version": VERSION, **document}, indent=2, default=str, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    with atomic_write(target) as file:
+        file.write(text.encode())
+
+
+def _mismatch(mismatch: Mismatch) -> dict[str, Any]:
+    record = {**dataclasses.asdict(mismatch), "sort": mismatch.sort.value, "text": wording.mismatch_line(mismatch)}
+    record["sites"] = [
+        {
+            "place": dict(site.place),
+            **{name: _json_number(getattr(site, name)) for name in ("actual", "expected", "difference", "allowance")},
+        }
+        for site in mismatch.sites
+    ]
+    return record
+
+
+def _cause(diagnosis: Diagnosis, config: RNNConfig) -> dict[str, Any]:
+    return {
+        "certain": diagnosis.certain,
+        "faults": [
+            {"name": type(fault).__name__, "sentence": fault.sentence, "parameters": fault.concerned(config)}
+            for fault in diagnosis.causes
+        ],
+        "tried": diagnosis.tried,
+        "fresh_cases": diagnosis.fresh,
+    }
+
+
+def _json_number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)

@@ -1,0 +1,165 @@
+"""text: what the command line shows, as rich renderables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from harness.checks.result import Method, Result, Verdict
+from harness.explain.diagnose import Diagnosis
+from harness.oracle.compare import Mismatch
+from harness.report import wording
+from harness.search.findings import Fate, Stored
+from harness.search.hunt import Finding, Hunt
+from harness.space.config import ArraySpec, RNNConfig
+
+_STYLES = {
+    Verdict.AGREES: "bold green",
+    Verdict.DISAGREES: "bold red",
+    Verdict.UNSUPPORTED: "bold yellow",
+    Verdict.BROKEN: "bold magenta",
+}
+_SHOWN_MISMATCHES = 3
+"""Mismatches shown in full; the first one is the cause, later ones mostly follow from it."""
+
+
+def hunt_report(hunt: Hunt) -> RenderableType:
+    """What a search did: its verdict, how many checks of what, and which part of the space it met."""
+    head = Text(wording.headline(hunt.subject, hunt.verdict), _STYLES[hunt.verdict])
+    facts = _facts()
+    cases, configs = wording.counted(hunt.total, "case"), wording.counted(hunt.coverage.configs, "config")
+    checked = f"{cases} of {configs} in {hunt.seconds:.1f} s"
+    facts.add_row("checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}")
+    if hunt.checks and hunt.finding is None:
+        facts.add_row("compared", _methods(hunt))
+    if hunt.unsupported:
+        facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
+    for said in dict.fromkeys(hunt.refused.values()):
+        left_out = ", ".join(what for what, why in hunt.refused.items() if why == said)
+        facts.add_row("left out", Text(f"{left_out}, for the subject says: {said}"))
+    if hunt.checks and hunt.finding is None:
+        facts.add_row("space met", _met(hunt))
+    return Group(head, Padding(facts, (0, 0, 0, 2)))
+
+
+def finding_report(finding: Finding, diagnosis: Diagnosis | None, saved: Path | None) -> RenderableType:
+    """A finding: what differs, the smallest case, the cause, and how to run it again."""
+    result, config = finding.result, finding.case.config
+    facts = _facts()
+    if diagnosis is not None:
+        facts.add_row("cause", Text("\n".join(wording.cause_lines(diagnosis, config))))
+    facts.add_row("config", Text(wording.config_line(config)))
+    facts.add_row("minimal", "every plainer neighbour was tried and passes" if finding.minimal else "no: cut short")
+    facts.add_row("case", Text(repr(finding.case)))
+    if result.method is Method.END_TO_END:
+        facts.add_row("compared", result.method.value)
+    if saved is not None:
+        facts.add_row("replay", Text(f"rnn-harness replay {saved}"))
+    return Group("", *_grounds(result, config), Padding(facts, (1, 0, 0, 2)))
+
+
+def shapes_table(config: RNNConfig) -> RenderableType:
+    """The shape of every array of a config, layer by layer."""
+    table = Table("array", "axes", "shape", "what it is", title=repr(config), title_justify="left", title_style="bold")
+    for name, spec in config.inputs.items():
+        _shape_row(table, name, spec, "the input" if name == "x" else "initial state of every layer and direction")
+    if not config.hx:
+        table.add_row("hx", "", "None", "initial state: zeros")
+    section = ""
+    for name, spec in config.weights.items():
+        if name.rpartition("_l")[2].partition("_")[0] != section:
+            table.add_section()
+            section = name.rpartition("_l")[2].partition("_")[0]
+        _shape_row(table, name, spec, _role(name))
+    table.add_section()
+    kept = {
+        "output": "h_t of the top layer, every step",
+        "h_n": "h_t of every layer after its last step",
+        "readout": "y_t = W h_t + b",
+    }
+    for name, spec in config.outputs.items():
+        _shape_row(table, name, spec, kept[name])
+    return table
+
+
+def subjects_table(rows: list[tuple[str, str, str]]) -> RenderableType:
+    """Name, devices and origin of every subject."""
+    table = Table("subject", "runs here on", "offered by")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def replay_report(stored: Stored, subject: str, fate: Fate, result: Result) -> RenderableType:
+    """What became of a finding."""
+    style = {Fate.FIXED: "bold green", Fate.FAILED: "bold red", Fate.UNSUPPORTED: "bold yellow"}[fate]
+    return Group(Text(f"{fate.value}  {subject} on {stored.path}", style), *_grounds(result, stored.case.config))
+
+
+def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:
+    """What a result rests on: what the subject said, and what differs."""
+    parts: list[RenderableType] = []
+    if result.message:
+        parts.append(Text(result.message, "bold"))
+    if result.traceback:
+        parts.append(Padding(Text(result.traceback.rstrip(), "dim"), (0, 0, 0, 2)))
+    parts += [_mismatch(mismatch, config) for mismatch in result.mismatches[:_SHOWN_MISMATCHES]]
+    if (more := len(result.mismatches) - _SHOWN_MISMATCHES) > 0:
+        parts.append(f"and {wording.counted(more, 'more array')} that differ")
+    return parts
+
+
+def _mismatch(mismatch: Mismatch, config: RNNConfig) -> RenderableType:
+    parts: list[RenderableType] = [Text(wording.mismatch_line(mismatch), "bold")]
+    if mismatch.sites:
+        table = Table(*wording.SITE_COLUMNS, box=None, pad_edge=False, header_style="dim")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for site in mismatch.sites:
+            table.add_row(*wording.site_row(site, config.dtype))
+        parts.append(Padding(table, (0, 0, 0, 2)))
+    if mismatch.sort in wording.HINTS:
+        parts.append(Padding(wording.HINTS[mismatch.sort], (0, 0, 0, 2)))
+    return Group(*parts)
+
+
+def _met(hunt: Hunt) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for name, (met, of) in hunt.coverage.met(hunt.scope).items():
+        values = wording.values_line(v for v in hunt.scope.values()[name] if v in hunt.coverage.factors.get(name, {}))
+        table.add_row(name, f"{met} of {of}", values)
+    table.add_row("values", f"{len(hunt.coverage.regimes)} regimes", ", ".join(hunt.coverage.regimes))
+    return table
+
+
+def _methods(hunt: Hunt) -> str:
+    if hunt.checks[Method.END_TO_END] == 0:
+        return Method.LOCAL.value
+    return f"{wording.counted(hunt.checks[Method.END_TO_END], 'case')} {Method.END_TO_END.value}"
+
+
+def _facts() -> Table:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    return facts
+
+
+def _shape_row(table: Table, name: str, spec: ArraySpec, what: str) -> None:
+    table.add_row(name, f"({', '.join(spec.axes)})", str(spec.shape), what)
+
+
+def _role(name: str) -> str:
+    roles = {
+        "weight_ih": "W_ih: from the layer's input",
+        "weight_hh": "W_hh: from its own previous state",
+        "bias_ih": "b_ih: the first bias",
+        "bias_hh": "b_hh: the second bias, easily forgotten",
+        "readout.weight": "W of the linear layer on every step",
+        "readout.bias": "b of the linear layer",
+    }
+    return next(text for role, text in roles.items() if name.startswith(role))

@@ -1,0 +1,125 @@
+"""wording: sentences and numbers as every report writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from harness.checks.result import Method, Result, Verdict
+from harness.explain.diagnose import Diagnosis
+from harness.oracle.compare import Mismatch, Site, Sort
+from harness.space.config import RNNConfig
+
+HINTS: Final = {
+    Sort.SHAPE: (
+        "if the subject does not do this config, let it raise NotImplementedError, or leave the config out "
+        "with --only (such as --only bidirectional=False)"
+    ),
+    Sort.DTYPE: "return it in x's dtype, output.astype(x.dtype), or check one dtype alone with --dtype",
+    Sort.MALFORMED: "return what nn.RNN returns, as arrays",
+    Sort.CHANGED: "work on a copy: nn.RNN leaves what it is given as it was",
+}
+
+
+def headline(subject: str, verdict: Verdict) -> str:
+    """The verdict as a sentence."""
+    return {
+        Verdict.AGREES: f"{subject} agrees with nn.RNN",
+        Verdict.DISAGREES: f"{subject} disagrees with nn.RNN",
+        Verdict.UNSUPPORTED: f"{subject} refused everything it was asked",
+        Verdict.BROKEN: f"{subject} is broken",
+    }[verdict]
+
+
+def mismatch_line(mismatch: Mismatch) -> str:
+    """What differs, in one line."""
+    where = mismatch.array if mismatch.layer is None else f"{mismatch.array} of layer {mismatch.layer}"
+    if mismatch.sort in {Sort.VALUE, Sort.FINITENESS}:
+        what = "differs" if mismatch.sort is Sort.VALUE else "is not finite but should be"
+        share = 100 * mismatch.count / mismatch.total
+        return f"{where} {what} in {mismatch.count} of {mismatch.total} elements ({share:.3g} %)"
+    return {
+        Sort.MISSING: f"{where} is missing, expected {mismatch.expected}",
+        Sort.UNEXPECTED: f"{where} is no output of nn.RNN: {mismatch.actual}",
+        Sort.SHAPE: f"{where} has shape {mismatch.actual}, expected {mismatch.expected}",
+        Sort.DTYPE: f"{where} has dtype {mismatch.actual}, expected {mismatch.expected}",
+        Sort.CHANGED: f"{where} was given to the subject, which wrote into it",
+        Sort.MALFORMED: mismatch.actual,
+    }[mismatch.sort]
+
+
+def place(site: Site) -> str:
+    """Where a differing element stands: ``t=3, n=0, unit=1``."""
+    return ", ".join(f"{axis}={index}" for axis, index in site.place.items())
+
+
+def number(value: float, dtype: str) -> str:
+    """A value with all the digits that its dtype tells apart."""
+    return f"{value:.9g}" if dtype == "float32" else f"{value:.17g}"
+
+
+def site_row(site: Site, dtype: str) -> tuple[str, ...]:
+    """Place, actual, expected, difference and allowance of one element."""
+    values = number(site.actual, dtype), number(site.expected, dtype)
+    return (place(site), *values, f"{site.difference:.3g}", f"{site.allowance:.3g}")
+
+
+SITE_COLUMNS: Final = ("where", "actual", "expected", "difference", "allowance")
+
+
+def config_line(config: RNNConfig) -> str:
+    """Every field, so that nothing is left to know by heart."""
+    fields: Mapping[str, Any] = config.to_dict()
+    return ", ".join(f"{name}={value}" for name, value in fields.items())
+
+
+def cause_lines(diagnosis: Diagnosis, config: RNNConfig) -> list[str]:
+    """The cause in one sentence, and how sure it is."""
+    ruled_out = diagnosis.tried - len(diagnosis.causes)
+    if not diagnosis.causes:
+        return [f"unknown: none of the {diagnosis.tried} known faults alone explains it"]
+    lines = []
+    for fault in diagnosis.causes:
+        concerned = fault.concerned(config)
+        lines.append(fault.sentence + (f" ({', '.join(concerned)})" if concerned else ""))
+    proof = f"reproduces the subject on this case and on {diagnosis.fresh} fresh ones; {ruled_out} other faults do not"
+    return [" or ".join(lines), proof]
+
+
+def counted(number_of: int, what: str) -> str:
+    """``1 case``, ``4,000 cases``."""
+    return f"{number_of:,} {what}{'' if number_of == 1 else 's'}"
+
+
+def values_line(values: Iterable[Any]) -> str:
+    """Met values, with runs of sizes drawn together: ``1-17, 31-33``."""
+    listed = list(values)
+    if not all(isinstance(value, int) and not isinstance(value, bool) for value in listed):
+        return ", ".join(str(value) for value in listed)
+    runs: list[list[int]] = []
+    for value in sorted(listed):
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def plain_finding(subject: str, config: RNNConfig, result: Result) -> str:
+    """A failing result as plain text, for an exception's message."""
+    lines = [headline(subject, result.verdict)]
+    if result.message:
+        lines.append(result.message)
+    for mismatch in result.mismatches:
+        lines.append(mismatch_line(mismatch))
+        rows = [SITE_COLUMNS, *(site_row(site, config.dtype) for site in mismatch.sites)]
+        if mismatch.sites:
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            lines += [
+                "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+            ]
+        if mismatch.sort in HINTS:
+            lines.append(f"  {HINTS[mismatch.sort]}")
+    if result.method is Method.END_TO_END:
+        lines.append(f"compared {result.method.value}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Search: finding cases that fail, and making them small."""

@@ -1,0 +1,251 @@
+"""hunt: Hypothesis draws configs, several seeds of values ride on each, and the first failure comes back small.
+
+The examples are drawn in rounds of a fresh Hypothesis engine each: within one engine most examples are near copies of
+an earlier one, so that short rounds spread over the space several times better, and a round is where a budget, a
+deadline or Ctrl-C can stop without losing what was done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import count
+from random import Random
+from typing import Final
+
+from hypothesis import Phase, find, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky, NoSuchExample
+
+from harness.checks.agreement import check_agreement
+from harness.checks.repeatability import check_repeatability
+from harness.checks.result import Method, Result, Verdict
+from harness.search.narrow import narrow
+from harness.search.shrink import shrink
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.coverage import Coverage
+from harness.space.scope import Scope
+from harness.space.strategies import configs, seeds
+from harness.space.values import REGIMES, draw
+from harness.subjects.protocol import Subject, SubjectError
+
+CASES_PER_CONFIG: Final = 4
+"""Cases that ride on one drawn config: drawing it costs some 0.8 ms and checking a small case about as much, so that
+at four the drawing is a fifth of the time (``benchmarks/throughput.py``)."""
+
+CASES: Final = 4_000
+"""Cases of a search that is given no budget: 1,000 configs meet a given pair of boundary sizes, of probability
+(2/27)**2, with 99.6 %."""
+
+ROUND: Final = 25
+"""Configs a round: short enough to spread, long enough to forget the engine's start, which costs about one example."""
+
+Drawn = tuple[RNNConfig, int, int]
+
+
+class Stop(Enum):
+    """Why a hunt ended."""
+
+    FINDING = "a finding"
+    BUDGET = "the number of cases"
+    TIME = "the time"
+    INTERRUPTED = "an interrupt"
+    REFUSED = "a refusal of every config near the plainest"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A failing case made small, and what failed."""
+
+    subject: str
+    case: Case
+    result: Result
+    minimal: bool
+    """Whether every plainer neighbour was tried and passes; false when shrinking was cut short."""
+
+
+@dataclass
+class Hunt:
+    """What a search did, over which part of the space, and what it found."""
+
+    subject: str
+    seed: int
+    scope: Scope
+    refused: dict[str, str] = field(default_factory=dict)
+    coverage: Coverage = field(default_factory=Coverage)
+    checks: Counter[Method] = field(default_factory=Counter)
+    """Cases compared, by how sharply."""
+    unsupported: int = 0
+    """Cases that the subject refused."""
+    shrink_checks: int = 0
+    seconds: float = 0.0
+    stop: Stop = Stop.BUDGET
+    finding: Finding | None = None
+
+    @property
+    def total(self) -> int:
+        """Cases compared while searching."""
+        return self.checks.total()
+
+    @property
+    def verdict(self) -> Verdict:
+        """What can be said of the subject after this search."""
+        if self.finding is not None:
+            return self.finding.result.verdict
+        return Verdict.AGREES if self.total else Verdict.UNSUPPORTED
+
+
+def hunt(
+    subject: Subject,
+    scope: Scope | None = None,
+    *,
+    cases: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    progress: Callable[[Hunt], None] | None = None,
+) -> Hunt:
+    """Search ``scope`` for a case on which ``subject`` fails, until one is found or the budget is used up.
+
+    The budget is ``cases`` checks or ``seconds`` of searching, whichever ends first; with neither, ``CASES`` checks.
+    The same arguments give the same search, but for where ``seconds`` ends it. Raises ``SubjectError`` where no device
+    of the scope is the subject's. Ctrl-C ends it with what was done so far.
+    """
+    scope = scope or Scope()
+    if missing := [device for device in scope.device if device not in subject.devices()]:
+        raise SubjectError(f"device={missing[0]}: {subject.name} runs here on {', '.join(subject.devices())} only")
+    record = Hunt(subject.name, seed, scope)
+    hunter = _Hunter(subject, record, cases if cases or seconds else CASES, seconds)
+    try:
+        hunter.narrow()
+        for number in count():
+            hunter.round(Random(f"{seed}/{number}"))
+            record.seconds = hunter.elapsed()
+            if progress is not None:
+                progress(record)
+    except _Enough as enough:
+        record.stop = enough.stop
+    except KeyboardInterrupt:
+        record.stop = Stop.INTERRUPTED
+        hunter.report(minimal=False)  # unconfirmed: what hangs once may hang again
+    record.seconds = hunter.elapsed()
+    return record
+
+
+class _Enough(BaseException):
+    """Ends a search from inside a Hypothesis test, which takes any ``Exception`` for a failure to be shrunk."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop)
+        self.stop = stop
+
+
+class _Fault(BaseException):
+    """Carries an error of the harness itself out of a Hypothesis test, for the same reason."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class _Hunter:
+    """The state of one search: its budget, its record, and the failure that is being made smaller."""
+
+    def __init__(self, subject: Subject, record: Hunt, cases: int | None, seconds: float | None) -> None:
+        self._subject = subject
+        self._record = record
+        self._cases = cases
+        self._seconds = seconds
+        self._start = time.perf_counter()
+        self._failing: tuple[Case, Result] | None = None
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._start
+
+    def narrow(self) -> None:
+        """Leave out what the subject refuses; raise ``_Enough`` if that is everything."""
+        self._record.scope, self._record.refused, accepted = narrow(self._subject, self._record.scope)
+        if not accepted:
+            raise _Enough(Stop.REFUSED)
+
+    def round(self, random: Random) -> None:
+        """Draw and check one round of configs; raise ``_Enough`` at the end of the budget, or with a finding."""
+        drawing = st.tuples(configs(self._record.scope), st.integers(0, len(REGIMES) - 1), seeds())
+        engine = settings(
+            max_examples=ROUND, database=None, deadline=None, derandomize=False, phases=[Phase.generate, Phase.shrink]
+        )
+        try:
+            find(drawing, self._fails, settings=engine, random=random)
+        except NoSuchExample:
+            return
+        except Flaky:  # it failed, and then did not; repeatability has the last word
+            pass
+        except _Fault as fault:
+            raise fault.error from None
+        assert self._failing is not None
+        for smaller in shrink(*self._failing, self._record.scope, self._check_while_shrinking):
+            self._failing = smaller
+        case, result = self._failing
+        unsteady = check_repeatability(self._subject, case)
+        self._failing = case, unsteady if unsteady.failed else result
+        self.report(minimal=True)
+        raise _Enough(Stop.FINDING)
+
+    def report(self, *, minimal: bool) -> None:
+        """Make the failure, if there is one, the record's finding."""
+        if self._failing is not None:
+            self._record.finding = Finding(self._subject.name, *self._failing, minimal)
+
+    def _fails(self, drawn: Drawn) -> bool:
+        """Hypothesis's question: does this drawn config fail, in the way that the first failure did?"""
+        try:
+            return self._search(drawn) if self._failing is None else self._shrinks(drawn, self._failing[1].kind)
+        except Exception as error:
+            raise _Fault(error) from error
+
+    def _search(self, drawn: Drawn) -> bool:
+        compared = False
+        for case in _cases(drawn):
+            self._stop_at_budget()
+            result = check_agreement(self._subject, case)
+            if result.verdict is Verdict.UNSUPPORTED:
+                self._record.unsupported += 1
+                break
+            self._record.checks[result.method] += 1
+            self._record.coverage.add_case(case)
+            compared = True
+            if result.failed:
+                self._failing = case, result
+                break
+        if compared:
+            self._record.coverage.add_config(drawn[0])
+        return self._failing is not None
+
+    def _shrinks(self, drawn: Drawn, kind: str) -> bool:
+        for case in _cases(drawn):
+            result = self._check_while_shrinking(case)
+            if result.failed and result.kind == kind:
+                self._failing = case, result
+                return True
+        return False
+
+    def _check_while_shrinking(self, case: Case) -> Result:
+        self._record.shrink_checks += 1
+        return check_agreement(self._subject, case)
+
+    def _stop_at_budget(self) -> None:
+        if self._cases is not None and self._record.total + self._record.unsupported >= self._cases:
+            raise _Enough(Stop.BUDGET)
+        if self._seconds is not None and self.elapsed() >= self._seconds:
+            raise _Enough(Stop.TIME)
+
+
+def _cases(drawn: Drawn) -> Iterator[Case]:
+    """The cases that ride on a drawn config: four regimes in a row, from a drawn one on, plainest first."""
+    config, first, seed = drawn
+    chosen = sorted((first + i) % len(REGIMES) for i in range(CASES_PER_CONFIG))
+    names = tuple(REGIMES)
+    return (draw(config, names[index], seed) for index in chosen)

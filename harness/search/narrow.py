@@ -1,0 +1,72 @@
+"""narrow: leaves out of a scope what the subject says it cannot do, so that a search spends itself on what it can."""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+from typing import Any, Final, NamedTuple
+
+from harness.space.config import RNNConfig
+from harness.space.outcome import Failure
+from harness.space.scope import Scope
+from harness.space.values import draw
+from harness.subjects.protocol import Subject
+
+NOT_ASKED: Final = frozenset({"input_size", "hidden_size", "T", "N", "dropout", "training"})
+"""Factors that are left as they are: a size is for the run itself to refuse, and dropout means nothing in one layer."""
+
+
+class Narrowed(NamedTuple):
+    """What is left of a scope, and what the subject said to each value that was left out."""
+
+    scope: Scope
+    refused: dict[str, str]
+    """``{"num_layers=2": "only one layer"}``."""
+    accepted: bool = True
+    """Whether any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why."""
+
+
+def narrow(subject: Subject, scope: Scope) -> Narrowed:
+    """Ask the subject for each value of each factor, the others being at the plainest that it accepts.
+
+    A value refused there is taken to be refused everywhere, which the record of a search states.
+    """
+    factors = {name: values for name, values in scope.values().items() if name not in NOT_ASKED and len(values) > 1}
+    base, refusal = _accepted(subject, plainest(scope), factors)
+    if base is None:
+        return Narrowed(scope, {repr(plainest(scope)): refusal or ""}, accepted=False)
+    refused: dict[str, str] = {}
+    for name, values in factors.items():
+        refusals = {value: _refusal(subject, base, {name: value}) for value in values}
+        kept = tuple(value for value in getattr(scope, name) if refusals[value] is None)
+        refused |= {f"{name}={value}": said for value, said in refusals.items() if said is not None}
+        scope = scope.only(**{name: kept})
+    return Narrowed(scope, refused)
+
+
+def plainest(scope: Scope) -> RNNConfig:
+    """The config with every factor at the scope's plainest value."""
+    fields = {name: values[0] for name, values in scope.values().items()}
+    fields["dropout"], fields["training"] = scope.modes[0]
+    return RNNConfig(**fields)
+
+
+def _accepted(
+    subject: Subject, base: RNNConfig, factors: dict[str, tuple[Any, ...]]
+) -> tuple[RNNConfig | None, str | None]:
+    """The first config that the subject accepts, of those that differ from ``base`` in at most three factors."""
+    first = None
+    for count in range(min(3, len(factors)) + 1):
+        for names in combinations(factors, count):
+            for values in product(*(factors[name][1:] for name in names)):
+                changes = dict(zip(names, values, strict=True))
+                refusal = _refusal(subject, base, changes)
+                if refusal is None:
+                    return base.replace(**changes), None
+                first = first if first is not None else refusal
+    return None, first
+
+
+def _refusal(subject: Subject, base: RNNConfig, changes: dict[str, Any]) -> str | None:
+    config = base.replace(**changes)
+    outcome = subject.run(draw(config))
+    return outcome.message if outcome.failure is Failure.UNSUPPORTED else None

@@ -1,0 +1,67 @@
+"""shrink: makes a failing case small, one factor at a time, until no factor can be made plainer alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from harness.checks.result import Result
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.scope import SIZES, Scope
+from harness.space.values import REGIMES, draw
+
+SEEDS: Final = 4
+"""Seeds tried in every regime before a plainer config counts as passing: as many cases as the search gives a config,
+in each of the seven regimes."""
+
+SIZE_FACTORS: Final = ("num_layers", "T", "N", "hidden_size", "input_size", "output_size")
+
+
+def shrink(case: Case, result: Result, scope: Scope, check: Callable[[Case], Result]) -> Iterator[tuple[Case, Result]]:
+    """Ever plainer failing cases of the same kind, the last of which is minimal in every factor.
+
+    Minimal: for each factor, no plainer value of the scope fails with the others as they are, in any of the values
+    tried. Sizes are tried from 1 up, within the scope where it pins them; other factors in the scope's order.
+    """
+    while (found := _plainer(case, result, scope, check)) is not None:
+        case, result = found
+        yield found
+
+
+def _plainer(case: Case, result: Result, scope: Scope, check: Callable[[Case], Result]) -> tuple[Case, Result] | None:
+    for config in _plainer_configs(case.config, scope):
+        for candidate in cases_of(config):
+            if (found := check(candidate)).failed and found.kind == result.kind:
+                return candidate, found
+    for candidate in cases_of(case.config):
+        if candidate.origin == case.origin:
+            break
+        if (found := check(candidate)).failed and found.kind == result.kind:
+            return candidate, found
+    return None
+
+
+def cases_of(config: RNNConfig) -> Iterator[Case]:
+    """The cases tried of a config, plainest first."""
+    return (draw(config, regime, seed) for regime in REGIMES for seed in range(SEEDS))
+
+
+def _plainer_configs(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
+    for name in (*SIZE_FACTORS, *(name for name in scope.values() if name not in SIZE_FACTORS)):
+        for value in _plainer_values(name, getattr(config, name), scope):
+            plainer = config.replace(**{name: value})
+            if plainer.num_layers == 1 and 0 in scope.dropout:
+                plainer = plainer.replace(dropout=0.0)
+            if not (plainer.dropout and plainer.training):
+                yield plainer
+
+
+def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:
+    allowed = getattr(scope, name)
+    if allowed == SIZES:
+        return range(1, value)
+    if name in SIZE_FACTORS:
+        return sorted(other for other in set(allowed) if other is not None and value is not None and other < value)
+    ordered = list(dict.fromkeys(allowed))
+    return ordered[: ordered.index(value)] if value in ordered else []

@@ -1,0 +1,211 @@
+"""RNNConfig: one point of the space, validated at the door, and the shape of every array that follows from it.
+
+Letters, everywhere: T time, N batch, I input_size, H hidden_size, O output_size, L num_layers, D directions (1 or 2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property, lru_cache
+from math import prod
+from typing import Any, Final, NamedTuple
+
+from harness.space.errors import UsageError
+
+NONLINEARITIES: Final = ("tanh", "relu")
+DTYPES: Final = ("float32", "float64")
+DIRECTIONS: Final = ("forward", "reverse")
+
+_DEVICE = re.compile(r"[a-z_]\w*(:\d+)?")
+
+
+class ConfigError(UsageError):
+    """A config that no recurrent layer can have."""
+
+
+class ArraySpec(NamedTuple):
+    """The shape of one array, and what each axis counts: ``axes=("T", "N", "I")`` beside ``shape=(10, 1, 3)``."""
+
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers the array holds."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, repr=False)
+class RNNConfig:
+    """The arguments of ``nn.RNN`` under their own names and defaults, and how the layer is called.
+
+    The first eight fields are the constructor's. Of the call:
+
+    - ``T``, ``N``: number of time steps and of sequences in the batch;
+    - ``hx``: whether an initial hidden state is passed (``None`` is passed where it is not);
+    - ``dtype``, ``device``: of every array;
+    - ``training``: train or eval mode, which only dropout can tell apart;
+    - ``output_size``: if not ``None``, an ``nn.Linear(D*H, O)`` reads out every time step.
+
+    Raises ``ConfigError`` for a config that cannot be.
+    """
+
+    input_size: int
+    hidden_size: int
+    num_layers: int = 1
+    nonlinearity: str = "tanh"
+    bias: bool = True
+    batch_first: bool = False
+    dropout: float = 0.0
+    bidirectional: bool = False
+    _: KW_ONLY
+    T: int = 1
+    N: int = 1
+    hx: bool = False
+    dtype: str = "float32"
+    device: str = "cpu"
+    training: bool = False
+    output_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "hidden_size", "num_layers", "T"):
+            _require_int(name, getattr(self, name), at_least=1)
+        _require_int("N", self.N, at_least=0)
+        if self.output_size is not None:
+            _require_int("output_size", self.output_size, at_least=1)
+        for name in ("bias", "batch_first", "bidirectional", "hx", "training"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name}={getattr(self, name)!r}: expected True or False")
+        _require_one_of("nonlinearity", self.nonlinearity, NONLINEARITIES)
+        _require_one_of("dtype", self.dtype, DTYPES)
+        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout <= 1:
+            raise ConfigError(f"dropout={self.dropout!r}: expected a probability, a number from 0 to 1")
+        if not isinstance(self.device, str) or not _DEVICE.fullmatch(self.device):
+            raise ConfigError(f"device={self.device!r}: expected a name like 'cpu', 'cuda' or 'cuda:0'")
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> RNNConfig:
+        """The config that ``to_dict`` wrote; unknown or missing names raise ``ConfigError``."""
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(fields) - set(known)):
+            raise ConfigError(f"unknown config fields {', '.join(unknown)}: expected some of {', '.join(known)}")
+        if missing := [name for name in ("input_size", "hidden_size") if name not in fields]:
+            raise ConfigError(f"missing config fields {', '.join(missing)}: they have no default")
+        return cls(**fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, as plain data."""
+        return dataclasses.asdict(self)
+
+    def replace(self, **changes: Any) -> RNNConfig:
+        """The same config but for ``changes``."""
+        return dataclasses.replace(self, **changes)
+
+    def prefix(self, num_layers: int) -> RNNConfig:
+        """The config of this stack's first ``num_layers`` layers, without the readout."""
+        return _prefix(self, num_layers)
+
+    def __repr__(self) -> str:
+        """Pastes back; leaves out what is at its default."""
+        shown = [f"{self.input_size}, {self.hidden_size}"]
+        for field in dataclasses.fields(self)[2:]:
+            value = getattr(self, field.name)
+            if value != field.default or field.name in {"T", "N"}:
+                shown.append(f"{field.name}={value!r}")
+        return f"RNNConfig({', '.join(shown)})"
+
+    @property
+    def num_directions(self) -> int:
+        """D: 2 if bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @cached_property
+    def inputs(self) -> dict[str, ArraySpec]:
+        """What the layer is given: ``x``, and ``hx`` where it is passed."""
+        sizes = self._sizes
+        specs = {"x": _spec("N T I" if self.batch_first else "T N I", sizes)}
+        if self.hx:
+            specs["hx"] = _spec("L*D N H", sizes)
+        return specs
+
+    @cached_property
+    def weights(self) -> dict[str, ArraySpec]:
+        """Every parameter in the order of ``nn.RNN``'s ``state_dict``, then the readout's."""
+        sizes = self._sizes
+        specs: dict[str, ArraySpec] = {}
+        for layer in range(self.num_layers):
+            for direction in range(self.num_directions):
+                for name in weight_names(layer, direction, bias=self.bias):
+                    if name.startswith("bias"):
+                        axes = "H"
+                    elif name.startswith("weight_hh"):
+                        axes = "H H"
+                    else:
+                        axes = "H I" if layer == 0 else "H D*H"
+                    specs[name] = _spec(axes, sizes)
+        if self.output_size is not None:
+            specs["readout.weight"] = _spec("O D*H", sizes)
+            specs["readout.bias"] = _spec("O", sizes)
+        return specs
+
+    @cached_property
+    def outputs(self) -> dict[str, ArraySpec]:
+        """What the layer returns: ``output``, ``h_n``, and ``readout`` where there is one."""
+        sizes = self._sizes
+        steps = "N T" if self.batch_first else "T N"
+        specs = {"output": _spec(f"{steps} D*H", sizes), "h_n": _spec("L*D N H", sizes)}
+        if self.output_size is not None:
+            specs["readout"] = _spec(f"{steps} O", sizes)
+        return specs
+
+    def locate(self, name: str, index: tuple[int, ...]) -> dict[str, int | str]:
+        """Name the place of one element of an output: ``{"t": 3, "n": 0, "unit": 1}``."""
+        place: dict[str, int | str] = {}
+        for axis, i in zip(self.outputs[name].axes, index, strict=True):
+            if axis == "D*H":
+                place |= self._direction(i // self.hidden_size) | {"unit": i % self.hidden_size}
+            elif axis == "L*D":
+                place |= {"layer": i // self.num_directions} | self._direction(i % self.num_directions)
+            else:
+                place[{"T": "t", "N": "n", "H": "unit", "O": "o"}[axis]] = i
+        return place
+
+    def _direction(self, direction: int) -> dict[str, int | str]:
+        return {"direction": DIRECTIONS[direction]} if self.bidirectional else {}
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        H, D = self.hidden_size, self.num_directions
+        sizes = {"T": self.T, "N": self.N, "I": self.input_size, "H": H, "D*H": D * H, "L*D": self.num_layers * D}
+        return sizes | ({} if self.output_size is None else {"O": self.output_size})
+
+
+@lru_cache(1024)
+def _prefix(config: RNNConfig, num_layers: int) -> RNNConfig:
+    dropout = config.dropout if num_layers > 1 else 0.0
+    return config.replace(num_layers=num_layers, dropout=dropout, output_size=None)
+
+
+def weight_names(layer: int, direction: int, *, bias: bool = True) -> tuple[str, ...]:
+    """``nn.RNN``'s names for the parameters of one layer and direction: W_ih, W_hh, b_ih, b_hh."""
+    end = f"_l{layer}_reverse" if direction else f"_l{layer}"
+    roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if bias else ("weight_ih", "weight_hh")
+    return tuple(role + end for role in roles)
+
+
+def _spec(axes: str, sizes: Mapping[str, int]) -> ArraySpec:
+    names = tuple(axes.split())
+    return ArraySpec(names, tuple(sizes[name] for name in names))
+
+
+def _require_int(name: str, value: object, *, at_least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise ConfigError(f"{name}={value!r}: expected an int of at least {at_least}")
+
+
+def _require_one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")

@@ -1,0 +1,38 @@
+"""coverage: which part of a scope was met, counting what ran and not what was planned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.scope import Scope
+
+
+@dataclass
+class Coverage:
+    """How often each value of each factor was met, and each regime."""
+
+    factors: dict[str, Counter[Any]] = field(default_factory=dict)
+    regimes: Counter[str] = field(default_factory=Counter)
+    configs: int = 0
+
+    def add_config(self, config: RNNConfig) -> None:
+        """Count a config of which at least one case was compared."""
+        self.configs += 1
+        for field_ in fields(config):
+            self.factors.setdefault(field_.name, Counter())[getattr(config, field_.name)] += 1
+
+    def add_case(self, case: Case) -> None:
+        """Count a case that was compared."""
+        if case.origin is not None:
+            self.regimes[case.origin.regime] += 1
+
+    def met(self, scope: Scope) -> dict[str, tuple[int, int]]:
+        """For each factor, how many of the scope's values were met, and of how many."""
+        return {
+            name: (sum(value in self.factors.get(name, {}) for value in values), len(values))
+            for name, values in scope.values().items()
+        }

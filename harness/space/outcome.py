@@ -1,0 +1,34 @@
+"""Outcome: what a run gave, be it arrays, a refusal, a crash, or something that is no answer at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from harness.space.case import Array
+
+
+class Failure(Enum):
+    """Why a run gave no arrays."""
+
+    UNSUPPORTED = "unsupported"
+    """The subject says that it cannot do this config."""
+    RAISED = "raised"
+    """The subject raised an error."""
+    MALFORMED = "malformed"
+    """The subject returned something that is not the arrays it owes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The arrays of one run by name (``output``, ``h_n``, ``readout``; a subject may leave some out), or its failure.
+
+    ``changed_inputs`` names the arrays that the subject wrote into although they were only lent to it.
+    """
+
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    failure: Failure | None = None
+    message: str = ""
+    traceback: str = ""
+    changed_inputs: tuple[str, ...] = ()

@@ -1,0 +1,57 @@
+"""Hypothesis strategies over the space: configs() and cases(), for anyone's own @given tests and for our search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.errors import UsageError
+from harness.space.scope import Scope
+from harness.space.values import REGIMES, draw
+
+
+def configs(scope: Scope | None = None, **only: Any) -> st.SearchStrategy[RNNConfig]:
+    """Configs of ``scope`` (the whole space unless given), with factors pinned as ``Scope.only`` takes them.
+
+    Shrinks towards one layer, one direction, tanh, bias, time first, no hx, float32, and sizes of 1.
+    """
+    return _configs((scope or Scope()).only(**only))
+
+
+def cases(
+    scope: Scope | None = None, *, regimes: Sequence[str] = tuple(REGIMES), **only: Any
+) -> st.SearchStrategy[Case]:
+    """Cases: a config as ``configs`` draws it, a regime, and the seed of its values.
+
+    Shrinks like ``configs``, then towards the first of ``regimes`` and towards seed 0. ::
+
+        @given(case=cases(bidirectional=False, dtypes=["float32"]))
+        def test_my_kernel(case): ...
+    """
+    if unknown := sorted(set(regimes) - set(REGIMES)):
+        raise UsageError(f"regimes={unknown}: expected some of {', '.join(REGIMES)}")
+    return st.builds(draw, configs(scope, **only), st.sampled_from(regimes), seeds())
+
+
+def seeds() -> st.SearchStrategy[int]:
+    """Seeds of values, from a range wide enough that two draws rarely meet; shrinks towards 0."""
+    return st.integers(0, 2**32 - 1)
+
+
+def _configs(scope: Scope) -> st.SearchStrategy[RNNConfig]:
+    drawn = {name: st.sampled_from(getattr(scope, name)) for name in scope.values()}
+    del drawn["dropout"], drawn["training"]
+    names = tuple(drawn)
+
+    def build(values: tuple[Any, ...]) -> RNNConfig:
+        fields = dict(zip(names, values, strict=False))
+        dropout, training = values[-1]
+        if fields["num_layers"] == 1 and 0 in scope.dropout:
+            dropout = 0.0  # one layer has nothing between layers to drop, and nn.RNN warns
+        return RNNConfig(**fields, dropout=dropout, training=training)
+
+    return st.tuples(*drawn.values(), st.sampled_from(scope.modes)).map(build)

@@ -1,0 +1,117 @@
+"""values: a regime and a seed become the arrays of a case.
+
+Hypothesis draws only the seed. Drawing arrays element by element costs some ten times as much an example, and its
+favourite values (zeros, equal numbers) are the very ones that hide a transposed or a forgotten matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log2, sqrt
+from typing import Final
+
+import numpy as np
+from numpy.random import PCG64, Generator
+from numpy.typing import NDArray
+
+from harness.space.case import Case, Origin
+from harness.space.config import RNNConfig
+from harness.space.errors import UsageError
+
+Floats = NDArray[np.float64]
+Filler = Callable[[Generator, RNNConfig, dict[str, Floats]], None]
+"""Scales, in place, arrays that come filled with N(0, 1)."""
+
+
+def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
+    """The case that ``seed`` gives in ``regime``: the same bits on every machine with the same NumPy.
+
+    No two arrays of a case are equal, and none is constant or symmetric by design: equal values would hide a
+    transposition, a permutation, or one array taken for another. Raises ``UsageError`` for an unknown regime.
+    """
+    if regime not in REGIMES:
+        raise UsageError(f"regime={regime!r}: expected one of {', '.join(REGIMES)}")
+    rng = Generator(PCG64(seed))
+    specs = {**config.inputs, **config.weights}
+    flat = rng.standard_normal(sum(spec.size for spec in specs.values()))
+    arrays: dict[str, Floats] = {}
+    start = 0
+    for name, spec in specs.items():
+        arrays[name] = flat[start : start + spec.size].reshape(spec.shape)
+        start += spec.size
+    REGIMES[regime](rng, config, arrays)
+    cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
+    return Case(config, cast.pop("x"), cast.pop("hx", None), cast, Origin(regime, seed))
+
+
+def _dyadic(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> None:
+    """Multiples of 1/16 up to 1, all different in a small case: sums of products are exact, only tanh rounds."""
+    pool = np.concatenate([np.arange(1, 17), -np.arange(1, 17)]) / 16
+    total = sum(array.size for array in arrays.values())
+    blocks = -(-total // pool.size)
+    values = np.concatenate([rng.permutation(pool) for _ in range(blocks)]) if blocks else pool
+    start = 0
+    for name, array in arrays.items():
+        array[...] = values[start : start + array.size].reshape(array.shape)
+        start += array.size
+        if name.startswith("weight"):
+            # A power of two keeps them exact; without it, wide sums would saturate tanh and hide everything.
+            array *= 2.0 ** -round(log2(array.shape[1]) / 2)
+
+
+def _default(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
+    """``nn.RNN``'s own initialisation, U(-1/sqrt(H), 1/sqrt(H)) for weights and biases; N(0, 1) input."""
+    bound = 1 / sqrt(config.hidden_size)
+    for name, array in arrays.items():
+        if name not in {"x", "hx"}:
+            array[...] = rng.uniform(-bound, bound, array.shape)
+
+
+def _normal(_rng: Generator, _config: RNNConfig, _arrays: dict[str, Floats]) -> None:
+    """N(0, 1) everywhere, as a hand-written test would draw it."""
+
+
+def _spectral(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
+    """Recurrent matrices with a spectral radius around and above 1, where states live long or turn chaotic.
+
+    By the circular law, N(0, 1) entries over sqrt(H) have a radius that tends to 1.
+    """
+    radius = rng.choice([0.9, 1.0, 1.1, 2.0])
+    for name, array in arrays.items():
+        if name.startswith("weight_hh"):
+            array *= radius / sqrt(config.hidden_size)
+
+
+def _saturated(_rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> None:
+    """Ten times N(0, 1) weights: tanh at its ends, relu growing by the step."""
+    for name, array in arrays.items():
+        if name not in {"x", "hx"}:
+            array *= 10
+
+
+def _sparse(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> None:
+    """Seven of ten entries are zero, so that single terms stand alone."""
+    for array in arrays.values():
+        array[rng.random(array.shape) < 0.7] = 0
+
+
+def _special(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
+    """One entry in ten at an edge of its dtype: signed zero, subnormal, tiny, huge; infinities and NaN in x and hx."""
+    limits = np.finfo(config.dtype)
+    finite = np.array([0.0, -0.0, limits.smallest_subnormal, limits.tiny, limits.max / 4, -limits.max / 4])
+    wild = np.concatenate([finite, [np.inf, -np.inf, np.nan]])
+    for name, array in arrays.items():
+        edges = rng.choice(wild if name in {"x", "hx"} else finite, array.shape)
+        np.copyto(array, edges, where=rng.random(array.shape) < 0.1)
+
+
+REGIMES: Final[dict[str, Filler]] = {
+    "dyadic": _dyadic,
+    "default": _default,
+    "normal": _normal,
+    "spectral": _spectral,
+    "saturated": _saturated,
+    "sparse": _sparse,
+    "special": _special,
+}
+"""From plain to wild, which is also the order in which a failing case is simplified."""

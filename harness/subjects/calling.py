@@ -1,0 +1,87 @@
+"""calling: user code is run on copies, and whatever it does becomes an outcome."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from harness.space.case import Array, Case
+from harness.space.outcome import Failure, Outcome
+
+
+class Malformed(Exception):
+    """The subject returned something that is not the arrays it owes."""
+
+
+def attempt(call: Callable[[], Mapping[str, Array]]) -> Outcome:
+    """The outcome of ``call``: its arrays, its refusal, or its failure."""
+    try:
+        return Outcome(call())
+    except NotImplementedError as error:
+        return Outcome(failure=Failure.UNSUPPORTED, message=str(error) or type(error).__name__)
+    except Malformed as error:
+        return Outcome(failure=Failure.MALFORMED, message=str(error))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever user code raises is its outcome
+        lines = traceback.format_exception(type(error), error, _own_frames(error.__traceback__))
+        summary = traceback.format_exception_only(error)[-1].strip()
+        return Outcome(failure=Failure.RAISED, message=summary, traceback="".join(lines))
+
+
+def named_outputs(returned: Any, *, readout: bool) -> dict[str, Array]:
+    """What a subject returned, by name.
+
+    Accepted: ``(output, h_n)``; with a readout ``(output, h_n, readout)``, or ``(readout, h_n)``, or the readout
+    alone, as a model that ends in its linear layer returns it. Raises ``Malformed`` for anything else.
+    """
+    expected = "(output, h_n, readout) or (readout, h_n)" if readout else "(output, h_n)"
+    if readout and _is_array(returned):
+        return {"readout": as_array("readout", returned)}
+    if not isinstance(returned, tuple | list):
+        raise Malformed(f"returned {_describe(returned)}, expected {expected}")
+    names = {(2, False): ("output", "h_n"), (2, True): ("readout", "h_n"), (3, True): ("output", "h_n", "readout")}
+    key = (len(returned), readout)
+    if key not in names:
+        raise Malformed(f"returned {len(returned)} things, expected {expected}")
+    return {name: as_array(name, value) for name, value in zip(names[key], returned, strict=True)}
+
+
+def as_array(name: str, value: Any) -> Array:
+    """A NumPy copy of an array or tensor. Raises ``Malformed`` for anything else."""
+    if not _is_array(value):
+        raise Malformed(f"returned {_describe(value)} for {name}, expected an array")
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    try:
+        array = np.array(value)
+    except (TypeError, ValueError) as error:  # a dtype or device that NumPy cannot hold
+        raise Malformed(f"returned {_describe(value)} for {name} that is no NumPy array: {error}") from None
+    if array.dtype.kind not in "fiubc":
+        raise Malformed(f"returned an array of {array.dtype} for {name}, expected numbers")
+    return array
+
+
+def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:
+    """The names of the arrays in ``lent`` that no longer hold what the case holds."""
+    originals = case.arrays
+    return tuple(
+        name for name, array in lent.items() if name in originals and array.tobytes() != originals[name].tobytes()
+    )
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, np.ndarray) or (hasattr(value, "__array__") and hasattr(value, "shape"))
+
+
+def _describe(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _own_frames(frames: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame that is not this package's."""
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("harness."):
+        frames = frames.tb_next
+    return frames

@@ -1,0 +1,109 @@
+"""registry: from what a user names or hands over to a Subject."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from harness.subjects.function import FunctionSubject
+from harness.subjects.protocol import Subject, SubjectError
+
+GROUP: Final = "rnn_harness.subjects"
+"""Entry-point group under which other distributions offer subjects: each entry, called, gives a ``Subject``."""
+
+_FORMS: Final = "a name that 'rnn-harness subjects' lists, path/to/file.py:name or module:name"
+
+
+def registered() -> dict[str, EntryPoint]:
+    """The subjects that this and other installed distributions offer, by name; nothing is imported yet."""
+    own = EntryPoint("torch", "harness.subjects.torch_module:TorchSubject", GROUP)
+    return {own.name: own} | {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def find_subject(spec: str) -> Subject:
+    """The subject that ``spec`` names: a registered one, ``path/to/file.py:name`` or ``module:name``.
+
+    Raises ``SubjectError`` where there is none, saying why and what there is instead.
+    """
+    offered = registered()
+    if spec in offered:
+        try:
+            made = offered[spec].load()()
+        except ImportError as error:
+            raise SubjectError(f"{spec}: needs a package that is not here ({error}); install it") from None
+        if not isinstance(made, Subject):
+            raise SubjectError(f"{spec}: its entry point gave {made!r}, expected a Subject")
+        return made
+    place, colon, name = spec.rpartition(":")
+    if not colon or not place or not name:
+        close = get_close_matches(spec, offered)
+        raise SubjectError(
+            f"{spec}: unknown subject; " + (f"did you mean {close[0]}?" if close else f"expected {_FORMS}")
+        )
+    module = _load_file(spec, Path(place)) if place.endswith(".py") else _load_module(spec, place)
+    if not hasattr(module, name):
+        offers = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+        raise SubjectError(f"{spec}: {place} has no {name}; what can be called there: {', '.join(offers) or 'nothing'}")
+    return as_subject(getattr(module, name), spec)
+
+
+def as_subject(given: Any, name: str | None = None) -> Subject:
+    """The subject that ``given`` is: a spec, a ``Subject``, a drop-in class for ``nn.RNN``, or a function.
+
+    ``name`` is what reports call it. Raises ``SubjectError`` for anything else.
+    """
+    if isinstance(given, str):
+        return find_subject(given)
+    if isinstance(given, Subject) and not inspect.isclass(given):
+        return given
+    name = name or getattr(given, "__qualname__", type(given).__name__)
+    if inspect.isclass(given):
+        if not hasattr(given, "load_state_dict"):
+            raise SubjectError(f"{name}: a class must be a torch.nn.Module with nn.RNN's constructor and state_dict")
+        from harness.subjects.torch_module import TorchSubject  # torch only when a subject needs it
+
+        factory: Any = given
+        return TorchSubject(factory, name)
+    if hasattr(given, "load_state_dict"):
+        raise SubjectError(
+            f"{name}: a module that is already built fits one config only; pass its class, or a function that calls it"
+        )
+    if not callable(given):
+        raise SubjectError(f"{name}: a {type(given).__name__} is no subject; expected a function, a class or {_FORMS}")
+    return FunctionSubject(given, name)
+
+
+def _load_file(spec: str, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise SubjectError(f"{spec}: no such file: {path}")
+    location = importlib.util.spec_from_file_location(f"_rnn_harness_subject_{path.stem}", path)
+    assert location is not None  # true of every .py file, like the next line
+    assert location.loader is not None
+    module = importlib.util.module_from_spec(location)
+    sys.modules[location.name] = module  # dataclasses and pickle look a class's module up there
+    sys.path.insert(0, str(path.parent.resolve()))  # as `python path/to/file.py` would
+    try:
+        location.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[location.name]
+        raise SubjectError(f"{spec}: {path} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _load_module(spec: str, name: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m name` would
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise SubjectError(f"{spec}: {name} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
