@@ -51,7 +51,7 @@ def _dyadic(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> No
     blocks = -(-total // pool.size)
     values = np.concatenate([rng.permutation(pool) for _ in range(blocks)]) if blocks else pool
     start = 0
-    for name, array in arrays.items():
+    for name, array in sorted(arrays.items(), key=lambda item: item[1].size):  # small ones share a block
         array[...] = values[start : start + array.size].reshape(array.shape)
         start += array.size
         if name.startswith("weight"):

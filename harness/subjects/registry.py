@@ -63,7 +63,7 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
         return find_subject(given)
     if isinstance(given, Subject) and not inspect.isclass(given):
         return given
-    name = name or getattr(given, "__qualname__", type(given).__name__)
+    name = name or str(getattr(given, "__qualname__", type(given).__name__))
     if inspect.isclass(given):
         if not hasattr(given, "load_state_dict"):
             raise SubjectError(f"{name}: a class must be a torch.nn.Module with nn.RNN's constructor and state_dict")

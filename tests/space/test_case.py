@@ -1,0 +1,152 @@
+"""Case: arrays that fit, files that come back bit for bit, a repr that pastes back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from harness import Case, RNNConfig, cases, draw
+from harness.space.case import CaseError, load_with_notes
+
+NAMES = {"Case": Case, "RNNConfig": RNNConfig, "draw": draw, "np": np}
+
+
+def pasted(text: str) -> Case:
+    case = eval(text, NAMES)  # noqa: S307 - a repr is meant to be evaluated
+    assert isinstance(case, Case)
+    return case
+
+
+def same_bits(a: Case, b: Case) -> bool:
+    return a.config == b.config and {n: v.tobytes() for n, v in a.arrays.items()} == {
+        n: v.tobytes() for n, v in b.arrays.items()
+    }
+
+
+@given(cases(output_size=[None, 2], N=[1, 2, 3], T=[1, 2], input_size=[1, 2], hidden_size=[1, 2, 3]))
+def test_a_repr_pastes_back_bit_for_bit(case: Case) -> None:
+    assert same_bits(pasted(repr(case)), case)
+
+
+@given(cases(output_size=[None, 2], N=[1, 2], T=[1, 2], input_size=[1, 2], hidden_size=[1, 2]))
+def test_a_repr_without_an_origin_pastes_back_too(case: Case) -> None:
+    bare = Case(case.config, case.x, case.hx, case.weights)
+
+    back = pasted(repr(bare))
+
+    # NaN has many bit patterns and one text; everything else keeps its bits, -0.0 among them.
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(back.arrays.values(), case.arrays.values(), strict=True))
+    assert all(
+        np.array_equal(np.signbit(a), np.signbit(b)) or np.isnan(a).any()
+        for a, b in zip(back.arrays.values(), case.arrays.values(), strict=True)
+    )
+
+
+def test_float32_texts_that_round_twice_are_written_out() -> None:
+    # The shortest text of a float32 need not be the text whose nearest float64 rounds to it: bits decide.
+    values = np.frombuffer(np.random.default_rng(0).bytes(4 * 200), np.float32)
+    values = values[np.isfinite(values)]
+    case = Case.of(RNNConfig(1, 1, T=len(values)), values.reshape(-1, 1, 1), **ones(RNNConfig(1, 1)))
+
+    assert pasted(repr(case)).x.tobytes() == case.x.tobytes()
+
+
+@given(cases(output_size=[None, 2]))
+def test_a_file_comes_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, case: Case) -> None:
+    path = tmp_path_factory.mktemp("case") / "case.npz"
+
+    case.save(path, subject="mine", n=3)
+    back, notes = load_with_notes(path)
+
+    assert same_bits(back, case)
+    assert back.origin == case.origin
+    assert back.id == case.id
+    assert notes == {"subject": "mine", "n": 3}
+
+
+def test_saving_over_a_file_that_fails_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "case.npz"
+    old, new = draw(RNNConfig(1, 1), "normal", 1), draw(RNNConfig(1, 1), "normal", 2)
+    old.save(path)
+
+    def half_written(file: Any, **_arrays: Any) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", half_written)
+    with pytest.raises(OSError, match="disk full"):
+        new.save(path)
+
+    assert Case.load(path).id == old.id
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_arrays_are_read_only() -> None:
+    case = draw(RNNConfig(1, 1, hx=True))
+
+    assert not any(array.flags.writeable for array in case.arrays.values())
+
+
+def test_a_wrong_shape_or_dtype_is_refused_with_both(tmp_path: Path) -> None:
+    config = RNNConfig(2, 3, T=4, N=5)
+
+    with pytest.raises(CaseError, match=r"x is float32 \(4, 5, 1\), expected float32 \(4, 5, 2\) = \('T', 'N', 'I'\)"):
+        Case.of(config, np.zeros((4, 5, 1)), **ones(config))
+    with pytest.raises(CaseError, match="x is float64"):
+        Case(config, np.zeros((4, 5, 2)), None, draw(config).weights)
+    with pytest.raises(CaseError, match="hx is given, but the config says hx=False"):
+        Case.of(config, np.zeros((4, 5, 2)), np.zeros((1, 5, 3)), **ones(config))
+    with pytest.raises(CaseError, match=r"weights are \['weight_ih_l0'\], expected"):
+        Case.of(config, np.zeros((4, 5, 2)), weight_ih_l0=np.zeros((3, 2)))
+
+
+def test_a_file_that_is_no_case_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "text.npz"
+    text.write_text("hello")
+    other = tmp_path / "other.npz"
+    np.savez(other, a=np.zeros(3))
+    newer = tmp_path / "newer.npz"
+    np.savez(newer, header=np.array(json.dumps({"format": 99})))
+    hollow = tmp_path / "hollow.npz"
+    header = {"format": 1, "config": RNNConfig(1, 1).to_dict(), "origin": None, "notes": {}}
+    np.savez(hollow, header=np.array(json.dumps(header)))
+
+    for path, words in [
+        (tmp_path / "none.npz", "no such file"),
+        (text, "not a case file"),
+        (other, "not a case file"),
+        (newer, "case format 99, but this version reads format 1"),
+        (hollow, "incomplete case file"),
+    ]:
+        with pytest.raises(CaseError, match=words):
+            Case.load(path)
+
+
+def test_a_prefix_keeps_the_first_layers_states_and_weights() -> None:
+    case = draw(RNNConfig(2, 3, num_layers=3, bidirectional=True, N=2, hx=True, output_size=1), "normal", 5)
+    assert case.hx is not None
+
+    prefix = case.prefix(2)
+
+    assert prefix.hx is not None
+    assert np.array_equal(prefix.hx, case.hx[:4])
+    assert set(case.weights) - set(prefix.weights) == {
+        *(f"{role}_l2{end}" for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") for end in ("", "_reverse")),
+        "readout.weight",
+        "readout.bias",
+    }
+
+
+def test_the_id_tells_cases_apart_by_config_and_by_bits() -> None:
+    config = RNNConfig(1, 1)
+    ids = {draw(config, "normal", 1).id, draw(config, "normal", 2).id, draw(config.replace(batch_first=True), "normal", 1).id}
+
+    assert len(ids) == 3
+    assert draw(config, "normal", 1).id in ids
+
+
+def ones(config: RNNConfig) -> dict[str, Any]:
+    return {name: np.ones(spec.shape) for name, spec in config.weights.items()}

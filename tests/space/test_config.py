@@ -1,0 +1,126 @@
+"""RNNConfig: what it refuses, and the shapes that follow from it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.space.config import ConfigError, RNNConfig
+from harness.space.strategies import configs
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("input_size", 0),
+        ("input_size", True),
+        ("hidden_size", 2.0),
+        ("num_layers", 0),
+        ("num_layers", -1),
+        ("nonlinearity", "sigmoid"),
+        ("bias", 1),
+        ("batch_first", None),
+        ("dropout", -0.1),
+        ("dropout", 1.5),
+        ("dropout", float("nan")),
+        ("dropout", True),
+        ("dropout", "0.5"),
+        ("bidirectional", "yes"),
+        ("T", 0),
+        ("N", -1),
+        ("hx", None),
+        ("dtype", "int8"),
+        ("device", ""),
+        ("device", 0),
+        ("training", 1),
+        ("output_size", 0),
+    ],
+)
+def test_an_impossible_value_is_refused_by_name_and_value(field: str, value: Any) -> None:
+    fields: dict[str, Any] = {"input_size": 1, "hidden_size": 1, field: value}
+
+    with pytest.raises(ConfigError, match=rf"^{field}={value!r}: expected "):
+        RNNConfig(**fields)
+
+
+def test_the_shapes_of_a_two_layer_bidirectional_stack_are_those_of_the_nn_rnn_page() -> None:
+    config = RNNConfig(3, 4, num_layers=2, bidirectional=True, T=5, N=6, hx=True, output_size=7)
+
+    shapes = {name: spec.shape for name, spec in {**config.inputs, **config.weights, **config.outputs}.items()}
+
+    assert shapes == {
+        "x": (5, 6, 3),
+        "hx": (4, 6, 4),
+        "weight_ih_l0": (4, 3),
+        "weight_hh_l0": (4, 4),
+        "bias_ih_l0": (4,),
+        "bias_hh_l0": (4,),
+        "weight_ih_l0_reverse": (4, 3),
+        "weight_hh_l0_reverse": (4, 4),
+        "bias_ih_l0_reverse": (4,),
+        "bias_hh_l0_reverse": (4,),
+        "weight_ih_l1": (4, 8),
+        "weight_hh_l1": (4, 4),
+        "bias_ih_l1": (4,),
+        "bias_hh_l1": (4,),
+        "weight_ih_l1_reverse": (4, 8),
+        "weight_hh_l1_reverse": (4, 4),
+        "bias_ih_l1_reverse": (4,),
+        "bias_hh_l1_reverse": (4,),
+        "readout.weight": (7, 8),
+        "readout.bias": (7,),
+        "output": (5, 6, 8),
+        "h_n": (4, 6, 4),
+        "readout": (5, 6, 7),
+    }
+
+
+def test_batch_first_turns_x_output_and_readout_but_not_hx_and_h_n() -> None:
+    config = RNNConfig(3, 4, batch_first=True, T=5, N=6, hx=True, output_size=7)
+
+    shapes = {name: spec.shape for name, spec in {**config.inputs, **config.outputs}.items()}
+
+    assert shapes == {"x": (6, 5, 3), "hx": (1, 6, 4), "output": (6, 5, 4), "h_n": (1, 6, 4), "readout": (6, 5, 7)}
+
+
+def test_without_bias_only_matrices_are_left() -> None:
+    assert list(RNNConfig(1, 1, bias=False).weights) == ["weight_ih_l0", "weight_hh_l0"]
+
+
+@given(configs(output_size=[None, 2]))
+def test_a_repr_pastes_back(config: RNNConfig) -> None:
+    assert eval(repr(config)) == config  # noqa: S307 - a repr is meant to be evaluated
+
+
+@given(configs(output_size=[None, 2]))
+def test_plain_data_reads_back(config: RNNConfig) -> None:
+    assert RNNConfig.from_dict(config.to_dict()) == config
+
+
+def test_unknown_and_missing_fields_are_named() -> None:
+    with pytest.raises(ConfigError, match="unknown config fields proj_size"):
+        RNNConfig.from_dict({"input_size": 1, "hidden_size": 1, "proj_size": 0})
+    with pytest.raises(ConfigError, match="missing config fields hidden_size"):
+        RNNConfig.from_dict({"input_size": 1})
+
+
+def test_elements_are_located_by_name() -> None:
+    config = RNNConfig(3, 4, num_layers=2, bidirectional=True, batch_first=True, T=5, N=6, output_size=7)
+
+    assert config.locate("output", (1, 2, 6)) == {"n": 1, "t": 2, "direction": "reverse", "unit": 2}
+    assert config.locate("h_n", (2, 5, 3)) == {"layer": 1, "direction": "forward", "n": 5, "unit": 3}
+    assert config.locate("readout", (0, 4, 6)) == {"n": 0, "t": 4, "o": 6}
+
+
+@given(configs(num_layers=[2, 3], output_size=[None, 2]), st.integers(1, 2))
+def test_a_prefix_has_the_first_layers_weights_and_no_readout(config: RNNConfig, layers: int) -> None:
+    prefix = config.prefix(layers)
+
+    kept = {
+        name: spec
+        for name, spec in config.weights.items()
+        if name.endswith(tuple(f"_l{k}{end}" for k in range(layers) for end in ("", "_reverse")))
+    }
+    assert prefix.weights == kept
+    assert "readout" not in prefix.outputs

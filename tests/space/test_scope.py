@@ -1,0 +1,80 @@
+"""Scope and the strategies over it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, find, given, settings
+
+from harness import Case, RNNConfig, Scope, cases, configs
+from harness.space.config import ConfigError
+from harness.space.coverage import Coverage
+from harness.space.errors import UsageError
+from harness.space.scope import BOUNDARIES, SIZES
+from harness.space.strategies import seeds
+
+
+@given(configs(bidirectional=True, hidden_size=range(3, 5), dtypes=["float64"], nonlinearity="relu"))
+def test_pinned_factors_are_all_that_is_drawn(config: RNNConfig) -> None:
+    assert config.bidirectional
+    assert config.hidden_size in {3, 4}
+    assert config.dtype == "float64"
+    assert config.nonlinearity == "relu"
+
+
+@given(configs())
+def test_nothing_outside_the_scope_is_drawn(config: RNNConfig) -> None:
+    for name, values in Scope().values().items():
+        assert getattr(config, name) in values
+    assert not (config.dropout and config.training)
+    assert not (config.dropout and config.num_layers == 1)
+
+
+def test_configs_shrink_to_the_defaults_and_sizes_of_one() -> None:
+    assert find(configs(), lambda _: True, settings=settings(database=None)) == RNNConfig(1, 1)
+
+
+def test_cases_shrink_to_the_plainest_regime_and_seed_zero() -> None:
+    found: Case = find(cases(), lambda _: True, settings=settings(database=None))
+
+    assert found.origin == ("dyadic", 0)
+    assert find(seeds(), lambda _: True, settings=settings(database=None)) == 0
+
+
+def test_every_boundary_is_met_within_a_thousand_configs() -> None:
+    # 1,000 draws of one size miss a boundary with probability (1 - 2/27) ** 1000 < 1e-33 if they are independent;
+    # Hypothesis's are not quite, which is why this is worth a test.
+    coverage = Coverage()
+
+    @settings(max_examples=1_000, database=None, suppress_health_check=list(HealthCheck))
+    @given(configs())
+    def count(config: RNNConfig) -> None:
+        coverage.add_config(config)
+
+    count()
+
+    for factor in ("T", "N", "input_size", "hidden_size"):
+        assert set(BOUNDARIES) <= set(coverage.factors[factor]), factor
+    assert coverage.met(Scope())["T"] == (len(set(SIZES)), len(set(SIZES)))
+
+
+@pytest.mark.parametrize(
+    ("pins", "error", "words"),
+    [
+        ({"proj_size": 0}, UsageError, "unknown factor proj_size: expected some of input_size"),
+        ({"T": []}, UsageError, r"T=\[\]: expected at least one value"),
+        ({"num_layers": 0}, ConfigError, "num_layers=0: expected an int of at least 1"),
+        ({"dtypes": ["int8"]}, ConfigError, "dtype='int8': expected one of"),
+        ({"hidden_size": [1, [2]]}, ConfigError, r"hidden_size=\[2\]"),
+        ({"dropout": 0.5, "training": True}, UsageError, "the reference has none to replay"),
+    ],
+)
+def test_a_pin_that_cannot_be_is_refused(pins: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        Scope().only(**pins)
+    with pytest.raises(error, match=words):
+        configs(**pins)
+
+
+def test_unknown_regimes_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"regimes=\['wild'\]: expected some of dyadic"):
+        cases(regimes=["dyadic", "wild"])

@@ -1,0 +1,73 @@
+"""values: seeds give cases again, and distinct roles get distinct values."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import RNNConfig, configs, draw
+from harness.space.errors import UsageError
+from harness.space.strategies import seeds
+from harness.space.values import REGIMES
+
+
+@given(configs(output_size=[None, 2]), st.sampled_from(list(REGIMES)), seeds())
+def test_the_same_seed_gives_the_same_bits(config: RNNConfig, regime: str, seed: int) -> None:
+    assert draw(config, regime, seed).id == draw(config, regime, seed).id
+
+
+@pytest.mark.parametrize("regime", list(REGIMES))
+def test_another_seed_gives_another_case(regime: str) -> None:
+    config = RNNConfig(3, 4, T=2, N=2)
+
+    assert len({draw(config, regime, seed).id for seed in range(20)}) == 20
+
+
+@given(configs(hidden_size=[1, 2], input_size=[1, 2, 3]), seeds())
+def test_plain_values_differ_between_roles_even_at_size_one(config: RNNConfig, seed: int) -> None:
+    weights = draw(config, "dyadic", seed).weights
+
+    for (a, one), (b, other) in combinations(weights.items(), 2):
+        assert one.shape != other.shape or not np.array_equal(one, other), (a, b)
+
+
+@given(configs(hidden_size=[2, 3, 8]), st.sampled_from(["dyadic", "default", "normal", "spectral", "saturated"]), seeds())
+def test_recurrent_matrices_are_not_symmetric(config: RNNConfig, regime: str, seed: int) -> None:
+    matrix = draw(config, regime, seed).weights["weight_hh_l0"]
+
+    assert not np.array_equal(matrix, matrix.T)
+
+
+@given(configs(), seeds())
+def test_plain_values_are_exact_in_sixteen_bit_formats(config: RNNConfig, seed: int) -> None:
+    for array in draw(config, "dyadic", seed).arrays.values():
+        assert np.array_equal(array, array.astype(np.float16))
+
+
+def test_default_weights_stay_within_nn_rnn_s_own_bound() -> None:
+    config = RNNConfig(5, 16)
+    weights = np.concatenate([w.ravel() for w in draw(config, "default", 3).weights.values()])
+
+    assert np.abs(weights).max() <= 0.25
+    assert np.abs(weights).max() > 0.24
+
+
+def test_special_values_are_met_and_only_data_is_infinite() -> None:
+    config = RNNConfig(16, 16, T=8, N=64, hx=True)
+    case = draw(config, "special", 0)
+    assert case.hx is not None
+
+    for array in (case.x, case.hx):
+        assert np.isnan(array).any()
+        assert np.isposinf(array).any()
+        assert np.isneginf(array).any()
+    assert ((case.x == 0) & np.signbit(case.x)).any()
+    assert ((case.x != 0) & (np.abs(case.x) < np.finfo(np.float32).tiny)).any()
+    assert all(np.isfinite(weight).all() for weight in case.weights.values())
+
+
+def test_an_unknown_regime_is_refused() -> None:
+    with pytest.raises(UsageError, match="regime='wild': expected one of dyadic, default"):
+        draw(RNNConfig(1, 1), "wild")
