@@ -39,13 +39,20 @@ def plain_python(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> Pa
                     for j in range(H):
                         terms = [w * float(v) for w, v in zip(W[j], below[t, n], strict=True)]
                         terms += [w * float(v) for w, v in zip(V[j], h[n], strict=True)]
-                        s = math.fsum([*terms, bias[j]])
+                        s = exact_sum([*terms, float(bias[j])])
                         new[n, j] = scalar(math.tanh(s) if config.nonlinearity == "tanh" else max(s, 0.0))
                 h = new
                 out[t, :, d * H : (d + 1) * H] = h
             finals.append(h)
         below = out
     return finished(below, np.stack(finals), weights, config)
+
+
+def exact_sum(terms: list[float]) -> float:
+    try:
+        return math.fsum(terms)
+    except (ValueError, OverflowError):  # infinities of both signs, or a sum beyond float64
+        return sum(terms)
 
 
 def vectorised(

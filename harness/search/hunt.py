@@ -207,21 +207,17 @@ class _Hunter:
             raise _Fault(error) from error
 
     def _search(self, drawn: Drawn) -> bool:
-        compared = False
-        for case in _cases(drawn):
+        for number, case in enumerate(_cases(drawn)):
             self._stop_at_budget()
             result = check_agreement(self._subject, case)
             if result.verdict is Verdict.UNSUPPORTED:
                 self._record.unsupported += 1
                 break
             self._record.checks[result.method] += 1
-            self._record.coverage.add_case(case)
-            compared = True
+            self._record.coverage.add_case(case, new_config=number == 0)
             if result.failed:
                 self._failing = case, result
                 break
-        if compared:
-            self._record.coverage.add_config(drawn[0])
         return self._failing is not None
 
     def _shrinks(self, drawn: Drawn, kind: str) -> bool:

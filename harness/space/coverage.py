@@ -19,16 +19,18 @@ class Coverage:
     regimes: Counter[str] = field(default_factory=Counter)
     configs: int = 0
 
+    def add_case(self, case: Case, *, new_config: bool) -> None:
+        """Count a case that was compared, and its config if this is the first case of it."""
+        if new_config:
+            self.add_config(case.config)
+        if case.origin is not None:
+            self.regimes[case.origin.regime] += 1
+
     def add_config(self, config: RNNConfig) -> None:
-        """Count a config of which at least one case was compared."""
+        """Count a config."""
         self.configs += 1
         for field_ in fields(config):
             self.factors.setdefault(field_.name, Counter())[getattr(config, field_.name)] += 1
-
-    def add_case(self, case: Case) -> None:
-        """Count a case that was compared."""
-        if case.origin is not None:
-            self.regimes[case.origin.regime] += 1
 
     def met(self, scope: Scope) -> dict[str, tuple[int, int]]:
         """For each factor, how many of the scope's values were met, and of how many."""

@@ -53,10 +53,10 @@ def as_array(name: str, value: Any) -> Array:
     """A NumPy copy of an array or tensor. Raises ``Malformed`` for anything else."""
     if not _is_array(value):
         raise Malformed(f"returned {_describe(value)} for {name}, expected an array")
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
     try:
-        array = np.array(value)
+        if hasattr(value, "detach"):
+            value = value.detach().cpu().numpy()
+        array = np.asarray(value).copy()
     except (TypeError, ValueError) as error:  # a dtype or device that NumPy cannot hold
         raise Malformed(f"returned {_describe(value)} for {name} that is no NumPy array: {error}") from None
     if array.dtype.kind not in "fiubc":

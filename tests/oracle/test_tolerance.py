@@ -116,6 +116,19 @@ def test_tanh_of_a_disturbed_argument_stays_within_it(s: float, share: float, ex
 
 
 @settings(max_examples=300)
+@given(at=st.floats(-2, 2), share=st.floats(-1, 1), exponent=st.integers(-40, 3))
+def test_relu_of_a_disturbed_argument_stays_within_it_around_the_kink(at: float, share: float, exponent: int) -> None:
+    e = 2.0**exponent
+    s = at * e
+    step = Step(*(np.array([[value]]) for value in (0.0, 0.0, 0.0, 1.0)), np.array([s]), np.zeros(1))
+    pre = np.array([[s]])
+
+    allowance = step_allowance(step, pre, np.maximum(pre, 0), "relu", "float64", h_error=np.array([[e]]))
+
+    assert abs(max(s + share * e, 0) - max(s, 0)) <= allowance[0, 0]
+
+
+@settings(max_examples=300)
 @given(s=st.floats(0.01, 10))
 def test_a_tanh_at_the_stated_accuracy_is_allowed_and_one_beyond_it_is_not(s: float) -> None:
     step = one_unit([1.0], [0.0], [1.0], [0.0], (0.0, 0.0))._replace(x=np.array([[float(F(s))]]))

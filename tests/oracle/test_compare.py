@@ -1,0 +1,80 @@
+"""compare: the order of what is looked at, and records that name the place."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import RNNConfig
+from harness.oracle.compare import Mismatch, Sort, check_form, compare, equal_bits
+from harness.oracle.expectation import Expected
+
+CONFIG = RNNConfig(1, 2, T=3, N=4, bidirectional=True)
+ZEROS = {name: np.zeros(spec.shape, np.float32) for name, spec in CONFIG.outputs.items()}
+
+
+def expected(allowance: float) -> dict[str, Expected]:
+    return {name: Expected(np.zeros(a.shape), np.full(a.shape, allowance)) for name, a in ZEROS.items()}
+
+
+def with_output(*changes: tuple[tuple[int, ...], float]) -> dict[str, Any]:
+    output = ZEROS["output"].copy()
+    for index, value in changes:
+        output[index] = value
+    return {**ZEROS, "output": output}
+
+
+def only(mismatches: list[Mismatch]) -> Mismatch:
+    assert len(mismatches) == 1
+    return mismatches[0]
+
+
+def test_what_is_within_the_allowance_is_no_mismatch() -> None:
+    assert compare(CONFIG, with_output(((0, 0, 0), 1.0)), expected(1.0)) == []
+
+
+def test_the_worst_site_comes_first_and_all_are_counted() -> None:
+    actual = with_output(((0, 0, 0), 1.0), ((2, 3, 3), -4.0), ((1, 1, 1), 2.0))
+
+    mismatch = only(compare(CONFIG, actual, expected(0.5)))
+
+    assert (mismatch.array, mismatch.sort, mismatch.count, mismatch.total) == ("output", Sort.VALUE, 3, 48)
+    assert mismatch.sites[0].place == {"t": 2, "n": 3, "direction": "reverse", "unit": 1}
+    assert (mismatch.sites[0].actual, mismatch.sites[0].difference, mismatch.sites[0].allowance) == (-4.0, 4.0, 0.5)
+    assert [site.actual for site in mismatch.sites] == [-4.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_where_it_should_be_is_a_sort_of_its_own(value: float) -> None:
+    mismatch = only(compare(CONFIG, with_output(((1, 0, 0), value), ((0, 0, 0), 9.0)), expected(1.0)))
+
+    assert (mismatch.sort, mismatch.count) == (Sort.FINITENESS, 1)
+    assert mismatch.sites[0].place["t"] == 1
+
+
+def test_an_infinite_allowance_exempts_anything() -> None:
+    for value in (np.nan, np.inf, 1e30):
+        assert compare(CONFIG, with_output(((1, 0, 0), value)), expected(np.inf)) == []
+
+
+def test_names_come_before_shapes_and_shapes_before_dtypes() -> None:
+    both = ("output", "h_n")
+    wrong_shape = {**ZEROS, "output": np.zeros((3, 4, 2))}
+
+    assert only(check_form(CONFIG, {"output": ZEROS["output"]}, required=both)).sort is Sort.MISSING
+    assert only(check_form(CONFIG, {**ZEROS, "c_n": ZEROS["h_n"]}, required=both)).sort is Sort.UNEXPECTED
+    assert only(check_form(CONFIG, wrong_shape, required=both)).sort is Sort.SHAPE
+    assert only(check_form(CONFIG, {**ZEROS, "h_n": ZEROS["h_n"].astype(float)}, required=both)).sort is Sort.DTYPE
+    assert check_form(CONFIG, ZEROS, required=both) == []
+
+
+def test_equal_bits_takes_nan_for_itself_and_shapes_seriously() -> None:
+    a = np.array([1.0, np.nan])
+
+    assert equal_bits(a, a.copy())
+    assert not equal_bits(a, np.array([1.0, 2.0]))
+    assert not equal_bits(np.zeros(1), np.zeros((1, 1)))
+
+
+def test_the_kind_of_a_mismatch_does_not_depend_on_the_layer() -> None:
+    assert Mismatch("output", Sort.VALUE, layer=1).kind == Mismatch("output", Sort.VALUE).kind == "output: value"

@@ -1,0 +1,243 @@
+"""hunt: budgets, records, reproducibility, and what comes back of a failure."""
+
+import signal
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness.checks.agreement import check_agreement
+from harness.search import hunt as hunt_module
+from harness.search.hunt import Stop
+from harness.search.narrow import narrow, plainest
+from harness.search.shrink import shrink
+from harness.space.scope import SIZES
+from harness.subjects.protocol import SubjectError
+from tests import implementations
+
+SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
+RIGHT = as_subject(implementations.vectorised)
+
+
+def test_a_right_subject_agrees_within_the_budget_that_was_given() -> None:
+    record = hunt(RIGHT, SMALL, cases=130)
+
+    assert (record.verdict, record.stop, record.total, record.finding) == (Verdict.AGREES, Stop.BUDGET, 130, None)
+    assert record.coverage.configs == 33  # four cases ride on a config, and two on the last
+    assert record.coverage.regimes.total() == 130
+
+
+def test_time_ends_a_search_with_what_was_done() -> None:
+    record = hunt(RIGHT, SMALL, seconds=0.5)
+
+    assert record.stop is Stop.TIME
+    assert record.total > 0
+    assert 0.5 <= record.seconds < 5
+
+
+def test_the_same_seed_gives_the_same_search_and_another_another() -> None:
+    def seen(seed: int) -> list[str]:
+        ids: list[str] = []
+
+        def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+            ids.append(f"{config!r} {x.tobytes()!r}")
+            return implementations.vectorised(x, h0, weights, config)
+
+        hunt(as_subject(rnn), SMALL, cases=40, seed=seed)
+        return ids
+
+    assert seen(1) == seen(1)
+    assert seen(1) != seen(2)
+
+
+def test_the_first_failure_comes_back_with_every_size_at_its_minimum() -> None:
+    record = hunt(as_subject(implementations.without_b_hh))
+
+    assert record.stop is Stop.FINDING
+    assert record.finding is not None
+    assert record.finding.minimal
+    assert record.finding.case.config == RNNConfig(1, 1, T=1, N=1)
+    assert record.finding.case.origin is not None
+    assert record.finding.case.origin.regime == "dyadic"
+
+
+def test_a_threshold_is_found_exactly_though_it_is_no_boundary_of_ours() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return (output + 1, h_n) if config.hidden_size >= 11 and config.T >= 5 else (output, h_n)
+
+    finding = hunt(as_subject(rnn)).finding
+
+    assert finding is not None
+    assert finding.case.config == RNNConfig(1, 11, T=5, N=1)
+
+
+def test_a_pinned_factor_stays_pinned_while_shrinking() -> None:
+    scope = Scope().only(hidden_size=[6, 9], bidirectional=True, output_size=3)
+
+    finding = hunt(as_subject(implementations.without_b_hh), scope).finding
+
+    assert finding is not None
+    assert finding.case.config == RNNConfig(1, 6, bidirectional=True, T=1, N=1, output_size=3)
+
+
+def test_a_failure_keeps_its_kind_while_it_shrinks() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.T >= 3:
+            raise ValueError("too long")
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output, h_n + (config.T == 2)  # a second, smaller bug that must not take the first one's place
+
+    found = {}
+    for seed in range(8):
+        finding = hunt(as_subject(rnn), SMALL.only(T=[1, 2, 3, 4]), seed=seed).finding
+        assert finding is not None
+        found[finding.result.kind] = finding.case.config
+
+    assert found == {"broken: ValueError": RNNConfig(1, 1, T=3, N=1), "h_n: value": RNNConfig(1, 1, T=2, N=1)}
+
+
+def test_a_subject_that_changes_its_answers_is_broken() -> None:
+    rng = np.random.default_rng(0)
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output + rng.random(), h_n
+
+    record = hunt(as_subject(rnn), SMALL.only(dtype="float64"))
+
+    assert record.verdict is Verdict.BROKEN
+    assert record.finding is not None
+    assert "not deterministic" in record.finding.result.message
+
+
+def test_what_the_subject_refuses_is_left_out_and_said() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.num_layers > 1 or not config.batch_first:
+            raise NotImplementedError("one layer, batch first")
+        return implementations.vectorised(x, h0, weights, config)
+
+    record = hunt(as_subject(rnn), SMALL, cases=50)
+
+    assert (record.verdict, record.total, record.unsupported) == (Verdict.AGREES, 50, 0)
+    assert record.scope.num_layers == (1,)
+    assert record.scope.batch_first == (True,)
+    assert set(record.refused) == {"num_layers=2", "num_layers=3", "batch_first=False"}
+
+
+def test_a_subject_that_refuses_everything_is_unsupported_not_in_agreement() -> None:
+    def rnn(x: Any) -> Any:  # noqa: ARG001
+        raise NotImplementedError("never")
+
+    record = hunt(as_subject(rnn))
+
+    assert (record.verdict, record.stop, record.total) == (Verdict.UNSUPPORTED, Stop.REFUSED, 0)
+
+
+def test_refusals_by_size_are_counted_and_spend_the_budget() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.T > 1:
+            raise NotImplementedError("one step only")
+        return implementations.vectorised(x, h0, weights, config)
+
+    record = hunt(as_subject(rnn), cases=60)
+
+    assert record.unsupported > 0
+    assert record.total + record.unsupported == 60
+
+
+def test_a_device_that_is_not_the_subject_s_is_refused_before_anything_runs() -> None:
+    with pytest.raises(SubjectError, match="device=cuda: .* runs here on cpu only"):
+        hunt(RIGHT, Scope().only(device="cuda"))
+
+
+def test_a_fault_of_the_harness_is_raised_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("our own")
+
+    monkeypatch.setattr(hunt_module, "check_agreement", broken)
+
+    with pytest.raises(RuntimeError, match="our own"):
+        hunt(RIGHT, SMALL)
+
+
+def test_an_interrupt_keeps_what_was_done() -> None:
+    timer = threading.Timer(0.7, signal.raise_signal, [signal.SIGINT])
+
+    timer.start()
+    record = hunt(RIGHT, SMALL, seconds=30)
+    timer.join()
+
+    assert record.stop is Stop.INTERRUPTED
+    assert record.total > 0
+    assert record.seconds < 10
+
+
+def test_an_interrupt_while_shrinking_keeps_the_failure_found() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.hidden_size >= 2:
+            if calls.append(config) or len(calls) > 3:
+                time.sleep(30)
+            return x, h0
+        return implementations.vectorised(x, h0, weights, config)
+
+    calls: list[RNNConfig] = []
+    timer = threading.Timer(1.5, signal.raise_signal, [signal.SIGINT])
+
+    timer.start()
+    record = hunt(as_subject(rnn), seconds=30)
+    timer.join()
+
+    assert record.stop is Stop.INTERRUPTED
+    assert record.finding is not None
+    assert not record.finding.minimal
+    assert record.finding.result.kind == "output: shape"
+
+
+def test_progress_is_told_after_every_round() -> None:
+    totals: list[int] = []
+
+    hunt(RIGHT, SMALL, cases=300, progress=lambda record: totals.append(record.total))
+
+    assert totals == [100, 200, 300]
+
+
+def test_narrowing_finds_a_base_two_steps_away_and_leaves_sizes_alone() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.nonlinearity != "relu" or config.bias:
+            raise NotImplementedError("relu without bias")
+        return implementations.vectorised(x, h0, weights, config)
+
+    narrowed = narrow(as_subject(rnn), Scope())
+
+    assert narrowed.accepted
+    assert narrowed.scope == Scope().only(nonlinearity="relu", bias=False)
+    assert narrowed.scope.T == SIZES
+
+
+def test_the_plainest_config_is_all_defaults() -> None:
+    assert plainest(Scope()) == RNNConfig(1, 1)
+
+
+def test_shrinking_ends_where_every_plainer_neighbour_passes() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return (output + 1, h_n) if config.N * config.T >= 6 else (output, h_n)
+
+    subject = as_subject(rnn)
+    case = draw(RNNConfig(5, 4, num_layers=2, T=4, N=7, hx=True), "normal", 3)
+
+    def check(case: Case) -> Any:
+        return check_agreement(subject, case)
+
+    *_, (smallest, result) = shrink(case, check(case), Scope(), check)
+
+    config = smallest.config
+    assert result.failed
+    assert config.N * config.T >= 6
+    assert (config.N - 1) * config.T < 6
+    assert config.N * (config.T - 1) < 6
+    assert config == RNNConfig(1, 1, T=config.T, N=config.N)

@@ -1,0 +1,140 @@
+"""Functions as subjects: the signatures served, and what their results become."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Failure, RNNConfig, as_subject, draw
+from harness.subjects.protocol import SubjectError, Unsupported
+
+CASE = draw(RNNConfig(2, 3, T=4, N=5, hx=True), "normal", 0)
+READ = draw(RNNConfig(2, 3, T=4, N=5, output_size=6), "normal", 0)
+OUTPUT, H_N, READOUT = np.zeros((4, 5, 3)), np.zeros((1, 5, 3)), np.zeros((4, 5, 6))
+
+
+def test_it_is_given_what_it_asks_for_by_name() -> None:
+    seen: dict[str, Any] = {}
+
+    def keyword_only(*, config: Any, x: Any, unrelated: int = 3) -> Any:
+        seen.update(config=config, x=x, unrelated=unrelated)
+        return OUTPUT, H_N
+
+    def everything(**given: Any) -> Any:
+        seen.update(given)
+        return OUTPUT, H_N
+
+    as_subject(keyword_only).run(CASE)
+    assert seen["config"] == CASE.config
+    assert np.array_equal(seen["x"], CASE.x)
+    assert seen["unrelated"] == 3
+    as_subject(everything).run(CASE)
+    assert list(seen["weights"]) == list(CASE.weights)
+    assert np.array_equal(seen["h0"], CASE.arrays["hx"])
+
+
+def test_h0_is_zeros_where_no_hx_is_passed() -> None:
+    seen = []
+    as_subject(lambda h0, x: seen.append(h0) or (OUTPUT, H_N)).run(draw(RNNConfig(2, 3, num_layers=2, N=5), "normal", 0))
+
+    assert np.array_equal(seen[0], np.zeros((2, 5, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: None,
+        lambda x, h0, weights, config, lengths: None,  # noqa: ARG005
+        lambda inputs, state: None,  # noqa: ARG005
+        lambda x, /, y: None,  # noqa: ARG005
+        lambda *things: None,  # noqa: ARG005
+    ],
+)
+def test_a_signature_that_cannot_be_served_is_shown_the_right_one(function: Any) -> None:
+    with pytest.raises(SubjectError, match=r"expected one of\n.*def rnn\(x, h0, weights, config\)"):
+        as_subject(function)
+
+
+def test_results_get_their_names_by_their_number() -> None:
+    assert list(as_subject(lambda x: (OUTPUT, H_N)).run(CASE).arrays) == ["output", "h_n"]  # noqa: ARG005
+    assert list(as_subject(lambda x: [OUTPUT, H_N]).run(CASE).arrays) == ["output", "h_n"]  # noqa: ARG005
+    assert list(as_subject(lambda x: (READOUT, H_N)).run(READ).arrays) == ["readout", "h_n"]  # noqa: ARG005
+    assert list(as_subject(lambda x: READOUT).run(READ).arrays) == ["readout"]  # noqa: ARG005
+    assert list(as_subject(lambda x: (OUTPUT, H_N, READOUT)).run(READ).arrays) == [  # noqa: ARG005
+        "output",
+        "h_n",
+        "readout",
+    ]
+
+
+def test_tensors_are_taken_for_arrays() -> None:
+    import torch  # noqa: PLC0415
+
+    outcome = as_subject(lambda x: (torch.zeros(4, 5, 3, requires_grad=True), torch.zeros(1, 5, 3))).run(CASE)  # noqa: ARG005
+
+    assert outcome.arrays["output"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (None, r"returned None, expected \(output, h_n\)"),
+        (OUTPUT, r"returned a ndarray, expected \(output, h_n\)"),
+        ((OUTPUT,), r"returned 1 things"),
+        ((OUTPUT, H_N, READOUT), r"returned 3 things"),
+        ((OUTPUT, None), "returned None for h_n, expected an array"),
+        ((OUTPUT.tolist(), H_N), "returned a list for output, expected an array"),
+        ((np.array([object()]), H_N), "returned an array of object for output"),
+        ({"output": OUTPUT}, "returned a dict"),
+    ],
+)
+def test_what_is_no_answer_is_malformed(returned: Any, words: str) -> None:
+    outcome = as_subject(lambda x: returned).run(CASE)  # noqa: ARG005
+
+    assert outcome.failure is Failure.MALFORMED
+    with pytest.raises(AssertionError, match=words):
+        raise AssertionError(outcome.message)
+
+
+@pytest.mark.parametrize("error", [ValueError("boom"), SystemExit(3), RecursionError("deep")])
+def test_what_it_raises_is_its_outcome(error: BaseException) -> None:
+    def rnn(x: Any) -> Any:  # noqa: ARG001
+        raise error
+
+    outcome = as_subject(rnn).run(CASE)
+
+    assert outcome.failure is Failure.RAISED
+    assert outcome.message.startswith(type(error).__name__)
+    assert "in rnn" in outcome.traceback
+    assert "harness/subjects" not in outcome.traceback
+
+
+@pytest.mark.parametrize("error", [NotImplementedError("only tanh"), Unsupported("only tanh")])
+def test_not_implemented_means_unsupported(error: Exception) -> None:
+    def rnn(x: Any) -> Any:  # noqa: ARG001
+        raise error
+
+    outcome = as_subject(rnn).run(CASE)
+
+    assert (outcome.failure, outcome.message) == (Failure.UNSUPPORTED, "only tanh")
+
+
+def test_a_keyboard_interrupt_is_the_user_s_and_goes_through() -> None:
+    def rnn(x: Any) -> Any:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        as_subject(rnn).run(CASE)
+
+
+def test_writing_into_what_was_lent_is_seen_and_harms_nothing() -> None:
+    def rnn(x: Any, weights: Any) -> Any:
+        x[0, 0, 0] = 7
+        weights["bias_hh_l0"] += 1
+        return OUTPUT, H_N
+
+    before = CASE.id
+    outcome = as_subject(rnn).run(CASE)
+
+    assert outcome.changed_inputs == ("x", "bias_hh_l0")
+    assert CASE.id == before

@@ -1,0 +1,94 @@
+"""From names and objects to subjects."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness import Outcome, RNNConfig, as_subject, draw
+from harness.subjects.protocol import Subject, SubjectError
+from harness.subjects.registry import find_subject, registered
+
+SOURCE = """
+import numpy as np
+import helper_beside_it
+
+def rnn(x, h0, weights, config):
+    return np.zeros((config.T, config.N, config.hidden_size), x.dtype), h0
+
+number = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "mine.py").write_text(SOURCE)
+    (tmp_path / "helper_beside_it.py").write_text("")
+    (tmp_path / "bad.py").write_text("1 / 0")
+    (tmp_path / "module_for_registry_test.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_torch_is_registered() -> None:
+    assert "torch" in registered()
+    assert find_subject("torch").name == "torch"
+
+
+@pytest.mark.parametrize("spec", ["mine.py:rnn", "./mine.py:rnn", "module_for_registry_test:rnn"])
+@pytest.mark.usefixtures("folder")
+def test_functions_are_found_in_files_and_modules(spec: str) -> None:
+    subject = find_subject(spec)
+
+    assert subject.name == spec
+    assert set(subject.run(draw(RNNConfig(1, 1))).arrays) == {"output", "h_n"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("tocrh", "unknown subject; did you mean torch"),
+        ("zebra", "unknown subject; expected a name that 'rnn-harness subjects' lists"),
+        (":rnn", "unknown subject"),
+        ("none.py:rnn", "no such file: none.py"),
+        ("mine.py:nope", "mine.py has no nope; what can be called there: rnn"),
+        ("mine.py:number", "a int is no subject"),
+        ("bad.py:rnn", "bad.py cannot be imported: ZeroDivisionError: division by zero"),
+        ("no_such_module:rnn", "no_such_module cannot be imported: ModuleNotFoundError"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_what_cannot_be_found_says_why(spec: str, words: str) -> None:
+    with pytest.raises(SubjectError, match=words):
+        find_subject(spec)
+
+
+def test_objects_are_taken_as_they_are() -> None:
+    class Mine:
+        name = "mine"
+
+        def devices(self) -> tuple[str, ...]:
+            return ("cpu",)
+
+        def run(self, case: Any) -> Outcome:  # noqa: ARG002
+            return Outcome({"output": np.zeros(1)})
+
+    mine = Mine()
+    assert as_subject(mine) is mine
+    assert isinstance(as_subject(torch.nn.RNN), Subject)
+    assert as_subject("torch").name == "torch"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (torch.nn.RNN(1, 1), "a module that is already built fits one config only"),
+        (int, "a class must be a torch.nn.Module"),
+        (3, "a int is no subject"),
+    ],
+)
+def test_what_is_no_subject_is_refused(given: Any, words: str) -> None:
+    with pytest.raises(SubjectError, match=words):
+        as_subject(given)
