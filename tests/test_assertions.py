@@ -1,0 +1,65 @@
+"""assert_agrees, and the public names."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import harness
+from harness import Case, Disagreement, RNNConfig, Unsupported, assert_agrees, cases, draw
+from tests import implementations
+
+CASE = draw(RNNConfig(2, 3, T=2), "normal", 0)
+
+
+@settings(max_examples=20)
+@given(case=cases(bidirectional=False, dtypes=["float32"]))
+def test_torch_agrees_under_its_name(case: Case) -> None:
+    assert_agrees("torch", case)
+
+
+def test_a_disagreement_carries_the_case_and_words_it() -> None:
+    with pytest.raises(Disagreement) as caught:
+        assert_agrees(implementations.without_b_hh, CASE)
+
+    text = str(caught.value)
+    assert caught.value.case is CASE
+    assert "without_b_hh disagrees with nn.RNN" in text
+    assert "where" in text
+    assert "allowance" in text
+    assert repr(CASE) in text
+
+
+def refuses(x: Any) -> Any:
+    raise NotImplementedError("batch first only")
+
+
+def test_a_refusal_outside_of_hypothesis_is_an_error() -> None:
+    with pytest.raises(Unsupported, match="refuses does not do .*: batch first only"):
+        assert_agrees(refuses, CASE)
+
+
+def test_a_refusal_inside_of_hypothesis_rejects_the_example() -> None:
+    compared = []
+
+    @settings(max_examples=10, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=cases(batch_first=[True, False]))
+    def mine(case: Case) -> None:
+        assert_agrees(refuses if case.config.batch_first else implementations.vectorised, case)
+        compared.append(case)
+
+    mine()
+
+    assert compared
+    assert not any(case.config.batch_first for case in compared)
+
+
+@pytest.mark.parametrize("name", harness.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(harness, name).__doc__
+
+
+def test_the_public_names_are_listed_and_others_refused() -> None:
+    assert {"assert_agrees", "__version__"} <= set(dir(harness))
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        _ = harness.nope  # type: ignore[attr-defined]

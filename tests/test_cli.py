@@ -1,0 +1,281 @@
+"""The command: exit codes, clear errors, JSON, and what is kept where."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from harness import RNNConfig, __version__, cli, draw
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+WRONG = f"{EXAMPLES / 'notebook.py'}:rnn_without_b_hh"
+RIGHT = f"{EXAMPLES / 'notebook.py'}:rnn_with_b_hh"
+
+
+class Run:
+    """What a command did."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def words(self) -> str:
+        """Standard output with its layout taken out."""
+        return " ".join(self.out.split())
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Run:
+        monkeypatch.setattr(sys, "argv", ["rnn-harness", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return Run(int(exit_.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+def subject(folder: Path, body: str) -> str:
+    (folder / "mine.py").write_text(f"import numpy as np\ndef rnn(x, h0, weights, config):\n    {body}\n")
+    return "mine.py:rnn"
+
+
+@pytest.mark.parametrize("readout", [[], ["--output-size", "2"]])
+def test_the_notebook_s_mistake_is_found_small_and_named(run: Any, readout: list[str]) -> None:
+    done = run("check", WRONG, *readout, "--json", "report.json")
+
+    assert done.code == cli.FINDING
+    for words in ("disagrees with nn.RNN", "actual", "expected", "allowance", "ignores bias_hh", "bias_hh_l0"):
+        assert words in done.words
+    finding = json.loads(Path("report.json").read_text())["subjects"][0]["finding"]
+    config = RNNConfig.from_dict(finding["config"])
+    assert config == RNNConfig(1, 1, T=1, N=1, output_size=int(readout[1]) if readout else None)
+    assert finding["cause"]["certain"]
+    assert finding["cause"]["faults"][0]["parameters"] == ["bias_hh_l0"]
+    assert finding["minimal"]
+
+
+@pytest.mark.parametrize("readout", [[], ["--output-size", "2"]])
+def test_the_notebook_mended_agrees(run: Any, readout: list[str]) -> None:
+    done = run("check", RIGHT, *readout, "--examples", "200")
+
+    assert done.code == cli.AGREES
+    assert "agrees with nn.RNN" in done.words
+    assert "200 cases of 50 configs" in done.words
+    assert not Path(".rnn-harness").exists()
+
+
+def test_torch_itself_agrees_and_the_part_of_the_space_met_is_said(run: Any) -> None:
+    done = run("check", "--examples", "100", "--seed", "3", "--json", "report.json")
+
+    assert done.code == cli.AGREES
+    assert "--seed 3" in done.words
+    report = json.loads(Path("report.json").read_text())["subjects"][0]
+    assert (report["subject"], report["verdict"], report["checks"]) == ("torch", "agrees", 100)
+    assert report["coverage"]["factors"]["nonlinearity"] == {"met": 2, "of": 2}
+
+
+def test_several_subjects_are_checked_in_turn_and_one_finding_decides(run: Any) -> None:
+    done = run("check", "torch", WRONG, "--examples", "20", "--json", "-")
+
+    assert done.code == cli.FINDING
+    assert [one["verdict"] for one in json.loads(done.out)["subjects"]] == ["agrees", "disagrees"]
+    assert "disagrees with nn.RNN" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "tocrh"], "did you mean torch?"),
+        (["check", "none.py:rnn"], "no such file: none.py"),
+        (["check", "torch", "--device", "cuda:99"], "device='cuda:99': torch runs here on cpu"),
+        (["check", "torch", "--dtype", "int8"], "dtype='int8': expected one of 'float32', 'float64'"),
+        (["check", "torch", "--only", "num_layers=0"], "num_layers=0: expected an int of at least 1"),
+        (["check", "torch", "--only", "layers=2"], "unknown factor layers"),
+        (["check", "torch", "--only", "T"], "expected FACTOR=VALUE"),
+        (["check", "torch", "--output-size", "0"], "output_size=0"),
+        (["check", "torch", "--examples", "0"], "--examples"),
+        (["check", "torch", "--time", "soon"], "expected a time above zero"),
+        (["check", "torch", "--json", "no/such/folder.json"], "its folder does not exist"),
+        (["shapes", "--input-size", "0", "--hidden-size", "1"], "input_size=0"),
+        (["shapes", "--input-size", "1"], "--hidden-size"),
+        (["replay", "none.npz"], "none.npz: no such file"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_misuse_is_exit_2_and_one_clear_error(run: Any, arguments: list[str], words: str) -> None:
+    done = run(*arguments)
+
+    assert done.code == cli.MISUSE
+    assert words in done.err
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ("return None", cli.FINDING, "returned None, expected (output, h_n)"),
+        ("return x", cli.FINDING, "returned a ndarray, expected (output, h_n)"),
+        ("return x[:1, :1, :0], h0", cli.FINDING, "output has shape (1, 1, 0), expected (T, N, D*H) = (1, 1, 1)"),
+        ("return np.zeros(x.shape, 'f8'), h0", cli.FINDING, "output has dtype float64, expected float32"),
+        ("return np.full_like(x, np.nan), h0", cli.FINDING, "output is not finite but should be in 1 of 1 elements"),
+        ("raise ValueError('boom')", cli.FINDING, "ValueError: boom"),
+        ("exit(0)", cli.FINDING, "SystemExit: 0"),
+        ("x += 1; return x, h0", cli.FINDING, "x was given to the subject, which wrote into it"),
+        ("raise NotImplementedError('never')", cli.MISUSE, "refused everything it was asked"),
+    ],
+)
+def test_each_way_a_subject_fails_is_told_apart(run: Any, tmp_path: Path, body: str, code: int, words: str) -> None:
+    done = run("check", subject(tmp_path, body), "--only", "input_size=1", "--only", "hidden_size=1")
+
+    assert done.code == code
+    assert words in done.words
+
+
+def test_a_wrong_signature_is_shown_the_right_one(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def rnn(inputs, state): pass")
+
+    done = run("check", "mine.py:rnn")
+
+    assert done.code == cli.MISUSE
+    assert "takes inputs, state, which nothing is passed for" in done.err
+    assert "def rnn(x, h0, weights, config)" in done.err
+
+
+def test_a_finding_is_kept_and_replayed(run: Any) -> None:
+    run("check", WRONG)
+    (kept,) = Path(".rnn-harness").iterdir()
+
+    failed = run("replay", str(kept))
+    fixed = run("replay", str(kept), "--subject", RIGHT, "--json", "-")
+
+    assert failed.code == cli.FINDING
+    assert failed.out.startswith("FAILED")
+    assert fixed.code == cli.AGREES
+    assert json.loads(fixed.out)["fate"] == "FIXED"
+
+
+def test_a_case_without_a_subject_asks_for_one(run: Any) -> None:
+    draw(RNNConfig(1, 1)).save("case.npz")
+
+    assert "name one with --subject" in run("replay", "case.npz").err
+    assert run("replay", "case.npz", "--subject", "torch").code == cli.AGREES
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning_not_the_report(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    done = run("check", WRONG, "--findings", "file")
+
+    assert done.code == cli.FINDING
+    assert "Warning: --findings file: the case could not be kept" in done.err
+    assert "ignores bias_hh" in done.words
+
+
+def test_shapes_are_shown_layer_by_layer(run: Any) -> None:
+    done = run("shapes", *"--input-size 1 --hidden-size 5 --batch-first --output-size 2 -N 1 -T 10 --json -".split())
+    arrays = json.loads(done.out)
+
+    assert done.code == cli.AGREES
+    assert arrays["inputs"]["x"] == {"axes": ["N", "T", "I"], "shape": [1, 10, 1]}
+    assert arrays["weights"]["weight_hh_l0"]["shape"] == [5, 5]
+    assert arrays["outputs"]["readout"]["shape"] == [1, 10, 2]
+    for name in ("x", "hx", "bias_hh_l0", "output", "h_n", "readout"):
+        assert name in done.err
+
+
+def test_subjects_are_listed_with_their_devices(run: Any) -> None:
+    done = run("subjects", "--json", "-")
+
+    assert {"subject": "torch", "offered_by": "rnn-harness"}.items() <= json.loads(done.out)["subjects"][0].items()
+
+
+def test_a_fault_of_ours_is_exit_3_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(**_: Any) -> Any:
+        raise RuntimeError("our own")
+
+    monkeypatch.setattr(cli.cli, "main", broken)
+
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+
+    assert exit_.value.code == cli.FAULT
+    assert f"rnn-harness {__version__} itself failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("60s", 60.0), ("1.5m", 90.0), ("1h", 3600.0)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert cli.Duration().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-3", "0", "3d", "m"])
+def test_durations_that_are_none(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="expected a time above zero"):
+        cli.Duration().convert(text, None, None)
+
+
+def process(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_an_interrupt_ends_cleanly_with_what_was_done(tmp_path: Path) -> None:
+    running = process("check", RIGHT, "--time", "5m", cwd=tmp_path)
+    time.sleep(6)  # long enough for imports and some checks on a busy machine
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+
+    assert running.returncode == cli.INTERRUPTED, err
+    assert "ended by an interrupt" in " ".join(out.split())
+    assert "Traceback" not in err
+
+
+def test_an_interrupt_stops_a_subject_that_hangs(tmp_path: Path) -> None:
+    spec = subject(tmp_path, "import time; time.sleep(600)")
+
+    running = process("check", spec, cwd=tmp_path)
+    time.sleep(4)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+
+    assert running.returncode == cli.INTERRUPTED, err
+    assert "Traceback" not in err
+
+
+def test_help_needs_neither_numpy_nor_torch_nor_hypothesis() -> None:
+    code = (
+        "import sys; from harness.cli import cli; cli.main(['--help'], standalone_mode=False);"
+        "sys.exit(bool({'numpy', 'torch', 'hypothesis', 'rich'} & set(sys.modules)))"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_one_thread_a_process_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    cli.one_thread_a_process()
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    cli.one_thread_a_process()
+    assert os.environ["OMP_NUM_THREADS"] == "1"

@@ -1,0 +1,150 @@
+"""The pytest plugin, run in a pytest of its own."""
+
+from pathlib import Path
+
+import pytest
+
+WRONG = """
+from hypothesis import given
+from harness import assert_agrees, cases
+
+def rnn(x, h0, weights, config):
+    import numpy as np
+    weights = {name: array * (0 if "bias_hh" in name else 1) for name, array in weights.items()}
+    if config.num_layers > 1 or config.bidirectional or config.nonlinearity == "relu":
+        raise NotImplementedError
+    x = x.swapaxes(0, 1) if config.batch_first else x
+    h, states = h0[0], []
+    for frame in x:
+        h = frame @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
+        if config.bias:
+            h = h + weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        h = np.tanh(h)
+        states.append(h)
+    output = np.stack(states)
+    return (output.swapaxes(0, 1) if config.batch_first else output), h[None]
+
+@given(case=cases(num_layers=1, bidirectional=False, nonlinearity="tanh", dtypes=["float32"]))
+def test_mine(case):
+    assert_agrees(rnn, case)
+"""
+
+DRAWS = """
+import pytest
+from hypothesis import given, settings
+from harness import cases
+
+seen = []
+
+@pytest.mark.parametrize("shard", [0, 1])
+@settings(max_examples=10)
+@given(case=cases())
+def test_draws(shard, case):
+    with open(f"seen-{shard}.txt", "a") as file:
+        print(case.id, file=file)
+"""
+
+
+def run(pytester: pytest.Pytester, source: str, *arguments: str) -> pytest.RunResult:
+    pytester.makepyfile(source)
+    return pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider", *arguments)
+
+
+def drawn(pytester: pytest.Pytester, shard: int) -> list[str]:
+    path = pytester.path / f"seen-{shard}.txt"
+    lines = path.read_text().split()
+    path.unlink()
+    return lines
+
+
+def test_a_disagreement_comes_with_its_cause_and_a_case_to_replay(pytester: pytest.Pytester) -> None:
+    result = run(pytester, WRONG)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*Disagreement: rnn disagrees with nn.RNN",
+            "*output differs in 1 of 1 elements*",
+            "*Case.of(RNNConfig(1, 1, T=1, N=1)*",
+            "*- rnn-harness -*",
+            "cause: ignores bias_hh: b_hh is never added (bias_hh_l0)*",
+            "again: rnn-harness replay *.npz --subject *",
+        ]
+    )
+    assert len(list((pytester.path / ".rnn-harness").glob("*.npz"))) == 1
+
+
+def test_a_findings_folder_that_cannot_be_written_costs_a_line(pytester: pytest.Pytester) -> None:
+    pytester.path.joinpath("file").write_text("")
+
+    result = run(pytester, WRONG, "--rnn-findings", "file")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["cause: ignores bias_hh*", "the case could not be kept: *"])
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_it_works_under_xdist(pytester: pytest.Pytester, workers: str) -> None:
+    result = run(pytester, WRONG, "-n", workers)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*- rnn-harness -*", "cause: ignores bias_hh*"])
+
+
+def test_the_seed_is_in_the_header_and_pasting_it_back_repeats_the_draws(pytester: pytest.Pytester) -> None:
+    first = run(pytester, DRAWS, "--rnn-profile=dev")
+    header = next(line for line in first.outlines if line.startswith("rnn-harness"))
+    seeds = [drawn(pytester, shard) for shard in (0, 1)]
+    pasted = header.partition(": ")[2].split()
+
+    again = run(pytester, DRAWS, *pasted)
+    workers = [drawn(pytester, shard) for shard in (0, 1)]
+    run(pytester, DRAWS, "-n2", *pasted)
+
+    assert [word.partition("=")[0] for word in pasted] == ["--rnn-profile", "--rnn-seed"]
+    assert again.ret == first.ret == 0
+    assert seeds == workers == [drawn(pytester, shard) for shard in (0, 1)]
+
+
+def test_parametrised_items_do_not_repeat_each_other_s_draws(pytester: pytest.Pytester) -> None:
+    run(pytester, DRAWS, "--rnn-seed=5")
+
+    first, second = drawn(pytester, 0), drawn(pytester, 1)
+
+    # The first example of any Hypothesis test is the plainest one; the others are the seed's.
+    assert not set(first[1:]) & set(second[1:])
+
+
+def test_another_seed_draws_something_else(pytester: pytest.Pytester) -> None:
+    run(pytester, DRAWS, "--rnn-seed=5")
+    five = drawn(pytester, 0)
+    run(pytester, DRAWS, "--rnn-seed=6")
+
+    assert drawn(pytester, 0) != five
+
+
+def test_the_ci_profile_always_draws_the_same_and_keeps_the_database(pytester: pytest.Pytester) -> None:
+    source = DRAWS.replace("print(", "assert case.config.T < 5; print(")
+
+    result = run(pytester, source, "--rnn-profile=ci")
+
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["rnn-harness *: --rnn-profile=ci --rnn-seed=0"])
+    assert list(Path(pytester.path, ".hypothesis", "examples").iterdir())
+
+
+def test_without_a_profile_nothing_is_changed(pytester: pytest.Pytester) -> None:
+    result = run(pytester, DRAWS)
+
+    result.stdout.fnmatch_lines(["rnn-harness *: no profile, no seed"])
+
+
+def test_the_profile_may_stand_in_the_project_s_settings(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nrnn_profile = nightly")
+    good = run(pytester, "def test(): pass")
+    pytester.makeini("[pytest]\nrnn_profile = daily")
+    bad = run(pytester, "def test(): pass")
+
+    good.stdout.fnmatch_lines(["rnn-harness *: --rnn-profile=nightly --rnn-seed=*"])
+    assert bad.ret == pytest.ExitCode.USAGE_ERROR
+    bad.stderr.fnmatch_lines(["ERROR: rnn_profile='daily': expected one of dev, ci, nightly"])
