@@ -56,7 +56,11 @@ def exact_sum(terms: list[float]) -> float:
 
 
 def vectorised(
-    x: Array, h0: Array, weights: Weights, config: RNNConfig, tamper: Callable[[Array, dict[str, Any]], Array] | None = None
+    x: Array,
+    h0: Array,
+    weights: Weights,
+    config: RNNConfig,
+    tamper: Callable[[Array, dict[str, Any]], Array] | None = None,
 ) -> Pair:
     """Whole batches at a time in the subject's own dtype; ``tamper`` may change each new state."""
     sequence = list(np.moveaxis(x, 1, 0)) if config.batch_first else list(x)
@@ -119,11 +123,10 @@ def reverse_first(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> P
         else name: array
         for name, array in weights.items()
     }
-    flipped = lambda a, axis: np.flip(a, axis)  # noqa: E731 - time runs the other way for both
-    axis = 1 if config.batch_first else 0
-    output, h_n, *readout = vectorised(flipped(x, axis), h0, wrong, config)
+    axis = 1 if config.batch_first else 0  # time runs the other way for both
+    output, h_n, *readout = vectorised(np.flip(x, axis), h0, wrong, config)
     h_n = h_n.reshape(config.num_layers, 2, *h_n.shape[1:])[:, ::-1].reshape(h_n.shape)
-    output = flipped(output, axis)
+    output = np.flip(output, axis)
     if config.output_size is not None:
         readout = [output @ weights["readout.weight"].T + weights["readout.bias"]]
     return (output, h_n, *readout)

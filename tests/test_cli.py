@@ -13,6 +13,7 @@ import click
 import pytest
 
 from harness import RNNConfig, __version__, cli, draw
+from harness.threads import one_thread_a_process
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WRONG = f"{EXAMPLES / 'notebook.py'}:rnn_without_b_hh"
@@ -184,7 +185,8 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_not_the_report(run: Any
 
 
 def test_shapes_are_shown_layer_by_layer(run: Any) -> None:
-    done = run("shapes", *"--input-size 1 --hidden-size 5 --batch-first --output-size 2 -N 1 -T 10 --json -".split())
+    sizes = ["--input-size", "1", "--hidden-size", "5", "--output-size", "2", "-N", "1", "-T", "10"]
+    done = run("shapes", *sizes, "--batch-first", "--json", "-")
     arrays = json.loads(done.out)
 
     assert done.code == cli.AGREES
@@ -216,9 +218,7 @@ def test_a_fault_of_ours_is_exit_3_and_says_so(
     assert f"rnn-harness {__version__} itself failed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90.0), ("60s", 60.0), ("1.5m", 90.0), ("1h", 3600.0)]
-)
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("60s", 60.0), ("1.5m", 90.0), ("1h", 3600.0)])
 def test_durations(text: str, seconds: float) -> None:
     assert cli.Duration().convert(text, None, None) == seconds
 
@@ -273,9 +273,9 @@ def test_help_needs_neither_numpy_nor_torch_nor_hypothesis() -> None:
 
 def test_one_thread_a_process_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    cli.one_thread_a_process()
+    one_thread_a_process()
     assert os.environ["OMP_NUM_THREADS"] == "3"
 
     monkeypatch.delenv("OMP_NUM_THREADS")
-    cli.one_thread_a_process()
+    one_thread_a_process()
     assert os.environ["OMP_NUM_THREADS"] == "1"

@@ -143,19 +143,22 @@ class ReverseUsesForwardWeights(Fault):
 class AlwaysTanh(Fault):
     """ignores nonlinearity='relu': it applies tanh."""
 
-    def activation(self, s: Floats, nonlinearity: str) -> Floats:
-        return super().activation(s, "tanh")
+    def nonlinearity(self, config: RNNConfig) -> str:
+        return "tanh"
 
 
 class AlwaysRelu(Fault):
     """ignores nonlinearity='tanh': it applies relu."""
 
-    def activation(self, s: Floats, nonlinearity: str) -> Floats:
-        return super().activation(s, "relu")
+    def nonlinearity(self, config: RNNConfig) -> str:
+        return "relu"
 
 
 class NoNonlinearity(Fault):
     """applies no nonlinearity: h_t is the preactivation itself."""
+
+    def nonlinearity(self, config: RNNConfig) -> str:
+        return "identity"
 
     def activation(self, s: Floats, nonlinearity: str) -> Floats:
         return s

@@ -94,13 +94,12 @@ def expect_end_to_end(reference: Reference, case: Case) -> dict[str, Expected]:
 
 
 def _step(reference: Reference, case: Case, at: tuple[int, int], x: Operand, h: Operand) -> Expected:
-    w = reference.step_weights(case, *at)
+    w, kind = reference.step_weights(case, *at), reference.nonlinearity(case.config)
     with np.errstate(over="ignore", invalid="ignore"):
         s = reference.preactivation(x.values, h.values, w)
-        y = reference.activation(s, case.config.nonlinearity)
+        y = reference.activation(s, kind)
     step = Step(x.values, h.values, *w)
-    kind, dtype = case.config.nonlinearity, case.config.dtype
-    return Expected(y, step_allowance(step, s, y, kind, dtype, x_error=x.error, h_error=h.error))
+    return Expected(y, step_allowance(step, s, y, kind, case.config.dtype, x_error=x.error, h_error=h.error))
 
 
 def _layer_input(reference: Reference, first: Expected, below: Expected) -> Expected:

@@ -36,6 +36,10 @@ class Reference:
         """s_t, for rows of x (.., I) and of the previous state h (.., H)."""
         return x @ w.ih.T + w.b_ih + h @ w.hh.T + w.b_hh
 
+    def nonlinearity(self, config: RNNConfig) -> str:
+        """Which phi is applied; ``tolerance`` asks, too, for what a rounding error becomes depends on it."""
+        return config.nonlinearity
+
     def activation(self, s: Floats, nonlinearity: str) -> Floats:
         """h_t = tanh(s_t) or max(s_t, 0)."""
         return np.tanh(s) if nonlinearity == "tanh" else np.maximum(s, 0)
@@ -106,10 +110,10 @@ class Reference:
         return array.swapaxes(0, 1) if config.batch_first and name != "h_n" else array
 
     def _run_direction(self, case: Case, layer: int, direction: int, x: Floats, states: Floats) -> None:
-        w = self.step_weights(case, layer, direction)
+        w, kind = self.step_weights(case, layer, direction), self.nonlinearity(case.config)
         h = self.initial_state(case, layer, direction)
         for t in self.time_order(case.config, direction):
-            h = self.activation(self.preactivation(x[t], h, w), case.config.nonlinearity)
+            h = self.activation(self.preactivation(x[t], h, w), kind)
             states[t] = h
 
 

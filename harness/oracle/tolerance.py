@@ -14,7 +14,8 @@ Underflow. 2m - 3 operations each add at most ``tiny``, grown by later additions
 reference does no worse. Hence eta = 8 m tiny.
 
 Nonlinearity. For |d| <= e, |tanh(s + d) - tanh(s)| is largest towards zero, tanh|s| - tanh(|s| - e), which is
-tanh(e) (1 - tanh|s| tanh(|s| - e)). For relu it is max(0, min(e, s + e)).
+tanh(e) (1 - tanh|s| tanh(|s| - e)). For relu it is max(0, min(e, s + e)). For anything else, such as a fault's phi of
+slope 1 at most, it is e, and the function is taken to be as accurate as tanh.
 
 Overflow. Where a partial sum may reach the largest number, anything may come out (inf, or NaN from inf - inf): there
 the allowance is infinite, as it is wherever an operand is not finite.
@@ -95,13 +96,15 @@ def step_allowance(
             carried = carried + h_error @ V
         reach = magnitude + carried
         e = (gamma(m + 1, form.u) + gamma(m, U64)) * reach + eta + carried * (1 + gamma(m, U64))
-        rounding = 0.0
+        rounding = TANH_ERROR * form.u + REFERENCE_TANH_ERROR * U64
         if nonlinearity == "tanh":
             # Two tanh at 4 u64 each, a product and a difference: 10 u64 pay for evaluating the bracket in float64.
             spread = np.tanh(e) * (1 - np.abs(y) * np.tanh(np.abs(s) - e) + 10 * U64)
-            rounding = TANH_ERROR * form.u + REFERENCE_TANH_ERROR * U64
-        else:
+        elif nonlinearity == "relu":
             spread = np.maximum(0, np.minimum(e, s + e))
+            rounding = 0.0
+        else:
+            spread = e
         allowance = spread + rounding * (np.abs(y) + spread) + eta
         return _unless_overflow(allowance, reach + e, np.abs(y) + allowance, form)
 

@@ -108,12 +108,12 @@ def test_a_readout_alone_or_with_h_n_is_enough() -> None:
 @pytest.mark.parametrize(
     ("returned", "verdict", "kind"),
     [
-        (lambda o, h: None, Verdict.DISAGREES, "the result: malformed"),  # noqa: ARG005
+        (lambda o, h: None, Verdict.DISAGREES, "the result: malformed"),
         (lambda o, h: (o[:1], h), Verdict.DISAGREES, "output: shape"),
         (lambda o, h: (o, h.astype(float)), Verdict.DISAGREES, "h_n: dtype"),
         (lambda o, h: (o * np.nan, h), Verdict.DISAGREES, "output: finiteness"),
         (lambda o, h: (o, h + 1), Verdict.DISAGREES, "h_n: value"),
-        (lambda o, h: 1 / 0, Verdict.BROKEN, "broken: ZeroDivisionError"),  # noqa: ARG005
+        (lambda o, h: 1 / 0, Verdict.BROKEN, "broken: ZeroDivisionError"),
     ],
 )
 def test_each_way_of_failing_has_a_verdict_and_a_kind_of_its_own(returned: Any, verdict: Verdict, kind: str) -> None:
@@ -136,7 +136,7 @@ def test_a_changed_input_is_a_failure_even_where_the_values_are_right() -> None:
 
 
 def test_a_refusal_is_no_failure() -> None:
-    def rnn(x: Any) -> Any:  # noqa: ARG001
+    def rnn(x: Any) -> Any:
         raise NotImplementedError("tanh only")
 
     result = checked(rnn)
@@ -151,7 +151,7 @@ def test_a_subject_that_returns_nothing_at_all_is_told_what_is_missing() -> None
         def devices(self) -> tuple[str, ...]:
             return ("cpu",)
 
-        def run(self, case: Case) -> Outcome:  # noqa: ARG002
+        def run(self, case: Case) -> Outcome:
             return Outcome()
 
     result = check_agreement(Empty(), CASE)
@@ -170,7 +170,7 @@ def test_different_answers_to_the_same_case_are_broken() -> None:
 
 
 def test_the_same_failure_twice_is_repeatable() -> None:
-    def rnn(x: Any) -> Any:  # noqa: ARG001
+    def rnn(x: Any) -> Any:
         raise ValueError("always")
 
     assert as_subject(rnn).run(CASE).failure is Failure.RAISED

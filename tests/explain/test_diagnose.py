@@ -64,7 +64,7 @@ def test_a_wrong_shape_needs_no_cause() -> None:
 
 
 def test_a_crash_needs_no_cause() -> None:
-    def rnn(x: Any) -> Any:  # noqa: ARG001
+    def rnn(x: Any) -> Any:
         raise ValueError("boom")
 
     assert diagnosed(rnn) is None

@@ -59,7 +59,7 @@ def test_an_infinite_allowance_exempts_anything() -> None:
 
 def test_names_come_before_shapes_and_shapes_before_dtypes() -> None:
     both = ("output", "h_n")
-    wrong_shape = {**ZEROS, "output": np.zeros((3, 4, 2))}
+    wrong_shape: dict[str, Any] = {**ZEROS, "output": np.zeros((3, 4, 2))}
 
     assert only(check_form(CONFIG, {"output": ZEROS["output"]}, required=both)).sort is Sort.MISSING
     assert only(check_form(CONFIG, {**ZEROS, "c_n": ZEROS["h_n"]}, required=both)).sort is Sort.UNEXPECTED

@@ -50,7 +50,7 @@ def test_only_the_step_that_is_off_departs_locally() -> None:
 
     expected = expect_local(REFERENCE, case, [bent]).arrays["output"]
 
-    departs = (np.abs(bent - expected.values) > expected.allowance).any(axis=(1, 2))
+    departs = np.asarray(np.abs(bent - expected.values) > expected.allowance).reshape(6, -1).max(axis=1)
     assert departs[3]
     assert not departs[:3].any()
 

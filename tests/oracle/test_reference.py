@@ -1,6 +1,7 @@
 """The reference: against arithmetic done by hand, against another implementation, and against laws that need none."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from harness import Case, RNNConfig, cases, draw
 from harness.oracle.reference import Reference
 from tests.implementations import plain_python
 
-SMALL = {"T": [1, 2, 3], "N": [1, 2, 3], "input_size": [1, 2, 3], "hidden_size": [1, 2, 3]}
+SMALL: dict[str, Any] = {"T": [1, 2, 3], "N": [1, 2, 3], "input_size": [1, 2, 3], "hidden_size": [1, 2, 3]}
 FINITE = ["dyadic", "default", "normal", "spectral", "sparse"]
 
 
@@ -18,8 +19,8 @@ def test_two_steps_done_by_hand() -> None:
     config = RNNConfig(1, 1, T=2, hx=True, output_size=1)
     weights = {"weight_ih_l0": 0.5, "weight_hh_l0": -0.25, "bias_ih_l0": 0.125, "bias_hh_l0": 1.0}
     readout = {"readout_weight": [[2.0]], "readout_bias": [-1.0]}
-    shaped = {name: np.full(config.weights[name].shape, value) for name, value in weights.items()}
-    case = Case.of(config, [[[1.0]], [[2.0]]], [[[3.0]]], **shaped, **readout)
+    shaped: dict[str, Any] = {name: np.full(config.weights[name].shape, value) for name, value in weights.items()}
+    case = Case.of(config, [[[1.0]], [[2.0]]], [[[3.0]]], **shaped | readout)
 
     arrays = Reference().run(case)
 

@@ -17,10 +17,18 @@ from harness.space.strategies import seeds
 F = np.float32
 
 
-def one_unit(x: Iterable[float], h: Iterable[float], w: Iterable[float], v: Iterable[float], b: tuple[float, float]) -> Step:
+def one_unit(
+    x: Iterable[float], h: Iterable[float], w: Iterable[float], v: Iterable[float], b: tuple[float, float]
+) -> Step:
     """A step with a single unit, exactly representable in float32."""
     rows = [np.array([list(values)], np.float32).astype(float) for values in (x, h, w, v)]
     return Step(rows[0], rows[1], rows[2], rows[3], np.array([F(b[0])], float), np.array([F(b[1])], float))
+
+
+def carried_only(s: float) -> tuple[Step, Any]:
+    """A step with W_hh = 1 and all else zero but a bias of s, and its preactivation."""
+    zero, one = np.zeros((1, 1)), np.ones((1, 1))
+    return Step(zero, zero, zero, one, np.array([s]), np.zeros(1)), np.array([[s]])
 
 
 def exact_preactivation(step: Step) -> Fraction:
@@ -70,7 +78,8 @@ ORDERS: dict[str, Callable[[list[Any]], Any]] = {
 @given(seed=seeds(), I=st.integers(1, 40), H=st.integers(1, 40), scale=st.sampled_from([0.1, 1.0, 1e4, 1e-20]))
 def test_float32_sums_in_any_order_stay_within_it(order: str, seed: int, I: int, H: int, scale: float) -> None:  # noqa: E741
     rng = np.random.default_rng(seed)
-    step = one_unit(*(rng.standard_normal(n) * scale for n in (I, H, I, H)), tuple(rng.standard_normal(2) * scale))
+    x, h, w, v, b = (rng.standard_normal(n) * scale for n in (I, H, I, H, 2))
+    step = one_unit(x, h, w, v, (b[0], b[1]))
     products = [F(w) * F(x) for w, x in zip(step.ih[0], step.x[0], strict=True)]
     products += [F(w) * F(h) for w, h in zip(step.hh[0], step.h[0], strict=True)]
 
@@ -107,8 +116,7 @@ def test_flushed_products_stay_within_it() -> None:
 @given(s=st.floats(-30, 30), share=st.floats(-1, 1), exponent=st.integers(-40, 3))
 def test_tanh_of_a_disturbed_argument_stays_within_it(s: float, share: float, exponent: int) -> None:
     e = 2.0**exponent
-    step = Step(*(np.array([[value]]) for value in (0.0, 0.0, 0.0, 1.0)), np.array([s]), np.zeros(1))
-    pre = np.array([[s]])
+    step, pre = carried_only(s)
 
     allowance = step_allowance(step, pre, np.tanh(pre), "tanh", "float64", h_error=np.array([[e]]))
 
@@ -120,8 +128,7 @@ def test_tanh_of_a_disturbed_argument_stays_within_it(s: float, share: float, ex
 def test_relu_of_a_disturbed_argument_stays_within_it_around_the_kink(at: float, share: float, exponent: int) -> None:
     e = 2.0**exponent
     s = at * e
-    step = Step(*(np.array([[value]]) for value in (0.0, 0.0, 0.0, 1.0)), np.array([s]), np.zeros(1))
-    pre = np.array([[s]])
+    step, pre = carried_only(s)
 
     allowance = step_allowance(step, pre, np.maximum(pre, 0), "relu", "float64", h_error=np.array([[e]]))
 
@@ -136,13 +143,15 @@ def test_a_tanh_at_the_stated_accuracy_is_allowed_and_one_beyond_it_is_not(s: fl
     u = ARITHMETIC["float32"].u
 
     assert tolerance.TANH_ERROR * u * y <= allowance
-    assert allowance <= (tolerance.TANH_ERROR + 6) * u * y  # four terms, two of them zero: gamma_5 of |s| tanh'(s) <= 5 u y
+    assert (
+        allowance <= (tolerance.TANH_ERROR + 6) * u * y
+    )  # four terms, two of them zero: gamma_5 of |s| tanh'(s) <= 5 u y
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_tanh_of_numpy_and_torch_is_as_accurate_as_stated(library: str, dtype: str) -> None:
-    import torch  # noqa: PLC0415
+    import torch
 
     x = np.exp(np.random.default_rng(0).uniform(np.log(1e-4), np.log(9), 200_000)).astype(dtype)
     y = np.tanh(x) if library == "numpy" else torch.tanh(torch.from_numpy(x)).numpy()

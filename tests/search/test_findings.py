@@ -26,7 +26,7 @@ def test_a_finding_is_kept_under_its_id_and_read_back(tmp_path: Path) -> None:
 def test_replaying_tells_fixed_failed_and_unsupported_apart() -> None:
     case = draw(RNNConfig(2, 3, T=2), "normal", 0)
 
-    def refuses(x: Any) -> Any:  # noqa: ARG001
+    def refuses(x: Any) -> Any:
         raise NotImplementedError("never")
 
     fates = [

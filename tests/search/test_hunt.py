@@ -129,7 +129,7 @@ def test_what_the_subject_refuses_is_left_out_and_said() -> None:
 
 
 def test_a_subject_that_refuses_everything_is_unsupported_not_in_agreement() -> None:
-    def rnn(x: Any) -> Any:  # noqa: ARG001
+    def rnn(x: Any) -> Any:
         raise NotImplementedError("never")
 
     record = hunt(as_subject(rnn))
@@ -150,7 +150,7 @@ def test_refusals_by_size_are_counted_and_spend_the_budget() -> None:
 
 
 def test_a_device_that_is_not_the_subject_s_is_refused_before_anything_runs() -> None:
-    with pytest.raises(SubjectError, match="device=cuda: .* runs here on cpu only"):
+    with pytest.raises(SubjectError, match=r"device=cuda: .* runs here on cpu only"):
         hunt(RIGHT, Scope().only(device="cuda"))
 
 
@@ -179,7 +179,8 @@ def test_an_interrupt_keeps_what_was_done() -> None:
 def test_an_interrupt_while_shrinking_keeps_the_failure_found() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         if config.hidden_size >= 2:
-            if calls.append(config) or len(calls) > 3:
+            calls.append(config)
+            if len(calls) > 3:
                 time.sleep(30)
             return x, h0
         return implementations.vectorised(x, h0, weights, config)

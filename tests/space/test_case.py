@@ -38,7 +38,9 @@ def test_a_repr_without_an_origin_pastes_back_too(case: Case) -> None:
     back = pasted(repr(bare))
 
     # NaN has many bit patterns and one text; everything else keeps its bits, -0.0 among them.
-    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(back.arrays.values(), case.arrays.values(), strict=True))
+    assert all(
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(back.arrays.values(), case.arrays.values(), strict=True)
+    )
     assert all(
         np.array_equal(np.signbit(a), np.signbit(b)) or np.isnan(a).any()
         for a, b in zip(back.arrays.values(), case.arrays.values(), strict=True)
@@ -90,7 +92,7 @@ def test_arrays_are_read_only() -> None:
     assert not any(array.flags.writeable for array in case.arrays.values())
 
 
-def test_a_wrong_shape_or_dtype_is_refused_with_both(tmp_path: Path) -> None:
+def test_a_wrong_shape_or_dtype_is_refused_with_both() -> None:
     config = RNNConfig(2, 3, T=4, N=5)
 
     with pytest.raises(CaseError, match=r"x is float32 \(4, 5, 1\), expected float32 \(4, 5, 2\) = \('T', 'N', 'I'\)"):
@@ -142,7 +144,11 @@ def test_a_prefix_keeps_the_first_layers_states_and_weights() -> None:
 
 def test_the_id_tells_cases_apart_by_config_and_by_bits() -> None:
     config = RNNConfig(1, 1)
-    ids = {draw(config, "normal", 1).id, draw(config, "normal", 2).id, draw(config.replace(batch_first=True), "normal", 1).id}
+    ids = {
+        draw(config, "normal", 1).id,
+        draw(config, "normal", 2).id,
+        draw(config.replace(batch_first=True), "normal", 1).id,
+    }
 
     assert len(ids) == 3
     assert draw(config, "normal", 1).id in ids

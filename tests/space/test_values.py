@@ -33,7 +33,9 @@ def test_plain_values_differ_between_roles_even_at_size_one(config: RNNConfig, s
         assert one.shape != other.shape or not np.array_equal(one, other), (a, b)
 
 
-@given(configs(hidden_size=[2, 3, 8]), st.sampled_from(["dyadic", "default", "normal", "spectral", "saturated"]), seeds())
+@given(
+    configs(hidden_size=[2, 3, 8]), st.sampled_from(["dyadic", "default", "normal", "spectral", "saturated"]), seeds()
+)
 def test_recurrent_matrices_are_not_symmetric(config: RNNConfig, regime: str, seed: int) -> None:
     matrix = draw(config, regime, seed).weights["weight_hh_l0"]
 

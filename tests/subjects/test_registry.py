@@ -72,7 +72,7 @@ def test_objects_are_taken_as_they_are() -> None:
         def devices(self) -> tuple[str, ...]:
             return ("cpu",)
 
-        def run(self, case: Any) -> Outcome:  # noqa: ARG002
+        def run(self, case: Any) -> Outcome:
             return Outcome({"output": np.zeros(1)})
 
     mine = Mine()

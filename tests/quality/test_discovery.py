@@ -1,0 +1,67 @@
+"""The harness measured on planted faults: each is found in the default budget, small, and named."""
+
+import numpy as np
+import pytest
+
+from harness import Case, Outcome, RNNConfig, Scope, hunt
+from harness.explain.diagnose import diagnose
+from harness.explain.faults import CATALOGUE, Fault
+
+BIDIRECTIONAL = RNNConfig(1, 1, bidirectional=True, T=1, N=1)
+TWO_BY_TWO = RNNConfig(1, 1, num_layers=2, bidirectional=True, T=1, N=1)
+
+SMALLEST = {
+    "AddsBiasHHTwice": {RNNConfig(1, 1)},
+    "AddsBiasIHTwice": {RNNConfig(1, 1)},
+    "AlwaysRelu": {RNNConfig(1, 1)},
+    "AlwaysTanh": {RNNConfig(1, 1, nonlinearity="relu")},
+    # A state is met at the second step, or at the first where one is passed: neither is smaller than the other.
+    "ForgetsState": {RNNConfig(1, 1, T=2), RNNConfig(1, 1, hx=True)},
+    "IgnoresBiasHH": {RNNConfig(1, 1)},
+    "IgnoresBiasIH": {RNNConfig(1, 1)},
+    "IgnoresHx": {RNNConfig(1, 1, hx=True)},
+    "NoNonlinearity": {RNNConfig(1, 1)},
+    "ReadoutIgnoresBias": {RNNConfig(1, 1, output_size=1)},
+    "ReadsHxByDirection": {TWO_BY_TWO.replace(hx=True)},
+    "ReverseBeforeForward": {BIDIRECTIONAL},
+    "ReverseReadsForwards": {BIDIRECTIONAL.replace(T=2)},
+    "ReverseUsesForwardWeights": {BIDIRECTIONAL},
+    "TakesHnAtLastStep": {BIDIRECTIONAL.replace(T=2)},
+    "TransposesWeightHH": {RNNConfig(1, 2, T=2), RNNConfig(1, 2, hx=True)},
+    "WritesHnByDirection": {TWO_BY_TWO},
+}
+
+
+class Planted:
+    """A fault as a subject: computed in float64 and rounded at the end, as a careful but mistaken port would."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.name = type(fault).__name__
+        self._fault = fault
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
+    def run(self, case: Case) -> Outcome:
+        with np.errstate(all="ignore"):
+            return Outcome({name: array.astype(case.config.dtype) for name, array in self._fault.run(case).items()})
+
+
+def test_every_fault_of_the_catalogue_has_a_known_smallest_case() -> None:
+    assert set(SMALLEST) == {type(fault).__name__ for fault in CATALOGUE}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: type(fault).__name__)
+def test_a_planted_fault_is_found_small_and_named(fault: Fault, seed: int) -> None:
+    name = type(fault).__name__
+    scope = Scope().only(output_size=1) if name.startswith("Readout") else Scope()
+    subject = Planted(fault)
+
+    record = hunt(subject, scope, seed=seed)
+
+    assert record.finding is not None
+    assert record.finding.case.config in SMALLEST[name]
+    diagnosis = diagnose(subject, record.finding, record.scope)
+    assert diagnosis is not None
+    assert [type(cause).__name__ for cause in diagnosis.causes] == [name]

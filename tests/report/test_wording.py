@@ -1,0 +1,132 @@
+"""What people read, word for word."""
+
+import os
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from harness import Case, Result, RNNConfig, Verdict
+from harness.checks.result import Method
+from harness.cli import cli
+from harness.explain.diagnose import Diagnosis
+from harness.explain.faults import CATALOGUE
+from harness.oracle.compare import Mismatch, Site, Sort
+from harness.report import record, text, wording
+from harness.search.hunt import Finding, Hunt, Stop
+from harness.space.scope import Scope
+
+SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
+
+CONFIG = RNNConfig(1, 1, T=1, N=1)
+CASE = Case.of(CONFIG, [[[0.5]]], weight_ih_l0=[[0.25]], weight_hh_l0=[[-0.75]], bias_ih_l0=[0.125], bias_hh_l0=[1.0])
+SITES = (Site({"t": 0, "n": 0, "unit": 0}, 0.244918659, 0.848283649, 2.5e-07),)
+RESULT = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE, count=1, total=1, sites=SITES),))
+FINDING = Finding("mine.py:rnn", CASE, RESULT, minimal=True)
+CAUSE = Diagnosis(tuple(fault for fault in CATALOGUE if type(fault).__name__ == "IgnoresBiasHH"), 17, 10)
+
+
+def assert_snapshot(name: str, shown: str) -> None:
+    """Compare with the file of that name; ``UPDATE_SNAPSHOTS=1`` writes it, for a person to review."""
+    shown = "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
+    path = SNAPSHOTS / f"{name}.txt"
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        path.write_text(shown)
+    assert shown == path.read_text()
+
+
+def rendered(renderable: RenderableType) -> str:
+    console = Console(file=StringIO(), width=100, highlight=False)
+    console.print(renderable)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def agreement() -> Hunt:
+    scope = Scope().only(T=[1, 2], N=1, input_size=1, hidden_size=1)
+    hunt = Hunt("torch", 0, scope, stop=Stop.BUDGET, seconds=1.25)
+    hunt.checks[Method.LOCAL] = 1
+    hunt.coverage.add_case(CASE, new_config=True)
+    hunt.refused = {"num_layers=2": "one layer only", "num_layers=3": "one layer only", "hx=True": "no hx"}
+    return hunt
+
+
+def broken() -> Finding:
+    result = Result(Verdict.BROKEN, message="ValueError: boom", traceback='File "mine.py", line 3, in rnn')
+    return Finding("mine.py:rnn", CASE, result, minimal=False)
+
+
+SHOWN: dict[str, Any] = {
+    "finding": lambda: text.finding_report(FINDING, CAUSE, Path(".rnn-harness/3f9c2a11.npz")),
+    "finding_of_a_crash": lambda: text.finding_report(broken(), None, None),
+    "agreement": lambda: text.hunt_report(agreement()),
+    "shapes": lambda: text.shapes_table(RNNConfig(1, 5, 2, batch_first=True, bidirectional=True, T=10, output_size=2)),
+}
+
+
+@pytest.mark.parametrize("name", list(SHOWN))
+def test_reports(name: str) -> None:
+    assert_snapshot(name, rendered(SHOWN[name]()))
+
+
+def test_an_exception_s_text() -> None:
+    assert_snapshot("exception", wording.plain_finding("mine.py:rnn", CONFIG, RESULT))
+
+
+@pytest.mark.parametrize("command", ["", "check", "shapes", "subjects", "replay"])
+def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    arguments = [command, "--help"] if command else ["--help"]
+
+    cli.main(arguments, prog_name="rnn-harness", standalone_mode=False, terminal_width=80)
+
+    assert_snapshot(f"help_{command or 'rnn-harness'}", capsys.readouterr().out)
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    record.write(record.finding_record(FINDING, CAUSE, None), "-")
+
+    assert_snapshot("finding_json", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("sort", "words"),
+    [
+        (Sort.MISSING, "h_n is missing, expected (L*D, N, H) = (1, 1, 1)"),
+        (Sort.UNEXPECTED, "h_n is no output of nn.RNN: float32 (2,)"),
+        (Sort.SHAPE, "h_n has shape float32 (2,), expected (L*D, N, H) = (1, 1, 1)"),
+        (Sort.DTYPE, "h_n has dtype float32 (2,), expected (L*D, N, H) = (1, 1, 1)"),
+        (Sort.CHANGED, "h_n was given to the subject, which wrote into it"),
+        (Sort.MALFORMED, "float32 (2,)"),
+    ],
+)
+def test_each_sort_of_mismatch_has_its_sentence(sort: Sort, words: str) -> None:
+    mismatch = Mismatch("h_n", sort, expected="(L*D, N, H) = (1, 1, 1)", actual="float32 (2,)")
+
+    assert wording.mismatch_line(mismatch) == words
+
+
+def test_every_sort_can_be_worded() -> None:
+    for sort in Sort:
+        assert wording.mismatch_line(Mismatch("output", sort, count=1, total=2, layer=0, actual="?"))
+
+
+def test_runs_of_sizes_are_drawn_together() -> None:
+    assert wording.values_line([3, 1, 2, 7, 9, 10]) == "1-3, 7, 9-10"
+    assert wording.values_line([True, False]) == "True, False"
+    assert wording.values_line([None, 2]) == "None, 2"
+
+
+def test_no_cause_is_admitted() -> None:
+    lines = wording.cause_lines(Diagnosis((), 17, 0), CONFIG)
+
+    assert lines == ["unknown: none of the 17 known faults alone explains it"]
+
+
+def test_two_causes_are_both_said() -> None:
+    lines = wording.cause_lines(Diagnosis(CATALOGUE[:2], 17, 4), CONFIG)
+
+    assert lines[0] == (
+        "ignores bias_hh: b_hh is never added (bias_hh_l0) or ignores bias_ih: b_ih is never added (bias_ih_l0)"
+    )

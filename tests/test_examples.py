@@ -1,0 +1,43 @@
+"""The examples stay true: the notebook's model, redone by hand, and the harness's word on it."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness import Disagreement, RNNConfig, assert_agrees, draw
+
+PATH = Path(__file__).parents[1] / "examples" / "notebook.py"
+
+
+@pytest.fixture(scope="module")
+def notebook() -> Any:
+    spec = importlib.util.spec_from_file_location("notebook_example", PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("output_size", [None, 2])
+def test_the_notebook_s_own_case_is_wrong_as_it_stands_and_right_when_mended(notebook: Any, output_size: int) -> None:
+    case = draw(RNNConfig(1, 5, batch_first=True, T=10, N=1, output_size=output_size), "default", 0)
+
+    assert_agrees(notebook.rnn_with_b_hh, case)
+    with pytest.raises(Disagreement):
+        assert_agrees(notebook.rnn_without_b_hh, case)
+
+
+def test_the_notebook_s_model_gives_the_false_it_ends_on(notebook: Any) -> None:
+    torch.manual_seed(0)
+    model = notebook.SimpleRNN(1, 5, 2)
+    x = np.random.default_rng(0).standard_normal((1, 10, 1)).astype(np.float32)
+
+    given, by_hand, mended = notebook.compare_by_hand(model, x)
+
+    assert not np.allclose(given, by_hand)
+    assert np.allclose(given, mended)
