@@ -161,6 +161,7 @@ class _Hunter:
         self._seconds = seconds
         self._start = time.perf_counter()
         self._failing: tuple[Case, Result] | None = None
+        self._drawing: st.SearchStrategy[Drawn] = st.nothing()
 
     def elapsed(self) -> float:
         return time.perf_counter() - self._start
@@ -170,15 +171,16 @@ class _Hunter:
         self._record.scope, self._record.refused, accepted = narrow(self._subject, self._record.scope)
         if not accepted:
             raise _Enough(Stop.REFUSED)
+        # One strategy for all rounds: Hypothesis caches strategies, so that a new one each round would pile up.
+        self._drawing = st.tuples(configs(self._record.scope), st.integers(0, len(REGIMES) - 1), seeds())
 
     def round(self, random: Random) -> None:
         """Draw and check one round of configs; raise ``_Enough`` at the end of the budget, or with a finding."""
-        drawing = st.tuples(configs(self._record.scope), st.integers(0, len(REGIMES) - 1), seeds())
         engine = settings(
             max_examples=ROUND, database=None, deadline=None, derandomize=False, phases=[Phase.generate, Phase.shrink]
         )
         try:
-            find(drawing, self._fails, settings=engine, random=random)
+            find(self._drawing, self._fails, settings=engine, random=random)
         except NoSuchExample:
             return
         except Flaky:  # it failed, and then did not; repeatability has the last word

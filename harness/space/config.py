@@ -183,7 +183,7 @@ class RNNConfig:
         return sizes | ({} if self.output_size is None else {"O": self.output_size})
 
 
-@lru_cache(1024)
+@lru_cache(64)
 def _prefix(config: RNNConfig, num_layers: int) -> RNNConfig:
     dropout = config.dropout if num_layers > 1 else 0.0
     return config.replace(num_layers=num_layers, dropout=dropout, output_size=None)

@@ -87,7 +87,7 @@ def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
         module.load_state_dict(weights)
 
 
-@lru_cache(1024)
+@lru_cache(_MODULES)
 def _structure(config: RNNConfig) -> RNNConfig:
     """The config with what the constructor does not see at its default, so that modules are shared."""
     return config.replace(T=1, N=1, hx=False, training=False, output_size=None)
