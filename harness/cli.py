@@ -275,7 +275,7 @@ def _progress(name: str) -> Iterator[Callable[[Hunt], None]]:
     from rich.console import Console
 
     with Console(stderr=True).status(f"{name}: starting") as status:
-        yield lambda hunt: status.update(f"{name}: {hunt.total:,} cases in {hunt.seconds:.0f} s, nothing found")
+        yield lambda hunt: status.update(f"{name}: {hunt.total:,} cases in {hunt.seconds:.0f} s")
 
 
 def _save(finding: Finding, folder: str) -> Path | None:

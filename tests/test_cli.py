@@ -246,6 +246,7 @@ def test_an_interrupt_ends_cleanly_with_what_was_done(tmp_path: Path) -> None:
     out, err = running.communicate(timeout=60)
 
     assert running.returncode == cli.INTERRUPTED, err
+    assert "agrees with nn.RNN so far" in out
     assert "ended by an interrupt" in " ".join(out.split())
     assert "Traceback" not in err
 

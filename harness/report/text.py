@@ -14,7 +14,7 @@ from harness.explain.diagnose import Diagnosis
 from harness.oracle.compare import Mismatch
 from harness.report import wording
 from harness.search.findings import Fate, Stored
-from harness.search.hunt import Finding, Hunt
+from harness.search.hunt import Finding, Hunt, Stop
 from harness.space.config import ArraySpec, RNNConfig
 
 _STYLES = {
@@ -29,7 +29,8 @@ _SHOWN_MISMATCHES = 3
 
 def hunt_report(hunt: Hunt) -> RenderableType:
     """What a search did: its verdict, how many checks of what, and which part of the space it met."""
-    head = Text(wording.headline(hunt.subject, hunt.verdict), _STYLES[hunt.verdict])
+    so_far = " so far" if hunt.stop is Stop.INTERRUPTED and hunt.finding is None else ""
+    head = Text(wording.headline(hunt.subject, hunt.verdict) + so_far, _STYLES[hunt.verdict])
     facts = _facts()
     cases, configs = wording.counted(hunt.total, "case"), wording.counted(hunt.coverage.configs, "config")
     checked = f"{cases} of {configs} in {hunt.seconds:.1f} s"
