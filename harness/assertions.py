@@ -33,7 +33,7 @@ def assert_agrees(subject: Any, case: Case) -> None:
     a Hypothesis test and raises ``Unsupported`` outside of one; ``SubjectError`` where ``subject`` cannot be one.
     """
     __tracebackhide__ = True
-    subject = _subject(subject) if isinstance(subject, str) or callable(subject) else as_subject(subject)
+    subject = _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
     result = check_agreement(subject, case)
     if result.verdict is Verdict.UNSUPPORTED:
         if currently_in_test_context():
@@ -43,5 +43,5 @@ def assert_agrees(subject: Any, case: Case) -> None:
         raise Disagreement(subject, case, result)
 
 
-_subject = lru_cache(32)(as_subject)
-"""Kept, so that torch modules are not built anew for every example; few test runs have more subjects than this."""
+_kept = lru_cache(32)(as_subject)
+"""Names and classes, so that torch modules are not built anew for every example; few test runs have more than these."""

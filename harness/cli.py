@@ -22,6 +22,7 @@ from harness.threads import one_thread_a_process
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.explain.diagnose import Diagnosis
     from harness.search.hunt import Finding, Hunt
     from harness.space.scope import Scope
     from harness.subjects.protocol import Subject
@@ -31,6 +32,8 @@ FINDING: Final = 1
 MISUSE: Final = 2
 FAULT: Final = 3
 INTERRUPTED: Final = 130
+READER_GONE: Final = 141
+"""What a shell says of a process that SIGPIPE ended."""
 
 EXIT_CODES: Final = """\b
 Exit codes:
@@ -41,18 +44,15 @@ Exit codes:
   130  interrupted, with nothing found until then"""
 
 
-class Duration(click.ParamType[float]):
-    """Seconds, written as ``90``, ``60s``, ``2m`` or ``1h``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read a duration, or fail naming what was given."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value))
-        seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-        if seconds <= 0:
-            self.fail(f"{value!r}: expected a time above zero, such as 90, 60s, 2m or 1h", param, ctx)
-        return seconds
+def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """Seconds, from ``90``, ``60s``, ``2m`` or ``1h``."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise click.BadParameter(f"{text!r}: expected a time above zero, such as 90, 60s, 2m or 1h")
+    return seconds
 
 
 json_option = click.option(
@@ -73,7 +73,13 @@ def cli() -> None:
 )
 @click.option("--dtype", "dtypes", multiple=True, help=f"Repeatable.  [default: {', '.join(DTYPES)}]")
 @click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 4000, or what --time allows]")
-@click.option("--time", "seconds", type=Duration(), help="How long to search, such as 60s or 5m.")
+@click.option(
+    "--time",
+    "seconds",
+    callback=_seconds,
+    metavar="TIME",
+    help="How long to search, such as 60s or 5m; making a finding small comes on top.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search.")
 @click.option("--output-size", type=int, metavar="O", help="Read out every time step through a linear layer.")
 @click.option(
@@ -109,7 +115,6 @@ def check(
     A SUBJECT is a name that `rnn-harness subjects` lists, path/to/file.py:name or module:name, where name is a
     function rnn(x, h0, weights, config) -> (output, h_n) or a class with nn.RNN's constructor and state_dict.
     """
-    from harness.explain.diagnose import diagnose
     from harness.report import record, text
     from harness.search.hunt import Stop, hunt
     from harness.subjects.registry import find_subject
@@ -125,14 +130,13 @@ def check(
         with _progress(subject.name) as progress:
             done = hunt(subject, scope, cases=examples, seconds=seconds, seed=seed, progress=progress)
         hunts.append(done)
-        finding, interrupted = done.finding, done.stop is Stop.INTERRUPTED
-        diagnosis = diagnose(subject, finding, done.scope) if finding and not interrupted else None
-        saved = _save(finding, folder) if finding else None
+        saved = _save(done.finding, folder) if done.finding else None
+        diagnosis = _diagnose(subject, done) if done.finding else None
         console.print(text.hunt_report(done))
-        if finding:
-            console.print(text.finding_report(finding, diagnosis, saved))
+        if done.finding:
+            console.print(text.finding_report(done.finding, diagnosis, saved))
         records.append(record.hunt_record(done, diagnosis, saved))
-        if interrupted:
+        if done.stop is Stop.INTERRUPTED:
             break
     _write({"subjects": records}, json_to)
     return _exit_code(hunts)
@@ -223,7 +227,7 @@ def main() -> None:
         code = INTERRUPTED
     except BrokenPipeError:  # the reader has gone, as in `rnn-harness check | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = FAULT
+        code = READER_GONE
     except Exception:  # noqa: BLE001 - whatever is left is a fault of ours, and says so
         traceback.print_exc()
         click.echo(f"rnn-harness {__version__} itself failed; this says nothing about the subject", err=True)
@@ -251,13 +255,10 @@ def _literal(text: str) -> Any:
 def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any]) -> Scope:
     """The scope asked for; a device that is not here is misuse, and said before anything runs."""
     from harness.space.scope import Scope
+    from harness.subjects.protocol import choose_devices
 
-    here = subject.devices()
-    scope = Scope().only(**{"device": devices or here, **pinned})
-    for device in scope.device:
-        if device not in here:
-            raise UsageError(f"device={device!r}: {subject.name} runs here on {', '.join(here)}")
-    return scope
+    asked = devices or tuple(pinned.get("device", ()))
+    return Scope().only(**{**pinned, "device": choose_devices(subject, asked)})
 
 
 def _console(json_to: str | None) -> Console:
@@ -273,9 +274,25 @@ def _console(json_to: str | None) -> Console:
 def _progress(name: str) -> Iterator[Callable[[Hunt], None]]:
     """A line that counts while a search runs; nothing where there is no terminal."""
     from rich.console import Console
+    from rich.markup import escape
 
+    name = escape(name)
     with Console(stderr=True).status(f"{name}: starting") as status:
         yield lambda hunt: status.update(f"{name}: {hunt.total:,} cases in {hunt.seconds:.0f} s")
+
+
+def _diagnose(subject: Subject, done: Hunt) -> Diagnosis | None:
+    """The cause of a finding, unless the user does not wait for it."""
+    from harness.explain.diagnose import diagnose
+    from harness.search.hunt import Stop
+
+    if done.finding is None or done.stop is Stop.INTERRUPTED:
+        return None
+    try:
+        return diagnose(subject, done.finding, done.scope)
+    except KeyboardInterrupt:
+        done.stop = Stop.INTERRUPTED
+        return None
 
 
 def _save(finding: Finding, folder: str) -> Path | None:
@@ -308,4 +325,4 @@ def _exit_code(hunts: list[Hunt]) -> int:
         return FINDING
     if any(hunt.stop is Stop.INTERRUPTED for hunt in hunts):
         return INTERRUPTED
-    return MISUSE if any(hunt.verdict is Verdict.UNSUPPORTED for hunt in hunts) else AGREES
+    return AGREES if all(hunt.verdict is Verdict.AGREES for hunt in hunts) else MISUSE

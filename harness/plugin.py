@@ -6,6 +6,7 @@ Hooks only; what they need is imported inside, for the plugin is loaded by every
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,11 +18,14 @@ from harness.threads import one_thread_a_process
 
 if TYPE_CHECKING:
     from harness.assertions import Disagreement
+    from harness.search.hunt import Finding
 
 PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
 """Hypothesis examples a test. dev is Hypothesis's own default, ci twice that, and nightly a minute or so a test."""
 
 _SEED: Final = pytest.StashKey[int | None]()
+_SEEDED: Final = pytest.StashKey[set[int]]()
+"""The ids of the test functions that carry a seed of ours, as against one that their author gave them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,21 +42,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the session's profile and seed."""
-    profile = config.getoption("rnn_profile") or config.getini("rnn_profile")
-    config.stash[_SEED] = _session_seed(config, profile)
-    if not profile:
-        return
-    if profile not in PROFILES:
+    profile = _profile(config)
+    if profile and profile not in PROFILES:
         raise pytest.UsageError(f"rnn_profile={profile!r}: expected one of {', '.join(PROFILES)}")
-    _load_profile(profile)
+    config.stash[_SEED] = _session_seed(config, profile)
+    config.stash[_SEEDED] = set()
+    if profile:
+        _load_profile(profile)
 
 
-def pytest_report_header(config: pytest.Config) -> str:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     """The seed, in the form to paste back."""
-    seed = config.stash[_SEED]
-    profile = config.getoption("rnn_profile") or config.getini("rnn_profile")
-    chosen = f"--rnn-profile={profile} " if profile else ""
-    return f"rnn-harness {__version__}: {chosen}" + ("no profile, no seed" if seed is None else f"--rnn-seed={seed}")
+    seed, profile = config.stash[_SEED], _profile(config)
+    if seed is None:
+        return []
+    return [f"rnn-harness {__version__}: {f'--rnn-profile={profile} ' if profile else ''}--rnn-seed={seed}"]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -62,9 +66,10 @@ def pytest_configure_node(node: Any) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_setupnodes() -> None:
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     """Workers inherit the environment: let each use one thread."""
-    one_thread_a_process()
+    if config.stash[_SEED] is not None:
+        one_thread_a_process()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -73,10 +78,14 @@ def pytest_runtest_call(item: pytest.Item) -> None:
     seed = item.config.stash[_SEED]
     test = getattr(item, "obj", None)
     if seed is not None and getattr(test, "is_hypothesis_test", False):
+        function: Any = getattr(test, "__func__", test)
+        own = getattr(function, "_hypothesis_internal_use_seed", None) is not None
+        if own and id(function) not in item.config.stash[_SEEDED]:
+            return  # @seed: its author knows better
         # hypothesis.seed() would do, but that it also turns the example database off. Parametrised items share one
         # function, hence at call time.
-        function: Any = getattr(test, "__func__", test)
         function._hypothesis_internal_use_seed = f"{seed}/{item.nodeid}"  # noqa: SLF001
+        item.config.stash[_SEEDED].add(id(function))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -91,8 +100,18 @@ def pytest_runtest_makereport(
     return report
 
 
+def _profile(config: pytest.Config) -> str:
+    """The profile asked for; an ini file's yields to Hypothesis's own option."""
+    asked: str | None = config.getoption("rnn_profile")
+    if asked is None and not config.getoption("hypothesis_profile", None):
+        asked = config.getini("rnn_profile")
+    return asked or ""
+
+
 def _session_seed(config: pytest.Config, profile: str) -> int | None:
     """The seed given, or the controller's on a worker, or the profile's: 0 in ci, a random one in dev and nightly."""
+    if config.getoption("hypothesis_seed", None) is not None:
+        return None  # Hypothesis's own option seeds this session
     given: int | None = config.getoption("rnn_seed")
     if given is not None:
         return given
@@ -127,26 +146,37 @@ def _load_profile(name: str) -> None:
 
 
 def _disagreements(error: BaseException) -> list[Disagreement]:
-    from harness.assertions import Disagreement
-
+    assertions = sys.modules.get("harness.assertions")  # not imported, not raised
+    if assertions is None:
+        return []
     if isinstance(error, BaseExceptionGroup):
         return [found for inner in error.exceptions for found in _disagreements(inner)]
-    return [error] if isinstance(error, Disagreement) else []
+    return [error] if isinstance(error, assertions.Disagreement) else []
 
 
 def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
-    from harness.explain.diagnose import diagnose
-    from harness.report.wording import cause_lines
     from harness.search import findings
     from harness.search.hunt import Finding
 
-    subject, case = disagreement.subject, disagreement.case
-    finding = Finding(subject.name, case, disagreement.result, minimal=False)
-    diagnosis = diagnose(subject, finding)
-    lines = [] if diagnosis is None else [f"cause: {'; '.join(cause_lines(diagnosis, case.config))}"]
+    finding = Finding(disagreement.subject.name, disagreement.case, disagreement.result, minimal=False)
+    lines = [_cause(disagreement, finding)]
     folder = Path(config.rootpath, config.getoption("rnn_findings"))
     try:
         lines.append(f"again: rnn-harness replay {findings.save(finding, folder)} --subject FILE.py:NAME")
     except OSError as error:
         lines.append(f"the case could not be kept: {error}")
-    return "\n".join(lines)
+    return "\n".join(line for line in lines if line)
+
+
+def _cause(disagreement: Disagreement, finding: Finding) -> str:
+    """The cause, looked for among the configs that a test like this one may draw: other sizes, all else the same."""
+    from harness.explain.diagnose import diagnose
+    from harness.report.wording import cause_lines
+    from harness.space.scope import Scope
+
+    config = disagreement.case.config
+    try:
+        diagnosis = diagnose(disagreement.subject, finding, Scope.around(config))
+    except Exception as error:  # noqa: BLE001 - a report that cannot be made must not end the session
+        return f"cause: not found, for looking for it failed: {type(error).__name__}: {error}"
+    return "" if diagnosis is None else f"cause: {'; '.join(cause_lines(diagnosis, config))}"

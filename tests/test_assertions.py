@@ -1,5 +1,6 @@
 """assert_agrees, and the public names."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -28,6 +29,17 @@ def test_a_disagreement_carries_the_case_and_words_it() -> None:
     assert "where" in text
     assert "allowance" in text
     assert repr(CASE) in text
+
+
+def test_a_callable_that_has_no_hash_is_taken_too() -> None:
+    @dataclass
+    class Mine:
+        gain: float = 1.0
+
+        def __call__(self, x: Any, h0: Any, weights: Any, config: Any) -> Any:
+            return implementations.vectorised(x, h0, weights, config)
+
+    assert_agrees(Mine(), CASE)
 
 
 def refuses(x: Any) -> Any:

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 
 from harness import RNNConfig, __version__, cli, draw
@@ -218,15 +217,27 @@ def test_a_fault_of_ours_is_exit_3_and_says_so(
     assert f"rnn-harness {__version__} itself failed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("60s", 60.0), ("1.5m", 90.0), ("1h", 3600.0)])
-def test_durations(text: str, seconds: float) -> None:
-    assert cli.Duration().convert(text, None, None) == seconds
+@pytest.mark.parametrize("text", ["1", "0.5s", "0.01m", "0.0003h"])
+def test_durations(run: Any, text: str) -> None:
+    done = run("check", RIGHT, "--time", text)
+
+    assert done.code == cli.AGREES
+    assert "ended by the time" in done.words
 
 
 @pytest.mark.parametrize("text", ["", "-3", "0", "3d", "m"])
-def test_durations_that_are_none(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="expected a time above zero"):
-        cli.Duration().convert(text, None, None)
+def test_durations_that_are_none(run: Any, text: str) -> None:
+    done = run("check", RIGHT, "--time", text)
+
+    assert done.code == cli.MISUSE
+    assert "expected a time above zero" in done.err
+
+
+def test_a_time_too_short_for_anything_is_no_agreement(run: Any) -> None:
+    done = run("check", RIGHT, "--time", "0.0000001s")
+
+    assert done.code == cli.MISUSE
+    assert "rnn_with_b_hh was not checked" in done.words
 
 
 def process(*arguments: str, cwd: Path) -> subprocess.Popen[str]:

@@ -11,8 +11,6 @@ from harness import assert_agrees, cases
 def rnn(x, h0, weights, config):
     import numpy as np
     weights = {name: array * (0 if "bias_hh" in name else 1) for name, array in weights.items()}
-    if config.num_layers > 1 or config.bidirectional or config.nonlinearity == "relu":
-        raise NotImplementedError
     x = x.swapaxes(0, 1) if config.batch_first else x
     h, states = h0[0], []
     for frame in x:
@@ -136,7 +134,8 @@ def test_the_ci_profile_always_draws_the_same_and_keeps_the_database(pytester: p
 def test_without_a_profile_nothing_is_changed(pytester: pytest.Pytester) -> None:
     result = run(pytester, DRAWS)
 
-    result.stdout.fnmatch_lines(["rnn-harness *: no profile, no seed"])
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("rnn-harness*")
 
 
 def test_the_profile_may_stand_in_the_project_s_settings(pytester: pytest.Pytester) -> None:
@@ -148,3 +147,43 @@ def test_the_profile_may_stand_in_the_project_s_settings(pytester: pytest.Pytest
     good.stdout.fnmatch_lines(["rnn-harness *: --rnn-profile=nightly --rnn-seed=*"])
     assert bad.ret == pytest.ExitCode.USAGE_ERROR
     bad.stderr.fnmatch_lines(["ERROR: rnn_profile='daily': expected one of dev, ci, nightly"])
+
+
+def test_a_test_s_own_seed_and_hypothesis_s_own_options_win(pytester: pytest.Pytester) -> None:
+    own = DRAWS.replace("@settings", "@seed(1)\n@settings").replace("settings\n", "seed, settings\n")
+
+    run(pytester, own, "--rnn-seed=5")
+    five = drawn(pytester, 0), drawn(pytester, 1)
+    run(pytester, own, "--rnn-seed=6")
+    six = drawn(pytester, 0), drawn(pytester, 1)
+    theirs = run(pytester, DRAWS, "--hypothesis-seed=1", "--rnn-profile=dev")
+
+    assert five == six
+    theirs.stdout.no_fnmatch_line("rnn-harness*")
+
+
+def test_a_subject_that_breaks_while_it_is_diagnosed_costs_a_line(pytester: pytest.Pytester) -> None:
+    source = """
+from harness import Outcome, RNNConfig, assert_agrees, draw
+import numpy as np
+
+class Odd:
+    name = "odd"
+    def devices(self):
+        return ("cpu",)
+    def run(self, case):
+        if case.config.T > 1:
+            raise RuntimeError("a fault of its own")
+        h = np.tanh(case.x @ case.weights["weight_ih_l0"].T + case.weights["bias_ih_l0"])  # no b_hh
+        return Outcome({"output": h, "h_n": h})
+
+def test_odd():
+    assert_agrees(Odd(), draw(RNNConfig(1, 1)))
+"""
+
+    result = run(pytester, source)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*- rnn-harness -*", "cause: not found, for looking for it failed: RuntimeError: a fault*"]
+    )

@@ -43,7 +43,11 @@ class Result:
 
     @property
     def kind(self) -> str:
-        """What stays the same while a failing case is made smaller: which array differs and how, or which error."""
+        """Which array differs first and how, or which error was raised."""
         if self.mismatches:
             return self.mismatches[0].kind
         return f"{self.verdict.value}: {self.message.partition(':')[0]}"
+
+    def shows(self, kind: str) -> bool:
+        """Whether this is a failure of that kind, be it beside others: what must stay while a case is made smaller."""
+        return self.failed and (self.kind == kind or any(mismatch.kind == kind for mismatch in self.mismatches))

@@ -6,17 +6,18 @@ in the reference's place and the same derived tolerance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from harness.checks.agreement import check_agreement
+from harness.checks.agreement import judge, observe
 from harness.checks.result import Verdict
 from harness.explain.faults import CATALOGUE, Fault
 from harness.oracle.compare import Sort
 from harness.search.hunt import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
+from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
@@ -37,8 +38,8 @@ class Diagnosis:
 
     @property
     def certain(self) -> bool:
-        """Whether exactly one fault explains the subject."""
-        return len(self.causes) == 1
+        """Whether exactly one fault explains the subject, on fresh cases too."""
+        return len(self.causes) == 1 and self.fresh > 0
 
 
 def diagnose(subject: Subject, finding: Finding, scope: Scope | None = None) -> Diagnosis | None:
@@ -51,16 +52,24 @@ def diagnose(subject: Subject, finding: Finding, scope: Scope | None = None) -> 
         return None
     if finding.result.verdict is not Verdict.DISAGREES:
         return None
-    causes = [fault for fault in CATALOGUE if check_agreement(subject, finding.case, fault).verdict is Verdict.AGREES]
+    causes = _reproducing(CATALOGUE, subject, finding.case) or ()
     fresh = 0
     for case in _fresh_cases(finding.case.config, scope or Scope()):
         if not causes:
             break
-        verdicts = {fault: check_agreement(subject, case, fault).verdict for fault in causes}
-        if Verdict.UNSUPPORTED not in verdicts.values():
+        remaining = _reproducing(causes, subject, case)
+        if remaining is not None:
             fresh += 1
-            causes = [fault for fault in causes if verdicts[fault] is Verdict.AGREES]
+            causes = remaining
     return Diagnosis(tuple(causes), len(CATALOGUE), fresh)
+
+
+def _reproducing(faults: Sequence[Fault], subject: Subject, case: Case) -> Sequence[Fault] | None:
+    """Those of ``faults`` that the subject agrees with on ``case``; ``None`` where it refuses the case."""
+    observation = observe(subject, case)
+    if observation.outcome.failure is Failure.UNSUPPORTED:
+        return None
+    return [fault for fault in faults if judge(observation, fault).verdict is Verdict.AGREES]
 
 
 def _fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:

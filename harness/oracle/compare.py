@@ -92,8 +92,8 @@ def check_form(config: RNNConfig, actual: Mapping[str, Array], *, required: tupl
     return found
 
 
-def equal_bits(a: Array, b: Array) -> bool:
-    """Whether two arrays hold the same numbers, NaN being equal to NaN."""
+def same_numbers(a: Array, b: Array) -> bool:
+    """Whether two arrays hold the same numbers, NaN being the same as NaN, and 0 as -0."""
     return a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
 
 
@@ -124,7 +124,7 @@ def _sites(
     flat = np.flatnonzero(bad)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         excess = np.abs(actual - values).flat[flat] / allowance.flat[flat]
-    worst = flat[int(np.argmax(np.nan_to_num(excess, nan=np.inf)))]
+    worst = flat[int(np.argmax(np.nan_to_num(excess, nan=np.inf, posinf=np.inf)))]
     chosen = [worst, *[i for i in flat[:SITES] if i != worst]][:SITES]
     return tuple(
         Site(

@@ -50,7 +50,7 @@ def expect_local(reference: Reference, case: Case, states: Sequence[Array]) -> L
     final: dict[tuple[int, int], Expected] = {}
     outputs: list[Expected] = []
     for layer, array in enumerate(states):
-        given = x if layer == 0 else reference.layer_input(x, below)
+        given = x if layer == 0 else below
         below = reference.time_major(array, config)
         output = Expected(np.empty_like(below), np.empty_like(below))
         for direction in range(config.num_directions):
@@ -69,14 +69,22 @@ def expect_local(reference: Reference, case: Case, states: Sequence[Array]) -> L
     return LocalExpectation(arrays, [_laid_out(reference, case, "output", output) for output in outputs[:-1]])
 
 
+def single_step_states(reference: Reference, case: Case, h_n: Array) -> list[Array]:
+    """The output of every layer of a case with a single time step, where h_n (L*D, N, H) holds them all."""
+    config = case.config
+    states = [np.empty((1, config.N, config.num_directions * config.hidden_size)) for _ in range(config.num_layers)]
+    for (layer, direction), row in zip(reference.h_n_order(config), h_n, strict=True):
+        states[layer][0][..., reference.features(config, direction)] = row
+    return [reference.laid_out("output", array, config) for array in states]
+
+
 def expect_end_to_end(reference: Reference, case: Case) -> dict[str, Expected]:
     """``output``, ``h_n`` and ``readout`` of the case, knowing nothing of the subject's states."""
     config = case.config
     x = reference.time_major(case.x, config)
-    below = first = Expected(x, np.zeros_like(x))
+    below = Expected(x, np.zeros_like(x))
     final: dict[tuple[int, int], Expected] = {}
     for layer in range(config.num_layers):
-        given = first if layer == 0 else _layer_input(reference, first, below)
         shape = (config.T, config.N, config.num_directions * config.hidden_size)
         output = Expected(np.empty(shape), np.empty(shape))
         for direction in range(config.num_directions):
@@ -84,7 +92,7 @@ def expect_end_to_end(reference: Reference, case: Case) -> dict[str, Expected]:
             h = reference.initial_state(case, layer, direction)
             state = Expected(h, np.zeros_like(h))
             for t in reference.time_order(config, direction):
-                x_t = Operand(given.values[t], given.allowance[t])
+                x_t = Operand(below.values[t], below.allowance[t])
                 state = _step(reference, case, (layer, direction), x_t, Operand(*state))
                 output.values[t][..., part], output.allowance[t][..., part] = state
             last = reference.final_step(config, direction)
@@ -102,12 +110,6 @@ def _step(reference: Reference, case: Case, at: tuple[int, int], x: Operand, h: 
     return Expected(y, step_allowance(step, s, y, kind, case.config.dtype, x_error=x.error, h_error=h.error))
 
 
-def _layer_input(reference: Reference, first: Expected, below: Expected) -> Expected:
-    return Expected(
-        reference.layer_input(first.values, below.values), reference.layer_input(first.allowance, below.allowance)
-    )
-
-
 def _assemble(
     reference: Reference, case: Case, output: Expected, final: dict[tuple[int, int], Expected], read: Expected
 ) -> dict[str, Expected]:
@@ -122,7 +124,7 @@ def _assemble(
         weight, bias = readout_weights(case)
         with np.errstate(over="ignore", invalid="ignore"):
             y = reference.readout(read.values, weight, bias)
-        allowance = linear_allowance(read.values, weight, bias, y, config.dtype, x_error=read.allowance)
+        allowance = linear_allowance(read.values, weight, bias, config.dtype, x_error=read.allowance)
         arrays["readout"] = Expected(y, allowance)
     return {name: _laid_out(reference, case, name, expected) for name, expected in arrays.items()}
 

@@ -70,10 +70,6 @@ class Reference:
         H = config.hidden_size
         return slice(direction * H, (direction + 1) * H)
 
-    def layer_input(self, x: Floats, below: Floats) -> Floats:  # noqa: ARG002 - for faults that read x
-        """What a layer above the first reads, of the sequence's input and the output of the layer below: the latter."""
-        return below
-
     def h_n_order(self, config: RNNConfig) -> list[tuple[int, int]]:
         """The (layer, direction) of each row of h_n."""
         return [(layer, d) for layer in range(config.num_layers) for d in range(config.num_directions)]
@@ -89,14 +85,13 @@ class Reference:
     def run(self, case: Case) -> dict[str, Floats]:
         """``output``, ``h_n`` and ``readout``, in the shapes of ``config.outputs``, in float64."""
         config = case.config
-        x = below = self.time_major(case.x, config)
+        below = self.time_major(case.x, config)
         final: dict[tuple[int, int], Floats] = {}
         for layer in range(config.num_layers):
-            given = x if layer == 0 else self.layer_input(x, below)
             output = np.empty((config.T, config.N, config.num_directions * config.hidden_size))
             for direction in range(config.num_directions):
                 states = output[..., self.features(config, direction)]
-                self._run_direction(case, layer, direction, given, states)
+                self._run_direction(case, layer, direction, below, states)
                 final[layer, direction] = states[self.final_step(config, direction)]
             below = output
         arrays = {"output": below, "h_n": np.stack([final[key] for key in self.h_n_order(config)])}

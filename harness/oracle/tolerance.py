@@ -11,14 +11,16 @@ sec. 3.1). The reference commits gamma_m(u64) A of its own. A itself is evaluate
 gamma_{m+4}(u64): one more u in the subject's gamma pays for it, as u > gamma_m(u) gamma_{m+4}(u64).
 
 Underflow. 2m - 3 operations each add at most ``tiny``, grown by later additions by at most 1 + gamma_m <= 2; the
-reference does no worse. Hence eta = 8 m tiny.
+reference does no worse: 8 m tiny. Hardware that flushes results may flush operands, too, and a subject that computes
+in a wider format returns states that underflowed on their way out: either puts every operand off by at most ``tiny``,
+which adds ``tiny`` times the operand on the other side of each product. eta is the sum of both.
 
 Nonlinearity. For |d| <= e, |tanh(s + d) - tanh(s)| is largest towards zero, tanh|s| - tanh(|s| - e), which is
 tanh(e) (1 - tanh|s| tanh(|s| - e)). For relu it is max(0, min(e, s + e)). For anything else, such as a fault's phi of
 slope 1 at most, it is e, and the function is taken to be as accurate as tanh.
 
 Overflow. Where a partial sum may reach the largest number, anything may come out (inf, or NaN from inf - inf): there
-the allowance is infinite, as it is wherever an operand is not finite.
+the allowance is infinite, as it is wherever an operand is not finite. No result is larger than its partial sums' reach.
 """
 
 from __future__ import annotations
@@ -87,8 +89,9 @@ def step_allowance(
     W, V = np.abs(step.ih).T, np.abs(step.hh).T
     m = step.ih.shape[1] + step.hh.shape[1] + 2
     with np.errstate(over="ignore", invalid="ignore"):
-        magnitude = np.abs(step.x) @ W + np.abs(step.h) @ V + (np.abs(step.b_ih) + np.abs(step.b_hh))
-        eta = 8 * m * form.tiny
+        size_x, size_h = np.abs(step.x), np.abs(step.h)
+        magnitude = size_x @ W + size_h @ V + (np.abs(step.b_ih) + np.abs(step.b_hh))
+        eta = form.tiny * (8 * m + W.sum(0) + V.sum(0) + _row_sum(size_x) + _row_sum(size_h))
         carried: Floats | float = 0.0
         if x_error is not None:
             carried = carried + x_error @ W
@@ -98,31 +101,30 @@ def step_allowance(
         e = (gamma(m + 1, form.u) + gamma(m, U64)) * reach + eta + carried * (1 + gamma(m, U64))
         rounding = TANH_ERROR * form.u + REFERENCE_TANH_ERROR * U64
         if nonlinearity == "tanh":
-            # Two tanh at 4 u64 each, a product and a difference: 10 u64 pay for evaluating the bracket in float64.
-            spread = np.tanh(e) * (1 - np.abs(y) * np.tanh(np.abs(s) - e) + 10 * U64)
+            # Two tanh at 4 u64 each, |s| - e, a product and a difference: 11 u64 pay for the bracket in float64.
+            spread = np.tanh(e) * (1 - np.abs(y) * np.tanh(np.abs(s) - e) + 11 * U64)
         elif nonlinearity == "relu":
             spread = np.maximum(0, np.minimum(e, s + e))
             rounding = 0.0
         else:
             spread = e
         allowance = spread + rounding * (np.abs(y) + spread) + eta
-        return _unless_overflow(allowance, reach + e, np.abs(y) + allowance, form)
+        return _unless_overflow(allowance, reach + e, form)
 
 
-def linear_allowance(
-    x: Floats, weight: Floats, bias: Floats, y: Floats, dtype: str, *, x_error: Floats | None = None
-) -> Floats:
-    """The largest |actual - y| of a correct y = W x + b, elementwise, for rows x (.., K) and y (.., O)."""
+def linear_allowance(x: Floats, weight: Floats, bias: Floats, dtype: str, *, x_error: Floats | None = None) -> Floats:
+    """The largest |actual - y| of a correct y = W x + b, elementwise (.., O), for rows x (.., K)."""
     form = ARITHMETIC[dtype]
     W = np.abs(weight).T
     m = weight.shape[1] + 1
     with np.errstate(over="ignore", invalid="ignore"):
-        magnitude = np.abs(x) @ W + np.abs(bias)
+        size_x = np.abs(x)
+        magnitude = size_x @ W + np.abs(bias)
         carried: Floats | float = 0.0 if x_error is None else x_error @ W
         reach = magnitude + carried
-        eta = 8 * m * form.tiny
+        eta = form.tiny * (8 * m + W.sum(0) + _row_sum(size_x))
         allowance = (gamma(m + 1, form.u) + gamma(m, U64)) * reach + eta + carried * (1 + gamma(m, U64))
-        return _unless_overflow(allowance, reach + allowance, np.abs(y) + allowance, form)
+        return _unless_overflow(allowance, reach + allowance, form)
 
 
 def gamma(n: int, u: float) -> float:
@@ -130,6 +132,10 @@ def gamma(n: int, u: float) -> float:
     return n * u / (1 - n * u)
 
 
-def _unless_overflow(allowance: Floats, reach: Floats, size: Floats, form: Arithmetic) -> Floats:
-    """The allowance, but infinite where a partial sum or the result may overflow; NaN fails both tests."""
-    return np.where((reach < form.largest) & (size < form.largest), allowance, np.inf)
+def _row_sum(array: Floats) -> Floats:
+    return np.asarray(array.sum(-1, keepdims=True))
+
+
+def _unless_overflow(allowance: Floats, reach: Floats, form: Arithmetic) -> Floats:
+    """The allowance, but infinite where a partial sum may reach the largest number; NaN fails the test."""
+    return np.where(reach < form.largest, allowance, np.inf)

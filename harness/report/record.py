@@ -25,7 +25,7 @@ def hunt_record(hunt: Hunt, diagnosis: Diagnosis | None, saved: Path | None) -> 
     """One subject's search."""
     return {
         "subject": hunt.subject,
-        "verdict": hunt.verdict.value,
+        "verdict": hunt.verdict.value if hunt.verdict else None,
         "seed": hunt.seed,
         "checks": hunt.total,
         "checks_by_method": {method.name.lower(): number for method, number in hunt.checks.items()},

@@ -18,6 +18,7 @@ from harness.search.hunt import Finding, Hunt, Stop
 from harness.space.config import ArraySpec, RNNConfig
 
 _STYLES = {
+    None: "bold yellow",
     Verdict.AGREES: "bold green",
     Verdict.DISAGREES: "bold red",
     Verdict.UNSUPPORTED: "bold yellow",
@@ -29,7 +30,7 @@ _SHOWN_MISMATCHES = 3
 
 def hunt_report(hunt: Hunt) -> RenderableType:
     """What a search did: its verdict, how many checks of what, and which part of the space it met."""
-    so_far = " so far" if hunt.stop is Stop.INTERRUPTED and hunt.finding is None else ""
+    so_far = " so far" if hunt.stop is Stop.INTERRUPTED and hunt.verdict is Verdict.AGREES else ""
     head = Text(wording.headline(hunt.subject, hunt.verdict) + so_far, _STYLES[hunt.verdict])
     facts = _facts()
     cases, configs = wording.counted(hunt.total, "case"), wording.counted(hunt.coverage.configs, "config")
@@ -65,7 +66,9 @@ def finding_report(finding: Finding, diagnosis: Diagnosis | None, saved: Path | 
 
 def shapes_table(config: RNNConfig) -> RenderableType:
     """The shape of every array of a config, layer by layer."""
-    table = Table("array", "axes", "shape", "what it is", title=repr(config), title_justify="left", title_style="bold")
+    table = Table(
+        "array", "axes", "shape", "what it is", title=Text(repr(config)), title_justify="left", title_style="bold"
+    )
     for name, spec in config.inputs.items():
         _shape_row(table, name, spec, "the input" if name == "x" else "initial state of every layer and direction")
     if not config.hx:
@@ -91,7 +94,7 @@ def subjects_table(rows: list[tuple[str, str, str]]) -> RenderableType:
     """Name, devices and origin of every subject."""
     table = Table("subject", "runs here on", "offered by")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))
     return table
 
 

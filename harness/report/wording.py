@@ -21,9 +21,10 @@ HINTS: Final = {
 }
 
 
-def headline(subject: str, verdict: Verdict) -> str:
+def headline(subject: str, verdict: Verdict | None) -> str:
     """The verdict as a sentence."""
     return {
+        None: f"{subject} was not checked",
         Verdict.AGREES: f"{subject} agrees with nn.RNN",
         Verdict.DISAGREES: f"{subject} disagrees with nn.RNN",
         Verdict.UNSUPPORTED: f"{subject} refused everything it was asked",
@@ -82,8 +83,12 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig) -> list[str]:
     for fault in diagnosis.causes:
         concerned = fault.concerned(config)
         lines.append(fault.sentence + (f" ({', '.join(concerned)})" if concerned else ""))
-    proof = f"reproduces the subject on this case and on {diagnosis.fresh} fresh ones; {ruled_out} other faults do not"
-    return [" or ".join(lines), proof]
+    grounds = f"reproduces the subject on this case and on {counted(diagnosis.fresh, 'fresh one')}"
+    sure = "" if diagnosis.certain else "possibly "
+    return [
+        sure + " or ".join(lines),
+        f"{grounds}; {counted(ruled_out, 'other fault')} {'does' if ruled_out == 1 else 'do'} not",
+    ]
 
 
 def counted(number_of: int, what: str) -> str:

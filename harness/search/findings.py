@@ -39,7 +39,7 @@ def save(finding: Finding, directory: str | os.PathLike[str]) -> Path:
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{finding.case.id}.npz"
-    finding.case.save(path, subject=finding.subject, kind=finding.result.kind)
+    finding.case.save(path, subject=finding.subject)
     return path
 
 

@@ -28,10 +28,11 @@ from harness.search.shrink import shrink
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.coverage import Coverage
+from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from harness.space.strategies import configs, seeds
 from harness.space.values import REGIMES, draw
-from harness.subjects.protocol import Subject, SubjectError
+from harness.subjects.protocol import Subject, choose_devices
 
 CASES_PER_CONFIG: Final = 4
 """Cases that ride on one drawn config: drawing it costs some 0.8 ms and checking a small case about as much, so that
@@ -92,11 +93,13 @@ class Hunt:
         return self.checks.total()
 
     @property
-    def verdict(self) -> Verdict:
-        """What can be said of the subject after this search."""
+    def verdict(self) -> Verdict | None:
+        """What can be said of the subject after this search; ``None`` where it ended before the first case."""
         if self.finding is not None:
             return self.finding.result.verdict
-        return Verdict.AGREES if self.total else Verdict.UNSUPPORTED
+        if self.total:
+            return Verdict.AGREES
+        return Verdict.UNSUPPORTED if self.unsupported or self.stop is Stop.REFUSED else None
 
 
 def hunt(
@@ -111,14 +114,16 @@ def hunt(
     """Search ``scope`` for a case on which ``subject`` fails, until one is found or the budget is used up.
 
     The budget is ``cases`` checks or ``seconds`` of searching, whichever ends first; with neither, ``CASES`` checks.
-    The same arguments give the same search, but for where ``seconds`` ends it. Raises ``SubjectError`` where no device
-    of the scope is the subject's. Ctrl-C ends it with what was done so far.
+    ``seconds`` does not bound the shrinking of what was found. The same arguments give the same search, in the same
+    environment: Hypothesis likes to draw numbers that stand in the code at hand. Ctrl-C ends it with what was done so
+    far. Raises ``UsageError`` for a budget that allows nothing, ``SubjectError`` for a device that is not here.
     """
+    if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
+        raise UsageError(f"cases={cases}, seconds={seconds}: expected a budget above zero")
     scope = scope or Scope()
-    if missing := [device for device in scope.device if device not in subject.devices()]:
-        raise SubjectError(f"device={missing[0]}: {subject.name} runs here on {', '.join(subject.devices())} only")
+    scope = scope.only(device=choose_devices(subject, scope.device))
     record = Hunt(subject.name, seed, scope)
-    hunter = _Hunter(subject, record, cases if cases or seconds else CASES, seconds)
+    hunter = _Hunter(subject, record, CASES if cases is None and seconds is None else cases, seconds)
     try:
         hunter.narrow()
         for number in count():
@@ -161,6 +166,7 @@ class _Hunter:
         self._seconds = seconds
         self._start = time.perf_counter()
         self._failing: tuple[Case, Result] | None = None
+        self._kind = ""
         self._drawing: st.SearchStrategy[Drawn] = st.nothing()
 
     def elapsed(self) -> float:
@@ -204,7 +210,7 @@ class _Hunter:
     def _fails(self, drawn: Drawn) -> bool:
         """Hypothesis's question: does this drawn config fail, in the way that the first failure did?"""
         try:
-            return self._search(drawn) if self._failing is None else self._shrinks(drawn, self._failing[1].kind)
+            return self._search(drawn) if self._failing is None else self._shrinks(drawn)
         except Exception as error:
             raise _Fault(error) from error
 
@@ -218,14 +224,14 @@ class _Hunter:
             self._record.checks[result.method] += 1
             self._record.coverage.add_case(case, new_config=number == 0)
             if result.failed:
-                self._failing = case, result
+                self._failing, self._kind = (case, result), result.kind
                 break
         return self._failing is not None
 
-    def _shrinks(self, drawn: Drawn, kind: str) -> bool:
+    def _shrinks(self, drawn: Drawn) -> bool:
         for case in _cases(drawn):
             result = self._check_while_shrinking(case)
-            if result.failed and result.kind == kind:
+            if result.shows(self._kind):
                 self._failing = case, result
                 return True
         return False

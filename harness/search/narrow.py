@@ -11,7 +11,9 @@ from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
-NOT_ASKED: Final = frozenset({"input_size", "hidden_size", "T", "N", "dropout", "training"})
+SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
+
+NOT_ASKED: Final = frozenset({*SIZE_FACTORS, "dropout", "training"})
 """Factors that are left as they are: a size is for the run itself to refuse, and dropout means nothing in one layer."""
 
 
@@ -31,8 +33,9 @@ def narrow(subject: Subject, scope: Scope) -> Narrowed:
     A value refused there is taken to be refused everywhere, which the record of a search states.
     """
     factors = {name: values for name, values in scope.values().items() if name not in NOT_ASKED and len(values) > 1}
-    base, refusal = _accepted(subject, plainest(scope), factors)
+    base = _accepted(subject, scope, factors)
     if base is None:
+        refusal = _refusal(subject, plainest(scope), {})
         return Narrowed(scope, {repr(plainest(scope)): refusal or ""}, accepted=False)
     refused: dict[str, str] = {}
     for name, values in factors.items():
@@ -50,20 +53,21 @@ def plainest(scope: Scope) -> RNNConfig:
     return RNNConfig(**fields)
 
 
-def _accepted(
-    subject: Subject, base: RNNConfig, factors: dict[str, tuple[Any, ...]]
-) -> tuple[RNNConfig | None, str | None]:
-    """The first config that the subject accepts, of those that differ from ``base`` in at most three factors."""
-    first = None
-    for count in range(min(3, len(factors)) + 1):
-        for names in combinations(factors, count):
-            for values in product(*(factors[name][1:] for name in names)):
-                changes = dict(zip(names, values, strict=True))
-                refusal = _refusal(subject, base, changes)
-                if refusal is None:
-                    return base.replace(**changes), None
-                first = first if first is not None else refusal
-    return None, first
+def _accepted(subject: Subject, scope: Scope, factors: dict[str, tuple[Any, ...]]) -> RNNConfig | None:
+    """The first config that the subject accepts, of those that differ from the plainest in at most three factors.
+
+    If there is none, other sizes are tried, every size the same: a kernel may do none but multiples of 8, say.
+    """
+    for size in (None, 2, 8, 16, 32):
+        sizes = {} if size is None else {name: size for name in SIZE_FACTORS if size in getattr(scope, name)}
+        base = plainest(scope).replace(**sizes)
+        for count in range(min(3, len(factors)) + 1):
+            for names in combinations(factors, count):
+                for values in product(*(factors[name][1:] for name in names)):
+                    changes = dict(zip(names, values, strict=True))
+                    if _refusal(subject, base, changes) is None:
+                        return base.replace(**changes)
+    return None
 
 
 def _refusal(subject: Subject, base: RNNConfig, changes: dict[str, Any]) -> str | None:

@@ -24,20 +24,21 @@ def shrink(case: Case, result: Result, scope: Scope, check: Callable[[Case], Res
     Minimal: for each factor, no plainer value of the scope fails with the others as they are, in any of the values
     tried. Sizes are tried from 1 up, within the scope where it pins them; other factors in the scope's order.
     """
-    while (found := _plainer(case, result, scope, check)) is not None:
-        case, result = found
+    kind = result.kind
+    while (found := _plainer(case, kind, scope, check)) is not None:
+        case = found[0]
         yield found
 
 
-def _plainer(case: Case, result: Result, scope: Scope, check: Callable[[Case], Result]) -> tuple[Case, Result] | None:
+def _plainer(case: Case, kind: str, scope: Scope, check: Callable[[Case], Result]) -> tuple[Case, Result] | None:
     for config in _plainer_configs(case.config, scope):
         for candidate in cases_of(config):
-            if (found := check(candidate)).failed and found.kind == result.kind:
+            if (found := check(candidate)).shows(kind):
                 return candidate, found
     for candidate in cases_of(case.config):
         if candidate.origin == case.origin:
             break
-        if (found := check(candidate)).failed and found.kind == result.kind:
+        if (found := check(candidate)).shows(kind):
             return candidate, found
     return None
 
@@ -53,7 +54,7 @@ def _plainer_configs(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
             plainer = config.replace(**{name: value})
             if plainer.num_layers == 1 and 0 in scope.dropout:
                 plainer = plainer.replace(dropout=0.0)
-            if not (plainer.dropout and plainer.training):
+            if plainer != config and not (plainer.dropout and plainer.training):
                 yield plainer
 
 
@@ -62,6 +63,7 @@ def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:
     if allowed == SIZES:
         return range(1, value)
     if name in SIZE_FACTORS:
-        return sorted(other for other in set(allowed) if other is not None and value is not None and other < value)
+        smaller = sorted(other for other in set(allowed) if None not in {other, value} and other < value)
+        return [None, *smaller] if None in allowed and value is not None else smaller
     ordered = list(dict.fromkeys(allowed))
     return ordered[: ordered.index(value)] if value in ordered else []

@@ -62,7 +62,9 @@ class Case:
             array = self.arrays[name]
             if not isinstance(array, np.ndarray) or array.shape != spec.shape or array.dtype != dtype:
                 raise CaseError(f"{name} is {_describe(array)}, expected {dtype} {spec.shape} = {spec.axes}")
-            array.flags.writeable = False
+        object.__setattr__(self, "x", _read_only(self.x))
+        object.__setattr__(self, "hx", None if self.hx is None else _read_only(self.hx))
+        object.__setattr__(self, "weights", {name: _read_only(array) for name, array in self.weights.items()})
 
     @classmethod
     def of(cls, config: RNNConfig, x: Any, hx: Any = None, *, origin: Origin | None = None, **weights: Any) -> Case:
@@ -139,6 +141,13 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
         return Case(config, arrays["x"], arrays.get("hx"), weights, origin), dict(header["notes"])
     except (KeyError, TypeError) as error:
         raise CaseError(f"{path}: incomplete case file: {error!r}") from None
+
+
+def _read_only(array: Array) -> Array:
+    """A view that cannot be written through; the caller's own array stays as it was."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _describe(value: object) -> str:

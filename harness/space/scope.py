@@ -42,6 +42,12 @@ class Scope:
     training: tuple[bool, ...] = (False, True)
     output_size: tuple[int | None, ...] = (None,)
 
+    @classmethod
+    def around(cls, config: RNNConfig) -> Scope:
+        """Any sizes, and everything else as in ``config``."""
+        free = {"input_size", "hidden_size", "T", "N"}
+        return cls().only(**{name: (value,) for name, value in config.to_dict().items() if name not in free})
+
     def only(self, **pins: Any) -> Scope:
         """This scope with some factors pinned: to one value, or to several given as a collection.
 

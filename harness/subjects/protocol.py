@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from harness.space.case import Case
@@ -15,6 +16,19 @@ class SubjectError(UsageError):
 
 class Unsupported(NotImplementedError):
     """Raised by a subject to say that it does not do a config; a plain ``NotImplementedError`` says the same."""
+
+
+def choose_devices(subject: Subject, asked: Sequence[str]) -> tuple[str, ...]:
+    """The devices asked for by the subject's own names: ``cuda`` for ``cuda:0``. All of them, if none is asked for.
+
+    Raises ``SubjectError`` for one that is not here.
+    """
+    here = subject.devices()
+    chosen = tuple(device if device in here else f"{device}:0" for device in asked)
+    for device, name in zip(asked, chosen, strict=True):
+        if name not in here:
+            raise SubjectError(f"device={device!r}: {subject.name} runs here on {', '.join(here)}")
+    return chosen or here
 
 
 @runtime_checkable

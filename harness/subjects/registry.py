@@ -88,22 +88,24 @@ def _load_file(spec: str, path: Path) -> ModuleType:
     assert location.loader is not None
     module = importlib.util.module_from_spec(location)
     sys.modules[location.name] = module  # dataclasses and pickle look a class's module up there
-    sys.path.insert(0, str(path.parent.resolve()))  # as `python path/to/file.py` would
+    _look_in(path.parent.resolve())  # as `python path/to/file.py` would
     try:
         location.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[location.name]
         raise SubjectError(f"{spec}: {path} cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
     return module
 
 
 def _load_module(spec: str, name: str) -> ModuleType:
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m name` would
+    _look_in(Path.cwd())  # as `python -m name` would
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise SubjectError(f"{spec}: {name} cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
+
+
+def _look_in(folder: Path) -> None:
+    """Let imports find modules in ``folder``, for good: a function may import when it is called."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))

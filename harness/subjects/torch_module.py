@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -45,7 +46,7 @@ class TorchSubject:
         def call() -> Mapping[str, Array]:
             config = case.config
             for name, array in case.arrays.items():
-                lent[name] = torch.from_numpy(array.copy()).to(config.device)
+                lent[name] = _on_device(array, config.device)
             return self._call(case, lent)
 
         outcome = attempt(call)
@@ -73,7 +74,18 @@ class TorchSubject:
             for name in ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
         }
         dtype = getattr(torch, config.dtype)
-        return self._factory(config.input_size, config.hidden_size, **arguments, device=config.device, dtype=dtype)
+        with warnings.catch_warnings():
+            # That dropout means nothing in a single layer is the config's own choice, and no news to its author.
+            warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
+            return self._factory(config.input_size, config.hidden_size, **arguments, device=config.device, dtype=dtype)
+
+
+def _on_device(array: Array, device: str) -> torch.Tensor:
+    """The array's copy on a device; a dtype that the device does not have, as float64 on mps, is unsupported."""
+    try:
+        return torch.from_numpy(array.copy()).to(device)
+    except TypeError as error:
+        raise NotImplementedError(str(error)) from error
 
 
 def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:

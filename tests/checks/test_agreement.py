@@ -85,6 +85,53 @@ def test_prefixes_that_are_not_the_layers_inside_are_not_trusted() -> None:
     assert checked(rnn, case).verdict is Verdict.AGREES
 
 
+def test_states_that_meet_again_do_not_make_a_prefix_s_roundings_the_stack_s() -> None:
+    # Summed in another order where it is run alone, a layer differs inside by a rounding, and may end on the same h_n.
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.num_layers > 1:
+            return implementations.vectorised(x, h0, weights, config)
+        flipped = {name: np.flip(w, -1) if name.startswith("weight") else w for name, w in weights.items()}
+        flipped = {
+            n: np.flip(w, 0) if n.startswith(("weight_hh", "weight_ih", "bias")) else w for n, w in flipped.items()
+        }
+        output, h_n = implementations.vectorised(np.flip(x, -1), np.flip(h0, -1), flipped, config)
+        return np.flip(output, -1), np.flip(h_n, -1)
+
+    methods = set()
+    for seed in range(300):
+        case = draw(RNNConfig(5, 3, num_layers=2, T=3), "saturated", seed)
+        result = checked(rnn, case)
+        methods.add(result.method)
+        assert result.verdict is Verdict.AGREES, (seed, result)
+
+    assert methods == {Method.LOCAL, Method.END_TO_END}
+
+
+def test_a_single_step_needs_no_prefix() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.num_layers != 3:
+            raise NotImplementedError("fixed depth")
+        return implementations.vectorised(x, h0, weights, config)
+
+    case = draw(RNNConfig(4, 8, num_layers=3, bidirectional=True, N=2, hx=True), "normal", 0)
+
+    assert checked(rnn, case).method is Method.LOCAL
+    assert checked(rnn, case).verdict is Verdict.AGREES
+    wrong = checked(implementations.upper_layer_is_linear, case)
+    assert wrong.verdict is Verdict.DISAGREES
+
+
+@pytest.mark.parametrize("lost", [np.float32(2.0**-126), np.float32(0)])
+def test_subnormal_operands_may_be_flushed_or_not(lost: Any) -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        flush = lambda a: np.where(np.abs(a) < lost, 0, a).astype(a.dtype)  # noqa: E731
+        return implementations.vectorised(flush(x), flush(h0), {n: flush(w) for n, w in weights.items()}, config)
+
+    for seed in range(200):
+        case = draw(RNNConfig(3, 4, nonlinearity="relu", T=2, hx=True), "special", seed)
+        assert checked(rnn, case).verdict is Verdict.AGREES, seed
+
+
 def test_a_readout_alone_or_with_h_n_is_enough() -> None:
     case = draw(RNNConfig(2, 3, T=4, N=2, output_size=2), "normal", 0)
 

@@ -59,6 +59,33 @@ def test_a_mistake_that_only_looks_like_a_known_one_on_the_smallest_case_gets_no
     assert diagnosis.causes == ()
 
 
+def test_factors_are_flipped_to_tell_a_known_mistake_from_its_look_alike() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        # forgets b_hh, but only in one direction's layers: no mistake of the catalogue
+        one = not config.bidirectional
+        wrong = {name: array * (not (one and "bias_hh" in name)) for name, array in weights.items()}
+        return implementations.vectorised(x, h0, wrong, config)
+
+    diagnosis = diagnosed(rnn, Scope().only(bidirectional=[False, True]))
+
+    assert diagnosis is not None
+    assert diagnosis.causes == ()
+
+
+def test_a_cause_is_certain_only_alone_and_on_fresh_cases() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if (config.T, config.N, config.input_size, config.hidden_size) != (1, 1, 1, 1):
+            raise NotImplementedError("one of each")
+        return implementations.without_b_hh(x, h0, weights, config)
+
+    diagnosis = diagnosed(rnn)
+
+    assert diagnosis is not None
+    assert diagnosis.fresh == 0
+    assert not diagnosis.certain
+    assert not Diagnosis(CATALOGUE[:2], 17, 5).certain
+
+
 def test_a_wrong_shape_needs_no_cause() -> None:
     assert diagnosed(lambda x, h0: (x[..., :0], h0)) is None
 

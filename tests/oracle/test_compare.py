@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig
-from harness.oracle.compare import Mismatch, Sort, check_form, compare, equal_bits
+from harness.oracle.compare import Mismatch, Sort, check_form, compare, same_numbers
 from harness.oracle.expectation import Expected
 
 CONFIG = RNNConfig(1, 2, T=3, N=4, bidirectional=True)
@@ -68,12 +68,12 @@ def test_names_come_before_shapes_and_shapes_before_dtypes() -> None:
     assert check_form(CONFIG, ZEROS, required=both) == []
 
 
-def test_equal_bits_takes_nan_for_itself_and_shapes_seriously() -> None:
+def test_same_numbers_takes_nan_for_itself_and_shapes_seriously() -> None:
     a = np.array([1.0, np.nan])
 
-    assert equal_bits(a, a.copy())
-    assert not equal_bits(a, np.array([1.0, 2.0]))
-    assert not equal_bits(np.zeros(1), np.zeros((1, 1)))
+    assert same_numbers(a, a.copy())
+    assert not same_numbers(a, np.array([1.0, 2.0]))
+    assert not same_numbers(np.zeros(1), np.zeros((1, 1)))
 
 
 def test_the_kind_of_a_mismatch_does_not_depend_on_the_layer() -> None:

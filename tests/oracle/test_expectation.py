@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 
 from harness import Case, RNNConfig, cases, draw
-from harness.oracle.expectation import Expected, expect_end_to_end, expect_local
+from harness.oracle.expectation import Expected, expect_end_to_end, expect_local, single_step_states
 from harness.oracle.reference import Floats, Reference
 
 REFERENCE = Reference()
@@ -65,6 +65,22 @@ def test_end_to_end_grows_with_time_where_local_does_not() -> None:
     assert local[-1] < 1e-4
     assert whole[-1] > 1e3 * local[-1]
     assert (whole >= local - 1e-12).all()
+
+
+def test_a_readout_inherits_the_error_of_the_states_it_reads() -> None:
+    case = draw(RNNConfig(4, 16, T=25, N=1, output_size=3), "normal", 1)
+
+    whole = expect_end_to_end(REFERENCE, case)
+
+    weight = np.abs(case.weights["readout.weight"].astype(float))
+    assert (whole["readout"].allowance >= whole["output"].allowance @ weight.T).all()
+
+
+@given(cases(T=1, N=[1, 2], num_layers=[2, 3], regimes=["normal"]))
+def test_a_single_step_s_h_n_holds_the_output_of_every_layer(case: Case) -> None:
+    states = single_step_states(REFERENCE, case, REFERENCE.run(case)["h_n"])
+
+    assert all(np.array_equal(a, b) for a, b in zip(states, own_states(case), strict=True))
 
 
 def test_what_a_fault_overrides_reaches_both_ways() -> None:

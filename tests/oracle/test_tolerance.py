@@ -198,12 +198,70 @@ def test_a_float32_readout_stays_within_its_allowance(seed: int, K: int) -> None
     wide = x.astype(float), w.astype(float), b.astype(float)
     y = wide[0] @ wide[1].T + wide[2]
 
-    allowance = linear_allowance(*wide, y, "float32")
+    allowance = linear_allowance(*wide, "float32")
 
     for n in range(3):
         for o in range(2):
             computed = sequential([*(w[o] * x[n]), b[o]])
             assert abs(float(computed) - y[n, o]) <= allowance[n, o]
+
+
+def test_a_readout_s_worst_order_nearly_uses_it_up_and_flushing_is_allowed() -> None:
+    k = 60
+    tiny = float(np.nextafter(F(2.0**-24), F(1)))
+    weight, bias = np.full((1, k), tiny), np.ones(1)
+    computed = sequential([F(1.0), *[F(tiny)] * k])
+    exact = 1 + k * Fraction(tiny)
+
+    allowance = float(linear_allowance(np.ones((1, k)), weight, bias, "float32")[0, 0])
+    flushed = float(
+        linear_allowance(np.full((1, k), 2.0**-70), np.full((1, k), 2.0**-60), np.zeros(1), "float32")[0, 0]
+    )
+
+    assert Fraction(0.8) <= abs(Fraction(float(computed)) - exact) / Fraction(allowance) <= 1
+    assert k * 2.0**-130 <= flushed
+
+
+@pytest.mark.parametrize("huge", ["weight", "operand"])
+def test_flushed_operands_stay_within_it(huge: str) -> None:
+    large, small = 2.0**126, 2.0**-127  # a subnormal, which hardware may read as 0
+    w, x = (large, small) if huge == "weight" else (small, large)
+    step = one_unit([x], [x], [w], [w], (0.0, 0.0))
+
+    _, allowance = allowance_of(step)
+
+    assert float(exact_preactivation(step)) <= allowance
+    assert float(exact_preactivation(step)) / 2 <= linear_allowance(step.x, step.ih, step.b_ih, "float32")[0, 0]
+
+
+def test_underflow_is_allowed_what_it_can_cost_and_no_more() -> None:
+    step = one_unit([0.0] * 3, [0.0] * 4, [0.0] * 3, [0.0] * 4, (0.0, 0.0))
+
+    _, allowance = allowance_of(step)
+
+    assert allowance <= 20 * 9 * ARITHMETIC["float32"].tiny
+
+
+def test_large_numbers_that_cannot_overflow_are_compared() -> None:
+    for size in (1e20, 1e37):
+        step = one_unit([size], [0.0], [1.0], [0.0], (0.0, 0.0))
+        y, allowance = allowance_of(step)
+        readout = linear_allowance(step.x, step.ih, step.b_ih, "float32")
+
+        assert 0 < allowance < 1e-5 * y
+        assert 0 < readout[0, 0] < 1e-5 * y
+
+
+def test_an_operand_that_is_off_is_rounded_at_the_size_it_really_has() -> None:
+    step = one_unit([0.0], [0.0], [1.0], [0.0], (0.0, 0.0))
+    zero = np.zeros((1, 1))
+    off = np.full((1, 1), 1e6)
+
+    stepwise = step_allowance(step, zero, zero, "relu", "float32", x_error=off)
+    readout = linear_allowance(step.x, step.ih, step.b_ih, "float32", x_error=off)
+
+    assert 1e6 * (1 + 2.0**-24) <= stepwise[0, 0] <= 1e6 * (1 + 2.0**-20)
+    assert 1e6 * (1 + 2.0**-24) <= readout[0, 0] <= 1e6 * (1 + 2.0**-20)
 
 
 def test_gamma_bounds_a_product_of_roundings() -> None:

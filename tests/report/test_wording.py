@@ -128,5 +128,6 @@ def test_two_causes_are_both_said() -> None:
     lines = wording.cause_lines(Diagnosis(CATALOGUE[:2], 17, 4), CONFIG)
 
     assert lines[0] == (
-        "ignores bias_hh: b_hh is never added (bias_hh_l0) or ignores bias_ih: b_ih is never added (bias_ih_l0)"
+        "possibly ignores bias_hh: b_hh is never added (bias_hh_l0) or "
+        "ignores bias_ih: b_ih is never added (bias_ih_l0)"
     )

@@ -14,6 +14,7 @@ from harness.search import hunt as hunt_module
 from harness.search.hunt import Stop
 from harness.search.narrow import narrow, plainest
 from harness.search.shrink import shrink
+from harness.space.errors import UsageError
 from harness.space.scope import SIZES
 from harness.subjects.protocol import SubjectError
 from tests import implementations
@@ -150,7 +151,7 @@ def test_refusals_by_size_are_counted_and_spend_the_budget() -> None:
 
 
 def test_a_device_that_is_not_the_subject_s_is_refused_before_anything_runs() -> None:
-    with pytest.raises(SubjectError, match=r"device=cuda: .* runs here on cpu only"):
+    with pytest.raises(SubjectError, match=r"device='cuda': .* runs here on cpu"):
         hunt(RIGHT, Scope().only(device="cuda"))
 
 
@@ -164,10 +165,17 @@ def test_a_fault_of_the_harness_is_raised_not_reported(monkeypatch: pytest.Monke
         hunt(RIGHT, SMALL)
 
 
-def test_an_interrupt_keeps_what_was_done() -> None:
-    timer = threading.Timer(0.7, signal.raise_signal, [signal.SIGINT])
-
+def interrupt_after(seconds: float) -> threading.Timer:
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(seconds, signal.pthread_kill, [main, signal.SIGINT])
     timer.start()
+    return timer
+
+
+def test_an_interrupt_keeps_what_was_done() -> None:
+    timer = interrupt_after(0.7)
+
     record = hunt(RIGHT, SMALL, seconds=30)
     timer.join()
 
@@ -186,9 +194,8 @@ def test_an_interrupt_while_shrinking_keeps_the_failure_found() -> None:
         return implementations.vectorised(x, h0, weights, config)
 
     calls: list[RNNConfig] = []
-    timer = threading.Timer(1.5, signal.raise_signal, [signal.SIGINT])
+    timer = interrupt_after(1.5)
 
-    timer.start()
     record = hunt(as_subject(rnn), seconds=30)
     timer.join()
 
@@ -217,6 +224,65 @@ def test_narrowing_finds_a_base_two_steps_away_and_leaves_sizes_alone() -> None:
     assert narrowed.accepted
     assert narrowed.scope == Scope().only(nonlinearity="relu", bias=False)
     assert narrowed.scope.T == SIZES
+
+
+def test_a_subject_that_does_multiples_of_eight_only_is_met_there() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.hidden_size % 8 or config.nonlinearity == "tanh":
+            raise NotImplementedError("relu, multiples of 8")
+        return implementations.vectorised(x, h0, weights, config)
+
+    record = hunt(as_subject(rnn), cases=200)
+
+    assert record.verdict is Verdict.AGREES
+    assert record.total > 0
+    assert record.scope.nonlinearity == ("relu",)
+
+
+@pytest.mark.parametrize("budget", [{"cases": 0}, {"cases": -1}, {"seconds": 0.0}])
+def test_a_budget_that_allows_nothing_is_refused(budget: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="expected a budget above zero"):
+        hunt(RIGHT, **budget)
+
+
+def shrunk(function: Any, case: Case, scope: Scope) -> Case:
+    subject = as_subject(function)
+    result = check_agreement(subject, case)
+    last = case
+    for last, _ in shrink(case, result, scope, lambda candidate: check_agreement(subject, candidate)):
+        pass
+    return last
+
+
+def test_shrinking_ends_where_the_scope_lists_the_plainest_dropout_last() -> None:
+    case = draw(RNNConfig(1, 1, dropout=0.5), "normal", 0)
+
+    smallest = shrunk(implementations.without_b_hh, case, Scope().only(dropout=[0.5, 0.0], num_layers=1))
+
+    assert smallest.config.hidden_size == 1
+
+
+def test_shrinking_leaves_out_the_readout_and_takes_the_plainest_values() -> None:
+    case = draw(RNNConfig(2, 2, output_size=2, training=True), "saturated", 3)
+
+    smallest = shrunk(implementations.without_b_hh, case, Scope().only(output_size=[None, 1, 2]))
+
+    assert smallest.config == RNNConfig(1, 1)
+    assert smallest.origin is not None
+    assert smallest.origin.regime == "dyadic"
+
+
+def test_shrinking_never_turns_dropout_and_training_on_together() -> None:
+    seen: list[RNNConfig] = []
+    case = draw(RNNConfig(2, 2, num_layers=2, dropout=0.5, T=2), "normal", 3)
+
+    def check(candidate: Case) -> Any:
+        seen.append(candidate.config)
+        return check_agreement(as_subject(implementations.without_b_hh), candidate)
+
+    list(shrink(case, check(case), Scope().only(training=[True, False], dropout=[0.5, 0.0]), check))
+
+    assert not any(config.dropout and config.training for config in seen)
 
 
 def test_the_plainest_config_is_all_defaults() -> None:

@@ -86,10 +86,13 @@ def test_saving_over_a_file_that_fails_keeps_the_old_one(tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_arrays_are_read_only() -> None:
-    case = draw(RNNConfig(1, 1, hx=True))
+def test_arrays_are_read_only_and_the_caller_s_own_stay_as_they_were() -> None:
+    drawn = draw(RNNConfig(1, 1, hx=True))
+    x = drawn.x.copy()
+    case = Case(drawn.config, x, drawn.hx, drawn.weights)
 
     assert not any(array.flags.writeable for array in case.arrays.values())
+    assert x.flags.writeable
 
 
 def test_a_wrong_shape_or_dtype_is_refused_with_both() -> None:

@@ -46,6 +46,12 @@ def test_functions_are_found_in_files_and_modules(spec: str) -> None:
     assert set(subject.run(draw(RNNConfig(1, 1))).arrays) == {"output", "h_n"}
 
 
+def test_a_function_may_import_its_neighbours_when_it_is_called(folder: Path) -> None:
+    (folder / "lazy.py").write_text("def rnn(x, h0):\n    import helper_beside_it\n    return x, h0")
+
+    assert find_subject("lazy.py:rnn").run(draw(RNNConfig(1, 1))).failure is None
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [

@@ -90,6 +90,10 @@ def test_a_class_with_another_state_dict_or_constructor_is_broken_not_taken() ->
         assert words in outcome.message + outcome.traceback
 
 
+def test_dropout_in_a_single_layer_is_no_warning() -> None:
+    assert TORCH.run(draw(RNNConfig(1, 1, dropout=0.5))).failure is None  # warnings are errors here
+
+
 def test_a_module_that_writes_into_its_input_is_seen() -> None:
     class Writes(torch.nn.RNN):
         def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
