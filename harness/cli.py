@@ -228,6 +228,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader has gone, as in `rnn-harness check | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
+    except MemoryError as error:
+        click.echo(f"Error: out of memory; pin smaller sizes with --only ({error})", err=True)
+        code = MISUSE
     except Exception:  # noqa: BLE001 - whatever is left is a fault of ours, and says so
         traceback.print_exc()
         click.echo(f"rnn-harness {__version__} itself failed; this says nothing about the subject", err=True)
@@ -241,7 +244,8 @@ def _pins(pins: tuple[str, ...]) -> dict[str, Any]:
         name, equals, values = pin.partition("=")
         if not equals or not values:
             raise UsageError(f"--only {pin}: expected FACTOR=VALUE, such as num_layers=1 or T=5,6")
-        pinned[name.strip().replace("-", "_")] = [_literal(value.strip()) for value in values.split(",")]
+        values_of = pinned.setdefault(name.strip().replace("-", "_"), [])
+        values_of += [_literal(value.strip()) for value in values.split(",")]
     return pinned
 
 
@@ -265,8 +269,12 @@ def _console(json_to: str | None) -> Console:
     """Where people read; beside a document on standard output, that is standard error."""
     from rich.console import Console
 
-    if json_to not in {None, "-"} and not Path(str(json_to)).absolute().parent.is_dir():
-        raise UsageError(f"--json {json_to}: its folder does not exist")
+    if json_to not in {None, "-"}:
+        target = Path(str(json_to)).absolute()
+        if not json_to or target.is_dir():
+            raise UsageError(f"--json {json_to!r}: expected a file's name")
+        if not target.parent.is_dir():
+            raise UsageError(f"--json {json_to}: its folder does not exist")
     return Console(stderr=json_to == "-", highlight=False)
 
 

@@ -6,6 +6,7 @@ Hooks only; what they need is imported inside, for the plugin is loaded by every
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -157,12 +158,14 @@ def _disagreements(error: BaseException) -> list[Disagreement]:
 def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     from harness.search import findings
     from harness.search.hunt import Finding
+    from harness.subjects.registry import registered
 
     finding = Finding(disagreement.subject.name, disagreement.case, disagreement.result, minimal=False)
     lines = [_cause(disagreement, finding)]
     folder = Path(config.rootpath, config.getoption("rnn_findings"))
     try:
-        lines.append(f"again: rnn-harness replay {findings.save(finding, folder)} --subject FILE.py:NAME")
+        again = f"rnn-harness replay {shlex.quote(str(findings.save(finding, folder)))}"
+        lines.append(f"again: {again}" + ("" if finding.subject in registered() else " --subject FILE.py:NAME"))
     except OSError as error:
         lines.append(f"the case could not be kept: {error}")
     return "\n".join(line for line in lines if line)

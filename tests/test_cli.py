@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ def test_several_subjects_are_checked_in_turn_and_one_finding_decides(run: Any) 
         (["check", "torch", "--examples", "0"], "--examples"),
         (["check", "torch", "--time", "soon"], "expected a time above zero"),
         (["check", "torch", "--json", "no/such/folder.json"], "its folder does not exist"),
+        (["check", "torch", "--json", "."], "expected a file's name"),
+        (["check", "torch", "--json", ""], "expected a file's name"),
         (["shapes", "--input-size", "0", "--hidden-size", "1"], "input_size=0"),
         (["shapes", "--input-size", "1"], "--hidden-size"),
         (["replay", "none.npz"], "none.npz: no such file"),
@@ -126,13 +129,14 @@ def test_misuse_is_exit_2_and_one_clear_error(run: Any, arguments: list[str], wo
     ("body", "code", "words"),
     [
         ("return None", cli.FINDING, "returned None, expected (output, h_n)"),
-        ("return x", cli.FINDING, "returned a ndarray, expected (output, h_n)"),
+        ("return x", cli.FINDING, "returned an ndarray, expected (output, h_n)"),
         ("return x[:1, :1, :0], h0", cli.FINDING, "output has shape (1, 1, 0), expected (T, N, D*H) = (1, 1, 1)"),
         ("return np.zeros(x.shape, 'f8'), h0", cli.FINDING, "output has dtype float64, expected float32"),
         ("return np.full_like(x, np.nan), h0", cli.FINDING, "output is not finite but should be in 1 of 1 elements"),
         ("raise ValueError('boom')", cli.FINDING, "ValueError: boom"),
         ("exit(0)", cli.FINDING, "SystemExit: 0"),
         ("x += 1; return x, h0", cli.FINDING, "x was given to the subject, which wrote into it"),
+        ("raise GeneratorExit('odd')", cli.FINDING, "GeneratorExit: odd"),
         ("raise NotImplementedError('never')", cli.MISUSE, "refused everything it was asked"),
     ],
 )
@@ -164,6 +168,54 @@ def test_a_finding_is_kept_and_replayed(run: Any) -> None:
     assert failed.out.startswith("FAILED")
     assert fixed.code == cli.AGREES
     assert json.loads(fixed.out)["fate"] == "FIXED"
+
+
+def test_what_a_subject_prints_does_not_spoil_the_document(run: Any, tmp_path: Path) -> None:
+    spec = subject(tmp_path, "print('hello'); return None")
+
+    done = run("check", spec, "--json", "-")
+
+    assert json.loads(done.out)["subjects"][0]["verdict"] == "disagrees"
+    assert "hello" in done.err
+
+
+def test_a_document_goes_into_a_pipe_or_through_a_link_and_replaces_neither(run: Any, tmp_path: Path) -> None:
+    target, link, pipe = (tmp_path / name for name in ("target.json", "link.json", "pipe"))
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=pipe.read_text)
+    reader.start()
+
+    run("subjects", "--json", str(link))
+    run("subjects", "--json", str(pipe))
+    reader.join(timeout=10)
+
+    assert link.is_symlink()
+    assert json.loads(target.read_text())["subjects"]
+    assert pipe.is_fifo()
+
+
+def test_a_pin_given_twice_adds_up(run: Any) -> None:
+    done = run("check", RIGHT, "--only", "T=1", "--only", "T=2", "--examples", "40")
+
+    assert "T 2 of 2 1-2" in done.words
+
+
+def test_a_subject_that_wavers_is_broken_and_shown_wavering(run: Any, tmp_path: Path) -> None:
+    spec = subject(tmp_path, "r = np.random.random(h0.shape).astype(x.dtype); return x * 0 + r, h0")
+
+    done = run("check", spec, "--only", "input_size=1", "--only", "hidden_size=1", "--only", "batch_first=False")
+
+    assert done.code == cli.FINDING
+    assert "not deterministic: two runs of the same case gave different results: output at t=0" in done.words
+    assert "every plainer neighbour" not in done.words
+
+
+def test_sizes_that_do_not_fit_into_memory_are_misuse(run: Any) -> None:
+    done = run("check", RIGHT, "--only", "hidden_size=100000000")
+
+    assert done.code == cli.MISUSE
+    assert "out of memory; pin smaller sizes" in done.err
 
 
 def test_a_case_without_a_subject_asks_for_one(run: Any) -> None:

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import same_numbers
-from harness.space.case import Case
+from harness.space.case import Array, Case
+from harness.space.outcome import Outcome
 from harness.subjects.protocol import Subject
 
 
 def check_repeatability(subject: Subject, case: Case) -> Result:
     """Run ``subject`` on ``case`` twice: *broken* if the outcomes differ in any number or in their failure."""
     first, second = subject.run(case), subject.run(case)
-    same = (
-        first.failure is second.failure
-        and first.arrays.keys() == second.arrays.keys()
-        and all(same_numbers(array, second.arrays[name]) for name, array in first.arrays.items())
-    )
-    if same:
-        return Result(Verdict.AGREES)
-    return Result(Verdict.BROKEN, message="not deterministic: two runs of the same case gave different results")
+    if first.failure is not second.failure or first.arrays.keys() != second.arrays.keys():
+        return Result(Verdict.BROKEN, message=f"{_WAVERS}: it {_did(first)}, then it {_did(second)}")
+    for name, array in first.arrays.items():
+        if not same_numbers(array, second.arrays[name]):
+            return Result(Verdict.BROKEN, message=f"{_WAVERS}: {_difference(case, name, array, second.arrays[name])}")
+    return Result(Verdict.AGREES)
+
+
+_WAVERS = "not deterministic: two runs of the same case gave different results"
+
+
+def _did(outcome: Outcome) -> str:
+    return outcome.failure.value if outcome.failure else f"returned {', '.join(outcome.arrays)}"
+
+
+def _difference(case: Case, name: str, first: Array, second: Array) -> str:
+    if first.shape != second.shape:
+        return f"{name} of shape {first.shape}, then {second.shape}"
+    differs = ~((first == second) | (np.isnan(first) & np.isnan(second)))
+    index = tuple(int(i) for i in np.argwhere(differs)[0])
+    at = ", ".join(f"{axis}={i}" for axis, i in case.config.locate(name, index).items())
+    return f"{name} at {at} was {first[index]!s}, then {second[index]!s}"

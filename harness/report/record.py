@@ -45,7 +45,7 @@ def hunt_record(hunt: Hunt, diagnosis: Diagnosis | None, saved: Path | None) -> 
 def finding_record(finding: Finding, diagnosis: Diagnosis | None, saved: Path | None) -> dict[str, Any]:
     """A finding, its numbers as JSON has them: a non-finite one is a string."""
     return {
-        "id": finding.case.id,
+        "id": finding.id,
         "config": finding.case.config.to_dict(),
         "case": repr(finding.case),
         "minimal": finding.minimal,

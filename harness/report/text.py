@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -55,12 +56,15 @@ def finding_report(finding: Finding, diagnosis: Diagnosis | None, saved: Path | 
     if diagnosis is not None:
         facts.add_row("cause", Text("\n".join(wording.cause_lines(diagnosis, config))))
     facts.add_row("config", Text(wording.config_line(config)))
-    facts.add_row("minimal", "every plainer neighbour was tried and passes" if finding.minimal else "no: cut short")
+    facts.add_row(
+        "minimal",
+        "every plainer neighbour was tried and passes" if finding.minimal else "not made smaller, or not to the end",
+    )
     facts.add_row("case", Text(repr(finding.case)))
-    if result.method is Method.END_TO_END:
+    if any(mismatch.sites for mismatch in result.mismatches):
         facts.add_row("compared", result.method.value)
     if saved is not None:
-        facts.add_row("replay", Text(f"rnn-harness replay {saved}"))
+        facts.add_row("replay", Text(f"rnn-harness replay {shlex.quote(str(saved))}"))
     return Group("", *_grounds(result, config), Padding(facts, (1, 0, 0, 2)))
 
 
@@ -122,12 +126,12 @@ def _mismatch(mismatch: Mismatch, config: RNNConfig) -> RenderableType:
     if mismatch.sites:
         table = Table(*wording.SITE_COLUMNS, box=None, pad_edge=False, header_style="dim")
         for column in table.columns[1:]:
-            column.justify = "right"
+            column.justify, column.overflow = "right", "fold"
         for site in mismatch.sites:
             table.add_row(*wording.site_row(site, config.dtype))
         parts.append(Padding(table, (0, 0, 0, 2)))
-    if mismatch.sort in wording.HINTS:
-        parts.append(Padding(wording.HINTS[mismatch.sort], (0, 0, 0, 2)))
+    if (advice := wording.hint(mismatch)) is not None:
+        parts.append(Padding(Text(advice), (0, 0, 0, 2)))
     return Group(*parts)
 
 

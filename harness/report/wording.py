@@ -15,6 +15,7 @@ HINTS: Final = {
         "if the subject does not do this config, let it raise NotImplementedError, or leave the config out "
         "with --only (such as --only bidirectional=False)"
     ),
+    Sort.MISSING: "with a readout, return (output, h_n, readout), (readout, h_n) or the readout alone",
     Sort.DTYPE: "return it in x's dtype, output.astype(x.dtype), or check one dtype alone with --dtype",
     Sort.MALFORMED: "return what nn.RNN returns, as arrays",
     Sort.CHANGED: "work on a copy: nn.RNN leaves what it is given as it was",
@@ -34,7 +35,9 @@ def headline(subject: str, verdict: Verdict | None) -> str:
 
 def mismatch_line(mismatch: Mismatch) -> str:
     """What differs, in one line."""
-    where = mismatch.array if mismatch.layer is None else f"{mismatch.array} of layer {mismatch.layer}"
+    where = mismatch.array
+    if mismatch.layer is not None:
+        where = f"{where} of the first {counted(mismatch.layer + 1, 'layer')} alone"
     if mismatch.sort in {Sort.VALUE, Sort.FINITENESS}:
         what = "differs" if mismatch.sort is Sort.VALUE else "is not finite but should be"
         share = 100 * mismatch.count / mismatch.total
@@ -91,6 +94,13 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig) -> list[str]:
     ]
 
 
+def hint(mismatch: Mismatch) -> str | None:
+    """What to do about a mismatch, where that can be said."""
+    if mismatch.array == "readout" and mismatch.sort is Sort.SHAPE:
+        return HINTS[Sort.MISSING]
+    return HINTS.get(mismatch.sort)
+
+
 def counted(number_of: int, what: str) -> str:
     """``1 case``, ``4,000 cases``."""
     return f"{number_of:,} {what}{'' if number_of == 1 else 's'}"
@@ -123,8 +133,8 @@ def plain_finding(subject: str, config: RNNConfig, result: Result) -> str:
             lines += [
                 "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
             ]
-        if mismatch.sort in HINTS:
-            lines.append(f"  {HINTS[mismatch.sort]}")
+        if (advice := hint(mismatch)) is not None:
+            lines.append(f"  {advice}")
     if result.method is Method.END_TO_END:
         lines.append(f"compared {result.method.value}")
     return "\n".join(lines)

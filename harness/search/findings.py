@@ -38,7 +38,7 @@ def save(finding: Finding, directory: str | os.PathLike[str]) -> Path:
     """Write the finding's case to ``directory`` under its id, atomically. Raises ``OSError`` where it cannot."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{finding.case.id}.npz"
+    path = folder / f"{finding.id}.npz"
     finding.case.save(path, subject=finding.subject)
     return path
 

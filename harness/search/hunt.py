@@ -7,6 +7,7 @@ deadline or Ctrl-C can stop without losing what was done.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from hypothesis.errors import Flaky, NoSuchExample
 from harness.checks.agreement import check_agreement
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Method, Result, Verdict
+from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
 from harness.search.shrink import shrink
 from harness.space.case import Case
@@ -66,7 +68,12 @@ class Finding:
     case: Case
     result: Result
     minimal: bool
-    """Whether every plainer neighbour was tried and passes; false when shrinking was cut short."""
+    """Whether every plainer neighbour was tried and passes; false when shrinking was cut short, or means nothing."""
+
+    @property
+    def id(self) -> str:
+        """Eight hex digits that stand for this subject on this case."""
+        return hashlib.sha256(f"{self.subject} {self.case.id}".encode()).hexdigest()[:8]
 
 
 @dataclass
@@ -125,12 +132,13 @@ def hunt(
     record = Hunt(subject.name, seed, scope)
     hunter = _Hunter(subject, record, CASES if cases is None and seconds is None else cases, seconds)
     try:
-        hunter.narrow()
-        for number in count():
-            hunter.round(Random(f"{seed}/{number}"))
-            record.seconds = hunter.elapsed()
-            if progress is not None:
-                progress(record)
+        with noted_interrupts() as hunter.stop_if_interrupted:
+            hunter.narrow()
+            for number in count():
+                hunter.round(Random(f"{seed}/{number}"))
+                record.seconds = hunter.elapsed()
+                if progress is not None:
+                    progress(record)
     except _Enough as enough:
         record.stop = enough.stop
     except KeyboardInterrupt:
@@ -165,6 +173,7 @@ class _Hunter:
         self._cases = cases
         self._seconds = seconds
         self._start = time.perf_counter()
+        self.stop_if_interrupted: Callable[[], None] = lambda: None
         self._failing: tuple[Case, Result] | None = None
         self._kind = ""
         self._drawing: st.SearchStrategy[Drawn] = st.nothing()
@@ -199,7 +208,7 @@ class _Hunter:
         case, result = self._failing
         unsteady = check_repeatability(self._subject, case)
         self._failing = case, unsteady if unsteady.failed else result
-        self.report(minimal=True)
+        self.report(minimal=not unsteady.failed)
         raise _Enough(Stop.FINDING)
 
     def report(self, *, minimal: bool) -> None:
@@ -224,9 +233,13 @@ class _Hunter:
             self._record.checks[result.method] += 1
             self._record.coverage.add_case(case, new_config=number == 0)
             if result.failed:
-                self._failing, self._kind = (case, result), result.kind
-                break
-        return self._failing is not None
+                unsteady = check_repeatability(self._subject, case)
+                self._failing, self._kind = (case, unsteady if unsteady.failed else result), result.kind
+                if unsteady.failed:  # what wavers cannot be made smaller
+                    self.report(minimal=False)
+                    raise _Enough(Stop.FINDING)
+                return True
+        return False
 
     def _shrinks(self, drawn: Drawn) -> bool:
         for case in _cases(drawn):
@@ -237,10 +250,12 @@ class _Hunter:
         return False
 
     def _check_while_shrinking(self, case: Case) -> Result:
+        self.stop_if_interrupted()
         self._record.shrink_checks += 1
         return check_agreement(self._subject, case)
 
     def _stop_at_budget(self) -> None:
+        self.stop_if_interrupted()
         if self._cases is not None and self._record.total + self._record.unsupported >= self._cases:
             raise _Enough(Stop.BUDGET)
         if self._seconds is not None and self.elapsed() >= self._seconds:

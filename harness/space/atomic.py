@@ -14,9 +14,14 @@ from uuid import uuid4
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write to, which takes ``path``'s place when the block ends well, and otherwise leaves no trace.
 
-    Raises ``OSError`` where the folder cannot be written.
+    What is there and no regular file, such as a pipe, is written to as it is; a link is followed. Raises ``OSError``
+    where the folder cannot be written.
     """
-    target = Path(path)
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            yield file
+        return
     temporary = target.with_name(f".{target.name}.{uuid4().hex}")
     try:
         with temporary.open("xb") as file:

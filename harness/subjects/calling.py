@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from types import TracebackType
 from typing import Any
 
@@ -18,14 +20,17 @@ class Malformed(Exception):
 
 
 def attempt(call: Callable[[], Mapping[str, Array]]) -> Outcome:
-    """The outcome of ``call``: its arrays, its refusal, or its failure."""
+    """The outcome of ``call``: its arrays, its refusal, or its failure. What it prints goes to standard error."""
     try:
-        return Outcome(call())
+        with redirect_stdout(sys.stderr):
+            return Outcome(call())
+    except KeyboardInterrupt:
+        raise
     except NotImplementedError as error:
         return Outcome(failure=Failure.UNSUPPORTED, message=str(error) or type(error).__name__)
     except Malformed as error:
         return Outcome(failure=Failure.MALFORMED, message=str(error))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever user code raises is its outcome
+    except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
         lines = traceback.format_exception(type(error), error, _own_frames(error.__traceback__))
         summary = traceback.format_exception_only(error)[-1].strip()
         return Outcome(failure=Failure.RAISED, message=summary, traceback="".join(lines))
@@ -77,7 +82,12 @@ def _is_array(value: object) -> bool:
 
 
 def _describe(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    return "None" if value is None else a_or_an(type(value).__name__)
+
+
+def a_or_an(noun: str) -> str:
+    """``a list``, ``an int``, ``an ndarray``."""
+    return f"{'an' if noun.lower().startswith((*'aeio', 'nd')) else 'a'} {noun}"
 
 
 def _own_frames(frames: TracebackType | None) -> TracebackType | None:

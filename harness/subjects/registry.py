@@ -6,12 +6,14 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from harness.subjects.calling import a_or_an
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import Subject, SubjectError
 
@@ -41,17 +43,24 @@ def find_subject(spec: str) -> Subject:
         if not isinstance(made, Subject):
             raise SubjectError(f"{spec}: its entry point gave {made!r}, expected a Subject")
         return made
-    place, colon, name = spec.rpartition(":")
-    if not colon or not place or not name:
+    place, _, name = spec.rpartition(":")
+    if not place or not name:
         close = get_close_matches(spec, offered)
-        raise SubjectError(
-            f"{spec}: unknown subject; " + (f"did you mean {close[0]}?" if close else f"expected {_FORMS}")
-        )
-    module = _load_file(spec, Path(place)) if place.endswith(".py") else _load_module(spec, place)
-    if not hasattr(module, name):
-        offers = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-        raise SubjectError(f"{spec}: {place} has no {name}; what can be called there: {', '.join(offers) or 'nothing'}")
-    return as_subject(getattr(module, name), spec)
+        forms = f"did you mean {close[0]}?" if close else f"expected {_FORMS}"
+        raise SubjectError(f"{spec}: unknown subject; {forms}")
+    found: Any = _load_file(spec, Path(place)) if place.endswith(".py") else _load_module(spec, place)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise SubjectError(f"{spec}: {place} has no {part}; {_offer(found, part)}")
+        found = getattr(found, part)
+    return as_subject(found, spec)
+
+
+def _offer(holder: Any, name: str) -> str:
+    """What may have been meant by ``name``: the closest things that can be called, or the first few."""
+    names = [n for n in vars(holder) if callable(getattr(holder, n)) and not n.startswith("_")]
+    few = get_close_matches(name, names) or names[:10]
+    return f"what can be called there: {', '.join(few) or 'nothing'}"
 
 
 def as_subject(given: Any, name: str | None = None) -> Subject:
@@ -76,7 +85,9 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
             f"{name}: a module that is already built fits one config only; pass its class, or a function that calls it"
         )
     if not callable(given):
-        raise SubjectError(f"{name}: a {type(given).__name__} is no subject; expected a function, a class or {_FORMS}")
+        raise SubjectError(
+            f"{name}: {a_or_an(type(given).__name__)} is no subject; expected a function, a class or {_FORMS}"
+        )
     return FunctionSubject(given, name)
 
 
@@ -91,9 +102,11 @@ def _load_file(spec: str, path: Path) -> ModuleType:
     _look_in(path.parent.resolve())  # as `python path/to/file.py` would
     try:
         location.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         del sys.modules[location.name]
-        raise SubjectError(f"{spec}: {path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise SubjectError(f"{spec}: {path} cannot be imported: {_reason(error)}") from error
     return module
 
 
@@ -101,8 +114,17 @@ def _load_module(spec: str, name: str) -> ModuleType:
     _look_in(Path.cwd())  # as `python -m name` would
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        raise SubjectError(f"{spec}: {name} cannot be imported: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise SubjectError(f"{spec}: {name} cannot be imported: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """An import's error, with the last line of user code that led to it."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    at = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames[1:] else ""
+    return f"{type(error).__name__}: {error}{at}"
 
 
 def _look_in(folder: Path) -> None:

@@ -124,8 +124,8 @@ def test_a_single_step_needs_no_prefix() -> None:
 @pytest.mark.parametrize("lost", [np.float32(2.0**-126), np.float32(0)])
 def test_subnormal_operands_may_be_flushed_or_not(lost: Any) -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        flush = lambda a: np.where(np.abs(a) < lost, 0, a).astype(a.dtype)  # noqa: E731
-        return implementations.vectorised(flush(x), flush(h0), {n: flush(w) for n, w in weights.items()}, config)
+        x, h0, *flushed = (np.where(np.abs(a) < lost, 0, a).astype(a.dtype) for a in (x, h0, *weights.values()))
+        return implementations.vectorised(x, h0, dict(zip(weights, flushed, strict=True)), config)
 
     for seed in range(200):
         case = draw(RNNConfig(3, 4, nonlinearity="relu", T=2, hx=True), "special", seed)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from harness import RNNConfig, as_subject, draw, hunt
+from harness import RNNConfig, as_subject, check_agreement, draw, hunt
 from harness.search import findings
 from harness.search.findings import Fate
+from harness.search.hunt import Finding
 from harness.space.case import CaseError
 from tests import implementations
 
@@ -19,8 +20,17 @@ def test_a_finding_is_kept_under_its_id_and_read_back(tmp_path: Path) -> None:
     path = findings.save(finding, tmp_path / "new" / "folder")
     stored = findings.load(path)
 
-    assert path.name == f"{finding.case.id}.npz"
+    assert path.name == f"{finding.id}.npz"
     assert (stored.case.id, stored.subject) == (finding.case.id, finding.subject)
+
+
+def test_two_subjects_that_fail_on_the_same_case_keep_a_finding_each(tmp_path: Path) -> None:
+    case = draw(RNNConfig(1, 1))
+    result = check_agreement(as_subject(implementations.without_b_hh), case)
+
+    paths = {findings.save(Finding(name, case, result, minimal=True), tmp_path) for name in ("one", "another")}
+
+    assert len(paths) == 2
 
 
 def test_replaying_tells_fixed_failed_and_unsupported_apart() -> None:

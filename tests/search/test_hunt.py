@@ -1,5 +1,6 @@
 """hunt: budgets, records, reproducibility, and what comes back of a failure."""
 
+import contextlib
 import signal
 import threading
 import time
@@ -184,6 +185,20 @@ def test_an_interrupt_keeps_what_was_done() -> None:
     assert record.seconds < 10
 
 
+def test_a_subject_that_swallows_an_interrupt_is_left_all_the_same() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(0.05)
+        return implementations.vectorised(x, h0, weights, config)
+
+    timer = interrupt_after(0.5)
+    record = hunt(as_subject(rnn), SMALL, seconds=30)
+    timer.join()
+
+    assert record.stop is Stop.INTERRUPTED
+    assert record.seconds < 10
+
+
 def test_an_interrupt_while_shrinking_keeps_the_failure_found() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         if config.hidden_size >= 2:
@@ -248,10 +263,8 @@ def test_a_budget_that_allows_nothing_is_refused(budget: dict[str, Any]) -> None
 def shrunk(function: Any, case: Case, scope: Scope) -> Case:
     subject = as_subject(function)
     result = check_agreement(subject, case)
-    last = case
-    for last, _ in shrink(case, result, scope, lambda candidate: check_agreement(subject, candidate)):
-        pass
-    return last
+    plainer = [case, *(found for found, _ in shrink(case, result, scope, lambda c: check_agreement(subject, c)))]
+    return plainer[-1]
 
 
 def test_shrinking_ends_where_the_scope_lists_the_plainest_dropout_last() -> None:

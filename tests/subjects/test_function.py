@@ -79,7 +79,7 @@ def test_tensors_are_taken_for_arrays() -> None:
     ("returned", "words"),
     [
         (None, r"returned None, expected \(output, h_n\)"),
-        (OUTPUT, r"returned a ndarray, expected \(output, h_n\)"),
+        (OUTPUT, r"returned an ndarray, expected \(output, h_n\)"),
         ((OUTPUT,), r"returned 1 things"),
         ((OUTPUT, H_N, READOUT), r"returned 3 things"),
         ((OUTPUT, None), "returned None for h_n, expected an array"),

@@ -58,9 +58,12 @@ def test_a_function_may_import_its_neighbours_when_it_is_called(folder: Path) ->
         ("tocrh", "unknown subject; did you mean torch"),
         ("zebra", "unknown subject; expected a name that 'rnn-harness subjects' lists"),
         (":rnn", "unknown subject"),
+        ("mine.py", "unknown subject; expected a name"),
+        ("mine.py:", "unknown subject"),
+        ("mine.py:rnn.inner", "mine.py has no inner"),
         ("none.py:rnn", "no such file: none.py"),
         ("mine.py:nope", "mine.py has no nope; what can be called there: rnn"),
-        ("mine.py:number", "a int is no subject"),
+        ("mine.py:number", "an int is no subject"),
         ("bad.py:rnn", "bad.py cannot be imported: ZeroDivisionError: division by zero"),
         ("no_such_module:rnn", "no_such_module cannot be imported: ModuleNotFoundError"),
     ],
@@ -92,7 +95,7 @@ def test_objects_are_taken_as_they_are() -> None:
     [
         (torch.nn.RNN(1, 1), "a module that is already built fits one config only"),
         (int, "a class must be a torch.nn.Module"),
-        (3, "a int is no subject"),
+        (3, "an int is no subject"),
     ],
 )
 def test_what_is_no_subject_is_refused(given: Any, words: str) -> None:

@@ -1,0 +1,39 @@
+"""interrupt: Ctrl-C ends a search for sure, even where the KeyboardInterrupt itself is lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def noted_interrupts() -> Iterator[Callable[[], None]]:
+    """Gives a function to call between cases, which raises ``KeyboardInterrupt`` if one came and was swallowed.
+
+    Python discards an exception raised inside a garbage collector's callback, of which Hypothesis installs one, and a
+    subject may catch everything. So the signal is noted, too. In threads other than the main one, which no signal
+    reaches, it does nothing.
+    """
+    noted = False
+
+    def note(_signal: int, frame: FrameType | None) -> None:
+        nonlocal noted
+        noted = True
+        if frame is None or frame.f_code.co_name != "gc_callback":
+            raise KeyboardInterrupt
+
+    def ask() -> None:
+        if noted:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield ask
+        return
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield ask
+    finally:
+        signal.signal(signal.SIGINT, previous)
