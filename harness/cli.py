@@ -41,7 +41,8 @@ Exit codes:
   1    a finding: a subject disagrees or is broken
   2    misuse, or nothing could be checked
   3    the harness itself failed
-  130  interrupted, with nothing found until then"""
+  130  interrupted, with nothing found until then
+  141  whoever read the output has gone"""
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
