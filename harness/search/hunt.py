@@ -41,7 +41,7 @@ at four the drawing is a fifth of the time (``benchmarks/throughput.py``)."""
 
 CASES: Final = 4_000
 """Cases of a search that is given no budget: 1,000 configs meet a given pair of boundary sizes, of probability
-(2/27)**2, with 99.6 % if they are independent; how far they are, see ``ROUND``."""
+(2/27)**2, with 99.6 % if they are independent (``ROUND`` says how far they are)."""
 
 ROUND: Final = 10
 """Configs a round. Of 1,000 configs, rounds of 10 hold 749 different (hidden_size, T, N), rounds of 25 hold 620, a
