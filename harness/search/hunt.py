@@ -45,7 +45,7 @@ CASES: Final = 4_000
 
 ROUND: Final = 10
 """Configs a round. Of 1,000 configs, rounds of 10 hold 749 different (hidden_size, T, N), rounds of 25 hold 620, a
-single engine 486, independent draws 922 (``benchmarks/spread.py``). Rounds of 5 are a sixth slower than rounds of 10."""
+single engine 486, independent draws 922 (``benchmarks/spread.py``). Rounds of 5 are a sixth slower than of 10."""
 
 Drawn = tuple[RNNConfig, int, int]
 
