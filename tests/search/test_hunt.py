@@ -285,6 +285,13 @@ def test_shrinking_leaves_out_the_readout_and_takes_the_plainest_values() -> Non
     assert smallest.origin.regime == "dyadic"
 
 
+def test_shrinking_a_config_that_is_minimal_takes_the_plainest_values() -> None:
+    smallest = shrunk(implementations.without_b_hh, draw(RNNConfig(1, 1), "saturated", 3), Scope())
+
+    assert smallest.config == RNNConfig(1, 1)
+    assert smallest.origin == ("dyadic", 0)
+
+
 def test_shrinking_never_turns_dropout_and_training_on_together() -> None:
     seen: list[RNNConfig] = []
     case = draw(RNNConfig(2, 2, num_layers=2, dropout=0.5, T=2), "normal", 3)
@@ -293,7 +300,7 @@ def test_shrinking_never_turns_dropout_and_training_on_together() -> None:
         seen.append(candidate.config)
         return check_agreement(as_subject(implementations.without_b_hh), candidate)
 
-    list(shrink(case, check(case), Scope().only(training=[True, False], dropout=[0.5, 0.0]), check))
+    list(shrink(case, check(case), Scope().only(num_layers=2, training=[True, False], dropout=[0.5, 0.0]), check))
 
     assert not any(config.dropout and config.training for config in seen)
 
