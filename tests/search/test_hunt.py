@@ -286,7 +286,7 @@ def test_shrinking_leaves_out_the_readout_and_takes_the_plainest_values() -> Non
 
 
 def test_shrinking_a_config_that_is_minimal_takes_the_plainest_values() -> None:
-    smallest = shrunk(implementations.without_b_hh, draw(RNNConfig(1, 1), "saturated", 3), Scope())
+    smallest = shrunk(implementations.without_b_hh, draw(RNNConfig(1, 1), "normal", 3), Scope())
 
     assert smallest.config == RNNConfig(1, 1)
     assert smallest.origin == ("dyadic", 0)
