@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from harness.checks.agreement import judge, observe
-from harness.checks.result import Verdict
+from harness.checks.result import Method, Verdict
 from harness.explain.faults import CATALOGUE, Fault
 from harness.oracle.compare import Sort
 from harness.search.hunt import Finding
@@ -65,11 +65,17 @@ def diagnose(subject: Subject, finding: Finding, scope: Scope | None = None) -> 
 
 
 def _reproducing(faults: Sequence[Fault], subject: Subject, case: Case) -> Sequence[Fault] | None:
-    """Those of ``faults`` that the subject agrees with on ``case``; ``None`` where it refuses the case."""
+    """Those of ``faults`` that the subject agrees with on ``case``; ``None`` where it refuses the case.
+
+    As locally as the observation allows: a difference that only the end-to-end comparison overlooks clears a subject,
+    but it convicts no fault.
+    """
     observation = observe(subject, case)
     if observation.outcome.failure is Failure.UNSUPPORTED:
         return None
-    return [fault for fault in faults if judge(observation, fault).verdict is Verdict.AGREES]
+    method = Method.END_TO_END if observation.prefixes is None else Method.LOCAL
+    results = {fault: judge(observation, fault) for fault in faults}
+    return [f for f, result in results.items() if result.verdict is Verdict.AGREES and result.method is method]
 
 
 def _fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:

@@ -7,11 +7,9 @@ from typing import Any, Final, NamedTuple
 
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure
-from harness.space.scope import Scope
+from harness.space.scope import SIZE_FACTORS, Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
-
-SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
 
 NOT_ASKED: Final = frozenset({*SIZE_FACTORS, "dropout", "training"})
 """Factors that are left as they are: a size is for the run itself to refuse, and dropout means nothing in one layer."""

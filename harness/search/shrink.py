@@ -15,7 +15,8 @@ SEEDS: Final = 4
 """Seeds tried in every regime before a plainer config counts as passing: as many cases as the search gives a config,
 in each of the seven regimes."""
 
-SIZE_FACTORS: Final = ("num_layers", "T", "N", "hidden_size", "input_size", "output_size")
+NUMBERS: Final = ("num_layers", "T", "N", "hidden_size", "input_size", "output_size")
+"""The factors that are walked down as numbers, those that make a case dearest first."""
 
 
 def shrink(case: Case, result: Result, scope: Scope, check: Callable[[Case], Result]) -> Iterator[tuple[Case, Result]]:
@@ -49,7 +50,7 @@ def cases_of(config: RNNConfig) -> Iterator[Case]:
 
 
 def _plainer_configs(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
-    for name in (*SIZE_FACTORS, *(name for name in scope.values() if name not in SIZE_FACTORS)):
+    for name in (*NUMBERS, *(name for name in scope.values() if name not in NUMBERS)):
         for value in _plainer_values(name, getattr(config, name), scope):
             plainer = config.replace(**{name: value})
             if plainer.num_layers == 1 and 0 in scope.dropout:
@@ -62,7 +63,7 @@ def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:
     allowed = getattr(scope, name)
     if allowed == SIZES:
         return range(1, value)
-    if name in SIZE_FACTORS:
+    if name in NUMBERS:
         smaller = sorted(other for other in set(allowed) if None not in {other, value} and other < value)
         return [None, *smaller] if None in allowed and value is not None else smaller
     ordered = list(dict.fromkeys(allowed))

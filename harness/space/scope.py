@@ -16,6 +16,9 @@ BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 SIZES: Final = (*range(1, 17), *BOUNDARIES)
 """Every size up to 16, and the boundaries once more, so that a draw meets them more often."""
 
+SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
+"""The factors that are sizes of arrays and nothing else."""
+
 _PLURALS: Final = {"dtypes": "dtype", "devices": "device"}
 
 
@@ -45,8 +48,8 @@ class Scope:
     @classmethod
     def around(cls, config: RNNConfig) -> Scope:
         """Any sizes, and everything else as in ``config``."""
-        free = {"input_size", "hidden_size", "T", "N"}
-        return cls().only(**{name: (value,) for name, value in config.to_dict().items() if name not in free})
+        kept = {name: (value,) for name, value in config.to_dict().items() if name not in SIZE_FACTORS}
+        return cls().only(**kept)
 
     def only(self, **pins: Any) -> Scope:
         """This scope with some factors pinned: to one value, or to several given as a collection.
