@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from hypothesis import currently_in_test_context, reject
 
 from harness.checks.agreement import check_agreement
 from harness.checks.result import Result, Verdict
+from harness.oracle.arithmetic import accepted
 from harness.report.wording import plain_finding
+from harness.search.suspicion import weigh
 from harness.space.case import Case
 from harness.subjects.protocol import Subject, Unsupported
 from harness.subjects.registry import as_subject
@@ -25,8 +27,11 @@ class Disagreement(AssertionError):
         self.result = result
 
 
-def assert_agrees(subject: Any, case: Case) -> None:
+def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> None:
     """Assert that ``subject`` computes on ``case`` what ``nn.RNN`` is documented to compute.
+
+    ``tolerance`` is a looser contract, as the command's ``--tolerance`` takes it. What is only suspicious on the case
+    is tried on other values of its regime, and fails if it repeats.
 
     ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
     ``Subject``, or the name of one. Raises ``Disagreement`` where it fails. A config that it refuses is rejected inside
@@ -34,7 +39,12 @@ def assert_agrees(subject: Any, case: Case) -> None:
     """
     __tracebackhide__ = True
     subject = _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
-    result = check_agreement(subject, case)
+    check = partial(check_agreement, subject, accepted=accepted(tolerance))
+    result = check(case)
+    if result.verdict is Verdict.SUSPECT:
+        suspicion = weigh(case, result, check)
+        if suspicion.repeats:
+            raise Disagreement(subject, suspicion.case, suspicion.result)
     if result.verdict is Verdict.UNSUPPORTED:
         if currently_in_test_context():
             reject()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.explain.diagnose import Diagnosis
+    from harness.oracle.arithmetic import Accepted
     from harness.search.hunt import Finding, Hunt
     from harness.space.scope import Scope
     from harness.subjects.protocol import Subject
@@ -61,6 +62,15 @@ json_option = click.option(
 )
 
 
+tolerance_option = click.option(
+    "--tolerance",
+    default="derived",
+    show_default=True,
+    metavar="NAME|rtol=R,atol=A",
+    help="A looser contract: tf32 or bf16 operands in products, or numbers of your own.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(__version__, prog_name="rnn-harness")
 def cli() -> None:
@@ -72,7 +82,9 @@ def cli() -> None:
 @click.option(
     "--device", "devices", multiple=True, help="Where to run; repeatable.  [default: every device found here]"
 )
-@click.option("--dtype", "dtypes", multiple=True, help=f"Repeatable.  [default: {', '.join(DTYPES)}]")
+@click.option(
+    "--dtype", "dtypes", multiple=True, help=f"{', '.join(DTYPES)}; repeatable.  [default: what the subject offers]"
+)
 @click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 4000, or what --time allows]")
 @click.option(
     "--time",
@@ -98,6 +110,7 @@ def cli() -> None:
     metavar="DIR",
     help="Where failing cases are kept.",
 )
+@tolerance_option
 @json_option
 def check(
     subjects: tuple[str, ...],
@@ -109,6 +122,7 @@ def check(
     output_size: int | None,
     pins: tuple[str, ...],
     folder: str,
+    tolerance: str,
     json_to: str | None,
 ) -> int:
     """Search for a case on which a SUBJECT fails; without one, check torch's own nn.RNN.
@@ -116,10 +130,12 @@ def check(
     A SUBJECT is a name that `rnn-harness subjects` lists, path/to/file.py:name or module:name, where name is a
     function rnn(x, h0, weights, config) -> (output, h_n) or a class with nn.RNN's constructor and state_dict.
     """
+    from harness.oracle.arithmetic import accepted
     from harness.report import record, text
     from harness.search.hunt import Stop, hunt
     from harness.subjects.registry import find_subject
 
+    contract = accepted(tolerance)
     pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
     pinned |= {"dtype": dtypes} if dtypes else {}
     found = [find_subject(spec) for spec in subjects or ("torch",)]
@@ -129,10 +145,12 @@ def check(
     records: list[dict[str, Any]] = []
     for subject, scope in zip(found, scopes, strict=True):
         with _progress(subject.name) as progress:
-            done = hunt(subject, scope, cases=examples, seconds=seconds, seed=seed, progress=progress)
+            done = hunt(
+                subject, scope, cases=examples, seconds=seconds, seed=seed, accepted=contract, progress=progress
+            )
         hunts.append(done)
         saved = _save(done.finding, folder) if done.finding else None
-        diagnosis = _diagnose(subject, done) if done.finding else None
+        diagnosis = _diagnose(subject, done, contract) if done.finding else None
         console.print(text.hunt_report(done))
         if done.finding:
             console.print(text.finding_report(done.finding, diagnosis, saved))
@@ -191,20 +209,23 @@ def subjects(json_to: str | None) -> int:
 @cli.command(epilog=EXIT_CODES)
 @click.argument("file")
 @click.option("--subject", "spec", help="What to run it on.  [default: what it was found on]")
+@tolerance_option
 @json_option
-def replay(file: str, spec: str | None, json_to: str | None) -> int:
+def replay(file: str, spec: str | None, tolerance: str, json_to: str | None) -> int:
     """Run the case in FILE once more: FIXED (0), FAILED (1), or UNSUPPORTED (2) by its subject."""
+    from harness.oracle.arithmetic import accepted
     from harness.report import record, text
     from harness.search import findings
     from harness.subjects.registry import find_subject
 
+    contract = accepted(tolerance)
     stored = findings.load(file)
     spec = spec or stored.subject
     if spec is None:
         raise UsageError(f"{file}: does not say which subject it was found on; name one with --subject")
     subject = find_subject(spec)
     _scope(subject, (stored.case.config.device,), {})
-    fate, result = findings.replay(subject, stored.case)
+    fate, result = findings.replay(subject, stored.case, contract)
     _console(json_to).print(text.replay_report(stored, subject.name, fate, result))
     _write({"file": file, "subject": subject.name, "fate": fate.value, **record.result_record(result)}, json_to)
     return {findings.Fate.FIXED: AGREES, findings.Fate.FAILED: FINDING}.get(fate, MISUSE)
@@ -259,11 +280,10 @@ def _literal(text: str) -> Any:
 
 def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any]) -> Scope:
     """The scope asked for; a device that is not here is misuse, and said before anything runs."""
-    from harness.space.scope import Scope
-    from harness.subjects.protocol import choose_devices
+    from harness.subjects.protocol import choose_devices, scope_of
 
     asked = devices or tuple(pinned.get("device", ()))
-    return Scope().only(**{**pinned, "device": choose_devices(subject, asked)})
+    return scope_of(subject).only(**{**pinned, "device": choose_devices(subject, asked)})
 
 
 def _console(json_to: str | None) -> Console:
@@ -290,7 +310,7 @@ def _progress(name: str) -> Iterator[Callable[[Hunt], None]]:
         yield lambda hunt: status.update(f"{name}: {hunt.total:,} cases in {hunt.seconds:.0f} s")
 
 
-def _diagnose(subject: Subject, done: Hunt) -> Diagnosis | None:
+def _diagnose(subject: Subject, done: Hunt, contract: Accepted) -> Diagnosis | None:
     """The cause of a finding, unless the user does not wait for it."""
     from harness.explain.diagnose import diagnose
     from harness.search.hunt import Stop
@@ -298,7 +318,7 @@ def _diagnose(subject: Subject, done: Hunt) -> Diagnosis | None:
     if done.finding is None or done.stop is Stop.INTERRUPTED:
         return None
     try:
-        return diagnose(subject, done.finding, done.scope)
+        return diagnose(subject, done.finding, done.scope, contract)
     except KeyboardInterrupt:
         done.stop = Stop.INTERRUPTED
         return None

@@ -76,7 +76,7 @@ def vectorised(
                 s = frame @ weights[f"weight_ih_{end}"].T + states[row] @ weights[f"weight_hh_{end}"].T
                 if config.bias:
                     s = s + weights[f"bias_ih_{end}"] + weights[f"bias_hh_{end}"]
-                new = np.tanh(s) if config.nonlinearity == "tanh" else np.where(s > 0, s, s * 0)
+                new = np.tanh(s) if config.nonlinearity == "tanh" else np.maximum(s, 0)
                 if tamper is not None:
                     new = tamper(new, {"layer": layer, "direction": d, "t": t, "config": config})
                 track[t] = states[row] = new

@@ -1,68 +1,139 @@
 """agreement: does a subject compute, on a case, what the reference says that nn.RNN computes?
 
-``observe`` runs the subject, ``judge`` compares. The comparison is step-local (see ``oracle.expectation``), for which
+``observe`` runs the subject, ``assess`` compares. The comparison is step-local (see ``oracle.expectation``), for which
 the subject's output of every layer must be known. In a single time step, h_n holds them all. Otherwise inner layers
 are reached by running the subject on prefixes of the stack, with the same weights, and taken for those inside the
 full run if the h_n of both are equal. That is strong evidence, no proof: states that differ by a rounding may meet
-again. So a difference that is seen only through a prefix counts only if the end-to-end comparison sees one, too.
+again. So a difference that is seen only through a prefix is a disagreement only if it is larger than the two runs' own
+roundings can make it, and else suspicious. Gradients are compared twice: as the case has them, where inner errors are
+carried along, and with probes (``oracle.probes``), which show every inner state and gradient of a wider layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Final
 
 from harness.checks.result import Method, Result, Verdict
-from harness.oracle.compare import Mismatch, Sort, check_form, compare, same_numbers
-from harness.oracle.expectation import expect_end_to_end, expect_local, single_step_states
-from harness.oracle.reference import Reference
+from harness.oracle import probes
+from harness.oracle.arithmetic import BACKENDS, STRICT, UNKNOWN, Accepted, Arithmetic
+from harness.oracle.compare import Mismatch, Sort, check_form, compare, merged, same_numbers, suspect
+from harness.oracle.expectation import (
+    Expected,
+    Layer,
+    Setting,
+    apart_from_prefixes,
+    end_to_end_states,
+    expect_end_to_end,
+    expect_local,
+    single_step_states,
+)
+from harness.oracle.gradient_expectation import expect_gradients
+from harness.oracle.reference import Reference, to_float64
 from harness.space.case import Array, Case
+from harness.space.config import PREACTIVATION
 from harness.space.outcome import Failure, Outcome
-from harness.subjects.protocol import Subject
+from harness.subjects.protocol import Subject, backend_of
 
-REFERENCE = Reference()
+REFERENCE: Final = Reference()
+
+CHUNK: Final = 2**19
+"""States compared at once, as far as whole sequences allow: some ten arrays of so many float64 are 40 MiB."""
 
 
-class Observation(NamedTuple):
-    """What a subject gave on a case, and on prefixes of its stack."""
+@dataclass(frozen=True)
+class Observation:
+    """What a subject gave on a case, on prefixes of its stack, and with probes around it."""
 
     case: Case
     outcome: Outcome
-    prefixes: dict[int, Array] | None
+    arithmetic: Arithmetic
+    prefixes: dict[int, Array] | None = None
     """Its output of the first k layers run alone, by k, where the output of layer k is not in the outcome itself;
     ``None`` where that could not be had."""
+    probed: tuple[Case, Outcome] | None = None
+    """``probes.probed(case)`` and its outcome on it; ``None`` without gradients, or where it does not do that."""
 
 
-def check_agreement(subject: Subject, case: Case, reference: Reference = REFERENCE) -> Result:
-    """Run ``subject`` on ``case`` and compare ``output``, ``h_n`` and ``readout``, as far as it returns them."""
-    return judge(observe(subject, case), reference)
+def check_agreement(
+    subject: Subject,
+    case: Case,
+    reference: Reference = REFERENCE,
+    *,
+    accepted: Accepted = STRICT,
+    with_probes: bool = True,
+) -> Result:
+    """Run ``subject`` on ``case`` and compare all that it returns.
+
+    ``accepted`` is a contract looser than the dtype's own. Without probes, gradients are compared less sharply, in
+    half the time.
+    """
+    return assess(observe(subject, case, accepted, with_probes=with_probes), reference)
 
 
-def observe(subject: Subject, case: Case) -> Observation:
-    """Run ``subject`` on ``case``, and on the prefixes of its stack that a local comparison needs."""
+def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_probes: bool = True) -> Observation:
+    """Run ``subject`` on ``case``, and on the prefixes of its stack and the probes that a local comparison needs."""
     outcome = subject.run(case)
+    backend = BACKENDS.get(backend_of(subject, case.config), BACKENDS[UNKNOWN])
+    seen = Observation(case, outcome, Arithmetic(case.config.dtype, backend, accepted))
     if outcome.failure or _form(case, outcome):
-        return Observation(case, outcome, None)
-    return Observation(case, outcome, _prefixes(subject, case, outcome))
+        return seen
+    probed = _probed(subject, case) if with_probes else None
+    return replace(seen, prefixes=_prefixes(subject, case, outcome), probed=probed)
 
 
-def judge(observation: Observation, reference: Reference = REFERENCE) -> Result:
-    """Compare what was observed with what ``reference`` allows."""
-    case, outcome, prefixes = observation
-    if (unfit := _unfit(case, outcome)) is not None:
+def assess(observation: Observation, reference: Reference = REFERENCE, *, soft: bool = True) -> Result:
+    """Compare what was observed with what ``reference`` allows; unless ``soft``, nothing is ever suspicious."""
+    if (unfit := _unfit(observation.case, observation.outcome)) is not None:
         return unfit
-    if prefixes is None:
-        return _judged(_end_to_end(observation, reference), Method.END_TO_END)
-    states = _states(observation, prefixes, reference)
-    mismatches = _local(observation, states, reference)
-    if (
-        mismatches
-        and prefixes
-        and not _needs_no_prefix(mismatches[0], case)
-        and not _end_to_end(observation, reference)
-    ):
-        return _judged((), Method.END_TO_END)
-    return _judged(mismatches, Method.LOCAL)
+    config = observation.case.config
+    at_once = max(1, CHUNK // (config.T * config.num_directions * config.hidden_size))
+    if config.loss is not None or at_once >= config.N:
+        return _assess(observation, reference, soft=soft)
+    starts = range(0, config.N, at_once)
+    parts = [_assess(_sequences(observation, n, n + at_once), reference, soft=soft) for n in starts]
+    worst = max((part.verdict for part in parts), key=[Verdict.AGREES, Verdict.SUSPECT, Verdict.DISAGREES].index)
+    found = [(n, part.mismatches) for n, part in zip(starts, parts, strict=True) if part.verdict is worst]
+    method = parts[0].method if len({part.method for part in parts}) == 1 else Method.END_TO_END
+    return Result(worst, merged(found, observation.outcome.arrays), method=method)
+
+
+def _assess(observation: Observation, reference: Reference, *, soft: bool) -> Result:
+    suspicious: list[Mismatch] = []
+    if observation.prefixes is None:
+        found, method = _end_to_end(observation, reference), Method.END_TO_END
+    else:
+        found, suspicious = _local(observation, _states(observation, reference), reference, soft=soft)
+        method = Method.LOCAL
+    if not found and observation.probed is not None:
+        found, beyond = _with_probes(observation, *observation.probed, reference, soft=soft)
+        suspicious = suspicious + beyond
+    if found:
+        return Result(Verdict.DISAGREES, tuple(found), method=method)
+    if suspicious:
+        return Result(Verdict.SUSPECT, tuple(suspicious), method=method)
+    return Result(Verdict.AGREES, method=method)
+
+
+def _sequences(observation: Observation, start: int, stop: int) -> Observation:
+    """Some sequences of the batch alone; forward, each is a case of its own."""
+    case, outcome = observation.case, observation.outcome
+    steps = 0 if case.config.batch_first else 1
+
+    def part(name: str, array: Array) -> Array:
+        axis = 1 if name in {"h_n", "hx"} else steps
+        return array[(slice(None),) * axis + (slice(start, stop),)]
+
+    x, hx = part("x", case.x), None if case.hx is None else part("hx", case.hx)
+    fewer = Case(case.config.replace(N=x.shape[steps]), x, hx, case.weights)
+    prefixes = observation.prefixes
+    return replace(
+        observation,
+        case=fewer,
+        outcome=replace(outcome, arrays={name: part(name, array) for name, array in outcome.arrays.items()}),
+        prefixes=None if prefixes is None else {k: part("output", array) for k, array in prefixes.items()},
+    )
 
 
 def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array] | None:
@@ -86,28 +157,111 @@ def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array
     return outputs
 
 
-def _states(observation: Observation, prefixes: dict[int, Array], reference: Reference) -> list[Array]:
+def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
+    if case.config.loss is None:
+        return None
+    wider = probes.probed(case)
+    outcome = subject.run(wider)
+    return None if outcome.failure or _form(wider, outcome) else (wider, outcome)
+
+
+def _states(observation: Observation, reference: Reference) -> list[Layer]:
     """The output of every layer: from the outcome where it holds it, else from a prefix."""
-    case, arrays = observation.case, observation.outcome.arrays
+    case, arrays, prefixes = observation.case, observation.outcome.arrays, observation.prefixes or {}
     layers = case.config.num_layers
-    told = len(prefixes) + ("output" in arrays) == layers
-    states = [*prefixes.values()] if told else single_step_states(reference, case, arrays["h_n"])
-    return [*states[: layers - 1], arrays["output"] if "output" in arrays else states[-1]]
+    inner = [Layer(reference.time_major(array, case.config)) for array in prefixes.values()]
+    if len(prefixes) + ("output" in arrays) < layers:
+        inner = single_step_states(reference, case.config, to_float64(arrays["h_n"]))
+    if "output" in arrays:
+        return [*inner[: layers - 1], Layer(reference.time_major(arrays["output"], case.config))]
+    return inner
 
 
-def _local(observation: Observation, states: Sequence[Array], reference: Reference) -> list[Mismatch]:
+def _local(
+    observation: Observation, states: Sequence[Layer], reference: Reference, *, soft: bool
+) -> tuple[list[Mismatch], list[Mismatch]]:
+    """The disagreements of the case itself, and what is suspicious in it."""
     case = observation.case
-    expected = expect_local(reference, case, states)
-    mismatches: list[Mismatch] = []
-    for layer, array in enumerate(states[:-1] if case.config.T > 1 else ()):  # in a single step, h_n says the same
-        layers = case.config.prefix(layer + 1)
-        mismatches += compare(layers, {"output": array}, {"output": expected.inner[layer]}, layer)
-    return mismatches + compare(case.config, {"output": states[-1], **observation.outcome.arrays}, expected.arrays)
+    expected = _expected(observation, states, reference)
+    found = _compared_layers(observation, states, expected, reference)
+    if found and observation.prefixes and not _needs_no_prefix(found[0], case):
+        apart = apart_from_prefixes(Setting(reference, case, observation.arithmetic), states)
+        proved = _compared_layers(observation, states, _expected(observation, apart, reference), reference)
+        return proved, [] if proved else [replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in found]
+    return found, [] if found or not soft else _compared_layers(observation, states, expected, reference, soft=True)
+
+
+def _expected(observation: Observation, states: Sequence[Layer], reference: Reference) -> list[dict[str, Expected]]:
+    setting = Setting(reference, observation.case, observation.arithmetic)
+    expected = expect_local(setting, states)
+    if observation.case.config.loss is not None:
+        expected[-1] |= expect_gradients(setting, states).arrays
+    return expected
+
+
+def _compared_layers(
+    observation: Observation,
+    states: Sequence[Layer],
+    expected: Sequence[dict[str, Expected]],
+    reference: Reference,
+    *,
+    soft: bool = False,
+) -> list[Mismatch]:
+    """Layer by layer, from the first one up."""
+    case, arithmetic = observation.case, observation.arithmetic
+    found: list[Mismatch] = []
+    for layer, own in enumerate(states[:-1] if case.config.T > 1 else ()):  # in a single step, h_n says the same
+        config = case.config.prefix(layer + 1)
+        actual = {"output": reference.layout(own.output, config)}
+        if soft:
+            found += suspect(config, actual, expected[layer], arithmetic, layer)
+        else:
+            found += compare(config, actual, expected[layer], layer)
+    top = {"output": reference.layout(states[-1].output, case.config), **observation.outcome.arrays}
+    if soft:
+        return found + suspect(case.config, top, expected[-1], arithmetic)
+    return found + compare(case.config, top, expected[-1])
+
+
+def _with_probes(
+    observation: Observation, wider: Case, outcome: Outcome, reference: Reference, *, soft: bool
+) -> tuple[list[Mismatch], list[Mismatch]]:
+    """The disagreements that probes show, and what is suspicious in them."""
+    case, arithmetic = observation.case, observation.arithmetic
+    config = case.config
+    seen = probes.witness(Setting(reference, case, arithmetic), outcome.arrays)
+    if seen is None:
+        return [], []
+    setting = Setting(reference, wider, arithmetic)
+    states = expect_local(setting, seen.states)
+    gradients = expect_gradients(setting, seen.states, seen.preactivation_gradients)
+    found: list[Mismatch] = []
+    suspicious: list[Mismatch] = []
+
+    def look(name: str, array: Array, expected: Expected, layer: int | None = None) -> None:
+        chosen = probes.selection(config, name, layer)
+        actual, allowed = {name: array[chosen]}, {name: probes.cut(expected, chosen)}
+        found.extend(compare(config, actual, allowed, layer, probed=True))
+        if soft and not found:
+            suspicious.extend(suspect(config, actual, allowed, arithmetic, layer, probed=True))
+
+    for layer, own in enumerate(seen.states):
+        look("output", reference.layout(own.output, wider.config), states[layer]["output"], layer)
+    for layer in reversed(range(config.num_layers)):
+        da = seen.preactivation_gradients[layer]
+        look(PREACTIVATION, da, gradients.preactivations[layer], layer)
+    for name, expected in gradients.arrays.items():
+        look(name, outcome.arrays[name], expected)
+    return found, [] if found else suspicious
 
 
 def _end_to_end(observation: Observation, reference: Reference) -> list[Mismatch]:
-    case = observation.case
-    return compare(case.config, observation.outcome.arrays, expect_end_to_end(reference, case))
+    case, setting = observation.case, Setting(reference, observation.case, observation.arithmetic)
+    states = end_to_end_states(setting)
+    expected = expect_end_to_end(setting, states)
+    if case.config.loss is not None:
+        expected |= expect_gradients(setting, states).arrays
+    return compare(case.config, observation.outcome.arrays, expected)
 
 
 def _needs_no_prefix(mismatch: Mismatch, case: Case) -> bool:
@@ -132,8 +286,5 @@ def _form(case: Case, outcome: Outcome) -> list[Mismatch]:
 
 
 def _required(case: Case) -> tuple[str, ...]:
-    return ("output", "h_n") if case.config.output_size is None else ("readout",)
-
-
-def _judged(mismatches: Sequence[Mismatch], method: Method) -> Result:
-    return Result(Verdict.DISAGREES if mismatches else Verdict.AGREES, tuple(mismatches), method=method)
+    outputs = ("output", "h_n") if case.config.output_size is None else ("readout",)
+    return (*outputs, *case.config.gradients)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
-from harness.oracle.compare import Mismatch
+from harness.oracle.compare import Mismatch, Sort
+from harness.space.config import PREACTIVATION
+
+ANY_GRADIENT: Final = f"{PREACTIVATION}: {Sort.VALUE.value}"
+"""The kind of what probes see inside: in a smaller case it may be seen from outside, under another name."""
 
 
 class Verdict(Enum):
@@ -13,6 +18,8 @@ class Verdict(Enum):
 
     AGREES = "agrees"
     DISAGREES = "disagrees"
+    SUSPECT = "suspect"
+    """Within what rounding can do at worst, but beyond what it does: no proof, but strong evidence if it repeats."""
     UNSUPPORTED = "unsupported"
     """The subject says that it cannot do this config."""
     BROKEN = "broken"
@@ -50,4 +57,8 @@ class Result:
 
     def shows(self, kind: str) -> bool:
         """Whether this is a failure of that kind, be it beside others: what must stay while a case is made smaller."""
-        return self.failed and (self.kind == kind or any(mismatch.kind == kind for mismatch in self.mismatches))
+        if kind == ANY_GRADIENT and any(mismatch.array.endswith(".grad") for mismatch in self.mismatches):
+            return True
+        return (self.failed or self.verdict is Verdict.SUSPECT) and (
+            self.kind == kind or any(mismatch.kind == kind for mismatch in self.mismatches)
+        )

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from harness.checks.agreement import judge, observe
+from harness.checks.agreement import assess, observe
 from harness.checks.result import Method, Verdict
 from harness.explain.faults import CATALOGUE, Fault
+from harness.explain.precision import Precision, estimate
+from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.search.hunt import Finding
 from harness.space.case import Case
@@ -35,6 +37,8 @@ class Diagnosis:
     """Faults in the catalogue."""
     fresh: int
     """Fresh cases on which every cause reproduces the subject, beside the failing case."""
+    precision: Precision | None = None
+    """Where no fault explains the subject: what its arithmetic looks like, if it is a matter of that."""
 
     @property
     def certain(self) -> bool:
@@ -42,45 +46,57 @@ class Diagnosis:
         return len(self.causes) == 1 and self.fresh > 0
 
 
-def diagnose(subject: Subject, finding: Finding, scope: Scope | None = None) -> Diagnosis | None:
+def diagnose(
+    subject: Subject, finding: Finding, scope: Scope | None = None, accepted: Accepted = STRICT
+) -> Diagnosis | None:
     """The faults that reproduce ``subject`` within tolerance on the finding's case and on fresh ones around it.
 
     The fresh cases stay within ``scope``. ``None`` where there is nothing to ask for: a subject that broke, or whose
     arrays are wrong in shape or dtype, says itself what is wrong.
     """
-    if not all(mismatch.sort in {Sort.VALUE, Sort.FINITENESS} for mismatch in finding.result.mismatches):
+    mismatches = finding.result.mismatches
+    if not mismatches or not all(mismatch.sort in _OF_VALUE for mismatch in mismatches):
         return None
-    if finding.result.verdict is not Verdict.DISAGREES:
-        return None
-    causes = _reproducing(CATALOGUE, subject, finding.case) or ()
+    # What is wrong forwards is wrong backwards, too, in as many ways as there are to differentiate: leave it out.
+    backward = mismatches[0].array.endswith(".grad")
+    case = finding.case if backward else finding.case.forward()
+    scope = scope or Scope()
+    if not backward:
+        scope = scope.only(loss=None)
+    faults = [fitted for fault in CATALOGUE for fitted in fault.fitted(case.config)]
+    causes = _reproducing(faults, subject, case, accepted) or ()
     fresh = 0
-    for case in _fresh_cases(finding.case.config, scope or Scope()):
+    for other in _fresh_cases(case.config, scope):
         if not causes:
             break
-        remaining = _reproducing(causes, subject, case)
+        remaining = _reproducing(causes, subject, other, accepted)
         if remaining is not None:
             fresh += 1
             causes = remaining
-    return Diagnosis(tuple(causes), len(CATALOGUE), fresh)
+    return Diagnosis(tuple(causes), len(CATALOGUE), fresh, None if causes else estimate(subject, case, accepted))
 
 
-def _reproducing(faults: Sequence[Fault], subject: Subject, case: Case) -> Sequence[Fault] | None:
+_OF_VALUE: Final = {Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS}
+
+
+def _reproducing(faults: Sequence[Fault], subject: Subject, case: Case, accepted: Accepted) -> Sequence[Fault] | None:
     """Those of ``faults`` that the subject agrees with on ``case``; ``None`` where it refuses the case.
 
     As locally as the observation allows: a difference that only the end-to-end comparison overlooks clears a subject,
     but it convicts no fault.
     """
-    observation = observe(subject, case)
+    observation = observe(subject, case, accepted)
     if observation.outcome.failure is Failure.UNSUPPORTED:
         return None
     method = Method.END_TO_END if observation.prefixes is None else Method.LOCAL
-    results = {fault: judge(observation, fault) for fault in faults}
+    results = {fault: assess(observation, fault, soft=False) for fault in faults}
     return [f for f, result in results.items() if result.verdict is Verdict.AGREES and result.method is method]
 
 
 def _fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
-    """Wider cases around a config: sizes that are all different, and each other factor flipped alone."""
-    sizes = {"T": 4, "N": 2, "input_size": 3, "hidden_size": 5}
+    """Wider cases around a config: longer, sizes that are all different, and each other factor flipped alone."""
+    longer = min((size for size in scope.T if size > max(config.T, 3)), default=config.T)
+    sizes = {"T": longer, "N": 2, "input_size": 3, "hidden_size": 5}
     wide = config.replace(**{name: size for name, size in sizes.items() if size in getattr(scope, name)})
     yield from _drawn(wide, 0)
     for seed, (name, values) in enumerate(_flippable(scope).items(), start=1):
@@ -90,7 +106,7 @@ def _fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
 
 
 def _flippable(scope: Scope) -> dict[str, tuple[Any, ...]]:
-    names = ("num_layers", "bidirectional", "bias", "hx", "nonlinearity", "batch_first", "dtype", "output_size")
+    names = ("num_layers", "bidirectional", "bias", "hx", "nonlinearity", "batch_first", "dtype", "output_size", "loss")
     return {name: values for name, values in scope.values().items() if name in names}
 
 

@@ -1,6 +1,7 @@
 """faults: named ways of being wrong, each a Reference that gets one small thing wrong.
 
-The first sentence of a fault's docstring is its name for people; it reads on from "the subject".
+The first sentence of a fault's docstring is its name for people; it reads on from "the subject". A fault with a
+parameter is fitted: one of it is tried for each value that a case can tell from the others.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ class Fault(Reference):
     def sentence(self) -> str:
         """The fault's name for people."""
         return (type(self).__doc__ or "").partition(".")[0]
+
+    def fitted(self, config: RNNConfig) -> list[Fault]:
+        """This fault with each parameter that matters in a config."""
+        return [self]
 
     def concerned(self, config: RNNConfig) -> list[str]:
         """The parameters of a config that the fault gets wrong."""
@@ -173,5 +178,119 @@ class ReadoutIgnoresBias(Fault):
         return super().readout(output, weight, np.zeros_like(bias))
 
 
-CATALOGUE: Final[tuple[Fault, ...]] = tuple(fault() for fault in Fault.__subclasses__())
+class _OfSteps(Fault):
+    def __init__(self, steps: int = 1) -> None:
+        self.steps = steps
+
+    @property
+    def sentence(self) -> str:
+        return super().sentence.replace("k steps", f"{self.steps} step{'s' * (self.steps > 1)}")
+
+    def fitted(self, config: RNNConfig) -> list[Fault]:
+        return [type(self)(steps) for steps in range(1, config.T)]
+
+
+class StopsBackpropagation(_OfSteps):
+    """stops backpropagation through time after k steps, counted from the last one."""
+
+    def reaches(self, config: RNNConfig, step: int) -> bool:
+        return step >= config.T - self.steps
+
+
+class CutsBackpropagation(_OfSteps):
+    """cuts the gradient of the state k steps before the end: what is earlier does not feel what is later."""
+
+    def flows_back(self, config: RNNConfig, step: int) -> bool:
+        return step != config.T - self.steps
+
+
+class DetachesState(_OfSteps):
+    """detaches the state every k steps, so that no gradient flows from one chunk back to the one before."""
+
+    def flows_back(self, config: RNNConfig, step: int) -> bool:
+        return step % self.steps > 0
+
+
+class IgnoresGradientOfHn(Fault):
+    """ignores the gradient that the loss gives to h_n."""
+
+    def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
+        return {key: np.zeros_like(gradient) for key, gradient in super().final_gradients(case).items()}
+
+
+class IgnoresInnerGradientOfHn(Fault):
+    """ignores the gradient that the loss gives to h_n of all layers but the last."""
+
+    def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
+        top = case.config.num_layers - 1
+        return {key: gradient * (key[0] == top) for key, gradient in super().final_gradients(case).items()}
+
+
+class IgnoresSlope(Fault):
+    """leaves out the slope of the nonlinearity on the way back."""
+
+    def slope(self, h: Floats, nonlinearity: str) -> Floats:
+        return np.ones_like(h)
+
+
+class SlopeWithoutSquare(Fault):
+    """takes 1 - h for the slope of tanh, not 1 - h squared."""
+
+    def slope(self, h: Floats, nonlinearity: str) -> Floats:
+        return np.asarray(1 - h) if nonlinearity == "tanh" else super().slope(h, nonlinearity)
+
+
+class TransposesWeightHHBack(Fault):
+    """transposes weight_hh on the way back: it multiplies by W_hh, not by W_hh^T."""
+
+    role = "weight_hh"
+
+    def weights_back(self, w: StepWeights) -> StepWeights:
+        return w._replace(hh=w.hh.T)
+
+
+class AveragesOverBatch(Fault):
+    """averages the parameters' gradients over the batch instead of summing them."""
+
+    def entering(self, da: Floats, parameter: int) -> Floats:
+        return np.asarray(da / max(da.shape[1], 1))
+
+
+class FirstSequenceOnly(Fault):
+    """takes the parameters' gradients from the first sequence of the batch only."""
+
+    def entering(self, da: Floats, parameter: int) -> Floats:
+        return np.where((np.arange(da.shape[1]) == 0)[:, None], da, 0.0)
+
+
+class LastSequenceOnly(Fault):
+    """takes the parameters' gradients from the last sequence of the batch only."""
+
+    def entering(self, da: Floats, parameter: int) -> Floats:
+        return np.where((np.arange(da.shape[1]) == da.shape[1] - 1)[:, None], da, 0.0)
+
+
+class LastStepOnly(Fault):
+    """takes the parameters' gradients from the last time step only: they are not summed over time."""
+
+    def entering(self, da: Floats, parameter: int) -> Floats:
+        return np.where((np.arange(da.shape[0]) == da.shape[0] - 1)[:, None, None], da, 0.0)
+
+
+class NoGradientOfBiasHH(Fault):
+    """gives bias_hh no gradient: it stays zero."""
+
+    role = "bias_hh"
+
+    def entering(self, da: Floats, parameter: int) -> Floats:
+        return np.zeros_like(da) if parameter == StepWeights._fields.index("b_hh") else da
+
+
+def _all(kind: type[Fault]) -> list[type[Fault]]:
+    """The faults below a class, in the order of this file; names with an underscore are no faults themselves."""
+    found = [cls for below in kind.__subclasses__() for cls in (below, *_all(below))]
+    return [cls for cls in found if not cls.__name__.startswith("_")]
+
+
+CATALOGUE: Final[tuple[Fault, ...]] = tuple(fault() for fault in _all(Fault))
 """One of each fault."""

@@ -1,29 +1,38 @@
 """compare: actual against expected arrays, in a fixed order - names, shape, dtype, finiteness, values - as records.
 
+``compare`` holds every element against its proved allowance, ``suspect`` against the narrower one of a model.
+
 It computes and words nothing: ``report`` does. The first sort of difference found in an array is the only one reported
 of it, with all its sites, for what comes later in the order is usually only its consequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected
+from harness.oracle.tolerance import soft_allowance
 from harness.space.case import Array
 from harness.space.config import RNNConfig
 
 SITES: Final = 5
 """Sites that a record shows: enough to see a pattern, few enough to read."""
 
+LOOKED_AT: Final = 256
+"""Elements of an array that ``suspect`` looks at, those furthest beyond their floor: some 40 microseconds each."""
+
 
 class Sort(Enum):
-    """In what an array differs."""
+    """What an array differs in."""
 
     MISSING = "missing"
     UNEXPECTED = "unexpected"
@@ -31,6 +40,8 @@ class Sort(Enum):
     DTYPE = "dtype"
     FINITENESS = "finiteness"
     VALUE = "value"
+    SUSPICIOUS = "suspicious value"
+    """Within what the worst roundings may do, but beyond ``tolerance.LAMBDA`` standard deviations of usual ones."""
     CHANGED = "changed input"
     MALFORMED = "malformed"
 
@@ -43,11 +54,19 @@ class Site:
     actual: float
     expected: float
     allowance: float
+    equation: Equation | None = field(default=None, compare=False, repr=False)
+    """How the element comes about, where the subject's own operands are known exactly."""
 
     @property
     def difference(self) -> float:
         """|actual - expected|."""
         return abs(self.actual - self.expected)
+
+    @property
+    def excess(self) -> float:
+        """How many times its allowance the difference is; infinite where either is not finite."""
+        ratio = self.difference / self.allowance if self.allowance else math.inf
+        return math.inf if math.isnan(ratio) else ratio
 
 
 @dataclass(frozen=True)
@@ -58,34 +77,82 @@ class Mismatch:
     sort: Sort
     layer: int | None = None
     """Of which inner layer the array is the output, where it is not the whole stack's."""
+    probed: bool = False
+    """Whether it was seen with probes, which add units to the layer (``oracle.probes``)."""
     expected: str = ""
     actual: str = ""
     count: int = 0
     total: int = 0
+    atol: float = 0.0
+    rtol: float = 0.0
+    """The smallest absolute, or else relative, tolerance that would have let the array pass."""
     sites: tuple[Site, ...] = ()
     """The worst site first (by difference over allowance), then the first ones in index order."""
 
     @property
     def kind(self) -> str:
-        """What stays the same while a failing case is made smaller."""
-        return f"{self.array}: {self.sort.value}"
+        """What stays the same while a failing case is made smaller; a suspicion may turn out to be a proof."""
+        sort = Sort.VALUE if self.sort is Sort.SUSPICIOUS else self.sort
+        return f"{self.array}: {sort.value}"
 
 
 def compare(
-    config: RNNConfig, actual: Mapping[str, Array], expected: Mapping[str, Expected], layer: int | None = None
+    config: RNNConfig,
+    actual: Mapping[str, Array],
+    expected: Mapping[str, Expected],
+    layer: int | None = None,
+    *,
+    probed: bool = False,
 ) -> list[Mismatch]:
     """Every array of ``actual`` that differs from ``expected`` by more than its allowance; empty if none does."""
-    found = (_differs(config, name, array, expected[name], layer) for name, array in actual.items())
-    return [mismatch for mismatch in found if mismatch is not None]
+    found = (_differs(config, name, array, expected[name]) for name, array in actual.items() if name in expected)
+    return [replace(mismatch, layer=layer, probed=probed) for mismatch in found if mismatch is not None]
+
+
+def suspect(
+    config: RNNConfig,
+    actual: Mapping[str, Array],
+    expected: Mapping[str, Expected],
+    arithmetic: Arithmetic,
+    layer: int | None = None,
+    *,
+    probed: bool = False,
+) -> list[Mismatch]:
+    """Every array that is beyond the soft allowance somewhere, of those whose operands are known exactly."""
+    found = (_suspicious(config, name, array, expected[name], arithmetic) for name, array in actual.items())
+    return [replace(mismatch, layer=layer, probed=probed) for mismatch in found if mismatch is not None]
+
+
+def merged(parts: Sequence[tuple[int, Sequence[Mismatch]]], arrays: Mapping[str, Array]) -> tuple[Mismatch, ...]:
+    """The mismatches of parts of a batch, each with the number of its first sequence, as those of the whole batch."""
+    groups: dict[tuple[str, Sort, int | None], list[Mismatch]] = {}
+    for first, mismatches in parts:
+        for mismatch in mismatches:
+            places = [{**site.place, "n": int(site.place["n"]) + first} for site in mismatch.sites]
+            sites = tuple(replace(site, place=at) for site, at in zip(mismatch.sites, places, strict=True))
+            groups.setdefault((mismatch.array, mismatch.sort, mismatch.layer), []).append(
+                replace(mismatch, sites=sites)
+            )
+    return tuple(
+        replace(
+            group[0],
+            count=sum(mismatch.count for mismatch in group),
+            total=arrays[group[0].array].size,
+            atol=max(mismatch.atol for mismatch in group),
+            rtol=max(mismatch.rtol for mismatch in group),
+            sites=tuple(sorted((s for m in group for s in m.sites), key=lambda site: -site.excess)[:SITES]),
+        )
+        for group in groups.values()
+    )
 
 
 def check_form(config: RNNConfig, actual: Mapping[str, Array], *, required: tuple[str, ...]) -> list[Mismatch]:
     """Names, shapes and dtypes alone, which must be right before any value means something."""
     found = [Mismatch(name, Sort.MISSING, expected=_spec(config, name)) for name in required if name not in actual]
     for name, array in actual.items():
-        if name not in config.outputs:
+        if name not in config.returned:
             found.append(Mismatch(name, Sort.UNEXPECTED, actual=f"{array.dtype} {array.shape}"))
-        elif array.shape != config.outputs[name].shape:
+        elif array.shape != config.returned[name].shape:
             found.append(Mismatch(name, Sort.SHAPE, expected=_spec(config, name), actual=str(array.shape)))
         elif array.dtype != np.dtype(config.dtype):
             found.append(Mismatch(name, Sort.DTYPE, expected=config.dtype, actual=str(array.dtype)))
@@ -97,46 +164,76 @@ def same_numbers(a: Array, b: Array) -> bool:
     return a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
 
 
-def _differs(config: RNNConfig, name: str, actual: Array, expected: Expected, layer: int | None) -> Mismatch | None:
-    values, allowance = expected
-    wide = actual.astype(np.float64)
+def _differs(config: RNNConfig, name: str, actual: Array, expected: Expected) -> Mismatch | None:
+    wide, values, allowance = actual.astype(np.float64), expected.values, expected.allowance
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.abs(wide - values)
-        # Written so that a NaN fails it: only "within the allowance" passes.
+        # Written so that a NaN fails it, unless it is the NaN expected: only "within the allowance" passes.
         bad = ~((difference <= allowance) | np.isinf(allowance))
+        if bad.any():
+            bad &= ~((wide == values) | (np.isnan(wide) & np.isnan(values)))
     if not bad.any():
         return None
-    sort = Sort.FINITENESS if (bad & ~np.isfinite(wide)).any() else Sort.VALUE
-    if sort is Sort.FINITENESS:
-        bad &= ~np.isfinite(wide)
-    sites = _sites(config, name, wide, expected, bad)
-    return Mismatch(name, sort, layer, count=int(bad.sum()), total=bad.size, sites=sites)
+    unlike = bad & ((np.isfinite(wide) != np.isfinite(values)) | (np.isnan(wide) != np.isnan(values)))
+    sort = Sort.FINITENESS if unlike.any() else Sort.VALUE
+    flat = np.flatnonzero(unlike if unlike.any() else bad)
+    atol, rtol = _enough(wide, values, flat)
+    sites = _sites(config, name, wide, expected, flat)
+    return Mismatch(name, sort, count=flat.size, total=bad.size, atol=atol, rtol=rtol, sites=sites)
+
+
+def _suspicious(
+    config: RNNConfig, name: str, actual: Array, expected: Expected, arithmetic: Arithmetic
+) -> Mismatch | None:
+    if expected.floor is None or expected.equation is None:
+        return None
+    wide = actual.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        difference = np.abs(wide - expected.values)
+        beyond = np.flatnonzero((difference > expected.floor) & np.isfinite(expected.allowance))
+        excess = difference.flat[beyond] / expected.floor.flat[beyond]
+    found: dict[int, float] = {}
+    for i in beyond[np.argsort(-excess, kind="stable")][:LOOKED_AT]:
+        index = tuple(int(k) for k in np.unravel_index(i, wide.shape))
+        soft = soft_allowance(expected.equation(index), float(expected.values[index]), arithmetic)
+        if difference.flat[i] > soft:
+            found[int(i)] = soft
+    if not found:
+        return None
+    allowance = np.full(wide.shape, np.inf)
+    allowance.flat[list(found)] = list(found.values())
+    flat = np.array(list(found))
+    atol, rtol = _enough(wide, expected.values, flat)
+    sites = _sites(config, name, wide, replace(expected, allowance=allowance), flat)
+    return Mismatch(name, Sort.SUSPICIOUS, count=flat.size, total=wide.size, atol=atol, rtol=rtol, sites=sites)
+
+
+def _enough(actual: NDArray[np.float64], expected: NDArray[np.float64], flat: NDArray[np.intp]) -> tuple[float, float]:
+    """The smallest atol, and the smallest rtol, that would have let the given elements pass."""
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        off = np.abs(actual.flat[flat] - expected.flat[flat])
+        relative = off / np.abs(expected.flat[flat])
+    return float(off.max()), float(relative.max())
 
 
 def _sites(
-    config: RNNConfig,
-    name: str,
-    actual: NDArray[np.float64],
-    expected: Expected,
-    bad: NDArray[np.bool_],
+    config: RNNConfig, name: str, actual: NDArray[np.float64], expected: Expected, flat: NDArray[np.intp]
 ) -> tuple[Site, ...]:
-    values, allowance = expected
-    flat = np.flatnonzero(bad)
+    values, allowance = expected.values, expected.allowance
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         excess = np.abs(actual - values).flat[flat] / allowance.flat[flat]
     worst = flat[int(np.argmax(np.nan_to_num(excess, nan=np.inf, posinf=np.inf)))]
-    chosen = [worst, *[i for i in flat[:SITES] if i != worst]][:SITES]
-    return tuple(
-        Site(
-            config.locate(name, tuple(int(i) for i in np.unravel_index(index, actual.shape))),
-            float(actual.flat[index]),
-            float(values.flat[index]),
-            float(allowance.flat[index]),
-        )
-        for index in chosen
-    )
+    chosen = [worst, *[i for i in np.sort(flat)[:SITES] if i != worst]][:SITES]
+    return tuple(_site(config, name, actual, expected, int(i)) for i in chosen)
+
+
+def _site(config: RNNConfig, name: str, actual: NDArray[np.float64], expected: Expected, flat: int) -> Site:
+    index = tuple(int(i) for i in np.unravel_index(flat, actual.shape))
+    equation = None if expected.equation is None else expected.equation(index)
+    at = float(actual[index]), float(expected.values[index]), float(expected.allowance[index])
+    return Site(config.locate(name, index), *at, equation=equation)
 
 
 def _spec(config: RNNConfig, name: str) -> str:
-    spec = config.outputs[name]
+    spec = config.returned[name]
     return f"({', '.join(spec.axes)}) = {spec.shape}"

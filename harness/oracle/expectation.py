@@ -7,21 +7,42 @@ allowance is carried along from step to step and layer to layer, which stays sou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from harness.oracle.reference import Floats, Reference, readout_weights
-from harness.oracle.tolerance import Step, linear_allowance, step_allowance
+from harness.oracle.arithmetic import U64, Arithmetic
+from harness.oracle.equation import Equation
+from harness.oracle.reference import Floats, Reference, StepWeights, readout_weights
+from harness.oracle.tolerance import Bound, Step, gamma, linear_allowance, soft_floor, step_allowance
 from harness.space.case import Array, Case
+from harness.space.config import RNNConfig
+
+Index = tuple[int, ...]
 
 
-class Expected(NamedTuple):
-    """An array's expected values, and the largest difference from each that rounding can explain (inf: exempt)."""
+@dataclass(frozen=True)
+class Expected:
+    """An array's expected values, and the largest difference from each that rounding can explain (inf: exempt).
+
+    Where an element's operands are known exactly, so is its equation, and a smaller difference may still be suspicious:
+    ``floor`` is a lower limit of what may be, elementwise.
+    """
 
     values: Floats
     allowance: Floats
+    floor: Floats | None = None
+    equation: Callable[[Index], Equation] | None = None
+
+
+class Setting(NamedTuple):
+    """What is compared with what: the reference (or a fault), the case, and the subject's arithmetic."""
+
+    reference: Reference
+    case: Case
+    arithmetic: Arithmetic
 
 
 class Operand(NamedTuple):
@@ -31,103 +52,270 @@ class Operand(NamedTuple):
     error: Floats | None = None
 
 
-class LocalExpectation(NamedTuple):
-    """What each step may give, the subject's own states being what they are."""
+class Layer(NamedTuple):
+    """The output of a layer (T, N, D*H) as far as it is known: values, and how far they may be off."""
 
-    arrays: dict[str, Expected]
-    """``output``, ``h_n`` and ``readout`` of the whole stack."""
-    inner: list[Expected]
-    """The output of every layer below the top."""
+    output: Floats
+    error: Floats | None = None
 
 
-def expect_local(reference: Reference, case: Case, states: Sequence[Array]) -> LocalExpectation:
-    """What the case's arrays may be, given the subject's own output of every layer.
+def expect_local(setting: Setting, states: Sequence[Layer]) -> list[dict[str, Expected]]:
+    """What every layer's ``output``, and of the whole stack all arrays, may be, given the subject's own states.
 
-    ``states[l]`` is the output of the first l + 1 layers as the subject returned it, (T, N, D*H) or (N, T, D*H).
+    ``states[l]`` is the output of layer l, time first. The last of the dicts is the whole stack's.
     """
+    reference, case, _ = setting
     config = case.config
-    x = below = reference.time_major(case.x, config)
+    below = Layer(reference.time_major(case.x, config))
     final: dict[tuple[int, int], Expected] = {}
-    outputs: list[Expected] = []
-    for layer, array in enumerate(states):
-        given = x if layer == 0 else below
-        below = reference.time_major(array, config)
-        output = Expected(np.empty_like(below), np.empty_like(below))
-        for direction in range(config.num_directions):
-            part = reference.features(config, direction)
-            own = below[..., part]
-            order = np.asarray(reference.time_order(config, direction))
-            previous = np.empty_like(own)
-            previous[order[0]] = reference.initial_state(case, layer, direction)
-            previous[order[1:]] = own[order[:-1]]
-            values, allowance = _step(reference, case, (layer, direction), Operand(given), Operand(previous))
-            output.values[..., part], output.allowance[..., part] = values, allowance
-            last = reference.final_step(config, direction)
-            final[layer, direction] = Expected(values[last], allowance[last])
-        outputs.append(output)
-    arrays = _assemble(reference, case, outputs[-1], final, Expected(below, np.zeros_like(below)))
-    return LocalExpectation(arrays, [_laid_out(reference, case, "output", output) for output in outputs[:-1]])
+    expected: list[dict[str, Expected]] = []
+    for layer, own in enumerate(states):
+        parts = [_direction(setting, (layer, d), below, own) for d in range(config.num_directions)]
+        for d, part in enumerate(parts):
+            final[layer, d] = _at(part, reference.final_step(config, d))
+        output = joined(reference, config, parts)
+        expected.append({"output": laid_out(reference, config, output)})
+        below = own
+    output = joined(reference, config, parts)
+    expected[-1] = _assemble(setting, output, final, below)
+    return expected
 
 
-def single_step_states(reference: Reference, case: Case, h_n: Array) -> list[Array]:
+def single_step_states(reference: Reference, config: RNNConfig, h_n: Array) -> list[Layer]:
     """The output of every layer of a case with a single time step, where h_n (L*D, N, H) holds them all."""
-    config = case.config
-    states = [np.empty((1, config.N, config.num_directions * config.hidden_size)) for _ in range(config.num_layers)]
+    shape = (1, config.N, config.num_directions * config.hidden_size)
+    states = [Layer(np.empty(shape)) for _ in range(config.num_layers)]
     for (layer, direction), row in zip(reference.h_n_order(config), h_n, strict=True):
-        states[layer][0][..., reference.features(config, direction)] = row
-    return [reference.laid_out("output", array, config) for array in states]
+        states[layer].output[0][..., reference.features(config, direction)] = row
+    return states
 
 
-def expect_end_to_end(reference: Reference, case: Case) -> dict[str, Expected]:
-    """``output``, ``h_n`` and ``readout`` of the case, knowing nothing of the subject's states."""
-    config = case.config
-    x = reference.time_major(case.x, config)
-    below = Expected(x, np.zeros_like(x))
+def end_to_end_states(setting: Setting) -> list[Layer]:
+    """The output of every layer, knowing nothing of the subject's states."""
+    reference, case, _ = setting
+    below = Layer(reference.time_major(case.x, case.config))
+    states: list[Layer] = []
+    for layer in range(case.config.num_layers):
+        below = Layer(*carried_along(setting, layer, below))
+        states.append(below)
+    return states
+
+
+def expect_end_to_end(setting: Setting, states: Sequence[Layer]) -> dict[str, Expected]:
+    """``output``, ``h_n`` and ``readout`` of the case, by its ``end_to_end_states``."""
+    reference, config = setting.reference, setting.case.config
     final: dict[tuple[int, int], Expected] = {}
-    for layer in range(config.num_layers):
-        shape = (config.T, config.N, config.num_directions * config.hidden_size)
-        output = Expected(np.empty(shape), np.empty(shape))
-        for direction in range(config.num_directions):
-            part = reference.features(config, direction)
-            h = reference.initial_state(case, layer, direction)
-            state = Expected(h, np.zeros_like(h))
-            for t in reference.time_order(config, direction):
-                x_t = Operand(below.values[t], below.allowance[t])
-                state = _step(reference, case, (layer, direction), x_t, Operand(*state))
-                output.values[t][..., part], output.allowance[t][..., part] = state
-            last = reference.final_step(config, direction)
-            final[layer, direction] = Expected(output.values[last][..., part], output.allowance[last][..., part])
-        below = output
-    return _assemble(reference, case, below, final, below)
+    for layer, d in reference.h_n_order(config):
+        last, part = reference.final_step(config, d), reference.features(config, d)
+        values, error = (array[last][..., part] for array in states[layer] if array is not None)
+        final[layer, d] = Expected(values, error)
+    top, error = states[-1]
+    assert error is not None
+    return _assemble(setting, Expected(top, error), final, states[-1])
 
 
-def _step(reference: Reference, case: Case, at: tuple[int, int], x: Operand, h: Operand) -> Expected:
+def carried_along(setting: Setting, layer: int, below: Layer, own: Floats | None = None) -> tuple[Floats, Floats]:
+    """A layer's states (T, N, D*H), and how far a correct run's may be from them, the errors carried step by step.
+
+    They are the reference's, or ``own``: those of another run. Then the error is how far the two runs may be apart,
+    each with its own roundings: at most one step's allowance around what the reference makes of the one run's
+    operands, and the distance of that run's own state from the same.
+
+    Errors are carried twice: elementwise, e <- |W_hh| e + ..., which grows by the row sums of |W_hh|, and as the norm
+    of each row's, which grows by the largest singular value. An element is off by at most the smaller of the two.
+    """
+    reference, case, arithmetic = setting
+    config = case.config
+    shape = (config.T, config.N, config.num_directions * config.hidden_size)
+    values, errors = np.empty(shape), np.empty(shape)
+    for direction in range(config.num_directions):
+        part, at = reference.features(config, direction), (layer, direction)
+        h = Operand(reference.initial_state(case, *at), None)
+        by_unit, largest = _growth(reference.step_weights(case, *at), arithmetic)
+        norm = np.zeros((config.N, 1))
+        for t in reference.time_order(config, direction):
+            x_t = Operand(below.output[t], None if below.error is None else below.error[t])
+            y, (elementwise, _), _ = _step(setting, at, x_t, h)
+            _, (alone, _), _ = _step(setting, at, x_t, Operand(h.values))
+            with np.errstate(invalid="ignore", over="ignore"):
+                if own is not None:
+                    apart = np.abs(own[t][..., part] - y)
+                    apart[np.isnan(apart)] = 0.0  # both are non-finite: what reads them is exempt, or settled by that
+                    y, elementwise, alone = own[t][..., part], elementwise + apart, alone + apart
+                error = np.fmin(elementwise, alone + by_unit * norm)
+                norm = np.fmin(_norm(error), _norm(alone) + largest * norm)
+            h = Operand(y, error)
+            values[t][..., part], errors[t][..., part] = y, error
+    return values, errors
+
+
+def _growth(w: StepWeights, arithmetic: Arithmetic) -> tuple[Floats, float]:
+    """What the norm of a state's error may grow to in one step: in each unit, and as a norm again.
+
+    The norms of W_hh's rows, and its largest singular value, which LAPACK gives to some H u64. phi does not enlarge an
+    error. What errors do to the roundings themselves, at most as often as ``step_allowance`` has roundings, is relative
+    to the error, too.
+    """
+    H, m = len(w.hh), w.ih.shape[1] + len(w.hh) + 2
+    relative = 2 * gamma(m + 1, arithmetic.sum_u) + 8 * arithmetic.format.u + arithmetic.tanh_error
+    if not np.isfinite(w.hh).all():
+        return np.full(H, np.inf), np.inf
+    with np.errstate(over="ignore"):
+        largest = float(np.linalg.norm(w.hh, 2)) * (1 + 16 * H * U64)
+        return np.linalg.norm(w.hh, axis=1) * (1 + relative), largest * (1 + relative)
+
+
+def _norm(rows: Floats) -> Floats:
+    return np.asarray(np.linalg.norm(rows, axis=-1, keepdims=True))
+
+
+def apart_from_prefixes(setting: Setting, states: Sequence[Layer]) -> list[Layer]:
+    """The states of prefixes of the stack, with how far those inside the whole stack's run may be from them.
+
+    The top layer's are the whole run's own, and exact.
+    """
+    below = Layer(setting.reference.time_major(setting.case.x, setting.case.config))
+    known: list[Layer] = []
+    for layer, state in enumerate(states[:-1]):
+        below = Layer(*carried_along(setting, layer, below, state.output))
+        known.append(below)
+    return [*known, states[-1]]
+
+
+def laid_out(reference: Reference, config: RNNConfig, expected: Expected) -> Expected:
+    """What was computed with time first, in the layout of the config."""
+    if not config.batch_first:
+        return expected
+    turned = [None if a is None else reference.layout(a, config) for a in (expected.values, expected.allowance)]
+    floor = None if expected.floor is None else reference.layout(expected.floor, config)
+    equation = expected.equation
+    swapped = None if equation is None else lambda index: equation((index[1], index[0], *index[2:]))
+    assert turned[0] is not None
+    assert turned[1] is not None
+    return Expected(turned[0], turned[1], floor, swapped)
+
+
+def joined(reference: Reference, config: RNNConfig, parts: Sequence[Expected]) -> Expected:
+    """The directions' (T, N, H) as one (T, N, D*H)."""
+    if len(parts) == 1:
+        return parts[0]
+    slices = [reference.features(config, d) for d in range(len(parts))]
+
+    def whole(arrays: Sequence[Floats | None]) -> Floats | None:
+        together = np.empty((config.T, config.N, len(parts) * config.hidden_size))
+        for array, part in zip(arrays, slices, strict=True):
+            if array is None:
+                return None
+            together[..., part] = array
+        return together
+
+    def equation(index: Index) -> Equation:
+        for part, expected in zip(slices, parts, strict=True):
+            if part.start <= index[2] < part.stop and expected.equation is not None:
+                return expected.equation((*index[:2], index[2] - part.start))
+        raise IndexError(index)
+
+    values, allowance = whole([p.values for p in parts]), whole([p.allowance for p in parts])
+    assert values is not None
+    assert allowance is not None
+    exact = all(part.equation is not None for part in parts)
+    return Expected(values, allowance, whole([p.floor for p in parts]), equation if exact else None)
+
+
+def stacked(rows: Sequence[Expected]) -> Expected:
+    """The rows of h_n or hx, (N, H) each, as one (L*D, N, H)."""
+    floors = [row.floor for row in rows if row.floor is not None]
+
+    def equation(index: Index) -> Equation:
+        of_row = rows[index[0]].equation
+        assert of_row is not None
+        return of_row(index[1:])
+
+    return Expected(
+        np.stack([row.values for row in rows]),
+        np.stack([row.allowance for row in rows]),
+        np.stack(floors) if len(floors) == len(rows) else None,
+        equation if all(row.equation is not None for row in rows) else None,
+    )
+
+
+def _direction(setting: Setting, at: tuple[int, int], below: Layer, own: Layer) -> Expected:
+    """The states (T, N, H) of one layer and direction, each from the subject's own previous one."""
+    (reference, case, arithmetic), (layer, direction) = setting, at
+    config = case.config
+    part = reference.features(config, direction)
+    previous = reference.previous_states(case, layer, direction, own.output[..., part])
+    error = None if own.error is None else shifted(reference.time_order(config, direction), own.error[..., part])
+    x, h = Operand(below.output, below.error), Operand(previous, error)
+    values, (allowance, magnitude), s = _step(setting, at, x, h)
+    if own.error is not None:
+        allowance = allowance + own.error[..., part]
+    exact = below.error is None and own.error is None and not arithmetic.wide and arithmetic.accepted.derived
+    w, kind = reference.step_weights(case, layer, direction), reference.nonlinearity(config)
+    if not exact:
+        return Expected(values, allowance)
+    with np.errstate(over="ignore", invalid="ignore"):
+        floor = soft_floor(s, values, magnitude, kind, arithmetic)
+    return Expected(values, allowance, floor, lambda i: _step_equation(w, kind, x.values[i[:2]], previous[i[:2]], i[2]))
+
+
+def shifted(order: Sequence[int], own: Floats) -> Floats:
+    """What belongs to every step's previous state, of what belongs to the states; zero where there is none."""
+    previous, visited = np.zeros_like(own), np.asarray(order)
+    previous[visited[1:]] = own[visited[:-1]]
+    return previous
+
+
+def _step_equation(w: StepWeights, kind: str, x: Floats, h: Floats, unit: int) -> Equation:
+    a = np.concatenate([x, [1.0], h, [1.0]])
+    b = np.concatenate([w.ih[unit], w.b_ih[unit : unit + 1], w.hh[unit], w.b_hh[unit : unit + 1]])
+    return Equation(a, b, function=kind, groups=(x.size + 1, h.size + 1))
+
+
+def _step(setting: Setting, at: tuple[int, int], x: Operand, h: Operand) -> tuple[Floats, Bound, Floats]:
+    """phi(s), its bound, and s."""
+    reference, case, arithmetic = setting
     w, kind = reference.step_weights(case, *at), reference.nonlinearity(case.config)
     with np.errstate(over="ignore", invalid="ignore"):
         s = reference.preactivation(x.values, h.values, w)
         y = reference.activation(s, kind)
     step = Step(x.values, h.values, *w)
-    return Expected(y, step_allowance(step, s, y, kind, case.config.dtype, x_error=x.error, h_error=h.error))
+    given = at[0] == 0
+    return y, step_allowance(step, s, y, kind, arithmetic, x_error=x.error, h_error=h.error, x_given=given), s
+
+
+def _at(expected: Expected, t: int) -> Expected:
+    """One time step of (T, N, H)."""
+    equation = expected.equation
+    floor = None if expected.floor is None else expected.floor[t]
+    at_t = None if equation is None else lambda index: equation((t, *index))
+    return Expected(expected.values[t], expected.allowance[t], floor, at_t)
 
 
 def _assemble(
-    reference: Reference, case: Case, output: Expected, final: dict[tuple[int, int], Expected], read: Expected
+    setting: Setting, output: Expected, final: dict[tuple[int, int], Expected], read: Layer
 ) -> dict[str, Expected]:
     """Every array in the caller's layout; the readout is taken of ``read``."""
-    config = case.config
+    reference, config = setting.reference, setting.case.config
     rows = [final[key] for key in reference.h_n_order(config)]
-    arrays = {
-        "output": output,
-        "h_n": Expected(np.stack([row.values for row in rows]), np.stack([row.allowance for row in rows])),
-    }
+    arrays = {"output": laid_out(reference, config, output), "h_n": stacked(rows)}
     if config.output_size is not None:
-        weight, bias = readout_weights(case)
-        with np.errstate(over="ignore", invalid="ignore"):
-            y = reference.readout(read.values, weight, bias)
-        allowance = linear_allowance(read.values, weight, bias, config.dtype, x_error=read.allowance)
-        arrays["readout"] = Expected(y, allowance)
-    return {name: _laid_out(reference, case, name, expected) for name, expected in arrays.items()}
+        arrays["readout"] = laid_out(reference, config, _readout(setting, read))
+    return arrays
 
 
-def _laid_out(reference: Reference, case: Case, name: str, expected: Expected) -> Expected:
-    return Expected(*(reference.laid_out(name, part, case.config) for part in expected))
+def _readout(setting: Setting, read: Layer) -> Expected:
+    reference, case, arithmetic = setting
+    weight, bias = readout_weights(case)
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = reference.readout(read.output, weight, bias)
+    allowance, magnitude = linear_allowance(read.output, weight, bias, arithmetic, x_error=read.error)
+    if read.error is not None or arithmetic.wide or not arithmetic.accepted.derived:
+        return Expected(y, allowance)
+
+    def equation(index: Index) -> Equation:
+        a = np.concatenate([read.output[index[:2]], [1.0]])
+        return Equation(a, np.concatenate([weight[index[2]], bias[index[2] : index[2] + 1]]))
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        return Expected(y, allowance, soft_floor(y, y, magnitude, "identity", arithmetic), equation)

@@ -1,7 +1,8 @@
-"""Reference: the Elman RNN in NumPy float64, one step as its equation with three short loops around it.
+"""Reference: the Elman RNN in NumPy float64, one step as its equation with three short loops around it, and back.
 
 The equations are those of the ``torch.nn.RNN`` documentation page (and of J. L. Elman, "Finding Structure in Time",
-Cognitive Science 14, 1990), with its two biases a layer, which add up and are easily taken for one.
+Cognitive Science 14, 1990), with its two biases a layer, which add up and are easily taken for one. The gradients are
+backpropagation through time (P. J. Werbos, Proceedings of the IEEE 78(10), 1990), written out from the same equations.
 
 Every choice that an implementation can get wrong is a small method: a fault is a subclass that overrides one.
 """
@@ -30,7 +31,11 @@ class StepWeights(NamedTuple):
 
 
 class Reference:
-    """h_t = phi(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), over time, directions and layers; phi is tanh or relu."""
+    """h_t = phi(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), over time, directions and layers; phi is tanh or relu.
+
+    Back: with da_t = dloss/ds_t, dh_t = g_t + W_hh^T da_{t+1} and da_t = dh_t phi'(s_t), where g_t comes from the layer
+    above or from the loss; every other gradient is a sum of products of some da_t with what stood beside it.
+    """
 
     def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
         """s_t, for rows of x (.., I) and of the previous state h (.., H)."""
@@ -82,27 +87,110 @@ class Reference:
         """An x or output as float64 with time first, whatever the layout. Its own inverse, but for the cast."""
         return to_float64(array.swapaxes(0, 1) if config.batch_first else array)
 
-    def run(self, case: Case) -> dict[str, Floats]:
-        """``output``, ``h_n`` and ``readout``, in the shapes of ``config.outputs``, in float64."""
+    def slope(self, h: Floats, nonlinearity: str) -> Floats:
+        """phi'(s_t) by the state h_t = phi(s_t): 1 - h_t**2 for tanh; 1 where h_t > 0, else 0, for relu."""
+        if nonlinearity == "tanh":
+            return 1 - h * h
+        return (h > 0).astype(np.float64) if nonlinearity == "relu" else np.ones_like(h)
+
+    def reaches(self, config: RNNConfig, step: int) -> bool:
+        """Whether the way back gets to a direction's step at all (0: its first)."""
+        return True
+
+    def flows_back(self, config: RNNConfig, step: int) -> bool:
+        """Whether the gradient of the state that a direction's step reads (0: its first) reaches whoever wrote it."""
+        return True
+
+    def weights_back(self, w: StepWeights) -> StepWeights:
+        """The parameters that da_t is multiplied by on its way back: W_ih^T da_t to x_t, W_hh^T da_t to h_{t-1}."""
+        return w
+
+    def entering(self, da: Floats, parameter: int) -> Floats:
+        """What of da (T, N, H) enters the gradient of a parameter, by its place in ``StepWeights``: all of it."""
+        return da
+
+    def output_gradient(self, case: Case) -> Floats:
+        """What the loss gives to the top layer's output (T, N, D*H), through the readout where there is one."""
         config = case.config
-        below = self.time_major(case.x, config)
-        final: dict[tuple[int, int], Floats] = {}
+        if "output.grad" in case.cotangents:
+            return self.time_major(case.cotangents["output.grad"], config)
+        if "readout.grad" in case.cotangents:
+            return self.time_major(case.cotangents["readout.grad"], config) @ readout_weights(case)[0]
+        return np.zeros((config.T, config.N, config.num_directions * config.hidden_size))
+
+    def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
+        """What the loss gives to every layer's and direction's row of h_n, (N, H)."""
+        order = self.h_n_order(case.config)
+        if "h_n.grad" not in case.cotangents:
+            return {key: np.zeros((case.config.N, case.config.hidden_size)) for key in order}
+        return dict(zip(order, to_float64(case.cotangents["h_n.grad"]), strict=True))
+
+    def run(self, case: Case) -> dict[str, Floats]:
+        """Every array that ``config.returned`` names, in its shapes, in float64; gradients where there is a loss."""
+        config = case.config
+        states = self.states(case)
+        rows = [
+            states[layer][self.final_step(config, d)][:, self.features(config, d)]
+            for layer, d in self.h_n_order(config)
+        ]
+        arrays = {"output": self.layout(states[-1], config), "h_n": np.stack(rows)}
+        if config.output_size is not None:
+            arrays["readout"] = self.layout(self.readout(states[-1], *readout_weights(case)), config)
+        return arrays if config.loss is None else arrays | self.gradients(case, states)
+
+    def states(self, case: Case) -> list[Floats]:
+        """The output of every layer, (T, N, D*H)."""
+        config = case.config
+        below, states = self.time_major(case.x, config), []
         for layer in range(config.num_layers):
             output = np.empty((config.T, config.N, config.num_directions * config.hidden_size))
-            for direction in range(config.num_directions):
-                states = output[..., self.features(config, direction)]
-                self._run_direction(case, layer, direction, below, states)
-                final[layer, direction] = states[self.final_step(config, direction)]
+            for d in range(config.num_directions):
+                self._run_direction(case, layer, d, below, output[..., self.features(config, d)])
+            states.append(output)
             below = output
-        arrays = {"output": below, "h_n": np.stack([final[key] for key in self.h_n_order(config)])}
-        if config.output_size is not None:
-            weight, bias = readout_weights(case)
-            arrays["readout"] = self.readout(below, weight, bias)
-        return {name: self.laid_out(name, array, config) for name, array in arrays.items()}
+        return states
 
-    def laid_out(self, name: str, array: Floats, config: RNNConfig) -> Floats:
-        """An array computed with time first, in the layout that the config asks of it."""
-        return array.swapaxes(0, 1) if config.batch_first and name != "h_n" else array
+    def gradients(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
+        """The gradient of the case's loss by every input and parameter, at the given output (T, N, D*H) of each layer.
+
+        The loss is the sum of the cotangents times what they belong to.
+        """
+        config = case.config
+        g, g_final = self.output_gradient(case), self.final_gradients(case)
+        found: dict[str, Floats] = {}
+        g_hx: dict[tuple[int, int], Floats] = {}
+        for layer in reversed(range(config.num_layers)):
+            x = states[layer - 1] if layer else self.time_major(case.x, config)
+            g_below = np.zeros_like(x)
+            for d in range(config.num_directions):
+                part, back = self.features(config, d), self.weights_back(self.step_weights(case, layer, d))
+                own = states[layer][..., part]
+                da = self._back_through(case, (layer, d), g[..., part], g_final[layer, d], own)
+                beside = (x, self.previous_states(case, layer, d, own), None, None)
+                for i, name in enumerate(weight_names(layer, d, bias=config.bias)):
+                    rows, factor = self.entering(da, i), beside[i]
+                    gradient = rows.sum((0, 1)) if factor is None else np.einsum("tni,tnk->ik", rows, factor)
+                    found[f"{name}.grad"] = gradient
+                g_hx[layer, d] = da[self.time_order(config, d)[0]] @ back.hh
+                g_below += da @ back.ih
+            g = g_below
+        found["x.grad"] = self.layout(g, config)
+        found["hx.grad"] = np.stack([g_hx[key] for key in sorted(g_hx)])
+        if config.output_size is not None:
+            found |= readout_gradients(self, case, states[-1])
+        return {name: found[name] for name in config.gradients}
+
+    def previous_states(self, case: Case, layer: int, direction: int, own: Floats) -> Floats:
+        """What each step read, of a direction's states (T, N, H): the state before, or the initial one."""
+        order = np.asarray(self.time_order(case.config, direction))
+        previous = np.empty_like(own)
+        previous[order[0]] = self.initial_state(case, layer, direction)
+        previous[order[1:]] = own[order[:-1]]
+        return previous
+
+    def layout(self, array: Floats, config: RNNConfig) -> Floats:
+        """An array computed with time first, in the layout that the config asks of x and output."""
+        return array.swapaxes(0, 1) if config.batch_first else array
 
     def _run_direction(self, case: Case, layer: int, direction: int, x: Floats, states: Floats) -> None:
         w, kind = self.step_weights(case, layer, direction), self.nonlinearity(case.config)
@@ -110,6 +198,27 @@ class Reference:
         for t in self.time_order(case.config, direction):
             h = self.activation(self.preactivation(x[t], h, w), kind)
             states[t] = h
+
+    def _back_through(self, case: Case, at: tuple[int, int], g: Floats, g_final: Floats, own: Floats) -> Floats:
+        """Da (T, N, H) of one layer and direction, from what reaches its states and its final one."""
+        config, back = case.config, self.weights_back(self.step_weights(case, *at))
+        slope = self.slope(own, self.nonlinearity(config))
+        da, carried = np.empty_like(own), np.zeros_like(own[0])
+        final = self.final_step(config, at[1])
+        for step, t in reversed(list(enumerate(self.time_order(config, at[1])))):
+            dh = g[t] + carried + (g_final if t == final else 0)
+            da[t] = dh * slope[t] if self.reaches(config, step) else 0.0
+            carried = da[t] @ back.hh if self.flows_back(config, step) else np.zeros_like(carried)
+        return da
+
+
+def readout_gradients(reference: Reference, case: Case, output: Floats) -> dict[str, Floats]:
+    """The gradients of the readout's weight (O, D*H) and bias (O); zeros where the loss does not read it."""
+    config, weight = case.config, readout_weights(case)[0]
+    if "readout.grad" not in case.cotangents:
+        return {"readout.weight.grad": np.zeros_like(weight), "readout.bias.grad": np.zeros(weight.shape[0])}
+    g = reference.time_major(case.cotangents["readout.grad"], config).reshape(-1, weight.shape[0])
+    return {"readout.weight.grad": g.T @ output.reshape(-1, weight.shape[1]), "readout.bias.grad": g.sum(0)}
 
 
 def readout_weights(case: Case) -> tuple[Floats, Floats]:

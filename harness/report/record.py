@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from harness.checks.result import Result
 from harness.explain.diagnose import Diagnosis
+from harness.explain.proof import judge_worst
 from harness.oracle.compare import Mismatch
 from harness.report import wording
 from harness.search.hunt import Finding, Hunt
+from harness.search.suspicion import Suspicion
 from harness.space.atomic import atomic_write
 from harness.space.config import RNNConfig
 
@@ -31,6 +33,7 @@ def hunt_record(hunt: Hunt, diagnosis: Diagnosis | None, saved: Path | None) -> 
         "checks_by_method": {method.name.lower(): number for method, number in hunt.checks.items()},
         "configs": hunt.coverage.configs,
         "unsupported": hunt.unsupported,
+        "suspicions": [_suspicion(suspicion) for suspicion in hunt.suspicions],
         "left_out": hunt.refused,
         "seconds": hunt.seconds,
         "stop": hunt.stop.name.lower(),
@@ -51,6 +54,7 @@ def finding_record(finding: Finding, diagnosis: Diagnosis | None, saved: Path | 
         "minimal": finding.minimal,
         "kind": finding.result.kind,
         **result_record(finding.result),
+        "judge": _judgement(finding.result),
         "cause": None if diagnosis is None else _cause(diagnosis, finding.case.config),
         "file": None if saved is None else str(saved),
     }
@@ -87,7 +91,9 @@ def write(document: dict[str, Any], target: str) -> None:
 
 
 def _mismatch(mismatch: Mismatch) -> dict[str, Any]:
-    record = {**dataclasses.asdict(mismatch), "sort": mismatch.sort.value, "text": wording.mismatch_line(mismatch)}
+    fields = {field.name: getattr(mismatch, field.name) for field in dataclasses.fields(mismatch)}
+    record = {**fields, "sort": mismatch.sort.value, "text": wording.mismatch_line(mismatch)}
+    record |= {name: _json_number(getattr(mismatch, name)) for name in ("atol", "rtol")}
     record["sites"] = [
         {
             "place": dict(site.place),
@@ -105,8 +111,37 @@ def _cause(diagnosis: Diagnosis, config: RNNConfig) -> dict[str, Any]:
             {"name": type(fault).__name__, "sentence": fault.sentence, "parameters": fault.concerned(config)}
             for fault in diagnosis.causes
         ],
+        "precision": _precision(diagnosis),
         "tried": diagnosis.tried,
         "fresh_cases": diagnosis.fresh,
+    }
+
+
+def _precision(diagnosis: Diagnosis) -> dict[str, Any] | None:
+    precision = diagnosis.precision
+    if precision is None or not precision.explains:
+        return None
+    numbers = {
+        name: _json_number(value) if isinstance(value, float) else value for name, value in vars(precision).items()
+    }
+    return {"text": wording.precision_lines(precision), **numbers}
+
+
+def _judgement(result: Result) -> dict[str, Any] | None:
+    judgement = judge_worst(result)
+    if judgement is None:
+        return None
+    numbers = {name: _json_number(getattr(judgement, name)) for name in ("exact", "subject", "reference", "off_by")}
+    return {"ruling": judgement.ruling.value, "text": wording.judgement_line(judgement), **numbers}
+
+
+def _suspicion(suspicion: Suspicion) -> dict[str, Any]:
+    return {
+        "case": repr(suspicion.case),
+        "strength": _json_number(suspicion.strength),
+        "again": suspicion.again,
+        "tried": suspicion.tried,
+        **result_record(suspicion.result),
     }
 
 

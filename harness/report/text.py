@@ -12,6 +12,7 @@ from rich.text import Text
 
 from harness.checks.result import Method, Result, Verdict
 from harness.explain.diagnose import Diagnosis
+from harness.explain.proof import judge_worst
 from harness.oracle.compare import Mismatch
 from harness.report import wording
 from harness.search.findings import Fate, Stored
@@ -22,6 +23,7 @@ _STYLES = {
     None: "bold yellow",
     Verdict.AGREES: "bold green",
     Verdict.DISAGREES: "bold red",
+    Verdict.SUSPECT: "bold yellow",
     Verdict.UNSUPPORTED: "bold yellow",
     Verdict.BROKEN: "bold magenta",
 }
@@ -39,6 +41,8 @@ def hunt_report(hunt: Hunt) -> RenderableType:
     facts.add_row("checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}")
     if hunt.checks and hunt.finding is None:
         facts.add_row("compared", _methods(hunt))
+    if hunt.suspicions:
+        facts.add_row("suspicious", _suspicions(hunt))
     if hunt.unsupported:
         facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
     for said in dict.fromkeys(hunt.refused.values()):
@@ -53,8 +57,16 @@ def finding_report(finding: Finding, diagnosis: Diagnosis | None, saved: Path | 
     """A finding: what differs, the smallest case, the cause, and how to run it again."""
     result, config = finding.result, finding.case.config
     facts = _facts()
+    if result.verdict is Verdict.SUSPECT:
+        facts.add_row(
+            "suspect", "no bound proves it wrong, but it is beyond usual roundings, and repeats on other values"
+        )
     if diagnosis is not None:
         facts.add_row("cause", Text("\n".join(wording.cause_lines(diagnosis, config))))
+    if (judgement := judge_worst(result)) is not None:
+        facts.add_row("judge", wording.judgement_line(judgement))
+    if (enough := wording.enough_line(result)) is not None:
+        facts.add_row("enough", enough)
     facts.add_row("config", Text(wording.config_line(config)))
     facts.add_row(
         "minimal",
@@ -142,6 +154,14 @@ def _met(hunt: Hunt) -> RenderableType:
         table.add_row(name, f"{met} of {of}", values)
     table.add_row("values", f"{len(hunt.coverage.regimes)} regimes", ", ".join(hunt.coverage.regimes))
     return table
+
+
+def _suspicions(hunt: Hunt) -> str:
+    worst = max(hunt.suspicions, key=lambda suspicion: suspicion.strength)
+    return (
+        f"{wording.counted(len(hunt.suspicions), 'case')} beyond usual roundings, {worst.strength:.2g} times at most, "
+        f"and did not repeat: the worst one on {worst.again} of {worst.tried} other seeds\n{worst.case!r}"
+    )
 
 
 def _methods(hunt: Hunt) -> str:

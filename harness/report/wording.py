@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import ROUND_CEILING, Context
 from typing import Any, Final
 
 from harness.checks.result import Method, Result, Verdict
 from harness.explain.diagnose import Diagnosis
+from harness.explain.precision import NAMES, Precision
 from harness.oracle.compare import Mismatch, Site, Sort
+from harness.oracle.judge import Judgement, Ruling
 from harness.space.config import RNNConfig
 
 HINTS: Final = {
@@ -28,18 +31,30 @@ def headline(subject: str, verdict: Verdict | None) -> str:
         None: f"{subject} was not checked",
         Verdict.AGREES: f"{subject} agrees with nn.RNN",
         Verdict.DISAGREES: f"{subject} disagrees with nn.RNN",
+        Verdict.SUSPECT: f"{subject} is suspected to disagree with nn.RNN",
         Verdict.UNSUPPORTED: f"{subject} refused everything it was asked",
         Verdict.BROKEN: f"{subject} is broken",
     }[verdict]
 
 
+_SHARES: Final = {
+    Sort.VALUE: "differs",
+    Sort.FINITENESS: "is infinite or NaN where it should not be, or finite where it should not,",
+    Sort.SUSPICIOUS: "differs by more than usual roundings make it",
+}
+
+
 def mismatch_line(mismatch: Mismatch) -> str:
     """What differs, in one line."""
     where = mismatch.array
-    if mismatch.layer is not None:
+    if mismatch.layer is not None and mismatch.probed:
+        where = f"{where} of layer {mismatch.layer}"
+    elif mismatch.layer is not None:
         where = f"{where} of the first {counted(mismatch.layer + 1, 'layer')} alone"
-    if mismatch.sort in {Sort.VALUE, Sort.FINITENESS}:
-        what = "differs" if mismatch.sort is Sort.VALUE else "is not finite but should be"
+    if mismatch.probed:
+        where = f"{where}, seen with probes,"
+    if mismatch.sort in _SHARES:
+        what = _SHARES[mismatch.sort]
         share = 100 * mismatch.count / mismatch.total
         return f"{where} {what} in {mismatch.count} of {mismatch.total} elements ({share:.3g} %)"
     return {
@@ -57,9 +72,13 @@ def place(site: Site) -> str:
     return ", ".join(f"{axis}={index}" for axis, index in site.place.items())
 
 
+_DIGITS: Final = {"float64": 17, "float32": 9, "float16": 5, "bfloat16": 4}
+"""Significant decimal digits that tell any two numbers of a dtype apart."""
+
+
 def number(value: float, dtype: str) -> str:
     """A value with all the digits that its dtype tells apart."""
-    return f"{value:.9g}" if dtype == "float32" else f"{value:.17g}"
+    return f"{value:.{_DIGITS[dtype]}g}"
 
 
 def site_row(site: Site, dtype: str) -> tuple[str, ...]:
@@ -81,7 +100,11 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig) -> list[str]:
     """The cause in one sentence, and how sure it is."""
     ruled_out = diagnosis.tried - len(diagnosis.causes)
     if not diagnosis.causes:
-        return [f"unknown: none of the {diagnosis.tried} known faults alone explains it"]
+        ruled_out_all = f"none of the {diagnosis.tried} known faults alone explains it"
+        precision = diagnosis.precision
+        if precision is None or not precision.explains:
+            return [f"unknown: {ruled_out_all}"]
+        return ["; ".join(precision_lines(precision)), ruled_out_all]
     lines = []
     for fault in diagnosis.causes:
         concerned = fault.concerned(config)
@@ -92,6 +115,54 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig) -> list[str]:
         sure + " or ".join(lines),
         f"{grounds}; {counted(ruled_out, 'other fault')} {'does' if ruled_out == 1 else 'do'} not",
     ]
+
+
+def precision_lines(precision: Precision) -> list[str]:
+    """What a subject's arithmetic looks like, in one sentence each."""
+    lines = []
+    if precision.rounds_results:
+        lines.append(f"its results have {_bits(precision.returned_bits)} where the dtype has {precision.dtype_bits}")
+    elif precision.coarse_sums and not precision.coarse_activation and precision.sum_bits is not None:
+        lines.append(f"its sums err as if their operands had {_bits(round(precision.sum_bits))}")
+    if precision.coarse_activation and not precision.rounds_results:
+        error, units = f"{precision.activation_error:.2g}", f"{precision.activation_units:.3g}"
+        lines.append(
+            f"its activation is off by up to {error} where its argument is exact, {units} times what is assumed"
+        )
+    if lines and precision.accepted_by is not None:
+        lines.append(f"--tolerance {precision.accepted_by} would accept that")
+    return ["precision: " + lines[0], *lines[1:]] if lines else []
+
+
+def _bits(number_of: int) -> str:
+    named = NAMES.get(number_of)
+    return f"{number_of} significant bits" + (f" ({named})" if named else "")
+
+
+def judgement_line(judgement: Judgement) -> str:
+    """Which side is wrong, and by how much."""
+    figures = f"the exact result is {judgement.exact:.9g}"
+    if judgement.ruling in {Ruling.SUBJECT, Ruling.BOTH}:
+        figures += (
+            f", the subject is off by at least {judgement.off_by:.3g}, {judgement.subject:.3g} times its allowance"
+        )
+    if judgement.ruling in {Ruling.REFERENCE, Ruling.BOTH}:
+        figures += f", the reference by {judgement.reference:.3g} times its own"
+    return f"{judgement.ruling.value}: {figures}"
+
+
+def enough_line(result: Result) -> str | None:
+    """The smallest explicit tolerance with which the differing values would have passed."""
+    values = [mismatch for mismatch in result.mismatches if mismatch.sort in {Sort.VALUE, Sort.SUSPICIOUS}]
+    if not values or any(mismatch.sort not in {Sort.VALUE, Sort.SUSPICIOUS} for mismatch in result.mismatches):
+        return None
+    rtol, atol = max(mismatch.rtol for mismatch in values), max(mismatch.atol for mismatch in values)
+    return f"--tolerance atol={_rounded_up(atol)}, or rtol={_rounded_up(rtol)}, would accept this case"
+
+
+def _rounded_up(value: float) -> str:
+    """Two digits, and no less than the value."""
+    return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal_from_float(value):.1e}"
 
 
 def hint(mismatch: Mismatch) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from harness.checks.agreement import check_agreement
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Result, Verdict
+from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.hunt import Finding
 from harness.space.case import Case, load_with_notes
 from harness.subjects.protocol import Subject
@@ -50,12 +51,12 @@ def load(path: str | os.PathLike[str]) -> Stored:
     return Stored(Path(path), case, subject if isinstance(subject, str) else None)
 
 
-def replay(subject: Subject, case: Case) -> tuple[Fate, Result]:
-    """Run the case once more: fixed, still failing, or refused, and the result that says so."""
-    result = check_agreement(subject, case)
+def replay(subject: Subject, case: Case, accepted: Accepted = STRICT) -> tuple[Fate, Result]:
+    """Run the case once more: fixed, still failing (be it under suspicion), or refused, and the result that says so."""
+    result = check_agreement(subject, case, accepted=accepted)
     if result.verdict is Verdict.UNSUPPORTED:
         return Fate.UNSUPPORTED, result
     unsteady = check_repeatability(subject, case)
     if unsteady.failed:
         result = unsteady
-    return (Fate.FAILED if result.failed else Fate.FIXED), result
+    return (Fate.FIXED if result.verdict is Verdict.AGREES else Fate.FAILED), result

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Final
@@ -23,9 +24,11 @@ from hypothesis.errors import Flaky, NoSuchExample
 from harness.checks.agreement import check_agreement
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Method, Result, Verdict
+from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
 from harness.search.shrink import shrink
+from harness.search.suspicion import Suspicion, weigh
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.coverage import Coverage
@@ -33,11 +36,13 @@ from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from harness.space.strategies import configs, seeds
 from harness.space.values import REGIMES, draw
-from harness.subjects.protocol import Subject, choose_devices
+from harness.subjects.protocol import Subject, choose_devices, scope_of
 
 CASES_PER_CONFIG: Final = 4
 """Cases that ride on one drawn config: drawing it costs some 0.8 ms and checking a small case about as much, so that
 at four the drawing is a fifth of the time (``benchmarks/throughput.py``)."""
+
+# Probes double the price of a gradient, and one case in four, chosen by its seed, has them while searching.
 
 CASES: Final = 4_000
 """Cases of a search that is given no budget: 1,000 configs meet a given pair of boundary sizes, of probability
@@ -89,6 +94,8 @@ class Hunt:
     """Cases compared, by how sharply."""
     unsupported: int = 0
     """Cases that the subject refused."""
+    suspicions: list[Suspicion] = field(default_factory=list)
+    """What was suspicious on one case, and did not repeat on enough others to be a finding."""
     shrink_checks: int = 0
     seconds: float = 0.0
     stop: Stop = Stop.BUDGET
@@ -116,9 +123,12 @@ def hunt(
     cases: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
+    accepted: Accepted = STRICT,
     progress: Callable[[Hunt], None] | None = None,
 ) -> Hunt:
     """Search ``scope`` for a case on which ``subject`` fails, until one is found or the budget is used up.
+
+    Without a scope, all that the subject offers is searched. ``accepted`` is a contract looser than the dtypes' own.
 
     The budget is ``cases`` checks or ``seconds`` of searching, whichever ends first; with neither, ``CASES`` checks.
     ``seconds`` does not bound the shrinking of what was found. The same arguments give the same search, in the same
@@ -127,10 +137,11 @@ def hunt(
     """
     if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
         raise UsageError(f"cases={cases}, seconds={seconds}: expected a budget above zero")
-    scope = scope or Scope()
+    scope = scope or scope_of(subject)
     scope = scope.only(device=choose_devices(subject, scope.device))
     record = Hunt(subject.name, seed, scope)
-    hunter = _Hunter(subject, record, CASES if cases is None and seconds is None else cases, seconds)
+    check = partial(check_agreement, subject, accepted=accepted)
+    hunter = _Hunter(subject, check, record, CASES if cases is None and seconds is None else cases, seconds)
     try:
         with noted_interrupts() as hunter.stop_if_interrupted:
             hunter.narrow()
@@ -167,8 +178,16 @@ class _Fault(BaseException):
 class _Hunter:
     """The state of one search: its budget, its record, and the failure that is being made smaller."""
 
-    def __init__(self, subject: Subject, record: Hunt, cases: int | None, seconds: float | None) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        check: Callable[..., Result],
+        record: Hunt,
+        cases: int | None,
+        seconds: float | None,
+    ) -> None:
         self._subject = subject
+        self._check = check
         self._record = record
         self._cases = cases
         self._seconds = seconds
@@ -226,13 +245,19 @@ class _Hunter:
     def _search(self, drawn: Drawn) -> bool:
         for number, case in enumerate(_cases(drawn)):
             self._stop_at_budget()
-            result = check_agreement(self._subject, case)
+            result = self._check(case, with_probes=number == drawn[2] % CASES_PER_CONFIG)
             if result.verdict is Verdict.UNSUPPORTED:
                 self._record.unsupported += 1
                 break
             self._record.checks[result.method] += 1
             self._record.coverage.add_case(case, new_config=number == 0)
-            if result.failed:
+            if result.verdict is Verdict.SUSPECT:
+                suspicion = weigh(case, result, self._check)
+                if not suspicion.repeats:
+                    self._record.suspicions.append(suspicion)
+                    continue
+                case, result = suspicion.case, suspicion.result
+            if result.failed or result.verdict is Verdict.SUSPECT:
                 unsteady = check_repeatability(self._subject, case)
                 self._failing, self._kind = (case, unsteady if unsteady.failed else result), result.kind
                 if unsteady.failed:  # what wavers cannot be made smaller
@@ -252,7 +277,7 @@ class _Hunter:
     def _check_while_shrinking(self, case: Case) -> Result:
         self.stop_if_interrupted()
         self._record.shrink_checks += 1
-        return check_agreement(self._subject, case)
+        return self._check(case)
 
     def _stop_at_budget(self) -> None:
         self.stop_if_interrupted()

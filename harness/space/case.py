@@ -7,10 +7,11 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +21,11 @@ from harness.space.errors import UsageError
 
 Array = NDArray[Any]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of the file format; a file that says a higher one is refused, never guessed at."""
+
+_WIDENED: Final = (ml_dtypes.bfloat16.__name__,)
+"""Dtypes of ml_dtypes, of which NumPy knows the name once that is imported, but which its files do not keep."""
 
 _INLINE: Final = 48
 """Numbers that a repr writes out in full when it could also name the seed: about three lines of text."""
@@ -43,7 +47,8 @@ class Case:
     """One config and its arrays, in the shapes, order and dtype that the config derives; all are read-only.
 
     ``x`` is (T, N, I), or (N, T, I) if batch_first; ``hx`` is (L*D, N, H), or ``None`` where the config passes none;
-    ``weights`` maps every parameter's name to its array. Raises ``CaseError`` where an array does not fit.
+    ``weights`` maps every parameter's name to its array, and ``cotangents`` the name of each gradient that a loss
+    gives to its own. Raises ``CaseError`` where an array does not fit.
     """
 
     config: RNNConfig
@@ -51,12 +56,15 @@ class Case:
     hx: Array | None
     weights: Mapping[str, Array]
     origin: Origin | None = None
+    cotangents: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.hx is not None) != self.config.hx:
             raise CaseError(f"hx is {'not ' if self.hx is None else ''}given, but the config says hx={self.config.hx}")
         if list(self.weights) != list(self.config.weights):
             raise CaseError(f"weights are {list(self.weights)}, expected {list(self.config.weights)} in this order")
+        if list(self.cotangents) != list(self.config.cotangents):
+            raise CaseError(f"cotangents are {list(self.cotangents)}, expected {list(self.config.cotangents)}")
         dtype = np.dtype(self.config.dtype)
         for name, spec in self.specs.items():
             array = self.arrays[name]
@@ -64,28 +72,32 @@ class Case:
                 raise CaseError(f"{name} is {_describe(array)}, expected {dtype} {spec.shape} = {spec.axes}")
         object.__setattr__(self, "x", _read_only(self.x))
         object.__setattr__(self, "hx", None if self.hx is None else _read_only(self.hx))
-        object.__setattr__(self, "weights", {name: _read_only(array) for name, array in self.weights.items()})
+        for part in ("weights", "cotangents"):
+            arrays: Mapping[str, Array] = getattr(self, part)
+            object.__setattr__(self, part, {name: _read_only(array) for name, array in arrays.items()})
 
     @classmethod
-    def of(cls, config: RNNConfig, x: Any, hx: Any = None, *, origin: Origin | None = None, **weights: Any) -> Case:
+    def of(cls, config: RNNConfig, x: Any, hx: Any = None, *, origin: Origin | None = None, **others: Any) -> Case:
         """A case from anything NumPy can turn into arrays; what a case's repr pastes back to.
 
-        The readout's parameters, whose names are no identifiers, are ``readout_weight`` and ``readout_bias`` here.
+        A dot in a name is an underscore here: ``readout_weight``, ``output_grad``.
         """
         array = partial(np.array, dtype=config.dtype)
-        named = {name.replace("readout_", "readout."): array(value) for name, value in weights.items()}
-        return cls(config, array(x), None if hx is None else array(hx), named, origin)
+        dotted = {name.replace(".", "_"): name for name in (*config.weights, *config.cotangents)}
+        named = {dotted.get(name, name): array(value) for name, value in others.items()}
+        cotangents = {name: named.pop(name) for name in config.cotangents if name in named}
+        return cls(config, array(x), None if hx is None else array(hx), named, origin, cotangents)
 
     @property
     def specs(self) -> dict[str, ArraySpec]:
-        """The shape of every array, by name: the inputs, then the weights."""
-        return {**self.config.inputs, **self.config.weights}
+        """The shape of every array, by name: the inputs, the weights, the cotangents."""
+        return {**self.config.inputs, **self.config.weights, **self.config.cotangents}
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """Every array by name: ``x``, ``hx`` where given, then the weights."""
+        """Every array by name: ``x``, ``hx`` where given, the weights, the cotangents."""
         given = {"x": self.x} if self.hx is None else {"x": self.x, "hx": self.hx}
-        return {**given, **self.weights}
+        return {**given, **self.weights, **self.cotangents}
 
     @property
     def id(self) -> str:
@@ -95,8 +107,14 @@ class Case:
             digest.update(array.tobytes())
         return digest.hexdigest()[:8]
 
+    def forward(self) -> Case:
+        """The case without its loss: only what a forward pass sees."""
+        if self.config.loss is None:
+            return self
+        return Case(self.config.replace(loss=None), self.x, self.hx, self.weights)
+
     def prefix(self, num_layers: int) -> Case:
-        """The case of this stack's first ``num_layers`` layers, without the readout."""
+        """The case of this stack's first ``num_layers`` layers, without the readout and without gradients."""
         config = self.config.prefix(num_layers)
         hx = None if self.hx is None else self.hx[: num_layers * config.num_directions]
         return Case(config, self.x, hx, {name: self.weights[name] for name in config.weights})
@@ -104,8 +122,9 @@ class Case:
     def save(self, path: str | os.PathLike[str], **notes: Any) -> None:
         """Write the case to an ``.npz`` file, exactly and atomically; ``notes`` (plain data) go into its header."""
         header = {"format": FORMAT, "config": self.config.to_dict(), "origin": self.origin, "notes": notes}
+        arrays = {name: _storable(array) for name, array in self.arrays.items()}
         with atomic_write(path) as file:
-            np.savez(file, header=np.array(json.dumps(header)), **self.arrays)  # type: ignore[arg-type]
+            np.savez(file, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Case:
@@ -131,16 +150,23 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
         raise CaseError(f"{path}: no such file") from None
     except (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
         raise CaseError(f"{path}: not a case file; expected one that Case.save wrote") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else None
-        raise CaseError(f"{path}: case format {found!r}, but this version reads format {FORMAT}")
+    found = header.get("format") if isinstance(header, dict) else None
+    if found not in range(1, FORMAT + 1):
+        raise CaseError(f"{path}: case format {found!r}, but this version reads formats up to {FORMAT}")
     try:
         config = RNNConfig.from_dict(header["config"])
-        weights = {name: arrays[name] for name in config.weights}
+        if config.dtype in _WIDENED:
+            arrays = {name: array.astype(config.dtype) for name, array in arrays.items()}
+        weights, cotangents = ({name: arrays[name] for name in part} for part in (config.weights, config.cotangents))
         origin = None if header["origin"] is None else Origin(*header["origin"])
-        return Case(config, arrays["x"], arrays.get("hx"), weights, origin), dict(header["notes"])
+        return Case(config, arrays["x"], arrays.get("hx"), weights, origin, cotangents), dict(header["notes"])
     except (KeyError, TypeError) as error:
         raise CaseError(f"{path}: incomplete case file: {error!r}") from None
+
+
+def _storable(array: Array) -> Array:
+    """The array in a dtype that NumPy's files know; an exact cast."""
+    return array.astype(np.float32) if array.dtype.name in _WIDENED else array
 
 
 def _read_only(array: Array) -> Array:

@@ -16,8 +16,11 @@ from typing import Any, Final, NamedTuple
 from harness.space.errors import UsageError
 
 NONLINEARITIES: Final = ("tanh", "relu")
-DTYPES: Final = ("float32", "float64")
+DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
+LOSSES: Final = (None, "output", "h_n", "both")
 DIRECTIONS: Final = ("forward", "reverse")
+PREACTIVATION: Final = "preactivation.grad"
+"""What the gradient by a layer's s_t = W_ih x_t + ... is called where it is compared; nobody returns it."""
 
 _DEVICE = re.compile(r"[a-z_]\w*(:\d+)?")
 
@@ -48,7 +51,9 @@ class RNNConfig:
     - ``hx``: whether an initial hidden state is passed (``None`` is passed where it is not);
     - ``dtype``, ``device``: of every array;
     - ``training``: train or eval mode, which only dropout can tell apart;
-    - ``output_size``: if not ``None``, an ``nn.Linear(D*H, O)`` reads out every time step.
+    - ``output_size``: if not ``None``, an ``nn.Linear(D*H, O)`` reads out every time step;
+    - ``loss``: if not ``None``, gradients are taken, of a linear function of the output (the readout where there is
+      one), of h_n, or of both.
 
     Raises ``ConfigError`` for a config that cannot be.
     """
@@ -69,6 +74,7 @@ class RNNConfig:
     device: str = "cpu"
     training: bool = False
     output_size: int | None = None
+    loss: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("input_size", "hidden_size", "num_layers", "T"):
@@ -81,6 +87,7 @@ class RNNConfig:
                 raise ConfigError(f"{name}={getattr(self, name)!r}: expected True or False")
         _require_one_of("nonlinearity", self.nonlinearity, NONLINEARITIES)
         _require_one_of("dtype", self.dtype, DTYPES)
+        _require_one_of("loss", self.loss, LOSSES)
         if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout <= 1:
             raise ConfigError(f"dropout={self.dropout!r}: expected a probability, a number from 0 to 1")
         if not isinstance(self.device, str) or not _DEVICE.fullmatch(self.device):
@@ -105,7 +112,7 @@ class RNNConfig:
         return dataclasses.replace(self, **changes)
 
     def prefix(self, num_layers: int) -> RNNConfig:
-        """The config of this stack's first ``num_layers`` layers, without the readout."""
+        """The config of this stack's first ``num_layers`` layers, without the readout and without gradients."""
         return _prefix(self, num_layers)
 
     def __repr__(self) -> str:
@@ -152,6 +159,25 @@ class RNNConfig:
         return specs
 
     @cached_property
+    def cotangents(self) -> dict[str, ArraySpec]:
+        """The gradients of the loss with respect to what it reads, which are given: ``output.grad``, ``h_n.grad``."""
+        output = "output" if self.output_size is None else "readout"
+        read = {"output": (output,), "h_n": ("h_n",), "both": (output, "h_n"), None: ()}[self.loss]
+        return {f"{name}.grad": self.outputs[name] for name in read}
+
+    @cached_property
+    def gradients(self) -> dict[str, ArraySpec]:
+        """What a backward pass returns: ``x.grad``, ``hx.grad``, and every parameter's; nothing without a loss."""
+        if self.loss is None:
+            return {}
+        return {f"{name}.grad": spec for name, spec in {**self.inputs, **self.weights}.items()}
+
+    @cached_property
+    def returned(self) -> dict[str, ArraySpec]:
+        """Everything that may come back: the outputs, then the gradients."""
+        return {**self.outputs, **self.gradients}
+
+    @cached_property
     def outputs(self) -> dict[str, ArraySpec]:
         """What the layer returns: ``output``, ``h_n``, and ``readout`` where there is one."""
         sizes = self._sizes
@@ -162,15 +188,18 @@ class RNNConfig:
         return specs
 
     def locate(self, name: str, index: tuple[int, ...]) -> dict[str, int | str]:
-        """Name the place of one element of an output: ``{"t": 3, "n": 0, "unit": 1}``."""
+        """Name the place of one element of what comes back: ``{"t": 3, "n": 0, "unit": 1}``."""
+        axes = ("T", "N", "D*H") if name == PREACTIVATION else self.returned[name].axes
+        if name.startswith(("weight", "readout.weight")):
+            return dict(zip(("row", "column"), index, strict=True))
         place: dict[str, int | str] = {}
-        for axis, i in zip(self.outputs[name].axes, index, strict=True):
+        for axis, i in zip(axes, index, strict=True):
             if axis == "D*H":
                 place |= self._direction(i // self.hidden_size) | {"unit": i % self.hidden_size}
             elif axis == "L*D":
                 place |= {"layer": i // self.num_directions} | self._direction(i % self.num_directions)
             else:
-                place[{"T": "t", "N": "n", "H": "unit", "O": "o"}[axis]] = i
+                place[{"T": "t", "N": "n", "I": "feature", "H": "unit", "O": "o"}[axis]] = i
         return place
 
     def _direction(self, direction: int) -> dict[str, int | str]:
@@ -186,7 +215,7 @@ class RNNConfig:
 @lru_cache(64)
 def _prefix(config: RNNConfig, num_layers: int) -> RNNConfig:
     dropout = config.dropout if num_layers > 1 else 0.0
-    return config.replace(num_layers=num_layers, dropout=dropout, output_size=None)
+    return config.replace(num_layers=num_layers, dropout=dropout, output_size=None, loss=None)
 
 
 def weight_names(layer: int, direction: int, *, bias: bool = True) -> tuple[str, ...]:
@@ -206,6 +235,6 @@ def _require_int(name: str, value: object, *, at_least: int) -> None:
         raise ConfigError(f"{name}={value!r}: expected an int of at least {at_least}")
 
 
-def _require_one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+def _require_one_of(name: str, value: object, choices: tuple[str | None, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from harness.space.config import DTYPES, NONLINEARITIES, ConfigError, RNNConfig
+from harness.space.config import NONLINEARITIES, ConfigError, RNNConfig
 from harness.space.errors import UsageError
 
 BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
@@ -19,12 +19,14 @@ SIZES: Final = (*range(1, 17), *BOUNDARIES)
 SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
 """The factors that are sizes of arrays and nothing else."""
 
-_PLURALS: Final = {"dtypes": "dtype", "devices": "device"}
+_PLURALS: Final = {"dtypes": "dtype", "devices": "device", "losses": "loss"}
 
 
 @dataclass(frozen=True)
 class Scope:
     """The values that each field of an ``RNNConfig`` may take, plainest first; listed twice is drawn twice as often.
+
+    What only some subjects do (16-bit dtypes, gradients) is not in it unless asked for, or offered by the subject.
 
     Dropout in training mode is outside every scope: its masks are random, and the reference has none to replay.
     """
@@ -40,10 +42,11 @@ class Scope:
     T: tuple[int, ...] = SIZES
     N: tuple[int, ...] = SIZES
     hx: tuple[bool, ...] = (False, True)
-    dtype: tuple[str, ...] = DTYPES
+    dtype: tuple[str, ...] = ("float32", "float64")
     device: tuple[str, ...] = ("cpu",)
     training: tuple[bool, ...] = (False, True)
     output_size: tuple[int | None, ...] = (None,)
+    loss: tuple[str | None, ...] = (None,)
 
     @classmethod
     def around(cls, config: RNNConfig) -> Scope:
@@ -54,7 +57,7 @@ class Scope:
     def only(self, **pins: Any) -> Scope:
         """This scope with some factors pinned: to one value, or to several given as a collection.
 
-        ``dtypes`` and ``devices`` may be written for ``dtype`` and ``device``. Raises ``ConfigError`` for a value
+        Plurals may be written: ``dtypes``, ``devices``, ``losses``. Raises ``ConfigError`` for a value
         that no config can have, ``UsageError`` for an unknown factor or an empty collection.
         """
         named = {_PLURALS.get(name, name): value for name, value in pins.items()}

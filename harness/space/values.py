@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log2, sqrt
-from typing import Final
+from typing import Any, Final
 
+import ml_dtypes
 import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     if regime not in REGIMES:
         raise UsageError(f"regime={regime!r}: expected one of {', '.join(REGIMES)}")
     rng = Generator(PCG64(seed))
-    specs = {**config.inputs, **config.weights}
+    specs = {**config.inputs, **config.weights, **config.cotangents}
     flat = rng.standard_normal(sum(spec.size for spec in specs.values()))
     arrays: dict[str, Floats] = {}
     start = 0
@@ -41,7 +42,8 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
         start += spec.size
     REGIMES[regime](rng, config, arrays)
     cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
-    return Case(config, cast.pop("x"), cast.pop("hx", None), cast, Origin(regime, seed))
+    cotangents = {name: cast.pop(name) for name in config.cotangents}
+    return Case(config, cast.pop("x"), cast.pop("hx", None), cast, Origin(regime, seed), cotangents)
 
 
 def _dyadic(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> None:
@@ -62,9 +64,8 @@ def _dyadic(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> No
 def _default(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
     """``nn.RNN``'s own initialisation, U(-1/sqrt(H), 1/sqrt(H)) for weights and biases; N(0, 1) input."""
     bound = 1 / sqrt(config.hidden_size)
-    for name, array in arrays.items():
-        if name not in {"x", "hx"}:
-            array[...] = rng.uniform(-bound, bound, array.shape)
+    for name in config.weights:
+        arrays[name][...] = rng.uniform(-bound, bound, arrays[name].shape)
 
 
 def _normal(_rng: Generator, _config: RNNConfig, _arrays: dict[str, Floats]) -> None:
@@ -82,11 +83,10 @@ def _spectral(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> N
             array *= radius / sqrt(config.hidden_size)
 
 
-def _saturated(_rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> None:
+def _saturated(_rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
     """Ten times N(0, 1) weights: tanh at its ends, relu growing by the step."""
-    for name, array in arrays.items():
-        if name not in {"x", "hx"}:
-            array *= 10
+    for name in config.weights:
+        arrays[name] *= 10
 
 
 def _sparse(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> None:
@@ -97,8 +97,9 @@ def _sparse(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> No
 
 def _special(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
     """One entry in ten at an edge of its dtype: signed zero, subnormal, tiny, huge; infinities and NaN in x and hx."""
-    limits = np.finfo(config.dtype)
-    finite = np.array([0.0, -0.0, limits.smallest_subnormal, limits.tiny, limits.max / 4, -limits.max / 4])
+    limits: Any = ml_dtypes.finfo(config.dtype)  # type: ignore[no-untyped-call]
+    subnormal, tiny, largest = float(limits.smallest_subnormal), float(limits.tiny), float(limits.max)
+    finite = np.array([0.0, -0.0, subnormal, tiny, largest / 4, -largest / 4])
     wild = np.concatenate([finite, [np.inf, -np.inf, np.nan]])
     for name, array in arrays.items():
         edges = rng.choice(wild if name in {"x", "hx"} else finite, array.shape)

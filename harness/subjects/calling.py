@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 from types import TracebackType
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from harness.space.case import Array, Case
@@ -60,13 +61,18 @@ def as_array(name: str, value: Any) -> Array:
         raise Malformed(f"returned {_describe(value)} for {name}, expected an array")
     try:
         if hasattr(value, "detach"):
-            value = value.detach().cpu().numpy()
+            value = _numbers_of(value.detach().cpu())
         array = np.asarray(value).copy()
     except (TypeError, ValueError) as error:  # a dtype or device that NumPy cannot hold
         raise Malformed(f"returned {_describe(value)} for {name} that is no NumPy array: {error}") from None
-    if array.dtype.kind not in "fiubc":
+    if array.dtype.kind not in "fiubc" and array.dtype != ml_dtypes.bfloat16:
         raise Malformed(f"returned an array of {array.dtype} for {name}, expected numbers")
     return array
+
+
+def named_gradients(gradients: Mapping[Any, Any]) -> dict[str, Array]:
+    """Gradients that a subject returned under the names of what they belong to, ``x`` or ``x.grad``."""
+    return {f"{str(name).removesuffix('.grad')}.grad": as_array(f"{name}", g) for name, g in gradients.items()}
 
 
 def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:
@@ -75,6 +81,13 @@ def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:
     return tuple(
         name for name, array in lent.items() if name in originals and array.tobytes() != originals[name].tobytes()
     )
+
+
+def _numbers_of(tensor: Any) -> Any:
+    """What NumPy can read of a tensor on the CPU; torch does not hand it bfloat16, which float32 holds exactly."""
+    if str(tensor.dtype) == "torch.bfloat16":
+        return tensor.float().numpy().astype(ml_dtypes.bfloat16)
+    return tensor.numpy()
 
 
 def _is_array(value: object) -> bool:

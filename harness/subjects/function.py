@@ -9,23 +9,27 @@ from typing import Any, Final
 import numpy as np
 
 from harness.space.case import Array, Case
+from harness.space.config import LOSSES
 from harness.space.outcome import Outcome
-from harness.subjects.calling import attempt, changed, named_outputs
+from harness.subjects.calling import attempt, changed, named_gradients, named_outputs
 from harness.subjects.protocol import SubjectError
 
-GIVEN: Final = ("x", "h0", "weights", "config")
+GIVEN: Final = ("x", "h0", "weights", "config", "cotangents")
 """What a function may take, by these names; it may leave some out."""
 
 SIGNATURES: Final = """\
     def rnn(x, h0, weights, config): ...   # -> (output, h_n)
-    def rnn(x, weights): ...               # any of the four, by name
-    def rnn(**given): ...                  # all of them
+    def rnn(x, weights): ...               # any of them, by name
+    def rnn(x, h0, weights, config, cotangents): ...   # -> (output, h_n, gradients)
 x        (T, N, input_size), or (N, T, input_size) if config.batch_first
 h0       (num_layers * directions, N, hidden_size); zeros where config.hx is False
 weights  a dict of arrays under nn.RNN's names: weights["weight_ih_l0"], ...; with a readout also
          weights["readout.weight"] and weights["readout.bias"]
 config   the RNNConfig: config.num_layers, config.bidirectional, ...
+cotangents  the gradients of a loss by what it reads: some of "output.grad" and "h_n.grad" ("readout.grad" in the
+            place of "output.grad" with a readout); empty where config.loss is None
 returns  (output, h_n) as nn.RNN does, in x's dtype; with a readout (output, h_n, readout) or (readout, h_n)
+gradients  a dict by the names of what they belong to: "x", "hx" where config.hx is True, "weight_ih_l0", ...
 A config that it does not do: raise NotImplementedError."""
 
 
@@ -37,6 +41,7 @@ class FunctionSubject:
         self.name = name
         self._function = function
         self._taken = _taken(function, name)
+        self.offers: dict[str, tuple[str | None, ...]] = {"loss": LOSSES} if "cotangents" in self._taken else {}
 
     def devices(self) -> tuple[str, ...]:
         """NumPy arrays live on the CPU."""
@@ -52,11 +57,18 @@ class FunctionSubject:
             "h0": lent["hx"] if config.hx else np.zeros(h0_shape, config.dtype),
             "weights": {name: lent[name] for name in config.weights},
             "config": config,
+            "cotangents": {name: lent[name] for name in config.cotangents},
         }
 
         def call() -> Mapping[str, Array]:
+            if config.loss is not None and not self.offers:
+                raise NotImplementedError("no gradients: it does not take cotangents")
             returned = self._function(**{name: given[name] for name in self._taken})
-            return named_outputs(returned, readout=config.output_size is not None)
+            gradients: Mapping[str, Array] = {}
+            if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], Mapping):
+                gradients = named_gradients(returned[-1]) if config.loss is not None else {}
+                returned = returned[:-1] if len(returned) > 2 else returned[0]
+            return {**named_outputs(returned, readout=config.output_size is not None), **gradients}
 
         with np.errstate(all="ignore"):
             outcome = attempt(call)
@@ -69,7 +81,7 @@ def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     except (TypeError, ValueError) as error:
         raise SubjectError(f"{name}: its signature cannot be read ({error}); expected one of\n{SIGNATURES}") from None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return GIVEN
+        return GIVEN[:-1]  # whoever computes gradients says so
     named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
     unknown = [
         p.name for p in parameters if p.name not in GIVEN and (p.default is p.empty or p.kind is p.POSITIONAL_ONLY)

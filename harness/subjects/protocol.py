@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from harness.space.case import Case
+from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
+from harness.space.scope import Scope
 
 
 class SubjectError(UsageError):
@@ -31,12 +33,26 @@ def choose_devices(subject: Subject, asked: Sequence[str]) -> tuple[str, ...]:
     return chosen or here
 
 
+def backend_of(subject: Subject, config: RNNConfig) -> str:
+    """The backend that the subject says it computes a config on, as ``oracle.arithmetic`` names it; or unknown."""
+    name: Callable[[RNNConfig], str] = getattr(subject, "backend", lambda _config: "unknown")
+    return name(config)
+
+
+def scope_of(subject: Subject) -> Scope:
+    """The whole of what the subject can be asked: the usual scope, and what it offers beyond."""
+    return Scope().only(**getattr(subject, "offers", {}))
+
+
 @runtime_checkable
 class Subject(Protocol):
     """An implementation under test.
 
     ``run`` reports the subject's own failures in the outcome; what it raises is the harness's fault. It gives the
     same answer to the same case, whatever ran before.
+
+    It may also have ``offers``, values of factors by name that are not in everyone's scope (``{"dtype": ("float32",
+    "bfloat16"), "loss": LOSSES}``), and ``backend(config)``, the name of what is known of its arithmetic.
     """
 
     @property

@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
+import ml_dtypes
+import numpy as np
 import torch
 
 from harness.space.case import Array, Case
-from harness.space.config import RNNConfig
+from harness.space.config import DTYPES, LOSSES, RNNConfig
 from harness.space.outcome import Outcome
 from harness.subjects.calling import as_array, attempt, changed, named_outputs
 
@@ -21,8 +23,12 @@ _MODULES = 64
 class TorchSubject:
     """A recurrent ``torch.nn.Module``, built by a factory that takes ``nn.RNN``'s constructor arguments.
 
-    The readout, where a config has one, is torch's own ``nn.Linear`` on the module's output.
+    The readout, where a config has one, is torch's own linear function of the module's output. Gradients are those of
+    autograd.
     """
+
+    offers: ClassVar = {"dtype": DTYPES, "loss": (*[None] * 3, *LOSSES[1:])}
+    """Every dtype; and gradients, which cost several times a forward pass, in half of the cases."""
 
     def __init__(self, factory: Callable[..., torch.nn.Module] = torch.nn.RNN, name: str = "torch") -> None:
         self.name = name
@@ -39,6 +45,10 @@ class TorchSubject:
             found += [f"xpu:{i}" for i in range(torch.xpu.device_count())]
         return tuple(found)
 
+    def backend(self, config: RNNConfig) -> str:
+        """Torch's own kernels are known by their device; of another module's arithmetic nothing is."""
+        return f"torch {config.device.partition(':')[0]}" if self._factory is torch.nn.RNN else "unknown"
+
     def run(self, case: Case) -> Outcome:
         """Load the case's weights into a module of its config, and call it."""
         lent: dict[str, torch.Tensor] = {}
@@ -50,7 +60,7 @@ class TorchSubject:
             return self._call(case, lent)
 
         outcome = attempt(call)
-        arrays = {name: tensor.cpu().numpy() for name, tensor in lent.items()}
+        arrays = {name: to_numpy(tensor) for name, tensor in lent.items()}
         return Outcome(outcome.arrays, outcome.failure, outcome.message, outcome.traceback, changed(arrays, case))
 
     def _call(self, case: Case, lent: Mapping[str, torch.Tensor]) -> Mapping[str, Array]:
@@ -60,13 +70,39 @@ class TorchSubject:
             module.train(config.training)
         with torch.no_grad():
             _load(module, {name: lent[name] for name in config.weights if not name.startswith("readout")})
-            returned = module(lent["x"], lent["hx"]) if config.hx else module(lent["x"])
+        with torch.set_grad_enabled(config.loss is not None):
+            given = {name: lent[name] for name in config.inputs}
+            readout = [lent[name] for name in config.weights if name.startswith("readout")]
+            if config.loss is not None:
+                given = {name: tensor.detach().requires_grad_() for name, tensor in given.items()}
+                readout = [tensor.detach().requires_grad_() for tensor in readout]
+            returned = module(*given.values())
             named = named_outputs(returned, readout=False)
-            if config.output_size is not None:
-                output = torch.as_tensor(returned[0])
-                read = torch.nn.functional.linear(output, lent["readout.weight"], lent["readout.bias"])
-                named["readout"] = as_array("readout", read)
-        return named
+            results = dict(zip(named, returned, strict=True))
+            if readout:
+                results["readout"] = torch.nn.functional.linear(torch.as_tensor(returned[0]), *readout)
+                named["readout"] = as_array("readout", results["readout"])
+            if config.loss is None:
+                return named
+            parameters = [*_parameters(module, config), *readout]
+            return named | self._gradients(case, results, lent, [*given.values(), *parameters])
+
+    def _gradients(
+        self,
+        case: Case,
+        results: Mapping[str, torch.Tensor],
+        lent: Mapping[str, torch.Tensor],
+        asked: list[torch.Tensor],
+    ) -> dict[str, Array]:
+        """What autograd gives for each tensor asked for. Where it gives none, the gradient is missing."""
+        roots = [results[name.removesuffix(".grad")] for name in case.cotangents]
+        cotangents = [lent[name] for name in case.cotangents]
+        found = dict(
+            zip(case.config.gradients, torch.autograd.grad(roots, asked, cotangents, allow_unused=True), strict=True)
+        )
+        if "readout.grad" not in case.cotangents:  # a readout that no loss reads has none, and rightly so
+            found |= {name: torch.zeros_like(t) for name, t in zip(found, asked, strict=True) if "readout" in name}
+        return {name: as_array(name, gradient) for name, gradient in found.items() if gradient is not None}
 
     def _build(self, config: RNNConfig) -> torch.nn.Module:
         arguments: dict[str, Any] = {
@@ -83,9 +119,33 @@ class TorchSubject:
 def _on_device(array: Array, device: str) -> torch.Tensor:
     """The array's copy on a device; a dtype that the device does not have, as float64 on mps, is unsupported."""
     try:
-        return torch.from_numpy(array.copy()).to(device)
+        return from_numpy(array).to(device)
     except TypeError as error:
         raise NotImplementedError(str(error)) from error
+
+
+def _parameters(module: torch.nn.Module, config: RNNConfig) -> list[torch.Tensor]:
+    """The module's own parameters, under nn.RNN's names. Gradients cannot be asked of a module without them."""
+    own = dict(module.named_parameters())
+    names = [name for name in config.weights if not name.startswith("readout")]
+    if missing := [name for name in names if name not in own]:
+        raise NotImplementedError(f"gradients need parameters under nn.RNN's names; {', '.join(missing)} is missing")
+    return [own[name] for name in names]
+
+
+def from_numpy(array: Array) -> torch.Tensor:
+    """A tensor with a copy of the array's numbers, bfloat16 included, which torch does not read from NumPy."""
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(array.copy())
+
+
+def to_numpy(tensor: torch.Tensor) -> Array:
+    """An array of the tensor's numbers, bfloat16 included, which torch does not hand to NumPy."""
+    tensor = tensor.detach().cpu()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return np.asarray(tensor.numpy())
 
 
 def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
@@ -102,4 +162,4 @@ def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
 @lru_cache(_MODULES)
 def _structure(config: RNNConfig) -> RNNConfig:
     """The config with what the constructor does not see at its default, so that modules are shared."""
-    return config.replace(T=1, N=1, hx=False, training=False, output_size=None)
+    return config.replace(T=1, N=1, hx=False, training=False, output_size=None, loss=None)

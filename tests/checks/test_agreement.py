@@ -93,7 +93,7 @@ def test_states_that_meet_again_do_not_make_a_prefix_s_roundings_the_stack_s() -
             case = draw(RNNConfig(4, H, num_layers=2, T=4, N=3), "saturated", seed)
             result = checked(implementations.order_by_depth, case)
             methods.add(result.method)
-            assert result.verdict is Verdict.AGREES, (seed, H, result)
+            assert not result.failed, (seed, H, result)  # at most suspicious, for what is behind a prefix is no proof
 
     assert methods == {Method.LOCAL, Method.END_TO_END}
 

@@ -107,7 +107,7 @@ def test_the_parameters_concerned_are_named() -> None:
 def test_every_fault_is_wrong_somewhere_and_reads_as_a_sentence(fault: Fault) -> None:
     differs = False
     for seed, nonlinearity in enumerate(("tanh", "relu")):
-        config = RNNConfig(3, 4, 2, nonlinearity, bidirectional=True, T=3, N=2, hx=True, output_size=2)
+        config = RNNConfig(3, 4, 2, nonlinearity, bidirectional=True, T=3, N=2, hx=True, output_size=2, loss="both")
         case = draw(config, "default", seed)
         right, wrong = Reference().run(case), fault.run(case)
         differs |= any(not np.array_equal(right[name], wrong[name]) for name in right)

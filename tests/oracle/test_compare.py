@@ -1,13 +1,17 @@
 """compare: the order of what is looked at, and records that name the place."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from harness import RNNConfig
-from harness.oracle.compare import Mismatch, Sort, check_form, compare, same_numbers
+from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.compare import Mismatch, Sort, check_form, compare, same_numbers, suspect
+from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected
+from harness.oracle.tolerance import soft_allowance, soft_floor
 
 CONFIG = RNNConfig(1, 2, T=3, N=4, bidirectional=True)
 ZEROS = {name: np.zeros(spec.shape, np.float32) for name, spec in CONFIG.outputs.items()}
@@ -50,6 +54,62 @@ def test_what_is_not_finite_where_it_should_be_is_a_sort_of_its_own(value: float
 
     assert (mismatch.sort, mismatch.count) == (Sort.FINITENESS, 1)
     assert mismatch.sites[0].place["t"] == 1
+
+
+@pytest.mark.parametrize("value", [0.0, np.inf, -np.inf])
+def test_whatever_stands_where_nan_should_differs_in_finiteness(value: float) -> None:
+    wanted = expected(0.0)
+    wanted["output"].values[1, 0, 0] = np.nan
+
+    assert only(compare(CONFIG, with_output(((1, 0, 0), value)), wanted)).sort is Sort.FINITENESS
+    assert compare(CONFIG, with_output(((1, 0, 0), np.nan)), wanted) == []
+
+
+def test_infinities_of_different_signs_differ_in_value() -> None:
+    wanted = expected(0.0)
+    wanted["output"].values[1, 0, 0] = np.inf
+
+    mismatch = only(compare(CONFIG, with_output(((1, 0, 0), -np.inf)), wanted))
+
+    assert (mismatch.sort, mismatch.count) == (Sort.VALUE, 1)
+    assert compare(CONFIG, with_output(((1, 0, 0), np.inf)), wanted) == []
+
+
+FLOAT32 = Arithmetic("float32")
+
+
+def one_term(off: float) -> tuple[dict[str, Any], dict[str, Expected]]:
+    """An output that is 1 everywhere, by one product, and off by as much at one place."""
+    values = np.ones(CONFIG.outputs["output"].shape)
+    floor = soft_floor(values, values, values, "identity", FLOAT32)
+    equation = Equation(np.ones(1), np.ones(1))
+    wanted = Expected(values, np.full(values.shape, 1.0), floor, lambda _: equation)
+    actual = values.copy()
+    actual[1, 2, 3] += off
+    return {"output": actual}, {"output": wanted}
+
+
+def test_what_is_beyond_the_soft_allowance_is_suspicious_and_placed() -> None:
+    soft = soft_allowance(Equation(np.ones(1), np.ones(1)), 1.0, FLOAT32)
+
+    mismatch = only(suspect(CONFIG, *one_term(1.01 * soft), FLOAT32, probed=True))
+
+    assert (mismatch.sort, mismatch.count, mismatch.probed) == (Sort.SUSPICIOUS, 1, True)
+    assert mismatch.kind == "output: value"  # a suspicion that turns out to be a proof is the same failure
+    assert mismatch.sites[0].place == {"t": 1, "n": 2, "direction": "reverse", "unit": 1}
+    assert mismatch.sites[0].allowance == soft
+    assert mismatch.sites[0].equation is not None
+    assert suspect(CONFIG, *one_term(0.99 * soft), FLOAT32) == []
+
+
+def test_what_has_no_equation_or_is_exempt_is_never_suspicious() -> None:
+    actual, wanted = one_term(0.5)
+    unknown = {"output": replace(wanted["output"], equation=None)}
+    exempt = {"output": replace(wanted["output"], allowance=np.full((3, 4, 4), np.inf))}
+
+    assert suspect(CONFIG, actual, wanted, FLOAT32)
+    assert suspect(CONFIG, actual, unknown, FLOAT32) == []
+    assert suspect(CONFIG, actual, exempt, FLOAT32) == []
 
 
 def test_an_infinite_allowance_exempts_anything() -> None:

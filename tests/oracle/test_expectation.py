@@ -1,17 +1,43 @@
 """expectation: local and end-to-end say the same of the reference's own states, and each knows its limits."""
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 
 from harness import Case, RNNConfig, cases, draw
-from harness.oracle.expectation import Expected, expect_end_to_end, expect_local, single_step_states
+from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.expectation import (
+    Expected,
+    Layer,
+    Setting,
+    end_to_end_states,
+    expect_end_to_end,
+    expect_local,
+    single_step_states,
+)
 from harness.oracle.reference import Floats, Reference
+from tests.oracle.by_hand import PRODUCTS, run_by_hand
 
 REFERENCE = Reference()
 
 
-def own_states(case: Case) -> list[Floats]:
-    return [REFERENCE.run(case.prefix(layers))["output"] for layers in range(1, case.config.num_layers + 1)]
+def setting(case: Case, reference: Reference = REFERENCE) -> Setting:
+    return Setting(reference, case, Arithmetic(case.config.dtype))
+
+
+def own_states(case: Case, reference: Reference = REFERENCE) -> list[Layer]:
+    """The output of every layer, time first, each as the top of a shorter stack."""
+    outputs = [reference.run(case.prefix(layers))["output"] for layers in range(1, case.config.num_layers + 1)]
+    return [Layer(output.swapaxes(0, 1) if case.config.batch_first else output) for output in outputs]
+
+
+def locally(case: Case, states: list[Layer] | None = None, reference: Reference = REFERENCE) -> dict[str, Expected]:
+    return expect_local(setting(case, reference), own_states(case) if states is None else states)[-1]
+
+
+def end_to_end(case: Case, reference: Reference = REFERENCE) -> dict[str, Expected]:
+    given = setting(case, reference)
+    return expect_end_to_end(given, end_to_end_states(given))
 
 
 def within(expected: Expected, array: Floats) -> bool:
@@ -23,8 +49,8 @@ def within(expected: Expected, array: Floats) -> bool:
 def test_the_reference_agrees_with_itself_both_ways(case: Case) -> None:
     with np.errstate(all="ignore"):
         run = REFERENCE.run(case)
-        local = expect_local(REFERENCE, case, own_states(case)).arrays
-    whole = expect_end_to_end(REFERENCE, case)
+        local = locally(case)
+    whole = end_to_end(case)
 
     assert run.keys() == local.keys() == whole.keys()
     for name, array in run.items():
@@ -37,19 +63,19 @@ def test_the_reference_agrees_with_itself_both_ways(case: Case) -> None:
 def test_every_layer_below_the_top_is_expected_too(case: Case) -> None:
     states = own_states(case)
 
-    inner = expect_local(REFERENCE, case, states).inner
+    expected = expect_local(setting(case), states)
 
-    assert len(inner) == case.config.num_layers - 1
-    assert all(within(expected, state) for expected, state in zip(inner, states, strict=False))
+    assert len(expected) == case.config.num_layers
+    for layer, state in zip(expected, states, strict=True):
+        assert within(layer["output"], state.output.swapaxes(0, 1) if case.config.batch_first else state.output)
 
 
 def test_only_the_step_that_is_off_departs_locally() -> None:
     case = draw(RNNConfig(2, 3, T=6, N=1), "normal", 1)
-    states = own_states(case)
-    bent = states[0].copy()
+    bent = own_states(case)[0].output.copy()
     bent[3:] += 1e-3  # a subject that goes wrong at t=3 and carries it on
 
-    expected = expect_local(REFERENCE, case, [bent]).arrays["output"]
+    expected = locally(case, [Layer(bent)])["output"]
 
     departs = np.asarray(np.abs(bent - expected.values) > expected.allowance).reshape(6, -1).max(axis=1)
     assert departs[3]
@@ -59,18 +85,41 @@ def test_only_the_step_that_is_off_departs_locally() -> None:
 def test_end_to_end_grows_with_time_where_local_does_not() -> None:
     case = draw(RNNConfig(4, 16, T=25, N=1), "normal", 1)
 
-    local = expect_local(REFERENCE, case, own_states(case)).arrays["output"].allowance.max(axis=(1, 2))
-    whole = expect_end_to_end(REFERENCE, case)["output"].allowance.max(axis=(1, 2))
+    local = locally(case)["output"].allowance.max(axis=(1, 2))
+    whole = end_to_end(case)["output"].allowance.max(axis=(1, 2))
 
     assert local[-1] < 1e-4
     assert whole[-1] > 1e3 * local[-1]
     assert (whole >= local - 1e-12).all()
 
 
+@pytest.mark.parametrize("order", list(PRODUCTS))
+@settings(max_examples=25)
+@given(case=cases(output_size=[None, 3], T=[1, 5, 12], N=[1, 2], dtypes=["float32"]))
+def test_float32_in_any_order_ends_within_what_is_carried_along(order: str, case: Case) -> None:
+    with np.errstate(all="ignore"):
+        run = run_by_hand(case, PRODUCTS[order])
+
+    for name, expected in end_to_end(case).items():
+        assert within(expected, run.arrays[name].astype(float)), name
+
+
+def test_an_error_grows_by_the_largest_singular_value_where_that_is_less_than_the_row_sums() -> None:
+    H, T = 16, 60
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((H, H)))
+    drawn = draw(RNNConfig(4, H, nonlinearity="relu", T=T, hx=True), "normal", 0)
+    case = Case(drawn.config, drawn.x, drawn.hx, {**drawn.weights, "weight_hh_l0": rotation.astype(np.float32)})
+
+    allowance = end_to_end(case)["output"].allowance[:, 0].max(axis=1)
+
+    assert np.abs(rotation).sum(1).min() > 2  # row sums would double it at every step
+    assert allowance[-1] < T**2 * allowance[0]
+
+
 def test_a_readout_inherits_the_error_of_the_states_it_reads() -> None:
     case = draw(RNNConfig(4, 16, T=25, N=1, output_size=3), "normal", 1)
 
-    whole = expect_end_to_end(REFERENCE, case)
+    whole = end_to_end(case)
 
     weight = np.abs(case.weights["readout.weight"].astype(float))
     assert (whole["readout"].allowance >= whole["output"].allowance @ weight.T).all()
@@ -78,9 +127,9 @@ def test_a_readout_inherits_the_error_of_the_states_it_reads() -> None:
 
 @given(cases(T=1, N=[1, 2], num_layers=[2, 3], regimes=["normal"]))
 def test_a_single_step_s_h_n_holds_the_output_of_every_layer(case: Case) -> None:
-    states = single_step_states(REFERENCE, case, REFERENCE.run(case)["h_n"])
+    states = single_step_states(REFERENCE, case.config, REFERENCE.run(case)["h_n"])
 
-    assert all(np.array_equal(a, b) for a, b in zip(states, own_states(case), strict=True))
+    assert all(np.array_equal(a.output, b.output) for a, b in zip(states, own_states(case), strict=True))
 
 
 def test_what_a_fault_overrides_reaches_both_ways() -> None:
@@ -90,7 +139,7 @@ def test_what_a_fault_overrides_reaches_both_ways() -> None:
 
     case = draw(RNNConfig(2, 3, T=3, N=2, dtype="float64"), "normal", 1)
 
-    assert np.array_equal(expect_end_to_end(Halved(), case)["output"].values, Halved().run(case)["output"])
-    local = expect_local(Halved(), case, [Halved().run(case)["output"]]).arrays["output"]
+    assert np.array_equal(end_to_end(case, Halved())["output"].values, Halved().run(case)["output"])
+    local = locally(case, own_states(case, Halved()), Halved())["output"]
     assert within(local, Halved().run(case)["output"])
     assert not within(local, REFERENCE.run(case)["output"])

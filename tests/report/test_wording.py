@@ -5,6 +5,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
@@ -13,17 +14,22 @@ from harness.checks.result import Method
 from harness.cli import cli
 from harness.explain.diagnose import Diagnosis
 from harness.explain.faults import CATALOGUE
+from harness.explain.precision import Precision
 from harness.oracle.compare import Mismatch, Site, Sort
+from harness.oracle.equation import Equation
 from harness.report import record, text, wording
 from harness.search.hunt import Finding, Hunt, Stop
+from harness.search.suspicion import Suspicion
 from harness.space.scope import Scope
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 
 CONFIG = RNNConfig(1, 1, T=1, N=1)
 CASE = Case.of(CONFIG, [[[0.5]]], weight_ih_l0=[[0.25]], weight_hh_l0=[[-0.75]], bias_ih_l0=[0.125], bias_hh_l0=[1.0])
-SITES = (Site({"t": 0, "n": 0, "unit": 0}, 0.244918659, 0.848283649, 2.5e-07),)
-RESULT = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE, count=1, total=1, sites=SITES),))
+EQUATION = Equation(np.array([0.5, 1.0, 0.0, 1.0]), np.array([0.25, 0.125, -0.75, 1.0]), "tanh")
+SITES = (Site({"t": 0, "n": 0, "unit": 0}, 0.244918659, 0.8482836399575129, 2.5e-07, EQUATION),)
+DIFFERS = Mismatch("output", Sort.VALUE, count=1, total=1, atol=0.603, rtol=0.711, sites=SITES)
+RESULT = Result(Verdict.DISAGREES, (DIFFERS,))
 FINDING = Finding("mine.py:rnn", CASE, RESULT, minimal=True)
 CAUSE = Diagnosis(tuple(fault for fault in CATALOGUE if type(fault).__name__ == "IgnoresBiasHH"), 17, 10)
 
@@ -57,7 +63,26 @@ def broken() -> Finding:
     return Finding("mine.py:rnn", CASE, result, minimal=False)
 
 
+def suspected() -> Finding:
+    """Seen with probes, and within what the worst roundings may do."""
+    site = Site({"t": 3, "n": 0, "unit": 2}, 0.25000012, 0.25, 1e-07)
+    mismatch = Mismatch(
+        "preactivation.grad", Sort.SUSPICIOUS, 1, True, count=1, total=8, atol=1.2e-7, rtol=4.8e-7, sites=(site,)
+    )
+    return Finding("mine.py:rnn", CASE, Result(Verdict.SUSPECT, (mismatch,)), minimal=True)
+
+
+def unrepeated() -> Hunt:
+    hunt = agreement()
+    hunt.suspicions = [Suspicion(CASE, suspected().result, again=1, tried=8)]
+    return hunt
+
+
+COARSE = Precision(24, 24, 5.9e-8, 0.4, 11.2, "tf32")
+
 SHOWN: dict[str, Any] = {
+    "suspicion": lambda: text.finding_report(suspected(), Diagnosis((), 30, 0, COARSE), None),
+    "suspicion_unrepeated": lambda: text.hunt_report(unrepeated()),
     "finding": lambda: text.finding_report(FINDING, CAUSE, Path(".rnn-harness/3f9c2a11.npz")),
     "finding_of_a_crash": lambda: text.finding_report(broken(), None, None),
     "agreement": lambda: text.hunt_report(agreement()),

@@ -157,7 +157,7 @@ def test_a_device_that_is_not_the_subject_s_is_refused_before_anything_runs() ->
 
 
 def test_a_fault_of_the_harness_is_raised_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("our own")
 
     monkeypatch.setattr(hunt_module, "check_agreement", broken)

@@ -123,7 +123,7 @@ def test_a_file_that_is_no_case_is_refused(tmp_path: Path) -> None:
         (tmp_path / "none.npz", "no such file"),
         (text, "not a case file"),
         (other, "not a case file"),
-        (newer, "case format 99, but this version reads format 1"),
+        (newer, "case format 99, but this version reads formats up to 2"),
         (hollow, "incomplete case file"),
     ]:
         with pytest.raises(CaseError, match=words):
@@ -159,3 +159,100 @@ def test_the_id_tells_cases_apart_by_config_and_by_bits() -> None:
 
 def ones(config: RNNConfig) -> dict[str, Any]:
     return {name: np.ones(spec.shape) for name, spec in config.weights.items()}
+
+
+LOSSES: list[str | None] = ["output", "h_n", "both"]
+
+
+@given(cases(dtypes=["bfloat16", "float16", "float32"], loss=[None, *LOSSES], output_size=[None, 2]))
+def test_sixteen_bits_and_cotangents_come_back_bit_for_bit(
+    tmp_path_factory: pytest.TempPathFactory, case: Case
+) -> None:
+    path = tmp_path_factory.mktemp("case") / "case.npz"
+
+    case.save(path)
+    back = Case.load(path)
+
+    assert same_bits(back, case)
+    assert {name: array.dtype for name, array in back.arrays.items()} == {
+        name: array.dtype for name, array in case.arrays.items()
+    }
+    assert list(back.cotangents) == list(case.config.cotangents)
+    assert back.id == case.id
+
+
+@given(cases(dtypes=["bfloat16", "float16"], loss=[None, *LOSSES], output_size=[None, 2], T=[1, 2], N=[1, 2]))
+def test_a_repr_of_sixteen_bits_and_cotangents_pastes_back(case: Case) -> None:
+    bare = Case(case.config, case.x, case.hx, case.weights, cotangents=case.cotangents)
+
+    for one in (case, bare):
+        back = pasted(repr(one))
+        assert back.config == case.config
+        for name, array in one.arrays.items():
+            assert np.array_equal(back.arrays[name], array, equal_nan=True), name
+
+
+@pytest.mark.parametrize("hx", [False, True])
+def test_a_file_of_the_first_format_which_knew_no_loss_still_loads(tmp_path: Path, hx: bool) -> None:
+    case = draw(RNNConfig(2, 3, num_layers=2, T=2, hx=hx), "special", 4)
+    path = tmp_path / "old.npz"
+    config = {name: value for name, value in case.config.to_dict().items() if name != "loss"}
+    header = {"format": 1, "config": config, "origin": ["special", 4], "notes": {"subject": "mine"}}
+    np.savez(path, header=np.array(json.dumps(header)), **case.arrays)  # type: ignore[arg-type]
+
+    back, notes = load_with_notes(path)
+
+    assert same_bits(back, case)
+    assert back.origin == case.origin
+    assert (back.config.loss, dict(back.cotangents), notes) == (None, {}, {"subject": "mine"})
+
+
+@pytest.mark.parametrize("found", [0, -1, 3, "2", None, 1.5])
+def test_only_the_formats_there_are_are_read(tmp_path: Path, found: Any) -> None:
+    path = tmp_path / "case.npz"
+    np.savez(path, header=np.array(json.dumps({"format": found})))
+
+    with pytest.raises(CaseError, match=r"case format .*, but this version reads formats up to 2"):
+        Case.load(path)
+
+
+def test_a_file_without_its_cotangents_is_refused(tmp_path: Path) -> None:
+    case = draw(RNNConfig(1, 1, loss="both"), "normal", 0)
+    path = tmp_path / "case.npz"
+    header = {"format": 2, "config": case.config.to_dict(), "origin": None, "notes": {}}
+    rest = {name: array for name, array in case.arrays.items() if name != "h_n.grad"}
+    np.savez(path, header=np.array(json.dumps(header)), **rest)  # type: ignore[arg-type]
+
+    with pytest.raises(CaseError, match=r"incomplete case file: KeyError\('h_n.grad'\)"):
+        Case.load(path)
+
+
+def test_cotangents_belong_to_a_loss_and_have_the_shape_of_what_it_reads() -> None:
+    case = draw(RNNConfig(2, 3, T=4, N=5, loss="both"), "normal", 0)
+    output, h_n = case.cotangents.values()
+
+    with pytest.raises(CaseError, match=r"cotangents are \[\], expected \['output.grad', 'h_n.grad'\]"):
+        Case(case.config, case.x, None, case.weights)
+    with pytest.raises(CaseError, match=r"cotangents are \['output.grad'\], expected \[\]"):
+        Case(case.config.replace(loss=None), case.x, None, case.weights, cotangents={"output.grad": output})
+    with pytest.raises(CaseError, match=r"output.grad is float32 \(1, 5, 3\), expected float32 \(4, 5, 3\)"):
+        Case(case.config, case.x, None, case.weights, cotangents={"output.grad": h_n, "h_n.grad": h_n})
+
+
+@given(cases(loss=LOSSES, output_size=[None, 2]))
+def test_the_forward_case_has_the_same_numbers_and_no_loss(case: Case) -> None:
+    forward = case.forward()
+
+    assert forward.config == case.config.replace(loss=None)
+    assert forward.forward() is forward
+    assert {n: a.tobytes() for n, a in forward.arrays.items()} == {
+        n: a.tobytes() for n, a in case.arrays.items() if n not in case.cotangents
+    }
+
+
+def test_cotangents_are_read_only_and_tell_cases_apart() -> None:
+    case = draw(RNNConfig(1, 1, loss="h_n"), "normal", 1)
+    other = Case(case.config, case.x, None, case.weights, cotangents={"h_n.grad": case.cotangents["h_n.grad"] + 1})
+
+    assert not case.cotangents["h_n.grad"].flags.writeable
+    assert len({case.id, other.id, case.forward().id}) == 3

@@ -1,5 +1,6 @@
 """RNNConfig: what it refuses, and the shapes that follow from it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -35,12 +36,16 @@ from harness.space.strategies import configs
         ("device", 0),
         ("training", 1),
         ("output_size", 0),
+        ("loss", "readout"),
+        ("loss", ""),
+        ("loss", True),
+        ("loss", ("output",)),
     ],
 )
 def test_an_impossible_value_is_refused_by_name_and_value(field: str, value: Any) -> None:
     fields: dict[str, Any] = {"input_size": 1, "hidden_size": 1, field: value}
 
-    with pytest.raises(ConfigError, match=rf"^{field}={value!r}: expected "):
+    with pytest.raises(ConfigError, match=rf"^{re.escape(f'{field}={value!r}')}: expected "):
         RNNConfig(**fields)
 
 
@@ -88,12 +93,50 @@ def test_without_bias_only_matrices_are_left() -> None:
     assert list(RNNConfig(1, 1, bias=False).weights) == ["weight_ih_l0", "weight_hh_l0"]
 
 
-@given(configs(output_size=[None, 2]))
+@pytest.mark.parametrize(
+    ("loss", "output_size", "read"),
+    [
+        (None, None, []),
+        ("output", None, ["output"]),
+        ("h_n", None, ["h_n"]),
+        ("both", None, ["output", "h_n"]),
+        ("output", 7, ["readout"]),
+        ("h_n", 7, ["h_n"]),
+        ("both", 7, ["readout", "h_n"]),
+    ],
+)
+def test_a_loss_gives_gradients_of_what_it_reads_and_asks_for_those_of_all_that_is_given(
+    loss: str | None, output_size: int | None, read: list[str]
+) -> None:
+    config = RNNConfig(3, 4, bidirectional=True, T=5, N=6, hx=True, output_size=output_size, loss=loss)
+
+    assert config.cotangents == {f"{name}.grad": config.outputs[name] for name in read}
+    asked = {f"{name}.grad": spec for name, spec in {**config.inputs, **config.weights}.items()}
+    assert config.gradients == (asked if loss else {})
+    assert list(config.returned) == [*config.outputs, *config.gradients]
+
+
+def test_the_gradient_of_an_hx_that_is_not_passed_is_not_asked_for() -> None:
+    assert "hx.grad" not in RNNConfig(3, 4, loss="both").gradients
+    assert "hx.grad" in RNNConfig(3, 4, loss="both", hx=True).gradients
+
+
+def test_elements_of_gradients_are_located_by_name() -> None:
+    config = RNNConfig(3, 4, num_layers=2, bidirectional=True, batch_first=True, T=5, N=6, hx=True, loss="both")
+
+    assert config.locate("x.grad", (1, 2, 0)) == {"n": 1, "t": 2, "feature": 0}
+    assert config.locate("hx.grad", (3, 5, 1)) == {"layer": 1, "direction": "reverse", "n": 5, "unit": 1}
+    assert config.locate("weight_ih_l1_reverse.grad", (3, 7)) == {"row": 3, "column": 7}
+    assert config.locate("bias_hh_l0.grad", (2,)) == {"unit": 2}
+    assert config.locate("preactivation.grad", (4, 1, 5)) == {"t": 4, "n": 1, "direction": "reverse", "unit": 1}
+
+
+@given(configs(output_size=[None, 2], loss=[None, "output", "h_n", "both"], dtypes=["float32", "bfloat16"]))
 def test_a_repr_pastes_back(config: RNNConfig) -> None:
     assert eval(repr(config)) == config  # noqa: S307 - a repr is meant to be evaluated
 
 
-@given(configs(output_size=[None, 2]))
+@given(configs(output_size=[None, 2], loss=[None, "output", "h_n", "both"], dtypes=["float32", "bfloat16"]))
 def test_plain_data_reads_back(config: RNNConfig) -> None:
     assert RNNConfig.from_dict(config.to_dict()) == config
 
@@ -105,6 +148,10 @@ def test_unknown_and_missing_fields_are_named() -> None:
         RNNConfig.from_dict({"input_size": 1})
 
 
+def test_a_config_that_was_written_before_there_were_losses_has_none() -> None:
+    assert RNNConfig.from_dict({"input_size": 1, "hidden_size": 1}).loss is None
+
+
 def test_elements_are_located_by_name() -> None:
     config = RNNConfig(3, 4, num_layers=2, bidirectional=True, batch_first=True, T=5, N=6, output_size=7)
 
@@ -113,7 +160,7 @@ def test_elements_are_located_by_name() -> None:
     assert config.locate("readout", (0, 4, 6)) == {"n": 0, "t": 4, "o": 6}
 
 
-@given(configs(num_layers=[2, 3], output_size=[None, 2]), st.integers(1, 2))
+@given(configs(num_layers=[2, 3], output_size=[None, 2], loss=[None, "both"]), st.integers(1, 2))
 def test_a_prefix_has_the_first_layers_weights_and_no_readout(config: RNNConfig, layers: int) -> None:
     prefix = config.prefix(layers)
 
@@ -124,3 +171,4 @@ def test_a_prefix_has_the_first_layers_weights_and_no_readout(config: RNNConfig,
     }
     assert prefix.weights == kept
     assert "readout" not in prefix.outputs
+    assert prefix.loss is None

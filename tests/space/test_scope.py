@@ -29,6 +29,18 @@ def test_nothing_outside_the_scope_is_drawn(config: RNNConfig) -> None:
     assert not (config.dropout and config.num_layers == 1)
 
 
+def test_sixteen_bits_and_gradients_are_drawn_only_where_they_are_asked_for() -> None:
+    assert set(Scope().dtype) == {"float32", "float64"}
+    assert Scope().loss == (None,)
+    wider = Scope().only(dtypes=["bfloat16"], losses=["output", "both"])
+    assert (wider.dtype, wider.loss) == (("bfloat16",), ("output", "both"))
+
+
+@given(configs(losses=["h_n"], dtypes=["float16"]))
+def test_a_loss_that_is_asked_for_is_drawn(config: RNNConfig) -> None:
+    assert (config.loss, config.dtype) == ("h_n", "float16")
+
+
 def test_configs_shrink_to_the_defaults_and_sizes_of_one() -> None:
     assert find(configs(), lambda _: True, settings=settings(database=None)) == RNNConfig(1, 1)
 
@@ -64,6 +76,7 @@ def test_every_boundary_is_met_within_a_thousand_configs() -> None:
         ({"T": []}, UsageError, r"T=\[\]: expected at least one value"),
         ({"num_layers": 0}, ConfigError, "num_layers=0: expected an int of at least 1"),
         ({"dtypes": ["int8"]}, ConfigError, "dtype='int8': expected one of"),
+        ({"losses": ["readout"]}, ConfigError, "loss='readout': expected one of None, 'output', 'h_n', 'both'"),
         ({"hidden_size": [1, [2]]}, ConfigError, r"hidden_size=\[2\]"),
         ({"dropout": 0.5, "training": True}, UsageError, "the reference has none to replay"),
     ],

@@ -48,6 +48,25 @@ def test_plain_values_are_exact_in_sixteen_bit_formats(config: RNNConfig, seed: 
         assert np.array_equal(array, array.astype(np.float16))
 
 
+@pytest.mark.parametrize("regime", list(REGIMES))
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bits_have_every_regime(regime: str, dtype: str) -> None:
+    case = draw(RNNConfig(3, 4, T=3, N=2, dtype=dtype, loss="both"), regime, 0)
+
+    assert {array.dtype.name for array in case.arrays.values()} == {dtype}
+    for name, array in {**case.weights, **case.cotangents}.items():
+        assert np.isfinite(array.astype(float)).all(), name
+
+
+def test_cotangents_are_drawn_like_everything_else() -> None:
+    config = RNNConfig(2, 3, T=4, N=5, loss="both")
+    first, second = (draw(config, "normal", seed) for seed in (1, 2))
+
+    for name, spec in config.cotangents.items():
+        assert first.cotangents[name].shape == spec.shape
+        assert not np.array_equal(first.cotangents[name], second.cotangents[name])
+
+
 def test_default_weights_stay_within_nn_rnn_s_own_bound() -> None:
     config = RNNConfig(5, 16)
     weights = np.concatenate([w.ravel() for w in draw(config, "default", 3).weights.values()])

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Failure, RNNConfig, as_subject, draw
-from harness.subjects.protocol import SubjectError, Unsupported
+from harness import Case, Failure, RNNConfig, as_subject, draw
+from harness.space.config import LOSSES
+from harness.subjects.protocol import SubjectError, Unsupported, backend_of, scope_of
 
 CASE = draw(RNNConfig(2, 3, T=4, N=5, hx=True), "normal", 0)
 READ = draw(RNNConfig(2, 3, T=4, N=5, output_size=6), "normal", 0)
@@ -138,3 +139,94 @@ def test_writing_into_what_was_lent_is_seen_and_harms_nothing() -> None:
 
     assert outcome.changed_inputs == ("x", "bias_hh_l0")
     assert CASE.id == before
+
+
+LOST = draw(RNNConfig(2, 3, T=4, N=5, hx=True, loss="both"), "normal", 0)
+
+
+def gradients_of(case: Case) -> dict[str, Any]:
+    return {name: np.zeros(spec.shape, case.config.dtype) for name, spec in case.config.gradients.items()}
+
+
+def test_who_takes_cotangents_offers_every_loss_and_is_given_them_by_name() -> None:
+    seen: dict[str, Any] = {}
+
+    def rnn(cotangents: Any) -> Any:
+        seen.update(cotangents)
+        return OUTPUT, H_N, gradients_of(LOST)
+
+    mine = as_subject(rnn)
+
+    assert scope_of(mine).loss == LOSSES
+    assert list(mine.run(LOST).arrays) == ["output", "h_n", *LOST.config.gradients]
+    assert all(np.array_equal(seen[name], LOST.cotangents[name]) for name in LOST.config.cotangents)
+    assert scope_of(as_subject(lambda x: None)).loss == (None,)
+    assert scope_of(as_subject(lambda **given: None)).loss == (None,)
+
+
+def test_who_takes_none_does_no_gradients() -> None:
+    outcome = as_subject(lambda x: (OUTPUT, H_N)).run(LOST)
+
+    assert (outcome.failure, outcome.message) == (Failure.UNSUPPORTED, "no gradients: it does not take cotangents")
+
+
+def test_without_a_loss_there_are_no_cotangents_and_gradients_are_dropped() -> None:
+    seen: list[Any] = []
+
+    def rnn(cotangents: Any) -> Any:
+        seen.append(dict(cotangents))
+        return OUTPUT, H_N, {"x": OUTPUT}
+
+    assert list(as_subject(rnn).run(CASE).arrays) == ["output", "h_n"]
+    assert seen == [{}]
+
+
+def test_gradients_are_named_after_what_they_belong_to_with_or_without_the_ending() -> None:
+    bare = {name.removesuffix(".grad"): array for name, array in gradients_of(LOST).items()}
+
+    for returned in (bare, gradients_of(LOST)):
+        arrays = as_subject(lambda cotangents, given=returned: (OUTPUT, H_N, given)).run(LOST).arrays
+        assert list(arrays)[2:] == list(LOST.config.gradients)
+
+
+def test_a_readout_alone_may_come_with_gradients() -> None:
+    case = draw(READ.config.replace(loss="output"), "normal", 0)
+
+    arrays = as_subject(lambda cotangents: (READOUT, gradients_of(case))).run(case).arrays
+
+    assert list(arrays) == ["readout", *case.config.gradients]
+
+
+@pytest.mark.parametrize(
+    ("gradients", "words"),
+    [({"x": None}, "returned None for x, expected an array"), ({"x": [1.0]}, "returned a list for x")],
+)
+def test_a_gradient_that_is_no_array_is_malformed(gradients: Any, words: str) -> None:
+    outcome = as_subject(lambda cotangents: (OUTPUT, H_N, gradients)).run(LOST)
+
+    assert outcome.failure is Failure.MALFORMED
+    assert words in outcome.message
+
+
+def test_cotangents_are_lent_like_everything_else() -> None:
+    def rnn(cotangents: Any) -> Any:
+        cotangents["h_n.grad"][...] = 0
+        return OUTPUT, H_N, gradients_of(LOST)
+
+    assert as_subject(rnn).run(LOST).changed_inputs == ("h_n.grad",)
+
+
+def test_bfloat16_tensors_are_taken_for_arrays() -> None:
+    import torch
+
+    case = draw(CASE.config.replace(dtype="bfloat16"), "normal", 0)
+    values = torch.arange(60, dtype=torch.bfloat16).reshape(4, 5, 3) / 7
+
+    outcome = as_subject(lambda x: (values, values[:1])).run(case)
+
+    assert outcome.arrays["output"].dtype == np.dtype("bfloat16")
+    assert np.array_equal(outcome.arrays["output"].astype(np.float32), values.float().numpy())
+
+
+def test_of_a_function_s_arithmetic_nothing_is_known() -> None:
+    assert backend_of(as_subject(lambda x: None), CASE.config) == "unknown"

@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 
-from harness import Case, Failure, RNNConfig, as_subject, cases, draw
-from harness.subjects.torch_module import TorchSubject
+from harness import Case, Failure, RNNConfig, as_subject, cases, check_agreement, draw
+from harness.oracle.arithmetic import BACKENDS
+from harness.space.config import DTYPES, LOSSES
+from harness.subjects.protocol import backend_of, scope_of
+from harness.subjects.torch_module import TorchSubject, from_numpy, to_numpy
 
 TORCH = TorchSubject()
 
@@ -34,6 +37,124 @@ def test_it_is_nn_rnn_itself_bit_for_bit(case: Case) -> None:
     arrays = TORCH.run(case).arrays
     assert np.array_equal(arrays["output"], output.detach().numpy())
     assert np.array_equal(arrays["h_n"], h_n.detach().numpy())
+
+
+@settings(max_examples=40)
+@given(
+    cases(
+        T=[1, 3],
+        N=[1, 2],
+        input_size=[1, 3],
+        hidden_size=[1, 4],
+        regimes=["normal"],
+        dtypes=DTYPES,
+        losses=["output", "h_n", "both"],
+        output_size=[None, 2],
+    )
+)
+def test_gradients_are_those_of_backward_bit_for_bit(case: Case) -> None:
+    config = case.config
+    dtype = getattr(torch, config.dtype)
+    module = torch.nn.RNN(
+        config.input_size,
+        config.hidden_size,
+        config.num_layers,
+        nonlinearity=config.nonlinearity,
+        bias=config.bias,
+        batch_first=config.batch_first,
+        bidirectional=config.bidirectional,
+        dtype=dtype,
+    )
+    tensors = {name: torch.tensor(array.astype(float), dtype=dtype) for name, array in case.arrays.items()}
+    module.load_state_dict({name: t for name, t in tensors.items() if name in dict(module.named_parameters())})
+    leaves = {name: tensors[name].requires_grad_() for name in (*config.inputs, *config.weights) if "_l" not in name}
+    output, h_n = module(leaves["x"], leaves.get("hx"))
+    outputs = {"output": output, "h_n": h_n}
+    if config.output_size is not None:
+        outputs["readout"] = torch.nn.functional.linear(output, leaves["readout.weight"], leaves["readout.bias"])
+    names = [name.removesuffix(".grad") for name in config.cotangents]
+    torch.autograd.backward([outputs[name] for name in names], [tensors[f"{name}.grad"] for name in names])
+    leaves |= dict(module.named_parameters())
+
+    arrays = TORCH.run(case).arrays
+
+    assert list(arrays) == list(config.returned)
+    for name in config.gradients:
+        gradient = leaves[name.removesuffix(".grad")].grad
+        if gradient is None:
+            assert name.startswith("readout")
+            assert not arrays[name].any()
+        else:
+            assert np.array_equal(arrays[name].astype(float), gradient.double().numpy()), name
+            assert arrays[name].dtype == np.dtype(config.dtype)
+
+
+@settings(max_examples=40)
+@given(
+    cases(
+        T=[1, 4],
+        N=[1, 3],
+        input_size=[1, 9],
+        hidden_size=[1, 8],
+        dtypes=DTYPES,
+        losses=[None, "output", "h_n", "both"],
+        output_size=[None, 2],
+    )
+)
+def test_torch_on_the_cpu_agrees_in_every_dtype_with_its_gradients(case: Case) -> None:
+    result = check_agreement(TORCH, case)
+
+    assert not result.failed, result
+
+
+def test_it_offers_sixteen_bits_and_gradients_and_names_its_backend() -> None:
+    class Mine(torch.nn.RNN):
+        pass
+
+    config = RNNConfig(1, 1)
+
+    assert set(scope_of(TORCH).dtype) == set(DTYPES)
+    assert set(scope_of(TORCH).loss) == set(LOSSES)
+    assert backend_of(TORCH, config) == "torch cpu"
+    assert backend_of(TORCH, config.replace(device="cuda:1")) == "torch cuda"
+    assert backend_of(as_subject(Mine), config) == "unknown"
+    assert {backend_of(TORCH, config.replace(device=d)) for d in ("cpu", "cuda:0", "mps", "xpu:0")} <= set(BACKENDS)
+
+
+def test_a_gradient_that_autograd_does_not_reach_is_missing() -> None:
+    class Detached(torch.nn.RNN):
+        def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
+            return super().forward(input.detach(), hx)
+
+    case = draw(RNNConfig(2, 3, T=2, loss="output"), "normal", 0)
+
+    assert check_agreement(as_subject(Detached), case).kind == "x.grad: missing"
+
+
+def test_gradients_of_a_module_without_parameters_of_these_names_are_unsupported() -> None:
+    class Renamed(torch.nn.RNN):
+        def named_parameters(self, *args: Any, **kwargs: Any) -> Any:
+            for name, parameter in super().named_parameters(*args, **kwargs):
+                yield name.replace("weight", "kernel"), parameter
+
+    outcome = as_subject(Renamed).run(draw(RNNConfig(2, 3, loss="output"), "normal", 0))
+
+    assert outcome.failure is Failure.UNSUPPORTED
+    assert "weight_ih_l0, weight_hh_l0 is missing" in outcome.message
+
+
+def test_no_gradient_is_left_over_from_the_case_before() -> None:
+    case = draw(RNNConfig(2, 3, T=3, loss="both"), "normal", 0)
+
+    first, second = TORCH.run(case).arrays, TORCH.run(case).arrays
+
+    assert all(np.array_equal(first[name], second[name]) for name in case.config.gradients)
+
+
+def test_bfloat16_goes_through_torch_and_back_bit_for_bit() -> None:
+    bits = np.arange(2**16, dtype=np.uint16).view(np.dtype("bfloat16"))
+
+    assert np.array_equal(to_numpy(from_numpy(bits)).view(np.uint16), bits.view(np.uint16))
 
 
 def test_the_readout_is_a_linear_layer_on_every_step() -> None:

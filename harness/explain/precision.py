@@ -1,0 +1,187 @@
+"""precision: whether a difference looks like coarser arithmetic, and how many bits that has.
+
+Three questions, asked of a single time step, whose operands are all known. Do the numbers that come back have fewer
+significant bits than their dtype? Where the preactivation is exact, on small dyadic numbers, how far is the activation
+off? And where it is rounded, is its error like noise in proportion to the terms, and of what size?
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from harness.checks.agreement import Observation, assess, observe
+from harness.checks.result import Verdict
+from harness.oracle.arithmetic import CONTRACTS, U64, Accepted
+from harness.oracle.reference import Floats, Reference, to_float64
+from harness.oracle.tolerance import REFERENCE_TANH_ERROR
+from harness.space.case import Case
+from harness.space.values import draw
+from harness.subjects.protocol import Subject
+
+SEEDS: Final = 6
+"""Cases of each kind: with N H = 64 numbers each, the standard error of a root mean square is 4 %."""
+
+NAMES: Final = {53: "float64", 24: "float32", 11: "TF32 or float16", 8: "bfloat16"}
+"""Formats by the bits of their significand, the leading one included."""
+
+NOISE: Final = 8.0
+"""Largest error over root mean square that passes for noise: of 384 numbers uniform in [-1, 1] it is 1.7, of normal
+ones about 3; a value that is wrong here and there has a few large ones among many zeros."""
+
+
+STANDARD_ERRORS: Final = 4.0
+"""Of a mean that noise leaves: beyond them, errors lean to one side, as those of a wrong factor or bias do."""
+
+SLOPED: Final = 0.9
+"""States of tanh below it: beyond, its slope is so small that their own rounding hides what came before."""
+
+VARIANCE: Final = 1 / (8 * np.log(2))
+"""Of an operand's relative rounding error, in units of u**2. To p bits, u = 2**-p, a significand M in [1/2, 1) is off
+by at most u / 2, uniformly, so relatively by a mean square of (u / 2)**2 / 3 / M**2. Over M, whose logarithm is
+uniform, 1 / M**2 averages 3 / (2 log 2): v = 1 / (8 log 2)."""
+
+FEWEST: Final = 4
+"""Bits below which an error is no matter of precision."""
+
+TINY: Final = float(np.finfo(np.float64).tiny)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a subject's arithmetic looks like."""
+
+    dtype_bits: int
+    """Of the dtype's significand."""
+    returned_bits: int
+    """Significant bits that the numbers it returns have."""
+    activation_error: float
+    """The largest error of the activation where the preactivation is exact."""
+    activation_units: float
+    """The same, relative to the result, in units of what it is assumed to be at most."""
+    sum_bits: float | None
+    """Bits of the operands that rounding errors of that size would come from; ``None`` if they are not like noise."""
+    accepted_by: str | None
+    """The first named contract that the cases asked here pass."""
+
+    @property
+    def explains(self) -> bool:
+        """Whether coarser arithmetic is what was seen."""
+        return self.rounds_results or self.coarse_activation or self.coarse_sums
+
+    @property
+    def rounds_results(self) -> bool:
+        """Whether what comes back has fewer bits than the dtype: of hundreds of numbers, some would need the last."""
+        return self.returned_bits < self.dtype_bits
+
+    @property
+    def coarse_sums(self) -> bool:
+        """Whether sums err like operands of at least two bits less than the dtype's."""
+        return self.sum_bits is not None and self.sum_bits < self.dtype_bits - 2
+
+    @property
+    def coarse_activation(self) -> bool:
+        """Whether the activation is off, though not by as much as a mistake would be, and its argument is not."""
+        return self.activation_units > 1 and self.activation_error < 2.0**-FEWEST
+
+
+class _Seen(NamedTuple):
+    """One case of a single step: what came back, what was expected of it, and the sizes that errors go by."""
+
+    observation: Observation
+    actual: Floats
+    expected: Floats
+    s: Floats
+    scale: Floats
+    """Root mean square error of s, in units of the operands' roundoff: sqrt(2 q v), q the sum of squared terms."""
+
+
+def estimate(subject: Subject, case: Case, accepted: Accepted) -> Precision | None:
+    """How precise the subject's arithmetic is, around a case; ``None`` where it cannot be asked.
+
+    Sizes are 8 where the subject does that, so that sums are long enough to round, else those of the case.
+    """
+    near = case.forward().config.replace(T=1, num_layers=1, dropout=0.0, output_size=None)
+    for config in (near.replace(N=8, input_size=8, hidden_size=8), near):
+        exact = [_see(subject, draw(config, "dyadic", seed), accepted) for seed in range(SEEDS)]
+        rounded = [_see(subject, draw(config, "normal", seed), accepted) for seed in range(SEEDS)]
+        if None not in exact + rounded:
+            return _estimated([seen for seen in exact if seen], [seen for seen in rounded if seen])
+    return None
+
+
+def _see(subject: Subject, case: Case, accepted: Accepted) -> _Seen | None:
+    observation = observe(subject, case, accepted)
+    if assess(observation).verdict in {Verdict.UNSUPPORTED, Verdict.BROKEN} or "h_n" not in observation.outcome.arrays:
+        return None
+    reference = Reference()
+    rows = []
+    for d in range(case.config.num_directions):
+        w, h = reference.step_weights(case, 0, d), reference.initial_state(case, 0, d)
+        x = reference.time_major(case.x, case.config)[0]
+        s = reference.preactivation(x, h, w)
+        q = x**2 @ (w.ih**2).T + h**2 @ (w.hh**2).T + w.b_ih**2 + w.b_hh**2
+        rows.append((s, reference.activation(s, case.config.nonlinearity), np.sqrt(2 * q * VARIANCE)))
+    s, expected, scale = (np.stack(part) for part in zip(*rows, strict=True))
+    return _Seen(observation, to_float64(observation.outcome.arrays["h_n"]), expected, s, scale)
+
+
+def _estimated(exact: list[_Seen], rounded: list[_Seen]) -> Precision:
+    arithmetic = exact[0].observation.arithmetic
+    narrow = arithmetic.dtype in {"bfloat16", "float16"}  # too narrow for dyadic sums to be exact
+    off, units = 0.0, 0.0
+    for seen in exact if not narrow else ():
+        difference = np.abs(seen.actual - seen.expected)
+        off = max(off, float(difference.max()))
+        assumed = (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * np.abs(seen.expected) + TINY
+        units = max(units, float((difference / assumed).max()))
+    contracts = (name for name, contract in CONTRACTS.items() if not contract.derived and _passes(rounded, contract))
+    returned = np.concatenate([seen.actual.ravel() for seen in rounded])
+    return Precision(
+        dtype_bits=bits_of(arithmetic.format.u),
+        returned_bits=significant_bits(returned),
+        activation_error=off,
+        activation_units=units,
+        sum_bits=_sum_bits(rounded),
+        accepted_by=next(contracts, None),
+    )
+
+
+def _sum_bits(cases: list[_Seen]) -> float | None:
+    relu = cases[0].observation.case.config.nonlinearity == "relu"
+    noise: list[Floats] = []
+    signs: list[Floats] = []
+    for seen in cases:
+        known = seen.expected > 0 if relu else np.abs(seen.expected) < SLOPED
+        slope = np.ones_like(seen.expected) if relu else 1 - seen.expected**2
+        z = (seen.actual - seen.expected) / (slope * seen.scale)
+        noise.append(z[known])
+        signs.append(np.sign(seen.s[known]))
+    z, sign = np.concatenate(noise), np.concatenate(signs)
+    size = float(np.sqrt((z**2).mean())) if z.size else 0.0
+    drift = STANDARD_ERRORS * size / np.sqrt(max(z.size, 1))
+    like_noise = np.abs(z).max(initial=0) <= NOISE * size and max(abs(z.mean()), abs((z * sign).mean())) <= drift
+    if not 0 < size < 2.0**-FEWEST or not like_noise:
+        return None
+    return float(-np.log2(size))
+
+
+def _passes(cases: list[_Seen], contract: Accepted) -> bool:
+    looser = [
+        replace(seen.observation, arithmetic=replace(seen.observation.arithmetic, accepted=contract)) for seen in cases
+    ]
+    return all(assess(observation).verdict is Verdict.AGREES for observation in looser)
+
+
+def bits_of(u: float) -> int:
+    """Bits of the significand of a format with unit roundoff u = 2**-bits."""
+    return int(-np.log2(u))
+
+
+def significant_bits(numbers: Floats) -> int:
+    """The most significant bits that any of the numbers needs, from its first 1 to its last."""
+    mantissas = np.abs(np.frexp(numbers[np.isfinite(numbers) & (numbers != 0)])[0] * 2.0**53).astype(np.int64)
+    trailing = np.log2(mantissas & -mantissas)
+    return int(53 - trailing.min(initial=53))

@@ -1,0 +1,178 @@
+"""probes: units that let a subject's own inner states and gradients be seen, bit for bit, in one ordinary run.
+
+A stack shows the states of its top layer, and of its gradients only sums. The probed case is another case of the same
+layer, with more features and units: the given network stands in it unchanged, and the added units only carry. Each
+layer gets num_layers blocks of H units. Block l of layer l is the given layer. Block j of a higher layer carries up
+what block j holds below it, a state. Block j of a lower layer is read by the given layer j through a unit matrix, so
+that the gradient by it is da of layer j, and this goes on down from carrier to carrier to x.grad.
+
+Up. A carrier of relu computes max(h + 0 + ... + 0, 0) = h, exactly. One of tanh computes tanh(c h) with c a power of
+two, so small that tanh(a) - a <= a**3 / 3 is less than a fraction of a rounding; each carrier adds one error of tanh.
+Down. A carrier's da is the da above it times 1, plus products with 0, times its slope phi'. For tanh its state is 0 and
+phi' = 1. For relu its state is a small positive constant, hence phi' = 1. In floating point that respects what is
+representable, nothing on this way is rounded.
+
+What is not finite would spread, as 0 times inf is NaN: then nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.equation import Equation
+from harness.oracle.expectation import Expected, Index, Layer, Setting
+from harness.oracle.reference import Floats
+from harness.space.case import Array, Case
+from harness.space.config import PREACTIVATION, RNNConfig, weight_names
+
+SCALE: Final = {"float64": 2.0**-28, "float32": 2.0**-13, "bfloat16": 2.0**-5, "float16": 2.0**-7}
+"""c, by dtype: c**2 / 3 <= u / 2**0.5, less than what tanh itself may be off."""
+
+PILOT: Final = 2.0**-6
+"""The state of relu's carriers on the way down."""
+
+
+class Witness(NamedTuple):
+    """What a probed case's run shows of its inside, layer by layer, (T, N, D*H) in the probed case's own sizes."""
+
+    states: list[Layer]
+    preactivation_gradients: list[Floats]
+
+
+def probed(case: Case) -> Case:
+    """The case of a wider layer that holds the given one and probes. It has no readout: the loss reads the output."""
+    given, config = case.config, _wider(case.config)
+    specs = {**config.inputs, **config.weights, **config.cotangents}
+    arrays = {name: np.zeros(spec.shape) for name, spec in specs.items()}
+    arrays["x"][..., : given.input_size] = case.x
+    if given.nonlinearity == "relu":
+        arrays["x"][..., given.input_size + given.num_directions * given.hidden_size :] = PILOT
+    for name, array in case.arrays.items():
+        if name in arrays and name != "x":
+            arrays[name][selection(given, name)] = array
+    if "readout.grad" in case.cotangents:
+        with np.errstate(over="ignore", invalid="ignore"):
+            through = case.cotangents["readout.grad"].astype(np.float64) @ case.weights["readout.weight"]
+        arrays["output.grad"][selection(given, "output.grad")] = through
+    for layer in range(given.num_layers):
+        for d in range(given.num_directions):
+            _connect(given, arrays[weight_names(layer, d)[0]], layer, d)
+    with np.errstate(over="ignore"):
+        cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
+    cotangents = {name: cast.pop(name) for name in config.cotangents}
+    return Case(config, cast.pop("x"), cast.pop("hx", None), cast, cotangents=cotangents)
+
+
+def witness(setting: Setting, arrays: Mapping[str, Array]) -> Witness | None:
+    """What the run of ``probed(setting.case)`` shows; ``None`` where something in it is not finite."""
+    reference, case, arithmetic = setting
+    given, config = case.config, _wider(case.config)
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        return None
+    top = reference.time_major(arrays["output"], config)
+    probes = reference.time_major(arrays["x.grad"], config)[..., given.input_size :]
+    states: list[Layer] = []
+    gradients: list[Floats] = []
+    for layer in range(given.num_layers):
+        state, error = np.zeros_like(top), np.zeros_like(top)
+        da = np.zeros_like(top)
+        hops = given.num_layers - 1 - layer
+        for d in range(given.num_directions):
+            for j in range(given.num_layers):
+                units = _units(given, j, d)
+                if j > layer:
+                    state[..., units] = PILOT if given.nonlinearity == "relu" else 0.0
+                elif given.nonlinearity == "relu" or not hops:
+                    state[..., units] = top[..., units]
+                else:
+                    scale = SCALE[given.dtype] if j == layer else 1.0
+                    state[..., units] = top[..., units] / scale
+                    error[..., units] = _carried_error(state[..., units], hops, scale, arithmetic)
+                if j >= layer:
+                    start = (j * given.num_directions + d) * given.hidden_size
+                    da[..., units] = probes[..., start : start + given.hidden_size]
+        states.append(Layer(state, error if error.any() else None))
+        gradients.append(da)
+    return Witness(states, gradients)
+
+
+@lru_cache(256)
+def selection(config: RNNConfig, name: str, layer: int | None = None) -> tuple[Array, ...]:
+    """Where the given layer's elements of an array stand in the probed one's: an index array an axis, broadcastable.
+
+    ``layer`` is that of an output, or of a preactivation's gradient, where it is not the top one.
+    """
+    H, D = config.hidden_size, config.num_directions
+    top = config.num_layers - 1 if layer is None else layer
+    if name == PREACTIVATION:
+        return np.ix_(np.arange(config.T), np.arange(config.N), _all_directions(config, top))
+    name = name.removesuffix(".grad")
+    spec = {**config.returned, **config.inputs, **config.weights}[name]
+    if name in {"h_n", "hx"}:
+        rows = np.arange(config.num_layers * D)[:, None, None]
+        return rows, np.arange(config.N)[None, :, None], rows // D * H + np.arange(H)
+    of_layer = int(name.partition("_l")[2].partition("_")[0]) if "_l" in name else top
+    block = of_layer * H + np.arange(H)
+    axes = {"H": block, "D*H": _all_directions(config, top)}
+    if name.startswith("weight_ih") and of_layer:
+        axes["D*H"] = _all_directions(config, of_layer - 1)
+    return np.ix_(*(axes.get(axis, np.arange(size)) for axis, size in zip(spec.axes, spec.shape, strict=True)))
+
+
+def cut(expected: Expected, chosen: tuple[Array, ...]) -> Expected:
+    """The given layer's elements of what is expected of the probed one."""
+    equation, floor = expected.equation, expected.floor
+    values = expected.values[chosen]
+
+    def at(index: Index) -> Equation:
+        assert equation is not None
+        return equation(tuple(int(np.broadcast_to(axis, values.shape)[index]) for axis in chosen))
+
+    return Expected(
+        values,
+        expected.allowance[chosen],
+        None if floor is None else floor[chosen],
+        None if equation is None else at,
+    )
+
+
+def _wider(config: RNNConfig) -> RNNConfig:
+    L, H = config.num_layers, config.hidden_size
+    features = config.input_size + config.num_directions * L * H
+    return config.replace(input_size=features, hidden_size=L * H, output_size=None)
+
+
+def _connect(config: RNNConfig, weight: Floats, layer: int, d: int) -> None:
+    """Put the carriers' unit matrices into the W_ih (L*H, ..) of a layer and direction."""
+    H, D = config.hidden_size, config.num_directions
+    for j in range(config.num_layers):
+        below = (d * config.num_layers + j) * H if layer else config.input_size + (j * D + d) * H
+        scale = SCALE[config.dtype] if j == layer - 1 and config.nonlinearity == "tanh" else 1.0
+        if j >= layer or layer:
+            weight[j * H + np.arange(H), below + np.arange(H)] = scale
+
+
+def _units(config: RNNConfig, j: int, d: int) -> slice:
+    """Block j of a direction among a layer's D*L*H features."""
+    start = (d * config.num_layers + j) * config.hidden_size
+    return slice(start, start + config.hidden_size)
+
+
+def _all_directions(config: RNNConfig, j: int) -> Array:
+    return np.concatenate([np.r_[_units(config, j, d)] for d in range(config.num_directions)])
+
+
+def _carried_error(state: Floats, hops: int, scale: float, arithmetic: Arithmetic) -> Floats:
+    """How far a state may be from what carriers, ``hops`` of them, made of it.
+
+    A hop is off by tanh's error and by the third of c**2 that tanh(a) differs from a, relatively; to first order in
+    either, so that twice the sum pays for the rest. Underflow counts as much more as c is small.
+    """
+    a_hop = arithmetic.tanh_error + SCALE[arithmetic.dtype] ** 2 / 3
+    relative = hops * a_hop / (1 - 2 * hops * a_hop)
+    return relative * np.abs(state) + 4 * hops * arithmetic.underflow / scale
