@@ -1,0 +1,82 @@
+"""What a comparison costs, beside what is compared: milliseconds a case, one thread, torch's nn.RNN in float32.
+
+- reference: the plain reference's forward; hard: expectation and comparison, without the subject; soft: and the search
+  for suspicious elements. All at the default regime, one layer, tanh.
+- torch: its forward and backward; running: the comparison of its gradients as they are; probes: the comparison, and the
+  subject's second run, that shows every inner gradient.
+- memory: the peak of what the forward comparison of a large case allocates through NumPy.
+
+Run: ``python benchmarks/cost.py``. Each figure is the median of repeated runs.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch are imported
+
+from harness import RNNConfig, draw
+from harness.checks.agreement import assess, observe
+from harness.oracle.reference import Reference
+from harness.subjects.torch_module import TorchSubject
+
+SIZES = {
+    "tiny": RNNConfig(3, 4, T=5, N=1),
+    "small": RNNConfig(8, 16, T=20, N=2),
+    "mid": RNNConfig(32, 64, T=50, N=4),
+    "big": RNNConfig(64, 128, T=100, N=8),
+}
+LARGE = RNNConfig(1024, 1024, T=500, N=64)
+
+
+def median(call: Callable[[], Any], seconds: float = 1.0) -> float:
+    """The median time of a call, in milliseconds."""
+    times: list[float] = []
+    call()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 5:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def forward(config: RNNConfig) -> tuple[float, float, float]:
+    """Reference, hard, and hard and soft."""
+    case = draw(config)
+    reference, seen = Reference(), observe(TorchSubject(), case)
+    plain = median(lambda: reference.run(case))
+    both = median(lambda: assess(seen))
+    hard = median(lambda: assess(seen, soft=False))
+    return plain, hard, both
+
+
+def backward(config: RNNConfig) -> tuple[float, float, float]:
+    """Torch forward and backward, running, and with probes."""
+    case, subject = draw(config.replace(loss="both")), TorchSubject()
+    torch = median(lambda: subject.run(case))
+    running = observe(subject, case, with_probes=False)
+    return torch, median(lambda: assess(running)), median(lambda: assess(observe(subject, case))) - torch
+
+
+def memory() -> float:
+    """MiB at the peak, beside the case and what the subject returned."""
+    seen = observe(TorchSubject(), draw(LARGE))
+    tracemalloc.start()
+    assess(seen)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 2**20
+
+
+if __name__ == "__main__":
+    print("              reference   hard   soft  |   torch  running  probes   (ms)")
+    for name, config in SIZES.items():
+        row = "{:9.3f} {:6.3f} {:6.3f}  | {:7.3f} {:8.3f} {:7.3f}".format(*forward(config), *backward(config))
+        print(f"{name:13} {row}", flush=True)
+    print(f"memory        {memory():.0f} MiB")
