@@ -1,4 +1,4 @@
-"""What a comparison costs, beside what is compared: milliseconds a case, one thread, torch's nn.RNN in float32.
+"""What a comparison costs, beside what is compared: milliseconds of one processor a case, torch's nn.RNN in float32.
 
 - reference: the plain reference's forward; hard: expectation and comparison, without the subject; soft: and the search
   for suspicious elements. All at the default regime, one layer, tanh.
@@ -35,14 +35,14 @@ LARGE = RNNConfig(1024, 1024, T=500, N=64)
 
 
 def median(call: Callable[[], Any], seconds: float = 1.0) -> float:
-    """The median time of a call, in milliseconds."""
+    """The median processor time of a call, in milliseconds."""
     times: list[float] = []
     call()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 5:
-        start = time.perf_counter()
+    end = time.process_time() + seconds
+    while time.process_time() < end or len(times) < 5:
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return 1000 * statistics.median(times)
 
 

@@ -31,7 +31,7 @@ from harness.space.case import Array, Case
 from harness.space.config import PREACTIVATION, RNNConfig, weight_names
 
 SCALE: Final = {"float64": 2.0**-28, "float32": 2.0**-13, "bfloat16": 2.0**-5, "float16": 2.0**-7}
-"""c, by dtype: c**2 / 3 <= u / 2**0.5, less than what tanh itself may be off."""
+"""c, by dtype: c**2 / 3 <= u / 8, far less than what tanh itself may be off."""
 
 PILOT: Final = 2.0**-6
 """The state of relu's carriers on the way down."""

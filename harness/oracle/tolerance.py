@@ -76,6 +76,21 @@ class Step(NamedTuple):
     b_hh: Floats
 
 
+class Sizes(NamedTuple):
+    """What the allowances of all steps need of the parameters: |W_ih|^T, |W_hh|^T, and their sums over operands."""
+
+    ih: Floats
+    hh: Floats
+    operands: Floats
+
+    @classmethod
+    def of(cls, ih: Floats, hh: Floats) -> Sizes:
+        """Those of two weights, (H, I) and (H, H)."""
+        W, V = np.abs(ih).T, np.abs(hh).T
+        with np.errstate(over="ignore"):
+            return cls(W, V, W.sum(0) + V.sum(0))
+
+
 def step_allowance(
     step: Step,
     s: Floats,
@@ -86,27 +101,28 @@ def step_allowance(
     x_error: Floats | None = None,
     h_error: Floats | None = None,
     x_given: bool = True,
+    sizes: Sizes | None = None,
 ) -> Bound:
     """The largest |actual - y| of a correct step, elementwise (.., H), where y = phi(s) is what the reference gives.
 
     ``x_error`` and ``h_error`` bound how far the operands themselves may be off; without them, they are exact.
-    ``x_given`` says that x is the caller's own, and no state of a layer below.
+    ``x_given`` says that x is the caller's own, and no state of a layer below; ``sizes`` spares their computation.
     """
-    W, V = np.abs(step.ih).T, np.abs(step.hh).T
+    W, V, of_weights = sizes or Sizes.of(step.ih, step.hh)
     m = step.ih.shape[1] + step.hh.shape[1] + 2
     form, accepted = arithmetic.format, arithmetic.accepted
     with np.errstate(over="ignore", invalid="ignore"):
         size_x, size_h = np.abs(step.x), np.abs(step.h)
         products = size_x @ W + size_h @ V
         magnitude = products + (np.abs(step.b_ih) + np.abs(step.b_hh))
-        eta = arithmetic.underflow * (8 * (m + 1) + W.sum(0) + V.sum(0) + row_sum(size_x) + row_sum(size_h))
+        eta = arithmetic.underflow * (8 * (m + 1) + of_weights + (row_sum(size_x) + row_sum(size_h)))
         carried: Floats | float = 0.0
         if x_error is not None:
             carried = carried + x_error @ W
         if h_error is not None:
             carried = carried + h_error @ V
         if accepted.operand_u:
-            carried = carried + accepted.operand_u * (2 + accepted.operand_u) * products
+            carried = carried + accepted.operand_u * (2 + accepted.operand_u) * (products + carried)
         reach = magnitude + carried
         e = (gamma(m + 1, arithmetic.sum_u) + gamma(m, U64)) * reach + carried * (1 + gamma(m, U64))
         if arithmetic.wide:
@@ -166,7 +182,7 @@ def sum_allowance(
     with np.errstate(over="ignore", invalid="ignore"):
         moved: Floats | float = 0.0 if carried is None else carried
         if accepted.operand_u:
-            moved = moved + accepted.operand_u * (2 + accepted.operand_u) * magnitude
+            moved = moved + accepted.operand_u * (2 + accepted.operand_u) * (magnitude + moved)
         reach = magnitude + moved
         e = (gamma(m + 1, arithmetic.sum_u) + gamma(m, U64)) * reach
         if arithmetic.wide:

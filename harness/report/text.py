@@ -66,7 +66,7 @@ def finding_report(finding: Finding, diagnosis: Diagnosis | None, saved: Path | 
     if (judgement := judge_worst(result)) is not None:
         facts.add_row("judge", wording.judgement_line(judgement))
     if (enough := wording.enough_line(result)) is not None:
-        facts.add_row("enough", enough)
+        facts.add_row("to accept", enough)
     facts.add_row("config", Text(wording.config_line(config)))
     facts.add_row(
         "minimal",

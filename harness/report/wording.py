@@ -157,7 +157,7 @@ def enough_line(result: Result) -> str | None:
     if not values or any(mismatch.sort not in {Sort.VALUE, Sort.SUSPICIOUS} for mismatch in result.mismatches):
         return None
     rtol, atol = max(mismatch.rtol for mismatch in values), max(mismatch.atol for mismatch in values)
-    return f"--tolerance atol={_rounded_up(atol)}, or rtol={_rounded_up(rtol)}, would accept this case"
+    return f"this case, it would take --tolerance atol={_rounded_up(atol)} or rtol={_rounded_up(rtol)}"
 
 
 def _rounded_up(value: float) -> str:
