@@ -73,7 +73,9 @@ def diagnose(
         if remaining is not None:
             fresh += 1
             causes = remaining
-    return Diagnosis(tuple(causes), len(CATALOGUE), fresh, None if causes else estimate(subject, case, accepted))
+    finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in mismatches)
+    precision = estimate(subject, case, accepted) if finite and not causes else None
+    return Diagnosis(tuple(causes), len(CATALOGUE), fresh, precision)
 
 
 _OF_VALUE: Final = {Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS}

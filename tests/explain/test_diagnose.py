@@ -47,6 +47,17 @@ def test_a_mistake_that_is_in_no_catalogue_gets_no_name(function: Any) -> None:
     assert diagnosis.tried == len(CATALOGUE)
 
 
+def test_an_infinity_out_of_place_is_no_matter_of_precision() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        found = implementations.vectorised(x, h0, weights, config)
+        return tuple(np.full_like(a, np.inf) for a in found)
+
+    diagnosis = diagnosed(rnn, Scope().only(dtype="float32"))
+
+    assert diagnosis is not None
+    assert (diagnosis.causes, diagnosis.precision) == ((), None)
+
+
 def test_a_mistake_that_only_looks_like_a_known_one_on_the_smallest_case_gets_no_name() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         wide = config.hidden_size > 2  # forgets b_hh in small layers only
