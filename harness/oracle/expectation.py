@@ -270,8 +270,10 @@ def _direction(setting: Setting, at: tuple[int, int], below: Layer, own: Layer) 
     if floor is None:
         return Expected(values, allowance)
 
+    w, kind = steps.w, steps.kind
+
     def equation(index: Index) -> Equation:
-        return _step_equation(steps.w, steps.kind, below.output[index[:2]], previous[index[:2]], index[2])
+        return _step_equation(w, kind, below.output[index[:2]], previous[index[:2]], index[2])
 
     return Expected(values, allowance, floor, equation)
 
