@@ -1,4 +1,4 @@
-"""The product at work: torch's own nn.RNN against the reference, in every regime of values and every dtype."""
+"""The product at work: torch's own nn.RNN against the reference, in every regime of values, every dtype, and back."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from harness import Case, assert_agrees, cases
-from harness.space.config import DTYPES
+from harness.space.config import DTYPES, LOSSES
 from harness.space.values import REGIMES
 from harness.subjects.torch_module import TorchSubject
 
@@ -21,6 +21,16 @@ DEVICES = [os.environ["RNN_DEVICE"]] if "RNN_DEVICE" in os.environ else TORCH.de
 @pytest.mark.parametrize("regime", list(REGIMES))
 def test_nn_rnn_computes_what_it_documents(regime: str, dtype: str, device: str) -> None:
     @given(cases(regimes=[regime], dtype=dtype, device=device, output_size=[None, 1, 3]))
+    def agrees(case: Case) -> None:
+        assert_agrees(TORCH, case)
+
+    agrees()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_autograd_gives_nn_rnn_s_gradients(dtype: str, device: str) -> None:
+    @given(cases(losses=LOSSES[1:], dtype=dtype, device=device, output_size=[None, 1, 3]))
     def agrees(case: Case) -> None:
         assert_agrees(TORCH, case)
 
