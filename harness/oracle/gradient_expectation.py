@@ -10,8 +10,8 @@ each partial sum of them; a parameter's gradient may be summed up from one such 
 Slopes. da_t = dh_t phi': with an error e of dh, e' of phi' and a relative r of the roundings (``slope_error``), at most
 (phi' + e') e + |dh| e' + (|dh| + e) r. For tanh e' = 2 |h| e_h + e_h**2 where h is off by e_h. For relu phi' is exact,
 unless e_h reaches over 0: then all of dh may or may not pass. So it may where a subject that computes in a wider format
-had a positive state and returned 0, because it underflowed: where h = 0 and s is within an underflow, and within the
-reference's own rounding of s, of it. States that are not finite exempt what they reach.
+had a positive state and returned 0, because it underflowed: where h = 0 and s is within an underflow of it, and within
+the reference's own rounding of s and what such states do to it. States that are not finite exempt what they reach.
 
 Local and running. Where da_t itself was observed (see ``probes``), each step starts from it, and the allowance stays a
 few roundings wide. Where only sums of it were, its error is carried along: e_dh_t = ... + |W_hh|^T e_da_{t+1}.
@@ -162,16 +162,24 @@ class _Backward:
         return _Slopes(slope, off, relative)
 
     def _vanishing(self, at: tuple[int, int], h: Floats) -> NDArray[np.bool_]:
-        """Whether s, at the subject's own operands, may be positive, and so small that it is lost to underflow."""
-        w, previous = self._reference.step_weights(self._case, *at), self._reference.previous_states(self._case, *at, h)
+        """Whether s, at the subject's own operands, may be positive, and so small that it is lost to underflow.
+
+        Operands may have been lost in the same way: states of this layer, and of the one below.
+        """
+        reference, tiny = self._reference, self._arithmetic.underflow
+        w, previous = reference.step_weights(self._case, *at), reference.previous_states(self._case, *at, h)
         x = self._below(at[0]).values
-        s = self._reference.preactivation(x, previous, w)
+        s = reference.preactivation(x, previous, w)
         sizes = (
             row_sum(np.abs(rows)) * np.abs(matrix).max(initial=0) for rows, matrix in ((x, w.ih), (previous, w.hh))
         )
-        magnitude = sum(sizes) + np.abs(w.b_ih) + np.abs(w.b_hh)
-        own = gamma(x.shape[-1] + h.shape[-1] + 2, U64) * magnitude
-        return np.asarray((s + own > 0) & (s <= self._arithmetic.underflow + own))
+        slack = gamma(x.shape[-1] + h.shape[-1] + 2, U64) * (sum(sizes) + np.abs(w.b_ih) + np.abs(w.b_hh))
+        lost = np.abs(previous) <= tiny
+        lost[reference.time_order(self._config, at[1])[0]] = False  # the initial state is the caller's
+        slack = slack + tiny * (lost @ np.abs(w.hh).T)
+        if at[0]:
+            slack = slack + tiny * ((np.abs(x) <= tiny) @ np.abs(w.ih).T)
+        return np.asarray((s + slack > 0) & (s <= tiny + slack))
 
     def _below(self, layer: int) -> Known:
         """What a layer reads."""
