@@ -153,7 +153,7 @@ def check(
         diagnosis = _diagnose(subject, done, contract) if done.finding else None
         console.print(text.hunt_report(done))
         if done.finding:
-            console.print(text.finding_report(done.finding, diagnosis, saved))
+            console.print(text.finding_report(done.finding, diagnosis, saved, tolerance))
         records.append(record.hunt_record(done, diagnosis, saved))
         if done.stop is Stop.INTERRUPTED:
             break
@@ -236,6 +236,9 @@ def main() -> None:
     one_thread_a_process()
     try:
         code = cli.main(standalone_mode=False)
+    except SystemExit:  # click's, and rich's, word for a pipe that nobody reads from any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = READER_GONE
     except click.exceptions.Exit as exit_:  # --help, --version
         code = exit_.exit_code
     except click.ClickException as error:
@@ -247,9 +250,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader has gone, as in `rnn-harness check | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = READER_GONE
     except MemoryError as error:
         click.echo(f"Error: out of memory; pin smaller sizes with --only ({error})", err=True)
         code = MISUSE
@@ -342,6 +342,8 @@ def _write(document: dict[str, Any], json_to: str | None) -> None:
         return
     try:
         record.write(document, json_to)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise UsageError(f"--json {json_to}: cannot be written: {error}") from None
 

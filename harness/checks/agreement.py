@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle import probes
 from harness.oracle.arithmetic import BACKENDS, STRICT, UNKNOWN, Accepted, Arithmetic
@@ -76,15 +78,17 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
     """Run ``subject`` on ``case``, and on the prefixes of its stack and the probes that a local comparison needs."""
     outcome = subject.run(case)
     backend = BACKENDS.get(backend_of(subject, case.config), BACKENDS[UNKNOWN])
-    seen = Observation(case, outcome, Arithmetic(case.config.dtype, backend, accepted))
+    dtype = case.config.dtype
+    seen = Observation(case, outcome, Arithmetic(dtype, backend, accepted.in_dtype(dtype)))
     if outcome.failure or _form(case, outcome):
         return seen
-    probed = _probed(subject, case) if with_probes else None
+    # Carriers round what they carry as any unit does: only the dtype's own roundings leave it as it is.
+    probed = _probed(subject, case) if with_probes and seen.arithmetic.accepted.derived else None
     return replace(seen, prefixes=_prefixes(subject, case, outcome), probed=probed)
 
 
 def assess(observation: Observation, reference: Reference = REFERENCE, *, soft: bool = True) -> Result:
-    """Compare what was observed with what ``reference`` allows; unless ``soft``, nothing is ever suspicious."""
+    """Compare what was observed with what ``reference`` allows; unless ``soft``, by the hard allowances alone."""
     if (unfit := _unfit(observation.case, observation.outcome)) is not None:
         return unfit
     config = observation.case.config
@@ -106,7 +110,13 @@ def _assess(observation: Observation, reference: Reference, *, soft: bool) -> Re
     else:
         found, suspicious = _local(observation, _states(observation, reference), reference, soft=soft)
         method = Method.LOCAL
+    if observation.case.config.loss is not None and method is Method.LOCAL and observation.probed is None:
+        method = Method.CARRIED
     if not found and observation.probed is not None:
+        if (unfit := _unfit(*observation.probed)) is not None:
+            wider = f"run with probes, which make it {observation.probed[0].config!r}"
+            mismatches = tuple(replace(mismatch, probed=True) for mismatch in unfit.mismatches)
+            return replace(unfit, message=f"{wider}: {unfit.message}" if unfit.message else "", mismatches=mismatches)
         found, beyond = _with_probes(observation, *observation.probed, reference, soft=soft)
         suspicious = suspicious + beyond
     if found:
@@ -162,7 +172,7 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
         return None
     wider = probes.probed(case)
     outcome = subject.run(wider)
-    return None if outcome.failure or _form(wider, outcome) else (wider, outcome)
+    return None if outcome.failure is Failure.UNSUPPORTED else (wider, outcome)
 
 
 def _states(observation: Observation, reference: Reference) -> list[Layer]:
@@ -231,7 +241,7 @@ def _with_probes(
     config = case.config
     seen = probes.witness(Setting(reference, case, arithmetic), outcome.arrays)
     if seen is None:
-        return [], []
+        return [], _spread(observation, outcome)
     setting = Setting(reference, wider, arithmetic)
     states = expect_local(setting, seen.states)
     gradients = expect_gradients(setting, seen.states, seen.preactivation_gradients)
@@ -253,6 +263,19 @@ def _with_probes(
     for name, expected in gradients.arrays.items():
         look(name, outcome.arrays[name], expected)
     return found, [] if found else suspicious
+
+
+def _spread(observation: Observation, outcome: Outcome) -> list[Mismatch]:
+    """What is not finite with probes although everything is without: the same numbers stand in both."""
+    given = (*observation.case.arrays.values(), *observation.outcome.arrays.values())
+    if not all(np.isfinite(array).all() for array in given):
+        return []
+    odd = {name: int((~np.isfinite(array)).sum()) for name, array in outcome.arrays.items()}
+    return [
+        Mismatch(name, Sort.SUSPICIOUS, probed=True, count=count, total=outcome.arrays[name].size)
+        for name, count in odd.items()
+        if count
+    ]
 
 
 def _end_to_end(observation: Observation, reference: Reference) -> list[Mismatch]:

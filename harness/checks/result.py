@@ -30,6 +30,7 @@ class Method(Enum):
     """How sharp a comparison was."""
 
     LOCAL = "step by step, at the subject's own states"
+    CARRIED = "step by step; gradients without probes, their errors carried along from step to step"
     END_TO_END = "end to end, since the subject's inner states could not be had: small errors may hide"
 
 
@@ -57,7 +58,10 @@ class Result:
 
     def shows(self, kind: str) -> bool:
         """Whether this is a failure of that kind, be it beside others: what must stay while a case is made smaller."""
-        if kind == ANY_GRADIENT and any(mismatch.array.endswith(".grad") for mismatch in self.mismatches):
+        if kind == ANY_GRADIENT and any(
+            mismatch.array.endswith(".grad") and mismatch.kind.endswith(Sort.VALUE.value)
+            for mismatch in self.mismatches
+        ):
             return True
         return (self.failed or self.verdict is Verdict.SUSPECT) and (
             self.kind == kind or any(mismatch.kind == kind for mismatch in self.mismatches)

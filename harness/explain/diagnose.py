@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from harness.checks.agreement import assess, observe
-from harness.checks.result import Method, Verdict
+from harness.checks.result import Verdict
 from harness.explain.faults import CATALOGUE, Fault
 from harness.explain.precision import Precision, estimate
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -74,7 +74,7 @@ def diagnose(
             fresh += 1
             causes = remaining
     finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in mismatches)
-    precision = estimate(subject, case, accepted) if finite and not causes else None
+    precision = estimate(subject, case, accepted) if finite and not causes and not backward else None
     return Diagnosis(tuple(causes), len(CATALOGUE), fresh, precision)
 
 
@@ -84,20 +84,20 @@ _OF_VALUE: Final = {Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS}
 def _reproducing(faults: Sequence[Fault], subject: Subject, case: Case, accepted: Accepted) -> Sequence[Fault] | None:
     """Those of ``faults`` that the subject agrees with on ``case``; ``None`` where it refuses the case.
 
-    As locally as the observation allows: a difference that only the end-to-end comparison overlooks clears a subject,
-    but it convicts no fault.
+    A suspicion clears a subject, but it convicts no fault. Probes are left out: a fault would spoil what they carry.
     """
-    observation = observe(subject, case, accepted)
+    observation = observe(subject, case, accepted, with_probes=False)
     if observation.outcome.failure is Failure.UNSUPPORTED:
         return None
-    method = Method.END_TO_END if observation.prefixes is None else Method.LOCAL
-    results = {fault: assess(observation, fault, soft=False) for fault in faults}
-    return [f for f, result in results.items() if result.verdict is Verdict.AGREES and result.method is method]
+    return [fault for fault in faults if assess(observation, fault, soft=False).verdict is Verdict.AGREES]
 
 
 def _fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
-    """Wider cases around a config: longer, sizes that are all different, and each other factor flipped alone."""
-    longer = min((size for size in scope.T if size > max(config.T, 3)), default=config.T)
+    """Wider cases around a config: longer, of sizes that are all different, and with each other factor flipped alone.
+
+    More than twice as long, where a mistake that is made once is told from one that is made again.
+    """
+    longer = min((T for T in scope.T if max(2 * config.T, 3) < T), default=max(scope.T))
     sizes = {"T": longer, "N": 2, "input_size": 3, "hidden_size": 5}
     wide = config.replace(**{name: size for name, size in sizes.items() if size in getattr(scope, name)})
     yield from _drawn(wide, 0)

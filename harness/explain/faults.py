@@ -211,6 +211,31 @@ class DetachesState(_OfSteps):
         return step % self.steps > 0
 
 
+class DetachesStateFromTheEnd(_OfSteps):
+    """detaches the state every k steps, counted from the last one."""
+
+    def flows_back(self, config: RNNConfig, step: int) -> bool:
+        return (config.T - step) % self.steps > 0
+
+
+class ForgetsWeightHHBack(Fault):
+    """forgets W_hh on the way back: the gradient goes from step to step, and to hx, as it is."""
+
+    role = "weight_hh"
+
+    def weights_back(self, w: StepWeights) -> StepWeights:
+        return w._replace(hh=np.eye(len(w.hh)))
+
+
+class ForgetsStateBack(Fault):
+    """forgets the state on the way back: no gradient flows from step to step, nor to hx."""
+
+    role = "weight_hh"
+
+    def weights_back(self, w: StepWeights) -> StepWeights:
+        return w._replace(hh=np.zeros_like(w.hh))
+
+
 class IgnoresGradientOfHn(Fault):
     """ignores the gradient that the loss gives to h_n."""
 

@@ -64,7 +64,7 @@ class Precision:
     sum_bits: float | None
     """Bits of the operands that rounding errors of that size would come from; ``None`` if they are not like noise."""
     accepted_by: str | None
-    """The first named contract that the cases asked here pass."""
+    """The first looser named contract under which the finding's case, and those asked here, would agree."""
 
     @property
     def explains(self) -> bool:
@@ -108,13 +108,17 @@ def estimate(subject: Subject, case: Case, accepted: Accepted) -> Precision | No
         exact = [_see(subject, draw(config, "dyadic", seed), accepted) for seed in range(SEEDS)]
         rounded = [_see(subject, draw(config, "normal", seed), accepted) for seed in range(SEEDS)]
         if None not in exact + rounded:
-            return _estimated([seen for seen in exact if seen], [seen for seen in rounded if seen])
+            plain, generic = ([seen for seen in cases if seen] for cases in (exact, rounded))
+            if _passes(plain + generic, accepted):
+                return None
+            return _estimated(plain, generic, observe(subject, case, accepted))
     return None
 
 
 def _see(subject: Subject, case: Case, accepted: Accepted) -> _Seen | None:
     observation = observe(subject, case, accepted)
-    if assess(observation).verdict in {Verdict.UNSUPPORTED, Verdict.BROKEN} or "h_n" not in observation.outcome.arrays:
+    h_n = observation.outcome.arrays.get("h_n")
+    if h_n is None or h_n.shape != case.config.outputs["h_n"].shape or not np.isfinite(h_n).all():
         return None
     reference = Reference()
     rows = []
@@ -125,10 +129,10 @@ def _see(subject: Subject, case: Case, accepted: Accepted) -> _Seen | None:
         q = x**2 @ (w.ih**2).T + h**2 @ (w.hh**2).T + w.b_ih**2 + w.b_hh**2
         rows.append((s, reference.activation(s, case.config.nonlinearity), np.sqrt(2 * q * VARIANCE)))
     s, expected, scale = (np.stack(part) for part in zip(*rows, strict=True))
-    return _Seen(observation, to_float64(observation.outcome.arrays["h_n"]), expected, s, scale)
+    return _Seen(observation, to_float64(h_n), expected, s, scale)
 
 
-def _estimated(exact: list[_Seen], rounded: list[_Seen]) -> Precision:
+def _estimated(exact: list[_Seen], rounded: list[_Seen], found: Observation) -> Precision:
     arithmetic = exact[0].observation.arithmetic
     narrow = arithmetic.dtype in {"bfloat16", "float16"}  # too narrow for dyadic sums to be exact
     off, units = 0.0, 0.0
@@ -137,7 +141,11 @@ def _estimated(exact: list[_Seen], rounded: list[_Seen]) -> Precision:
         off = max(off, float(difference.max()))
         assumed = (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * np.abs(seen.expected) + TINY
         units = max(units, float((difference / assumed).max()))
-    contracts = (name for name, contract in CONTRACTS.items() if not contract.derived and _passes(rounded, contract))
+    observations = [found, *(seen.observation for seen in rounded)]
+    looser = (
+        name for name, contract in CONTRACTS.items() if contract.product_error > arithmetic.accepted.product_error
+    )
+    contracts = (name for name in looser if _all_agree(observations, CONTRACTS[name]))
     returned = np.concatenate([seen.actual.ravel() for seen in rounded])
     return Precision(
         dtype_bits=bits_of(arithmetic.format.u),
@@ -169,10 +177,15 @@ def _sum_bits(cases: list[_Seen]) -> float | None:
 
 
 def _passes(cases: list[_Seen], contract: Accepted) -> bool:
-    looser = [
-        replace(seen.observation, arithmetic=replace(seen.observation.arithmetic, accepted=contract)) for seen in cases
-    ]
-    return all(assess(observation).verdict is Verdict.AGREES for observation in looser)
+    return _all_agree([seen.observation for seen in cases], contract)
+
+
+def _all_agree(observations: list[Observation], contract: Accepted) -> bool:
+    for observation in observations:
+        arithmetic = replace(observation.arithmetic, accepted=contract.in_dtype(observation.case.config.dtype))
+        if assess(replace(observation, arithmetic=arithmetic)).verdict is not Verdict.AGREES:
+            return False
+    return True
 
 
 def bits_of(u: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.checks.result import Result
+from harness.oracle.compare import Sort
 from harness.oracle.judge import Judgement, Ruling, judge
 
 
@@ -11,7 +12,7 @@ def judge_worst(result: Result) -> Judgement | None:
 
     An element that is only suspicious is within what is allowed at worst, so that nobody is proved wrong about it.
     """
-    for mismatch in result.mismatches:
+    for mismatch in (mismatch for mismatch in result.mismatches if mismatch.sort is not Sort.SUSPICIOUS):
         site = mismatch.sites[0] if mismatch.sites else None
         if site is not None and site.equation is not None:
             judgement = judge(site.equation, site.actual, site.expected, site.allowance)

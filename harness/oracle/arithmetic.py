@@ -89,6 +89,15 @@ class Accepted(NamedTuple):
         """Whether nothing beyond the dtype's own roundings is accepted."""
         return self == STRICT
 
+    def in_dtype(self, dtype: str) -> Accepted:
+        """What is accepted in a dtype: matrix units round the operands of float32 products, and of no others."""
+        return STRICT if self.operand_u and dtype != "float32" else self
+
+    @property
+    def product_error(self) -> float:
+        """The relative error that rounded operands make in a product of two."""
+        return self.operand_u * (2 + self.operand_u)
+
 
 STRICT: Final = Accepted()
 
@@ -97,8 +106,8 @@ CONTRACTS: Final = {
     "tf32": Accepted(2.0**-10, 2.0**-126),
     "bf16": Accepted(2.0**-7, 2.0**-126),
 }
-"""Named contracts. Operands keep 11 bits in TF32, 8 in bfloat16; they may be cut off rather than rounded to nearest,
-which loses up to twice the unit roundoff. Sums stay in the dtype."""
+"""Named contracts, of float32. Operands keep 11 bits in TF32, 8 in bfloat16; they may be cut off rather than rounded to
+nearest, which loses up to twice the unit roundoff. Sums stay in float32."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ allowance is carried along from step to step and layer to layer, which stays sou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -158,20 +159,26 @@ def _growth(w: StepWeights, arithmetic: Arithmetic) -> tuple[Floats, float]:
     """What the norm of a state's error may grow to in one step: in each unit, and as a norm again.
 
     The norms of W_hh's rows, and its largest singular value, which LAPACK gives to some H u64. phi does not enlarge an
-    error. What errors do to the roundings themselves, at most as often as ``step_allowance`` has roundings, is relative
-    to the error, too.
+    error. What errors do to the roundings themselves, of which ``step_allowance`` has at most as many as stand here, is
+    relative to |W_hh||e|, whose norm grows by the largest singular value of |W_hh|.
     """
     H, m = len(w.hh), w.ih.shape[1] + len(w.hh) + 2
-    relative = 2 * gamma(m + 1, arithmetic.sum_u) + 8 * arithmetic.format.u + arithmetic.tanh_error
     if not np.isfinite(w.hh).all():
         return np.full(H, np.inf), np.inf
+    each = [2 * gamma(m + 1, arithmetic.sum_u), 8 * arithmetic.format.u, arithmetic.tanh_error]
+    relative = (
+        math.prod(1 + error for error in [*each, arithmetic.accepted.product_error, arithmetic.accepted.rtol]) - 1
+    )
     with np.errstate(over="ignore"):
-        largest = float(np.linalg.norm(w.hh, 2)) * (1 + 16 * H * U64)
-        return np.linalg.norm(w.hh, axis=1) * (1 + relative), largest * (1 + relative)
+        signed, unsigned = (float(np.linalg.norm(matrix, 2)) * (1 + 16 * H * U64) for matrix in (w.hh, np.abs(w.hh)))
+        return _norm(w.hh)[:, 0] * (1 + relative), signed + relative * unsigned
 
 
 def _norm(rows: Floats) -> Floats:
-    return np.asarray(np.linalg.norm(rows, axis=-1, keepdims=True))
+    """The norm of each row, scaled so that no square underflows."""
+    largest = np.abs(rows).max(axis=-1, keepdims=True, initial=0)
+    scale = np.where((largest > 0) & (largest < np.inf), largest, 1.0)
+    return np.asarray(scale * np.linalg.norm(rows / scale, axis=-1, keepdims=True))
 
 
 def apart_from_prefixes(setting: Setting, states: Sequence[Layer]) -> list[Layer]:

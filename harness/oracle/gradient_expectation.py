@@ -11,7 +11,8 @@ Slopes. da_t = dh_t phi': with an error e of dh, e' of phi' and a relative r of 
 (phi' + e') e + |dh| e' + (|dh| + e) r. For tanh e' = 2 |h| e_h + e_h**2 where h is off by e_h. For relu phi' is exact,
 unless e_h reaches over 0: then all of dh may or may not pass. So it may where a subject that computes in a wider format
 had a positive state and returned 0, because it underflowed: where h = 0 and s is within an underflow of it, and within
-the reference's own rounding of s and what such states do to it. States that are not finite exempt what they reach.
+what rounding its operands, and losing them in the same way, does to s. States that are not finite exempt what they
+reach.
 
 Local and running. Where da_t itself was observed (see ``probes``), each step starts from it, and the allowance stays a
 few roundings wide. Where only sums of it were, its error is carried along: e_dh_t = ... + |W_hh|^T e_da_{t+1}.
@@ -173,7 +174,8 @@ class _Backward:
         sizes = (
             row_sum(np.abs(rows)) * np.abs(matrix).max(initial=0) for rows, matrix in ((x, w.ih), (previous, w.hh))
         )
-        slack = gamma(x.shape[-1] + h.shape[-1] + 2, U64) * (sum(sizes) + np.abs(w.b_ih) + np.abs(w.b_hh))
+        m, u = x.shape[-1] + h.shape[-1] + 2, self._arithmetic.format.u
+        slack = (gamma(m + 1, u) + gamma(m, U64)) * (sum(sizes) + np.abs(w.b_ih) + np.abs(w.b_hh))
         lost = np.abs(previous) <= tiny
         lost[reference.time_order(self._config, at[1])[0]] = False  # the initial state is the caller's
         slack = slack + tiny * (lost @ np.abs(w.hh).T)
@@ -261,17 +263,19 @@ class _Slopes(NamedTuple):
 
 
 class _Matrix(NamedTuple):
-    """A matrix (m, K), how far it may be off, its absolute values and their sums over m."""
+    """A matrix (m, K), how far it may be off, its absolute values, their sums over m, and the most terms of a sum."""
 
     values: Floats
     error: Floats | None
     size: Floats
     columns: Floats
+    terms: int
 
     @classmethod
     def of(cls, values: Floats, error: Floats | None = None) -> _Matrix:
         size = np.abs(values)
-        return cls(values, error, size, size.sum(0))
+        terms = len(values) if error is not None else int(np.count_nonzero(values, axis=0).max(initial=0))
+        return cls(values, error, size, size.sum(0), terms)
 
 
 class _Sum:
@@ -305,7 +309,7 @@ class _Sum:
             moved = (size_a if rows.error is None else size_a + rows.error) @ matrix.error
             carried = moved if carried is None else carried + moved
         operands = row_sum(size_a) + matrix.columns
-        self._add(rows.values @ matrix.values, size_a @ matrix.size, carried, operands, size_a.shape[-1])
+        self._add(rows.values @ matrix.values, size_a @ matrix.size, carried, operands, matrix.terms)
         self._pieces.append(lambda i: (rows.values[i[:-1]], matrix.values[:, i[-1]]))
         return self
 

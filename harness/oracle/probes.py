@@ -1,7 +1,7 @@
 """probes: units that let a subject's own inner states and gradients be seen, bit for bit, in one ordinary run.
 
 A stack shows the states of its top layer, and of its gradients only sums. The probed case is another case of the same
-layer, with more features and units: the given network stands in it unchanged, and the added units only carry. Each
+layer, with more features and units: the given network stands in it, and the added units only carry. Each
 layer gets num_layers blocks of H units. Block l of layer l is the given layer. Block j of a higher layer carries up
 what block j holds below it, a state. Block j of a lower layer is read by the given layer j through a unit matrix, so
 that the gradient by it is da of layer j, and this goes on down from carrier to carrier to x.grad.
@@ -9,7 +9,8 @@ that the gradient by it is da of layer j, and this goes on down from carrier to 
 Up. A carrier of relu computes max(h + 0 + ... + 0, 0) = h, exactly. One of tanh computes tanh(c h) with c a power of
 two, so small that tanh(a) - a <= a**3 / 3 is less than a fraction of a rounding; each carrier adds one error of tanh.
 Down. A carrier's da is the da above it times 1, plus products with 0, times its slope phi'. For tanh its state is 0 and
-phi' = 1. For relu its state is a small positive constant, hence phi' = 1. In floating point that respects what is
+phi' = 1. For relu its state is a small positive constant, hence phi' = 1; the given layers above the first read that
+constant, too, which makes them another network of the same weights. In floating point that respects what is
 representable, nothing on this way is rounded.
 
 What is not finite would spread, as 0 times inf is NaN: then nothing is said.

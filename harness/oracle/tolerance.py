@@ -4,11 +4,12 @@ Model. The subject computes in binary floating point with unit roundoff u: each 
 its exact result times (1 + d), |d| <= u, or, in the underflow range, something within ``underflow`` of it. Sums may be
 taken in any order and blocking. tanh is off by at most kappa * u, relatively. ``arithmetic`` holds u and kappa.
 
-Preactivation. s = W_ih x + b_ih + W_hh h + b_hh sums m = I + H + 2 terms. A term meets at most one rounding of its
-product and m - 1 of additions, so the computed s differs from s by at most gamma_m A, with gamma_n = n u / (1 - n u)
-and A = |W_ih||x| + |b_ih| + |W_hh||h| + |b_hh| (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
-sec. 3.1). The reference commits gamma_m(u64) A of its own. A itself is evaluated in float64, which costs a relative
-gamma_{m+4}(u64): one more u in the subject's gamma pays for it, as u > gamma_m(u) gamma_{m+4}(u64).
+Preactivation. s = W_ih x + b_ih + W_hh h + b_hh sums m = I + H + 2 terms; those whose weight is 0 are exact, and do not
+count. A term meets at most one rounding of its product and m - 1 of additions, so the computed s differs from s by at
+most gamma_m A, with gamma_n = (1 + u)**n - 1 (at most n u / (1 - n u), where that exists) and A = |W_ih||x| + |b_ih| +
+|W_hh||h| + |b_hh| (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., sec. 3.1). The reference
+commits gamma_m(u64) A of its own. A itself is evaluated in float64, which costs a relative gamma_{m+4}(u64): one more u
+in the subject's gamma pays for it, as u > gamma_m(u) gamma_{m+4}(u64).
 
 Storage. A 16-bit result may be summed in float32, whose gamma_m is then the one above, and rounded when it is stored:
 s1 = W_ih x + b_ih, s2 = W_hh h + b_hh, their sum, and phi of it, u each; s1 and s2 carry errors e0 themselves, so that
@@ -42,6 +43,7 @@ worst of four orders: a model and no proof. ``benchmarks/false_alarms.py`` count
 
 from __future__ import annotations
 
+import math
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -77,18 +79,23 @@ class Step(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """What the allowances of all steps need of the parameters: |W_ih|^T, |W_hh|^T, and their sums over operands."""
+    """What the allowances of all steps need of the parameters: |W_ih|^T, |W_hh|^T, and their sums over operands.
+
+    ``terms`` is m: the most terms that a unit's sum has, the two biases among them.
+    """
 
     ih: Floats
     hh: Floats
     operands: Floats
+    terms: int
 
     @classmethod
     def of(cls, ih: Floats, hh: Floats) -> Sizes:
         """Those of two weights, (H, I) and (H, H)."""
         W, V = np.abs(ih).T, np.abs(hh).T
+        terms = np.count_nonzero(W, axis=0) + np.count_nonzero(V, axis=0)
         with np.errstate(over="ignore"):
-            return cls(W, V, W.sum(0) + V.sum(0))
+            return cls(W, V, W.sum(0) + V.sum(0), int(terms.max(initial=0)) + 2)
 
 
 def step_allowance(
@@ -108,8 +115,7 @@ def step_allowance(
     ``x_error`` and ``h_error`` bound how far the operands themselves may be off; without them, they are exact.
     ``x_given`` says that x is the caller's own, and no state of a layer below; ``sizes`` spares their computation.
     """
-    W, V, of_weights = sizes or Sizes.of(step.ih, step.hh)
-    m = step.ih.shape[1] + step.hh.shape[1] + 2
+    W, V, of_weights, m = sizes or Sizes.of(step.ih, step.hh)
     form, accepted = arithmetic.format, arithmetic.accepted
     with np.errstate(over="ignore", invalid="ignore"):
         size_x, size_h = np.abs(step.x), np.abs(step.h)
@@ -122,7 +128,7 @@ def step_allowance(
         if h_error is not None:
             carried = carried + h_error @ V
         if accepted.operand_u:
-            carried = carried + accepted.operand_u * (2 + accepted.operand_u) * (products + carried)
+            carried = carried + accepted.product_error * (products + carried)
         reach = magnitude + carried
         e = (gamma(m + 1, arithmetic.sum_u) + gamma(m, U64)) * reach + carried * (1 + gamma(m, U64))
         if arithmetic.wide:
@@ -182,7 +188,7 @@ def sum_allowance(
     with np.errstate(over="ignore", invalid="ignore"):
         moved: Floats | float = 0.0 if carried is None else carried
         if accepted.operand_u:
-            moved = moved + accepted.operand_u * (2 + accepted.operand_u) * (magnitude + moved)
+            moved = moved + accepted.product_error * (magnitude + moved)
         reach = magnitude + moved
         e = (gamma(m + 1, arithmetic.sum_u) + gamma(m, U64)) * reach
         if arithmetic.wide:
@@ -197,6 +203,11 @@ def soft_allowance(equation: Equation, expected: float, arithmetic: Arithmetic) 
     ``expected`` is the reference's result, around which the element may lie. The operands are taken to be
     exact, and the arithmetic to be the dtype's own throughout.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _soft(equation, expected, arithmetic)
+
+
+def _soft(equation: Equation, expected: float, arithmetic: Arithmetic) -> float:
     u = arithmetic.format.u
     terms = equation.a * equation.b
     m, value, scale = terms.size, terms.sum(), np.abs(terms).max()
@@ -250,8 +261,8 @@ def slope_error(slope: Floats | float) -> Floats | float:
 
 
 def gamma(n: int, u: float) -> float:
-    """gamma_n = n u / (1 - n u), which bounds the product of n factors (1 + d), |d| <= u; infinite unless n u < 1."""
-    return n * u / (1 - n * u) if n * u < 1 else np.inf
+    """gamma_n = (1 + u)**n - 1, the most by which a product of n factors (1 + d), |d| <= u, differs from 1."""
+    return math.expm1(n * math.log1p(u))
 
 
 def row_sum(array: Floats) -> Floats:
@@ -265,12 +276,12 @@ def unless_overflow(allowance: Floats, reach: Floats, form: Format) -> Floats:
 
 
 def loosened(allowance: Floats, values: Floats, arithmetic: Arithmetic) -> Floats:
-    """The allowance, or what the user accepts by rtol and atol where that is more."""
+    """The allowance, and beyond it what the user accepts of every result by rtol and atol."""
     accepted = arithmetic.accepted
     if not accepted.rtol and not accepted.atol:
         return allowance
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(np.fmax(allowance, accepted.atol + accepted.rtol * np.abs(values)))
+        return np.asarray(allowance + accepted.atol + accepted.rtol * (np.abs(values) + allowance))
 
 
 def _stored(step: Step, s: Floats, e: Floats, *, stores_products: bool) -> Floats:

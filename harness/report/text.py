@@ -41,6 +41,8 @@ def hunt_report(hunt: Hunt) -> RenderableType:
     facts.add_row("checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}")
     if hunt.checks and hunt.finding is None:
         facts.add_row("compared", _methods(hunt))
+    if hunt.scope.loss == (None,):
+        facts.add_row("gradients", "not asked for")
     if hunt.suspicions:
         facts.add_row("suspicious", _suspicions(hunt))
     if hunt.unsupported:
@@ -53,7 +55,9 @@ def hunt_report(hunt: Hunt) -> RenderableType:
     return Group(head, Padding(facts, (0, 0, 0, 2)))
 
 
-def finding_report(finding: Finding, diagnosis: Diagnosis | None, saved: Path | None) -> RenderableType:
+def finding_report(
+    finding: Finding, diagnosis: Diagnosis | None, saved: Path | None, tolerance: str = "derived"
+) -> RenderableType:
     """A finding: what differs, the smallest case, the cause, and how to run it again."""
     result, config = finding.result, finding.case.config
     facts = _facts()
@@ -76,7 +80,8 @@ def finding_report(finding: Finding, diagnosis: Diagnosis | None, saved: Path | 
     if any(mismatch.sites for mismatch in result.mismatches):
         facts.add_row("compared", result.method.value)
     if saved is not None:
-        facts.add_row("replay", Text(f"rnn-harness replay {shlex.quote(str(saved))}"))
+        again = f"rnn-harness replay {shlex.quote(str(saved))}"
+        facts.add_row("replay", Text(again if tolerance == "derived" else f"{again} --tolerance {tolerance}"))
     return Group("", *_grounds(result, config), Padding(facts, (1, 0, 0, 2)))
 
 
@@ -129,7 +134,9 @@ def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:
         parts.append(Padding(Text(result.traceback.rstrip(), "dim"), (0, 0, 0, 2)))
     parts += [_mismatch(mismatch, config) for mismatch in result.mismatches[:_SHOWN_MISMATCHES]]
     if (more := len(result.mismatches) - _SHOWN_MISMATCHES) > 0:
-        parts.append(f"and {wording.counted(more, 'more array')} that differ")
+        parts.append(
+            f"and {wording.counted(more, 'more array')}, {'which differs' if more == 1 else 'which differ'}, too"
+        )
     return parts
 
 
@@ -165,9 +172,10 @@ def _suspicions(hunt: Hunt) -> str:
 
 
 def _methods(hunt: Hunt) -> str:
-    if hunt.checks[Method.END_TO_END] == 0:
-        return Method.LOCAL.value
-    return f"{wording.counted(hunt.checks[Method.END_TO_END], 'case')} {Method.END_TO_END.value}"
+    met = [method for method in Method if hunt.checks[method]]
+    if len(met) == 1:
+        return met[0].value
+    return "\n".join(f"{wording.counted(hunt.checks[method], 'case')} {method.value}" for method in met)
 
 
 def _facts() -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, Context
 from typing import Any, Final
@@ -157,7 +158,8 @@ def enough_line(result: Result) -> str | None:
     if not values or any(mismatch.sort not in {Sort.VALUE, Sort.SUSPICIOUS} for mismatch in result.mismatches):
         return None
     rtol, atol = max(mismatch.rtol for mismatch in values), max(mismatch.atol for mismatch in values)
-    return f"this case, it would take --tolerance atol={_rounded_up(atol)} or rtol={_rounded_up(rtol)}"
+    relative = f" or rtol={_rounded_up(rtol)}" if math.isfinite(rtol) else ""
+    return f"this case, it would take --tolerance atol={_rounded_up(atol)}{relative}"
 
 
 def _rounded_up(value: float) -> str:
@@ -167,6 +169,10 @@ def _rounded_up(value: float) -> str:
 
 def hint(mismatch: Mismatch) -> str | None:
     """What to do about a mismatch, where that can be said."""
+    if mismatch.array.endswith(".grad") and mismatch.sort in {Sort.SHAPE, Sort.DTYPE}:
+        return None
+    if mismatch.array.endswith(".grad") and mismatch.sort is Sort.MISSING:
+        return f"return it under {mismatch.array.removesuffix('.grad')!r} in the dict of gradients"
     if mismatch.array == "readout" and mismatch.sort is Sort.SHAPE:
         return HINTS[Sort.MISSING]
     return HINTS.get(mismatch.sort)

@@ -195,6 +195,7 @@ class _Hunter:
         self.stop_if_interrupted: Callable[[], None] = lambda: None
         self._failing: tuple[Case, Result] | None = None
         self._kind = ""
+        self._proved = False
         self._drawing: st.SearchStrategy[Drawn] = st.nothing()
 
     def elapsed(self) -> float:
@@ -260,6 +261,7 @@ class _Hunter:
             if result.failed or result.verdict is Verdict.SUSPECT:
                 unsteady = check_repeatability(self._subject, case)
                 self._failing, self._kind = (case, unsteady if unsteady.failed else result), result.kind
+                self._proved = result.failed
                 if unsteady.failed:  # what wavers cannot be made smaller
                     self.report(minimal=False)
                     raise _Enough(Stop.FINDING)
@@ -277,7 +279,11 @@ class _Hunter:
     def _check_while_shrinking(self, case: Case) -> Result:
         self.stop_if_interrupted()
         self._record.shrink_checks += 1
-        return self._check(case)
+        result = self._check(case)
+        if result.verdict is Verdict.SUSPECT:
+            suspicion = weigh(case, result, self._check)
+            return result if suspicion.repeats and not self._proved else Result(Verdict.AGREES)
+        return result
 
     def _stop_at_budget(self) -> None:
         self.stop_if_interrupted()

@@ -39,12 +39,11 @@ class Suspicion:
 
 
 def weigh(case: Case, result: Result, check: Callable[[Case], Result]) -> Suspicion:
-    """Try other values; the first disagreement among them takes the place of the suspicion."""
-    if case.origin is None:
-        return Suspicion(case, result, 0, 0)
+    """Try other values of the case's regime, N(0, 1) if it has none; a disagreement among them takes its place."""
+    regime, own = case.origin or ("normal", SEEDS)
     again = 0
     for seed in range(SEEDS):
-        other = draw(case.config, case.origin.regime, seed + (seed >= case.origin.seed))
+        other = draw(case.config, regime, seed + (seed >= own))
         seen = check(other)
         if seen.failed:
             return Suspicion(other, seen, again, seed + 1)

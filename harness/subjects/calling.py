@@ -72,7 +72,10 @@ def as_array(name: str, value: Any) -> Array:
 
 def named_gradients(gradients: Mapping[Any, Any]) -> dict[str, Array]:
     """Gradients that a subject returned under the names of what they belong to, ``x`` or ``x.grad``."""
-    return {f"{str(name).removesuffix('.grad')}.grad": as_array(f"{name}", g) for name, g in gradients.items()}
+    return {
+        f"{str(name).removesuffix('.grad')}.grad": as_array(f"{str(name).removesuffix('.grad')}.grad", g)
+        for name, g in gradients.items()
+    }
 
 
 def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:

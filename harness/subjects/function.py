@@ -81,7 +81,8 @@ def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     except (TypeError, ValueError) as error:
         raise SubjectError(f"{name}: its signature cannot be read ({error}); expected one of\n{SIGNATURES}") from None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return GIVEN[:-1]  # whoever computes gradients says so
+        names = {p.name for p in parameters}
+        return tuple(name for name in GIVEN if name != "cotangents" or name in names)  # who computes gradients says so
     named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
     unknown = [
         p.name for p in parameters if p.name not in GIVEN and (p.default is p.empty or p.kind is p.POSITIONAL_ONLY)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from harness import Case, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
+from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.result import Method, Result
 from harness.oracle.arithmetic import CONTRACTS, accepted
@@ -154,7 +154,7 @@ def test_probes_are_not_asked_of_who_cannot_and_of_no_forward_pass() -> None:
         def run(self, case: Case) -> Outcome:
             asked.append(case.config)
             if case.config.hidden_size != 3:
-                return Outcome({})
+                return Outcome(failure=Failure.UNSUPPORTED, message="three units only")
             return as_subject(subject()).run(case)
 
     assert check_agreement(Narrow(), CASE).verdict is Verdict.AGREES

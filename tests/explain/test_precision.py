@@ -8,7 +8,7 @@ import pytest
 
 from harness import RNNConfig, as_subject, draw
 from harness.explain.precision import Precision, estimate, significant_bits
-from harness.oracle.arithmetic import STRICT
+from harness.oracle.arithmetic import CONTRACTS, STRICT
 from tests import implementations
 
 Change = Callable[[Any], Any]
@@ -42,8 +42,12 @@ def stepwise(operand: Change, activation: Change) -> Callable[..., Any]:
     return rnn
 
 
+def asked(function: Any, **changes: Any) -> Precision | None:
+    return estimate(as_subject(function), draw(RNNConfig(3, 4, T=2, N=1, **changes), "normal", 0), STRICT)
+
+
 def estimated(function: Any, **changes: Any) -> Precision:
-    precision = estimate(as_subject(function), draw(RNNConfig(3, 4, T=2, N=1, **changes), "normal", 0), STRICT)
+    precision = asked(function, **changes)
     assert precision is not None
     return precision
 
@@ -82,7 +86,7 @@ def test_results_that_were_float32_are_seen_in_float64() -> None:
 @pytest.mark.parametrize("right", [implementations.plain_python, implementations.vectorised])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_right_arithmetic_is_nothing_to_explain(right: Any, dtype: str) -> None:
-    assert not estimated(right, dtype=dtype).explains
+    assert asked(right, dtype=dtype) is None
 
 
 @pytest.mark.parametrize("wrong", [implementations.without_b_hh, implementations.transposed_recurrence])
@@ -95,6 +99,22 @@ def test_a_factor_slightly_off_leans_to_one_side_and_is_no_noise() -> None:
         return implementations.vectorised(x, h0, {n: a * np.float32(1 + 1e-3) for n, a in weights.items()}, config)
 
     assert estimated(rnn).sum_bits is None
+
+
+def test_what_a_contract_accepts_is_nothing_to_explain() -> None:
+    case = draw(RNNConfig(3, 4, T=2, N=1), "normal", 0)
+
+    assert estimate(as_subject(stepwise(to_bits(11), np.tanh)), case, CONTRACTS["tf32"]) is None
+
+
+def test_a_subject_of_another_shape_has_no_estimate() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.without_b_hh(x, h0, weights, config)[:2]
+        return output, h_n[:, :4]
+
+    precision = asked(rnn, hx=True)
+
+    assert precision is None or not precision.explains
 
 
 def test_a_subject_that_cannot_be_asked_has_no_estimate() -> None:

@@ -132,6 +132,27 @@ def test_tanh_carries_every_da_bit_for_bit_and_every_state_to_within_what_is_sta
     assert seen.states[-1].error is None
 
 
+@pytest.mark.parametrize("layers", [2, 3])
+def test_a_tanh_that_is_off_by_one_in_its_last_place_at_every_carrier_is_within_what_is_stated(layers: int) -> None:
+    case = draw(RNNConfig(2, 3, layers, T=3, N=2, loss="output"), "normal", 0)
+    run = run_by_hand(probes.probed(case))
+    carried = run.arrays["output"][..., : 3 * (layers - 1)]  # all but the given top layer
+    for layer in range(layers - 1):
+        block = carried[..., 3 * layer : 3 * layer + 3]
+        for _ in range(layers - 1 - layer):
+            block[...] = np.nextafter(block, np.float32(0))
+
+    seen = shown(case, run)
+
+    for layer in range(layers - 1):
+        chosen = probes.selection(case.config, PREACTIVATION, layer)
+        output, error = seen.states[layer]
+        assert error is not None
+        off = np.abs(output - run.states[layer].astype(float))[chosen]
+        assert (off <= error[chosen]).all()
+        assert (off > error[chosen] / 4).any()
+
+
 @settings(max_examples=40)
 @given(cases(**SMALL, regimes=FINITE, num_layers=[2, 3], dtypes=["float32"]))
 def test_the_carriers_own_da_is_shown_too(case: Case) -> None:

@@ -59,11 +59,12 @@ def test_a_disagreement_met_on_the_way_takes_its_place() -> None:
     assert suspicion.repeats
 
 
-def test_a_case_without_a_seed_cannot_repeat() -> None:
+def test_a_case_without_a_seed_is_tried_on_drawn_values() -> None:
     case = draw(CONFIG, "default", 0)
     unseeded = Case(case.config, case.x, case.hx, case.weights)
 
-    assert not weigh(unseeded, SUSPECT, lambda _: SUSPECT).repeats
+    assert weigh(unseeded, SUSPECT, lambda _: SUSPECT).repeats
+    assert not weigh(unseeded, SUSPECT, lambda _: Result(Verdict.AGREES)).repeats
 
 
 def test_a_search_reports_what_repeats() -> None:

@@ -199,7 +199,7 @@ def test_a_readout_alone_may_come_with_gradients() -> None:
 
 @pytest.mark.parametrize(
     ("gradients", "words"),
-    [({"x": None}, "returned None for x, expected an array"), ({"x": [1.0]}, "returned a list for x")],
+    [({"x": None}, "returned None for x.grad, expected an array"), ({"x": [1.0]}, "returned a list for x")],
 )
 def test_a_gradient_that_is_no_array_is_malformed(gradients: Any, words: str) -> None:
     outcome = as_subject(lambda cotangents: (OUTPUT, H_N, gradients)).run(LOST)
