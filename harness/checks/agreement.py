@@ -266,13 +266,15 @@ def _with_probes(
 
 
 def _spread(observation: Observation, outcome: Outcome) -> list[Mismatch]:
-    """What is not finite with probes although everything is without: the same numbers stand in both."""
+    """What is not finite in the given layer with probes, although everything is without: the same numbers, nearly."""
     given = (*observation.case.arrays.values(), *observation.outcome.arrays.values())
     if not all(np.isfinite(array).all() for array in given):
         return []
-    odd = {name: int((~np.isfinite(array)).sum()) for name, array in outcome.arrays.items()}
+    config = observation.case.config
+    seen = {name: outcome.arrays[name][probes.selection(config, name)] for name in ("output", "x.grad")}
+    odd = {name: int((~np.isfinite(array)).sum()) for name, array in seen.items()}
     return [
-        Mismatch(name, Sort.SUSPICIOUS, probed=True, count=count, total=outcome.arrays[name].size)
+        Mismatch(name, Sort.SUSPICIOUS, probed=True, count=count, total=seen[name].size)
         for name, count in odd.items()
         if count
     ]
