@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import currently_in_test_context, reject
 
-from harness.checks.agreement import check_agreement
+from harness.checks.derivatives import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import accepted
 from harness.report.wording import plain_finding
@@ -39,7 +39,7 @@ def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> No
     """
     __tracebackhide__ = True
     subject = _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
-    check = partial(check_agreement, subject, accepted=accepted(tolerance))
+    check = partial(check_everything, subject, accepted=accepted(tolerance))
     result = check(case)
     if result.verdict is Verdict.SUSPECT:
         suspicion = weigh(case, result, check)

@@ -77,9 +77,7 @@ def check_agreement(
 def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_probes: bool = True) -> Observation:
     """Run ``subject`` on ``case``, and on the prefixes of its stack and the probes that a local comparison needs."""
     outcome = subject.run(case)
-    backend = BACKENDS.get(backend_of(subject, case.config), BACKENDS[UNKNOWN])
-    dtype = case.config.dtype
-    seen = Observation(case, outcome, Arithmetic(dtype, backend, accepted.in_dtype(dtype)))
+    seen = Observation(case, outcome, arithmetic_of(subject, case, accepted))
     if outcome.failure or _form(case, outcome):
         return seen
     # Carriers round what they carry as any unit does: only the dtype's own roundings leave it as it is.
@@ -87,10 +85,16 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
     return replace(seen, prefixes=_prefixes(subject, case, outcome), probed=probed)
 
 
+def arithmetic_of(subject: Subject, case: Case, accepted: Accepted = STRICT) -> Arithmetic:
+    """What is assumed of the subject's arithmetic on a case."""
+    backend = BACKENDS.get(backend_of(subject, case.config), BACKENDS[UNKNOWN])
+    return Arithmetic(case.config.dtype, backend, accepted.in_dtype(case.config.dtype))
+
+
 def assess(observation: Observation, reference: Reference = REFERENCE, *, soft: bool = True) -> Result:
     """Compare what was observed with what ``reference`` allows; unless ``soft``, by the hard allowances alone."""
-    if (unfit := _unfit(observation.case, observation.outcome)) is not None:
-        return unfit
+    if (bad := unfit(observation.case, observation.outcome)) is not None:
+        return bad
     config = observation.case.config
     at_once = max(1, CHUNK // (config.T * config.num_directions * config.hidden_size))
     if config.loss is not None or at_once >= config.N:
@@ -113,10 +117,10 @@ def _assess(observation: Observation, reference: Reference, *, soft: bool) -> Re
     if observation.case.config.loss is not None and method is Method.LOCAL and observation.probed is None:
         method = Method.CARRIED
     if not found and observation.probed is not None:
-        if (unfit := _unfit(*observation.probed)) is not None:
+        if (bad := unfit(*observation.probed)) is not None:
             wider = f"run with probes, which make it {observation.probed[0].config!r}"
-            mismatches = tuple(replace(mismatch, probed=True) for mismatch in unfit.mismatches)
-            return replace(unfit, message=f"{wider}: {unfit.message}" if unfit.message else "", mismatches=mismatches)
+            mismatches = tuple(replace(mismatch, probed=True) for mismatch in bad.mismatches)
+            return replace(bad, message=f"{wider}: {bad.message}" if bad.message else "", mismatches=mismatches)
         found, beyond = _with_probes(observation, *observation.probed, reference, soft=soft)
         suspicious = suspicious + beyond
     if found:
@@ -294,14 +298,21 @@ def _needs_no_prefix(mismatch: Mismatch, case: Case) -> bool:
     return mismatch.array == "output" and (mismatch.layer == 0 or case.config.num_layers == 1)
 
 
-def _unfit(case: Case, outcome: Outcome) -> Result | None:
-    """The result of an outcome that has no values to compare, or that broke a rule before any value matters."""
+def failure_of(outcome: Outcome) -> Result | None:
+    """The result of an outcome that has no arrays at all."""
     if outcome.failure is Failure.UNSUPPORTED:
         return Result(Verdict.UNSUPPORTED, message=outcome.message)
     if outcome.failure is Failure.RAISED:
         return Result(Verdict.BROKEN, message=outcome.message, traceback=outcome.traceback)
     if outcome.failure is Failure.MALFORMED:
         return Result(Verdict.DISAGREES, (Mismatch("the result", Sort.MALFORMED, actual=outcome.message),))
+    return None
+
+
+def unfit(case: Case, outcome: Outcome) -> Result | None:
+    """The result of an outcome that has no values to compare, or that broke a rule before any value matters."""
+    if (failure := failure_of(outcome)) is not None:
+        return failure
     found = _form(case, outcome) + [Mismatch(name, Sort.CHANGED) for name in outcome.changed_inputs]
     return Result(Verdict.DISAGREES, tuple(found)) if found else None
 

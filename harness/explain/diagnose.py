@@ -18,7 +18,7 @@ from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.search.hunt import Finding
 from harness.space.case import Case
-from harness.space.config import RNNConfig
+from harness.space.config import TANGENT, RNNConfig
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.space.values import draw
@@ -56,6 +56,8 @@ def diagnose(
     """
     mismatches = finding.result.mismatches
     if not mismatches or not all(mismatch.sort in _OF_VALUE for mismatch in mismatches):
+        return None
+    if any(mismatch.array.endswith(TANGENT) for mismatch in mismatches):  # a fault is told by what a run returns
         return None
     # What is wrong forwards is wrong backwards, too, in as many ways as there are to differentiate: leave it out.
     backward = mismatches[0].array.endswith(".grad")

@@ -42,6 +42,8 @@ class Sort(Enum):
     VALUE = "value"
     SUSPICIOUS = "suspicious value"
     """Within what the worst roundings may do, but beyond ``tolerance.LAMBDA`` standard deviations of usual ones."""
+    RATE = "rate"
+    """A derivative that differences do not approach at the rate at which they approach a right one (``taylor``)."""
     CHANGED = "changed input"
     MALFORMED = "malformed"
 

@@ -77,7 +77,7 @@ def expect_local(setting: Setting, states: Sequence[Layer]) -> list[dict[str, Ex
     for layer, own in enumerate(states):
         parts = [_direction(setting, (layer, d), below, own) for d in range(config.num_directions)]
         for d, part in enumerate(parts):
-            final[layer, d] = _at(part, reference.final_step(config, d))
+            final[layer, d] = at_step(part, reference.final_step(config, d))
         output = joined(reference, config, parts)
         expected.append({"output": laid_out(reference, config, output)})
         below = own
@@ -338,7 +338,7 @@ class _Steps:
         return y, bound, s
 
 
-def _at(expected: Expected, t: int) -> Expected:
+def at_step(expected: Expected, t: int) -> Expected:
     """One time step of (T, N, H)."""
     equation = expected.equation
     floor = None if expected.floor is None else expected.floor[t]

@@ -9,7 +9,7 @@ Every choice that an implementation can get wrong is a small method: a fault is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -179,6 +179,31 @@ class Reference:
         if config.output_size is not None:
             found |= readout_gradients(self, case, states[-1])
         return {name: found[name] for name in config.gradients}
+
+    def tangents(self, case: Case, tangents: Mapping[str, Array]) -> dict[str, Floats]:
+        """The directional derivatives of output and h_n along ``tangents`` of every input and parameter.
+
+        ds_t = W_ih dx_t + dW_ih x_t + db_ih + W_hh dh_{t-1} + dW_hh h_{t-1} + db_hh, and dh_t = phi'(s_t) ds_t.
+        """
+        config = case.config.prefix(case.config.num_layers)
+        along, kind = Case.from_arrays(config, tangents), self.nonlinearity(config)
+        below, d_below = self.time_major(case.x, config), self.time_major(along.x, config)
+        rows = []
+        for layer in range(config.num_layers):
+            output = np.empty((config.T, config.N, config.num_directions * config.hidden_size))
+            d_output = np.empty_like(output)
+            for d in range(config.num_directions):
+                part = self.features(config, d)
+                w, dw = self.step_weights(case, layer, d), self.step_weights(along, layer, d)
+                h, dh = self.initial_state(case, layer, d), self.initial_state(along, layer, d)
+                for t in self.time_order(config, d):
+                    ds = d_below[t] @ w.ih.T + dh @ w.hh.T + self.preactivation(below[t], h, dw)
+                    h = self.activation(self.preactivation(below[t], h, w), kind)
+                    dh = self.slope(h, kind) * ds
+                    output[t][:, part], d_output[t][:, part] = h, dh
+                rows.append(d_output[self.final_step(config, d)][:, part])
+            below, d_below = output, d_output
+        return {"output.tangent": self.layout(d_below, config), "h_n.tangent": np.stack(rows)}
 
     def previous_states(self, case: Case, layer: int, direction: int, own: Floats) -> Floats:
         """What each step read, of a direction's states (T, N, H): the state before, or the initial one."""

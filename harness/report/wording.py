@@ -42,6 +42,7 @@ _SHARES: Final = {
     Sort.VALUE: "differs",
     Sort.FINITENESS: "is infinite or NaN where it should not be, or finite where it should not,",
     Sort.SUSPICIOUS: "differs by more than usual roundings make it",
+    Sort.RATE: "is not what differences of gradients tend to: it is off",
 }
 
 

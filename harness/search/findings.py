@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from harness.checks.agreement import check_agreement
+from harness.checks.derivatives import check as check_everything
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -53,7 +53,7 @@ def load(path: str | os.PathLike[str]) -> Stored:
 
 def replay(subject: Subject, case: Case, accepted: Accepted = STRICT) -> tuple[Fate, Result]:
     """Run the case once more: fixed, still failing (be it under suspicion), or refused, and the result that says so."""
-    result = check_agreement(subject, case, accepted=accepted)
+    result = check_everything(subject, case, accepted=accepted)
     if result.verdict is Verdict.UNSUPPORTED:
         return Fate.UNSUPPORTED, result
     unsteady = check_repeatability(subject, case)

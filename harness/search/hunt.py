@@ -21,7 +21,7 @@ from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky, NoSuchExample
 
-from harness.checks.agreement import check_agreement
+from harness.checks.derivatives import check as check_everything
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -42,7 +42,8 @@ CASES_PER_CONFIG: Final = 4
 """Cases that ride on one drawn config: drawing it costs some 0.8 ms and checking a small case about as much, so that
 at four the drawing is a fifth of the time (``benchmarks/throughput.py``)."""
 
-# Probes double the price of a gradient, and one case in four, chosen by its seed, has them while searching.
+# Probes double the price of a gradient, and one case in four, chosen by its seed, has them while searching;
+# derivatives beyond gradients, which cost more than that, are asked of the same cases.
 
 CASES: Final = 4_000
 """Cases of a search that is given no budget: 1,000 configs meet a given pair of boundary sizes, of probability
@@ -140,7 +141,7 @@ def hunt(
     scope = scope or scope_of(subject)
     scope = scope.only(device=choose_devices(subject, scope.device))
     record = Hunt(subject.name, seed, scope)
-    check = partial(check_agreement, subject, accepted=accepted)
+    check = partial(check_everything, subject, accepted=accepted)
     hunter = _Hunter(subject, check, record, CASES if cases is None and seconds is None else cases, seconds)
     try:
         with noted_interrupts() as hunter.stop_if_interrupted:

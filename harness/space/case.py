@@ -88,6 +88,12 @@ class Case:
         cotangents = {name: named.pop(name) for name in config.cotangents if name in named}
         return cls(config, array(x), None if hx is None else array(hx), named, origin, cotangents)
 
+    @classmethod
+    def from_arrays(cls, config: RNNConfig, arrays: Mapping[str, Array]) -> Case:
+        """A case of arrays by name, as ``arrays`` gives them; others than the config's are left out."""
+        weights, cotangents = ({name: arrays[name] for name in part} for part in (config.weights, config.cotangents))
+        return cls(config, arrays["x"], arrays["hx"] if config.hx else None, weights, None, cotangents)
+
     @property
     def specs(self) -> dict[str, ArraySpec]:
         """The shape of every array, by name: the inputs, the weights, the cotangents."""

@@ -22,6 +22,9 @@ DIRECTIONS: Final = ("forward", "reverse")
 PREACTIVATION: Final = "preactivation.grad"
 """What the gradient by a layer's s_t = W_ih x_t + ... is called where it is compared; nobody returns it."""
 
+TANGENT: Final = ".tangent"
+"""What ends the name of a directional derivative: ``h_n.tangent``; of a gradient's, ``x.grad.tangent``."""
+
 _DEVICE = re.compile(r"[a-z_]\w*(:\d+)?")
 
 
@@ -189,6 +192,7 @@ class RNNConfig:
 
     def locate(self, name: str, index: tuple[int, ...]) -> dict[str, int | str]:
         """Name the place of one element of what comes back: ``{"t": 3, "n": 0, "unit": 1}``."""
+        name = name.removesuffix(TANGENT)
         axes = ("T", "N", "D*H") if name == PREACTIVATION else self.returned[name].axes
         if name.startswith(("weight", "readout.weight")):
             return dict(zip(("row", "column"), index, strict=True))

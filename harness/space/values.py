@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
-from harness.space.case import Case, Origin
+from harness.space.case import Array, Case, Origin
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 
@@ -44,6 +44,15 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
     cotangents = {name: cast.pop(name) for name in config.cotangents}
     return Case(config, cast.pop("x"), cast.pop("hx", None), cast, Origin(regime, seed), cotangents)
+
+
+def tangents(case: Case) -> dict[str, Array]:
+    """A direction for every input and parameter, N(0, 1) in the case's dtype: the case's id is the seed.
+
+    Its numbers are finite and near 1, whatever the regime, so that no part of the case hides behind another.
+    """
+    rng, specs = Generator(PCG64(int(case.id, 16))), {**case.config.inputs, **case.config.weights}
+    return {name: rng.standard_normal(spec.shape).astype(case.config.dtype) for name, spec in specs.items()}
 
 
 def _dyadic(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> None:

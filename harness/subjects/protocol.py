@@ -53,6 +53,11 @@ class Subject(Protocol):
 
     It may also have ``offers``, values of factors by name that are not in everyone's scope (``{"dtype": ("float32",
     "bfloat16"), "loss": LOSSES}``), and ``backend(config)``, the name of what is known of its arithmetic.
+
+    And it may have derivatives beyond gradients, along ``tangents`` that are given by the names of inputs and
+    parameters; each returns an ``Outcome`` as ``run`` does. ``jvp(case, tangents)`` is asked of cases without a loss
+    and a readout and gives ``output``, ``h_n``, and their directional derivatives ``output.tangent`` and
+    ``h_n.tangent``. ``second(case, tangents)`` gives the directional derivative of every gradient, under its name.
     """
 
     @property

@@ -160,7 +160,7 @@ def test_a_fault_of_the_harness_is_raised_not_reported(monkeypatch: pytest.Monke
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("our own")
 
-    monkeypatch.setattr(hunt_module, "check_agreement", broken)
+    monkeypatch.setattr(hunt_module, "check_everything", broken)
 
     with pytest.raises(RuntimeError, match="our own"):
         hunt(RIGHT, SMALL)

@@ -1,0 +1,217 @@
+"""derivatives: are a subject's directional derivatives right, of what it returns and of its gradients?
+
+They are asked of subjects that offer them (see ``subjects.protocol``), on cases with a loss. Forward mode, ``jvp``, is
+compared step by step as the states are (``oracle.tangent_expectation``), and inner layers are reached as there: in a
+single time step h_n and h_n.tangent hold them all, and else prefixes of the stack do, if both are equal. A difference
+above the first layer, where prefixes were needed, is proved only if the end-to-end comparison sees one, too. Second
+order, ``second``, is held against differences of the subject's own gradients (``oracle.taylor``), in float64 alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from harness.checks.agreement import REFERENCE, arithmetic_of, check_agreement, failure_of, unfit
+from harness.checks.result import Method, Result, Verdict
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.compare import Mismatch, Sort, check_form, compare, same_numbers, suspect
+from harness.oracle.expectation import (
+    Expected,
+    Layer,
+    Setting,
+    end_to_end_states,
+    expect_end_to_end,
+    expect_local,
+    single_step_states,
+)
+from harness.oracle.reference import Reference, to_float64
+from harness.oracle.tangent_expectation import expect_tangents
+from harness.oracle.taylor import STEPS, Point, nudged, suspect_rates
+from harness.space.case import Array, Case
+from harness.space.config import TANGENT, RNNConfig
+from harness.space.outcome import Outcome
+from harness.space.values import tangents
+from harness.subjects.protocol import Subject
+
+Derivative = Callable[[Case, Mapping[str, Array]], Outcome]
+"""What a subject offers: ``jvp`` and ``second``."""
+
+RETURNED: Final = ("output", "h_n")
+
+
+class _Observation(NamedTuple):
+    """What a subject's forward mode gave."""
+
+    setting: Setting
+    """With the case as it was asked: without a loss and a readout."""
+    along: Case
+    """The tangents, in the places of what they belong to."""
+    arrays: Mapping[str, Array]
+    layers: list[Mapping[str, Array]] | None
+    """``output`` and ``output.tangent`` of every layer; ``None`` where they could not be had."""
+
+
+def check(
+    subject: Subject,
+    case: Case,
+    reference: Reference = REFERENCE,
+    *,
+    accepted: Accepted = STRICT,
+    with_probes: bool = True,
+) -> Result:
+    """All that a search asks of a subject on a case: agreement, and where there is none to doubt, derivatives.
+
+    Derivatives, like probes, are left out without ``with_probes``. That a subject refuses them is not held against it.
+    """
+    result = check_agreement(subject, case, reference, accepted=accepted, with_probes=with_probes)
+    if result.verdict is not Verdict.AGREES or not with_probes:
+        return result
+    beyond = check_derivatives(subject, case, reference, accepted)
+    return beyond if beyond.failed or beyond.verdict is Verdict.SUSPECT else result
+
+
+def check_derivatives(
+    subject: Subject, case: Case, reference: Reference = REFERENCE, accepted: Accepted = STRICT
+) -> Result:
+    """Compare the derivatives that ``subject`` offers; *unsupported* where it refuses all that it was asked."""
+    results: list[Result] = []
+    setting = Setting(reference, case, arithmetic_of(subject, case, accepted))
+    jvp, second = (getattr(subject, name, None) for name in ("jvp", "second"))
+    if case.config.loss is not None and jvp is not None:
+        results.append(_forward_mode(jvp, setting))
+    if case.config.loss is not None and second is not None and case.config.dtype == "float64":
+        results.append(_second_order(subject, second, setting))
+    gravest = (Verdict.BROKEN, Verdict.DISAGREES, Verdict.SUSPECT, Verdict.AGREES, Verdict.UNSUPPORTED)
+    return min(results, key=lambda result: gravest.index(result.verdict), default=Result(Verdict.AGREES))
+
+
+def _forward_mode(jvp: Derivative, setting: Setting) -> Result:
+    case = setting.case
+    plain = case.prefix(case.config.num_layers)
+    along = Case.from_arrays(plain.config, tangents(case))
+    outcome = jvp(plain, _given(along))
+    if (failure := failure_of(outcome)) is not None:
+        return failure
+    found = _form(plain.config, outcome.arrays)
+    found += [Mismatch(name, Sort.CHANGED) for name in outcome.changed_inputs]
+    if found:
+        return Result(Verdict.DISAGREES, tuple(found))
+    layers = _layers(jvp, plain, along, outcome.arrays)
+    return _assess(_Observation(setting._replace(case=plain), along, outcome.arrays, layers))
+
+
+def _layers(jvp: Derivative, case: Case, along: Case, arrays: Mapping[str, Array]) -> list[Mapping[str, Array]] | None:
+    """What each layer of the subject's own run gave, as far as can be had."""
+    config = case.config
+    if config.T == 1:
+        return [{}] * config.num_layers  # h_n holds them
+    inner: list[Mapping[str, Array]] = []
+    for layers in range(1, config.num_layers):
+        prefix, part = case.prefix(layers), along.prefix(layers)
+        outcome = jvp(prefix, _given(part))
+        if outcome.failure or _form(prefix.config, outcome.arrays):
+            return None
+        rows = slice(layers * config.num_directions)
+        if not all(same_numbers(outcome.arrays[name], arrays[name][rows]) for name in ("h_n", "h_n" + TANGENT)):
+            return None
+        inner.append({name: outcome.arrays[name] for name in ("output", "output" + TANGENT)})
+    return [*inner, arrays]
+
+
+def _assess(seen: _Observation) -> Result:
+    if seen.layers is None:
+        return _result(_end_to_end(seen), [], Method.END_TO_END)
+    states, derivatives = _states(seen, "output"), [own.output for own in _states(seen, "output" + TANGENT)]
+    local = expect_local(seen.setting, states)
+    beyond = expect_tangents(seen.setting, seen.along, states, derivatives)
+    expected = [{**one, **other} for one, other in zip(local, beyond, strict=True)]
+    found = _compared(seen, expected)
+    by_prefix = seen.setting.case.config.T > 1 and seen.setting.case.config.num_layers > 1
+    if found and by_prefix and found[0].layer != 0:
+        proved = _end_to_end(seen)
+        return _result(proved, [replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in found])
+    return _result(found, [] if found else _compared(seen, expected, soft=True))
+
+
+def _states(seen: _Observation, name: str) -> list[Layer]:
+    """The output of every layer, or its tangent, time first."""
+    assert seen.layers is not None
+    reference, case, _ = seen.setting
+    if case.config.T == 1:
+        rows = seen.arrays[name.replace("output", "h_n")]
+        inner = single_step_states(reference, case.config, to_float64(rows))
+        return [*inner[:-1], Layer(reference.time_major(seen.arrays[name], case.config))]
+    return [Layer(reference.time_major(arrays[name], case.config)) for arrays in seen.layers]
+
+
+def _compared(seen: _Observation, expected: Sequence[Mapping[str, Expected]], *, soft: bool = False) -> list[Mismatch]:
+    """Layer by layer, from the first one up."""
+    assert seen.layers is not None
+    config, arithmetic = seen.setting.case.config, seen.setting.arithmetic
+    found: list[Mismatch] = []
+    asked: list[tuple[int | None, Mapping[str, Array]]] = list(enumerate(seen.layers[:-1] if config.T > 1 else ()))
+    for layer, arrays in [*asked, (None, {name: seen.arrays[name] for name in expected[-1]})]:
+        of_layer = config if layer is None else config.prefix(layer + 1)
+        allowed = expected[-1 if layer is None else layer]
+        kept = {name: array for name, array in arrays.items() if name in allowed}
+        if soft:
+            found += suspect(of_layer, kept, allowed, arithmetic, layer)
+        else:
+            found += compare(of_layer, kept, allowed, layer)
+    return found
+
+
+def _end_to_end(seen: _Observation) -> list[Mismatch]:
+    states = end_to_end_states(seen.setting)
+    expected = expect_end_to_end(seen.setting, states) | expect_tangents(seen.setting, seen.along, states)[-1]
+    return compare(seen.setting.case.config, seen.arrays, expected)
+
+
+def _second_order(subject: Subject, second: Derivative, setting: Setting) -> Result:
+    case, along = setting.case, tangents(setting.case)
+    outcome = second(case, along)
+    if (failure := failure_of(outcome)) is not None:
+        return failure
+    names = tuple(case.config.gradients)
+    form = check_form(case.config, outcome.arrays, required=names)
+    found = [replace(mismatch, array=mismatch.array + TANGENT) for mismatch in form]
+    found += [Mismatch(name, Sort.CHANGED) for name in outcome.changed_inputs]
+    if found:
+        return Result(Verdict.DISAGREES, tuple(found))
+    here, points = subject.run(case), []
+    derivative = {n: outcome.arrays[n] for n in names if _finite(outcome, n) and _finite(here, n)}
+    for step in STEPS if derivative else ():
+        there = nudged(case, along, step)
+        gradients = subject.run(there)
+        if (bad := unfit(there, gradients)) is not None:
+            return bad
+        points.append(Point(there, gradients.arrays))
+    return _result([], suspect_rates(setting, derivative, here.arrays, points) if points else [])
+
+
+def _finite(outcome: Outcome, name: str) -> bool:
+    return name in outcome.arrays and bool(np.isfinite(outcome.arrays[name]).all())
+
+
+def _given(along: Case) -> dict[str, Array]:
+    return dict(along.arrays)
+
+
+def _form(config: RNNConfig, arrays: Mapping[str, Array]) -> list[Mismatch]:
+    """Names, shapes and dtypes, of what was returned and of the tangents."""
+    plain = {name: array for name, array in arrays.items() if not name.endswith(TANGENT)}
+    along = {name.removesuffix(TANGENT): array for name, array in arrays.items() if name.endswith(TANGENT)}
+    found = [replace(m, array=m.array + TANGENT) for m in check_form(config, along, required=RETURNED)]
+    return check_form(config, plain, required=RETURNED) + found
+
+
+def _result(found: Sequence[Mismatch], suspicious: Sequence[Mismatch], method: Method = Method.LOCAL) -> Result:
+    if found:
+        return Result(Verdict.DISAGREES, tuple(found), method=method)
+    if suspicious:
+        return Result(Verdict.SUSPECT, tuple(suspicious), method=method)
+    return Result(Verdict.AGREES, method=method)

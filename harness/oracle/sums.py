@@ -1,0 +1,215 @@
+"""sums: what derivatives are made of - sums of products, and products with phi' - each with its allowance.
+
+A derivative along one step, backwards or forwards, is a sum of products of what is known of the subject, times phi' at
+its own state.
+
+Sums. They are bounded as in ``tolerance``. What the subject stores in 16 bits on the way is at most each product and
+each partial sum of them.
+
+Slopes. With an error e of dh, e' of phi' and a relative r of the roundings (``slope_error``), dh phi' is off by at most
+(phi' + e') e + |dh| e' + (|dh| + e) r. For tanh e' = 2 |h| e_h + e_h**2 where h is off by e_h. For relu phi' is exact,
+unless e_h reaches over 0: then all of dh may or may not pass. So it may where a subject that computes in a wider format
+had a positive state and returned 0, because it underflowed: where h = 0 and s is within an underflow of it, and within
+what rounding its operands, and losing them in the same way, does to s. States that are not finite exempt what they
+reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.oracle.arithmetic import U64, Arithmetic
+from harness.oracle.equation import Equation
+from harness.oracle.expectation import Expected, Index, Setting
+from harness.oracle.reference import Floats
+from harness.oracle.tolerance import gamma, loosened, row_sum, slope_error, soft_floor, sum_allowance
+
+
+class Known(NamedTuple):
+    """An array, and how far a correct subject's may be from it (``None``: it is the subject's own)."""
+
+    values: Floats
+    error: Floats | None = None
+
+    def map(self, change: Callable[[Floats], Floats]) -> Known:
+        """The same change to both."""
+        return Known(change(self.values), None if self.error is None else change(self.error))
+
+
+class Slopes(NamedTuple):
+    """phi' (.., H), how far it may be off, and the relative error of its roundings and of the product with it."""
+
+    slope: Floats
+    off: Floats
+    relative: Floats
+
+
+class Matrix(NamedTuple):
+    """A matrix (m, K), how far it may be off, its absolute values, their sums over m, and the most terms of a sum."""
+
+    values: Floats
+    error: Floats | None
+    size: Floats
+    columns: Floats
+    terms: int
+
+    @classmethod
+    def of(cls, values: Floats, error: Floats | None = None) -> Matrix:
+        size = np.abs(values)
+        terms = len(values) if error is not None else int(np.count_nonzero(values, axis=0).max(initial=0))
+        return cls(values, error, size, size.sum(0), terms)
+
+
+class Sum:
+    """A sum of products under construction, elementwise (.., K): its value, and all that its allowance needs."""
+
+    def __init__(self, arithmetic: Arithmetic, stored: int, rounded: int, *, soft: bool) -> None:
+        """``stored``: how often a partial result may be rounded to 16 bits, beyond once each part and each addition.
+
+        ``rounded``: how many operands of a product may be off by a rounding, in a subject that computes more precisely
+        than it returns; one is always paid for.
+        """
+        self._arithmetic, self._stored, self._soft = arithmetic, stored, soft
+        self._arrays: dict[str, Any] = dict.fromkeys(("values", "magnitude", "carried", "operands"), 0.0)
+        self._m, self._parts = rounded, 0
+        self._exact = True
+        self._pieces: list[Callable[[Index], tuple[Floats, Floats]]] = []
+
+    def plain(self, known: Known) -> Sum:
+        """Add an array itself."""
+        self._add(known.values, np.abs(known.values), known.error, 0.0, 1)
+        self._pieces.append(lambda i: (np.atleast_1d(known.values[i]), np.ones(1)))
+        return self
+
+    def product(self, rows: Known, matrix: Matrix) -> Sum:
+        """Add rows (.., m) times a matrix (m, K)."""
+        size_a = np.abs(rows.values)
+        carried = None
+        if rows.error is not None:
+            carried = rows.error @ matrix.size
+        if matrix.error is not None:
+            moved = (size_a if rows.error is None else size_a + rows.error) @ matrix.error
+            carried = moved if carried is None else carried + moved
+        operands = row_sum(size_a) + matrix.columns
+        self._add(rows.values @ matrix.values, size_a @ matrix.size, carried, operands, matrix.terms)
+        self._pieces.append(lambda i: (rows.values[i[:-1]], matrix.values[:, i[-1]]))
+        return self
+
+    def at(self, t: int) -> Sum:
+        """The same of one time step."""
+        step = Sum(self._arithmetic, self._stored, 0, soft=False)
+        step._arrays = {name: a if isinstance(a, float) else a[t] for name, a in self._arrays.items()}
+        step._m, step._parts = self._m, self._parts
+        return step
+
+    def expected(self) -> Expected:
+        """The sum's value and allowance."""
+        values, magnitude, carried, operands = map(np.asarray, self._arrays.values())
+        stored = self._stored + 2 * self._parts
+        allowance = sum_allowance(
+            magnitude, self._m, self._arithmetic, carried=carried, operands=operands, stored=stored
+        )
+        allowance = loosened(allowance, values, self._arithmetic)
+        if not (self._soft and self._exact):
+            return Expected(values, allowance)
+        floor = soft_floor(values, values, magnitude, "identity", self._arithmetic)
+        return Expected(values, allowance, floor, self._equation)
+
+    def _add(self, values: Floats, magnitude: Floats, carried: Floats | None, operands: Floats | float, m: int) -> None:
+        added = {"values": values, "magnitude": magnitude, "carried": carried, "operands": operands}
+        for name, array in added.items():
+            if array is not None:
+                self._arrays[name] = self._arrays[name] + array
+        self._exact = self._exact and carried is None
+        self._m += m
+        self._parts += 1
+
+    def _equation(self, index: Index) -> Equation:
+        pieces = [piece(index) for piece in self._pieces]
+        a, b = (np.concatenate(side) for side in zip(*pieces, strict=True))
+        return Equation(a, b, groups=tuple(piece[0].size for piece in pieces))
+
+
+def slopes_at(setting: Setting, at: tuple[int, int], state: Known, x: Floats) -> Slopes:
+    """What each step of a layer and direction is multiplied by: phi' at its states (T, N, H), where it reads x."""
+    reference, case, arithmetic = setting
+    kind, h, u = reference.nonlinearity(case.config), state.values, arithmetic.format.u
+    slope = reference.slope(h, kind)
+    off = np.zeros_like(h)
+    relative: Any = np.zeros_like(h)
+    if kind == "tanh":
+        if state.error is not None:
+            off = 2 * np.abs(h) * state.error + state.error**2
+        relative = slope_error(slope) * (arithmetic.sum_u + 2 * U64)
+        if arithmetic.wide:
+            relative = relative * (1 + u) + u * (slope + off)
+    elif kind == "relu" and state.error is not None:
+        off = (np.abs(h) <= state.error).astype(np.float64)
+    elif kind == "relu":
+        off = ((h == 0) & _vanishing(setting, at, h, x)).astype(np.float64)
+    off[~np.isfinite(h)] = np.inf
+    return Slopes(slope, off, relative)
+
+
+def through_slope(
+    given: Expected, slopes: Slopes, arithmetic: Arithmetic, exact: tuple[Floats, str] | None = None
+) -> Expected:
+    """The product with phi', for rows of both.
+
+    ``exact``: the states and what phi is, where they and the operands of the sum are the subject's own.
+    """
+    values = given.values * slopes.slope
+    size, e, off, relative = np.abs(given.values), given.allowance, slopes.off, slopes.relative
+    under = 2 * arithmetic.underflow
+    allowance = (slopes.slope + off) * e + size * off + (size + e) * relative + under * (2 + size)
+    allowance[np.isnan(allowance)] = np.inf  # 0 times inf
+    allowance = loosened(allowance, values, arithmetic)
+    equation = given.equation
+    if equation is None or exact is None:
+        return Expected(values, allowance)
+    h, kind = exact
+
+    def with_slope(index: Index) -> Equation:
+        return equation(index)._replace(state=float(h[index]), nonlinearity=kind)
+
+    floor = None if given.floor is None else np.where(slopes.off > 0, np.inf, given.floor * slopes.slope)
+    return Expected(values, allowance, floor, with_slope)
+
+
+def _vanishing(setting: Setting, at: tuple[int, int], h: Floats, x: Floats) -> NDArray[np.bool_]:
+    """Whether s, at the subject's own operands, may be positive, and so small that it is lost to underflow.
+
+    Operands may have been lost in the same way: states of this layer, and of the one below.
+    """
+    reference, case, arithmetic = setting
+    w, previous = reference.step_weights(case, *at), reference.previous_states(case, *at, h)
+    s = reference.preactivation(x, previous, w)
+    sizes = (row_sum(np.abs(rows)) * np.abs(matrix).max(initial=0) for rows, matrix in ((x, w.ih), (previous, w.hh)))
+    m, tiny = x.shape[-1] + h.shape[-1] + 2, arithmetic.underflow
+    slack = (gamma(m + 1, arithmetic.format.u) + gamma(m, U64)) * (sum(sizes) + np.abs(w.b_ih) + np.abs(w.b_hh))
+    lost = np.abs(previous) <= tiny
+    lost[reference.time_order(case.config, at[1])[0]] = False  # the initial state is the caller's
+    slack = slack + tiny * (lost @ np.abs(w.hh).T)
+    if at[0]:
+        slack = slack + tiny * ((np.abs(x) <= tiny) @ np.abs(w.ih).T)
+    return np.asarray((s + slack > 0) & (s <= tiny + slack))
+
+
+def flattened(array: Floats) -> Floats:
+    """(T, N, K) as (T*N, K)."""
+    return array.reshape(-1, array.shape[-1])
+
+
+def single_column(expected: Expected) -> Expected:
+    """(K, 1) as (K)."""
+    equation, floor = expected.equation, expected.floor
+    return Expected(
+        expected.values[:, 0],
+        expected.allowance[:, 0],
+        None if floor is None else floor[:, 0],
+        None if equation is None else lambda index: equation((*index, 0)),
+    )

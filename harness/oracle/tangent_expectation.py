@@ -1,0 +1,90 @@
+"""tangent_expectation: what a correct subject's directional derivatives may be, each with its value and its allowance.
+
+The tangent of a step is linear in all that goes into it, and is taken at the subject's own states, like its gradients:
+ds_t = W_ih dx_t + dW_ih x_t + W_hh dh_{t-1} + dW_hh h_{t-1} + db_ih + db_hh, a sum of 2 (I + H) + 2 products, and
+dh_t = phi'(h_t) ds_t; both are bounded as ``sums`` says. Of each product one operand is a state or its tangent, which
+a subject that computes more precisely has rounded when it returned it; the other is the caller's own.
+
+Local and running. Where the tangents of every layer were observed, each step starts from the subject's own previous
+one, and the allowance stays a few roundings wide. Where not, errors are carried along: e_ds_t = ... +
+|W_hh| e_dh_{t-1}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.oracle.expectation import Expected, Layer, Setting, at_step, joined, laid_out, shifted, stacked
+from harness.oracle.reference import Floats
+from harness.oracle.sums import Known, Matrix, Slopes, Sum, slopes_at, through_slope
+from harness.space.case import Case
+
+
+def expect_tangents(
+    setting: Setting, along: Case, states: Sequence[Layer], observed: Sequence[Floats] | None = None
+) -> list[dict[str, Expected]]:
+    """What every layer's ``output.tangent``, and of the whole stack ``h_n.tangent``, too, may be.
+
+    ``along`` holds the tangents of the case's inputs and parameters in their places; ``states[l]`` is the output of
+    layer l and ``observed[l]`` its tangent, the subject's own, (T, N, D*H), time first.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _Forward(setting, along, states, observed).run()
+
+
+class _Forward:
+    """One pass of tangents, from x through the layers up to the output."""
+
+    def __init__(
+        self, setting: Setting, along: Case, states: Sequence[Layer], observed: Sequence[Floats] | None
+    ) -> None:
+        self._setting, self._along, self._states, self._observed = setting, along, states, observed
+        self._reference, self._case, self._arithmetic = setting
+        self._config = setting.case.config
+        self._sharp = not self._arithmetic.wide and self._arithmetic.accepted.derived
+
+    def run(self) -> list[dict[str, Expected]]:
+        config, reference = self._config, self._reference
+        below = Known(reference.time_major(self._case.x, config))
+        tangent = Known(reference.time_major(self._along.x, config))
+        found: list[dict[str, Expected]] = []
+        final: dict[tuple[int, int], Expected] = {}
+        for layer, state in enumerate(self._states):
+            parts = [self._direction((layer, d), below, tangent) for d in range(config.num_directions)]
+            for d, part in enumerate(parts):
+                final[layer, d] = at_step(part, reference.final_step(config, d))
+            whole = joined(reference, config, parts)
+            found.append({"output.tangent": laid_out(reference, config, whole)})
+            below = Known(*state)
+            own = None if self._observed is None else self._observed[layer]
+            tangent = Known(whole.values, whole.allowance) if own is None else Known(own)
+        found[-1]["h_n.tangent"] = stacked([final[key] for key in reference.h_n_order(config)])
+        return found
+
+    def _direction(self, at: tuple[int, int], below: Known, tangent: Known) -> Expected:
+        """The tangents (T, N, H) of a direction: all steps at once where they were observed, else one by one."""
+        config, reference, (layer, d) = self._config, self._reference, at
+        w, dw = reference.step_weights(self._case, layer, d), reference.step_weights(self._along, layer, d)
+        part, order = reference.features(config, d), reference.time_order(config, d)
+        own = Known(*self._states[layer]).map(lambda a: a[..., part])
+        error = None if own.error is None else shifted(order, own.error)
+        previous = Known(reference.previous_states(self._case, layer, d, own.values), error)
+        ds = Sum(self._arithmetic, 0, 0, soft=self._sharp).product(tangent, Matrix.of(w.ih.T))
+        ds.product(below, Matrix.of(dw.ih.T)).product(previous, Matrix.of(dw.hh.T))
+        for bias in (dw.b_ih, dw.b_hh):
+            ds.plain(Known(np.broadcast_to(bias, own.values.shape)))
+        slopes, matrix = slopes_at(self._setting, at, own, below.values), Matrix.of(w.hh.T)
+        if self._observed is not None:
+            carried = reference.previous_states(self._along, layer, d, self._observed[layer][..., part])
+            whole = ds.product(Known(carried), matrix).expected()
+            exact = (own.values, reference.nonlinearity(config)) if own.error is None else None
+            return through_slope(whole, slopes, self._arithmetic, exact)
+        values, allowance = np.empty(own.values.shape), np.empty(own.values.shape)
+        step = Known(reference.initial_state(self._along, layer, d))
+        for t in order:
+            of_step = ds.at(t).product(step, matrix).expected()
+            dh = through_slope(of_step, Slopes(*(a[t] for a in slopes)), self._arithmetic)
+            values[t], allowance[t] = step = Known(dh.values, dh.allowance)
+        return Expected(values, allowance)
