@@ -343,3 +343,27 @@ def test_one_thread_a_process_unless_the_user_says_otherwise(monkeypatch: pytest
     monkeypatch.delenv("OMP_NUM_THREADS")
     one_thread_a_process()
     assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("subjects", "--json", "-"), ("check", RIGHT, "--examples", "40")])
+def test_a_reader_that_has_gone_is_told_from_a_finding(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with process(*arguments, cwd=tmp_path) as running:
+        assert running.stdout is not None
+        running.stdout.close()
+
+        assert running.wait(timeout=60) == cli.READER_GONE
+
+
+def test_the_replay_line_of_a_looser_contract_names_it(run: Any, tmp_path: Path) -> None:
+    done = run("check", subject(tmp_path, "return x * 0 + 2, h0 * 0 + 2"), "--tolerance", "atol=1e-3")
+
+    assert done.code == cli.FINDING
+    assert "--tolerance atol=1e-3" in done.words
+
+
+@pytest.mark.parametrize("tolerance", ["fp8", "rtol=-1", "rtol=nan", "atol=inf", "rtol", "rtol=1,btol=2"])
+def test_a_tolerance_that_makes_no_sense_is_misuse(run: Any, tolerance: str) -> None:
+    done = run("check", RIGHT, "--tolerance", tolerance)
+
+    assert done.code == cli.MISUSE
+    assert f"tolerance='{tolerance}'" in done.err
