@@ -236,7 +236,8 @@ def main() -> None:
     one_thread_a_process()
     try:
         code = cli.main(standalone_mode=False)
-    except SystemExit:  # click's, and rich's, word for a pipe that nobody reads from any more
+        sys.stdout.flush()
+    except (SystemExit, BrokenPipeError):  # click's, rich's and Python's word for a pipe that nobody reads any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
     except click.exceptions.Exit as exit_:  # --help, --version
