@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
-
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle import probes
 from harness.oracle.arithmetic import BACKENDS, STRICT, UNKNOWN, Accepted, Arithmetic
@@ -114,15 +112,17 @@ def _assess(observation: Observation, reference: Reference, *, soft: bool) -> Re
     else:
         found, suspicious = _local(observation, _states(observation, reference), reference, soft=soft)
         method = Method.LOCAL
-    if observation.case.config.loss is not None and method is Method.LOCAL and observation.probed is None:
-        method = Method.CARRIED
+    spoke = False
     if not found and observation.probed is not None:
         if (bad := unfit(*observation.probed)) is not None:
             wider = f"run with probes, which make it {observation.probed[0].config!r}"
             mismatches = tuple(replace(mismatch, probed=True) for mismatch in bad.mismatches)
             return replace(bad, message=f"{wider}: {bad.message}" if bad.message else "", mismatches=mismatches)
-        found, beyond = _with_probes(observation, *observation.probed, reference, soft=soft)
-        suspicious = suspicious + beyond
+        seen = _with_probes(observation, *observation.probed, reference, soft=soft)
+        if seen is not None:
+            found, suspicious, spoke = seen[0], suspicious + seen[1], True
+    if observation.case.config.loss is not None and method is Method.LOCAL and not spoke:
+        method = Method.CARRIED
     if found:
         return Result(Verdict.DISAGREES, tuple(found), method=method)
     if suspicious:
@@ -239,13 +239,13 @@ def _compared_layers(
 
 def _with_probes(
     observation: Observation, wider: Case, outcome: Outcome, reference: Reference, *, soft: bool
-) -> tuple[list[Mismatch], list[Mismatch]]:
-    """The disagreements that probes show, and what is suspicious in them."""
+) -> tuple[list[Mismatch], list[Mismatch]] | None:
+    """The disagreements that probes show, and what is suspicious in them; ``None`` where they show nothing."""
     case, arithmetic = observation.case, observation.arithmetic
     config = case.config
     seen = probes.witness(Setting(reference, case, arithmetic), outcome.arrays)
     if seen is None:
-        return [], _spread(observation, outcome)
+        return None
     setting = Setting(reference, wider, arithmetic)
     states = expect_local(setting, seen.states)
     gradients = expect_gradients(setting, seen.states, seen.preactivation_gradients)
@@ -267,21 +267,6 @@ def _with_probes(
     for name, expected in gradients.arrays.items():
         look(name, outcome.arrays[name], expected)
     return found, [] if found else suspicious
-
-
-def _spread(observation: Observation, outcome: Outcome) -> list[Mismatch]:
-    """What is not finite in the given layer with probes, although everything is without: the same numbers, nearly."""
-    given = (*observation.case.arrays.values(), *observation.outcome.arrays.values())
-    if not all(np.isfinite(array).all() for array in given):
-        return []
-    config = observation.case.config
-    seen = {name: outcome.arrays[name][probes.selection(config, name)] for name in ("output", "x.grad")}
-    odd = {name: int((~np.isfinite(array)).sum()) for name, array in seen.items()}
-    return [
-        Mismatch(name, Sort.SUSPICIOUS, probed=True, count=count, total=seen[name].size)
-        for name, count in odd.items()
-        if count
-    ]
 
 
 def _end_to_end(observation: Observation, reference: Reference) -> list[Mismatch]:
