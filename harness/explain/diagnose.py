@@ -27,6 +27,8 @@ from harness.subjects.protocol import Subject
 FRESH_REGIMES: Final = ("normal", "default")
 """Values of the fresh cases: generic, so that no two different faults give equal results by chance."""
 
+_OF_VALUE: Final = {Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS}
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -78,9 +80,6 @@ def diagnose(
     finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in mismatches)
     precision = estimate(subject, case, accepted) if finite and not causes and not backward else None
     return Diagnosis(tuple(causes), len(CATALOGUE), fresh, precision)
-
-
-_OF_VALUE: Final = {Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS}
 
 
 def _reproducing(faults: Sequence[Fault], subject: Subject, case: Case, accepted: Accepted) -> Sequence[Fault] | None:

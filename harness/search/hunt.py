@@ -42,9 +42,6 @@ CASES_PER_CONFIG: Final = 4
 """Cases that ride on one drawn config: drawing it costs some 0.8 ms and checking a small case about as much, so that
 at four the drawing is a fifth of the time (``benchmarks/throughput.py``)."""
 
-# Probes double the price of a gradient, and one case in four, chosen by its seed, has them while searching;
-# derivatives beyond gradients, which cost more than that, are asked of the same cases.
-
 CASES: Final = 4_000
 """Cases of a search that is given no budget: 1,000 configs meet a given pair of boundary sizes, of probability
 (2/27)**2, with 99.6 % if they are independent (``ROUND`` says how far they are)."""
@@ -247,6 +244,7 @@ class _Hunter:
     def _search(self, drawn: Drawn) -> bool:
         for number, case in enumerate(_cases(drawn)):
             self._stop_at_budget()
+            # Probes double the price of a gradient, other derivatives cost as much again: one case in four has both.
             result = self._check(case, with_probes=number == drawn[2] % CASES_PER_CONFIG)
             if result.verdict is Verdict.UNSUPPORTED:
                 self._record.unsupported += 1
