@@ -46,7 +46,8 @@ from harness.checks.result import Method
 from harness.space.config import DTYPES, LOSSES, weight_names
 from harness.space.values import REGIMES
 from harness.subjects.calling import attempt
-from harness.subjects.torch_module import TorchSubject, from_numpy
+from harness.subjects.torch_module import TorchSubject
+from harness.subjects.torch_tensors import from_numpy
 
 Array = NDArray[Any]
 

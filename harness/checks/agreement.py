@@ -11,7 +11,7 @@ carried along, and with probes (``oracle.probes``), which show every inner state
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -31,8 +31,8 @@ from harness.oracle.expectation import (
 )
 from harness.oracle.gradient_expectation import expect_gradients
 from harness.oracle.reference import Reference, to_float64
-from harness.space.case import Array, Case
-from harness.space.config import PREACTIVATION
+from harness.space.case import Array, Case, as_plain
+from harness.space.config import PREACTIVATION, RNNConfig
 from harness.space.outcome import Failure, Outcome
 from harness.subjects.protocol import Subject, backend_of
 
@@ -42,13 +42,21 @@ CHUNK: Final = 2**19
 """States compared at once, as far as whole sequences allow: some ten arrays of so many float64 are 40 MiB."""
 
 
+PROBED_COST: Final = 2**23
+"""Multiplications of a probed case beyond which gradients are compared without: a fifth of a second backwards."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What a subject gave on a case, on prefixes of its stack, and with probes around it."""
 
     case: Case
+    """The plain form of the case (``Case.plain``) that it was run on, with the masks that dropout drew in the run."""
     outcome: Outcome
+    """Likewise, in the plain form's shapes."""
     arithmetic: Arithmetic
+    unfit: Result | None = None
+    """The result, where there are no values to compare."""
     prefixes: dict[int, Array] | None = None
     """Its output of the first k layers run alone, by k, where the output of layer k is not in the outcome itself;
     ``None`` where that could not be had."""
@@ -74,28 +82,54 @@ def check_agreement(
 
 def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_probes: bool = True) -> Observation:
     """Run ``subject`` on ``case``, and on the prefixes of its stack and the probes that a local comparison needs."""
-    outcome = subject.run(case)
-    seen = Observation(case, outcome, arithmetic_of(subject, case, accepted))
-    if outcome.failure or _form(case, outcome):
-        return seen
+    outcome, arithmetic = subject.run(case), arithmetic_of(subject, case, accepted)
+    if (bad := unfit(case, outcome)) is not None:
+        return Observation(case, outcome, arithmetic, bad)
+    masks = _masks(subject, case)
+    if masks is None or case.config.device == "meta":
+        return Observation(case, outcome, arithmetic, Result(Verdict.AGREES, method=Method.FORM))
+    plain = replace(case, masks=masks).plain()
+    seen = Observation(plain, _plain_outcome(case.config, outcome), arithmetic)
     # Carriers round what they carry as any unit does: only the dtype's own roundings leave it as it is.
-    probed = _probed(subject, case) if with_probes and seen.arithmetic.accepted.derived else None
-    return replace(seen, prefixes=_prefixes(subject, case, outcome), probed=probed)
+    worthwhile = with_probes and accepted.derived and not masks and case.config.autocast is None
+    return replace(
+        seen,
+        prefixes=_prefixes(subject, case, seen.outcome),
+        probed=_probed(subject, plain) if worthwhile else None,
+    )
+
+
+def _plain_outcome(config: RNNConfig, outcome: Outcome) -> Outcome:
+    """What was returned, in the shapes and the dtype of the plain form."""
+    if config.plain is config and config.lengths is None:
+        return outcome
+    arrays = as_plain(config, outcome.arrays)
+    return replace(outcome, arrays={name: array.astype(config.plain.dtype) for name, array in arrays.items()})
+
+
+def _masks(subject: Subject, case: Case) -> dict[int, Array] | None:
+    """What dropout kept of each inner layer's output; ``None`` where the subject cannot say."""
+    if not case.config.drops:
+        return {}
+    ask: Callable[[Case], Sequence[Array] | None] = getattr(subject, "masks", lambda _case: None)
+    masks = ask(case)
+    return None if masks is None else dict(enumerate(masks))
 
 
 def arithmetic_of(subject: Subject, case: Case, accepted: Accepted = STRICT) -> Arithmetic:
     """What is assumed of the subject's arithmetic on a case."""
-    backend = BACKENDS.get(backend_of(subject, case.config), BACKENDS[UNKNOWN])
-    return Arithmetic(case.config.dtype, backend, accepted.in_dtype(case.config.dtype))
+    backend, dtype = BACKENDS.get(backend_of(subject, case.config), BACKENDS[UNKNOWN]), case.config.plain.dtype
+    return Arithmetic(dtype, backend, accepted.in_dtype(dtype))
 
 
 def assess(observation: Observation, reference: Reference = REFERENCE, *, soft: bool = True) -> Result:
     """Compare what was observed with what ``reference`` allows; unless ``soft``, by the hard allowances alone."""
-    if (bad := unfit(observation.case, observation.outcome)) is not None:
-        return bad
+    if observation.unfit is not None:
+        return observation.unfit
     config = observation.case.config
     at_once = max(1, CHUNK // (config.T * config.num_directions * config.hidden_size))
-    if config.loss is not None or at_once >= config.N:
+    together = config.loss is not None or config.lengths is not None or bool(observation.case.masks)
+    if together or at_once >= config.N:
         return _assess(observation, reference, soft=soft)
     starts = range(0, config.N, at_once)
     parts = [_assess(_sequences(observation, n, n + at_once), reference, soft=soft) for n in starts]
@@ -165,6 +199,7 @@ def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array
         inner = subject.run(prefix)
         if inner.failure or check_form(prefix.config, inner.arrays, required=_required(prefix)):
             return None
+        inner = _plain_outcome(prefix.config, inner)
         if not same_numbers(inner.arrays["h_n"], arrays["h_n"][: layers * config.num_directions]):
             return None
         outputs[layers] = inner.arrays["output"]
@@ -175,8 +210,12 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     if case.config.loss is None:
         return None
     wider = probes.probed(case)
+    if wider.config.cost > PROBED_COST:
+        return None
     outcome = subject.run(wider)
-    return None if outcome.failure is Failure.UNSUPPORTED else (wider, outcome)
+    if outcome.failure is Failure.UNSUPPORTED:
+        return None
+    return wider, outcome if unfit(wider, outcome) else _plain_outcome(wider.config, outcome)
 
 
 def _states(observation: Observation, reference: Reference) -> list[Layer]:
@@ -264,8 +303,8 @@ def _with_probes(
     for layer in reversed(range(config.num_layers)):
         da = seen.preactivation_gradients[layer]
         look(PREACTIVATION, da, gradients.preactivations[layer], layer)
-    for name, expected in gradients.arrays.items():
-        look(name, outcome.arrays[name], expected)
+    for name in config.gradients.keys() & gradients.arrays.keys():  # the probed case has no readout
+        look(name, outcome.arrays[name], gradients.arrays[name])
     return found, [] if found else suspicious
 
 
@@ -299,6 +338,7 @@ def unfit(case: Case, outcome: Outcome) -> Result | None:
     if (failure := failure_of(outcome)) is not None:
         return failure
     found = _form(case, outcome) + [Mismatch(name, Sort.CHANGED) for name in outcome.changed_inputs]
+    found += [Mismatch(name, Sort.ALIASED, actual=other) for name, other in outcome.aliased]
     return Result(Verdict.DISAGREES, tuple(found)) if found else None
 
 

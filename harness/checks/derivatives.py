@@ -68,10 +68,16 @@ def check(
     Derivatives, like probes, are left out without ``with_probes``. That a subject refuses them is not held against it.
     """
     result = check_agreement(subject, case, reference, accepted=accepted, with_probes=with_probes)
-    if result.verdict is not Verdict.AGREES or not with_probes:
+    if result.verdict is not Verdict.AGREES or not with_probes or not _differentiable(case.config):
         return result
     beyond = check_derivatives(subject, case, reference, accepted)
     return beyond if beyond.failed or beyond.verdict is Verdict.SUSPECT else result
+
+
+def _differentiable(config: RNNConfig) -> bool:
+    """Whether derivatives beyond gradients are asked for: in the plainest call, by everything."""
+    plain = config.plain is config and config.lengths is None and config.wrt == "all"
+    return plain and not config.drops and config.device != "meta"
 
 
 def check_derivatives(

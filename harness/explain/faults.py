@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from harness.oracle.reference import Floats, Reference, StepWeights
+from harness.oracle.reference import Floats, Reference, Steps, StepWeights
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -120,8 +120,8 @@ class WritesHnByDirection(Fault):
 class TakesHnAtLastStep(Fault):
     """takes the reverse direction's h_n at the last time step, not at the first, which it visits last."""
 
-    def final_step(self, config: RNNConfig, direction: int) -> int:
-        return config.T - 1
+    def final_step(self, config: RNNConfig, direction: int) -> Steps:
+        return config.T - 1 if config.lengths is None else np.array(config.lengths) - 1
 
 
 class ReverseReadsForwards(Fault):

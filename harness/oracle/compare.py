@@ -45,6 +45,7 @@ class Sort(Enum):
     RATE = "rate"
     """A derivative that differences do not approach at the rate at which they approach a right one (``taylor``)."""
     CHANGED = "changed input"
+    ALIASED = "shared memory"
     MALFORMED = "malformed"
 
 
@@ -156,8 +157,8 @@ def check_form(config: RNNConfig, actual: Mapping[str, Array], *, required: tupl
             found.append(Mismatch(name, Sort.UNEXPECTED, actual=f"{array.dtype} {array.shape}"))
         elif array.shape != config.returned[name].shape:
             found.append(Mismatch(name, Sort.SHAPE, expected=_spec(config, name), actual=str(array.shape)))
-        elif array.dtype != np.dtype(config.dtype):
-            found.append(Mismatch(name, Sort.DTYPE, expected=config.dtype, actual=str(array.dtype)))
+        elif array.dtype != np.dtype(config.dtype_of(name)):
+            found.append(Mismatch(name, Sort.DTYPE, expected=config.dtype_of(name), actual=str(array.dtype)))
     return found
 
 

@@ -16,7 +16,16 @@ import numpy as np
 
 from harness.oracle.arithmetic import U64, Arithmetic
 from harness.oracle.equation import Equation
-from harness.oracle.reference import Floats, Reference, StepWeights, readout_weights
+from harness.oracle.reference import (
+    Floats,
+    Reference,
+    Steps,
+    StepWeights,
+    at_steps,
+    keep_scale,
+    readout_weights,
+    write_steps,
+)
 from harness.oracle.tolerance import Bound, Sizes, Step, gamma, linear_allowance, soft_floor, step_allowance
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
@@ -26,6 +35,10 @@ Index = tuple[int, ...]
 BLOCK: Final = 2**13
 """Numbers of an operand that are worked on at once. Larger arrays are fetched from the system anew each time, and to
 touch new memory costs more than to compute: 0.6 ms with blocks of this size, 1.4 without, for 200 rows of 64 units."""
+
+
+DROPOUT_ROUNDINGS: Final = 4
+"""Roundings between a state and what dropout keeps of it, as ``between`` counts them."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ def expect_local(setting: Setting, states: Sequence[Layer]) -> list[dict[str, Ex
             final[layer, d] = at_step(part, reference.final_step(config, d))
         output = joined(reference, config, parts)
         expected.append({"output": laid_out(reference, config, output)})
-        below = own
+        below = own if layer == config.num_layers - 1 else between(setting, layer, states)
     output = joined(reference, config, parts)
     expected[-1] = _assemble(setting, output, final, below)
     return expected
@@ -101,9 +114,32 @@ def end_to_end_states(setting: Setting) -> list[Layer]:
     below = Layer(reference.time_major(case.x, case.config))
     states: list[Layer] = []
     for layer in range(case.config.num_layers):
-        below = Layer(*carried_along(setting, layer, below))
-        states.append(below)
+        states.append(Layer(*carried_along(setting, layer, below)))
+        below = between(setting, layer, states)
     return states
+
+
+def between(setting: Setting, layer: int, states: Sequence[Layer]) -> Layer:
+    """What a layer reads of the output of the one before, ``states[layer]``: what dropout leaves of it.
+
+    1 - p, its inverse and the product are rounded, and the inverse once more where that is done in another way; unless
+    it is a power of two.
+    """
+    reference, case, arithmetic = setting
+    output, error = states[layer].output, states[layer].error
+    if layer not in case.masks:
+        return states[layer]
+    with np.errstate(invalid="ignore", over="ignore"):
+        kept = reference.between(case, layer, output)
+        carried: Floats | None = None
+        if error is not None:
+            carried = reference.between(case, layer, error)
+        if math.frexp(keep_scale(case.config))[0] not in {0.0, 0.5}:
+            u = arithmetic.format.u
+            rounded = gamma(DROPOUT_ROUNDINGS, u) * np.abs(kept) + arithmetic.underflow * case.masks[layer]
+            grown = 0.0 if carried is None else carried * (1 + gamma(DROPOUT_ROUNDINGS, u))
+            return Layer(kept, np.asarray(rounded + grown))
+        return Layer(kept, carried)
 
 
 def expect_end_to_end(setting: Setting, states: Sequence[Layer]) -> dict[str, Expected]:
@@ -112,7 +148,7 @@ def expect_end_to_end(setting: Setting, states: Sequence[Layer]) -> dict[str, Ex
     final: dict[tuple[int, int], Expected] = {}
     for layer, d in reference.h_n_order(config):
         last, part = reference.final_step(config, d), reference.features(config, d)
-        values, error = (array[last][..., part] for array in states[layer] if array is not None)
+        values, error = (at_steps(array, last)[..., part] for array in states[layer] if array is not None)
         final[layer, d] = Expected(values, error)
     top, error = states[-1]
     assert error is not None
@@ -139,6 +175,7 @@ def carried_along(setting: Setting, layer: int, below: Layer, own: Floats | None
         steps = _Steps(setting, at)
         by_unit, largest = _growth(steps.w, arithmetic)
         norm = np.zeros((config.N, 1))
+        visited = reference.visited(config)
         for t in reference.time_order(config, direction):
             x_t = Operand(below.output[t], None if below.error is None else below.error[t])
             y, (elementwise, _), _ = steps(x_t, h)
@@ -149,8 +186,14 @@ def carried_along(setting: Setting, layer: int, below: Layer, own: Floats | None
                     apart[np.isnan(apart)] = 0.0  # both are non-finite: what reads them is exempt, or settled by that
                     y, elementwise, alone = own[t][..., part], elementwise + apart, alone + apart
                 error = np.fmin(elementwise, alone + by_unit * norm)
-                norm = np.fmin(_norm(error), _norm(alone) + largest * norm)
-            h = Operand(y, error)
+                grown = np.fmin(_norm(error), _norm(alone) + largest * norm)
+            if visited is None:
+                h, norm = Operand(y, error), grown
+            else:
+                held = np.zeros_like(error) if h.error is None else h.error
+                h = Operand(np.where(visited[t], y, h.values), np.where(visited[t], error, held))
+                norm = np.where(visited[t], grown, norm)
+                y, error = np.where(visited[t], y, 0.0), np.where(visited[t], error, 0.0)
             values[t][..., part], errors[t][..., part] = y, error
     return values, errors
 
@@ -189,8 +232,8 @@ def apart_from_prefixes(setting: Setting, states: Sequence[Layer]) -> list[Layer
     below = Layer(setting.reference.time_major(setting.case.x, setting.case.config))
     known: list[Layer] = []
     for layer, state in enumerate(states[:-1]):
-        below = Layer(*carried_along(setting, layer, below, state.output))
-        known.append(below)
+        known.append(Layer(*carried_along(setting, layer, below, state.output)))
+        below = between(setting, layer, known)
     return [*known, states[-1]]
 
 
@@ -257,7 +300,7 @@ def _direction(setting: Setting, at: tuple[int, int], below: Layer, own: Layer) 
     config = case.config
     part = reference.features(config, direction)
     previous = reference.previous_states(case, layer, direction, own.output[..., part])
-    error = None if own.error is None else shifted(reference.time_order(config, direction), own.error[..., part])
+    error = None if own.error is None else shifted(reference, config, direction, own.error[..., part])
     exact = below.error is None and own.error is None and not arithmetic.wide and arithmetic.accepted.derived
     steps = _Steps(setting, at)
     values, allowance = np.empty(previous.shape), np.empty(previous.shape)
@@ -274,6 +317,8 @@ def _direction(setting: Setting, at: tuple[int, int], below: Layer, own: Layer) 
                 _rows(floor)[rows] = soft_floor(s, y, bound.magnitude, steps.kind, arithmetic)
     if own.error is not None:
         allowance += own.error[..., part]
+    if config.lengths is not None:
+        _hide_padding(reference, config, values, allowance, floor)
     if floor is None:
         return Expected(values, allowance)
 
@@ -283,6 +328,17 @@ def _direction(setting: Setting, at: tuple[int, int], below: Layer, own: Layer) 
         return _step_equation(w, kind, below.output[index[:2]], previous[index[:2]], index[2])
 
     return Expected(values, allowance, floor, equation)
+
+
+def _hide_padding(
+    reference: Reference, config: RNNConfig, values: Floats, allowance: Floats, floor: Floats | None
+) -> None:
+    visited = reference.visited(config)
+    assert visited is not None
+    hidden = np.broadcast_to(~visited, values.shape)
+    values[hidden] = allowance[hidden] = 0.0
+    if floor is not None:
+        floor[hidden] = np.inf
 
 
 def _blocks(operands: Sequence[Floats | None]) -> Iterator[slice]:
@@ -297,10 +353,11 @@ def _rows(array: Floats) -> Floats:
     return array.reshape(-1, array.shape[-1])
 
 
-def shifted(order: Sequence[int], own: Floats) -> Floats:
+def shifted(reference: Reference, config: RNNConfig, direction: int, own: Floats) -> Floats:
     """What belongs to every step's previous state, of what belongs to the states; zero where there is none."""
-    previous, visited = np.zeros_like(own), np.asarray(order)
-    previous[visited[1:]] = own[visited[:-1]]
+    previous, order = np.zeros_like(own), np.asarray(reference.time_order(config, direction))
+    previous[order[1:]] = own[order[:-1]]
+    write_steps(previous, reference.first_step(config, direction), np.zeros(own.shape[1:]))
     return previous
 
 
@@ -338,12 +395,17 @@ class _Steps:
         return y, bound, s
 
 
-def at_step(expected: Expected, t: int) -> Expected:
-    """One time step of (T, N, H)."""
+def at_step(expected: Expected, steps: Steps) -> Expected:
+    """One time step of (T, N, H): the same for every sequence, or one each."""
     equation = expected.equation
-    floor = None if expected.floor is None else expected.floor[t]
-    at_t = None if equation is None else lambda index: equation((t, *index))
-    return Expected(expected.values[t], expected.allowance[t], floor, at_t)
+    floor = None if expected.floor is None else at_steps(expected.floor, steps)
+
+    def at_t(index: Index) -> Equation:
+        assert equation is not None
+        return equation((steps if isinstance(steps, int) else int(steps[index[0]]), *index))
+
+    values, allowance = (at_steps(array, steps) for array in (expected.values, expected.allowance))
+    return Expected(values, allowance, floor, None if equation is None else at_t)
 
 
 def _assemble(
@@ -364,6 +426,8 @@ def _readout(setting: Setting, read: Layer) -> Expected:
     with np.errstate(over="ignore", invalid="ignore"):
         y = reference.readout(read.output, weight, bias)
     allowance, magnitude = linear_allowance(read.output, weight, bias, arithmetic, x_error=read.error)
+    if case.config.lengths is not None:
+        _hide_padding(reference, case.config, y, allowance, None)
     if read.error is not None or arithmetic.wide or not arithmetic.accepted.derived:
         return Expected(y, allowance)
 

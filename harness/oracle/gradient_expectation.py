@@ -17,13 +17,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 
-from harness.oracle.expectation import Expected, Layer, Setting, joined, laid_out, shifted, stacked
-from harness.oracle.reference import Floats, readout_weights
+from harness.oracle.expectation import (
+    DROPOUT_ROUNDINGS,
+    Expected,
+    Layer,
+    Setting,
+    between,
+    joined,
+    laid_out,
+    shifted,
+    stacked,
+)
+from harness.oracle.reference import Floats, at_steps, readout_weights, write_steps
 from harness.oracle.sums import Known, Matrix, Slopes, Sum, flattened, single_column, slopes_at, through_slope
 from harness.space.config import weight_names
 
@@ -60,7 +69,7 @@ class _Backward:
         inner: list[Expected] = []
         sources = [self._from_loss()]
         for layer in reversed(range(config.num_layers)):
-            given = [self._sum_of(sources, reference.features(config, d)) for d in range(config.num_directions)]
+            given = [self._dropped(layer, sources, reference.features(config, d)) for d in range(config.num_directions)]
             expected = [self._back_through((layer, d), sums) for d, sums in enumerate(given)]
             inner.insert(0, joined(reference, config, expected))
             sources = [self._through_layer((layer, d), da) for d, da in enumerate(expected)]
@@ -93,7 +102,7 @@ class _Backward:
         back = reference.weights_back(reference.step_weights(self._case, layer, d))
         own, steps = self._own(layer, d), list(reference.time_order(config, d))
         g_final = np.zeros((config.T, config.N, config.hidden_size))
-        g_final[reference.final_step(config, d)] = self._final[layer, d]
+        write_steps(g_final, reference.final_step(config, d), self._final[layer, d])
         given.plain(Known(g_final))
         if self._observed is not None:
             da = self._seen(layer, d)
@@ -106,17 +115,26 @@ class _Backward:
         values, allowance = np.empty(g_final.shape), np.empty(g_final.shape)
         slopes, matrix = self._slopes(at, own), Matrix.of(back.hh)
         carried: Known | None = None
+        visited = reference.visited(config)
         for step, t in reversed(list(enumerate(steps))):
             dh = given.at(t)
             if carried is not None:
                 dh.product(carried, matrix)
             da_t = self._through_slope(dh.expected(), Slopes(*(a[t] for a in slopes)), own)
             values[t], allowance[t] = da_t.values, da_t.allowance
+            if visited is not None:
+                values[t], allowance[t] = (np.where(visited[t], a, 0.0) for a in (values[t], allowance[t]))
             carried = Known(values[t], allowance[t]) if reference.flows_back(config, step) else None
         return self._stopped(Expected(values, allowance), steps)
 
     def _stopped(self, expected: Expected, steps: Sequence[int]) -> Expected:
-        """Without the steps that a fault does not reach on its way back."""
+        """Without padding, and the steps that a fault does not reach on its way back."""
+        visited = self._reference.visited(self._config)
+        if visited is not None:
+            hidden = np.broadcast_to(~visited, expected.values.shape)
+            expected.values[hidden] = expected.allowance[hidden] = 0.0
+            if expected.floor is not None:
+                expected.floor[hidden] = np.inf
         for step, t in enumerate(steps):
             if not self._reference.reaches(self._config, step):
                 expected.values[t] = expected.allowance[t] = 0.0
@@ -128,9 +146,9 @@ class _Backward:
 
     def _below(self, layer: int) -> Known:
         """What a layer reads."""
-        return (
-            Known(*self._states[layer - 1]) if layer else Known(self._reference.time_major(self._case.x, self._config))
-        )
+        if not layer:
+            return Known(self._reference.time_major(self._case.x, self._config))
+        return Known(*between(Setting(self._reference, self._case, self._arithmetic), layer - 1, self._states))
 
     def _through_slope(self, dh: Expected, slopes: Slopes, state: Known) -> Expected:
         local = state.error is None and self._observed is not None
@@ -146,7 +164,7 @@ class _Backward:
         own = self._own(layer, d)
         previous = Known(
             reference.previous_states(self._case, layer, d, own.values),
-            None if own.error is None else shifted(reference.time_order(config, d), own.error),
+            None if own.error is None else shifted(reference, config, d, own.error),
         )
         ones = Known(np.ones((config.T, config.N, 1)))
         for i, name in enumerate(weight_names(layer, d, bias=config.bias)):
@@ -157,9 +175,17 @@ class _Backward:
                 .expected()
             )
             self._found[f"{name}.grad"] = single_column(summed) if name.startswith("bias") else summed
-        first = reference.time_order(config, d)[0]
-        self._rows[at] = self._sum().product(da.map(itemgetter(first)), Matrix.of(back.hh)).expected()
+        first = reference.first_step(config, d)
+        self._rows[at] = self._sum().product(da.map(partial(at_steps, steps=first)), Matrix.of(back.hh)).expected()
         return da, back.ih
+
+    def _dropped(self, layer: int, sources: Sequence[tuple[Known, Floats | None]], part: slice) -> Sum:
+        """What reaches some features of a layer's output, through dropout where that is between it and the next."""
+        total = self._sum_of(sources, part)
+        if layer not in self._case.masks or layer == self._config.num_layers - 1:
+            return total
+        kept = self._reference.between(self._case, layer, np.ones(self._case.masks[layer].shape))
+        return total.scaled(kept[..., part], DROPOUT_ROUNDINGS)
 
     def _sum_of(self, sources: Sequence[tuple[Known, Floats | None]], part: slice) -> Sum:
         """What reaches some features of a layer's output (or x), as a sum still open."""

@@ -145,7 +145,7 @@ def cut(expected: Expected, chosen: tuple[Array, ...]) -> Expected:
 def _wider(config: RNNConfig) -> RNNConfig:
     L, H = config.num_layers, config.hidden_size
     features = config.input_size + config.num_directions * L * H
-    return config.replace(input_size=features, hidden_size=L * H, output_size=None)
+    return config.replace(input_size=features, hidden_size=L * H, output_size=None, wrt="all")
 
 
 def _connect(config: RNNConfig, weight: Floats, layer: int, d: int) -> None:

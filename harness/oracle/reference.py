@@ -10,15 +10,18 @@ Every choice that an implementation can get wrong is a small method: a fault is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.space.case import Array, Case
+from harness.space.case import Array, Case, padding
 from harness.space.config import RNNConfig, weight_names
 
 Floats = NDArray[np.float64]
+Visited = NDArray[np.bool_]
+Steps = int | NDArray[np.intp]
+"""A time step; or, of packed sequences, one each, (N)."""
 
 
 class StepWeights(NamedTuple):
@@ -66,9 +69,34 @@ class Reference:
         """The order in which a direction visits the time steps."""
         return range(config.T - 1, -1, -1) if direction else range(config.T)
 
-    def final_step(self, config: RNNConfig, direction: int) -> int:
-        """The time step whose state is h_n: the last one visited."""
-        return self.time_order(config, direction)[-1]
+    def final_step(self, config: RNNConfig, direction: int) -> Steps:
+        """The time step whose state is h_n: the last one visited. Of packed sequences, one each, (N)."""
+        if config.lengths is None:
+            return self.time_order(config, direction)[-1]
+        steps = np.array(self.time_order(config, direction))[:, None]
+        behind = np.where(steps < np.array(config.lengths), np.arange(config.T)[:, None], -1)
+        return np.asarray(steps[behind.argmax(0), 0])
+
+    def first_step(self, config: RNNConfig, direction: int) -> Steps:
+        """The time step that reads the initial state: the first one visited. Of packed sequences, one each, (N)."""
+        if config.lengths is None:
+            return self.time_order(config, direction)[0]
+        steps = np.array(self.time_order(config, direction))[:, None]
+        return np.asarray(steps[(steps < np.array(config.lengths)).argmax(0), 0])
+
+    def visited(self, config: RNNConfig) -> Visited | None:
+        """Which steps each sequence has, (T, N, 1); ``None`` if all have all. What is padding leaves no trace."""
+        return None if config.lengths is None else ~time_major_padding(config)[..., None]
+
+    def between(self, case: Case, layer: int, output: Floats) -> Floats:
+        """What the next layer reads of a layer's output (T, N, D*H): what dropout keeps of it, over 1 - p.
+
+        Backwards, likewise, what a layer's output is given of what the next one's input was.
+        """
+        if layer not in case.masks:
+            return output
+        kept: Floats = np.where(case.masks[layer], output * keep_scale(case.config), 0.0)
+        return kept
 
     def features(self, config: RNNConfig, direction: int) -> slice:
         """Where a direction's units stand among the D*H features of an output: forward first."""
@@ -130,7 +158,7 @@ class Reference:
         config = case.config
         states = self.states(case)
         rows = [
-            states[layer][self.final_step(config, d)][:, self.features(config, d)]
+            at_steps(states[layer], self.final_step(config, d))[:, self.features(config, d)]
             for layer, d in self.h_n_order(config)
         ]
         arrays = {"output": self.layout(states[-1], config), "h_n": np.stack(rows)}
@@ -147,7 +175,7 @@ class Reference:
             for d in range(config.num_directions):
                 self._run_direction(case, layer, d, below, output[..., self.features(config, d)])
             states.append(output)
-            below = output
+            below = self.between(case, layer, output)
         return states
 
     def gradients(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
@@ -160,7 +188,7 @@ class Reference:
         found: dict[str, Floats] = {}
         g_hx: dict[tuple[int, int], Floats] = {}
         for layer in reversed(range(config.num_layers)):
-            x = states[layer - 1] if layer else self.time_major(case.x, config)
+            x = self.between(case, layer - 1, states[layer - 1]) if layer else self.time_major(case.x, config)
             g_below = np.zeros_like(x)
             for d in range(config.num_directions):
                 part, back = self.features(config, d), self.weights_back(self.step_weights(case, layer, d))
@@ -171,9 +199,9 @@ class Reference:
                     rows, factor = self.entering(da, i), beside[i]
                     gradient = rows.sum((0, 1)) if factor is None else np.einsum("tni,tnk->ik", rows, factor)
                     found[f"{name}.grad"] = gradient
-                g_hx[layer, d] = da[self.time_order(config, d)[0]] @ back.hh
+                g_hx[layer, d] = at_steps(da, self.first_step(config, d)) @ back.hh
                 g_below += da @ back.ih
-            g = g_below
+            g = self.between(case, layer - 1, g_below)
         found["x.grad"] = self.layout(g, config)
         found["hx.grad"] = np.stack([g_hx[key] for key in sorted(g_hx)])
         if config.output_size is not None:
@@ -209,8 +237,8 @@ class Reference:
         """What each step read, of a direction's states (T, N, H): the state before, or the initial one."""
         order = np.asarray(self.time_order(case.config, direction))
         previous = np.empty_like(own)
-        previous[order[0]] = self.initial_state(case, layer, direction)
         previous[order[1:]] = own[order[:-1]]
+        write_steps(previous, self.first_step(case.config, direction), self.initial_state(case, layer, direction))
         return previous
 
     def layout(self, array: Floats, config: RNNConfig) -> Floats:
@@ -219,20 +247,24 @@ class Reference:
 
     def _run_direction(self, case: Case, layer: int, direction: int, x: Floats, states: Floats) -> None:
         w, kind = self.step_weights(case, layer, direction), self.nonlinearity(case.config)
-        h = self.initial_state(case, layer, direction)
+        h, visited = self.initial_state(case, layer, direction), self.visited(case.config)
         for t in self.time_order(case.config, direction):
-            h = self.activation(self.preactivation(x[t], h, w), kind)
-            states[t] = h
+            new = self.activation(self.preactivation(x[t], h, w), kind)
+            h = new if visited is None else np.where(visited[t], new, h)
+            states[t] = h if visited is None else np.where(visited[t], new, 0.0)
 
     def _back_through(self, case: Case, at: tuple[int, int], g: Floats, g_final: Floats, own: Floats) -> Floats:
         """Da (T, N, H) of one layer and direction, from what reaches its states and its final one."""
         config, back = case.config, self.weights_back(self.step_weights(case, *at))
         slope = self.slope(own, self.nonlinearity(config))
         da, carried = np.empty_like(own), np.zeros_like(own[0])
-        final = self.final_step(config, at[1])
+        visited, given = self.visited(config), np.zeros_like(own)
+        write_steps(given, self.final_step(config, at[1]), g_final)
         for step, t in reversed(list(enumerate(self.time_order(config, at[1])))):
-            dh = g[t] + carried + (g_final if t == final else 0)
+            dh = g[t] + carried + given[t]
             da[t] = dh * slope[t] if self.reaches(config, step) else 0.0
+            if visited is not None:
+                da[t] = np.where(visited[t], da[t], 0.0)
             carried = da[t] @ back.hh if self.flows_back(config, step) else np.zeros_like(carried)
         return da
 
@@ -249,6 +281,29 @@ def readout_gradients(reference: Reference, case: Case, output: Floats) -> dict[
 def readout_weights(case: Case) -> tuple[Floats, Floats]:
     """The readout's weight (O, D*H) and bias (O)."""
     return to_float64(case.weights["readout.weight"]), to_float64(case.weights["readout.bias"])
+
+
+def keep_scale(config: RNNConfig) -> float:
+    """What dropout multiplies by what it keeps: 1 / (1 - p), or anything where it keeps nothing."""
+    return 1 / (1 - config.dropout) if config.dropout < 1 else 0.0
+
+
+def at_steps(array: Floats, steps: Steps) -> Floats:
+    """One time step of (T, N, ..): the same for every sequence, or one each."""
+    return array[steps] if isinstance(steps, int) else array[steps, np.arange(array.shape[1])]
+
+
+def write_steps(array: NDArray[Any], steps: Steps, values: NDArray[Any]) -> None:
+    """Write (N, ..) into one time step of (T, N, ..): the same for every sequence, or one each."""
+    if isinstance(steps, int):
+        array[steps] = values
+    else:
+        array[steps, np.arange(array.shape[1])] = values
+
+
+def time_major_padding(config: RNNConfig) -> Visited:
+    """Which steps of which sequences are padding, (T, N)."""
+    return padding(config).T if config.batch_first else padding(config)
 
 
 def to_float64(array: Array) -> Floats:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from harness.oracle.arithmetic import U64, Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected, Index, Setting
-from harness.oracle.reference import Floats
+from harness.oracle.reference import Floats, write_steps
 from harness.oracle.tolerance import gamma, loosened, row_sum, slope_error, soft_floor, sum_allowance
 
 
@@ -97,6 +97,15 @@ class Sum:
         operands = row_sum(size_a) + matrix.columns
         self._add(rows.values @ matrix.values, size_a @ matrix.size, carried, operands, matrix.terms)
         self._pieces.append(lambda i: (rows.values[i[:-1]], matrix.values[:, i[-1]]))
+        return self
+
+    def scaled(self, factors: Floats, roundings: int) -> Sum:
+        """The sum as it is now times factors of its shape, at the price of so many roundings more."""
+        for name in ("values", "magnitude", "carried"):
+            with np.errstate(invalid="ignore"):
+                self._arrays[name] = np.where(factors == 0, 0.0, self._arrays[name] * factors)
+        self._m += roundings
+        self._exact = False
         return self
 
     def at(self, t: int) -> Sum:
@@ -192,7 +201,7 @@ def _vanishing(setting: Setting, at: tuple[int, int], h: Floats, x: Floats) -> N
     m, tiny = x.shape[-1] + h.shape[-1] + 2, arithmetic.underflow
     slack = (gamma(m + 1, arithmetic.format.u) + gamma(m, U64)) * (sum(sizes) + np.abs(w.b_ih) + np.abs(w.b_hh))
     lost = np.abs(previous) <= tiny
-    lost[reference.time_order(case.config, at[1])[0]] = False  # the initial state is the caller's
+    write_steps(lost, reference.first_step(case.config, at[1]), np.zeros(lost.shape[1:]))  # which is the caller's
     slack = slack + tiny * (lost @ np.abs(w.hh).T)
     if at[0]:
         slack = slack + tiny * ((np.abs(x) <= tiny) @ np.abs(w.ih).T)

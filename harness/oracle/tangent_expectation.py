@@ -69,7 +69,7 @@ class _Forward:
         w, dw = reference.step_weights(self._case, layer, d), reference.step_weights(self._along, layer, d)
         part, order = reference.features(config, d), reference.time_order(config, d)
         own = Known(*self._states[layer]).map(lambda a: a[..., part])
-        error = None if own.error is None else shifted(order, own.error)
+        error = None if own.error is None else shifted(reference, config, d, own.error)
         previous = Known(reference.previous_states(self._case, layer, d, own.values), error)
         ds = Sum(self._arithmetic, 0, 0, soft=self._sharp).product(tangent, Matrix.of(w.ih.T))
         ds.product(below, Matrix.of(dw.ih.T)).product(previous, Matrix.of(dw.hh.T))

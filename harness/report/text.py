@@ -157,6 +157,8 @@ def _mismatch(mismatch: Mismatch, config: RNNConfig) -> RenderableType:
 def _met(hunt: Hunt) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, (met, of) in hunt.coverage.met(hunt.scope).items():
+        if of == 1 and name in wording.CALLED:
+            continue
         values = wording.values_line(v for v in hunt.scope.values()[name] if v in hunt.coverage.factors.get(name, {}))
         table.add_row(name, f"{met} of {of}", values)
     table.add_row("values", f"{len(hunt.coverage.regimes)} regimes", ", ".join(hunt.coverage.regimes))

@@ -23,7 +23,14 @@ HINTS: Final = {
     Sort.DTYPE: "return it in x's dtype, output.astype(x.dtype), or check one dtype alone with --dtype",
     Sort.MALFORMED: "return what nn.RNN returns, as arrays",
     Sort.CHANGED: "work on a copy: nn.RNN leaves what it is given as it was",
+    Sort.ALIASED: "return a copy: whoever writes into the one would change the other, as with nn.RNN they do not",
 }
+
+
+CALLED: Final = frozenset(
+    ("wrt", "lengths", "enforce_sorted", "batched", "strides", "autocast", "grad_mode", "preparation")
+)
+"""Factors of how a layer is called, of which most users need not know."""
 
 
 def headline(subject: str, verdict: Verdict | None) -> str:
@@ -64,6 +71,7 @@ def mismatch_line(mismatch: Mismatch) -> str:
         Sort.UNEXPECTED: f"{where} is no output of nn.RNN: {mismatch.actual}",
         Sort.SHAPE: f"{where} has shape {mismatch.actual}, expected {mismatch.expected}",
         Sort.DTYPE: f"{where} has dtype {mismatch.actual}, expected {mismatch.expected}",
+        Sort.ALIASED: f"{where} shares memory with {mismatch.actual}",
         Sort.CHANGED: f"{where} was given to the subject, which wrote into it",
         Sort.MALFORMED: mismatch.actual,
     }[mismatch.sort]
@@ -93,9 +101,10 @@ SITE_COLUMNS: Final = ("where", "actual", "expected", "difference", "allowance")
 
 
 def config_line(config: RNNConfig) -> str:
-    """Every field, so that nothing is left to know by heart."""
+    """Every field, so that nothing is left to know by heart; how the layer is called, only where that is unusual."""
+    plain: Mapping[str, Any] = RNNConfig(1, 1).to_dict()
     fields: Mapping[str, Any] = config.to_dict()
-    return ", ".join(f"{name}={value}" for name, value in fields.items())
+    return ", ".join(f"{name}={v}" for name, v in fields.items() if name not in CALLED or v != plain[name])
 
 
 def cause_lines(diagnosis: Diagnosis, config: RNNConfig) -> list[str]:

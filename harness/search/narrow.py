@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure
-from harness.space.scope import SIZE_FACTORS, Scope
+from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
@@ -46,9 +46,9 @@ def narrow(subject: Subject, scope: Scope) -> Narrowed:
 
 def plainest(scope: Scope) -> RNNConfig:
     """The config with every factor at the scope's plainest value."""
-    fields = {name: values[0] for name, values in scope.values().items()}
-    fields["dropout"], fields["training"] = scope.modes[0]
-    return RNNConfig(**fields)
+    factors = {name: values[0] for name, values in scope.values().items()}
+    factors["dropout"], factors["training"] = scope.modes[0]
+    return configure(factors)
 
 
 def _accepted(subject: Subject, scope: Scope, factors: dict[str, tuple[Any, ...]]) -> RNNConfig | None:
@@ -64,11 +64,11 @@ def _accepted(subject: Subject, scope: Scope, factors: dict[str, tuple[Any, ...]
                 for values in product(*(factors[name][1:] for name in names)):
                     changes = dict(zip(names, values, strict=True))
                     if _refusal(subject, base, changes) is None:
-                        return base.replace(**changes)
+                        return configure(factors_of(base) | changes)
     return None
 
 
 def _refusal(subject: Subject, base: RNNConfig, changes: dict[str, Any]) -> str | None:
-    config = base.replace(**changes)
+    config = configure(factors_of(base) | changes)
     outcome = subject.run(draw(config))
     return outcome.message if outcome.failure is Failure.UNSUPPORTED else None

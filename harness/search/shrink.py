@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from harness.checks.result import Result
 from harness.space.case import Case
-from harness.space.config import RNNConfig
-from harness.space.scope import SIZES, Scope
+from harness.space.config import ConfigError, RNNConfig
+from harness.space.scope import SIZES, Scope, configure, factors_of
 from harness.space.values import REGIMES, draw
 
 SEEDS: Final = 4
@@ -51,17 +51,37 @@ def cases_of(config: RNNConfig) -> Iterator[Case]:
 
 def _plainer_configs(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
     for name in (*NUMBERS, *(name for name in scope.values() if name not in NUMBERS)):
-        for value in _plainer_values(name, getattr(config, name), scope):
-            plainer = config.replace(**{name: value})
+        for value in _plainer_values(name, factors_of(config)[name], scope):
+            plainer = _changed(config, name, value)
             if plainer.num_layers == 1 and 0 in scope.dropout:
                 plainer = plainer.replace(dropout=0.0)
-            if plainer != config and not (plainer.dropout and plainer.training):
+            if plainer != config and (scope.masks or not (plainer.dropout and plainer.training)):
                 yield plainer
+    yield from _shorter(config)
+
+
+def _changed(config: RNNConfig, name: str, value: Any) -> RNNConfig:
+    if name == "lengths" or config.lengths is None:
+        return configure(factors_of(config) | {name: value})
+    try:
+        return config.replace(**{name: value})  # which keeps the lengths
+    except ConfigError:
+        return config
+
+
+def _shorter(config: RNNConfig) -> Iterator[RNNConfig]:
+    """With one sequence shorter, or as long as the longest."""
+    given = config.lengths or ()
+    for n, length in enumerate(given):
+        for other in (*range(1, length), *([config.T] if length < config.T else [])):
+            lengths = (*given[:n], other, *given[n + 1 :])
+            if max(lengths) == config.T:
+                yield config.replace(lengths=lengths, enforce_sorted=False)
 
 
 def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:
     allowed = getattr(scope, name)
-    if allowed == SIZES:
+    if set(allowed) >= set(SIZES):
         return range(1, value)
     if name in NUMBERS:
         smaller = sorted(other for other in set(allowed) if None not in {other, value} and other < value)

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 import ml_dtypes
@@ -48,7 +49,11 @@ class Case:
 
     ``x`` is (T, N, I), or (N, T, I) if batch_first; ``hx`` is (L*D, N, H), or ``None`` where the config passes none;
     ``weights`` maps every parameter's name to its array, and ``cotangents`` the name of each gradient that a loss
-    gives to its own. Raises ``CaseError`` where an array does not fit.
+    gives to its own. Without a batch axis, N is left out of every shape. Raises ``CaseError`` where an array does not
+    fit.
+
+    ``masks`` are not part of a case, but known of a run: what dropout kept of each inner layer's output (T, N, D*H),
+    time first, by layer.
     """
 
     config: RNNConfig
@@ -57,6 +62,7 @@ class Case:
     weights: Mapping[str, Array]
     origin: Origin | None = None
     cotangents: Mapping[str, Array] = field(default_factory=dict)
+    masks: Mapping[int, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.hx is not None) != self.config.hx:
@@ -70,6 +76,8 @@ class Case:
             array = self.arrays[name]
             if not isinstance(array, np.ndarray) or array.shape != spec.shape or array.dtype != dtype:
                 raise CaseError(f"{name} is {_describe(array)}, expected {dtype} {spec.shape} = {spec.axes}")
+            if self.config.strides == "expanded" and name not in self.weights and not _expanded(array, name):
+                raise CaseError(f"{name} varies along its first axis, which strides='expanded' says is one value")
         object.__setattr__(self, "x", _read_only(self.x))
         object.__setattr__(self, "hx", None if self.hx is None else _read_only(self.hx))
         for part in ("weights", "cotangents"):
@@ -108,22 +116,38 @@ class Case:
     @property
     def id(self) -> str:
         """Eight hex digits that stand for this very case: same config and same bits, same id."""
-        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
+        digest = hashlib.sha256(repr(self.config).encode())
         for array in self.arrays.values():
             digest.update(array.tobytes())
         return digest.hexdigest()[:8]
+
+    @property
+    def seed(self) -> int:
+        """Of a random generator that dropout is to draw from; prefixes of a stack share it, for they share x."""
+        return zlib.crc32(self.x.tobytes())
+
+    def plain(self) -> Case:
+        """The same computation called in the plainest way; see ``RNNConfig.plain``. What is padding, is zero."""
+        config, plain = self.config, self.config.plain
+        if plain is config and config.lengths is None:
+            return self
+        with np.errstate(over="ignore"):
+            arrays = {name: array.astype(plain.dtype) for name, array in as_plain(config, self.arrays).items()}
+        cotangents = {name: arrays.pop(name) for name in plain.cotangents}
+        return Case(plain, arrays.pop("x"), arrays.pop("hx", None), arrays, None, cotangents, self.masks)
 
     def forward(self) -> Case:
         """The case without its loss: only what a forward pass sees."""
         if self.config.loss is None:
             return self
-        return Case(self.config.replace(loss=None), self.x, self.hx, self.weights)
+        return Case(self.config.replace(loss=None, wrt="all"), self.x, self.hx, self.weights, masks=self.masks)
 
     def prefix(self, num_layers: int) -> Case:
         """The case of this stack's first ``num_layers`` layers, without the readout and without gradients."""
         config = self.config.prefix(num_layers)
         hx = None if self.hx is None else self.hx[: num_layers * config.num_directions]
-        return Case(config, self.x, hx, {name: self.weights[name] for name in config.weights})
+        masks = {layer: mask for layer, mask in self.masks.items() if layer < num_layers - 1}
+        return Case(config, self.x, hx, {name: self.weights[name] for name in config.weights}, masks=masks)
 
     def save(self, path: str | os.PathLike[str], **notes: Any) -> None:
         """Write the case to an ``.npz`` file, exactly and atomically; ``notes`` (plain data) go into its header."""
@@ -144,6 +168,33 @@ class Case:
         named = {name.replace(".", "_"): array for name, array in self.arrays.items()}
         shown = ", ".join(f"{name}={_paste(array)}" for name, array in named.items())
         return f"Case.of({self.config!r}, {shown})"
+
+
+def as_plain(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Arrays that go with a config, in the shapes of its ``plain`` one, and padding zero; dtypes stay."""
+    plain: dict[str, Array] = {}
+    for name, array in arrays.items():
+        base = name.removesuffix(".grad")
+        if not config.batched and base in {"x", "hx", "output", "h_n", "readout"}:
+            array = array[:, None]
+        if config.lengths is not None and base in {"x", "output", "readout"}:
+            array = np.where(padding(config)[..., None], array.dtype.type(0), array)
+        plain[name] = array
+    return plain
+
+
+@lru_cache(64)
+def padding(config: RNNConfig) -> NDArray[np.bool_]:
+    """Which steps of which sequences are padding, (T, N), or (N, T) if batch_first."""
+    assert config.lengths is not None
+    behind = np.arange(config.T)[:, None] >= np.array(config.lengths)
+    return behind.T if config.batch_first else behind
+
+
+def _expanded(array: Array, name: str) -> bool:
+    """Whether an array is one value along its first axis; a gradient that a loss gives, one value throughout."""
+    first = array.reshape(-1)[:1] if name.endswith(".grad") else array[:1]
+    return np.broadcast_to(first, array.shape).tobytes() == array.tobytes() if array.size else True
 
 
 def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]:

@@ -18,6 +18,22 @@ from harness.space.errors import UsageError
 NONLINEARITIES: Final = ("tanh", "relu")
 DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
 LOSSES: Final = (None, "output", "h_n", "both")
+WRT: Final = ("all", "inputs", "weights")
+STRIDES: Final = ("contiguous", "transposed", "stepped", "expanded")
+AUTOCASTS: Final = (None, "bfloat16", "float16")
+GRAD_MODES: Final = (None, "enable_grad", "inference_mode")
+PREPARATIONS: Final = (
+    "new",
+    "used",
+    "deepcopy",
+    "pickle",
+    "state_dict",
+    "assign",
+    "to_dtype",
+    "replaced",
+    "parametrize",
+    "functional_call",
+)
 DIRECTIONS: Final = ("forward", "reverse")
 PREACTIVATION: Final = "preactivation.grad"
 """What the gradient by a layer's s_t = W_ih x_t + ... is called where it is compared; nobody returns it."""
@@ -56,7 +72,17 @@ class RNNConfig:
     - ``training``: train or eval mode, which only dropout can tell apart;
     - ``output_size``: if not ``None``, an ``nn.Linear(D*H, O)`` reads out every time step;
     - ``loss``: if not ``None``, gradients are taken, of a linear function of the output (the readout where there is
-      one), of h_n, or of both.
+      one), of h_n, or of both;
+    - ``wrt``: by what: ``all`` that goes in, the ``inputs`` alone with frozen weights, or the ``weights`` alone;
+    - ``lengths``: if not ``None``, the batch is packed: sequence n has ``lengths[n]`` steps, and what stands behind
+      them is padding; ``enforce_sorted`` packs what never rises in length as ``enforce_sorted=True`` does;
+    - ``batched``: if false, nothing has a batch axis, and N is 1;
+    - ``strides``: how x, hx and the gradients that a loss gives lie in memory: in order (``contiguous``), with their
+      axes ``transposed``, in every other place (``stepped``), or ``expanded``, one value along the first axis, and of
+      a gradient one value throughout;
+    - ``autocast``: the dtype of torch's automatic mixed precision around the call;
+    - ``grad_mode``: without a loss, ``None`` is torch's no_grad; ``enable_grad`` and ``inference_mode`` are themselves;
+    - ``preparation``: how the module came to hold its weights, and whether it was ``used`` at another shape before.
 
     Raises ``ConfigError`` for a config that cannot be.
     """
@@ -78,6 +104,14 @@ class RNNConfig:
     training: bool = False
     output_size: int | None = None
     loss: str | None = None
+    wrt: str = "all"
+    lengths: tuple[int, ...] | None = None
+    enforce_sorted: bool = False
+    batched: bool = True
+    strides: str = "contiguous"
+    autocast: str | None = None
+    grad_mode: str | None = None
+    preparation: str = "new"
 
     def __post_init__(self) -> None:
         for name in ("input_size", "hidden_size", "num_layers", "T"):
@@ -85,16 +119,27 @@ class RNNConfig:
         _require_int("N", self.N, at_least=0)
         if self.output_size is not None:
             _require_int("output_size", self.output_size, at_least=1)
-        for name in ("bias", "batch_first", "bidirectional", "hx", "training"):
+        for name in ("bias", "batch_first", "bidirectional", "hx", "training", "enforce_sorted", "batched"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: expected True or False")
-        _require_one_of("nonlinearity", self.nonlinearity, NONLINEARITIES)
-        _require_one_of("dtype", self.dtype, DTYPES)
-        _require_one_of("loss", self.loss, LOSSES)
+        for name, choices in _CHOICES.items():
+            _require_one_of(name, getattr(self, name), choices)
         if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout <= 1:
             raise ConfigError(f"dropout={self.dropout!r}: expected a probability, a number from 0 to 1")
         if not isinstance(self.device, str) or not _DEVICE.fullmatch(self.device):
             raise ConfigError(f"device={self.device!r}: expected a name like 'cpu', 'cuda' or 'cuda:0'")
+        self._require_consistent()
+
+    def _require_consistent(self) -> None:
+        if self.lengths is not None:
+            object.__setattr__(self, "lengths", _lengths(self.lengths, self.T, self.N))
+        falling = self.lengths is not None and list(self.lengths) == sorted(self.lengths, reverse=True)
+        if self.enforce_sorted and not falling:
+            raise ConfigError(f"enforce_sorted=True with lengths={self.lengths}: expected lengths that never rise")
+        if not self.batched and (self.N != 1 or self.lengths is not None):
+            raise ConfigError(f"batched=False with N={self.N}, lengths={self.lengths}: expected N=1 and no lengths")
+        if self.autocast is not None and self.dtype != "float32":
+            raise ConfigError(f"autocast={self.autocast!r} with dtype={self.dtype!r}: expected dtype='float32'")
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> RNNConfig:
@@ -104,15 +149,59 @@ class RNNConfig:
             raise ConfigError(f"unknown config fields {', '.join(unknown)}: expected some of {', '.join(known)}")
         if missing := [name for name in ("input_size", "hidden_size") if name not in fields]:
             raise ConfigError(f"missing config fields {', '.join(missing)}: they have no default")
-        return cls(**fields)
+        lengths = fields.get("lengths")
+        return cls(**{**fields, "lengths": tuple(lengths) if isinstance(lengths, list) else lengths})
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, as plain data."""
         return dataclasses.asdict(self)
 
     def replace(self, **changes: Any) -> RNNConfig:
-        """The same config but for ``changes``."""
+        """The same config but for ``changes``; lengths follow T and N, unless they are among them."""
+        if self.lengths is not None and "lengths" not in changes and not {"T", "N"}.isdisjoint(changes):
+            T, N = changes.get("T", self.T), changes.get("N", self.N)
+            changes["lengths"] = fitted_lengths(self.lengths, T, N, falling=self.enforce_sorted)
         return dataclasses.replace(self, **changes)
+
+    @cached_property
+    def plain(self) -> RNNConfig:
+        """The same computation called in the plainest way: batched, in order, with a new module, in its own dtype."""
+        plain = self.replace(
+            batch_first=self.batch_first and self.batched,
+            batched=True,
+            strides="contiguous",
+            dtype=self.autocast or self.dtype,
+            autocast=None,
+            grad_mode=None,
+            preparation="new",
+            enforce_sorted=False,
+        )
+        return self if plain == self else plain
+
+    def dtype_of(self, name: str) -> str:
+        """The dtype of what comes back: gradients are in that of what they belong to."""
+        return self.dtype if name.endswith(".grad") else self.autocast or self.dtype
+
+    @property
+    def drops(self) -> bool:
+        """Whether dropout draws masks: in training, between layers."""
+        return self.training and self.dropout > 0 and self.num_layers > 1
+
+    @property
+    def packing(self) -> str | None:
+        """What sort of lengths the sequences have, if they are packed: ``equal``, ``falling`` or ``any``."""
+        if self.lengths is None:
+            return None
+        if len(set(self.lengths)) == 1:
+            return "equal"
+        return "falling" if list(self.lengths) == sorted(self.lengths, reverse=True) else "any"
+
+    @property
+    def cost(self) -> int:
+        """Multiplications of a forward pass."""
+        H, D = self.hidden_size, self.num_directions
+        features = self.input_size + (self.num_layers - 1) * D * H + self.num_layers * H
+        return self.T * self.N * D * H * features
 
     def prefix(self, num_layers: int) -> RNNConfig:
         """The config of this stack's first ``num_layers`` layers, without the readout and without gradients."""
@@ -136,9 +225,9 @@ class RNNConfig:
     def inputs(self) -> dict[str, ArraySpec]:
         """What the layer is given: ``x``, and ``hx`` where it is passed."""
         sizes = self._sizes
-        specs = {"x": _spec("N T I" if self.batch_first else "T N I", sizes)}
+        specs = {"x": _spec(f"{self._steps} I", sizes)}
         if self.hx:
-            specs["hx"] = _spec("L*D N H", sizes)
+            specs["hx"] = _spec(f"L*D {self._batch} H", sizes)
         return specs
 
     @cached_property
@@ -170,10 +259,14 @@ class RNNConfig:
 
     @cached_property
     def gradients(self) -> dict[str, ArraySpec]:
-        """What a backward pass returns: ``x.grad``, ``hx.grad``, and every parameter's; nothing without a loss."""
+        """What a backward pass returns: ``x.grad``, ``hx.grad``, and every parameter's, as far as ``wrt`` asks.
+
+        Nothing without a loss.
+        """
         if self.loss is None:
             return {}
-        return {f"{name}.grad": spec for name, spec in {**self.inputs, **self.weights}.items()}
+        by = {"all": {**self.inputs, **self.weights}, "inputs": self.inputs, "weights": self.weights}[self.wrt]
+        return {f"{name}.grad": spec for name, spec in by.items()}
 
     @cached_property
     def returned(self) -> dict[str, ArraySpec]:
@@ -184,11 +277,20 @@ class RNNConfig:
     def outputs(self) -> dict[str, ArraySpec]:
         """What the layer returns: ``output``, ``h_n``, and ``readout`` where there is one."""
         sizes = self._sizes
-        steps = "N T" if self.batch_first else "T N"
-        specs = {"output": _spec(f"{steps} D*H", sizes), "h_n": _spec("L*D N H", sizes)}
+        specs = {"output": _spec(f"{self._steps} D*H", sizes), "h_n": _spec(f"L*D {self._batch} H", sizes)}
         if self.output_size is not None:
-            specs["readout"] = _spec(f"{steps} O", sizes)
+            specs["readout"] = _spec(f"{self._steps} O", sizes)
         return specs
+
+    @property
+    def _steps(self) -> str:
+        if not self.batched:
+            return "T"
+        return "N T" if self.batch_first else "T N"
+
+    @property
+    def _batch(self) -> str:
+        return "N" if self.batched else ""
 
     def locate(self, name: str, index: tuple[int, ...]) -> dict[str, int | str]:
         """Name the place of one element of what comes back: ``{"t": 3, "n": 0, "unit": 1}``."""
@@ -219,7 +321,15 @@ class RNNConfig:
 @lru_cache(64)
 def _prefix(config: RNNConfig, num_layers: int) -> RNNConfig:
     dropout = config.dropout if num_layers > 1 else 0.0
-    return config.replace(num_layers=num_layers, dropout=dropout, output_size=None, loss=None)
+    return config.replace(num_layers=num_layers, dropout=dropout, output_size=None, loss=None, wrt="all")
+
+
+def fitted_lengths(lengths: tuple[int, ...], T: int, N: int, *, falling: bool = False) -> tuple[int, ...]:
+    """Lengths of N sequences that are like the given ones: repeated, cut at T, and the longest stretched to T."""
+    fitted = [min(lengths[n % len(lengths)], T) for n in range(N)]
+    if fitted:
+        fitted[fitted.index(max(fitted))] = T
+    return tuple(sorted(fitted, reverse=True) if falling else fitted)
 
 
 def weight_names(layer: int, direction: int, *, bias: bool = True) -> tuple[str, ...]:
@@ -237,6 +347,27 @@ def _spec(axes: str, sizes: Mapping[str, int]) -> ArraySpec:
 def _require_int(name: str, value: object, *, at_least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise ConfigError(f"{name}={value!r}: expected an int of at least {at_least}")
+
+
+_CHOICES: Final[dict[str, tuple[str | None, ...]]] = {
+    "nonlinearity": NONLINEARITIES,
+    "dtype": DTYPES,
+    "loss": LOSSES,
+    "wrt": WRT,
+    "strides": STRIDES,
+    "autocast": AUTOCASTS,
+    "grad_mode": GRAD_MODES,
+    "preparation": PREPARATIONS,
+}
+
+
+def _lengths(lengths: Any, T: int, N: int) -> tuple[int, ...]:
+    sound = isinstance(lengths, tuple | list) and len(lengths) == N > 0
+    for length in lengths if sound else ():
+        sound = sound and isinstance(length, int) and not isinstance(length, bool) and 1 <= length <= T
+    if not sound or max(lengths) != T:
+        raise ConfigError(f"lengths={lengths!r}: expected N={N} of them, from 1 to T={T}, and the longest T itself")
+    return tuple(lengths)
 
 
 def _require_one_of(name: str, value: object, choices: tuple[str | None, ...]) -> None:

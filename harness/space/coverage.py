@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.scope import Scope
+from harness.space.scope import Scope, factors_of
 
 
 @dataclass
@@ -29,8 +29,8 @@ class Coverage:
     def add_config(self, config: RNNConfig) -> None:
         """Count a config."""
         self.configs += 1
-        for field_ in fields(config):
-            self.factors.setdefault(field_.name, Counter())[getattr(config, field_.name)] += 1
+        for name, value in factors_of(config).items():
+            self.factors.setdefault(name, Counter())[value] += 1
 
     def met(self, scope: Scope) -> dict[str, tuple[int, int]]:
         """For each factor, how many of the scope's values were met, and of how many."""

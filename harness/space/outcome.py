@@ -24,7 +24,8 @@ class Failure(Enum):
 class Outcome:
     """The arrays of one run by name (``output``, ``h_n``, ``readout``; a subject may leave some out), or its failure.
 
-    ``changed_inputs`` names the arrays that the subject wrote into although they were only lent to it.
+    ``changed_inputs`` names the arrays that the subject wrote into although they were only lent to it, and ``aliased``
+    pairs of arrays that share memory although one can be written to for itself: ``("h_n", "output")``.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
@@ -32,3 +33,4 @@ class Outcome:
     message: str = ""
     traceback: str = ""
     changed_inputs: tuple[str, ...] = ()
+    aliased: tuple[tuple[str, str], ...] = ()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import Any, Final
 
 from harness.space.config import NONLINEARITIES, ConfigError, RNNConfig
@@ -13,8 +14,15 @@ from harness.space.errors import UsageError
 BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 """Sizes at which blocked and vectorised kernels change their path: one and two, and powers of two with neighbours."""
 
-SIZES: Final = (*range(1, 17), *BOUNDARIES)
-"""Every size up to 16, and the boundaries once more, so that a draw meets them more often."""
+SIZES: Final = (*range(1, 17), *range(1, 17), *BOUNDARIES, 63, 64, 65, 127, 128, 129)
+"""Every size up to 16 twice, the boundaries once more, so that a draw meets them more often, and a few large ones."""
+
+COST: Final = 2**21
+"""Multiplications of a forward pass, beyond which a drawn config's other sizes give way to its largest: some 2 ms of
+torch and 4 of the comparison. Backwards a case costs three times as much."""
+
+PACKINGS: Final = (None, "equal", "falling", "any")
+"""Not packed; packed with lengths that are all the same, that never rise, and any."""
 
 SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
 """The factors that are sizes of arrays and nothing else."""
@@ -28,31 +36,42 @@ class Scope:
 
     What only some subjects do (16-bit dtypes, gradients) is not in it unless asked for, or offered by the subject.
 
-    Dropout in training mode is outside every scope: its masks are random, and the reference has none to replay.
+    Two factors are no fields of a config: ``lengths`` are of a sort (``PACKINGS``), from which ``configure`` makes as
+    many as there are sequences; and ``masks`` says that dropout in training is in the scope, which only a subject can
+    be asked whose masks can be had: they are random, and replayed in the reference.
     """
 
     input_size: tuple[int, ...] = SIZES
     hidden_size: tuple[int, ...] = SIZES
-    num_layers: tuple[int, ...] = (1, 2, 3)
+    num_layers: tuple[int, ...] = (1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5)
     nonlinearity: tuple[str, ...] = NONLINEARITIES
     bias: tuple[bool, ...] = (True, False)
     batch_first: tuple[bool, ...] = (False, True)
     dropout: tuple[float, ...] = (0.0, 0.5)
     bidirectional: tuple[bool, ...] = (False, True)
     T: tuple[int, ...] = SIZES
-    N: tuple[int, ...] = SIZES
+    N: tuple[int, ...] = (*SIZES, 0, 0)
     hx: tuple[bool, ...] = (False, True)
     dtype: tuple[str, ...] = ("float32", "float64")
     device: tuple[str, ...] = ("cpu",)
     training: tuple[bool, ...] = (False, True)
     output_size: tuple[int | None, ...] = (None,)
     loss: tuple[str | None, ...] = (None,)
+    wrt: tuple[str, ...] = ("all",)
+    lengths: tuple[str | None, ...] = (None,)
+    enforce_sorted: tuple[bool, ...] = (False, True)
+    batched: tuple[bool, ...] = (True,)
+    strides: tuple[str, ...] = ("contiguous",)
+    autocast: tuple[str | None, ...] = (None,)
+    grad_mode: tuple[str | None, ...] = (None,)
+    preparation: tuple[str, ...] = ("new",)
+    masks: bool = False
 
     @classmethod
     def around(cls, config: RNNConfig) -> Scope:
         """Any sizes, and everything else as in ``config``."""
-        kept = {name: (value,) for name, value in config.to_dict().items() if name not in SIZE_FACTORS}
-        return cls().only(**kept)
+        kept = {name: (value,) for name, value in factors_of(config).items() if name not in SIZE_FACTORS}
+        return cls(masks=config.drops).only(**kept)
 
     def only(self, **pins: Any) -> Scope:
         """This scope with some factors pinned: to one value, or to several given as a collection.
@@ -64,24 +83,77 @@ class Scope:
         known = [field.name for field in dataclasses.fields(self)]
         if unknown := sorted(set(named) - set(known)):
             raise UsageError(f"unknown factor {', '.join(unknown)}: expected some of {', '.join(known)}")
-        pinned = {name: _values(name, value) for name, value in named.items()}
+        pinned: dict[str, Any] = {name: _values(name, value) for name, value in named.items() if name != "masks"}
+        pinned |= {"masks": bool(named["masks"])} if "masks" in named else {}
         scope = dataclasses.replace(self, **pinned)
         if not scope.modes:
             raise UsageError(
                 f"dropout={scope.dropout} with training={scope.training}: dropout draws random masks in training, and "
-                "the reference has none to replay; pin dropout=0 or training=False"
+                "those of this subject cannot be had; pin dropout=0 or training=False"
             )
         return scope
 
     @property
     def modes(self) -> tuple[tuple[float, bool], ...]:
         """The pairs (dropout, training) that can be compared."""
-        return tuple((p, training) for p in self.dropout for training in self.training if not (p and training))
+        pairs = ((p, training) for p in self.dropout for training in self.training)
+        return tuple((p, training) for p, training in pairs if self.masks or not (p and training))
 
     def values(self) -> dict[str, tuple[Any, ...]]:
         """Every factor and its values, each once."""
-        fields = dataclasses.fields(self)
-        return {field.name: tuple(dict.fromkeys(getattr(self, field.name))) for field in fields}
+        names = (field.name for field in dataclasses.fields(self) if field.name != "masks")
+        return {name: tuple(dict.fromkeys(getattr(self, name))) for name in names}
+
+
+def factors_of(config: RNNConfig) -> dict[str, Any]:
+    """A config's value of each factor of a scope."""
+    return config.to_dict() | {"lengths": config.packing}
+
+
+def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
+    """The config of a value for each factor, where factors that exclude each other give way to those before them.
+
+    ``seed`` decides on the lengths of a batch that is packed.
+    """
+    named = dict(factors)
+    packing = named.get("lengths")
+    if not named.get("batched", True):
+        named |= {"N": 1, "lengths": None}
+    elif packing is not None:
+        named["N"] = max(named["N"], 1)  # there is nothing to pack in an empty batch, which torch refuses
+        named["lengths"] = lengths_of(packing, named["T"], named["N"], seed)
+    if named.get("lengths") is None or packing == "any":
+        named["enforce_sorted"] = False
+    if named.get("loss") is None:
+        named["wrt"] = "all"
+    else:
+        named["grad_mode"] = None
+    if named.get("dtype") != "float32" or named.get("device") == "meta":  # of which autocast knows nothing
+        named["autocast"] = None
+    if named.get("autocast") is not None and named.get("training"):
+        named["dropout"] = 0.0  # whose masks are drawn in another dtype
+    return RNNConfig(**named)
+
+
+def lengths_of(packing: str, T: int, N: int, seed: int) -> tuple[int, ...]:
+    """Lengths of N sequences, the longest T: ties and length 1 come often where they are not ``equal``."""
+    if packing == "equal":
+        return (T,) * N
+    random = Random(seed)
+    lengths = [random.choice([1, T, random.randint(1, T), random.randint(1, T)]) for _ in range(N)]
+    lengths[random.randrange(N)] = T
+    return tuple(sorted(lengths, reverse=True) if packing == "falling" else lengths)
+
+
+def affordable(factors: Mapping[str, Any], cost: int = COST) -> dict[str, Any]:
+    """The factors, with sizes other than the largest made small until the config costs no more than that."""
+    named = dict(factors)
+    sizes = sorted(SIZE_FACTORS, key=lambda name: named[name])
+    for name in sizes[:-1]:
+        if RNNConfig(**{key: named[key] for key in (*SIZE_FACTORS, "num_layers", "bidirectional")}).cost <= cost:
+            break
+        named[name] = min(named[name], 1 + named[name] % 4)
+    return named
 
 
 def _values(name: str, value: Any) -> tuple[Any, ...]:
@@ -89,10 +161,12 @@ def _values(name: str, value: Any) -> tuple[Any, ...]:
     values = tuple(value) if several else (value,)
     if not values:
         raise UsageError(f"{name}={value!r}: expected at least one value")
-    plain: dict[str, Any] = {"input_size": 1, "hidden_size": 1}
+    plain: dict[str, Any] = {"input_size": 1, "hidden_size": 1, "T": 1, "N": 1, "loss": None, "dtype": "float32"}
     for one in values:
+        if name == "lengths" and one not in PACKINGS:
+            raise ConfigError(f"lengths={one!r}: expected one of {', '.join(map(repr, PACKINGS))}")
         try:
-            RNNConfig(**plain | {name: one})
+            configure(plain | {name: one})
         except TypeError as error:  # an unhashable or otherwise unfit value
             raise ConfigError(f"{name}={one!r}: {error}") from None
     return values

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.space.scope import Scope
+from harness.space.scope import Scope, affordable, configure
 from harness.space.values import REGIMES, draw
 
 
@@ -46,12 +46,13 @@ def _configs(scope: Scope) -> st.SearchStrategy[RNNConfig]:
     drawn = {name: st.sampled_from(getattr(scope, name)) for name in scope.values()}
     del drawn["dropout"], drawn["training"]
     names = tuple(drawn)
+    packed = any(scope.lengths)
 
     def build(values: tuple[Any, ...]) -> RNNConfig:
-        fields = dict(zip(names, values, strict=False))
-        dropout, training = values[-1]
-        if fields["num_layers"] == 1 and 0 in scope.dropout:
-            dropout = 0.0  # one layer has nothing between layers to drop, and nn.RNN warns
-        return RNNConfig(**fields, dropout=dropout, training=training)
+        factors = dict(zip(names, values, strict=False))
+        seed, (factors["dropout"], factors["training"]) = values[-2:]
+        if factors["num_layers"] == 1 and 0 in scope.dropout:
+            factors["dropout"] = 0.0  # one layer has nothing between layers to drop, and nn.RNN warns
+        return configure(affordable(factors), seed)
 
-    return st.tuples(*drawn.values(), st.sampled_from(scope.modes)).map(build)
+    return st.tuples(*drawn.values(), seeds() if packed else st.just(0), st.sampled_from(scope.modes)).map(build)

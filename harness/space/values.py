@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
-from harness.space.case import Array, Case, Origin
+from harness.space.case import Array, Case, Origin, padding
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 
@@ -41,9 +41,22 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
         arrays[name] = flat[start : start + spec.size].reshape(spec.shape)
         start += spec.size
     REGIMES[regime](rng, config, arrays)
+    if config.strides == "expanded":
+        _expand(config, arrays)
     cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
+    if config.lengths is not None and config.strides != "expanded":
+        cast["x"][padding(config)] = np.nan  # what is padding must reach nothing
     cotangents = {name: cast.pop(name) for name in config.cotangents}
     return Case(config, cast.pop("x"), cast.pop("hx", None), cast, Origin(regime, seed), cotangents)
+
+
+def _expand(config: RNNConfig, arrays: dict[str, Floats]) -> None:
+    """Make what is handed over with stride 0 one value along its first axis, as a loss like output.sum() makes all."""
+    for name, array in arrays.items():
+        if array.size and name in config.cotangents:
+            array[...] = array.flat[0]
+        elif array.size and name in config.inputs:
+            array[...] = array[:1].copy()
 
 
 def tangents(case: Case) -> dict[str, Array]:

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import Any, Final, NamedTuple
 
-import ml_dtypes
-import numpy as np
 import torch
 from torch.autograd import forward_ad
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from harness.space.case import Array, Case
-from harness.space.config import DTYPES, LOSSES, TANGENT, RNNConfig
+from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, LOSSES, PREPARATIONS, STRIDES, TANGENT, WRT, RNNConfig
 from harness.space.outcome import Outcome
-from harness.subjects.calling import as_array, attempt, changed, named_outputs
+from harness.space.scope import PACKINGS
+from harness.subjects import torch_devices
+from harness.subjects.calling import Malformed, a_or_an, as_array, attempt, changed, named_outputs
+from harness.subjects.torch_preparation import parameters_by_name, prepared
+from harness.subjects.torch_tensors import laid_out, on_device, to_numpy
 
 _MODULES = 64
 """Modules kept for the next case of the same config. A search runs a handful of cases a config, one after the other."""
 
 _make_dual: Callable[..., torch.Tensor] = forward_ad.make_dual
 _unpack_dual: Callable[..., Any] = forward_ad.unpack_dual
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+class _Run(NamedTuple):
+    """One forward pass: what it gave, as arrays and as tensors; what gradients are by; and what shares memory."""
+
+    named: dict[str, Array]
+    results: dict[str, torch.Tensor]
+    asked: list[torch.Tensor]
+    aliased: tuple[tuple[str, str], ...]
 
 
 class TorchSubject:
@@ -31,27 +47,59 @@ class TorchSubject:
     autograd, and so are the derivatives beyond them, by forward mode and by double backward.
     """
 
-    offers: ClassVar = {"dtype": DTYPES, "loss": (*[None] * 3, *LOSSES[1:])}
-    """Every dtype; and gradients, which cost several times a forward pass, in half of the cases."""
+    OFFERS: Final[dict[str, Any]] = {
+        "dtype": DTYPES,
+        "loss": (*[None] * 3, *LOSSES[1:]),
+        "wrt": ("all", *WRT),
+        "lengths": (*[None] * 5, *PACKINGS[1:]),
+        "batched": (*[True] * 7, False),
+        "strides": (*["contiguous"] * 5, *STRIDES[1:]),
+        "autocast": (*[None] * 8, *AUTOCASTS[1:]),
+        "grad_mode": (*[None] * 2, *GRAD_MODES[1:]),
+        "preparation": (*["new"] * 18, *PREPARATIONS[1:]),
+    }
+    """The whole space. What is dear, or plain in all but one respect, is drawn less often than what is not."""
 
     def __init__(self, factory: Callable[..., torch.nn.Module] = torch.nn.RNN, name: str = "torch") -> None:
         self.name = name
         self._factory = factory
         self._module = lru_cache(_MODULES)(self._build)
+        self.offers = {**self.OFFERS, "masks": factory is torch.nn.RNN}
 
     def devices(self) -> tuple[str, ...]:
-        """The CPU, and every accelerator that torch finds here."""
-        found = ["cpu"]
-        found += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        if torch.backends.mps.is_available():
-            found.append("mps")
-        if hasattr(torch, "xpu") and torch.xpu.is_available():
-            found += [f"xpu:{i}" for i in range(torch.xpu.device_count())]
-        return tuple(found)
+        """The CPU, every accelerator that torch finds here, and meta."""
+        return torch_devices.devices()
+
+    def absent(self) -> dict[str, str]:
+        """The accelerators that are not here, and why."""
+        return torch_devices.absent()
 
     def backend(self, config: RNNConfig) -> str:
         """Torch's own kernels are known by their device; of another module's arithmetic nothing is."""
         return f"torch {config.device.partition(':')[0]}" if self._factory is torch.nn.RNN else "unknown"
+
+    def masks(self, case: Case) -> list[Array] | None:
+        """What dropout keeps of each inner layer's output in ``run``, time first, (T, N, D*H), as booleans.
+
+        ``nn.RNN`` on a CPU draws one mask after the other, as the dropout function does of as many ones, under the same
+        seed. Of another module or device, nothing is known.
+        """
+        config = case.config
+        if self._factory is not torch.nn.RNN or config.device != "cpu":
+            return None
+        features = config.num_directions * config.hidden_size
+        ones = torch.ones(config.T, config.N, features)
+        packed = None if config.lengths is None else _packed(ones, config.replace(batch_first=False))
+        kept: list[Array] = []
+        with _seeded(case):
+            for _ in range(config.num_layers - 1):
+                if packed is None:
+                    mask = torch.nn.functional.dropout(ones, config.dropout)
+                else:
+                    data = torch.nn.functional.dropout(packed.data, config.dropout)
+                    mask, _ = pad_packed_sequence(packed._replace(data=data), total_length=config.T)
+                kept.append(to_numpy(mask != 0))
+        return kept
 
     def run(self, case: Case) -> Outcome:
         """Load the case's weights into a module of its config, and call it."""
@@ -66,64 +114,115 @@ class TorchSubject:
         return self._attempt(case, partial(self._double_backward, case, tangents))
 
     @staticmethod
-    def _attempt(case: Case, work: Callable[[Mapping[str, torch.Tensor]], Mapping[str, Array]]) -> Outcome:
+    def _attempt(case: Case, work: Callable[[Tensors, list[tuple[str, str]]], Mapping[str, Array]]) -> Outcome:
         """The outcome of some work on a copy of the case's arrays."""
+        config = case.config
         lent: dict[str, torch.Tensor] = {}
+        aliased: list[tuple[str, str]] = []
 
         def call() -> Mapping[str, Array]:
             for name, array in case.arrays.items():
-                lent[name] = _on_device(array, case.config.device)
-            return work(lent)
+                tensor = on_device(array, config.device)
+                if name not in config.weights:
+                    tensor = laid_out(tensor, config.strides, constant=name in config.cotangents)
+                lent[name] = tensor
+            return work(lent, aliased)
 
         outcome = attempt(call)
-        arrays = {name: to_numpy(tensor) for name, tensor in lent.items()}
-        return Outcome(outcome.arrays, outcome.failure, outcome.message, outcome.traceback, changed(arrays, case))
+        arrays = {} if config.device == "meta" else {name: to_numpy(tensor) for name, tensor in lent.items()}
+        return Outcome(
+            outcome.arrays,
+            outcome.failure,
+            outcome.message,
+            outcome.traceback,
+            changed(arrays, case),
+            tuple(aliased),
+        )
 
-    def _call(self, case: Case, lent: Mapping[str, torch.Tensor]) -> Mapping[str, Array]:
+    def _call(self, case: Case, lent: Tensors, aliased: list[tuple[str, str]]) -> Mapping[str, Array]:
         config = case.config
         module = self._loaded(config, lent)
-        with torch.set_grad_enabled(config.loss is not None):
-            named, results, asked = self._outputs(case, module, lent)
-            return named if config.loss is None else named | self._gradients(case, results, lent, asked)
+        with _grad_mode(config):
+            done = self._outputs(case, module, lent)
+            aliased += done.aliased
+            return done.named if config.loss is None else done.named | self._gradients(case, done, lent)
 
-    def _loaded(self, config: RNNConfig, lent: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    def _loaded(self, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
         """The module of a config, with a case's weights in it."""
         module = self._module(_structure(config))
-        if module.training != config.training:
-            module.train(config.training)
+        weights = {name: lent[name] for name in config.weights if not name.startswith("readout")}
         with torch.no_grad():
-            _load(module, {name: lent[name] for name in config.weights if not name.startswith("readout")})
-        return module
+            if config.preparation == "functional_call":  # which is to take the weights that it is given, not its own
+                return self._in_mode(self._build(config), config)
+            _load(module, weights)
+        return self._in_mode(prepared(module, config, weights, self._build), config)
 
     @staticmethod
-    def _outputs(
-        case: Case, module: torch.nn.Module, lent: Mapping[str, torch.Tensor]
-    ) -> tuple[dict[str, Array], dict[str, torch.Tensor], list[torch.Tensor]]:
-        """What a forward pass gives, as arrays and as tensors; and what gradients are by, where there is a loss."""
+    def _in_mode(module: torch.nn.Module, config: RNNConfig) -> torch.nn.Module:
+        return module if module.training == config.training else module.train(config.training)
+
+    def _outputs(self, case: Case, module: torch.nn.Module, lent: Tensors) -> _Run:
         config = case.config
         given = {name: lent[name] for name in config.inputs}
-        readout = [lent[name] for name in config.weights if name.startswith("readout")]
+        weights = {name: lent[name] for name in config.weights}
+        readout = [tensor for name, tensor in weights.items() if name.startswith("readout")]
+        by = set() if config.loss is None else {name.removesuffix(".grad") for name in config.gradients}
         if config.loss is not None:
-            given = {name: tensor.detach().requires_grad_() for name, tensor in given.items()}
-            readout = [tensor.detach().requires_grad_() for tensor in readout]
-        returned = module(*given.values())
-        named = named_outputs(returned, readout=False)
-        results = dict(zip(named, returned, strict=True))
-        if readout:
-            results["readout"] = torch.nn.functional.linear(torch.as_tensor(returned[0]), *readout)
-            named["readout"] = as_array("readout", results["readout"])
-        if config.loss is None:
-            return named, results, []
-        return named, results, [*given.values(), *_parameters(module, config), *readout]
+            given = {name: tensor.detach().requires_grad_(name in by) for name, tensor in given.items()}
+            readout = [tensor.detach().requires_grad_("readout.weight" in by) for tensor in readout]
+        with _frozen(module, config):
+            returned, own = self._called(module, case, given, weights)
+            with _autocast(config):
+                named = named_outputs(returned, readout=False)
+                results = dict(zip(named, returned, strict=True))
+                if readout:
+                    results["readout"] = torch.nn.functional.linear(torch.as_tensor(returned[0]), *readout)
+                    named["readout"] = as_array("readout", results["readout"])
+        known = {**given, **dict(zip((name for name in weights if "readout" in name), readout, strict=True)), **own}
+        asked = [] if config.loss is None else [known[name.removesuffix(".grad")] for name in config.gradients]
+        return _Run(named, results, asked, _aliased(results, {**given, **own}))
+
+    def _called(
+        self, module: torch.nn.Module, case: Case, given: Tensors, weights: Tensors
+    ) -> tuple[Any, dict[str, torch.Tensor]]:
+        """What the module returns, packed sequences padded again; and its parameters by nn.RNN's names."""
+        config = case.config
+        if config.preparation == "used":
+            self._use(module, config)
+        x: torch.Tensor | PackedSequence = given["x"]
+        if config.lengths is not None:
+            x = _packed(given["x"], config)
+        arguments = (x, *(tensor for name, tensor in given.items() if name == "hx"))
+        own = {} if config.loss is None else _parameters(module, config)
+        with _seeded(case) if config.drops else contextlib.nullcontext(), _autocast(config):
+            if config.preparation == "functional_call":
+                own = {name: tensor for name, tensor in weights.items() if not name.startswith("readout")}
+                own = {name: tensor.detach().requires_grad_(config.wrt != "inputs") for name, tensor in own.items()}
+                returned = torch.func.functional_call(module, own, arguments)
+            else:
+                returned = module(*arguments)
+        return (returned if config.lengths is None else _padded(returned, config)), own
+
+    @staticmethod
+    def _use(module: torch.nn.Module, config: RNNConfig) -> None:
+        """Call a module at another shape, backwards too where a loss is."""
+        shape = (config.N + 1, config.T + 1) if config.batch_first else (config.T + 1, config.N + 1)
+        dtype = getattr(torch, config.dtype)
+        x = torch.ones(*shape, config.input_size, device=config.device, dtype=dtype)
+        with _autocast(config):
+            output = module(x)[0]
+        if config.loss is not None and output.requires_grad:
+            output.sum().backward()
+            module.zero_grad()
 
     def _forward_mode(
-        self, case: Case, tangents: Mapping[str, Array], lent: Mapping[str, torch.Tensor]
+        self, case: Case, tangents: Mapping[str, Array], lent: Tensors, _aliased: list[tuple[str, str]]
     ) -> Mapping[str, Array]:
         config = case.config
         module = self._loaded(config, lent)
         names = [*config.inputs, *config.weights]
-        primals = [*(lent[name] for name in config.inputs), *_parameters(module, config)]
-        along = [_on_device(tangents[name], config.device) for name in names]
+        primals = [*(lent[name] for name in config.inputs), *_parameters(module, config).values()]
+        along = [on_device(tangents[name], config.device) for name in names]
         with warnings.catch_warnings(), torch.no_grad(), forward_ad.dual_level():
             # The first dual tensor loads what torch has written for torch.jit, of which torch then warns.
             warnings.filterwarnings("ignore", r".*torch\.jit\.script", DeprecationWarning)
@@ -140,13 +239,14 @@ class TorchSubject:
         return named
 
     def _double_backward(
-        self, case: Case, tangents: Mapping[str, Array], lent: Mapping[str, torch.Tensor]
+        self, case: Case, tangents: Mapping[str, Array], lent: Tensors, _aliased: list[tuple[str, str]]
     ) -> Mapping[str, Array]:
         config = case.config
-        along = {f"{name}.grad": _on_device(array, config.device) for name, array in tangents.items()}
+        along = {f"{name}.grad": on_device(array, config.device) for name, array in tangents.items()}
         with torch.enable_grad():
-            _, results, asked = self._outputs(case, self._loaded(config, lent), lent)
-            roots = [results[name.removesuffix(".grad")] for name in case.cotangents]
+            done = self._outputs(case, self._loaded(config, lent), lent)
+            asked = done.asked
+            roots = [done.results[name.removesuffix(".grad")] for name in case.cotangents]
             cotangents = [lent[name] for name in case.cotangents]
             first = torch.autograd.grad(roots, asked, cotangents, allow_unused=True, create_graph=True)
             pairs = [
@@ -162,21 +262,15 @@ class TorchSubject:
             for name, tensor, result in zip(config.gradients, asked, found, strict=True)
         }
 
-    def _gradients(
-        self,
-        case: Case,
-        results: Mapping[str, torch.Tensor],
-        lent: Mapping[str, torch.Tensor],
-        asked: list[torch.Tensor],
-    ) -> dict[str, Array]:
+    @staticmethod
+    def _gradients(case: Case, done: _Run, lent: Tensors) -> dict[str, Array]:
         """What autograd gives for each tensor asked for. Where it gives none, the gradient is missing."""
-        roots = [results[name.removesuffix(".grad")] for name in case.cotangents]
-        cotangents = [lent[name] for name in case.cotangents]
-        found = dict(
-            zip(case.config.gradients, torch.autograd.grad(roots, asked, cotangents, allow_unused=True), strict=True)
-        )
+        roots = [done.results[name.removesuffix(".grad")] for name in case.cotangents]
+        cotangents = [lent[name].to(root.dtype) for name, root in zip(case.cotangents, roots, strict=True)]
+        gradients = torch.autograd.grad(roots, done.asked, cotangents, allow_unused=True)
+        found = dict(zip(case.config.gradients, gradients, strict=True))
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has none, and rightly so
-            found |= {name: torch.zeros_like(t) for name, t in zip(found, asked, strict=True) if "readout" in name}
+            found |= {n: torch.zeros_like(t) for n, t in zip(found, done.asked, strict=True) if "readout" in n}
         return {name: as_array(name, gradient) for name, gradient in found.items() if gradient is not None}
 
     def _build(self, config: RNNConfig) -> torch.nn.Module:
@@ -191,36 +285,84 @@ class TorchSubject:
             return self._factory(config.input_size, config.hidden_size, **arguments, device=config.device, dtype=dtype)
 
 
-def _on_device(array: Array, device: str) -> torch.Tensor:
-    """The array's copy on a device; a dtype that the device does not have, as float64 on mps, is unsupported."""
+def _packed(x: torch.Tensor, config: RNNConfig) -> PackedSequence:
+    """The sequences of x, packed."""
+    assert config.lengths is not None
+    return pack_padded_sequence(
+        x, torch.tensor(config.lengths), batch_first=config.batch_first, enforce_sorted=config.enforce_sorted
+    )
+
+
+def _padded(returned: Any, config: RNNConfig) -> Any:
+    """What was returned, with a packed output padded. Raises ``Malformed`` if it is not packed."""
+    if not isinstance(returned, tuple | list) or not returned:
+        return returned
+    if not isinstance(returned[0], PackedSequence):
+        kind = a_or_an(type(returned[0]).__name__)
+        raise Malformed(f"returned {kind} for output, expected a PackedSequence, as the input is")
+    output, _ = pad_packed_sequence(returned[0], batch_first=config.batch_first, total_length=config.T)
+    return (output, *returned[1:])
+
+
+def _grad_mode(config: RNNConfig) -> contextlib.AbstractContextManager[Any]:
+    """Gradients where there is a loss; else what the config says."""
+    if config.grad_mode == "inference_mode":
+        return torch.inference_mode()
+    return torch.set_grad_enabled(config.loss is not None or config.grad_mode == "enable_grad")
+
+
+def _autocast(config: RNNConfig) -> contextlib.AbstractContextManager[Any]:
+    """Torch's automatic mixed precision, if the config asks for it."""
+    if config.autocast is None:
+        return contextlib.nullcontext()
+    return torch.autocast(config.device.partition(":")[0], getattr(torch, config.autocast))
+
+
+@contextlib.contextmanager
+def _frozen(module: torch.nn.Module, config: RNNConfig) -> Iterator[None]:
+    """The module's parameters without gradients, where those by the inputs alone are asked for."""
+    freeze = config.loss is not None and config.wrt == "inputs"
+    if freeze:
+        module.requires_grad_(requires_grad=False)
     try:
-        return from_numpy(array).to(device)
-    except TypeError as error:
-        raise NotImplementedError(str(error)) from error
+        yield
+    finally:
+        if freeze:
+            module.requires_grad_(requires_grad=True)
 
 
-def _parameters(module: torch.nn.Module, config: RNNConfig) -> list[torch.Tensor]:
+@contextlib.contextmanager
+def _seeded(case: Case) -> Iterator[None]:
+    """The generator that dropout draws from, at the case's seed; afterwards as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(case.seed)
+        yield
+
+
+def _aliased(results: Tensors, given: Tensors) -> tuple[tuple[str, str], ...]:
+    """Which results share memory with what was given, or with each other."""
+    seen: dict[int, str] = {_storage(tensor): name for name, tensor in given.items() if tensor.numel()}
+    found: list[tuple[str, str]] = []
+    for name, tensor in results.items():
+        if not isinstance(tensor, torch.Tensor) or tensor.device.type == "meta" or not tensor.numel():
+            continue
+        other = seen.setdefault(_storage(tensor), name)
+        if other != name:
+            found.append((name, other))
+    return tuple(found)
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _parameters(module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.Tensor]:
     """The module's own parameters, under nn.RNN's names. Gradients cannot be asked of a module without them."""
-    own = dict(module.named_parameters())
+    own = parameters_by_name(module)
     names = [name for name in config.weights if not name.startswith("readout")]
     if missing := [name for name in names if name not in own]:
         raise NotImplementedError(f"gradients need parameters under nn.RNN's names; {', '.join(missing)} is missing")
-    return [own[name] for name in names]
-
-
-def from_numpy(array: Array) -> torch.Tensor:
-    """A tensor with a copy of the array's numbers, bfloat16 included, which torch does not read from NumPy."""
-    if array.dtype == ml_dtypes.bfloat16:
-        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
-    return torch.from_numpy(array.copy())
-
-
-def to_numpy(tensor: torch.Tensor) -> Array:
-    """An array of the tensor's numbers, bfloat16 included, which torch does not hand to NumPy."""
-    tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:
-        return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return np.asarray(tensor.numpy())
+    return {name: own[name] for name in names}
 
 
 def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
@@ -237,4 +379,5 @@ def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
 @lru_cache(_MODULES)
 def _structure(config: RNNConfig) -> RNNConfig:
     """The config with what the constructor does not see at its default, so that modules are shared."""
-    return config.replace(T=1, N=1, hx=False, training=False, output_size=None, loss=None)
+    names = [field.name for field in dataclasses.fields(config)[:8]]
+    return RNNConfig(**{name: getattr(config, name) for name in (*names, "device", "dtype")})

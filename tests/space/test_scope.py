@@ -78,7 +78,7 @@ def test_every_boundary_is_met_within_a_thousand_configs() -> None:
         ({"dtypes": ["int8"]}, ConfigError, "dtype='int8': expected one of"),
         ({"losses": ["readout"]}, ConfigError, "loss='readout': expected one of None, 'output', 'h_n', 'both'"),
         ({"hidden_size": [1, [2]]}, ConfigError, r"hidden_size=\[2\]"),
-        ({"dropout": 0.5, "training": True}, UsageError, "the reference has none to replay"),
+        ({"dropout": 0.5, "training": True}, UsageError, "those of this subject cannot be had"),
     ],
 )
 def test_a_pin_that_cannot_be_is_refused(pins: dict[str, Any], error: type[Exception], words: str) -> None:

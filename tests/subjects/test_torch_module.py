@@ -10,7 +10,8 @@ from harness import Case, Failure, RNNConfig, as_subject, cases, check_agreement
 from harness.oracle.arithmetic import BACKENDS
 from harness.space.config import DTYPES, LOSSES
 from harness.subjects.protocol import backend_of, scope_of
-from harness.subjects.torch_module import TorchSubject, from_numpy, to_numpy
+from harness.subjects.torch_module import TorchSubject
+from harness.subjects.torch_tensors import from_numpy, to_numpy
 
 TORCH = TorchSubject()
 

@@ -1,0 +1,101 @@
+"""torch_preparation: the ways in which a module comes to hold its weights, none of which may change what it computes.
+
+Each takes a module that holds them and gives one that should do the same, by the names of ``RNNConfig.preparation``.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import torch
+from torch.nn.utils import parametrize
+
+from harness.space.config import RNNConfig
+
+Build = Callable[[RNNConfig], torch.nn.Module]
+Weights = Mapping[str, torch.Tensor]
+
+
+def prepared(module: torch.nn.Module, config: RNNConfig, weights: Weights, build: Build) -> torch.nn.Module:
+    """A module that should compute what ``module`` does, which holds ``weights`` already; ``build`` makes new ones."""
+    if config.preparation in {"new", "used", "functional_call"}:  # which are ways of calling it
+        return module
+    return _WAYS[config.preparation](module, config, weights, build)
+
+
+def _deepcopy(module: torch.nn.Module, _config: RNNConfig, _weights: Weights, _build: Build) -> torch.nn.Module:
+    return copy.deepcopy(module)
+
+
+def _pickle(module: torch.nn.Module, _config: RNNConfig, _weights: Weights, _build: Build) -> torch.nn.Module:
+    try:
+        written = pickle.dumps(module)
+    except (pickle.PicklingError, AttributeError) as error:  # a class that no import can find again
+        raise NotImplementedError(f"cannot be pickled: {error}") from error
+    read: torch.nn.Module = pickle.loads(written)  # noqa: S301 - written one line above
+    return read
+
+
+def _state_dict(module: torch.nn.Module, config: RNNConfig, _weights: Weights, build: Build) -> torch.nn.Module:
+    other = build(config)
+    other.load_state_dict(module.state_dict())
+    return other
+
+
+def _assign(module: torch.nn.Module, config: RNNConfig, _weights: Weights, build: Build) -> torch.nn.Module:
+    other = build(config)
+    other.load_state_dict({name: tensor.clone() for name, tensor in module.state_dict().items()}, assign=True)
+    return other
+
+
+def _to_dtype(module: torch.nn.Module, config: RNNConfig, _weights: Weights, build: Build) -> torch.nn.Module:
+    other = build(config.replace(dtype="float32" if config.dtype == "float64" else "float64", autocast=None))
+    other = other.to(getattr(torch, config.dtype))
+    other.load_state_dict(module.state_dict())
+    return other
+
+
+def _replaced(_module: torch.nn.Module, config: RNNConfig, weights: Weights, build: Build) -> torch.nn.Module:
+    other = build(config)
+    for name, tensor in weights.items():
+        setattr(other, name, torch.nn.Parameter(tensor.clone()))
+    return other
+
+
+class _Same(torch.nn.Module):
+    """A parametrization that gives the number itself, computed anew from the original every time."""
+
+    def forward(self, original: torch.Tensor) -> torch.Tensor:
+        return original.clone()
+
+
+def _parametrize(_module: torch.nn.Module, config: RNNConfig, weights: Weights, build: Build) -> torch.nn.Module:
+    other = build(config)
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            parametrize.register_parametrization(other, name, _Same())
+            originals: Any = other.parametrizations
+            originals[name].original.copy_(tensor)
+    return other
+
+
+def parameters_by_name(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The module's parameters under the names that they had before they were parametrized."""
+    return {
+        name.removeprefix("parametrizations.").removesuffix(".original"): parameter
+        for name, parameter in module.named_parameters()
+    }
+
+
+_WAYS: Final[dict[str, Callable[[torch.nn.Module, RNNConfig, Weights, Build], torch.nn.Module]]] = {
+    "deepcopy": _deepcopy,
+    "pickle": _pickle,
+    "state_dict": _state_dict,
+    "assign": _assign,
+    "to_dtype": _to_dtype,
+    "replaced": _replaced,
+    "parametrize": _parametrize,
+}

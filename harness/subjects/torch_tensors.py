@@ -1,0 +1,51 @@
+"""torch_tensors: arrays become tensors, on their device and as they are to lie in memory, and become arrays again."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import torch
+
+from harness.space.case import Array
+
+
+def on_device(array: Array, device: str) -> torch.Tensor:
+    """The array's copy on a device; a dtype that the device does not have, as float64 on mps, is unsupported."""
+    try:
+        return from_numpy(array).to(device)
+    except TypeError as error:
+        raise NotImplementedError(str(error)) from error
+
+
+def from_numpy(array: Array) -> torch.Tensor:
+    """A tensor with a copy of the array's numbers, bfloat16 included, which torch does not read from NumPy."""
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(array.copy())
+
+
+def to_numpy(tensor: torch.Tensor) -> Array:
+    """An array of the tensor's numbers, bfloat16 included, which torch does not hand to NumPy; zeros for meta's."""
+    tensor = tensor.detach()
+    if tensor.device.type == "meta":
+        tensor = torch.zeros_like(tensor, device="cpu")
+    tensor = tensor.cpu()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return np.asarray(tensor.numpy())
+
+
+def laid_out(tensor: torch.Tensor, strides: str, *, constant: bool = False) -> torch.Tensor:
+    """The same numbers, lying in memory as a config's ``strides`` says.
+
+    What is ``expanded`` is one value along its first axis, or if ``constant`` one value throughout, with stride 0.
+    """
+    if strides == "transposed":
+        axes = tuple(reversed(range(tensor.dim())))
+        return tensor.permute(axes).contiguous().permute(axes)
+    if strides == "stepped":
+        return torch.stack([tensor, tensor], dim=-1).flatten(-2)[..., ::2]
+    if strides == "expanded" and tensor.numel():
+        one = tensor.reshape(-1)[0].clone() if constant else tensor[:1].clone()
+        return one.expand(tensor.shape)
+    return tensor
