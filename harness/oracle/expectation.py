@@ -131,9 +131,7 @@ def between(setting: Setting, layer: int, states: Sequence[Layer]) -> Layer:
         return states[layer]
     with np.errstate(invalid="ignore", over="ignore"):
         kept = reference.between(case, layer, output)
-        carried: Floats | None = None
-        if error is not None:
-            carried = reference.between(case, layer, error)
+        carried = None if error is None else reference.between(case, layer, error)
         if math.frexp(keep_scale(case.config))[0] not in {0.0, 0.5}:
             u = arithmetic.format.u
             rounded = gamma(DROPOUT_ROUNDINGS, u) * np.abs(kept) + arithmetic.underflow * case.masks[layer]
@@ -150,9 +148,9 @@ def expect_end_to_end(setting: Setting, states: Sequence[Layer]) -> dict[str, Ex
         last, part = reference.final_step(config, d), reference.features(config, d)
         values, error = (at_steps(array, last)[..., part] for array in states[layer] if array is not None)
         final[layer, d] = Expected(values, error)
-    top, error = states[-1]
-    assert error is not None
-    return _assemble(setting, Expected(top, error), final, states[-1])
+    top = states[-1]
+    assert top.error is not None
+    return _assemble(setting, Expected(top.output, top.error), final, top)
 
 
 def carried_along(setting: Setting, layer: int, below: Layer, own: Floats | None = None) -> tuple[Floats, Floats]:
