@@ -171,13 +171,16 @@ class Case:
 
 
 def as_plain(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Arrays that go with a config, in the shapes of its ``plain`` one, and padding zero; dtypes stay."""
+    """Arrays that go with a config, in the shapes of its ``plain`` one; dtypes stay.
+
+    What is padding, is zero; but of x's gradient, which is to be zero there by itself.
+    """
     plain: dict[str, Array] = {}
     for name, array in arrays.items():
         base = name.removesuffix(".grad")
         if not config.batched and base in {"x", "hx", "output", "h_n", "readout"}:
             array = array[:, None]
-        if config.lengths is not None and base in {"x", "output", "readout"}:
+        if config.lengths is not None and name != "x.grad" and base in {"x", "output", "readout"}:
             array = np.where(padding(config)[..., None], array.dtype.type(0), array)
         plain[name] = array
     return plain

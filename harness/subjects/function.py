@@ -7,15 +7,25 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from harness.space.case import Array, Case
-from harness.space.config import LOSSES
+from harness.space.config import LOSSES, STRIDES, RNNConfig
 from harness.space.outcome import Outcome
+from harness.space.scope import PACKINGS
+from harness.space.values import draw
 from harness.subjects.calling import attempt, changed, named_gradients, named_outputs
 from harness.subjects.protocol import SubjectError
 
-GIVEN: Final = ("x", "h0", "weights", "config", "cotangents")
+GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")
 """What a function may take, by these names; it may leave some out."""
+
+OPENS: Final[dict[str, dict[str, Any]]] = {
+    "cotangents": {"loss": LOSSES},
+    "lengths": {"lengths": (None, *PACKINGS)},
+    "masks": {"masks": True},
+}
+"""The part of the space that a function is asked for only if it takes something, by what it takes."""
 
 SIGNATURES: Final = """\
     def rnn(x, h0, weights, config): ...   # -> (output, h_n)
@@ -28,9 +38,14 @@ weights  a dict of arrays under nn.RNN's names: weights["weight_ih_l0"], ...; wi
 config   the RNNConfig: config.num_layers, config.bidirectional, ...
 cotangents  the gradients of a loss by what it reads: some of "output.grad" and "h_n.grad" ("readout.grad" in the
             place of "output.grad" with a readout); empty where config.loss is None
+lengths  the number of steps of each sequence of a packed batch, (N); None where config.lengths is None. What stands in x
+         behind them is NaN; what stands there in what is returned does not matter, but must be 0 in x's gradient
+masks    what dropout keeps of each inner layer's output, a list of boolean (T, N, directions * hidden_size), or
+         (N, T, ..) if config.batch_first: what is kept is divided by 1 - config.dropout; None where nothing is dropped
 returns  (output, h_n) as nn.RNN does, in x's dtype; with a readout (output, h_n, readout) or (readout, h_n)
 gradients  a dict by the names of what they belong to: "x", "hx" where config.hx is True, "weight_ih_l0", ...
-A config that it does not do: raise NotImplementedError."""
+A config that it does not do: raise NotImplementedError. An attribute, rnn.offers = {"batched": (True, False)}, asks
+for what is not asked of every function: here, for unbatched calls, without the N axis."""
 
 
 class FunctionSubject:
@@ -41,38 +56,96 @@ class FunctionSubject:
         self.name = name
         self._function = function
         self._taken = _taken(function, name)
-        self.offers: dict[str, tuple[str | None, ...]] = {"loss": LOSSES} if "cotangents" in self._taken else {}
+        self.offers: dict[str, Any] = {
+            "strides": (*["contiguous"] * 5, *STRIDES[1:]),
+            "preparation": (*["new"] * 9, "used"),
+        }
+        for taken in self._taken:
+            self.offers |= OPENS.get(taken, {})
+        self.offers |= getattr(function, "offers", {})
 
     def devices(self) -> tuple[str, ...]:
         """NumPy arrays live on the CPU."""
         return ("cpu",)
 
+    def masks(self, case: Case) -> list[Array] | None:
+        """Masks for dropout, time first, (T, N, D*H) for each inner layer; the case decides."""
+        config, rng = case.config, np.random.default_rng(case.seed)
+        shape = (config.T, config.N, config.num_directions * config.hidden_size)
+        return [rng.random(shape) >= config.dropout for _ in range(config.num_layers - 1)]
+
     def run(self, case: Case) -> Outcome:
         """Call the function on copies of the case's arrays."""
         config = case.config
-        lent = {name: array.copy() for name, array in case.arrays.items()}
-        h0_shape = (config.num_layers * config.num_directions, config.N, config.hidden_size)
+        lent = {
+            name: array.copy() if name in config.weights else _laid_out(array, config, name)
+            for name, array in case.arrays.items()
+        }
+        h0_shape = (config.num_layers * config.num_directions, *[config.N] * config.batched, config.hidden_size)
         given = {
             "x": lent["x"],
             "h0": lent["hx"] if config.hx else np.zeros(h0_shape, config.dtype),
             "weights": {name: lent[name] for name in config.weights},
             "config": config,
             "cotangents": {name: lent[name] for name in config.cotangents},
+            "lengths": None if config.lengths is None else np.array(config.lengths),
+            "masks": self._given_masks(case) if config.drops else None,
         }
+        if config.preparation == "used":
+            other = {"T": config.T + 1} | ({"N": config.N + 1} if config.batched else {})
+            self.run(draw(config.replace(**other, preparation="new")))
 
         def call() -> Mapping[str, Array]:
-            if config.loss is not None and not self.offers:
-                raise NotImplementedError("no gradients: it does not take cotangents")
+            self._refuse(config)
             returned = self._function(**{name: given[name] for name in self._taken})
             gradients: Mapping[str, Array] = {}
             if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], Mapping):
-                gradients = named_gradients(returned[-1]) if config.loss is not None else {}
+                gradients = _asked(named_gradients(returned[-1]), config)
                 returned = returned[:-1] if len(returned) > 2 else returned[0]
             return {**named_outputs(returned, readout=config.output_size is not None), **gradients}
 
         with np.errstate(all="ignore"):
             outcome = attempt(call)
         return Outcome(outcome.arrays, outcome.failure, outcome.message, outcome.traceback, changed(lent, case))
+
+    def _refuse(self, config: RNNConfig) -> None:
+        """Raise ``NotImplementedError`` for what the function could not do, since it is not told of it."""
+        needed = {"cotangents": config.loss is not None, "lengths": config.lengths is not None, "masks": config.drops}
+        for name, needs in needed.items():
+            if needs and name not in self._taken:
+                what = {"cotangents": "gradients", "lengths": "packed sequences", "masks": "dropout in training"}[name]
+                raise NotImplementedError(f"no {what}: it does not take {name}")
+        torch_s = ("autocast", "grad_mode", "preparation")
+        if any(getattr(config, name) not in {None, "new", "used"} for name in torch_s):
+            raise NotImplementedError("autocast, grad modes and ways to build a module are torch's")
+
+    def _given_masks(self, case: Case) -> list[Array]:
+        masks = self.masks(case) or []
+        if not case.config.batched:
+            return [mask[:, 0] for mask in masks]
+        return [mask.swapaxes(0, 1) if case.config.batch_first else mask for mask in masks]
+
+
+def _laid_out(array: Array, config: RNNConfig, name: str) -> Array:
+    """A copy that lies in memory as ``config.strides`` says."""
+    if config.strides == "transposed":
+        return array.T.copy().T
+    if config.strides == "stepped":
+        return np.repeat(array, 2, axis=-1)[..., ::2]
+    if config.strides == "expanded" and array.size:
+        constant = name in config.cotangents
+        one = array.reshape(-1)[0].copy() if constant else array[0].copy()
+        one = np.asarray(one)
+        return as_strided(one, array.shape, (0,) * (array.ndim - one.ndim) + one.strides)
+    return array.copy()
+
+
+def _asked(gradients: Mapping[str, Array], config: RNNConfig) -> Mapping[str, Array]:
+    """Without the gradients that exist, but that the config does not ask for."""
+    if config.loss is None:
+        return {}
+    others = config.replace(wrt="all").gradients.keys() - config.gradients.keys()
+    return {name: gradient for name, gradient in gradients.items() if name not in others}
 
 
 def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
@@ -82,7 +155,7 @@ def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
         raise SubjectError(f"{name}: its signature cannot be read ({error}); expected one of\n{SIGNATURES}") from None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         names = {p.name for p in parameters}
-        return tuple(name for name in GIVEN if name != "cotangents" or name in names)  # who computes gradients says so
+        return tuple(name for name in GIVEN if name not in OPENS or name in names)  # who does more, says so
     named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
     unknown = [
         p.name for p in parameters if p.name not in GIVEN and (p.default is p.empty or p.kind is p.POSITIONAL_ONLY)

@@ -45,7 +45,7 @@ def test_h0_is_zeros_where_no_hx_is_passed() -> None:
     "function",
     [
         lambda: None,
-        lambda x, h0, weights, config, lengths: None,
+        lambda x, h0, weights, config, sizes: None,
         lambda inputs, state: None,
         lambda x, /, y: None,
         lambda *things: None,
