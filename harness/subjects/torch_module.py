@@ -13,12 +13,15 @@ import torch
 from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from harness.space.answer import Answer
+from harness.space.call import Call
 from harness.space.case import Array, Case
 from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, LOSSES, PREPARATIONS, STRIDES, TANGENT, WRT, RNNConfig
 from harness.space.outcome import Outcome
 from harness.space.scope import PACKINGS
 from harness.subjects import torch_devices
 from harness.subjects.calling import Malformed, a_or_an, as_array, attempt, changed, named_outputs
+from harness.subjects.torch_calls import perform
 from harness.subjects.torch_preparation import parameters_by_name, prepared
 from harness.subjects.torch_tensors import laid_out, on_device, to_numpy
 
@@ -112,6 +115,10 @@ class TorchSubject:
     def second(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
         """Every gradient's directional derivative, by double backward: the gradient of tangents times gradients."""
         return self._attempt(case, partial(self._double_backward, case, tangents))
+
+    def call(self, call: Call) -> Answer:
+        """What comes of a call that may be malformed, with this module in the place of nn.RNN."""
+        return perform(self._factory, call)
 
     @staticmethod
     def _attempt(case: Case, work: Callable[[Tensors, list[tuple[str, str]]], Mapping[str, Array]]) -> Outcome:

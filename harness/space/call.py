@@ -1,0 +1,201 @@
+"""call: one whole use of a recurrent module as plain data, and as the code that it stands for.
+
+A ``Call`` may be malformed in any way: nothing in it is validated. Its code is what runs, and what a finding shows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any, Final
+
+from harness.space.answer import Stage
+from harness.space.config import RNNConfig
+
+MODULE: Final = "torch.nn.RNN"
+PACKERS: Final = ("PackedSequence", "pack_padded_sequence")
+"""What a call's code uses by these names, out of ``torch.nn.utils.rnn``."""
+
+_DEFAULTS: Final = RNNConfig(1, 1)
+
+
+@dataclass(frozen=True)
+class Code:
+    """A value that is no literal, by the code that makes it: ``Code("torch.tanh")``."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor by its shape: of ones, for what is refused is not refused for its numbers."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Packing:
+    """The input is packed by ``pack_padded_sequence``; ``lengths`` may be anything."""
+
+    lengths: Any
+    enforce_sorted: bool = True
+    batch_first: bool = False
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """The input is the data of a ``PackedSequence`` that is made by hand."""
+
+    batch_sizes: Any
+    sorted_indices: Any = None
+    unsorted_indices: Any = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """A module's constructor arguments, its parameters that are replaced, the input, its packing, and hx.
+
+    ``x`` and ``hx`` are a ``Tensor``, ``Code``, or any literal; ``hx`` is not passed if it is ``None``.
+    """
+
+    arguments: Mapping[str, Any]
+    x: Any
+    hx: Any = None
+    packing: Packing | ByHand | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def replace(self, **changes: Any) -> Call:
+        """The same call but for ``changes``."""
+        return dataclasses.replace(self, **changes)
+
+    def with_arguments(self, **changes: Any) -> Call:
+        """The same call with other constructor arguments."""
+        return self.replace(arguments={**self.arguments, **changes})
+
+    def steps(self, module: str = MODULE) -> Iterator[tuple[Stage | None, str]]:
+        """The call line by line, each with its stage; a line of no stage makes what is passed, and cannot fail.
+
+        ``module`` is what the class is called there.
+        """
+        yield Stage.CONSTRUCTOR, f"rnn = {module}({_arguments(self.arguments)})"
+        yield None, f"x = {code_of(self.x)}"
+        if self.hx is not None:
+            yield None, f"hx = {code_of(self.hx)}"
+        for name, value in self.parameters.items():
+            made = f"torch.nn.Parameter({code_of(value)})" if isinstance(value, Tensor) else code_of(value)
+            yield Stage.PARAMETERS, f"rnn.{name} = {made}"
+        if isinstance(self.packing, Packing):
+            yield Stage.PACKING, f"x = pack_padded_sequence(x, {_fields(self.packing)})"
+        elif self.packing is not None:
+            yield Stage.PACKING, f"x = PackedSequence(x, {_fields(self.packing)})"
+        yield Stage.CALL, "result = rnn(x)" if self.hx is None else "result = rnn(x, hx)"
+
+    def as_code(self, module: str = MODULE) -> str:
+        """Code that makes this call, to be pasted; ``module`` is what the class is called there."""
+        imports = ["import torch"]
+        if self.packing is not None:
+            imports.append(f"from torch.nn.utils.rnn import {', '.join(PACKERS)}")
+        return "\n".join([*imports, *(line for _, line in self.steps(module))])
+
+
+class Form(Enum):
+    """How the input is passed, plainest first."""
+
+    BATCHED = "batched"
+    UNBATCHED = "unbatched"
+    PACKED = "packed"
+    BY_HAND = "a PackedSequence made by hand"
+
+
+@dataclass(frozen=True)
+class Base:
+    """A well-formed call: a config, and how its input is passed. Where sequences are packed, N is at least 1."""
+
+    config: RNNConfig
+    form: Form = Form.BATCHED
+    enforce_sorted: bool = True
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Of the sequences to be packed: T, T - 1, ..., but at least 1; backwards where they need not be sorted."""
+        lengths = tuple(max(self.config.T - n, 1) for n in range(self.config.N))
+        return lengths if self.enforce_sorted else lengths[::-1]
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """How many of the sequences have each step."""
+        return tuple(sum(t < length for length in self.lengths) for t in range(self.config.T))
+
+    @property
+    def x(self) -> Tensor:
+        """The input before any packing."""
+        shape = self.config.inputs["x"].shape
+        if self.form is Form.UNBATCHED:
+            shape = (self.config.T, self.config.input_size)
+        elif self.form is Form.BY_HAND:
+            shape = (sum(self.lengths), self.config.input_size)
+        return self.tensor(*shape)
+
+    @property
+    def hx(self) -> Tensor:
+        """An initial state that fits, whether it is passed or not."""
+        config = self.config
+        rows = config.num_layers * config.num_directions
+        batch = () if self.form is Form.UNBATCHED else (config.N,)
+        return self.tensor(rows, *batch, config.hidden_size)
+
+    @cached_property
+    def call(self) -> Call:
+        """The call itself; arguments at their defaults are left out."""
+        config = self.config
+        names = ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional", "device")
+        given = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(_DEFAULTS, name)}
+        if config.dtype != _DEFAULTS.dtype:
+            given["dtype"] = Code(f"torch.{config.dtype}")
+        packing: Packing | ByHand | None = None
+        if self.form is Form.PACKED:
+            packing = Packing(list(self.lengths), self.enforce_sorted, config.batch_first)
+        elif self.form is Form.BY_HAND:
+            packing = ByHand(Code(f"torch.tensor({list(self.batch_sizes)})"))
+        arguments = {"input_size": config.input_size, "hidden_size": config.hidden_size, **given}
+        return Call(arguments, self.x, self.hx if config.hx else None, packing)
+
+    def tensor(self, *shape: int) -> Tensor:
+        """A tensor of this shape, of the config's dtype and device."""
+        return Tensor(shape, self.config.dtype, self.config.device)
+
+
+def code_of(value: Any) -> str:
+    """The code that makes a value."""
+    if isinstance(value, Code):
+        return value.text
+    if not isinstance(value, Tensor):
+        return repr(value)
+    dtype = "" if value.dtype == "float32" else f", dtype=torch.{value.dtype}"
+    device = "" if value.device == "cpu" else f", device={value.device!r}"
+    return f"torch.ones({value.shape}{dtype}{device})"
+
+
+def _arguments(arguments: Mapping[str, Any]) -> str:
+    """Constructor arguments: the sizes by their place where both are there, the others by name."""
+    sizes = ("input_size", "hidden_size")
+    both = all(name in arguments for name in sizes)
+    return ", ".join(
+        code_of(value) if both and name in sizes else f"{name}={code_of(value)}" for name, value in arguments.items()
+    )
+
+
+def _fields(packing: Packing | ByHand) -> str:
+    """The first field by its place, and the others that are not at their defaults."""
+    first, *others = dataclasses.fields(packing)
+    given = [
+        f"{other.name}={code_of(getattr(packing, other.name))}"
+        for other in others
+        if getattr(packing, other.name) != other.default
+    ]
+    return ", ".join([code_of(getattr(packing, first.name)), *given])
