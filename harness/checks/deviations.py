@@ -124,10 +124,10 @@ DEVIATIONS: Final = (
     Deviation(
         "devices unchecked for packed input",
         Whose.TORCH,
-        "the check that all is on one device is made for padded input alone; products of a tensor on the CPU and one "
-        "on meta are on meta, where dtypes are not looked at, and what comes back holds no numbers",
-        (Lapse.ACCEPTED,),
-        "device$|dtype$",
+        "the check that all is on one device is made for padded input alone; a product of tensors on the CPU and on "
+        "meta is on meta, where neither dtypes nor indices are looked at, and what comes back holds no numbers",
+        (Lapse.ACCEPTED, Lapse.MESSAGE),
+        "",
         "(?s)(?=.*'meta')(?=.*PackedSequence)",
     ),
     Deviation(
@@ -145,7 +145,7 @@ DEVIATIONS: Final = (
         "the states are selected by sorted_indices before the shape of hx is looked at: states too many are dropped, "
         "and what is refused is refused as an index",
         (Lapse.ACCEPTED, Lapse.CLASS, Lapse.MESSAGE),
-        "^hx: (batch|batch first|rank)$",
+        "^hx: (batch|batch of 1|batch first|rank)$",
         "enforce_sorted=False|sorted_indices",
     ),
     Deviation(

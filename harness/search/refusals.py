@@ -20,8 +20,10 @@ from harness.space.call import Base, Form
 from harness.space.config import RNNConfig
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope
 
-CASES: Final = 600
-"""Malformed calls of a search that is given no number: each break comes up a dozen times, in some of its variants."""
+CASES: Final = 900
+"""Malformed calls of a search that is given no number: each break comes up five times in each form of the input."""
+
+_DECK: Final = tuple((kind, form) for kind in BREAKS for form in kind.forms)
 
 _SMALL: Final = (1, 2, 3, 4, 5)
 """Sizes, unless the scope pins them: what is refused is refused for sizes that differ, however large they are."""
@@ -50,7 +52,7 @@ class Refusals:
     refused: int = 0
     """Calls refused as they must be."""
     late: Counter[str] = field(default_factory=Counter)
-    """Of these, calls refused later than they could be, by what was wrong."""
+    """Of these, calls broken once that were refused later than they could be, by the break."""
     unsupported: int = 0
     """Calls of which the subject says that it does not do them."""
     known: Counter[Deviation] = field(default_factory=Counter)
@@ -97,20 +99,23 @@ class _Search:
         self._record = record
         self._usable: dict[Base, bool] = {}
         self._found: set[tuple[str, Lapse]] = set()
+        self._costly: set[str] = set()
+        """Breaks that ended the process or hung: each such call takes long, and one finding of it is enough."""
 
     def run(self, cases: int, random: Random) -> None:
-        """Break ``cases`` calls; breaks come up as often as each other, in a new order every time."""
-        deck: list[Break] = []
+        """Break ``cases`` calls; each break in each form comes up as often as the others, in a new order every time."""
+        deck: list[tuple[Break, Form]] = []
         for _ in range(cases):
-            deck = deck or random.sample(BREAKS, len(BREAKS))
-            kinds = _with_another(deck.pop(), random) if random.random() < _TWICE else (deck.pop(),)
-            if (drawn := self._drawn(kinds, random)) is not None:
+            deck = deck or random.sample(_DECK, len(_DECK))
+            kind, form = deck.pop()
+            kinds = _with_another(kind, form, random) if random.random() < _TWICE else (kind,)
+            if self._costly.isdisjoint(kind.name for kind in kinds) and (drawn := self._drawn(kinds, form, random)):
                 self._try(drawn)
 
-    def _drawn(self, kinds: tuple[Break, ...], random: Random) -> Broken | None:
+    def _drawn(self, kinds: tuple[Break, ...], form: Form, random: Random) -> Broken | None:
         """A call that is broken so, of a base that the subject accepts; ``None`` where none is met in some draws."""
         for _ in range(4):
-            base = _base(self._scope, kinds, random)
+            base = _base(self._scope, form, random)
             calls = list(broken(base, kinds))
             if calls and self._accepts(base):
                 return random.choice(calls)
@@ -135,24 +140,27 @@ class _Search:
             record.unsupported += 1
         elif refusal.lapse is None:
             record.refused += 1
-            record.late.update([drawn.name] if refusal.late else [])
+            record.late.update([drawn.name] if refusal.late and len(drawn.kinds) == 1 else [])
         elif refusal.new:
             self._keep(drawn, refusal)
 
     def _keep(self, drawn: Broken, refusal: Refusal) -> None:
         """Keep a finding, broken once where that shows it; there is one of each break and lapse."""
-        for kind in drawn.kinds[:-1] and drawn.kinds:
+        for kind in drawn.kinds if len(drawn.kinds) > 1 else ():
             if (alone := self._shows(drawn.base, (kind,), refusal.lapse)) is not None:
                 drawn, refusal = alone.broken, alone.refusal
                 break
         assert refusal.lapse is not None
         if (drawn.name, refusal.lapse) not in self._found:
             self._found.add((drawn.name, refusal.lapse))
+            self._costly.update(kind.name for kind in drawn.kinds if refusal.lapse in {Lapse.CRASHED, Lapse.HUNG})
             self._record.findings.append(Wrong(drawn, refusal))
 
     def smallest(self, wrong: Wrong) -> Wrong:
-        """The same finding on the plainest base: no factor of it can be made plainer alone."""
+        """The same finding on the plainest base: no factor of it can be made plainer alone. A hang stays as it is."""
         kinds, lapse = wrong.broken.kinds, wrong.refusal.lapse
+        if lapse is Lapse.HUNG:
+            return wrong
         wrong = self._shows(wrong.broken.base, kinds, lapse) or wrong
         while True:
             for base in _plainer(wrong.broken.base, self._scope):
@@ -171,19 +179,14 @@ class _Search:
         return None
 
 
-def _with_another(kind: Break, random: Random) -> tuple[Break, ...]:
+def _with_another(kind: Break, form: Form, random: Random) -> tuple[Break, ...]:
     """A break and a second one that can be had with it."""
-    fitting = [
-        other
-        for other in BREAKS
-        if not {*other.parts} & {*kind.parts} and any(form in kind.forms for form in other.forms)
-    ]
-    return (kind, random.choice(fitting))
+    fitting = [other for other in BREAKS if form in other.forms and not {*other.parts} & {*kind.parts}]
+    return tuple(sorted((kind, random.choice(fitting)), key=BREAKS.index))
 
 
-def _base(scope: Scope, kinds: tuple[Break, ...], random: Random) -> Base:
-    """A well-formed call that all of these breaks apply to."""
-    form = random.choice([form for form in Form if all(form in kind.forms for kind in kinds)])
+def _base(scope: Scope, form: Form, random: Random) -> Base:
+    """A well-formed call of that form."""
     fields = {name: random.choice(getattr(scope, name)) for name in scope.values()}
     fields["dropout"], fields["training"] = random.choice(scope.modes)
     if form is not Form.BATCHED:

@@ -225,10 +225,18 @@ def _hx_rows(base: Base, call: Call) -> Variants:
 
 
 def _hx_batch(base: Base, call: Call) -> Variants:
+    yield from (_hx_of_batch(base, call, wrong) for wrong in _others(base.config.N) if wrong > 1)
+
+
+def _hx_batch_of_one(base: Base, call: Call) -> Variants:
+    if base.config.N > 1:
+        yield _hx_of_batch(base, call, 1)
+
+
+def _hx_of_batch(base: Base, call: Call, wrong: int) -> Variant:
     rows, batch, features = base.hx.shape
-    for wrong in _others(batch):
-        hx = base.tensor(rows, wrong, features)
-        yield Variant(f"hx of batch {wrong} for {batch}", call.replace(hx=hx), ((str(batch),), (str(wrong),)))
+    facts = ((str(batch),), (str(wrong),))
+    return Variant(f"hx of batch {wrong} for {batch}", call.replace(hx=base.tensor(rows, wrong, features)), facts)
 
 
 def _hx_features(base: Base, call: Call) -> Variants:
@@ -502,6 +510,7 @@ def _of_the_inputs() -> Iterator[Break]:
     yield Break("hx: rank", ("hx",), call, VALUE, _hx_rank)
     yield Break("hx: layers and directions", ("hx",), call, VALUE, _hx_rows)
     yield Break("hx: batch", ("hx",), call, VALUE, _hx_batch, batched)
+    yield Break("hx: batch of 1", ("hx",), call, VALUE, _hx_batch_of_one, batched)
     yield Break("hx: features", ("hx",), call, VALUE, _hx_features)
     yield Break("hx: batch first", ("hx",), call, VALUE, _hx_batch_first, batched)
     yield Break("hx: dtype", ("hx",), call, (*VALUE, "TypeError"), _hx_dtype)

@@ -1,0 +1,131 @@
+"""refusals: what a search for calls that are not refused did and found, for people and as data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from harness.report import wording
+from harness.search.refusals import Refusals, Wrong
+from harness.space.answer import Answer, Kind
+from harness.space.breaks import Break, Variant
+from harness.space.call import MODULE
+
+_OUTCOMES: Final = {Kind.ACCEPTED: "accepted", Kind.CRASHED: "the process ended", Kind.HUNG: "it hung"}
+
+
+def refusals_report(refusals: Refusals) -> RenderableType:
+    """How many malformed calls were made and refused, which known deviations were met, and every finding."""
+    facts = _facts()
+    so_far = "; interrupted" if refusals.interrupted else ""
+    calls = f"{wording.counted(refusals.calls, 'malformed call')} of {wording.counted(len(refusals.tried), 'kind')}"
+    facts.add_row("refusals", f"{calls} in {refusals.seconds:.1f} s{so_far}; --seed {refusals.seed}")
+    facts.add_row("", f"{refusals.refused:,} refused as they must be")
+    if refusals.late:
+        facts.add_row("", f"{refusals.late.total():,} of these later than they could be: {_tally(refusals.late)}")
+    if refusals.unsupported:
+        facts.add_row("", f"{refusals.unsupported:,} not supported, as the subject says")
+    if refusals.known:
+        named = Counter({deviation.name: number for deviation, number in refusals.known.items()})
+        facts.add_row("", f"known deviations of torch: {_tally(named)}")
+    for said, number in refusals.unusable.items():
+        facts.add_row("left out", Text(f"{wording.counted(number, 'well-formed call')}, not accepted: {said}"))
+    found = (part for wrong in refusals.findings for part in ("", _finding(refusals.subject, wrong)))
+    return Group(Padding(facts, (0, 0, 0, 2)), *found)
+
+
+def refusals_record(refusals: Refusals) -> dict[str, Any]:
+    """The same as plain data."""
+    return {
+        "subject": refusals.subject,
+        "seed": refusals.seed,
+        "calls": refusals.calls,
+        "calls_by_break": dict(refusals.tried),
+        "refused": refusals.refused,
+        "late": dict(refusals.late),
+        "unsupported": refusals.unsupported,
+        "known_deviations": [
+            {"name": one.name, "whose": one.whose.value, "reason": one.reason, "calls": number}
+            for one, number in refusals.known.items()
+        ],
+        "unusable": dict(refusals.unusable),
+        "seconds": refusals.seconds,
+        "interrupted": refusals.interrupted,
+        "findings": [_finding_record(refusals.subject, wrong) for wrong in refusals.findings],
+    }
+
+
+def _finding(subject: str, wrong: Wrong) -> RenderableType:
+    broken, refusal = wrong.broken, wrong.refusal
+    assert refusal.lapse is not None  # true of every finding
+    facts = _facts()
+    facts.add_row("wrong", Text(broken.label))
+    facts.add_row("expected", Text("\nor ".join(_expected(*pair) for pair in broken.breaks)))
+    facts.add_row("happened", Text(_happened(refusal.answer)))
+    facts.add_row("but for that", Text(f"{broken.base.config!r}, {broken.base.form.value}: accepted"))
+    facts.add_row("code", Text(broken.call.as_code(_module(subject))))
+    head = Text(f"{broken.name}: {refusal.lapse.value}", "bold red")
+    return Group(head, Padding(facts, (0, 0, 0, 2)))
+
+
+def _expected(kind: Break, variant: Variant) -> str:
+    facts = ", ".join(" or ".join(fact) for fact in variant.facts)
+    return f"{' or '.join(kind.raises)} in {kind.stage.value}{f', which mentions {facts}' if facts else ''}"
+
+
+def _happened(answer: Answer) -> str:
+    if answer.stage is not None:
+        return f"{answer.classes[0]} in {answer.stage.value}: {answer.message}"
+    what = ", ".join(answer.returned) or answer.message
+    return f"{_OUTCOMES[answer.kind]}: {what}"
+
+
+def _finding_record(subject: str, wrong: Wrong) -> dict[str, Any]:
+    broken, answer = wrong.broken, wrong.refusal.answer
+    return {
+        "breaks": [
+            {
+                "name": kind.name,
+                "wrong": variant.label,
+                "stage": kind.stage.value,
+                "raises": kind.raises,
+                "facts": variant.facts,
+            }
+            for kind, variant in broken.breaks
+        ],
+        "lapse": wrong.refusal.lapse and wrong.refusal.lapse.value,
+        "missing": wrong.refusal.missing,
+        "answer": {
+            "kind": answer.kind.value,
+            "stage": answer.stage and answer.stage.value,
+            "classes": answer.classes,
+            "message": answer.message,
+            "returned": answer.returned,
+        },
+        "config": broken.base.config.to_dict(),
+        "form": broken.base.form.value,
+        "call": dataclasses.asdict(broken.call),
+        "code": broken.call.as_code(_module(subject)),
+    }
+
+
+def _module(subject: str) -> str:
+    """What the class is called in code: torch's own in full, another by its own name."""
+    return MODULE if subject == "torch" else subject.rpartition(":")[2]
+
+
+def _tally(counts: Counter[str]) -> str:
+    return ", ".join(f"{what} ({number:,})" for what, number in counts.most_common())
+
+
+def _facts() -> Table:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    return facts
