@@ -1,0 +1,82 @@
+"""What people read of refusals, word for word."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from harness.checks.deviations import DEVIATIONS
+from harness.checks.refusals import check_refusal
+from harness.report.refusals import refusals_record, refusals_report
+from harness.search.refusals import Refusals, Wrong
+from harness.space.answer import Answer, Stage
+from harness.space.breaks import BREAKS, broken
+from harness.space.call import Base, Call
+from harness.space.config import RNNConfig
+from tests.report.test_wording import assert_snapshot, rendered
+
+
+class Says:
+    name = "mine.py:RNN"
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def call(self, call: Call) -> Answer:
+        return self._answer
+
+
+def wrong(answer: Answer, *names: str) -> Wrong:
+    base = Base(RNNConfig(1, 1, T=1, N=2))
+    found = next(broken(base, tuple(kind for kind in BREAKS if kind.name in names)))
+    return Wrong(found, check_refusal(Says(answer), found))
+
+
+def clean() -> Refusals:
+    return Refusals(
+        "torch",
+        0,
+        tried=Counter({kind.name: 16 for kind in BREAKS}),
+        calls=896,
+        refused=800,
+        late=Counter({"bidirectional no bool": 12, "lengths: beyond T": 3}),
+        known=Counter({DEVIATIONS[0]: 4, DEVIATIONS[6]: 90}),
+        seconds=1.25,
+    )
+
+
+def found() -> Refusals:
+    return Refusals(
+        "mine.py:RNN",
+        0,
+        tried=Counter({"hx: batch of 1": 1}),
+        calls=1,
+        unsupported=2,
+        unusable=Counter({"packed: TypeError: no packs": 1}),
+        interrupted=True,
+        findings=[
+            wrong(Answer.accepted("float32 (1, 2, 1)", "float32 (1, 2, 1)"), "hx: batch of 1"),
+            wrong(Answer.refused(Stage.CALL, KeyError("bad")), "x: features", "hx: features"),
+            wrong(Answer.crashed("signal 11"), "parameter: None"),
+        ],
+    )
+
+
+@pytest.mark.parametrize(("name", "refusals"), [("refusals", clean()), ("refusals_found", found())])
+def test_reports(name: str, refusals: Refusals) -> None:
+    assert_snapshot(name, rendered(refusals_report(refusals)))
+
+
+def test_the_record_is_plain_data() -> None:
+    record: dict[str, Any] = json.loads(json.dumps(refusals_record(found()), allow_nan=False))
+
+    assert [finding["lapse"] for finding in record["findings"]] == [
+        one.refusal.lapse.value for one in found().findings if one.refusal.lapse
+    ]
+    first = record["findings"][0]
+    assert first["breaks"][0]["name"] == "hx: batch of 1"
+    assert first["answer"]["returned"] == ["float32 (1, 2, 1)", "float32 (1, 2, 1)"]
+    assert first["config"]["N"] == 2
+    assert first["code"].startswith("import torch\nrnn = RNN(1, 1)\n")
+    assert json.loads(json.dumps(refusals_record(clean())))["known_deviations"][0]["whose"] == "torch"
