@@ -14,7 +14,7 @@ _FAILURES: Final = {Kind.ACCEPTED: Lapse.ACCEPTED, Kind.CRASHED: Lapse.CRASHED, 
 
 
 @runtime_checkable
-class Callable(Protocol):
+class CallSubject(Protocol):
     """A subject whose module can be used as a whole, from its constructor on."""
 
     @property
@@ -47,7 +47,7 @@ class Refusal:
         return self.lapse is not None and not self.deviations
 
 
-def check_refusal(subject: Callable, broken: Broken) -> Refusal:
+def check_refusal(subject: CallSubject, broken: Broken) -> Refusal:
     """Make the call, and hold the answer against what each of its breaks asks for; the answer may be about any."""
     answer = subject.call(broken.call)
     if answer.unsupported:

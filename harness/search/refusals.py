@@ -13,12 +13,13 @@ from random import Random
 from typing import Any, Final
 
 from harness.checks.deviations import Deviation, Lapse
-from harness.checks.refusals import Callable, Refusal, check_refusal
+from harness.checks.refusals import CallSubject, Refusal, check_refusal
 from harness.space.answer import Kind
 from harness.space.breaks import BREAKS, Break, Broken, broken
 from harness.space.call import Base, Form
 from harness.space.config import RNNConfig
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope
+from harness.subjects.protocol import scope_of
 
 CASES: Final = 900
 """Malformed calls of a search that is given no number: each break comes up five times in each form of the input."""
@@ -64,15 +65,17 @@ class Refusals:
     interrupted: bool = False
 
 
-def hunt_refusals(subject: Callable, scope: Scope | None = None, *, cases: int = CASES, seed: int = 0) -> Refusals:
+def hunt_refusals(subject: CallSubject, scope: Scope | None = None, *, cases: int = CASES, seed: int = 0) -> Refusals:
     """Make ``cases`` malformed calls of the configs in ``scope``, and report what is not refused as it must be.
+
+    Without a scope, all that the subject offers is searched, on the CPU.
 
     The same arguments give the same search. Ctrl-C ends it with what was found so far. A call may end the process:
     a subject that is not trusted is to be run in another one.
     """
     record = Refusals(subject.name, seed)
     start = time.perf_counter()
-    search = _Search(subject, _whole(scope or Scope()), record)
+    search = _Search(subject, _whole(scope or scope_of(subject)), record)
     try:
         search.run(cases, Random(seed))
         record.findings = [search.smallest(wrong) for wrong in record.findings]
@@ -93,7 +96,7 @@ def _whole(scope: Scope) -> Scope:
 class _Search:
     """The state of one search."""
 
-    def __init__(self, subject: Callable, scope: Scope, record: Refusals) -> None:
+    def __init__(self, subject: CallSubject, scope: Scope, record: Refusals) -> None:
         self._subject = subject
         self._scope = scope
         self._record = record

@@ -492,6 +492,7 @@ def _of_the_constructor() -> Iterator[Break]:
     yield Break("nonlinearity no name", ("nonlinearity",), ctor, TYPE, functions)
     yield Break("proj_size", ("proj_size",), ctor, TYPE, _argument("proj_size", 1, 0))
     yield Break("argument unknown", ("unknown",), ctor, TYPE, _argument("momentum", 0.5))
+    yield Break("argument internal", ("unknown",), ctor, TYPE, _argument("mode", "LSTM"))
     yield Break("argument missing", ("input_size", "hidden_size"), ctor, TYPE, _missing)
     yield Break("dtype", ("dtype",), ctor, (*TYPE, "RuntimeError"), _dtype)
     yield Break("device", ("device",), ctor, VALUE, _device)

@@ -41,7 +41,7 @@ def backend_of(subject: Subject, config: RNNConfig) -> str:
     return name(config)
 
 
-def scope_of(subject: Subject) -> Scope:
+def scope_of(subject: object) -> Scope:
     """The whole of what the subject can be asked: the usual scope, and what it offers beyond."""
     return Scope().only(**getattr(subject, "offers", {}))
 

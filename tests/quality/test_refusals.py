@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.checks.deviations import Lapse
-from harness.checks.refusals import Callable
+from harness.checks.refusals import CallSubject
 from harness.search.refusals import hunt_refusals
 from harness.space.answer import Answer
 from harness.space.call import Base, Call
@@ -65,7 +65,7 @@ class Dies(torch.nn.RNN):
 class InChild:
     """A subject whose calls are made in a process that may end."""
 
-    def __init__(self, subject: Callable) -> None:
+    def __init__(self, subject: CallSubject) -> None:
         self.name = subject.name
         self._subject = subject
         self._start()
@@ -93,7 +93,7 @@ class InChild:
         theirs.close()
 
 
-def serve(subject: Callable, pipe: Connection, others: Connection) -> None:
+def serve(subject: CallSubject, pipe: Connection, others: Connection) -> None:
     others.close()
     while True:
         try:
