@@ -21,8 +21,8 @@ from harness.space.config import RNNConfig
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope
 from harness.subjects.protocol import scope_of
 
-CASES: Final = 900
-"""Malformed calls of a search that is given no number: each break comes up five times in each form of the input."""
+CASES: Final = 700
+"""Malformed calls of a search that is given no number: each break comes up four times in each form of the input."""
 
 _DECK: Final = tuple((kind, form) for kind in BREAKS for form in kind.forms)
 

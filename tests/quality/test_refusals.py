@@ -32,7 +32,8 @@ class BroadcastsState(torch.nn.RNN):
 
 class Asserts(torch.nn.RNN):
     def check_input(self, input: Any, batch_sizes: Any) -> None:  # noqa: A002 - nn.RNN's own name
-        assert input.shape[-1] == self.input_size, f"{input.shape[-1]} != {self.input_size}"
+        if input.dim() == (3 if batch_sizes is None else 2):
+            assert input.shape[-1] == self.input_size, f"{input.shape[-1]} != {self.input_size}"
         super().check_input(input, batch_sizes)
 
 
@@ -133,4 +134,4 @@ def test_a_module_that_ends_the_process_is_found_small() -> None:
     assert [(wrong.broken.name, wrong.refusal.lapse) for wrong in record.findings] == [("x: no steps", Lapse.CRASHED)]
     assert record.findings[0].broken.base == Base(PLAINEST)
     assert record.findings[0].refusal.answer.message == "exit code 7"
-    assert record.calls > 700
+    assert record.calls > 600
