@@ -55,6 +55,8 @@ class Observation:
     outcome: Outcome
     """Likewise, in the plain form's shapes."""
     arithmetic: Arithmetic
+    raw: Outcome
+    """As it was returned."""
     unfit: Result | None = None
     """The result, where there are no values to compare."""
     prefixes: dict[int, Array] | None = None
@@ -84,12 +86,12 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
     """Run ``subject`` on ``case``, and on the prefixes of its stack and the probes that a local comparison needs."""
     outcome, arithmetic = subject.run(case), arithmetic_of(subject, case, accepted)
     if (bad := unfit(case, outcome)) is not None:
-        return Observation(case, outcome, arithmetic, bad)
+        return Observation(case, outcome, arithmetic, outcome, bad)
     masks = _masks(subject, case)
     if masks is None or case.config.device == "meta":
-        return Observation(case, outcome, arithmetic, Result(Verdict.AGREES, method=Method.FORM))
+        return Observation(case, outcome, arithmetic, outcome, Result(Verdict.AGREES, method=Method.FORM))
     plain = replace(case, masks=masks).plain()
-    seen = Observation(plain, _plain_outcome(case.config, outcome), arithmetic)
+    seen = Observation(plain, _plain_outcome(case.config, outcome), arithmetic, outcome)
     # Carriers round what they carry as any unit does: only the dtype's own roundings leave it as it is.
     worthwhile = with_probes and accepted.derived and not masks and case.config.autocast is None
     return replace(

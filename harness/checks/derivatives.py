@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE, arithmetic_of, check_agreement, failure_of, unfit
+from harness.checks.agreement import REFERENCE, arithmetic_of, failure_of, unfit
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Mismatch, Sort, check_form, compare, same_numbers, suspect
@@ -55,26 +55,7 @@ class _Observation(NamedTuple):
     """``output`` and ``output.tangent`` of every layer; ``None`` where they could not be had."""
 
 
-def check(
-    subject: Subject,
-    case: Case,
-    reference: Reference = REFERENCE,
-    *,
-    accepted: Accepted = STRICT,
-    with_probes: bool = True,
-) -> Result:
-    """All that a search asks of a subject on a case: agreement, and where there is none to doubt, derivatives.
-
-    Derivatives, like probes, are left out without ``with_probes``. That a subject refuses them is not held against it.
-    """
-    result = check_agreement(subject, case, reference, accepted=accepted, with_probes=with_probes)
-    if result.verdict is not Verdict.AGREES or not with_probes or not _differentiable(case.config):
-        return result
-    beyond = check_derivatives(subject, case, reference, accepted)
-    return beyond if beyond.failed or beyond.verdict is Verdict.SUSPECT else result
-
-
-def _differentiable(config: RNNConfig) -> bool:
+def differentiable(config: RNNConfig) -> bool:
     """Whether derivatives beyond gradients are asked for: in the plainest call, by everything."""
     plain = config.plain is config and config.lengths is None and config.wrt == "all"
     return plain and not config.drops and config.device != "meta"

@@ -11,9 +11,12 @@ from harness.space.outcome import Outcome
 from harness.subjects.protocol import Subject
 
 
-def check_repeatability(subject: Subject, case: Case) -> Result:
-    """Run ``subject`` on ``case`` twice: *broken* if the outcomes differ in any number or in their failure."""
-    first, second = subject.run(case), subject.run(case)
+def check_repeatability(subject: Subject, case: Case, first: Outcome | None = None) -> Result:
+    """Run ``subject`` on ``case`` twice: *broken* if the outcomes differ in any number or in their failure.
+
+    ``first`` is the outcome of a run that was made already.
+    """
+    first, second = first or subject.run(case), subject.run(case)
     if first.failure is not second.failure or first.arrays.keys() != second.arrays.keys():
         return Result(Verdict.BROKEN, message=f"{_WAVERS}: it {_did(first)}, then it {_did(second)}")
     for name, array in first.arrays.items():

@@ -44,6 +44,8 @@ class Result:
     message: str = ""
     traceback: str = ""
     method: Method = Method.LOCAL
+    deviation: str | None = None
+    """The known deviation that explains why it does not agree; then it is taken to agree."""
 
     @property
     def failed(self) -> bool:

@@ -123,7 +123,7 @@ def between(setting: Setting, layer: int, states: Sequence[Layer]) -> Layer:
     """What a layer reads of the output of the one before, ``states[layer]``: what dropout leaves of it.
 
     1 - p, its inverse and the product are rounded, and the inverse once more where that is done in another way; unless
-    it is a power of two.
+    it is a power of two. The product may overflow.
     """
     reference, case, arithmetic = setting
     output, error = states[layer].output, states[layer].error
@@ -132,6 +132,8 @@ def between(setting: Setting, layer: int, states: Sequence[Layer]) -> Layer:
     with np.errstate(invalid="ignore", over="ignore"):
         kept = reference.between(case, layer, output)
         carried = None if error is None else reference.between(case, layer, error)
+        if (over := np.abs(kept) >= arithmetic.format.largest).any():
+            carried = np.where(over & np.isfinite(output), np.inf, 0.0 if carried is None else carried)
         if math.frexp(keep_scale(case.config))[0] not in {0.0, 0.5}:
             u = arithmetic.format.u
             rounded = gamma(DROPOUT_ROUNDINGS, u) * np.abs(kept) + arithmetic.underflow * case.masks[layer]

@@ -32,7 +32,7 @@ from harness.oracle.expectation import (
     shifted,
     stacked,
 )
-from harness.oracle.reference import Floats, at_steps, readout_weights, write_steps
+from harness.oracle.reference import Floats, at_steps, keep_scale, readout_weights, write_steps
 from harness.oracle.sums import Known, Matrix, Slopes, Sum, flattened, single_column, slopes_at, through_slope
 from harness.space.config import weight_names
 
@@ -184,8 +184,8 @@ class _Backward:
         total = self._sum_of(sources, part)
         if layer not in self._case.masks or layer == self._config.num_layers - 1:
             return total
-        kept = self._reference.between(self._case, layer, np.ones(self._case.masks[layer].shape))
-        return total.scaled(kept[..., part], DROPOUT_ROUNDINGS)
+        factors = self._case.masks[layer][..., part] * keep_scale(self._config)
+        return total.scaled(partial(self._reference.dropped, factors=factors), DROPOUT_ROUNDINGS)
 
     def _sum_of(self, sources: Sequence[tuple[Known, Floats | None]], part: slice) -> Sum:
         """What reaches some features of a layer's output (or x), as a sum still open."""

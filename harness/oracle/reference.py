@@ -93,10 +93,11 @@ class Reference:
 
         Backwards, likewise, what a layer's output is given of what the next one's input was.
         """
-        if layer not in case.masks:
-            return output
-        kept: Floats = np.where(case.masks[layer], output * keep_scale(case.config), 0.0)
-        return kept
+        return output if layer not in case.masks else self.dropped(output, case.masks[layer] * keep_scale(case.config))
+
+    def dropped(self, array: Floats, factors: Floats) -> Floats:
+        """What dropout leaves: what it keeps times 1 / (1 - p), and zeros, whatever stood there."""
+        return np.where(factors == 0, 0.0, array * factors)
 
     def features(self, config: RNNConfig, direction: int) -> slice:
         """Where a direction's units stand among the D*H features of an output: forward first."""

@@ -99,11 +99,16 @@ class Sum:
         self._pieces.append(lambda i: (rows.values[i[:-1]], matrix.values[:, i[-1]]))
         return self
 
-    def scaled(self, factors: Floats, roundings: int) -> Sum:
-        """The sum as it is now times factors of its shape, at the price of so many roundings more."""
+    def scaled(self, scale: Callable[[Floats], Floats], roundings: int) -> Sum:
+        """What ``scale`` makes of the sum as it is now, at the price of so many roundings more.
+
+        A sum that may overflow goes into it as an infinity, of which it may leave nothing.
+        """
+        reach = self._arrays["magnitude"] + self._arrays["carried"]
         for name in ("values", "magnitude", "carried"):
             with np.errstate(invalid="ignore"):
-                self._arrays[name] = np.where(factors == 0, 0.0, self._arrays[name] * factors)
+                scaled = scale(np.where(reach < self._arithmetic.format.largest, self._arrays[name], np.inf))
+            self._arrays[name] = scaled
         self._m += roundings
         self._exact = False
         return self

@@ -33,6 +33,7 @@ def hunt_record(hunt: Hunt, diagnosis: Diagnosis | None, saved: Path | None) -> 
         "checks_by_method": {method.name.lower(): number for method, number in hunt.checks.items()},
         "configs": hunt.coverage.configs,
         "unsupported": hunt.unsupported,
+        "known_deviations": dict(hunt.known),
         "suspicions": [_suspicion(suspicion) for suspicion in hunt.suspicions],
         "left_out": hunt.refused,
         "seconds": hunt.seconds,

@@ -45,6 +45,8 @@ def hunt_report(hunt: Hunt) -> RenderableType:
         facts.add_row("gradients", "not asked for")
     if hunt.suspicions:
         facts.add_row("suspicious", _suspicions(hunt))
+    if hunt.known:
+        facts.add_row("deviations", Text("\n".join(wording.deviation_lines(hunt.known))))
     if hunt.unsupported:
         facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
     for said in dict.fromkeys(hunt.refused.values()):

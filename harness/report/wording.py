@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, Context
 from typing import Any, Final
 
+from harness.checks.known import KNOWN
 from harness.checks.result import Method, Result, Verdict
 from harness.explain.diagnose import Diagnosis
 from harness.explain.precision import NAMES, Precision
@@ -191,6 +192,12 @@ def hint(mismatch: Mismatch) -> str | None:
 def counted(number_of: int, what: str) -> str:
     """``1 case``, ``4,000 cases``."""
     return f"{number_of:,} {what}{'' if number_of == 1 else 's'}"
+
+
+def deviation_lines(known: Mapping[str, int]) -> list[str]:
+    """The known deviations that were met, how often, whose they are, and why."""
+    met = [deviation for deviation in KNOWN if deviation.name in known]
+    return [f"{counted(known[d.name], 'case')}: {d.name}, known of {d.whose.value}: {d.reason}" for d in met]
 
 
 def values_line(values: Iterable[Any]) -> str:

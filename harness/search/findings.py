@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from harness.checks.derivatives import check as check_everything
+from harness.checks.everything import check as check_everything
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted

@@ -21,7 +21,7 @@ from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky, NoSuchExample
 
-from harness.checks.derivatives import check as check_everything
+from harness.checks.everything import check as check_everything
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -94,6 +94,8 @@ class Hunt:
     """Cases that the subject refused."""
     suspicions: list[Suspicion] = field(default_factory=list)
     """What was suspicious on one case, and did not repeat on enough others to be a finding."""
+    known: Counter[str] = field(default_factory=Counter)
+    """Cases that do not agree, but in the way of a known deviation, by its name."""
     shrink_checks: int = 0
     seconds: float = 0.0
     stop: Stop = Stop.BUDGET
@@ -251,6 +253,7 @@ class _Hunter:
                 break
             self._record.checks[result.method] += 1
             self._record.coverage.add_case(case, new_config=number == 0)
+            self._record.known.update([result.deviation] if result.deviation else [])
             if result.verdict is Verdict.SUSPECT:
                 suspicion = weigh(case, result, self._check)
                 if not suspicion.repeats:

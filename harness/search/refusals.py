@@ -32,6 +32,14 @@ _SMALL: Final = (1, 2, 3, 4, 5)
 _TWICE: Final = 0.25
 """The share of calls that are broken twice."""
 
+_PLAIN: Final = RNNConfig(1, 1)
+
+_NOT_VARIED: Final = (
+    *("training", "output_size", "loss", "wrt", "lengths", "enforce_sorted", "batched"),
+    *("strides", "autocast", "grad_mode", "preparation"),
+)
+"""Factors that only values can show, and those that a call has in its own way: a ``Base`` says how it is packed."""
+
 
 @dataclass(frozen=True)
 class Wrong:
@@ -87,10 +95,11 @@ def hunt_refusals(subject: CallSubject, scope: Scope | None = None, *, cases: in
 
 def _whole(scope: Scope) -> Scope:
     """The scope, of small sizes where it pins none, and without what only values can show."""
-    small: dict[str, Any] = {name: _SMALL for name in SIZE_FACTORS if getattr(scope, name) == SIZES}
+    small: dict[str, Any] = {name: _SMALL for name in SIZE_FACTORS if set(getattr(scope, name)) >= set(SIZES)}
     if "N" in small:
         small["N"] = (*_SMALL, 0)
-    return scope.only(**small, training=False, output_size=None, loss=None)
+    called = {name: (getattr(_PLAIN, name),) for name in _NOT_VARIED}
+    return scope.only(**small, **called)
 
 
 class _Search:

@@ -38,8 +38,8 @@ weights  a dict of arrays under nn.RNN's names: weights["weight_ih_l0"], ...; wi
 config   the RNNConfig: config.num_layers, config.bidirectional, ...
 cotangents  the gradients of a loss by what it reads: some of "output.grad" and "h_n.grad" ("readout.grad" in the
             place of "output.grad" with a readout); empty where config.loss is None
-lengths  the number of steps of each sequence of a packed batch, (N); None where config.lengths is None. What stands in x
-         behind them is NaN; what stands there in what is returned does not matter, but must be 0 in x's gradient
+lengths  the number of steps of each sequence of a packed batch, (N); None where config.lengths is None. What stands in
+         x behind them is NaN; what stands there in what is returned does not matter, but must be 0 in x's gradient
 masks    what dropout keeps of each inner layer's output, a list of boolean (T, N, directions * hidden_size), or
          (N, T, ..) if config.batch_first: what is kept is divided by 1 - config.dropout; None where nothing is dropped
 returns  (output, h_n) as nn.RNN does, in x's dtype; with a readout (output, h_n, readout) or (readout, h_n)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 
 from harness import Case, Failure, Outcome, Reference, RNNConfig, Subject, Verdict, as_subject, cases, draw, hunt
 from harness.checks.agreement import check_agreement
-from harness.checks.derivatives import check, check_derivatives
+from harness.checks.derivatives import check_derivatives
+from harness.checks.everything import check
 from harness.checks.result import Method, Result
 from harness.oracle.compare import Sort
 from harness.report.wording import plain_finding

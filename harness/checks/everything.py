@@ -1,0 +1,42 @@
+"""everything: all that a search asks of a subject on a case, in the order in which a failure is best explained."""
+
+from __future__ import annotations
+
+from harness.checks.agreement import REFERENCE, assess, observe
+from harness.checks.derivatives import check_derivatives, differentiable
+from harness.checks.known import known_deviation
+from harness.checks.repeatability import check_repeatability
+from harness.checks.result import Result, Verdict
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.reference import Reference
+from harness.space.case import Case
+from harness.subjects.protocol import Subject
+
+
+def check(
+    subject: Subject,
+    case: Case,
+    reference: Reference = REFERENCE,
+    *,
+    accepted: Accepted = STRICT,
+    with_probes: bool = True,
+) -> Result:
+    """Agreement, unless a known deviation explains what is against it; then the rest, as long as nothing is wrong.
+
+    The rest, like probes, is left out without ``with_probes``: the same answer twice, and derivatives. That a subject
+    refuses those is not held against it.
+    """
+    observation = observe(subject, case, accepted, with_probes=with_probes)
+    result = assess(observation, reference)
+    if result.failed or result.verdict is Verdict.SUSPECT:
+        deviation = known_deviation(observation)
+        return result if deviation is None else Result(Verdict.AGREES, method=result.method, deviation=deviation)
+    if result.verdict is not Verdict.AGREES or not with_probes:
+        return result
+    if (unsteady := check_repeatability(subject, case, observation.raw)).failed:
+        return unsteady
+    if differentiable(case.config):
+        beyond = check_derivatives(subject, case, reference, accepted)
+        if beyond.failed or beyond.verdict is Verdict.SUSPECT:
+            return beyond
+    return result
