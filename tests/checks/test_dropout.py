@@ -1,0 +1,480 @@
+"""Dropout's law: layers that obey it pass, whatever their masks, and each way to break it is found and named."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch._VF import rnn_relu, rnn_tanh
+from torch.nn.functional import dropout as drop
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from harness import Case, Failure, Outcome, RNNConfig, Subject, Verdict, as_subject
+from harness.checks import dropout
+from harness.checks.dropout import FALSE_ALARMS, applies, check_dropout, surprising
+from harness.checks.result import Method, Result
+from harness.report.wording import plain_finding
+from harness.subjects.torch_module import TorchSubject
+
+TORCH = TorchSubject()
+ONE_PLACE = "in RNNConfig\\(33, 32, num_layers=2, nonlinearity='relu', dropout=0.5, T=8, N=32, training=True\\)"
+
+
+class Layered(torch.nn.RNN):
+    """A right drop-in for nn.RNN that runs one layer after the other; a fault overrides one small method."""
+
+    def layer(self, x: Any, hx: torch.Tensor, layer: int) -> tuple[Any, torch.Tensor]:
+        run = rnn_relu if self.nonlinearity == "relu" else rnn_tanh
+        kind = (True, 1, 0.0, self.training, self.bidirectional)
+        rows = 2 if self.bidirectional else 1
+        weights: list[torch.Tensor] = [
+            weight for row in self.all_weights[rows * layer : rows * (layer + 1)] for weight in row
+        ]
+        if isinstance(x, PackedSequence):
+            data, h_n = run(x.data, x.batch_sizes, hx, weights, *kind)
+            return x._replace(data=data), h_n
+        output, h_n = run(x, hx, weights, *kind, False)
+        return output, h_n
+
+    def before(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        return drop(output, self.dropout, self.training)
+
+    def after(self, output: torch.Tensor) -> torch.Tensor:
+        return output
+
+    def states(self, h_n: torch.Tensor, layer: int) -> torch.Tensor:
+        return h_n
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        packed = isinstance(x, PackedSequence)
+        if not packed and x.dim() == 2:
+            output, h_n = self.forward(x.unsqueeze(0 if self.batch_first else 1), None if hx is None else hx[:, None])
+            return output.squeeze(0 if self.batch_first else 1), h_n.squeeze(1)
+        if not packed and self.batch_first:
+            x = x.transpose(0, 1)
+        rows = 2 if self.bidirectional else 1
+        N = int(x.batch_sizes[0]) if packed else x.shape[1]
+        if hx is None:
+            hx = torch.zeros(rows * self.num_layers, N, self.hidden_size, dtype=(x.data if packed else x).dtype)
+        h_n = []
+        below = self._through(self.before, x)
+        for layer in range(self.num_layers):
+            output, own = self.layer(below, hx[rows * layer : rows * (layer + 1)], layer)
+            h_n.append(self.states(own, layer))
+            if layer < self.num_layers - 1:
+                below = self._through(partial(self.between, layer=layer), output)
+        output = self._through(self.after, output)
+        final = torch.cat(h_n)
+        if packed and x.unsorted_indices is not None:
+            final = final[:, x.unsorted_indices]
+        return (output.transpose(0, 1) if self.batch_first and not packed else output), final
+
+    @staticmethod
+    def _through(change: Callable[[torch.Tensor], torch.Tensor], output: Any) -> Any:
+        return output._replace(data=change(output.data)) if isinstance(output, PackedSequence) else change(output)
+
+
+class OneMaskAlong(Layered):
+    """One mask for all places along an axis; of packed sequences, which have none, as it should be."""
+
+    axis: int
+
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        if not self.training or output.dim() == 2:
+            return super().between(output, layer)
+        return output * drop(torch.ones_like(output.narrow(self.axis, 0, 1)), self.dropout)
+
+
+class VariationalDropout(OneMaskAlong):
+    axis = 0
+
+
+class PerSequence(OneMaskAlong):
+    axis = 1
+
+
+class WholeLayersOutput(OneMaskAlong):
+    axis = 2
+
+
+class DropsHn(Layered):
+    def states(self, h_n: torch.Tensor, layer: int) -> torch.Tensor:
+        return self.between(h_n, layer) if layer < self.num_layers - 1 else h_n
+
+
+class AfterTheLast(Layered):
+    def after(self, output: torch.Tensor) -> torch.Tensor:
+        return self.between(output, self.num_layers - 1)
+
+
+class BeforeTheFirst(Layered):
+    def before(self, x: torch.Tensor) -> torch.Tensor:
+        return self.between(x, -1)
+
+
+class Unscaled(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        return super().between(output, layer) * (1 - self.dropout if self.training else 1)
+
+
+class Shrunk(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        return super().between(output, layer) * ((1 - self.dropout) ** 2 if self.training else 1)
+
+
+class DropsOneMinusP(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        return drop(output, 1 - self.dropout if self.dropout else 0, self.training)
+
+
+class WrongRate(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        if not self.training:
+            return output
+        kept = torch.rand_like(output, dtype=torch.float32) >= 0.84 * self.dropout
+        return output * kept / (1 - self.dropout) if self.dropout < 1 else output * 0
+
+
+class InEvalMode(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        return drop(output, self.dropout, training=True)
+
+
+class Never(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        return output
+
+
+class OnTheRecurrence(Layered):
+    """What W_hh reads is dropped, as well as what the next layer reads."""
+
+    def layer(self, x: Any, hx: torch.Tensor, layer: int) -> tuple[Any, torch.Tensor]:
+        if isinstance(x, PackedSequence) or self.bidirectional:
+            raise NotImplementedError("one direction, not packed")
+        w_ih, w_hh, b_ih, b_hh = self.all_weights[layer]
+        h, output = hx[0], []
+        for x_t in x:
+            h = torch.relu(x_t @ w_ih.T + drop(h, self.dropout, self.training) @ w_hh.T + b_ih + b_hh)
+            output.append(h)
+        return torch.stack(output), h[None]
+
+
+class SameMaskInEveryLayer(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        if not self.training:
+            return output
+        if layer == 0:
+            self.mask = drop(torch.ones_like(output), self.dropout)
+        return output * self.mask
+
+
+class OneDirectionOnly(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        if not self.bidirectional:
+            return super().between(output, layer)
+        forward, reverse = output[..., : self.hidden_size], output[..., self.hidden_size :]
+        return torch.cat([forward, super().between(reverse, layer)], -1)
+
+
+class SameMaskForBothDirections(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        if not self.bidirectional or not self.training:
+            return super().between(output, layer)
+        mask = drop(torch.ones_like(output[..., : self.hidden_size]), self.dropout)
+        return output * torch.cat([mask, mask], -1)
+
+
+class SameMaskInEveryCall(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(layer)
+            return super().between(output, layer)
+
+
+class FirstStepIsKept(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        dropped = super().between(output, layer)
+        if output.dim() == 2 or not self.training or self.dropout == 1:
+            return dropped
+        return torch.cat([output[:1] / (1 - self.dropout), dropped[1:]])
+
+
+class WithBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, changed: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(backward)
+        return changed
+
+    @classmethod
+    def of(cls, x: torch.Tensor, changed: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
+        through: torch.Tensor = cls.apply(x, changed.detach(), backward)  # type: ignore[no-untyped-call]
+        return through
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        return gradients[0] * ctx.saved_tensors[0], None, None
+
+
+class BackwardIgnoresDropout(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        dropped = super().between(output, layer)
+        return WithBackward.of(output, dropped, torch.ones_like(output))
+
+
+class BackwardDrawsAnew(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        if not self.training:
+            return output
+        dropped, another = super().between(output, layer), drop(torch.ones_like(output), self.dropout)
+        return WithBackward.of(output, dropped, another)
+
+
+class OnlyPackedIsUndropped(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        return super().between(output, layer) if output.dim() == 3 else output
+
+
+class OnlyBfloat16IsUnscaled(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        dropped = super().between(output, layer)
+        return dropped * (1 - self.dropout) if self.training and output.dtype == torch.bfloat16 else dropped
+
+
+class Opposite(Layered):
+    """What is kept of a sequence, its neighbour drops."""
+
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        if not self.training or output.dim() == 2 or output.shape[1] == 1 or self.dropout != 0.5:
+            return super().between(output, layer)
+        mask = drop(torch.ones_like(output[:, ::2]), 0.5)
+        return output * torch.stack([mask, 2 - mask], 2).flatten(1, 2)
+
+
+FAULTS: dict[type[Layered], str] = {
+    InEvalMode: r"dropout in eval mode: output is [02] at t=\d, n=\d+, unit=\d+, expected 1; in",
+    AfterTheLast: r"dropout elsewhere than between layers: output is [02] at .*, expected 1",
+    OnTheRecurrence: r"dropout elsewhere than between layers: output is .*, expected 1",
+    DropsHn: r"dropout elsewhere than between layers: h_n is [02] at layer=0, .*, expected 1",
+    BeforeTheFirst: r"dropout's h_n, which holds states before they are dropped: h_n is [024] at layer=0.* expected 1",
+    VariationalDropout: "independence: the masks of successive time steps agree in 8,192 of 8,192 .*, expected 0.5; in",
+    PerSequence: "independence: the masks of neighbouring sequences agree in 8,192 of 8,192 elements .*, expected 0.5;",
+    WholeLayersOutput: "independence: the masks of neighbouring units agree in 8,192 of 8,192 elements .* expected 0.5",
+    Opposite: r"the masks of neighbouring sequences agree in 0 of 8,192 elements \(0\), expected 0.5; in",
+    Unscaled: r"dropout's scale, 1/\(1-p\) = 2 a layer: output is 1 at .*, expected 2",
+    Shrunk: r"dropout's scale, 1/\(1-p\) = 2 a layer: output is 0.5 at .*, expected 2",
+    DropsOneMinusP: r"scale, .* = 1.11 a layer: output is 10 .*rate: .* \((0.09|0.1).*\) are kept, expected 0.9, wh",
+    WrongRate: r"rate: 9,\d\d\d of 16,384 elements \(0.5.*\) are kept, expected 0.5, which its mask keeps; in",
+    Never: r"scale.*: output is 1 .*, expected 2.*rate: 16,384 of 16,384 elements \(1\) are kept, expected 0.5, which",
+    SameMaskInEveryLayer: r"rate: .* elements \(0.7.*\) are kept, expected 0.5625, which 2 independent masks keep; in",
+    OneDirectionOnly: r"output is 1 .* direction=forward.*rate: 16,384 of 16,384 elements \(1\) at direction=forward",
+    SameMaskForBothDirections: "the masks of the two directions agree in 16,384 of 16,384 .*, expected 0.625; in",
+    SameMaskInEveryCall: "the masks of two calls agree in 8,192 of 8,192 elements .*, expected 0.5; in",
+    FirstStepIsKept: r"rate: 2,048 of 2,048 elements \(1\) at t=0 are kept, expected 0.5; in",
+    BackwardIgnoresDropout: r"gradient, through the masks seen in the output: x.grad is 1 at .*, expected [02]; in",
+    BackwardDrawsAnew: r"gradient, through the masks seen in the output: x.grad is [02] at .*, expected [02]; in",
+    OnlyPackedIsUndropped: r"rate: .* \(1\) are kept, expected 0.75, .*lengths=\(",
+    OnlyBfloat16IsUnscaled: r"scale.*output is 1 at .*, expected 2.*dtype='bfloat16'",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_is_found_and_named_by_the_default_sizes_from_any_seed(fault: type[Layered]) -> None:
+    for seed in range(2):
+        result = check_dropout(as_subject(fault), seed=seed)
+
+        assert result.verdict is Verdict.DISAGREES, result
+        assert re.search(FAULTS[fault], result.message), result.message
+
+
+@pytest.mark.parametrize("fault", [VariationalDropout, WrongRate, BeforeTheFirst, SameMaskInEveryCall])
+def test_the_first_place_that_shows_a_fault_is_the_plainest(fault: type[Layered]) -> None:
+    assert re.search(ONE_PLACE, check_dropout(as_subject(fault)).message)
+
+
+def test_the_same_layers_without_a_fault_agree() -> None:
+    for seed in range(3):
+        assert check_dropout(as_subject(Layered), seed=seed) == Result(Verdict.AGREES, method=Method.LAW)
+
+
+def test_torch_agrees_and_with_its_own_masks_unknown_too() -> None:
+    class DropIn(torch.nn.RNN):
+        """Whose masks nobody claims to know."""
+
+    for subject in (TORCH, as_subject(DropIn)):
+        assert applies(subject)
+        assert check_dropout(subject) == Result(Verdict.AGREES, method=Method.LAW)
+
+
+def test_fifty_other_seeds_raise_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dropout, "assess", lambda _seen: Result(Verdict.AGREES))  # values know no chance
+
+    for seed in range(50):
+        assert check_dropout(TORCH, seed=seed).verdict is Verdict.AGREES, seed
+
+
+class Recorded(TorchSubject):
+    """torch, which refuses some configs, and keeps what it ran."""
+
+    def __init__(
+        self, refuses: Callable[[RNNConfig], bool], change: Callable[[Outcome], Outcome] = lambda o: o
+    ) -> None:
+        super().__init__(name="recorded")
+        self._refuses, self._change, self.ran = refuses, change, list[Case]()
+
+    def run(self, case: Case) -> Outcome:
+        if self._refuses(case.config):
+            return Outcome(failure=Failure.UNSUPPORTED, message="not this one")
+        self.ran.append(case)
+        return self._change(super().run(case))
+
+
+def test_what_is_refused_is_left_out_and_all_of_it_is_unsupported() -> None:
+    plain = Recorded(lambda c: c.num_layers > 2 or c.bidirectional or c.lengths is not None or c.loss is not None)
+    assert check_dropout(plain).verdict is Verdict.AGREES
+    assert {case.config.dtype for case in plain.ran} == {"float32", "float64", "bfloat16", "float16"}
+
+    without = Recorded(lambda c: c.drops)
+    assert check_dropout(without) == Result(Verdict.UNSUPPORTED, message="not this one")
+    assert without.ran  # in eval mode it was asked all the same
+
+
+def test_functions_draw_no_masks_and_are_not_asked() -> None:
+    def rnn(x: Any, weights: Any) -> Any:
+        raise AssertionError
+
+    assert not applies(as_subject(rnn))
+    assert check_dropout(as_subject(rnn)).verdict is Verdict.UNSUPPORTED
+
+
+def test_a_plain_subject_that_says_it_draws_masks_is_asked() -> None:
+    class Plain:
+        name = "plain"
+        offers = {"masks": False}  # noqa: RUF012 - as a user would write it
+
+        def devices(self) -> tuple[str, ...]:
+            return ("cpu",)
+
+        def run(self, case: Case) -> Outcome:
+            return TORCH.run(case)
+
+    plain: Subject = Plain()
+    assert applies(plain)
+    assert check_dropout(plain).verdict is Verdict.AGREES
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "words"),
+    [
+        (
+            lambda o: Outcome(failure=Failure.RAISED, message="ValueError: no"),
+            Verdict.BROKEN,
+            "ValueError: no; in RNNConfig(",
+        ),
+        (lambda o: Outcome(failure=Failure.MALFORMED, message="a list"), Verdict.DISAGREES, "a list"),
+        (lambda o: Outcome({"output": o.arrays["output"]}), Verdict.DISAGREES, "h_n is missing"),
+        (lambda o: replace(o, changed_inputs=("x",)), Verdict.DISAGREES, "x was given to the subject"),
+        (
+            lambda o: Outcome({n: a * float("nan") for n, a in o.arrays.items()}),
+            Verdict.DISAGREES,
+            "output is nan at t=0, n=0, unit=0, expected 1",
+        ),
+    ],
+)
+def test_what_is_no_answer_is_that(change: Callable[[Outcome], Outcome], verdict: Verdict, words: str) -> None:
+    subject = Recorded(lambda c: False, change)
+    result = check_dropout(subject)
+
+    assert result.verdict is verdict
+    assert words in plain_finding(subject.name, subject.ran[0].config, result)
+
+
+def test_a_finding_reads_by_itself() -> None:
+    subject = as_subject(VariationalDropout)
+    result = check_dropout(subject)
+
+    assert result.kind == "disagrees: dropout's independence"
+    assert plain_finding("mine", RNNConfig(33, 32), result) == (
+        "mine disagrees with nn.RNN\n"
+        "dropout's independence: the masks of successive time steps agree in 8,192 of 8,192 elements (1), "
+        "expected 0.5; in RNNConfig(33, 32, num_layers=2, nonlinearity='relu', dropout=0.5, T=8, N=32, training=True)"
+    )
+
+
+def test_every_way_of_calling_shows_its_masks() -> None:
+    subject = Recorded(lambda c: False)
+    check_dropout(subject)
+    configs = [case.config for case in subject.ran]
+
+    assert {(c.dropout, c.dtype) for c in configs if c.drops} >= {
+        (p, dtype) for p in (0.1, 0.5, 0.9, 1.0) for dtype in ("float32", "float64", "bfloat16", "float16")
+    }
+    assert any(c.dropout == 0 for c in configs)
+    assert not all(c.training for c in configs)
+    assert {(c.num_layers, c.bidirectional) for c in configs if c.drops} == {
+        (2, False),
+        (2, True),
+        (3, False),
+        (3, True),
+    }
+    assert {c.packing for c in configs} == {None, "any"}
+    assert {c.batch_first for c in configs} == {c.batched for c in configs} == {True, False}
+    assert len({case.seed for case in subject.ran if case.config == configs[6]}) == dropout.CALLS
+
+
+def tail(counts: list[int], total: int, probability: Fraction) -> Fraction:
+    ways = [math.comb(total, k) * probability**k * (1 - probability) ** (total - k) for k in counts]
+    return sum(ways, Fraction(0))
+
+
+@pytest.mark.parametrize("probability", [Fraction(1, 10), Fraction(1, 2), Fraction(9, 10), Fraction(5, 8)])
+@pytest.mark.parametrize("level", [0.3, 0.01, 1e-6])
+def test_chance_surprises_no_oftener_than_the_level(probability: Fraction, level: float) -> None:
+    for total in (1, 2, 5, 20, 60):
+        found = [k for k in range(total + 1) if surprising(k, total, float(probability), level)]
+        assert tail(found, total, probability) <= level
+        beyond = [k for k in range(total + 1) if k not in found]
+        assert beyond == list(range(beyond[0], beyond[-1] + 1))  # what does not surprise lies around the mean
+
+
+def test_what_cannot_be_is_surprising_at_any_level_and_nothing_is_not() -> None:
+    assert surprising(1, 10**9, 0.0, 1e-300)
+    assert surprising(10**9 - 1, 10**9, 1.0, 1e-300)
+    assert not surprising(0, 10**9, 0.0, 0.5)
+    assert not surprising(10**9, 10**9, 1.0, 0.5)
+    assert not surprising(0, 0, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(("total", "off"), [(16_384, 0.04), (2_048, 0.12), (512, 0.23)])
+def test_a_rate_that_is_off_is_found_as_the_module_says(total: int, off: float) -> None:
+    level = FALSE_ALARMS / sum(dropout._tests(config) for config in dropout._configs("cpu", TORCH.offers["dtype"]))
+    for p in (0.1, 0.5, 0.9):
+        for rate in {p - off, p + off}:
+            if not 0 < rate < 1:
+                continue
+            found = [k for k in range(total + 1) if surprising(k, total, p, level)]
+            logs = [
+                math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1)
+                + k * math.log(rate) + (total - k) * math.log1p(-rate)
+                for k in found
+            ]  # fmt: skip
+            assert math.fsum(map(math.exp, logs)) > 0.99, (p, rate)
+
+
+def test_packing_is_right_in_the_layers_that_the_faults_are_planted_in() -> None:
+    torch.manual_seed(0)
+    own = Layered(3, 4, 2, bidirectional=True)
+    theirs = torch.nn.RNN(3, 4, 2, bidirectional=True)
+    theirs.load_state_dict(own.state_dict())
+    x = pack_padded_sequence(torch.randn(5, 3, 3), torch.tensor([2, 5, 3]), enforce_sorted=False)
+
+    for (output, h_n), (expected, final) in [(own(x), theirs(x))]:
+        assert torch.equal(pad_packed_sequence(output)[0], pad_packed_sequence(expected)[0])
+        assert torch.equal(h_n, final)
