@@ -13,9 +13,9 @@ where layers read nothing of those below (W_ih = 0) and keep the state that they
 
 *Chance.* How many elements are kept, in all and at every single place along each axis, and how often two that should
 be independent agree, neighbours along time, batch, units, directions and calls: each is binomial, if the law holds, and
-a test fails only where its probability is below its share of ``FALSE_ALARMS``. Two calls show 16,384 elements. With 99 %
-is found: a rate that is off by 0.04; by 0.12 in a single time step (2,048 elements); by 0.23 in a single sequence or
-unit (512).
+a test fails only where its probability is below its share of ``FALSE_ALARMS``. Two calls show 16,384 elements, in which
+a rate off by 0.04 is found in 99 of 100 runs, in a single time step (2,048) one off by 0.12, and in a single sequence
+or unit (512) one off by 0.23.
 """
 
 from __future__ import annotations
