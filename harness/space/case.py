@@ -161,6 +161,10 @@ class Case:
         """Read back what ``save`` wrote. Raises ``CaseError`` where the file is missing or holds no case."""
         return load_with_notes(path)[0]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as one block of numbers, a tenth of the price of as many arrays; read-only again afterwards."""
+        return _unpickled, (self.config, self.origin, b"".join(array.tobytes() for array in self.arrays.values()))
+
     def __repr__(self) -> str:
         """Pastes back: the numbers in full when they are few, else the seed that drew them (else in full again)."""
         if self.origin is not None and sum(spec.size for spec in self.specs.values()) > _INLINE:
@@ -198,6 +202,14 @@ def _expanded(array: Array, name: str) -> bool:
     """Whether an array is one value along its first axis; a gradient that a loss gives, one value throughout."""
     first = array.reshape(-1)[:1] if name.endswith(".grad") else array[:1]
     return np.broadcast_to(first, array.shape).tobytes() == array.tobytes() if array.size else True
+def _unpickled(config: RNNConfig, origin: Origin | None, numbers: bytes) -> Case:
+    arrays: dict[str, Array] = {}
+    start, dtype = 0, np.dtype(config.dtype)
+    for name, spec in {**config.inputs, **config.weights, **config.cotangents}.items():
+        arrays[name] = np.frombuffer(numbers, dtype, spec.size, start).reshape(spec.shape)
+        start += spec.size * dtype.itemsize
+    weights, cotangents = ({name: arrays[name] for name in part} for part in (config.weights, config.cotangents))
+    return Case(config, arrays["x"], arrays.get("hx"), weights, origin, cotangents)
 
 
 def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]:

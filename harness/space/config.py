@@ -216,6 +216,10 @@ class RNNConfig:
                 shown.append(f"{field.name}={value!r}")
         return f"RNNConfig({', '.join(shown)})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its fields alone, and one object again for all that are equal: shapes are derived once."""
+        return _unpickled, tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
     @property
     def num_directions(self) -> int:
         """D: 2 if bidirectional, else 1."""
@@ -316,6 +320,11 @@ class RNNConfig:
         H, D = self.hidden_size, self.num_directions
         sizes = {"T": self.T, "N": self.N, "I": self.input_size, "H": H, "D*H": D * H, "L*D": self.num_layers * D}
         return sizes | ({} if self.output_size is None else {"O": self.output_size})
+
+
+@lru_cache(64)
+def _unpickled(*values: Any) -> RNNConfig:
+    return RNNConfig(**{field.name: value for field, value in zip(dataclasses.fields(RNNConfig), values, strict=True)})
 
 
 @lru_cache(64)

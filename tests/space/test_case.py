@@ -1,6 +1,7 @@
 """Case: arrays that fit, files that come back bit for bit, a repr that pastes back."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 
 from harness import Case, RNNConfig, cases, draw
 from harness.space.case import CaseError, load_with_notes
+from harness.space.config import DTYPES
 
 NAMES = {"Case": Case, "RNNConfig": RNNConfig, "draw": draw, "np": np}
 
@@ -256,3 +258,22 @@ def test_cotangents_are_read_only_and_tell_cases_apart() -> None:
 
     assert not case.cotangents["h_n.grad"].flags.writeable
     assert len({case.id, other.id, case.forward().id}) == 3
+
+
+@given(cases(N=[0, 1, 3], T=[1, 2], input_size=[1, 2], hidden_size=[1, 3], losses=[None, "both"], dtypes=DTYPES))
+def test_a_pickled_case_comes_back_bit_for_bit_and_read_only(case: Case) -> None:
+    back = pickle.loads(pickle.dumps(case))  # noqa: S301 - our own
+
+    assert same_bits(back, case)
+    assert back.origin == case.origin
+    assert not any(array.flags.writeable for array in back.arrays.values())
+
+
+def test_a_pickled_config_is_its_fields_alone_and_derives_its_shapes_once() -> None:
+    config = RNNConfig(1, 1, num_layers=3, bidirectional=True, loss="both")
+    plain = pickle.dumps(config)
+    assert config.gradients  # kept in the config from here on
+
+    assert pickle.dumps(config) == plain
+    assert pickle.loads(plain) == config  # noqa: S301 - our own
+    assert pickle.loads(plain) is pickle.loads(plain)  # noqa: S301 - our own
