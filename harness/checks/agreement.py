@@ -330,6 +330,8 @@ def failure_of(outcome: Outcome) -> Result | None:
         return Result(Verdict.UNSUPPORTED, message=outcome.message)
     if outcome.failure is Failure.RAISED:
         return Result(Verdict.BROKEN, message=outcome.message, traceback=outcome.traceback)
+    if outcome.failure in {Failure.CRASHED, Failure.HUNG}:
+        return Result(Verdict.BROKEN, message=outcome.message, traceback=outcome.traceback, failure=outcome.failure)
     if outcome.failure is Failure.MALFORMED:
         return Result(Verdict.DISAGREES, (Mismatch("the result", Sort.MALFORMED, actual=outcome.message),))
     return None

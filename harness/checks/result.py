@@ -8,6 +8,7 @@ from typing import Final
 
 from harness.oracle.compare import Mismatch, Sort
 from harness.space.config import PREACTIVATION
+from harness.space.outcome import Failure
 
 ANY_GRADIENT: Final = f"{PREACTIVATION}: {Sort.VALUE.value}"
 """The kind of what probes see inside: in a smaller case it may be seen from outside, under another name."""
@@ -23,7 +24,7 @@ class Verdict(Enum):
     UNSUPPORTED = "unsupported"
     """The subject says that it cannot do this config."""
     BROKEN = "broken"
-    """The subject raised, or does not give the same answer twice."""
+    """The subject raised, died, did not answer in time, or does not give the same answer twice."""
 
 
 class Method(Enum):
@@ -47,6 +48,8 @@ class Result:
     method: Method = Method.LOCAL
     deviation: str | None = None
     """The known deviation that explains why it does not agree; then it is taken to agree."""
+    failure: Failure | None = None
+    """What became of the subject's process, where nothing came back of it."""
 
     @property
     def failed(self) -> bool:
@@ -58,6 +61,8 @@ class Result:
         """Which array differs first and how, or which error was raised."""
         if self.mismatches:
             return self.mismatches[0].kind
+        if self.failure is not None:  # of one mistake a process may die in several ways
+            return f"{self.verdict.value}: {self.failure.value}"
         return f"{self.verdict.value}: {self.message.partition(':')[0]}"
 
     def shows(self, kind: str) -> bool:

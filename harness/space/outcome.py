@@ -18,6 +18,10 @@ class Failure(Enum):
     """The subject raised an error."""
     MALFORMED = "malformed"
     """The subject returned something that is not the arrays it owes."""
+    CRASHED = "died"
+    """The subject's process ended without an answer."""
+    HUNG = "hung"
+    """The subject did not answer in time."""
 
 
 @dataclass(frozen=True, eq=False)
