@@ -1,0 +1,335 @@
+"""isolated: a subject in a process of its own, so that what it does to its process it does to no other."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from itertools import takewhile
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, NamedTuple, NoReturn, Self
+
+import numpy as np
+
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.outcome import Failure, Outcome
+from harness.subjects.protocol import Subject, SubjectError, backend_of
+from harness.subjects.registry import find_subject
+
+TIMEOUT: Final = 60.0
+"""Seconds that a subject may take over one case, unless told otherwise: the largest case of the usual scope takes a
+plain loop in Python about one."""
+
+STARTING: Final = 60.0
+"""Seconds, at least, that a subject may take to be imported."""
+
+LONGEST: Final = 1e6
+"""Seconds that a system call can wait, and more than anyone does."""
+
+GRACE: Final = 1.0
+"""Seconds that a process gets to end by itself, where nobody waits for what it does."""
+
+WRITING: Final = 0.2
+"""Seconds that a process gets to write down where it hangs."""
+
+OPTIONAL: Final = ("jvp", "second")
+"""Methods that a subject may have beside the protocol's, ``backend`` apart: each gives an ``Outcome``."""
+
+# CPython's own choice from 3.14 on: on macOS, system libraries do not survive a fork.
+_CONTEXT: Final = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
+
+
+class _About(NamedTuple):
+    """What a subject says of itself once it is found."""
+
+    name: str
+    devices: tuple[str, ...]
+    offers: Mapping[str, tuple[Any, ...]]
+    optional: tuple[str, ...]
+    """Its methods beside the protocol's."""
+
+
+class _LostError(Exception):
+    """A process that will not answer any more; carries what is to be said of it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome
+
+
+class IsolatedSubject:
+    """The subject that ``spec`` names, in a child process.
+
+    A case on which the process dies is *crashed*, one that it does not answer within ``timeout`` seconds is *hung*;
+    the next case gets a fresh process. Raises what ``find_subject`` does. ``close`` ends the process, as does the end
+    of a ``with``, and of this process.
+    """
+
+    def __init__(self, spec: str, *, timeout: float = TIMEOUT) -> None:
+        self._spec = spec
+        self._timeout = timeout
+        self._worker: _Worker | None = None
+        about = self._start()
+        self.name = about.name
+        self.offers = about.offers
+        self._devices = about.devices
+        self._backend = lru_cache(256)(partial(self._ask, "backend"))
+        for method in about.optional:  # so that hasattr says what it would say of the subject itself
+            setattr(self, method, partial(self._ask, method))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
+
+    def devices(self) -> tuple[str, ...]:
+        """The devices on which it said that it can run here."""
+        return self._devices
+
+    def backend(self, config: RNNConfig) -> str:
+        """The backend that the subject names; unknown where asking for it ends the process."""
+        said = self._backend(config)
+        return "unknown" if isinstance(said, Outcome) else str(said)
+
+    def run(self, case: Case) -> Outcome:
+        """What the subject gives on a case, or what became of its process."""
+        outcome: Outcome = self._ask("run", case)
+        return outcome
+
+    def _start(self) -> _About:
+        try:
+            self._worker = _Worker(self._spec)
+            about: _About = self._worker.answer(max(self._timeout, STARTING))
+        except _LostError as lost:
+            raise SubjectError(f"{self._spec}: while it was imported, {lost}") from None
+        except BaseException:
+            self.close()
+            raise
+        return about
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        try:
+            if self._worker is None:
+                self._start()
+            assert self._worker is not None
+            self._worker.request(method, arguments)
+            return self._worker.answer(self._timeout)
+        except _LostError as lost:
+            return lost.outcome
+        except SubjectError as error:  # it was found before
+            return Outcome(failure=Failure.CRASHED, message=f"its process cannot be started again: {error}")
+        finally:
+            if self._worker is not None and self._worker.ended:
+                self._worker = None
+
+
+class _Worker:
+    """One child process, the pipe to it, and the file to which its last traceback goes."""
+
+    def __init__(self, spec: str) -> None:
+        ahead([spec])
+        self._folder = TemporaryDirectory(prefix="rnn-harness-")
+        self._trace = Path(self._folder.name) / "traceback"
+        self._connection, theirs = _CONTEXT.Pipe()
+        environ = dict(os.environ)
+        with theirs, _safely():
+            self._process = _CONTEXT.Process(
+                target=_serve, args=(theirs, spec, environ, self._trace), name=spec, daemon=True
+            )
+            self._process.start()
+        self.end = weakref.finalize(self, _end, self._process, self._connection, self._folder)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return not self.end.alive
+
+    def request(self, method: str, arguments: tuple[Any, ...]) -> None:
+        """Ask for a call of the subject's method. Raises ``_LostError``."""
+        try:
+            self._connection.send((method, arguments))
+        except OSError:
+            self._lost(Failure.CRASHED, self._death())
+
+    def answer(self, timeout: float) -> Any:
+        """Wait for the answer. Raises ``_LostError``, or what the child raised; an interrupt ends the child."""
+        try:
+            if not self._connection.poll(min(timeout, LONGEST)):
+                self._interrogate()
+                self._process.kill()
+                self._lost(Failure.HUNG, f"no answer within {timeout:g} s")
+            given, error = self._connection.recv()
+        except (EOFError, OSError):
+            self._lost(Failure.CRASHED, self._death())
+        except KeyboardInterrupt:
+            self._process.kill()
+            self.end()
+            raise
+        if error is not None:
+            raise error
+        return given
+
+    def _interrogate(self) -> None:
+        """Have a process that hangs write down where."""
+        if hasattr(faulthandler, "register") and self._process.pid is not None:
+            os.kill(self._process.pid, signal.SIGUSR1)
+            self._process.join(WRITING)
+
+    def _death(self) -> str:
+        self._process.join(GRACE)
+        code = self._process.exitcode
+        if code is None:
+            return "its process closed the pipe to the harness"
+        return f"its process died of {_signal_name(-code)}" if code < 0 else f"its process ended with exit code {code}"
+
+    def _lost(self, failure: Failure, message: str) -> NoReturn:
+        outcome = Outcome(failure=failure, message=message, traceback=_own_lines(self._trace))
+        self.end()
+        raise _LostError(outcome)
+
+
+def ahead(specs: Sequence[str]) -> None:
+    """Have what these subjects need imported beside what the caller does next, once a process.
+
+    Every child is forked from the process that did so, which makes a fresh one cheap. Where there is no such process,
+    on other systems than Linux, it does nothing.
+    """
+    if _CONTEXT.get_start_method() != "forkserver":
+        return
+    from multiprocessing.forkserver import ensure_running
+
+    modules = [__name__]
+    if any(map(_mentions_torch, specs)):
+        modules.append("harness.subjects.torch_ahead")
+    _CONTEXT.set_forkserver_preload(modules)
+    with _safely():
+        ensure_running()
+
+
+def _mentions_torch(spec: str) -> bool:
+    """Whether a subject looks as if it needed torch: if that is wrong, it costs time."""
+    try:
+        return spec == "torch" or "torch" in Path(spec.rpartition(":")[0]).read_text(errors="replace")
+    except OSError:
+        return False
+
+
+@contextmanager
+def _safely() -> Iterator[None]:
+    """Processes started in here are not ended by Ctrl-C, which is the parent's, and import nothing from its folder."""
+    given = os.environ.get("PYTHONSAFEPATH")
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    os.environ["PYTHONSAFEPATH"] = "1"  # a user's random.py is not the one that multiprocessing needs
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    try:
+        yield
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, previous)
+        if given is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = given
+
+
+def _end(process: BaseProcess, connection: Connection[Any, Any], folder: TemporaryDirectory[str]) -> None:
+    connection.close()
+    process.join(GRACE)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    process.close()
+    folder.cleanup()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _own_lines(trace: Path) -> str:
+    """What faulthandler wrote, most recent call first, down to the first frame of this package."""
+    lines = trace.read_text(errors="replace").splitlines(keepends=True) if trace.exists() else []
+    return "".join(takewhile(lambda line: str(Path(__file__).parent) not in line, lines))
+
+
+def _serve(connection: Connection[Any, Any], spec: str, environ: dict[str, str], trace: Path) -> None:
+    """The child: find the subject, then answer until the parent has gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(2, 1)  # standard output is the harness's, for C code, too
+    sys.stdout = sys.stderr
+    os.environ.clear()
+    os.environ.update(environ)
+    np.random.seed()  # noqa: NPY002 - after a fork, NumPy's own generator would repeat what its siblings drew
+    threading.Thread(target=_end_with_parent, args=(trace.parent,), daemon=True).start()
+    with trace.open("w") as file:
+        faulthandler.enable(file, all_threads=False)
+        if hasattr(faulthandler, "register"):
+            faulthandler.register(signal.SIGUSR1, file, all_threads=False)
+        found: list[Subject] = []
+        _answer(connection, partial(_find, spec, found))
+        while found:
+            try:
+                method, arguments = connection.recv()
+            except (EOFError, OSError):
+                break
+            call = partial(backend_of, found[0]) if method == "backend" else getattr(found[0], method)
+            _answer(connection, partial(call, *arguments))
+        faulthandler.disable()
+
+
+def _find(spec: str, found: list[Subject]) -> _About:
+    try:
+        subject = find_subject(spec)
+    except KeyboardInterrupt:  # the subject's own: the user's go to the parent alone
+        raise SubjectError(f"{spec}: while it was imported, KeyboardInterrupt") from None
+    found.append(subject)
+    optional = tuple(method for method in OPTIONAL if callable(getattr(subject, method, None)))
+    return _About(subject.name, subject.devices(), getattr(subject, "offers", {}), optional)
+
+
+def _answer(connection: Connection[Any, Any], call: Callable[[], Any]) -> None:
+    given: Any = None
+    error: Exception | None = None
+    try:
+        given = call()
+    except KeyboardInterrupt:  # the subject's own, too
+        given = Outcome(failure=Failure.RAISED, message="KeyboardInterrupt")
+    except SubjectError as raised:
+        error = SubjectError(str(raised))
+    except MemoryError as raised:
+        error = MemoryError(str(raised))
+    except BaseException:  # noqa: BLE001 - others may not survive the pipe
+        error = RuntimeError(f"in the subject's process:\n{traceback.format_exc()}")
+    connection.send((given, error))
+
+
+def _end_with_parent(folder: Path) -> None:
+    """However long a call takes that nobody waits for any more; a parent that was killed has tidied up nothing."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)

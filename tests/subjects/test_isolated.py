@@ -1,0 +1,232 @@
+"""A subject in a process of its own: whatever it does there has a verdict, and the next case an answer."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import Failure, RNNConfig, draw
+from harness.search.hunt import hunt
+from harness.space.scope import Scope
+from harness.space.values import tangents
+from harness.subjects.isolated import IsolatedSubject
+from harness.subjects.protocol import Subject, SubjectError, backend_of, scope_of
+from harness.subjects.registry import as_subject, find_subject
+
+SOURCE = """
+import os, signal, sys, time
+
+def right(x, h0, weights, config):
+    return x[..., :1] * 0, h0
+
+def segfaults(x, h0, weights, config):
+    if config.N >= 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return right(x, h0, weights, config)
+
+def leaves(x, h0, weights, config):
+    os._exit(0)
+
+def hangs(x, h0, weights, config):
+    if config.N >= 2:
+        time.sleep(1e6)
+    return right(x, h0, weights, config)
+
+def raises(x, h0, weights, config):
+    raise KeyboardInterrupt
+
+def environment(x, h0, weights, config):
+    raise ValueError(f"{os.getcwd()} {os.environ.get('PYTHONSAFEPATH')} {os.environ['OMP_NUM_THREADS']}")
+
+def with_gradients(x, h0, weights, config, cotangents):
+    return x, h0, {}
+"""
+
+PLAIN, BIG = draw(RNNConfig(1, 1)), draw(RNNConfig(1, 1, N=2))
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "mine.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield
+    assert not multiprocessing.active_children()
+    assert not list(tmp_path.glob("rnn-harness-*"))
+
+
+def test_it_is_the_subject_that_it_stands_for() -> None:
+    with IsolatedSubject("mine.py:with_gradients") as subject:
+        real = find_subject("mine.py:with_gradients")
+
+        assert isinstance(subject, Subject)
+        assert (subject.name, subject.devices()) == (real.name, real.devices())
+        assert scope_of(subject) == scope_of(real)
+        assert backend_of(subject, PLAIN.config) == "unknown"
+        assert not hasattr(subject, "jvp")
+
+
+def test_torch_gives_there_what_it_gives_here() -> None:
+    case = draw(RNNConfig(2, 3, num_layers=2, T=3, N=2, hx=True, dtype="bfloat16", loss="both"))
+    real = as_subject("torch")
+
+    with IsolatedSubject("torch") as subject:
+        outcome = subject.run(case)
+
+        assert backend_of(subject, case.config) == "torch cpu"
+        assert scope_of(subject) == scope_of(real)
+        jvp, second = (getattr(subject, name) for name in ("jvp", "second"))
+        assert set(jvp(case.prefix(2), tangents(case)).arrays) >= {"output.tangent", "h_n.tangent"}
+        assert set(second(case, tangents(case)).arrays) == set(case.config.gradients)
+    for name, array in real.run(case).arrays.items():
+        assert outcome.arrays[name].tobytes() == array.tobytes()
+        assert outcome.arrays[name].dtype == array.dtype
+
+
+def test_a_process_that_dies_is_a_crash_and_the_next_case_is_answered() -> None:
+    with IsolatedSubject("mine.py:segfaults") as subject:
+        outcomes = [subject.run(case) for case in (PLAIN, BIG, BIG, PLAIN)]
+
+    assert [outcome.failure for outcome in outcomes] == [None, Failure.CRASHED, Failure.CRASHED, None]
+    assert outcomes[1].message == "its process died of SIGSEGV"
+    assert "in segfaults" in outcomes[1].traceback
+    assert "harness" not in outcomes[1].traceback
+
+
+def test_a_process_that_ends_itself_is_a_crash_however_well_it_means_it() -> None:
+    with IsolatedSubject("mine.py:leaves") as subject:
+        outcome = subject.run(PLAIN)
+
+    assert (outcome.failure, outcome.message) == (Failure.CRASHED, "its process ended with exit code 0")
+
+
+def test_no_answer_in_time_is_a_hang_and_the_next_case_is_answered() -> None:
+    with IsolatedSubject("mine.py:hangs", timeout=1) as subject:
+        hung, answered = subject.run(BIG), subject.run(PLAIN)
+
+    assert (hung.failure, hung.message, answered.failure) == (Failure.HUNG, "no answer within 1 s", None)
+    assert "in hangs" in hung.traceback
+
+
+def test_an_interrupt_that_a_subject_raises_is_no_one_else_s() -> None:
+    with IsolatedSubject("mine.py:raises") as subject:
+        assert subject.run(PLAIN).message == "KeyboardInterrupt"
+
+
+def test_an_interrupt_while_waiting_ends_the_child_at_once() -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    with IsolatedSubject("mine.py:hangs") as subject:
+        timer = threading.Timer(0.5, signal.pthread_kill, [main, signal.SIGINT])
+        start = time.perf_counter()
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            subject.run(BIG)
+        timer.join()
+
+        assert time.perf_counter() - start < 10
+        assert not multiprocessing.active_children()
+        assert subject.run(PLAIN).failure is None
+
+
+def test_a_subject_is_where_its_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with IsolatedSubject("mine.py:environment") as subject:
+        assert subject.run(PLAIN).message == f"ValueError: {tmp_path} None 7"
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ("tocrh", ""),
+        ("bad.py:rnn", "1 / 0"),
+        ("bad.py:rnn", "raise SystemExit(3)"),
+        ("bad.py:rnn", "def rnn(inputs): pass"),
+        ("no_such_module:rnn", ""),
+    ],
+)
+def test_what_cannot_be_found_is_said_in_the_same_words(spec: str, text: str) -> None:
+    Path("bad.py").write_text(text)
+    with pytest.raises(SubjectError) as here:
+        find_subject(spec)
+
+    with pytest.raises(SubjectError) as there:
+        IsolatedSubject(spec)
+
+    assert str(there.value) == str(here.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("os.kill(os.getpid(), 11)", "its process died of SIGSEGV"),
+        ("os._exit(3)", "its process ended with exit code 3"),
+    ],
+)
+def test_an_import_that_ends_the_process_is_no_subject(text: str, words: str) -> None:
+    Path("bad.py").write_text(f"import os\n{text}\ndef rnn(x): pass")
+
+    with pytest.raises(SubjectError, match=f"bad.py:rnn: while it was imported, {words}"):
+        IsolatedSubject("bad.py:rnn")
+
+
+def test_an_import_that_worked_once_and_not_again_is_a_crash() -> None:
+    with IsolatedSubject("mine.py:segfaults") as subject:
+        subject.run(BIG)
+        Path("mine.py").unlink()
+        outcome = subject.run(PLAIN)
+
+    assert outcome.failure is Failure.CRASHED
+    assert "cannot be started again: mine.py:segfaults: no such file" in outcome.message
+
+
+def test_a_crash_is_made_as_small_as_any_failure() -> None:
+    scope = Scope().only(T=[1, 2], N=[1, 2, 3], input_size=[1, 2], hidden_size=1, num_layers=1, bidirectional=False)
+    Path("mine.py").write_text(SOURCE.replace("x[..., :1] * 0, h0", "x[..., :1] * np.nan, h0") + "\nimport numpy as np")
+    with IsolatedSubject("mine.py:segfaults") as subject:
+        finding = hunt(subject, scope.only(N=[2, 3])).finding
+
+    assert finding is not None
+    assert finding.minimal
+    assert finding.result.kind == "broken: died"
+    assert finding.case.config == RNNConfig(1, 1, N=2)
+
+
+def test_a_child_does_not_outlive_a_parent_that_is_killed() -> None:
+    code = (
+        "from harness.subjects.isolated import IsolatedSubject; from harness import *; import threading\n"
+        "subject = IsolatedSubject('mine.py:hangs')\n"
+        "print(subject._worker._process.pid, flush=True)\n"
+        "subject.run(draw(RNNConfig(1, 1, N=2)))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        time.sleep(0.3)
+        parent.kill()
+
+    for _ in range(100):
+        time.sleep(0.1)
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+    pytest.fail(f"process {child} is still there")
+
+
+def test_a_file_of_the_user_s_does_not_come_before_python_s_own() -> None:
+    for name in ("random", "socket", "tempfile"):
+        Path(f"{name}.py").write_text("raise RuntimeError('not this one')")
+    Path("a").mkdir()
+    Path("mine.py").rename("a/mine.py")
+    code = "from harness.subjects.isolated import IsolatedSubject; IsolatedSubject('a/mine.py:right').close()"
+
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
