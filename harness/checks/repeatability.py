@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import same_numbers
 from harness.space.case import Array, Case
-from harness.space.outcome import Outcome
+from harness.space.outcome import Failure, Outcome
 from harness.subjects.protocol import Subject
 
 
@@ -23,6 +25,22 @@ def check_repeatability(subject: Subject, case: Case, first: Outcome | None = No
         if not same_numbers(array, second.arrays[name]):
             return Result(Verdict.BROKEN, message=f"{_WAVERS}: {_difference(case, name, array, second.arrays[name])}")
     return Result(Verdict.AGREES)
+
+
+def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Case], Result]) -> Result:
+    """``result``, which ``check`` gave on the case; or, if the subject wavers there, the result that says so.
+
+    A process that dies must die again, wherever in the check it did. A hang is believed: asking again may take as long.
+    """
+    if result.failure is Failure.HUNG:
+        return result
+    if result.failure is Failure.CRASHED:
+        again = check(case)
+        if again.failure is not None:
+            return result
+        return Result(Verdict.BROKEN, message=f"{_WAVERS}: first {result.message}, then it did not die")
+    unsteady = check_repeatability(subject, case)
+    return unsteady if unsteady.failed else result
 
 
 _WAVERS = "not deterministic: two runs of the same case gave different results"

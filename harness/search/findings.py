@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.checks.everything import check as check_everything
-from harness.checks.repeatability import check_repeatability
+from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.hunt import Finding
@@ -53,10 +54,9 @@ def load(path: str | os.PathLike[str]) -> Stored:
 
 def replay(subject: Subject, case: Case, accepted: Accepted = STRICT) -> tuple[Fate, Result]:
     """Run the case once more: fixed, still failing (be it under suspicion), or refused, and the result that says so."""
-    result = check_everything(subject, case, accepted=accepted)
+    check = partial(check_everything, subject, accepted=accepted)
+    result = check(case)
     if result.verdict is Verdict.UNSUPPORTED:
         return Fate.UNSUPPORTED, result
-    unsteady = check_repeatability(subject, case)
-    if unsteady.failed:
-        result = unsteady
+    result = confirmed(subject, case, result, check)
     return (Fate.FIXED if result.verdict is Verdict.AGREES else Fate.FAILED), result

@@ -7,6 +7,7 @@ of an earlier one.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,16 +16,17 @@ from enum import Enum
 from functools import partial
 from itertools import count
 from random import Random
-from typing import Final
+from typing import Final, NoReturn
 
 from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky, NoSuchExample
 
 from harness.checks.everything import check as check_everything
-from harness.checks.repeatability import check_repeatability
+from harness.checks.repeatability import confirmed
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
+from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
 from harness.search.shrink import shrink
@@ -33,6 +35,7 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
+from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.space.strategies import configs, seeds
 from harness.space.values import REGIMES, draw
@@ -49,6 +52,10 @@ CASES: Final = 4_000
 ROUND: Final = 10
 """Configs a round. Of 1,000 configs, rounds of 10 hold 749 different (hidden_size, T, N), rounds of 25 hold 620, a
 single engine 486, independent draws 922 (``benchmarks/spread.py``). Rounds of 5 are a sixth slower than of 10."""
+
+CRASHES: Final = 20.0
+"""Seconds that making a crash smaller may take. A fresh process takes 20 to 30 ms, or one or two seconds where it
+imports torch anew, and a crash dies 12 to 20 times on its way down: what takes longer is not worth waiting for."""
 
 Drawn = tuple[RNNConfig, int, int]
 
@@ -131,15 +138,17 @@ def hunt(
     Without a scope, all that the subject offers is searched. ``accepted`` is a contract looser than the dtypes' own.
 
     The budget is ``cases`` checks or ``seconds`` of searching, whichever ends first; with neither, ``CASES`` checks.
-    ``seconds`` does not bound the shrinking of what was found. The same arguments give the same search, in the same
-    environment: Hypothesis likes to draw numbers that stand in the code at hand. Ctrl-C ends it with what was done so
-    far. Raises ``UsageError`` for a budget that allows nothing, ``SubjectError`` for a device that is not here.
+    ``seconds`` does not bound the shrinking of what was found; ``CRASHES`` bounds that of a process's death, and a hang
+    ends it. The same arguments give the same search, in the same environment: Hypothesis likes to draw numbers that
+    stand in the code at hand. Ctrl-C ends it with what was done so far. Raises ``UsageError`` for a budget that allows
+    nothing, ``SubjectError`` for a device that is not here.
     """
     if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
         raise UsageError(f"cases={cases}, seconds={seconds}: expected a budget above zero")
     scope = scope or scope_of(subject)
     scope = scope.only(device=choose_devices(subject, scope.device))
     record = Hunt(subject.name, seed, scope)
+    subject = ended_by_a_hang(subject)
     check = partial(check_everything, subject, accepted=accepted)
     hunter = _Hunter(subject, check, record, CASES if cases is None and seconds is None else cases, seconds)
     try:
@@ -152,6 +161,9 @@ def hunt(
                     progress(record)
     except _Enough as enough:
         record.stop = enough.stop
+    except Hang as hang:
+        record.stop = Stop.FINDING
+        hunter.report_hang(hang)
     except KeyboardInterrupt:
         record.stop = Stop.INTERRUPTED
         hunter.report(minimal=False)  # unconfirmed: what hangs once may hang again
@@ -194,6 +206,7 @@ class _Hunter:
         self._start = time.perf_counter()
         self.stop_if_interrupted: Callable[[], None] = lambda: None
         self._failing: tuple[Case, Result] | None = None
+        self._shrink_until = math.inf
         self._kind = ""
         self._proved = False
         self._drawing: st.SearchStrategy[Drawn] = st.nothing()
@@ -226,15 +239,20 @@ class _Hunter:
         for smaller in shrink(*self._failing, self._record.scope, self._check_while_shrinking):
             self._failing = smaller
         case, result = self._failing
-        unsteady = check_repeatability(self._subject, case)
-        self._failing = case, unsteady if unsteady.failed else result
-        self.report(minimal=not unsteady.failed)
+        sure = confirmed(self._subject, case, result, self._check)
+        self._failing = case, sure
+        self.report(minimal=sure is result)
         raise _Enough(Stop.FINDING)
 
     def report(self, *, minimal: bool) -> None:
         """Make the failure, if there is one, the record's finding."""
         if self._failing is not None:
             self._record.finding = Finding(self._subject.name, *self._failing, minimal)
+
+    def report_hang(self, hang: Hang) -> None:
+        """Report what was being made smaller, or else the hang: neither any smaller, as every try may take as long."""
+        self._failing = self._failing or (hang.case, hang.result)
+        self.report(minimal=False)
 
     def _fails(self, drawn: Drawn) -> bool:
         """Hypothesis's question: does this drawn config fail, in the way that the first failure did?"""
@@ -248,6 +266,7 @@ class _Hunter:
             self._stop_at_budget()
             # Probes double the price of a gradient, other derivatives cost as much again: one case in four has both.
             result = self._check(case, with_probes=number == drawn[2] % CASES_PER_CONFIG)
+            self._stop_at_hang(case, result)
             if result.verdict is Verdict.UNSUPPORTED:
                 self._record.unsupported += 1
                 break
@@ -261,12 +280,13 @@ class _Hunter:
                     continue
                 case, result = suspicion.case, suspicion.result
             if result.failed or result.verdict is Verdict.SUSPECT:
-                unsteady = check_repeatability(self._subject, case)
-                self._failing, self._kind = (case, unsteady if unsteady.failed else result), result.kind
+                sure = confirmed(self._subject, case, result, self._check)
+                self._failing, self._kind = (case, sure), result.kind
                 self._proved = result.failed
-                if unsteady.failed:  # what wavers cannot be made smaller
-                    self.report(minimal=False)
-                    raise _Enough(Stop.FINDING)
+                if sure is not result:  # what wavers cannot be made smaller
+                    self._cut_short()
+                if result.failure is Failure.CRASHED:
+                    self._shrink_until = time.perf_counter() + CRASHES
                 return True
         return False
 
@@ -280,12 +300,25 @@ class _Hunter:
 
     def _check_while_shrinking(self, case: Case) -> Result:
         self.stop_if_interrupted()
+        if time.perf_counter() >= self._shrink_until:
+            self._cut_short()
         self._record.shrink_checks += 1
         result = self._check(case)
+        self._stop_at_hang(case, result)
         if result.verdict is Verdict.SUSPECT:
             suspicion = weigh(case, result, self._check)
             return result if suspicion.repeats and not self._proved else Result(Verdict.AGREES)
         return result
+
+    def _cut_short(self) -> NoReturn:
+        self.report(minimal=False)
+        raise _Enough(Stop.FINDING)
+
+    @staticmethod
+    def _stop_at_hang(case: Case, result: Result) -> None:
+        """For what hangs elsewhere than in ``run``."""
+        if result.failure is Failure.HUNG:
+            raise Hang(case, result)
 
     def _stop_at_budget(self) -> None:
         self.stop_if_interrupted()

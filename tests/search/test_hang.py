@@ -1,0 +1,163 @@
+"""What hangs is asked once; what dies is made small, but not for ever; what does either only sometimes wavers."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from harness import Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness.checks.derivatives import check as check_everything
+from harness.search import findings
+from harness.search import hunt as hunt_module
+from harness.search.findings import Fate
+from harness.search.hang import Hang, ended_by_a_hang
+from harness.search.hunt import Stop
+from harness.space.config import LOSSES
+from harness.subjects.protocol import Subject
+from tests import implementations
+
+SMALL = Scope().only(T=[1, 2], N=[1, 2, 3], input_size=[1, 2], hidden_size=[1, 2])
+
+
+class Isolated:
+    """Stands in for a subject in a process of its own: ``fate`` says what becomes of it on a case."""
+
+    name = "isolated"
+    message = "its process did that"
+
+    def __init__(self, fate: Callable[[Case], Failure | None], function: Any = implementations.vectorised) -> None:
+        self._subject = as_subject(function)
+        self._fate = fate
+        self.asked: list[Case] = []
+        self.hung = 0
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
+    def run(self, case: Case) -> Outcome:
+        self.asked.append(case)
+        failure = self._fate(case)
+        self.hung += failure is Failure.HUNG
+        return Outcome(failure=failure, message=self.message) if failure else self._subject.run(case)
+
+
+def test_a_hang_is_reported_at_once_as_it_is() -> None:
+    subject = Isolated(lambda case: Failure.HUNG if case.config.N >= 2 else None)
+
+    record = hunt(subject, SMALL)
+
+    assert (record.verdict, record.stop, subject.hung) == (Verdict.BROKEN, Stop.FINDING, 1)
+    assert record.finding is not None
+    assert not record.finding.minimal
+    assert record.finding.case is subject.asked[-1]
+    assert (record.finding.result.kind, record.finding.result.message) == ("broken: hung", "its process did that")
+
+
+def test_a_subject_that_always_hangs_is_asked_once_in_all() -> None:
+    subject = Isolated(lambda _: Failure.HUNG)
+
+    assert hunt(subject, SMALL).verdict is Verdict.BROKEN
+    assert len(subject.asked) == 1
+
+
+def test_what_hangs_as_a_part_of_a_stack_is_found_as_that_part() -> None:
+    subject = Isolated(lambda case: Failure.HUNG if case.config.num_layers == 2 else None)
+
+    record = hunt(subject, SMALL.only(num_layers=3, T=2))
+
+    assert record.finding is not None
+    assert record.finding.case.config.num_layers == 2
+
+
+def test_a_hang_while_something_else_shrinks_does_not_take_its_place() -> None:
+    subject = Isolated(lambda case: Failure.HUNG if case.config.N == 1 else None, implementations.without_b_hh)
+
+    record = hunt(subject, SMALL.only(N=[2, 1]))  # narrowing meets no size but the first
+
+    assert record.finding is not None
+    assert (record.finding.result.kind, subject.hung) == ("output: value", 1)
+    assert not record.finding.minimal
+
+
+def test_derivatives_that_hang_are_reported_at_once() -> None:
+    class Derivatives(Isolated):
+        offers = {"loss": LOSSES}  # noqa: RUF012 - read only
+
+        def jvp(self, case: Case, tangents: Any) -> Outcome:
+            self.hung += 1
+            return Outcome(failure=Failure.HUNG, message="no answer")
+
+    subject = Derivatives(lambda _: None, torch.nn.RNN)
+
+    record = hunt(subject, SMALL.only(loss="both"))
+
+    assert (record.verdict, subject.hung) == (Verdict.BROKEN, 1)
+
+
+def test_a_watched_subject_has_no_more_than_its_own() -> None:
+    watched = ended_by_a_hang(as_subject("torch"))
+
+    assert isinstance(watched, Subject)
+    assert hasattr(watched, "jvp")
+    assert not hasattr(ended_by_a_hang(as_subject(implementations.vectorised)), "jvp")
+    with pytest.raises(Hang, match="its process did that"):
+        ended_by_a_hang(Isolated(lambda _: Failure.HUNG)).run(draw(RNNConfig(1, 1)))
+
+
+def test_a_crash_shrinks_to_its_smallest_case() -> None:
+    subject = Isolated(lambda case: Failure.CRASHED if case.config.N >= 2 and case.config.hidden_size >= 2 else None)
+
+    record = hunt(subject, SMALL)
+
+    assert record.finding is not None
+    assert record.finding.minimal
+    assert record.finding.case.config == RNNConfig(1, 2, N=2)
+    assert record.finding.result.kind == "broken: died"
+
+
+def test_a_crash_that_takes_long_to_shrink_is_reported_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hunt_module, "CRASHES", 0.05)
+
+    def slow(case: Case) -> Failure | None:
+        if case.config.N < 2:
+            return None
+        time.sleep(0.03)
+        return Failure.CRASHED
+
+    record = hunt(Isolated(slow), SMALL)
+
+    assert record.finding is not None
+    assert not record.finding.minimal
+    assert record.seconds < 2
+
+
+def test_a_crash_that_does_not_happen_again_is_wavering() -> None:
+    subject = Isolated(lambda _: Failure.CRASHED if len(subject.asked) == 40 else None)
+
+    record = hunt(subject, SMALL)
+
+    assert record.finding is not None
+    assert not record.finding.minimal
+    message = "two runs of the same case gave different results: first its process did that, then it did not die"
+    assert message in record.finding.result.message
+
+
+@pytest.mark.parametrize(("failure", "asked"), [(Failure.HUNG, 1), (Failure.CRASHED, 2)])
+def test_a_replay_asks_no_more_than_it_has_to(failure: Failure, asked: int) -> None:
+    subject = Isolated(lambda _: failure)
+
+    fate, result = findings.replay(subject, draw(RNNConfig(1, 1)))
+
+    assert (fate, result.failure, len(subject.asked)) == (Fate.FAILED, failure, asked)
+
+
+def test_of_one_mistake_a_process_may_die_in_several_ways() -> None:
+    kinds = set()
+    for message in ("its process died of SIGSEGV", "its process died of SIGABRT"):
+        subject = Isolated(lambda _: Failure.CRASHED)
+        subject.message = message
+        kinds.add(check_everything(subject, draw(RNNConfig(1, 1))).kind)
+
+    assert kinds == {"broken: died"}
