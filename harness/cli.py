@@ -57,6 +57,16 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | N
     return seconds
 
 
+timeout_option = click.option(
+    "--timeout",
+    callback=_seconds,
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="How long a subject may take over one case before it counts as hung.",
+)
+
+
 json_option = click.option(
     "--json", "json_to", metavar="FILE", help="Write the report as JSON, too; - for standard output."
 )
@@ -110,6 +120,7 @@ def cli() -> None:
     metavar="DIR",
     help="Where failing cases are kept.",
 )
+@timeout_option
 @tolerance_option
 @json_option
 def check(
@@ -122,6 +133,7 @@ def check(
     output_size: int | None,
     pins: tuple[str, ...],
     folder: str,
+    timeout: float,
     tolerance: str,
     json_to: str | None,
 ) -> int:
@@ -130,15 +142,18 @@ def check(
     A SUBJECT is a name that `rnn-harness subjects` lists, path/to/file.py:name or module:name, where name is a
     function rnn(x, h0, weights, config) -> (output, h_n) or a class with nn.RNN's constructor and state_dict.
     """
+    from harness.subjects.isolated import ahead
+
+    subjects = subjects or ("torch",)
+    ahead(subjects)  # before imports of our own, which take as long
     from harness.oracle.arithmetic import accepted
     from harness.report import record, text
     from harness.search.hunt import Stop, hunt
-    from harness.subjects.registry import find_subject
 
     contract = accepted(tolerance)
     pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
     pinned |= {"dtype": dtypes} if dtypes else {}
-    found = [find_subject(spec) for spec in subjects or ("torch",)]
+    found = [_isolated(spec, timeout) for spec in subjects]
     scopes = [_scope(subject, devices, pinned) for subject in found]
     console = _console(json_to)
     hunts: list[Hunt] = []
@@ -209,21 +224,21 @@ def subjects(json_to: str | None) -> int:
 @cli.command(epilog=EXIT_CODES)
 @click.argument("file")
 @click.option("--subject", "spec", help="What to run it on.  [default: what it was found on]")
+@timeout_option
 @tolerance_option
 @json_option
-def replay(file: str, spec: str | None, tolerance: str, json_to: str | None) -> int:
+def replay(file: str, spec: str | None, timeout: float, tolerance: str, json_to: str | None) -> int:
     """Run the case in FILE once more: FIXED (0), FAILED (1), or UNSUPPORTED (2) by its subject."""
     from harness.oracle.arithmetic import accepted
     from harness.report import record, text
     from harness.search import findings
-    from harness.subjects.registry import find_subject
 
     contract = accepted(tolerance)
     stored = findings.load(file)
     spec = spec or stored.subject
     if spec is None:
         raise UsageError(f"{file}: does not say which subject it was found on; name one with --subject")
-    subject = find_subject(spec)
+    subject = _isolated(spec, timeout)
     _scope(subject, (stored.case.config.device,), {})
     fate, result = findings.replay(subject, stored.case, contract)
     _console(json_to).print(text.replay_report(stored, subject.name, fate, result))
@@ -279,6 +294,13 @@ def _literal(text: str) -> Any:
         return text
 
 
+def _isolated(spec: str, timeout: float) -> Subject:
+    """The subject in a process of its own, which ends with the command."""
+    from harness.subjects.isolated import IsolatedSubject
+
+    return click.get_current_context().with_resource(IsolatedSubject(spec, timeout=timeout))
+
+
 def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any]) -> Scope:
     """The scope asked for; a device that is not here is misuse, and said before anything runs."""
     from harness.subjects.protocol import choose_devices, scope_of
@@ -312,14 +334,17 @@ def _progress(name: str) -> Iterator[Callable[[Hunt], None]]:
 
 
 def _diagnose(subject: Subject, done: Hunt, contract: Accepted) -> Diagnosis | None:
-    """The cause of a finding, unless the user does not wait for it."""
+    """The cause of a finding, unless the user does not wait for it, or the subject hangs on a case that it needs."""
     from harness.explain.diagnose import diagnose
+    from harness.search.hang import Hang, ended_by_a_hang
     from harness.search.hunt import Stop
 
     if done.finding is None or done.stop is Stop.INTERRUPTED:
         return None
     try:
-        return diagnose(subject, done.finding, done.scope, contract)
+        return diagnose(ended_by_a_hang(subject), done.finding, done.scope, contract)
+    except Hang:
+        return None
     except KeyboardInterrupt:
         done.stop = Stop.INTERRUPTED
         return None

@@ -108,6 +108,7 @@ def test_several_subjects_are_checked_in_turn_and_one_finding_decides(run: Any) 
         (["check", "torch", "--output-size", "0"], "output_size=0"),
         (["check", "torch", "--examples", "0"], "--examples"),
         (["check", "torch", "--time", "soon"], "expected a time above zero"),
+        (["check", "torch", "--timeout", "0"], "expected a time above zero"),
         (["check", "torch", "--json", "no/such/folder.json"], "its folder does not exist"),
         (["check", "torch", "--json", "."], "expected a file's name"),
         (["check", "torch", "--json", ""], "expected a file's name"),
@@ -170,13 +171,75 @@ def test_a_finding_is_kept_and_replayed(run: Any) -> None:
     assert json.loads(fixed.out)["fate"] == "FIXED"
 
 
-def test_what_a_subject_prints_does_not_spoil_the_document(run: Any, tmp_path: Path) -> None:
-    spec = subject(tmp_path, "print('hello'); return None")
+MISBEHAVES = """
+import os, signal, time
+import numpy as np
 
-    done = run("check", spec, "--json", "-")
+print("hello from the import")
 
-    assert json.loads(done.out)["subjects"][0]["verdict"] == "disagrees"
-    assert "hello" in done.err
+def right(x, h0, weights, config):
+    if config.num_layers > 1 or config.bidirectional or config.batch_first or config.nonlinearity != "tanh":
+        raise NotImplementedError("one layer")
+    os.write(1, b"hello from C\\n")
+    print("hello from Python")
+    h, output = h0[0], []
+    for x_t in x:
+        s = x_t @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
+        if config.bias:
+            s = s + weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        h = np.tanh(s).astype(x.dtype)
+        output.append(h)
+    return np.stack(output), h[None]
+
+def segfaults(x, h0, weights, config):
+    if config.N >= 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return right(x, h0, weights, config)
+
+def hangs(x, h0, weights, config):
+    if config.T >= 2:
+        time.sleep(1e6)
+    return right(x, h0, weights, config)
+
+def leaves(x, h0, weights, config):
+    os._exit(0)
+"""
+
+
+def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MISBEHAVES)
+    specs = [f"mine.py:{name}" for name in ("segfaults", "hangs", "leaves", "right")]
+
+    running = process("check", *specs, "--timeout", "1s", "--examples", "60", "--json", "-", cwd=tmp_path)
+    out, err = running.communicate(timeout=120)
+
+    assert running.returncode == cli.FINDING, err
+    reports = json.loads(out)["subjects"]
+    assert [one["verdict"] for one in reports] == ["broken", "broken", "broken", "agrees"]
+    segfaults, hangs, leaves, _ = (one["finding"] for one in reports)
+    assert segfaults["message"] == "its process died of SIGSEGV"
+    assert "in segfaults" in segfaults["traceback"]
+    assert RNNConfig.from_dict(segfaults["config"]) == RNNConfig(1, 1, N=2)
+    assert segfaults["minimal"]
+    assert hangs["message"] == "no answer within 1 s"
+    assert not hangs["minimal"]
+    assert leaves["message"] == "its process ended with exit code 0"
+    for words in ("hello from the import", "hello from C", "hello from Python"):
+        assert words in err
+
+    again = process("replay", segfaults["file"], cwd=tmp_path)
+    out, err = again.communicate(timeout=60)
+    assert again.returncode == cli.FINDING, err
+    assert out.startswith("FAILED")
+
+
+def test_the_command_itself_does_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from harness.cli import main; sys.argv[1:] = ['check', 'torch', '--examples', '4']\n"
+        "try: main()\nexcept SystemExit as exit_: sys.exit(exit_.code or bool({'torch'} & set(sys.modules)))"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd=tmp_path)
 
 
 def test_a_document_goes_into_a_pipe_or_through_a_link_and_replaces_neither(run: Any, tmp_path: Path) -> None:
