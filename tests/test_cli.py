@@ -206,7 +206,10 @@ def leaves(x, h0, weights, config):
 """
 
 
-def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(tmp_path: Path) -> None:
+def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     (tmp_path / "mine.py").write_text(MISBEHAVES)
     specs = [f"mine.py:{name}" for name in ("segfaults", "hangs", "leaves", "right")]
 
@@ -224,8 +227,9 @@ def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(tmp_p
     assert hangs["message"] == "no answer within 1 s"
     assert not hangs["minimal"]
     assert leaves["message"] == "its process ended with exit code 0"
-    for words in ("hello from the import", "hello from C", "hello from Python"):
-        assert words in err
+    assert err.count("hello from the import") > 10  # once a process, those that died included
+    assert "hello from C" in err
+    assert "hello from Python" in err
 
     again = process("replay", segfaults["file"], cwd=tmp_path)
     out, err = again.communicate(timeout=60)

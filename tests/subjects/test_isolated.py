@@ -227,6 +227,10 @@ def test_a_file_of_the_user_s_does_not_come_before_python_s_own() -> None:
         Path(f"{name}.py").write_text("raise RuntimeError('not this one')")
     Path("a").mkdir()
     Path("mine.py").rename("a/mine.py")
-    code = "from harness.subjects.isolated import IsolatedSubject; IsolatedSubject('a/mine.py:right').close()"
+    Path("bin").mkdir()
+    Path("bin/command").write_text(
+        "from harness.subjects.isolated import IsolatedSubject\n"
+        "if __name__ == '__main__':\n    IsolatedSubject('a/mine.py:right').close()\n"
+    )
 
-    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+    subprocess.run([sys.executable, "bin/command"], check=True)
