@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import os
 import shutil
@@ -11,11 +12,11 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from itertools import takewhile
 from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,6 +51,7 @@ OPTIONAL: Final = ("jvp", "second")
 
 # CPython's own choice from 3.14 on: on macOS, system libraries do not survive a fork.
 _CONTEXT: Final = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
+_FORKS: Final = _CONTEXT.get_start_method() == "forkserver"
 
 
 class _About(NamedTuple):
@@ -82,6 +84,7 @@ class IsolatedSubject:
         self._spec = spec
         self._timeout = timeout
         self._worker: _Worker | None = None
+        ahead([spec])
         about = self._start()
         self.name = about.name
         self.offers = about.offers
@@ -116,6 +119,12 @@ class IsolatedSubject:
         outcome: Outcome = self._ask("run", case)
         return outcome
 
+    def _abandon(self) -> None:
+        """End the process, whatever it is doing."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+
     def _start(self) -> _About:
         try:
             self._worker = _Worker(self._spec)
@@ -123,7 +132,7 @@ class IsolatedSubject:
         except _LostError as lost:
             raise SubjectError(f"{self._spec}: while it was imported, {lost}") from None
         except BaseException:
-            self.close()
+            self._abandon()
             raise
         return about
 
@@ -134,6 +143,9 @@ class IsolatedSubject:
             assert self._worker is not None
             self._worker.request(method, arguments)
             return self._worker.answer(self._timeout)
+        except KeyboardInterrupt:
+            self._abandon()
+            raise
         except _LostError as lost:
             return lost.outcome
         except SubjectError as error:  # it was found before
@@ -147,22 +159,27 @@ class _Worker:
     """One child process, the pipe to it, and the file to which its last traceback goes."""
 
     def __init__(self, spec: str) -> None:
-        ahead([spec])
         self._folder = TemporaryDirectory(prefix="rnn-harness-")
         self._trace = Path(self._folder.name) / "traceback"
         self._connection, theirs = _CONTEXT.Pipe()
         environ = dict(os.environ)
-        with theirs, _safely():
-            self._process = _CONTEXT.Process(
-                target=_serve, args=(theirs, spec, environ, self._trace), name=spec, daemon=True
-            )
+        # A fork waits for what is imported ahead, and Ctrl-C must not; the process it is of was started safely.
+        with theirs, nullcontext() if _FORKS else _safely():
+            self._process = _CONTEXT.Process(target=_serve, args=(theirs, spec, environ, self._trace), name=spec)
             self._process.start()
         self.end = weakref.finalize(self, _end, self._process, self._connection, self._folder)
+        atexit.register(self.end)  # before multiprocessing waits for it; a daemon may have no children of its own
 
     @property
     def ended(self) -> bool:
         """Whether it is over."""
         return not self.end.alive
+
+    def kill(self) -> None:
+        """End it, whatever it is doing."""
+        if not self.ended:
+            self._process.kill()
+            self.end()
 
     def request(self, method: str, arguments: tuple[Any, ...]) -> None:
         """Ask for a call of the subject's method. Raises ``_LostError``."""
@@ -172,19 +189,19 @@ class _Worker:
             self._lost(Failure.CRASHED, self._death())
 
     def answer(self, timeout: float) -> Any:
-        """Wait for the answer. Raises ``_LostError``, or what the child raised; an interrupt ends the child."""
+        """Wait for the answer. Raises ``_LostError``, or what the child raised."""
+        # Its own children may hold the pipe open after its death.
+        ready = wait([self._connection, self._process.sentinel], min(timeout, LONGEST))
+        if not ready:
+            self._interrogate()
+            self._process.kill()
+            self._lost(Failure.HUNG, f"no answer within {timeout:g} s")
+        if self._connection not in ready:
+            self._lost(Failure.CRASHED, self._death())
         try:
-            if not self._connection.poll(min(timeout, LONGEST)):
-                self._interrogate()
-                self._process.kill()
-                self._lost(Failure.HUNG, f"no answer within {timeout:g} s")
             given, error = self._connection.recv()
         except (EOFError, OSError):
             self._lost(Failure.CRASHED, self._death())
-        except KeyboardInterrupt:
-            self._process.kill()
-            self.end()
-            raise
         if error is not None:
             raise error
         return given
@@ -192,13 +209,15 @@ class _Worker:
     def _interrogate(self) -> None:
         """Have a process that hangs write down where."""
         if hasattr(faulthandler, "register") and self._process.pid is not None:
-            os.kill(self._process.pid, signal.SIGUSR1)
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGUSR1)
             self._process.join(WRITING)
 
     def _death(self) -> str:
         self._process.join(GRACE)
         code = self._process.exitcode
         if code is None:
+            self._process.kill()
             return "its process closed the pipe to the harness"
         return f"its process died of {_signal_name(-code)}" if code < 0 else f"its process ended with exit code {code}"
 
@@ -214,7 +233,7 @@ def ahead(specs: Sequence[str]) -> None:
     Every child is forked from the process that did so, which makes a fresh one cheap. Where there is no such process,
     on other systems than Linux, it does nothing.
     """
-    if _CONTEXT.get_start_method() != "forkserver":
+    if not _FORKS:
         return
     from multiprocessing.forkserver import ensure_running
 
@@ -284,20 +303,17 @@ def _serve(connection: Connection[Any, Any], spec: str, environ: dict[str, str],
     os.environ.update(environ)
     np.random.seed()  # noqa: NPY002 - after a fork, NumPy's own generator would repeat what its siblings drew
     threading.Thread(target=_end_with_parent, args=(trace.parent,), daemon=True).start()
-    with trace.open("w") as file:
+    with suppress(EOFError, OSError):  # the parent has gone
+        file = trace.open("w")  # for as long as the process lives
         faulthandler.enable(file, all_threads=False)
         if hasattr(faulthandler, "register"):
             faulthandler.register(signal.SIGUSR1, file, all_threads=False)
         found: list[Subject] = []
         _answer(connection, partial(_find, spec, found))
         while found:
-            try:
-                method, arguments = connection.recv()
-            except (EOFError, OSError):
-                break
+            method, arguments = connection.recv()
             call = partial(backend_of, found[0]) if method == "backend" else getattr(found[0], method)
             _answer(connection, partial(call, *arguments))
-        faulthandler.disable()
 
 
 def _find(spec: str, found: list[Subject]) -> _About:

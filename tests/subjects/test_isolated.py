@@ -22,7 +22,7 @@ from harness.subjects.protocol import Subject, SubjectError, backend_of, scope_o
 from harness.subjects.registry import as_subject, find_subject
 
 SOURCE = """
-import os, signal, sys, time
+import multiprocessing, os, signal, time
 
 def right(x, h0, weights, config):
     return x[..., :1] * 0, h0
@@ -38,6 +38,14 @@ def leaves(x, h0, weights, config):
 def hangs(x, h0, weights, config):
     if config.N >= 2:
         time.sleep(1e6)
+    return right(x, h0, weights, config)
+
+def forks(x, h0, weights, config):
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3,))
+    child.start()
+    if config.N >= 2:
+        os._exit(1)
+    child.kill()
     return right(x, h0, weights, config)
 
 def raises(x, h0, weights, config):
@@ -116,6 +124,22 @@ def test_no_answer_in_time_is_a_hang_and_the_next_case_is_answered() -> None:
     assert "in hangs" in hung.traceback
 
 
+def test_a_subject_may_have_children_which_do_not_hide_its_death() -> None:
+    with IsolatedSubject("mine.py:forks", timeout=2) as subject:
+        assert subject.run(PLAIN).failure is None
+        assert subject.run(BIG).message == "its process ended with exit code 1"
+
+
+def test_a_subject_that_nobody_closed_does_not_keep_its_user() -> None:
+    code = (
+        "import weakref; weakref.finalize(weakref, int)\n"  # so that others are run after multiprocessing's end
+        "from harness.subjects.isolated import IsolatedSubject\n"
+        "subject = IsolatedSubject('mine.py:right')\n"  # in a global, which nothing collects before the end
+    )
+
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
 def test_an_interrupt_that_a_subject_raises_is_no_one_else_s() -> None:
     with IsolatedSubject("mine.py:raises") as subject:
         assert subject.run(PLAIN).message == "KeyboardInterrupt"
@@ -135,6 +159,19 @@ def test_an_interrupt_while_waiting_ends_the_child_at_once() -> None:
         assert time.perf_counter() - start < 10
         assert not multiprocessing.active_children()
         assert subject.run(PLAIN).failure is None
+
+
+def test_an_interrupt_does_not_wait_for_what_is_imported_ahead() -> None:
+    code = (
+        "import os, signal, sys, threading; from harness.subjects.isolated import IsolatedSubject\n"
+        "threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()\n"
+        "try: IsolatedSubject('torch')\n"
+        "except KeyboardInterrupt: sys.exit(7)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (7, "")
 
 
 def test_a_subject_is_where_its_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
