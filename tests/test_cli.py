@@ -369,9 +369,26 @@ def process(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def test_an_interrupt_ends_cleanly_with_what_was_done(tmp_path: Path) -> None:
-    running = process("check", RIGHT, "--time", "5m", cwd=tmp_path)
-    time.sleep(6)  # long enough for imports and some checks on a busy machine
+    (tmp_path / "mine.py").write_text(
+        f"import sys; sys.path.insert(0, {str(EXAMPLES)!r})\n"
+        "from notebook import rnn_with_b_hh\n"
+        "calls = []\n"
+        "def rnn(x, h0, weights, config):\n"
+        "    calls.append(config)\n"
+        "    if len(calls) == 200:\n"
+        "        open('running', 'w').close()\n"
+        "    return rnn_with_b_hh(x, h0, weights, config)\n"
+    )
+
+    running = process("check", "mine.py:rnn", "--time", "5m", cwd=tmp_path)
+    wait_for(tmp_path / "running")
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
 
@@ -382,10 +399,10 @@ def test_an_interrupt_ends_cleanly_with_what_was_done(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_stops_a_subject_that_hangs(tmp_path: Path) -> None:
-    spec = subject(tmp_path, "import time; time.sleep(600)")
+    spec = subject(tmp_path, "open('running', 'w').close(); import time; time.sleep(600)")
 
     running = process("check", spec, cwd=tmp_path)
-    time.sleep(4)
+    wait_for(tmp_path / "running")
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
 
