@@ -314,6 +314,7 @@ def _serve(connection: Connection[Any, Any], spec: str, environ: dict[str, str],
             method, arguments = connection.recv()
             call = partial(backend_of, found[0]) if method == "backend" else getattr(found[0], method)
             _answer(connection, partial(call, *arguments))
+    shutil.rmtree(trace.parent, ignore_errors=True)  # a parent that was killed has tidied up nothing
 
 
 def _find(spec: str, found: list[Subject]) -> _About:
@@ -343,7 +344,7 @@ def _answer(connection: Connection[Any, Any], call: Callable[[], Any]) -> None:
 
 
 def _end_with_parent(folder: Path) -> None:
-    """However long a call takes that nobody waits for any more; a parent that was killed has tidied up nothing."""
+    """However long a call takes that nobody waits for any more."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -237,14 +237,17 @@ def test_a_crash_is_made_as_small_as_any_failure() -> None:
     assert finding.case.config == RNNConfig(1, 1, N=2)
 
 
-def test_a_child_does_not_outlive_a_parent_that_is_killed() -> None:
+@pytest.mark.parametrize("sequences", [1, 2])
+def test_a_child_does_not_outlive_a_parent_that_is_killed(sequences: int) -> None:
     code = (
         "from harness.subjects.isolated import IsolatedSubject; from harness import *; import threading\n"
         "subject = IsolatedSubject('mine.py:hangs')\n"
         "print(subject._worker._process.pid, flush=True)\n"
-        "subject.run(draw(RNNConfig(1, 1, N=2)))\n"
+        f"subject.run(draw(RNNConfig(1, 1, N={sequences})))\n"  # the first is answered, the second hangs
+        "threading.Event().wait()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+    environ = os.environ | {"TMPDIR": tempfile.gettempdir()}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         time.sleep(0.3)
