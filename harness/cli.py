@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from harness.explain.diagnose import Diagnosis
     from harness.oracle.arithmetic import Accepted
+    from harness.search.examination import Examination
     from harness.search.hunt import Finding, Hunt
     from harness.space.scope import Scope
     from harness.subjects.protocol import Subject
@@ -148,7 +149,7 @@ def check(
     ahead(subjects)  # before imports of our own, which take as long
     from harness.oracle.arithmetic import accepted
     from harness.report import record, text
-    from harness.search.hunt import Stop, hunt
+    from harness.search.examination import examine
 
     contract = accepted(tolerance)
     pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
@@ -156,24 +157,25 @@ def check(
     found = [_isolated(spec, timeout) for spec in subjects]
     scopes = [_scope(subject, devices, pinned) for subject in found]
     console = _console(json_to)
-    hunts: list[Hunt] = []
+    examinations: list[Examination] = []
     records: list[dict[str, Any]] = []
     for subject, scope in zip(found, scopes, strict=True):
         with _progress(subject.name) as progress:
-            done = hunt(
+            done = examine(
                 subject, scope, cases=examples, seconds=seconds, seed=seed, accepted=contract, progress=progress
             )
-        hunts.append(done)
-        saved = _save(done.finding, folder) if done.finding else None
-        diagnosis = _diagnose(subject, done, contract) if done.finding else None
-        console.print(text.hunt_report(done))
-        if done.finding:
-            console.print(text.finding_report(done.finding, diagnosis, saved, tolerance))
-        records.append(record.hunt_record(done, diagnosis, saved))
-        if done.stop is Stop.INTERRUPTED:
+        examinations.append(done)
+        finding = done.hunt.finding
+        saved = _save(finding, folder) if finding else None
+        diagnosis = _diagnose(subject, done.hunt, contract) if finding else None
+        console.print(text.examination_report(done))
+        if finding:
+            console.print(text.finding_report(finding, diagnosis, saved, tolerance))
+        records.append(record.examination_record(done, diagnosis, saved))
+        if done.interrupted:
             break
     _write({"subjects": records}, json_to)
-    return _exit_code(hunts)
+    return _exit_code(examinations)
 
 
 @cli.command()
@@ -374,12 +376,12 @@ def _write(document: dict[str, Any], json_to: str | None) -> None:
         raise UsageError(f"--json {json_to}: cannot be written: {error}") from None
 
 
-def _exit_code(hunts: list[Hunt]) -> int:
+def _exit_code(examinations: list[Examination]) -> int:
     from harness.checks.result import Verdict
-    from harness.search.hunt import Stop
 
-    if any(hunt.finding for hunt in hunts):
+    verdicts = [done.verdict for done in examinations]
+    if any(verdict in {Verdict.DISAGREES, Verdict.SUSPECT, Verdict.BROKEN} for verdict in verdicts):
         return FINDING
-    if any(hunt.stop is Stop.INTERRUPTED for hunt in hunts):
+    if any(done.interrupted for done in examinations):
         return INTERRUPTED
-    return AGREES if all(hunt.verdict is Verdict.AGREES for hunt in hunts) else MISUSE
+    return AGREES if all(verdict is Verdict.AGREES for verdict in verdicts) else MISUSE

@@ -55,8 +55,8 @@ class Observation:
     outcome: Outcome
     """Likewise, in the plain form's shapes."""
     arithmetic: Arithmetic
-    raw: Outcome
-    """As it was returned."""
+    raw: Outcome | None = None
+    """The outcome as it was returned."""
     unfit: Result | None = None
     """The result, where there are no values to compare."""
     prefixes: dict[int, Array] | None = None

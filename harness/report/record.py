@@ -14,6 +14,8 @@ from harness.explain.diagnose import Diagnosis
 from harness.explain.proof import judge_worst
 from harness.oracle.compare import Mismatch
 from harness.report import wording
+from harness.report.refusals import refusals_record
+from harness.search.examination import Examination
 from harness.search.hunt import Finding, Hunt
 from harness.search.suspicion import Suspicion
 from harness.space.atomic import atomic_write
@@ -21,6 +23,16 @@ from harness.space.config import RNNConfig
 
 VERSION: Final = 1
 """Of the JSON documents' form; a change that readers could trip over raises it."""
+
+
+def examination_record(done: Examination, diagnosis: Diagnosis | None, saved: Path | None) -> dict[str, Any]:
+    """One subject's examination: its search, and what else it was asked."""
+    return {
+        **hunt_record(done.hunt, diagnosis, saved),
+        "verdict": done.verdict.value if done.verdict else None,
+        "dropout": None if done.dropout is None else result_record(done.dropout),
+        "refusals": None if done.refusals is None else refusals_record(done.refusals),
+    }
 
 
 def hunt_record(hunt: Hunt, diagnosis: Diagnosis | None, saved: Path | None) -> dict[str, Any]:

@@ -20,9 +20,8 @@ from harness.space.call import MODULE
 _OUTCOMES: Final = {Kind.ACCEPTED: "accepted", Kind.CRASHED: "the process ended", Kind.HUNG: "it hung"}
 
 
-def refusals_report(refusals: Refusals) -> RenderableType:
-    """How many malformed calls were made and refused, which known deviations were met, and every finding."""
-    facts = _facts()
+def add_refusals(facts: Table, refusals: Refusals) -> None:
+    """Add to a table of facts how many malformed calls were made and refused, and which known deviations were met."""
     so_far = "; interrupted" if refusals.interrupted else ""
     calls = f"{wording.counted(refusals.calls, 'malformed call')} of {wording.counted(len(refusals.tried), 'kind')}"
     facts.add_row("refusals", f"{calls} in {refusals.seconds:.1f} s{so_far}; --seed {refusals.seed}")
@@ -36,8 +35,11 @@ def refusals_report(refusals: Refusals) -> RenderableType:
         facts.add_row("", f"known deviations of torch: {_tally(named)}")
     for said, number in refusals.unusable.items():
         facts.add_row("left out", Text(f"{wording.counted(number, 'well-formed call')}, not accepted: {said}"))
-    found = (part for wrong in refusals.findings for part in ("", _finding(refusals.subject, wrong)))
-    return Group(Padding(facts, (0, 0, 0, 2)), *found)
+
+
+def refusals_findings(refusals: Refusals) -> RenderableType:
+    """Every finding."""
+    return Group(*(part for wrong in refusals.findings for part in ("", _finding(refusals.subject, wrong))))
 
 
 def refusals_record(refusals: Refusals) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def refusals_record(refusals: Refusals) -> dict[str, Any]:
 def _finding(subject: str, wrong: Wrong) -> RenderableType:
     broken, refusal = wrong.broken, wrong.refusal
     assert refusal.lapse is not None  # true of every finding
-    facts = _facts()
+    facts = fact_table()
     facts.add_row("wrong", Text(broken.label))
     facts.add_row("expected", Text("\nor ".join(_expected(*pair) for pair in broken.breaks)))
     facts.add_row("happened", Text(_happened(refusal.answer)))
@@ -124,7 +126,8 @@ def _tally(counts: Counter[str]) -> str:
     return ", ".join(f"{what} ({number:,})" for what, number in counts.most_common())
 
 
-def _facts() -> Table:
+def fact_table() -> Table:
+    """An empty table of facts, each with its name before it."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")

@@ -15,8 +15,10 @@ from harness.explain.diagnose import Diagnosis
 from harness.explain.proof import judge_worst
 from harness.oracle.compare import Mismatch
 from harness.report import wording
+from harness.report.refusals import add_refusals, fact_table, refusals_findings
+from harness.search.examination import Examination
 from harness.search.findings import Fate, Stored
-from harness.search.hunt import Finding, Hunt, Stop
+from harness.search.hunt import Finding, Hunt
 from harness.space.config import ArraySpec, RNNConfig
 
 _STYLES = {
@@ -31,11 +33,21 @@ _SHOWN_MISMATCHES = 3
 """Mismatches shown in full; the first one is the cause, later ones mostly follow from it."""
 
 
-def hunt_report(hunt: Hunt) -> RenderableType:
-    """What a search did: its verdict, how many checks of what, and which part of the space it met."""
-    so_far = " so far" if hunt.stop is Stop.INTERRUPTED and hunt.verdict is Verdict.AGREES else ""
-    head = Text(wording.headline(hunt.subject, hunt.verdict) + so_far, _STYLES[hunt.verdict])
-    facts = _facts()
+def examination_report(done: Examination) -> RenderableType:
+    """A subject's verdict, and what it was asked: how many checks of what, over which part of the space."""
+    verdict, facts = done.verdict, fact_table()
+    so_far = " so far" if done.interrupted and verdict is Verdict.AGREES else ""
+    _add_hunt(facts, done.hunt)
+    if done.dropout is not None:
+        facts.add_row("dropout", Text(wording.dropout_line(done.dropout), "bold red" if done.dropout.failed else ""))
+    if done.refusals is not None:
+        add_refusals(facts, done.refusals)
+    head = Text(wording.headline(done.hunt.subject, verdict) + so_far, _STYLES[verdict])
+    findings = [] if done.refusals is None else [refusals_findings(done.refusals)]
+    return Group(head, Padding(facts, (0, 0, 0, 2)), *findings)
+
+
+def _add_hunt(facts: Table, hunt: Hunt) -> None:
     cases, configs = wording.counted(hunt.total, "case"), wording.counted(hunt.coverage.configs, "config")
     checked = f"{cases} of {configs} in {hunt.seconds:.1f} s"
     facts.add_row("checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}")
@@ -54,7 +66,6 @@ def hunt_report(hunt: Hunt) -> RenderableType:
         facts.add_row("left out", Text(f"{left_out}, for the subject says: {said}"))
     if hunt.checks and hunt.finding is None:
         facts.add_row("space met", _met(hunt))
-    return Group(head, Padding(facts, (0, 0, 0, 2)))
 
 
 def finding_report(
@@ -62,7 +73,7 @@ def finding_report(
 ) -> RenderableType:
     """A finding: what differs, the smallest case, the cause, and how to run it again."""
     result, config = finding.result, finding.case.config
-    facts = _facts()
+    facts = fact_table()
     if result.verdict is Verdict.SUSPECT:
         facts.add_row(
             "suspect", "no bound proves it wrong, but it is beyond usual roundings, and repeats on other values"
@@ -180,13 +191,6 @@ def _methods(hunt: Hunt) -> str:
     if len(met) == 1:
         return met[0].value
     return "\n".join(f"{wording.counted(hunt.checks[method], 'case')} {method.value}" for method in met)
-
-
-def _facts() -> Table:
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    return facts
 
 
 def _shape_row(table: Table, name: str, spec: ArraySpec, what: str) -> None:

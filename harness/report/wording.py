@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, Context
 from typing import Any, Final
 
+from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known import KNOWN
 from harness.checks.result import Method, Result, Verdict
 from harness.explain.diagnose import Diagnosis
@@ -192,6 +193,13 @@ def hint(mismatch: Mismatch) -> str | None:
 def counted(number_of: int, what: str) -> str:
     """``1 case``, ``4,000 cases``."""
     return f"{number_of:,} {what}{'' if number_of == 1 else 's'}"
+
+
+def dropout_line(result: Result) -> str:
+    """Whether dropout obeys its law, and how sure that is."""
+    if result.failed:
+        return result.message
+    return f"its masks obey the law of dropout (right ones fail it once in {1 / FALSE_ALARMS:,.0f} runs at most)"
 
 
 def deviation_lines(known: Mapping[str, int]) -> list[str]:

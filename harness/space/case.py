@@ -202,6 +202,8 @@ def _expanded(array: Array, name: str) -> bool:
     """Whether an array is one value along its first axis; a gradient that a loss gives, one value throughout."""
     first = array.reshape(-1)[:1] if name.endswith(".grad") else array[:1]
     return np.broadcast_to(first, array.shape).tobytes() == array.tobytes() if array.size else True
+
+
 def _unpickled(config: RNNConfig, origin: Origin | None, numbers: bytes) -> Case:
     arrays: dict[str, Array] = {}
     start, dtype = 0, np.dtype(config.dtype)

@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple, NoReturn, Self
 
 import numpy as np
 
+from harness.space.answer import Answer
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
@@ -46,8 +47,17 @@ GRACE: Final = 1.0
 WRITING: Final = 0.2
 """Seconds that a process gets to write down where it hangs."""
 
-OPTIONAL: Final = ("jvp", "second")
-"""Methods that a subject may have beside the protocol's, ``backend`` apart: each gives an ``Outcome``."""
+OPTIONAL: Final[dict[str, Callable[[Outcome], Any]]] = {
+    "jvp": lambda outcome: outcome,
+    "second": lambda outcome: outcome,
+    "masks": lambda _outcome: None,
+    "call": lambda outcome: (Answer.hung if outcome.failure is Failure.HUNG else Answer.crashed)(outcome.message),
+    "absent": lambda _outcome: {},
+}
+"""Methods that a subject may have beside the protocol's, ``backend`` apart, and what each gives where the process is
+lost, of which an outcome tells."""
+
+_LOST: Final = {Failure.CRASHED, Failure.HUNG}
 
 # CPython's own choice from 3.14 on: on macOS, system libraries do not survive a fork.
 _CONTEXT: Final = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
@@ -91,7 +101,7 @@ class IsolatedSubject:
         self._devices = about.devices
         self._backend = lru_cache(256)(partial(self._ask, "backend"))
         for method in about.optional:  # so that hasattr says what it would say of the subject itself
-            setattr(self, method, partial(self._ask, method))
+            setattr(self, method, partial(self._ask_optional, method))
 
     def __enter__(self) -> Self:
         return self
@@ -135,6 +145,10 @@ class IsolatedSubject:
             self._abandon()
             raise
         return about
+
+    def _ask_optional(self, method: str, *arguments: Any) -> Any:
+        given = self._ask(method, *arguments)
+        return OPTIONAL[method](given) if isinstance(given, Outcome) and given.failure in _LOST else given
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:

@@ -309,7 +309,7 @@ def _padded(returned: Any, config: RNNConfig) -> Any:
         raise Malformed(f"returned {kind} for output, expected a PackedSequence, as the input is")
     if config.device == "meta":  # where what was sorted cannot be padded, for its indices have no numbers
         steps = (config.N, config.T) if config.batch_first else (config.T, config.N)
-        return (returned[0].data.new_zeros(*steps, returned[0].data.shape[1]), *returned[1:])
+        return (returned[0].data.sum() + returned[0].data.new_zeros(*steps, returned[0].data.shape[1]), *returned[1:])
     output, _ = pad_packed_sequence(returned[0], batch_first=config.batch_first, total_length=config.T)
     return (output, *returned[1:])
 

@@ -5,10 +5,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from rich.console import Group
 
 from harness.checks.deviations import DEVIATIONS
 from harness.checks.refusals import check_refusal
-from harness.report.refusals import refusals_record, refusals_report
+from harness.report.refusals import add_refusals, fact_table, refusals_findings, refusals_record
 from harness.search.refusals import Refusals, Wrong
 from harness.space.answer import Answer, Stage
 from harness.space.breaks import BREAKS, broken
@@ -65,7 +66,9 @@ def found() -> Refusals:
 
 @pytest.mark.parametrize(("name", "refusals"), [("refusals", clean()), ("refusals_found", found())])
 def test_reports(name: str, refusals: Refusals) -> None:
-    assert_snapshot(name, rendered(refusals_report(refusals)))
+    facts = fact_table()
+    add_refusals(facts, refusals)
+    assert_snapshot(name, rendered(Group(facts, refusals_findings(refusals))))
 
 
 def test_the_record_is_plain_data() -> None:

@@ -18,6 +18,7 @@ from harness.explain.precision import Precision
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
 from harness.report import record, text, wording
+from harness.search.examination import Examination
 from harness.search.hunt import Finding, Hunt, Stop
 from harness.search.suspicion import Suspicion
 from harness.space.scope import Scope
@@ -82,10 +83,10 @@ COARSE = Precision(24, 24, 5.9e-8, 0.4, 11.2, "tf32")
 
 SHOWN: dict[str, Any] = {
     "suspicion": lambda: text.finding_report(suspected(), Diagnosis((), 30, 0, COARSE), None),
-    "suspicion_unrepeated": lambda: text.hunt_report(unrepeated()),
+    "suspicion_unrepeated": lambda: text.examination_report(Examination(unrepeated())),
     "finding": lambda: text.finding_report(FINDING, CAUSE, Path(".rnn-harness/3f9c2a11.npz")),
     "finding_of_a_crash": lambda: text.finding_report(broken(), None, None),
-    "agreement": lambda: text.hunt_report(agreement()),
+    "agreement": lambda: text.examination_report(Examination(agreement())),
     "shapes": lambda: text.shapes_table(RNNConfig(1, 5, 2, batch_first=True, bidirectional=True, T=10, output_size=2)),
 }
 

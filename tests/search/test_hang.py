@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness import Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
-from harness.checks.derivatives import check as check_everything
+from harness.checks.everything import check as check_everything
 from harness.search import findings
 from harness.search import hunt as hunt_module
 from harness.search.findings import Fate

@@ -1,0 +1,90 @@
+"""examination: everything that a subject is asked - cases, what it must refuse, and the law of its dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.checks.dropout import check_dropout
+from harness.checks.refusals import CallSubject
+from harness.checks.result import Result, Verdict
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.search import refusals
+from harness.search.hang import Hang, ended_by_a_hang
+from harness.search.hunt import Hunt, Stop, hunt
+from harness.search.refusals import Refusals, hunt_refusals
+from harness.space.answer import Kind
+from harness.space.scope import Scope
+from harness.subjects.protocol import Subject
+
+DROPOUT_RUNS = 70
+"""Runs that the law of dropout takes; a search of fewer cases does without."""
+
+
+@dataclass
+class Examination:
+    """What a subject was asked, and what came of it."""
+
+    hunt: Hunt
+    refusals: Refusals | None = None
+    """``None`` where a subject cannot be called in other ways than it should."""
+    dropout: Result | None = None
+    """``None`` where it draws no masks."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What can be said of the subject; ``None`` if nothing."""
+        if self.hunt.finding is not None:
+            return self.hunt.verdict
+        if self.dropout is not None and self.dropout.failed:
+            return self.dropout.verdict
+        if self.refusals is not None and self.refusals.findings:
+            kinds = {wrong.refusal.answer.kind for wrong in self.refusals.findings}
+            return Verdict.BROKEN if kinds <= {Kind.CRASHED, Kind.HUNG} else Verdict.DISAGREES
+        return self.hunt.verdict
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was not finished."""
+        return self.hunt.stop is Stop.INTERRUPTED or (self.refusals is not None and self.refusals.interrupted)
+
+
+def examine(
+    subject: Subject,
+    scope: Scope,
+    *,
+    cases: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    accepted: Accepted = STRICT,
+    progress: Callable[[Hunt], None] | None = None,
+) -> Examination:
+    """Search for a failing case as ``hunt`` does; then, of a module, what it must refuse, and the law of its dropout.
+
+    Neither makes more calls than the search was given cases. A finding in one does not keep the others from theirs.
+    """
+    done = Examination(
+        hunt(subject, scope, cases=cases, seconds=seconds, seed=seed, accepted=accepted, progress=progress)
+    )
+    if isinstance(subject, CallSubject) and not done.interrupted:
+        try:
+            done.dropout = _dropout(subject, done.hunt, cases)
+            calls = refusals.CASES if cases is None else min(cases, refusals.CASES)
+            done.refusals = hunt_refusals(subject, done.hunt.scope, cases=calls, seed=seed)
+        except KeyboardInterrupt:
+            done.hunt.stop = Stop.INTERRUPTED
+    return done
+
+
+def _dropout(subject: Subject, done: Hunt, cases: int | None) -> Result | None:
+    """The law of dropout on the first device that has numbers, if dropout in training is in the scope."""
+    scope = done.scope
+    devices = [device for device in scope.device if device != "meta"]
+    drops = any(scope.dropout) and True in scope.training and max(scope.num_layers) > 1
+    if not devices or not drops or "relu" not in scope.nonlinearity or (cases is not None and cases < DROPOUT_RUNS):
+        return None
+    try:
+        result = check_dropout(ended_by_a_hang(subject), devices[0], done.seed)
+    except Hang as hang:
+        result = hang.result
+    return None if result.verdict is Verdict.UNSUPPORTED else result
