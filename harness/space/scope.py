@@ -14,12 +14,11 @@ from harness.space.errors import UsageError
 BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 """Sizes at which blocked and vectorised kernels change their path: one and two, and powers of two with neighbours."""
 
-SIZES: Final = (*range(1, 17), *range(1, 17), *BOUNDARIES, 63, 64, 65, 127, 128, 129)
-"""Every size up to 16 twice, the boundaries once more, so that a draw meets them more often, and a few large ones."""
+SIZES: Final = (*range(1, 17), *BOUNDARIES, *BOUNDARIES, 63, 64, 65, 127, 128, 129)
+"""Every size up to 16, the boundaries twice more, so that a draw meets them more often, and a few large ones."""
 
-COST: Final = 2**21
-"""Multiplications of a forward pass, beyond which a drawn config's other sizes give way to its largest: some 2 ms of
-torch and 4 of the comparison. Backwards a case costs three times as much."""
+COST: Final = 2**20
+"""What a drawn config may cost (``RNNConfig.cost``), before its other sizes give way to its largest: some 10 ms."""
 
 PACKINGS: Final = (None, "equal", "falling", "any")
 """Not packed; packed with lengths that are all the same, that never rise, and any."""

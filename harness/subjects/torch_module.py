@@ -344,9 +344,12 @@ def _frozen(module: torch.nn.Module, config: RNNConfig) -> Iterator[None]:
 @contextlib.contextmanager
 def _seeded(case: Case) -> Iterator[None]:
     """The generator that dropout draws from, at the case's seed; afterwards as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(case.seed)
+    state = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(case.seed)  # torch.manual_seed looks for devices, too, which takes a while
+    try:
         yield
+    finally:
+        torch.default_generator.set_state(state)
 
 
 def _aliased(results: Tensors, given: Tensors) -> tuple[tuple[str, str], ...]:
