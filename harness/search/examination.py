@@ -69,17 +69,27 @@ def examine(
     if isinstance(subject, CallSubject) and not done.interrupted:
         try:
             done.dropout = _dropout(subject, done.hunt, cases)
-            calls = refusals.CASES if cases is None else min(cases, refusals.CASES)
-            done.refusals = hunt_refusals(subject, done.hunt.scope, cases=calls, seed=seed)
+            done.refusals = _refusals(subject, done.hunt, cases)
         except KeyboardInterrupt:
             done.hunt.stop = Stop.INTERRUPTED
     return done
 
 
+def _refusals(subject: CallSubject, done: Hunt, cases: int | None) -> Refusals | None:
+    """Malformed calls, but of what is on meta already, where little of what a call must be matters."""
+    if not (devices := _with_numbers(done.scope)):
+        return None
+    calls = refusals.CASES if cases is None else min(cases, refusals.CASES)
+    return hunt_refusals(subject, done.scope.only(device=devices), cases=calls, seed=done.seed)
+
+
+def _with_numbers(scope: Scope) -> tuple[str, ...]:
+    return tuple(device for device in scope.device if device != "meta")
+
+
 def _dropout(subject: Subject, done: Hunt, cases: int | None) -> Result | None:
     """The law of dropout on the first device that has numbers, if dropout in training is in the scope."""
-    scope = done.scope
-    devices = [device for device in scope.device if device != "meta"]
+    scope, devices = done.scope, _with_numbers(done.scope)
     drops = any(scope.dropout) and True in scope.training and max(scope.num_layers) > 1
     if not devices or not drops or "relu" not in scope.nonlinearity or (cases is not None and cases < DROPOUT_RUNS):
         return None
