@@ -208,17 +208,21 @@ def subjects(json_to: str | None) -> int:
     from harness.report import text
     from harness.subjects.registry import find_subject, registered
 
-    rows: list[tuple[str, str, str]] = []
+    rows: list[tuple[str, ...]] = []
     for name, entry in registered().items():
+        absent: dict[str, str] = {}
         try:
-            devices = ", ".join(find_subject(name).devices())
+            subject = find_subject(name)
+            devices = ", ".join(subject.devices())
+            absent = getattr(subject, "absent", dict)()
         except UsageError as error:
             devices = f"not here: {error}"
-        rows.append((name, devices, entry.dist.name if entry.dist else "rnn-harness"))
+        not_on = "\n".join(f"{device}: {why}" for device, why in absent.items())
+        rows.append((name, devices, not_on, entry.dist.name if entry.dist else "rnn-harness"))
     console = _console(json_to)
     console.print(text.subjects_table(rows))
     console.print("Your own: path/to/file.py:name or module:name; see `rnn-harness check --help`.", highlight=False)
-    columns = ("subject", "devices", "offered_by")
+    columns = ("subject", "devices", "absent", "offered_by")
     _write({"subjects": [dict(zip(columns, row, strict=True)) for row in rows]}, json_to)
     return AGREES
 

@@ -124,9 +124,9 @@ def shapes_table(config: RNNConfig) -> RenderableType:
     return table
 
 
-def subjects_table(rows: list[tuple[str, str, str]]) -> RenderableType:
-    """Name, devices and origin of every subject."""
-    table = Table("subject", "runs here on", "offered by")
+def subjects_table(rows: list[tuple[str, ...]]) -> RenderableType:
+    """Name, devices that are here and that are not, and origin of every subject."""
+    table = Table("subject", "runs here on", "not on", "offered by")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table

@@ -25,8 +25,12 @@ _FORMS: Final = "a name that 'rnn-harness subjects' lists, path/to/file.py:name 
 
 def registered() -> dict[str, EntryPoint]:
     """The subjects that this and other installed distributions offer, by name; nothing is imported yet."""
-    own = EntryPoint("torch", "harness.subjects.torch_module:TorchSubject", GROUP)
-    return {own.name: own} | {entry.name: entry for entry in entry_points(group=GROUP)}
+    own = {
+        "torch": "harness.subjects.torch_module:TorchSubject",
+        "torch:cell": "harness.subjects.torch_cell:CellSubject",
+    }
+    offered = [*(EntryPoint(name, value, GROUP) for name, value in own.items()), *entry_points(group=GROUP)]
+    return {entry.name: entry for entry in offered}
 
 
 def find_subject(spec: str) -> Subject:

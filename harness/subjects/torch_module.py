@@ -22,7 +22,7 @@ from harness.space.scope import PACKINGS
 from harness.subjects import torch_devices
 from harness.subjects.calling import Malformed, a_or_an, as_array, attempt, changed, named_outputs
 from harness.subjects.torch_calls import perform
-from harness.subjects.torch_preparation import parameters_by_name, prepared
+from harness.subjects.torch_preparation import parameters_by_name, prepared, renamed
 from harness.subjects.torch_tensors import laid_out, on_device, to_numpy
 
 _MODULES = 64
@@ -68,6 +68,9 @@ class TorchSubject:
         self._factory = factory
         self._module = lru_cache(_MODULES)(self._build)
         self.offers = {**self.OFFERS, "masks": factory is torch.nn.RNN}
+        self._is_cell = isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
+        if not self._is_cell:  # whose constructor is another
+            self.call: Callable[[Call], Answer] = partial(perform, factory)
 
     def devices(self) -> tuple[str, ...]:
         """The CPU, every accelerator that torch finds here, and meta."""
@@ -79,7 +82,8 @@ class TorchSubject:
 
     def backend(self, config: RNNConfig) -> str:
         """Torch's own kernels are known by their device; of another module's arithmetic nothing is."""
-        return f"torch {config.device.partition(':')[0]}" if self._factory is torch.nn.RNN else "unknown"
+        own = self._factory is torch.nn.RNN or self._is_cell
+        return f"torch {config.device.partition(':')[0]}" if own else "unknown"
 
     def masks(self, case: Case) -> list[Array] | None:
         """What dropout keeps of each inner layer's output in ``run``, time first, (T, N, D*H), as booleans.
@@ -115,10 +119,6 @@ class TorchSubject:
     def second(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
         """Every gradient's directional derivative, by double backward: the gradient of tangents times gradients."""
         return self._attempt(case, partial(self._double_backward, case, tangents))
-
-    def call(self, call: Call) -> Answer:
-        """What comes of a call that may be malformed, with this module in the place of nn.RNN."""
-        return perform(self._factory, call)
 
     @staticmethod
     def _attempt(case: Case, work: Callable[[Tensors, list[tuple[str, str]]], Mapping[str, Array]]) -> Outcome:
@@ -161,6 +161,7 @@ class TorchSubject:
         with torch.no_grad():
             if config.preparation == "functional_call":  # which is to take the weights that it is given, not its own
                 return self._in_mode(self._build(config), config)
+            weights = renamed(module, weights)
             _load(module, weights)
         return self._in_mode(prepared(module, config, weights, self._build), config)
 
@@ -182,6 +183,7 @@ class TorchSubject:
             with _autocast(config):
                 named = named_outputs(returned, readout=False)
                 results = dict(zip(named, returned, strict=True))
+                _require_device(results, config)
                 if readout:
                     results["readout"] = torch.nn.functional.linear(torch.as_tensor(returned[0]), *readout)
                     named["readout"] = as_array("readout", results["readout"])
@@ -205,7 +207,7 @@ class TorchSubject:
             if config.preparation == "functional_call":
                 own = {name: tensor for name, tensor in weights.items() if not name.startswith("readout")}
                 own = {name: tensor.detach().requires_grad_(config.wrt != "inputs") for name, tensor in own.items()}
-                returned = torch.func.functional_call(module, own, arguments)
+                returned = torch.func.functional_call(module, renamed(module, own), arguments)
             else:
                 returned = module(*arguments)
         return (returned if config.lengths is None else _padded(returned, config)), own
@@ -235,9 +237,8 @@ class TorchSubject:
             warnings.filterwarnings("ignore", r".*torch\.jit\.script", DeprecationWarning)
             duals = list(map(_make_dual, primals, along))
             given, parameters = duals[: len(config.inputs)], duals[len(config.inputs) :]
-            returned = torch.func.functional_call(
-                module, dict(zip(config.weights, parameters, strict=True)), tuple(given)
-            )
+            by_name = renamed(module, dict(zip(config.weights, parameters, strict=True)))
+            returned = torch.func.functional_call(module, by_name, tuple(given))
             named = named_outputs(returned, readout=False)
             for name, result in zip(tuple(named), returned, strict=True):
                 tangent = _unpack_dual(result).tangent
@@ -350,6 +351,15 @@ def _seeded(case: Case) -> Iterator[None]:
         yield
     finally:
         torch.default_generator.set_state(state)
+
+
+def _require_device(results: Tensors, config: RNNConfig) -> None:
+    """Raise ``Malformed`` for a tensor that is not where what went in is."""
+    here = torch.device(config.device)
+    for name, tensor in results.items():
+        there = getattr(tensor, "device", here)
+        if there.type != here.type or (here.index is not None and there.index != here.index):
+            raise Malformed(f"returned {name} on {there}, expected it on {here}, where x is")
 
 
 def _aliased(results: Tensors, given: Tensors) -> tuple[tuple[str, str], ...]:

@@ -83,11 +83,18 @@ def _parametrize(_module: torch.nn.Module, config: RNNConfig, weights: Weights, 
 
 
 def parameters_by_name(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """The module's parameters under the names that they had before they were parametrized."""
+    """The module's parameters under nn.RNN's names, which they had before they were parametrized."""
+    layer = "_l0" if isinstance(module, torch.nn.RNNCell) else ""
     return {
-        name.removeprefix("parametrizations.").removesuffix(".original"): parameter
+        name.removeprefix("parametrizations.").removesuffix(".original") + layer: parameter
         for name, parameter in module.named_parameters()
     }
+
+
+def renamed(module: torch.nn.Module, weights: Weights) -> dict[str, torch.Tensor]:
+    """Weights under the module's own names: a cell's are nn.RNN's without the layer."""
+    is_cell = isinstance(module, torch.nn.RNNCell)
+    return {name.removesuffix("_l0") if is_cell else name: tensor for name, tensor in weights.items()}
 
 
 _WAYS: Final[dict[str, Callable[[torch.nn.Module, RNNConfig, Weights, Build], torch.nn.Module]]] = {

@@ -1,0 +1,52 @@
+"""torch_cell: torch's nn.RNNCell, looped over time, as a subject of its own.
+
+A cell is one step of one layer in one direction; a loop of it is to compute what such an ``nn.RNN`` does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import PackedSequence
+
+from harness.subjects.torch_module import TorchSubject
+
+
+class CellLoop(torch.nn.RNNCell):
+    """An ``nn.RNNCell`` with ``nn.RNN``'s constructor, called on a whole sequence, batched or not."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        **options: Any,
+    ) -> None:
+        """Raises ``NotImplementedError`` for what a cell has not."""
+        if num_layers > 1 or bidirectional or batch_first or dropout:
+            raise NotImplementedError("a cell is one layer and one direction, and takes one time step")
+        super().__init__(input_size, hidden_size, bias, nonlinearity, **options)
+
+    def forward(self, x: Any, hx: torch.Tensor | None = None) -> Any:
+        """Output (T, N, H) and h_n (1, N, H) for x (T, N, I) and hx (1, N, H); without the N, if x has none."""
+        if isinstance(x, PackedSequence):
+            raise NotImplementedError("a cell knows nothing of packed sequences")
+        h, states = None if hx is None else hx[0], []
+        for step in x:
+            h = super().forward(step, h)
+            states.append(h)
+        output = torch.stack(states)
+        return output, output[-1:].clone()
+
+
+class CellSubject(TorchSubject):
+    """``torch:cell``."""
+
+    def __init__(self) -> None:
+        super().__init__(CellLoop, "torch:cell")

@@ -1,0 +1,263 @@
+"""Each family of calls has its planted faults, found by the default search and made small."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils.rnn import PackedSequence
+
+from harness import RNNConfig, Subject, Verdict, as_subject, hunt
+from harness.subjects.torch_cell import CellLoop
+from harness.subjects.torch_module import TorchSubject
+from tests import implementations
+from tests.calls_by_hand import doing
+
+ONE = RNNConfig(1, 1)
+TWO_LAYERS = RNNConfig(1, 1, num_layers=2)
+
+
+class Lookalike(torch.nn.RNN):
+    """Torch's own, which the following do wrong in one respect."""
+
+
+class IgnoresStrides(Lookalike):
+    """Reads x's memory as if x were contiguous."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if isinstance(x, torch.Tensor) and not x.is_contiguous() and x.numel() and x.device.type != "meta":
+            x = torch.as_strided(x, x.shape, torch.empty(x.shape).stride(), x.storage_offset()) if room(x) else x
+        return super().forward(x, hx)
+
+
+def room(x: torch.Tensor) -> bool:
+    return x.untyped_storage().size() // x.element_size() >= x.numel()
+
+
+class UnbatchedHnKeepsItsBatch(Lookalike):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return output, h_n[:, None] if isinstance(x, torch.Tensor) and x.dim() == 2 else h_n
+
+
+class PadsInPlaceOfPacking(Lookalike):
+    """Runs packed sequences to the longest length."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if not isinstance(x, PackedSequence):
+            return super().forward(x, hx)
+        output, h_n = super().forward(x, hx)
+        last = h_n.clone()
+        last[:, x.batch_sizes[-1] :] = 0
+        return output, last
+
+
+class NoEmptyBatch(Lookalike):
+    """Has an output for a batch of none."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        empty = isinstance(x, torch.Tensor) and x.numel() == 0
+        return (output, h_n.new_zeros(h_n.shape[0], 1, h_n.shape[2])) if empty else (output, h_n)
+
+
+class ManySequences(Lookalike):
+    """Is off in the last sequence of more than a hundred."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        if h_n.dim() == 3 and h_n.shape[1] > 100:
+            h_n = torch.cat([h_n[:, :-1], h_n[:, -1:] * 1.01], 1)
+        return output, h_n
+
+
+class LeaksNaN(Lookalike):
+    """One NaN in x makes the whole batch NaN."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if isinstance(x, torch.Tensor) and x.device.type != "meta":
+            x = x + x.detach().sum() * 0
+        return super().forward(x, hx)
+
+
+class ClipsStates(Lookalike):
+    """Nothing is larger than ten thousand."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return output, h_n.clamp(max=1e4)
+
+
+class IgnoresAutocast(Lookalike):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x, hx)
+
+
+class WritesIntoHx(Lookalike):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        if hx is not None and not hx.requires_grad and 0 not in hx.stride():
+            hx.copy_(h_n.detach())
+        return output, h_n
+
+
+class ReturnsAView(Lookalike):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        if not isinstance(output, torch.Tensor) or h_n.shape[0] > 1 or self.batch_first or output.dim() == 2:
+            return output, h_n
+        return output, output[-1:]
+
+
+class KeepsTheFirstBatchSize(Lookalike):
+    """Remembers h_0 from its first call without one, as long as it has as many features."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        kept = getattr(self, "kept", None)
+        if kept is not None and kept != h_n.shape:
+            h_n = h_n * 2
+        self.kept = h_n.shape
+        return output, h_n
+
+
+class KeepsItsOldWeights(Lookalike):
+    """Takes its weights once, at its construction, so that what is put in their place is not used."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.own = [self.weight_ih_l0]
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        current = self.weight_ih_l0
+        if isinstance(current, torch.nn.Parameter) and current is not self.own[0]:
+            with torch.no_grad():
+                held = current.clone()
+                current.copy_(self.own[0])
+            try:
+                return super().forward(x, hx)
+            finally:
+                with torch.no_grad():
+                    current.copy_(held)
+        return super().forward(x, hx)
+
+
+class ForgetsWhenCopied(Lookalike):
+    def __deepcopy__(self, memo: Any) -> Any:
+        other = copy.copy(self)
+        other.__dict__ = {**self.__dict__, "_parameters": copy.deepcopy(self._parameters, memo)}
+        other._init_flat_weights()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            other.bias_hh_l0.zero_() if other.bias else other.weight_ih_l0.zero_()
+        return other
+
+
+class InferenceDiffers(Lookalike):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return output, h_n * 0.5 if torch.is_inference_mode_enabled() else h_n
+
+
+class ReturnsMetaOnTheCPU(Lookalike):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return output, torch.zeros(h_n.shape, dtype=h_n.dtype) if h_n.device.type == "meta" else h_n
+
+
+class FrozenWeightsFreezeX(Lookalike):
+    """With frozen weights, x has no gradient either."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        frozen = not self.weight_ih_l0.requires_grad and isinstance(x, torch.Tensor)
+        return super().forward(x.detach() * 1 + x * 0 if frozen else x, hx)
+
+
+class LeakyCell(CellLoop):
+    """Adds b_hh twice."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return output, (h_n + self.bias_hh.detach() * 1e-3 if self.bias else h_n)
+
+
+def unbatched(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Reads a sequence without a batch as a batch of steps."""
+    if config.batched:
+        return implementations.vectorised(x, h0, weights, config)
+    output, h_n = implementations.vectorised(
+        x[None], h0[:, None].repeat(len(x), 1), weights, config.replace(batched=True, batch_first=False, T=1, N=len(x))
+    )
+    return output[0], h_n[:, -1]
+
+
+unbatched.offers = {"batched": (True, False)}  # type: ignore[attr-defined]
+
+
+def in_order(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Takes the numbers of x as they lie in memory."""
+    flat = np.lib.stride_tricks.as_strided(x, x.shape, np.empty_like(x, order="C", subok=False).strides)
+    safe = config.strides == "transposed"
+    return implementations.vectorised(flat.copy() if safe else x, h0, weights, config)
+
+
+_KEPT: dict[str, Any] = {}
+
+
+def remembering(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Uses the initial state of its last call, if that fits."""
+    output, h_n = implementations.vectorised(x, h0, weights, config)
+    before, _KEPT["T"] = _KEPT.get("T", config.T), config.T
+    return output, h_n if before == config.T else h_n + h_n.dtype.type(1)
+
+
+PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
+    "layouts: strides": (IgnoresStrides, {ONE.replace(input_size=2, T=2, strides="transposed")}),
+    "layouts: strides of a function": (in_order, set()),
+    "layouts: unbatched": (UnbatchedHnKeepsItsBatch, {ONE.replace(batched=False)}),
+    "layouts: unbatched function": (unbatched, {ONE.replace(batched=False, T=2)}),
+    "layouts: frozen weights": (FrozenWeightsFreezeX, {ONE.replace(loss="output", wrt="inputs")}),
+    "packed: h_n of short sequences": (PadsInPlaceOfPacking, {ONE.replace(T=2, N=2, lengths=(2, 1))}),
+    "packed: h_n at T": (doing(final_state=True), {ONE.replace(T=2, N=2, lengths=(2, 1))}),
+    "packed: hx in another order": (doing(order=True), {ONE.replace(T=2, N=2, hx=True, lengths=(1, 2))}),
+    "packed: ties": (doing(ties=True), {ONE.replace(N=2, hx=True, lengths=(1, 1))}),
+    "packed: padding has a gradient": (
+        doing(padding_gradient=True),
+        {ONE.replace(T=2, N=2, loss="output", lengths=(2, 1))},
+    ),
+    "dropout: scale": (doing(scale=True), {TWO_LAYERS.replace(dropout=0.5, training=True)}),
+    "dropout: h_n": (doing(drops_h_n=True), {TWO_LAYERS.replace(dropout=0.5, training=True)}),
+    "dropout: backward": (doing(backward=True), {TWO_LAYERS.replace(dropout=0.5, training=True, loss="output")}),
+    "sizes: no sequence": (NoEmptyBatch, {ONE.replace(N=0)}),
+    "sizes: many sequences": (ManySequences, {ONE.replace(N=101)}),
+    "values: NaN leaks": (LeaksNaN, {ONE.replace(N=2), ONE.replace(T=2)}),
+    "values: clipped": (ClipsStates, {ONE.replace(nonlinearity="relu")}),
+    "dtypes: autocast": (IgnoresAutocast, {ONE.replace(autocast="bfloat16")}),
+    "state: hx changes": (WritesIntoHx, {ONE.replace(hx=True)}),
+    "state: shared memory": (ReturnsAView, {ONE}),
+    "state: an earlier call": (KeepsTheFirstBatchSize, {ONE.replace(preparation="used")}),
+    "state: an earlier call of a function": (remembering, {ONE.replace(preparation="used")}),
+    "state: copied": (ForgetsWhenCopied, {ONE.replace(preparation="deepcopy")}),
+    "state: replaced": (KeepsItsOldWeights, {ONE.replace(preparation="assign"), ONE.replace(preparation="replaced")}),
+    "state: inference": (InferenceDiffers, {ONE.replace(grad_mode="inference_mode")}),
+    "devices: meta": (ReturnsMetaOnTheCPU, {ONE.replace(device="meta")}),
+    "cells": (LeakyCell, {ONE}),
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_is_found_and_small(name: str, seed: int) -> None:
+    planted, smallest = PLANTED[name]
+    subject: Subject = (
+        as_subject(planted)
+        if callable(planted) and not isinstance(planted, type)
+        else (TorchSubject(planted, planted.__name__))
+    )
+
+    record = hunt(subject, seed=seed)
+
+    assert record.finding is not None
+    assert record.finding.result.verdict in {Verdict.DISAGREES, Verdict.BROKEN}
+    assert record.finding.case.config in smallest
