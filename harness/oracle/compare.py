@@ -82,6 +82,11 @@ class Mismatch:
     """Of which inner layer the array is the output, where it is not the whole stack's."""
     probed: bool = False
     """Whether it was seen with probes, which add units to the layer (``oracle.probes``)."""
+    law: str = ""
+    """The law that it breaks, where what is expected is not the reference's but comes from other runs of the subject
+    (``checks.laws``)."""
+    others: str = ""
+    """Those runs, in words."""
     expected: str = ""
     actual: str = ""
     count: int = 0
@@ -96,7 +101,8 @@ class Mismatch:
     def kind(self) -> str:
         """What stays the same while a failing case is made smaller; a suspicion may turn out to be a proof."""
         sort = Sort.VALUE if self.sort is Sort.SUSPICIOUS else self.sort
-        return f"{self.array}: {sort.value}"
+        kind = f"{self.array}: {sort.value}"
+        return f"{self.law}: {kind}" if self.law else kind
 
 
 def compare(

@@ -67,7 +67,11 @@ def mismatch_line(mismatch: Mismatch) -> str:
     if mismatch.sort in _SHARES:
         what = _SHARES[mismatch.sort]
         share = 100 * mismatch.count / mismatch.total
+        if mismatch.law:
+            where, what = f"breaks the law of {mismatch.law}: {where}", f"{what} from that of {mismatch.others},"
         return f"{where} {what} in {mismatch.count} of {mismatch.total} elements ({share:.3g} %)"
+    if mismatch.law:
+        where = f"breaks the law of {mismatch.law}: of {mismatch.others}, {where}"
     return {
         Sort.MISSING: f"{where} is missing, expected {mismatch.expected}",
         Sort.UNEXPECTED: f"{where} is no output of nn.RNN: {mismatch.actual}",

@@ -28,6 +28,17 @@ from harness.subjects.torch_tensors import laid_out, on_device, to_numpy
 _MODULES = 64
 """Modules kept for the next case of the same config. A search runs a handful of cases a config, one after the other."""
 
+_WITH_GRADIENTS: Final = ("padding unread", "training", "zero hx")
+_WITH_GRADIENTS_IN_ORDER: Final = ("preparation", "unbatched", "wrt")
+
+EXACT: Final = frozenset(name + part for name in _WITH_GRADIENTS for part in ("", ".grad"))
+"""Laws that nn.RNN keeps to the bit on a CPU: measured, as are those below (``benchmarks/laws.py``)."""
+
+EXACT_IN_ORDER: Final = (
+    EXACT | {name + part for name in _WITH_GRADIENTS_IN_ORDER for part in ("", ".grad")} | {"grad mode"}
+)
+"""Laws that it keeps to the bit where it multiplies what lies in order (``in_order``)."""
+
 _make_dual: Callable[..., torch.Tensor] = forward_ad.make_dual
 _unpack_dual: Callable[..., Any] = forward_ad.unpack_dual
 
@@ -85,6 +96,12 @@ class TorchSubject:
         own = self._factory is torch.nn.RNN or self._is_cell
         return f"torch {config.device.partition(':')[0]}" if own else "unknown"
 
+    def exact_laws(self, config: RNNConfig) -> frozenset[str]:
+        """The laws that nn.RNN keeps to the bit; of another module or device, nothing is known."""
+        if self._factory is not torch.nn.RNN or config.device != "cpu":
+            return frozenset()
+        return EXACT_IN_ORDER if in_order(config) else EXACT
+
     def masks(self, case: Case) -> list[Array] | None:
         """What dropout keeps of each inner layer's output in ``run``, time first, (T, N, D*H), as booleans.
 
@@ -98,7 +115,7 @@ class TorchSubject:
         ones = torch.ones(config.T, config.N, features)
         packed = None if config.lengths is None else _packed(ones, config.replace(batch_first=False))
         kept: list[Array] = []
-        with _seeded(case):
+        with _seeded(case.seed):
             for _ in range(config.num_layers - 1):
                 if packed is None:
                     mask = torch.nn.functional.dropout(ones, config.dropout)
@@ -152,7 +169,8 @@ class TorchSubject:
         with _grad_mode(config):
             done = self._outputs(case, module, lent)
             aliased += done.aliased
-            return done.named if config.loss is None else done.named | self._gradients(case, done, lent)
+            of_the_form = all(done.named[name].shape == spec.shape for name, spec in config.outputs.items())
+            return done.named | self._gradients(case, done, lent) if config.loss and of_the_form else done.named
 
     def _loaded(self, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
         """The module of a config, with a case's weights in it."""
@@ -203,7 +221,7 @@ class TorchSubject:
             x = _packed(given["x"], config)
         arguments = (x, *(tensor for name, tensor in given.items() if name == "hx"))
         own = {} if config.loss is None else _parameters(module, config)
-        with _seeded(case) if config.drops else contextlib.nullcontext(), _autocast(config):
+        with _seeded(case.seed) if config.drops else contextlib.nullcontext(), _autocast(config):
             if config.preparation == "functional_call":
                 own = {name: tensor for name, tensor in weights.items() if not name.startswith("readout")}
                 own = {name: tensor.detach().requires_grad_(config.wrt != "inputs") for name, tensor in own.items()}
@@ -290,7 +308,18 @@ class TorchSubject:
         with warnings.catch_warnings():
             # That dropout means nothing in a single layer is the config's own choice, and no news to its author.
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
-            return self._factory(config.input_size, config.hidden_size, **arguments, device=config.device, dtype=dtype)
+            with _seeded(0):  # who uses the weights that a module begins with, uses the same ones again
+                return self._factory(
+                    config.input_size, config.hidden_size, **arguments, device=config.device, dtype=dtype
+                )
+
+
+def in_order(config: RNNConfig) -> bool:
+    """Whether torch multiplies contiguous arrays, adds a bias to them, and casts nothing.
+
+    Else it chooses among kernels that sum in different orders, by memory and by what gradients are asked for, too.
+    """
+    return config.strides == "contiguous" and not config.batch_first and config.bias and config.autocast is None
 
 
 def _packed(x: torch.Tensor, config: RNNConfig) -> PackedSequence:
@@ -343,10 +372,10 @@ def _frozen(module: torch.nn.Module, config: RNNConfig) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _seeded(case: Case) -> Iterator[None]:
-    """The generator that dropout draws from, at the case's seed; afterwards as it was."""
+def _seeded(seed: int) -> Iterator[None]:
+    """The generator that dropout and initialisation draw from, at a seed; afterwards as it was."""
     state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(case.seed)  # torch.manual_seed looks for devices, too, which takes a while
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for devices, too, which takes a while
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from harness import Case, Result, RNNConfig, Verdict
+from harness.checks.laws import LAWS
 from harness.checks.result import Method
 from harness.cli import cli
 from harness.explain.diagnose import Diagnosis
@@ -98,6 +99,15 @@ def test_reports(name: str) -> None:
 
 def test_an_exception_s_text() -> None:
     assert_snapshot("exception", wording.plain_finding("mine.py:rnn", CONFIG, RESULT))
+
+
+def test_a_broken_law_s_text() -> None:
+    site = Site({"t": 2, "n": 0, "unit": 1}, 0.5, 0.25, 1e-07)
+    law = LAWS["time split"]
+    value = Mismatch("output", Sort.VALUE, law=law.name, others=law.others, count=1, total=4, sites=(site,))
+    shape = Mismatch("h_n", Sort.SHAPE, law=law.name, others=law.others, expected="(1, 1, 1)", actual="(1, 1)")
+
+    assert_snapshot("law", wording.plain_finding("mine.py:rnn", CONFIG, Result(Verdict.DISAGREES, (value, shape))))
 
 
 @pytest.mark.parametrize("command", ["", "check", "shapes", "subjects", "replay"])

@@ -1,0 +1,154 @@
+"""How exactly torch keeps the laws: where ``TorchSubject.exact_laws`` comes from, and how many false alarms there are.
+
+Cases are drawn over all that torch is asked, in sizes up to 33 and at most 2**17 multiplications; each is held to every
+law that applies to it. A cell says of how many cases the two sides were equal to the bit, of those compared; ``-`` that
+none was. ``exact`` counts the cases in which a declared law was broken, ``beyond`` those in which the two sides were
+further apart than their allowances: both must be 0. Each such case is listed below the table with what draws it again.
+
+Run: ``python benchmarks/laws.py --cases 4000``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Iterator
+from random import Random
+from typing import Final
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch are imported
+
+from harness import Case, Outcome, RNNConfig, draw
+from harness.checks.lawfulness import GRADIENTS, check_law
+from harness.checks.laws import LAWS, Law
+from harness.checks.result import Result
+from harness.space.config import DTYPES
+from harness.space.scope import BOUNDARIES, SIZE_FACTORS, affordable, configure
+from harness.space.values import REGIMES
+from harness.subjects.protocol import scope_of
+from harness.subjects.torch_module import TorchSubject, in_order
+
+COST: Final = 2**17
+PARTS: Final = ("", GRADIENTS)
+
+
+class Remembering(TorchSubject):
+    """torch, which declares what it is told to, and runs a case once however often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[str, Outcome] = {}
+        self._laws: frozenset[str] | None = None
+
+    def declaring(self, laws: frozenset[str] | None) -> Remembering:
+        """The same subject, with other laws declared."""
+        self._laws = laws
+        return self
+
+    def exact_laws(self, config: RNNConfig) -> frozenset[str]:
+        """What it is told to declare, or what torch does."""
+        return super().exact_laws(config) if self._laws is None else self._laws
+
+    def run(self, case: Case) -> Outcome:
+        """What torch gives."""
+        if case.id not in self._known:
+            self._known[case.id] = super().run(case)
+        return self._known[case.id]
+
+    def forget(self) -> None:
+        """Make room."""
+        self._known.clear()
+
+
+def configs(seed: int, number: int) -> Iterator[RNNConfig]:
+    """Configs of torch's scope on the CPU, as a search draws them but for their sizes."""
+    scope = scope_of(TorchSubject()).only(device="cpu", output_size=[None, None, 2])
+    sizes = [*range(1, 10), *BOUNDARIES]
+    for i in range(number):
+        random = Random(f"{seed}/{i}")
+        factors = {name: random.choice(getattr(scope, name)) for name in scope.values()}
+        factors |= {name: random.choice(sizes) for name in SIZE_FACTORS} | {"dtype": DTYPES[i % len(DTYPES)]}
+        factors["N"] *= random.random() > 0.03
+        if factors["num_layers"] == 1:
+            factors["dropout"] = 0.0
+        config = configure(affordable(factors, COST), i)
+        if config.lengths is not None and config.loss is not None:
+            config = config.replace(output_size=None)  # whose bias has a gradient from padding, too
+        yield config
+
+
+class Count:
+    """What was seen of every law and dtype."""
+
+    def __init__(self) -> None:
+        self.compared: Counter[tuple[bool, str, str]] = Counter()
+        self.equal: Counter[tuple[bool, str, str]] = Counter()
+        self.alarms: dict[str, Counter[str]] = {"exact": Counter(), "beyond": Counter()}
+        self.trials = 0
+        self.listed: list[str] = []
+        self._subject = Remembering()
+
+    def add(self, case: Case) -> None:
+        """Hold torch to every law on a case."""
+        self._subject.forget()
+        for law in LAWS.values():
+            loose = check_law(self._subject.declaring(frozenset()), case, law)
+            if loose is None:
+                continue
+            self.trials += 1
+            self._note("beyond", law, case, loose)
+            own = self._subject.run(law.about(case))
+            bits = check_law(self._subject.declaring(frozenset(law.name + part for part in PARTS)), case, law)
+            assert bits is not None
+            if not own.failure and law.exact(law.about(case), own.arrays):
+                self._tally(law, case, bits)
+            declared = check_law(self._subject.declaring(None), case, law)
+            assert declared is not None
+            self._note("exact", law, case, declared)
+
+    def _tally(self, law: Law, case: Case, bits: Result) -> None:
+        broken = {name.array.endswith(GRADIENTS) for name in bits.mismatches}
+        for part in PARTS:
+            readout = case.config.output_size is not None  # of which nothing is declared
+            if part and (case.config.loss is None or readout or law is LAWS["grad mode"]):
+                continue
+            key = in_order(case.config), law.name + part, case.config.plain.dtype
+            self.compared[key] += 1
+            self.equal[key] += bool(part) not in broken
+
+    def _note(self, which: str, law: Law, case: Case, result: Result) -> None:
+        if result.failed:
+            self.alarms[which][law.name] += 1
+            self.listed.append(f"{which} {law.name} {result.kind} {result.message}: {case.config!r} {case.origin}")
+
+    def table(self, *, orderly: bool) -> Iterator[str]:
+        """A row for every law, and for its gradients."""
+        yield f"{'in order' if orderly else 'otherwise':28}" + "".join(f"{dtype:>14}" for dtype in DTYPES)
+        for name in LAWS:
+            for part in PARTS:
+                keys = [(orderly, name + part, dtype) for dtype in DTYPES]
+                cells = [f"{self.equal[k]} of {self.compared[k]}" if self.compared[k] else "-" for k in keys]
+                yield f"{name + part:28}" + "".join(f"{cell:>14}" for cell in cells)
+
+    def summary(self) -> Iterator[str]:
+        """How often a law was held to, and how often it was called broken."""
+        for which, alarms in self.alarms.items():
+            yield f"{which:8} {alarms.total()} alarms in {self.trials:,} trials of {len(LAWS)} laws"
+        yield from self.listed
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    count, regimes = Count(), list(REGIMES)
+    for i, config in enumerate(configs(asked.seed, asked.cases)):
+        count.add(draw(config, regimes[(i // len(DTYPES)) % len(regimes)], i))
+    print("\n".join([*count.table(orderly=True), "", *count.table(orderly=False), "", *count.summary()]))
+
+
+if __name__ == "__main__":
+    main()

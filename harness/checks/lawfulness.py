@@ -1,0 +1,202 @@
+"""lawfulness: does a subject keep the laws, on a case?
+
+Both sides of a law are the subject's own. Where it declares that it keeps a law to the bit (``exact_laws``, of a
+config), any difference breaks it. Else the two sides may be as far apart as their allowances together: each is within
+its own end-to-end allowance of the exact result, which is the same for both by the law, and so |A - B| <= a_A + a_B.
+The other side's allowance is put together from those of its runs as its arrays are, for that is linear. Where one run
+reads what another returned (a *composed* law), the chain of runs is itself a way to compute the case, of the same
+operations in the same formats, and its allowance is the case's.
+
+This needs no reference's values, but goes blind where errors grow: agreement is the sharp check. What laws see beyond
+it is what is far below any allowance, where bits are promised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+import numpy as np
+
+from harness.checks.agreement import REFERENCE, arithmetic_of, unfit
+from harness.checks.laws import LAWS, Arrays, Law
+from harness.checks.result import Method, Result, Verdict
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.compare import Mismatch, compare, same_numbers
+from harness.oracle.expectation import Expected, Setting, end_to_end_states, expect_end_to_end
+from harness.oracle.gradient_expectation import expect_gradients
+from harness.oracle.reference import Floats
+from harness.space.case import Array, Case, as_plain
+from harness.space.config import RNNConfig
+from harness.space.outcome import Failure
+from harness.space.scope import SIZE_FACTORS, SIZES, Scope, factors_of
+from harness.subjects.protocol import Subject, scope_of
+
+GRADIENTS: Final = ".grad"
+"""What ends the name of a law's part that speaks of gradients, as it ends their names: ``batch first.grad``."""
+
+
+def laws_for(case: Case) -> tuple[Law, ...]:
+    """The law that a search tries on a case: one of those that apply, the same one for the same x; or none."""
+    applicable = [law for law in LAWS.values() if law.speaks_of(case)]
+    return (Random(case.seed).choice(applicable),) if applicable else ()
+
+
+def law_of(kind: str) -> tuple[Law, ...] | None:
+    """The law that a result's kind names, to make its case smaller by; ``None`` where it names none."""
+    named = kind.removeprefix(f"{Verdict.BROKEN.value}: {_BREAKS}").partition(":")[0]
+    return (LAWS[named],) if named in LAWS else None
+
+
+def check_laws(
+    subject: Subject,
+    case: Case,
+    accepted: Accepted = STRICT,
+    *,
+    laws: Iterable[Law] | None = None,
+    scope: Scope | None = None,
+) -> Result:
+    """Hold ``subject`` to laws on ``case``, those of ``laws_for`` unless others are given, and report the first broken.
+
+    It is asked nothing beyond ``scope``, which is all that it offers unless given; a law that needs more, or something
+    that the subject refuses, is left out, and so is one that does not apply.
+    """
+    agrees = Result(Verdict.AGREES, method=Method.LAWS)
+    if case.config.device == "meta":
+        return replace(agrees, method=Method.FORM)
+    for law in laws_for(case) if laws is None else laws:
+        result = check_law(subject, case, law, accepted, scope=scope)
+        if result is not None and result.verdict is not Verdict.AGREES:
+            return result
+    return agrees
+
+
+def check_law(
+    subject: Subject, case: Case, law: Law, accepted: Accepted = STRICT, *, scope: Scope | None = None
+) -> Result | None:
+    """Hold ``subject`` to one law on ``case``; ``None`` where the law does not apply, or asks for too much."""
+    if not law.speaks_of(case):
+        return None
+    try:
+        return _Trial(subject, case, law, accepted, scope or scope_of(subject)).result()
+    except _Ended as ended:
+        return ended.result
+
+
+class _Ended(Exception):
+    """Ends a trial before there is anything to compare: with a result, or with nothing said."""
+
+    def __init__(self, result: Result | None) -> None:
+        super().__init__(result)
+        self.result = result
+
+
+class _Trial:
+    """A subject held to one law on one case."""
+
+    def __init__(self, subject: Subject, case: Case, law: Law, accepted: Accepted, scope: Scope) -> None:
+        self._subject, self._law, self._accepted, self._scope = subject, law, accepted, scope
+        self._case = law.about(case)
+
+    def result(self) -> Result:
+        law, case = self._law, self._case
+        own = self._subject.run(case)
+        if (bad := unfit(case, own)) is not None:
+            raise _Ended(bad)
+        if law.composed and not {"output", "h_n"} <= own.arrays.keys():
+            raise _Ended(None)
+        returned = law.other(case, self._run)
+        names = [name for name in own.arrays if name in returned]
+        actual = _plain(case.config, {name: own.arrays[name] for name in names})
+        other = _plain(case.config, {name: returned[name] for name in names})
+        if all(same_numbers(actual[name].astype(np.float64), other[name].astype(np.float64)) for name in names):
+            return Result(Verdict.AGREES, method=Method.LAWS)
+        within = self._within(own.arrays, names)
+        expected = {name: Expected(other[name].astype(np.float64), within[name]) for name in names}
+        found = compare(case.config.plain, actual, expected)
+        return self._breaks(found) if found else Result(Verdict.AGREES, method=Method.LAWS)
+
+    def _run(self, case: Case) -> Arrays:
+        if not _asked(self._scope, case.config, self._case.config):
+            raise _Ended(None)
+        outcome = self._subject.run(case)
+        if outcome.failure is Failure.UNSUPPORTED:
+            raise _Ended(None)
+        if (bad := unfit(case, outcome)) is not None:
+            message = f"{_BREAKS}{self._law.name}: {self._law.others}: {bad.message}" if bad.message else ""
+            raise _Ended(
+                replace(self._breaks(bad.mismatches), verdict=bad.verdict, message=message, traceback=bad.traceback)
+            )
+        return outcome.arrays
+
+    def _breaks(self, found: Sequence[Mismatch]) -> Result:
+        named = tuple(replace(one, law=self._law.name, others=self._law.others) for one in found)
+        return Result(Verdict.DISAGREES, named, method=Method.LAWS)
+
+    def _within(self, arrays: Arrays, names: Sequence[str]) -> dict[str, Floats]:
+        """How far the two sides may be apart: not at all where that is declared."""
+        case, law = self._case, self._law
+        declare: Callable[[RNNConfig], frozenset[str]] = getattr(
+            self._subject, "exact_laws", lambda _config: frozenset()
+        )
+        declared = declare(case.config) if self._accepted.derived and law.exact(case, arrays) else frozenset()
+        spoken = {n: law.name + GRADIENTS * n.endswith(GRADIENTS) for n in names if not self._of_readout(n)}
+        exact = {n: spoken.get(n) in declared for n in names}
+        within = {name: np.zeros(case.config.plain.returned[name].shape) for name in names}
+        if all(exact.values()):
+            return within
+        own = self._allowances(case)
+        others = own if law.composed else law.other(case, self._allowances)
+        sides = [_plain(case.config, {name: side[name] for name in names}) for side in (own, others)]
+        with np.errstate(over="ignore"):
+            return within | {n: sides[0][n] + sides[1][n] for n in names if not exact[n]}
+
+    def _of_readout(self, name: str) -> bool:
+        """Whether an array went through the readout, of which no layer declares anything."""
+        return self._case.config.output_size is not None and (name.endswith(GRADIENTS) or name == "readout")
+
+    def _allowances(self, case: Case) -> Arrays:
+        """How far what a correct subject returns may be from the exact result, in the shapes of what it returns."""
+        arithmetic = arithmetic_of(self._subject, case, self._accepted)
+        setting = Setting(REFERENCE, replace(case, masks=self._masks(case)).plain(), arithmetic)
+        states = end_to_end_states(setting)
+        expected = expect_end_to_end(setting, states)
+        if case.config.loss is not None:
+            expected |= expect_gradients(setting, states).arrays
+        return {
+            name: np.nan_to_num(one.allowance, nan=np.inf, posinf=np.inf).reshape(case.config.returned[name].shape)
+            for name, one in expected.items()
+        }
+
+    def _masks(self, case: Case) -> dict[int, Array]:
+        if not case.config.drops:
+            return {}
+        ask = getattr(self._subject, "masks", None)
+        masks = None if ask is None else ask(case)
+        if masks is None:
+            raise _Ended(None)
+        return dict(enumerate(masks))
+
+
+_BREAKS: Final = "breaks the law of "
+
+
+def _plain(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
+    """What was returned, in the shapes of the plain form; what stands in padding is nobody's."""
+    return as_plain(config, arrays)
+
+
+def _asked(scope: Scope, config: RNNConfig, known: RNNConfig) -> bool:
+    """Whether a scope has a config, in all that is not as in one that is known; sizes are free unless pinned."""
+    here, there = factors_of(config), factors_of(known)
+    for name, allowed in scope.values().items():
+        free = name in _FREE or (name in SIZE_FACTORS and set(allowed) >= set(SIZES))
+        if not free and here[name] != there[name] and here[name] not in allowed:
+            return False
+    return True
+
+
+_FREE: Final = ("dropout", "output_size")
+"""Factors of which a law only makes the plainest."""

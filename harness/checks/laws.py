@@ -1,0 +1,554 @@
+"""laws: relations between runs of one subject, each of which a right one keeps whatever its arithmetic.
+
+A law says that a run can be had in another way: from other runs, of other cases, whose arrays are rearranged into its
+own. It knows no values. Its statement stands in its docstring, where ``rnn(x)`` is everything that comes back, and
+gradients by parameters add up wherever several runs are put together.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+import numpy as np
+
+from harness.oracle.arithmetic import FORMATS
+from harness.space.case import Array, Case, padding
+from harness.space.config import PREPARATIONS, ArraySpec, RNNConfig
+
+Arrays = Mapping[str, Array]
+Run = Callable[[Case], Arrays]
+"""What a subject returns on a case; or its allowances, which are put together in the same way."""
+
+
+def _never(_case: Case, _arrays: Arrays) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Law:
+    """One law: what it is called, where it applies, and how to come by a case's arrays in another way."""
+
+    name: str
+    others: str
+    """What the other runs are, for a sentence: "differs from that of ..."."""
+    applies: Callable[[Case], bool]
+    other: Callable[[Case, Run], Arrays]
+    """The arrays of a case, as far as the law speaks of them, from other runs. What it returns more is left aside.
+
+    Everything but a composed law is linear in what is run, without subtractions, so that it carries errors, too.
+    """
+    same_masks: bool = False
+    """Whether dropout draws the same masks in the other runs; else the law does not apply where it draws any."""
+    composed: bool = False
+    """Whether one run reads what another one returned."""
+    about: Callable[[Case], Case] = lambda case: case
+    """The case that the law speaks of, instead of the one at hand."""
+    exact: Callable[[Case, Arrays], bool] = lambda _case, _arrays: True
+    """Whether a subject that keeps the law to the bit does so here, by what it returned on the case."""
+
+    def speaks_of(self, case: Case) -> bool:
+        """Whether the law says something about a case."""
+        return (self.same_masks or not case.config.drops) and self.applies(case)
+
+
+LAWS: Final[dict[str, Law]] = {}
+"""Every law by its name."""
+
+
+def _law(others: str, applies: Callable[[RNNConfig], bool], **more: Any) -> Callable[[Callable[..., Arrays]], Law]:
+    """Make a law of a function, which gives it its name."""
+
+    def made(other: Callable[..., Arrays]) -> Law:
+        name = other.__name__.replace("_", " ")
+        given: Callable[[Case], bool] = more.pop("given", lambda _case: True)
+        LAWS[name] = Law(name, others, lambda case: applies(case.config) and given(case), other, **more)
+        return LAWS[name]
+
+    return made
+
+
+def _finite(case: Case) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in case.arrays.values())
+
+
+# Sequences
+
+
+@_law("two parts of the batch", lambda config: config.N > 1)
+def batch_split(case: Case, run: Run) -> Arrays:
+    """``rnn(x) == [rnn(x[:, :k]), rnn(x[:, k:])]``."""
+    k = _random(case).randrange(1, case.config.N)
+    return _sequences_joined(case, run, [_sequences(case, range(k)), _sequences(case, range(k, case.config.N))])
+
+
+@_law("the same sequences in another order", lambda config: config.N > 1)
+def batch_permutation(case: Case, run: Run) -> Arrays:
+    """``rnn(x[:, p]) == rnn(x)[:, p]``."""
+    order = _order(case, case.config.N)
+    return _taken(case.config, run(_sequences(case, order)), "N", np.argsort(order))
+
+
+@_law("one sequence alone, and the others", lambda config: config.lengths is not None)
+def packed_alone(case: Case, run: Run) -> Arrays:
+    """``rnn(packed)[:, n] == rnn(x[:lengths[n], n])``, for one n; the others are packed again."""
+    config = case.config
+    n = _random(case).randrange(config.N)
+    others = [m for m in range(config.N) if m != n]
+    alone = _sequences(case, [n])
+    alone = _changed(alone, lengths=None, enforce_sorted=False)
+    parts = [alone, _sequences(case, others)] if others else [alone]
+    return _taken(config, _sequences_joined(case, run, parts), "N", np.argsort([n, *others]))
+
+
+@_law(
+    "the same batch, packed if it was padded and padded if it was packed",
+    lambda config: config.packing == "equal" or (config.lengths is None and config.batched and config.N > 0),
+)
+def packed_equal_lengths(case: Case, run: Run) -> Arrays:
+    """``rnn(pack(x, [T] * N)) == rnn(x)``."""
+    config = case.config
+    return run(_changed(case, lengths=(config.T,) * config.N if config.lengths is None else None, enforce_sorted=False))
+
+
+@_law("other padding", lambda config: config.lengths is not None)
+def padding_unread(case: Case, run: Run) -> Arrays:
+    """``rnn(packed) == rnn(packed with zeros for padding)``."""
+    hidden = padding(case.config)[..., None]
+    return run(_case(case.config, {**case.arrays, "x": np.where(hidden, case.x.dtype.type(0), case.x)}))
+
+
+@_law(
+    "enforce_sorted=True instead of False, or the other way round",
+    lambda config: config.packing in {"equal", "falling"},
+)
+def sorted_or_not(case: Case, run: Run) -> Arrays:
+    """``rnn(pack(x, enforce_sorted=True)) == rnn(pack(x, enforce_sorted=False))``, where lengths never rise."""
+    return run(_changed(case, enforce_sorted=not case.config.enforce_sorted))
+
+
+@_law(
+    "a batch of 1 instead of no batch, or the other way round",
+    lambda config: config.N == 1 and config.lengths is None,
+    same_masks=True,
+)
+def unbatched(case: Case, run: Run) -> Arrays:
+    """``rnn(x[:, 0]) == rnn(x)[:, 0]``, where N is 1."""
+    other = case.config.replace(batched=not case.config.batched)
+    arrays = run(_case(other, _reshaped(case.arrays, _specs(other))))
+    return _reshaped(arrays, _specs(case.config))
+
+
+@_law("the transposed input with the other batch_first", lambda config: config.batched)
+def batch_first(case: Case, run: Run) -> Arrays:
+    """``rnn(x.T, batch_first=True) == rnn(x, batch_first=False).T``."""
+    config = case.config
+
+    def turned(arrays: Arrays) -> dict[str, Array]:
+        specs = _specs(config)
+        return {n: a.swapaxes(0, 1) if {"T", "N"} <= {*specs[n].axes} else a for n, a in arrays.items()}
+
+    return turned(run(_case(config.replace(batch_first=not config.batch_first), turned(case.arrays))))
+
+
+# Time, directions, layers, units
+
+
+@_law(
+    "two stretches of time, the state carried over",
+    lambda config: config.T > 1 and not config.bidirectional and config.lengths is None,
+    composed=True,
+)
+def time_split(case: Case, run: Run) -> Arrays:
+    """``rnn(x, hx) == [rnn(x[:k], hx), rnn(x[k:], h_k)]``, h_k being the first one's h_n.
+
+    Back, the gradient of h_k by the second one is given to the first one's h_n.
+    """
+    config = case.config
+    k = _random(case).randrange(1, config.T)
+    first, later = (_taken(config, case.arrays, "T", steps) for steps in (range(k), range(k, config.T)))
+    before, after = config.replace(T=k, loss=None, wrt="all"), config.replace(T=config.T - k, hx=True, wrt="all")
+    start = run(_case(before, first))
+    end = run(_case(after, {**later, "hx": start["h_n"]}))
+    if config.loss is not None:
+        loss = "h_n" if config.loss == "h_n" else "both"
+        start = run(_case(before.replace(loss=loss), {**first, "h_n.grad": end["hx.grad"]}))
+    last = {"h_n": end["h_n"]}
+    return _joined(config, [start, end], "T") | last | {n: a for n, a in start.items() if n == "hx.grad"}
+
+
+@_law("a stack's lower layers, and its upper ones on top", lambda config: config.num_layers > 1, composed=True)
+def layer_split(case: Case, run: Run) -> Arrays:
+    """``rnn(x) == upper(lower(x))``, where h_n is both one's.
+
+    Back, the gradient of what the upper ones read is given to the lower ones' output.
+    """
+    config, D = case.config, case.config.num_directions
+    k = _random(case).randrange(1, config.num_layers)
+    lower = _of_layers(config, k).replace(output_size=None, loss=None, wrt="all")
+    upper = _of_layers(config, config.num_layers - k).replace(input_size=D * config.hidden_size, wrt="all")
+    below, above = (_rows(case.arrays, rows) for rows in (slice(k * D), slice(k * D, None)))
+    low = run(_case(lower, below))
+    high = run(_case(upper, {_renumbered(n, -k): a for n, a in above.items()} | {"x": low["output"]}))
+    if config.loss is not None:
+        lower = lower.replace(loss="output" if config.loss == "output" else "both")
+        low = run(_case(lower, {**below, "output.grad": high["x.grad"]}))
+    stacked = {n: np.concatenate([low[n], high[n]]) for n in ("h_n", "hx.grad") if n in low and n in high}
+    return {**{_renumbered(n, k): a for n, a in high.items()}, **_without(low, "output"), **stacked}
+
+
+@_law("the reversed input with the two directions' weights exchanged", lambda config: config.bidirectional)
+def direction_reversal(case: Case, run: Run) -> Arrays:
+    """``rnn(flip(x), exchanged weights) == flip(rnn(x))``, with the directions' features and rows exchanged.
+
+    A sequence that is packed is reversed within its own length.
+    """
+    config = case.config
+    return _mirrored(config, run(_case(config, _mirrored(config, case.arrays))))
+
+
+@_law(
+    "one run forwards, and one on the reversed input",
+    lambda config: config.bidirectional and config.num_layers == 1 and config.output_size is None,
+)
+def two_directions(case: Case, run: Run) -> Arrays:
+    """``birnn(x) == [rnn(x), flip(rnn(flip(x)))]``, of one layer."""
+    config = case.config
+    one = config.replace(bidirectional=False)
+    forward, backward = case.arrays, _mirrored(config, case.arrays)
+    ways = [run(_case(one, _first_direction(config, arrays))) for arrays in (forward, backward)]
+    there, back = (ways[0], {n: _flipped(config, a) if "T" in _specs(one)[n].axes else a for n, a in ways[1].items()})
+    joined: dict[str, Array] = {}
+    for name, array in there.items():
+        axes = _specs(config)[name].axes
+        if name.startswith(("weight", "bias")):
+            joined |= {name: array, _other_direction(name): back[name]}
+        elif name == "x.grad":
+            joined[name] = _sum([array, back[name]])
+        else:
+            joined[name] = np.concatenate([array, back[name]], axes.index("D*H" if "D*H" in axes else "L*D"))
+    return joined
+
+
+@_law("the same units in another order", lambda config: config.hidden_size > 1)
+def unit_permutation(case: Case, run: Run) -> Arrays:
+    """``rnn(x, P W_ih, P W_hh P^T, P b) == P rnn(x)``, with the same P in every layer and direction."""
+    config = case.config
+    order = _order(case, config.hidden_size)
+    return _reordered(config, run(_case(config, _reordered(config, case.arrays, order))), np.argsort(order))
+
+
+def _without_recurrence(case: Case) -> Case:
+    return _case(
+        case.config, {n: a * a.dtype.type(0) if "_hh_l" in n and a.ndim > 1 else a for n, a in case.arrays.items()}
+    )
+
+
+@_law(
+    "every time step as a sequence of its own",
+    lambda config: config.T > 1 and config.batched and config.lengths is None,
+    given=_finite,
+    about=_without_recurrence,
+)
+def zero_recurrence(case: Case, run: Run) -> Arrays:
+    """``rnn(x) == rnn(x as T * N sequences of one step)`` where W_hh is zero; but for the gradient by W_hh.
+
+    What is given must be finite, for 0 times anything else is NaN.
+    """
+    config = case.config
+    folded = config.replace(T=1, N=config.T * config.N, hx=False)
+    steps = (config.N, config.T) if config.batch_first else (config.T, config.N)
+    final = np.zeros((config.num_layers, config.num_directions, *steps), bool)  # whose states are in h_n
+    by_time = final.swapaxes(-1, -2) if config.batch_first else final
+    by_time[:, 0, -1] = True
+    by_time[:, 1:, 0] = True
+    arrays = dict(case.arrays)
+    if "h_n.grad" in arrays:
+        given = np.zeros((*final.shape, config.hidden_size), config.dtype)
+        given[final] = arrays["h_n.grad"].reshape(-1, config.hidden_size)
+        arrays["h_n.grad"] = given
+    found = dict(run(_case(folded, _reshaped(arrays, _specs(folded)))))
+    every = found.pop("h_n").reshape(*final.shape, config.hidden_size)
+    unfolded = {n: a for n, a in found.items() if not n.startswith("weight_hh")}
+    return _reshaped({**unfolded, "h_n": every[final]}, _specs(config))
+
+
+# How it is called
+
+
+@_law("another grad mode", lambda _config: True, same_masks=True)
+def grad_mode(case: Case, run: Run) -> Arrays:
+    """``rnn(x)`` is the same with and without gradients, and in inference mode."""
+    if case.config.loss is not None:
+        return run(_changed(case, loss=None, wrt="all"))
+    return run(_changed(case, grad_mode=_another(case, (None, "enable_grad", "inference_mode"), case.config.grad_mode)))
+
+
+@_law("a module that came to its weights in another way", lambda _config: True, same_masks=True)
+def preparation(case: Case, run: Run) -> Arrays:
+    """``prepared(rnn)(x) == rnn(x)``, whatever the preparation."""
+    new = case.config.preparation != "new"
+    return run(_changed(case, preparation="new" if new else _another(case, PREPARATIONS, "new")))
+
+
+@_law("arrays that lie in memory in another way", lambda _config: True, same_masks=True)
+def strides(case: Case, run: Run) -> Arrays:
+    """``rnn(strided x) == rnn(contiguous x)``."""
+    if case.config.strides != "contiguous":
+        return run(_changed(case, strides="contiguous"))
+    return run(_changed(case, strides=_random(case).choice(("transposed", "stepped"))))
+
+
+@_law("gradients by more, or by fewer", lambda config: config.loss is not None, same_masks=True)
+def wrt(case: Case, run: Run) -> Arrays:
+    """Outputs, and the gradients that both have, are the same whatever else gradients are by."""
+    part = case.config.wrt != "all"
+    return run(_changed(case, wrt="all" if part else _random(case).choice(("inputs", "weights"))))
+
+
+@_law("hx of zeros", lambda config: not config.hx, same_masks=True)
+def zero_hx(case: Case, run: Run) -> Arrays:
+    """``rnn(x, None) == rnn(x, zeros)``."""
+    given = case.config.replace(hx=True)
+    return run(Case.from_arrays(given, {**case.arrays, "hx": np.zeros(given.inputs["hx"].shape, given.dtype)}))
+
+
+@_law("the other mode, train or eval", lambda _config: True)
+def training(case: Case, run: Run) -> Arrays:
+    """``rnn.train()(x) == rnn.eval()(x)`` where no dropout draws; in eval mode, whatever the dropout."""
+    return run(_changed(case, training=not case.config.training, dropout=0.0))
+
+
+# Cotangents
+
+
+@_law("the loss of the output plus that of h_n", lambda config: config.loss == "both", same_masks=True)
+def loss_sum(case: Case, run: Run) -> Arrays:
+    """``grad(loss of output + loss of h_n) == grad(loss of output) + grad(loss of h_n)``."""
+    one, other = (run(_changed(case, loss=loss)) for loss in ("output", "h_n"))
+    return {n: _sum([a, other[n]]) if n.endswith(".grad") else a for n, a in one.items()}
+
+
+QUARTER: Final = 0.25
+
+
+def _divisible(case: Case) -> bool:
+    with np.errstate(under="ignore"):
+        return all(np.array_equal(_scaled(_scaled(a, QUARTER), 1 / QUARTER), a) for a in case.cotangents.values())
+
+
+def _in_range(case: Case, arrays: Arrays) -> bool:
+    """Whether no operation on the way back can have underflowed or overflowed, in one layer.
+
+    Numbers of p bits that are at least m are multiples of 2**-p m; so are their sums, rounded or not, for rounding
+    makes the multiple no finer, and products are multiples of the product. Of a slope 1 - h**2, it is 2**-2p. If
+    all that may be met on the longest way back is a multiple of a normal number, none of it is rounded for being small.
+    An overflow would show, as no infinity is ever hidden: it is in the sums that are the gradients; and what is scaled
+    down overflows only where the rest does.
+    """
+    config = case.config
+    if config.num_layers > 1 or "output" not in arrays or not all(np.isfinite(a).all() for a in arrays.values()):
+        return False
+    bits = 53 if config.plain.dtype == "float64" else 24  # 16 bits are summed in 24, or in fewer
+    weights = min((_grain(a, bits) for n, a in case.weights.items() if n.startswith("weight")), default=0)
+    beside = min(_grain(a, bits) for a in (case.x, arrays["output"], case.arrays.get("hx", case.x)))
+    readout = _grain(case.weights["readout.weight"], bits) if config.output_size is not None else 0
+    slope = -2 * bits if config.nonlinearity == "tanh" else 0
+    given = min((_grain(a, bits) for a in case.cotangents.values()), default=0)
+    finest = given + math.log2(QUARTER) + readout + config.T * (weights + slope) + min(weights, beside)
+    return finest >= math.log2(FORMATS[config.plain.dtype].underflow)
+
+
+def _grain(array: Array, bits: int) -> float:
+    """The binary logarithm of a number that all of the array are multiples of; at most 0."""
+    with np.errstate(invalid="ignore"):
+        sizes = np.abs(array.astype(np.float64))
+    smallest = sizes[sizes > 0].min(initial=1.0)
+    return math.floor(math.log2(smallest)) - bits
+
+
+@_law(
+    "a loss a quarter as large, times four",
+    lambda config: config.loss is not None,
+    given=_divisible,
+    same_masks=True,
+    exact=_in_range,
+)
+def loss_scale(case: Case, run: Run) -> Arrays:
+    """``grad(loss / 4) * 4 == grad(loss)``, to the bit where nothing underflows or overflows."""
+    less = {n: _scaled(a, QUARTER) if n in case.cotangents else a for n, a in case.arrays.items()}
+    found = run(Case.from_arrays(case.config, less))
+    with np.errstate(over="ignore"):
+        return {n: a.astype(np.float64) / QUARTER if n.endswith(".grad") else a for n, a in found.items()}
+
+
+# Helpers
+
+
+def _random(case: Case) -> Random:
+    """What a law chooses by: the same for the same case, and other than what chose the law."""
+    return Random(f"law {case.seed}")
+
+
+def _another(case: Case, choices: Sequence[Any], than: Any) -> Any:
+    return _random(case).choice([choice for choice in choices if choice != than])
+
+
+def _order(case: Case, of: int) -> list[int]:
+    """A permutation that is not the identity."""
+    order = _random(case).sample(range(of), of)
+    return order if order != sorted(order) else order[1:] + order[:1]
+
+
+def _specs(config: RNNConfig) -> dict[str, ArraySpec]:
+    """The shape of everything that goes in or may come out; of gradients, whether they are asked for or not."""
+    into = {**config.inputs, **config.weights, **config.outputs}
+    return into | {f"{name}.grad": spec for name, spec in into.items()}
+
+
+def _case(config: RNNConfig, arrays: Arrays) -> Case:
+    """A case of arrays in any dtype; what is ``expanded`` is no longer one value when it is rearranged."""
+    if config.strides == "expanded":
+        config = config.replace(strides="contiguous")
+    return Case.from_arrays(config, {name: np.asarray(array, config.dtype) for name, array in arrays.items()})
+
+
+def _changed(case: Case, **changes: Any) -> Case:
+    """The same arrays, called in another way."""
+    return Case.from_arrays(case.config.replace(**changes), case.arrays)
+
+
+def _reshaped(arrays: Arrays, specs: Mapping[str, ArraySpec]) -> dict[str, Array]:
+    return {name: array.reshape(specs[name].shape) for name, array in arrays.items() if name in specs}
+
+
+def _scaled(array: Array, by: float) -> Array:
+    return np.asarray(array * array.dtype.type(by))
+
+
+def _sum(arrays: Iterable[Array]) -> Array:
+    """A sum in float64, which adds no rounding that the dtype would notice."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(sum(array.astype(np.float64) for array in arrays))
+
+
+def _without(arrays: Arrays, name: str) -> dict[str, Array]:
+    return {key: array for key, array in arrays.items() if key != name}
+
+
+def _taken(config: RNNConfig, arrays: Arrays, axis: str, index: Any) -> dict[str, Array]:
+    """Some places along what an axis counts, of every array that has such an axis."""
+    specs, found = _specs(config), dict(arrays)
+    for name in found.keys() & specs.keys():
+        for place, counted in enumerate(specs[name].axes):
+            if counted == axis:
+                found[name] = found[name].take(index, place)
+    return found
+
+
+def _joined(config: RNNConfig, parts: Sequence[Arrays], axis: str) -> dict[str, Array]:
+    """Arrays one after the other along what an axis counts, of those that have it; the others added up."""
+    found: dict[str, Array] = {}
+    for name in config.returned.keys() & set.intersection(*map(set, parts)):
+        axes, arrays = config.returned[name].axes, [part[name] for part in parts]
+        found[name] = np.concatenate(arrays, axes.index(axis)) if axis in axes else _sum(arrays)
+    return found
+
+
+def _sequences(case: Case, index: Sequence[int]) -> Case:
+    """Some sequences of a batch; packed ones without the padding that none of them needs."""
+    config = case.config
+    arrays = _taken(config, case.arrays, "N", index)
+    if config.lengths is None:
+        return _case(config.replace(N=len(index)), arrays)
+    lengths = tuple(config.lengths[n] for n in index)
+    falling = config.enforce_sorted and list(lengths) == sorted(lengths, reverse=True)
+    fewer = config.replace(N=len(index), T=max(lengths), lengths=lengths, enforce_sorted=falling)
+    return _case(fewer, _taken(config, arrays, "T", range(fewer.T)))
+
+
+def _sequences_joined(case: Case, run: Run, parts: Sequence[Case]) -> dict[str, Array]:
+    """The arrays of a batch from those of its parts, each padded to the whole batch's length."""
+    specs = _specs(case.config)
+
+    def padded(arrays: Arrays) -> dict[str, Array]:
+        found = dict(arrays)
+        for name, array in arrays.items():
+            if "T" in specs[name].axes:
+                axis = specs[name].axes.index("T")
+                shape = (*array.shape[:axis], case.config.T - array.shape[axis], *array.shape[axis + 1 :])
+                found[name] = np.concatenate([array, np.zeros(shape, array.dtype)], axis)
+        return found
+
+    return _joined(case.config, [padded(run(part)) for part in parts], "N")
+
+
+def _of_layers(config: RNNConfig, num_layers: int) -> RNNConfig:
+    return config.replace(num_layers=num_layers, dropout=0.0)  # which draws nothing, where a law of layers applies
+
+
+def _rows(arrays: Arrays, rows: slice) -> dict[str, Array]:
+    """The arrays with some rows of hx and h_n alone."""
+    return {name: array[rows] if name in {"hx", "h_n.grad"} else array for name, array in arrays.items()}
+
+
+def _renumbered(name: str, by: int) -> str:
+    """The name of a parameter (or its gradient) some layers up; one that is below them is nobody's."""
+    return re.sub(r"_l(-?\d+)", lambda found: f"_l{int(found[1]) + by}", name)
+
+
+def _other_direction(name: str) -> str:
+    """The name of a parameter (or its gradient) in the other direction."""
+    base, gradient, _ = name.partition(".grad")
+    if not base.startswith(("weight", "bias")):
+        return name
+    return (base.removesuffix("_reverse") if base.endswith("_reverse") else base + "_reverse") + gradient
+
+
+def _flipped(config: RNNConfig, array: Array) -> Array:
+    """An array backwards in time, of packed sequences each within its own length."""
+    if config.lengths is None:
+        return np.flip(array, 1 if config.batched and config.batch_first else 0)
+    steps, lengths = np.arange(config.T)[:, None], np.array(config.lengths)
+    index = np.where(steps < lengths, lengths - 1 - steps, steps)
+    if config.batch_first:
+        return np.asarray(array[np.arange(config.N)[:, None], index.T])
+    return np.asarray(array[index, np.arange(config.N)])
+
+
+def _mirrored(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
+    """What goes in or comes out, with time reversed and the directions exchanged. Its own inverse."""
+    specs, found = _specs(config), {}
+    for name, array in arrays.items():
+        axes = specs[name].axes
+        if "T" in axes:
+            array = _flipped(config, array)
+        if "D*H" in axes:
+            array = np.roll(array, config.hidden_size, axes.index("D*H"))
+        if "L*D" in axes:
+            array = array[[row ^ 1 for row in range(len(array))]]
+        found[_other_direction(name)] = array
+    return found
+
+
+def _first_direction(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
+    """What goes into the forward direction of a single layer."""
+    specs, H = _specs(config), config.hidden_size
+    found = {name: array for name, array in arrays.items() if "_reverse" not in name}
+    for name, array in found.items():
+        if "L*D" in specs[name].axes:
+            found[name] = array[:1]
+        if "D*H" in specs[name].axes:
+            found[name] = array[..., :H]
+    return found
+
+
+def _reordered(config: RNNConfig, arrays: Arrays, order: Any) -> dict[str, Array]:
+    """What goes in or comes out, with the units of every layer in another order."""
+    H, D = config.hidden_size, config.num_directions
+    features = np.concatenate([np.asarray(order) + d * H for d in range(D)])
+    return _taken(config, _taken(config, arrays, "H", order), "D*H", features)

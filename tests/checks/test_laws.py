@@ -1,0 +1,327 @@
+"""laws: right subjects keep every one, and for each there is a mistake that breaks it, and that its removal hides."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, draw
+from harness.checks.agreement import check_agreement
+from harness.checks.lawfulness import check_law, check_laws, law_of, laws_for
+from harness.checks.laws import LAWS
+from harness.checks.result import Method
+from harness.oracle.arithmetic import accepted
+from harness.oracle.compare import Sort
+from harness.subjects.protocol import scope_of
+from harness.subjects.torch_module import TorchSubject
+from tests import implementations
+
+TORCH = TorchSubject()
+SCOPE = scope_of(TORCH)
+SMALL: dict[str, Any] = {"T": [1, 2, 5], "N": [0, 1, 3], "input_size": [1, 4], "hidden_size": [1, 5], "device": "cpu"}
+EVERY = tuple(LAWS.values())
+
+Change = Callable[[Case, dict[str, Any]], dict[str, Any]]
+
+
+class Changed(TorchSubject):
+    """torch, but what it is given or what it returns is changed; and so it declares no law to the bit."""
+
+    def __init__(
+        self, change: Change = lambda _case, arrays: arrays, given: Callable[[Case], Case] = lambda c: c
+    ) -> None:
+        super().__init__(name="changed")
+        self._change, self._given = change, given
+
+    def exact_laws(self, config: RNNConfig) -> frozenset[str]:
+        return frozenset()
+
+    def run(self, case: Case) -> Outcome:
+        outcome = super().run(self._given(case))
+        return outcome if outcome.failure else replace(outcome, arrays=self._change(case, dict(outcome.arrays)))
+
+
+def off_where(wrong: Callable[[RNNConfig], bool], *names: str, by: float = 0.01) -> Changed:
+    """A subject some of whose arrays are one part in a hundred off, in some configs."""
+
+    def change(case: Case, arrays: dict[str, Any]) -> dict[str, Any]:
+        factor = 1 + by * wrong(case.config)
+        return {n: a * a.dtype.type(factor) if n in (names or ("output",)) else a for n, a in arrays.items()}
+
+    return Changed(change)
+
+
+def shifted(by: Callable[[Case], Any]) -> Changed:
+    return Changed(lambda case, arrays: {**arrays, "output": (arrays["output"] + by(case)).astype(case.config.dtype)})
+
+
+def number(case: Case, axis: str) -> Any:
+    """A hundredth of every place along an axis of the output."""
+    axes = case.config.outputs["output"].axes
+    shape = [size if name == axis else 1 for name, size in zip(axes, case.config.outputs["output"].shape, strict=True)]
+    return 0.01 * np.arange(max(shape)).reshape(shape)
+
+
+def without_hx(case: Case) -> Case:
+    return case if case.hx is None else Case.from_arrays(case.config, {**case.arrays, "hx": case.hx * 0})
+
+
+def clipped(_case: Case, arrays: dict[str, Any]) -> dict[str, Any]:
+    return {n: np.clip(a, -0.01, 0.01) if n.endswith(".grad") else a for n, a in arrays.items()}
+
+
+ONE = RNNConfig(3, 4, T=6, N=3)
+TWO = ONE.replace(bidirectional=True)
+PACKED = ONE.replace(lengths=(6, 4, 2))
+BACK = ONE.replace(loss="both")
+
+PLANTED: dict[str, tuple[TorchSubject, RNNConfig]] = {
+    "batch split": (shifted(lambda case: 0.01 * case.config.N), ONE),
+    "batch permutation": (shifted(lambda case: number(case, "N")), ONE.replace(batch_first=True)),
+    "packed alone": (off_where(lambda c: c.packing == "falling"), PACKED),
+    "packed equal lengths": (off_where(lambda c: c.lengths is not None), ONE),
+    "padding unread": (shifted(lambda case: 0.01 * np.isnan(case.x).sum()), PACKED),
+    "sorted or not": (off_where(lambda c: c.enforce_sorted, "h_n"), PACKED),
+    "unbatched": (off_where(lambda c: not c.batched), ONE.replace(N=1)),
+    "batch first": (off_where(lambda c: c.batch_first, "h_n"), PACKED),
+    "time split": (Changed(given=without_hx), ONE),
+    "layer split": (off_where(lambda c: c.num_layers > 1), TWO.replace(num_layers=3)),
+    "direction reversal": (shifted(lambda case: 0.01 * (number(case, "D*H") >= 0.04)), TWO.replace(num_layers=2)),
+    "two directions": (off_where(lambda c: c.bidirectional, "h_n"), TWO.replace(lengths=(6, 4, 2))),
+    "unit permutation": (shifted(lambda case: number(case, "D*H")), TWO),
+    "zero recurrence": (shifted(lambda case: number(case, "T")), TWO.replace(num_layers=2, batch_first=True)),
+    "grad mode": (off_where(lambda c: c.grad_mode is not None), ONE),
+    "preparation": (off_where(lambda c: c.preparation != "new"), ONE),
+    "strides": (off_where(lambda c: c.strides != "contiguous"), ONE),
+    "wrt": (off_where(lambda c: c.wrt != "all", "x.grad", "weight_hh_l0.grad"), BACK),
+    "zero hx": (off_where(lambda c: c.hx), ONE),
+    "training": (off_where(lambda c: c.training), ONE),
+    "loss sum": (off_where(lambda c: c.loss == "both", "x.grad"), BACK),
+    "loss scale": (Changed(clipped), BACK),
+}
+BACKWARDS: dict[str, tuple[TorchSubject, RNNConfig]] = {
+    "batch split": (off_where(lambda c: c.N > 2, "weight_ih_l0.grad"), BACK),
+    "packed alone": (off_where(lambda c: c.lengths is not None, "bias_hh_l0.grad"), BACK.replace(lengths=(6, 4, 2))),
+    "time split": (off_where(lambda c: c.T > 5, "x.grad"), BACK.replace(num_layers=2)),
+    "layer split": (off_where(lambda c: c.num_layers > 1, "hx.grad"), BACK.replace(num_layers=2, hx=True)),
+    "two directions": (off_where(lambda c: c.bidirectional, "x.grad"), BACK.replace(bidirectional=True)),
+}
+
+
+def test_every_law_has_a_mistake_that_breaks_it() -> None:
+    assert PLANTED.keys() == LAWS.keys()
+    assert all("``" in (law.other.__doc__ or "") or name == "wrt" for name, law in LAWS.items())
+
+
+@pytest.mark.parametrize(("name", "planted"), [*PLANTED.items(), *BACKWARDS.items()])
+def test_a_planted_mistake_breaks_its_law_and_is_not_seen_without_the_law_s_other_runs(
+    name: str, planted: tuple[TorchSubject, RNNConfig]
+) -> None:
+    subject, config = planted
+    case, law = draw(config, "default", 3), LAWS[name]
+
+    result = check_law(subject, case, law)
+    removed = check_law(subject, case, replace(law, other=lambda case, run: run(case), about=lambda case: case))
+
+    assert result is not None
+    assert (result.verdict, result.method) == (Verdict.DISAGREES, Method.LAWS)
+    assert result.kind.startswith(f"{name}: ")
+    assert all(mismatch.law == name and mismatch.others == law.others for mismatch in result.mismatches)
+    assert removed is not None
+    assert removed.verdict is Verdict.AGREES
+    right = check_law(TORCH, case, law)
+    assert right is not None
+    assert right.verdict is Verdict.AGREES
+
+
+@settings(max_examples=50)
+@given(cases(SCOPE, **SMALL))
+def test_torch_keeps_every_law(case: Case) -> None:
+    for law in EVERY:
+        result = check_law(TORCH, case, law)
+        assert result is None or result.verdict is Verdict.AGREES, (law.name, result)
+
+
+@settings(max_examples=40)
+@given(cases(**SMALL, output_size=[None, 2]))
+@pytest.mark.parametrize("function", [implementations.plain_python, implementations.vectorised])
+def test_right_implementations_keep_every_law(function: Any, case: Case) -> None:
+    result = check_laws(as_subject(function), case, laws=EVERY)
+
+    assert result.verdict is Verdict.AGREES, result
+
+
+@settings(max_examples=30)
+@given(cases(**SMALL, bidirectional=False, bias=True, batch_first=False))
+def test_an_order_of_summation_that_depends_on_the_config_breaks_no_law(case: Case) -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.batch_first:
+            raise NotImplementedError
+        return implementations.order_by_depth(x, h0, weights, config)
+
+    assert check_laws(as_subject(rnn), case, laws=EVERY).verdict is Verdict.AGREES
+
+
+def test_every_law_is_met_by_the_schedule_and_the_same_one_again() -> None:
+    met = set()
+    for seed in range(300):
+        config = BACK if seed % 3 else PACKED.replace(bidirectional=True, num_layers=1 + seed % 2)
+        case = draw(config.replace(N=1, lengths=None) if seed % 4 == 1 else config, "normal", seed)
+        assert laws_for(case) == laws_for(draw(case.config, "normal", seed))
+        assert len(laws_for(case)) == 1
+        met |= {law.name for law in laws_for(case)}
+
+    assert met == LAWS.keys()
+
+
+def test_laws_reach_into_packed_bidirectional_stacks_under_autocast() -> None:
+    config = RNNConfig(4, 5, num_layers=3, bidirectional=True, T=7, N=4, lengths=(3, 7, 1, 7), hx=True, loss="both")
+    expected = {"batch split", "batch permutation", "packed alone", "padding unread", "batch first", "layer split"}
+
+    for one in (config, config.replace(autocast="bfloat16", batch_first=True), config.replace(dtype="float16")):
+        case = draw(one, "default", 0)
+        done = {law.name for law in EVERY if (result := check_law(TORCH, case, law)) and not result.failed}
+        assert done >= expected | {"direction reversal", "unit permutation", "wrt", "loss sum", "loss scale"}
+
+
+def test_where_dropout_draws_only_laws_that_keep_x_apply() -> None:
+    config = RNNConfig(3, 4, num_layers=2, dropout=0.5, training=True, T=5, N=3, loss="both")
+
+    applied = {law.name for law in EVERY if law.speaks_of(draw(config, "default", 0))}
+
+    assert applied == {"grad mode", "preparation", "strides", "wrt", "zero hx", "loss sum", "loss scale"}
+
+
+def ulp_off_when_unbatched(case: Case, arrays: dict[str, Any]) -> dict[str, Any]:
+    if case.config.batched:
+        return arrays
+    h = arrays["h_n"].copy()
+    h.flat[0] = np.nextafter(h.flat[0], np.inf)
+    return {**arrays, "h_n": h, "output": arrays["output"]}
+
+
+class Ulp(Changed):
+    """Off by one unit in the last place where unbatched, but it declares what torch does."""
+
+    def exact_laws(self, config: RNNConfig) -> frozenset[str]:
+        return TORCH.exact_laws(config)
+
+
+def test_one_unit_in_the_last_place_is_seen_by_a_law_that_is_kept_to_the_bit_and_by_nothing_else() -> None:
+    config = RNNConfig(8, 4, num_layers=2, T=6, N=1, batched=False)
+    for seed in range(5):
+        case = draw(config, "default", seed)
+        result = check_law(Ulp(ulp_off_when_unbatched), case, LAWS["unbatched"])
+        loose = check_law(Changed(ulp_off_when_unbatched), case, LAWS["unbatched"])
+        wider = check_law(Ulp(ulp_off_when_unbatched), case, LAWS["unbatched"], accepted("rtol=1e-5"))
+
+        assert result is not None
+        assert (result.verdict, result.kind) == (Verdict.DISAGREES, "unbatched: h_n: value")
+        assert (result.mismatches[0].count, result.mismatches[0].sites[0].allowance) == (1, 0.0)
+        assert loose is not None
+        assert wider is not None
+        assert Verdict.AGREES is loose.verdict is wider.verdict
+        assert not check_agreement(Changed(ulp_off_when_unbatched), case).failed
+
+
+def test_a_subject_that_raises_in_another_run_is_broken_by_the_law_that_asked_for_it() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if len(x) < 6:
+            raise ValueError("too short")
+        return implementations.vectorised(x, h0, weights, config)
+
+    result = check_law(as_subject(rnn), draw(ONE), LAWS["time split"])
+
+    assert result is not None
+    assert (result.verdict, result.kind) == (Verdict.BROKEN, "broken: breaks the law of time split")
+    assert result.message.endswith("too short")
+    assert "in rnn" in result.traceback
+    assert law_of(result.kind) == (LAWS["time split"],)
+
+
+def test_what_has_no_form_in_another_run_breaks_the_law_too() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output, h_n if len(x) == 6 else h_n[:, 0]
+
+    result = check_law(as_subject(rnn), draw(ONE), LAWS["time split"])
+
+    assert result is not None
+    assert result.kind == "time split: h_n: shape"
+    assert law_of(result.kind) == (LAWS["time split"],)
+    assert law_of("h_n: shape") is None
+
+
+def test_a_law_that_asks_for_what_is_refused_or_not_offered_is_left_out() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        assert config.batched
+        assert config.lengths is None
+        assert config.preparation == "new"
+        if len(x) < 6:
+            raise NotImplementedError("six steps only")
+        return implementations.vectorised(x, h0, weights, config)
+
+    subject, case = as_subject(rnn), draw(ONE.replace(N=1))
+
+    assert check_law(subject, case, LAWS["time split"]) is None
+    assert check_law(subject, case, LAWS["unbatched"]) is None
+    assert check_law(subject, case, LAWS["batch split"]) is None
+    assert check_laws(subject, case, laws=EVERY).verdict is Verdict.AGREES
+    pinned = SCOPE.only(batch_first=False, T=6)
+    assert check_law(TORCH, case, LAWS["batch first"], scope=pinned) is None
+    assert check_law(TORCH, case, LAWS["time split"], scope=pinned) is None
+    assert check_law(TORCH, case, LAWS["training"], scope=pinned) is not None
+
+
+def test_a_subject_that_refuses_or_breaks_on_the_case_itself_says_so() -> None:
+    def refuses(x: Any) -> Any:
+        raise NotImplementedError("no")
+
+    def breaks(x: Any) -> Any:
+        raise ValueError("no")
+
+    assert check_laws(as_subject(refuses), draw(ONE)).verdict is Verdict.UNSUPPORTED
+    assert check_laws(as_subject(breaks), draw(ONE)).verdict is Verdict.BROKEN
+    assert as_subject(breaks).run(draw(ONE)).failure is Failure.RAISED
+
+
+def test_meta_has_nothing_to_compare() -> None:
+    result = check_laws(TORCH, draw(ONE.replace(device="meta")), laws=EVERY)
+
+    assert (result.verdict, result.method) == (Verdict.AGREES, Method.FORM)
+
+
+def test_a_readout_alone_is_enough_for_laws_that_pass_nothing_on() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        return implementations.vectorised(x, h0, weights, config)[-1]
+
+    case = draw(ONE.replace(output_size=2))
+
+    assert check_law(as_subject(rnn), case, LAWS["time split"]) is None
+    assert check_law(as_subject(rnn), case, LAWS["batch split"]) is not None
+
+
+def test_a_loss_is_scaled_to_the_bit_where_nothing_can_underflow() -> None:
+    law, exact = LAWS["loss scale"], 0
+    for seed in range(40):
+        config = RNNConfig(3, 4, nonlinearity="relu", T=1 + seed % 3, N=2, hx=True, dtype="float64", loss="both")
+        case = draw(config, "normal", seed)
+        exact += law.exact(case, TORCH.run(case).arrays)
+
+    assert exact == 40
+    long = draw(RNNConfig(3, 4, T=40, N=2, loss="both"), "normal", 0)
+    assert not law.exact(long, TORCH.run(long).arrays)
+
+
+def test_infinities_and_nan_on_both_sides_are_the_same() -> None:
+    config = RNNConfig(3, 4, T=4, N=3, hx=True, loss="both", nonlinearity="relu")
+    for seed in range(20):
+        case = draw(config, "special", seed)
+        assert check_laws(TORCH, case, laws=EVERY).verdict is Verdict.AGREES, seed
+    nan = Changed(lambda case, arrays: {**arrays, "h_n": arrays["h_n"] * (np.nan if case.config.T < 4 else 1)})
+    result = check_law(nan, draw(config, "default", 0), LAWS["time split"])
+    assert result is not None
+    assert result.mismatches[0].sort is Sort.FINITENESS
