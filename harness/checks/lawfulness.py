@@ -23,14 +23,14 @@ import numpy as np
 from harness.checks.agreement import REFERENCE, arithmetic_of, unfit
 from harness.checks.laws import LAWS, Arrays, Law
 from harness.checks.result import Method, Result, Verdict
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.arithmetic import STRICT, U64, Accepted
 from harness.oracle.compare import Mismatch, compare, same_numbers
 from harness.oracle.expectation import Expected, Setting, end_to_end_states, expect_end_to_end
 from harness.oracle.gradient_expectation import expect_gradients
 from harness.oracle.reference import Floats
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import RNNConfig
-from harness.space.outcome import Failure
+from harness.space.outcome import Failure, Outcome
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope, factors_of
 from harness.subjects.protocol import Subject, scope_of
 
@@ -38,10 +38,10 @@ GRADIENTS: Final = ".grad"
 """What ends the name of a law's part that speaks of gradients, as it ends their names: ``batch first.grad``."""
 
 
-def laws_for(case: Case) -> tuple[Law, ...]:
-    """The law that a search tries on a case: one of those that apply, the same one for the same x; or none."""
+def laws_for(case: Case) -> list[Law]:
+    """The laws that apply to a case, in an order drawn by its seed: a search holds a case to the first that it can."""
     applicable = [law for law in LAWS.values() if law.speaks_of(case)]
-    return (Random(case.seed).choice(applicable),) if applicable else ()
+    return Random(case.seed).sample(applicable, len(applicable))
 
 
 def law_of(kind: str) -> tuple[Law, ...] | None:
@@ -58,19 +58,18 @@ def check_laws(
     laws: Iterable[Law] | None = None,
     scope: Scope | None = None,
 ) -> Result:
-    """Hold ``subject`` to laws on ``case``, those of ``laws_for`` unless others are given, and report the first broken.
+    """Hold ``subject`` to laws on ``case``, to one of ``laws_for`` or to all that are given; the first broken is told.
 
     It is asked nothing beyond ``scope``, which is all that it offers unless given; a law that needs more, or something
     that the subject refuses, is left out, and so is one that does not apply.
     """
-    agrees = Result(Verdict.AGREES, method=Method.LAWS)
     if case.config.device == "meta":
-        return replace(agrees, method=Method.FORM)
+        return Result(Verdict.AGREES, method=Method.FORM)
     for law in laws_for(case) if laws is None else laws:
         result = check_law(subject, case, law, accepted, scope=scope)
-        if result is not None and result.verdict is not Verdict.AGREES:
+        if result is not None and (laws is None or result.verdict is not Verdict.AGREES):
             return result
-    return agrees
+    return Result(Verdict.AGREES, method=Method.LAWS)
 
 
 def check_law(
@@ -99,28 +98,34 @@ class _Trial:
     def __init__(self, subject: Subject, case: Case, law: Law, accepted: Accepted, scope: Scope) -> None:
         self._subject, self._law, self._accepted, self._scope = subject, law, accepted, scope
         self._case = law.about(case)
+        self._known: Outcome | None = None
 
     def result(self) -> Result:
         law, case = self._law, self._case
-        own = self._subject.run(case)
-        if (bad := unfit(case, own)) is not None:
-            raise _Ended(bad)
-        if law.composed and not {"output", "h_n"} <= own.arrays.keys():
-            raise _Ended(None)
         returned = law.other(case, self._run)
+        own = self._own()
         names = [name for name in own.arrays if name in returned]
         actual = _plain(case.config, {name: own.arrays[name] for name in names})
         other = _plain(case.config, {name: returned[name] for name in names})
         if all(same_numbers(actual[name].astype(np.float64), other[name].astype(np.float64)) for name in names):
             return Result(Verdict.AGREES, method=Method.LAWS)
-        within = self._within(own.arrays, names)
+        within = self._within(own.arrays, other)
         expected = {name: Expected(other[name].astype(np.float64), within[name]) for name in names}
         found = compare(case.config.plain, actual, expected)
         return self._breaks(found) if found else Result(Verdict.AGREES, method=Method.LAWS)
 
+    def _own(self) -> Outcome:
+        """What the subject gives on the case itself, asked for when it is needed."""
+        if self._known is None:
+            self._known = self._subject.run(self._case)
+            if (bad := unfit(self._case, self._known)) is not None:
+                raise _Ended(bad)
+        return self._known
+
     def _run(self, case: Case) -> Arrays:
         if not _asked(self._scope, case.config, self._case.config):
             raise _Ended(None)
+        self._own()  # or what is wrong with the case itself would be told of the other run
         outcome = self._subject.run(case)
         if outcome.failure is Failure.UNSUPPORTED:
             raise _Ended(None)
@@ -129,29 +134,35 @@ class _Trial:
             raise _Ended(
                 replace(self._breaks(bad.mismatches), verdict=bad.verdict, message=message, traceback=bad.traceback)
             )
+        if self._law.composed and not {"output", "h_n"} <= outcome.arrays.keys():
+            raise _Ended(None)
         return outcome.arrays
 
     def _breaks(self, found: Sequence[Mismatch]) -> Result:
         named = tuple(replace(one, law=self._law.name, others=self._law.others) for one in found)
         return Result(Verdict.DISAGREES, named, method=Method.LAWS)
 
-    def _within(self, arrays: Arrays, names: Sequence[str]) -> dict[str, Floats]:
+    def _within(self, arrays: Arrays, other: Arrays) -> dict[str, Floats]:
         """How far the two sides may be apart: not at all where that is declared."""
         case, law = self._case, self._law
-        declare: Callable[[RNNConfig], frozenset[str]] = getattr(
-            self._subject, "exact_laws", lambda _config: frozenset()
-        )
-        declared = declare(case.config) if self._accepted.derived and law.exact(case, arrays) else frozenset()
-        spoken = {n: law.name + GRADIENTS * n.endswith(GRADIENTS) for n in names if not self._of_readout(n)}
-        exact = {n: spoken.get(n) in declared for n in names}
-        within = {name: np.zeros(case.config.plain.returned[name].shape) for name in names}
+        exact = self._exact(arrays, other)
+        within = {name: np.zeros(array.shape) for name, array in other.items()}
         if all(exact.values()):
             return within
         own = self._allowances(case)
         others = own if law.composed else law.other(case, self._allowances)
-        sides = [_plain(case.config, {name: side[name] for name in names}) for side in (own, others)]
+        sides = [_plain(case.config, {name: side[name] for name in other}) for side in (own, others)]
         with np.errstate(over="ignore"):
-            return within | {n: sides[0][n] + sides[1][n] for n in names if not exact[n]}
+            return within | {n: sides[0][n] + sides[1][n] + _added(other[n]) for n in other if not exact[n]}
+
+    def _exact(self, arrays: Arrays, names: Iterable[str]) -> dict[str, bool]:
+        """Of which arrays the subject declares that it keeps the law to the bit."""
+        config, law = self._case.config, self._law
+        declare: Callable[[RNNConfig], frozenset[str]] | None = getattr(self._subject, "exact_laws", None)
+        if declare is None or not self._accepted.derived or not law.exact(self._case, arrays):
+            return dict.fromkeys(names, False)
+        declared = declare(config)
+        return {n: not self._of_readout(n) and law.name + GRADIENTS * n.endswith(GRADIENTS) in declared for n in names}
 
     def _of_readout(self, name: str) -> bool:
         """Whether an array went through the readout, of which no layer declares anything."""
@@ -183,20 +194,30 @@ class _Trial:
 _BREAKS: Final = "breaks the law of "
 
 
+def _added(array: Array) -> Floats:
+    """What it costs to add two parts in float64."""
+    wide = array.astype(np.float64)
+    return np.where(np.isfinite(wide), U64 * np.abs(wide), 0.0)
+
+
 def _plain(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
     """What was returned, in the shapes of the plain form; what stands in padding is nobody's."""
     return as_plain(config, arrays)
 
 
 def _asked(scope: Scope, config: RNNConfig, known: RNNConfig) -> bool:
-    """Whether a scope has a config, in all that is not as in one that is known; sizes are free unless pinned."""
+    """Whether a scope has a config, in all that is not as in one that is known.
+
+    Sizes are free unless pinned, and so is to run forwards only.
+    """
     here, there = factors_of(config), factors_of(known)
+    left = _FREE if config.loss is not None else {*_FREE, "loss", "wrt"}
     for name, allowed in scope.values().items():
-        free = name in _FREE or (name in SIZE_FACTORS and set(allowed) >= set(SIZES))
+        free = name in left or (name in SIZE_FACTORS and set(allowed) >= set(SIZES))
         if not free and here[name] != there[name] and here[name] not in allowed:
             return False
     return True
 
 
-_FREE: Final = ("dropout", "output_size")
+_FREE: Final = frozenset({"dropout", "output_size"})
 """Factors of which a law only makes the plainest."""

@@ -272,9 +272,9 @@ def zero_recurrence(case: Case, run: Run) -> Arrays:
         given[final] = arrays["h_n.grad"].reshape(-1, config.hidden_size)
         arrays["h_n.grad"] = given
     found = dict(run(_case(folded, _reshaped(arrays, _specs(folded)))))
-    every = found.pop("h_n").reshape(*final.shape, config.hidden_size)
-    unfolded = {n: a for n, a in found.items() if not n.startswith("weight_hh")}
-    return _reshaped({**unfolded, "h_n": every[final]}, _specs(config))
+    if "h_n" in found:
+        found["h_n"] = found["h_n"].reshape(*final.shape, config.hidden_size)[final]
+    return _reshaped({n: a for n, a in found.items() if not n.startswith("weight_hh")}, _specs(config))
 
 
 # How it is called
