@@ -25,10 +25,6 @@ Run = Callable[[Case], Arrays]
 """What a subject returns on a case; or its allowances, which are put together in the same way."""
 
 
-def _never(_case: Case, _arrays: Arrays) -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class Law:
     """One law: what it is called, where it applies, and how to come by a case's arrays in another way."""
@@ -115,7 +111,7 @@ def packed_equal_lengths(case: Case, run: Run) -> Arrays:
     return run(_changed(case, lengths=(config.T,) * config.N if config.lengths is None else None, enforce_sorted=False))
 
 
-@_law("other padding", lambda config: config.lengths is not None)
+@_law("other padding", lambda config: config.lengths is not None and config.strides != "expanded")
 def padding_unread(case: Case, run: Run) -> Arrays:
     """``rnn(packed) == rnn(packed with zeros for padding)``."""
     hidden = padding(case.config)[..., None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 from typing import Any, Final
 
@@ -71,7 +72,8 @@ def mismatch_line(mismatch: Mismatch) -> str:
             where, what = f"breaks the law of {mismatch.law}: {where}", f"{what} from that of {mismatch.others},"
         return f"{where} {what} in {mismatch.count} of {mismatch.total} elements ({share:.3g} %)"
     if mismatch.law:
-        where = f"breaks the law of {mismatch.law}: of {mismatch.others}, {where}"
+        plain = replace(mismatch, law="")
+        return f"breaks the law of {mismatch.law}: of {mismatch.others}, {mismatch_line(plain)}"
     return {
         Sort.MISSING: f"{where} is missing, expected {mismatch.expected}",
         Sort.UNEXPECTED: f"{where} is no output of nn.RNN: {mismatch.actual}",

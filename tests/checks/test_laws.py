@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, draw
+from harness import Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, cases, draw
 from harness.checks.agreement import check_agreement
 from harness.checks.lawfulness import check_law, check_laws, law_of, laws_for
 from harness.checks.laws import LAWS
 from harness.checks.result import Method
 from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Sort
+from harness.search.shrink import shrink
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -302,6 +303,26 @@ def test_a_subject_that_refuses_or_breaks_on_the_case_itself_says_so() -> None:
     assert check_laws(as_subject(refuses), draw(ONE)).verdict is Verdict.UNSUPPORTED
     assert check_laws(as_subject(breaks), draw(ONE)).verdict is Verdict.BROKEN
     assert as_subject(breaks).run(draw(ONE)).failure is Failure.RAISED
+
+
+@pytest.mark.parametrize(
+    ("subject", "name", "smallest"),
+    [
+        (Changed(given=without_hx), "time split", RNNConfig(1, 1, T=2)),
+        (Ulp(ulp_off_when_unbatched), "unbatched", RNNConfig(1, 1)),
+        (PLANTED["unit permutation"][0], "unit permutation", RNNConfig(1, 2)),
+    ],
+)
+def test_a_case_is_made_small_by_the_law_that_it_breaks(subject: Any, name: str, smallest: RNNConfig) -> None:
+    config = RNNConfig(3, 4, num_layers=2, T=6, N=1)
+    case = draw(config, "default", 0)
+    found = check_laws(subject, case, laws=[LAWS[name]])
+    laws = law_of(found.kind)
+
+    *_, (last, result) = shrink(case, found, Scope(), lambda smaller: check_laws(subject, smaller, laws=laws))
+
+    assert last.config == smallest
+    assert result.kind == found.kind
 
 
 def test_meta_has_nothing_to_compare() -> None:
