@@ -9,6 +9,37 @@ operations in the same formats, and its allowance is the case's.
 
 This needs no reference's values, but goes blind where errors grow: agreement is the sharp check. What laws see beyond
 it is what is far below any allowance, where bits are promised.
+
+How often torch 2.13 on an x86 CPU keeps each to the bit, in per cent (100: always), forward and in its gradients:
+
+                      in order                          otherwise
+                      f32     f64     bf16    f16       f32     f64     bf16    f16
+batch split           48 20   48 11   93 28   100 30    42 21   50 28   95 33   93 41
+batch permutation     70 30   56 23   100 92  100 100   61 28   58 35   99 98   97 96
+packed alone          63 71   38 30   100 50  100 28    43 42   49 30   90 41   96 51
+packed equal lengths  93 100  92 78   100 100 100 100   93 85   83 66   75 80   80 79
+padding unread        100 100 100 100 100 100 100 100   100 100 100 100 100 100 100 100
+sorted or not         100 100 100 100 100 100 100 100   91 85   93 79   100 100 100 100
+unbatched             100 100 100 100 100 100 100 100   98 100  98 100  97 96   98 100
+batch first           94 100  79 83   72 88   56 73     95 94   93 83   93 95   91 95
+time split            88 25   86 0    100 100 100 100   69 20   78 29   99 51   97 46
+layer split           100 100 100 100 100 100 100 100   92 94   93 83   85 91   84 92
+direction reversal    41 12   42 20   96 80   100 81    48 28   48 35   96 84   95 93
+two directions        50 0    57 25   100 40  100 25    82 30   80 54   94 34   97 37
+unit permutation      34 15   25 11   97 100  100 100   24 20   23 22   95 97   97 95
+zero recurrence       100 40  95 42   100 75  100 40    81 58   80 51   88 80   82 80
+grad mode             100 -   100 -   100 -   100 -     99 -    97 -    100 -   100 -
+preparation           100 100 100 100 100 100 100 100   98 100  99 100  100 99  100 100
+strides               100 89  79 82   59 82   50 60     88 90   87 78   89 92   91 92
+wrt                   100 100 100 100 100 100 100 100   97 98   92 87   100 100 100 100
+zero hx               100 100 100 100 100 100 100 100   100 100 100 100 100 100 100 100
+training              100 100 100 100 100 100 100 100   100 100 100 100 100 100 100 100
+loss sum              100 0   100 16  100 11  100 0     100 21  100 6   100 12  100 26
+loss scale            - -     100 100 100 100 - -       100 100 100 100 100 100 - -
+
+``in order`` is ``subjects.torch_module.in_order``. ``benchmarks/laws.py --cases 1600 --seed 2``: 17,971 trials of laws
+that apply, of which none was called broken; some cells are of a few cases. A GEMM of other sizes sums in another order,
+so neither splits nor packing are exact (for torch, other sizes are other operations: pytorch issue 58128).
 """
 
 from __future__ import annotations
