@@ -50,7 +50,7 @@ def by_sequence(  # a network in one go
     H, D, N, T = config.hidden_size, config.num_directions, config.N, config.T
     last = [int(length) for length in lengths] if lengths is not None else [T] * N
     below = np.array(_turned(x, config))
-    h0 = _misread(h0, last, wrong)
+    h0 = h0 if lengths is None else _misread(h0, last, wrong)
     kept = [_turned(mask, config) for mask in masks or ()]
     scale = x.dtype.type(1.0 if wrong.scale or not kept or config.dropout == 1 else 1 / (1 - config.dropout))
     inputs, finals = [], []

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from harness.checks.agreement import REFERENCE, assess, observe
 from harness.checks.derivatives import check_derivatives, differentiable
 from harness.checks.known import known_deviation
+from harness.checks.lawfulness import check_laws
+from harness.checks.laws import Law
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -20,9 +24,11 @@ def check(
     *,
     accepted: Accepted = STRICT,
     with_probes: bool = True,
+    laws: Iterable[Law] | None = None,
 ) -> Result:
-    """Agreement, unless a known deviation explains what is against it; then the rest, as long as nothing is wrong.
+    """Agreement, unless a known deviation explains what is against it; then a law, and the rest.
 
+    It ends with the first thing that is wrong. The law is one that fits the case, unless ``laws`` says which, or none.
     The rest, like probes, is left out without ``with_probes``: the same answer twice, and derivatives. That a subject
     refuses those is not held against it.
     """
@@ -31,8 +37,11 @@ def check(
     if result.failed or result.verdict is Verdict.SUSPECT:
         deviation = known_deviation(observation)
         return result if deviation is None else Result(Verdict.AGREES, method=result.method, deviation=deviation)
-    if result.verdict is not Verdict.AGREES or not with_probes:
+    if result.verdict is not Verdict.AGREES:
         return result
+    lawful = check_laws(subject, case, accepted, laws=laws)
+    if lawful.failed or not with_probes:
+        return lawful if lawful.failed else result
     if (unsteady := check_repeatability(subject, case, observation.raw)).failed:
         return unsteady
     if differentiable(case.config):

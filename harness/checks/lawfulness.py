@@ -45,6 +45,7 @@ so neither splits nor packing are exact (for torch, other sizes are other operat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -115,6 +116,14 @@ def check_law(
         return ended.result
 
 
+def asked_by(subject: Subject, case: Case, law: Law, scope: Scope | None = None) -> list[Case]:
+    """The cases on which a law has the subject run: one of them may show by itself what is wrong."""
+    trial = _Trial(subject, case, law, STRICT, scope or scope_of(subject))
+    with suppress(_Ended):
+        trial.result()
+    return trial.asked
+
+
 class _Ended(Exception):
     """Ends a trial before there is anything to compare: with a result, or with nothing said."""
 
@@ -129,6 +138,8 @@ class _Trial:
     def __init__(self, subject: Subject, case: Case, law: Law, accepted: Accepted, scope: Scope) -> None:
         self._subject, self._law, self._accepted, self._scope = subject, law, accepted, scope
         self._case = law.about(case)
+        self.asked = [self._case]
+        """Every case that the subject was run on."""
         self._known: Outcome | None = None
 
     def result(self) -> Result:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.checks.result import Result, Verdict
+from harness.checks.result import WAVERS, Result, Verdict
 from harness.oracle.compare import same_numbers
 from harness.space.case import Array, Case
 from harness.space.outcome import Failure, Outcome
@@ -20,10 +20,10 @@ def check_repeatability(subject: Subject, case: Case, first: Outcome | None = No
     """
     first, second = first or subject.run(case), subject.run(case)
     if first.failure is not second.failure or first.arrays.keys() != second.arrays.keys():
-        return Result(Verdict.BROKEN, message=f"{_WAVERS}: it {_did(first)}, then it {_did(second)}")
+        return Result(Verdict.BROKEN, message=f"{WAVERS}: it {_did(first)}, then it {_did(second)}")
     for name, array in first.arrays.items():
         if not same_numbers(array, second.arrays[name]):
-            return Result(Verdict.BROKEN, message=f"{_WAVERS}: {_difference(case, name, array, second.arrays[name])}")
+            return Result(Verdict.BROKEN, message=f"{WAVERS}: {_difference(case, name, array, second.arrays[name])}")
     return Result(Verdict.AGREES)
 
 
@@ -32,18 +32,17 @@ def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Cas
 
     A process that dies must die again, wherever in the check it did. A hang is believed: asking again may take as long.
     """
-    if result.failure is Failure.HUNG:
+    if result.failure is Failure.HUNG or result.wavers:
         return result
     if result.failure is Failure.CRASHED:
         again = check(case)
         if again.failure is not None:
             return result
-        return Result(Verdict.BROKEN, message=f"{_WAVERS}: first {result.message}, then it did not die")
+        return Result(Verdict.BROKEN, message=f"{WAVERS}: first {result.message}, then it did not die")
     unsteady = check_repeatability(subject, case)
-    return unsteady if unsteady.failed else result
-
-
-_WAVERS = "not deterministic: two runs of the same case gave different results"
+    if unsteady.failed or check(case).kind == result.kind:
+        return unsteady if unsteady.failed else result
+    return Result(Verdict.BROKEN, message=f"{WAVERS}: it failed, and then did not, which may be due to earlier calls")
 
 
 def _did(outcome: Outcome) -> str:

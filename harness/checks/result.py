@@ -14,6 +14,10 @@ ANY_GRADIENT: Final = f"{PREACTIVATION}: {Sort.VALUE.value}"
 """The kind of what probes see inside: in a smaller case it may be seen from outside, under another name."""
 
 
+WAVERS: Final = "not deterministic: two runs of the same case gave different results"
+"""What the message of a result begins with, where a subject gave two answers to one question."""
+
+
 class Verdict(Enum):
     """What can be said of a subject. A fault of the harness itself is none of these: it is raised."""
 
@@ -56,6 +60,11 @@ class Result:
     def failed(self) -> bool:
         """Whether this is a finding: the subject disagrees, or is broken."""
         return self.verdict in {Verdict.DISAGREES, Verdict.BROKEN}
+
+    @property
+    def wavers(self) -> bool:
+        """Whether the subject gave two answers to one question."""
+        return self.message.startswith(WAVERS)
 
     @property
     def kind(self) -> str:

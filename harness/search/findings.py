@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.checks.everything import check as check_everything
+from harness.checks.laws import LAWS
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -54,7 +55,7 @@ def load(path: str | os.PathLike[str]) -> Stored:
 
 def replay(subject: Subject, case: Case, accepted: Accepted = STRICT) -> tuple[Fate, Result]:
     """Run the case once more: fixed, still failing (be it under suspicion), or refused, and the result that says so."""
-    check = partial(check_everything, subject, accepted=accepted)
+    check = partial(check_everything, subject, accepted=accepted, laws=tuple(LAWS.values()))
     result = check(case)
     if result.verdict is Verdict.UNSUPPORTED:
         return Fate.UNSUPPORTED, result

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky, NoSuchExample
 
 from harness.checks.everything import check as check_everything
+from harness.checks.lawfulness import asked_by, law_of
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -58,6 +59,9 @@ single engine 486, independent draws 922 (``benchmarks/spread.py``). Rounds of 5
 CRASHES: Final = 20.0
 """Seconds that making a crash smaller may take. A fresh process takes 20 to 30 ms, or one or two seconds where it
 imports torch anew, and a crash dies 12 to 20 times on its way down: what takes longer is not worth waiting for."""
+
+LAWFUL: Final = 2
+"""One case in so many is held to a law, for which the subject runs once or twice more."""
 
 Drawn = tuple[RNNConfig, int, int]
 
@@ -147,8 +151,8 @@ def hunt(
     """
     if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
         raise UsageError(f"cases={cases}, seconds={seconds}: expected a budget above zero")
-    scope = scope or scope_of(subject)
-    scope = scope.only(device=choose_devices(subject, scope.device))
+    asked = () if scope is None else scope.device
+    scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
     record = Hunt(subject.name, seed, scope)
     subject = ended_by_a_hang(subject)
     check = partial(check_everything, subject, accepted=accepted)
@@ -241,9 +245,9 @@ class _Hunter:
         for smaller in shrink(*self._failing, self._record.scope, self._check_while_shrinking):
             self._failing = smaller
         case, result = self._failing
-        sure = confirmed(self._subject, case, result, self._check)
+        sure = confirmed(self._subject, case, result, partial(self._check, laws=law_of(self._kind)))
         self._failing = case, sure
-        self.report(minimal=sure is result)
+        self.report(minimal=not sure.wavers)
         raise _Enough(Stop.FINDING)
 
     def report(self, *, minimal: bool) -> None:
@@ -266,7 +270,8 @@ class _Hunter:
     def _search(self, drawn: Drawn) -> bool:
         for number, case in enumerate(_cases(drawn)):
             self._stop_at_budget()
-            result = self._check(case, with_probes=number == drawn[2] % THOROUGH)
+            laws = None if number % LAWFUL == 0 else ()
+            result = self._check(case, with_probes=number == drawn[2] % THOROUGH, laws=laws)
             self._stop_at_hang(case, result)
             if result.verdict is Verdict.UNSUPPORTED:
                 self._record.unsupported += 1
@@ -281,15 +286,25 @@ class _Hunter:
                     continue
                 case, result = suspicion.case, suspicion.result
             if result.failed or result.verdict is Verdict.SUSPECT:
-                sure = confirmed(self._subject, case, result, self._check)
-                self._failing, self._kind = (case, sure), result.kind
-                self._proved = result.failed
-                if sure is not result:  # what wavers cannot be made smaller
+                case, result = self._without_law(case, result)
+                self._failing, self._kind, self._proved = (case, result), result.kind, result.failed
+                sure = confirmed(self._subject, case, result, partial(self._check, laws=law_of(self._kind)))
+                self._failing = case, sure
+                if sure.wavers:  # what wavers cannot be made smaller
                     self._cut_short()
                 if result.failure is Failure.CRASHED:
                     self._shrink_until = time.perf_counter() + CRASHES
                 return True
         return False
+
+    def _without_law(self, case: Case, result: Result) -> tuple[Case, Result]:
+        """A failing case, and how it fails; of one that breaks a law, another that the law ran, if it fails alone."""
+        for law in law_of(result.kind) or () if result.failure is None else ():
+            for other in asked_by(self._subject, case, law, self._record.scope):
+                alone = self._check(other, laws=())
+                if alone.failed:
+                    return other, alone
+        return case, result
 
     def _shrinks(self, drawn: Drawn) -> bool:
         for case in _cases(drawn):
@@ -304,7 +319,7 @@ class _Hunter:
         if time.perf_counter() >= self._shrink_until:
             self._cut_short()
         self._record.shrink_checks += 1
-        result = self._check(case)
+        result = self._check(case, laws=law_of(self._kind))
         self._stop_at_hang(case, result)
         if result.verdict is Verdict.SUSPECT:
             suspicion = weigh(case, result, self._check)

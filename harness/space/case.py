@@ -78,6 +78,9 @@ class Case:
                 raise CaseError(f"{name} is {_describe(array)}, expected {dtype} {spec.shape} = {spec.axes}")
             if self.config.strides == "expanded" and name not in self.weights and not _expanded(array, name):
                 raise CaseError(f"{name} varies along its first axis, which strides='expanded' says is one value")
+        g = self.cotangents.get("readout.grad")
+        if g is not None and self.config.lengths is not None and g[padding(self.config)].any():
+            raise CaseError("readout.grad is not zero where there is padding, of which there is no readout")
         object.__setattr__(self, "x", _read_only(self.x))
         object.__setattr__(self, "hx", None if self.hx is None else _read_only(self.hx))
         for part in ("weights", "cotangents"):

@@ -121,6 +121,8 @@ def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
     elif packing is not None:
         named["N"] = max(named["N"], 1)  # there is nothing to pack in an empty batch, which torch refuses
         named["lengths"] = lengths_of(packing, named["T"], named["N"], seed)
+    if named.get("lengths") is not None and named.get("output_size") is not None and named["strides"] == "expanded":
+        named["strides"] = "contiguous"  # what a readout's gradient is in padding, zero, is not what it is elsewhere
     if named.get("lengths") is None or packing == "any":
         named["enforce_sorted"] = False
     if named.get("loss") is None:

@@ -46,6 +46,8 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
     if config.lengths is not None and config.strides != "expanded":
         cast["x"][padding(config)] = np.nan  # what is padding must reach nothing
+    if config.lengths is not None and "readout.grad" in cast:
+        cast["readout.grad"][padding(config)] = 0  # a readout is of the padded output, and would be one of padding, too
     cotangents = {name: cast.pop(name) for name in config.cotangents}
     return Case(config, cast.pop("x"), cast.pop("hx", None), cast, Origin(regime, seed), cotangents)
 
@@ -118,14 +120,20 @@ def _sparse(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> No
 
 
 def _special(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
-    """One entry in ten at an edge of its dtype: signed zero, subnormal, tiny, huge; infinities and NaN in x and hx."""
+    """One entry in ten at an edge of its dtype: signed zero, subnormal, tiny, huge; infinities and NaN in x and hx.
+
+    At least one in x, so that small cases have one, too.
+    """
     limits: Any = ml_dtypes.finfo(config.dtype)  # type: ignore[no-untyped-call]
     subnormal, tiny, largest = float(limits.smallest_subnormal), float(limits.tiny), float(limits.max)
     finite = np.array([0.0, -0.0, subnormal, tiny, largest / 4, -largest / 4])
     wild = np.concatenate([finite, [np.inf, -np.inf, np.nan]])
     for name, array in arrays.items():
         edges = rng.choice(wild if name in {"x", "hx"} else finite, array.shape)
-        np.copyto(array, edges, where=rng.random(array.shape) < 0.1)
+        chosen = rng.random(array.shape) < 0.1
+        if name == "x" and array.size:
+            chosen.flat[rng.integers(array.size)] = True
+        np.copyto(array, edges, where=chosen)
 
 
 REGIMES: Final[dict[str, Filler]] = {

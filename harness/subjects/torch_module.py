@@ -77,7 +77,8 @@ class TorchSubject:
     def __init__(self, factory: Callable[..., torch.nn.Module] = torch.nn.RNN, name: str = "torch") -> None:
         self.name = name
         self._factory = factory
-        self._module = lru_cache(_MODULES)(self._build)
+        # Another module may remember earlier calls, of which a case says whether there were any.
+        self._module = lru_cache(_MODULES)(self._build) if factory is torch.nn.RNN else self._build
         self.offers = {**self.OFFERS, "masks": factory is torch.nn.RNN}
         self._is_cell = isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
         if not self._is_cell:  # whose constructor is another

@@ -281,6 +281,7 @@ def test_a_law_that_asks_for_what_is_refused_or_not_offered_is_left_out() -> Non
             raise NotImplementedError("six steps only")
         return implementations.vectorised(x, h0, weights, config)
 
+    rnn.offers = {"preparation": ("new",)}  # type: ignore[attr-defined]
     subject, case = as_subject(rnn), draw(ONE.replace(N=1))
 
     assert check_law(subject, case, LAWS["time split"]) is None

@@ -111,8 +111,8 @@ class ReturnsAView(Lookalike):
         return output, output[-1:]
 
 
-class KeepsTheFirstBatchSize(Lookalike):
-    """Remembers h_0 from its first call without one, as long as it has as many features."""
+class RemembersItsLastShape(Lookalike):
+    """Is off where h_n has another shape than in the call before."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         output, h_n = super().forward(x, hx)
@@ -128,7 +128,7 @@ class KeepsItsOldWeights(Lookalike):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.own = [self.weight_ih_l0]
+        self.own: list[Any] = [self.weight_ih_l0]
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         current = self.weight_ih_l0
@@ -148,9 +148,10 @@ class ForgetsWhenCopied(Lookalike):
     def __deepcopy__(self, memo: Any) -> Any:
         other = copy.copy(self)
         other.__dict__ = {**self.__dict__, "_parameters": copy.deepcopy(self._parameters, memo)}
-        other._init_flat_weights()  # type: ignore[no-untyped-call]
+        other._init_flat_weights()
         with torch.no_grad():
-            other.bias_hh_l0.zero_() if other.bias else other.weight_ih_l0.zero_()
+            forgotten: Any = other.bias_hh_l0 if other.bias else other.weight_ih_l0
+            forgotten.zero_()
         return other
 
 
@@ -212,9 +213,12 @@ def remembering(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return output, h_n if before == config.T else h_n + h_n.dtype.type(1)
 
 
+TURNED = {ONE.replace(T=2, N=2, strides="transposed"), ONE.replace(N=2, strides="stepped")}
+DROPPING = TWO_LAYERS.replace(dropout=0.5, training=True)
+
 PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
-    "layouts: strides": (IgnoresStrides, {ONE.replace(input_size=2, T=2, strides="transposed")}),
-    "layouts: strides of a function": (in_order, set()),
+    "layouts: strides": (IgnoresStrides, TURNED),
+    "layouts: strides of a function": (in_order, {ONE.replace(T=2, N=2, strides="transposed")}),
     "layouts: unbatched": (UnbatchedHnKeepsItsBatch, {ONE.replace(batched=False)}),
     "layouts: unbatched function": (unbatched, {ONE.replace(batched=False, T=2)}),
     "layouts: frozen weights": (FrozenWeightsFreezeX, {ONE.replace(loss="output", wrt="inputs")}),
@@ -226,21 +230,23 @@ PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
         doing(padding_gradient=True),
         {ONE.replace(T=2, N=2, loss="output", lengths=(2, 1))},
     ),
-    "dropout: scale": (doing(scale=True), {TWO_LAYERS.replace(dropout=0.5, training=True)}),
-    "dropout: h_n": (doing(drops_h_n=True), {TWO_LAYERS.replace(dropout=0.5, training=True)}),
-    "dropout: backward": (doing(backward=True), {TWO_LAYERS.replace(dropout=0.5, training=True, loss="output")}),
+    "dropout: scale": (doing(scale=True), {DROPPING, DROPPING.replace(loss="output")}),
+    "dropout: h_n": (doing(drops_h_n=True), {DROPPING}),
+    "dropout: backward": (doing(backward=True), {DROPPING.replace(loss="output")}),
     "sizes: no sequence": (NoEmptyBatch, {ONE.replace(N=0)}),
     "sizes: many sequences": (ManySequences, {ONE.replace(N=101)}),
-    "values: NaN leaks": (LeaksNaN, {ONE.replace(N=2), ONE.replace(T=2)}),
+    "values: NaN leaks": (LeaksNaN, {ONE}),
     "values: clipped": (ClipsStates, {ONE.replace(nonlinearity="relu")}),
     "dtypes: autocast": (IgnoresAutocast, {ONE.replace(autocast="bfloat16")}),
-    "state: hx changes": (WritesIntoHx, {ONE.replace(hx=True)}),
+    "state: hx changes": (WritesIntoHx, {ONE.replace(hx=True), ONE.replace(hx=True, loss="output", wrt="weights")}),
     "state: shared memory": (ReturnsAView, {ONE}),
-    "state: an earlier call": (KeepsTheFirstBatchSize, {ONE.replace(preparation="used")}),
-    "state: an earlier call of a function": (remembering, {ONE.replace(preparation="used")}),
+    "state: an earlier call": (RemembersItsLastShape, {ONE.replace(preparation="used")}),
     "state: copied": (ForgetsWhenCopied, {ONE.replace(preparation="deepcopy")}),
     "state: replaced": (KeepsItsOldWeights, {ONE.replace(preparation="assign"), ONE.replace(preparation="replaced")}),
-    "state: inference": (InferenceDiffers, {ONE.replace(grad_mode="inference_mode")}),
+    "state: inference": (
+        InferenceDiffers,
+        {config.replace(grad_mode="inference_mode") for config in (ONE, TWO_LAYERS)},
+    ),
     "devices: meta": (ReturnsMetaOnTheCPU, {ONE.replace(device="meta")}),
     "cells": (LeakyCell, {ONE}),
 }
@@ -260,4 +266,13 @@ def test_a_planted_fault_is_found_and_small(name: str, seed: int) -> None:
 
     assert record.finding is not None
     assert record.finding.result.verdict in {Verdict.DISAGREES, Verdict.BROKEN}
-    assert record.finding.case.config in smallest
+    config = record.finding.case.config
+    assert {config, config.replace(loss=None, wrt="all")} & smallest
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_function_that_remembers_earlier_calls_wavers_or_is_shown_used(seed: int) -> None:
+    record = hunt(as_subject(remembering), seed=seed)
+
+    assert record.finding is not None
+    assert record.finding.result.wavers or record.finding.case.config.preparation == "used"
