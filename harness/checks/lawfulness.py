@@ -168,6 +168,7 @@ class _Trial:
         if not _asked(self._scope, case.config, self._case.config):
             raise _Ended(None)
         self._own()  # or what is wrong with the case itself would be told of the other run
+        self.asked.append(case)
         outcome = self._subject.run(case)
         if outcome.failure is Failure.UNSUPPORTED:
             raise _Ended(None)

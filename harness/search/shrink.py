@@ -15,6 +15,12 @@ SEEDS: Final = 4
 """Seeds tried in every regime before a plainer config counts as passing: as many cases as the search gives a config,
 in each of the seven regimes."""
 
+FEW: Final = 16
+"""Plainer values of a factor that are each tried with as many seeds; of more of them, each is tried with one."""
+
+_EACH_LENGTH: Final = "each length"
+"""Stands for the lengths one by one, beside ``lengths``, the sort that they are of."""
+
 NUMBERS: Final = ("num_layers", "T", "N", "hidden_size", "input_size", "output_size")
 """The factors that are walked down as numbers, those that make a case dearest first."""
 
@@ -23,19 +29,36 @@ def shrink(case: Case, result: Result, scope: Scope, check: Callable[[Case], Res
     """Ever plainer failing cases of the same kind, the last of which is minimal in every factor.
 
     Minimal: for each factor, no plainer value of the scope fails with the others as they are, in any of the values
-    tried. Sizes are tried from 1 up, within the scope where it pins them; other factors in the scope's order.
+    tried. Sizes are tried from 1 up, within the scope where it pins them; other factors in the scope's order. Before
+    every value is tried to the end, what is plainer at first sight is taken, a factor at a time.
     """
     kind = result.kind
-    while (found := _plainer(case, kind, scope, check)) is not None:
-        case = found[0]
-        yield found
+    for search in (_at_first_sight, _plainer):
+        while (found := search(case, kind, scope, check)) is not None:
+            case = found[0]
+            yield found
+
+
+def _at_first_sight(case: Case, kind: str, scope: Scope, check: Callable[[Case], Result]) -> tuple[Case, Result] | None:
+    """What still fails after one round through the factors, each made as plain as it can be with the case's own seed."""
+    found: tuple[Case, Result] | None = None
+    regime, seed = case.origin or ("normal", 0)
+    for name in _factors(scope):
+        for config in _with_plainer(name, case.config, scope):
+            candidate = draw(config, regime, seed)
+            if (seen := check(candidate)).shows(kind):
+                case, found = candidate, (candidate, seen)
+                break
+    return found
 
 
 def _plainer(case: Case, kind: str, scope: Scope, check: Callable[[Case], Result]) -> tuple[Case, Result] | None:
-    for config in _plainer_configs(case.config, scope):
-        for candidate in cases_of(config):
-            if (found := check(candidate)).shows(kind):
-                return candidate, found
+    for name in _factors(scope):
+        configs = list(_with_plainer(name, case.config, scope))
+        for config in configs:
+            for candidate in cases_of(config, SEEDS if len(configs) <= FEW else 1):
+                if (found := check(candidate)).shows(kind):
+                    return candidate, found
     for candidate in cases_of(case.config):
         if candidate.origin == case.origin:
             break
@@ -44,20 +67,26 @@ def _plainer(case: Case, kind: str, scope: Scope, check: Callable[[Case], Result
     return None
 
 
-def cases_of(config: RNNConfig) -> Iterator[Case]:
+def cases_of(config: RNNConfig, seeds: int = SEEDS) -> Iterator[Case]:
     """The cases tried of a config, plainest first."""
-    return (draw(config, regime, seed) for regime in REGIMES for seed in range(SEEDS))
+    return (draw(config, regime, seed) for regime in REGIMES for seed in range(seeds))
 
 
-def _plainer_configs(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
-    for name in (*NUMBERS, *(name for name in scope.values() if name not in NUMBERS)):
-        for value in _plainer_values(name, factors_of(config)[name], scope):
-            plainer = _changed(config, name, value)
-            if plainer.num_layers == 1 and 0 in scope.dropout:
-                plainer = plainer.replace(dropout=0.0)
-            if plainer != config and (scope.masks or not (plainer.dropout and plainer.training)):
-                yield plainer
-    yield from _shorter(config)
+def _factors(scope: Scope) -> tuple[str, ...]:
+    return (*NUMBERS, *(name for name in scope.values() if name not in NUMBERS), _EACH_LENGTH)
+
+
+def _with_plainer(name: str, config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
+    """The config with every plainer value of a factor, plainest first."""
+    if name == _EACH_LENGTH:
+        yield from _shorter(config)
+        return
+    for value in _plainer_values(name, factors_of(config)[name], scope):
+        plainer = _changed(config, name, value)
+        if plainer.num_layers == 1 and 0 in scope.dropout:
+            plainer = plainer.replace(dropout=0.0)
+        if plainer != config and (scope.masks or not (plainer.dropout and plainer.training)):
+            yield plainer
 
 
 def _changed(config: RNNConfig, name: str, value: Any) -> RNNConfig:

@@ -234,13 +234,16 @@ PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
     "dropout: h_n": (doing(drops_h_n=True), {DROPPING}),
     "dropout: backward": (doing(backward=True), {DROPPING.replace(loss="output")}),
     "sizes: no sequence": (NoEmptyBatch, {ONE.replace(N=0)}),
-    "sizes: many sequences": (ManySequences, {ONE.replace(N=101)}),
+    "sizes: many sequences": (ManySequences, {ONE.replace(N=101), TWO_LAYERS.replace(N=101)}),
     "values: NaN leaks": (LeaksNaN, {ONE}),
     "values: clipped": (ClipsStates, {ONE.replace(nonlinearity="relu")}),
     "dtypes: autocast": (IgnoresAutocast, {ONE.replace(autocast="bfloat16")}),
     "state: hx changes": (WritesIntoHx, {ONE.replace(hx=True), ONE.replace(hx=True, loss="output", wrt="weights")}),
     "state: shared memory": (ReturnsAView, {ONE}),
-    "state: an earlier call": (RemembersItsLastShape, {ONE.replace(preparation="used")}),
+    "state: an earlier call": (
+        RemembersItsLastShape,
+        {config.replace(preparation="used") for config in (ONE, TWO_LAYERS)},
+    ),
     "state: copied": (ForgetsWhenCopied, {ONE.replace(preparation="deepcopy")}),
     "state: replaced": (KeepsItsOldWeights, {ONE.replace(preparation="assign"), ONE.replace(preparation="replaced")}),
     "state: inference": (
