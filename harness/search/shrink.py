@@ -40,7 +40,7 @@ def shrink(case: Case, result: Result, scope: Scope, check: Callable[[Case], Res
 
 
 def _at_first_sight(case: Case, kind: str, scope: Scope, check: Callable[[Case], Result]) -> tuple[Case, Result] | None:
-    """What still fails after one round through the factors, each made as plain as it can be with the case's own seed."""
+    """What still fails after one round through the factors, each made as plain as it can be with the same seed."""
     found: tuple[Case, Result] | None = None
     regime, seed = case.origin or ("normal", 0)
     for name in _factors(scope):
