@@ -4,6 +4,8 @@
   for suspicious elements. All at the default regime, one layer, tanh.
 - torch: its forward and backward; running: the comparison of its gradients as they are; probes: the comparison, and the
   subject's second run, that shows every inner gradient.
+- packed: the plain reference's forward and backward, and the whole comparison, of the same sizes packed in any lengths,
+  as multiples of what they take for padded input.
 - memory: the peak of what the forward comparison of a large case allocates through NumPy.
 
 Run: ``python benchmarks/cost.py``. Each figure is the median of repeated runs.
@@ -16,6 +18,7 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch are imported
@@ -23,6 +26,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch are imported
 from harness import RNNConfig, draw
 from harness.checks.agreement import assess, observe
 from harness.oracle.reference import Reference
+from harness.space.scope import configure, factors_of
 from harness.subjects.torch_module import TorchSubject
 
 SIZES = {
@@ -64,6 +68,17 @@ def backward(config: RNNConfig) -> tuple[float, float, float]:
     return torch, median(lambda: assess(running)), median(lambda: assess(observe(subject, case))) - torch
 
 
+def packed(config: RNNConfig) -> tuple[float, float]:
+    """How many times longer the reference, and the comparison, take for packed input."""
+    padded = draw(config.replace(loss="both"))
+    other = draw(configure(factors_of(padded.config) | {"lengths": "any"})).plain()
+    reference, subject = Reference(), TorchSubject()
+    plain = [median(partial(reference.run, case)) for case in (padded, other)]
+    seen = [observe(subject, case, with_probes=False) for case in (padded, other)]
+    whole = [median(partial(assess, one)) for one in seen]
+    return plain[1] / plain[0], whole[1] / whole[0]
+
+
 def memory() -> float:
     """MiB at the peak, beside the case and what the subject returned."""
     seen = observe(TorchSubject(), draw(LARGE))
@@ -79,4 +94,7 @@ if __name__ == "__main__":
     for name, config in SIZES.items():
         row = "{:9.3f} {:6.3f} {:6.3f}  | {:7.3f} {:8.3f} {:7.3f}".format(*forward(config), *backward(config))
         print(f"{name:13} {row}", flush=True)
+    print("packed        reference comparison  (times padded)")
+    for name, config in SIZES.items():
+        print(f"{name:13} {{:9.2f}} {{:10.2f}}".format(*packed(config)), flush=True)
     print(f"memory        {memory():.0f} MiB")
