@@ -35,6 +35,7 @@ from harness.oracle.compare import Mismatch
 from harness.oracle.reference import keep_scale, write_steps
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import DIRECTIONS, RNNConfig, weight_names
+from harness.space.scope import Scope, factors_of
 from harness.subjects.protocol import Subject, scope_of
 
 FALSE_ALARMS: Final = 1e-9
@@ -68,14 +69,17 @@ def applies(subject: Subject) -> bool:
     return "masks" in getattr(subject, "offers", {})
 
 
-def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0) -> Result:
+def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: Scope | None = None) -> Result:
     """Run ``subject`` on nets that show its masks, from the plainest on, up to the first that breaks the law.
 
+    They are called in no way that is not in ``scope``, which is all that the subject offers unless given.
     *Unsupported*, if it refuses dropout in training everywhere. A device without numbers, meta, cannot be asked.
     """
     if not applies(subject):
         return Result(Verdict.UNSUPPORTED, message="it draws no masks: dropout in training is not asked of it")
-    configs = list(_configs(device, tuple(dict.fromkeys(scope_of(subject).dtype))))
+    scope = scope or scope_of(subject)
+    ways = _configs(device, tuple(dict.fromkeys(scope.dtype)))
+    configs = [config for config in ways if _is_in(scope, config)]
     level = FALSE_ALARMS / sum(_tests(config) for config in configs)
     refused: list[Result] = []
     shown = False
@@ -86,7 +90,15 @@ def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0) -> Resul
         if _shows(config) and result.verdict is Verdict.UNSUPPORTED:
             refused.append(result)
         shown |= _shows(config) and result.verdict is Verdict.AGREES
-    return Result(Verdict.AGREES, method=Method.LAW) if shown else refused[0]
+    if shown:
+        return Result(Verdict.AGREES, method=Method.LAW)
+    return refused[0] if refused else Result(Verdict.UNSUPPORTED, message="no net that shows masks is in the scope")
+
+
+def _is_in(scope: Scope, config: RNNConfig) -> bool:
+    """Whether a scope has what is not sizes in a config."""
+    ways = ("bidirectional", "batch_first", "hx", "lengths", "batched")
+    return all(value in getattr(scope, name) for name, value in factors_of(config).items() if name in ways)
 
 
 def _configs(device: str, dtypes: Sequence[str]) -> Iterator[RNNConfig]:

@@ -14,6 +14,7 @@ from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.reference import Reference
 from harness.space.case import Case
+from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
 
 
@@ -25,10 +26,12 @@ def check(
     accepted: Accepted = STRICT,
     with_probes: bool = True,
     laws: Iterable[Law] | None = None,
+    scope: Scope | None = None,
 ) -> Result:
     """Agreement, unless a known deviation explains what is against it; then a law, and the rest.
 
-    It ends with the first thing that is wrong. The law is one that fits the case, unless ``laws`` says which, or none.
+    It ends with the first thing that is wrong. The law is one that fits the case, unless ``laws`` says which, or none;
+    for it nothing is asked beyond ``scope``, which is all that the subject offers unless given.
     The rest, like probes, is left out without ``with_probes``: the same answer twice, and derivatives. That a subject
     refuses those is not held against it.
     """
@@ -39,7 +42,7 @@ def check(
         return result if deviation is None else Result(Verdict.AGREES, method=result.method, deviation=deviation)
     if result.verdict is not Verdict.AGREES:
         return result
-    lawful = check_laws(subject, case, accepted, laws=laws)
+    lawful = check_laws(subject, case, accepted, laws=laws, scope=scope)
     if lawful.failed or not with_probes:
         return lawful if lawful.failed else result
     if (unsteady := check_repeatability(subject, case, observation.raw)).failed:

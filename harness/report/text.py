@@ -89,6 +89,8 @@ def finding_report(
         "minimal",
         "every plainer neighbour was tried and passes" if finding.minimal else "not made smaller, or not to the end",
     )
+    if (instead := wording.leave_out_line(config)) is not None:
+        facts.add_row("leave out", Text(instead))
     facts.add_row("case", Text(repr(finding.case)))
     if any(mismatch.sites for mismatch in result.mismatches):
         facts.add_row("compared", result.method.value)

@@ -16,6 +16,7 @@ from harness.explain.precision import NAMES, Precision
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
 from harness.space.config import RNNConfig
+from harness.space.scope import factors_of
 
 HINTS: Final = {
     Sort.SHAPE: (
@@ -113,6 +114,14 @@ def config_line(config: RNNConfig) -> str:
     plain: Mapping[str, Any] = RNNConfig(1, 1).to_dict()
     fields: Mapping[str, Any] = config.to_dict()
     return ", ".join(f"{name}={v}" for name, v in fields.items() if name not in CALLED or v != plain[name])
+
+
+def leave_out_line(config: RNNConfig) -> str | None:
+    """How to leave out the unusual way in which a layer was called, for who does not want to support it."""
+    plain, here = factors_of(RNNConfig(1, 1)), factors_of(config)
+    pins = [f"--only {name}={plain[name]}" for name in here if name in CALLED and here[name] != plain[name]]
+    pins = [pin for pin in pins if "enforce_sorted" not in pin]  # which packing alone brings with it
+    return f"if it is not to do this: raise NotImplementedError, or {' '.join(pins)}" if pins else None
 
 
 def cause_lines(diagnosis: Diagnosis, config: RNNConfig) -> list[str]:

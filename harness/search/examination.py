@@ -94,7 +94,7 @@ def _dropout(subject: Subject, done: Hunt, cases: int | None) -> Result | None:
     if not devices or not drops or "relu" not in scope.nonlinearity or (cases is not None and cases < DROPOUT_RUNS):
         return None
     try:
-        result = check_dropout(ended_by_a_hang(subject), devices[0], done.seed)
+        result = check_dropout(ended_by_a_hang(subject), devices[0], done.seed, scope)
     except Hang as hang:
         result = hang.result
     return None if result.verdict is Verdict.UNSUPPORTED else result

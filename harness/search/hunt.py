@@ -16,7 +16,7 @@ from enum import Enum
 from functools import partial
 from itertools import count
 from random import Random
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
@@ -155,7 +155,10 @@ def hunt(
     scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
     record = Hunt(subject.name, seed, scope)
     subject = ended_by_a_hang(subject)
-    check = partial(check_everything, subject, accepted=accepted)
+
+    def check(case: Case, **options: Any) -> Result:
+        return check_everything(subject, case, accepted=accepted, scope=record.scope, **options)
+
     hunter = _Hunter(subject, check, record, CASES if cases is None and seconds is None else cases, seconds)
     try:
         with noted_interrupts() as hunter.stop_if_interrupted:

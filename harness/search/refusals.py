@@ -24,7 +24,7 @@ from harness.subjects.protocol import scope_of
 CASES: Final = 700
 """Malformed calls of a search that is given no number: each break comes up four times in each form of the input."""
 
-_DECK: Final = tuple((kind, form) for kind in BREAKS for form in kind.forms)
+_BATCHED: Final = {Form.BATCHED: True, Form.UNBATCHED: False}
 
 _SMALL: Final = (1, 2, 3, 4, 5)
 """Sizes, unless the scope pins them: what is refused is refused for sizes that differ, however large they are."""
@@ -83,7 +83,8 @@ def hunt_refusals(subject: CallSubject, scope: Scope | None = None, *, cases: in
     """
     record = Refusals(subject.name, seed)
     start = time.perf_counter()
-    search = _Search(subject, _whole(scope or scope_of(subject)), record)
+    whole = scope or scope_of(subject)
+    search = _Search(subject, _whole(whole), record, _forms(whole))
     try:
         search.run(cases, Random(seed))
         record.findings = [search.smallest(wrong) for wrong in record.findings]
@@ -102,10 +103,17 @@ def _whole(scope: Scope) -> Scope:
     return scope.only(**small, **called)
 
 
+def _forms(scope: Scope) -> frozenset[Form]:
+    """The forms of the input that a scope has."""
+    packed = {Form.PACKED, Form.BY_HAND} if any(scope.lengths) else set()
+    return frozenset({form for form, there in _BATCHED.items() if there in scope.batched} | packed)
+
+
 class _Search:
     """The state of one search."""
 
-    def __init__(self, subject: CallSubject, scope: Scope, record: Refusals) -> None:
+    def __init__(self, subject: CallSubject, scope: Scope, record: Refusals, forms: frozenset[Form]) -> None:
+        self._deck = [(kind, form) for kind in BREAKS for form in kind.forms if form in forms]
         self._subject = subject
         self._scope = scope
         self._record = record
@@ -118,7 +126,7 @@ class _Search:
         """Break ``cases`` calls; each break in each form comes up as often as the others, in a new order every time."""
         deck: list[tuple[Break, Form]] = []
         for _ in range(cases):
-            deck = deck or random.sample(_DECK, len(_DECK))
+            deck = deck or random.sample(self._deck, len(self._deck))
             kind, form = deck.pop()
             kinds = _with_another(kind, form, random) if random.random() < _TWICE else (kind,)
             if self._costly.isdisjoint(kind.name for kind in kinds) and (drawn := self._drawn(kinds, form, random)):
