@@ -216,7 +216,7 @@ def subjects(json_to: str | None) -> int:
             devices = ", ".join(subject.devices())
             absent = getattr(subject, "absent", dict)()
         except UsageError as error:
-            devices = f"not here: {error}"
+            devices = f"not here: {str(error).removeprefix(f'{name}: ')}"
         not_on = "\n".join(f"{device}: {why}" for device, why in absent.items())
         rows.append((name, devices, not_on, entry.dist.name if entry.dist else "rnn-harness"))
     console = _console(json_to)

@@ -262,7 +262,7 @@ def ahead(specs: Sequence[str]) -> None:
 def _mentions_torch(spec: str) -> bool:
     """Whether a subject looks as if it needed torch: if that is wrong, it costs time."""
     try:
-        return spec in {"torch", "torch:cell"} or "torch" in Path(spec.rpartition(":")[0]).read_text(errors="replace")
+        return spec.partition(":")[0] == "torch" or "torch" in Path(spec.rpartition(":")[0]).read_text(errors="replace")
     except OSError:
         return False
 

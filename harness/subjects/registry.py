@@ -28,6 +28,9 @@ def registered() -> dict[str, EntryPoint]:
     own = {
         "torch": "harness.subjects.torch_module:TorchSubject",
         "torch:cell": "harness.subjects.torch_cell:CellSubject",
+        "torch:no-cudnn": "harness.subjects.torch_cudnn:without_cudnn",
+        "torch:tf32": "harness.subjects.torch_cudnn:with_tf32",
+        "torch:ieee": "harness.subjects.torch_cudnn:without_tf32",
     }
     offered = [*(EntryPoint(name, value, GROUP) for name, value in own.items()), *entry_points(group=GROUP)]
     return {entry.name: entry for entry in offered}

@@ -1,0 +1,70 @@
+"""torch_cudnn: torch's nn.RNN on CUDA with cuDNN off, and with its float32 products in TF32 or not, as subjects.
+
+They were never run on a GPU by the authors; what they switch was seen on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from harness.space.case import Array, Case
+from harness.space.outcome import Outcome
+from harness.subjects.protocol import SubjectError
+from harness.subjects.torch_module import TorchSubject
+
+
+class CudnnSubject(TorchSubject):
+    """``nn.RNN`` on the CUDA devices that are here, under some of cuDNN's flags.
+
+    Raises ``SubjectError`` where there is none.
+    """
+
+    def __init__(self, name: str, **flags: bool) -> None:
+        super().__init__(name=name)
+        self._flags = flags
+        self._cuda = tuple(device for device in super().devices() if device.startswith("cuda"))
+        if not self._cuda:
+            raise SubjectError(f"{name}: needs CUDA; {self.absent().get('cuda', 'torch finds none')}")
+
+    def devices(self) -> tuple[str, ...]:
+        """The CUDA devices that are here."""
+        return self._cuda
+
+    def run(self, case: Case) -> Outcome:
+        """As torch's, under the flags."""
+        with self._switched():
+            return super().run(case)
+
+    def jvp(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
+        """As torch's, under the flags."""
+        with self._switched():
+            return super().jvp(case, tangents)
+
+    def second(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
+        """As torch's, under the flags."""
+        with self._switched():
+            return super().second(case, tangents)
+
+    def _switched(self) -> AbstractContextManager[Any]:
+        flags: Any = torch.backends.cudnn.flags
+        switched: AbstractContextManager[Any] = flags(**self._flags)
+        return switched
+
+
+def without_cudnn() -> CudnnSubject:
+    """``torch:no-cudnn``: torch's own kernels."""
+    return CudnnSubject("torch:no-cudnn", enabled=False)
+
+
+def with_tf32() -> CudnnSubject:
+    """``torch:tf32``: cuDNN may round the operands of float32 products to TF32, as ``--tolerance tf32`` accepts."""
+    return CudnnSubject("torch:tf32", enabled=True, allow_tf32=True)
+
+
+def without_tf32() -> CudnnSubject:
+    """``torch:ieee``: cuDNN may not."""
+    return CudnnSubject("torch:ieee", enabled=True, allow_tf32=False)

@@ -1,0 +1,14 @@
+"""Faults that only a law can see are found by the default search, and small."""
+
+from harness import RNNConfig, Verdict, hunt
+from harness.subjects.protocol import scope_of
+from tests.checks.test_laws import TORCH, Ulp, ulp_off_when_unbatched
+
+
+def test_one_unit_in_the_last_place_where_unbatched_is_found_and_small() -> None:
+    record = hunt(Ulp(ulp_off_when_unbatched), scope_of(TORCH))
+
+    assert record.finding is not None
+    assert record.finding.result.verdict is Verdict.DISAGREES
+    assert record.finding.result.kind == "unbatched: h_n: value"
+    assert record.finding.case.config in {RNNConfig(1, 1), RNNConfig(1, 1, batched=False)}
