@@ -146,16 +146,24 @@ def lengths_of(packing: str, T: int, N: int, seed: int) -> tuple[int, ...]:
     return tuple(sorted(lengths, reverse=True) if packing == "falling" else lengths)
 
 
-def affordable(factors: Mapping[str, Any], cost: int = COST) -> dict[str, Any]:
-    """The factors, with sizes other than the largest made small until the config costs no more than that."""
-    named = dict(factors)
+def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None = None) -> dict[str, Any]:
+    """The factors, with sizes other than the largest made small until the config costs no more than that.
+
+    None leaves the scope: where that has nothing so small, the smallest that it has is taken.
+    """
+    named, scope = dict(factors), scope or Scope()
+
+    def small(name: str) -> int:
+        drawn: int = named[name]
+        return min((size for size in getattr(scope, name) if size >= min(drawn, 1 + drawn % 4)), default=drawn)
+
     if named.get("device") == "meta":  # whose operations are slow, and each only a shape
-        named |= {"T": 1 + named["T"] % 4}
+        named |= {"T": small("T")}
     sizes = sorted(SIZE_FACTORS, key=lambda name: named[name])
     for name in sizes[:-1]:
         if RNNConfig(**{key: named[key] for key in (*SIZE_FACTORS, "num_layers", "bidirectional")}).cost <= cost:
             break
-        named[name] = min(named[name], 1 + named[name] % 4)
+        named[name] = small(name)
     return named
 
 

@@ -53,6 +53,6 @@ def _configs(scope: Scope) -> st.SearchStrategy[RNNConfig]:
         seed, (factors["dropout"], factors["training"]) = values[-2:]
         if factors["num_layers"] == 1 and 0 in scope.dropout:
             factors["dropout"] = 0.0  # one layer has nothing between layers to drop, and nn.RNN warns
-        return configure(affordable(factors), seed)
+        return configure(affordable(factors, scope=scope), seed)
 
     return st.tuples(*drawn.values(), seeds() if packed else st.just(0), st.sampled_from(scope.modes)).map(build)

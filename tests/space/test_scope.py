@@ -9,7 +9,7 @@ from harness import Case, RNNConfig, Scope, cases, configs
 from harness.space.config import ConfigError
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
-from harness.space.scope import BOUNDARIES, SIZES
+from harness.space.scope import BOUNDARIES, SIZES, affordable
 from harness.space.strategies import seeds
 
 
@@ -86,6 +86,26 @@ def test_a_pin_that_cannot_be_is_refused(pins: dict[str, Any], error: type[Excep
         Scope().only(**pins)
     with pytest.raises(error, match=words):
         configs(**pins)
+
+
+DEAR: dict[str, Any] = {"input_size": 8, "hidden_size": 8, "T": 129, "N": 9, "num_layers": 1, "bidirectional": False}
+
+
+def test_sizes_that_are_too_dear_stay_in_the_scope() -> None:
+    pinned = Scope().only(hidden_size=[6, 8], N=9, input_size=range(2, 9))
+
+    assert affordable(DEAR, scope=pinned) == DEAR | {"input_size": 2, "hidden_size": 6}
+    assert affordable(DEAR, scope=Scope().only(N=9, hidden_size=8, input_size=8)) == DEAR
+
+
+def test_on_meta_few_steps_are_taken_of_those_in_the_scope() -> None:
+    factors = DEAR | {"device": "meta", "N": 1, "hidden_size": 1, "input_size": 1}
+
+    steps = {T: affordable(factors | {"T": T})["T"] for T in (1, 2, 3, 4, 129)}
+    pinned = {T: affordable(factors | {"T": T}, scope=Scope().only(T=[7, 129]))["T"] for T in (7, 129)}
+
+    assert steps == {1: 1, 2: 2, 3: 3, 4: 1, 129: 2}
+    assert pinned == {7: 7, 129: 7}
 
 
 def test_unknown_regimes_are_refused() -> None:
