@@ -26,6 +26,9 @@ PACKINGS: Final = (None, "equal", "falling", "any")
 SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
 """The factors that are sizes of arrays and nothing else."""
 
+_ASKED_WITH: Final[dict[str, dict[str, str]]] = {"wrt": {"loss": "both"}, "enforce_sorted": {"lengths": "equal"}}
+"""Without which a factor's value, sound or not, gives way to its default."""
+
 _PLURALS: Final = {"dtypes": "dtype", "devices": "device", "losses": "loss"}
 
 
@@ -173,6 +176,7 @@ def _values(name: str, value: Any) -> tuple[Any, ...]:
     if not values:
         raise UsageError(f"{name}={value!r}: expected at least one value")
     plain: dict[str, Any] = {"input_size": 1, "hidden_size": 1, "T": 1, "N": 1, "loss": None, "dtype": "float32"}
+    plain |= _ASKED_WITH.get(name, {})
     for one in values:
         if name == "lengths" and one not in PACKINGS:
             raise ConfigError(f"lengths={one!r}: expected one of {', '.join(map(repr, PACKINGS))}")
