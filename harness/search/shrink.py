@@ -79,7 +79,7 @@ def _factors(scope: Scope) -> tuple[str, ...]:
 def _with_plainer(name: str, config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
     """The config with every plainer value of a factor, plainest first."""
     if name == _EACH_LENGTH:
-        yield from _shorter(config)
+        yield from _plainer_lengths(config, scope)
         return
     for value in _plainer_values(name, factors_of(config)[name], scope):
         plainer = _changed(config, name, value)
@@ -98,14 +98,23 @@ def _changed(config: RNNConfig, name: str, value: Any) -> RNNConfig:
         return config
 
 
-def _shorter(config: RNNConfig) -> Iterator[RNNConfig]:
-    """With one sequence shorter, or as long as the longest."""
+def _plainer_lengths(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
+    """With one sequence, of those that are shorter than the longest, as long as that; or else shorter still.
+
+    The sort of lengths stays, or becomes a plainer one: a step that another one takes back would have no end.
+    """
     given = config.lengths or ()
+    sorts = {config.packing, *_plainer_values("lengths", config.packing, scope)}
     for n, length in enumerate(given):
-        for other in (*range(1, length), *([config.T] if length < config.T else [])):
+        for other in (config.T, *range(1, length)) if length < config.T else ():
             lengths = (*given[:n], other, *given[n + 1 :])
-            if max(lengths) == config.T:
-                yield config.replace(lengths=lengths, enforce_sorted=False)
+            plainer = config.replace(lengths=lengths, enforce_sorted=config.enforce_sorted and _falls(lengths))
+            if plainer.packing in sorts:
+                yield plainer
+
+
+def _falls(lengths: tuple[int, ...]) -> bool:
+    return list(lengths) == sorted(lengths, reverse=True)
 
 
 def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:

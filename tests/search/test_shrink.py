@@ -1,0 +1,158 @@
+"""shrink: from a failing case to one that is plain in every factor; here what fails is decided by the config alone."""
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from harness import RNNConfig, Scope, Verdict, draw
+from harness.checks.result import Result
+from harness.search.shrink import shrink
+from harness.space.case import Case
+from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, PREPARATIONS, STRIDES, WRT
+from harness.space.scope import PACKINGS
+
+WIDE = Scope().only(
+    dtype=("float32", *DTYPES),
+    loss=[None, "output", "h_n", "both"],
+    wrt=WRT,
+    lengths=PACKINGS,
+    batched=[True, False],
+    strides=STRIDES,
+    autocast=AUTOCASTS,
+    grad_mode=GRAD_MODES,
+    preparation=PREPARATIONS,
+    masks=True,
+)
+ENOUGH = 60
+"""Steps after which a way down that is this short has no end."""
+
+
+def smallest(config: RNNConfig, fails: Callable[[RNNConfig], bool], scope: Scope = WIDE) -> RNNConfig:
+    def check(case: Case) -> Result:
+        return Result(Verdict.BROKEN, message="Error: no") if fails(case.config) else Result(Verdict.AGREES)
+
+    case = draw(config, "normal", 3)
+    steps = [case.config, *(found.config for found, _ in islice(shrink(case, check(case), scope, check), ENOUGH))]
+
+    assert len(steps) < ENOUGH, steps[-4:]
+    assert all(fails(step) for step in steps)
+    return steps[-1]
+
+
+LONG = RNNConfig(2, 3, num_layers=2, T=6, N=4, hx=True, lengths=(2, 6, 4, 1))
+
+
+def test_lengths_that_do_not_matter_are_gone() -> None:
+    assert smallest(LONG, lambda config: config.T >= 3) == RNNConfig(1, 1, T=3, N=1)
+
+
+def test_what_needs_a_packed_batch_has_sequences_of_one_length() -> None:
+    found = smallest(LONG, lambda config: config.lengths is not None and config.T >= 2 and config.N >= 2)
+
+    assert found == RNNConfig(1, 1, T=2, N=2, lengths=(2, 2))
+
+
+def test_what_needs_a_shorter_sequence_has_one_as_short_as_can_be() -> None:
+    found = smallest(LONG.replace(lengths=(3, 6, 4, 5)), lambda config: len(set(config.lengths or ())) >= 2)
+
+    assert found == RNNConfig(1, 1, T=2, N=2, lengths=(2, 1))
+
+
+def test_one_that_falls_short_and_rises_again_keeps_as_few_short_ones_as_it_can() -> None:
+    def rises(config: RNNConfig) -> bool:
+        return config.packing == "any" and config.T >= 4 and config.N >= 3
+
+    assert smallest(LONG, rises) in {
+        RNNConfig(1, 1, T=4, N=3, lengths=lengths) for lengths in [(1, 4, 4), (4, 1, 4), (1, 1, 4)]
+    }
+
+
+@pytest.mark.parametrize("lengths", [(6, 6, 2, 2), (6, 5, 4, 3), (6, 2, 2, 1)])
+def test_what_needs_enforce_sorted_stays_sorted(lengths: tuple[int, ...]) -> None:
+    config = LONG.replace(lengths=lengths, enforce_sorted=True)
+
+    found = smallest(config, lambda config: config.enforce_sorted and config.packing == "falling" and config.N >= 3)
+
+    assert (found.T, found.packing, found.enforce_sorted) == (2, "falling", True)
+    assert sum(length == 1 for length in found.lengths or ()) == 1
+
+
+def test_enforce_sorted_that_does_not_matter_is_gone() -> None:
+    config = LONG.replace(lengths=(6, 6, 6, 6), enforce_sorted=True)
+
+    assert smallest(config, lambda config: config.lengths is not None) == RNNConfig(1, 1, T=1, N=1, lengths=(1,))
+
+
+def test_a_pinned_sort_of_lengths_stays() -> None:
+    found = smallest(LONG, lambda config: True, WIDE.only(lengths="any", T=6, N=4))
+
+    assert found == RNNConfig(1, 1, T=6, N=4, lengths=(1, 6, 6, 6))
+
+
+def test_sizes_walk_down_with_lengths_that_fit_them() -> None:
+    seen: list[tuple[int, ...] | None] = []
+
+    def fails(config: RNNConfig) -> bool:
+        seen.append(config.lengths)
+        return config.lengths is not None and config.lengths[0] < config.T and config.T >= 3
+
+    found = smallest(LONG, fails, WIDE.only(lengths="any"))
+
+    assert (found.T, found.N, found.lengths) == (3, 2, (1, 3))
+    assert all(lengths is not None for lengths in seen)
+
+
+FANCY: dict[str, tuple[Any, dict[str, Any]]] = {
+    "strides": ("stepped", {}),
+    "preparation": ("parametrize", {}),
+    "autocast": ("bfloat16", {}),
+    "grad_mode": ("inference_mode", {}),
+    "wrt": ("weights", {"loss": "both"}),
+    "batched": (False, {}),
+    "dtype": ("bfloat16", {}),
+    "enforce_sorted": (True, {"lengths": (2,)}),
+}
+
+
+@pytest.mark.parametrize("name", FANCY)
+def test_a_way_of_calling_that_does_not_matter_becomes_the_plainest_and_one_that_does_stays(name: str) -> None:
+    value, needs = FANCY[name]
+    config = RNNConfig(2, 3, T=2, **{name: value} | needs)
+
+    assert smallest(config, lambda config: config.hidden_size >= 2) == RNNConfig(1, 2)
+    found = smallest(config, lambda config: bool(getattr(config, name) == value))
+    least = {"lengths": (1,)} if name == "enforce_sorted" else {"loss": "output"} if name == "wrt" else {}
+    assert found == RNNConfig(1, 1, **{name: value} | least)
+
+
+@pytest.mark.parametrize(("value", "plainest"), [("expanded", "transposed"), ("stepped", "transposed")])
+def test_of_several_that_fail_the_first_in_the_scope_s_order_is_kept(value: str, plainest: str) -> None:
+    config = RNNConfig(2, 3, T=2, lengths=(2,), strides=value)
+
+    found = smallest(config, lambda config: config.strides != "contiguous" and config.lengths is not None)
+
+    assert found == RNNConfig(1, 1, lengths=(1,), strides=plainest)
+
+
+def test_dropout_goes_where_a_single_layer_is_left_and_stays_where_it_matters() -> None:
+    config = RNNConfig(2, 3, num_layers=4, dropout=0.5, training=True, T=3, N=2, lengths=(3, 1))
+
+    assert smallest(config, lambda config: config.training) == RNNConfig(1, 1, training=True)
+    dropping = smallest(config, lambda config: config.drops)
+    assert dropping == RNNConfig(1, 1, num_layers=2, dropout=0.5, training=True)
+
+
+def test_without_masks_no_case_that_drops_is_tried() -> None:
+    tried: list[RNNConfig] = []
+
+    def fails(config: RNNConfig) -> bool:
+        tried.append(config)
+        return config.num_layers >= 2
+
+    config = RNNConfig(2, 3, num_layers=3, dropout=0.5, T=2)
+    scope = Scope().only(training=[True, False], dropout=[0.0, 0.5])
+    smallest(config, fails, scope)
+
+    assert not [config for config in tried if config.drops]
