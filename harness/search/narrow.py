@@ -58,7 +58,7 @@ def _accepted(subject: Subject, scope: Scope, factors: dict[str, tuple[Any, ...]
     """
     for size in (None, 2, 8, 16, 32):
         sizes = {} if size is None else {name: size for name in SIZE_FACTORS if size in getattr(scope, name)}
-        base = plainest(scope).replace(**sizes)
+        base = configure(factors_of(plainest(scope)) | sizes)
         for count in range(min(3, len(factors)) + 1):
             for names in combinations(factors, count):
                 for values in product(*(factors[name][1:] for name in names)):
