@@ -264,6 +264,7 @@ def _paste(array: Array) -> str:
     value = float(array)
     if not np.isfinite(value):
         return f'float("{value}")'
-    # float32's shortest text is not always the text whose float64 rounds back to it; then write the float64's.
+    # float32's shortest text is not always the text whose float64 rounds back to it; then write the float64's. So, too,
+    # where bfloat16's is -0, an int, which has no sign.
     short = str(array[()])
-    return short if array.dtype.type(float(short)) == array else repr(value)
+    return short if array.dtype.type(float(short)) == array and value else repr(value)

@@ -194,6 +194,16 @@ def test_a_repr_of_sixteen_bits_and_cotangents_pastes_back(case: Case) -> None:
             assert np.array_equal(back.arrays[name], array, equal_nan=True), name
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_zeros_keep_their_signs_in_a_repr(dtype: str) -> None:
+    config = RNNConfig(2, 1, dtype=dtype)
+    case = Case.of(config, [[[-0.0, 0.0]]], **ones(config))
+
+    back = pasted(repr(case))
+
+    assert np.signbit(back.x).tolist() == [[[True, False]]]
+
+
 @pytest.mark.parametrize("hx", [False, True])
 def test_a_file_of_the_first_format_which_knew_no_loss_still_loads(tmp_path: Path, hx: bool) -> None:
     case = draw(RNNConfig(2, 3, num_layers=2, T=2, hx=hx), "special", 4)
