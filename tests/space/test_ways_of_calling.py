@@ -1,7 +1,8 @@
-"""RNNConfig: lengths, calls without a batch axis, and the other ways of calling; what goes together, and what does not."""
+"""RNNConfig: lengths, calls without a batch axis, and other ways of calling; what goes together, and what does not."""
 
 import json
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -167,7 +168,7 @@ def test_fitted_lengths_are_always_those_of_a_batch(lengths: list[int], T: int, 
     assert min(fitted) >= 1
     assert max(fitted) == T
     if falling:
-        assert all(a >= b for a, b in zip(fitted[:-1], fitted[1:], strict=True))
+        assert all(a >= b for a, b in pairwise(fitted))
 
 
 def test_there_are_no_lengths_of_no_sequences() -> None:
