@@ -293,7 +293,10 @@ class TorchSubject:
     def _gradients(case: Case, done: _Run, lent: Tensors) -> dict[str, Array]:
         """What autograd gives for each tensor asked for. Where it gives none, the gradient is missing."""
         roots = [done.results[name.removesuffix(".grad")] for name in case.cotangents]
-        cotangents = [lent[name].to(root.dtype) for name, root in zip(case.cotangents, roots, strict=True)]
+        cotangents = [lent[name] for name in case.cotangents]
+        for i, root in enumerate(roots):
+            if cotangents[i].dtype != root.dtype:  # a conversion puts in order what it is given
+                cotangents[i] = laid_out(cotangents[i].to(root.dtype), case.config.strides, constant=True)
         gradients = torch.autograd.grad(roots, done.asked, cotangents, allow_unused=True)
         found = dict(zip(case.config.gradients, gradients, strict=True))
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has none, and rightly so

@@ -138,6 +138,21 @@ def test_gradients_that_a_loss_gives_lie_in_memory_as_strides_says(strides: str,
     assert np.array_equal(gradient.numpy(), case.cotangents["output.grad"])
 
 
+@pytest.mark.parametrize(
+    ("strides", "expected"),
+    [("contiguous", (15, 3, 1)), ("transposed", (1, 4, 20)), ("stepped", (30, 6, 2)), ("expanded", (0, 0, 0))],
+)
+def test_gradients_in_autocast_s_dtype_lie_in_memory_so_too(strides: str, expected: tuple[int, ...]) -> None:
+    case = draw(CONFIG.replace(strides=strides, loss="both", autocast="bfloat16"), "normal", 0)
+
+    SPY.run(case)
+
+    (gradient,) = Noting.gradients
+    assert tuple(gradient.stride()) == expected
+    assert gradient.dtype is torch.bfloat16
+    assert np.array_equal(gradient.float().numpy(), case.cotangents["output.grad"].astype("bfloat16").astype("float32"))
+
+
 @pytest.mark.parametrize("strides", ["contiguous", "transposed", "stepped", "expanded"])
 def test_weights_are_always_in_order(strides: str) -> None:
     given(CONFIG.replace(strides=strides))
@@ -609,6 +624,15 @@ def test_a_wrong_shape_on_meta_disagrees() -> None:
             return output[1:], h_n
 
     assert check_agreement(as_subject(Short), draw(CONFIG.replace(device="meta"))).kind == "output: shape"
+
+
+def test_an_output_in_another_dtype_is_told_as_that_backwards_too() -> None:
+    class Wider(torch.nn.RNN):
+        def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
+            output, h_n = super().forward(input, hx)
+            return output.double(), h_n
+
+    assert check_agreement(as_subject(Wider), draw(CONFIG.replace(loss="both"), "normal", 0)).kind == "output: dtype"
 
 
 class Returning(torch.nn.RNN):
