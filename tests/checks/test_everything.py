@@ -1,0 +1,187 @@
+"""everything: what is asked of a subject on a case, in which order, and how often."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, draw
+from harness.checks import everything
+from harness.checks.everything import check
+from harness.checks.result import Method, Result
+from harness.oracle.compare import Mismatch, Sort
+from harness.subjects.torch_module import TorchSubject
+from tests import implementations
+
+LOST = draw(RNNConfig(2, 3, T=3, N=2, loss="both", dtype="float64"), "normal", 0)
+FORWARD = LOST.forward()
+
+
+class Watched(TorchSubject):
+    """Torch; what it is asked is noted, and how it answers can be changed."""
+
+    def __init__(self, **wrong: Any) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.wrong = wrong
+
+    def run(self, case: Case) -> Outcome:
+        self.asked.append("run")
+        return self._answer("run", super().run(case))
+
+    def jvp(self, case: Case, tangents: Mapping[str, Any]) -> Outcome:
+        self.asked.append("jvp")
+        return self._answer("jvp", super().jvp(case, tangents))
+
+    def second(self, case: Case, tangents: Mapping[str, Any]) -> Outcome:
+        self.asked.append("second")
+        return self._answer("second", super().second(case, tangents))
+
+    def _answer(self, name: str, outcome: Outcome) -> Outcome:
+        if name not in self.wrong:
+            return outcome
+        if isinstance(self.wrong[name], Failure):
+            return Outcome(failure=self.wrong[name], message="no")
+        off = self.wrong[name](self.asked.count(name))
+        wrong = {key: array + off for key, array in outcome.arrays.items() if name != "jvp" or ".tangent" in key}
+        return replace(outcome, arrays={**outcome.arrays, **wrong})
+
+
+def test_a_right_subject_is_asked_everything_and_agrees() -> None:
+    subject = Watched()
+
+    result = check(subject, LOST)
+
+    assert (result.verdict, result.method) == (Verdict.AGREES, Method.LOCAL)
+    assert {"run", "jvp", "second"} <= set(subject.asked)
+
+
+def test_without_probes_values_alone_are_asked_once() -> None:
+    subject = Watched()
+
+    result = check(subject, LOST, with_probes=False)
+
+    assert (result.verdict, result.method) == (Verdict.AGREES, Method.CARRIED)
+    assert subject.asked == ["run"]
+
+
+def test_without_a_loss_the_same_answer_is_asked_for_twice_and_no_derivative() -> None:
+    subject = Watched()
+
+    result = check(subject, FORWARD)
+
+    assert result.verdict is Verdict.AGREES
+    assert subject.asked == ["run", "run"]
+
+
+@pytest.mark.parametrize("case", [LOST, FORWARD])
+def test_who_disagrees_is_asked_no_further(case: Case) -> None:
+    subject = Watched(run=lambda count: 1.0, jvp=lambda count: 1.0)
+
+    result = check(subject, case, with_probes=True)
+
+    assert result.verdict is Verdict.DISAGREES
+    assert result.kind == "output: value"
+    assert not {"jvp", "second"} & set(subject.asked)
+
+
+def test_who_refuses_is_asked_once() -> None:
+    subject = Watched(run=Failure.UNSUPPORTED)
+
+    result = check(subject, LOST)
+
+    assert (result.verdict, result.message) == (Verdict.UNSUPPORTED, "no")
+    assert subject.asked == ["run"]
+
+
+def test_who_gives_another_answer_the_second_time_is_broken_before_derivatives_are_asked() -> None:
+    subject = Watched(run=lambda count: 0.0 if count == 1 else 1e-13, jvp=lambda count: 1.0)
+
+    result = check(subject, FORWARD)
+    once = check(Watched(run=lambda count: 0.0 if count == 1 else 1e-13), FORWARD, with_probes=False)
+
+    assert result.verdict is Verdict.BROKEN
+    assert "not deterministic" in result.message
+    assert "jvp" not in subject.asked
+    assert once.verdict is Verdict.AGREES
+
+
+@pytest.mark.parametrize("name", ["jvp", "second"])
+def test_a_wrong_derivative_is_held_against_it_though_all_values_are_right(name: str) -> None:
+    result = check(Watched(**{name: lambda count: 1.0}), LOST)
+
+    assert result.verdict is (Verdict.DISAGREES if name == "jvp" else Verdict.SUSPECT)
+    assert all(mismatch.array.endswith(".tangent") for mismatch in result.mismatches)
+
+
+@pytest.mark.parametrize("name", ["jvp", "second"])
+def test_a_derivative_that_raises_is_broken_and_one_that_is_refused_is_not(name: str) -> None:
+    raised = check(Watched(**{name: Failure.RAISED}), LOST)
+    refused = check(Watched(**{name: Failure.UNSUPPORTED}), LOST)
+
+    assert (raised.verdict, raised.message) == (Verdict.BROKEN, "no")
+    assert (refused.verdict, refused.method) == (Verdict.AGREES, Method.LOCAL)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lengths": (3, 1)},
+        {"N": 1, "batched": False},
+        {"strides": "stepped"},
+        {"preparation": "deepcopy"},
+        {"wrt": "inputs"},
+        {"num_layers": 2, "dropout": 0.5, "training": True},
+    ],
+)
+def test_derivatives_are_asked_of_the_plainest_call_alone(changes: dict[str, Any]) -> None:
+    subject = Watched(jvp=lambda count: 1.0, second=lambda count: 1.0)
+
+    result = check(subject, draw(LOST.config.replace(**changes), "normal", 0))
+
+    assert result.verdict is Verdict.AGREES
+    assert subject.asked.count("run") >= 2
+    assert not {"jvp", "second"} & set(subject.asked)
+
+
+def test_on_meta_and_with_masks_unknown_forms_are_compared_and_repeated() -> None:
+    subject = Watched()
+
+    result = check(subject, draw(LOST.config.replace(device="meta"), "normal", 0))
+
+    assert (result.verdict, result.method) == (Verdict.AGREES, Method.FORM)
+    assert subject.asked == ["run", "run"]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.SUSPECT, Verdict.DISAGREES])
+@pytest.mark.parametrize("deviation", [None, "mine"])
+def test_a_known_deviation_makes_a_failure_or_a_suspicion_agree_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, verdict: Verdict, deviation: str | None
+) -> None:
+    mismatch = Mismatch("output", Sort.SUSPICIOUS)
+    found = Result(verdict, (mismatch,), method=Method.END_TO_END)
+    monkeypatch.setattr(everything, "assess", lambda observation, reference: found)
+    monkeypatch.setattr(everything, "known_deviation", lambda observation: deviation)
+    subject = Watched()
+
+    result = check(subject, FORWARD)
+
+    assert result == (
+        found if deviation is None else Result(Verdict.AGREES, method=Method.END_TO_END, deviation="mine")
+    )
+    assert subject.asked == ["run"]
+
+
+def test_a_failure_of_repeatability_is_not_explained_by_any_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(everything, "known_deviation", lambda observation: "mine")
+    answers = iter(np.arange(10.0))
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output + next(answers) * 1e-14, h_n
+
+    result = check(as_subject(rnn), FORWARD)
+
+    assert (result.verdict, result.deviation) == (Verdict.BROKEN, None)

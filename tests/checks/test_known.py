@@ -1,0 +1,117 @@
+"""known: a deviation of torch's own explains what it says, and no more."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
+from harness.checks.agreement import assess, check_agreement, observe
+from harness.checks.everything import check
+from harness.checks.known import KNOWN, known_deviation
+from harness.checks.result import Method
+from harness.subjects.torch_module import TorchSubject
+from tests.calls_by_hand import doing
+
+TORCH = TorchSubject()
+NAME = "dropout multiplies by zero"
+DROPPING = RNNConfig(3, 2, 2, dropout=0.9, T=3, N=5, training=True)
+
+
+def with_nan(config: RNNConfig) -> Case:
+    """A NaN in the second step of each sequence, and so in the first layer's states from there on: few are kept."""
+    arrays = dict(draw(config, "normal", 0).arrays)
+    x = arrays["x"] = arrays["x"].copy()
+    (x.swapaxes(0, 1) if config.batch_first else x)[1, ..., 0] = np.nan
+    return Case.from_arrays(config, arrays)
+
+
+class Off(TorchSubject):
+    """Torch, but for one element of the first step's output."""
+
+    def run(self, case: Case) -> Outcome:
+        outcome = super().run(case)
+        output = outcome.arrays["output"].copy()
+        output[0, 0, 0] += 1
+        return replace(outcome, arrays={**outcome.arrays, "output": output})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"nonlinearity": "relu"},
+        {"batch_first": True},
+        {"lengths": (3, 2, 2, 2, 1), "enforce_sorted": True},
+        {"lengths": (2, 1, 3, 3, 2)},
+        {"dtype": "bfloat16"},
+        {"dropout": 1.0},
+        {"loss": "both"},
+    ],
+)
+def test_torch_s_dropout_of_a_nan_is_no_agreement_but_known(changes: dict[str, Any]) -> None:
+    case = with_nan(DROPPING.replace(**changes))
+
+    alone, explained = check_agreement(TORCH, case), check(TORCH, case)
+
+    assert alone.verdict is Verdict.DISAGREES
+    assert alone.deviation is None
+    assert (explained.verdict, explained.deviation, explained.mismatches) == (Verdict.AGREES, NAME, ())
+    assert not explained.failed
+
+
+def test_who_zeroes_what_it_drops_agrees_without_any_excuse() -> None:
+    case = with_nan(DROPPING)
+
+    result = check(as_subject(doing()), case)
+
+    assert (result.verdict, result.deviation) == (Verdict.AGREES, None)
+
+
+def test_another_mistake_beside_it_is_not_explained() -> None:
+    case = with_nan(DROPPING)
+    subject = Off()
+
+    result = check(subject, case)
+
+    assert (result.verdict, result.deviation) == (Verdict.DISAGREES, None)
+    assert "output: value" in {mismatch.kind for mismatch in result.mismatches}
+
+
+def test_without_dropout_nothing_is_explained() -> None:
+    for config in (DROPPING.replace(training=False), DROPPING.replace(dropout=0.0), DROPPING.replace(num_layers=1)):
+        case = draw(config, "normal", 0)
+        assert known_deviation(observe(TORCH, case)) is None
+        assert not any(deviation.may_concern(config) for deviation in KNOWN)
+        assert check(TORCH, case).deviation is None
+    assert all(deviation.may_concern(DROPPING) for deviation in KNOWN)
+
+
+def test_finite_numbers_need_no_deviation() -> None:
+    result = check(TORCH, draw(DROPPING, "normal", 0))
+
+    assert (result.verdict, result.deviation, result.method) == (Verdict.AGREES, None, Method.LOCAL)
+
+
+def test_what_has_no_values_is_explained_by_nothing() -> None:
+    class Short(TorchSubject):
+        def run(self, case: Case) -> Outcome:
+            outcome = super().run(case)
+            return replace(outcome, arrays={name: array[:1] for name, array in outcome.arrays.items()})
+
+    observation = observe(Short(), with_nan(DROPPING))
+
+    assert observation.unfit is not None
+    assert known_deviation(observation) is None
+    assert check(Short(), with_nan(DROPPING)).deviation is None
+
+
+def test_each_known_deviation_is_a_reference_of_its_own() -> None:
+    observation = observe(TORCH, with_nan(DROPPING))
+
+    assert assess(observation).verdict is Verdict.DISAGREES
+    with np.errstate(invalid="ignore"):
+        agreeing = [one.name for one in KNOWN if assess(observation, one.reference).verdict is Verdict.AGREES]
+    assert agreeing == [NAME]
+    assert all(one.reason and one.name for one in KNOWN)

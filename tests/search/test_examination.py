@@ -1,0 +1,268 @@
+"""examination: what is asked of whom, in one run, and the one verdict on it."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from harness import Case, Outcome, RNNConfig, Scope, Verdict, as_subject, draw
+from harness.checks.dropout import check_dropout
+from harness.checks.refusals import Refusal
+from harness.checks.result import Method, Result
+from harness.search import examination, refusals
+from harness.search.examination import DROPOUT_RUNS, Examination, examine
+from harness.search.hang import Hang
+from harness.search.hunt import Finding, Hunt, Stop
+from harness.search.refusals import Refusals, Wrong
+from harness.space.answer import Answer
+from harness.subjects.protocol import scope_of
+from harness.subjects.torch_module import TorchSubject
+from tests import implementations
+
+TORCH = TorchSubject()
+ALL = scope_of(TORCH).only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
+
+
+def hunted(verdict: Verdict | None = Verdict.AGREES) -> Hunt:
+    """A search that came to a verdict."""
+    record = Hunt("mine", 7, ALL)
+    if verdict is Verdict.AGREES:
+        record.checks[Method.LOCAL] = 3
+    elif verdict is Verdict.UNSUPPORTED:
+        record.unsupported = 3
+    elif verdict is not None:
+        record.finding = Finding("mine", draw(RNNConfig(1, 1)), Result(verdict), minimal=True)
+    return record
+
+
+def refused(*answers: Answer) -> Refusals:
+    broken: Any = None
+    return Refusals("mine", 7, findings=[Wrong(broken, Refusal(answer)) for answer in answers])
+
+
+ACCEPTED, CRASHED, HUNG = Answer.accepted(), Answer.crashed("exit code 7"), Answer.hung("10 s")
+LAWLESS, LAWFUL = Result(Verdict.DISAGREES, method=Method.LAW), Result(Verdict.AGREES, method=Method.LAW)
+
+
+@pytest.mark.parametrize(
+    ("hunt", "dropout", "answers", "verdict"),
+    [
+        (None, None, [], None),
+        (Verdict.AGREES, None, [], Verdict.AGREES),
+        (Verdict.AGREES, LAWFUL, [], Verdict.AGREES),
+        (Verdict.UNSUPPORTED, None, [], Verdict.UNSUPPORTED),
+        (Verdict.AGREES, LAWLESS, [], Verdict.DISAGREES),
+        (Verdict.AGREES, Result(Verdict.BROKEN), [], Verdict.BROKEN),
+        (Verdict.AGREES, Result(Verdict.BROKEN), [ACCEPTED], Verdict.BROKEN),
+        (Verdict.AGREES, LAWFUL, [ACCEPTED], Verdict.DISAGREES),
+        (Verdict.AGREES, LAWFUL, [CRASHED], Verdict.BROKEN),
+        (Verdict.AGREES, None, [CRASHED, HUNG], Verdict.BROKEN),
+        (Verdict.AGREES, None, [CRASHED, ACCEPTED], Verdict.DISAGREES),
+        (Verdict.UNSUPPORTED, None, [ACCEPTED], Verdict.DISAGREES),
+        (None, None, [ACCEPTED], Verdict.DISAGREES),
+        (None, LAWLESS, [], Verdict.DISAGREES),
+        (Verdict.SUSPECT, LAWLESS, [ACCEPTED], Verdict.SUSPECT),
+        (Verdict.BROKEN, LAWLESS, [ACCEPTED], Verdict.BROKEN),
+        (Verdict.DISAGREES, Result(Verdict.BROKEN), [CRASHED], Verdict.DISAGREES),
+    ],
+)
+def test_a_finding_among_cases_comes_first_then_dropout_then_refusals(
+    hunt: Verdict | None, dropout: Result | None, answers: list[Answer], verdict: Verdict | None
+) -> None:
+    assert Examination(hunted(hunt), refused(*answers), dropout).verdict is verdict
+
+
+def test_an_examination_is_interrupted_wherever_it_was() -> None:
+    stopped = hunted()
+    stopped.stop = Stop.INTERRUPTED
+    late = refused()
+    late.interrupted = True
+
+    assert not Examination(hunted()).interrupted
+    assert not Examination(hunted(), refused()).interrupted
+    assert Examination(stopped).interrupted
+    assert Examination(hunted(), late).interrupted
+
+
+class Asked:
+    """What an examination asks, in the place of the three searches; each can be made to end in another way."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.stop = Stop.BUDGET
+        self.dropout: Any = LAWFUL
+        self.refusals: Any = refused()
+        monkeypatch.setattr(examination, "hunt", self.hunt)
+        monkeypatch.setattr(examination, "check_dropout", self.check_dropout)
+        monkeypatch.setattr(examination, "hunt_refusals", self.hunt_refusals)
+
+    def hunt(self, subject: Any, scope: Scope, **arguments: Any) -> Hunt:
+        self.calls.append(("hunt", arguments))
+        record = hunted()
+        record.scope, record.stop, record.seed = scope, self.stop, arguments["seed"]
+        return record
+
+    def check_dropout(self, subject: Any, device: str, seed: int) -> Result:
+        self.calls.append(("dropout", {"device": device, "seed": seed}))
+        if isinstance(self.dropout, BaseException):
+            raise self.dropout
+        return self.dropout  # type: ignore[no-any-return]
+
+    def hunt_refusals(self, subject: Any, scope: Scope, **arguments: Any) -> Refusals:
+        self.calls.append(("refusals", {"device": scope.device, **arguments}))
+        if isinstance(self.refusals, BaseException):
+            raise self.refusals
+        return self.refusals  # type: ignore[no-any-return]
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return Asked(monkeypatch)
+
+
+def test_a_module_is_asked_for_cases_for_the_law_of_dropout_and_for_refusals(asked: Asked) -> None:
+    done = examine(TORCH, ALL, cases=500, seed=7)
+
+    assert asked.names == ["hunt", "dropout", "refusals"]
+    assert dict(asked.calls)["dropout"] == {"device": "cpu", "seed": 7}
+    assert dict(asked.calls)["refusals"] == {"device": ("cpu",), "cases": 500, "seed": 7}
+    assert (done.dropout, done.refusals) == (LAWFUL, asked.refusals)
+
+
+def test_a_function_is_asked_for_cases_alone(asked: Asked) -> None:
+    done = examine(as_subject(implementations.vectorised), Scope(), cases=500)
+
+    assert asked.names == ["hunt"]
+    assert (done.dropout, done.refusals) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("cases", "calls"), [(None, refusals.CASES), (1, 1), (699, 699), (700, 700), (100_000, refusals.CASES)]
+)
+def test_no_more_malformed_calls_are_made_than_cases_were_given(asked: Asked, cases: int | None, calls: int) -> None:
+    examine(TORCH, ALL, cases=cases)
+
+    assert dict(asked.calls)["refusals"]["cases"] == calls
+
+
+@pytest.mark.parametrize(("cases", "times"), [(None, 1), (DROPOUT_RUNS, 1), (DROPOUT_RUNS - 1, 0), (1, 0), (5000, 1)])
+def test_the_law_of_dropout_is_not_asked_for_in_a_search_of_few_cases(
+    asked: Asked, cases: int | None, times: int
+) -> None:
+    examine(TORCH, ALL, cases=cases)
+
+    assert asked.names.count("dropout") == times
+
+
+def test_the_law_of_dropout_takes_no_more_runs_than_it_is_said_to() -> None:
+    runs: list[RNNConfig] = []
+
+    class Counted(TorchSubject):
+        def run(self, case: Case) -> Outcome:
+            runs.append(case.config)
+            return super().run(case)
+
+    result = check_dropout(Counted())
+
+    assert (result.verdict, result.method) == (Verdict.AGREES, Method.LAW)
+    assert DROPOUT_RUNS - 20 < len(runs) <= DROPOUT_RUNS
+
+
+@pytest.mark.parametrize(
+    "pins",
+    [
+        {"training": False},
+        {"dropout": 0.0},
+        {"num_layers": 1},
+        {"nonlinearity": "tanh"},
+        {"device": "meta"},
+    ],
+)
+def test_the_law_of_dropout_is_asked_for_only_if_it_is_in_the_scope(asked: Asked, pins: dict[str, Any]) -> None:
+    examine(TORCH, ALL.only(**pins))
+
+    assert "dropout" not in asked.names
+
+
+def test_where_there_are_no_numbers_neither_dropout_nor_refusals_are_asked_for(asked: Asked) -> None:
+    done = examine(TORCH, ALL.only(device="meta"))
+    examine(TORCH, ALL.only(device=["meta", "cuda:0", "cpu"]))
+
+    assert (done.dropout, done.refusals) == (None, None)
+    assert asked.names == ["hunt", "hunt", "dropout", "refusals"]
+    assert dict(asked.calls)["dropout"]["device"] == "cuda:0"
+    assert dict(asked.calls)["refusals"]["device"] == ("cuda:0", "cpu")
+
+
+def test_who_refuses_dropout_is_not_held_to_its_law(asked: Asked) -> None:
+    asked.dropout = Result(Verdict.UNSUPPORTED, message="no dropout")
+
+    done = examine(TORCH, ALL)
+
+    assert done.dropout is None
+    assert done.verdict is Verdict.AGREES
+
+
+def test_a_finding_in_one_does_not_keep_the_others_from_theirs(asked: Asked) -> None:
+    asked.stop, asked.dropout = Stop.FINDING, LAWLESS
+
+    done = examine(TORCH, ALL)
+
+    assert asked.names == ["hunt", "dropout", "refusals"]
+    assert done.verdict is Verdict.DISAGREES
+
+
+def test_a_hang_in_the_law_of_dropout_is_its_result(asked: Asked) -> None:
+    hung = Result(Verdict.BROKEN, message="did not answer")
+    asked.dropout = Hang(draw(RNNConfig(1, 1)), hung)
+
+    done = examine(TORCH, ALL)
+
+    assert done.dropout is hung
+    assert done.verdict is Verdict.BROKEN
+    assert asked.names[-1] == "refusals"
+
+
+def test_after_an_interrupt_nothing_more_is_asked(asked: Asked) -> None:
+    asked.stop = Stop.INTERRUPTED
+
+    done = examine(TORCH, ALL)
+
+    assert asked.names == ["hunt"]
+    assert done.interrupted
+
+
+@pytest.mark.parametrize("where", ["dropout", "refusals"])
+def test_an_interrupt_of_the_rest_keeps_what_was_found(asked: Asked, where: str) -> None:
+    setattr(asked, where, KeyboardInterrupt())
+
+    done = examine(TORCH, ALL)
+
+    assert done.interrupted
+    assert done.hunt.total == 3
+    assert done.refusals is None
+    assert done.dropout is (None if where == "dropout" else LAWFUL)
+    assert done.verdict is Verdict.AGREES
+
+
+def test_a_right_module_agrees_and_one_that_takes_what_it_should_refuse_does_not() -> None:
+    class Lenient(torch.nn.RNN):
+        def check_forward_args(self, input: Any, hidden: Any, batch_sizes: Any) -> None:  # noqa: A002 - torch's own name
+            pass
+
+    small = ALL.only(loss=[None], lengths=[None], preparation=["new"])
+
+    right = examine(TORCH, small, cases=30)
+    wrong = examine(as_subject(Lenient), small, cases=300)
+
+    assert right.verdict is Verdict.AGREES
+    assert right.refusals is not None
+    assert right.refusals.calls <= 30
+    assert wrong.hunt.finding is None
+    assert wrong.refusals is not None
+    assert wrong.refusals.findings
+    assert wrong.verdict is Verdict.DISAGREES
