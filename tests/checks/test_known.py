@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
@@ -105,6 +106,16 @@ def test_what_has_no_values_is_explained_by_nothing() -> None:
     assert observation.unfit is not None
     assert known_deviation(observation) is None
     assert check(Short(), with_nan(DROPPING)).deviation is None
+
+
+def test_where_masks_are_unknown_nothing_is_explained() -> None:
+    class Mine(torch.nn.RNN):
+        pass
+
+    observation = observe(as_subject(Mine), with_nan(DROPPING))
+
+    assert assess(observation).method is Method.FORM
+    assert known_deviation(observation) is None
 
 
 def test_each_known_deviation_is_a_reference_of_its_own() -> None:

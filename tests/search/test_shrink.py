@@ -149,10 +149,11 @@ def test_without_masks_no_case_that_drops_is_tried() -> None:
 
     def fails(config: RNNConfig) -> bool:
         tried.append(config)
-        return config.num_layers >= 2
+        return config.dropout > 0
 
     config = RNNConfig(2, 3, num_layers=3, dropout=0.5, T=2)
     scope = Scope().only(training=[True, False], dropout=[0.0, 0.5])
-    smallest(config, fails, scope)
+    found = smallest(config, fails, scope)
 
+    assert (found.dropout, found.training) == (0.5, False)
     assert not [config for config in tried if config.drops]
