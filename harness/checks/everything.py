@@ -42,11 +42,11 @@ def check(
         return result if deviation is None else Result(Verdict.AGREES, method=result.method, deviation=deviation)
     if result.verdict is not Verdict.AGREES:
         return result
+    if with_probes and (unsteady := check_repeatability(subject, case, observation.raw)).failed:
+        return unsteady
     lawful = check_laws(subject, case, accepted, laws=laws, scope=scope)
     if lawful.failed or not with_probes:
         return lawful if lawful.failed else result
-    if (unsteady := check_repeatability(subject, case, observation.raw)).failed:
-        return unsteady
     if differentiable(case.config):
         beyond = check_derivatives(subject, case, reference, accepted)
         if beyond.failed or beyond.verdict is Verdict.SUSPECT:

@@ -61,7 +61,7 @@ def test_a_right_subject_is_asked_everything_and_agrees() -> None:
 def test_without_probes_values_alone_are_asked_once() -> None:
     subject = Watched()
 
-    result = check(subject, LOST, with_probes=False)
+    result = check(subject, LOST, with_probes=False, laws=())
 
     assert (result.verdict, result.method) == (Verdict.AGREES, Method.CARRIED)
     assert subject.asked == ["run"]
@@ -70,7 +70,7 @@ def test_without_probes_values_alone_are_asked_once() -> None:
 def test_without_a_loss_the_same_answer_is_asked_for_twice_and_no_derivative() -> None:
     subject = Watched()
 
-    result = check(subject, FORWARD)
+    result = check(subject, FORWARD, laws=())
 
     assert result.verdict is Verdict.AGREES
     assert subject.asked == ["run", "run"]

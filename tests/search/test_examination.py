@@ -102,7 +102,7 @@ class Asked:
         record.scope, record.stop, record.seed = scope, self.stop, arguments["seed"]
         return record
 
-    def check_dropout(self, subject: Any, device: str, seed: int) -> Result:
+    def check_dropout(self, subject: Any, device: str, seed: int, scope: Scope) -> Result:
         self.calls.append(("dropout", {"device": device, "seed": seed}))
         if isinstance(self.dropout, BaseException):
             raise self.dropout

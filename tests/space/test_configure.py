@@ -24,7 +24,7 @@ def test_every_combination_of_values_gives_a_config(factors: dict[str, Any], see
     config = configure(factors, seed)
 
     assert config.packing in {None, "equal", "falling", factors["lengths"]}
-    gives_way = {"N", "lengths", "enforce_sorted", "wrt", "grad_mode", "autocast", "dropout"}
+    gives_way = {"N", "lengths", "enforce_sorted", "wrt", "grad_mode", "autocast", "dropout", "strides"}
     for name in factors.keys() - gives_way:
         assert getattr(config, name) == factors[name], name
 

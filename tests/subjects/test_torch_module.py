@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 
@@ -168,7 +169,10 @@ def test_the_readout_is_a_linear_layer_on_every_step() -> None:
     assert np.array_equal(arrays["readout"], linear(torch.tensor(arrays["output"])).detach().numpy())
 
 
-def test_modules_are_shared_between_cases_but_weights_are_not() -> None:
+@pytest.mark.parametrize(("kept", "builds"), [(True, 1), (False, 3)])
+def test_modules_of_torch_itself_are_shared_between_cases_but_no_weights(
+    kept: bool, builds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     built = []
 
     class Counted(torch.nn.RNN):
@@ -176,13 +180,15 @@ def test_modules_are_shared_between_cases_but_weights_are_not() -> None:
             super().__init__(*args, **kwargs)
             built.append(self)
 
+    if kept:
+        monkeypatch.setattr(torch.nn, "RNN", Counted)
     subject = TorchSubject(Counted, "counted")
     config = RNNConfig(2, 3, T=4)
     first, second = draw(config, "normal", 1), draw(config.replace(T=7, N=2), "normal", 2)
 
     outcomes = [subject.run(case) for case in (first, second, first)]
 
-    assert len(built) == 1
+    assert len(built) == builds
     assert np.array_equal(outcomes[0].arrays["output"], outcomes[2].arrays["output"])
 
 
