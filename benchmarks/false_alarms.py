@@ -512,7 +512,7 @@ def main() -> None:
         done = min(done + CHUNK, asked.cases)
         spent = time.perf_counter() - start
         alarms = len(whole.alarms)
-        told = f"{done:,} of {asked.cases:,}, {done / spent:.0f} a second, {alarms} alarms, known: {whole.numbers['known']}"
+        told = f"{done:,} of {asked.cases:,}, {done / spent:.0f} a second, {alarms} alarms"
         print(f"\r{told}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     whole.alarms.sort(key=lambda alarm: alarm["index"])
