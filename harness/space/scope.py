@@ -88,6 +88,10 @@ class Scope:
         pinned: dict[str, Any] = {name: _values(name, value) for name, value in named.items() if name != "masks"}
         pinned |= {"masks": bool(named["masks"])} if "masks" in named else {}
         scope = dataclasses.replace(self, **pinned)
+        if "batched" not in pinned and (1 not in scope.N or None not in scope.lengths):
+            scope = dataclasses.replace(
+                scope, batched=(True,)
+            )  # a call without a batch axis has no other N, or lengths
         if not scope.modes:
             raise UsageError(
                 f"dropout={scope.dropout} with training={scope.training}: dropout draws random masks in training, and "
@@ -113,7 +117,7 @@ def factors_of(config: RNNConfig) -> dict[str, Any]:
 
 
 def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
-    """The config of a value for each factor, where factors that exclude each other give way to those before them.
+    """The config of a value for each factor, where of factors that exclude each other one gives way, as said below.
 
     ``seed`` decides on the lengths of a batch that is packed.
     """

@@ -247,3 +247,12 @@ def test_a_scope_around_a_config_has_its_way_of_calling_and_any_sizes(config: RN
     assert scope.masks is config.drops
     own = {name: (value,) for name, value in factors_of(config).items() if name not in SIZE_FACTORS}
     assert {name: getattr(scope, name) for name in own} == own
+
+
+def test_who_pins_n_or_lengths_is_not_given_calls_without_a_batch_axis() -> None:
+    offered = Scope(batched=(True, False), lengths=(None, "any"))
+
+    assert offered.only(N=5).batched == (True,)
+    assert offered.only(lengths="any").batched == (True,)
+    assert offered.only(N=[1, 5]).batched == (True, False)
+    assert offered.only(N=5, batched=False).batched == (False,)
