@@ -237,7 +237,7 @@ class Reference:
     def previous_states(self, case: Case, layer: int, direction: int, own: Floats) -> Floats:
         """What each step read, of a direction's states (T, N, H): the state before, or the initial one."""
         order = np.asarray(self.time_order(case.config, direction))
-        previous = np.empty_like(own)
+        previous = np.zeros_like(own)  # whose first step is nobody's where a packed sequence is shorter
         previous[order[1:]] = own[order[:-1]]
         write_steps(previous, self.first_step(case.config, direction), self.initial_state(case, layer, direction))
         return previous
