@@ -509,6 +509,8 @@ def main() -> None:
     for counted in counted_in_chunks(asked.subject, asked.seed, asked.cases, asked.workers):
         whole.numbers.update(counted.numbers)
         whole.alarms.extend(counted.alarms)
+        for alarm in counted.alarms:  # at once, should the rest not be waited for
+            print(f"\n{alarm['index']} {alarm['verdict']}: {alarm['case']}: {alarm['what'][0]}", file=sys.stderr)
         done = min(done + CHUNK, asked.cases)
         spent = time.perf_counter() - start
         alarms = len(whole.alarms)
