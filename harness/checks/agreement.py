@@ -96,6 +96,7 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
     seen = Observation(plain, _plain_outcome(case.config, outcome), arithmetic, outcome)
     # Carriers round what they carry as any unit does: only the dtype's own roundings leave it as it is.
     worthwhile = with_probes and accepted.derived and not masks and case.config.autocast is None
+    worthwhile = worthwhile and not case.config.is_complex  # whose sums are not modelled so sharply
     return replace(
         seen,
         prefixes=_prefixes(subject, case, seen.outcome),

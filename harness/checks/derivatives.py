@@ -58,7 +58,7 @@ class _Observation(NamedTuple):
 def differentiable(config: RNNConfig) -> bool:
     """Whether derivatives beyond gradients are asked for: in the plainest call, by everything."""
     plain = config.plain is config and config.lengths is None and config.wrt == "all"
-    return plain and not config.drops and config.device != "meta"
+    return plain and not config.drops and not config.is_complex and config.device != "meta"
 
 
 def check_derivatives(

@@ -34,7 +34,7 @@ from harness.checks.result import Method, Result, Verdict
 from harness.oracle.compare import Mismatch
 from harness.oracle.reference import keep_scale, write_steps
 from harness.space.case import Array, Case, as_plain
-from harness.space.config import DIRECTIONS, RNNConfig, weight_names
+from harness.space.config import COMPLEX, DIRECTIONS, RNNConfig, weight_names
 from harness.space.scope import Scope, factors_of
 from harness.subjects.protocol import Subject, scope_of
 
@@ -78,8 +78,10 @@ def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: S
     if not applies(subject):
         return Result(Verdict.UNSUPPORTED, message="it draws no masks: dropout in training is not asked of it")
     scope = scope or scope_of(subject)
-    ways = _configs(device, tuple(dict.fromkeys(scope.dtype)))
-    configs = [config for config in ways if _is_in(scope, config)]
+    dtypes = tuple(dict.fromkeys(dtype for dtype in scope.dtype if dtype not in COMPLEX))
+    if not dtypes:
+        return Result(Verdict.UNSUPPORTED, message="dropout of complex numbers is not asked of anything")
+    configs = [config for config in _configs(device, dtypes) if _is_in(scope, config)]
     level = FALSE_ALARMS / sum(_tests(config) for config in configs)
     refused: list[Result] = []
     shown = False

@@ -59,7 +59,7 @@ from harness.oracle.arithmetic import STRICT, U64, Accepted
 from harness.oracle.compare import Mismatch, compare, same_numbers
 from harness.oracle.expectation import Expected, Setting, end_to_end_states, expect_end_to_end
 from harness.oracle.gradient_expectation import expect_gradients
-from harness.oracle.reference import Floats
+from harness.oracle.reference import Floats, to_float64
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
@@ -149,10 +149,10 @@ class _Trial:
         names = [name for name in own.arrays if name in returned]
         actual = _plain(case.config, {name: own.arrays[name] for name in names})
         other = _plain(case.config, {name: returned[name] for name in names})
-        if all(same_numbers(actual[name].astype(np.float64), other[name].astype(np.float64)) for name in names):
+        if all(same_numbers(to_float64(actual[name]), to_float64(other[name])) for name in names):
             return Result(Verdict.AGREES, method=Method.LAWS)
         within = self._within(own.arrays, other)
-        expected = {name: Expected(other[name].astype(np.float64), within[name]) for name in names}
+        expected = {name: Expected(to_float64(other[name]), within[name]) for name in names}
         found = compare(case.config.plain, actual, expected)
         return self._breaks(found) if found else Result(Verdict.AGREES, method=Method.LAWS)
 
@@ -239,7 +239,7 @@ _BREAKS: Final = "breaks the law of "
 
 def _added(array: Array) -> Floats:
     """What it costs to add two parts in float64."""
-    wide = array.astype(np.float64)
+    wide = to_float64(array)
     return np.where(np.isfinite(wide), U64 * np.abs(wide), 0.0)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from harness.oracle.arithmetic import FORMATS
+from harness.oracle.reference import to_float64
 from harness.space.case import Array, Case, padding
 from harness.space.config import PREPARATIONS, ArraySpec, RNNConfig
 
@@ -347,7 +348,12 @@ def _in_range(case: Case, arrays: Arrays) -> bool:
     down overflows only where the rest does.
     """
     config = case.config
-    if config.num_layers > 1 or "output" not in arrays or not all(np.isfinite(a).all() for a in arrays.values()):
+    if (
+        config.num_layers > 1
+        or config.is_complex
+        or "output" not in arrays
+        or not all(np.isfinite(a).all() for a in arrays.values())
+    ):
         return False
     bits = 53 if config.plain.dtype == "float64" else 24  # 16 bits are summed in 24, or in fewer
     weights = min((_grain(a, bits) for n, a in case.weights.items() if n.startswith("weight")), default=0)
@@ -379,7 +385,7 @@ def loss_scale(case: Case, run: Run) -> Arrays:
     less = {n: _scaled(a, QUARTER) if n in case.cotangents else a for n, a in case.arrays.items()}
     found = run(Case.from_arrays(case.config, less))
     with np.errstate(over="ignore"):
-        return {n: a.astype(np.float64) / QUARTER if n.endswith(".grad") else a for n, a in found.items()}
+        return {n: to_float64(a) / QUARTER if n.endswith(".grad") else a for n, a in found.items()}
 
 
 # Helpers
@@ -429,7 +435,7 @@ def _scaled(array: Array, by: float) -> Array:
 def _sum(arrays: Iterable[Array]) -> Array:
     """A sum in float64, which adds no rounding that the dtype would notice."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(sum(array.astype(np.float64) for array in arrays))
+        return np.asarray(sum(to_float64(array) for array in arrays))
 
 
 def _without(arrays: Arrays, name: str) -> dict[str, Array]:

@@ -103,6 +103,8 @@ def estimate(subject: Subject, case: Case, accepted: Accepted) -> Precision | No
 
     Sizes are 8 where the subject does that, so that sums are long enough to round, else those of the case.
     """
+    if case.config.is_complex:
+        return None
     near = case.forward().config.replace(T=1, num_layers=1, dropout=0.0, output_size=None)
     for config in (near.replace(N=8, input_size=8, hidden_size=8), near):
         exact = [_see(subject, draw(config, "dyadic", seed), accepted) for seed in range(SEEDS)]

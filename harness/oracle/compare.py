@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected
+from harness.oracle.reference import to_float64
 from harness.oracle.tolerance import soft_allowance
 from harness.space.case import Array
 from harness.space.config import RNNConfig
@@ -54,8 +55,8 @@ class Site:
     """One differing element: its index, both values, and the difference that rounding could have explained."""
 
     place: Mapping[str, int | str]
-    actual: float
-    expected: float
+    actual: complex
+    expected: complex
     allowance: float
     equation: Equation | None = field(default=None, compare=False, repr=False)
     """How the element comes about, where the subject's own operands are known exactly."""
@@ -174,7 +175,7 @@ def same_numbers(a: Array, b: Array) -> bool:
 
 
 def _differs(config: RNNConfig, name: str, actual: Array, expected: Expected) -> Mismatch | None:
-    wide, values, allowance = actual.astype(np.float64), expected.values, expected.allowance
+    wide, values, allowance = to_float64(actual), expected.values, expected.allowance
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.abs(wide - values)
         # Written so that a NaN fails it, unless it is the NaN expected: only "within the allowance" passes.
@@ -196,7 +197,7 @@ def _suspicious(
 ) -> Mismatch | None:
     if expected.floor is None or expected.equation is None:
         return None
-    wide = actual.astype(np.float64)
+    wide = to_float64(actual)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         difference = np.abs(wide - expected.values)
         beyond = np.flatnonzero((difference > expected.floor) & np.isfinite(expected.allowance))
@@ -239,7 +240,7 @@ def _sites(
 def _site(config: RNNConfig, name: str, actual: NDArray[np.float64], expected: Expected, flat: int) -> Site:
     index = tuple(int(i) for i in np.unravel_index(flat, actual.shape))
     equation = None if expected.equation is None else expected.equation(index)
-    at = float(actual[index]), float(expected.values[index]), float(expected.allowance[index])
+    at = actual[index].item(), expected.values[index].item(), float(expected.allowance[index])
     return Site(config.locate(name, index), *at, equation=equation)
 
 

@@ -25,6 +25,7 @@ from harness.oracle.reference import (
     keep_scale,
     readout_weights,
     write_steps,
+    zeros,
 )
 from harness.oracle.tolerance import Bound, Sizes, Step, gamma, linear_allowance, soft_floor, step_allowance
 from harness.space.case import Array, Case
@@ -102,7 +103,7 @@ def expect_local(setting: Setting, states: Sequence[Layer]) -> list[dict[str, Ex
 def single_step_states(reference: Reference, config: RNNConfig, h_n: Array) -> list[Layer]:
     """The output of every layer of a case with a single time step, where h_n (L*D, N, H) holds them all."""
     shape = (1, config.N, config.num_directions * config.hidden_size)
-    states = [Layer(np.empty(shape)) for _ in range(config.num_layers)]
+    states = [Layer(zeros(config, *shape)) for _ in range(config.num_layers)]
     for (layer, direction), row in zip(reference.h_n_order(config), h_n, strict=True):
         states[layer].output[0][..., reference.features(config, direction)] = row
     return states
@@ -168,7 +169,7 @@ def carried_along(setting: Setting, layer: int, below: Layer, own: Floats | None
     reference, case, arithmetic = setting
     config = case.config
     shape = (config.T, config.N, config.num_directions * config.hidden_size)
-    values, errors = np.empty(shape), np.empty(shape)
+    values, errors = zeros(config, *shape), np.empty(shape)
     for direction in range(config.num_directions):
         part, at = reference.features(config, direction), (layer, direction)
         h = Operand(reference.initial_state(case, *at), None)
@@ -206,6 +207,8 @@ def _growth(w: StepWeights, arithmetic: Arithmetic) -> tuple[Floats, float]:
     relative to |W_hh||e|, whose norm grows by the largest singular value of |W_hh|.
     """
     H, m = len(w.hh), w.ih.shape[1] + len(w.hh) + 2
+    if arithmetic.is_complex:  # whose tanh is steeper than 1 beside its poles
+        return np.full(H, np.inf), np.inf
     if not np.isfinite(w.hh).all():
         return np.full(H, np.inf), np.inf
     each = [2 * gamma(m + 1, arithmetic.sum_u), 8 * arithmetic.format.u, arithmetic.tanh_error]
@@ -257,7 +260,7 @@ def joined(reference: Reference, config: RNNConfig, parts: Sequence[Expected]) -
     slices = [reference.features(config, d) for d in range(len(parts))]
 
     def whole(arrays: Sequence[Floats | None]) -> Floats | None:
-        together = np.empty((config.T, config.N, len(parts) * config.hidden_size))
+        together = zeros(config, config.T, config.N, len(parts) * config.hidden_size)
         for array, part in zip(arrays, slices, strict=True):
             if array is None:
                 return None
@@ -301,9 +304,9 @@ def _direction(setting: Setting, at: tuple[int, int], below: Layer, own: Layer) 
     part = reference.features(config, direction)
     previous = reference.previous_states(case, layer, direction, own.output[..., part])
     error = None if own.error is None else shifted(reference, config, direction, own.error[..., part])
-    exact = below.error is None and own.error is None and not arithmetic.wide and arithmetic.accepted.derived
+    exact = below.error is None and own.error is None and arithmetic.modelled
     steps = _Steps(setting, at)
-    values, allowance = np.empty(previous.shape), np.empty(previous.shape)
+    values, allowance = np.empty(previous.shape, previous.dtype), np.empty(previous.shape)
     floor = np.empty(previous.shape) if exact else None
     operands = [None if a is None else _rows(a) for a in (below.output, below.error, previous, error)]
     for rows in _blocks(operands):
@@ -428,7 +431,7 @@ def _readout(setting: Setting, read: Layer) -> Expected:
     allowance, magnitude = linear_allowance(read.output, weight, bias, arithmetic, x_error=read.error)
     if case.config.lengths is not None:
         _hide_padding(reference, case.config, y, allowance, None)
-    if read.error is not None or arithmetic.wide or not arithmetic.accepted.derived:
+    if read.error is not None or not arithmetic.modelled:
         return Expected(y, allowance)
 
     def equation(index: Index) -> Equation:

@@ -32,7 +32,7 @@ from harness.oracle.expectation import (
     shifted,
     stacked,
 )
-from harness.oracle.reference import Floats, at_steps, keep_scale, readout_weights, write_steps
+from harness.oracle.reference import Floats, StepWeights, at_steps, keep_scale, readout_weights, write_steps, zeros
 from harness.oracle.sums import Known, Matrix, Slopes, Sum, flattened, single_column, slopes_at, through_slope
 from harness.space.config import weight_names
 
@@ -59,7 +59,7 @@ class _Backward:
         self._reference, self._case, self._arithmetic = reference, case, arithmetic = setting
         self._config, self._states, self._observed = case.config, states, observed
         self._final = reference.final_gradients(case)
-        self._sharp = not arithmetic.wide and arithmetic.accepted.derived
+        self._sharp = arithmetic.modelled
         """Whether the soft model speaks of this arithmetic."""
         self._found: dict[str, Expected] = {}
         self._rows: dict[tuple[int, int], Expected] = {}
@@ -86,22 +86,22 @@ class _Backward:
         if self._config.output_size is None:
             return Known(reference.output_gradient(case)), None
         weight, _ = readout_weights(case)
-        g = np.zeros((self._config.T, self._config.N, weight.shape[0]))
+        g = zeros(self._config, self._config.T, self._config.N, weight.shape[0])
         if "readout.grad" in case.cotangents:
             g = reference.time_major(case.cotangents["readout.grad"], self._config)
         over_rows = Known(flattened(g).T)
-        of_weight = self._sum(rounded=1).product(over_rows, Matrix.of(*Known(*self._states[-1]).map(flattened)))
+        of_weight = self._sum(rounded=1).product(over_rows, Matrix.of(*Known(*self._states[-1]).map(self._beside)))
         of_bias = self._sum().product(over_rows, Matrix.of(np.ones((over_rows.values.shape[1], 1))))
         self._found["readout.weight.grad"] = of_weight.expected()
         self._found["readout.bias.grad"] = single_column(of_bias.expected())
-        return Known(g), weight
+        return Known(g), reference.conjugate(weight)
 
     def _back_through(self, at: tuple[int, int], given: Sum) -> Expected:
         """Da (T, N, H) of a direction: all steps at once where it was observed, else one after the other."""
         config, reference, (layer, d) = self._config, self._reference, at
-        back = reference.weights_back(reference.step_weights(self._case, layer, d))
+        back = self._weights_back(layer, d)
         own, steps = self._own(layer, d), list(reference.time_order(config, d))
-        g_final = np.zeros((config.T, config.N, config.hidden_size))
+        g_final = zeros(config, config.T, config.N, config.hidden_size)
         write_steps(g_final, reference.final_step(config, d), self._final[layer, d])
         given.plain(Known(g_final))
         if self._observed is not None:
@@ -112,7 +112,7 @@ class _Backward:
                     later[t] = da[following]
             whole = given.product(Known(later), Matrix.of(back.hh)).expected()
             return self._stopped(self._through_slope(whole, self._slopes(at, own), own), steps)
-        values, allowance = np.empty(g_final.shape), np.empty(g_final.shape)
+        values, allowance = np.empty(g_final.shape, g_final.dtype), np.empty(g_final.shape)
         slopes, matrix = self._slopes(at, own), Matrix.of(back.hh)
         carried: Known | None = None
         visited = reference.visited(config)
@@ -142,7 +142,17 @@ class _Backward:
 
     def _slopes(self, at: tuple[int, int], state: Known) -> Slopes:
         setting = Setting(self._reference, self._case, self._arithmetic)
-        return slopes_at(setting, at, state, self._below(at[0]).values)
+        slopes = slopes_at(setting, at, state, self._below(at[0]).values)
+        return slopes._replace(slope=self._reference.conjugate(slopes.slope))
+
+    def _weights_back(self, layer: int, d: int) -> StepWeights:
+        reference = self._reference
+        back = reference.weights_back(reference.step_weights(self._case, layer, d))
+        return back._replace(ih=reference.conjugate(back.ih), hh=reference.conjugate(back.hh))
+
+    def _beside(self, array: Floats) -> Floats:
+        """What stands beside da in a parameter's gradient, (T*N, K)."""
+        return flattened(self._reference.conjugate(array))
 
     def _below(self, layer: int) -> Known:
         """What a layer reads."""
@@ -158,7 +168,7 @@ class _Backward:
     def _through_layer(self, at: tuple[int, int], expected: Expected) -> tuple[Known, Floats]:
         """The gradients of a direction's parameters and initial state; and what goes on to the layer below."""
         config, reference, (layer, d) = self._config, self._reference, at
-        back = reference.weights_back(reference.step_weights(self._case, layer, d))
+        back = self._weights_back(layer, d)
         da = Known(expected.values, expected.allowance) if self._observed is None else Known(self._seen(layer, d))
         x = self._below(layer)
         own = self._own(layer, d)
@@ -171,7 +181,7 @@ class _Backward:
             rows = da.map(partial(reference.entering, parameter=i)).map(lambda a: flattened(a).T)
             summed = (
                 self._sum(config.T, rounded=1)
-                .product(rows, Matrix.of(*(x, previous, ones, ones)[i].map(flattened)))
+                .product(rows, Matrix.of(*(x, previous, ones, ones)[i].map(self._beside)))
                 .expected()
             )
             self._found[f"{name}.grad"] = single_column(summed) if name.startswith("bias") else summed

@@ -4,6 +4,10 @@ The equations are those of the ``torch.nn.RNN`` documentation page (and of J. L.
 Cognitive Science 14, 1990), with its two biases a layer, which add up and are easily taken for one. The gradients are
 backpropagation through time (P. J. Werbos, Proceedings of the IEEE 78(10), 1990), written out from the same equations.
 
+Of complex numbers, everything that is called float64 here is complex128. The gradient of a real loss L by z = a + ib is
+dL/da + i dL/db, as torch has it, and the loss is the real part of the sum of conj(cotangent) times what it belongs to.
+A step is holomorphic, so that a gradient goes back through z -> w z as a product with conj(w).
+
 Every choice that an implementation can get wrong is a small method: a fault is a subclass that overrides one.
 """
 
@@ -19,6 +23,7 @@ from harness.space.case import Array, Case, padding
 from harness.space.config import RNNConfig, weight_names
 
 Floats = NDArray[np.float64]
+"""Or complex128, of a complex dtype: what is true of both is written once."""
 Visited = NDArray[np.bool_]
 Steps = int | NDArray[np.intp]
 """A time step; or, of packed sequences, one each, (N)."""
@@ -56,13 +61,13 @@ class Reference:
         """The parameters of one layer and direction; a bias that the config leaves out is zero."""
         w = [to_float64(case.weights[name]) for name in weight_names(layer, direction, bias=case.config.bias)]
         if not case.config.bias:
-            w += [np.zeros(case.config.hidden_size)] * 2
+            w += [zeros(case.config, case.config.hidden_size)] * 2
         return StepWeights(*w)
 
     def initial_state(self, case: Case, layer: int, direction: int) -> Floats:
         """h_0 (N, H) of one layer and direction: its row of hx, or zeros."""
         if case.hx is None:
-            return np.zeros((case.config.N, case.config.hidden_size))
+            return zeros(case.config, case.config.N, case.config.hidden_size)
         return to_float64(case.hx[layer * case.config.num_directions + direction])
 
     def time_order(self, config: RNNConfig, direction: int) -> Sequence[int]:
@@ -134,6 +139,10 @@ class Reference:
         """The parameters that da_t is multiplied by on its way back: W_ih^T da_t to x_t, W_hh^T da_t to h_{t-1}."""
         return w
 
+    def conjugate(self, array: Floats) -> Floats:
+        """What stands beside a gradient in a product: the conjugate, which of real numbers is the array itself."""
+        return array.conj()
+
     def entering(self, da: Floats, parameter: int) -> Floats:
         """What of da (T, N, H) enters the gradient of a parameter, by its place in ``StepWeights``: all of it."""
         return da
@@ -144,14 +153,14 @@ class Reference:
         if "output.grad" in case.cotangents:
             return self.time_major(case.cotangents["output.grad"], config)
         if "readout.grad" in case.cotangents:
-            return self.time_major(case.cotangents["readout.grad"], config) @ readout_weights(case)[0]
-        return np.zeros((config.T, config.N, config.num_directions * config.hidden_size))
+            return self.time_major(case.cotangents["readout.grad"], config) @ self.conjugate(readout_weights(case)[0])
+        return zeros(config, config.T, config.N, config.num_directions * config.hidden_size)
 
     def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
         """What the loss gives to every layer's and direction's row of h_n, (N, H)."""
         order = self.h_n_order(case.config)
         if "h_n.grad" not in case.cotangents:
-            return {key: np.zeros((case.config.N, case.config.hidden_size)) for key in order}
+            return {key: zeros(case.config, case.config.N, case.config.hidden_size) for key in order}
         return dict(zip(order, to_float64(case.cotangents["h_n.grad"]), strict=True))
 
     def run(self, case: Case) -> dict[str, Floats]:
@@ -172,7 +181,7 @@ class Reference:
         config = case.config
         below, states = self.time_major(case.x, config), []
         for layer in range(config.num_layers):
-            output = np.empty((config.T, config.N, config.num_directions * config.hidden_size))
+            output = zeros(config, config.T, config.N, config.num_directions * config.hidden_size)
             for d in range(config.num_directions):
                 self._run_direction(case, layer, d, below, output[..., self.features(config, d)])
             states.append(output)
@@ -198,10 +207,12 @@ class Reference:
                 beside = (x, self.previous_states(case, layer, d, own), None, None)
                 for i, name in enumerate(weight_names(layer, d, bias=config.bias)):
                     rows, factor = self.entering(da, i), beside[i]
-                    gradient = rows.sum((0, 1)) if factor is None else np.einsum("tni,tnk->ik", rows, factor)
-                    found[f"{name}.grad"] = gradient
-                g_hx[layer, d] = at_steps(da, self.first_step(config, d)) @ back.hh
-                g_below += da @ back.ih
+                    if factor is None:
+                        found[f"{name}.grad"] = rows.sum((0, 1))
+                    else:
+                        found[f"{name}.grad"] = np.einsum("tni,tnk->ik", rows, self.conjugate(factor))
+                g_hx[layer, d] = at_steps(da, self.first_step(config, d)) @ self.conjugate(back.hh)
+                g_below += da @ self.conjugate(back.ih)
             g = self.between(case, layer - 1, g_below)
         found["x.grad"] = self.layout(g, config)
         found["hx.grad"] = np.stack([g_hx[key] for key in sorted(g_hx)])
@@ -219,7 +230,7 @@ class Reference:
         below, d_below = self.time_major(case.x, config), self.time_major(along.x, config)
         rows = []
         for layer in range(config.num_layers):
-            output = np.empty((config.T, config.N, config.num_directions * config.hidden_size))
+            output = zeros(config, config.T, config.N, config.num_directions * config.hidden_size)
             d_output = np.empty_like(output)
             for d in range(config.num_directions):
                 part = self.features(config, d)
@@ -257,7 +268,8 @@ class Reference:
     def _back_through(self, case: Case, at: tuple[int, int], g: Floats, g_final: Floats, own: Floats) -> Floats:
         """Da (T, N, H) of one layer and direction, from what reaches its states and its final one."""
         config, back = case.config, self.weights_back(self.step_weights(case, *at))
-        slope = self.slope(own, self.nonlinearity(config))
+        slope = self.conjugate(self.slope(own, self.nonlinearity(config)))
+        hh = self.conjugate(back.hh)
         da, carried = np.empty_like(own), np.zeros_like(own[0])
         visited, given = self.visited(config), np.zeros_like(own)
         write_steps(given, self.final_step(config, at[1]), g_final)
@@ -266,7 +278,7 @@ class Reference:
             da[t] = dh * slope[t] if self.reaches(config, step) else 0.0
             if visited is not None:
                 da[t] = np.where(visited[t], da[t], 0.0)
-            carried = da[t] @ back.hh if self.flows_back(config, step) else np.zeros_like(carried)
+            carried = da[t] @ hh if self.flows_back(config, step) else np.zeros_like(carried)
         return da
 
 
@@ -274,9 +286,12 @@ def readout_gradients(reference: Reference, case: Case, output: Floats) -> dict[
     """The gradients of the readout's weight (O, D*H) and bias (O); zeros where the loss does not read it."""
     config, weight = case.config, readout_weights(case)[0]
     if "readout.grad" not in case.cotangents:
-        return {"readout.weight.grad": np.zeros_like(weight), "readout.bias.grad": np.zeros(weight.shape[0])}
+        return {"readout.weight.grad": np.zeros_like(weight), "readout.bias.grad": zeros(config, weight.shape[0])}
     g = reference.time_major(case.cotangents["readout.grad"], config).reshape(-1, weight.shape[0])
-    return {"readout.weight.grad": g.T @ output.reshape(-1, weight.shape[1]), "readout.bias.grad": g.sum(0)}
+    return {
+        "readout.weight.grad": g.T @ reference.conjugate(output).reshape(-1, weight.shape[1]),
+        "readout.bias.grad": g.sum(0),
+    }
 
 
 def readout_weights(case: Case) -> tuple[Floats, Floats]:
@@ -307,6 +322,11 @@ def time_major_padding(config: RNNConfig) -> Visited:
     return padding(config).T if config.batch_first else padding(config)
 
 
+def zeros(config: RNNConfig, *shape: int) -> Floats:
+    """Zeros of what a config's numbers are cast to."""
+    return np.zeros(shape, np.complex128 if config.is_complex else np.float64)
+
+
 def to_float64(array: Array) -> Floats:
-    """An exact cast: every number of the narrower dtypes is a float64."""
-    return array.astype(np.float64)
+    """An exact cast: every number of the narrower dtypes is a float64; of complex ones, each part is."""
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)

@@ -11,7 +11,8 @@ Slopes. With an error e of dh, e' of phi' and a relative r of the roundings (``s
 unless e_h reaches over 0: then all of dh may or may not pass. So it may where a subject that computes in a wider format
 had a positive state and returned 0, because it underflowed: where h = 0 and s is within an underflow of it, and within
 what rounding its operands, and losing them in the same way, does to s. States that are not finite exempt what they
-reach.
+reach. Of complex numbers phi' may be large, so that underflow costs |phi'| more, and a product that may overflow is
+exempt.
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ from harness.oracle.arithmetic import U64, Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected, Index, Setting
 from harness.oracle.reference import Floats, write_steps
-from harness.oracle.tolerance import gamma, loosened, row_sum, slope_error, soft_floor, sum_allowance
+from harness.oracle.tolerance import (
+    complex_slope_error,
+    gamma,
+    loosened,
+    row_sum,
+    slope_error,
+    soft_floor,
+    sum_allowance,
+    unless_overflow,
+)
 
 
 class Known(NamedTuple):
@@ -153,12 +163,13 @@ def slopes_at(setting: Setting, at: tuple[int, int], state: Known, x: Floats) ->
     reference, case, arithmetic = setting
     kind, h, u = reference.nonlinearity(case.config), state.values, arithmetic.format.u
     slope = reference.slope(h, kind)
-    off = np.zeros_like(h)
-    relative: Any = np.zeros_like(h)
+    off = np.zeros(h.shape)
+    relative: Any = np.zeros(h.shape)
     if kind == "tanh":
         if state.error is not None:
             off = 2 * np.abs(h) * state.error + state.error**2
-        relative = slope_error(slope) * (arithmetic.sum_u + 2 * U64)
+        roundings = complex_slope_error(h, slope) if arithmetic.is_complex else slope_error(slope)
+        relative = roundings * (arithmetic.sum_u + 2 * U64)
         if arithmetic.wide:
             relative = relative * (1 + u) + u * (slope + off)
     elif kind == "relu" and state.error is not None:
@@ -166,6 +177,9 @@ def slopes_at(setting: Setting, at: tuple[int, int], state: Known, x: Floats) ->
     elif kind == "relu":
         off = ((h == 0) & _vanishing(setting, at, h, x)).astype(np.float64)
     off[~np.isfinite(h)] = np.inf
+    if arithmetic.is_complex:  # beside a pole, h is large
+        with np.errstate(over="ignore", invalid="ignore"):
+            off[~(4 * (1 + np.abs(h) ** 2) < arithmetic.format.largest)] = np.inf
     return Slopes(slope, off, relative)
 
 
@@ -179,7 +193,13 @@ def through_slope(
     values = given.values * slopes.slope
     size, e, off, relative = np.abs(given.values), given.allowance, slopes.off, slopes.relative
     under = 2 * arithmetic.underflow
-    allowance = (slopes.slope + off) * e + size * off + (size + e) * relative + under * (2 + size)
+    if arithmetic.is_complex:
+        steep = np.abs(slopes.slope) + off
+        allowance = steep * e + size * off + (size + e) * relative + under * (2 + size + steep)
+        reach = 2 * (size + e) * (steep + relative)
+        allowance = unless_overflow(allowance, reach, arithmetic.format)
+    else:
+        allowance = (slopes.slope + off) * e + size * off + (size + e) * relative + under * (2 + size)
     allowance[np.isnan(allowance)] = np.inf  # 0 times inf
     allowance = loosened(allowance, values, arithmetic)
     equation = given.equation

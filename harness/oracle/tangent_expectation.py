@@ -43,7 +43,7 @@ class _Forward:
         self._setting, self._along, self._states, self._observed = setting, along, states, observed
         self._reference, self._case, self._arithmetic = setting
         self._config = setting.case.config
-        self._sharp = not self._arithmetic.wide and self._arithmetic.accepted.derived
+        self._sharp = self._arithmetic.modelled
 
     def run(self) -> list[dict[str, Expected]]:
         config, reference = self._config, self._reference

@@ -29,11 +29,23 @@ slope 1 at most, it is e, and the function is taken to be as accurate as tanh.
 Overflow. Where a partial sum may reach the largest number, anything may come out (inf, or NaN from inf - inf): there
 the allowance is infinite. No result is larger than its partial sums' reach.
 
-Infinities and NaN that are read. A NaN makes every unit of its row NaN, in any order. Without one, terms that are
-infinite decide alone, again in any order, as long as the finite ones cannot overflow: 0 times inf, or both signs, give
-NaN, one sign gives itself. So the reference's own result is the only right one; but a weight that is subnormal may
-count as 0, and then nothing is settled. Weights that are not finite settle nothing, either, nor does an infinite state
-of relu: in a subject that computes in a wider format it was a finite one, until it was returned.
+Complex numbers. Everything above is meant in modulus, u being that of the parts. Each part of a sum of m products is a
+sum of 2 m real ones, in any order, one rounding of a product and 2 m - 1 of additions on the way of each; the sums of
+their absolute values are, as a vector, at most sqrt 2 A. So s is off by at most sqrt 2 gamma_2m A <= gamma_3m A
+((1 + u)**n - 1 is convex in n, and 2 sqrt 2 < 3). That holds for whole complex operations, too, of which a product is
+off by at most sqrt 2 gamma_2 and a sum by u (Higham, Lemma 3.5), and for kernels that keep the parts apart or add up
+their real products one by one; not for those that save one of four multiplications. ``underflow`` is that of a complex
+operation. tanh(s + d) - tanh(s) = (1 - y**2) t / (1 + y t) for t = tanh d, |t| <= tan e: at most |1 - y**2| tan e /
+(1 - |y| tan e), as long as |y| tan e <= 1/2 and e <= 1/2; else s is too near to a pole, and is exempt, unless it is far
+out: tanh is within 2 / (exp(2r) - 1) of 1 or -1 where |Re| >= r, so that two are at most twice as far apart. phi' = 1 -
+y**2 may be large; it is off as ``complex_slope_error`` says. What reads an infinity or a NaN is exempt, for complex
+products make of them what they like; and the soft model and the judge say nothing.
+
+Infinities and NaN that are read, of real numbers. A NaN makes every unit of its row NaN, in any order. Without one,
+terms that are infinite decide alone, again in any order, as long as the finite ones cannot overflow: 0 times inf, or
+both signs, give NaN, one sign gives itself. So the reference's own result is the only right one; but a weight that is
+subnormal may count as 0, and then nothing is settled. Weights that are not finite settle nothing, either, nor does an
+infinite state of relu: in a subject that computes in a wider format it was a finite one, until it was returned.
 
 Soft. The above holds for the worst order and the worst roundings. If the roundings of a sum are independent, uniform
 in [-u, u], the variance of its error is u**2 / 3 times the sum of the squared partial results (N. J. Higham and T.
@@ -54,6 +66,9 @@ from harness.oracle.equation import Equation, Floats
 REFERENCE_TANH_ERROR: Final = 4.0
 """Relative error of the reference's own tanh, NumPy's in float64, in units of u64: 2.4 times the worst of three million
 measured (``benchmarks/tanh_error.py``)."""
+
+REFERENCE_COMPLEX_TANH_ERROR: Final = 12.0
+"""Likewise of its complex tanh, in modulus: 2.3 times the worst of 280,000 measured."""
 
 LAMBDA: Final = 8.0
 """Standard deviations of the soft allowance. At 6, 13 correct cases of 9,581, each summed in nine orders, exceeded it;
@@ -116,7 +131,7 @@ def step_allowance(
     ``x_given`` says that x is the caller's own, and no state of a layer below; ``sizes`` spares their computation.
     """
     W, V, of_weights, m = sizes or Sizes.of(step.ih, step.hh)
-    form, accepted = arithmetic.format, arithmetic.accepted
+    form, accepted, n = arithmetic.format, arithmetic.accepted, arithmetic.roundings(m)
     with np.errstate(over="ignore", invalid="ignore"):
         size_x, size_h = np.abs(step.x), np.abs(step.h)
         products = size_x @ W + size_h @ V
@@ -130,19 +145,23 @@ def step_allowance(
         if accepted.operand_u:
             carried = carried + accepted.product_error * (products + carried)
         reach = magnitude + carried
-        e = (gamma(m + 1, arithmetic.sum_u) + gamma(m, U64)) * reach + carried * (1 + gamma(m, U64))
+        e = (gamma(n + 1, arithmetic.sum_u) + gamma(n, U64)) * reach + carried * (1 + gamma(n, U64))
         if arithmetic.wide:
             parts = _stored(step, s, e, stores_products=arithmetic.backend.stores_products)
             e = e + form.u * (1 + 3 * form.u) * parts
         e = e + eta
-        if nonlinearity == "relu":
+        if arithmetic.is_complex:
+            spread = _complex_tanh_spread(s, y, e) if nonlinearity == "tanh" else e
+            own = arithmetic.tanh_error + REFERENCE_COMPLEX_TANH_ERROR * U64
+            allowance = spread + own * (np.abs(y) + spread) + eta
+        elif nonlinearity == "relu":
             spread = np.maximum(0, np.minimum(e, s + e))
             allowance = spread + eta
         else:
             spread = _tanh_spread(s, y, e) if nonlinearity == "tanh" else e
             allowance = spread + (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * (np.abs(y) + spread) + eta
         allowance = unless_overflow(allowance, reach + e, form)
-    if not np.isfinite(reach).all():
+    if not arithmetic.is_complex and not np.isfinite(reach).all():
         tanh = nonlinearity == "tanh"
         allowance = _settled(allowance, step, y, arithmetic, trusted=(x_given or tanh, tanh), carried=carried)
     return Bound(loosened(allowance, y, arithmetic), magnitude)
@@ -154,6 +173,20 @@ def _tanh_spread(s: Floats, y: Floats, e: Floats) -> Floats:
     Two tanh at 4 u64 each, |s| - e, a product and a difference: 11 u64 pay for the bracket in float64.
     """
     return np.asarray(np.tanh(e) * (1 - np.abs(y) * np.tanh(np.abs(s) - e) + 11 * U64))
+
+
+def _complex_tanh_spread(s: Floats, y: Floats, e: Floats) -> Floats:
+    """The same of complex numbers; infinite where they are too near to a pole.
+
+    The reference's tanh at 12 u64, its square, and some ten more operations: 64 u64 pay for the bracket in float64.
+    """
+    far = np.abs(s.real) * (1 - 4 * U64) - e
+    with np.errstate(divide="ignore"):
+        apart = np.where(far > 0, 4 * (1 + 8 * U64) / np.expm1(2 * np.maximum(far, 0)), np.inf)
+    size, t = np.abs(y), np.tan(np.minimum(e, 0.5))
+    bracket = np.abs(1 - y * y) + 64 * U64 * (1 + size * size)
+    near = np.where((e <= 0.5) & (size * t <= 0.5), t * bracket / (1 - np.minimum(size * t, 0.5)), np.inf)
+    return np.fmin(near, apart)
 
 
 def linear_allowance(
@@ -190,10 +223,11 @@ def sum_allowance(
         if accepted.operand_u:
             moved = moved + accepted.product_error * (magnitude + moved)
         reach = magnitude + moved
-        e = (gamma(m + 1, arithmetic.sum_u) + gamma(m, U64)) * reach
+        n = arithmetic.roundings(m)
+        e = (gamma(n + 1, arithmetic.sum_u) + gamma(n, U64)) * reach
         if arithmetic.wide:
             e = e + gamma(stored, form.u) * (reach + e)
-        e = e + moved * (1 + gamma(m, U64)) + arithmetic.underflow * (8 * (m + stored) + operands)
+        e = e + moved * (1 + gamma(n, U64)) + arithmetic.underflow * (8 * (m + stored) + operands)
         return unless_overflow(e, reach + e, form)
 
 
@@ -258,6 +292,15 @@ def slope_error(slope: Floats | float) -> Floats | float:
     and by more than the orders of u**2 that were left out.
     """
     return 2 + 2 * slope
+
+
+def complex_slope_error(h: Floats, slope: Floats) -> Floats:
+    """The same for a complex h, in modulus and in units of u.
+
+    A product is off by at most 2 sqrt 2 u, and a difference by u: 1 - h h and the product with it by 2.83 |h|**2 +
+    3.83 |slope|, and (1 - h)(1 + h) by 7.66 |slope|, at first order.
+    """
+    return np.asarray(3 * np.abs(h) ** 2 + 8 * np.abs(slope))
 
 
 def gamma(n: int, u: float) -> float:

@@ -158,5 +158,6 @@ def _suspicion(suspicion: Suspicion) -> dict[str, Any]:
     }
 
 
-def _json_number(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
+def _json_number(value: complex) -> float | str:
+    """A number as JSON has it, else its text."""
+    return str(value) if isinstance(value, complex) or not math.isfinite(value) else value

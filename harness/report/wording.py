@@ -91,11 +91,11 @@ def place(site: Site) -> str:
     return ", ".join(f"{axis}={index}" for axis, index in site.place.items())
 
 
-_DIGITS: Final = {"float64": 17, "float32": 9, "float16": 5, "bfloat16": 4}
-"""Significant decimal digits that tell any two numbers of a dtype apart."""
+_DIGITS: Final = {"float64": 17, "float32": 9, "float16": 5, "bfloat16": 4, "complex64": 9, "complex128": 17}
+"""Significant decimal digits that tell any two numbers of a dtype apart; of complex ones, in each part."""
 
 
-def number(value: float, dtype: str) -> str:
+def number(value: complex, dtype: str) -> str:
     """A value with all the digits that its dtype tells apart."""
     return f"{value:.{_DIGITS[dtype]}g}"
 

@@ -17,7 +17,7 @@ from harness.checks.refusals import CallSubject, Refusal, check_refusal
 from harness.space.answer import Kind
 from harness.space.breaks import BREAKS, Break, Broken, broken
 from harness.space.call import Base, Form
-from harness.space.config import RNNConfig
+from harness.space.config import COMPLEX, RNNConfig
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope
 from harness.subjects.protocol import scope_of
 
@@ -209,6 +209,8 @@ def _base(scope: Scope, form: Form, random: Random) -> Base:
     """A well-formed call of that form."""
     fields = {name: random.choice(getattr(scope, name)) for name in scope.values()}
     fields["dropout"], fields["training"] = random.choice(scope.modes)
+    if fields["dtype"] in COMPLEX and (fields["nonlinearity"] != "tanh" or (fields["dropout"] and fields["training"])):
+        fields["dtype"] = next((dtype for dtype in scope.dtype if dtype not in COMPLEX), fields["dtype"])
     if form is not Form.BATCHED:
         fields["N"] = max(fields["N"], 1)
     return Base(RNNConfig(**fields), form, enforce_sorted=form is not Form.PACKED or random.random() < 0.5)

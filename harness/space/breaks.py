@@ -38,6 +38,7 @@ _DTYPES: Final = {
     "bool": ("bool",),
     "complex64": ("complex64", "ComplexFloat", "complex<float>"),
 }
+_NAMES: Final = {**_DTYPES, "complex128": ("complex128", "ComplexDouble", "complex<double>")}
 
 
 class Variant(NamedTuple):
@@ -461,7 +462,7 @@ def _others(size: int) -> tuple[int, ...]:
 def _other_dtypes(base: Base) -> Iterator[tuple[str, tuple[Fact, ...]]]:
     """Every other dtype, with the facts of its mismatch."""
     own = base.config.dtype
-    return ((dtype, (_DTYPES[own], names)) for dtype, names in _DTYPES.items() if dtype != own)
+    return ((dtype, (_NAMES[own], names)) for dtype, names in _DTYPES.items() if dtype != own)
 
 
 def _no_tensors(tensor: Tensor) -> Iterator[tuple[str, Any]]:

@@ -261,6 +261,8 @@ def _paste(array: Array) -> str:
     """An array as nested lists that ``Case.of`` reads back bit for bit."""
     if array.ndim:
         return f"[{', '.join(_paste(row) for row in array)}]" if array.size else f"np.zeros({array.shape})"
+    if array.dtype.kind == "c":  # a literal would lose the sign of a zero
+        return f"complex({_paste(array.real)}, {_paste(array.imag)})"
     value = float(array)
     if not np.isfinite(value):
         return f'float("{value}")'

@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple
 from harness.space.errors import UsageError
 
 NONLINEARITIES: Final = ("tanh", "relu")
-DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
+COMPLEX: Final = ("complex64", "complex128")
+DTYPES: Final = ("float32", "float64", "bfloat16", "float16", *COMPLEX)
 LOSSES: Final = (None, "output", "h_n", "both")
 WRT: Final = ("all", "inputs", "weights")
 STRIDES: Final = ("contiguous", "transposed", "stepped", "expanded")
@@ -181,6 +182,11 @@ class RNNConfig:
     def dtype_of(self, name: str) -> str:
         """The dtype of what comes back: gradients are in that of what they belong to."""
         return self.dtype if name.endswith(".grad") else self.autocast or self.dtype
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether the numbers are complex."""
+        return self.dtype in COMPLEX
 
     @property
     def drops(self) -> bool:

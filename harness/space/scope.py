@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from harness.space.config import NONLINEARITIES, ConfigError, RNNConfig
+from harness.space.config import COMPLEX, NONLINEARITIES, ConfigError, RNNConfig
 from harness.space.errors import UsageError
 
 BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
@@ -97,7 +97,10 @@ class Scope:
                 f"dropout={scope.dropout} with training={scope.training}: dropout draws random masks in training, and "
                 "those of this subject cannot be had; pin dropout=0 or training=False"
             )
-        return scope
+        # Of complex numbers torch takes tanh alone, and drops none: they are not to give up what is pinned.
+        real = tuple(dtype for dtype in scope.dtype if dtype not in COMPLEX)
+        fit = "tanh" in scope.nonlinearity and not all(p and training for p, training in scope.modes)
+        return scope if fit or not real else dataclasses.replace(scope, dtype=real)
 
     @property
     def modes(self) -> tuple[tuple[float, bool], ...]:
@@ -140,6 +143,12 @@ def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
         named["autocast"] = None
     if named.get("autocast") is not None and named.get("training"):
         named["dropout"] = 0.0  # whose masks are drawn in another dtype
+    if named.get("dtype") in COMPLEX:  # which torch neither rectifies nor drops, nor packs where x has a gradient
+        named["nonlinearity"] = "tanh"
+        if named.get("training"):
+            named["dropout"] = 0.0
+        if named.get("lengths") is not None and named.get("loss") is not None:
+            named["wrt"] = "weights"
     return RNNConfig(**named)
 
 

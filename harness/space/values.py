@@ -33,6 +33,20 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     if regime not in REGIMES:
         raise UsageError(f"regime={regime!r}: expected one of {', '.join(REGIMES)}")
     rng = Generator(PCG64(seed))
+    arrays = _filled(rng, config, regime)
+    if config.is_complex:
+        arrays = _joined(arrays, _filled(rng, config, regime))
+    cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
+    if config.lengths is not None and config.strides != "expanded":
+        cast["x"][padding(config)] = np.nan  # what is padding must reach nothing
+    if config.lengths is not None and "readout.grad" in cast:
+        cast["readout.grad"][padding(config)] = 0  # a readout is of the padded output, and would be one of padding, too
+    cotangents = {name: cast.pop(name) for name in config.cotangents}
+    return Case(config, cast.pop("x"), cast.pop("hx", None), cast, Origin(regime, seed), cotangents)
+
+
+def _filled(rng: Generator, config: RNNConfig, regime: str) -> dict[str, Floats]:
+    """The arrays in float64; of complex numbers one part."""
     specs = {**config.inputs, **config.weights, **config.cotangents}
     flat = rng.standard_normal(sum(spec.size for spec in specs.values()))
     arrays: dict[str, Floats] = {}
@@ -43,13 +57,16 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     REGIMES[regime](rng, config, arrays)
     if config.strides == "expanded":
         _expand(config, arrays)
-    cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
-    if config.lengths is not None and config.strides != "expanded":
-        cast["x"][padding(config)] = np.nan  # what is padding must reach nothing
-    if config.lengths is not None and "readout.grad" in cast:
-        cast["readout.grad"][padding(config)] = 0  # a readout is of the padded output, and would be one of padding, too
-    cotangents = {name: cast.pop(name) for name in config.cotangents}
-    return Case(config, cast.pop("x"), cast.pop("hx", None), cast, Origin(regime, seed), cotangents)
+    return arrays
+
+
+def _joined(real: dict[str, Floats], imaginary: dict[str, Floats]) -> dict[str, NDArray[Any]]:
+    """Complex numbers of their parts, either of which may be infinite or NaN."""
+    whole: dict[str, NDArray[Any]] = {}
+    for name, part in real.items():
+        whole[name] = part.astype(np.complex128)
+        whole[name].imag = imaginary[name]
+    return whole
 
 
 def _expand(config: RNNConfig, arrays: dict[str, Floats]) -> None:

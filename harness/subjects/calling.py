@@ -92,6 +92,8 @@ def _numbers_of(tensor: Any) -> Any:
     """What NumPy can read of a tensor on the CPU; torch does not hand it bfloat16, which float32 holds exactly."""
     if str(tensor.dtype) == "torch.bfloat16":
         return tensor.float().numpy().astype(ml_dtypes.bfloat16)
+    if str(tensor.dtype).startswith("torch.complex"):
+        tensor = tensor.resolve_conj().resolve_neg()  # which torch may have left to be done
     return tensor.numpy()
 
 

@@ -16,7 +16,18 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from harness.space.answer import Answer
 from harness.space.call import Call
 from harness.space.case import Array, Case
-from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, LOSSES, PREPARATIONS, STRIDES, TANGENT, WRT, RNNConfig
+from harness.space.config import (
+    AUTOCASTS,
+    COMPLEX,
+    DTYPES,
+    GRAD_MODES,
+    LOSSES,
+    PREPARATIONS,
+    STRIDES,
+    TANGENT,
+    WRT,
+    RNNConfig,
+)
 from harness.space.outcome import Outcome
 from harness.space.scope import PACKINGS
 from harness.subjects import torch_devices
@@ -62,7 +73,7 @@ class TorchSubject:
     """
 
     OFFERS: Final[dict[str, Any]] = {
-        "dtype": DTYPES,
+        "dtype": (*(dtype for dtype in DTYPES if dtype not in COMPLEX for _ in range(2)), *COMPLEX),
         "loss": (*[None] * 3, *LOSSES[1:]),
         "wrt": ("all", *WRT),
         "lengths": (*[None] * 5, *PACKINGS[1:]),
@@ -98,8 +109,8 @@ class TorchSubject:
         return f"torch {config.device.partition(':')[0]}" if own else "unknown"
 
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:
-        """The laws that nn.RNN keeps to the bit; of another module or device, nothing is known."""
-        if self._factory is not torch.nn.RNN or config.device != "cpu":
+        """The laws that nn.RNN keeps to the bit; of another module or device, or complex numbers, nothing is known."""
+        if self._factory is not torch.nn.RNN or config.device != "cpu" or config.is_complex:
             return frozenset()
         return EXACT_IN_ORDER if in_order(config) else EXACT
 
@@ -240,7 +251,7 @@ class TorchSubject:
         with _autocast(config):
             output = module(x)[0]
         if config.loss is not None and output.requires_grad:
-            output.sum().backward()
+            output.real.sum().backward()
             module.zero_grad()
 
     def _forward_mode(
@@ -327,8 +338,10 @@ def in_order(config: RNNConfig) -> bool:
 
 
 def _packed(x: torch.Tensor, config: RNNConfig) -> PackedSequence:
-    """The sequences of x, packed."""
+    """The sequences of x, packed. Raises ``NotImplementedError`` for what torch 2.13 refuses with another error."""
     assert config.lengths is not None
+    if config.is_complex and x.requires_grad:
+        raise NotImplementedError("packing does not support automatic differentiation of complex numbers")
     return pack_padded_sequence(
         x, torch.tensor(config.lengths), batch_first=config.batch_first, enforce_sorted=config.enforce_sorted
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -53,7 +54,9 @@ def _assign(module: torch.nn.Module, config: RNNConfig, _weights: Weights, build
 
 def _to_dtype(module: torch.nn.Module, config: RNNConfig, _weights: Weights, build: Build) -> torch.nn.Module:
     other = build(config.replace(dtype="float32" if config.dtype == "float64" else "float64", autocast=None))
-    other = other.to(getattr(torch, config.dtype))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Complex modules are a new feature", UserWarning)
+        other = other.to(getattr(torch, config.dtype))
     other.load_state_dict(module.state_dict())
     return other
 

@@ -29,7 +29,7 @@ def to_numpy(tensor: torch.Tensor) -> Array:
     tensor = tensor.detach()
     if tensor.device.type == "meta":
         tensor = torch.zeros_like(tensor, device="cpu")
-    tensor = tensor.cpu()
+    tensor = tensor.cpu().resolve_conj().resolve_neg()
     if tensor.dtype == torch.bfloat16:
         return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return np.asarray(tensor.numpy())
