@@ -115,6 +115,8 @@ class FunctionSubject:
             if needs and name not in self._taken:
                 what = {"cotangents": "gradients", "lengths": "packed sequences", "masks": "dropout in training"}[name]
                 raise NotImplementedError(f"no {what}: it does not take {name}")
+        if config.is_complex and config.nonlinearity != "tanh":
+            raise NotImplementedError("no relu of complex numbers: nn.RNN has none")
         torch_s = ("autocast", "grad_mode", "preparation")
         if any(getattr(config, name) not in {None, "new", "used"} for name in torch_s):
             raise NotImplementedError("autocast, grad modes and ways to build a module are torch's")

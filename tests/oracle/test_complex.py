@@ -16,10 +16,12 @@ from harness import Case, Reference, RNNConfig, Verdict, draw
 from harness.checks.agreement import check_agreement
 from harness.checks.derivatives import differentiable
 from harness.checks.lawfulness import check_laws
+from harness.explain.diagnose import diagnose
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.tolerance import Step, step_allowance
 from harness.report import wording
 from harness.report.record import result_record
+from harness.search.hunt import Finding
 from harness.space.config import COMPLEX
 from harness.space.scope import Scope, affordable, configure
 from harness.space.values import REGIMES
@@ -189,7 +191,10 @@ def by_hand(
             rounded = {n: _parts(a, lambda part: part.astype(np.float16)) for n, a in {**weights, "x": x}.items()}
             x, weights = rounded.pop("x"), rounded
         H, D = config.hidden_size, config.num_directions
-        turn = (lambda a: a.swapaxes(0, 1)) if config.batch_first else (lambda a: a)
+
+        def turn(array: Array) -> Array:
+            return array.swapaxes(0, 1) if config.batch_first else array
+
         inputs, kept, h_n = [turn(x)], {}, np.empty_like(h0)
         for layer in range(config.num_layers):
             output = np.zeros((config.T, config.N, D * H), x.dtype)
@@ -378,3 +383,16 @@ def test_torch_s_tanh_stays_finite_far_out() -> None:
         z = torch.tensor([s + 0.3j for s in (50.0, 89.0, 355.0, 711.0, 1e30)], dtype=dtype)
         np.testing.assert_allclose(torch.tanh(z).numpy(), 1, rtol=1e-6)
         np.testing.assert_allclose(torch.tanh(-z).numpy(), -1, rtol=1e-6)
+
+
+def test_its_cause_is_named() -> None:
+    subject = FunctionSubject(by_hand(wrong="b_hh forgotten"), "mine")
+    case = draw(RNNConfig(1, 1, T=1, N=1, dtype="complex64"))
+    diagnosis = diagnose(subject, Finding("mine", case, check_agreement(subject, case), minimal=True), Scope())
+    assert diagnosis is not None
+    assert [type(fault).__name__ for fault in diagnosis.causes] == ["IgnoresBiasHH"]
+
+
+def test_a_function_is_not_asked_for_relu() -> None:
+    subject = FunctionSubject(by_hand(), "mine")
+    assert check_agreement(subject, draw(SMALL.replace(nonlinearity="relu"))).verdict is Verdict.UNSUPPORTED

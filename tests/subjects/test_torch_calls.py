@@ -7,7 +7,7 @@ import torch
 
 from harness.space.answer import Kind, Stage
 from harness.space.call import Base, ByHand, Call, Code, Form, Packing, Tensor
-from harness.space.config import DTYPES, RNNConfig
+from harness.space.config import COMPLEX, DTYPES, RNNConfig
 from harness.subjects.torch_calls import perform
 
 GOOD = Base(RNNConfig(3, 4, T=5, N=2, hx=True)).call
@@ -18,7 +18,9 @@ GOOD = Base(RNNConfig(3, 4, T=5, N=2, hx=True)).call
 def test_a_well_formed_call_is_accepted(form: Form, dtype: str) -> None:
     for config in (
         RNNConfig(3, 4, 2, bidirectional=True, batch_first=True, T=3, N=2, hx=True, dtype=dtype),
-        RNNConfig(1, 2, bias=False, dropout=0.5, nonlinearity="relu", T=1, N=1, dtype=dtype),
+        RNNConfig(
+            1, 2, bias=False, dropout=0.5, nonlinearity="tanh" if dtype in COMPLEX else "relu", T=1, N=1, dtype=dtype
+        ),
     ):
         for enforce_sorted in (True, False):
             answer = perform(torch.nn.RNN, Base(config, form, enforce_sorted).call)

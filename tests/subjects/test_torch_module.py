@@ -67,7 +67,10 @@ def test_gradients_are_those_of_backward_bit_for_bit(case: Case) -> None:
         bidirectional=config.bidirectional,
         dtype=dtype,
     )
-    tensors = {name: torch.tensor(array.astype(float), dtype=dtype) for name, array in case.arrays.items()}
+    tensors = {
+        name: torch.tensor(array.astype(complex if config.is_complex else float), dtype=dtype)
+        for name, array in case.arrays.items()
+    }
     module.load_state_dict({name: t for name, t in tensors.items() if name in dict(module.named_parameters())})
     leaves = {name: tensors[name].requires_grad_() for name in (*config.inputs, *config.weights) if "_l" not in name}
     output, h_n = module(leaves["x"], leaves.get("hx"))
