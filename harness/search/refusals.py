@@ -209,8 +209,10 @@ def _base(scope: Scope, form: Form, random: Random) -> Base:
     """A well-formed call of that form."""
     fields = {name: random.choice(getattr(scope, name)) for name in scope.values()}
     fields["dropout"], fields["training"] = random.choice(scope.modes)
-    if fields["dtype"] in COMPLEX and (fields["nonlinearity"] != "tanh" or (fields["dropout"] and fields["training"])):
-        fields["dtype"] = next((dtype for dtype in scope.dtype if dtype not in COMPLEX), fields["dtype"])
+    if fields["dtype"] in COMPLEX:  # of which torch takes tanh alone, and drops none
+        fields["nonlinearity"] = "tanh" if "tanh" in scope.nonlinearity else "relu"
+        modes = [(p, training) for p, training in scope.modes if not (p and training)] or list(scope.modes)
+        fields["dropout"], fields["training"] = random.choice(modes)
     if form is not Form.BATCHED:
         fields["N"] = max(fields["N"], 1)
     return Base(RNNConfig(**fields), form, enforce_sorted=form is not Form.PACKED or random.random() < 0.5)
