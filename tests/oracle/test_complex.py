@@ -18,7 +18,8 @@ from harness.checks.derivatives import differentiable
 from harness.checks.lawfulness import check_laws
 from harness.explain.diagnose import diagnose
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.tolerance import Step, step_allowance
+from harness.oracle.expectation import Setting, end_to_end_states
+from harness.oracle.tolerance import Step, step_allowance, sum_allowance
 from harness.report import wording
 from harness.report.record import result_record
 from harness.search.hunt import Finding
@@ -143,6 +144,42 @@ def test_no_move_of_the_preactivation_moves_tanh_by_more_than_is_allowed(regime:
         small = size < 1e-4
         reached = np.abs(np.tanh(s + size) - y)[small] / allowance.allowance[small, 0]
         assert np.median(reached) > 0.9
+
+
+def test_far_out_any_error_of_the_preactivation_is_nothing() -> None:
+    zero, one = np.zeros((1, 1), complex), np.ones((1, 1), complex)
+    s = np.array([[100 + 3j]])
+    step = Step(s, zero, one, zero, zero[0], zero[0])
+    bound = step_allowance(step, s, np.tanh(s), "tanh", Arithmetic("complex128"), x_error=np.array([[40.0]]))
+    assert bound.allowance < 1e-14
+
+
+def test_errors_that_are_carried_along_grow_as_fast_as_tanh_is_steep() -> None:
+    # A fixed point at s = 1.2 i, where phi' = 7.6: an error of one state is 2.3 times as large in the next.
+    config = RNNConfig(1, 1, T=12, N=1, hx=True, dtype="complex64")
+    state = 1j * np.tan(1.2)
+    case = Case.of(config, [[[0]]] * 12, [[[state]]], **_parameters(0, 0.3, 1.2j - 0.3 * state))
+    allowances = end_to_end_states(Setting(Reference(), case, Arithmetic("complex64")))[0].error
+    off = np.abs(TORCH.run(case).arrays["output"] - Reference().run(case)["output"])
+    assert allowances is not None
+    assert off.max() > 1e-5
+    assert (off <= allowances).all()
+
+
+def _parameters(ih: complex, hh: complex, bias: complex) -> dict[str, Any]:
+    return {"weight_ih_l0": [[ih]], "weight_hh_l0": [[hh]], "bias_ih_l0": [bias], "bias_hh_l0": [0]}
+
+
+def test_every_real_product_may_be_rounded_into_the_sum_by_itself() -> None:
+    m, u = 200, 2.0**-24
+    tiny = np.float32(u * (1 + 2.0**-10))  # which, added to 1 and a bit, is rounded up to 2 u
+    a, b = np.full((1, m), 1 + 1j, np.complex64), np.full((1, m), tiny * (1 - 1j), np.complex64)
+    a[0, -1] = b[0, -1] = 1
+    exact = complex((a.astype(complex) @ b.astype(complex).T)[0, 0])
+    magnitude = np.abs(a.astype(complex)) @ np.abs(b.astype(complex)).T
+    off = abs(interleaved(a, b)[0, 0] - exact)
+    assert off > (m + 3) * u * magnitude[0, 0]
+    assert off <= sum_allowance(magnitude, m, Arithmetic("complex64"))[0, 0]
 
 
 # By hand
