@@ -89,9 +89,7 @@ class Scope:
         pinned |= {"masks": bool(named["masks"])} if "masks" in named else {}
         scope = dataclasses.replace(self, **pinned)
         if "batched" not in pinned and (1 not in scope.N or None not in scope.lengths):
-            scope = dataclasses.replace(
-                scope, batched=(True,)
-            )  # a call without a batch axis has no other N, or lengths
+            scope = dataclasses.replace(scope, batched=(True,))  # a call without that axis has no other N, or lengths
         if not scope.modes:
             raise UsageError(
                 f"dropout={scope.dropout} with training={scope.training}: dropout draws random masks in training, and "
