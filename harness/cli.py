@@ -96,13 +96,13 @@ def cli() -> None:
 @click.option(
     "--dtype", "dtypes", multiple=True, help=f"{', '.join(DTYPES)}; repeatable.  [default: what the subject offers]"
 )
-@click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 4000, or what --time allows]")
+@click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 2000, or what --time allows]")
 @click.option(
     "--time",
     "seconds",
     callback=_seconds,
     metavar="TIME",
-    help="How long to search, such as 60s or 5m; making a finding small comes on top.",
+    help="How long to search, such as 60s or 5m; what is done with a finding, and malformed calls, come on top.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search.")
 @click.option("--output-size", type=int, metavar="O", help="Read out every time step through a linear layer.")
@@ -288,6 +288,8 @@ def _pins(pins: tuple[str, ...]) -> dict[str, Any]:
         name, equals, values = pin.partition("=")
         if not equals or not values:
             raise UsageError(f"--only {pin}: expected FACTOR=VALUE, such as num_layers=1 or T=5,6")
+        if name.strip() == "masks":
+            raise UsageError(f"--only {pin}: masks are had or not, as the subject says; pin dropout or training")
         values_of = pinned.setdefault(name.strip().replace("-", "_"), [])
         values_of += [_literal(value.strip()) for value in values.split(",")]
     return pinned
@@ -309,10 +311,15 @@ def _isolated(spec: str, timeout: float) -> Subject:
 
 def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any]) -> Scope:
     """The scope asked for; a device that is not here is misuse, and said before anything runs."""
+    from harness.space.scope import lost_pins
     from harness.subjects.protocol import choose_devices, scope_of
 
     asked = devices or tuple(pinned.get("device", ()))
-    return scope_of(subject).only(**{**pinned, "device": choose_devices(subject, asked)})
+    scope = scope_of(subject).only(**{**pinned, "device": choose_devices(subject, asked)})
+    if lost := lost_pins(scope, {*pinned, "device"} if asked else pinned):
+        shown = ", ".join(f"{name}={value}" for name, value in lost.items())
+        raise UsageError(f"{shown}: no call of {subject.name} has that beside the other pins; leave one of them out")
+    return scope
 
 
 def _console(json_to: str | None) -> Console:

@@ -61,6 +61,9 @@ class Observation:
     """The outcome as it was returned."""
     unfit: Result | None = None
     """The result, where there are no values to compare."""
+    independent: bool = True
+    """Whether roundings may be taken to be independent, as the soft model does: not where one value is read again and
+    again, for it is rounded in the same way each time."""
     prefixes: dict[int, Array] | None = None
     """Its output of the first k layers run alone, by k, where the output of layer k is not in the outcome itself;
     ``None`` where that could not be had."""
@@ -93,9 +96,11 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
     if masks is None or case.config.device == "meta":
         return Observation(case, outcome, arithmetic, outcome, Result(Verdict.AGREES, method=Method.FORM))
     plain = replace(case, masks=masks).plain()
-    seen = Observation(plain, _plain_outcome(case.config, outcome), arithmetic, outcome)
+    independent = case.config.strides != "expanded"
+    seen = Observation(plain, _plain_outcome(case.config, outcome), arithmetic, outcome, independent=independent)
     # Carriers round what they carry as any unit does: only the dtype's own roundings leave it as it is.
-    worthwhile = with_probes and accepted.derived and not masks and case.config.autocast is None
+    packed_alone = case.config.replace(enforce_sorted=False) == plain.config
+    worthwhile = with_probes and accepted.derived and not masks and packed_alone
     worthwhile = worthwhile and not case.config.is_complex  # whose sums are not modelled so sharply
     return replace(
         seen,
@@ -131,6 +136,7 @@ def assess(observation: Observation, reference: Reference = REFERENCE, *, soft: 
     """Compare what was observed with what ``reference`` allows; unless ``soft``, by the hard allowances alone."""
     if observation.unfit is not None:
         return observation.unfit
+    soft = soft and observation.independent
     config = observation.case.config
     at_once = max(1, CHUNK // (config.T * config.num_directions * config.hidden_size))
     together = config.loss is not None or config.lengths is not None or bool(observation.case.masks)

@@ -35,7 +35,7 @@ from harness.oracle.compare import Mismatch
 from harness.oracle.reference import keep_scale, write_steps
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import COMPLEX, DIRECTIONS, RNNConfig, weight_names
-from harness.space.scope import Scope, factors_of
+from harness.space.scope import SIZE_FACTORS, SIZES, Scope, factors_of
 from harness.subjects.protocol import Subject, scope_of
 
 FALSE_ALARMS: Final = 1e-9
@@ -82,6 +82,8 @@ def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: S
     if not dtypes:
         return Result(Verdict.UNSUPPORTED, message="dropout of complex numbers is not asked of anything")
     configs = [config for config in _configs(device, dtypes) if _is_in(scope, config)]
+    if not any(map(_shows, configs)):
+        return Result(Verdict.UNSUPPORTED, message="no net that shows masks is in the scope")
     level = FALSE_ALARMS / sum(_tests(config) for config in configs)
     refused: list[Result] = []
     shown = False
@@ -92,15 +94,13 @@ def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: S
         if _shows(config) and result.verdict is Verdict.UNSUPPORTED:
             refused.append(result)
         shown |= _shows(config) and result.verdict is Verdict.AGREES
-    if shown:
-        return Result(Verdict.AGREES, method=Method.LAW)
-    return refused[0] if refused else Result(Verdict.UNSUPPORTED, message="no net that shows masks is in the scope")
+    return Result(Verdict.AGREES, method=Method.DROPOUT) if shown else refused[0]
 
 
 def _is_in(scope: Scope, config: RNNConfig) -> bool:
-    """Whether a scope has what is not sizes in a config."""
-    ways = ("bidirectional", "batch_first", "hx", "lengths", "batched")
-    return all(value in getattr(scope, name) for name, value in factors_of(config).items() if name in ways)
+    """Whether a scope has a config, but for its probability, its mode, and sizes where the scope pins none."""
+    free = {name for name in SIZE_FACTORS if set(getattr(scope, name)) >= set(SIZES)} | {"dropout", "training"}
+    return all(value in getattr(scope, name) for name, value in factors_of(config).items() if name not in free)
 
 
 def _configs(device: str, dtypes: Sequence[str]) -> Iterator[RNNConfig]:
@@ -156,8 +156,8 @@ def _check(subject: Subject, config: RNNConfig, level: float, seed: int) -> Resu
     if calls:
         words += _by_chance(config, np.stack(calls), level)
     if not words:
-        return Result(Verdict.AGREES, method=Method.LAW)
-    return Result(Verdict.DISAGREES, mismatches, f"{'; '.join(words)}; in {config!r}", method=Method.LAW)
+        return Result(Verdict.AGREES, method=Method.DROPOUT)
+    return Result(Verdict.DISAGREES, mismatches, f"{'; '.join(words)}; in {config!r}", method=Method.DROPOUT)
 
 
 def _shows(config: RNNConfig) -> bool:

@@ -30,9 +30,11 @@ def check_repeatability(subject: Subject, case: Case, first: Outcome | None = No
 def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Case], Result]) -> Result:
     """``result``, which ``check`` gave on the case; or, if the subject wavers there, the result that says so.
 
-    A process that dies must die again, wherever in the check it did. A hang is believed: asking again may take as long.
+    A process that dies must die again, wherever in the check it did. A hang is believed: asking again may take as long;
+    and so is a run with masks that cannot be had, which differs from any other.
     """
-    if result.failure is Failure.HUNG or result.wavers:
+    random = case.config.drops and getattr(subject, "masks", lambda _case: None)(case) is None
+    if result.failure is Failure.HUNG or result.wavers or random:
         return result
     if result.failure is Failure.CRASHED:
         again = check(case)

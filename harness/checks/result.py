@@ -37,7 +37,7 @@ class Method(Enum):
     LOCAL = "step by step, at the subject's own states"
     CARRIED = "step by step; gradients without probes, their errors carried along from step to step"
     FORM = "in names, shapes and dtypes only, for the values cannot be known: dropout without its masks, or meta"
-    LAW = "by the law of dropout, with the masks that a net shows which passes on what it reads"
+    DROPOUT = "by the law of dropout, with the masks that a net shows which passes on what it reads"
     LAWS = "between runs of the subject itself, by laws"
     END_TO_END = "end to end, since the subject's inner states could not be had: small errors may hide"
 

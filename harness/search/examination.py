@@ -61,7 +61,8 @@ def examine(
 ) -> Examination:
     """Search for a failing case as ``hunt`` does; then, of a module, what it must refuse, and the law of its dropout.
 
-    Neither makes more calls than the search was given cases. A finding in one does not keep the others from theirs.
+    Neither makes more calls than the search was given ``cases``; ``seconds`` bounds the search alone. A finding in one
+    does not keep the others from theirs.
     """
     done = Examination(
         hunt(subject, scope, cases=cases, seconds=seconds, seed=seed, accepted=accepted, progress=progress)
@@ -88,13 +89,16 @@ def _with_numbers(scope: Scope) -> tuple[str, ...]:
 
 
 def _dropout(subject: Subject, done: Hunt, cases: int | None) -> Result | None:
-    """The law of dropout on the first device that has numbers, if dropout in training is in the scope."""
+    """The law of dropout on every device that has numbers, if dropout in training is in the scope."""
     scope, devices = done.scope, _with_numbers(done.scope)
     drops = any(scope.dropout) and True in scope.training and max(scope.num_layers) > 1
     if not devices or not drops or "relu" not in scope.nonlinearity or (cases is not None and cases < DROPOUT_RUNS):
         return None
-    try:
-        result = check_dropout(ended_by_a_hang(subject), devices[0], done.seed, scope)
-    except Hang as hang:
-        result = hang.result
-    return None if result.verdict is Verdict.UNSUPPORTED else result
+    results: list[Result] = []
+    for device in dict.fromkeys(devices):
+        try:
+            results.append(check_dropout(ended_by_a_hang(subject), device, done.seed, scope))
+        except Hang as hang:
+            results.append(hang.result)
+    told = [result for result in results if result.verdict is not Verdict.UNSUPPORTED]
+    return next((result for result in told if result.failed), told[0] if told else None)

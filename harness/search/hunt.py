@@ -24,6 +24,7 @@ from hypothesis.errors import Flaky, NoSuchExample
 
 from harness.checks.everything import check as check_everything
 from harness.checks.lawfulness import asked_by, law_of
+from harness.checks.laws import Law
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -248,7 +249,7 @@ class _Hunter:
         for smaller in shrink(*self._failing, self._record.scope, self._check_while_shrinking):
             self._failing = smaller
         case, result = self._failing
-        sure = confirmed(self._subject, case, result, partial(self._check, laws=law_of(self._kind)))
+        sure = confirmed(self._subject, case, result, partial(self._check, laws=self._laws()))
         self._failing = case, sure
         self.report(minimal=not sure.wavers)
         raise _Enough(Stop.FINDING)
@@ -271,10 +272,12 @@ class _Hunter:
             raise _Fault(error) from error
 
     def _search(self, drawn: Drawn) -> bool:
-        for number, case in enumerate(_cases(drawn)):
+        for number, case_drawn in enumerate(_cases(drawn)):
+            case = case_drawn
             self._stop_at_budget()
             laws = None if number % LAWFUL == 0 else ()
-            result = self._check(case, with_probes=number == drawn[2] % THOROUGH, laws=laws)
+            with_probes = number == drawn[2] % THOROUGH
+            result = self._check(case, with_probes=with_probes, laws=laws)
             self._stop_at_hang(case, result)
             if result.verdict is Verdict.UNSUPPORTED:
                 self._record.unsupported += 1
@@ -290,15 +293,24 @@ class _Hunter:
                 case, result = suspicion.case, suspicion.result
             if result.failed or result.verdict is Verdict.SUSPECT:
                 case, result = self._without_law(case, result)
-                self._failing, self._kind, self._proved = (case, result), result.kind, result.failed
-                sure = confirmed(self._subject, case, result, partial(self._check, laws=law_of(self._kind)))
-                self._failing = case, sure
-                if sure.wavers:  # what wavers cannot be made smaller
-                    self._cut_short()
-                if result.failure is Failure.CRASHED:
-                    self._shrink_until = time.perf_counter() + CRASHES
+                self._take(case, result, with_probes=with_probes or case is not case_drawn)
                 return True
         return False
+
+    def _take(self, case: Case, result: Result, *, with_probes: bool) -> None:
+        """Keep a failure that is to be made smaller; end here with what wavers, which cannot be."""
+        self._failing, self._kind, self._proved = (case, result), result.kind, result.failed
+        again = partial(self._check, with_probes=with_probes, laws=self._laws())
+        sure = confirmed(self._subject, case, result, again)
+        self._failing = case, sure
+        if sure.wavers:
+            self._cut_short()
+        if result.failure is Failure.CRASHED:
+            self._shrink_until = time.perf_counter() + CRASHES
+
+    def _laws(self) -> tuple[Law, ...]:
+        """The law that the failure at hand breaks, if it breaks one."""
+        return law_of(self._kind) or ()
 
     def _without_law(self, case: Case, result: Result) -> tuple[Case, Result]:
         """A failing case, and how it fails; of one that breaks a law, another that the law ran, if it fails alone."""
@@ -322,7 +334,7 @@ class _Hunter:
         if time.perf_counter() >= self._shrink_until:
             self._cut_short()
         self._record.shrink_checks += 1
-        result = self._check(case, laws=law_of(self._kind))
+        result = self._check(case, laws=self._laws())
         self._stop_at_hang(case, result)
         if result.verdict is Verdict.SUSPECT:
             suspicion = weigh(case, result, self._check)
@@ -348,7 +360,7 @@ class _Hunter:
 
 
 def _cases(drawn: Drawn) -> Iterator[Case]:
-    """The cases that ride on a drawn config: four regimes in a row, from a drawn one on, plainest first."""
+    """The cases that ride on a drawn config: as many regimes in a row, from a drawn one on, plainest first."""
     config, first, seed = drawn
     chosen = sorted((first + i) % len(REGIMES) for i in range(CASES_PER_CONFIG))
     names = tuple(REGIMES)

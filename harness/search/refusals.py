@@ -9,6 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
+from operator import ne
 from random import Random
 from typing import Any, Final
 
@@ -134,6 +137,8 @@ class _Search:
 
     def _drawn(self, kinds: tuple[Break, ...], form: Form, random: Random) -> Broken | None:
         """A call that is broken so, of a base that the subject accepts; ``None`` where none is met in some draws."""
+        if form is not Form.BATCHED and not any(self._scope.N):
+            return None  # there are no sequences in the scope
         for _ in range(4):
             base = _base(self._scope, form, random)
             calls = list(broken(base, kinds))
@@ -214,7 +219,7 @@ def _base(scope: Scope, form: Form, random: Random) -> Base:
         modes = [(p, training) for p, training in scope.modes if not (p and training)] or list(scope.modes)
         fields["dropout"], fields["training"] = random.choice(modes)
     if form is not Form.BATCHED:
-        fields["N"] = max(fields["N"], 1)
+        fields["N"] = random.choice([N for N in scope.N if N])
     return Base(RNNConfig(**fields), form, enforce_sorted=form is not Form.PACKED or random.random() < 0.5)
 
 
@@ -225,5 +230,5 @@ def _plainer(base: Base, scope: Scope) -> Iterator[Base]:
     if not base.enforce_sorted:
         yield Base(base.config, base.form)
     for name, values in scope.values().items():
-        for value in values[: values.index(getattr(base.config, name))]:
+        for value in takewhile(partial(ne, getattr(base.config, name)), values):
             yield Base(base.config.replace(**{name: value}), base.form, base.enforce_sorted)

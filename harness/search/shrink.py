@@ -12,8 +12,7 @@ from harness.space.scope import SIZES, Scope, configure, factors_of
 from harness.space.values import REGIMES, draw
 
 SEEDS: Final = 4
-"""Seeds tried in every regime before a plainer config counts as passing: as many cases as the search gives a config,
-in each of the seven regimes."""
+"""Seeds tried in every regime before a plainer config counts as passing."""
 
 FEW: Final = 16
 """Plainer values of a factor that are each tried with as many seeds; of more of them, each is tried with one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -86,10 +86,14 @@ class Scope:
         if unknown := sorted(set(named) - set(known)):
             raise UsageError(f"unknown factor {', '.join(unknown)}: expected some of {', '.join(known)}")
         pinned: dict[str, Any] = {name: _values(name, value) for name, value in named.items() if name != "masks"}
-        pinned |= {"masks": bool(named["masks"])} if "masks" in named else {}
+        if not isinstance(named.get("masks", False), bool):
+            raise UsageError(f"masks={named['masks']!r}: expected True or False")
+        pinned |= {"masks": named["masks"]} if "masks" in named else {}
         scope = dataclasses.replace(self, **pinned)
-        if "batched" not in pinned and (1 not in scope.N or None not in scope.lengths):
-            scope = dataclasses.replace(scope, batched=(True,))  # a call without that axis has no other N, or lengths
+        if not {"N", "lengths"}.isdisjoint(pinned) and "batched" not in pinned and True in scope.batched:
+            # A call without a batch axis has no other N than 1, and no lengths.
+            fits = 1 in scope.N and None in scope.lengths
+            scope = scope if fits else dataclasses.replace(scope, batched=(True,))
         if not scope.modes:
             raise UsageError(
                 f"dropout={scope.dropout} with training={scope.training}: dropout draws random masks in training, and "
@@ -148,6 +152,28 @@ def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
         if named.get("lengths") is not None and named.get("loss") is not None:
             named["wrt"] = "weights"
     return RNNConfig(**named)
+
+
+def lost_pins(scope: Scope, pinned: Collection[str]) -> dict[str, Any]:
+    """Factors that were pinned to one value, but that no config of the scope has, since others exclude it."""
+    values = scope.values()
+    single = {name: values[name][0] for name in pinned if name in values and len(values[name]) == 1}
+    plainest = {name: of[0] for name, of in values.items()}
+    fewest = single
+    for name, of in [("N", values["N"]), *values.items()]:
+        for other in of:
+            for loss in values["loss"]:
+                made = factors_of(configure(plainest | {"loss": loss, name: other}))
+                lost = {pin: value for pin, value in single.items() if not _kept(pin, value, made[pin])}
+                fewest = min(fewest, lost, key=len)
+                if not fewest:
+                    return {}
+    return fewest
+
+
+def _kept(name: str, pinned: Any, made: Any) -> bool:
+    """Whether a pin is in a config; of lengths, some sorts of which look alike where there is one step, if any are."""
+    return (pinned is None) == (made is None) if name == "lengths" else bool(pinned == made)
 
 
 def lengths_of(packing: str, T: int, N: int, seed: int) -> tuple[int, ...]:

@@ -51,6 +51,7 @@ OPTIONAL: Final[dict[str, Callable[[Outcome], Any]]] = {
     "jvp": lambda outcome: outcome,
     "second": lambda outcome: outcome,
     "masks": lambda _outcome: None,
+    "exact_laws": lambda _outcome: frozenset(),
     "call": lambda outcome: (Answer.hung if outcome.failure is Failure.HUNG else Answer.crashed)(outcome.message),
     "absent": lambda _outcome: {},
 }
@@ -101,7 +102,8 @@ class IsolatedSubject:
         self._devices = about.devices
         self._backend = lru_cache(256)(partial(self._ask, "backend"))
         for method in about.optional:  # so that hasattr says what it would say of the subject itself
-            setattr(self, method, partial(self._ask_optional, method))
+            ask = partial(self._ask_optional, method)
+            setattr(self, method, lru_cache(256)(ask) if method == "exact_laws" else ask)
 
     def __enter__(self) -> Self:
         return self

@@ -245,7 +245,9 @@ class TorchSubject:
     @staticmethod
     def _use(module: torch.nn.Module, config: RNNConfig) -> None:
         """Call a module at another shape, backwards too where a loss is."""
-        shape = (config.N + 1, config.T + 1) if config.batch_first else (config.T + 1, config.N + 1)
+        shape: tuple[int, ...] = (config.T + 1,)
+        if config.batched:
+            shape = (config.N + 1, config.T + 1) if config.batch_first else (config.T + 1, config.N + 1)
         dtype = getattr(torch, config.dtype)
         x = torch.ones(*shape, config.input_size, device=config.device, dtype=dtype)
         with _autocast(config):

@@ -302,7 +302,7 @@ def test_the_first_place_that_shows_a_fault_is_the_plainest(fault: type[Layered]
 
 def test_the_same_layers_without_a_fault_agree() -> None:
     for seed in range(3):
-        assert check_dropout(as_subject(Layered), seed=seed) == Result(Verdict.AGREES, method=Method.LAW)
+        assert check_dropout(as_subject(Layered), seed=seed) == Result(Verdict.AGREES, method=Method.DROPOUT)
 
 
 def test_torch_agrees_and_with_its_own_masks_unknown_too() -> None:
@@ -311,7 +311,7 @@ def test_torch_agrees_and_with_its_own_masks_unknown_too() -> None:
 
     for subject in (TORCH, as_subject(DropIn)):
         assert applies(subject)
-        assert check_dropout(subject) == Result(Verdict.AGREES, method=Method.LAW)
+        assert check_dropout(subject) == Result(Verdict.AGREES, method=Method.DROPOUT)
 
 
 def test_fifty_other_seeds_raise_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:

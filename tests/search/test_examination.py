@@ -41,7 +41,7 @@ def refused(*answers: Answer) -> Refusals:
 
 
 ACCEPTED, CRASHED, HUNG = Answer.accepted(), Answer.crashed("exit code 7"), Answer.hung("10 s")
-LAWLESS, LAWFUL = Result(Verdict.DISAGREES, method=Method.LAW), Result(Verdict.AGREES, method=Method.LAW)
+LAWLESS, LAWFUL = Result(Verdict.DISAGREES, method=Method.DROPOUT), Result(Verdict.AGREES, method=Method.DROPOUT)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_the_law_of_dropout_takes_no_more_runs_than_it_is_said_to() -> None:
 
     result = check_dropout(Counted())
 
-    assert (result.verdict, result.method) == (Verdict.AGREES, Method.LAW)
+    assert (result.verdict, result.method) == (Verdict.AGREES, Method.DROPOUT)
     assert DROPOUT_RUNS - 20 < len(runs) <= DROPOUT_RUNS
 
 
