@@ -20,6 +20,7 @@ from harness.checks import dropout
 from harness.checks.dropout import FALSE_ALARMS, applies, check_dropout, surprising
 from harness.checks.result import Method, Result
 from harness.report.wording import plain_finding
+from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 
 TORCH = TorchSubject()
@@ -480,3 +481,19 @@ def test_packing_is_right_in_the_layers_that_the_faults_are_planted_in() -> None
     for (output, h_n), (expected, final) in [(own(x), theirs(x))]:
         assert torch.equal(pad_packed_sequence(output)[0], pad_packed_sequence(expected)[0])
         assert torch.equal(h_n, final)
+
+
+def test_it_is_shown_by_nothing_that_the_scope_has_not() -> None:
+    class Forward(torch.nn.RNN):
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            assert hx is None
+            assert not torch.is_grad_enabled()
+            return super().forward(x, hx)
+
+    subject = TorchSubject(Forward, "forward")
+    whole = scope_of(subject)
+
+    assert check_dropout(subject, scope=whole.only(hx=False, loss=None)).verdict is Verdict.AGREES
+    assert check_dropout(subject, scope=whole.only(hx=True)).verdict is Verdict.UNSUPPORTED
+    assert check_dropout(subject, scope=whole.only(bias=False)).verdict is Verdict.UNSUPPORTED
+    assert check_dropout(subject, scope=whole.only(hidden_size=3)).verdict is Verdict.UNSUPPORTED

@@ -10,6 +10,7 @@ import pytest
 from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks import everything
 from harness.checks.everything import check
+from harness.checks.repeatability import confirmed
 from harness.checks.result import Method, Result
 from harness.oracle.compare import Mismatch, Sort
 from harness.subjects.torch_module import TorchSubject
@@ -185,3 +186,23 @@ def test_a_failure_of_repeatability_is_not_explained_by_any_deviation(monkeypatc
     result = check(as_subject(rnn), FORWARD)
 
     assert (result.verdict, result.deviation) == (Verdict.BROKEN, None)
+
+
+def test_masks_that_cannot_be_had_do_not_waver() -> None:
+    class Dropping:
+        name = "dropping"
+
+        def devices(self) -> tuple[str, ...]:
+            return ("cpu",)
+
+        def run(self, case: Case) -> Outcome:
+            numbers = np.random.default_rng()
+            specs = case.config.returned.items()
+            return Outcome({name: numbers.random(spec.shape, np.float32) for name, spec in specs})
+
+    case = draw(RNNConfig(2, 3, 2, dropout=0.5, T=3, N=2, training=True), "normal", 0)
+
+    result = check(Dropping(), case)
+
+    assert (result.verdict, result.method) == (Verdict.AGREES, Method.FORM)
+    assert confirmed(Dropping(), case, result, lambda _: result) is result

@@ -11,7 +11,7 @@ from harness import RNNConfig, Scope, as_subject, configs
 from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, LOSSES, PREPARATIONS, STRIDES, WRT
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
-from harness.space.scope import COST, PACKINGS, SIZE_FACTORS, affordable, configure, factors_of, lengths_of
+from harness.space.scope import COST, PACKINGS, SIZE_FACTORS, affordable, configure, factors_of, lengths_of, lost_pins
 from harness.space.strategies import seeds
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
@@ -24,7 +24,7 @@ def test_every_combination_of_values_gives_a_config(factors: dict[str, Any], see
     config = configure(factors, seed)
 
     assert config.packing in {None, "equal", "falling", factors["lengths"]}
-    gives_way = {"N", "lengths", "enforce_sorted", "wrt", "grad_mode", "autocast", "dropout", "strides"}
+    gives_way = {"N", "lengths", "enforce_sorted", "wrt", "grad_mode", "autocast", "dropout", "strides", "nonlinearity"}
     for name in factors.keys() - gives_way:
         assert getattr(config, name) == factors[name], name
 
@@ -256,3 +256,33 @@ def test_who_pins_n_or_lengths_is_not_given_calls_without_a_batch_axis() -> None
     assert offered.only(lengths="any").batched == (True,)
     assert offered.only(N=[1, 5]).batched == (True, False)
     assert offered.only(N=5, batched=False).batched == (False,)
+
+
+@pytest.mark.parametrize(
+    ("pins", "lost"),
+    [
+        ({"batched": False, "N": 5}, {"N": 5}),
+        ({"autocast": "bfloat16", "dtype": "float64"}, {"autocast": "bfloat16"}),
+        ({"enforce_sorted": True, "lengths": None}, {"enforce_sorted": True}),
+        ({"wrt": "inputs", "loss": None}, {"wrt": "inputs"}),
+        ({"lengths": "any", "N": 0}, {"N": 0}),
+        ({"enforce_sorted": True}, {}),
+        ({"wrt": "inputs"}, {}),
+        ({"lengths": "any"}, {}),
+        ({"autocast": "bfloat16"}, {}),
+        ({"batched": False, "T": 5}, {}),
+    ],
+)
+def test_pins_that_exclude_each_other_are_known(pins: dict[str, Any], lost: dict[str, Any]) -> None:
+    assert lost_pins(ALL.only(**pins), pins) == lost
+
+
+def test_a_pinned_scope_stays_what_it_is_when_a_device_is_chosen() -> None:
+    scope = ALL.only(batched=False, T=5)
+
+    assert scope.only(device="cpu").batched == (False,)
+
+
+def test_whether_masks_can_be_had_is_true_or_false() -> None:
+    with pytest.raises(UsageError, match="masks="):
+        Scope().only(masks=[False])

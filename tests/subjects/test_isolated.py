@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from harness import Failure, RNNConfig, draw
 from harness.search.hunt import hunt
 from harness.space.scope import Scope
 from harness.space.values import tangents
-from harness.subjects.isolated import IsolatedSubject
+from harness.subjects.isolated import OPTIONAL, IsolatedSubject
 from harness.subjects.protocol import Subject, SubjectError, backend_of, scope_of
 from harness.subjects.registry import as_subject, find_subject
 
@@ -133,7 +134,7 @@ def test_a_subject_may_have_children_which_do_not_hide_its_death() -> None:
 def test_a_subject_that_nobody_closed_does_not_keep_its_user() -> None:
     code = (
         "import weakref; weakref.finalize(weakref, int)\n"  # so that others are run after multiprocessing's end
-        "from harness.subjects.isolated import IsolatedSubject\n"
+        "from harness.subjects.isolated import OPTIONAL, IsolatedSubject\n"
         "subject = IsolatedSubject('mine.py:right')\n"  # in a global, which nothing collects before the end
     )
 
@@ -163,7 +164,7 @@ def test_an_interrupt_while_waiting_ends_the_child_at_once() -> None:
 
 def test_an_interrupt_does_not_wait_for_what_is_imported_ahead() -> None:
     code = (
-        "import os, signal, sys, threading; from harness.subjects.isolated import IsolatedSubject\n"
+        "import os, signal, sys, threading; from harness.subjects.isolated import OPTIONAL, IsolatedSubject\n"
         "threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()\n"
         "try: IsolatedSubject('torch')\n"
         "except KeyboardInterrupt: sys.exit(7)"
@@ -240,7 +241,7 @@ def test_a_crash_is_made_as_small_as_any_failure() -> None:
 @pytest.mark.parametrize("sequences", [1, 2])
 def test_a_child_does_not_outlive_a_parent_that_is_killed(sequences: int) -> None:
     code = (
-        "from harness.subjects.isolated import IsolatedSubject; from harness import *; import threading\n"
+        "from harness.subjects.isolated import OPTIONAL, IsolatedSubject; from harness import *; import threading\n"
         "subject = IsolatedSubject('mine.py:hangs')\n"
         "print(subject._worker._process.pid, flush=True)\n"
         f"subject.run(draw(RNNConfig(1, 1, N={sequences})))\n"  # the first is answered, the second hangs
@@ -269,8 +270,18 @@ def test_a_file_of_the_user_s_does_not_come_before_python_s_own() -> None:
     Path("mine.py").rename("a/mine.py")
     Path("bin").mkdir()
     Path("bin/command").write_text(
-        "from harness.subjects.isolated import IsolatedSubject\n"
+        "from harness.subjects.isolated import OPTIONAL, IsolatedSubject\n"
         "if __name__ == '__main__':\n    IsolatedSubject('a/mine.py:right').close()\n"
     )
 
     subprocess.run([sys.executable, "bin/command"], check=True)
+
+
+def test_what_torch_has_beside_the_protocol_it_has_in_a_process_of_its_own_too() -> None:
+    own: Any = find_subject("torch")
+    other: Any = IsolatedSubject("torch")
+
+    with other as subject:
+        assert all(hasattr(subject, name) == hasattr(own, name) for name in OPTIONAL)
+        assert all(hasattr(own, name) for name in ("jvp", "second", "masks", "call", "exact_laws", "absent"))
+        assert subject.exact_laws(RNNConfig(2, 3)) == own.exact_laws(RNNConfig(2, 3))
