@@ -216,8 +216,7 @@ def _base(scope: Scope, form: Form, random: Random) -> Base:
     fields["dropout"], fields["training"] = random.choice(scope.modes)
     if fields["dtype"] in COMPLEX:  # of which torch takes tanh alone, and drops none
         fields["nonlinearity"] = "tanh" if "tanh" in scope.nonlinearity else "relu"
-        modes = [(p, training) for p, training in scope.modes if not (p and training)] or list(scope.modes)
-        fields["dropout"], fields["training"] = random.choice(modes)
+        fields["dropout"] = min(scope.dropout)  # a module is called as it is built, in training
     if form is not Form.BATCHED:
         fields["N"] = random.choice([N for N in scope.N if N])
     return Base(RNNConfig(**fields), form, enforce_sorted=form is not Form.PACKED or random.random() < 0.5)
