@@ -96,7 +96,7 @@ def cli() -> None:
 @click.option(
     "--dtype", "dtypes", multiple=True, help=f"{', '.join(DTYPES)}; repeatable.  [default: what the subject offers]"
 )
-@click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 2000, or what --time allows]")
+@click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 1400, or what --time allows]")
 @click.option(
     "--time",
     "seconds",
