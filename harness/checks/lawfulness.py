@@ -64,7 +64,7 @@ from harness.space.case import Array, Case, as_plain
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope, factors_of
-from harness.subjects.protocol import Subject, scope_of
+from harness.subjects.protocol import Subject, masks_of, scope_of
 
 GRADIENTS: Final = ".grad"
 """What ends the name of a law's part that speaks of gradients, as it ends their names: ``batch first.grad``."""
@@ -225,13 +225,10 @@ class _Trial:
         }
 
     def _masks(self, case: Case) -> dict[int, Array]:
-        if not case.config.drops:
-            return {}
-        ask = getattr(self._subject, "masks", None)
-        masks = None if ask is None else ask(case)
+        masks = masks_of(self._subject, case)
         if masks is None:
             raise _Ended(None)
-        return dict(enumerate(masks))
+        return masks
 
 
 _BREAKS: Final = "breaks the law of "

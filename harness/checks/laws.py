@@ -19,7 +19,7 @@ import numpy as np
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.reference import to_float64
 from harness.space.case import Array, Case, padding
-from harness.space.config import PREPARATIONS, ArraySpec, RNNConfig
+from harness.space.config import PREPARATIONS, ArraySpec, RNNConfig, never_rise
 
 Arrays = Mapping[str, Array]
 Run = Callable[[Case], Arrays]
@@ -468,7 +468,7 @@ def _sequences(case: Case, index: Sequence[int]) -> Case:
     if config.lengths is None:
         return _case(config.replace(N=len(index)), arrays)
     lengths = tuple(config.lengths[n] for n in index)
-    falling = config.enforce_sorted and list(lengths) == sorted(lengths, reverse=True)
+    falling = config.enforce_sorted and never_rise(tuple(lengths))
     fewer = config.replace(N=len(index), T=max(lengths), lengths=lengths, enforce_sorted=falling)
     return _case(fewer, _taken(config, arrays, "T", range(fewer.T)))
 

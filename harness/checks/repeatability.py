@@ -10,7 +10,7 @@ from harness.checks.result import WAVERS, Result, Verdict
 from harness.oracle.compare import same_numbers
 from harness.space.case import Array, Case
 from harness.space.outcome import Failure, Outcome
-from harness.subjects.protocol import Subject
+from harness.subjects.protocol import Subject, masks_of
 
 
 def check_repeatability(subject: Subject, case: Case, first: Outcome | None = None) -> Result:
@@ -33,7 +33,7 @@ def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Cas
     A process that dies must die again, wherever in the check it did. A hang is believed: asking again may take as long;
     and so is a run with masks that cannot be had, which differs from any other.
     """
-    random = case.config.drops and getattr(subject, "masks", lambda _case: None)(case) is None
+    random = masks_of(subject, case) is None
     if result.failure is Failure.HUNG or result.wavers or random:
         return result
     if result.failure is Failure.CRASHED:

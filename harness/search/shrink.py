@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from harness.checks.result import Result
 from harness.space.case import Case
-from harness.space.config import ConfigError, RNNConfig
+from harness.space.config import ConfigError, RNNConfig, never_rise
 from harness.space.scope import SIZES, Scope, configure, factors_of
 from harness.space.values import REGIMES, draw
 
@@ -107,13 +107,9 @@ def _plainer_lengths(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
     for n, length in enumerate(given):
         for other in (config.T, *range(1, length)) if length < config.T else ():
             lengths = (*given[:n], other, *given[n + 1 :])
-            plainer = config.replace(lengths=lengths, enforce_sorted=config.enforce_sorted and _falls(lengths))
+            plainer = config.replace(lengths=lengths, enforce_sorted=config.enforce_sorted and never_rise(lengths))
             if plainer.packing in sorts:
                 yield plainer
-
-
-def _falls(lengths: tuple[int, ...]) -> bool:
-    return list(lengths) == sorted(lengths, reverse=True)
 
 
 def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:

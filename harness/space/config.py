@@ -134,8 +134,7 @@ class RNNConfig:
     def _require_consistent(self) -> None:
         if self.lengths is not None:
             object.__setattr__(self, "lengths", _lengths(self.lengths, self.T, self.N))
-        falling = self.lengths is not None and list(self.lengths) == sorted(self.lengths, reverse=True)
-        if self.enforce_sorted and not falling:
+        if self.enforce_sorted and (self.lengths is None or not never_rise(self.lengths)):
             raise ConfigError(f"enforce_sorted=True with lengths={self.lengths}: expected lengths that never rise")
         if not self.batched and (self.N != 1 or self.lengths is not None):
             raise ConfigError(f"batched=False with N={self.N}, lengths={self.lengths}: expected N=1 and no lengths")
@@ -200,7 +199,7 @@ class RNNConfig:
             return None
         if len(set(self.lengths)) == 1:
             return "equal"
-        return "falling" if list(self.lengths) == sorted(self.lengths, reverse=True) else "any"
+        return "falling" if never_rise(self.lengths) else "any"
 
     @property
     def cost(self) -> int:
@@ -340,6 +339,11 @@ def _unpickled(*values: Any) -> RNNConfig:
 def _prefix(config: RNNConfig, num_layers: int) -> RNNConfig:
     dropout = config.dropout if num_layers > 1 else 0.0
     return config.replace(num_layers=num_layers, dropout=dropout, output_size=None, loss=None, wrt="all")
+
+
+def never_rise(lengths: tuple[int, ...]) -> bool:
+    """Whether no sequence is longer than the one before, as ``enforce_sorted=True`` demands."""
+    return list(lengths) == sorted(lengths, reverse=True)
 
 
 def fitted_lengths(lengths: tuple[int, ...], T: int, N: int, *, falling: bool = False) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from harness.space.case import Case
+from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
@@ -39,6 +39,18 @@ def backend_of(subject: Subject, config: RNNConfig) -> str:
     """The backend that the subject says it computes a config on, as ``oracle.arithmetic`` names it; or unknown."""
     name: Callable[[RNNConfig], str] = getattr(subject, "backend", lambda _config: "unknown")
     return name(config)
+
+
+def masks_of(subject: Subject, case: Case) -> dict[int, Array] | None:
+    """What dropout keeps of each inner layer's output in a run, (T, N, D*H), by layer: nothing where it drops nothing.
+
+    ``None`` where the subject cannot say.
+    """
+    if not case.config.drops:
+        return {}
+    ask: Callable[[Case], Sequence[Array] | None] = getattr(subject, "masks", lambda _case: None)
+    masks = ask(case)
+    return None if masks is None else dict(enumerate(masks))
 
 
 def scope_of(subject: object) -> Scope:
