@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.oracle.reference import Reference as Reference
     from harness.search.hunt import hunt as hunt
     from harness.space.case import Case as Case
+    from harness.space.case import sparse as sparse
     from harness.space.config import RNNConfig as RNNConfig
     from harness.space.outcome import Failure as Failure
     from harness.space.outcome import Outcome as Outcome
@@ -46,6 +47,7 @@ _HOMES = {
     "configs": "space.strategies",
     "draw": "space.values",
     "hunt": "search.hunt",
+    "sparse": "space.case",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the names are the keys above

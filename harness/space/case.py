@@ -32,6 +32,10 @@ _INLINE: Final = 48
 """Numbers that a repr writes out in full when it could also name the seed: about three lines of text."""
 
 
+_SPARSE: Final = 8
+"""Numbers of an array that is written by its entries, if most are zero: fewer are read at a glance."""
+
+
 class CaseError(UsageError):
     """Arrays that do not fit their config, or a file that holds no case."""
 
@@ -161,7 +165,11 @@ class Case:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Case:
-        """Read back what ``save`` wrote. Raises ``CaseError`` where the file is missing or holds no case."""
+        """Read back what ``save`` wrote, or a finding's ``case.json``. Raises ``CaseError`` where there is none."""
+        if str(path).endswith(".json"):
+            from harness.space.case_json import load_json  # which is of cases
+
+            return load_json(path)[0]
         return load_with_notes(path)[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -173,8 +181,16 @@ class Case:
         if self.origin is not None and sum(spec.size for spec in self.specs.values()) > _INLINE:
             return f"draw({self.config!r}, regime={self.origin.regime!r}, seed={self.origin.seed})"
         named = {name.replace(".", "_"): array for name, array in self.arrays.items()}
-        shown = ", ".join(f"{name}={_paste(array)}" for name, array in named.items())
+        shown = ", ".join(f"{name}={_sparsely(array)}" for name, array in named.items())
         return f"Case.of({self.config!r}, {shown})"
+
+
+def sparse(shape: tuple[int, ...], entries: Mapping[tuple[int, ...], complex]) -> NDArray[np.complex128 | np.float64]:
+    """Zeros but for some entries: ``sparse((17, 17), {(16, 3): 1.0})``, as a case's repr writes what is mostly zero."""
+    array = np.zeros(shape, np.complex128 if any(isinstance(value, complex) for value in entries.values()) else float)
+    for index, value in entries.items():
+        array[index] = value
+    return array
 
 
 def as_plain(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -255,6 +271,16 @@ def _read_only(array: Array) -> Array:
 
 def _describe(value: object) -> str:
     return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _sparsely(array: Array) -> str:
+    """As nested lists, or by its entries that are not zero, where these are few of many; a -0 is one of them."""
+    set_bytes = np.frombuffer(array.tobytes(), np.uint8).reshape(array.size, array.itemsize)
+    entries = np.argwhere(set_bytes.any(1).reshape(array.shape)) if array.size else np.empty((0, array.ndim))
+    if array.size < _SPARSE or 2 * len(entries) > array.size:
+        return _paste(array)
+    shown = ", ".join(f"{tuple(map(int, index))}: {_paste(array[tuple(index)])}" for index in entries)
+    return f"sparse({array.shape}, {{{shown}}})"
 
 
 def _paste(array: Array) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property, lru_cache
 from math import prod
@@ -346,7 +346,7 @@ def never_rise(lengths: tuple[int, ...]) -> bool:
     return list(lengths) == sorted(lengths, reverse=True)
 
 
-def fitted_lengths(lengths: tuple[int, ...], T: int, N: int, *, falling: bool = False) -> tuple[int, ...]:
+def fitted_lengths(lengths: Sequence[int], T: int, N: int, *, falling: bool = False) -> tuple[int, ...]:
     """Lengths of N sequences that are like the given ones: repeated, cut at T, and the longest stretched to T."""
     fitted = [min(lengths[n % len(lengths)], T) for n in range(N)]
     if fitted:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from harness import Case, RNNConfig, cases, draw
+from harness import Case, RNNConfig, cases, draw, sparse
 from harness.space.case import CaseError, load_with_notes
 from harness.space.config import COMPLEX, DTYPES
 
-NAMES = {"Case": Case, "RNNConfig": RNNConfig, "draw": draw, "np": np}
+NAMES = {"Case": Case, "RNNConfig": RNNConfig, "draw": draw, "sparse": sparse, "np": np}
 
 
 def pasted(text: str) -> Case:

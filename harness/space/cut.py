@@ -1,0 +1,148 @@
+"""cut: the arrays of a case, fitted to another config: what stays keeps its numbers, what goes is left out.
+
+So a failing case is made smaller without losing the very values that make it fail: by a unit, a time step, a sequence,
+a layer, a direction, a dtype or a layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+
+from harness.space.case import Array, Case, padding
+from harness.space.config import ArraySpec, RNNConfig, fitted_lengths
+
+AXES: Final = {"T": "T", "N": "N", "input_size": "I", "hidden_size": "H", "output_size": "O", "num_layers": "L"}
+"""The letter of each factor that is the length of an axis."""
+
+Kept = Mapping[str, tuple[int, ...]]
+"""Which places of an axis stay, by its letter; the first ones, unless said."""
+
+
+def without_one(case: Case, factor: str) -> Iterator[Case]:
+    """The case with any one time step, sequence, unit, layer but the first, ... left out, the last one first."""
+    letter, size = AXES[factor], getattr(case.config, factor)
+    if size is None or size < 2:
+        return
+    for gone in reversed(range(1 if factor == "num_layers" else 0, size)):
+        stays = tuple(i for i in range(size) if i != gone)
+        config = case.config
+        if factor == "N" and config.lengths is not None:
+            lengths = fitted_lengths(
+                [config.lengths[n] for n in stays], config.T, size - 1, falling=config.enforce_sorted
+            )
+            config = config.replace(N=size - 1, lengths=lengths)
+        else:
+            config = config.replace(**{factor: size - 1})
+        if config.num_layers == 1:
+            config = config.replace(dropout=0.0)
+        yield fitted(case, config, {letter: stays})
+
+
+def fitted(case: Case, config: RNNConfig, kept: Kept | None = None) -> Case:
+    """The case in another config. What the config has more of than the case, is zero."""
+    here, there = case.specs, {**config.inputs, **config.weights, **config.cotangents}
+    sizes = _axes(case.config), _axes(config)
+    given = _unpadded(case)
+    arrays: dict[str, Array] = {}
+    for name, spec in there.items():
+        source = _source(name, kept or {})
+        if source in here:
+            found = _Fitting(sizes[0], sizes[1], kept or {}).of(given[source], here[source], spec)
+        else:
+            found = np.zeros(spec.shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            arrays[name] = _cast(found, config)
+    if config.strides == "expanded":
+        _expand(config, arrays)
+    _pad(config, arrays)
+    cotangents = {name: arrays.pop(name) for name in config.cotangents}
+    return Case(config, arrays.pop("x"), arrays.pop("hx", None), arrays, None, cotangents)
+
+
+def _axes(config: RNNConfig) -> dict[str, int]:
+    return {"L": config.num_layers, "D": config.num_directions, "H": config.hidden_size}
+
+
+def _source(name: str, kept: Kept) -> str:
+    """What a parameter was called before layers were left out; another array keeps its name."""
+    head, mark, tail = name.rpartition("_l")
+    if not mark or "L" not in kept:
+        return name
+    layer, _, end = tail.partition("_")
+    return f"{head}_l{kept['L'][int(layer)]}" + (f"_{end}" if end else "")
+
+
+class _Fitting:
+    """How the axes of arrays change; an axis of two letters, such as D*H, is taken apart into both."""
+
+    def __init__(self, here: Mapping[str, int], there: Mapping[str, int], kept: Kept) -> None:
+        self._here, self._there, self._kept = here, there, kept
+
+    def of(self, array: Array, old: ArraySpec, new: ArraySpec) -> Array:
+        """An array in the axes and sizes of a new spec."""
+        letters, shape = self._apart(old, self._here)
+        wanted, sizes = self._apart(new, self._there)
+        array = array.reshape(shape)
+        for letter in [letter for letter in letters if letter not in wanted]:  # a batch of one that is no axis any more
+            axis = letters.index(letter)
+            array, letters = array.take(0, axis), [*letters[:axis], *letters[axis + 1 :]]
+        for letter in [letter for letter in wanted if letter not in letters]:
+            array, letters = array[None], [letter, *letters]
+        array = array.transpose([letters.index(letter) for letter in wanted])
+        for axis, (letter, size) in enumerate(zip(wanted, sizes, strict=True)):
+            places = self._kept.get(letter.rstrip("'"), tuple(range(min(size, array.shape[axis]))))[:size]
+            array = array.take(places, axis) if array.shape[axis] else array
+            if (short := size - array.shape[axis]) > 0:
+                array = np.concatenate([array, np.zeros_like(array, shape=_with(array.shape, axis, short))], axis)
+        return array.reshape(new.shape)
+
+    @staticmethod
+    def _apart(spec: ArraySpec, sizes: Mapping[str, int]) -> tuple[list[str], tuple[int, ...]]:
+        """The single letters of a spec's axes, a second one of a kind with a stroke, and their sizes."""
+        letters: list[str] = []
+        shape: list[int] = []
+        for axis, size in zip(spec.axes, spec.shape, strict=True):
+            for letter in axis.split("*"):
+                letters.append(letter + "'" * letters.count(letter))
+                shape.append(sizes[letter] if "*" in axis else size)
+        return letters, tuple(shape)
+
+
+def _with(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+    return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+def _cast(array: Array, config: RNNConfig) -> Array:
+    """In the config's dtype; of complex numbers, where it is real, the real part."""
+    real = array.real if array.dtype.kind == "c" and not config.is_complex else array
+    return np.ascontiguousarray(real.astype(config.dtype))
+
+
+def _expand(config: RNNConfig, arrays: dict[str, Array]) -> None:
+    for name, array in arrays.items():
+        if array.size and name in config.cotangents:
+            array[...] = array.flat[0]
+        elif array.size and name in config.inputs:
+            array[...] = array[:1].copy()
+
+
+def _unpadded(case: Case) -> Mapping[str, Array]:
+    """The arrays, where what is padding in x is zero: it may be none in another config."""
+    if case.config.lengths is None or case.config.strides == "expanded":
+        return case.arrays
+    x = case.x.copy()
+    x[padding(case.config)] = 0
+    return {**case.arrays, "x": x}
+
+
+def _pad(config: RNNConfig, arrays: dict[str, Array]) -> None:
+    """What is padding now is NaN, or in a readout's gradient zero."""
+    if config.lengths is None:
+        return
+    if config.strides != "expanded":
+        arrays["x"][padding(config)] = np.nan
+    if "readout.grad" in arrays:
+        arrays["readout.grad"][padding(config)] = 0
