@@ -1,39 +1,638 @@
-"""findings: kept, read back, replayed."""
+"""findings: kept whole or not at all, found again by their ids, read back, replayed."""
 
+import multiprocessing
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from uuid import uuid4
 
 import pytest
 
-from harness import RNNConfig, as_subject, check_agreement, draw, hunt
+from harness import Result, RNNConfig, Verdict, __version__, as_subject, check_agreement, draw, hunt
 from harness.search import findings
-from harness.search.findings import Fate
+from harness.search.findings import Fate, Store
 from harness.search.hunt import Finding
 from harness.space.case import CaseError
+from harness.space.errors import UsageError
 from tests import implementations
 
+RECORD = {
+    "kind": "output: value",
+    "cause": {"certain": True, "faults": [{"name": "ZeroB", "sentence": "ignores bias_hh: b_hh is never added"}]},
+}
+TEXTS: dict[str, str | bytes] = {
+    "issue.md": "# An issue\nmit Umlauten: äöü\n",
+    "reproduce.py": "print('here')\n",
+    "arrays.npz": b"PK\x00\xff",
+}
 
-def test_a_finding_is_kept_under_its_id_and_read_back(tmp_path: Path) -> None:
+
+def finding_of(seed: int = 0, subject: str = "mine", message: str = "ValueError: boom") -> Finding:
+    case = draw(RNNConfig(2, 3, T=2), "normal", seed)
+    return Finding(subject, case, Result(Verdict.BROKEN, message=message))
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "new" / "folder")
+
+
+def test_a_finding_is_kept_under_its_id_and_read_back(store: Store) -> None:
     finding = hunt(as_subject(implementations.without_b_hh)).finding
     assert finding is not None
+    before = datetime.now(UTC)
 
-    path = findings.save(finding, tmp_path / "new" / "folder")
-    stored = findings.load(path)
+    folder = store.save(finding, RECORD, TEXTS, tolerance="tf32")
+    stored = store.open(finding.id)
 
-    assert path.name == f"{finding.id}.npz"
-    assert (stored.case.id, stored.subject) == (finding.case.id, finding.subject)
+    assert folder == store.directory / finding.id
+    assert contents(folder) == ["arrays.npz", "case.json", "finding.json", "issue.md", "reproduce.py"]
+    assert contents(store.directory) == [finding.id]
+    assert (stored.case.id, stored.case.origin) == (finding.case.id, finding.case.origin)
+    assert (stored.id, stored.subject, stored.path) == (finding.id, finding.subject, folder)
+    assert stored.kept is not None
+    assert before <= stored.kept <= datetime.now(UTC)
+    assert (stored.kind, stored.cause) == ("output: value", "ignores bias_hh: b_hh is never added")
+    assert stored.record.items() >= {**RECORD, "id": finding.id, "minimal": finding.minimal}.items()
+    assert stored.notes["tolerance"] == "tf32"
+    assert stored.notes["versions"]["rnn-harness"] == __version__
+    assert {"python", "numpy", "torch"} < set(stored.notes["versions"])
+    assert (folder / "issue.md").read_text("utf-8") == TEXTS["issue.md"]
+    assert (folder / "arrays.npz").read_bytes() == TEXTS["arrays.npz"]
 
 
-def test_two_subjects_that_fail_on_the_same_case_keep_a_finding_each(tmp_path: Path) -> None:
+def test_a_finding_needs_no_record(store: Store) -> None:
+    finding = finding_of()
+
+    store.save(finding)
+    stored = store.open(finding.id)
+
+    assert (stored.kind, stored.cause, stored.subject) == (finding.result.kind, None, "mine")
+    assert stored.again(finding.result)
+    assert stored.again(Result(Verdict.BROKEN, message="KeyError: 1")) is False
+
+
+def test_saving_again_replaces_the_whole_folder(store: Store) -> None:
+    finding = finding_of()
+    store.save(finding, {"cause": "old"}, TEXTS)
+
+    store.save(finding, {"cause": "new"}, {"issue.md": "new"})
+
+    assert store.open(finding.id).cause == "new"
+    assert contents(store.directory / finding.id) == ["case.json", "finding.json", "issue.md"]
+    assert contents(store.directory) == [finding.id]
+
+
+def test_two_subjects_that_fail_on_the_same_case_keep_a_finding_each(store: Store) -> None:
     case = draw(RNNConfig(1, 1))
     result = check_agreement(as_subject(implementations.without_b_hh), case)
 
-    paths = {findings.save(Finding(name, case, result, minimal=True), tmp_path) for name in ("one", "another")}
+    paths = {store.save(Finding(name, case, result)) for name in ("one", "another")}
 
     assert len(paths) == 2
 
 
-def test_replaying_tells_fixed_failed_and_unsupported_apart() -> None:
+@pytest.mark.parametrize("name", ["case.json", "finding.json", "../outside", "a/b", ".hidden", "", "a\\b"])
+def test_a_text_has_a_plain_name_of_its_own(store: Store, name: str) -> None:
+    with pytest.raises(ValueError, match="expected a file's plain name"):
+        store.save(finding_of(), {}, {name: ""})
+
+    assert not store.directory.exists()
+
+
+def test_odd_characters_cost_nothing(store: Store) -> None:
+    finding = finding_of(subject="mäne.py:ä", message="\udcff: boom")
+
+    folder = store.save(finding, {"cause": "\udcff"}, {"issue.md": "\udcff"})
+
+    assert store.open(finding.id).subject == "mäne.py:ä"
+    assert store.open(finding.id).kind == "broken: \udcff"
+    assert (folder / "issue.md").read_text() == "\\udcff"
+
+
+# Looking up
+
+
+def kept(store: Store, *ids: str) -> None:
+    """Findings under ids of a test's choice."""
+    for id_ in ids:
+        store.save(finding_of()).rename(store.directory / id_)
+
+
+def test_an_id_may_be_cut_short_where_it_is_the_only_one(store: Store) -> None:
+    kept(store, "abcd0001", "abcd0022", "12345678")
+
+    assert store.open("1234").id == "12345678"
+    assert store.open("ABCD0001").id == "abcd0001"
+    assert store.open("abcd002").id == "abcd0022"
+    with pytest.raises(UsageError, match="abcd: 2 findings begin so: abcd0001, abcd0022; give more digits"):
+        store.open("abcd")
+
+
+def test_an_unknown_id_is_answered_by_the_closest_and_how_to_list_all(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=r"abcd0001: no such finding; .*folder holds none"):
+        store.open("abcd0001")
+    kept(store, "abcd0001", "12345678")
+    with pytest.raises(UsageError, match=r"abcd0011: no such finding in .*; the closest: abcd0001; `rnn-harness fin"):
+        store.open("abcd0011")
+
+    monkeypatch.chdir(tmp_path)
+    kept(Store(), "abcd0001")
+    with pytest.raises(UsageError, match=r"9999: no such finding in \.rnn-harness; `rnn-harness findings` lists them"):
+        Store().open("9999")
+    kept(Store("a b"), "abcd0001")
+    with pytest.raises(UsageError, match=r"`rnn-harness findings --findings 'a b'` lists them"):
+        Store("a b").open("9999")
+
+
+@pytest.mark.parametrize(
+    "given", ["", "abc", "abcd0001x", "../abcd", "/etc", ".", "..", "*", "abcd\n", "ABCG", "abcd/.."]
+)
+def test_what_is_no_id_leads_nowhere(store: Store, given: str) -> None:
+    kept(store, "abcd0001")
+
+    for ask in (store.open, store.remove, store.resolve):
+        with pytest.raises(UsageError, match="expected a finding's id, 8 hex digits, or its first 4 or more"):
+            ask(given)
+    assert store.ids() == ("abcd0001",)
+
+
+def test_a_finding_is_removed_and_only_that(store: Store) -> None:
+    kept(store, "abcd0001", "abcd0022")
+    finding_of().case.save(store.directory / "abcd0001.npz")
+
+    assert store.remove("abcd0001") == "abcd0001"
+
+    assert contents(store.directory) == ["abcd0022"]
+    with pytest.raises(UsageError, match="no such finding"):
+        store.remove("abcd0001")
+
+
+def test_removing_what_is_a_link_leaves_what_it_leads_to(store: Store, tmp_path: Path) -> None:
+    folder = store.save(finding_of())
+    outside = folder.rename(tmp_path / "outside")
+    folder.symlink_to(outside)
+
+    store.remove(folder.name)
+
+    assert contents(store.directory) == []
+    assert "case.json" in contents(outside)
+
+
+# Listing
+
+
+def test_findings_are_listed_the_newest_first(store: Store) -> None:
+    assert store.list() == []
+    for seed in (3, 1, 2):
+        store.save(finding_of(seed), {"cause": f"cause {seed}", "kept": f"2026-01-0{seed}T00:00:00Z"})
+
+    listed = store.list()
+
+    assert [one.cause for one in listed] == ["cause 3", "cause 2", "cause 1"]
+    assert listed[0].kept == datetime(2026, 1, 3, tzinfo=UTC)
+    assert {(one.subject, one.kind, one.damage) for one in listed} == {("mine", "broken: ValueError", "")}
+
+
+@pytest.mark.parametrize("cause", [None, 3, [], [None], {}, {"faults": 1}, {"faults": [1, {"sentence": 2}]}, "", "\n"])
+@pytest.mark.parametrize("moment", [None, "soon", 3, "9999-99-99", "2026-01-01"])
+def test_a_record_may_say_anything(store: Store, cause: Any, moment: Any) -> None:
+    store.save(finding_of(), {"cause": cause, "kept": moment, "kind": 1, "subject": None})
+
+    (listed,) = store.list()
+
+    assert (listed.cause, listed.kind, listed.subject, listed.damage) == (None, "broken: ValueError", "mine", "")
+    assert listed.kept is not None
+
+
+def test_a_cause_is_the_first_line_of_what_the_record_says(store: Store) -> None:
+    two = [{"sentence": "one"}, {"sentence": "two"}]
+    for cause, line in [
+        ("a\nb", "a"),
+        (["c", "d"], "c"),
+        ({"faults": two}, "one or two"),
+        ({"text": ["e"], "faults": two}, "e"),
+    ]:
+        store.save(finding_of(), {"cause": cause})
+        assert store.list()[0].cause == line
+
+
+def damage(path: Path, what: bytes | str) -> None:
+    """Put bytes, a folder, a link or nothing where a file or a folder was."""
+    path.rename(path.with_name("before"))
+    if isinstance(what, bytes):
+        path.write_bytes(what)
+    elif what == "a folder":
+        path.mkdir()
+    elif what == "a link to nowhere":
+        path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "words"),
+    [
+        ("case.json", "nothing", "case.json: no such file"),
+        ("case.json", b'{"format": 1,', "case.json: not JSON"),
+        ("case.json", b"{}", "case.json: no 'format'"),
+        ("case.json", "a folder", "case.json: cannot be read"),
+        ("finding.json", "nothing", "finding.json: no such file"),
+        ("finding.json", "a folder", "finding.json: cannot be read"),
+        ("finding.json", b"\xff{", "finding.json: not JSON"),
+        ("finding.json", b"[" * 10**5, "finding.json: not JSON"),
+        ("finding.json", b"[]", "finding.json: expected an object"),
+        ("", b"x", "cannot be read"),
+        ("", "a folder", "case.json: no such file"),
+        ("", "a link to nowhere", "case.json: no such file"),
+    ],
+)
+def test_a_damaged_finding_says_so_and_hides_no_other(store: Store, name: str, what: bytes | str, words: str) -> None:
+    good, bad = store.save(finding_of(1)), store.save(finding_of(2))
+    damage(bad / name, what)
+
+    listed = {one.id: one for one in store.list()}
+
+    assert set(listed) == {good.name, bad.name}
+    assert listed[good.name].damage == ""
+    assert words in listed[bad.name].damage
+    if listed[bad.name].found is None:
+        with pytest.raises(CaseError, match=words):
+            store.open(bad.name)
+        with pytest.raises(CaseError, match=words):
+            listed[bad.name].case.forward()
+    else:  # its case can be run
+        assert store.open(bad.name).case.id == finding_of(2).case.id
+    store.remove(bad.name)
+    assert store.ids() == (good.name,)
+
+
+def test_what_older_versions_kept_is_listed_opened_and_removed(store: Store) -> None:
+    finding = finding_of()
+    store.directory.mkdir(parents=True, exist_ok=True)
+    path = store.directory / f"{finding.id}.npz"  # as older versions kept it
+    finding.case.save(path, subject=finding.subject)
+    (store.directory / "0badf00d.npz").write_text("hello")
+    store.save(finding_of(1))
+
+    listed = {one.id: one for one in store.list()}
+
+    assert len(listed) == 3
+    assert "not a case file" in listed["0badf00d"].damage
+    old = listed[finding.id]
+    assert (old.path, old.subject, old.kind, old.cause, old.damage) == (path, "mine", None, None, "")
+    assert old.again(finding.result) is None
+    assert old.kept is not None
+    assert datetime.now(UTC) - old.kept < timedelta(minutes=1)
+    assert store.open(finding.id[:5]).case.id == finding.case.id
+    store.save(finding)
+    assert store.open(finding.id).path == store.directory / finding.id
+    store.remove(finding.id)
+    assert finding.id not in store.ids()
+
+
+def test_other_things_in_the_directory_are_no_findings(store: Store) -> None:
+    folder = store.save(finding_of())
+    (store.directory / ".gitignore").write_text("*")
+    (store.directory / "notes.txt").write_text("")
+    (store.directory / "abcd").mkdir()
+    (store.directory / f".abcd0001.{uuid4().hex}").mkdir()  # being written, or a dead process's
+
+    assert [one.id for one in store.list()] == [folder.name]
+
+
+def test_what_is_renamed_while_one_looks_is_seen_all_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = store.save(finding_of())
+    listdir, first = os.listdir, iter([True])
+    monkeypatch.setattr(os, "listdir", lambda path: [] if next(first, False) else listdir(path))
+
+    assert store.ids() == (folder.name,)
+
+
+# Loading by id or path
+
+
+def test_a_finding_is_loaded_by_its_id_its_folder_or_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    finding = finding_of()
+    folder = Store().save(finding, RECORD)
+    npz = Path("old", f"{finding_of(1).id}.npz")
+    npz.parent.mkdir()
+    finding_of(1).case.save(npz, subject=finding_of(1).subject)
+    here = Path(finding.id)
+    here.write_text("of that name, by chance")
+
+    for given in (finding.id, finding.id[:4], str(folder), folder, f"{folder}/", folder / "case.json"):
+        assert findings.load(given).case.id == finding.case.id
+        assert findings.load(given).subject == "mine"
+    assert findings.load(str(npz)).case.id == finding_of(1).case.id
+    assert findings.load(npz.stem, "old").case.id == finding_of(1).case.id
+    assert findings.load(folder).cause == "ignores bias_hh: b_hh is never added"
+    monkeypatch.chdir(folder)
+    assert findings.load(".").id == finding.id
+    monkeypatch.chdir("..")
+    assert findings.load(finding.id).id == finding.id
+    moved = Path(folder.name).rename(tmp_path / "moved")
+    assert (findings.load(moved).id, findings.load(moved).kind) == (None, "output: value")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("none.npz", "none.npz: no such file"),
+        ("none.json", "none.json: no such file"),
+        ("no/such", "no/such: no such file"),
+        ("none", "'none': expected a finding's id"),
+        ("abcd0001", "abcd0001: no such finding; .rnn-harness holds none"),
+        ("folder", "folder: a folder without case.json; expected a finding's id, its folder, or a case's file"),
+        ("text.npz", "text.npz: not a case file"),
+        ("text.json", "text.json: not JSON"),
+    ],
+)
+def test_what_is_no_finding_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, words: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    for name in ("text.npz", "text.json"):
+        Path(name).write_text("hello")
+
+    with pytest.raises(UsageError) as refusal:
+        findings.load(given)
+
+    assert words in str(refusal.value)
+
+
+def test_nothing_is_unpickled(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pickle
+
+    finding = finding_of()
+    folder = store.save(finding)
+    hostile = pickle.dumps(Path("x"))
+    (folder / "case.json").write_bytes(hostile)
+    (store.directory / "abcd0001.npz").write_bytes(hostile)
+    monkeypatch.setattr(pickle, "load", lambda *_: pytest.fail("unpickled"))
+    monkeypatch.setattr(pickle, "loads", lambda *_: pytest.fail("unpickled"))
+
+    assert all(one.damage for one in store.list())
+
+
+# Where nothing can be kept
+
+
+def fails(*_: Any, **__: Any) -> NoReturn:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(("holder", "name"), [(os, "fsync"), (Path, "rename"), (Path, "mkdir")])
+def test_a_full_disk_costs_an_error_with_the_path_and_leaves_what_was_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch, holder: Any, name: str
+) -> None:
+    finding = finding_of()
+    store.save(finding, {"cause": "old"}, TEXTS)
+    with monkeypatch.context() as patch:
+        patch.setattr(holder, name, fails)
+        with pytest.raises(OSError, match="No space left on device") as error:
+            store.save(finding, {"cause": "new"})
+
+    assert error.value.filename == str(store.directory / finding.id)
+    assert contents(store.directory) == [finding.id]
+    assert store.open(finding.id).cause == "old"
+
+
+def test_a_folder_that_cannot_be_put_in_its_place_leaves_the_old_one_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finding = finding_of()
+    store.save(finding, {"cause": "old"})
+    rename, count = Path.rename, iter(range(100))
+
+    def third_fails(path: Path, target: Path) -> Path:
+        return fails() if next(count) == 2 else rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", third_fails)
+        with pytest.raises(OSError, match="No space left on device"):
+            store.save(finding, {"cause": "new"})
+
+    assert contents(store.directory) == [finding.id]
+    assert store.open(finding.id).cause == "old"
+
+
+def test_an_interrupt_leaves_nothing_half_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: int) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.save(finding_of())
+
+    assert contents(store.directory) == []
+
+
+def test_a_file_in_the_way_costs_an_error_with_the_path(tmp_path: Path) -> None:
+    file, finding = tmp_path / "file", finding_of()
+    file.write_text("mine")
+    for directory in (file, file / "below"):
+        with pytest.raises(OSError, match="file"):
+            Store(directory).save(finding)
+    with pytest.raises(UsageError, match="file: cannot be read: Not a directory"):
+        Store(file).list()
+
+    store = Store(tmp_path / "store")
+    store.directory.mkdir()
+    (store.directory / finding.id).write_text("mine")
+    with pytest.raises(OSError, match=finding.id):
+        store.save(finding)
+
+    assert file.read_text() == (store.directory / finding.id).read_text() == "mine"
+    assert contents(store.directory) == [finding.id]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_that_is_read_only_costs_an_error_with_the_path(store: Store) -> None:
+    store.directory.mkdir(parents=True)
+    store.directory.chmod(0o500)
+
+    with pytest.raises(PermissionError, match="folder"):
+        store.save(finding_of())
+
+
+# Others at the same time
+
+
+def test_what_dead_processes_left_is_removed_after_a_day(store: Store) -> None:
+    finding = finding_of()
+    store.save(finding)
+    old = time.time() - findings.STALE - 60
+    names = [f".abcd0001.{uuid4().hex}", f".{finding.id}.{uuid4().hex}.old", f".abcd0001.npz.{uuid4().hex}"]
+    for name in names[:2]:
+        (store.directory / name).mkdir()
+        (store.directory / name / "case.json").write_text("half")
+    (store.directory / names[2]).write_text("half")
+    (store.directory / ".mine").mkdir()
+    os.utime(store.directory / ".mine", (old, old))
+
+    store.save(finding_of(1))
+    assert set(names) < set(contents(store.directory))
+    for name in names:
+        os.utime(store.directory / name, (old, old))
+    store.save(finding_of(2))
+
+    assert contents(store.directory) == sorted([".mine", *(finding_of(seed).id for seed in range(3))])
+
+
+def test_what_a_dead_process_had_renamed_away_is_still_there_and_goes_back(store: Store) -> None:
+    folder = store.save(finding_of(), {"cause": "kept"})
+    away = folder.rename(store.directory / f".{folder.name}.{uuid4().hex}.old")
+
+    assert store.open(folder.name).path == folder
+    assert [one.cause for one in store.list()] == ["kept"]
+    old = time.time() - findings.STALE - 60
+    os.utime(away, (old, old))
+    store.save(finding_of(1))
+    assert folder.is_dir()
+    assert not away.exists()
+
+    folder.rename(away)
+    store.remove(folder.name)
+    assert store.ids() == (finding_of(1).id,)
+
+
+STEPS = ("fsync", "mkdir", "open", "rename", "replace", "rmdir", "unlink")
+
+
+def dies_at(step: int, save: Callable[[], object]) -> bool:
+    """Whether a process that is killed at its ``step``-th call of the file system got to the end of a saving."""
+    count = iter(range(step))
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if next(count, None) is None:
+                os._exit(9)
+            return function(*args, **kwargs)
+
+        return call
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the child does nothing that other threads could hold up
+        child = os.fork()
+    if child == 0:
+        for name in STEPS:
+            setattr(os, name, counted(getattr(os, name)))
+        save()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("again", [False, True])
+def test_a_process_that_dies_at_any_step_leaves_a_whole_finding_or_none(store: Store, again: bool) -> None:
+    finding, seen = finding_of(), set()
+    for step in range(1_000):
+        if again:
+            store.save(finding, {"cause": "old"}, {"text": "old"})
+        done = dies_at(step, lambda: store.save(finding, {"cause": "new"}, {"text": "new"}))
+        listed = store.list()
+        seen.add(None if not listed else listed[0].cause)
+        for one in listed:
+            assert one.damage == ""
+            assert store.open(finding.id).cause == one.cause
+        if done:
+            break
+        for id_ in store.ids():
+            store.remove(id_)
+
+    assert seen == ({"old", "new"} if again else {None, "new"})
+    assert step > 8
+
+
+SAVES = 12
+WRITERS = 4
+
+
+def write(directory: Path, writer: int, ready: Barrier) -> None:
+    """Save one id that all writers save, and one that only this one does, a dozen times each."""
+    store, shared, own = Store(directory), finding_of(0), finding_of(1 + writer)
+    ready.wait(60)
+    for number in range(SAVES):
+        for finding in (shared, own):
+            stamp = f"{writer}/{number}/" + "x" * 20_000
+            store.save(finding, {"cause": stamp}, {"a.txt": stamp, "b.txt": stamp}, tolerance=stamp)
+
+
+def test_writers_of_the_same_finding_at_the_same_time_never_tear_it(store: Store) -> None:
+    shared = finding_of(0).id
+    store.save(finding_of(0), {"cause": "first"}, tolerance="first")
+    with working(write, store.directory, WRITERS) as workers:
+        reads = misses = 0
+        while any(worker.is_alive() for worker in workers):
+            stored = store.open(shared)
+            assert stored.cause == stored.notes["tolerance"]
+            assert stored.damage == ""
+            listed = store.list()
+            assert not [one.damage for one in listed if one.damage]
+            assert all(one.cause == one.notes["tolerance"] for one in listed)
+            misses += shared not in {one.id for one in listed}
+            reads += 1
+
+    assert [worker.exitcode for worker in workers] == [0] * WRITERS
+    assert misses == 0
+    assert reads > 10
+    assert contents(store.directory) == sorted(finding_of(seed).id for seed in range(WRITERS + 1))
+    for one in store.list():
+        stamp = one.cause
+        assert stamp is not None
+        assert {(one.path / name).read_text() for name in ("a.txt", "b.txt")} == {stamp} == {one.notes["tolerance"]}
+
+
+def write_and_remove(directory: Path, writer: int, ready: Barrier) -> None:
+    """Save an id and remove it, while others do the same."""
+    store, finding = Store(directory), finding_of(0)
+    ready.wait(60)
+    for _ in range(SAVES):
+        store.save(finding, {"cause": "x"}, tolerance="x")
+        with suppress(UsageError):  # another one was faster
+            store.remove(finding.id)
+
+
+def test_what_others_remove_meanwhile_is_gone_or_whole(store: Store) -> None:
+    with working(write_and_remove, store.directory, 3) as workers:
+        while any(worker.is_alive() for worker in workers):
+            assert not [one.damage for one in store.list() if one.damage]
+
+    assert [worker.exitcode for worker in workers] == [0] * 3
+    assert contents(store.directory) in ([], [finding_of(0).id])
+
+
+@contextmanager
+def working(target: Callable[..., None], directory: Path, number: int) -> Iterator[list[Any]]:
+    """Processes that began at the same time, which the block may watch, and which have ended after it."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(number)
+    workers = [context.Process(target=target, args=(directory, writer, ready)) for writer in range(number)]
+    for worker in workers:
+        worker.start()
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.join(60)
+            worker.kill()
+
+
+# Replaying
+
+
+def test_replaying_tells_fixed_failed_and_error_apart() -> None:
     case = draw(RNNConfig(2, 3, T=2), "normal", 0)
 
     def refuses(x: Any) -> Any:
@@ -44,7 +643,22 @@ def test_replaying_tells_fixed_failed_and_unsupported_apart() -> None:
         for function in (implementations.vectorised, implementations.without_b_hh, refuses)
     ]
 
-    assert fates == [Fate.FIXED, Fate.FAILED, Fate.UNSUPPORTED]
+    assert fates == [Fate.FIXED, Fate.FAILED, Fate.ERROR]
+
+
+def test_a_finding_that_fails_in_another_way_has_failed_and_says_so(store: Store) -> None:
+    finding = hunt(as_subject(implementations.without_b_hh)).finding
+    assert finding is not None
+    store.save(finding)
+    stored = store.open(finding.id)
+
+    def raises(x: Any) -> Any:
+        raise ValueError("boom")
+
+    same, other = (findings.replay(as_subject(one), stored.case) for one in (implementations.without_b_hh, raises))
+
+    assert (same[0], stored.again(same[1])) == (Fate.FAILED, True)
+    assert (other[0], stored.again(other[1])) == (Fate.FAILED, False)
 
 
 def test_a_subject_that_wavers_has_not_been_fixed() -> None:
@@ -58,8 +672,3 @@ def test_a_subject_that_wavers_has_not_been_fixed() -> None:
 
     assert fate is Fate.FAILED
     assert "not deterministic" in result.message
-
-
-def test_a_file_that_is_no_case_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CaseError, match="no such file"):
-        findings.load(tmp_path / "none.npz")
