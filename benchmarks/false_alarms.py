@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 
 from harness import Case, Outcome, Reference, RNNConfig, Subject, Verdict, draw
 from harness.checks.agreement import assess, observe
-from harness.checks.known import known_deviation
+from harness.checks.known import excused
 from harness.checks.result import Method, Result
 from harness.space.config import DTYPES, LOSSES, weight_names
 from harness.space.scope import COST, affordable, configure
@@ -415,7 +415,7 @@ def _judge(drawn: Drawn, counted: Counted) -> None:
     numbers, config = counted.numbers, drawn.case.config.plain
     seen = observe(drawn.subject, drawn.case, with_probes=drawn.number % 4 == 0 or drawn.style != CALLS)
     result = assess(seen)
-    if result.verdict is not Verdict.AGREES and known_deviation(seen) is not None:
+    if result.verdict is not Verdict.AGREES and excused(seen, result) is not None:
         numbers["known"] += 1
         result = Result(Verdict.AGREES, method=result.method)
     parts = PARTS if config.loss is not None else PARTS[:1]

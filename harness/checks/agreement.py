@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle import probes
 from harness.oracle.arithmetic import BACKENDS, STRICT, UNKNOWN, Accepted, Arithmetic
-from harness.oracle.compare import Mismatch, Sort, check_form, compare, merged, same_numbers, suspect
+from harness.oracle.compare import Mismatch, Sort, beyond, check_form, compare, merged, same_numbers, suspect
 from harness.oracle.expectation import (
     Expected,
     Layer,
@@ -165,6 +166,47 @@ def _assess(observation: Observation, reference: Reference, *, soft: bool) -> Re
     if suspicious:
         return Result(Verdict.SUSPECT, tuple(suspicious), method=method)
     return Result(Verdict.AGREES, method=method)
+
+
+class Departure(NamedTuple):
+    """Which elements of a layer are wrong in themselves: by one step from the subject's own state, or back."""
+
+    array: str
+    """``output`` or ``preactivation.grad``."""
+    layer: int
+    bad: NDArray[np.bool_]
+    """(T, N, D*H), time first."""
+
+
+def departures(observation: Observation, reference: Reference = REFERENCE) -> list[Departure]:
+    """Where each layer departs from what is expected of it, in the order of computation: forward, then back.
+
+    Empty where the inner states could not be had; of gradients only what probes show.
+    """
+    if observation.unfit is not None or observation.prefixes is None:
+        return []
+    case = observation.case
+    setting = Setting(reference, case, observation.arithmetic)
+    states = _states(observation, reference)
+    found: list[Departure] = []
+    for layer, (own, expected) in enumerate(zip(states, expect_local(setting, states), strict=True)):
+        values, allowance = (
+            reference.time_major(array, case.config)
+            for array in (expected["output"].values, expected["output"].allowance)
+        )
+        found.append(Departure("output", layer, beyond(own.output, values, allowance.real)))
+    if observation.probed is not None and unfit(*observation.probed) is None:
+        wider, outcome = observation.probed
+        seen = probes.witness(setting, outcome.arrays)
+        if seen is not None:
+            inside = Setting(reference, wider, observation.arithmetic)
+            backward = expect_gradients(inside, seen.states, seen.preactivation_gradients).preactivations
+            for layer in reversed(range(case.config.num_layers)):
+                chosen = probes.selection(case.config, PREACTIVATION, layer)
+                one = probes.cut(backward[layer], chosen)
+                da = seen.preactivation_gradients[layer][chosen]
+                found.append(Departure(PREACTIVATION, layer, beyond(da, one.values, one.allowance)))
+    return found
 
 
 def _sequences(observation: Observation, start: int, stop: int) -> Observation:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from harness.checks.agreement import REFERENCE, assess, observe
+from harness.checks.agreement import REFERENCE, Observation, assess, observe
 from harness.checks.derivatives import check_derivatives, differentiable
-from harness.checks.known import known_deviation
+from harness.checks.known import KNOWN, Excuse, excused
 from harness.checks.lawfulness import check_laws
 from harness.checks.laws import Law
 from harness.checks.repeatability import check_repeatability
@@ -27,29 +28,59 @@ def check(
     with_probes: bool = True,
     laws: Iterable[Law] | None = None,
     scope: Scope | None = None,
+    excuses: Sequence[Excuse] = (),
 ) -> Result:
     """Agreement, unless a known deviation explains what is against it; then a law, and the rest.
 
     It ends with the first thing that is wrong. The law is one that fits the case, unless ``laws`` says which, or none;
     for it nothing is asked beyond ``scope``, which is all that the subject offers unless given.
     The rest, like probes, is left out without ``with_probes``: the same answer twice, and derivatives. That a subject
-    refuses those is not held against it.
+    refuses those is not held against it. What ``excuses`` explain is taken to agree, as known deviations are.
     """
     observation = observe(subject, case, accepted, with_probes=with_probes)
     result = assess(observation, reference)
-    if result.failed or result.verdict is Verdict.SUSPECT:
-        deviation = known_deviation(observation)
-        return result if deviation is None else Result(Verdict.AGREES, method=result.method, deviation=deviation)
+    if _against(result):
+        return _unless_excused(observation, result, (*KNOWN, *excuses))
     if result.verdict is not Verdict.AGREES:
         return result
-    random = case.config.drops and result.method is Method.FORM  # masks that cannot be had differ in every run
-    if with_probes and not random and (unsteady := check_repeatability(subject, case, observation.raw)).failed:
-        return unsteady
-    lawful = check_laws(subject, case, accepted, laws=laws, scope=scope)
-    if lawful.failed or not with_probes:
-        return lawful if lawful.failed else result
-    if differentiable(case.config):
-        beyond = check_derivatives(subject, case, reference, accepted)
-        if beyond.failed or beyond.verdict is Verdict.SUSPECT:
-            return beyond
-    return result
+    rest = _Rest(subject, case, observation, result, reference, accepted, laws, scope).result(with_probes=with_probes)
+    return _unless_excused(observation, rest, excuses) if _against(rest) and not rest.wavers else rest
+
+
+def _against(result: Result) -> bool:
+    return result.failed or result.verdict is Verdict.SUSPECT
+
+
+def _unless_excused(observation: Observation, result: Result, excuses: Iterable[Excuse]) -> Result:
+    name = excused(observation, result, excuses)
+    return result if name is None else Result(Verdict.AGREES, method=result.method, deviation=name)
+
+
+class _Rest(NamedTuple):
+    """What is asked of a subject that agrees."""
+
+    subject: Subject
+    case: Case
+    observation: Observation
+    agreement: Result
+    reference: Reference
+    accepted: Accepted
+    laws: Iterable[Law] | None
+    scope: Scope | None
+
+    def result(self, *, with_probes: bool) -> Result:
+        """The first thing that is wrong, or else that it agrees."""
+        subject, case = self.subject, self.case
+        random = case.config.drops and self.agreement.method is Method.FORM  # unknown masks differ in every run
+        if with_probes and not random:
+            unsteady = check_repeatability(subject, case, self.observation.raw)
+            if unsteady.failed:
+                return unsteady
+        lawful = check_laws(subject, case, self.accepted, laws=self.laws, scope=self.scope)
+        if lawful.failed or not with_probes:
+            return lawful if lawful.failed else self.agreement
+        if differentiable(case.config):
+            beyond = check_derivatives(subject, case, self.reference, self.accepted)
+            if _against(beyond):
+                return beyond
+        return self.agreement

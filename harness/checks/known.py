@@ -6,15 +6,29 @@ that was; nothing is left out of the space for it. Those in what is refused are 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.deviations import Whose
-from harness.checks.result import Verdict
+from harness.checks.result import Result, Verdict
 from harness.oracle.reference import Floats, Reference
 from harness.space.config import RNNConfig
+
+
+class Excuse(Protocol):
+    """Why a failure is no news: what it comes of is known."""
+
+    @property
+    def name(self) -> str:
+        """By which it is counted."""
+        ...
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Whether that is what a result, which came of the observation, comes of."""
+        ...
 
 
 class ValueDeviation(NamedTuple):
@@ -28,6 +42,13 @@ class ValueDeviation(NamedTuple):
     def may_concern(self, config: RNNConfig) -> bool:
         """Whether it can show on a config."""
         return config.drops
+
+    def excuses(self, observation: Observation, _result: Result) -> bool:
+        """Whether the subject deviates as the reference does."""
+        if observation.unfit is not None or not self.may_concern(observation.case.config):
+            return False
+        with np.errstate(invalid="ignore", over="ignore"):
+            return assess(observation, self.reference).verdict is Verdict.AGREES
 
 
 class _DropoutMultiplies(Reference):
@@ -45,14 +66,6 @@ KNOWN: Final = (
 )
 
 
-def known_deviation(observation: Observation) -> str | None:
-    """The name of the deviation that explains all that was observed, if there is one."""
-    if observation.unfit is not None:
-        return None
-    for deviation in KNOWN:
-        if deviation.may_concern(observation.case.config):
-            with np.errstate(invalid="ignore", over="ignore"):
-                result = assess(observation, deviation.reference)
-            if result.verdict is Verdict.AGREES:
-                return deviation.name
-    return None
+def excused(observation: Observation, result: Result, excuses: Iterable[Excuse] = KNOWN) -> str | None:
+    """The name of the first that excuses a result, if one does."""
+    return next((excuse.name for excuse in excuses if excuse.excuses(observation, result)), None)

@@ -9,6 +9,7 @@ of it, with all its sites, for what comes later in the order is usually only its
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected
-from harness.oracle.reference import to_float64
+from harness.oracle.reference import Floats, to_float64
 from harness.oracle.tolerance import soft_allowance
 from harness.space.case import Array
 from harness.space.config import RNNConfig
@@ -30,6 +31,10 @@ SITES: Final = 5
 
 LOOKED_AT: Final = 256
 """Elements of an array that ``suspect`` looks at, those furthest beyond their floor: some 40 microseconds each."""
+
+
+_OF_LAYER: Final = re.compile(r"_l\d+(_reverse)?")
+"""What ends a parameter's name; it is no part of the kind where values differ, for a smaller case has fewer layers."""
 
 
 class Sort(Enum):
@@ -102,7 +107,8 @@ class Mismatch:
     def kind(self) -> str:
         """What stays the same while a failing case is made smaller; a suspicion may turn out to be a proof."""
         sort = Sort.VALUE if self.sort is Sort.SUSPICIOUS else self.sort
-        kind = f"{self.array}: {sort.value}"
+        array = _OF_LAYER.sub("", self.array) if self.sites else self.array
+        kind = f"{array}: {sort.value}"
         return f"{self.law}: {kind}" if self.law else kind
 
 
@@ -169,19 +175,25 @@ def check_form(config: RNNConfig, actual: Mapping[str, Array], *, required: tupl
     return found
 
 
+def beyond(actual: Floats, expected: Floats, allowance: Floats) -> NDArray[np.bool_]:
+    """Which elements are further off than they may be."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.abs(actual - expected)
+        # Written so that a NaN fails it, unless it is the NaN expected: only "within the allowance" passes.
+        bad = ~((difference <= allowance) | np.isinf(allowance))
+        if bad.any():
+            bad &= ~((actual == expected) | (np.isnan(actual) & np.isnan(expected)))
+    return bad
+
+
 def same_numbers(a: Array, b: Array) -> bool:
     """Whether two arrays hold the same numbers, NaN being the same as NaN, and 0 as -0."""
     return a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
 
 
 def _differs(config: RNNConfig, name: str, actual: Array, expected: Expected) -> Mismatch | None:
-    wide, values, allowance = to_float64(actual), expected.values, expected.allowance
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = np.abs(wide - values)
-        # Written so that a NaN fails it, unless it is the NaN expected: only "within the allowance" passes.
-        bad = ~((difference <= allowance) | np.isinf(allowance))
-        if bad.any():
-            bad &= ~((wide == values) | (np.isnan(wide) & np.isnan(values)))
+    wide, values = to_float64(actual), expected.values
+    bad = beyond(wide, values, expected.allowance)
     if not bad.any():
         return None
     unlike = bad & ((np.isfinite(wide) != np.isfinite(values)) | (np.isnan(wide) != np.isnan(values)))

@@ -12,7 +12,7 @@ from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search import refusals
 from harness.search.hang import Hang, ended_by_a_hang
-from harness.search.hunt import Hunt, Stop, hunt
+from harness.search.hunt import Hunt, Recognise, Stop, hunt
 from harness.search.refusals import Refusals, hunt_refusals
 from harness.space.answer import Kind
 from harness.space.scope import Scope
@@ -60,14 +60,24 @@ def examine(
     seed: int = 0,
     accepted: Accepted = STRICT,
     progress: Callable[[Hunt], None] | None = None,
+    recognise: Recognise | None = None,
 ) -> Examination:
-    """Search for a failing case as ``hunt`` does; then, of a module, what it must refuse, and the law of its dropout.
+    """Search for failing cases as ``hunt`` does; then, of a module, what it must refuse, and the law of its dropout.
 
     Neither makes more calls than the search was given ``cases``; ``seconds`` bounds the search alone. A finding in one
     does not keep the others from theirs.
     """
     done = Examination(
-        hunt(subject, scope, cases=cases, seconds=seconds, seed=seed, accepted=accepted, progress=progress)
+        hunt(
+            subject,
+            scope,
+            cases=cases,
+            seconds=seconds,
+            seed=seed,
+            accepted=accepted,
+            progress=progress,
+            recognise=recognise,
+        )
     )
     if isinstance(subject, CallSubject) and not done.interrupted:
         try:

@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from itertools import count
@@ -23,15 +23,17 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky, NoSuchExample
 
 from harness.checks.everything import check as check_everything
+from harness.checks.known import Excuse
 from harness.checks.lawfulness import asked_by, law_of
 from harness.checks.laws import Law
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
+from harness.search.certificate import NOT_SHRUNK, Certificate
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
-from harness.search.shrink import shrink
+from harness.search.shrink import Shrinking
 from harness.search.suspicion import Suspicion, weigh
 from harness.space.case import Case
 from harness.space.config import RNNConfig
@@ -61,6 +63,15 @@ CRASHES: Final = 20.0
 """Seconds that making a crash smaller may take. A fresh process takes 20 to 30 ms, or one or two seconds where it
 imports torch anew, and a crash dies 12 to 20 times on its way down: what takes longer is not worth waiting for."""
 
+AFTER: Final = 400
+"""Cases that a search goes on for after a finding, for another of another cause: one that shows on a case in a hundred
+is met with 98 %."""
+
+TOLD: Final = 64
+"""Checks between two words on how far it is."""
+
+_INTERRUPTED: Final = Certificate().but_for("interrupted")
+
 LAWFUL: Final = 4
 """One case in so many is held to a law, for which the subject runs once or twice more."""
 
@@ -84,8 +95,12 @@ class Finding:
     subject: str
     case: Case
     result: Result
-    minimal: bool
-    """Whether every plainer neighbour was tried and passes; false when shrinking was cut short, or means nothing."""
+    certificate: Certificate = NOT_SHRUNK
+
+    @property
+    def minimal(self) -> bool:
+        """Whether every plainer neighbour was tried and passes; not where shrinking was cut short, or means nothing."""
+        return self.certificate.complete
 
     @property
     def id(self) -> str:
@@ -109,11 +124,19 @@ class Hunt:
     suspicions: list[Suspicion] = field(default_factory=list)
     """What was suspicious on one case, and did not repeat on enough others to be a finding."""
     known: Counter[str] = field(default_factory=Counter)
-    """Cases that do not agree, but in the way of a known deviation, by its name."""
+    """Cases that do not agree, but in the way of a known deviation, or of what was found before, by its name."""
     shrink_checks: int = 0
+    shrinking: bool = False
+    """Whether a failure is being made smaller."""
     seconds: float = 0.0
     stop: Stop = Stop.BUDGET
-    finding: Finding | None = None
+    findings: list[Finding] = field(default_factory=list)
+    """What failed, each of another cause than those before, as far as that is known."""
+
+    @property
+    def finding(self) -> Finding | None:
+        """The first finding, if there is one."""
+        return self.findings[0] if self.findings else None
 
     @property
     def total(self) -> int:
@@ -123,11 +146,17 @@ class Hunt:
     @property
     def verdict(self) -> Verdict | None:
         """What can be said of the subject after this search; ``None`` where it ended before the first case."""
-        if self.finding is not None:
-            return self.finding.result.verdict
+        if self.findings:
+            return min((finding.result.verdict for finding in self.findings), key=_GRAVEST.index)
         if self.total:
             return Verdict.AGREES
         return Verdict.UNSUPPORTED if self.unsupported or self.stop is Stop.REFUSED else None
+
+
+_GRAVEST: Final = (Verdict.DISAGREES, Verdict.BROKEN, Verdict.SUSPECT)
+
+Recognise = Callable[[Finding, Hunt], Excuse | None]
+"""How further cases of a finding's cause are known, for a search that goes on; ``None`` ends it."""
 
 
 def hunt(
@@ -139,8 +168,12 @@ def hunt(
     seed: int = 0,
     accepted: Accepted = STRICT,
     progress: Callable[[Hunt], None] | None = None,
+    recognise: Recognise | None = None,
 ) -> Hunt:
     """Search ``scope`` for a case on which ``subject`` fails, until one is found or the budget is used up.
+
+    With ``recognise``, which is asked of every finding, the search goes on past those whose cause it can tell again,
+    for ``AFTER`` cases more than at the last one.
 
     Without a scope, all that the subject offers is searched. ``accepted`` is a contract looser than the dtypes' own.
 
@@ -157,18 +190,19 @@ def hunt(
     record = Hunt(subject.name, seed, scope)
     subject = ended_by_a_hang(subject)
 
+    excuses: list[Excuse] = []
+
     def check(case: Case, **options: Any) -> Result:
-        return check_everything(subject, case, accepted=accepted, scope=record.scope, **options)
+        return check_everything(subject, case, accepted=accepted, scope=record.scope, excuses=excuses, **options)
 
     hunter = _Hunter(subject, check, record, CASES if cases is None and seconds is None else cases, seconds)
+    hunter.recognise, hunter.excuses, hunter.progress = recognise, excuses, progress or (lambda _record: None)
     try:
         with noted_interrupts() as hunter.stop_if_interrupted:
             hunter.narrow()
             for number in count():
                 hunter.round(Random(f"{seed}/{number}"))
-                record.seconds = hunter.elapsed()
-                if progress is not None:
-                    progress(record)
+                hunter.tell()
     except _Enough as enough:
         record.stop = enough.stop
     except Hang as hang:
@@ -176,7 +210,7 @@ def hunt(
         hunter.report_hang(hang)
     except KeyboardInterrupt:
         record.stop = Stop.INTERRUPTED
-        hunter.report(minimal=False)  # unconfirmed: what hangs once may hang again
+        hunter.report(_INTERRUPTED)  # unconfirmed: what hangs once may hang again
     record.seconds = hunter.elapsed()
     return record
 
@@ -215,6 +249,9 @@ class _Hunter:
         self._seconds = seconds
         self._start = time.perf_counter()
         self.stop_if_interrupted: Callable[[], None] = lambda: None
+        self.recognise: Recognise | None = None
+        self.excuses: list[Excuse] = []
+        self.progress: Callable[[Hunt], None]
         self._failing: tuple[Case, Result] | None = None
         self._shrink_until = math.inf
         self._kind = ""
@@ -223,6 +260,11 @@ class _Hunter:
 
     def elapsed(self) -> float:
         return time.perf_counter() - self._start
+
+    def tell(self) -> None:
+        """Say how far the search is."""
+        self._record.seconds, self._record.shrinking = self.elapsed(), self._failing is not None
+        self.progress(self._record)
 
     def narrow(self) -> None:
         """Leave out what the subject refuses; raise ``_Enough`` if that is everything."""
@@ -246,23 +288,45 @@ class _Hunter:
         except _Fault as fault:
             raise fault.error from None
         assert self._failing is not None
-        for smaller in shrink(*self._failing, self._record.scope, self._check_while_shrinking):
+        shrinking = Shrinking(*self._failing, self._record.scope, self._check_while_shrinking)
+        for smaller in shrinking:
             self._failing = smaller
+        self._report_confirmed(shrinking.certificate)
+
+    def _report_confirmed(self, certificate: Certificate) -> None:
+        """Ask once more, in a fresh process where there is one; then go on where the cause can be told again."""
+        assert self._failing is not None
         case, result = self._failing
+        if (restart := getattr(self._subject, "restart", None)) is not None:
+            restart()
         sure = confirmed(self._subject, case, result, partial(self._check, laws=self._laws()))
         self._failing = case, sure
-        self.report(minimal=not sure.wavers)
-        raise _Enough(Stop.FINDING)
+        certificate = replace(certificate, fresh_process=restart is not None and not sure.wavers)
+        self.report(certificate if not sure.wavers else certificate.but_for("it wavers, which cannot be made smaller"))
+        excuse = (
+            None if sure.wavers or self.recognise is None else self.recognise(self._record.findings[-1], self._record)
+        )
+        if excuse is None:
+            raise _Enough(Stop.FINDING)
+        self._start_again(excuse)
 
-    def report(self, *, minimal: bool) -> None:
-        """Make the failure, if there is one, the record's finding."""
+    def _start_again(self, excuse: Excuse) -> None:
+        """Search for what is not of the same cause."""
+        self.excuses.append(excuse)
+        self._failing, self._kind, self._proved, self._shrink_until = None, "", False, math.inf
+        done = self._record.total + self._record.unsupported
+        self._cases = done + AFTER if self._cases is None else min(self._cases, done + AFTER)
+
+    def report(self, certificate: Certificate) -> None:
+        """Make the failure, if there is one, a finding of the record's."""
         if self._failing is not None:
-            self._record.finding = Finding(self._subject.name, *self._failing, minimal)
+            self._record.findings.append(Finding(self._subject.name, *self._failing, certificate))
+            self._failing = None
 
     def report_hang(self, hang: Hang) -> None:
         """Report what was being made smaller, or else the hang: neither any smaller, as every try may take as long."""
         self._failing = self._failing or (hang.case, hang.result)
-        self.report(minimal=False)
+        self.report(Certificate().but_for("not made smaller: every try may take as long"))
 
     def _fails(self, drawn: Drawn) -> bool:
         """Hypothesis's question: does this drawn config fail, in the way that the first failure did?"""
@@ -304,7 +368,7 @@ class _Hunter:
         sure = confirmed(self._subject, case, result, again)
         self._failing = case, sure
         if sure.wavers:
-            self._cut_short()
+            self._cut_short("it wavers, which cannot be made smaller")
         if result.failure is Failure.CRASHED:
             self._shrink_until = time.perf_counter() + CRASHES
 
@@ -332,8 +396,10 @@ class _Hunter:
     def _check_while_shrinking(self, case: Case) -> Result:
         self.stop_if_interrupted()
         if time.perf_counter() >= self._shrink_until:
-            self._cut_short()
+            self._cut_short(f"not made smaller to the end: after {CRASHES:g} s of crashes")
         self._record.shrink_checks += 1
+        if self._record.shrink_checks % TOLD == 0:
+            self.tell()
         result = self._check(case, laws=self._laws())
         self._stop_at_hang(case, result)
         if result.verdict is Verdict.SUSPECT:
@@ -341,8 +407,8 @@ class _Hunter:
             return result if suspicion.repeats and not self._proved else Result(Verdict.AGREES)
         return result
 
-    def _cut_short(self) -> NoReturn:
-        self.report(minimal=False)
+    def _cut_short(self, why: str) -> NoReturn:
+        self.report(Certificate().but_for(why))
         raise _Enough(Stop.FINDING)
 
     @staticmethod

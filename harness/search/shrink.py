@@ -1,84 +1,188 @@
-"""shrink: makes a failing case small, one factor at a time, until no factor can be made plainer alone."""
+"""shrink: makes a failing case small, a factor or a number at a time, until none of them can be made plainer alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import combinations
 from typing import Any, Final
 
-from harness.checks.result import Result
+from harness.checks.result import Result, Verdict
+from harness.search.certificate import Certificate
+from harness.search.simplify import Simplifying
 from harness.space.case import Case
 from harness.space.config import ConfigError, RNNConfig, never_rise
-from harness.space.scope import SIZES, Scope, configure, factors_of
+from harness.space.cut import fitted, without_one
+from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
 from harness.space.values import REGIMES, draw
 
 SEEDS: Final = 4
 """Seeds tried in every regime before a plainer config counts as passing."""
 
 FEW: Final = 16
-"""Plainer values of a factor that are each tried with as many seeds; of more of them, each is tried with one."""
+"""Plainer values of a factor that are each tried so. Of more of them, all but the nearest are tried with less."""
+
+FEWER: Final = ("dyadic", "normal")
+"""The regimes that are then left."""
+
+LIMIT: Final = 6_000
+"""Cases that shrinking may check: some 20 s of a subject that takes 3 ms a case, comparison included."""
+
+Check = Callable[[Case], Result]
+Found = tuple[Case, Result]
 
 _EACH_LENGTH: Final = "each length"
 """Stands for the lengths one by one, beside ``lengths``, the sort that they are of."""
+
+_TIED: Final = "sizes that are equal"
+"""Stands for sizes that are the same, and so may have to stay the same."""
 
 NUMBERS: Final = ("num_layers", "T", "N", "hidden_size", "input_size", "output_size")
 """The factors that are walked down as numbers, those that make a case dearest first."""
 
 
-def shrink(case: Case, result: Result, scope: Scope, check: Callable[[Case], Result]) -> Iterator[tuple[Case, Result]]:
-    """Ever plainer failing cases of the same kind, the last of which is minimal in every factor.
+class Shrinking:
+    """A failing case on its way down: iterating gives ever plainer failing cases of the same kind.
 
-    Minimal: for each factor, no plainer value of the scope fails with the others as they are, in any of the values
-    tried. Sizes are tried from 1 up, within the scope where it pins them; other factors in the scope's order. Before
-    every value is tried to the end, what is plainer at first sight is taken, a factor at a time.
+    The last is minimal. For each factor, no plainer value of the scope fails with the others as they are, in any of the
+    values tried: drawn ones, and the case's own with any one time step, sequence, unit or layer left out; and no number
+    of it can be made plainer alone. ``certificate`` says what was tried. Sizes are tried from 1 up, within the scope
+    where it pins them; other factors in the scope's order. Before every value is tried to the end, what is plainer at
+    first sight is taken, a factor at a time.
+
+    A suspicion, which rests on many sets of values, keeps its numbers. No more than ``limit`` cases are checked.
     """
-    kind = result.kind
-    for search in (_at_first_sight, _plainer):
-        while (found := search(case, kind, scope, check)) is not None:
-            case = found[0]
-            yield found
 
+    def __init__(self, case: Case, result: Result, scope: Scope, check: Check, limit: int = LIMIT) -> None:
+        self._case, self._scope, self._kind = case, scope, result.kind
+        self._numbers = result.verdict is not Verdict.SUSPECT
+        self._unlimited, self._left = check, limit
+        self._refused: dict[str, None] = {}
+        self._done: RNNConfig | None = None
+        """The config of which every plainer one was tried with drawn values."""
+        self._cases = 0
+        self.certificate = Certificate().but_for("not made smaller to the end")
 
-def _at_first_sight(case: Case, kind: str, scope: Scope, check: Callable[[Case], Result]) -> tuple[Case, Result] | None:
-    """What still fails after one round through the factors, each made as plain as it can be with the same seed."""
-    found: tuple[Case, Result] | None = None
-    regime, seed = case.origin or ("normal", 0)
-    for name in _factors(scope):
-        for config in _with_plainer(name, case.config, scope):
-            candidate = draw(config, regime, seed)
-            if (seen := check(candidate)).shows(kind):
-                case, found = candidate, (candidate, seen)
+    def __iter__(self) -> Iterator[Found]:
+        """Ever plainer failing cases."""
+        try:
+            yield from self._down()
+        except _SpentError:
+            self.certificate = Certificate().but_for(f"not made smaller to the end: {LIMIT:,} cases were checked")
+
+    def _down(self) -> Iterator[Found]:
+        plainest = 0
+        while True:
+            for search in (self._at_first_sight, self._plainer):
+                while (found := search()) is not None:
+                    yield self._take(found)
+            if self._numbers:
+                numbers = Simplifying(self._case, self._kind, self._check)
+                for found in numbers:
+                    yield self._take(found)
+                plainest = numbers.tried
+            if (smaller := self._cut()) is None:
                 break
-    return found
+            yield self._take(smaller)
+        configs = sum(1 for name in _factors(self._scope) for _ in _with_plainer(name, self._case.config, self._scope))
+        self.certificate = Certificate(configs, self._cases, plainest, tuple(self._refused))
+
+    def _take(self, found: Found) -> Found:
+        self._case = found[0]
+        return found
+
+    def _check(self, case: Case) -> Result:
+        if self._left <= 0:
+            raise _SpentError
+        self._left -= 1
+        return self._unlimited(case)
+
+    def _at_first_sight(self) -> Found | None:
+        """What still fails after one round through the factors, each made as plain as it can be with the same seed."""
+        if self._done == self._case.config:
+            return None
+        case, found = self._case, None
+        regime, seed = case.origin or ("normal", 0)
+        for name in _factors(self._scope):
+            for config in _with_plainer(name, case.config, self._scope):
+                candidate = draw(config, regime, seed)
+                if (seen := self._check(candidate)).shows(self._kind):
+                    case, found = candidate, (candidate, seen)
+                    break
+        return found
+
+    def _plainer(self) -> Found | None:
+        """The first failing case of a plainer config; or else of the same one, with values of a plainer regime."""
+        case = self._case
+        if self._done == case.config:
+            return None
+        self._refused.clear()
+        self._cases = 0
+        for name in _factors(self._scope):
+            configs = list(_with_plainer(name, case.config, self._scope))
+            for config in configs:
+                few = len(configs) <= FEW or config is configs[-1]
+                for candidate in cases_of(config, SEEDS) if few else cases_of(config, 1, FEWER):
+                    if (found := self._neighbour(candidate)) is not None:
+                        return found
+        for candidate in cases_of(case.config) if case.origin is not None else ():
+            if candidate.origin == case.origin:
+                break
+            if (seen := self._check(candidate)).shows(self._kind):
+                return candidate, seen
+        self._done = case.config
+        return None
+
+    def _cut(self) -> Found | None:
+        """The case's own values in a plainer config, or with any one step, sequence, unit or layer left out."""
+        case = self._case
+        for name in _factors(self._scope):
+            if name in NUMBERS:
+                for candidate in without_one(case, name):
+                    if self._in_scope(candidate.config, name) and (found := self._neighbour(candidate)) is not None:
+                        return found
+            if name not in NUMBERS or None in getattr(self._scope, name):
+                for config in _with_plainer(name, case.config, self._scope):
+                    if (found := self._neighbour(fitted(case, config))) is not None:
+                        return found
+        return None
+
+    def _in_scope(self, config: RNNConfig, name: str) -> bool:
+        allowed = getattr(self._scope, name)
+        return (
+            set(allowed) >= set(SIZES) or getattr(config, name) in allowed
+        ) and config.dropout in self._scope.dropout
+
+    def _neighbour(self, candidate: Case) -> Found | None:
+        self._cases += 1
+        seen = self._check(candidate)
+        if seen.shows(self._kind):
+            return candidate, seen
+        if seen.verdict is Verdict.UNSUPPORTED:
+            here, there = factors_of(self._case.config), factors_of(candidate.config)
+            self._refused[", ".join(f"{name}={there[name]}" for name in there if there[name] != here[name])] = None
+        return None
 
 
-def _plainer(case: Case, kind: str, scope: Scope, check: Callable[[Case], Result]) -> tuple[Case, Result] | None:
-    for name in _factors(scope):
-        configs = list(_with_plainer(name, case.config, scope))
-        for config in configs:
-            for candidate in cases_of(config, SEEDS if len(configs) <= FEW else 1):
-                if (found := check(candidate)).shows(kind):
-                    return candidate, found
-    for candidate in cases_of(case.config):
-        if candidate.origin == case.origin:
-            break
-        if (found := check(candidate)).shows(kind):
-            return candidate, found
-    return None
+class _SpentError(Exception):
+    """As many cases were checked as may be."""
 
 
-def cases_of(config: RNNConfig, seeds: int = SEEDS) -> Iterator[Case]:
+def cases_of(config: RNNConfig, seeds: int = SEEDS, regimes: Iterable[str] = tuple(REGIMES)) -> Iterator[Case]:
     """The cases tried of a config, plainest first."""
-    return (draw(config, regime, seed) for regime in REGIMES for seed in range(seeds))
+    return (draw(config, regime, seed) for regime in regimes for seed in range(seeds))
 
 
 def _factors(scope: Scope) -> tuple[str, ...]:
-    return (*NUMBERS, *(name for name in scope.values() if name not in NUMBERS), _EACH_LENGTH)
+    return (*NUMBERS, *(name for name in scope.values() if name not in NUMBERS), _EACH_LENGTH, _TIED)
 
 
 def _with_plainer(name: str, config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
     """The config with every plainer value of a factor, plainest first."""
     if name == _EACH_LENGTH:
         yield from _plainer_lengths(config, scope)
+        return
+    if name == _TIED:
+        yield from _plainer_ties(config, scope)
         return
     for value in _plainer_values(name, factors_of(config)[name], scope):
         plainer = _changed(config, name, value)
@@ -110,6 +214,19 @@ def _plainer_lengths(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
             plainer = config.replace(lengths=lengths, enforce_sorted=config.enforce_sorted and never_rise(lengths))
             if plainer.packing in sorts:
                 yield plainer
+
+
+def _plainer_ties(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
+    """With two sizes that are equal both smaller, or the input's and that of a layer's output."""
+    for one, other in combinations(SIZE_FACTORS, 2):
+        if getattr(config, one) == getattr(config, other):
+            for size in _plainer_values(one, getattr(config, one), scope):
+                if size in set(_plainer_values(other, getattr(config, other), scope)):
+                    yield config.replace(**{one: size, other: size})
+    if config.bidirectional and config.input_size == 2 * config.hidden_size:
+        for size in _plainer_values("hidden_size", config.hidden_size, scope):
+            if 2 * size in set(_plainer_values("input_size", config.input_size, scope)):
+                yield config.replace(hidden_size=size, input_size=2 * size)
 
 
 def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:

@@ -73,6 +73,8 @@ class _About(NamedTuple):
     offers: Mapping[str, tuple[Any, ...]]
     optional: tuple[str, ...]
     """Its methods beside the protocol's."""
+    called: Mapping[str, Any]
+    """How it is called, as far as it says: ``takes`` of a function, ``is_cell`` of a module."""
 
 
 class _LostError(Exception):
@@ -100,6 +102,8 @@ class IsolatedSubject:
         self.name = about.name
         self.offers = about.offers
         self._devices = about.devices
+        for name, value in about.called.items():
+            setattr(self, name, value)
         self._backend = lru_cache(256)(partial(self._ask, "backend"))
         for method in about.optional:  # so that hasattr says what it would say of the subject itself
             ask = partial(self._ask_optional, method)
@@ -130,6 +134,10 @@ class IsolatedSubject:
         """What the subject gives on a case, or what became of its process."""
         outcome: Outcome = self._ask("run", case)
         return outcome
+
+    def restart(self) -> None:
+        """Answer the next call in a fresh process, which knows nothing of earlier ones."""
+        self.close()
 
     def _abandon(self) -> None:
         """End the process, whatever it is doing."""
@@ -340,7 +348,8 @@ def _find(spec: str, found: list[Subject]) -> _About:
         raise SubjectError(f"{spec}: while it was imported, KeyboardInterrupt") from None
     found.append(subject)
     optional = tuple(method for method in OPTIONAL if callable(getattr(subject, method, None)))
-    return _About(subject.name, subject.devices(), getattr(subject, "offers", {}), optional)
+    called = {name: getattr(subject, name) for name in ("takes", "is_cell") if hasattr(subject, name)}
+    return _About(subject.name, subject.devices(), getattr(subject, "offers", {}), optional, called)
 
 
 def _answer(connection: Connection[Any, Any], call: Callable[[], Any]) -> None:

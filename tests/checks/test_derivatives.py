@@ -192,7 +192,7 @@ def test_a_second_derivative_that_is_off_in_one_array_is_found_there(nonlinearit
     case = draw(CASE.config.replace(nonlinearity=nonlinearity), "default", 0)
     result = check_derivatives(Changed(second=off), case)
 
-    assert (result.verdict, result.kind) == (Verdict.SUSPECT, "weight_hh_l0.grad.tangent: rate")
+    assert (result.verdict, result.kind) == (Verdict.SUSPECT, "weight_hh.grad.tangent: rate")
     assert len(result.mismatches) == 1
     site = result.mismatches[0].sites[0]
     assert site.actual == pytest.approx((1 + by) * site.expected, rel=1e-3, abs=abs(1e-3 * site.expected))

@@ -164,7 +164,7 @@ def test_a_known_deviation_makes_a_failure_or_a_suspicion_agree_and_is_named(
     mismatch = Mismatch("output", Sort.SUSPICIOUS)
     found = Result(verdict, (mismatch,), method=Method.END_TO_END)
     monkeypatch.setattr(everything, "assess", lambda observation, reference: found)
-    monkeypatch.setattr(everything, "known_deviation", lambda observation: deviation)
+    monkeypatch.setattr(everything, "excused", lambda *_: deviation)
     subject = Watched()
 
     result = check(subject, FORWARD)
@@ -176,7 +176,7 @@ def test_a_known_deviation_makes_a_failure_or_a_suspicion_agree_and_is_named(
 
 
 def test_a_failure_of_repeatability_is_not_explained_by_any_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(everything, "known_deviation", lambda observation: "mine")
+    monkeypatch.setattr(everything, "excused", lambda *_: "mine")
     answers = iter(np.arange(10.0))
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:

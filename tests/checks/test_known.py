@@ -10,7 +10,7 @@ import torch
 from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.everything import check
-from harness.checks.known import KNOWN, known_deviation
+from harness.checks.known import KNOWN, excused
 from harness.checks.result import Method
 from harness.subjects.torch_module import TorchSubject
 from tests.calls_by_hand import doing
@@ -83,7 +83,8 @@ def test_another_mistake_beside_it_is_not_explained() -> None:
 def test_without_dropout_nothing_is_explained() -> None:
     for config in (DROPPING.replace(training=False), DROPPING.replace(dropout=0.0), DROPPING.replace(num_layers=1)):
         case = draw(config, "normal", 0)
-        assert known_deviation(observe(TORCH, case)) is None
+        seen = observe(TORCH, case)
+        assert excused(seen, assess(seen)) is None
         assert not any(deviation.may_concern(config) for deviation in KNOWN)
         assert check(TORCH, case).deviation is None
     assert all(deviation.may_concern(DROPPING) for deviation in KNOWN)
@@ -104,7 +105,7 @@ def test_what_has_no_values_is_explained_by_nothing() -> None:
     observation = observe(Short(), with_nan(DROPPING))
 
     assert observation.unfit is not None
-    assert known_deviation(observation) is None
+    assert excused(observation, assess(observation)) is None
     assert check(Short(), with_nan(DROPPING)).deviation is None
 
 
@@ -115,7 +116,7 @@ def test_where_masks_are_unknown_nothing_is_explained() -> None:
     observation = observe(as_subject(Mine), with_nan(DROPPING))
 
     assert assess(observation).method is Method.FORM
-    assert known_deviation(observation) is None
+    assert excused(observation, assess(observation)) is None
 
 
 def test_each_known_deviation_is_a_reference_of_its_own() -> None:

@@ -15,7 +15,7 @@ from harness.checks.laws import LAWS
 from harness.checks.result import Method
 from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Sort
-from harness.search.shrink import shrink
+from harness.search.shrink import Shrinking
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -320,7 +320,7 @@ def test_a_case_is_made_small_by_the_law_that_it_breaks(subject: Any, name: str,
     found = check_laws(subject, case, laws=[LAWS[name]])
     laws = law_of(found.kind)
 
-    *_, (last, result) = shrink(case, found, Scope(), lambda smaller: check_laws(subject, smaller, laws=laws))
+    *_, (last, result) = Shrinking(case, found, Scope(), lambda smaller: check_laws(subject, smaller, laws=laws))
 
     assert last.config == smallest
     assert result.kind == found.kind

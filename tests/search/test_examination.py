@@ -10,6 +10,7 @@ from harness.checks.dropout import check_dropout
 from harness.checks.refusals import Refusal
 from harness.checks.result import Method, Result
 from harness.search import examination, refusals
+from harness.search.certificate import Certificate
 from harness.search.examination import DROPOUT_RUNS, Examination, examine
 from harness.search.hang import Hang
 from harness.search.hunt import Finding, Hunt, Stop
@@ -31,7 +32,7 @@ def hunted(verdict: Verdict | None = Verdict.AGREES) -> Hunt:
     elif verdict is Verdict.UNSUPPORTED:
         record.unsupported = 3
     elif verdict is not None:
-        record.finding = Finding("mine", draw(RNNConfig(1, 1)), Result(verdict), minimal=True)
+        record.findings.append(Finding("mine", draw(RNNConfig(1, 1)), Result(verdict), certificate=Certificate()))
     return record
 
 

@@ -14,7 +14,7 @@ from harness.checks.agreement import check_agreement
 from harness.search import hunt as hunt_module
 from harness.search.hunt import Stop
 from harness.search.narrow import narrow, plainest
-from harness.search.shrink import shrink
+from harness.search.shrink import Shrinking
 from harness.space.errors import UsageError
 from harness.space.scope import SIZES
 from harness.subjects.protocol import SubjectError
@@ -62,8 +62,8 @@ def test_the_first_failure_comes_back_with_every_size_at_its_minimum() -> None:
     assert record.finding is not None
     assert record.finding.minimal
     assert record.finding.case.config == RNNConfig(1, 1, T=1, N=1)
-    assert record.finding.case.origin is not None
-    assert record.finding.case.origin.regime == "dyadic"
+    assert sum(np.count_nonzero(array) for array in record.finding.case.arrays.values()) == 1
+    assert record.finding.case.weights["bias_hh_l0"].tolist() == [1.0]
 
 
 def test_a_threshold_is_found_exactly_though_it_is_no_boundary_of_ours() -> None:
@@ -263,7 +263,7 @@ def test_a_budget_that_allows_nothing_is_refused(budget: dict[str, Any]) -> None
 def shrunk(function: Any, case: Case, scope: Scope) -> Case:
     subject = as_subject(function)
     result = check_agreement(subject, case)
-    plainer = [case, *(found for found, _ in shrink(case, result, scope, lambda c: check_agreement(subject, c)))]
+    plainer = [case, *(found for found, _ in Shrinking(case, result, scope, lambda c: check_agreement(subject, c)))]
     return plainer[-1]
 
 
@@ -281,15 +281,14 @@ def test_shrinking_leaves_out_the_readout_and_takes_the_plainest_values() -> Non
     smallest = shrunk(implementations.without_b_hh, case, Scope().only(output_size=[None, 1, 2]))
 
     assert smallest.config == RNNConfig(1, 1)
-    assert smallest.origin is not None
-    assert smallest.origin.regime == "dyadic"
+    assert sorted(abs(array).max() for array in smallest.arrays.values()) == [0, 0, 0, 0, 1]
 
 
 def test_shrinking_a_config_that_is_minimal_takes_the_plainest_values() -> None:
     smallest = shrunk(implementations.without_b_hh, draw(RNNConfig(1, 1), "normal", 3), Scope())
 
     assert smallest.config == RNNConfig(1, 1)
-    assert smallest.origin == ("dyadic", 0)
+    assert sorted(abs(array).max() for array in smallest.arrays.values()) == [0, 0, 0, 0, 1]
 
 
 def test_shrinking_never_turns_dropout_and_training_on_together() -> None:
@@ -300,7 +299,7 @@ def test_shrinking_never_turns_dropout_and_training_on_together() -> None:
         seen.append(candidate.config)
         return check_agreement(as_subject(implementations.without_b_hh), candidate)
 
-    list(shrink(case, check(case), Scope().only(num_layers=2, training=[True, False], dropout=[0.5, 0.0]), check))
+    list(Shrinking(case, check(case), Scope().only(num_layers=2, training=[True, False], dropout=[0.5, 0.0]), check))
 
     assert not any(config.dropout and config.training for config in seen)
 
@@ -320,7 +319,7 @@ def test_shrinking_ends_where_every_plainer_neighbour_passes() -> None:
     def check(case: Case) -> Any:
         return check_agreement(subject, case)
 
-    *_, (smallest, result) = shrink(case, check(case), Scope(), check)
+    *_, (smallest, result) = Shrinking(case, check(case), Scope(), check)
 
     config = smallest.config
     assert result.failed

@@ -8,7 +8,7 @@ import pytest
 
 from harness import RNNConfig, Scope, Verdict, draw
 from harness.checks.result import Result
-from harness.search.shrink import shrink
+from harness.search.shrink import Shrinking
 from harness.space.case import Case
 from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, PREPARATIONS, STRIDES, WRT
 from harness.space.scope import PACKINGS
@@ -34,7 +34,7 @@ def smallest(config: RNNConfig, fails: Callable[[RNNConfig], bool], scope: Scope
         return Result(Verdict.BROKEN, message="Error: no") if fails(case.config) else Result(Verdict.AGREES)
 
     case = draw(config, "normal", 3)
-    steps = [case.config, *(found.config for found, _ in islice(shrink(case, check(case), scope, check), ENOUGH))]
+    steps = [case.config, *(found.config for found, _ in islice(Shrinking(case, check(case), scope, check), ENOUGH))]
 
     assert len(steps) < ENOUGH, steps[-4:]
     assert all(fails(step) for step in steps)

@@ -1,0 +1,186 @@
+"""simplify: makes the numbers of a failing case plain, until no number can be made plainer alone.
+
+Zero is plainest, then 1, -1, 2, 0.5, -2, -0.5; beyond those, what has fewer significant bits. Large steps come first:
+all numbers at once, then whole arrays, halves of what is left, and at last one number after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.checks.result import Result
+from harness.space.case import Array, Case, padding
+
+PLAIN: Final = (0.0, 1.0, -1.0, 2.0, 0.5, -2.0, -0.5)
+"""Numbers that need no explanation, the plainest first."""
+
+BITS: Final = 53
+"""Of the longest significand: more bits are no plainer than any."""
+
+Check = Callable[[Case], Result]
+Found = tuple[Case, Result]
+Cell = tuple[str, NDArray[np.intp]]
+"""A number of a case that can change alone: its array, and its places in it, which are several where one value is
+expanded over an axis."""
+
+
+class Simplifying:
+    """A failing case whose numbers are made plain; ``tried`` counts the plainer numbers that were tried in the end."""
+
+    def __init__(self, case: Case, kind: str, check: Check) -> None:
+        self._case, self._kind, self._check = case, kind, check
+        self._cells = list(cells(case))
+        self.tried = 0
+
+    def __iter__(self) -> Iterator[Found]:
+        """Ever plainer failing cases; the last is minimal in every number."""
+        yield from self._first(self._all_at_once())
+        yield from self._zeros()
+        yield from self._first([self._with([(cell, 1.0) for cell in self._nonzero()])])
+        moved = True
+        while moved:
+            moved = False
+            self.tried = 0
+            for cell in self._cells:
+                for value in plainer(self._value(cell)):
+                    self.tried += 1
+                    if (found := self._try(self._with([(cell, value)]))) is not None:
+                        moved = True
+                        yield found
+                        break
+
+    def _zeros(self) -> Iterator[Found]:
+        """Zero in ever smaller groups of what is not zero: each array, then halves, down to single numbers."""
+        for name in self._case.arrays:
+            group = [cell for cell in self._nonzero() if cell[0] == name]
+            if len(group) > 1:
+                yield from self._first([self._zeroed(group)])
+        size = len(self._nonzero()) // 2
+        while size:
+            start = 0
+            while start < len(left := self._nonzero()):
+                found = self._try(self._zeroed(left[start : start + size]))
+                if found is None:
+                    start += size
+                else:
+                    yield found
+            size //= 2
+
+    def _all_at_once(self) -> Iterator[Case]:
+        """Every number as the nearest plain one, or else with ever more bits."""
+        yield self._with([(cell, _nearest(self._value(cell))) for cell in self._cells])
+        for bits in (1, 2, 4, 8):
+            yield self._with([(cell, _rounded(self._value(cell), bits)) for cell in self._cells])
+
+    def _first(self, candidates: Sequence[Case] | Iterator[Case]) -> Iterator[Found]:
+        for candidate in candidates:
+            if (found := self._try(candidate)) is not None:
+                yield found
+                return
+
+    def _try(self, candidate: Case) -> Found | None:
+        if candidate.id == self._case.id:
+            return None
+        result = self._check(candidate)
+        if not result.shows(self._kind):
+            return None
+        self._case = candidate
+        return candidate, result
+
+    def _zeroed(self, group: Sequence[Cell]) -> Case:
+        return self._with([(cell, 0.0) for cell in group])
+
+    def _with(self, changes: Sequence[tuple[Cell, Any]]) -> Case:
+        arrays: dict[str, Array] = dict(self._case.arrays)
+        for name in {cell[0] for cell, _ in changes}:
+            arrays[name] = arrays[name].copy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            for (name, places), value in changes:
+                arrays[name].reshape(-1)[places] = value
+        return with_arrays(self._case, arrays)
+
+    def _value(self, cell: Cell) -> complex:
+        name, places = cell
+        number: complex = self._case.arrays[name].reshape(-1)[places[0]].item()
+        return number
+
+    def _nonzero(self) -> list[Cell]:
+        return [cell for cell in self._cells if self._value(cell) != 0]
+
+
+def with_arrays(case: Case, arrays: dict[str, Array]) -> Case:
+    """The same config with other numbers, which come from no seed."""
+    named = dict(arrays)
+    cotangents = {name: named.pop(name) for name in case.cotangents}
+    return replace(
+        case, x=named.pop("x"), hx=named.pop("hx", None), weights=named, cotangents=cotangents, origin=None, masks={}
+    )
+
+
+def cells(case: Case) -> Iterator[Cell]:
+    """The numbers of a case that can change alone, small arrays first: not what is padding."""
+    config = case.config
+    hidden = None if config.lengths is None else padding(config)
+    for name, array in sorted(case.arrays.items(), key=lambda item: item[1].size):
+        if not array.size:
+            continue
+        places = np.arange(array.size).reshape(array.shape)
+        if config.strides == "expanded" and name in config.cotangents:
+            yield name, places.ravel()
+        elif config.strides == "expanded" and name in config.inputs:
+            for column in places.reshape(len(places), -1).T:
+                yield name, column
+        else:
+            if hidden is not None and name in {"x", "readout.grad"}:
+                places = places[~hidden]
+            for place in places.ravel():
+                yield name, np.array([place])
+
+
+def plainer(value: complex) -> Iterator[complex]:
+    """Numbers that are plainer than one, the plainest first."""
+    if value in PLAIN:
+        yield from PLAIN[: PLAIN.index(value.real)]
+        return
+    yield from PLAIN
+    if isinstance(value, complex) and value.imag:
+        yield from () if value == 1j else (1j,)
+        yield from (value.real, complex(0, value.imag)) if value.real else ()
+        return
+    number = value.real
+    if math.isfinite(number):
+        own = _bits(number)
+        rounded = (_rounded(number, bits).real for bits in range(1, own))
+        yield from dict.fromkeys(one for one in rounded if one not in PLAIN and _bits(one) < own)
+
+
+def _nearest(value: complex) -> complex:
+    if not math.isfinite(abs(value)):
+        return value
+    return min(PLAIN, key=lambda plain: abs(plain - value))
+
+
+def _rounded(value: complex, bits: int) -> complex:
+    """The nearest number of so many significant bits, of complex ones in each part."""
+    if isinstance(value, complex) and value.imag:
+        return complex(_rounded(value.real, bits).real, _rounded(value.imag, bits).real)
+    number = value.real
+    if not math.isfinite(number) or number == 0:
+        return number
+    mantissa, exponent = math.frexp(number)
+    try:
+        return math.ldexp(round(math.ldexp(mantissa, bits)), exponent - bits)
+    except OverflowError:
+        return number
+
+
+def _bits(number: float) -> int:
+    """Significant bits, from the first 1 to the last."""
+    mantissa = int(abs(math.frexp(number)[0]) * 2.0**BITS)
+    return BITS - ((mantissa & -mantissa).bit_length() - 1) if mantissa else 0
