@@ -24,6 +24,7 @@ from harness.oracle.reference import (
     at_steps,
     keep_scale,
     readout_weights,
+    recalled,
     write_steps,
     zeros,
 )
@@ -85,18 +86,19 @@ def expect_local(setting: Setting, states: Sequence[Layer]) -> list[dict[str, Ex
     """
     reference, case, _ = setting
     config = case.config
-    below = Layer(reference.time_major(case.x, config))
+    below = [Layer(reference.time_major(case.x, config))]
     final: dict[tuple[int, int], Expected] = {}
     expected: list[dict[str, Expected]] = []
-    for layer, own in enumerate(states):
-        parts = [_direction(setting, (layer, d), below, own) for d in range(config.num_directions)]
+    for layer in range(len(states)):
+        parts = [_direction(setting, (layer, d), below, states) for d in range(config.num_directions)]
         for d, part in enumerate(parts):
             final[layer, d] = at_step(part, reference.final_step(config, d))
         output = joined(reference, config, parts)
         expected.append({"output": laid_out(reference, config, output)})
-        below = own if layer == config.num_layers - 1 else between(setting, layer, states)
+        if layer < config.num_layers - 1:
+            below.append(between(setting, layer, states))
     output = joined(reference, config, parts)
-    expected[-1] = _assemble(setting, output, final, below)
+    expected[-1] = _assemble(setting, output, final, states[-1])
     return expected
 
 
@@ -112,12 +114,35 @@ def single_step_states(reference: Reference, config: RNNConfig, h_n: Array) -> l
 def end_to_end_states(setting: Setting) -> list[Layer]:
     """The output of every layer, knowing nothing of the subject's states."""
     reference, case, _ = setting
-    below = Layer(reference.time_major(case.x, case.config))
+    below = [Layer(reference.time_major(case.x, case.config))]
     states: list[Layer] = []
     for layer in range(case.config.num_layers):
-        states.append(Layer(*carried_along(setting, layer, below)))
-        below = between(setting, layer, states)
+        states.append(Layer(*carried_along(setting, layer, below, states)))
+        below.append(between(setting, layer, states))
     return states
+
+
+def read_by(setting: Setting, at: tuple[int, int], below: Sequence[Layer]) -> Layer:
+    """What a layer and direction read of x and of what is left of each output below: the last."""
+    reference, case, _ = setting
+    output = reference.layer_input(case, *at, [layer.output for layer in below])
+    same = [layer for layer in below if layer.output is output]
+    if same or all(layer.error is None for layer in below):
+        return same[0] if same else Layer(output)
+    errors = [np.zeros(layer.output.shape) if layer.error is None else layer.error for layer in below]
+    return Layer(output, reference.layer_input(case, *at, errors))
+
+
+def _start(setting: Setting, at: tuple[int, int], states: Sequence[Layer]) -> Operand:
+    """The initial state of a layer and direction, which may be the final one of another, computed before."""
+    reference, case, _ = setting
+    values = reference.start(case, *at, [state.output for state in states])
+    source = reference.starts_from(case.config, *at)
+    error = None if source is None else states[source[0]].error
+    if source is None or error is None:
+        return Operand(values)
+    final = at_steps(error, reference.final_step(case.config, source[1]))
+    return Operand(values, final[:, reference.features(case.config, source[1])])
 
 
 def between(setting: Setting, layer: int, states: Sequence[Layer]) -> Layer:
@@ -156,12 +181,14 @@ def expect_end_to_end(setting: Setting, states: Sequence[Layer]) -> dict[str, Ex
     return _assemble(setting, Expected(top.output, top.error), final, top)
 
 
-def carried_along(setting: Setting, layer: int, below: Layer, own: Floats | None = None) -> tuple[Floats, Floats]:
+def carried_along(
+    setting: Setting, layer: int, below: Sequence[Layer], states: Sequence[Layer], own: Floats | None = None
+) -> tuple[Floats, Floats]:
     """A layer's states (T, N, D*H), and how far a correct run's may be from them, the errors carried step by step.
 
     They are the reference's, or ``own``: those of another run. Then the error is how far the two runs may be apart,
     each with its own roundings: at most one step's allowance around what the reference makes of the one run's
-    operands, and the distance of that run's own state from the same.
+    operands, and the distance of that run's own state from the same. ``states`` are those of the layers before it.
 
     Errors are carried twice: elementwise, e <- |W_hh| e + ..., which grows by the row sums of |W_hh|, and as the norm
     of each row's, which grows by the largest singular value. An element is off by at most the smaller of the two.
@@ -172,13 +199,15 @@ def carried_along(setting: Setting, layer: int, below: Layer, own: Floats | None
     values, errors = zeros(config, *shape), np.empty(shape)
     for direction in range(config.num_directions):
         part, at = reference.features(config, direction), (layer, direction)
-        h = Operand(reference.initial_state(case, *at), None)
+        x = read_by(setting, at, below)
+        start = _start(setting, at, [*states, Layer(values, errors)])
         steps = _Steps(setting, at)
         by_unit, largest = _growth(steps.w, arithmetic)
-        norm = np.zeros((config.N, 1))
+        held = [(start, np.zeros((config.N, 1)) if start.error is None else _norm(start.error))]
         visited = reference.visited(config)
-        for t in reference.time_order(config, direction):
-            x_t = Operand(below.output[t], None if below.error is None else below.error[t])
+        for step, t in enumerate(reference.time_order(config, direction)):
+            h, norm = _recalled(held, reference.reads(config, step))
+            x_t = Operand(x.output[t], None if x.error is None else x.error[t])
             y, (elementwise, _), _ = steps(x_t, h)
             _, (alone, _), _ = steps(x_t, Operand(h.values))
             with np.errstate(invalid="ignore", over="ignore"):
@@ -189,14 +218,25 @@ def carried_along(setting: Setting, layer: int, below: Layer, own: Floats | None
                 error = np.fmin(elementwise, alone + by_unit * norm)
                 grown = np.fmin(_norm(error), _norm(alone) + largest * norm)
             if visited is None:
-                h, norm = Operand(y, error), grown
+                held.append((Operand(y, error), grown))
             else:
-                held = np.zeros_like(error) if h.error is None else h.error
-                h = Operand(np.where(visited[t], y, h.values), np.where(visited[t], error, held))
-                norm = np.where(visited[t], grown, norm)
+                before, norm_before = held[-1]
+                off = np.zeros_like(error) if before.error is None else before.error
+                kept = Operand(np.where(visited[t], y, before.values), np.where(visited[t], error, off))
+                held.append((kept, np.where(visited[t], grown, norm_before)))
                 y, error = np.where(visited[t], y, 0.0), np.where(visited[t], error, 0.0)
             values[t][..., part], errors[t][..., part] = y, error
     return values, errors
+
+
+def _recalled(held: Sequence[tuple[Operand, Floats]], steps: Sequence[int]) -> tuple[Operand, Floats]:
+    """The sum of the states of some steps, of all from the initial one on, and the norms of their errors."""
+    if len(steps) == 1:
+        return held[steps[0] + 1]
+    chosen = [held[step + 1] for step in steps]
+    errors = [h.error for h, _ in chosen if h.error is not None]
+    values = recalled([h.values for h, _ in held], steps)
+    return Operand(values, np.sum(errors, 0) if errors else None), recalled([norm for _, norm in held], steps)
 
 
 def _growth(w: StepWeights, arithmetic: Arithmetic) -> tuple[Floats, float]:
@@ -232,11 +272,11 @@ def apart_from_prefixes(setting: Setting, states: Sequence[Layer]) -> list[Layer
 
     The top layer's are the whole run's own, and exact.
     """
-    below = Layer(setting.reference.time_major(setting.case.x, setting.case.config))
+    below = [Layer(setting.reference.time_major(setting.case.x, setting.case.config))]
     known: list[Layer] = []
     for layer, state in enumerate(states[:-1]):
-        known.append(Layer(*carried_along(setting, layer, below, state.output)))
-        below = between(setting, layer, known)
+        known.append(Layer(*carried_along(setting, layer, below, known, state.output)))
+        below.append(between(setting, layer, known))
     return [*known, states[-1]]
 
 
@@ -260,10 +300,11 @@ def joined(reference: Reference, config: RNNConfig, parts: Sequence[Expected]) -
     slices = [reference.features(config, d) for d in range(len(parts))]
 
     def whole(arrays: Sequence[Floats | None]) -> Floats | None:
-        together = zeros(config, config.T, config.N, len(parts) * config.hidden_size)
-        for array, part in zip(arrays, slices, strict=True):
-            if array is None:
-                return None
+        known = [array for array in arrays if array is not None]
+        if len(known) < len(parts):
+            return None
+        together = np.zeros((config.T, config.N, len(parts) * config.hidden_size), known[0].dtype)
+        for array, part in zip(known, slices, strict=True):
             together[..., part] = array
         return together
 
@@ -297,12 +338,13 @@ def stacked(rows: Sequence[Expected]) -> Expected:
     )
 
 
-def _direction(setting: Setting, at: tuple[int, int], below: Layer, own: Layer) -> Expected:
+def _direction(setting: Setting, at: tuple[int, int], outputs: Sequence[Layer], states: Sequence[Layer]) -> Expected:
     """The states (T, N, H) of one layer and direction, each from the subject's own previous one."""
     (reference, case, arithmetic), (layer, direction) = setting, at
-    config = case.config
+    config, own, below = case.config, states[layer], read_by(setting, at, outputs)
     part = reference.features(config, direction)
-    previous = reference.previous_states(case, layer, direction, own.output[..., part])
+    known = [state.output for state in states]
+    previous = reference.previous_states(case, layer, direction, own.output[..., part], known)
     error = None if own.error is None else shifted(reference, config, direction, own.error[..., part])
     exact = below.error is None and own.error is None and arithmetic.modelled
     steps = _Steps(setting, at)
@@ -320,8 +362,7 @@ def _direction(setting: Setting, at: tuple[int, int], below: Layer, own: Layer) 
                 _rows(floor)[rows] = soft_floor(s, y, bound.magnitude, steps.kind, arithmetic)
     if own.error is not None:
         allowance += own.error[..., part]
-    if config.lengths is not None:
-        _hide_padding(reference, config, values, allowance, floor)
+    _hide_padding(reference, config, values, allowance, floor)
     if floor is None:
         return Expected(values, allowance)
 
@@ -337,7 +378,8 @@ def _hide_padding(
     reference: Reference, config: RNNConfig, values: Floats, allowance: Floats, floor: Floats | None
 ) -> None:
     visited = reference.visited(config)
-    assert visited is not None
+    if visited is None:
+        return
     hidden = np.broadcast_to(~visited, values.shape)
     values[hidden] = allowance[hidden] = 0.0
     if floor is not None:
@@ -375,7 +417,8 @@ class _Steps:
 
     def __init__(self, setting: Setting, at: tuple[int, int]) -> None:
         self._reference, case, self._arithmetic = setting
-        self.w, self.kind = self._reference.step_weights(case, *at), self._reference.nonlinearity(case.config)
+        self.w = self._reference.step_weights(case, *at)
+        self.kind = self._reference.nonlinearity_of(case.config, at[0])
         self._sizes = Sizes.of(self.w.ih, self.w.hh)
         self._first = at[0] == 0
 
@@ -383,19 +426,42 @@ class _Steps:
         """phi(s), its bound, and s, for rows of operands."""
         with np.errstate(over="ignore", invalid="ignore"):
             s = self._reference.preactivation(x.values, h.values, self.w)
-            y = self._reference.activation(s, self.kind)
+            activated = self._reference.activation(s, self.kind)
+            y = self._reference.new_state(activated, h.values, self.w)
         bound = step_allowance(
             Step(x.values, h.values, *self.w),
             s,
-            y,
+            activated,
             self.kind,
             self._arithmetic,
-            x_error=x.error,
-            h_error=h.error,
+            x_error=x.error if self._first else self._unsettled(x),
+            h_error=self._unsettled(h),
             x_given=self._first,
             sizes=self._sizes,
         )
+        if y is not activated:
+            bound = bound._replace(allowance=self._of_new_state(y, activated, h, bound))
         return y, bound, s
+
+    def _unsettled(self, read: Operand) -> Floats | None:
+        """How far what a step makes of a state may be off, with the state's own error."""
+        apart = self._reference.unsettled(read.values, self._arithmetic.format.u)
+        if apart is None or read.error is None:
+            return read.error if apart is None else apart
+        return apart + read.error
+
+    def _of_new_state(self, y: Floats, activated: Floats, h: Operand, bound: Bound) -> Floats:
+        """The allowance of what a fault makes of phi(s): it adds something, or rounds it, and never lets it fall."""
+        u = self._arithmetic.format.u
+        with np.errstate(over="ignore", invalid="ignore"):
+            ends = [
+                self._reference.new_state(activated + off, h.values, self.w)
+                for off in (-bound.allowance, bound.allowance)
+            ]
+            allowance = np.maximum(*(np.abs(end - y) for end in ends))
+            allowance = allowance + 4 * u * (bound.magnitude + np.abs(activated) + np.abs(h.values))
+            allowance[np.isnan(allowance)] = np.inf
+            return np.asarray(allowance if h.error is None else allowance + h.error)
 
 
 def at_step(expected: Expected, steps: Steps) -> Expected:
@@ -426,6 +492,9 @@ def _assemble(
 def _readout(setting: Setting, read: Layer) -> Expected:
     reference, case, arithmetic = setting
     weight, bias = readout_weights(case)
+    if reference.readout_input(case.config, read.output) is not read.output:
+        error = None if read.error is None else reference.readout_input(case.config, read.error)
+        read = Layer(reference.readout_input(case.config, read.output), error)
     with np.errstate(over="ignore", invalid="ignore"):
         y = reference.readout(read.output, weight, bias)
     allowance, magnitude = linear_allowance(read.output, weight, bias, arithmetic, x_error=read.error)

@@ -32,7 +32,7 @@ from harness.oracle.expectation import (
     shifted,
     stacked,
 )
-from harness.oracle.reference import Floats, StepWeights, at_steps, keep_scale, readout_weights, write_steps, zeros
+from harness.oracle.reference import Floats, StepWeights, at_steps, readout_weights, write_steps, zeros
 from harness.oracle.sums import Known, Matrix, Slopes, Sum, flattened, single_column, slopes_at, through_slope
 from harness.space.config import weight_names
 
@@ -78,7 +78,21 @@ class _Backward:
             "x.grad": laid_out(reference, config, x),
             "hx.grad": stacked([self._rows[key] for key in sorted(self._rows)]),
         }
-        return Gradients({name: self._found[name] for name in config.gradients}, inner)
+        return Gradients({name: self._returned(name, self._found[name]) for name in config.gradients}, inner)
+
+    def _returned(self, name: str, expected: Expected) -> Expected:
+        """What is returned of a gradient: all of it, but in a fault that makes something else of it, monotonically."""
+
+        def change(array: Floats) -> Floats:
+            return self._reference.returned_gradient(self._config, name, array)
+
+        values = change(expected.values)
+        if values is expected.values:
+            return expected
+        ends = [change(expected.values - expected.allowance), change(expected.values + expected.allowance)]
+        allowance = np.maximum(*(np.abs(end - values) for end in ends))
+        allowance[np.isnan(allowance)] = np.inf
+        return Expected(values, allowance)
 
     def _from_loss(self) -> tuple[Known, Floats | None]:
         """What reaches the top layer's output, and through which matrix: the readout's, where there is one."""
@@ -88,9 +102,10 @@ class _Backward:
         weight, _ = readout_weights(case)
         g = zeros(self._config, self._config.T, self._config.N, weight.shape[0])
         if "readout.grad" in case.cotangents:
-            g = reference.time_major(case.cotangents["readout.grad"], self._config)
+            g = reference.readout_gradient(case)
         over_rows = Known(flattened(g).T)
-        of_weight = self._sum(rounded=1).product(over_rows, Matrix.of(*Known(*self._states[-1]).map(self._beside)))
+        read = Known(*self._states[-1]).map(partial(reference.readout_input, self._config))
+        of_weight = self._sum(rounded=1).product(over_rows, Matrix.of(*read.map(self._beside)))
         of_bias = self._sum().product(over_rows, Matrix.of(np.ones((over_rows.values.shape[1], 1))))
         self._found["readout.weight.grad"] = of_weight.expected()
         self._found["readout.bias.grad"] = single_column(of_bias.expected())
@@ -102,7 +117,7 @@ class _Backward:
         back = self._weights_back(layer, d)
         own, steps = self._own(layer, d), list(reference.time_order(config, d))
         g_final = zeros(config, config.T, config.N, config.hidden_size)
-        write_steps(g_final, reference.final_step(config, d), self._final[layer, d])
+        write_steps(g_final, reference.final_step_back(config, d), self._final[layer, d])
         given.plain(Known(g_final))
         if self._observed is not None:
             da = self._seen(layer, d)
@@ -111,7 +126,7 @@ class _Backward:
                 if reference.flows_back(config, step):
                     later[t] = da[following]
             whole = given.product(Known(later), Matrix.of(back.hh)).expected()
-            return self._stopped(self._through_slope(whole, self._slopes(at, own), own), steps)
+            return self._stopped(self._through_slope(whole, self._slopes(at, own), own), d, steps)
         values, allowance = np.empty(g_final.shape, g_final.dtype), np.empty(g_final.shape)
         slopes, matrix = self._slopes(at, own), Matrix.of(back.hh)
         carried: Known | None = None
@@ -125,9 +140,9 @@ class _Backward:
             if visited is not None:
                 values[t], allowance[t] = (np.where(visited[t], a, 0.0) for a in (values[t], allowance[t]))
             carried = Known(values[t], allowance[t]) if reference.flows_back(config, step) else None
-        return self._stopped(Expected(values, allowance), steps)
+        return self._stopped(Expected(values, allowance), d, steps)
 
-    def _stopped(self, expected: Expected, steps: Sequence[int]) -> Expected:
+    def _stopped(self, expected: Expected, d: int, steps: Sequence[int]) -> Expected:
         """Without padding, and the steps that a fault does not reach on its way back."""
         visited = self._reference.visited(self._config)
         if visited is not None:
@@ -136,7 +151,7 @@ class _Backward:
             if expected.floor is not None:
                 expected.floor[hidden] = np.inf
         for step, t in enumerate(steps):
-            if not self._reference.reaches(self._config, step):
+            if not self._reference.reaches(self._config, d, step):
                 expected.values[t] = expected.allowance[t] = 0.0
         return expected
 
@@ -147,7 +162,7 @@ class _Backward:
 
     def _weights_back(self, layer: int, d: int) -> StepWeights:
         reference = self._reference
-        back = reference.weights_back(reference.step_weights(self._case, layer, d))
+        back = reference.weights_back((layer, d), reference.step_weights(self._case, layer, d))
         return back._replace(ih=reference.conjugate(back.ih), hh=reference.conjugate(back.hh))
 
     def _beside(self, array: Floats) -> Floats:
@@ -173,12 +188,18 @@ class _Backward:
         x = self._below(layer)
         own = self._own(layer, d)
         previous = Known(
-            reference.previous_states(self._case, layer, d, own.values),
+            reference.previous_states(self._case, layer, d, own.values, [state.output for state in self._states]),
             None if own.error is None else shifted(reference, config, d, own.error),
         )
+        before = reference.remembered(previous.values, own.values)
+        if before is not previous.values:
+            errors = None
+            if previous.error is not None and own.error is not None:
+                errors = reference.remembered(previous.error, own.error)
+            previous = Known(before, errors)
         ones = Known(np.ones((config.T, config.N, 1)))
         for i, name in enumerate(weight_names(layer, d, bias=config.bias)):
-            rows = da.map(partial(reference.entering, parameter=i)).map(lambda a: flattened(a).T)
+            rows = da.map(partial(reference.entering, config, d, i)).map(lambda a: flattened(a).T)
             summed = (
                 self._sum(config.T, rounded=1)
                 .product(rows, Matrix.of(*(x, previous, ones, ones)[i].map(self._beside)))
@@ -186,16 +207,17 @@ class _Backward:
             )
             self._found[f"{name}.grad"] = single_column(summed) if name.startswith("bias") else summed
         first = reference.first_step(config, d)
-        self._rows[at] = self._sum().product(da.map(partial(at_steps, steps=first)), Matrix.of(back.hh)).expected()
+        to_start = Matrix.of(reference.weight_to_start(back))
+        self._rows[at] = self._sum().product(da.map(partial(at_steps, steps=first)), to_start).expected()
         return da, back.ih
 
     def _dropped(self, layer: int, sources: Sequence[tuple[Known, Floats | None]], part: slice) -> Sum:
         """What reaches some features of a layer's output, through dropout where that is between it and the next."""
         total = self._sum_of(sources, part)
-        if layer not in self._case.masks or layer == self._config.num_layers - 1:
+        factors = None if layer == self._config.num_layers - 1 else self._reference.factors_back(self._case, layer)
+        if factors is None:
             return total
-        factors = self._case.masks[layer][..., part] * keep_scale(self._config)
-        return total.scaled(partial(self._reference.dropped, factors=factors), DROPOUT_ROUNDINGS)
+        return total.scaled(partial(self._reference.dropped, factors=factors[..., part]), DROPOUT_ROUNDINGS)
 
     def _sum_of(self, sources: Sequence[tuple[Known, Floats | None]], part: slice) -> Sum:
         """What reaches some features of a layer's output (or x), as a sum still open."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.space.case import Array, Case, padding
+from harness.space.case import Array, Case
 from harness.space.config import RNNConfig, weight_names
 
 Floats = NDArray[np.float64]
@@ -53,9 +53,25 @@ class Reference:
         """Which phi is applied; ``tolerance`` asks, too, for what a rounding error becomes depends on it."""
         return config.nonlinearity
 
+    def nonlinearity_of(self, config: RNNConfig, layer: int) -> str:
+        """Which phi a layer applies: the same as all."""
+        return self.nonlinearity(config)
+
     def activation(self, s: Floats, nonlinearity: str) -> Floats:
         """h_t = tanh(s_t) or max(s_t, 0)."""
         return np.tanh(s) if nonlinearity == "tanh" else np.maximum(s, 0)
+
+    def new_state(self, activated: Floats, h: Floats, w: StepWeights) -> Floats:
+        """h_t, of phi(s_t), of the state that the step read, and of the parameters: phi(s_t) itself."""
+        return activated
+
+    def unsettled(self, states: Floats, u: float) -> Floats | None:
+        """How far apart what a step makes of states may be that differ by a rounding u; ``None``: no further."""
+        return None
+
+    def step(self, x: Floats, h: Floats, w: StepWeights, nonlinearity: str) -> Floats:
+        """h_t, for rows of x (.., I) and of the previous state h (.., H)."""
+        return self.new_state(self.activation(self.preactivation(x, h, w), nonlinearity), h, w)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
         """The parameters of one layer and direction; a bias that the config leaves out is zero."""
@@ -68,41 +84,79 @@ class Reference:
         """h_0 (N, H) of one layer and direction: its row of hx, or zeros."""
         if case.hx is None:
             return zeros(case.config, case.config.N, case.config.hidden_size)
-        return to_float64(case.hx[layer * case.config.num_directions + direction])
+        return to_float64(self.hx_row(case.config, layer, direction, case.hx))
+
+    def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+        """What of hx (L*D, N, H) is the initial state (N, H) of a layer and direction."""
+        row: Array = hx[layer * config.num_directions + direction]
+        return row
+
+    def starts_from(self, config: RNNConfig, layer: int, direction: int) -> tuple[int, int] | None:
+        """The layer and direction whose final state is the initial one; ``None``: it is hx's."""
+        return None
+
+    def start(self, case: Case, layer: int, direction: int, states: Sequence[Floats]) -> Floats:
+        """h_0 (N, H) of one layer and direction, given the states (T, N, D*H) of what was computed before it."""
+        source = self.starts_from(case.config, layer, direction)
+        if source is None:
+            return self.initial_state(case, layer, direction)
+        final = at_steps(states[source[0]], self.final_step(case.config, source[1]))
+        return final[:, self.features(case.config, source[1])]
 
     def time_order(self, config: RNNConfig, direction: int) -> Sequence[int]:
         """The order in which a direction visits the time steps."""
         return range(config.T - 1, -1, -1) if direction else range(config.T)
 
+    def reads(self, config: RNNConfig, step: int) -> tuple[int, ...]:
+        """The steps of a direction (0: its first) whose states a step adds up and reads; -1 is the initial state."""
+        return (step - 1,)
+
+    def lengths(self, config: RNNConfig) -> tuple[int, ...] | None:
+        """How many steps each sequence has; ``None`` if all have all."""
+        return config.lengths
+
     def final_step(self, config: RNNConfig, direction: int) -> Steps:
         """The time step whose state is h_n: the last one visited. Of packed sequences, one each, (N)."""
-        if config.lengths is None:
+        lengths = self.lengths(config)
+        if lengths is None:
             return self.time_order(config, direction)[-1]
         steps = np.array(self.time_order(config, direction))[:, None]
-        behind = np.where(steps < np.array(config.lengths), np.arange(config.T)[:, None], -1)
+        behind = np.where(steps < np.array(lengths), np.arange(config.T)[:, None], -1)
         return np.asarray(steps[behind.argmax(0), 0])
 
     def first_step(self, config: RNNConfig, direction: int) -> Steps:
         """The time step that reads the initial state: the first one visited. Of packed sequences, one each, (N)."""
-        if config.lengths is None:
+        lengths = self.lengths(config)
+        if lengths is None:
             return self.time_order(config, direction)[0]
         steps = np.array(self.time_order(config, direction))[:, None]
-        return np.asarray(steps[(steps < np.array(config.lengths)).argmax(0), 0])
+        return np.asarray(steps[(steps < np.array(lengths)).argmax(0), 0])
 
     def visited(self, config: RNNConfig) -> Visited | None:
         """Which steps each sequence has, (T, N, 1); ``None`` if all have all. What is padding leaves no trace."""
-        return None if config.lengths is None else ~time_major_padding(config)[..., None]
+        lengths = self.lengths(config)
+        return None if lengths is None else (np.arange(config.T)[:, None] < np.array(lengths))[..., None]
+
+    def written(self, case: Case, layer: int, states: Floats) -> Floats:
+        """The output of a layer, which the next one reads and the caller gets, of its states (T, N, D*H): the same."""
+        return states
 
     def between(self, case: Case, layer: int, output: Floats) -> Floats:
-        """What the next layer reads of a layer's output (T, N, D*H): what dropout keeps of it, over 1 - p.
+        """What the next layer reads of a layer's output (T, N, D*H): what dropout keeps of it, over 1 - p."""
+        factors = self.factors(case, layer)
+        return output if factors is None else self.dropped(output, factors)
 
-        Backwards, likewise, what a layer's output is given of what the next one's input was.
-        """
-        return output if layer not in case.masks else self.dropped(output, case.masks[layer] * keep_scale(case.config))
+    def factors(self, case: Case, layer: int) -> Floats | None:
+        """What dropout multiplies a layer's output (T, N, D*H) by; ``None`` where it drops nothing."""
+        return case.masks[layer] * keep_scale(case.config) if layer in case.masks else None
 
     def dropped(self, array: Floats, factors: Floats) -> Floats:
         """What dropout leaves: what it keeps times 1 / (1 - p), and zeros, whatever stood there."""
         return np.where(factors == 0, 0.0, array * factors)
+
+    def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+        """What a layer and direction read of x (T, N, I) and of what ``between`` left of each output: the last."""
+        return below[-1]
 
     def features(self, config: RNNConfig, direction: int) -> slice:
         """Where a direction's units stand among the D*H features of an output: forward first."""
@@ -117,6 +171,10 @@ class Reference:
         """y_t = W h_t + b, on every time step."""
         return output @ weight.T + bias
 
+    def readout_input(self, config: RNNConfig, output: Floats) -> Floats:
+        """What is read out of the output (T, N, D*H): all of it."""
+        return output
+
     def time_major(self, array: Array, config: RNNConfig) -> Floats:
         """An x or output as float64 with time first, whatever the layout. Its own inverse, but for the cast."""
         return to_float64(array.swapaxes(0, 1) if config.batch_first else array)
@@ -127,7 +185,15 @@ class Reference:
             return 1 - h * h
         return (h > 0).astype(np.float64) if nonlinearity == "relu" else np.ones_like(h)
 
-    def reaches(self, config: RNNConfig, step: int) -> bool:
+    def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
+        """phi'(s_t) of a layer and direction (T, N, H), of all that its steps read and of their states: of those."""
+        return self.slope(own, self.slope_of(case.config, at[0]))
+
+    def slope_of(self, config: RNNConfig, layer: int) -> str:
+        """Which phi's slope a layer takes on the way back: that of the one that it applies."""
+        return self.nonlinearity_of(config, layer)
+
+    def reaches(self, config: RNNConfig, direction: int, step: int) -> bool:
         """Whether the way back gets to a direction's step at all (0: its first)."""
         return True
 
@@ -135,17 +201,29 @@ class Reference:
         """Whether the gradient of the state that a direction's step reads (0: its first) reaches whoever wrote it."""
         return True
 
-    def weights_back(self, w: StepWeights) -> StepWeights:
+    def weights_back(self, at: tuple[int, int], w: StepWeights) -> StepWeights:
         """The parameters that da_t is multiplied by on its way back: W_ih^T da_t to x_t, W_hh^T da_t to h_{t-1}."""
         return w
+
+    def weight_to_start(self, back: StepWeights) -> Floats:
+        """What the first step's da is multiplied by on its way to hx."""
+        return back.hh
+
+    def to_previous(self, da: Floats, dh: Floats, hh: Floats) -> Floats:
+        """What a step gives back to the state that it read: W_hh^T da_t."""
+        return da @ hh
 
     def conjugate(self, array: Floats) -> Floats:
         """What stands beside a gradient in a product: the conjugate, which of real numbers is the array itself."""
         return array.conj()
 
-    def entering(self, da: Floats, parameter: int) -> Floats:
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
         """What of da (T, N, H) enters the gradient of a parameter, by its place in ``StepWeights``: all of it."""
         return da
+
+    def remembered(self, previous: Floats, own: Floats) -> Floats:
+        """The states (T, N, H) that stand beside da in the gradient of W_hh: those that the steps read."""
+        return previous
 
     def output_gradient(self, case: Case) -> Floats:
         """What the loss gives to the top layer's output (T, N, D*H), through the readout where there is one."""
@@ -153,15 +231,34 @@ class Reference:
         if "output.grad" in case.cotangents:
             return self.time_major(case.cotangents["output.grad"], config)
         if "readout.grad" in case.cotangents:
-            return self.time_major(case.cotangents["readout.grad"], config) @ self.conjugate(readout_weights(case)[0])
+            return self.readout_gradient(case) @ self.conjugate(readout_weights(case)[0])
         return zeros(config, config.T, config.N, config.num_directions * config.hidden_size)
 
+    def readout_gradient(self, case: Case) -> Floats:
+        """What the loss gives to the readout (T, N, O)."""
+        return self.time_major(case.cotangents["readout.grad"], case.config)
+
     def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
-        """What the loss gives to every layer's and direction's row of h_n, (N, H)."""
-        order = self.h_n_order(case.config)
-        if "h_n.grad" not in case.cotangents:
-            return {key: zeros(case.config, case.config.N, case.config.hidden_size) for key in order}
-        return dict(zip(order, to_float64(case.cotangents["h_n.grad"]), strict=True))
+        """What the loss gives to the final state of every layer and direction, (N, H): that of its rows of h_n."""
+        config, order = case.config, self.h_n_order(case.config)
+        found: dict[tuple[int, int], Floats] = {}
+        if "h_n.grad" in case.cotangents:
+            for key, row in zip(order, to_float64(case.cotangents["h_n.grad"]), strict=True):
+                found[key] = row if key not in found else found[key] + row
+        every = ((layer, d) for layer in range(config.num_layers) for d in range(config.num_directions))
+        return {key: found[key] if key in found else zeros(config, config.N, config.hidden_size) for key in every}
+
+    def final_step_back(self, config: RNNConfig, direction: int) -> Steps:
+        """The time step whose state is given the gradient of h_n: that whose state h_n is."""
+        return self.final_step(config, direction)
+
+    def factors_back(self, case: Case, layer: int) -> Floats | None:
+        """What dropout multiplies by what the next layer's input is given, on its way to a layer's output."""
+        return self.factors(case, layer)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        """What is returned of a gradient, by its name."""
+        return gradient
 
     def run(self, case: Case) -> dict[str, Floats]:
         """Every array that ``config.returned`` names, in its shapes, in float64; gradients where there is a loss."""
@@ -171,54 +268,95 @@ class Reference:
             at_steps(states[layer], self.final_step(config, d))[:, self.features(config, d)]
             for layer, d in self.h_n_order(config)
         ]
-        arrays = {"output": self.layout(states[-1], config), "h_n": np.stack(rows)}
+        output = self.written(case, config.num_layers - 1, states[-1])
+        arrays = {"output": self.layout(output, config), "h_n": np.stack(rows)}
         if config.output_size is not None:
-            arrays["readout"] = self.layout(self.readout(states[-1], *readout_weights(case)), config)
+            read = self.readout_input(config, output)
+            arrays["readout"] = self.layout(self.readout(read, *readout_weights(case)), config)
         return arrays if config.loss is None else arrays | self.gradients(case, states)
 
     def states(self, case: Case) -> list[Floats]:
-        """The output of every layer, (T, N, D*H)."""
+        """The states of every layer, (T, N, D*H)."""
         config = case.config
-        below, states = self.time_major(case.x, config), []
+        visited = self.visited(config)
+        below: list[Floats] = [self.time_major(case.x, config)]
+        states: list[Floats] = []
         for layer in range(config.num_layers):
-            output = zeros(config, config.T, config.N, config.num_directions * config.hidden_size)
+            own = zeros(config, config.T, config.N, config.num_directions * config.hidden_size)
+            states.append(own)
             for d in range(config.num_directions):
-                self._run_direction(case, layer, d, below, output[..., self.features(config, d)])
-            states.append(output)
-            below = self.between(case, layer, output)
+                x, h = self.layer_input(case, layer, d, below), self.start(case, layer, d, states)
+                self.run_direction(case, (layer, d), x, h, own[..., self.features(config, d)], visited=visited)
+            below.append(self.between(case, layer, self.written(case, layer, own)))
         return states
 
     def gradients(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
-        """The gradient of the case's loss by every input and parameter, at the given output (T, N, D*H) of each layer.
+        """The gradient of the case's loss by every input and parameter, at the given states (T, N, D*H) of each layer.
 
         The loss is the sum of the cotangents times what they belong to.
         """
         config = case.config
-        g, g_final = self.output_gradient(case), self.final_gradients(case)
-        found: dict[str, Floats] = {}
+        below = [self.time_major(case.x, config)]
+        below += [self.between(case, layer, self.written(case, layer, own)) for layer, own in enumerate(states[:-1])]
+        g_below = [np.zeros_like(array) for array in below]
+        g, g_final, visited = self.output_gradient(case), self.final_gradients(case), self.visited(config)
+        of_weights: dict[tuple[int, int], StepWeights] = {}
         g_hx: dict[tuple[int, int], Floats] = {}
         for layer in reversed(range(config.num_layers)):
-            x = self.between(case, layer - 1, states[layer - 1]) if layer else self.time_major(case.x, config)
-            g_below = np.zeros_like(x)
-            for d in range(config.num_directions):
-                part, back = self.features(config, d), self.weights_back(self.step_weights(case, layer, d))
-                own = states[layer][..., part]
-                da = self._back_through(case, (layer, d), g[..., part], g_final[layer, d], own)
-                beside = (x, self.previous_states(case, layer, d, own), None, None)
-                for i, name in enumerate(weight_names(layer, d, bias=config.bias)):
-                    rows, factor = self.entering(da, i), beside[i]
-                    if factor is None:
-                        found[f"{name}.grad"] = rows.sum((0, 1))
-                    else:
-                        found[f"{name}.grad"] = np.einsum("tni,tnk->ik", rows, self.conjugate(factor))
-                g_hx[layer, d] = at_steps(da, self.first_step(config, d)) @ self.conjugate(back.hh)
-                g_below += da @ self.conjugate(back.ih)
-            g = self.between(case, layer - 1, g_below)
-        found["x.grad"] = self.layout(g, config)
-        found["hx.grad"] = np.stack([g_hx[key] for key in sorted(g_hx)])
+            if layer < config.num_layers - 1:
+                factors = self.factors_back(case, layer)
+                g = g_below[layer + 1] if factors is None else self.dropped(g_below[layer + 1], factors)
+            g = self.written_back(case, layer, g)
+            to_input: list[Floats] = []
+            for d in reversed(range(config.num_directions)):
+                at, part = (layer, d), self.features(config, d)
+                x, own = self.layer_input(case, layer, d, below[: layer + 1]), states[layer][..., part]
+                previous = self.previous_states(case, layer, d, own, states)
+                slopes = self.conjugate(self.slopes(case, at, x, previous, own))
+                da, g_start = self.back_direction(case, at, g[..., part], g_final[at], slopes, visited=visited)
+                of_weights[at] = self._of_weights(config, d, da, (x, self.remembered(previous, own)))
+                back = self.weights_back(at, self.step_weights(case, layer, d))
+                to_input.append(da @ self.conjugate(back.ih))
+                source = self.starts_from(config, layer, d)
+                if source is not None:
+                    g_final[source], g_start = g_final[source] + g_start, np.zeros_like(g_start)
+                g_hx[at] = g_start
+            for d, g_input in enumerate(reversed(to_input)):
+                self.read_back(case, (layer, d), g_input, g_below[: layer + 1])
+        found = self.parameter_gradients(case, of_weights)
+        found |= {"x.grad": self.layout(g_below[0], config), "hx.grad": self.hx_gradient(case, g_hx)}
         if config.output_size is not None:
-            found |= readout_gradients(self, case, states[-1])
-        return {name: found[name] for name in config.gradients}
+            output = self.written(case, config.num_layers - 1, states[-1])
+            found |= readout_gradients(self, case, self.readout_input(config, output))
+        return {name: self.returned_gradient(config, name, found[name]) for name in config.gradients}
+
+    def _of_weights(self, config: RNNConfig, direction: int, da: Floats, beside: tuple[Floats, Floats]) -> StepWeights:
+        """The gradients of the parameters of one layer and direction."""
+        rows = [self.entering(config, direction, i, da) for i in range(len(StepWeights._fields))]
+        products = [
+            np.einsum("tni,tnk->ik", of, self.conjugate(factor)) for of, factor in zip(rows, beside, strict=False)
+        ]
+        return StepWeights(*products, *(of.sum((0, 1)) for of in rows[2:]))
+
+    def parameter_gradients(self, case: Case, of_weights: Mapping[tuple[int, int], StepWeights]) -> dict[str, Floats]:
+        """The gradients of all parameters by name, of those of every layer's and direction's."""
+        return {
+            f"{name}.grad": gradient
+            for at, gradients in of_weights.items()
+            for name, gradient in zip(weight_names(*at, bias=case.config.bias), gradients, strict=False)
+        }
+
+    def hx_gradient(self, case: Case, rows: Mapping[tuple[int, int], Floats]) -> Floats:
+        """The gradient of hx (L*D, N, H), of those of every layer's and direction's initial state."""
+        return np.stack([rows[key] for key in sorted(rows)])
+
+    def written_back(self, case: Case, layer: int, g: Floats) -> Floats:
+        """What the states of a layer are given (T, N, D*H) of what its output is given."""
+        return g
+
+    def read_back(self, case: Case, at: tuple[int, int], g: Floats, g_below: Sequence[Floats]) -> None:
+        """Add what a layer's and direction's input is given to what x and the outputs below it are given."""
+        g_below[-1][...] += g
 
     def tangents(self, case: Case, tangents: Mapping[str, Array]) -> dict[str, Floats]:
         """The directional derivatives of output and h_n along ``tangents`` of every input and parameter.
@@ -245,41 +383,66 @@ class Reference:
             below, d_below = output, d_output
         return {"output.tangent": self.layout(d_below, config), "h_n.tangent": np.stack(rows)}
 
-    def previous_states(self, case: Case, layer: int, direction: int, own: Floats) -> Floats:
-        """What each step read, of a direction's states (T, N, H): the state before, or the initial one."""
+    def previous_states(
+        self, case: Case, layer: int, direction: int, own: Floats, states: Sequence[Floats] | None = None
+    ) -> Floats:
+        """What each step read, of a direction's states (T, N, H): the state before, or the initial one.
+
+        ``states`` are those of every layer, where the initial one may be one of them.
+        """
         order = np.asarray(self.time_order(case.config, direction))
         previous = np.zeros_like(own)  # whose first step is nobody's where a packed sequence is shorter
         previous[order[1:]] = own[order[:-1]]
-        write_steps(previous, self.first_step(case.config, direction), self.initial_state(case, layer, direction))
+        at = (layer, direction)
+        start = self.initial_state(case, *at) if states is None else self.start(case, *at, states)
+        write_steps(previous, self.first_step(case.config, direction), start)
         return previous
 
     def layout(self, array: Floats, config: RNNConfig) -> Floats:
         """An array computed with time first, in the layout that the config asks of x and output."""
         return array.swapaxes(0, 1) if config.batch_first else array
 
-    def _run_direction(self, case: Case, layer: int, direction: int, x: Floats, states: Floats) -> None:
-        w, kind = self.step_weights(case, layer, direction), self.nonlinearity(case.config)
-        h, visited = self.initial_state(case, layer, direction), self.visited(case.config)
-        for t in self.time_order(case.config, direction):
-            new = self.activation(self.preactivation(x[t], h, w), kind)
-            h = new if visited is None else np.where(visited[t], new, h)
-            states[t] = h if visited is None else np.where(visited[t], new, 0.0)
+    def run_direction(
+        self, case: Case, at: tuple[int, int], x: Floats, start: Floats, states: Floats, *, visited: Visited | None
+    ) -> None:
+        """Write the states (T, N, H) of one layer and direction, step by step from the initial one."""
+        w, kind = self.step_weights(case, *at), self.nonlinearity_of(case.config, at[0])
+        held = [start]
+        for step, t in enumerate(self.time_order(case.config, at[1])):
+            h = recalled(held, self.reads(case.config, step))
+            new = self.step(x[t], h, w, kind)
+            held.append(new if visited is None else np.where(visited[t], new, held[-1]))
+            states[t] = new if visited is None else np.where(visited[t], new, 0.0)
 
-    def _back_through(self, case: Case, at: tuple[int, int], g: Floats, g_final: Floats, own: Floats) -> Floats:
-        """Da (T, N, H) of one layer and direction, from what reaches its states and its final one."""
-        config, back = case.config, self.weights_back(self.step_weights(case, *at))
-        slope = self.conjugate(self.slope(own, self.nonlinearity(config)))
+    def back_direction(
+        self, case: Case, at: tuple[int, int], g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
+    ) -> tuple[Floats, Floats]:
+        """Da (T, N, H) of one layer and direction, and what its initial state is given (N, H).
+
+        ``g`` is what its states are given (T, N, H), ``g_final`` what its final one is given beyond that.
+        """
+        config, back = case.config, self.weights_back(at, self.step_weights(case, *at))
         hh = self.conjugate(back.hh)
-        da, carried = np.empty_like(own), np.zeros_like(own[0])
-        visited, given = self.visited(config), np.zeros_like(own)
-        write_steps(given, self.final_step(config, at[1]), g_final)
+        given = np.zeros(slopes.shape, np.result_type(g, slopes))
+        da, dh, carried = np.empty_like(given), np.empty_like(given), np.zeros_like(given[0])
+        write_steps(given, self.final_step_back(config, at[1]), g_final)
         for step, t in reversed(list(enumerate(self.time_order(config, at[1])))):
-            dh = g[t] + carried + given[t]
-            da[t] = dh * slope[t] if self.reaches(config, step) else 0.0
+            dh[t] = g[t] + carried + given[t]
+            da[t] = dh[t] * slopes[t] if self.reaches(config, at[1], step) else 0.0
             if visited is not None:
                 da[t] = np.where(visited[t], da[t], 0.0)
-            carried = da[t] @ hh if self.flows_back(config, step) else np.zeros_like(carried)
-        return da
+            flows = self.flows_back(config, step)
+            carried = self.to_previous(da[t], dh[t], hh) if flows else np.zeros_like(carried)
+        first = self.first_step(config, at[1])
+        to_start = self.conjugate(self.weight_to_start(back))
+        return da, self.to_previous(at_steps(da, first), at_steps(dh, first), to_start)
+
+
+def recalled(held: Sequence[Floats], steps: Sequence[int]) -> Floats:
+    """The sum of the states of some steps, of all from the initial one on."""
+    if len(steps) == 1:
+        return held[steps[0] + 1]
+    return np.sum([held[step + 1] for step in steps], 0) if steps else np.zeros_like(held[0])
 
 
 def readout_gradients(reference: Reference, case: Case, output: Floats) -> dict[str, Floats]:
@@ -287,7 +450,7 @@ def readout_gradients(reference: Reference, case: Case, output: Floats) -> dict[
     config, weight = case.config, readout_weights(case)[0]
     if "readout.grad" not in case.cotangents:
         return {"readout.weight.grad": np.zeros_like(weight), "readout.bias.grad": zeros(config, weight.shape[0])}
-    g = reference.time_major(case.cotangents["readout.grad"], config).reshape(-1, weight.shape[0])
+    g = reference.readout_gradient(case).reshape(-1, weight.shape[0])
     return {
         "readout.weight.grad": g.T @ reference.conjugate(output).reshape(-1, weight.shape[1]),
         "readout.bias.grad": g.sum(0),
@@ -315,11 +478,6 @@ def write_steps(array: NDArray[Any], steps: Steps, values: NDArray[Any]) -> None
         array[steps] = values
     else:
         array[steps, np.arange(array.shape[1])] = values
-
-
-def time_major_padding(config: RNNConfig) -> Visited:
-    """Which steps of which sequences are padding, (T, N)."""
-    return padding(config).T if config.batch_first else padding(config)
 
 
 def zeros(config: RNNConfig, *shape: int) -> Floats:

@@ -161,17 +161,18 @@ class Sum:
 def slopes_at(setting: Setting, at: tuple[int, int], state: Known, x: Floats) -> Slopes:
     """What each step of a layer and direction is multiplied by: phi' at its states (T, N, H), where it reads x."""
     reference, case, arithmetic = setting
-    kind, h, u = reference.nonlinearity(case.config), state.values, arithmetic.format.u
+    kind, h, u = reference.slope_of(case.config, at[0]), state.values, arithmetic.format.u
     slope = reference.slope(h, kind)
     off = np.zeros(h.shape)
     relative: Any = np.zeros(h.shape)
     if kind == "tanh":
         if state.error is not None:
             off = 2 * np.abs(h) * state.error + state.error**2
-        roundings = complex_slope_error(h, slope) if arithmetic.is_complex else slope_error(slope)
+        far = arithmetic.is_complex or (slope < 0).any()  # or a fault's, which takes it where phi is not tanh
+        roundings = complex_slope_error(h, slope) if far else slope_error(slope)
         relative = roundings * (arithmetic.sum_u + 2 * U64)
         if arithmetic.wide:
-            relative = relative * (1 + u) + u * (slope + off)
+            relative = relative * (1 + u) + u * (np.abs(slope) + off)
     elif kind == "relu" and state.error is not None:
         off = (np.abs(h) <= state.error).astype(np.float64)
     elif kind == "relu":
@@ -199,7 +200,7 @@ def through_slope(
         reach = 2 * (size + e) * (steep + relative)
         allowance = unless_overflow(allowance, reach, arithmetic.format)
     else:
-        allowance = (slopes.slope + off) * e + size * off + (size + e) * relative + under * (2 + size)
+        allowance = (np.abs(slopes.slope) + off) * e + size * off + (size + e) * relative + under * (2 + size)
     allowance[np.isnan(allowance)] = np.inf  # 0 times inf
     allowance = loosened(allowance, values, arithmetic)
     equation = given.equation

@@ -50,7 +50,7 @@ class Scope:
     nonlinearity: tuple[str, ...] = NONLINEARITIES
     bias: tuple[bool, ...] = (True, False)
     batch_first: tuple[bool, ...] = (False, True)
-    dropout: tuple[float, ...] = (0.0, 0.5)
+    dropout: tuple[float, ...] = (0.0, 0.5, 0.25)  # at 0.5, p cannot be told from 1 - p
     bidirectional: tuple[bool, ...] = (False, True)
     T: tuple[int, ...] = SIZES
     N: tuple[int, ...] = (*SIZES, 0, 0)

@@ -1,0 +1,118 @@
+"""bias: the two biases of a layer, which add up, are left out, doubled, or taken from elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.explain.faults.base import ONE, Fault
+from harness.oracle.reference import Floats, StepWeights
+from harness.space.case import Case
+
+
+class IgnoresBiasHH(Fault):
+    """ignores bias_hh: b_hh is never added. The notebook's mistake, which takes nn.RNN's two biases for one."""
+
+    role, family = "bias_hh", "bias"
+    smallest = (ONE,)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(b_hh=np.zeros_like(w.b_hh))
+
+
+class IgnoresBiasIH(Fault):
+    """ignores bias_ih: b_ih is never added."""
+
+    role, family = "bias_ih", "bias"
+    smallest = (ONE,)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(b_ih=np.zeros_like(w.b_ih))
+
+
+class IgnoresBiases(Fault):
+    """ignores both biases, as if bias were False."""
+
+    role, family = "bias", "bias"
+    smallest = (ONE,)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        return unbiased(super().step_weights(case, layer, direction))
+
+
+class AddsBiasIHTwice(Fault):
+    """adds bias_ih twice: b_ih stands where b_hh should."""
+
+    role, family = "bias", "bias"
+    smallest = (ONE,)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(b_hh=w.b_ih)
+
+
+class AddsBiasHHTwice(Fault):
+    """adds bias_hh twice: b_hh stands where b_ih should."""
+
+    role, family = "bias", "bias"
+    smallest = (ONE,)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(b_ih=w.b_hh)
+
+
+class ReverseIgnoresBiases(Fault):
+    """ignores both biases in the reverse direction."""
+
+    role, family = "bias", "bias"
+    smallest = (ONE.replace(bidirectional=True),)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return unbiased(w) if direction else w
+
+
+class UpperLayersIgnoreBiases(Fault):
+    """ignores both biases in the layers above the first."""
+
+    role, family = "bias", "bias"
+    smallest = (ONE.replace(num_layers=2),)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return unbiased(w) if layer else w
+
+
+class SharesBiasesOfFirstLayer(Fault):
+    """adds the first layer's biases in every layer."""
+
+    role, family = "bias", "bias"
+    smallest = (ONE.replace(num_layers=2),)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        first = super().step_weights(case, 0, direction)
+        return super().step_weights(case, layer, direction)._replace(b_ih=first.b_ih, b_hh=first.b_hh)
+
+
+class AddsBiasesAfterNonlinearity(Fault):
+    """adds both biases after the nonlinearity, not before it."""
+
+    role, family = "bias", "bias"
+    smallest = (ONE,)
+
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        return super().preactivation(x, h, unbiased(w))
+
+    def new_state(self, activated: Floats, h: Floats, w: StepWeights) -> Floats:
+        return np.asarray(super().new_state(activated, h, w) + w.b_ih + w.b_hh)
+
+    def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
+        w = self.step_weights(case, *at)
+        return super().slopes(case, at, x, previous, own - w.b_ih - w.b_hh)
+
+
+def unbiased(w: StepWeights) -> StepWeights:
+    """The parameters with biases of zero."""
+    return w._replace(b_ih=np.zeros_like(w.b_ih), b_hh=np.zeros_like(w.b_hh))

@@ -1,0 +1,439 @@
+"""gradients: right on the way there, wrong on the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.explain.faults.base import ONE, Fault, several
+from harness.explain.faults.readout import last_only
+from harness.oracle.reference import Floats, Steps, StepWeights, write_steps
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+
+LOSS = ONE.replace(loss="output")
+FURTHER = (LOSS.replace(T=2), LOSS.replace(hx=True))
+"""A gradient goes further than its own step at the second one, or at the first where hx is passed."""
+BIASES = tuple(StepWeights._fields.index(name) for name in ("b_ih", "b_hh"))
+HH = StepWeights._fields.index("hh")
+
+
+class StopsBackpropagation(Fault):
+    """stops backpropagation through time after k steps, counted from the last one."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(T=3),)
+    parameter = ("stops_after", 2)
+    stops_after: int
+
+    def values(self, config: RNNConfig) -> Sequence[int]:
+        return several(config.T)
+
+    def reaches(self, config: RNNConfig, direction: int, step: int) -> bool:
+        return step >= config.T - self.stops_after and super().reaches(config, direction, step)
+
+
+class CutsBackpropagation(Fault):
+    """cuts the gradient of the state k steps before the end: what is earlier does not feel what is later."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(T=3),)
+    parameter = ("cuts_before", 2)
+    cuts_before: int
+
+    def values(self, config: RNNConfig) -> Sequence[int]:
+        return several(config.T)
+
+    def flows_back(self, config: RNNConfig, step: int) -> bool:
+        return step != config.T - self.cuts_before and super().flows_back(config, step)
+
+
+class DetachesState(Fault):
+    """detaches the state every k steps, so that no gradient flows from one chunk back to the one before."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(T=3),)
+    parameter = ("detaches_every", 2)
+    detaches_every: int
+
+    def values(self, config: RNNConfig) -> Sequence[int]:
+        return several(config.T)
+
+    def flows_back(self, config: RNNConfig, step: int) -> bool:
+        return step % self.detaches_every > 0 and super().flows_back(config, step)
+
+
+class DetachesStateFromTheEnd(Fault):
+    """detaches the state every k steps, counted from the last one."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(T=3),)
+    parameter = ("detaches_from_end_every", 2)
+    detaches_from_end_every: int
+
+    def values(self, config: RNNConfig) -> Sequence[int]:
+        return several(config.T)
+
+    def flows_back(self, config: RNNConfig, step: int) -> bool:
+        return (config.T - step) % self.detaches_from_end_every > 0 and super().flows_back(config, step)
+
+
+class ForgetsWeightHHBack(Fault):
+    """forgets W_hh on the way back: the gradient goes from step to step, and to hx, as it is."""
+
+    role, family = "weight_hh", "gradients"
+    smallest = FURTHER
+
+    def weights_back(self, at: tuple[int, int], w: StepWeights) -> StepWeights:
+        return super().weights_back(at, w)._replace(hh=np.eye(len(w.hh)))
+
+
+class ForgetsStateBack(Fault):
+    """forgets the state on the way back: no gradient flows from step to step, nor to hx."""
+
+    role, family = "weight_hh", "gradients"
+    smallest = FURTHER
+
+    def weights_back(self, at: tuple[int, int], w: StepWeights) -> StepWeights:
+        return super().weights_back(at, w)._replace(hh=np.zeros_like(w.hh))
+
+
+class TransposesWeightHHBack(Fault):
+    """transposes weight_hh on the way back: it multiplies by W_hh, not by W_hh^T."""
+
+    role, family = "weight_hh", "gradients"
+    smallest = (RNNConfig(1, 2, T=2, loss="output"), RNNConfig(1, 2, hx=True, loss="output"))
+
+    def weights_back(self, at: tuple[int, int], w: StepWeights) -> StepWeights:
+        back = super().weights_back(at, w)
+        return back._replace(hh=back.hh.T)
+
+
+class DetachesLayers(Fault):
+    """detaches the layers from each other: those below the last are given no gradient by the layers above."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(num_layers=2),)
+
+    def weights_back(self, at: tuple[int, int], w: StepWeights) -> StepWeights:
+        back = super().weights_back(at, w)
+        return back._replace(ih=np.zeros_like(back.ih)) if at[0] else back
+
+
+class ForgetsReverseToInput(Fault):
+    """gives x, and the layers below, no gradient from the reverse direction."""
+
+    role, family = "weight_ih", "gradients"
+    smallest = (LOSS.replace(bidirectional=True),)
+
+    def weights_back(self, at: tuple[int, int], w: StepWeights) -> StepWeights:
+        back = super().weights_back(at, w)
+        return back._replace(ih=np.zeros_like(back.ih)) if at[1] else back
+
+
+class ForgetsReverseBack(Fault):
+    """takes no gradient through the reverse direction: its parameters are given none, nor what it reads."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(bidirectional=True),)
+
+    def reaches(self, config: RNNConfig, direction: int, step: int) -> bool:
+        return not direction and super().reaches(config, direction, step)
+
+
+class IgnoresGradientOfHn(Fault):
+    """ignores the gradient that the loss gives to h_n."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(loss="h_n"),)
+
+    def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
+        return {key: np.zeros_like(gradient) for key, gradient in super().final_gradients(case).items()}
+
+
+class IgnoresInnerGradientOfHn(Fault):
+    """ignores the gradient that the loss gives to h_n of all layers but the last."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(num_layers=2, loss="h_n"),)
+
+    def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
+        top = case.config.num_layers - 1
+        return {key: gradient * (key[0] == top) for key, gradient in super().final_gradients(case).items()}
+
+
+class GivesHnToLastStep(Fault):
+    """gives the gradient of the reverse direction's h_n to the last time step, not to the first."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(bidirectional=True, T=2, loss="h_n"),)
+
+    def final_step_back(self, config: RNNConfig, direction: int) -> Steps:
+        return super().final_step_back(config, 0)
+
+
+class TakesLossOfLastStepOnly(Fault):
+    """takes the loss of the last time step only: what it gives to the output, or readout, of the others is ignored."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(T=2),)
+
+    def output_gradient(self, case: Case) -> Floats:
+        return last_only(super().output_gradient(case))
+
+    def readout_gradient(self, case: Case) -> Floats:
+        return last_only(super().readout_gradient(case))
+
+
+class IgnoresSlope(Fault):
+    """leaves out the slope of the nonlinearity on the way back."""
+
+    family = "gradients"
+    smallest = (LOSS,)
+
+    def slope(self, h: Floats, nonlinearity: str) -> Floats:
+        return np.ones_like(h)
+
+
+class SlopeWithoutSquare(Fault):
+    """takes 1 - h for the slope of tanh, not 1 - h squared."""
+
+    family = "gradients"
+    smallest = (LOSS,)
+
+    def slope(self, h: Floats, nonlinearity: str) -> Floats:
+        return np.asarray(1 - h) if nonlinearity == "tanh" else super().slope(h, nonlinearity)
+
+
+class SlopeOfPreactivation(Fault):
+    """takes 1 - s squared, of the preactivation, for the slope of tanh, not 1 - h squared."""
+
+    family, stepwise = "gradients", False
+    smallest = (LOSS,)
+
+    def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
+        if self.nonlinearity_of(case.config, at[0]) != "tanh":
+            return super().slopes(case, at, x, previous, own)
+        s = self.preactivation(x, previous, self.step_weights(case, *at))
+        return np.asarray(1 - s * s)
+
+
+class SlopeOfTanhForRelu(Fault):
+    """takes the slope of tanh, 1 - h squared, for relu's too."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(nonlinearity="relu"),)
+
+    def slope_of(self, config: RNNConfig, layer: int) -> str:
+        kind = super().slope_of(config, layer)
+        return "tanh" if kind == "relu" else kind
+
+
+class SlopeOfReluAtZero(Fault):
+    """takes 1 for the slope of relu where the state is zero, too: h >= 0, not h > 0."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(nonlinearity="relu"),)
+
+    def slope(self, h: Floats, nonlinearity: str) -> Floats:
+        return (h >= 0).astype(np.float64) if nonlinearity == "relu" else super().slope(h, nonlinearity)
+
+
+class AveragesOverBatch(Fault):
+    """averages the parameters' gradients over the batch instead of summing them."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(N=2),)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        return np.asarray(super().entering(config, direction, parameter, da) / max(config.N, 1))
+
+
+class AveragesOverTime(Fault):
+    """averages the parameters' gradients over time instead of summing them."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(T=2),)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        return np.asarray(super().entering(config, direction, parameter, da) / config.T)
+
+
+class FirstSequenceOnly(Fault):
+    """takes the parameters' gradients from the first sequence of the batch only."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(N=2),)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        entering = super().entering(config, direction, parameter, da)
+        return np.where((np.arange(config.N) == 0)[:, None], entering, 0.0)
+
+
+class LastSequenceOnly(Fault):
+    """takes the parameters' gradients from the last sequence of the batch only."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(N=2),)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        entering = super().entering(config, direction, parameter, da)
+        return np.where((np.arange(config.N) == config.N - 1)[:, None], entering, 0.0)
+
+
+class LastStepOnly(Fault):
+    """takes the parameters' gradients from the last time step only: they are not summed over time."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(T=2),)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        return last_only(super().entering(config, direction, parameter, da))
+
+
+class FirstStepOnly(Fault):
+    """takes the parameters' gradients from the first time step only: they are not summed over time."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(T=2),)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        return last_only(super().entering(config, direction, parameter, da)[::-1])[::-1]
+
+
+class BiasesOfLastStepOnly(Fault):
+    """takes the biases' gradients from the last time step only: they are not summed over time."""
+
+    role, family = "bias", "gradients"
+    smallest = (LOSS.replace(T=2),)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        entering = super().entering(config, direction, parameter, da)
+        return last_only(entering) if parameter in BIASES else entering
+
+
+class LeavesOutFirstStepOfWeightHH(Fault):
+    """leaves the first step, which reads the initial state, out of weight_hh's gradient."""
+
+    role, family = "weight_hh", "gradients"
+    smallest = (LOSS.replace(hx=True),)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        entering = super().entering(config, direction, parameter, da)
+        if parameter != HH:
+            return entering
+        later = entering.copy()
+        write_steps(later, self.first_step(config, direction), np.zeros_like(later[0]))
+        return later
+
+
+class WeightHHBesideNewState(Fault):
+    """multiplies by h_t in weight_hh's gradient, not by h_{t-1}."""
+
+    role, family = "weight_hh", "gradients"
+    smallest = (LOSS,)
+
+    def remembered(self, previous: Floats, own: Floats) -> Floats:
+        return own
+
+
+class NoGradientOfBiasHH(Fault):
+    """gives bias_hh no gradient: it stays zero."""
+
+    role, family = "bias_hh", "gradients"
+    smallest = (LOSS,)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        return _none_of("bias_hh", name, super().returned_gradient(config, name, gradient))
+
+
+class NoGradientOfBiasIH(Fault):
+    """gives bias_ih no gradient: it stays zero."""
+
+    role, family = "bias_ih", "gradients"
+    smallest = (LOSS,)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        return _none_of("bias_ih", name, super().returned_gradient(config, name, gradient))
+
+
+class NoGradientOfWeightHH(Fault):
+    """gives weight_hh no gradient: it stays zero."""
+
+    role, family = "weight_hh", "gradients"
+    smallest = FURTHER
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        return _none_of("weight_hh", name, super().returned_gradient(config, name, gradient))
+
+
+class NoGradientOfX(Fault):
+    """gives x no gradient: it stays zero."""
+
+    family = "gradients"
+    smallest = (LOSS,)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        return _none_of("x.grad", name, super().returned_gradient(config, name, gradient))
+
+
+class NoGradientOfHx(Fault):
+    """gives hx no gradient: it stays zero."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(hx=True),)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        return _none_of("hx.grad", name, super().returned_gradient(config, name, gradient))
+
+
+class GradientOfHxWithoutWeight(Fault):
+    """gives hx the gradient of the first step's preactivation, not multiplied by W_hh^T."""
+
+    role, family = "weight_hh", "gradients"
+    smallest = (LOSS.replace(hx=True),)
+
+    def weight_to_start(self, back: StepWeights) -> Floats:
+        return np.eye(len(back.hh))
+
+
+class DoublesGradientsOfBiases(Fault):
+    """doubles the biases' gradients, each of which is that of their sum."""
+
+    role, family = "bias", "gradients"
+    smallest = (LOSS,)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        gradient = super().returned_gradient(config, name, gradient)
+        return np.asarray(2 * gradient) if name.startswith("bias") else gradient
+
+
+class TransposesGradientOfWeightHH(Fault):
+    """transposes weight_hh's gradient."""
+
+    role, family = "weight_hh", "gradients"
+    smallest = (RNNConfig(1, 2, T=2, loss="output"), RNNConfig(1, 2, hx=True, loss="output"))
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        gradient = super().returned_gradient(config, name, gradient)
+        return gradient.T if name.startswith("weight_hh") else gradient
+
+
+class ClipsGradients(Fault):
+    """clips each gradient to [-k, k], number by number."""
+
+    family = "gradients"
+    smallest = (LOSS,)
+    parameter = ("clips_at", 1)
+    clips_at: int
+
+    def values(self, config: RNNConfig) -> Sequence[int]:
+        return (1, 5, 10)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        return np.clip(super().returned_gradient(config, name, gradient), -self.clips_at, self.clips_at)
+
+
+def _none_of(start: str, name: str, gradient: Floats) -> Floats:
+    return np.zeros_like(gradient) if name.startswith(start) else gradient

@@ -1,0 +1,159 @@
+"""over_time: steps are visited in another order, left out, or read from one another at the wrong distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.explain.faults.base import ONE, Fault, several
+from harness.oracle.reference import Floats, Steps, Visited
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+
+BOTH = ONE.replace(bidirectional=True)
+
+
+class ReverseReadsForwards(Fault):
+    """reads time forwards in the reverse direction too."""
+
+    family = "time"
+    smallest = (BOTH.replace(T=2),)
+
+    def time_order(self, config: RNNConfig, direction: int) -> Sequence[int]:
+        return super().time_order(config, 0)
+
+
+class ForwardReadsBackwards(Fault):
+    """reads time backwards in the forward direction too."""
+
+    family = "time"
+    smallest = (ONE.replace(T=2),)
+
+    def time_order(self, config: RNNConfig, direction: int) -> Sequence[int]:
+        return super().time_order(config, 1)
+
+
+class LeavesReverseInVisitingOrder(Fault):
+    """leaves the reverse direction's output in the order of its visits: the last time step's state stands first."""
+
+    family, stepwise = "time", False
+    smallest = (BOTH.replace(T=2),)
+
+    def written(self, case: Case, layer: int, states: Floats) -> Floats:
+        output, config = super().written(case, layer, states), case.config
+        if not config.bidirectional:
+            return output
+        t, part = np.arange(config.T)[:, None], self.features(config, 1)
+        lengths = np.array(config.lengths or (config.T,) * config.N, int)
+        turned = output.copy()
+        turned[..., part] = output[..., part][np.where(t < lengths, lengths - 1 - t, t), np.arange(config.N)]
+        return turned
+
+
+class DelaysOutput(Fault):
+    """returns at each step the state before it: the output starts with the initial state, and the last is missing."""
+
+    family, stepwise = "time", False
+    smallest = (ONE,)
+
+    def written(self, case: Case, layer: int, states: Floats) -> Floats:
+        output = super().written(case, layer, states).copy()
+        for d in range(case.config.num_directions):
+            part = self.features(case.config, d)
+            output[..., part] = self.previous_states(case, layer, d, output[..., part])
+        return output
+
+
+class ReadsXLate(Fault):
+    """reads x one step late: x_{t-1} at step t, and zeros at the first one."""
+
+    family = "time"
+    smallest = (ONE,)
+
+    def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+        x = super().layer_input(case, layer, direction, below)
+        return x if layer else late(x)
+
+
+class LeavesOutLastStep(Fault):
+    """leaves out the last time step: its output stays zero, and h_n is the state before it."""
+
+    family = "time"
+    smallest = (ONE,)
+
+    def lengths(self, config: RNNConfig) -> tuple[int, ...] | None:
+        return tuple(length - 1 for length in super().lengths(config) or (config.T,) * config.N)
+
+
+class LeavesOutFirstStep(Fault):
+    """leaves out the first time step: its output stays zero, and the second one reads the initial state."""
+
+    family = "time"
+    smallest = (ONE,)
+
+    def visited(self, config: RNNConfig) -> Visited | None:
+        visited = super().visited(config)
+        later = np.arange(config.T)[:, None, None] > 0
+        return np.broadcast_to(later, (config.T, config.N, 1)) if visited is None else visited & later
+
+    def first_step(self, config: RNNConfig, direction: int) -> Steps:
+        return _at_least_one(super().first_step(config, direction), config)
+
+    def final_step(self, config: RNNConfig, direction: int) -> Steps:
+        return _at_least_one(super().final_step(config, direction), config)
+
+
+class ReadsStateTwoBack(Fault):
+    """reads the state of two steps back, h_{t-2}; the first two steps read the initial one."""
+
+    role, family = "weight_hh", "time"
+    smallest = (ONE.replace(T=2),)
+
+    def reads(self, config: RNNConfig, step: int) -> tuple[int, ...]:
+        return tuple(max(read - 1, -1) for read in super().reads(config, step))
+
+
+class ReadsHxAtEveryStep(Fault):
+    """reads the initial state at every step: the state is never carried on."""
+
+    role, family = "weight_hh", "time"
+    smallest = (ONE.replace(T=2),)
+
+    def reads(self, config: RNNConfig, step: int) -> tuple[int, ...]:
+        return (-1,)
+
+
+class AddsHxAtEveryStep(Fault):
+    """adds hx to the state that each step reads."""
+
+    role, family = "weight_hh", "time"
+    smallest = (ONE.replace(T=2, hx=True),)
+
+    def reads(self, config: RNNConfig, step: int) -> tuple[int, ...]:
+        return (*super().reads(config, step), -1) if step else super().reads(config, step)
+
+
+class ResetsState(Fault):
+    """resets the state to zero every k steps."""
+
+    role, family = "weight_hh", "time"
+    smallest = (ONE.replace(T=3),)
+    parameter = ("resets_every", 2)
+    resets_every: int
+
+    def values(self, config: RNNConfig) -> Sequence[int]:
+        return several(config.T)
+
+    def reads(self, config: RNNConfig, step: int) -> tuple[int, ...]:
+        return () if step and step % self.resets_every == 0 else super().reads(config, step)
+
+
+def late(array: Floats) -> Floats:
+    """Each step's (T, ..) one step later, and zeros at the first one."""
+    return np.concatenate([np.zeros_like(array[:1]), array[:-1]])
+
+
+def _at_least_one(steps: Steps, config: RNNConfig) -> Steps:
+    at_least = min(1, config.T - 1)
+    return max(steps, at_least) if isinstance(steps, int) else np.maximum(steps, at_least)

@@ -1,0 +1,90 @@
+"""readout: the linear layer on top is read out of something else, or not of every step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.explain.faults.base import ONE, Fault
+from harness.explain.faults.over_time import late
+from harness.oracle.reference import Floats
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+
+READ = ONE.replace(output_size=1)
+
+
+class ReadoutIgnoresBias(Fault):
+    """ignores the readout's bias."""
+
+    role, family = "readout.bias", "readout"
+    smallest = (READ,)
+
+    def readout(self, output: Floats, weight: Floats, bias: Floats) -> Floats:
+        return super().readout(output, weight, np.zeros_like(bias))
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        gradient = super().returned_gradient(config, name, gradient)
+        return np.zeros_like(gradient) if name == "readout.bias.grad" else gradient
+
+
+class ReadsOutForwardHalf(Fault):
+    """reads out the forward half of the output only."""
+
+    role, family = "readout.weight", "readout"
+    smallest = (READ.replace(bidirectional=True),)
+
+    def readout_input(self, config: RNNConfig, output: Floats) -> Floats:
+        read = super().readout_input(config, output)
+        return np.where(np.arange(read.shape[-1]) < config.hidden_size, read, 0.0) if config.bidirectional else read
+
+    def output_gradient(self, case: Case) -> Floats:
+        g, config = super().output_gradient(case), case.config
+        if config.output_size is None or not config.bidirectional:
+            return g
+        return np.where(np.arange(g.shape[-1]) < config.hidden_size, g, 0.0)
+
+
+class ReadsOutSwappedHalves(Fault):
+    """reads out the output with its reverse half before its forward half."""
+
+    role, family = "readout.weight", "readout"
+    smallest = (READ.replace(bidirectional=True),)
+
+    def readout_input(self, config: RNNConfig, output: Floats) -> Floats:
+        return np.roll(super().readout_input(config, output), config.hidden_size * config.bidirectional, axis=-1)
+
+    def output_gradient(self, case: Case) -> Floats:
+        g, config = super().output_gradient(case), case.config
+        return g if config.output_size is None else np.roll(g, config.hidden_size * config.bidirectional, axis=-1)
+
+
+class ReadsOutLate(Fault):
+    """reads out the output one step late: that of t - 1 at step t, and zeros at the first."""
+
+    family = "readout"
+    smallest = (READ,)
+
+    def readout_input(self, config: RNNConfig, output: Floats) -> Floats:
+        return late(super().readout_input(config, output))
+
+    def output_gradient(self, case: Case) -> Floats:
+        g = super().output_gradient(case)
+        return g if case.config.output_size is None else late(g[::-1])[::-1]
+
+
+class ReadsOutLastStepOnly(Fault):
+    """reads out the last time step only: the readout of the others stays zero."""
+
+    family = "readout"
+    smallest = (READ.replace(T=2),)
+
+    def readout(self, output: Floats, weight: Floats, bias: Floats) -> Floats:
+        return last_only(super().readout(output, weight, bias))
+
+    def readout_gradient(self, case: Case) -> Floats:
+        return last_only(super().readout_gradient(case))
+
+
+def last_only(array: Floats) -> Floats:
+    """The array (T, ..) with zeros in all steps but the last."""
+    return np.concatenate([np.zeros_like(array[:-1]), array[-1:]])

@@ -1,0 +1,159 @@
+"""state: the state is forgotten, or h_n or hx are taken at the wrong place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.explain.faults.base import ONE, Fault
+from harness.oracle.reference import Floats, Steps, StepWeights
+from harness.space.case import Array, Case
+from harness.space.config import RNNConfig
+
+TWO = ONE.replace(num_layers=2)
+BOTH = ONE.replace(bidirectional=True)
+TWO_BY_TWO = BOTH.replace(num_layers=2)
+SECOND_STEP = (ONE.replace(T=2), ONE.replace(hx=True))
+"""A state is met at the second step, or at the first where one is passed: neither is smaller than the other."""
+
+
+class ForgetsState(Fault):
+    """forgets the state: W_hh h is left out, so that the time steps do not know each other."""
+
+    role, family = "weight_hh", "state"
+    smallest = SECOND_STEP
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(hh=np.zeros_like(w.hh))
+
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        return super().preactivation(x, np.zeros_like(h), w)
+
+
+class IgnoresHx(Fault):
+    """ignores hx: the recurrence starts from zeros."""
+
+    family = "state"
+    smallest = (ONE.replace(hx=True),)
+
+    def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+        return np.zeros_like(super().hx_row(config, layer, direction, hx))
+
+
+class ActivatesHx(Fault):
+    """applies the nonlinearity to hx, too."""
+
+    family = "state"
+    smallest = (ONE.replace(hx=True), ONE.replace(hx=True, nonlinearity="relu"))
+
+    def initial_state(self, case: Case, layer: int, direction: int) -> Floats:
+        return self.activation(super().initial_state(case, layer, direction), self.nonlinearity_of(case.config, layer))
+
+
+class ReadsHxByDirection(Fault):
+    """reads hx in the wrong order: directions before layers, not row layer * directions + direction."""
+
+    family, stepwise = "state", False
+    smallest = (TWO_BY_TWO.replace(hx=True),)
+
+    def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+        row = direction * config.num_layers + layer
+        return super().hx_row(config, *divmod(row, config.num_directions), hx)
+
+
+class WritesHnByDirection(Fault):
+    """writes h_n in the wrong order: directions before layers, not row layer * directions + direction."""
+
+    family, stepwise = "state", False
+    smallest = (TWO_BY_TWO,)
+
+    def h_n_order(self, config: RNNConfig) -> list[tuple[int, int]]:
+        order, D = super().h_n_order(config), config.num_directions
+        return [order[layer * D + d] for d in range(D) for layer in range(config.num_layers)]
+
+
+class TakesHnAtLastStep(Fault):
+    """takes the reverse direction's h_n at the last time step, not at the first, which it visits last."""
+
+    family = "state"
+    smallest = (BOTH.replace(T=2),)
+
+    def final_step(self, config: RNNConfig, direction: int) -> Steps:
+        return super().final_step(config, 0)
+
+
+class TakesHnAtFirstStep(Fault):
+    """takes h_n at the step that is visited first."""
+
+    family = "state"
+    smallest = (ONE.replace(T=2),)
+
+    def final_step(self, config: RNNConfig, direction: int) -> Steps:
+        return self.first_step(config, direction)
+
+
+class TakesHnOneStepEarly(Fault):
+    """takes h_n one step before the last, where there is one."""
+
+    family = "state"
+    smallest = (ONE.replace(T=2),)
+
+    def final_step(self, config: RNNConfig, direction: int) -> Steps:
+        last, first = super().final_step(config, direction), super().first_step(config, direction)
+        early = np.where(np.asarray(last) == first, last, np.asarray(last) + (1 if direction else -1))
+        return int(early) if early.ndim == 0 else early
+
+
+class WritesTopLayerInEveryRow(Fault):
+    """writes the last layer's state in every layer's rows of h_n."""
+
+    family, stepwise = "state", False
+    smallest = (TWO,)
+
+    def h_n_order(self, config: RNNConfig) -> list[tuple[int, int]]:
+        return [(config.num_layers - 1, d) for _, d in super().h_n_order(config)]
+
+
+class WritesTopRowOfHnOnly(Fault):
+    """writes the last layer's rows of h_n only: the others stay zero."""
+
+    family, stepwise = "state", False
+    smallest = (TWO,)
+
+    def run(self, case: Case) -> dict[str, Floats]:
+        arrays = super().run(case)
+        inner = np.arange(len(arrays["h_n"])) < len(arrays["h_n"]) - case.config.num_directions
+        return arrays | {"h_n": np.where(inner[:, None, None], 0.0, arrays["h_n"])}
+
+    def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
+        top = case.config.num_layers - 1
+        return {key: g if key[0] == top else np.zeros_like(g) for key, g in super().final_gradients(case).items()}
+
+
+class AddsPreviousState(Fault):
+    """adds the previous state to what the nonlinearity gives: h_t = h_{t-1} + phi(s_t)."""
+
+    family = "state"
+    smallest = SECOND_STEP
+
+    def new_state(self, activated: Floats, h: Floats, w: StepWeights) -> Floats:
+        return np.asarray(super().new_state(activated, h, w) + h)
+
+    def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
+        return super().slopes(case, at, x, previous, np.asarray(own - previous))
+
+    def to_previous(self, da: Floats, dh: Floats, hh: Floats) -> Floats:
+        return np.asarray(super().to_previous(da, dh, hh) + dh)
+
+
+class UpdatesInPlace(Fault):
+    """updates the state in place: each unit reads the new states of the units before it."""
+
+    role, family, stepwise = "weight_hh", "state", False
+    smallest = (RNNConfig(1, 2),)
+
+    def step(self, x: Floats, h: Floats, w: StepWeights, nonlinearity: str) -> Floats:
+        state = h.copy()
+        for unit in range(h.shape[-1]):
+            state[..., unit] = super().step(x, state, w, nonlinearity)[..., unit]
+        return state

@@ -1,0 +1,139 @@
+"""weights: a matrix is transposed, exchanged for another, read in part, or shared."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.explain.faults.base import ONE, TIED, Fault
+from harness.oracle.reference import Floats, StepWeights
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+
+TWO_UNITS = (RNNConfig(1, 2, T=2), RNNConfig(1, 2, hx=True))
+"""A state of two units is met at the second step, or at the first where one is passed: neither is smaller."""
+
+
+class TransposesWeightHH(Fault):
+    """transposes weight_hh: it multiplies by W_hh^T, not by W_hh."""
+
+    role, family = "weight_hh", "weights"
+    smallest = TWO_UNITS
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(hh=w.hh.T)
+
+
+class TransposesWeightIH(Fault):
+    """transposes weight_ih where it is square: it multiplies by W_ih^T, not by W_ih."""
+
+    role, family = "weight_ih", "weights"
+    smallest = (RNNConfig(1, 2, num_layers=2), *(RNNConfig(n, n) for n in TIED))
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(ih=w.ih.T) if w.ih.shape == w.hh.shape else w
+
+
+class ReadsWeightIHByColumns(Fault):
+    """reads the memory of weight_ih column by column, where it lies row by row."""
+
+    role, family = "weight_ih", "weights"
+    smallest = (RNNConfig(2, 2),)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(ih=w.ih.reshape(w.ih.shape[::-1]).T)
+
+
+class ExchangesWeights(Fault):
+    """exchanges weight_ih and weight_hh where both are square."""
+
+    role, family = "weight", "weights"
+    smallest = (ONE, *(RNNConfig(n, n) for n in TIED))
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(ih=w.hh, hh=w.ih) if w.ih.shape == w.hh.shape else w
+
+
+class SharesWeightHHOfFirstLayer(Fault):
+    """multiplies by the first layer's weight_hh in every layer."""
+
+    role, family = "weight_hh", "weights"
+    smallest = (ONE.replace(num_layers=2, T=2), ONE.replace(num_layers=2, hx=True))
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        first = super().step_weights(case, 0, direction)
+        return super().step_weights(case, layer, direction)._replace(hh=first.hh)
+
+
+class SharesWeightsOfUpperLayers(Fault):
+    """uses the second layer's parameters in all layers above it."""
+
+    role, family = "", "weights"
+    smallest = (ONE.replace(num_layers=3),)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        return super().step_weights(case, min(layer, 1), direction)
+
+
+class DiagonalOfWeightHH(Fault):
+    """takes only the diagonal of weight_hh: no unit reads another one's state."""
+
+    role, family = "weight_hh", "weights"
+    smallest = TWO_UNITS
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(hh=np.diag(np.diag(w.hh)))
+
+
+class UpperLayersForgetState(Fault):
+    """leaves W_hh h out in the layers above the first."""
+
+    role, family = "weight_hh", "weights"
+    smallest = (ONE.replace(num_layers=2, T=2), ONE.replace(num_layers=2, hx=True))
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(hh=np.zeros_like(w.hh)) if layer else w
+
+
+class ReversesRowsOfWeightIH(Fault):
+    """takes the rows of weight_ih from the last to the first."""
+
+    role, family = "weight_ih", "weights"
+    smallest = (RNNConfig(1, 2),)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(ih=w.ih[::-1])
+
+
+class ReversesRowsOfWeightHH(Fault):
+    """takes the rows of weight_hh from the last to the first."""
+
+    role, family = "weight_hh", "weights"
+    smallest = TWO_UNITS
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(hh=w.hh[::-1])
+
+
+class ReadsForwardHalfOnly(Fault):
+    """reads, above the first layer, only the forward half of the output below: the other columns are left out."""
+
+    role, family = "weight_ih", "weights"
+    smallest = (ONE.replace(num_layers=2, bidirectional=True),)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(ih=half_of(w.ih, 0, case)) if layer else w
+
+
+def half_of(ih: Floats, direction: int, case: Case) -> Floats:
+    """W_ih (H, D*H) with zeros in the columns that do not belong to a direction."""
+    columns = np.arange(ih.shape[1]) // case.config.hidden_size
+    return np.where(columns == direction, ih, 0.0)

@@ -1,0 +1,228 @@
+"""The catalogue: every fault is a mistake of its own, shows where it says, adds up with others, and can be told."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Case, draw
+from harness.checks.agreement import assess, observe
+from harness.checks.result import Verdict
+from harness.explain.faults import CATALOGUE, Fault
+from harness.explain.faults.gradients import StopsBackpropagation
+from harness.explain.faults.over_time import ReadsXLate, ResetsState
+from harness.explain.planted import PlantedSubject
+from harness.oracle.reference import Reference
+from harness.space.case import Array
+from harness.space.config import RNNConfig
+
+GENERIC = (
+    RNNConfig(9, 10, 2, bidirectional=True, T=4, N=9, hx=True, loss="both"),
+    RNNConfig(3, 3, 3, T=3, N=3, hx=True, batch_first=True, loss="both", output_size=2),
+    RNNConfig(3, 3, 2, "relu", bidirectional=True, T=5, N=2, hx=True, loss="both", output_size=2),
+    RNNConfig(4, 2, 2, bidirectional=True, T=4, N=3, hx=True, lengths=(2, 4, 1), loss="both"),
+    RNNConfig(2, 3, 3, "relu", T=4, N=3, hx=True, dropout=0.25, training=True, loss="both"),
+    RNNConfig(2, 3, 2, T=4, N=3, hx=True, batch_first=True, bidirectional=True, loss="both", output_size=1),
+)
+REGIMES = ("normal", "default", "saturated")
+
+OTHERWISE_BACK = {
+    "ActivatesHx": "hx is given nothing of the slope",
+    "ActivatesOutput": "its output is given nothing of the slope",
+    "AddsBiasesAfterNonlinearity": "its biases are given what the preactivation is, as if they stood in it",
+    "CarriesStateToNextSequence": "in a packed batch, what a sequence starts from is given nothing",
+    "DelaysOutput": "hx is given nothing of the output that starts with it",
+    "ReverseStartsInPadding": "what is computed in padding is given nothing",
+    "UpdatesInPlace": "it goes back as if the whole state were replaced at once",
+}
+"""Faults on the way there whose gradients are not those of what they compute, and what they are."""
+
+ONES: dict[str, Any] = {"weight_ih_l0": [[1]], "weight_hh_l0": [[1]], "bias_ih_l0": [1], "bias_hh_l0": [1]}
+
+each_fault = pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: type(fault).__name__)
+
+
+def masked(case: Case) -> Case:
+    """The plain case, with masks where dropout draws them."""
+    subject = PlantedSubject(CATALOGUE[0])
+    return replace(case.plain(), masks=dict(enumerate(subject.masks(case))) if case.config.drops else {})
+
+
+def generic(dtype: str = "float64") -> Iterator[Case]:
+    for seed, (config, regime) in enumerate(itertools.product(GENERIC, REGIMES)):
+        yield masked(draw(config.replace(dtype=dtype), regime, seed))
+    x = np.full((2, 1, 1), np.nan)  # which relu must not lose
+    yield Case.of(RNNConfig(1, 1, nonlinearity="relu", dtype=dtype, T=2), x, **ONES)
+
+
+def bits(fault: Reference, case: Case) -> tuple[bytes, ...]:
+    with np.errstate(all="ignore"):
+        return tuple(np.round(array, 9).tobytes() for array in fault.run(case).values())
+
+
+@pytest.fixture(scope="module")
+def everything() -> dict[str, list[tuple[bytes, ...]]]:
+    """What each fault, and the reference, makes of the generic cases."""
+    cases = list(generic())
+    faults = {type(fault).__name__: fault for fault in CATALOGUE}
+    return {name: [bits(fault, case) for case in cases] for name, fault in {**faults, "": Reference()}.items()}
+
+
+@each_fault
+def test_a_fault_shows_on_each_of_its_smallest_cases(fault: Fault) -> None:
+    fault = fault.planted()
+
+    assert fault.smallest
+    for config in fault.smallest[:6]:
+        cases = [masked(draw(config, regime, seed)) for regime in (*REGIMES, "special") for seed in range(24)]
+        assert any(bits(fault, case) != bits(Reference(), case) for case in cases), config
+
+
+def test_every_two_faults_differ_somewhere(everything: dict[str, list[tuple[bytes, ...]]]) -> None:
+    alike = [pair for pair in itertools.combinations(everything, 2) if everything[pair[0]] == everything[pair[1]]]
+
+    assert alike == []
+
+
+@pytest.mark.parametrize(
+    ("names", "config"),
+    [
+        (("ForgetsState", "LeavesOutLastStates"), RNNConfig(3, 7, 2, T=3, N=2, hx=True)),
+        (("LeavesOutLastUnits", "LeavesOutLastSequences"), RNNConfig(3, 7, 2, T=3, N=7)),
+        (("ReadsHxAtEveryStep", "ForgetsState"), RNNConfig(3, 4, T=3, N=2)),
+        (("LeavesOutFirstStep", "LeavesOutLastStep"), RNNConfig(3, 4, T=1, N=2)),
+        (("IgnoresHx", "UpperLayersIgnoreHx"), RNNConfig(1, 1)),
+        (("NoNonlinearity", "NoNonlinearityInLastLayer"), RNNConfig(3, 4, T=3, N=2)),
+        (("ComputesFirstSequenceOnly", "LeavesOutLastSequences"), RNNConfig(3, 4, T=3, N=0)),
+    ],
+)
+def test_some_faults_look_alike_where_a_size_or_a_factor_is_plain(names: tuple[str, str], config: RNNConfig) -> None:
+    one, other = (fault for name in names for fault in CATALOGUE if type(fault).__name__ == name)
+    case = draw(config, "normal")
+
+    assert bits(one, case) == bits(other, case)
+
+
+def test_every_fault_has_a_sentence_of_its_own() -> None:
+    config = RNNConfig(130, 130, 2, "relu", T=130, N=130, loss="both")
+    fitted = [one for fault in CATALOGUE for one in (fault.fitted(config) or [fault])]
+    sentences = [fault.sentence for fault in fitted]
+
+    assert len(set(sentences)) == len(sentences)
+    for fault in fitted:
+        assert fault.sentence[0].islower()
+        assert "\n" not in fault.sentence
+        if fault.parameter is not None:
+            assert str(fault.value) in fault.sentence
+        assert type(fault).__doc__
+
+
+@each_fault
+def test_a_fault_is_of_a_family_and_has_few_values(fault: Fault) -> None:
+    assert fault.family
+    for config in (RNNConfig(1, 1), RNNConfig(129, 129, 3, "relu", T=129, N=129)):
+        values = [one.value for one in fault.fitted(config)]
+        assert len(values) <= 12
+        assert len(set(values)) == len(values)
+    planted = fault.planted()
+    assert planted.sentence == fault.sentence
+    if planted.parameter is not None:
+        assert any(planted.value in [one.value for one in fault.fitted(config)] for config in fault.smallest)
+
+
+def test_no_two_faults_share_the_name_of_a_parameter() -> None:
+    names = [fault.parameter[0] for fault in CATALOGUE if fault.parameter is not None]
+
+    assert len(set(names)) == len(names)
+
+
+@each_fault
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_fault_adds_up_with_another(fault: Fault, order: int) -> None:
+    other = (
+        next(f for f in CATALOGUE if type(f).__name__ == "IgnoresBiasIH")
+        if isinstance(fault, ReadsXLate)
+        else ReadsXLate()
+    )
+    both = type("Both", (type(fault), type(other))[::order], {})()
+    cases = list(generic())
+
+    for one in (fault, other):
+        assert any(bits(both, case) != bits(one, case) for case in cases)
+
+
+def test_two_parameters_stand_side_by_side() -> None:
+    class Both(StopsBackpropagation, ResetsState):
+        pass
+
+    both = Both(stops_after=1, resets_every=3)
+
+    assert (both.stops_after, both.resets_every) == (1, 3)
+    assert (Both().stops_after, Both().resets_every) == (2, 2)
+
+
+@each_fault
+def test_a_fault_gives_the_same_bits_again_in_the_shapes_of_the_reference(fault: Fault) -> None:
+    edges = [
+        draw(RNNConfig(1, 1, 2, nonlinearity, bidirectional=True, T=1, N=N, hx=hx, loss="both", output_size=1))
+        for nonlinearity in ("tanh", "relu")
+        for N in (0, 1)
+        for hx in (False, True)
+    ]
+    edges.append(draw(RNNConfig(2, 3, 2, bidirectional=True, T=3, N=2, hx=True, loss="both", dtype="complex64")))
+    edges.append(draw(RNNConfig(2, 3, 2, T=2, N=2, bias=False, loss="both", dtype="bfloat16")))
+    with np.errstate(all="ignore"):
+        for case in [*generic(), *edges]:
+            first, again, right = fault.run(case), fault.run(case), Reference().run(case)
+            assert {name: a.shape for name, a in first.items()} == {name: a.shape for name, a in right.items()}
+            assert all(a.tobytes() == again[name].tobytes() for name, a in first.items())
+            if case.config.lengths is not None:
+                assert not first["output"][2:, 0].any()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [f for f in CATALOGUE if f.family not in {"gradients", "rounding"} and type(f).__name__ != "ForgetsMaskBack"],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_what_is_wrong_there_is_wrong_back_in_the_same_way(fault: Fault) -> None:
+    rng = np.random.default_rng(0)
+    off = []
+    for seed, config in enumerate(GENERIC):
+        case = masked(draw(config.replace(dtype="float64"), "default", seed))
+        along = {name: rng.standard_normal(array.shape) for name, array in case.arrays.items()}
+        found = fault.run(case)
+        expected = sum(float((found[name] * along[name.removesuffix(".grad")]).sum()) for name in config.gradients)
+        step = 1e-6
+        ends = [loss(fault, moved(case, along, sign * step)) for sign in (1, -1)]
+        off.append(abs((ends[0] - ends[1]) / (2 * step) - expected) > 1e-6 * (1 + abs(expected)))
+
+    assert any(off) == (type(fault).__name__ in OTHERWISE_BACK)
+
+
+def loss(fault: Fault, case: Case) -> float:
+    outputs = fault.run(case)
+    return sum(float((outputs[name.removesuffix(".grad")] * g).sum()) for name, g in case.cotangents.items())
+
+
+def moved(case: Case, along: dict[str, Array], by: float) -> Case:
+    arrays: dict[str, Any] = {
+        name: array if name in case.cotangents else array + by * along[name] for name, array in case.arrays.items()
+    }
+    return replace(Case.from_arrays(case.config, arrays), masks=case.masks)
+
+
+@pytest.mark.parametrize("fault", [f for f in CATALOGUE if f.stepwise], ids=lambda fault: type(fault).__name__)
+def test_a_fault_that_can_be_told_step_by_step_agrees_with_itself(fault: Fault) -> None:
+    back = any(config.loss for config in fault.smallest)
+    subject = PlantedSubject(fault)
+
+    for seed, config in enumerate(GENERIC):
+        case = draw(config, "normal", seed)
+        observation = observe(subject, case if back else case.forward(), with_probes=False)
+        with np.errstate(all="ignore"):
+            result = assess(observation, fault, soft=False)
+        assert result.verdict is Verdict.AGREES, (config, result)
