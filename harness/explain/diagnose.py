@@ -1,31 +1,46 @@
 """diagnose: which fault is the subject's? The one that the subject agrees with, here and on fresh cases.
 
 A fault is a Reference, so "the subject computes what this fault computes" is the agreement check itself, with the fault
-in the reference's place and the same derived tolerance.
+in the reference's place and the same derived tolerance (``likeness``). On a fresh case where the subject is right, a
+fault that would show is not made: it is made under a condition, which ``factors`` looks for. One that the subject
+neither makes nor leaves out there, is ruled out.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import combinations, islice
+from typing import Any, Final, NamedTuple
 
-from harness.checks.agreement import assess, observe
-from harness.checks.result import Verdict
+from harness.checks.agreement import Observation, observe
+from harness.checks.result import Result
 from harness.explain.faults import CATALOGUE, Fault
+from harness.explain.fresh import fresh_cases, rare
+from harness.explain.likeness import Seen, forward_part
+from harness.explain.pairs import pair_of
+from harness.explain.parts import from_places, parts_of
 from harness.explain.precision import Precision, estimate
+from harness.explain.where import first_wrong
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.search.hunt import Finding
 from harness.space.case import Case
-from harness.space.config import TANGENT, RNNConfig
-from harness.space.outcome import Failure
+from harness.space.config import TANGENT
 from harness.space.scope import Scope
-from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
-FRESH_REGIMES: Final = ("normal", "default")
-"""Values of the fresh cases: generic, so that no two different faults give equal results by chance."""
+EVIDENCE: Final = 3
+"""Cases, beside the failing one, on which a subject must be wrong in a fault's own way before that is called certain:
+each has several generic numbers, any one of which two different faults would have to share."""
+
+PAIRS: Final = 3 * 2**28
+"""What trying pairs of faults may cost (``RNNConfig.cost``): some 2 s, in which 12,000 pairs of the smallest cases are
+run, or 1,000 of T=50."""
+
+FIRST: Final = 24
+"""Fresh cases among which the cheapest is chosen to try pairs on."""
 
 _OF_VALUE: Final = {Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS}
 
@@ -38,80 +53,193 @@ class Diagnosis:
     tried: int
     """Faults in the catalogue."""
     fresh: int
-    """Fresh cases on which every cause reproduces the subject, beside the failing case."""
+    """Fresh cases on which every cause reproduces what is wrong with the subject, beside the failing case."""
+    spared: int = 0
+    """Fresh cases on which the subject is right, though the causes would show."""
+    pairs: int = 0
+    """Pairs of faults that were tried, since no single one explains the subject."""
+    beside: tuple[Fault, ...] = ()
+    """Causes of earlier findings, which the subject has as well."""
     precision: Precision | None = None
     """Where no fault explains the subject: what its arithmetic looks like, if it is a matter of that."""
 
     @property
     def certain(self) -> bool:
         """Whether exactly one fault explains the subject, on fresh cases too."""
-        return len(self.causes) == 1 and self.fresh > 0
+        return len(self.causes) == 1 and self.fresh >= EVIDENCE
 
 
 def diagnose(
-    subject: Subject, finding: Finding, scope: Scope | None = None, accepted: Accepted = STRICT
+    subject: Subject,
+    finding: Finding,
+    scope: Scope | None = None,
+    accepted: Accepted = STRICT,
+    beside: Sequence[Fault] = (),
 ) -> Diagnosis | None:
     """The faults that reproduce ``subject`` within tolerance on the finding's case and on fresh ones around it.
 
-    The fresh cases stay within ``scope``. ``None`` where there is nothing to ask for: a subject that broke, or whose
-    arrays are wrong in shape or dtype, says itself what is wrong.
+    The fresh cases stay within ``scope``. Faults that the subject is known to have, ``beside`` this one, may show in
+    them, too. ``None`` where there is nothing to ask for: a subject that broke, or whose arrays are wrong in shape or
+    dtype, says itself what is wrong.
+    """
+    case = nameable(finding)
+    if case is None:
+        return None
+    finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in finding.result.mismatches)
+    scope = scope or Scope()
+    asked = _Asked(subject, case, scope if case.config.loss is not None else scope.only(loss=None), accepted)
+    return _Trial(asked, tuple(beside)).diagnosis(finite=finite)
+
+
+def nameable(finding: Finding) -> Case | None:
+    """The part of a finding's case that a fault can be told by; ``None`` if nothing can.
+
+    What is wrong forwards is wrong backwards, too, in as many ways as there are to differentiate: it is left out.
     """
     mismatches = finding.result.mismatches
     if not mismatches or not all(mismatch.sort in _OF_VALUE for mismatch in mismatches):
         return None
     if any(mismatch.array.endswith(TANGENT) for mismatch in mismatches):  # a fault is told by what a run returns
         return None
-    # What is wrong forwards is wrong backwards, too, in as many ways as there are to differentiate: leave it out.
-    backward = mismatches[0].array.endswith(".grad")
-    case = finding.case if backward else finding.case.forward()
-    scope = scope or Scope()
-    if not backward:
-        scope = scope.only(loss=None)
-    faults = [fitted for fault in CATALOGUE for fitted in fault.fitted(case.config)]
-    causes = _reproducing(faults, subject, case, accepted) or ()
-    fresh = 0
-    for other in _fresh_cases(case.config, scope):
+    return finding.case if mismatches[0].array.endswith(".grad") else finding.case.forward()
+
+
+class _Asked(NamedTuple):
+    """A subject, the case on which it fails, the part of the space to look at around it, and the contract."""
+
+    subject: Subject
+    case: Case
+    scope: Scope
+    accepted: Accepted
+
+
+class _Trial:
+    """One subject, one failing case, and the faults that may be its cause."""
+
+    def __init__(self, asked: _Asked, beside: tuple[Fault, ...]) -> None:
+        self._subject, self._case, self._scope, self._accepted = asked
+        self._beside = beside
+        self._known: list[Seen] = []
+        """The fresh cases seen so far, in the order in which they are asked for."""
+        self._asking = self._observed()
+
+    def diagnosis(self, *, finite: bool) -> Diagnosis:
+        """What explains the subject; ``finite`` says that the failure may be a matter of precision."""
+        here = Seen(observe(self._subject, self._case, self._accepted, with_probes=False))
+        every = [fitted for fault in CATALOGUE for fitted in fault.fitted(self._case.config)]
+        if here.right:  # suspected, and no more: that convicts no fault
+            every = []
+        singles = [fault for fault in every if self._may_make(here, fault) and self._makes(here, fault)]
+        pairs = 0
+        causes, hits, spared = self._surviving(singles)
         if not causes:
-            break
-        remaining = _reproducing(causes, subject, other, accepted)
-        if remaining is not None:
-            fresh += 1
-            causes = remaining
-    finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in mismatches)
-    precision = estimate(subject, case, accepted) if finite and not causes and not backward else None
-    return Diagnosis(tuple(causes), len(CATALOGUE), fresh, precision)
+            parts = [part for fault in every for part in parts_of(fault, self._case.config)]
+            if first := first_wrong(here.observation):
+                parts += [part for fault in every for part in from_places(fault, first)]
+            confined = [part for part in parts if self._may_make(here, part) and self._makes(here, part)]
+            causes, hits, spared = self._surviving(confined)
+        if not causes and not self._beside:
+            passed, pairs = self._pairs(here, every, singles)
+            causes, hits, spared = self._surviving([pair for pair in passed if here.reproduces(pair)])
+        precision = None
+        if not causes and finite and self._case.config.loss is None:
+            precision = estimate(self._subject, self._case, self._accepted)
+        return Diagnosis(tuple(causes), len(CATALOGUE), hits, spared, pairs, self._beside, precision)
+
+    def _may_make(self, seen: Seen, fault: Fault) -> bool:
+        return seen.resembles(fault) or any(seen.resembles(pair_of(fault, other)) for other in self._beside)
+
+    def _makes(self, seen: Seen, fault: Fault) -> bool:
+        """Whether the subject makes a mistake on a case, be it beside those that it is known to make."""
+        return seen.reproduces(fault) or any(seen.reproduces(pair_of(fault, other)) for other in self._beside)
+
+    def _right(self, seen: Seen) -> bool:
+        """Whether nothing is wrong there, beside what is known."""
+        return seen.right or any(seen.reproduces(other) for other in self._beside)
+
+    def _surviving(self, faults: Sequence[Fault]) -> tuple[list[Fault], int, int]:
+        """The faults that explain every fresh case best, on how many of them, and how often they are spared."""
+        hits: Counter[Fault] = Counter()
+        common: Counter[Fault] = Counter()
+        spared: Counter[Fault] = Counter()
+        left = list(faults)
+        for seen in self._fresh():
+            if not left:
+                break
+            right = self._right(seen)
+            for fault in tuple(left):
+                makes = self._makes(seen, fault)
+                if right:
+                    spared[fault] += not makes
+                elif makes:
+                    hits[fault] += 1
+                    common[fault] += not seen.rare
+                elif not seen.rare and not seen.undecided(fault):
+                    left.remove(fault)
+        # What the failing case alone has for it is chance; and so is what rare values have, against common ones.
+        left = [fault for fault in left if hits[fault] and (common[fault] or not spared[fault])]
+        if not left:
+            return [], 0, 0
+        fewest = min(spared[fault] for fault in left)
+        most = max(hits[fault] for fault in left if spared[fault] == fewest)
+        best = [fault for fault in left if (spared[fault], hits[fault]) == (fewest, most)]
+        return _widest(best), most, fewest
+
+    def _pairs(self, here: Seen, every: Sequence[Fault], singles: Sequence[Fault]) -> tuple[list[Fault], int]:
+        """The pairs that pass on a fresh case where both may show, of so many that are worth trying.
+
+        Both that matter on the failing case, or one that explains it alone, with any other.
+        """
+        matter = [fault for fault in every if here.tells_apart(fault)]
+        place = {fault: i for i, fault in enumerate(every)}
+        alone = ((one, other) for one in singles for other in every if other is not one)
+        pairs = dict.fromkeys(tuple(sorted(pair, key=place.__getitem__)) for pair in (*alone, *combinations(matter, 2)))
+        wrong = [seen for seen in islice(self._fresh(), FIRST) if not seen.right and not seen.rare]
+        if not wrong:  # it takes values of its own to fail, on which many a pair would do as well
+            return [], 0
+        wide = min(wrong, key=lambda seen: seen.case.config.cost)
+        tried = [pair_of(*pair) for pair in list(pairs)[: PAIRS // wide.case.config.cost]]
+        return [pair for pair in tried if wide.resembles(pair)], len(tried)
+
+    def _fresh(self) -> Iterator[Seen]:
+        """The fresh cases that the subject accepts, each run once however often this is asked."""
+        yield from self._known
+        for seen in self._asking:
+            self._known.append(seen)
+            yield seen
+
+    def _observed(self) -> Iterator[Seen]:
+        for case in fresh_cases(self._case.config, self._scope):
+            observation = observe(self._subject, case, self._accepted, with_probes=False)
+            if observation.unfit is None:
+                yield Seen(observation, rare=rare(case))
 
 
-def _reproducing(faults: Sequence[Fault], subject: Subject, case: Case, accepted: Accepted) -> Sequence[Fault] | None:
-    """Those of ``faults`` that the subject agrees with on ``case``; ``None`` where it refuses the case.
+def _widest(faults: Sequence[Fault]) -> list[Fault]:
+    """Of the parts that a fault may be confined to, the widest, which says as much as any other that explains all."""
+    kinds: dict[Any, Fault] = {}
+    for fault in faults:
+        of = getattr(fault, "fault", None)
+        kinds.setdefault(fault if of is None else (type(of), of.value), fault)
+    return list(kinds.values())
 
-    A suspicion clears a subject, but it convicts no fault. Probes are left out: a fault would spoil what they carry.
+
+@dataclass(frozen=True)
+class ByCause:
+    """Knows a finding's cause again: the subject makes that mistake, and no other.
+
+    A mistake that is made forwards is wrong backwards, too: gradients are looked at only where the way there is right.
     """
-    observation = observe(subject, case, accepted, with_probes=False)
-    if observation.outcome.failure is Failure.UNSUPPORTED:
-        return None
-    return [fault for fault in faults if assess(observation, fault, soft=False).verdict is Verdict.AGREES]
 
+    name: str
+    causes: tuple[Fault, ...]
+    forwards: bool
 
-def _fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
-    """Wider cases around a config: longer, of sizes that are all different, and with each other factor flipped alone.
-
-    More than twice as long, where a mistake that is made once is told from one that is made again.
-    """
-    longer = min((T for T in scope.T if max(2 * config.T, 3) < T), default=max(scope.T))
-    sizes = {"T": longer, "N": 2, "input_size": 3, "hidden_size": 5}
-    wide = config.replace(**{name: size for name, size in sizes.items() if size in getattr(scope, name)})
-    yield from _drawn(wide, 0)
-    for seed, (name, values) in enumerate(_flippable(scope).items(), start=1):
-        for value in values:
-            if value != getattr(wide, name):
-                yield from _drawn(wide.replace(**{name: value}), seed)
-
-
-def _flippable(scope: Scope) -> dict[str, tuple[Any, ...]]:
-    names = ("num_layers", "bidirectional", "bias", "hx", "nonlinearity", "batch_first", "dtype", "output_size", "loss")
-    return {name: values for name, values in scope.values().items() if name in names}
-
-
-def _drawn(config: RNNConfig, seed: int) -> Iterator[Case]:
-    return (draw(config, regime, seed) for regime in FRESH_REGIMES)
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Whether one of the causes reproduces the subject there."""
+        if observation.unfit is not None or not result.mismatches:
+            return False
+        seen = Seen(forward_part(observation) if self.forwards else observation)
+        if self.forwards and result.mismatches[0].array.endswith(".grad") and seen.right:
+            return False
+        return any(seen.reproduces(cause) or (not cause.stepwise and seen.tells_apart(cause)) for cause in self.causes)

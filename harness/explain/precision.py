@@ -106,7 +106,8 @@ def estimate(subject: Subject, case: Case, accepted: Accepted) -> Precision | No
     if case.config.is_complex:
         return None
     near = case.forward().config.replace(T=1, num_layers=1, dropout=0.0, output_size=None)
-    for config in (near.replace(N=8, input_size=8, hidden_size=8), near):
+    larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched else {})
+    for config in (near.replace(**larger), near):
         exact = [_see(subject, draw(config, "dyadic", seed), accepted) for seed in range(SEEDS)]
         rounded = [_see(subject, draw(config, "normal", seed), accepted) for seed in range(SEEDS)]
         if None not in exact + rounded:

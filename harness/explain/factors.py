@@ -1,0 +1,232 @@
+"""factors: what a failure needs of its config and what it does not, from which size on, and the nearest that passes.
+
+Each factor of the smallest failing config is changed alone. What fails with every other value does not depend on the
+factor; what fails with no other needs the one it has. Sizes are only made larger: at smaller ones it passes, for the
+case is minimal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Final
+
+from harness.checks.agreement import Observation
+from harness.checks.result import Result, Verdict
+from harness.explain.fresh import changed, fitting, flipped
+from harness.oracle.compare import Sort
+from harness.search.certificate import Certificate
+from harness.search.hunt import Finding
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.cut import fitted
+from harness.space.scope import Scope, factors_of
+from harness.space.values import draw
+
+SIZES: Final = ("T", "N", "input_size", "hidden_size", "num_layers")
+"""Factors that are asked for as sizes."""
+
+LARGER: Final = (1, 2, 3, 4, 7, 8, 15, 16)
+"""Steps up from a size: every remainder of 4, and some of 8 and 16, the widths of vectors."""
+
+WIDTHS: Final = (2, 4, 8, 16)
+"""Of vectors and blocks, by which a pattern is looked for."""
+
+DRAWS: Final = (("normal", 0), ("default", 1), ("saturated", 2))
+"""Values that a changed config is tried with, after the failing case's own."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """At which sizes a failure shows, of those tried."""
+
+    smallest: int
+    fails: tuple[int, ...]
+    passes: tuple[int, ...]
+
+    @property
+    def pattern(self) -> str:
+        """``from 17 on``, ``at 1 only``, ``at multiples of 8``; empty where it is any size at all."""
+        fails = (self.smallest, *self.fails)
+        if not self.passes:
+            return "" if self.smallest == 1 else f"from {self.smallest} on"
+        if not self.fails:
+            return f"at {self.smallest} only"
+        by_width = next((text for width in WIDTHS if (text := self._by_width(width, fails))), None)
+        if by_width is None and max(fails) < min(self.passes):
+            return f"from {self.smallest} to {max(fails)}"
+        return by_width or f"at {_listed(fails)}, not at {_listed(self.passes)}"
+
+    def _by_width(self, width: int, fails: tuple[int, ...]) -> str | None:
+        """The pattern, if the remainder by a width decides."""
+        tried, rest = (*fails, *self.passes), self.smallest % width
+        if all((size % width == rest) == (size in fails) for size in tried):
+            return f"at {rest} more than multiples of {width}" if rest else f"at multiples of {width}"
+        if all((size % width != 0) == (size in fails) for size in tried):
+            return f"from {self.smallest} on, but at multiples of {width}"
+        return None
+
+
+def _listed(sizes: tuple[int, ...]) -> str:
+    return ", ".join(map(str, sorted(sizes)))
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What a failure depends on."""
+
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    """Factors with which it fails, and with no other value."""
+    partly: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Factors with several values that fail, and with some that do not: those that fail."""
+    independent: tuple[str, ...] = ()
+    """Factors of which every value fails."""
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+    relations: tuple[tuple[str, str, str], ...] = ()
+    """Pairs of sizes that must be ``"=="`` or ``"!="``, of which ``sizes`` then says nothing."""
+    passing: tuple[str, Any] | None = None
+    """The nearest neighbour that passes: a factor, and its value there."""
+
+    def covers(self, config: RNNConfig) -> bool:
+        """Whether a config has all that the failure needs, as far as that is known."""
+        values = factors_of(config)
+        return (
+            all(values[name] == value for name, value in self.needs.items())
+            and all(values[name] in several for name, several in self.partly.items())
+            and all(_has(size, values[name]) for name, size in self.sizes.items())
+            and all((values[one] == values[other]) == (sign == "==") for one, sign, other in self.relations)
+        )
+
+
+def _has(size: Size, value: Any) -> bool:
+    """Whether a size is one at which the failure shows, or is larger than any that was tried, where it is not."""
+    return value >= size.smallest and value not in size.passes
+
+
+def depends_on(finding: Finding, scope: Scope, check: Callable[[Case], Result]) -> Factors:
+    """What the failure of a minimal case depends on, each factor changed alone within ``scope``."""
+    kind, config = _like(finding.result), finding.case.config
+
+    def fails(other: RNNConfig) -> bool | None:
+        """Whether it fails with other factors; ``None`` where the subject refuses that."""
+        for candidate in _tries(finding.case, other):
+            result = check(candidate)
+            if result.verdict is Verdict.UNSUPPORTED:
+                return None
+            if (result.failed or result.verdict is Verdict.SUSPECT) and _like(result) == kind:
+                return True
+        return False
+
+    sizes: dict[str, Size] = {}
+    for name in SIZES:
+        if (size := _size(name, config, scope, fails)) is not None:
+            sizes[name] = size
+    here = factors_of(config)
+    found: dict[str, dict[Any, bool]] = {}
+    for other in flipped(config, scope):
+        there = factors_of(other)
+        differing = [name for name in there if there[name] != here[name]]
+        if len(differing) == 1 and differing[0] not in SIZES and (failed := fails(other)) is not None:
+            found.setdefault(differing[0], {})[there[differing[0]]] = failed
+    needs: dict[str, Any] = {}
+    partly: dict[str, tuple[Any, ...]] = {}
+    independent: list[str] = []
+    for name, tried in found.items():
+        if all(tried.values()):
+            independent.append(name)
+        elif any(tried.values()):
+            partly[name] = (here[name], *(value for value, failed in tried.items() if failed))
+        else:
+            needs[name] = here[name]
+    nearest = _nearest(finding.certificate, config, sizes, found)
+    relations = tuple(_related(config, sizes, scope, fails))
+    for one, sign, another in relations:
+        sizes.pop(one, None)
+        if sign == "==":
+            sizes.pop(another, None)
+    return Factors(needs, partly, tuple(independent), sizes, relations, nearest)
+
+
+def _tries(case: Case, config: RNNConfig) -> Iterator[Case]:
+    yield fitted(case, config)
+    for regime, seed in DRAWS:
+        yield draw(config, regime, seed)
+
+
+def _larger(name: str, smallest: int, scope: Scope) -> list[int]:
+    larger = {fitting(name, smallest + step, scope) for step in (LARGER if name != "num_layers" else (1, 2))}
+    return sorted(size for size in larger if size > smallest)
+
+
+def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig], bool | None]) -> Size | None:
+    smallest = getattr(config, name)
+    tried = {}
+    for size in _larger(name, smallest, scope):
+        if (other := changed(config, {name: size})) != config:
+            tried[size] = fails(other)
+    if not any(failed is not None for failed in tried.values()):
+        return None
+    return Size(
+        smallest,
+        tuple(size for size, failed in tried.items() if failed),
+        tuple(size for size, failed in tried.items() if failed is False),
+    )
+
+
+def _related(
+    config: RNNConfig, sizes: Mapping[str, Size], scope: Scope, fails: Callable[[RNNConfig], bool | None]
+) -> Iterator[tuple[str, str, str]]:
+    """Sizes that fail where they are equal, or where they are not."""
+    for one, other in combinations(sizes, 2):
+        here, there = getattr(config, one), getattr(config, other)
+        if here == there and not sizes[one].fails and not sizes[other].fails:
+            both = [changed(config, {one: size, other: size}) for size in _larger(one, here, scope)]
+            if any(fails(larger) for larger in both if larger != config):
+                yield one, "==", other
+    for one, size in sizes.items():
+        for other in sizes:
+            if other != one and size.fails and size.passes == (getattr(config, other),):
+                yield one, "!=", other
+
+
+def _nearest(
+    certificate: Certificate, config: RNNConfig, sizes: Mapping[str, Size], found: Mapping[str, Mapping[Any, bool]]
+) -> tuple[str, Any] | None:
+    """The neighbour that passes and differs least: a size that is one smaller, or larger; else a factor changed."""
+    if certificate.complete:
+        large = [(getattr(config, name), name) for name in sizes if getattr(config, name) > 1]
+        if large:
+            size, name = max(large)
+            return name, size - 1
+    for name, size in sizes.items():
+        if size.passes:
+            return name, size.passes[0]
+    for name, tried in found.items():
+        for value, failed in tried.items():
+            if not failed:
+                return name, value
+    return None
+
+
+@dataclass(frozen=True)
+class ByRegion:
+    """Takes a failure for the same as a finding's, which no fault explains: of a like kind, where that shows."""
+
+    name: str
+    found: Result
+    factors: Factors
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Whether a failure is like the finding's, on a config that has all that the finding needs."""
+        return self.factors.covers(observation.case.config) and _like(result) == _like(self.found)
+
+
+def _like(result: Result) -> str:
+    """The kind of a result, but for which array it shows in first: values forwards, values back, or itself."""
+    if not result.mismatches or result.mismatches[0].law or result.mismatches[0].sort not in _OF_VALUE:
+        return result.kind
+    return "gradients" if result.mismatches[0].array.endswith(".grad") else "values"
+
+
+_OF_VALUE: Final = {Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS}

@@ -1,0 +1,107 @@
+"""fresh: cases around a failing one, to tell the mistakes apart that look alike on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from harness.space.case import Case
+from harness.space.config import COMPLEX, ConfigError, RNNConfig
+from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
+from harness.space.values import draw
+
+REGIMES: Final = ("normal", "default")
+"""Values of the fresh cases: generic, so that no two different faults give equal results by chance."""
+
+RARE: Final = ("saturated", "sparse", "special")
+"""Values on which alone some mistakes show."""
+
+RARELY: Final = 6
+"""Cases of each: of the special values, one in nine is a NaN, and one number in ten is special."""
+
+GENERIC: Final = {"T": 3, "N": 3, "input_size": 4, "hidden_size": 5}
+"""Sizes that are all different but for T, which is more than twice what it was, where a mistake that is made once is
+told from one that is made again."""
+
+NEAR: Final = (1, 2, 3, 8, 16, 32, 64)
+"""Steps up from each size of the failing case: every remainder changes, of 2 to 64."""
+
+
+NOT_FRESH: Final = ("meta", *COMPLEX)
+"""What is drawn only if the failing case has it: tensors without values, and numbers beside whose poles little is
+sure."""
+
+
+def fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
+    """Cases around a config, within ``scope``: the generic one first, then ever nearer to the config itself.
+
+    Wider and longer, with each other factor flipped alone; the config itself with other values; and each of its sizes
+    a little larger; at last, rare values. Sizes are never smaller than the config's own, at which it fails.
+    """
+    seen: set[RNNConfig] = set()
+    wide = wider(config, scope)
+    groups = (([wide], 2), (flipped(wide, scope), 1), ([config], 2), (_larger(config, scope), 1))
+    for configs, seeds in groups:
+        for number, other in enumerate(configs):
+            if other in seen:
+                continue
+            seen.add(other)
+            for regime in REGIMES:
+                for seed in range(seeds):
+                    yield draw(other, regime, number + seed)
+    for regime in RARE:
+        for seed in range(RARELY):
+            yield draw(config, regime, seed)
+            yield draw(wide, regime, seed)
+
+
+def rare(case: Case) -> bool:
+    """Whether a case has rare values, on which a fault is not told as sharply: that it is not made, is no proof."""
+    return case.origin is not None and case.origin.regime in RARE
+
+
+def wider(config: RNNConfig, scope: Scope) -> RNNConfig:
+    """The config with generic sizes, where they are larger than its own."""
+    longer = max(2 * config.T, GENERIC["T"]) + 1
+    sizes = GENERIC | {"T": longer}
+    return changed(
+        config, {name: fitting(name, max(size, getattr(config, name)), scope) for name, size in sizes.items()}
+    )
+
+
+def flipped(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
+    """The config with each factor, but for sizes, at each other value that the scope has."""
+    for name, values in scope.values().items():
+        for value in values if name not in SIZE_FACTORS else ():
+            if value != factors_of(config)[name] and value not in NOT_FRESH:
+                other = changed(config, {name: value})
+                if other != config and (scope.masks or not other.drops):
+                    yield other
+
+
+def _larger(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
+    for name in SIZE_FACTORS:
+        size = getattr(config, name)
+        # Many sequences of a packed batch have the same length, and may be sorted in one order or another.
+        for other in (size + step for step in NEAR if name != "N" or config.lengths is None or step < 8):
+            if fitting(name, other, scope) == other and (name != "N" or config.batched):
+                yield changed(config, {name: other})
+
+
+def fitting(name: str, size: int, scope: Scope) -> int:
+    """The smallest size of the scope that is no smaller; else its largest. A factor that is not pinned has any size."""
+    allowed: tuple[int, ...] = getattr(scope, name)
+    if set(allowed) >= set(SIZES):
+        return size
+    return min((one for one in allowed if one >= size), default=max(allowed))
+
+
+def changed(config: RNNConfig, changes: dict[str, Any]) -> RNNConfig:
+    """The config with some factors changed, and whatever these exclude given up; itself, if that cannot be."""
+    try:
+        if config.lengths is not None and "lengths" not in changes and changes.get("batched", True):
+            return config.replace(**changes)
+        made = configure(factors_of(config) | changes, seed=1)
+        return made.replace(dropout=0.0) if made.num_layers == 1 and config.num_layers > 1 else made
+    except ConfigError:
+        return config

@@ -1,0 +1,100 @@
+"""investigate: everything that is said of a finding, and how a search tells further cases of its cause.
+
+A finding goes through three questions: which known mistake is it, what does it depend on, and where does it begin. A
+search that goes on past it asks ``recognise``, and later findings are seen beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from harness.checks.everything import check as check_everything
+from harness.checks.known import Excuse
+from harness.checks.lawfulness import law_of
+from harness.checks.result import Result
+from harness.explain.diagnose import ByCause, Diagnosis, diagnose, nameable
+from harness.explain.factors import ByRegion, Factors, depends_on
+from harness.explain.faults import Fault
+from harness.explain.pairs import pair_of
+from harness.explain.where import Where, locate
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.search.hang import Hang, ended_by_a_hang
+from harness.search.hunt import Finding, Hunt
+from harness.space.case import Case
+from harness.space.outcome import Failure
+from harness.space.scope import Scope
+from harness.subjects.protocol import Subject
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is known of why a subject fails as a finding shows; each part may be missing, where it could not be had."""
+
+    diagnosis: Diagnosis | None = None
+    factors: Factors | None = None
+    where: Where | None = None
+
+
+@dataclass
+class Investigation:
+    """Explains the findings of one search as they come, each in the light of those before it."""
+
+    subject: Subject
+    accepted: Accepted = STRICT
+    explanations: dict[str, Explanation] = field(default_factory=dict)
+    """By the finding's id."""
+    _beside: list[Fault] = field(default_factory=list)
+    _excuses: list[Excuse] = field(default_factory=list)
+
+    def recognise(self, finding: Finding, record: Hunt) -> Excuse | None:
+        """Explain a finding, and give what tells its cause again; ``None`` where the search should end.
+
+        A hang ends it, as every further one may take as long, and so does a subject that dies.
+        """
+        explanation = self.explain(finding, record.scope)
+        if finding.result.failure in {Failure.HUNG, Failure.CRASHED} or explanation.factors is None:
+            return None
+        diagnosis = explanation.diagnosis
+        if diagnosis is not None and diagnosis.certain:
+            [cause] = diagnosis.causes
+            known = [cause, *(pair_of(cause, other) for other in self._beside)]
+            self._beside += known
+            return ByCause(finding.id, tuple(known), forwards=not _of_gradients(finding))
+        return ByRegion(finding.id, finding.result, explanation.factors)
+
+    def explain(self, finding: Finding, scope: Scope) -> Explanation:
+        """What is known of why the finding's case fails."""
+        explanation = Explanation()
+        if finding.result.failure is not Failure.HUNG and not finding.result.wavers:
+            with suppress(Hang):
+                explanation = self._explained(finding, scope)
+        self.explanations[finding.id] = explanation
+        return explanation
+
+    def _explained(self, finding: Finding, scope: Scope) -> Explanation:
+        subject = ended_by_a_hang(self.subject)
+        diagnosis = diagnose(subject, finding, scope, self.accepted, self._beside)
+        factors = depends_on(finding, scope, self._check(subject, finding, scope))
+        case = nameable(finding)
+        where = None if case is None else locate(subject, case, scope, self.accepted)
+        return Explanation(diagnosis, factors, where)
+
+    def _check(self, subject: Subject, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
+        laws = law_of(finding.result.kind) or ()
+        return partial(
+            check_everything, subject, accepted=self.accepted, laws=laws, scope=scope, with_probes=_probed(finding)
+        )
+
+
+def _probed(finding: Finding) -> bool:
+    """Whether the failure is seen with probes, or in what is asked along with them."""
+    mismatches = finding.result.mismatches
+    plain = mismatches and not mismatches[0].probed and mismatches[0].array in finding.case.config.returned
+    return not plain
+
+
+def _of_gradients(finding: Finding) -> bool:
+    return bool(finding.result.mismatches) and finding.result.mismatches[0].array.endswith(".grad")

@@ -1,0 +1,144 @@
+"""factors: what a failure needs, from which size on, and what passes beside it; here the config alone decides."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness import Case, RNNConfig, Scope, Verdict, draw
+from harness.checks.agreement import Observation
+from harness.checks.result import Result
+from harness.explain.factors import ByRegion, Factors, Size, depends_on
+from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.compare import Mismatch, Sort
+from harness.search.certificate import Certificate
+from harness.search.hunt import Finding
+from harness.space.outcome import Outcome
+
+FAILS = Result(Verdict.BROKEN, message="Error: no")
+COMPLETE = Certificate()
+
+
+def factors(
+    config: RNNConfig,
+    fails: Callable[[RNNConfig], Any],
+    scope: Scope | None = None,
+    certificate: Certificate = COMPLETE,
+) -> Factors:
+    def check(case: Case) -> Result:
+        return FAILS if fails(case.config) else Result(Verdict.AGREES)
+
+    return depends_on(Finding("mine", draw(config), FAILS, certificate), scope or Scope(), check)
+
+
+def test_what_fails_everywhere_needs_nothing() -> None:
+    found = factors(RNNConfig(1, 1), lambda _config: True)
+
+    assert found.needs == {}
+    assert {"bias", "nonlinearity", "hx", "dtype", "bidirectional"} <= set(found.independent)
+    assert [size.pattern for size in found.sizes.values()] == [""] * 5
+    assert found.passing is None
+
+
+def test_a_flag_that_is_needed_is_told_from_those_that_are_not() -> None:
+    found = factors(RNNConfig(1, 1, bidirectional=True), lambda config: config.bidirectional)
+
+    assert found.needs == {"bidirectional": True}
+    assert "bias" in found.independent
+    assert found.passing == ("bidirectional", False)
+
+
+def test_some_values_of_several_are_listed() -> None:
+    scope = Scope().only(dtype=["float32", "float64", "bfloat16", "float16"])
+
+    found = factors(RNNConfig(1, 1), lambda config: config.dtype != "float64", scope)
+
+    assert found.partly == {"dtype": ("float32", "bfloat16", "float16")}
+
+
+@pytest.mark.parametrize(
+    ("smallest", "fails", "pattern"),
+    [
+        (17, lambda H: H >= 17, "from 17 on"),
+        (9, lambda H: H > 8 and H % 8, "from 9 on, but at multiples of 8"),
+        (8, lambda H: H % 8 == 0, "at multiples of 8"),
+        (9, lambda H: H % 8 == 1, "at 1 more than multiples of 8"),
+        (5, lambda H: H == 5, "at 5 only"),
+        (5, lambda H: 5 <= H <= 12, "from 5 to 12"),
+        (3, lambda H: H in {3, 5, 11}, "at 3, 5, 11, not at 4, 6, 7, 10, 18, 19"),
+    ],
+)
+def test_the_sizes_at_which_it_fails_have_a_pattern(smallest: int, fails: Callable[[int], Any], pattern: str) -> None:
+    found = factors(RNNConfig(1, smallest), lambda config: fails(config.hidden_size))
+
+    assert found.sizes["hidden_size"].pattern == pattern
+    assert found.passing == ("hidden_size", smallest - 1)
+
+
+def test_without_a_certificate_the_smaller_size_is_not_said_to_pass() -> None:
+    cut_short = Certificate().but_for("interrupted")
+
+    found = factors(RNNConfig(1, 17), lambda config: config.hidden_size >= 17, certificate=cut_short)
+
+    assert found.passing is None
+
+
+def test_sizes_that_must_be_equal_or_must_not_are_related() -> None:
+    equal = factors(RNNConfig(2, 2), lambda config: config.input_size == config.hidden_size)
+    unequal = factors(RNNConfig(1, 1, T=1, N=2), lambda config: config.N > 1 and config.T != config.N)
+
+    assert equal.relations == (("input_size", "==", "hidden_size"),)
+    assert not {"input_size", "hidden_size"} & equal.sizes.keys()
+    assert ("T", "!=", "N") in unequal.relations
+
+
+def test_what_the_subject_refuses_counts_for_nothing() -> None:
+    def check(case: Case) -> Result:
+        return FAILS if case.config.bias else Result(Verdict.UNSUPPORTED)
+
+    found = depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), check)
+
+    assert "bias" not in found.needs
+    assert "bias" not in found.independent
+
+
+def test_another_kind_of_failure_is_another_failure() -> None:
+    def check(case: Case) -> Result:
+        return FAILS if case.config.bias else Result(Verdict.BROKEN, message="Other: no")
+
+    assert depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), check).needs == {"bias": True}
+
+
+def test_factors_stay_within_the_scope() -> None:
+    seen: list[RNNConfig] = []
+    scope = Scope().only(hidden_size=[3, 9], bidirectional=False, dtype="float64")
+
+    def fails(config: RNNConfig) -> bool:
+        seen.append(config)
+        return True
+
+    factors(RNNConfig(1, 3, dtype="float64"), fails, scope)
+
+    assert {config.hidden_size for config in seen} == {3, 9}
+    assert {(config.bidirectional, config.dtype) for config in seen} == {(False, "float64")}
+
+
+def observation(config: RNNConfig) -> Observation:
+    return Observation(draw(config), Outcome(), Arithmetic("float32", next(iter([]), None)))  # type: ignore[arg-type]
+
+
+def test_a_region_excuses_what_is_alike_within_it() -> None:
+    value = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+    other = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.FINITENESS),))
+    gradient = Result(Verdict.DISAGREES, (Mismatch("x.grad", Sort.VALUE),))
+    known = ByRegion(
+        "3f9c2a11", value, Factors({"bidirectional": True}, sizes={"hidden_size": Size(17, (18, 24), (32,))})
+    )
+
+    inside = observation(RNNConfig(1, 18, bidirectional=True))
+    assert known.excuses(inside, value)
+    assert known.excuses(inside, other)
+    assert not known.excuses(inside, gradient)
+    assert not known.excuses(inside, FAILS)
+    for outside in (RNNConfig(1, 18), RNNConfig(1, 16, bidirectional=True), RNNConfig(1, 32, bidirectional=True)):
+        assert not known.excuses(observation(outside), value)
