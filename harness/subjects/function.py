@@ -55,12 +55,13 @@ class FunctionSubject:
         """``name`` is what it was asked for as. Raises ``SubjectError`` for a signature that cannot be served."""
         self.name = name
         self._function = function
-        self._taken = _taken(function, name)
+        self.takes = _taken(function, name)
+        """What the function takes, of ``GIVEN``."""
         self.offers: dict[str, Any] = {
             "strides": (*["contiguous"] * 5, *STRIDES[1:]),
             "preparation": (*["new"] * 9, "used"),
         }
-        for taken in self._taken:
+        for taken in self.takes:
             self.offers |= OPENS.get(taken, {})
         self.offers |= getattr(function, "offers", {})
 
@@ -97,7 +98,7 @@ class FunctionSubject:
 
         def call() -> Mapping[str, Array]:
             self._refuse(config)
-            returned = self._function(**{name: given[name] for name in self._taken})
+            returned = self._function(**{name: given[name] for name in self.takes})
             gradients: Mapping[str, Array] = {}
             if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], Mapping):
                 gradients = _asked(named_gradients(returned[-1]), config)
@@ -112,7 +113,7 @@ class FunctionSubject:
         """Raise ``NotImplementedError`` for what the function could not do, since it is not told of it."""
         needed = {"cotangents": config.loss is not None, "lengths": config.lengths is not None, "masks": config.drops}
         for name, needs in needed.items():
-            if needs and name not in self._taken:
+            if needs and name not in self.takes:
                 what = {"cotangents": "gradients", "lengths": "packed sequences", "masks": "dropout in training"}[name]
                 raise NotImplementedError(f"no {what}: it does not take {name}")
         if config.is_complex and config.nonlinearity != "tanh":

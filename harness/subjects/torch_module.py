@@ -91,8 +91,8 @@ class TorchSubject:
         # Another module may remember earlier calls, of which a case says whether there were any.
         self._module = lru_cache(_MODULES)(self._build) if factory is torch.nn.RNN else self._build
         self.offers = {**self.OFFERS, "masks": factory is torch.nn.RNN}
-        self._is_cell = isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
-        if not self._is_cell:  # whose constructor is another
+        self.is_cell = isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
+        if not self.is_cell:  # whose constructor is another
             self.call: Callable[[Call], Answer] = partial(perform, factory)
 
     def devices(self) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ class TorchSubject:
 
     def backend(self, config: RNNConfig) -> str:
         """Torch's own kernels are known by their device; of another module's arithmetic nothing is."""
-        own = self._factory is torch.nn.RNN or self._is_cell
+        own = self._factory is torch.nn.RNN or self.is_cell
         return f"torch {config.device.partition(':')[0]}" if own else "unknown"
 
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:

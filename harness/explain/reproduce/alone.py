@@ -1,0 +1,80 @@
+"""alone: scripts, and questions about a subject, in fresh processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from enum import Enum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Final, NamedTuple
+
+PATIENCE: Final = 120.0
+"""Seconds that a script may take: it imports torch, and runs one case."""
+
+
+class Said(Enum):
+    """What a script says of itself."""
+
+    FAILED = "FAILED"
+    FIXED = "FIXED"
+    ERROR = "ERROR"
+    """Neither: it did not get to its end."""
+
+
+class Run(NamedTuple):
+    """A script's last word, and all that it printed."""
+
+    said: Said
+    output: str
+
+
+def run_alone(path: Path, timeout: float = PATIENCE, cwd: Path | None = None) -> Run:
+    """Run a script in a fresh process, as a user would, on one thread."""
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    with TemporaryDirectory(prefix="rnn-reproduce-") as own, (Path(own) / "output").open("w+b") as output:
+        code = _ended([sys.executable, str(path.resolve())], environ, output, timeout, cwd)
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    if code is None:
+        return Run(Said.ERROR, f"{text}\nno end within {timeout:g} s")
+    last = (text.strip().splitlines() or [""])[-1]
+    ends = {(1, "FAILED"): Said.FAILED, (0, "FIXED"): Said.FIXED}
+    return Run(ends.get((code, last), Said.ERROR), text)
+
+
+def _ended(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    output: BinaryIO,
+    timeout: float,
+    cwd: Path | None,
+    *,
+    merged: bool = True,
+) -> int | None:
+    """The exit code of a process of one thread, without input; ``None`` where it had to be ended."""
+    errors = subprocess.STDOUT if merged else subprocess.DEVNULL
+    environ = {**environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}  # what is said last, comes last
+    process = _process(command, env=environ, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
+    with suppress(subprocess.TimeoutExpired), process as started:
+        return started.wait(timeout)
+    return None
+
+
+@contextmanager
+def _process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process; it, and what it started, does not outlive the block, unless it ended by itself."""
+    process = subprocess.Popen(command, start_new_session=True, **options)  # noqa: S603 - this interpreter
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            if hasattr(os, "killpg"):
+                with suppress(OSError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.wait()

@@ -1,0 +1,345 @@
+"""script_checks: the end of a script - it makes the call, compares what comes back, and says FAILED or FIXED."""
+
+from __future__ import annotations
+
+import builtins
+import re
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, Context
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from harness.explain.reproduce.literals import BFLOAT16, TOGETHER, Literals, listed
+from harness.explain.reproduce.program import Program, Unwritten, indented
+from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.reference import to_float64
+from harness.space.case import Array
+from harness.space.config import RNNConfig
+
+SHOWN: Final = 5
+"""Elements of an array that a script shows."""
+
+_DIGITS: Final = {"float32": 10, "complex64": 10, "bfloat16": 6, "float16": 7}
+"""Significant digits of an expected value: two more than the dtype tells apart, in most cases."""
+
+_VERDICT: Final = ['print("FAILED" if failed else "FIXED")', "sys.exit(failed)"]
+
+
+class Wanted(NamedTuple):
+    """The arrays that must come back, and how far each element may be off; infinite where it may be anything."""
+
+    values: dict[str, Array]
+    allowance: dict[str, Array]
+
+    def against(self, actual: Mapping[str, Array]) -> dict[str, Array]:
+        """Which elements of each array are off by more."""
+        found = {}
+        for name, want in self.values.items():
+            if name in actual and actual[name].shape == want.shape:
+                wide, allowed = to_float64(actual[name]), self.allowance[name]
+                right = (np.abs(wide - want) <= allowed) | np.isinf(allowed) | (wide == want)
+                found[name] = ~(right | (np.isnan(wide) & np.isnan(want)))
+        return found
+
+    def as_one(self, actual: Mapping[str, Array]) -> dict[str, float] | None:
+        """One allowance an array that is enough for each element, if it shows just as many to be wrong."""
+        most = {name: float(allowed.max(initial=0.0)) for name, allowed in self.allowance.items()}
+        if not all(map(np.isfinite, most.values())):
+            return None
+        flat = {name: np.full_like(self.allowance[name], up(allowed)) for name, allowed in most.items()}
+        exact, rough = self.against(actual), Wanted(self.values, flat).against(actual)
+        same = all(np.array_equal(exact[name], rough[name]) for name in exact)
+        return {name: up(allowed) for name, allowed in most.items()} if same else None
+
+    def to_write(self, actual: Mapping[str, Array]) -> dict[str, Array]:
+        """The arrays that a script holds, by the names under which its file does."""
+        parts = {f"expected {name}": want for name, want in self.values.items()}
+        if self.as_one(actual) is None:
+            parts |= {f"allowance {name}": allowed for name, allowed in self.allowance.items()}
+        return parts
+
+
+def up(value: float) -> float:
+    """The number of two digits that is no smaller."""
+    if not np.isfinite(value):
+        return value
+    return float(Context(prec=2, rounding=ROUND_CEILING).create_decimal_from_float(value))
+
+
+def shortened(wanted: Wanted, dtype: str) -> Wanted:
+    """The same with fewer digits in what may be written out, for which the allowance makes room."""
+    values, allowance = dict(wanted.values), dict(wanted.allowance)
+    for name, want in wanted.values.items():
+        if want.size > TOGETHER:
+            continue
+        allowed, short = wanted.allowance[name].copy(), want.copy()
+        if dtype in _DIGITS:
+            for index in np.argwhere(np.isfinite(want) & (allowed > 0)):
+                at = tuple(index)
+                short[at] = _short(want[at], _DIGITS[dtype])
+            allowed = np.where(allowed > 0, allowed + np.nan_to_num(np.abs(short - want)), 0.0)
+        values[name], allowance[name] = short, np.vectorize(up, otypes=[float])(allowed)
+    return Wanted(values, allowance)
+
+
+def _short(value: Any, digits: int) -> complex:
+    if isinstance(value, complex):
+        return complex(_short(value.real, digits).real, _short(value.imag, digits).real)
+    return float(f"{value:.{digits}g}")
+
+
+def values_end(
+    program: Program, config: RNNConfig, wanted: Wanted, actual: Mapping[str, Array], comment: Sequence[str]
+) -> list[str]:
+    """Compare whole arrays."""
+    literals, torch = program.literals, program.literals.library == "torch"
+    flat = wanted.as_one(actual)
+    lines = [*program.body, *_actual(program), *_padding(config, wanted, torch=torch), ""]
+    lines += [f"# {line}" for line in comment]
+    lines += _dict("expected", {name: (f"expected {name}", want) for name, want in wanted.values.items()}, literals)
+    if flat is None:
+        parts = {name: (f"allowance {name}", allowed) for name, allowed in wanted.allowance.items()}
+        lines += _dict("allowance", parts, literals)
+    else:
+        lines.append(listed("allowance = {", [f'"{name}": {allowed}' for name, allowed in flat.items()], "}"))
+    simple = all(np.isfinite(want).all() for want in wanted.values.values())
+    simple = simple and all(np.isfinite(allowed).all() for allowed in wanted.allowance.values())
+    got, shape = _converted(config, torch=torch), "got.shape == want.shape"
+    within = "off <= allowance[name]"
+    where = "np.argwhere(~right).tolist()"
+    absolute, size, of = "abs(got - want)", "off.size", "np"
+    if torch:
+        where, absolute, size, of = "(~right).nonzero().tolist()", "(got - want).abs()", "off.numel()", "torch"
+    if not simple:
+        allowed = f" | {of}.isinf(allowance[name])" if flat is None else ""
+        also = f"(got == want) | ({of}.isnan(got) & {of}.isnan(want))"
+        within = f"(\n        ({within}){allowed}\n        | {also}\n    )"
+    at = "" if flat is not None else "[index]"
+    shown = "differing" if sum(want.size for want in wanted.values.values()) <= SHOWN else f"differing[:{SHOWN}]"
+    lines += [
+        "",
+        "failed = False",
+        "for name, want in expected.items():",
+        f"    got = {got}",
+        f'    assert {shape}, f"{{name}} has shape {{got.shape}}, expected {{want.shape}}"',
+        f"    off = {absolute}",
+        f"    right = {within}",
+        f"    differing = {where}",
+        f"    for index in map(tuple, {shown}):",
+        '        print(f"{name}{list(index)} is {got[index]:.9g}, expected {want[index]:.9g},", end=" ")',
+        f'        print(f"off by {{off[index]:.3g}}, allowed is {{allowance[name]{at}:.2g}}")',
+        f'    print(f"{{name}}: {{len(differing)}} of {{{size}}} elements are wrong")',
+        "    failed = failed or bool(differing)",
+        *_VERDICT,
+    ]
+    return lines
+
+
+def sites_end(
+    program: Program,
+    config: RNNConfig,
+    sites: Sequence[tuple[str, tuple[int, ...], complex, float]],
+    comment: Sequence[str],
+) -> list[str]:
+    """Compare some elements alone: array, index, expected value and allowance of each."""
+    got = _converted(config, torch=program.literals.library == "torch")
+    rows = [f'    ("{name}", {index}, {want!r}, {up(allowed)}),' for name, index, want, allowed in sites]
+    return [
+        *program.body,
+        *_actual(program),
+        "",
+        *(f"# {line}" for line in comment),
+        "expected = [",
+        *rows,
+        "]",
+        "failed = False",
+        "for name, index, want, allowance in expected:",
+        f"    got = {got}[index].item()",
+        "    right = abs(got - want) <= allowance",
+        '    print(f"{name}{list(index)} is {got:.9g}, expected {want:.9g}, off by {abs(got - want):.3g},", end=" ")',
+        '    print(f"allowed is {allowance:.2g}")',
+        "    failed = failed or not right",
+        *_VERDICT,
+    ]
+
+
+def form_end(program: Program, config: RNNConfig, names: Sequence[str]) -> list[str]:
+    """Compare shapes and dtypes alone."""
+    torch = program.literals.library == "torch"
+    rows = []
+    for name in names:
+        dtype = np.dtype(config.dtype_of(name))
+        code = f"torch.{dtype.name}" if torch else "ml_dtypes.bfloat16" if dtype == BFLOAT16 else f"np.{dtype.name}"
+        rows.append(f'    "{name}": ({config.returned[name].shape}, {code}),')
+    get = "actual.get(name)"
+    return [
+        *program.body,
+        *_actual(program),
+        "",
+        "expected = {",
+        *rows,
+        "}",
+        "failed = False",
+        "for name, (shape, dtype) in expected.items():",
+        f"    got = {get}",
+        "    if got is None:",
+        '        print(f"{name} is missing")',
+        "        failed = True",
+        "    elif got.shape != shape or got.dtype != dtype:",
+        '        print(f"{name} is {got.dtype} {tuple(got.shape)}, expected {dtype} {shape}")'
+        if torch
+        else '        print(f"{name} is {got.dtype} {got.shape}, expected {np.dtype(dtype)} {shape}")',
+        "        failed = True",
+        *_VERDICT,
+    ]
+
+
+def malformed_end(program: Program, config: RNNConfig, said: str) -> list[str]:
+    """Look at what came back at all; ``said`` is what was wrong with it."""
+    call = program.body[-1].partition(" = ")[2]
+    if re.search(r"expected \(output, h_n", said):
+        counts = (2,) if config.output_size is None else (2, 3)
+        right = f"isinstance(returned, (tuple, list)) and len(returned) in {counts}"
+        if len(counts) == 1:
+            right = "isinstance(returned, (tuple, list)) and len(returned) == 2"
+        wrong = said.partition(", expected ")[2]
+    elif (found := re.search(r"for (output|h_n), expected an array", said)) and config.output_size is None:
+        right = f'hasattr(returned[{int(found[1] == "h_n")}], "__array__")'
+        wrong = f"an array for {found[1]}"
+    else:
+        raise Unwritten(f"what comes back is no array that a script could look at: {said}")
+    return [
+        *program.body[:-1],
+        f"returned = {call}",
+        "",
+        f"failed = not ({right})",
+        "if failed:",
+        f'    print(f"returned {{type(returned).__name__}}: {{returned!r}}, expected {wrong}")',
+        *_VERDICT,
+    ]
+
+
+def raised_end(program: Program, error: str) -> list[str]:
+    """Make the call, which raises an error of that name."""
+    known = isinstance(getattr(builtins, error, None), type)
+    name = error.rpartition(".")[2]
+    caught = error if known else "Exception"
+    return [
+        "try:",
+        *indented(program.body),
+        f"except {caught} as error:",
+        *([] if known else [f'    if type(error).__name__ != "{name}":', "        raise"]),
+        '    print(f"{type(error).__name__}: {error}")',
+        '    print("FAILED")',
+        "    sys.exit(1)",
+        'print("FIXED")',
+    ]
+
+
+def died_end(program: Program, code: int | None) -> list[str]:
+    """Make the call in a process of its own, which it ends with an exit code, or with a signal (``None``)."""
+    program.imports.add("import subprocess")
+    dies = "code < 0" if code is None else f"code == {code}"
+    return [
+        "",
+        "def call():",
+        *indented(program.body),
+        "",
+        "",
+        'if sys.argv[1:] == ["call"]:',
+        "    call()",
+        "else:  # in a process of its own, for the call ends it",
+        '    code = subprocess.run([sys.executable, __file__, "call"]).returncode',
+        '    print(f"the process ended with exit code {code}")',
+        f"    failed = {dies}",
+        '    assert failed or code == 0, "it ended otherwise than it did"',
+        *indented(_VERDICT),
+    ]
+
+
+def changed_end(program: Program, names: Sequence[str]) -> list[str]:
+    """Look whether what was given is as it was."""
+    torch = program.literals.library == "torch"
+    given = {name: program.names[name] for name in names if name in program.names}
+    if not given:
+        raise Unwritten("what was written into cannot be seen from outside")
+    copied = "{name}.detach().clone()" if torch else "{name}.copy()"
+    other = "not torch.allclose({0}, {1}, rtol=0, atol=0, equal_nan=True)"
+    if not torch:
+        other = "{0}.tobytes() != {1}.tobytes()"
+    lines = [
+        "before = {",
+        *(f'    "{name}": {copied.format(name=code)},' for name, code in given.items()),
+        "}",
+        *program.body,
+        "",
+        "failed = False",
+    ]
+    for name, code in given.items():
+        changed = other.format(code, f'before["{name}"]')
+        lines += [
+            f"if {changed}:",
+            f'    print("{name} was written into")',
+            "    failed = True",
+        ]
+    return [*lines, *_VERDICT]
+
+
+def aliased_end(program: Program, pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Look whether tensors share their memory."""
+    known = program.results | program.names
+    lines = [*program.body, "", "failed = False"]
+    for pair in pairs:
+        if not all(name in known for name in pair):
+            raise Unwritten(f"{' and '.join(pair)} share memory, which cannot be seen from outside")
+        one, other = (f"{known[name]}.untyped_storage().data_ptr()" for name in pair)
+        lines += [f"if {one} == {other}:", f'    print("{pair[0]} shares memory with {pair[1]}")', "    failed = True"]
+    return [*lines, *_VERDICT]
+
+
+def form_names(mismatches: Sequence[Mismatch], config: RNNConfig, returned: Sequence[str]) -> list[str]:
+    """The arrays whose form a script compares."""
+    if unexpected := [mismatch.array for mismatch in mismatches if mismatch.sort is Sort.UNEXPECTED]:
+        raise Unwritten(f"{', '.join(unexpected)} is returned, which nn.RNN has not")
+    missing = {mismatch.array for mismatch in mismatches if mismatch.sort is Sort.MISSING}
+    return [name for name in config.returned if name in missing or name in returned]
+
+
+def _actual(program: Program) -> list[str]:
+    named = ", ".join(f'"{name}": {code}' for name, code in program.results.items())
+    lines = [f"actual = {{{named}}}"]
+    return [*lines, f"actual |= {program.gradients}"] if program.gradients else lines
+
+
+def _padding(config: RNNConfig, wanted: Wanted, *, torch: bool) -> list[str]:
+    """Overwrite what may be anything: of torch's output, which is padded with zeros, it is not much."""
+    names = [name for name in wanted.values if name == "readout" or (name == "output" and not torch)]
+    if config.lengths is None or config.packing == "equal" or not names:
+        return []
+    place = "n, length:" if config.batch_first else "length:, n"
+    return [
+        f"for n, length in enumerate({list(config.lengths)}):  # behind it, there may be anything",
+        *(f'    actual["{name}"][{place}] = 0' for name in names),
+    ]
+
+
+def _dict(target: str, arrays: Mapping[str, tuple[str, Array]], literals: Literals) -> list[str]:
+    lines, patches = [], []
+    for name, (key, array) in arrays.items():
+        start = f'    "{name}": '
+        code = literals.code(key, array, wide=True, column=len(start), indent=4)
+        lines.append(f"{start}{code.expression},")
+        patches += code.patched(f'{target}["{name}"]')
+    return [f"{target} = {{", *lines, "}", *patches]
+
+
+def _converted(config: RNNConfig, *, torch: bool) -> str:
+    """What came back, in the numbers that expected values are in."""
+    wide = "complex128" if config.is_complex else "float64"
+    if not torch:
+        return f"np.asarray(actual[name]).astype(np.{wide})"
+    detach = ".detach()" if config.loss is not None or config.grad_mode == "enable_grad" else ""
+    narrow = f".to(torch.{config.autocast})" if config.autocast is not None and config.loss is not None else ""
+    cpu = "" if config.device == "cpu" else ".cpu()"
+    return f"actual[name]{detach}{narrow}{cpu}.to(torch.{wide})"

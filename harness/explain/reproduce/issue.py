@@ -1,0 +1,230 @@
+"""issue: a finding as the Markdown of a bug report, and as a test that keeps it from coming back."""
+
+from __future__ import annotations
+
+import ast
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from harness.checks.result import Result, Verdict
+from harness.explain.reproduce.literals import listed
+from harness.explain.reproduce.program import quoted
+from harness.explain.reproduce.torch_call import shown
+from harness.oracle.compare import Mismatch, Sort
+from harness.search.hunt import Finding
+from harness.space.case import Case
+
+SHOWN: Final = 3
+"""Arrays whose differences an issue shows; later ones mostly follow from the first."""
+
+LONG: Final = 1_000
+"""Numbers of a case that no seed gives, beyond which it is not written out."""
+
+_SAID: Final = {
+    Sort.MISSING: "{array} is missing, expected {expected}",
+    Sort.UNEXPECTED: "{array}, {actual}, is no output of nn.RNN",
+    Sort.SHAPE: "{array} has shape {actual}, expected {expected}",
+    Sort.DTYPE: "{array} has dtype {actual}, expected {expected}",
+    Sort.CHANGED: "{array} was given, and was written into",
+    Sort.ALIASED: "{array} shares memory with {actual}",
+    Sort.MALFORMED: "{actual}",
+    Sort.FINITENESS: "{array} is infinite or NaN where it should not be, or finite where it should not",
+}
+
+
+def environment() -> dict[str, str]:
+    """What a finding may depend on beside the code; nothing is imported for it."""
+    return {
+        "python": platform.python_version(),
+        "torch": _installed("torch"),
+        "numpy": _installed("numpy"),
+        "platform": platform.platform(),
+        "rnn-harness": _installed("rnn-harness"),
+    }
+
+
+def issue(
+    finding: Finding,
+    cause_lines: Sequence[str],
+    proof: str | None,
+    script: str | None,
+    environment: Mapping[str, str],
+) -> str:
+    """A bug report, ready to be pasted; with what is known of the cause, the proof and the script."""
+    result = finding.result
+    parts = [f"# {title(finding)}", _expectation(result), *_happened(finding)]
+    parts += ["## Minimal case", _case_block(finding.case)]
+    if cause_lines:
+        parts += ["## Cause", "\n".join(f"- {line}" for line in cause_lines)]
+    if proof:
+        parts += ["## Proof", proof]
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in environment.items())
+    parts += ["## Environment", f"| | |\n|---|---|\n{rows}", "## How to reproduce"]
+    if script is None:
+        again = (
+            f"`rnn-harness replay` on the saved case, or `assert_agrees({finding.subject!r}, case)` on the one above"
+        )
+        parts.append(f"There is no script of its own for this; {again}.")
+    else:
+        beside = " It reads `arrays.npz`, which belongs next to it." if "arrays.npz" in script else ""
+        parts += [f"This prints FAILED and exits with 1, until it is fixed.{beside}", _fenced(script, "python")]
+    return "\n\n".join(parts) + "\n"
+
+
+def title(finding: Finding) -> str:
+    """What is wrong, in one line."""
+    result, name = finding.result, shown(finding.subject)
+    if not result.mismatches:
+        return _one_line(f"{name}: {_own_name(result.message)}")
+    first = result.mismatches[0]
+    if first.law:
+        return f"{name} breaks the law of {first.law}: {_differs(first)}"
+    return _one_line(f"{name}: {_differs(first)}")
+
+
+def regression_test(finding: Finding) -> str:
+    """A test for pytest, which fails as long as the finding does. A large case is read from the file that keeps it."""
+    case, name = finding.case, re.sub(r"\W+", "_", finding.subject.rpartition(":")[2] or finding.subject)
+    written, imports = 'Case.load(Path(__file__).with_name("case.json"))', ["from pathlib import Path", ""]
+    if not _long(case):
+        written = _spread(repr(case))
+        imports = ["import numpy as np", ""] if "np." in written else []
+    names = ["RNNConfig", "assert_agrees"] if "RNNConfig(" in written else ["assert_agrees"]
+    lines = [
+        f'"""{finding.subject} on a case on which it once failed: {title(finding).partition(": ")[2]}."""',
+        "",
+        *imports,
+        _imported(written, *names),
+        "",
+        f"SUBJECT = {quoted(finding.subject)}",
+        "",
+        "",
+        f"def test_{name}_on_{finding.id}() -> None:",
+        *(f"    {line}" for line in f"case = {written}".split("\n")),
+        "",
+        "    assert_agrees(SUBJECT, case)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _expectation(result: Result) -> str:
+    """What was expected."""
+    law = next((mismatch for mismatch in result.mismatches if mismatch.law), None)
+    if law is not None:
+        return f"**Expected:** the law of {law.law}: the same as {law.others}."
+    if result.verdict is Verdict.BROKEN:
+        return "**Expected:** an answer, the same one each time."
+    if result.mismatches[0].sites:
+        return (
+            "**Expected:** what `nn.RNN` is documented to compute, here by its equations in float64. The allowance of "
+            "each element is the most by which rounding can explain a difference, derived and not guessed."
+        )
+    return "**Expected:** what `nn.RNN` returns, in its names, shapes and dtypes."
+
+
+def _happened(finding: Finding) -> list[str]:
+    result = finding.result
+    parts = ["**What happened:**"]
+    if result.message:
+        parts.append(_fenced(_own_name(result.message), ""))
+    if result.traceback:
+        parts.append(_fenced(result.traceback.rstrip(), ""))
+    shown = result.mismatches[:SHOWN]
+    parts += [f"- {_differs(mismatch)}" for mismatch in shown if not mismatch.sites]
+    tables = [mismatch for mismatch in shown if mismatch.sites]
+    if tables:
+        parts.append("\n".join(f"- {_differs(mismatch)}" for mismatch in tables))
+        head = "| array | where | actual | expected | difference | allowance |\n|---|---|---|---|---|---|"
+        rows = [
+            f"| {mismatch.array} | {', '.join(f'{axis}={index}' for axis, index in site.place.items())} "
+            f"| {site.actual:.9g} | {site.expected:.9g} | {site.difference:.3g} | {site.allowance:.3g} |"
+            for mismatch in tables
+            for site in mismatch.sites
+        ]
+        parts.append("\n".join([head, *rows]))
+        parts.append(f"Compared {result.method.value}.")
+    if len(result.mismatches) > SHOWN:
+        parts.append(f"Further arrays that differ: {', '.join(m.array for m in result.mismatches[SHOWN:])}.")
+    if any(mismatch.sort is Sort.SUSPICIOUS for mismatch in result.mismatches):
+        parts.append("No bound proves this wrong, but it is beyond usual roundings, and repeats on other values.")
+    return parts
+
+
+def _differs(mismatch: Mismatch) -> str:
+    array = mismatch.array
+    if mismatch.layer is not None:
+        array += f" of layer {mismatch.layer}"
+    if mismatch.probed:
+        array += ", seen with probes,"
+    if mismatch.sort in _SAID:
+        said = _SAID[mismatch.sort].format(array=array, actual=mismatch.actual, expected=mismatch.expected)
+    else:
+        said = f"{array} differs"
+    return said + (f" in {mismatch.count} of {mismatch.total} elements" if mismatch.total else "")
+
+
+def _case_block(case: Case) -> str:
+    if _long(case):
+        config = _fenced(f"from harness import RNNConfig\n\nconfig = {_spread(repr(case.config))}", "python")
+        return f"{config}\n\nIts {_numbers(case):,} numbers are in the script, or in the file that keeps it."
+    written = _spread(repr(case))
+    imports = ["import numpy as np", ""] if "np." in written else []
+    return _fenced("\n".join([*imports, _imported(written, "RNNConfig"), "", f"case = {written}"]), "python")
+
+
+def _numbers(case: Case) -> int:
+    return sum(spec.size for spec in case.specs.values())
+
+
+def _long(case: Case) -> bool:
+    return case.origin is None and _numbers(case) > LONG
+
+
+def _imported(written: str, *names: str) -> str:
+    """The import of what the code of a case needs, and of further names."""
+    made = "Case" if written.startswith("Case") else "draw"
+    ordered = sorted({made, *names}, key=lambda name: (name.islower(), name))
+    return f"from harness import {', '.join(ordered)}"
+
+
+def _spread(call: str) -> str:
+    """A call, with its arguments on lines of their own where one line is too short for it."""
+    tree = ast.parse(call, mode="eval").body
+    assert isinstance(tree, ast.Call)
+    function = ast.get_source_segment(call, tree.func) or ""
+    given = [*tree.args, *tree.keywords]
+    arguments = [ast.get_source_segment(call, argument) or "" for argument in given]
+    line = listed(f"{function}(", arguments, ")", len("    case = "))
+    if "\n" not in line or not function.startswith("Case"):
+        return line
+    return f"{function}(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
+
+
+def _fenced(text: str, language: str) -> str:
+    """A block of code, whose fence is longer than any in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _cell(text: str) -> str:
+    return _one_line(text).replace("|", r"\|")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _own_name(message: str) -> str:
+    """A message in which a file that was given to check goes by its own name."""
+    return re.sub(r"\b_rnn_harness_subject_(\w+\.)", r"\1", message)
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,170 @@
+"""literals: arrays as the code that makes them, in NumPy or in torch, as a person would write it.
+
+Small ones are written out, and those that are mostly zeros as zeros and what is not; large ones are read from a file
+that lies next to the script.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import ml_dtypes
+import numpy as np
+
+from harness.space.case import Array
+
+WIDTH: Final = 100
+"""Columns of a generated script."""
+
+TOGETHER: Final = 400
+"""Numbers that a script writes out in all, some forty lines; where there are more, the larger arrays go to the file."""
+
+SMALL: Final = 32
+"""Numbers of an array that is written out whatever the others are: three lines."""
+
+PATCHES: Final = 8
+"""Elements at most that are set one by one."""
+
+SPARSE: Final = 9
+"""Elements at least of an array in which that is done."""
+
+FILE: Final = "arrays.npz"
+
+_NO_BREAK: Final = "\0"
+_ANYWHERE: Final = -(10**9)
+
+BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)
+
+
+@dataclass(frozen=True)
+class Code:
+    """The expression that makes an array, and the assignments to its elements that must follow: ``[16, 3] = 1.0``."""
+
+    expression: str
+    patches: tuple[str, ...] = ()
+
+    def assigned(self, target: str) -> list[str]:
+        """Statements that give the array to ``target``."""
+        return [f"{target} = {self.expression}", *self.patched(target)]
+
+    def patched(self, target: str) -> list[str]:
+        """Statements that set the elements which the expression leaves zero."""
+        return [target + patch for patch in self.patches]
+
+
+@dataclass
+class Literals:
+    """Writes arrays for a script that uses NumPy, ``np``, or ``torch``. ``stored`` is what its file must hold."""
+
+    library: str
+    device: str = "cpu"
+    stored: dict[str, Array] = field(default_factory=dict)
+    too_large: frozenset[str] = frozenset()
+    """Names of the arrays that are read from the file."""
+
+    def choose(self, arrays: Mapping[str, Array]) -> None:
+        """Decide which of all the arrays of a script, by name, go to its file."""
+        costs = {name: _written(array) for name, array in arrays.items()}
+        if sum(costs.values()) > TOGETHER:
+            self.too_large = frozenset(name for name, cost in costs.items() if cost > SMALL)
+
+    def code(self, name: str, array: Array, *, wide: bool = False, column: int = 0, indent: int = 0) -> Code:
+        """The code of one array, which begins at some column; a ``wide`` one stays where NumPy is, on the CPU."""
+        device = "cpu" if wide else self.device
+        if name in self.too_large:
+            self.stored[name] = array.astype(np.float32) if array.dtype == BFLOAT16 else array
+            return Code(self._read(name, array, device))
+        options = [self._dtype(array)] if self._dtype(array) else []
+        options += [] if device == "cpu" else [f'device="{device}"']
+        if not array.size or _patches(array) is not None:
+            zeros = f"{self.library}.zeros({', '.join([str(array.shape), *options])})"
+            return Code(zeros, tuple(f"[{_index(i)}] = {number(array[i])}" for i in _patches(array) or ()))
+        make = "np.array" if self.library == "np" else "torch.tensor"
+        end = "".join(f", {option}" for option in options) + ")"
+        return Code(f"{make}({nested(array, column + len(make) + 1 + len(end), indent)}{end}")
+
+    def _dtype(self, array: Array) -> str:
+        """The dtype as an argument; nothing where it is what the library takes anyway."""
+        name = array.dtype.name
+        if self.library == "torch":
+            return "" if name == "float32" else f"dtype=torch.{name}"
+        if name == "float64" or (name == "bool" and array.size):
+            return ""
+        return "bool" if name == "bool" else "ml_dtypes.bfloat16" if array.dtype == BFLOAT16 else f"np.{name}"
+
+    def _read(self, name: str, array: Array, device: str) -> str:
+        read = f"arrays[{name!r}]".replace("'", '"')
+        if self.library == "np":
+            return f"{read}.astype(ml_dtypes.bfloat16)" if array.dtype == BFLOAT16 else read
+        to = ([] if device == "cpu" else [f'"{device}"']) + (["torch.bfloat16"] if array.dtype == BFLOAT16 else [])
+        return f"torch.from_numpy({read})" + (f".to({', '.join(to)})" if to else "")
+
+
+def nested(array: Array, column: int = 0, indent: int = 0) -> str:
+    """An array as nested lists, on one line if that is short enough for one which has ``column`` columns already."""
+    if not array.ndim:
+        return number(array)
+    if array.ndim == 1:
+        return listed("[", [number(value) for value in array], "]", column, indent)
+    flat = f"[{', '.join(nested(row, _ANYWHERE) for row in array)}]"
+    if column + len(flat) <= WIDTH:
+        return flat
+    inner = " " * (indent + 4)
+    rows = "".join(f"{inner}{nested(row, indent + 5, indent + 4)},\n" for row in array)
+    return f"[\n{rows}{' ' * indent}]"
+
+
+def listed(begin: str, items: Sequence[str], end: str, column: int = 0, indent: int = 0) -> str:
+    """``begin``, items between commas, ``end``: on one line, or else with the items on lines of their own."""
+    line = f"{begin}{', '.join(items)}{end}"
+    if column + len(line) <= WIDTH:
+        return line
+    inner = " " * (indent + 4)
+    whole = ", ".join(item.replace(" ", _NO_BREAK) for item in items) + ","
+    filled = textwrap.fill(
+        whole, WIDTH, initial_indent=inner, subsequent_indent=inner, break_on_hyphens=False, break_long_words=False
+    )
+    return f"{begin}\n{filled.replace(_NO_BREAK, ' ')}\n{' ' * indent}{end}"
+
+
+def number(value: Array) -> str:
+    """One element, of an array or by itself, as an expression that its dtype reads back bit for bit."""
+    if value.dtype.kind == "c":
+        real, imaginary = number(value.real), number(value.imag)
+        plain = np.isfinite(value) and value.real and value.imag  # a literal loses the sign of a zero
+        return f"{real}{imaginary if imaginary[0] == '-' else f'+{imaginary}'}j" if plain else _complex(real, imaginary)
+    if value.dtype.kind == "b":
+        return str(bool(value))
+    wide = float(value)
+    if not np.isfinite(wide):
+        return f'float("{wide}")'
+    short = repr(float(str(value[()]))) if wide else repr(wide)
+    return short if value.dtype.type(float(short)) == value else repr(wide)
+
+
+def _complex(real: str, imaginary: str) -> str:
+    return f"complex({real}, {imaginary})"
+
+
+def _written(array: Array) -> int:
+    """How many numbers are written for an array."""
+    patches = _patches(array)
+    return array.size if patches is None else len(patches)
+
+
+def _patches(array: Array) -> list[tuple[int, ...]] | None:
+    """Where an array that is mostly zeros is not zero; ``None`` where it is not mostly zeros."""
+    if array.dtype.kind == "b":
+        return None
+    zero = (array == 0) & ~np.signbit(array.real) & ~np.signbit(array.imag)
+    others = array.size - int(zero.sum())
+    if array.size < (SPARSE if others else 4) or others > min(PATCHES, array.size // 4):
+        return None
+    return [tuple(int(i) for i in index) for index in np.argwhere(~zero)]
+
+
+def _index(index: tuple[int, ...]) -> str:
+    return ", ".join(map(str, index))

@@ -1,0 +1,148 @@
+"""program: a script in the making - what it imports, the arrays it holds, the call, and where the results are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from harness.explain.reproduce.literals import FILE, Literals
+from harness.space.case import Array, Case
+
+_TAKEN = """
+    np torch sys os importlib subprocess arrays x h0 hx weights config cotangents lengths masks packed output h_n
+    readout readout_weight readout_bias output_grad h_n_grad readout_grad gradients asked actual expected allowance
+    failed name want got off right index differing tensor array other returned error code before call axes shape
+    dtype file transposed stepped module spec n length Same Cell Path SimpleNamespace
+"""
+TAKEN: Final = frozenset(_TAKEN.split())
+"""Names that a script uses itself."""
+
+
+class Unwritten(Exception):
+    """A failure that no script can show; says why."""
+
+
+class User(NamedTuple):
+    """What is called, by its name in a script, and the lines that import it."""
+
+    expression: str
+    lines: tuple[str, ...] = ()
+    is_class: bool = True
+    is_cell: bool = False
+    """Whether the names of its parameters have no layer."""
+    takes: tuple[str, ...] = ()
+    """What a function is given, by name."""
+    flags: str = ""
+    """cuDNN's flags around the call."""
+
+
+@dataclass
+class Program:
+    """The parts of a script, in the order in which they stand there."""
+
+    literals: Literals
+    user: User
+    imports: set[str] = field(default_factory=set)
+    helpers: list[str] = field(default_factory=list)
+    given: list[str] = field(default_factory=list)
+    """Statements that make what the call is given."""
+    body: list[str] = field(default_factory=list)
+    """The call, and what is needed to make it."""
+    results: dict[str, str] = field(default_factory=dict)
+    """The expression of each array that came back, by name."""
+    gradients: str = ""
+    """A dict of those that are gradients."""
+    names: dict[str, str] = field(default_factory=dict)
+    """The expression of each array that was given, by name."""
+
+
+def user_of(spec: str, *, is_class: bool, is_cell: bool = False, takes: tuple[str, ...] = ()) -> User:
+    """How a script imports what ``spec`` names, ``path/to/file.py:name`` or ``module:name``."""
+    place, _, name = spec.rpartition(":")
+    outer, *inner = name.split(".")
+    alias = "subject" if outer in TAKEN or (is_class and outer == "rnn") else outer
+    imported = f"import {outer}" if alias == outer else f"import {outer} as {alias}"
+    path = Path(place)
+    if not place.endswith(".py"):
+        folder, top = Path.cwd(), place.partition(".")[0]
+        here = (folder / top).is_dir() or (folder / f"{top}.py").is_file()
+        lines = _looked_in(folder, top) if here else []
+        lines.append(f"from {place} {imported}")
+    elif _importable(path.stem):
+        lines = [*_looked_in(path.resolve().parent, path.name), f"from {path.stem} {imported}"]
+    else:
+        lines = [
+            f"FILE = {quoted(str(path.resolve()))}",
+            'spec = importlib.util.spec_from_file_location("subject_file", FILE)',
+            "module = importlib.util.module_from_spec(spec)",
+            'sys.modules["subject_file"] = module',
+            "sys.path.insert(0, os.path.dirname(FILE))",
+            "spec.loader.exec_module(module)",
+            f"{alias} = module.{outer}",
+        ]
+    return User(".".join([alias, *inner]), tuple(lines), is_class, is_cell, takes)
+
+
+def written(headline: str, program: Program, end: Sequence[str]) -> str:
+    """The whole script: ``end`` is what makes the call and judges it."""
+    imports, given = {"import sys", *program.imports}, list(program.given)
+    library = program.literals.library
+    third = {"import numpy as np"} if library == "np" else {"import torch"}
+    if program.literals.stored:
+        third.add("import numpy as np")
+        imports.add("from pathlib import Path")
+        opened = f'np.load(Path(__file__).with_name("{FILE}"), allow_pickle=False)'
+        given = [f"with {opened} as file:", "    arrays = dict(file)", *given]
+    if any(line.startswith("FILE =") for line in program.user.lines):
+        imports |= {"import importlib.util", "import os"}
+    third |= {line for line in imports if "torch" in line or "ml_dtypes" in line}
+    parts = [
+        [f'"""{headline}', "", "Prints FAILED and exits with 1 while that is so; FIXED, and 0, once it is not.", '"""'],
+        _in_order(imports - third),
+        _in_order(third),
+        program.user.lines,
+        program.helpers,
+        given,
+        end,
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def indented(lines: Sequence[str]) -> list[str]:
+    """The lines inside a block."""
+    return [f"    {line}" if line else line for text in lines for line in text.split("\n")]
+
+
+def handed(case: Case) -> Mapping[str, Array]:
+    """What a script writes of each array: all, or of one that is expanded what is repeated."""
+    config = case.config
+    if config.strides != "expanded":
+        return case.arrays
+    return {
+        name: array
+        if name in config.weights or not array.size
+        else (array.reshape(-1)[:1].reshape(()) if name in config.cotangents else array[:1])
+        for name, array in case.arrays.items()
+    }
+
+
+def quoted(text: str) -> str:
+    """A string as code, in double quotes where that needs no escape."""
+    shown = repr(text)
+    return f'"{shown[1:-1]}"' if shown[0] == "'" and '"' not in shown else shown
+
+
+def _looked_in(folder: Path, what: str) -> list[str]:
+    return [f"FOLDER = {quoted(str(folder))}  # where {what} is", "sys.path.insert(0, FOLDER)"]
+
+
+def _importable(stem: str) -> bool:
+    """Whether a file can be imported by its name without being taken for something else."""
+    return stem.isidentifier() and stem not in {*sys.stdlib_module_names, "numpy", "torch", "ml_dtypes"}
+
+
+def _in_order(imports: set[str]) -> list[str]:
+    return sorted(imports, key=lambda line: (line.startswith("from"), line))

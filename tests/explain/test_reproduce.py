@@ -1,0 +1,729 @@
+"""reproduce: a finding becomes a script that fails by itself, an issue, and a test; each says FIXED once it is."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import runpy
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Case, Disagreement, Failure, Outcome, Result, RNNConfig, Verdict, check_agreement, draw
+from harness.checks.everything import check
+from harness.checks.repeatability import check_repeatability
+from harness.checks.result import WAVERS
+from harness.explain.reproduce.alone import Said, run_alone
+from harness.explain.reproduce.issue import environment, issue, regression_test
+from harness.explain.reproduce.literals import Literals, nested
+from harness.explain.reproduce.offer import offer
+from harness.explain.reproduce.script import index_of, script
+from harness.oracle.arithmetic import accepted
+from harness.oracle.compare import Mismatch, Site, Sort
+from harness.search.hunt import Finding
+from harness.space.case_json import to_json
+from harness.space.config import PREPARATIONS, STRIDES
+from harness.subjects.isolated import IsolatedSubject
+from harness.subjects.protocol import Subject
+from harness.subjects.registry import find_subject
+from tests.explain.subjects_by_hand import DROP_IN, FUNCTION
+
+WRONG, RIGHT = "WRONG = True", "WRONG = False"
+
+
+def saved(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def found(spec: str, config: RNNConfig, regime: str = "normal", seed: int = 0) -> tuple[Finding, Subject]:
+    subject, case = find_subject(spec), draw(config, regime, seed)
+    return Finding(spec, case, check(subject, case, with_probes=False, laws=())), subject
+
+
+def run_here(path: Path) -> str:
+    """What a script prints when it is run in this process."""
+    printed, before = io.StringIO(), list(sys.path)
+    try:
+        with contextlib.redirect_stdout(printed), warnings.catch_warnings(), contextlib.suppress(SystemExit):
+            warnings.simplefilter("ignore")
+            runpy.run_path(str(path), run_name="__main__")
+    finally:
+        sys.path[:] = before
+        for name in [name for name, module in sys.modules.items() if _lies_in(module, path.parent)]:
+            del sys.modules[name]
+    return printed.getvalue()
+
+
+def _lies_in(module: Any, folder: Path) -> bool:
+    return str(getattr(module, "__file__", None) or "").startswith(str(folder))
+
+
+class Lying:
+    """A right subject, of which the first array that it returns is told otherwise than it is."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._subject, name)
+
+    @property
+    def name(self) -> str:
+        return self._subject.name
+
+    def devices(self) -> tuple[str, ...]:
+        return self._subject.devices()
+
+    def run(self, case: Case) -> Outcome:
+        outcome = self._subject.run(case)
+        lies: dict[str, Any] = dict(outcome.arrays)
+        name = next(iter(lies))
+        return replace(outcome, arrays=lies | {name: lies[name] + lies[name].dtype.type(4)})
+
+
+PLAIN = RNNConfig(2, 3, T=3, N=2)
+TWO = RNNConfig(2, 3, 2, bidirectional=True, T=3, N=2, hx=True)
+
+FUNCTIONS = {
+    "plain": PLAIN,
+    "deep": TWO.replace(batch_first=True, nonlinearity="relu"),
+    "unbatched": TWO.replace(batched=False, N=1, batch_first=True),
+    "packed": TWO.replace(lengths=(1, 3)),
+    "packed with a readout": TWO.replace(lengths=(3, 1), batch_first=True, output_size=2, enforce_sorted=True),
+    "float64": PLAIN.replace(dtype="float64", bias=False),
+    "bfloat16": PLAIN.replace(dtype="bfloat16"),
+    "complex": PLAIN.replace(dtype="complex64", hx=True, loss="both"),
+    "gradients with a readout": TWO.replace(output_size=2, loss="both"),
+    "gradients of packed": TWO.replace(lengths=(1, 3), loss="h_n"),
+    "transposed": TWO.replace(strides="transposed", loss="both"),
+    "stepped": TWO.replace(strides="stepped", loss="output"),
+    "expanded": TWO.replace(strides="expanded", loss="both"),
+    "used before": TWO.replace(preparation="used", lengths=(3, 2)),
+    "dropout": TWO.replace(dropout=0.5, training=True, loss="both", batch_first=True),
+    "large": RNNConfig(33, 65, T=3, N=2, loss="output"),
+}
+
+CLASSES = {
+    "plain": PLAIN,
+    "packed": TWO.replace(lengths=(1, 3), loss="both"),
+    "unbatched": TWO.replace(batched=False, N=1, dtype="bfloat16"),
+    "complex": PLAIN.replace(dtype="complex128", strides="expanded", loss="h_n", wrt="inputs"),
+    "readout": TWO.replace(output_size=2, loss="both", batch_first=True, strides="transposed"),
+    "autocast": TWO.replace(autocast="bfloat16", loss="both", strides="stepped"),
+    "inference": PLAIN.replace(grad_mode="inference_mode", lengths=(3, 1), enforce_sorted=True, output_size=1),
+    "grad mode": PLAIN.replace(grad_mode="enable_grad", dtype="float16"),
+    "large": RNNConfig(33, 65, T=3, N=2, dtype="bfloat16"),
+    "weights alone": TWO.replace(loss="output", wrt="weights", preparation="used"),
+}
+
+
+@pytest.mark.parametrize("config", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_a_wrong_function_fails_by_itself_until_it_is_mended(config: RNNConfig, tmp_path: Path) -> None:
+    path = saved(tmp_path, "by_hand.py", FUNCTION)
+    finding, subject = found(f"{path}:rnn", config)
+    assert finding.result.verdict is Verdict.DISAGREES
+
+    offered = offer(finding, subject, tmp_path)
+
+    assert offered.path is not None, offered.reason
+    assert offered.script.text is not None
+    assert "harness" not in offered.script.text
+    assert "torch" not in offered.script.text
+    assert run_alone(offered.path).said is Said.FAILED
+    saved(tmp_path, "by_hand.py", FUNCTION.replace(WRONG, RIGHT))
+    assert run_alone(offered.path).said is Said.FIXED
+
+
+@pytest.mark.parametrize("config", CLASSES.values(), ids=CLASSES)
+def test_a_wrong_class_fails_by_itself_until_it_is_mended(config: RNNConfig, tmp_path: Path) -> None:
+    path = saved(tmp_path, "drop_in.py", DROP_IN)
+    finding, subject = found(f"{path}:MyRNN", config)
+    assert finding.result.verdict is Verdict.DISAGREES
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    assert "harness" not in made.text
+    written = made.write(tmp_path)
+    assert run_here(written).endswith("FAILED\n")
+    saved(tmp_path, "drop_in.py", DROP_IN.replace(WRONG, RIGHT))
+    assert run_here(written).endswith("FIXED\n")
+
+
+def test_subjects_in_processes_of_their_own_are_told_apart(tmp_path: Path) -> None:
+    path, other = saved(tmp_path, "drop_in.py", DROP_IN), saved(tmp_path, "by_hand.py", FUNCTION)
+    for spec in (f"{path}:MyRNN", f"{other}:rnn"):
+        case = draw(CLASSES["packed"], "normal")
+        with IsolatedSubject(spec) as subject:
+            offered = offer(Finding(spec, case, check_agreement(subject, case)), subject, tmp_path)
+
+        assert offered.path is not None, offered.reason
+        assert run_alone(offered.path).said is Said.FAILED
+
+
+WAYS = [
+    *(TWO.replace(preparation=preparation, loss="both") for preparation in PREPARATIONS),
+    *(TWO.replace(strides=strides, loss="both", output_size=2) for strides in STRIDES),
+    TWO.replace(dropout=0.5, training=True, loss="both"),
+    TWO.replace(dropout=0.25, training=True, lengths=(1, 3), batch_first=True),
+    TWO.replace(autocast="float16", output_size=2),
+    TWO.replace(loss="h_n", output_size=2, wrt="inputs"),
+    PLAIN.replace(dtype="complex64", preparation="to_dtype", loss="both"),
+    PLAIN.replace(batched=False, N=1, preparation="used", dtype="float64", loss="output"),
+    PLAIN.replace(preparation="functional_call"),
+    PLAIN.replace(N=0),
+]
+
+
+@pytest.mark.parametrize("config", WAYS, ids=repr)
+def test_what_is_called_and_expected_is_what_was_asked_of_torch(config: RNNConfig, tmp_path: Path) -> None:
+    right = find_subject("torch")
+    subject, case = Lying(right), draw(config, "normal", 1)
+    result = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+    if config.N:
+        result = check_agreement(subject, case, with_probes=False)
+
+    made = script(Finding("torch", case, result), subject)
+
+    if not config.N:
+        assert made.text is None
+        return
+    assert made.text is not None, made.reason
+    assert run_here(made.write(tmp_path)).endswith("FIXED\n")  # for torch is right
+
+
+@pytest.mark.parametrize("preparation", ["new", "pickle", "parametrize", "functional_call"])
+def test_a_cell_is_looped_over_time(preparation: str, tmp_path: Path) -> None:
+    subject = Lying(find_subject("torch:cell"))
+    case = draw(RNNConfig(2, 3, T=2, N=2, hx=True, loss="both", preparation=preparation), "normal", 1)
+
+    made = script(Finding("torch:cell", case, check_agreement(subject, case, with_probes=False)), subject)
+
+    assert made.text is not None, made.reason
+    assert "class Cell(torch.nn.RNNCell):" in made.text
+    assert run_here(made.write(tmp_path)).endswith("FIXED\n")
+
+
+@pytest.mark.parametrize("flags", ["no-cudnn", "tf32", "ieee"])
+def test_the_flags_of_cudnn_are_switched(flags: str, tmp_path: Path) -> None:
+    subject, case = Lying(find_subject("torch")), draw(TWO.replace(loss="both"))
+
+    made = script(Finding(f"torch:{flags}", case, check_agreement(subject, case, with_probes=False)), subject)
+
+    assert made.text is not None, made.reason
+    assert "with torch.backends.cudnn.flags(enabled=" in made.text
+    assert run_here(made.write(tmp_path)).endswith("FIXED\n")
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_tensors_are_made_on_the_device(large: bool, tmp_path: Path) -> None:
+    config = TWO.replace(
+        device="cpu:0", dtype="bfloat16", loss="both", preparation="used", hidden_size=33 if large else 3
+    )
+    case = draw(config)
+
+    class Elsewhere(Lying):
+        def run(self, case: Case) -> Outcome:
+            return super().run(replace(case, config=case.config.replace(device="cpu")))
+
+    subject = Elsewhere(find_subject("torch"))
+
+    made = script(Finding("torch", case, check_agreement(subject, case, with_probes=False)), subject)
+
+    assert made.text is not None, made.reason
+    assert ('to("cpu:0", torch.bfloat16)' if large else 'dtype=torch.bfloat16, device="cpu:0"') in made.text
+    assert ".cpu()" in made.text
+    assert run_here(made.write(tmp_path)).endswith("FIXED\n")
+
+
+def test_what_is_accepted_is_allowed(tmp_path: Path) -> None:
+    path = saved(tmp_path, "by_hand.py", FUNCTION)
+    finding, subject = found(f"{path}:rnn", PLAIN)
+
+    strict, loose = (script(finding, subject, accepted=accepted(text)).text for text in ("derived", "atol=0.01"))
+
+    assert strict is not None
+    assert loose is not None
+    assert "can explain.\n" in strict
+    assert "can explain, and what was accepted beyond.\n" in loose
+    assert run_here(script(finding, subject, accepted=accepted("atol=0.01")).write(tmp_path)).endswith("FAILED\n")
+
+
+def test_a_script_that_does_not_fail_is_not_offered(tmp_path: Path) -> None:
+    path = saved(tmp_path, "by_hand.py", FUNCTION.replace(WRONG, RIGHT))
+    subject, case = Lying(find_subject(f"{path}:rnn")), draw(FUNCTIONS["large"], "normal", 0)
+    finding = Finding(f"{path}:rnn", case, check_agreement(subject, case, with_probes=False))
+
+    offered = offer(finding, subject, tmp_path)
+
+    assert offered.path is None
+    assert "does not fail" in offered.reason
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["by_hand.py"]
+
+
+def test_a_script_reads_as_one_that_was_written_by_hand(tmp_path: Path) -> None:
+    text = (
+        "import numpy as np\n\ndef rnn(x, weights):\n    h = np.tanh(x @ weights['weight_ih_l0'].T)\n    return h, h\n"
+    )
+    path = saved(tmp_path, "mine.py", text)
+    case = Case.of(
+        RNNConfig(1, 1), [[[0.5]]], weight_ih_l0=[[0.25]], weight_hh_l0=[[0.0]], bias_ih_l0=[0.5], bias_hh_l0=[0.25]
+    )
+    subject = find_subject(f"{path}:rnn")
+
+    made = script(Finding(f"{path}:rnn", case, check_agreement(subject, case)), subject)
+
+    assert made.arrays == {}
+    assert (
+        made.text
+        == f'''\
+"""{path}:rnn computes another output than nn.RNN is documented to.
+
+Prints FAILED and exits with 1 while that is so; FIXED, and 0, once it is not.
+"""
+
+import sys
+
+import numpy as np
+
+FOLDER = "{tmp_path}"  # where mine.py is
+sys.path.insert(0, FOLDER)
+from mine import rnn
+
+x = np.array([[[0.5]]], np.float32)
+weights = {{
+    "weight_ih_l0": np.array([[0.25]], np.float32),
+    "weight_hh_l0": np.array([[0.0]], np.float32),
+    "bias_ih_l0": np.array([0.5], np.float32),
+    "bias_hh_l0": np.array([0.25], np.float32),
+}}
+
+output, h_n = rnn(x=x, weights=weights)
+actual = {{"output": output, "h_n": h_n}}
+
+# In float64, from the equations; allowed is what rounding in float32 can explain.
+expected = {{
+    "output": np.array([[[0.7039056039]]]),
+    "h_n": np.array([[[0.7039056039]]]),
+}}
+allowance = {{"output": 2e-07, "h_n": 2e-07}}
+
+failed = False
+for name, want in expected.items():
+    got = np.asarray(actual[name]).astype(np.float64)
+    assert got.shape == want.shape, f"{{name}} has shape {{got.shape}}, expected {{want.shape}}"
+    off = abs(got - want)
+    right = off <= allowance[name]
+    differing = np.argwhere(~right).tolist()
+    for index in map(tuple, differing):
+        print(f"{{name}}{{list(index)}} is {{got[index]:.9g}}, expected {{want[index]:.9g}},", end=" ")
+        print(f"off by {{off[index]:.3g}}, allowed is {{allowance[name]:.2g}}")
+    print(f"{{name}}: {{len(differing)}} of {{off.size}} elements are wrong")
+    failed = failed or bool(differing)
+print("FAILED" if failed else "FIXED")
+sys.exit(failed)
+'''
+    )
+
+
+SUBSETS = {
+    "x": "def rnn(x): return x * 0, x[-1:] * 0",
+    "keywords": "def rnn(*, weights, x, **more): return x * 0, x[-1:] * 0",
+    "a name that a script uses": "def output(x): return x * 0, x[-1:] * 0",
+    "a method": "class Nets:\n    @staticmethod\n    def rnn(x): return x * 0, x[-1:] * 0",
+    "a lambda": "rnn = lambda x, config: (x * 0, x[-config.num_layers * config.num_directions:] * 0)",
+}
+NAMED = {"a name that a script uses": "output", "a method": "Nets.rnn"}
+
+
+@pytest.mark.parametrize("form", SUBSETS)
+@pytest.mark.parametrize("file", ["mine.py", "random.py", "not-a-name.py"])
+def test_functions_of_any_arguments_and_files_of_any_name(form: str, file: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, file, SUBSETS[form])
+    finding, subject = found(f"{path}:{NAMED.get(form, 'rnn')}", RNNConfig(2, 2, T=2, N=2))
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    assert run_here(made.write(tmp_path)).endswith("FAILED\n")
+
+
+def test_a_module_is_found_in_the_folder_in_which_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pack_of_mine").mkdir()
+    saved(tmp_path / "pack_of_mine", "nets.py", FUNCTION)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    finding, subject = found("pack_of_mine.nets:rnn", PLAIN)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    offered = offer(finding, subject, elsewhere)
+
+    assert offered.path is not None, offered.reason
+    assert run_alone(offered.path, cwd=elsewhere).said is Said.FAILED
+
+
+ALWAYS = "x * 0, h0"
+READOUTS = {
+    "all three": f"return ({ALWAYS}, x * 0)",
+    "with h_n": "return x * 0, h0",
+    "alone": "return x * 0",
+}
+
+
+@pytest.mark.parametrize("form", READOUTS)
+def test_a_readout_comes_back_in_one_of_three_forms(form: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, "mine.py", f"def rnn(x, h0):\n    {READOUTS[form]}\n")
+    finding, subject = found(f"{path}:rnn", RNNConfig(2, 2, T=2, N=2, output_size=2))
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    assert run_here(made.write(tmp_path)).endswith("FAILED\n")
+
+
+BROKEN = {
+    "raises": ("raise ValueError('boom')", "ValueError: boom\nFAILED\n"),
+    "raises one of its own": ("raise Own('boom')", "Own: boom\nFAILED\n"),
+    "exits": ("raise SystemExit(3)", "SystemExit: 3\nFAILED\n"),
+    "returns nothing": ("return None", "FAILED\n"),
+    "returns three": ("return x, h0, x", "FAILED\n"),
+    "returns a list": ("return x.tolist(), h0", "FAILED\n"),
+    "a wrong shape": ("return x[..., :1], h0", "output is float32 (2, 2, 1), expected float32 (2, 2, 2)\nFAILED\n"),
+    "a wrong dtype": (
+        "return x.astype(float), h0",
+        "output is float64 (2, 2, 2), expected float32 (2, 2, 2)\nFAILED\n",
+    ),
+    "writes": ("x[...] = 0; return x, h0", "x was written into\nFAILED\n"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_what_gives_no_values_is_shown_as_it_is(how: str, tmp_path: Path) -> None:
+    code, ends = BROKEN[how]
+    path = saved(tmp_path, "mine.py", f"class Own(Exception): pass\n\n\ndef rnn(x, h0):\n    {code}\n")
+    finding, subject = found(f"{path}:rnn", RNNConfig(2, 2, T=2, N=2))
+    assert finding.result.failed
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    written = made.write(tmp_path)
+    assert run_here(written).endswith(ends)
+    saved(tmp_path, "mine.py", "def rnn(x, h0):\n    return x * 2, h0\n")
+    assert run_here(written).endswith("FIXED\n")
+
+
+def test_a_gradient_that_is_missing_is_missed(tmp_path: Path) -> None:
+    text = "def rnn(x, h0, cotangents):\n    return x * 0, h0, {'x': x}\n"
+    finding, subject = found(
+        f"{saved(tmp_path, 'mine.py', text)}:rnn", RNNConfig(2, 2, T=2, N=2, loss="output", wrt="inputs", hx=True)
+    )
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    assert run_here(made.write(tmp_path)) == "hx.grad is missing\nFAILED\n"
+
+
+def test_another_error_than_the_one_found_is_no_failure(tmp_path: Path) -> None:
+    text = "def rnn(x, config):\n    raise ValueError(config.cost)\n"
+    path = saved(tmp_path, "mine.py", text)
+    finding, subject = found(f"{path}:rnn", PLAIN)
+
+    offered = offer(finding, subject, tmp_path)
+
+    assert offered.path is None
+    assert "AttributeError" in offered.reason
+    assert not (tmp_path / "reproduce.py").exists()
+
+
+@pytest.mark.parametrize("death", ["os.kill(os.getpid(), 9)", "os._exit(3)"])
+def test_a_process_that_dies_is_watched_from_another(death: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, "mine.py", f"import os\n\n\ndef rnn(x, h0):\n    {death}\n")
+    case = draw(PLAIN)
+    with IsolatedSubject(f"{path}:rnn") as subject:
+        finding = Finding(f"{path}:rnn", case, check_agreement(subject, case))
+        assert finding.result.failure is Failure.CRASHED
+
+        offered = offer(finding, subject, tmp_path)
+
+    assert offered.path is not None, offered.reason
+    saved(tmp_path, "mine.py", "def rnn(x, h0):\n    return x, h0\n")
+    assert run_alone(offered.path).said is Said.FIXED
+
+
+TORCH_FORMS = {
+    "shares memory": "return output, output[-1:]",
+    "a wrong shape": "return output[..., :1], h_n",
+    "writes": "x.zero_(); return output, h_n",
+    "raises": "raise RuntimeError('boom')",
+    "no tensor": "return output, None",
+}
+
+
+@pytest.mark.parametrize("how", TORCH_FORMS)
+def test_what_a_module_does_otherwise_is_shown_as_it_is(how: str, tmp_path: Path) -> None:
+    text = f"""\
+import torch
+
+
+class MyRNN(torch.nn.RNN):
+    def forward(self, x, hx=None):
+        output, h_n = super().forward(x, hx)
+        {TORCH_FORMS[how]}
+"""
+    loss = None if how == "writes" else "output"
+    finding, subject = found(f"{saved(tmp_path, 'drop_in.py', text)}:MyRNN", PLAIN.replace(loss=loss))
+    assert finding.result.failed
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    written = made.write(tmp_path)
+    assert run_here(written).endswith("FAILED\n")
+    saved(tmp_path, "drop_in.py", text.replace(TORCH_FORMS[how], "return output, h_n"))
+    assert run_here(written).endswith("FIXED\n")
+
+
+def test_what_only_its_own_step_shows_is_compared_there(tmp_path: Path) -> None:
+    text = """\
+import numpy as np
+
+
+def rnn(x, weights):
+    h, states = np.zeros((x.shape[1], 2), x.dtype), []
+    for t in range(len(x)):
+        h = np.tanh(x[t] @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T)
+        if t == 11:
+            h = h * x.dtype.type(1 + 2e-6 * WRONG)
+        states.append(h)
+    return np.stack(states), np.stack(states)[-1:]
+"""
+    path = saved(tmp_path, "mine.py", f"WRONG = 1\n{text}")
+    case = draw(RNNConfig(2, 2, bias=False, T=12, N=1), "normal", 4)
+    subject = find_subject(f"{path}:rnn")
+    finding = Finding(f"{path}:rnn", case, check_agreement(subject, case))
+    assert finding.result.verdict is Verdict.DISAGREES
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    assert "in their own step, they cannot" in made.text
+    assert run_here(made.write(tmp_path)).endswith("FAILED\n")
+    saved(tmp_path, "mine.py", f"WRONG = 0\n{text}")
+    assert run_here(made.write(tmp_path)).endswith("FIXED\n")
+
+    doubts = tuple(replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in finding.result.mismatches)
+    doubted = script(replace(finding, result=Result(Verdict.SUSPECT, doubts)), subject)
+
+    assert doubted.text is not None, doubted.reason
+    assert "No bound proves these wrong" in doubted.text
+
+
+@pytest.mark.parametrize("config", [TWO, TWO.replace(batch_first=True), TWO.replace(batched=False, N=1)], ids=repr)
+def test_elements_are_found_again_by_their_places(config: RNNConfig) -> None:
+    config = config.replace(loss="both", output_size=2)
+    for name, spec in config.returned.items():
+        alone = len(config.plain.returned[name].shape) > len(spec.shape)
+        for index in np.ndindex(*config.plain.returned[name].shape):
+            site = Site(config.plain.locate(name, index), 0.0, 0.0, 0.0)
+
+            assert index_of(config, name, site) == ((index[0], *index[2:]) if alone else index)
+
+
+def test_what_no_script_can_show_has_a_reason(tmp_path: Path) -> None:
+    path = saved(tmp_path, "by_hand.py", FUNCTION)
+    finding, subject = found(f"{path}:rnn", PLAIN)
+
+    def reason(spec: str = finding.subject, **changes: Any) -> str:
+        made = script(Finding(spec, finding.case, replace(finding.result, **changes)), subject)
+        assert made.text is None
+        return made.reason
+
+    (first, *_) = finding.result.mismatches
+    assert "hangs" in reason(verdict=Verdict.BROKEN, mismatches=(), failure=Failure.HUNG)
+    assert "two answers" in reason(verdict=Verdict.BROKEN, mismatches=(), message=WAVERS)
+    assert "law" in reason(mismatches=(replace(first, law="two directions"),))
+    assert "derivatives" in reason(mismatches=(replace(first, array="h_n.tangent"),))
+    assert "other runs" in reason(verdict=Verdict.BROKEN, mismatches=(), message="ValueError: boom")
+    assert "imported" in reason("by_hand")
+
+
+def test_masks_that_cannot_be_known_have_a_reason(tmp_path: Path) -> None:
+    path = saved(tmp_path, "drop_in.py", DROP_IN)
+    case = draw(TWO.replace(dropout=0.5, training=True))
+    result = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE, sites=(Site({}, 1.0, 2.0, 0.1),)),))
+
+    made = script(Finding(f"{path}:MyRNN", case, result), find_subject(f"{path}:MyRNN"))
+
+    assert made.text is None
+    assert "masks" in made.reason
+
+
+def test_a_subject_that_wavers_is_not_asked_for_a_script(tmp_path: Path) -> None:
+    text = "import numpy as np\n\n\ndef rnn(x, h0):\n    return x + np.random.rand(), h0\n"
+    subject, case = find_subject(f"{saved(tmp_path, 'mine.py', text)}:rnn"), draw(RNNConfig(2, 2, T=1, N=1))
+
+    made = script(Finding(f"{tmp_path / 'mine.py'}:rnn", case, check_repeatability(subject, case)), subject)
+
+    assert "two answers" in made.reason
+
+
+def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    path = saved(tmp_path, "reproduce.py", "import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+
+    run = run_alone(path, timeout=2)
+
+    assert run.said is Said.ERROR
+    assert run.output.startswith("begun\n")
+    assert "no end within 2 s" in run.output
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("print('FAILED')", Said.ERROR),
+        ("import sys; print('FAILED'); sys.exit(1)", Said.FAILED),
+        ("import sys; sys.exit(1)", Said.ERROR),
+        ("print('FAILED'); raise ValueError", Said.ERROR),
+        ("print('FIXED')", Said.FIXED),
+        ("print(input())", Said.ERROR),
+        ("import os; print('FIXED' if os.environ['OMP_NUM_THREADS'] == '1' else 'not')", Said.FIXED),
+    ],
+)
+def test_a_script_is_believed_if_word_and_exit_code_agree(text: str, said: Said, tmp_path: Path) -> None:
+    assert run_alone(saved(tmp_path, "reproduce.py", text)).said is said
+
+
+def read_back(written: Literals, array: Any, library: Any) -> Any:
+    code = written.code("a", array)
+    names: dict[str, Any] = {written.library: library, "arrays": written.stored}
+    exec("\n".join(code.assigned("a")), names)  # noqa: S102 - our own code
+    return names["a"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "complex64", "complex128", "bool"])
+@pytest.mark.parametrize("shape", [(), (3,), (0, 2), (2, 3), (4, 5, 6), (17, 17)])
+def test_numbers_are_written_to_the_last_bit(dtype: str, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    array: Any = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    array = np.asarray(array if dtype.startswith("complex") else array.real)
+    sparse = array * (rng.random(shape) < 0.02)
+    special = np.where(rng.random(shape) < 0.5, np.where(rng.random(shape) < 0.5, -0.0, np.inf), array)
+    with np.errstate(invalid="ignore"):
+        for given in (array, sparse, special, -np.abs(sparse)):
+            numbers = np.asarray(given.astype(dtype))
+            back = read_back(Literals("np"), numbers, np)
+
+            assert back.dtype == dtype
+            assert back.shape == shape
+            assert back.tobytes() == numbers.tobytes()
+
+
+def test_mostly_zeros_are_written_as_zeros_and_the_rest() -> None:
+    array = np.zeros((17, 17), np.float32)
+    array[16, 3] = 1
+
+    code = Literals("torch").code("w", array)
+
+    assert code.assigned("w") == ["w = torch.zeros((17, 17))", "w[16, 3] = 1.0"]
+
+
+def test_long_arrays_are_broken_between_their_numbers() -> None:
+    text = nested(np.linspace(-1, 0, 40), indent=4)
+
+    assert max(map(len, text.split("\n"))) <= 100
+    assert eval(text) == np.linspace(-1, 0, 40).tolist()  # noqa: S307 - our own code
+
+
+def test_an_issue_has_all_that_its_reader_needs(tmp_path: Path) -> None:
+    path = saved(tmp_path, "by_hand.py", FUNCTION)
+    finding, subject = found(f"{path}:rnn", RNNConfig(1, 1, T=1, N=1))
+    text = script(finding, subject).text
+    here = environment()
+
+    written = issue(finding, ["adds 0.125 to each state"], "proved: the subject is off by 0.1", text, here)
+
+    site = finding.result.mismatches[0].sites[0]
+    assert written.startswith(f"# {path}:rnn: output differs in 1 of 1 elements\n")
+    assert f"| output | t=0, n=0, unit=0 | {site.actual:.9g} | {site.expected:.9g} |" in written
+    assert "case = Case.of(" in written
+    assert "- adds 0.125 to each state" in written
+    assert "proved: the subject is off by 0.1" in written
+    assert text is not None
+    assert f"```python\n{text}```" in written
+    assert all(f"| {name} | {value.replace('|', '')} |" in written for name, value in here.items())
+    assert {"python", "torch", "numpy", "platform", "rnn-harness"} == here.keys()
+
+
+def test_an_issue_without_a_script_says_how_to_go_on(tmp_path: Path) -> None:
+    case = draw(RNNConfig(1, 1))
+    result = Result(Verdict.BROKEN, message="ValueError: a | b", traceback="Traceback:\n```\nboom")
+
+    written = issue(Finding("mine.py:rnn", case, result), [], None, None, {"python": "3 | 4"})
+
+    assert written.startswith("# mine.py:rnn: ValueError: a | b\n")
+    assert "````\nTraceback:\n```\nboom\n````" in written
+    assert r"| python | 3 \| 4 |" in written
+    assert "## Cause" not in written
+    assert "rnn-harness replay" in written
+
+
+def test_a_large_case_is_not_written_out_in_an_issue() -> None:
+    case = replace(draw(RNNConfig(33, 33, T=9, N=3)), origin=None)
+    result = Result(Verdict.DISAGREES, (Mismatch("output", Sort.SHAPE, expected="(1)", actual="(2)"),))
+
+    written = issue(Finding("torch", case, result), [], None, "import numpy", environment())
+
+    assert len(written) < 3_000
+    assert "numbers are in the script" in written
+    assert written.startswith("# torch.nn.RNN: output has shape (2), expected (1)\n")
+
+
+def test_a_large_case_is_read_from_its_file_in_a_test(tmp_path: Path) -> None:
+    path = saved(tmp_path, "by_hand.py", FUNCTION)
+    finding, _ = found(f"{path}:rnn", RNNConfig(33, 33, T=2, N=1))
+    finding = replace(finding, case=replace(finding.case, origin=None))
+    (tmp_path / "case.json").write_text(to_json(finding.case))
+    text = regression_test(finding)
+
+    names = runpy.run_path(str(saved(tmp_path, "test_finding.py", text)))
+
+    assert len(text) < 1_000
+    with pytest.raises(Disagreement):
+        names[f"test_rnn_on_{finding.id}"]()
+
+
+@pytest.mark.parametrize("regime", ["normal", "special"])
+def test_a_regression_test_fails_until_it_is_mended(regime: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, "by_hand.py", FUNCTION)
+    size = 1 if regime == "special" else 5
+    finding, _ = found(f"{path}:rnn", RNNConfig(size, size, T=2, N=1, dtype="float64"), regime)
+    test = saved(tmp_path, "test_finding.py", regression_test(finding))
+
+    failed = in_pytest(test)
+    saved(tmp_path, "by_hand.py", FUNCTION.replace(WRONG, RIGHT))
+    passed = in_pytest(test)
+
+    assert failed.returncode == 1, failed.stdout
+    assert "Disagreement" in failed.stdout
+    assert passed.returncode == 0, passed.stdout
+
+
+def in_pytest(path: Path) -> subprocess.CompletedProcess[str]:
+    environ: Mapping[str, str] = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    return subprocess.run(
+        [*command, str(path)], cwd=path.parent, env=environ, capture_output=True, text=True, check=False
+    )
