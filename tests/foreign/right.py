@@ -1,0 +1,48 @@
+"""right: two more correct ways to sum, beside the bases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.foreign.kernel_base import Kernel
+from tests.foreign.kernel_base import function as kernel_function
+from tests.foreign.numpy_base import Net
+from tests.foreign.numpy_base import function as numpy_function
+
+Array = NDArray[Any]
+
+
+class Kahan(Kernel):
+    """Sums from the last feature to the first, compensated."""
+
+    def chunked(self, a: Array, w: Array) -> Array:
+        total = np.zeros((len(a), len(w)), a.dtype)
+        lost = np.zeros_like(total)
+        for k in reversed(range(a.shape[1])):
+            term = a[:, k, None] * w[:, k] - lost
+            new = total + term
+            lost = (new - total) - term
+            lost[~np.isfinite(lost)] = 0
+            total = new
+        return total
+
+
+class Wide(Net):
+    """Every step in float64, its state rounded to the dtype; gradients in float64 from these states."""
+
+    def cell(self, layer: int, d: int, t: int, x_t: Array, h: Array) -> Array:
+        wide = [a.astype(np.float64) for a in (x_t, h, self.w_ih(layer, d), self.w_hh(layer, d))]
+        bias = np.zeros(self.H)
+        for role in ("bias_ih", "bias_hh") if self.config.bias else ():
+            bias += self.weights[self.named(role, layer, d)]
+        return self.act(wide[0] @ wide[2].T + wide[1] @ wide[3].T + bias).astype(self.dtype)
+
+    def through_act(self, g: Array, h: Array) -> Array:
+        return super().through_act(g.astype(np.float64), h.astype(np.float64)).astype(self.dtype)
+
+
+kahan = kernel_function(Kahan)
+wide = numpy_function(Wide)
