@@ -160,11 +160,11 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     from harness.search.hunt import Finding
     from harness.subjects.registry import registered
 
-    finding = Finding(disagreement.subject.name, disagreement.case, disagreement.result, minimal=False)
+    finding = Finding(disagreement.subject.name, disagreement.case, disagreement.result)
     lines = [_cause(disagreement, finding)]
     folder = Path(config.rootpath, config.getoption("rnn_findings"))
     try:
-        again = f"rnn-harness replay {shlex.quote(str(findings.save(finding, folder)))}"
+        again = f"rnn-harness replay {shlex.quote(str(findings.Store(folder).save(finding)))}"
         lines.append(f"again: {again}" + ("" if finding.subject in registered() else " --subject FILE.py:NAME"))
     except OSError as error:
         lines.append(f"the case could not be kept: {error}")
@@ -174,7 +174,7 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
 def _cause(disagreement: Disagreement, finding: Finding) -> str:
     """The cause, looked for among the configs that a test like this one may draw: other sizes, all else the same."""
     from harness.explain.diagnose import diagnose
-    from harness.report.wording import cause_lines
+    from harness.report.explained import cause_lines
     from harness.space.scope import Scope
 
     config = disagreement.case.config

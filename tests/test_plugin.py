@@ -66,10 +66,10 @@ def test_a_disagreement_comes_with_its_cause_and_a_case_to_replay(pytester: pyte
             "*Case.of(RNNConfig(1, 1, T=1, N=1)*",
             "*- rnn-harness -*",
             "cause: ignores bias_hh: b_hh is never added (bias_hh_l0)*",
-            "again: rnn-harness replay *.npz --subject *",
+            "again: rnn-harness replay *.rnn-harness/???????? --subject *",
         ]
     )
-    assert len(list((pytester.path / ".rnn-harness").glob("*.npz"))) == 1
+    assert len(list((pytester.path / ".rnn-harness").glob("*/case.json"))) == 1
 
 
 def test_a_findings_folder_that_cannot_be_written_costs_a_line(pytester: pytest.Pytester) -> None:

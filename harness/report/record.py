@@ -6,16 +6,19 @@ import dataclasses
 import json
 import math
 import sys
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
 from harness.checks.result import Result
-from harness.explain.diagnose import Diagnosis
+from harness.explain.investigate import Explanation
 from harness.explain.proof import judge_worst
 from harness.oracle.compare import Mismatch
 from harness.report import wording
+from harness.report.explained import certificate_record, explanation_record
+from harness.report.place import Kept
 from harness.report.refusals import refusals_record
 from harness.search.examination import Examination
+from harness.search.findings import Stored
 from harness.search.hunt import Finding, Hunt
 from harness.search.suspicion import Suspicion
 from harness.space.atomic import atomic_write
@@ -25,17 +28,17 @@ VERSION: Final = 1
 """Of the JSON documents' form; a change that readers could trip over raises it."""
 
 
-def examination_record(done: Examination, diagnosis: Diagnosis | None, saved: Path | None) -> dict[str, Any]:
-    """One subject's examination: its search, and what else it was asked."""
+def examination_record(done: Examination, findings: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """One subject's examination: its search, what came of it (records of findings), and what else it was asked."""
     return {
-        **hunt_record(done.hunt, diagnosis, saved),
+        **hunt_record(done.hunt, findings),
         "verdict": done.verdict.value if done.verdict else None,
         "dropout": None if done.dropout is None else result_record(done.dropout),
         "refusals": None if done.refusals is None else refusals_record(done.refusals),
     }
 
 
-def hunt_record(hunt: Hunt, diagnosis: Diagnosis | None, saved: Path | None) -> dict[str, Any]:
+def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """One subject's search."""
     return {
         "subject": hunt.subject,
@@ -45,7 +48,7 @@ def hunt_record(hunt: Hunt, diagnosis: Diagnosis | None, saved: Path | None) -> 
         "checks_by_method": {method.name.lower(): number for method, number in hunt.checks.items()},
         "configs": hunt.coverage.configs,
         "unsupported": hunt.unsupported,
-        "known_deviations": dict(hunt.known),
+        "known_deviations": {name: number for name, number in hunt.known.items() if name not in _ids(hunt)},
         "suspicions": [_suspicion(suspicion) for suspicion in hunt.suspicions],
         "left_out": hunt.refused,
         "seconds": hunt.seconds,
@@ -54,22 +57,49 @@ def hunt_record(hunt: Hunt, diagnosis: Diagnosis | None, saved: Path | None) -> 
             "factors": {name: {"met": met, "of": of} for name, (met, of) in hunt.coverage.met(hunt.scope).items()},
             "regimes": dict(hunt.coverage.regimes),
         },
-        "finding": None if hunt.finding is None else finding_record(hunt.finding, diagnosis, saved),
+        "findings": [{**record, "further_cases": hunt.known[record["id"]]} for record in findings],
     }
 
 
-def finding_record(finding: Finding, diagnosis: Diagnosis | None, saved: Path | None) -> dict[str, Any]:
+def _ids(hunt: Hunt) -> set[str]:
+    return {finding.id for finding in hunt.findings}
+
+
+def finding_record(finding: Finding, explanation: Explanation | None = None) -> dict[str, Any]:
     """A finding, its numbers as JSON has them: a non-finite one is a string."""
-    return {
+    record = {
         "id": finding.id,
+        "subject": finding.subject,
         "config": finding.case.config.to_dict(),
         "case": repr(finding.case),
         "minimal": finding.minimal,
+        "certificate": certificate_record(finding.certificate),
         "kind": finding.result.kind,
         **result_record(finding.result),
         "judge": _judgement(finding.result),
-        "cause": None if diagnosis is None else _cause(diagnosis, finding.case.config),
-        "file": None if saved is None else str(saved),
+        **explanation_record(explanation or Explanation(), finding.case.config),
+    }
+    return cast("dict[str, Any]", as_json(record))
+
+
+def kept_record(kept: Kept | None) -> dict[str, Any]:
+    """Where a finding was kept."""
+    return {
+        "folder": None if kept is None else str(kept.folder),
+        "script": None if kept is None or kept.script is None else str(kept.folder / kept.script),
+    }
+
+
+def stored_record(stored: Stored) -> dict[str, Any]:
+    """A finding that was kept before."""
+    return {
+        "id": stored.id,
+        "subject": stored.subject,
+        "kept": None if stored.kept is None else stored.kept.isoformat(),
+        "kind": stored.kind,
+        "cause": stored.cause,
+        "folder": str(stored.path),
+        "damage": stored.damage or None,
     }
 
 
@@ -117,29 +147,6 @@ def _mismatch(mismatch: Mismatch) -> dict[str, Any]:
     return record
 
 
-def _cause(diagnosis: Diagnosis, config: RNNConfig) -> dict[str, Any]:
-    return {
-        "certain": diagnosis.certain,
-        "faults": [
-            {"name": type(fault).__name__, "sentence": fault.sentence, "parameters": fault.concerned(config)}
-            for fault in diagnosis.causes
-        ],
-        "precision": _precision(diagnosis),
-        "tried": diagnosis.tried,
-        "fresh_cases": diagnosis.fresh,
-    }
-
-
-def _precision(diagnosis: Diagnosis) -> dict[str, Any] | None:
-    precision = diagnosis.precision
-    if precision is None or not precision.explains:
-        return None
-    numbers = {
-        name: _json_number(value) if isinstance(value, float) else value for name, value in vars(precision).items()
-    }
-    return {"text": wording.precision_lines(precision), **numbers}
-
-
 def _judgement(result: Result) -> dict[str, Any] | None:
     judgement = judge_worst(result)
     if judgement is None:
@@ -156,6 +163,15 @@ def _suspicion(suspicion: Suspicion) -> dict[str, Any]:
         "tried": suspicion.tried,
         **result_record(suspicion.result),
     }
+
+
+def as_json(value: Any) -> Any:
+    """The same data with numbers as JSON has them."""
+    if isinstance(value, dict):
+        return {str(key): as_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(one) for one in value]
+    return _json_number(value) if isinstance(value, float | complex) and not isinstance(value, int) else value
 
 
 def _json_number(value: complex) -> float | str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.checks.result import Method, Result, Verdict
-from harness.explain.diagnose import Diagnosis
+from harness.explain.investigate import Explanation
 from harness.explain.proof import judge_worst
 from harness.oracle.compare import Mismatch
-from harness.report import wording
+from harness.report import explained, wording
+from harness.report.place import Kept
 from harness.report.refusals import add_refusals, fact_table, refusals_findings
 from harness.search.examination import Examination
 from harness.search.findings import Fate, Stored
@@ -51,53 +52,89 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
     cases, configs = wording.counted(hunt.total, "case"), wording.counted(hunt.coverage.configs, "config")
     checked = f"{cases} of {configs} in {hunt.seconds:.1f} s"
     facts.add_row("checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}")
-    if hunt.checks and hunt.finding is None:
+    if hunt.checks and not hunt.findings:
         facts.add_row("compared", _methods(hunt))
     if hunt.scope.loss == (None,):
         facts.add_row("gradients", "not asked for")
     if hunt.suspicions:
         facts.add_row("suspicious", _suspicions(hunt))
-    if hunt.known:
-        facts.add_row("deviations", Text("\n".join(wording.deviation_lines(hunt.known))))
+    if known := wording.deviation_lines(hunt.known):
+        facts.add_row("deviations", Text("\n".join(known)))
+    if len(hunt.findings) > 1:
+        facts.add_row("found", f"{wording.counted(len(hunt.findings), 'cause')} of failure, one after the other")
     if hunt.unsupported:
         facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
     for said in dict.fromkeys(hunt.refused.values()):
         left_out = ", ".join(what for what, why in hunt.refused.items() if why == said)
         facts.add_row("left out", Text(f"{left_out}, for the subject says: {said}"))
-    if hunt.checks and hunt.finding is None:
+    if hunt.checks and not hunt.findings:
         facts.add_row("space met", _met(hunt))
 
 
 def finding_report(
-    finding: Finding, diagnosis: Diagnosis | None, saved: Path | None, tolerance: str = "derived"
+    finding: Finding,
+    explanation: Explanation | None = None,
+    kept: Kept | None = None,
+    tolerance: str = "derived",
+    further: int = 0,
 ) -> RenderableType:
-    """A finding: what differs, the smallest case, the cause, and how to run it again."""
+    """A finding: what differs, why, what it depends on, the smallest case, and how to run it again.
+
+    ``further`` is the number of further cases that fail of the same cause.
+    """
     result, config = finding.result, finding.case.config
     facts = fact_table()
     if result.verdict is Verdict.SUSPECT:
         facts.add_row(
             "suspect", "no bound proves it wrong, but it is beyond usual roundings, and repeats on other values"
         )
-    if diagnosis is not None:
-        facts.add_row("cause", Text("\n".join(wording.cause_lines(diagnosis, config))))
+    _add_explanation(facts, explanation or Explanation(), config)
+    if further:
+        facts.add_row("again", f"{wording.counted(further, 'more case')} failed of the same cause")
     if (judgement := judge_worst(result)) is not None:
         facts.add_row("judge", wording.judgement_line(judgement))
     if (enough := wording.enough_line(result)) is not None:
         facts.add_row("to accept", enough)
     facts.add_row("config", Text(wording.config_line(config)))
-    facts.add_row(
-        "minimal",
-        "every plainer neighbour was tried and passes" if finding.minimal else "not made smaller, or not to the end",
-    )
+    facts.add_row("minimal", Text("\n".join(explained.minimal_lines(finding.certificate))))
     if (instead := wording.leave_out_line(config)) is not None:
         facts.add_row("leave out", Text(instead))
     facts.add_row("case", Text(repr(finding.case)))
     if any(mismatch.sites for mismatch in result.mismatches):
         facts.add_row("compared", result.method.value)
-    if saved is not None:
-        again = f"rnn-harness replay {shlex.quote(str(saved))}"
-        facts.add_row("replay", Text(again if tolerance == "derived" else f"{again} --tolerance {tolerance}"))
+    if kept is not None:
+        _add_kept(facts, finding, kept, tolerance)
     return Group("", *_grounds(result, config), Padding(facts, (1, 0, 0, 2)))
+
+
+def _add_explanation(facts: Table, explanation: Explanation, config: RNNConfig) -> None:
+    if explanation.diagnosis is not None:
+        lines = explained.cause_lines(explanation.diagnosis, config, explanation.factors)
+        facts.add_row("cause", Text("\n".join(lines)))
+    if explanation.where is not None:
+        facts.add_row("where", Text(explained.where_line(explanation.where)))
+    factors = explanation.factors
+    if factors is None:
+        return
+    facts.add_row("needs", Text(explained.needs_line(factors)))
+    if free := explained.independent_line(factors):
+        facts.add_row("whatever", Text(free))
+    if (passing := explained.passing_line(factors)) is not None:
+        facts.add_row("passes", Text(passing))
+
+
+def _add_kept(facts: Table, finding: Finding, kept: Kept, tolerance: str) -> None:
+    again = f"rnn-harness replay {finding.id}"
+    if kept.elsewhere:
+        again += f" --findings {shlex.quote(str(kept.folder.parent))}"
+    facts.add_row("replay", Text(again if tolerance == "derived" else f"{again} --tolerance {tolerance}"))
+    if kept.script is not None:
+        script = shlex.quote(str(kept.folder / kept.script))
+        facts.add_row("script", Text(f"python {script}, without rnn-harness; it was run, and says FAILED"))
+    elif kept.no_script:
+        facts.add_row("script", Text(f"none: {kept.no_script}"))
+    others = [name for name in kept.files if name != kept.script]
+    facts.add_row("kept", Text(f"{kept.folder}: {', '.join(others)}"))
 
 
 def shapes_table(config: RNNConfig) -> RenderableType:
@@ -136,8 +173,46 @@ def subjects_table(rows: list[tuple[str, ...]]) -> RenderableType:
 
 def replay_report(stored: Stored, subject: str, fate: Fate, result: Result) -> RenderableType:
     """What became of a finding."""
-    style = {Fate.FIXED: "bold green", Fate.FAILED: "bold red", Fate.UNSUPPORTED: "bold yellow"}[fate]
-    return Group(Text(f"{fate.value}  {subject} on {stored.path}", style), *_grounds(result, stored.case.config))
+    style = {Fate.FIXED: "bold green", Fate.FAILED: "bold red", Fate.ERROR: "bold yellow"}[fate]
+    parts: list[RenderableType] = [Text(f"{fate.value}  {subject} on {stored.path}", style)]
+    if fate is Fate.ERROR:
+        parts.append("the subject now refuses the case, which neither fails nor is fixed")
+    if fate is Fate.FAILED and stored.again(result) is False:
+        parts.append(Text(f"it fails in another way than before, which was {stored.kind}"))
+    return Group(*parts, *_grounds(result, stored.case.config))
+
+
+def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
+    """What was found and kept, newest first."""
+    if not stored:
+        return Text(f"no findings in {directory}")
+    table = Table.grid(padding=(0, 2))
+    for one in stored:
+        when = "" if one.kept is None else one.kept.astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(one.id or one.path.name, when, Text(one.subject or ""))
+        said = "; ".join(part for part in (one.kind, one.cause) if part)
+        table.add_row("", "", Text(one.damage, "bold yellow") if one.damage else Text(said, "dim"))
+    return table
+
+
+def stored_report(stored: Sequence[Stored]) -> RenderableType:
+    """All that is known of findings that were kept."""
+    parts: list[RenderableType] = []
+    for one in stored:
+        facts = fact_table()
+        if one.kind is not None:
+            facts.add_row("kind", Text(one.kind))
+        if one.cause is not None:
+            facts.add_row("cause", Text(one.cause))
+        if one.damage:
+            facts.add_row("damaged", Text(one.damage, "bold yellow"))
+        if one.found is not None:
+            facts.add_row("case", Text(repr(one.found)))
+        facts.add_row("replay", Text(f"rnn-harness replay {one.id or one.path}"))
+        names = sorted(path.name for path in one.path.iterdir()) if one.path.is_dir() else []
+        facts.add_row("kept", Text(f"{one.path}{': ' + ', '.join(names) if names else ''}"))
+        parts += [Text(f"{one.id or one.path.name}  {one.subject or ''}", "bold"), Padding(facts, (0, 0, 1, 2))]
+    return Group(*parts)
 
 
 def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:

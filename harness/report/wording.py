@@ -11,8 +11,6 @@ from typing import Any, Final
 from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known import KNOWN
 from harness.checks.result import Method, Result, Verdict
-from harness.explain.diagnose import Diagnosis
-from harness.explain.precision import NAMES, Precision
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
 from harness.space.config import RNNConfig
@@ -122,49 +120,6 @@ def leave_out_line(config: RNNConfig) -> str | None:
     pins = [f"--only {name}={plain[name]}" for name in here if name in CALLED and here[name] != plain[name]]
     pins = [pin for pin in pins if "enforce_sorted" not in pin]  # which packing alone brings with it
     return f"if it is not to do this: raise NotImplementedError, or {' '.join(pins)}" if pins else None
-
-
-def cause_lines(diagnosis: Diagnosis, config: RNNConfig) -> list[str]:
-    """The cause in one sentence, and how sure it is."""
-    ruled_out = diagnosis.tried - len(diagnosis.causes)
-    if not diagnosis.causes:
-        ruled_out_all = f"none of the {diagnosis.tried} known faults alone explains it"
-        precision = diagnosis.precision
-        if precision is None or not precision.explains:
-            return [f"unknown: {ruled_out_all}"]
-        return ["; ".join(precision_lines(precision)), ruled_out_all]
-    lines = []
-    for fault in diagnosis.causes:
-        concerned = fault.concerned(config)
-        lines.append(fault.sentence + (f" ({', '.join(concerned)})" if concerned else ""))
-    grounds = f"reproduces the subject on this case and on {counted(diagnosis.fresh, 'fresh one')}"
-    sure = "" if diagnosis.certain else "possibly "
-    return [
-        sure + " or ".join(lines),
-        f"{grounds}; {counted(ruled_out, 'other fault')} {'does' if ruled_out == 1 else 'do'} not",
-    ]
-
-
-def precision_lines(precision: Precision) -> list[str]:
-    """What a subject's arithmetic looks like, in one sentence each."""
-    lines = []
-    if precision.rounds_results:
-        lines.append(f"its results have {_bits(precision.returned_bits)} where the dtype has {precision.dtype_bits}")
-    elif precision.coarse_sums and not precision.coarse_activation and precision.sum_bits is not None:
-        lines.append(f"its sums err as if their operands had {_bits(round(precision.sum_bits))}")
-    if precision.coarse_activation and not precision.rounds_results:
-        error, units = f"{precision.activation_error:.2g}", f"{precision.activation_units:.3g}"
-        lines.append(
-            f"its activation is off by up to {error} where its argument is exact, {units} times what is assumed"
-        )
-    if lines and precision.accepted_by is not None:
-        lines.append(f"--tolerance {precision.accepted_by} would accept that")
-    return ["precision: " + lines[0], *lines[1:]] if lines else []
-
-
-def _bits(number_of: int) -> str:
-    named = NAMES.get(number_of)
-    return f"{number_of} significant bits" + (f" ({named})" if named else "")
 
 
 def judgement_line(judgement: Judgement) -> str:

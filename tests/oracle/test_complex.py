@@ -22,6 +22,7 @@ from harness.oracle.expectation import Setting, end_to_end_states
 from harness.oracle.tolerance import Step, step_allowance, sum_allowance
 from harness.report import wording
 from harness.report.record import result_record
+from harness.search.certificate import Certificate
 from harness.search.hunt import Finding
 from harness.space.config import COMPLEX
 from harness.space.scope import Scope, affordable, configure
@@ -425,7 +426,9 @@ def test_torch_s_tanh_stays_finite_far_out() -> None:
 def test_its_cause_is_named() -> None:
     subject = FunctionSubject(by_hand(wrong="b_hh forgotten"), "mine")
     case = draw(RNNConfig(1, 1, T=1, N=1, dtype="complex64"))
-    diagnosis = diagnose(subject, Finding("mine", case, check_agreement(subject, case), minimal=True), Scope())
+    diagnosis = diagnose(
+        subject, Finding("mine", case, check_agreement(subject, case), certificate=Certificate()), Scope()
+    )
     assert diagnosis is not None
     assert [type(fault).__name__ for fault in diagnosis.causes] == ["IgnoresBiasHH"]
 

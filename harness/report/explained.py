@@ -1,0 +1,199 @@
+"""explained: why a subject fails, in sentences that its author can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from harness.explain.diagnose import Diagnosis
+from harness.explain.factors import Factors
+from harness.explain.investigate import Explanation
+from harness.explain.precision import NAMES, Precision
+from harness.explain.where import Where
+from harness.report.wording import CALLED, counted
+from harness.search.certificate import Certificate
+from harness.space.config import PREACTIVATION, RNNConfig
+
+
+def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None = None) -> list[str]:
+    """The cause in one sentence, and how sure it is."""
+    pairs = f", nor do any two of them ({counted(diagnosis.pairs, 'pair')} tried)" if diagnosis.pairs else ""
+    if not diagnosis.causes:
+        none = f"none of the {diagnosis.tried} known faults alone explains it{pairs}"
+        precision = diagnosis.precision
+        if precision is None or not precision.explains:
+            return [f"unknown: {none}"]
+        return ["; ".join(precision_lines(precision)), none]
+    lines = []
+    for fault in diagnosis.causes:
+        concerned = fault.concerned(config)
+        lines.append(fault.sentence + (f" ({', '.join(concerned)})" if concerned else ""))
+    sure = "" if diagnosis.certain else "possibly "
+    where = ""
+    if diagnosis.spared and factors is not None and (condition := _condition(factors)):
+        where = f", where {condition}"
+    told = [sure + " or ".join(lines) + where, _grounds(diagnosis)]
+    if diagnosis.spared:
+        told.append(f"on {counted(diagnosis.spared, 'other')}, where that would show, the subject is right")
+    told += [f"beside what was found before: it {fault.sentence}" for fault in diagnosis.beside[:1]]
+    return told
+
+
+def _grounds(diagnosis: Diagnosis) -> str:
+    ruled_out = diagnosis.tried - len(diagnosis.causes)
+    others = f"{counted(ruled_out, 'other fault')} {'does' if ruled_out == 1 else 'do'} not"
+    return f"reproduces the subject on this case and on {counted(diagnosis.fresh, 'fresh one')}; {others}"
+
+
+def precision_lines(precision: Precision) -> list[str]:
+    """What a subject's arithmetic looks like, in one sentence each."""
+    lines = []
+    if precision.rounds_results:
+        lines.append(f"its results have {_bits(precision.returned_bits)} where the dtype has {precision.dtype_bits}")
+    elif precision.coarse_sums and not precision.coarse_activation and precision.sum_bits is not None:
+        lines.append(f"its sums err as if their operands had {_bits(round(precision.sum_bits))}")
+    if precision.coarse_activation and not precision.rounds_results:
+        error, units = f"{precision.activation_error:.2g}", f"{precision.activation_units:.3g}"
+        lines.append(
+            f"its activation is off by up to {error} where its argument is exact, {units} times what is assumed"
+        )
+    if lines and precision.accepted_by is not None:
+        lines.append(f"--tolerance {precision.accepted_by} would accept that")
+    return ["precision: " + lines[0], *lines[1:]] if lines else []
+
+
+def where_line(where: Where) -> str:
+    """Where it begins, and what only follows."""
+    config = where.case.config
+    what = "gradient by a preactivation" if where.array == PREACTIVATION else "state"
+    layer = f"layer={where.layer}, " if config.num_layers > 1 else ""
+    place = layer + ", ".join(f"{axis}={index}" for axis, index in where.place.items())
+    sizes = f"T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
+    line = f"of a case with {sizes}, the first wrong {what} is {place}; {where.wrong} of {where.total} are wrong"
+    line += f" ({where.pattern})" if where.pattern else ""
+    return line + (f", {where.follows} more only follow from these" if where.follows else "")
+
+
+def needs_line(factors: Factors) -> str:
+    """What the failure needs."""
+    return _condition(factors) or "nothing in particular: it fails at every size, and whatever the other factors are"
+
+
+def independent_line(factors: Factors) -> str:
+    """What the failure does not depend on."""
+    free = [name for name, size in factors.sizes.items() if not size.pattern]
+    return ", ".join([*free, *(name for name in factors.independent if name not in CALLED)])
+
+
+def passing_line(factors: Factors) -> str | None:
+    """The nearest neighbour that passes."""
+    return None if factors.passing is None else f"the same with {_named(*factors.passing)}"
+
+
+def minimal_lines(certificate: Certificate) -> list[str]:
+    """What "minimal" rests on."""
+    if not certificate.complete:
+        return list(certificate.untried)
+    tried = []
+    if certificate.configs:
+        tried.append(f"{counted(certificate.configs, 'plainer config')} ({counted(certificate.cases, 'case')})")
+    if certificate.numbers:
+        tried.append(counted(certificate.numbers, "plainer number"))
+    lines = [f"every plainer neighbour passes: {', '.join(tried)}" if tried else "no config and no number is plainer"]
+    if certificate.refused:
+        lines.append(f"could not be tried, for the subject refuses it: {'; '.join(certificate.refused)}")
+    if certificate.fresh_process:
+        lines.append("it fails in a fresh process, too")
+    return lines
+
+
+def explanation_record(explanation: Explanation, config: RNNConfig) -> dict[str, Any]:
+    """The same as data."""
+    return {
+        "cause": None if explanation.diagnosis is None else _cause(explanation.diagnosis, config, explanation.factors),
+        "factors": None if explanation.factors is None else _factors(explanation.factors),
+        "where": None if explanation.where is None else _where(explanation.where),
+    }
+
+
+def certificate_record(certificate: Certificate) -> dict[str, Any]:
+    """A certificate as data."""
+    return {"complete": certificate.complete, **vars(certificate), "text": minimal_lines(certificate)}
+
+
+_SIGNS: Final = {"==": "equal to", "!=": "other than"}
+
+
+def _condition(factors: Factors) -> str:
+    needs = [_named(name, value) for name, value in factors.needs.items()]
+    needs += [f"{name} in ({_values(several)})" for name, several in factors.partly.items()]
+    needs += [f"{name} {size.pattern}" for name, size in factors.sizes.items() if size.pattern]
+    needs += [f"{one} {_SIGNS[sign]} {other}" for one, sign, other in factors.relations]
+    return ", ".join(needs)
+
+
+def _named(name: str, value: Any) -> str:
+    return f"{name}={value}"
+
+
+def _values(several: Iterable[Any]) -> str:
+    return ", ".join(map(str, several))
+
+
+def _bits(number_of: int) -> str:
+    named = NAMES.get(number_of)
+    return f"{number_of} significant bits" + (f" ({named})" if named else "")
+
+
+def _cause(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None) -> dict[str, Any]:
+    return {
+        "text": cause_lines(diagnosis, config, factors),
+        "certain": diagnosis.certain,
+        "faults": [
+            {"name": type(fault).__name__, "sentence": fault.sentence, "parameters": fault.concerned(config)}
+            for fault in diagnosis.causes
+        ],
+        "beside": [fault.sentence for fault in diagnosis.beside],
+        "precision": _precision(diagnosis),
+        "tried": diagnosis.tried,
+        "pairs_tried": diagnosis.pairs,
+        "fresh_cases": diagnosis.fresh,
+        "spared_cases": diagnosis.spared,
+    }
+
+
+def _precision(diagnosis: Diagnosis) -> dict[str, Any] | None:
+    precision = diagnosis.precision
+    if precision is None or not precision.explains:
+        return None
+    return {"text": precision_lines(precision), **vars(precision)}
+
+
+def _factors(factors: Factors) -> dict[str, Any]:
+    sizes: Mapping[str, Any] = {
+        name: {"smallest": size.smallest, "fails": size.fails, "passes": size.passes, "text": size.pattern}
+        for name, size in factors.sizes.items()
+    }
+    return {
+        "needs": dict(factors.needs),
+        "partly": {name: list(several) for name, several in factors.partly.items()},
+        "independent": list(factors.independent),
+        "sizes": sizes,
+        "relations": [" ".join(relation) for relation in factors.relations],
+        "nearest_passing": None if factors.passing is None else dict([factors.passing]),
+        "text": needs_line(factors),
+    }
+
+
+def _where(where: Where) -> dict[str, Any]:
+    return {
+        "config": where.case.config.to_dict(),
+        "array": where.array,
+        "layer": where.layer,
+        "place": where.place,
+        "pattern": where.pattern,
+        "wrong": where.wrong,
+        "follows": where.follows,
+        "total": where.total,
+        "text": where_line(where),
+    }

@@ -1,0 +1,67 @@
+"""kept: a finding on disk: the case, the record, and what its reader may need of it, each in a file of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from harness.explain.investigate import Explanation
+from harness.explain.proof import judge_worst
+from harness.explain.reproduce.issue import environment, issue, regression_test
+from harness.explain.reproduce.literals import FILE
+from harness.explain.reproduce.offer import offer
+from harness.explain.reproduce.script import NAME
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.report import explained, wording
+from harness.report.place import Kept
+from harness.report.record import finding_record
+from harness.search.findings import Store
+from harness.search.hang import Hang
+from harness.search.hunt import Finding
+from harness.subjects.protocol import Subject
+
+ISSUE: Final = "issue.md"
+TEST: Final = "test_regression.py"
+
+
+def keep(
+    finding: Finding,
+    explanation: Explanation,
+    subject: Subject,
+    directory: str | Path,
+    *,
+    accepted: Accepted = STRICT,
+    tolerance: str = "derived",
+) -> Kept:
+    """Write a finding into a folder of its own below ``directory``, with a script that was run. Raises ``OSError``."""
+    with TemporaryDirectory(prefix="rnn-harness-") as place:
+        folder = Path(place)
+        try:
+            made = offer(finding, subject, folder, accepted=accepted)
+            reason = made.reason
+        except Hang:
+            reason = "it hangs, and so would a script"
+        files = {name: (folder / name).read_bytes() for name in (NAME, FILE) if (folder / name).exists()}
+    script = files.get(NAME)
+    texts: dict[str, str | bytes] = {
+        **files,
+        ISSUE: _issue(finding, explanation, script),
+        TEST: regression_test(finding),
+    }
+    saved = Store(directory).save(finding, finding_record(finding, explanation), texts, tolerance=tolerance)
+    return Kept(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
+
+
+def _issue(finding: Finding, explanation: Explanation, script: bytes | None) -> str:
+    config = finding.case.config
+    lines = []
+    if explanation.diagnosis is not None:
+        lines += explained.cause_lines(explanation.diagnosis, config, explanation.factors)
+    if explanation.factors is not None:
+        lines.append(f"needs: {explained.needs_line(explanation.factors)}")
+        if (passing := explained.passing_line(explanation.factors)) is not None:
+            lines.append(f"passes: {passing}")
+    judgement = judge_worst(finding.result)
+    proof = None if judgement is None else wording.judgement_line(judgement)
+    return issue(finding, lines, proof, None if script is None else script.decode(), environment())
