@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from itertools import combinations, islice
 from typing import Any, Final, NamedTuple
 
-from harness.checks.agreement import Observation, observe
-from harness.checks.result import Result
+from harness.checks.agreement import observe
 from harness.explain.faults import CATALOGUE, Fault
 from harness.explain.fresh import fresh_cases, rare
-from harness.explain.likeness import Seen, forward_part
-from harness.explain.pairs import pair_of
+from harness.explain.likeness import Seen
+from harness.explain.pairs import Pair, pair_of
 from harness.explain.parts import from_places, parts_of
 from harness.explain.precision import Precision, estimate
 from harness.explain.where import first_wrong
@@ -60,6 +59,8 @@ class Diagnosis:
     """Pairs of faults that were tried, since no single one explains the subject."""
     beside: tuple[Fault, ...] = ()
     """Causes of earlier findings, which the subject has as well."""
+    elsewhere: tuple[Fault, ...] = ()
+    """Where the subject makes two mistakes, of which the case shows one: the other, which it takes for all the rest."""
     precision: Precision | None = None
     """Where no fault explains the subject: what its arithmetic looks like, if it is a matter of that."""
 
@@ -132,6 +133,7 @@ class _Trial:
         singles = [fault for fault in every if self._may_make(here, fault) and self._makes(here, fault)]
         pairs = 0
         causes, hits, spared = self._surviving(singles)
+        elsewhere: tuple[Fault, ...] = ()
         if not causes:
             parts = [part for fault in every for part in parts_of(fault, self._case.config)]
             if first := first_wrong(here.observation):
@@ -141,10 +143,11 @@ class _Trial:
         if not causes and not self._beside:
             passed, pairs = self._pairs(here, every, singles)
             causes, hits, spared = self._surviving([pair for pair in passed if here.reproduces(pair)])
+            causes, elsewhere = self._own(here, causes)
         precision = None
         if not causes and finite and self._case.config.loss is None:
             precision = estimate(self._subject, self._case, self._accepted)
-        return Diagnosis(tuple(causes), len(CATALOGUE), hits, spared, pairs, self._beside, precision)
+        return Diagnosis(tuple(causes), len(CATALOGUE), hits, spared, pairs, self._beside, elsewhere, precision)
 
     def _may_make(self, seen: Seen, fault: Fault) -> bool:
         return seen.resembles(fault) or any(seen.resembles(pair_of(fault, other)) for other in self._beside)
@@ -163,27 +166,38 @@ class _Trial:
         common: Counter[Fault] = Counter()
         spared: Counter[Fault] = Counter()
         left = list(faults)
-        for seen in self._fresh():
-            if not left:
-                break
-            right = self._right(seen)
+        right: list[Seen] = []
+        for seen in self._fresh() if left else ():
+            if self._right(seen):
+                right.append(seen)
+                continue
             for fault in tuple(left):
-                makes = self._makes(seen, fault)
-                if right:
-                    spared[fault] += not makes
-                elif makes:
+                if self._makes(seen, fault):
                     hits[fault] += 1
                     common[fault] += not seen.rare
                 elif not seen.rare and not seen.undecided(fault):
                     left.remove(fault)
+            if not left:
+                return [], 0, 0
+        left = [fault for fault in left if hits[fault]]
+        for seen in right:  # after those that rule most faults out
+            spared.update(fault for fault in left if not self._makes(seen, fault))
         # What the failing case alone has for it is chance; and so is what rare values have, against common ones.
-        left = [fault for fault in left if hits[fault] and (common[fault] or not spared[fault])]
+        left = [fault for fault in left if common[fault] or not spared[fault]]
         if not left:
             return [], 0, 0
         fewest = min(spared[fault] for fault in left)
         most = max(hits[fault] for fault in left if spared[fault] == fewest)
         best = [fault for fault in left if (spared[fault], hits[fault]) == (fewest, most)]
         return _widest(best), most, fewest
+
+    def _own(self, here: Seen, causes: list[Fault]) -> tuple[list[Fault], tuple[Fault, ...]]:
+        """Of two mistakes that explain everything together, the one that explains the case alone, and the other."""
+        if len(causes) == 1 and isinstance(causes[0], Pair):
+            own = [fault for fault in causes[0].members if here.reproduces(fault)]
+            if len(own) == 1:
+                return own, tuple(fault for fault in causes[0].members if fault is not own[0])
+        return causes, ()
 
     def _pairs(self, here: Seen, every: Sequence[Fault], singles: Sequence[Fault]) -> tuple[list[Fault], int]:
         """The pairs that pass on a fresh case where both may show, of so many that are worth trying.
@@ -222,24 +236,3 @@ def _widest(faults: Sequence[Fault]) -> list[Fault]:
         of = getattr(fault, "fault", None)
         kinds.setdefault(fault if of is None else (type(of), of.value), fault)
     return list(kinds.values())
-
-
-@dataclass(frozen=True)
-class ByCause:
-    """Knows a finding's cause again: the subject makes that mistake, and no other.
-
-    A mistake that is made forwards is wrong backwards, too: gradients are looked at only where the way there is right.
-    """
-
-    name: str
-    causes: tuple[Fault, ...]
-    forwards: bool
-
-    def excuses(self, observation: Observation, result: Result) -> bool:
-        """Whether one of the causes reproduces the subject there."""
-        if observation.unfit is not None or not result.mismatches:
-            return False
-        seen = Seen(forward_part(observation) if self.forwards else observation)
-        if self.forwards and result.mismatches[0].array.endswith(".grad") and seen.right:
-            return False
-        return any(seen.reproduces(cause) or (not cause.stepwise and seen.tells_apart(cause)) for cause in self.causes)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Final
 
-from harness.checks.agreement import Observation
 from harness.checks.result import Result, Verdict
 from harness.explain.fresh import changed, fitting, flipped
 from harness.oracle.compare import Sort
@@ -100,13 +99,13 @@ class Factors:
 
 
 def _has(size: Size, value: Any) -> bool:
-    """Whether a size is one at which the failure shows, or is larger than any that was tried, where it is not."""
-    return value >= size.smallest and value not in size.passes
+    """Whether a size, which may be none at all, is one at which the failure shows, as far as that was tried."""
+    return (value >= size.smallest or size.smallest == 1) and value not in size.passes
 
 
 def depends_on(finding: Finding, scope: Scope, check: Callable[[Case], Result]) -> Factors:
     """What the failure of a minimal case depends on, each factor changed alone within ``scope``."""
-    kind, config = _like(finding.result), finding.case.config
+    kind, config = like(finding.result), finding.case.config
 
     def fails(other: RNNConfig) -> bool | None:
         """Whether it fails with other factors; ``None`` where the subject refuses that."""
@@ -114,7 +113,7 @@ def depends_on(finding: Finding, scope: Scope, check: Callable[[Case], Result]) 
             result = check(candidate)
             if result.verdict is Verdict.UNSUPPORTED:
                 return None
-            if (result.failed or result.verdict is Verdict.SUSPECT) and _like(result) == kind:
+            if (result.failed or result.verdict is Verdict.SUSPECT) and like(result) == kind:
                 return True
         return False
 
@@ -209,20 +208,7 @@ def _nearest(
     return None
 
 
-@dataclass(frozen=True)
-class ByRegion:
-    """Takes a failure for the same as a finding's, which no fault explains: of a like kind, where that shows."""
-
-    name: str
-    found: Result
-    factors: Factors
-
-    def excuses(self, observation: Observation, result: Result) -> bool:
-        """Whether a failure is like the finding's, on a config that has all that the finding needs."""
-        return self.factors.covers(observation.case.config) and _like(result) == _like(self.found)
-
-
-def _like(result: Result) -> str:
+def like(result: Result) -> str:
     """The kind of a result, but for which array it shows in first: values forwards, values back, or itself."""
     if not result.mismatches or result.mismatches[0].law or result.mismatches[0].sort not in _OF_VALUE:
         return result.kind

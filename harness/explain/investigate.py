@@ -15,8 +15,9 @@ from harness.checks.everything import check as check_everything
 from harness.checks.known import Excuse
 from harness.checks.lawfulness import law_of
 from harness.checks.result import Result
-from harness.explain.diagnose import ByCause, Diagnosis, diagnose, nameable
-from harness.explain.factors import ByRegion, Factors, depends_on
+from harness.explain.again import GRADIENT, ByCause, ByRegion
+from harness.explain.diagnose import Diagnosis, diagnose, nameable
+from harness.explain.factors import Factors, depends_on
 from harness.explain.faults import Fault
 from harness.explain.pairs import pair_of
 from harness.explain.where import Where, locate
@@ -54,16 +55,21 @@ class Investigation:
 
         A hang ends it, as every further one may take as long, and so does a subject that dies.
         """
-        explanation = self.explain(finding, record.scope)
+        excuse = self._told_again(finding, self.explain(finding, record.scope))
+        if excuse is not None:
+            self._excuses.append(excuse)
+        return excuse
+
+    def _told_again(self, finding: Finding, explanation: Explanation) -> Excuse | None:
         if finding.result.failure in {Failure.HUNG, Failure.CRASHED} or explanation.factors is None:
             return None
         diagnosis = explanation.diagnosis
-        if diagnosis is not None and diagnosis.certain:
-            [cause] = diagnosis.causes
-            known = [cause, *(pair_of(cause, other) for other in self._beside)]
-            self._beside += known
-            return ByCause(finding.id, tuple(known), forwards=not _of_gradients(finding))
-        return ByRegion(finding.id, finding.result, explanation.factors)
+        if diagnosis is None or not diagnosis.certain:
+            return ByRegion(finding.id, finding.result, explanation.factors)
+        [cause] = diagnosis.causes
+        known = [cause, *(pair_of(cause, other) for other in self._beside)]
+        self._beside += known
+        return ByCause(finding.id, tuple(known), explanation.factors, forwards=not _of_gradients(finding))
 
     def explain(self, finding: Finding, scope: Scope) -> Explanation:
         """What is known of why the finding's case fails."""
@@ -85,7 +91,13 @@ class Investigation:
     def _check(self, subject: Subject, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
         laws = law_of(finding.result.kind) or ()
         return partial(
-            check_everything, subject, accepted=self.accepted, laws=laws, scope=scope, with_probes=_probed(finding)
+            check_everything,
+            subject,
+            accepted=self.accepted,
+            laws=laws,
+            scope=scope,
+            with_probes=_probed(finding),
+            excuses=self._excuses,
         )
 
 
@@ -97,4 +109,4 @@ def _probed(finding: Finding) -> bool:
 
 
 def _of_gradients(finding: Finding) -> bool:
-    return bool(finding.result.mismatches) and finding.result.mismatches[0].array.endswith(".grad")
+    return bool(finding.result.mismatches) and finding.result.mismatches[0].array.endswith(GRADIENT)

@@ -67,6 +67,7 @@ class Seen:
             given = fault.run(self.case)
             return any(
                 beyond(given[name], right, SLACK * np.nan_to_num(self._allowances[name], nan=np.inf)).any()
+                or (np.isfinite(given[name]) != np.isfinite(right)).any()
                 for name, right in REFERENCE.run(self.case).items()
                 if given[name].shape == right.shape
             )

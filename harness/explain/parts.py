@@ -66,11 +66,12 @@ def _from(place: int, size: int) -> Visited:
 
 
 def _rest(block: int, size: int) -> Visited:
-    return np.arange(size) >= size // block * block
+    full = size // block * block
+    return np.arange(size) >= full
 
 
 def _last(size: int) -> Visited:
-    return np.arange(size) == size - 1
+    return np.asarray(np.arange(size) == size - 1)
 
 
 _NAMED: Final = {"unit": "unit", "n": "sequence", "t": "step"}
@@ -180,7 +181,7 @@ class InElements(_Part):
     ) -> None:
         config, kind = case.config, self.nonlinearity_of(case.config, at[0])
         wrong, right = self.fault.step_weights(case, *at), RIGHT.step_weights(case, *at)
-        made = self._made_at({"unit": config.hidden_size, "n": config.N, "t": config.T}[self._axis])
+        made: Visited = self._made_at({"unit": config.hidden_size, "n": config.N, "t": config.T}[self._axis])
         if self._axis == "n":
             made = made[:, None]
         h = start

@@ -35,6 +35,7 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None
     told = [sure + " or ".join(lines) + where, _grounds(diagnosis)]
     if diagnosis.spared:
         told.append(f"on {counted(diagnosis.spared, 'other')}, where that would show, the subject is right")
+    told += [f"beside this, it {fault.sentence}: the two explain everything together" for fault in diagnosis.elsewhere]
     told += [f"beside what was found before: it {fault.sentence}" for fault in diagnosis.beside[:1]]
     return told
 
@@ -154,6 +155,7 @@ def _cause(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None) -> 
             for fault in diagnosis.causes
         ],
         "beside": [fault.sentence for fault in diagnosis.beside],
+        "elsewhere": [fault.sentence for fault in diagnosis.elsewhere],
         "precision": _precision(diagnosis),
         "tried": diagnosis.tried,
         "pairs_tried": diagnosis.pairs,

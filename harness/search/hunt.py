@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
-from itertools import count
+from itertools import count, product
 from random import Random
 from typing import Any, Final, NoReturn
 
@@ -29,6 +29,7 @@ from harness.checks.laws import Law
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.compare import Sort
 from harness.search.certificate import NOT_SHRUNK, Certificate
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.interrupt import noted_interrupts
@@ -66,6 +67,12 @@ imports torch anew, and a crash dies 12 to 20 times on its way down: what takes 
 AFTER: Final = 400
 """Cases that a search goes on for after a finding, for another of another cause: one that shows on a case in a hundred
 is met with 98 %."""
+
+TAME: Final = ("normal", "default")
+"""Regimes whose numbers stay numbers."""
+
+TAMELY: Final = 2
+"""Cases of each that are tried where others gave infinities or NaN."""
 
 TOLD: Final = 64
 """Checks between two words on how far it is."""
@@ -355,6 +362,9 @@ class _Hunter:
                     self._record.suspicions.append(suspicion)
                     continue
                 case, result = suspicion.case, suspicion.result
+            if result.failed and result.mismatches and result.mismatches[0].sort is Sort.FINITENESS:
+                case, result = self._tamed(case, result)
+                self._record.known.update([result.deviation] if result.deviation else [])
             if result.failed or result.verdict is Verdict.SUSPECT:
                 case, result = self._without_law(case, result)
                 self._take(case, result, with_probes=with_probes or case is not case_drawn)
@@ -364,6 +374,7 @@ class _Hunter:
     def _take(self, case: Case, result: Result, *, with_probes: bool) -> None:
         """Keep a failure that is to be made smaller; end here with what wavers, which cannot be."""
         self._failing, self._kind, self._proved = (case, result), result.kind, result.failed
+        self.tell()
         again = partial(self._check, with_probes=with_probes, laws=self._laws())
         sure = confirmed(self._subject, case, result, again)
         self._failing = case, sure
@@ -375,6 +386,18 @@ class _Hunter:
     def _laws(self) -> tuple[Law, ...]:
         """The law that the failure at hand breaks, if it breaks one."""
         return law_of(self._kind) or ()
+
+    def _tamed(self, case: Case, result: Result) -> tuple[Case, Result]:
+        """Of a failure with infinities or NaN, the same config on tame values, if it fails on these or is known for it.
+
+        What it comes of shows better on numbers that stay numbers.
+        """
+        for regime, seed in product(TAME, range(TAMELY)):
+            tame = draw(case.config, regime, seed)
+            seen = self._check(tame, laws=())
+            if seen.deviation is not None or (seen.failed and seen.mismatches[:1] and seen.mismatches[0].sites):
+                return tame, seen
+        return case, result
 
     def _without_law(self, case: Case, result: Result) -> tuple[Case, Result]:
         """A failing case, and how it fails; of one that breaks a law, another that the law ran, if it fails alone."""

@@ -1,6 +1,6 @@
 """simplify: makes the numbers of a failing case plain, until no number can be made plainer alone.
 
-Zero is plainest, then 1, -1, 2, 0.5, -2, -0.5; beyond those, what has fewer significant bits. Large steps come first:
+Zero is plainest, then 1, -1, 2, 0.5, -2, -0.5; beyond those, powers of two, and what has fewer significant bits. Large steps come first:
 all numbers at once, then whole arrays, halves of what is left, and at last one number after the other.
 """
 
@@ -22,6 +22,9 @@ PLAIN: Final = (0.0, 1.0, -1.0, 2.0, 0.5, -2.0, -0.5)
 
 BITS: Final = 53
 """Of the longest significand: more bits are no plainer than any."""
+
+NEARER: Final = 12
+"""Powers of two beyond 2 or 0.5 that are tried in the place of a number that is far out."""
 
 Check = Callable[[Case], Result]
 Found = tuple[Case, Result]
@@ -157,7 +160,17 @@ def plainer(value: complex) -> Iterator[complex]:
     if math.isfinite(number):
         own = _bits(number)
         rounded = (_rounded(number, bits).real for bits in range(1, own))
-        yield from dict.fromkeys(one for one in rounded if one not in PLAIN and _bits(one) < own)
+        shorter = (one for one in rounded if one not in PLAIN and _bits(one) < own)
+        yield from dict.fromkeys((*_nearer(number), *shorter))
+
+
+def _nearer(number: float) -> Iterator[float]:
+    """Powers of two between a number and the plain ones, the nearest to these first, if they are not too many."""
+    exponent = math.frexp(number)[1] - 1
+    for k in range(2, NEARER):
+        power = math.ldexp(math.copysign(1, number), k if exponent > 0 else -k)
+        if k < abs(exponent) or (k == exponent and power != number):
+            yield power
 
 
 def _nearest(value: complex) -> complex:

@@ -8,7 +8,8 @@ import pytest
 from harness import Case, RNNConfig, Scope, Verdict, draw
 from harness.checks.agreement import Observation
 from harness.checks.result import Result
-from harness.explain.factors import ByRegion, Factors, Size, depends_on
+from harness.explain.again import ByRegion
+from harness.explain.factors import Factors, Size, depends_on
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.compare import Mismatch, Sort
 from harness.search.certificate import Certificate

@@ -727,3 +727,15 @@ def in_pytest(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, str(path)], cwd=path.parent, env=environ, capture_output=True, text=True, check=False
     )
+
+
+def test_a_case_that_is_mostly_zeros_brings_what_it_is_written_with(tmp_path: Path) -> None:
+    path = saved(tmp_path, "by_hand.py", FUNCTION)
+    finding, _ = found(f"{path}:rnn", PLAIN)
+    config = RNNConfig(1, 17)
+    arrays = {name: np.zeros(spec.shape).tolist() for name, spec in {**config.inputs, **config.weights}.items()}
+    mostly = replace(finding, case=Case.of(config, **arrays))
+
+    for text in (regression_test(mostly), issue(mostly, [], None, None, {})):
+        imported = next(line for line in text.split("\n") if line.startswith("from harness import"))
+        assert "sparse" in imported

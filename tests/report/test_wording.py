@@ -14,11 +14,16 @@ from harness.checks.laws import LAWS
 from harness.checks.result import Method
 from harness.cli import cli
 from harness.explain.diagnose import Diagnosis
+from harness.explain.factors import Factors, Size
 from harness.explain.faults import CATALOGUE
+from harness.explain.investigate import Explanation
 from harness.explain.precision import Precision
+from harness.explain.where import Where
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
-from harness.report import record, text, wording
+from harness.report import explained, record, text, wording
+from harness.report.place import Kept
+from harness.search.certificate import Certificate
 from harness.search.examination import Examination
 from harness.search.hunt import Finding, Hunt, Stop
 from harness.search.suspicion import Suspicion
@@ -32,8 +37,31 @@ EQUATION = Equation(np.array([0.5, 1.0, 0.0, 1.0]), np.array([0.25, 0.125, -0.75
 SITES = (Site({"t": 0, "n": 0, "unit": 0}, 0.244918659, 0.8482836399575129, 2.5e-07, EQUATION),)
 DIFFERS = Mismatch("output", Sort.VALUE, count=1, total=1, atol=0.603, rtol=0.711, sites=SITES)
 RESULT = Result(Verdict.DISAGREES, (DIFFERS,))
-FINDING = Finding("mine.py:rnn", CASE, RESULT, minimal=True)
+FINDING = Finding("mine.py:rnn", CASE, RESULT, certificate=Certificate(2, 56, 3, ("num_layers=2",), fresh_process=True))
+FACTORS = Factors(
+    {"bias": True, "bidirectional": True},
+    {"dtype": ("float32", "bfloat16")},
+    ("nonlinearity", "hx"),
+    {"T": Size(1, (2, 3), ()), "hidden_size": Size(17, (18, 24, 33), ())},
+    passing=("hidden_size", 16),
+)
+WHERE = Where(
+    Case.of(
+        RNNConfig(1, 1, T=2, N=1), [[[0.5]], [[1.0]]], **{name: array.tolist() for name, array in CASE.weights.items()}
+    ),
+    "output",
+    0,
+    {"t": 1, "n": 0, "unit": 0},
+    "t: all but the first",
+    1,
+    1,
+    2,
+)
+KEPT = Kept(Path(".rnn-harness/3f9c2a11"), ("case.json", "finding.json", "reproduce.py", "issue.md"), "reproduce.py")
 CAUSE = Diagnosis(tuple(fault for fault in CATALOGUE if type(fault).__name__ == "IgnoresBiasHH"), 17, 10)
+
+
+WHY = Explanation(CAUSE, FACTORS, WHERE)
 
 
 def assert_snapshot(name: str, shown: str) -> None:
@@ -62,7 +90,7 @@ def agreement() -> Hunt:
 
 def broken() -> Finding:
     result = Result(Verdict.BROKEN, message="ValueError: boom", traceback='File "mine.py", line 3, in rnn')
-    return Finding("mine.py:rnn", CASE, result, minimal=False)
+    return Finding("mine.py:rnn", CASE, result)
 
 
 def suspected() -> Finding:
@@ -71,7 +99,7 @@ def suspected() -> Finding:
     mismatch = Mismatch(
         "preactivation.grad", Sort.SUSPICIOUS, 1, True, count=1, total=8, atol=1.2e-7, rtol=4.8e-7, sites=(site,)
     )
-    return Finding("mine.py:rnn", CASE, Result(Verdict.SUSPECT, (mismatch,)), minimal=True)
+    return Finding("mine.py:rnn", CASE, Result(Verdict.SUSPECT, (mismatch,)), certificate=Certificate())
 
 
 def unrepeated() -> Hunt:
@@ -83,10 +111,10 @@ def unrepeated() -> Hunt:
 COARSE = Precision(24, 24, 5.9e-8, 0.4, 11.2, "tf32")
 
 SHOWN: dict[str, Any] = {
-    "suspicion": lambda: text.finding_report(suspected(), Diagnosis((), 30, 0, COARSE), None),
+    "suspicion": lambda: text.finding_report(suspected(), Explanation(Diagnosis((), 30, 0, precision=COARSE))),
     "suspicion_unrepeated": lambda: text.examination_report(Examination(unrepeated())),
-    "finding": lambda: text.finding_report(FINDING, CAUSE, Path(".rnn-harness/3f9c2a11.npz")),
-    "finding_of_a_crash": lambda: text.finding_report(broken(), None, None),
+    "finding": lambda: text.finding_report(FINDING, WHY, KEPT, further=12),
+    "finding_of_a_crash": lambda: text.finding_report(broken()),
     "agreement": lambda: text.examination_report(Examination(agreement())),
     "shapes": lambda: text.shapes_table(RNNConfig(1, 5, 2, batch_first=True, bidirectional=True, T=10, output_size=2)),
 }
@@ -110,7 +138,7 @@ def test_a_broken_law_s_text() -> None:
     assert_snapshot("law", wording.plain_finding("mine.py:rnn", CONFIG, Result(Verdict.DISAGREES, (value, shape))))
 
 
-@pytest.mark.parametrize("command", ["", "check", "shapes", "subjects", "replay"])
+@pytest.mark.parametrize("command", ["", "check", "shapes", "subjects", "replay", "findings", "selftest"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     arguments = [command, "--help"] if command else ["--help"]
@@ -121,7 +149,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    record.write(record.finding_record(FINDING, CAUSE, None), "-")
+    record.write(record.finding_record(FINDING, WHY), "-")
 
     assert_snapshot("finding_json", capsys.readouterr().out)
 
@@ -155,13 +183,13 @@ def test_runs_of_sizes_are_drawn_together() -> None:
 
 
 def test_no_cause_is_admitted() -> None:
-    lines = wording.cause_lines(Diagnosis((), 17, 0), CONFIG)
+    lines = explained.cause_lines(Diagnosis((), 17, 0), CONFIG)
 
     assert lines == ["unknown: none of the 17 known faults alone explains it"]
 
 
 def test_two_causes_are_both_said() -> None:
-    lines = wording.cause_lines(Diagnosis(CATALOGUE[:2], 17, 4), CONFIG)
+    lines = explained.cause_lines(Diagnosis(CATALOGUE[:2], 17, 4), CONFIG)
 
     assert lines[0] == (
         "possibly ignores bias_hh: b_hh is never added (bias_hh_l0) or "

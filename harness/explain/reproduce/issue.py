@@ -20,8 +20,8 @@ from harness.space.case import Case
 SHOWN: Final = 3
 """Arrays whose differences an issue shows; later ones mostly follow from the first."""
 
-LONG: Final = 1_000
-"""Numbers of a case that no seed gives, beyond which it is not written out."""
+LONG: Final = 4_000
+"""Characters of a case that no seed gives, beyond which it is not written out."""
 
 _SAID: Final = {
     Sort.MISSING: "{array} is missing, expected {expected}",
@@ -180,13 +180,14 @@ def _numbers(case: Case) -> int:
 
 
 def _long(case: Case) -> bool:
-    return case.origin is None and _numbers(case) > LONG
+    return case.origin is None and len(repr(case)) > LONG
 
 
 def _imported(written: str, *names: str) -> str:
     """The import of what the code of a case needs, and of further names."""
     made = "Case" if written.startswith("Case") else "draw"
-    ordered = sorted({made, *names}, key=lambda name: (name.islower(), name))
+    sparse = {"sparse"} if "sparse(" in written else set()
+    ordered = sorted({made, *sparse, *names}, key=lambda name: (name.islower(), name))
     return f"from harness import {', '.join(ordered)}"
 
 

@@ -1,0 +1,55 @@
+"""again: how a search tells further failures of a cause that it knows, by the mistake itself or by where it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from harness.checks.agreement import Observation
+from harness.checks.result import Result
+from harness.explain.factors import Factors, like
+from harness.explain.faults import Fault
+from harness.explain.likeness import Seen, forward_part
+from harness.oracle.compare import Sort
+
+GRADIENT: Final = ".grad"
+
+
+@dataclass(frozen=True)
+class ByCause:
+    """Knows a finding's cause again: the subject makes that mistake, and no other.
+
+    A mistake that is made forwards is wrong backwards, too: gradients are looked at only where the way there is right.
+    Of infinities and NaN, which a fault may lose in other ways than the subject does, it is enough that they are lost
+    where the mistake shows.
+    """
+
+    name: str
+    causes: tuple[Fault, ...]
+    factors: Factors
+    forwards: bool
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Whether one of the causes reproduces the subject there."""
+        if observation.unfit is not None or not result.mismatches:
+            return False
+        first = result.mismatches[0]
+        seen = Seen(forward_part(observation) if self.forwards else observation)
+        if self.forwards and first.array.endswith(GRADIENT) and seen.right:
+            return False
+        if first.sort is Sort.FINITENESS and self.factors.covers(observation.case.config):
+            return True
+        return any(seen.reproduces(cause) or (not cause.stepwise and seen.tells_apart(cause)) for cause in self.causes)
+
+
+@dataclass(frozen=True)
+class ByRegion:
+    """Takes a failure for the same as a finding's, which no fault explains: of a like kind, where that shows."""
+
+    name: str
+    found: Result
+    factors: Factors
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Whether a failure is like the finding's, on a config that has all that the finding needs."""
+        return self.factors.covers(observation.case.config) and like(result) == like(self.found)

@@ -1,0 +1,120 @@
+"""investigate: findings are explained in the light of those before, and a search goes on past causes that it knows."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import RNNConfig, Scope, Verdict, as_subject, hunt
+from harness.explain.investigate import Investigation
+from harness.search.hunt import Hunt, Stop
+from tests import implementations
+
+
+def searched(function: Any, scope: Scope | None = None, **options: Any) -> tuple[Hunt, Investigation]:
+    subject = as_subject(function)
+    investigation = Investigation(subject)
+    return hunt(subject, scope, recognise=investigation.recognise, **options), investigation
+
+
+def causes(done: Hunt, investigation: Investigation) -> list[list[str]]:
+    found = []
+    for finding in done.findings:
+        diagnosis = investigation.explanations[finding.id].diagnosis
+        found.append([] if diagnosis is None else [type(cause).__name__ for cause in diagnosis.causes])
+    return found
+
+
+def without_b_hh_and_hx(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return implementations.without_b_hh(x, np.zeros_like(h0), weights, config)
+
+
+def transposed_and_reversed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    wrong = {name: array.T if "weight_hh" in name else array for name, array in weights.items()}
+    return implementations.reverse_first(x, h0, wrong, config)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (without_b_hh_and_hx, {"IgnoresBiasHH", "IgnoresHx"}),
+        (transposed_and_reversed, {"TransposesWeightHH", "ReverseBeforeForward"}),
+    ],
+)
+def test_two_mistakes_in_one_subject_come_out_one_after_the_other(function: Any, names: set[str], seed: int) -> None:
+    done, investigation = searched(function, seed=seed)
+
+    assert len(done.findings) == 2
+    assert {name for cause in causes(done, investigation) for name in cause} == names
+    assert all(finding.minimal for finding in done.findings)
+    assert done.stop is Stop.BUDGET
+
+
+def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again() -> None:
+    done, investigation = searched(implementations.without_b_hh)
+    alone = hunt(as_subject(implementations.without_b_hh))
+
+    assert causes(done, investigation) == [["IgnoresBiasHH"]]
+    assert done.known[done.findings[0].id] > 50
+    assert done.shrink_checks == alone.shrink_checks
+    assert done.verdict is Verdict.DISAGREES
+    assert done.total > alone.total
+
+
+def test_a_cause_that_has_no_name_is_known_again_by_where_it_shows() -> None:
+    done, investigation = searched(implementations.wide_reverse_is_off, cases=600)
+
+    assert causes(done, investigation) == [[]]
+    explanation = investigation.explanations[done.findings[0].id]
+    assert explanation.factors is not None
+    assert explanation.factors.needs == {"bidirectional": True}
+    assert explanation.factors.sizes["hidden_size"].pattern == "from 17 on"
+    assert explanation.where is not None
+    assert (explanation.where.place["direction"], explanation.where.place["unit"]) == ("reverse", 16)
+    assert done.known[done.findings[0].id] > 5
+
+
+def test_an_error_and_a_wrong_value_are_two_findings() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.T >= 3 and config.nonlinearity == "relu":
+            raise ValueError("too long")
+        return implementations.without_b_hh(x, h0, weights, config)
+
+    done, _ = searched(rnn, Scope().only(T=[1, 2, 3, 4]))
+
+    assert sorted(finding.result.kind for finding in done.findings) == ["broken: ValueError", "output: value"]
+    assert done.findings[-1].case.config.T in {1, 3}
+
+
+def test_what_wavers_ends_the_search_unexplained() -> None:
+    rng = np.random.default_rng(0)
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output + rng.random(), h_n
+
+    done, investigation = searched(rnn, Scope().only(dtype="float64"))
+
+    assert (done.stop, len(done.findings)) == (Stop.FINDING, 1)
+    assert investigation.explanations == {}
+
+
+def test_the_same_seed_finds_and_says_the_same() -> None:
+    def said(seed: int) -> Any:
+        done, investigation = searched(implementations.transposed_recurrence, seed=seed)
+        return [(f.id, f.certificate, investigation.explanations[f.id].factors) for f in done.findings]
+
+    assert said(3) == said(3)
+
+
+def test_the_certificate_counts_what_was_tried() -> None:
+    done, _ = searched(implementations.transposed_recurrence)
+
+    (finding,) = done.findings
+    assert finding.case.config in {RNNConfig(1, 2, T=2), RNNConfig(1, 2, hx=True)}
+    assert finding.certificate.complete
+    assert finding.certificate.configs >= 2
+    assert finding.certificate.cases >= 28
+    assert finding.certificate.numbers >= 2
+    assert not finding.certificate.fresh_process  # a function in this process has no other
