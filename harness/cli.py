@@ -22,9 +22,11 @@ from harness.threads import one_thread_a_process
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.explain.diagnose import Diagnosis
+    from harness.explain.investigate import Explanation
     from harness.oracle.arithmetic import Accepted
+    from harness.report.place import Kept
     from harness.search.examination import Examination
+    from harness.search.findings import Store
     from harness.search.hunt import Finding, Hunt
     from harness.space.scope import Scope
     from harness.subjects.protocol import Subject
@@ -82,6 +84,16 @@ tolerance_option = click.option(
 )
 
 
+findings_option = click.option(
+    "--findings",
+    "folder",
+    default=".rnn-harness",
+    show_default=True,
+    metavar="DIR",
+    help="Where failing cases are kept.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(__version__, prog_name="rnn-harness")
 def cli() -> None:
@@ -113,14 +125,7 @@ def cli() -> None:
     metavar="FACTOR=VALUE[,VALUE]",
     help="Pin a factor: num_layers=1, T=5,6. Repeatable.",
 )
-@click.option(
-    "--findings",
-    "folder",
-    default=".rnn-harness",
-    show_default=True,
-    metavar="DIR",
-    help="Where failing cases are kept.",
-)
+@findings_option
 @timeout_option
 @tolerance_option
 @json_option
@@ -147,6 +152,7 @@ def check(
 
     subjects = subjects or ("torch",)
     ahead(subjects)  # before imports of our own, which take as long
+    from harness.explain.investigate import Explanation, Investigation
     from harness.oracle.arithmetic import accepted
     from harness.report import record, text
     from harness.search.examination import examine
@@ -160,18 +166,28 @@ def check(
     examinations: list[Examination] = []
     records: list[dict[str, Any]] = []
     for subject, scope in zip(found, scopes, strict=True):
+        investigation = Investigation(subject, contract)
         with _progress(subject.name) as progress:
             done = examine(
-                subject, scope, cases=examples, seconds=seconds, seed=seed, accepted=contract, progress=progress
+                subject,
+                scope,
+                cases=examples,
+                seconds=seconds,
+                seed=seed,
+                accepted=contract,
+                progress=progress,
+                recognise=investigation.recognise,
             )
         examinations.append(done)
-        finding = done.hunt.finding
-        saved = _save(finding, folder) if finding else None
-        diagnosis = _diagnose(subject, done.hunt, contract) if finding else None
         console.print(text.examination_report(done))
-        if finding:
-            console.print(text.finding_report(finding, diagnosis, saved, tolerance))
-        records.append(record.examination_record(done, diagnosis, saved))
+        kept: list[dict[str, Any]] = []
+        for finding in done.hunt.findings:
+            explanation = investigation.explanations.get(finding.id, Explanation())
+            place = _keep(subject, finding, explanation, folder, contract, tolerance)
+            further = done.hunt.known[finding.id]
+            console.print(text.finding_report(finding, explanation, place, tolerance, further))
+            kept.append(record.finding_record(finding, explanation) | record.kept_record(place))
+        records.append(record.examination_record(done, kept))
         if done.interrupted:
             break
     _write({"subjects": records}, json_to)
@@ -228,28 +244,107 @@ def subjects(json_to: str | None) -> int:
 
 
 @cli.command(epilog=EXIT_CODES)
-@click.argument("file")
+@click.argument("finding", metavar="ID|FILE")
 @click.option("--subject", "spec", help="What to run it on.  [default: what it was found on]")
+@click.option("--tolerance", metavar="NAME|rtol=R,atol=A", help="A looser contract.  [default: as it was found]")
+@findings_option
 @timeout_option
-@tolerance_option
 @json_option
-def replay(file: str, spec: str | None, timeout: float, tolerance: str, json_to: str | None) -> int:
-    """Run the case in FILE once more: FIXED (0), FAILED (1), or UNSUPPORTED (2) by its subject."""
+def replay(
+    finding: str, spec: str | None, tolerance: str | None, folder: str, timeout: float, json_to: str | None
+) -> int:
+    """Run a finding once more: FIXED (0), FAILED (1), or ERROR (2), where it could not be asked.
+
+    ID is that of a finding, or its first digits; FILE a case.json or .npz that was kept elsewhere.
+    """
     from harness.oracle.arithmetic import accepted
     from harness.report import record, text
     from harness.search import findings
 
-    contract = accepted(tolerance)
-    stored = findings.load(file)
+    stored = findings.load(finding, folder)
+    contract = accepted(tolerance or stored.notes.get("tolerance", "derived"))
     spec = spec or stored.subject
     if spec is None:
-        raise UsageError(f"{file}: does not say which subject it was found on; name one with --subject")
+        raise UsageError(f"{finding}: does not say which subject it was found on; name one with --subject")
     subject = _isolated(spec, timeout)
     _scope(subject, (stored.case.config.device,), {})
     fate, result = findings.replay(subject, stored.case, contract)
+    again = stored.again(result)
     _console(json_to).print(text.replay_report(stored, subject.name, fate, result))
-    _write({"file": file, "subject": subject.name, "fate": fate.value, **record.result_record(result)}, json_to)
-    return {findings.Fate.FIXED: AGREES, findings.Fate.FAILED: FINDING}.get(fate, MISUSE)
+    about = {"finding": finding, "subject": subject.name, "fate": fate.value, "same_kind": again}
+    _write({**about, **record.result_record(result)}, json_to)
+    return {findings.Fate.FIXED: AGREES, findings.Fate.FAILED: FINDING, findings.Fate.ERROR: MISUSE}[fate]
+
+
+@cli.command("findings")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--remove", is_flag=True, help="Remove the findings named.")
+@findings_option
+@json_option
+def findings_(ids: tuple[str, ...], folder: str, json_to: str | None, *, remove: bool) -> int:
+    """List what was found and kept; with an ID, all that is known of it."""
+    from harness.report import record, text
+    from harness.search.findings import Store
+
+    store, console = Store(folder), _console(json_to)
+    if remove and not ids:
+        raise UsageError("--remove: expected the ID of a finding; `rnn-harness findings` lists them")
+    if remove:
+        for id_ in ids:
+            click.echo(f"removed {_removed(store, id_)}", err=json_to == "-")
+        return AGREES
+    stored = [store.open(id_) for id_ in ids] if ids else store.list()
+    console.print(text.stored_report(stored) if ids else text.findings_table(stored, folder))
+    _write({"findings": [record.stored_record(one) for one in stored]}, json_to)
+    return AGREES
+
+
+@cli.command(
+    epilog="""\b
+Exit codes:
+  0    every fault found, none named wrongly, no false alarm
+  1    not so
+  130  interrupted; what was done so far is shown"""
+)
+@click.argument("names", nargs=-1, metavar="[FAULT|FAMILY]...")
+@click.option("--family", "families", multiple=True, metavar="NAME", help="A family of faults; repeatable.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search.")
+@click.option("--examples", type=click.IntRange(min=1), help="Cases for each subject.  [default: 1400]")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share it.")
+@json_option
+def selftest(
+    names: tuple[str, ...],
+    families: tuple[str, ...],
+    seed: int,
+    examples: int | None,
+    workers: int,
+    json_to: str | None,
+) -> int:
+    """Measure the harness on itself: faults that it must find and name, and correct subjects that it must not accuse.
+
+    Every fault of the catalogue is planted in a layer, which is then searched and explained as any subject is. A FAULT
+    is the name of its class, such as IgnoresBiasHH; with names or families given, the others are left out, and so are
+    the correct subjects, unless one is named, or all of them: correct.
+    """
+    from rich.console import Console
+
+    from harness.explain.selftest import chosen
+    from harness.explain.selftest import selftest as measure
+    from harness.report import selftest as report
+
+    faults, correct = chosen(names, families)
+    console = _console(json_to)
+    with Console(stderr=True).status("selftest: starting") as status:
+
+        def told(done: int, of: int, name: str) -> None:
+            status.update(f"selftest: {done:,} of {of:,} subjects, {name} was the last")
+
+        measured = measure(faults, correct, seed=seed, cases=examples, workers=workers, told=told)
+    console.print(report.selftest_report(measured))
+    _write(report.selftest_record(measured), json_to)
+    if measured.interrupted:
+        return INTERRUPTED
+    return AGREES if measured.passed else FINDING
 
 
 def main() -> None:
@@ -343,35 +438,32 @@ def _progress(name: str) -> Iterator[Callable[[Hunt], None]]:
 
     name = escape(name)
     with Console(stderr=True).status(f"{name}: starting") as status:
-        yield lambda hunt: status.update(f"{name}: {hunt.total:,} cases in {hunt.seconds:.0f} s")
+        yield lambda hunt: status.update(f"{name}: {_doing(hunt)} in {hunt.seconds:.0f} s")
 
 
-def _diagnose(subject: Subject, done: Hunt, contract: Accepted) -> Diagnosis | None:
-    """The cause of a finding, unless the user does not wait for it, or the subject hangs on a case that it needs."""
-    from harness.explain.diagnose import diagnose
-    from harness.search.hang import Hang, ended_by_a_hang
-    from harness.search.hunt import Stop
-
-    if done.finding is None or done.stop is Stop.INTERRUPTED:
-        return None
-    try:
-        return diagnose(ended_by_a_hang(subject), done.finding, done.scope, contract)
-    except Hang:
-        return None
-    except KeyboardInterrupt:
-        done.stop = Stop.INTERRUPTED
-        return None
+def _doing(hunt: Hunt) -> str:
+    return f"a failure, made smaller in {hunt.shrink_checks:,} checks," if hunt.shrinking else f"{hunt.total:,} cases"
 
 
-def _save(finding: Finding, folder: str) -> Path | None:
+def _keep(
+    subject: Subject, finding: Finding, explanation: Explanation, folder: str, contract: Accepted, tolerance: str
+) -> Kept | None:
     """Keep the finding; a folder that cannot be written costs a warning, not the report."""
-    from harness.search import findings
+    from harness.report.kept import keep
+    from harness.search.hang import ended_by_a_hang
 
     try:
-        return findings.save(finding, folder)
+        return keep(finding, explanation, ended_by_a_hang(subject), folder, accepted=contract, tolerance=tolerance)
     except OSError as error:
-        click.echo(f"Warning: --findings {folder}: the case could not be kept: {error}", err=True)
+        click.echo(f"Warning: --findings {folder}: the finding could not be kept: {error}", err=True)
         return None
+
+
+def _removed(store: Store, given: str) -> str:
+    try:
+        return store.remove(given)
+    except OSError as error:
+        raise UsageError(f"{given}: could not be removed: {error}") from None
 
 
 def _write(document: dict[str, Any], json_to: str | None) -> None:

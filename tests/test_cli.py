@@ -59,7 +59,7 @@ def test_the_notebook_s_mistake_is_found_small_and_named(run: Any, readout: list
     assert done.code == cli.FINDING
     for words in ("disagrees with nn.RNN", "actual", "expected", "allowance", "ignores bias_hh", "bias_hh_l0"):
         assert words in done.words
-    finding = json.loads(Path("report.json").read_text())["subjects"][0]["finding"]
+    finding = json.loads(Path("report.json").read_text())["subjects"][0]["findings"][0]
     config = RNNConfig.from_dict(finding["config"])
     assert config == RNNConfig(1, 1, T=1, N=1, output_size=int(readout[1]) if readout else None)
     assert finding["cause"]["certain"]
@@ -115,6 +115,12 @@ def test_several_subjects_are_checked_in_turn_and_one_finding_decides(run: Any) 
         (["shapes", "--input-size", "0", "--hidden-size", "1"], "input_size=0"),
         (["shapes", "--input-size", "1"], "--hidden-size"),
         (["replay", "none.npz"], "none.npz: no such file"),
+        (["replay", "3f9c2a11"], "3f9c2a11"),
+        (["findings", "3f9c2a11"], "3f9c2a11"),
+        (["findings", "--remove"], "expected the ID of a finding"),
+        (["selftest", "IgnoresBiasHh"], "no such fault; did you mean IgnoresBiasHH"),
+        (["selftest", "--family", "layuot"], "no such family; did you mean layout"),
+        (["selftest", "--workers", "0"], "--workers"),
         (["frobnicate"], "No such command"),
     ],
 )
@@ -158,17 +164,31 @@ def test_a_wrong_signature_is_shown_the_right_one(run: Any, tmp_path: Path) -> N
     assert "def rnn(x, h0, weights, config)" in done.err
 
 
-def test_a_finding_is_kept_and_replayed(run: Any) -> None:
+def refusing(folder: Path) -> str:
+    return subject(folder, "raise NotImplementedError('no more')")
+
+
+def test_a_finding_is_kept_listed_replayed_and_removed(run: Any) -> None:
     run("check", WRONG)
     (kept,) = Path(".rnn-harness").iterdir()
 
-    failed = run("replay", str(kept))
+    listed = run("findings")
+    shown = run("findings", kept.name[:4], "--json", "-")
+    failed = run("replay", kept.name)
     fixed = run("replay", str(kept), "--subject", RIGHT, "--json", "-")
+    refused = run("replay", kept.name[:5], "--subject", refusing(Path.cwd()))
+
+    assert kept.name in listed.out
+    assert "ignores bias_hh" in listed.words
+    assert json.loads(shown.out)["findings"][0]["subject"] == WRONG
+    assert (refused.code, refused.out.split()[0]) == (cli.MISUSE, "ERROR")
 
     assert failed.code == cli.FINDING
     assert failed.out.startswith("FAILED")
     assert fixed.code == cli.AGREES
     assert json.loads(fixed.out)["fate"] == "FIXED"
+    assert run("findings", "--remove", kept.name).code == cli.AGREES
+    assert "no findings" in run("findings").out
 
 
 MISBEHAVES = """
@@ -219,7 +239,7 @@ def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(
     assert running.returncode == cli.FINDING, err
     reports = json.loads(out)["subjects"]
     assert [one["verdict"] for one in reports] == ["broken", "broken", "broken", "agrees"]
-    segfaults, hangs, leaves, _ = (one["finding"] for one in reports)
+    segfaults, hangs, leaves = (one["findings"][0] for one in reports[:3])
     assert segfaults["message"] == "its process died of SIGSEGV"
     assert "in segfaults" in segfaults["traceback"]
     assert RNNConfig.from_dict(segfaults["config"]) == RNNConfig(1, 1, N=2)
@@ -231,7 +251,7 @@ def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(
     assert "hello from C" in err
     assert "hello from Python" in err
 
-    again = process("replay", segfaults["file"], cwd=tmp_path)
+    again = process("replay", segfaults["id"], cwd=tmp_path)
     out, err = again.communicate(timeout=60)
     assert again.returncode == cli.FINDING, err
     assert out.startswith("FAILED")
@@ -298,7 +318,7 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_not_the_report(run: Any
     done = run("check", WRONG, "--findings", "file")
 
     assert done.code == cli.FINDING
-    assert "Warning: --findings file: the case could not be kept" in done.err
+    assert "Warning: --findings file: the finding could not be kept" in done.err
     assert "ignores bias_hh" in done.words
 
 
@@ -319,6 +339,15 @@ def test_subjects_are_listed_with_their_devices(run: Any) -> None:
     done = run("subjects", "--json", "-")
 
     assert {"subject": "torch", "offered_by": "rnn-harness"}.items() <= json.loads(done.out)["subjects"][0].items()
+
+
+def test_the_selftest_says_what_it_found_in_itself(run: Any) -> None:
+    done = run("selftest", "IgnoresBiasHH", "--examples", "40", "--json", "report.json")
+
+    assert done.code == cli.AGREES
+    assert "1 of 1 fault killed, 1 at the true minimum, 1 named rightly, none wrongly" in done.words
+    (fault,) = json.loads(Path("report.json").read_text())["faults"]
+    assert (fault["name"], fault["kill"]["naming"]) == ("IgnoresBiasHH", "rightly")
 
 
 def test_a_fault_of_ours_is_exit_3_and_says_so(
