@@ -116,7 +116,8 @@ def _plain_outcome(config: RNNConfig, outcome: Outcome) -> Outcome:
     if config.plain is config and config.lengths is None:
         return outcome
     arrays = as_plain(config, outcome.arrays)
-    return replace(outcome, arrays={name: array.astype(config.plain.dtype) for name, array in arrays.items()})
+    with np.errstate(over="ignore", invalid="ignore"):  # of a gradient in float32, where autocast has float16
+        return replace(outcome, arrays={name: array.astype(config.plain.dtype) for name, array in arrays.items()})
 
 
 def arithmetic_of(subject: Subject, case: Case, accepted: Accepted = STRICT) -> Arithmetic:

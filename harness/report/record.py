@@ -54,11 +54,19 @@ def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str
         "seconds": hunt.seconds,
         "stop": hunt.stop.name.lower(),
         "coverage": {
-            "factors": {name: {"met": met, "of": of} for name, (met, of) in hunt.coverage.met(hunt.scope).items()},
+            "factors": {name: _share(*share) for name, share in hunt.coverage.met(hunt.scope).items()},
             "regimes": dict(hunt.coverage.regimes),
+            "interactions": {
+                t: dict(zip(("met", "of"), hunt.coverage.share(hunt.scope, t), strict=True)) for t in (2, 3)
+            },
+            "boundary_pairs": _share(*hunt.coverage.boundary_pairs(hunt.scope)),
         },
         "findings": [{**record, "further_cases": hunt.known[record["id"]]} for record in findings],
     }
+
+
+def _share(met: int, of: int) -> dict[str, int]:
+    return {"met": met, "of": of}
 
 
 def _ids(hunt: Hunt) -> set[str]:

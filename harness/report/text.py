@@ -69,6 +69,7 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
         facts.add_row("left out", Text(f"{left_out}, for the subject says: {said}"))
     if hunt.checks and not hunt.findings:
         facts.add_row("space met", _met(hunt))
+        facts.add_row("interactions", wording.interactions_line(hunt))
 
 
 def finding_report(

@@ -1,4 +1,4 @@
-"""hunt: Hypothesis draws configs, several seeds of values ride on each, and the first failure comes back small.
+"""hunt: a covering array first, then what Hypothesis draws; what fails comes back small.
 
 The examples are drawn in rounds of a fresh Hypothesis engine each, for within one engine most examples are near copies
 of an earlier one.
@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
@@ -31,6 +31,7 @@ from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.search.certificate import NOT_SHRUNK, Certificate
+from harness.search.covering import covering
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
@@ -52,6 +53,9 @@ CASES_PER_CONFIG: Final = 2
 CASES: Final = 1_400
 """Cases of a search that is given no budget, which torch takes some 25 s for: 700 configs meet a given pair of boundary
 sizes, of probability (2/44)**2, with 76 % if they are independent (``ROUND`` says how far they are)."""
+
+COVERED: Final = 0.6
+"""Of a budget, what a covering array may take: the rest goes to what is drawn, several cases a config."""
 
 THOROUGH: Final = 4
 """One case in so many has probes, which double the price of a gradient, and all that costs as much again."""
@@ -207,6 +211,7 @@ def hunt(
     try:
         with noted_interrupts() as hunter.stop_if_interrupted:
             hunter.narrow()
+            hunter.cover(seed)
             for number in count():
                 hunter.round(Random(f"{seed}/{number}"))
                 hunter.tell()
@@ -294,6 +299,26 @@ class _Hunter:
             pass
         except _Fault as fault:
             raise fault.error from None
+        self._make_small()
+
+    def cover(self, seed: int) -> None:
+        """Check a case of each config of a covering array, cheapest first; raise ``_Enough`` as ``round`` does."""
+        regimes = tuple(REGIMES)
+        for number, config in enumerate(self._planned()):
+            random = Random(f"{seed}/covering/{number}")
+            values = random.randrange(2**32)
+            if self._search([draw(config, random.choice(regimes), values)], values):
+                self._make_small()
+            if number % ROUND == 0:
+                self.tell()
+
+    def _planned(self) -> list[RNNConfig]:
+        """The covering array of the highest strength, three at most, that leaves enough of the budget."""
+        arrays = (covering(self._record.scope, strength) for strength in (3, 2))
+        return next((array for array in arrays if self._cases is None or len(array) <= COVERED * self._cases), [])
+
+    def _make_small(self) -> None:
+        """Make the failure at hand as small as it can be, and report it; raise ``_Enough`` if the search ends there."""
         assert self._failing is not None
         shrinking = Shrinking(*self._failing, self._record.scope, self._check_while_shrinking)
         for smaller in shrinking:
@@ -338,16 +363,17 @@ class _Hunter:
     def _fails(self, drawn: Drawn) -> bool:
         """Hypothesis's question: does this drawn config fail, in the way that the first failure did?"""
         try:
-            return self._search(drawn) if self._failing is None else self._shrinks(drawn)
+            return self._search(_cases(drawn), drawn[2]) if self._failing is None else self._shrinks(drawn)
         except Exception as error:
             raise _Fault(error) from error
 
-    def _search(self, drawn: Drawn) -> bool:
-        for number, case_drawn in enumerate(_cases(drawn)):
+    def _search(self, cases: Iterable[Case], lot: int) -> bool:
+        """Whether one of some cases of a config fails; ``lot`` decides which of them are asked for more."""
+        for number, case_drawn in enumerate(cases):
             case = case_drawn
             self._stop_at_budget()
-            laws = None if (drawn[2] // THOROUGH + number) % LAWFUL == 0 else ()
-            with_probes = number == drawn[2] % THOROUGH
+            laws = None if (lot // THOROUGH + number) % LAWFUL == 0 else ()
+            with_probes = number == lot % THOROUGH
             result = self._check(case, with_probes=with_probes, laws=laws)
             self._stop_at_hang(case, result)
             if result.verdict is Verdict.UNSUPPORTED:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import combinations
+from itertools import combinations, product
+from math import prod
 from typing import Any, Final
 
 from harness.checks.result import Result, Verdict
@@ -23,6 +24,15 @@ FEW: Final = 16
 
 FEWER: Final = ("dyadic", "normal")
 """The regimes that are then left."""
+
+LEAPT: Final = ("num_layers", "T", "N", "hidden_size", "input_size")
+"""The sizes that are tried small all at once."""
+
+LEAP: Final = 3
+"""The largest that counts as small."""
+
+LEAPS: Final = 2
+"""Sets of values that such a case is tried with."""
 
 LIMIT: Final = 6_000
 """Cases that shrinking may check: some 20 s of a subject that takes 3 ms a case, comparison included."""
@@ -57,6 +67,8 @@ class Shrinking:
         self._numbers = result.verdict is not Verdict.SUSPECT
         self._unlimited, self._left = check, limit
         self._refused: dict[str, None] = {}
+        self._leapt: list[dict[str, Any]] = []
+        """The flags with which small sizes were tried."""
         self._done: RNNConfig | None = None
         """The config of which every plainer one was tried with drawn values."""
         self._cases = 0
@@ -72,7 +84,7 @@ class Shrinking:
     def _down(self) -> Iterator[Found]:
         plainest = 0
         while True:
-            for search in (self._at_first_sight, self._plainer):
+            for search in (self._in_one_leap, self._at_first_sight, self._plainer, self._in_one_leap):
                 while (found := search()) is not None:
                     yield self._take(found)
             if self._numbers:
@@ -96,17 +108,46 @@ class Shrinking:
         self._left -= 1
         return self._unlimited(case)
 
+    def _in_one_leap(self) -> Found | None:
+        """A failing case of the same flags whose sizes are all small, in whatever way sizes depend on each other."""
+        here = factors_of(self._case.config)
+        flags = {name: value for name, value in here.items() if name not in LEAPT}
+        if flags in self._leapt or all(here[name] <= LEAP for name in LEAPT):
+            return None
+        self._leapt.append(flags)
+        packings: list[dict[str, Any]] = [{}]
+        if here["lengths"] is not None and "any" in self._scope.lengths:
+            packings.append({"lengths": "any", "enforce_sorted": False})  # it may take several lengths to be small
+        sizes = [list(self._small(name)) or [here[name]] for name in LEAPT]
+        smaller = (combined for combined in product(*sizes) if prod(combined) < prod(here[name] for name in LEAPT))
+        for combined in sorted(smaller, key=lambda combined: (prod(combined), combined)):
+            for seed, packing in product(range(LEAPS), packings):
+                config = configure(here | dict(zip(LEAPT, combined, strict=True)) | packing, seed)
+                if config.num_layers == 1 and 0 in self._scope.dropout:
+                    config = config.replace(dropout=0.0)
+                candidate = draw(config, "normal", seed)
+                if (seen := self._check(candidate)).shows(self._kind):
+                    return candidate, seen
+        return None
+
+    def _small(self, name: str) -> Iterable[int]:
+        allowed = getattr(self._scope, name)
+        return (
+            range(1, LEAP + 1)
+            if set(allowed) >= set(SIZES)
+            else sorted(size for size in set(allowed) if 0 < size <= LEAP)
+        )
+
     def _at_first_sight(self) -> Found | None:
-        """What still fails after one round through the factors, each made as plain as it can be with the same seed."""
+        """What still fails after one round through the factors, each made as plain as it can be in a few tries."""
         if self._done == self._case.config:
             return None
         case, found = self._case, None
-        regime, seed = case.origin or ("normal", 0)
         for name in _factors(self._scope):
             for config in _with_plainer(name, case.config, self._scope):
-                candidate = draw(config, regime, seed)
-                if (seen := self._check(candidate)).shows(self._kind):
-                    case, found = candidate, (candidate, seen)
+                seen = next(((c, r) for c in _few(case, config) if (r := self._check(c)).shows(self._kind)), None)
+                if seen is not None:
+                    case, found = seen[0], seen
                     break
         return found
 
@@ -161,6 +202,14 @@ class Shrinking:
             here, there = factors_of(self._case.config), factors_of(candidate.config)
             self._refused[", ".join(f"{name}={there[name]}" for name in there if there[name] != here[name])] = None
         return None
+
+
+def _few(case: Case, config: RNNConfig) -> Iterator[Case]:
+    """What a plainer config is tried with first: the seed that drew the case, its own numbers, and a generic set."""
+    if case.origin is not None:
+        yield draw(config, *case.origin)
+    yield fitted(case, config)
+    yield draw(config, "normal", 1)
 
 
 class _SpentError(Exception):

@@ -1,7 +1,7 @@
 """simplify: makes the numbers of a failing case plain, until no number can be made plainer alone.
 
-Zero is plainest, then 1, -1, 2, 0.5, -2, -0.5; beyond those, powers of two, and what has fewer significant bits. Large steps come first:
-all numbers at once, then whole arrays, halves of what is left, and at last one number after the other.
+Zero is plainest, then 1, -1, 2, 0.5, -2, -0.5; beyond those, powers of two, and what has fewer significant bits. Large
+steps come first: all numbers at once, then whole arrays, halves of what is left, and at last one number after another.
 """
 
 from __future__ import annotations

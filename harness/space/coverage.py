@@ -3,21 +3,96 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.scope import Scope, factors_of
+from harness.space.errors import UsageError
+from harness.space.interactions import Bools, Interactions, class_of, interactions_of
+from harness.space.scope import SIZE_FACTORS, Scope
+
+FACTORS: Final = tuple(Scope().values())
+"""Every factor, in the order of a scope's."""
+
+WAITING: Final = 256
+"""Configs that wait to have their interactions counted, which costs some 5 µs each for many and 1 ms for one."""
+
+PAIRS: Final = 2**15
+"""Pairs of two factors' sizes that are remembered; a scope of all usual sizes has 702 of each two."""
+
+
+class _Met:
+    """Which classes of factors have met, two and three at a time, in 2 MiB; classes are numbered as they come."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[str, Any], int] = {}
+        self.known: dict[str, dict[Any, int]] = {name: {} for name in FACTORS}
+        """The number of a value's class; 0 is nobody's."""
+        self.sizes = {pair: set[tuple[int, int]]() for pair in combinations(SIZE_FACTORS, 2)}
+        self._waiting: list[list[int]] = []
+        self._by_two = np.zeros((0, 0), dtype=np.bool_)
+        self._by_three = np.zeros((0, 0, 0), dtype=np.bool_)
+
+    def number(self, factor: str, which: Any) -> int:
+        """The number of a class, a new one if need be."""
+        return self.numbers.setdefault((factor, which), len(self.numbers) + 1)
+
+    def add(self, row: list[int]) -> None:
+        """Have the classes of a config met, at some time."""
+        self._waiting.append(row)
+        if len(self._waiting) >= WAITING:
+            self.by_three()
+
+    def by_two(self) -> Bools:
+        """Whether two numbers have met, the first being of the earlier factor; a number meets itself."""
+        self.by_three()
+        return self._by_two
+
+    def by_three(self) -> Bools:
+        """Whether three numbers have met, in the order of their factors."""
+        if len(self._by_three) <= len(self.numbers):
+            self._widen(max(128, 2 * len(self.numbers)))
+        if self._waiting:
+            rows, width = np.array(self._waiting), len(self._by_two)
+            self._waiting.clear()
+            two, three = self._by_two.reshape(-1), self._by_three.reshape(-1)
+            for i in range(rows.shape[1]):
+                first = rows[:, i, None] * width
+                two[first + rows[:, i:]] = True
+                for j in range(i + 1, rows.shape[1] - 1):
+                    three[(first + rows[:, j, None]) * width + rows[:, j + 1 :]] = True
+        return self._by_three
+
+    def _widen(self, width: int) -> None:
+        two, three = np.zeros((width,) * 2, dtype=np.bool_), np.zeros((width,) * 3, dtype=np.bool_)
+        old = len(self._by_two)
+        two[:old, :old], three[:old, :old, :old] = self._by_two, self._by_three
+        self._by_two, self._by_three = two, three
+
+    def merge(self, other: _Met) -> None:
+        """Have met here what has met there."""
+        here = np.array([0, *(self.number(*known) for known in other.numbers)])
+        two, three, there = self.by_two(), self.by_three(), len(here)
+        two[np.ix_(here, here)] |= other.by_two()[:there, :there]
+        three[np.ix_(here, here, here)] |= other.by_three()[:there, :there, :there]
+        for pair, sizes in other.sizes.items():
+            self.sizes[pair] |= sizes
 
 
 @dataclass
 class Coverage:
-    """How often each value of each factor was met, and each regime."""
+    """How often each value of each factor was met, each regime, and which classes of factors have met each other."""
 
     factors: dict[str, Counter[Any]] = field(default_factory=dict)
     regimes: Counter[str] = field(default_factory=Counter)
     configs: int = 0
+    _met: _Met = field(default_factory=_Met, repr=False, compare=False)
 
     def add_case(self, case: Case, *, new_config: bool) -> None:
         """Count a case that was compared, and its config if this is the first case of it."""
@@ -29,8 +104,27 @@ class Coverage:
     def add_config(self, config: RNNConfig) -> None:
         """Count a config."""
         self.configs += 1
-        for name, value in factors_of(config).items():
-            self.factors.setdefault(name, Counter())[value] += 1
+        row = []
+        for name, known in self._met.known.items():
+            value = config.packing if name == "lengths" else getattr(config, name)
+            if name not in self.factors:
+                self.factors[name] = Counter()
+            self.factors[name][value] += 1
+            if value not in known:
+                known[value] = self._met.number(name, class_of(name, value))
+            row.append(known[value])
+        self._met.add(row)
+        for (f, g), sizes in self._met.sizes.items():
+            if len(sizes) < PAIRS:
+                sizes.add((getattr(config, f), getattr(config, g)))
+
+    def merge(self, other: Coverage) -> None:
+        """Count what another has counted, too."""
+        self.configs += other.configs
+        self.regimes.update(other.regimes)
+        for name, values in other.factors.items():
+            self.factors.setdefault(name, Counter()).update(values)
+        self._met.merge(other._met)
 
     def met(self, scope: Scope) -> dict[str, tuple[int, int]]:
         """For each factor, how many of the scope's values were met, and of how many."""
@@ -38,3 +132,37 @@ class Coverage:
             name: (sum(value in self.factors.get(name, {}) for value in values), len(values))
             for name, values in scope.values().items()
         }
+
+    def share(self, scope: Scope, strength: int) -> tuple[int, int]:
+        """How many interactions of so many factors, 1 to 3, were met, and how many can be met in the scope.
+
+        An interaction is a class of each (``interactions.class_of``), of factors of which the scope has several.
+        """
+        met = self._which(interactions_of(scope), strength)
+        return int(met.sum()), len(met)
+
+    def interactions(self, scope: Scope, strength: int, *, met: bool) -> Iterator[dict[str, Any]]:
+        """The interactions that were met, or those that were not, as factors and classes."""
+        space = interactions_of(scope)
+        return space.named(space.of(strength)[self._which(space, strength) == met])
+
+    def boundaries(self, scope: Scope) -> dict[str, tuple[int, int]]:
+        """For each factor that is a size, how many boundaries of the scope were met, and of how many."""
+        return {
+            name: (sum(size in self.factors.get(name, {}) for size in sizes), len(sizes))
+            for name, sizes in interactions_of(scope).boundaries.items()
+        }
+
+    def boundary_pairs(self, scope: Scope) -> tuple[int, int]:
+        """How many pairs of two factors' boundaries were met in a config, and how many the scope can pay."""
+        pairs = list(interactions_of(scope).payable_pairs())
+        return sum((a, b) in self._met.sizes[f, g] for f, a, g, b in pairs), len(pairs)
+
+    def _which(self, space: Interactions, strength: int) -> Bools:
+        """Which interactions were met."""
+        if strength not in {1, 2, 3}:
+            raise UsageError(f"strength={strength!r}: expected 1, 2 or 3")
+        here: NDArray[np.int64] = np.array([self._met.numbers.get(name, 0) for name in space.names], dtype=np.int64)
+        columns = here[space.of(strength)].T
+        met = self._met.by_three()[tuple(columns)] if strength == 3 else self._met.by_two()[columns[0], columns[-1]]
+        return np.asarray(met, dtype=np.bool_)

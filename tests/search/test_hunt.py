@@ -4,6 +4,7 @@ import contextlib
 import signal
 import threading
 import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def test_a_right_subject_agrees_within_the_budget_that_was_given() -> None:
     record = hunt(RIGHT, SMALL, cases=130)
 
     assert (record.verdict, record.stop, record.total, record.finding) == (Verdict.AGREES, Stop.BUDGET, 130, None)
-    assert record.coverage.configs == 65  # two cases ride on a config
+    assert 65 < record.coverage.configs < 130  # two cases ride on a config that is drawn, one on each that is to cover
     assert record.coverage.regimes.total() == 130
 
 
@@ -94,12 +95,17 @@ def test_a_failure_keeps_its_kind_while_it_shrinks() -> None:
         return output, h_n + (config.T == 2)  # a second, smaller bug that must not take the first one's place
 
     found = {}
-    for seed in range(8):
-        finding = hunt(as_subject(rnn), SMALL.only(T=[1, 2, 3, 4]), seed=seed).finding
+    for steps in ([1, 2], [4, 3]):
+        finding = hunt(as_subject(rnn), SMALL.only(T=steps)).finding
         assert finding is not None
         found[finding.result.kind] = finding.case.config
+        assert shrunk_to(rnn, finding.case.config.replace(T=4)) == RNNConfig(1, 1, T=3, N=1)
 
     assert found == {"broken: ValueError": RNNConfig(1, 1, T=3, N=1), "h_n: value": RNNConfig(1, 1, T=2, N=1)}
+
+
+def shrunk_to(rnn: Any, config: RNNConfig) -> RNNConfig:
+    return shrunk(rnn, draw(config, "normal", 0), SMALL.only(T=[1, 2, 3, 4])).config
 
 
 def test_a_subject_that_changes_its_answers_is_broken() -> None:
@@ -225,7 +231,9 @@ def test_progress_is_told_after_every_round() -> None:
 
     hunt(RIGHT, SMALL, cases=300, progress=lambda record: totals.append(record.total))
 
-    assert totals == list(range(20, 301, 20))
+    assert totals == sorted(totals)
+    assert totals[-1] >= 280
+    assert all(later - earlier <= 40 for earlier, later in pairwise(totals))
 
 
 def test_narrowing_finds_a_base_two_steps_away_and_leaves_sizes_alone() -> None:

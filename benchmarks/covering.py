@@ -1,0 +1,132 @@
+"""What a covering array costs, and how many configs that are drawn at random meet as much: ``search.covering``.
+
+Of torch's whole scope, and of a function's that takes all that there is. Run: ``python benchmarks/covering.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import count
+from random import Random
+from typing import Final
+
+from hypothesis import Phase, find, settings
+from hypothesis.errors import NoSuchExample
+
+from harness import RNNConfig, Scope, as_subject, configs
+from harness.search.covering import covering
+from harness.search.hunt import ROUND
+from harness.space.coverage import Coverage
+from harness.space.interactions import interactions_of
+from harness.space.scope import COST
+from harness.subjects.protocol import scope_of
+from harness.subjects.torch_module import TorchSubject
+
+DRAWN: Final = 20_000
+"""Configs that are drawn before what has not met is given up."""
+
+SHARES: Final = (0.9, 0.99, 0.999, 1.0)
+
+
+def everything(weights: object, config: object, cotangents: object, lengths: object, masks: object) -> None:
+    """A function that is asked for nearly everything; it is never run."""
+
+
+def in_rounds(scope: Scope, seed: int = 0) -> Iterator[RNNConfig]:
+    """Configs as a search draws them."""
+    strategy, found = configs(scope), list[RNNConfig]()
+
+    def note(config: RNNConfig) -> bool:
+        found.append(config)
+        return False
+
+    engine = settings(max_examples=ROUND, database=None, phases=[Phase.generate])
+    for number in count():
+        try:
+            find(strategy, note, settings=engine, random=Random(f"{seed}/{number}"))
+        except NoSuchExample:
+            yield from found
+            found.clear()
+
+
+def counted(ran: list[RNNConfig]) -> Coverage:
+    """What these configs met."""
+    coverage = Coverage()
+    for config in ran:
+        coverage.add_config(config)
+    return coverage
+
+
+def arrays(name: str, scope: Scope) -> None:
+    """Sizes and prices of the arrays."""
+    for strength in (2, 3, 4):
+        interactions_of.cache_clear()
+        covering(scope.only(T=1), 2)  # imports, and what NumPy does once
+        start = time.perf_counter()
+        found = covering(scope, strength, seed=1)
+        seconds = time.perf_counter() - start
+        cost = sum(config.cost for config in found) / COST
+        interactions = len(interactions_of(scope).of(strength))
+        print(
+            f"{name:9} strength {strength}: {interactions:9,} interactions in {len(found):5,} configs, "
+            f"{seconds:.2f} s, of {cost / len(found):.2f} COST each"
+        )
+
+
+def at_random(name: str, scope: Scope) -> None:
+    """How many configs a search draws until they meet what the arrays meet."""
+    start, coverage, drawn = time.perf_counter(), Coverage(), list[RNNConfig]()
+    wanted = {(strength, share) for strength in (2, 3) for share in SHARES}
+    for number, config in enumerate(in_rounds(scope), start=1):
+        coverage.add_config(config)
+        drawn.append(config)
+        if number % 100 and number != DRAWN:
+            continue
+        for strength, share in sorted(wanted):
+            met, of = coverage.share(scope, strength)
+            if met >= share * of:
+                wanted.discard((strength, share))
+                print(f"{name:9} drawn: {share:6.1%} of strength {strength} after {number:,} configs")
+        if number in {700, 1_000} or number == DRAWN:
+            shares = [coverage.share(scope, strength) for strength in (1, 2, 3)]
+            text = ", ".join(f"{met / of:.2%}" for met, of in shares)
+            met, of = coverage.boundary_pairs(scope)
+            cost = sum(config.cost for config in drawn) / COST / number
+            print(
+                f"{name:9} drawn: {number:,} configs, {text}, pairs of boundaries {met / of:.1%}, {cost:.2f} COST each"
+            )
+        if number == DRAWN or not wanted:
+            break
+    print(f"{name:9} drawn: {time.perf_counter() - start:.0f} s")
+
+
+def left_out(scope: Scope) -> None:
+    """The pairs of boundaries that cost too much."""
+    found: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for f, a, g, b in interactions_of(scope).payable_pairs(payable=False):
+        found.setdefault((f, g), []).append((a, b))
+    for (f, g), pairs in found.items():
+        print(f"left out for their cost, {f} x {g}: {len(pairs)}, {pairs[0]} to {pairs[-1]}")
+
+
+def counting(scope: Scope) -> None:
+    """What it costs to count a config."""
+    found = covering(scope)
+    start = time.process_time()
+    coverage = Coverage()
+    for _ in range(10):
+        for config in found:
+            coverage.add_config(config)
+    coverage.share(scope, 3)
+    print(f"to count a config: {(time.process_time() - start) / 10 / len(found) * 1e6:.0f} µs")
+
+
+if __name__ == "__main__":
+    scopes = {"torch": scope_of(TorchSubject()), "function": scope_of(as_subject(everything))}
+    for subject, whole in scopes.items():
+        arrays(subject, whole)
+    left_out(scopes["torch"])
+    counting(scopes["torch"])
+    for subject, whole in scopes.items():
+        at_random(subject, whole)
