@@ -280,6 +280,8 @@ def _plainer_ties(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
 
 def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:
     allowed = getattr(scope, name)
+    if name == "N" and value == 0:  # no sequence at all is stranger than one
+        return [1] if 1 in allowed else []
     if set(allowed) >= set(SIZES):
         return range(1, value)
     if name in NUMBERS:

@@ -158,3 +158,10 @@ def test_without_masks_no_case_that_drops_is_tried() -> None:
 
     assert (found.dropout, found.training) == (0.5, False)
     assert not [config for config in tried if config.drops]
+
+
+def test_an_empty_batch_becomes_one_sequence_where_that_fails_too() -> None:
+    config = RNNConfig(2, 3, N=0)
+
+    assert smallest(config, lambda config: config.hidden_size >= 2) == RNNConfig(1, 2)
+    assert smallest(config, lambda config: config.N == 0) == RNNConfig(1, 1, N=0)
