@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness import RNNConfig
-
 
 class SimpleRNN(nn.Module):
     """The notebook's model: a recurrent layer, and a linear layer that reads out every time step."""
@@ -67,6 +65,8 @@ def compare_by_hand(model, x):
     given = model(torch.from_numpy(x)).detach().numpy()
     weights = {name: p.detach().numpy() for name, p in model.rnn.named_parameters()}
     weights |= {f"readout.{name}": p.detach().numpy() for name, p in model.fc.named_parameters()}
+    from harness import RNNConfig
+
     N, T, input_size = x.shape
     config = RNNConfig(input_size, model.rnn.hidden_size, batch_first=True, T=T, N=N, output_size=model.fc.out_features)
     h0 = np.zeros((1, N, config.hidden_size), x.dtype)

@@ -22,6 +22,7 @@ from harness.threads import one_thread_a_process
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.checks.known import Excuse
     from harness.explain.investigate import Explanation
     from harness.oracle.arithmetic import Accepted
     from harness.report.place import Kept
@@ -167,6 +168,15 @@ def check(
     records: list[dict[str, Any]] = []
     for subject, scope in zip(found, scopes, strict=True):
         investigation = Investigation(subject, contract)
+        places: dict[str, Kept | None] = {}
+
+        def recognise(finding: Finding, hunt: Hunt) -> Excuse | None:
+            """Explain a finding, and keep it at once: whatever comes later, it is not lost."""
+            excuse = investigation.recognise(finding, hunt)  # noqa: B023 - called before the next subject's turn
+            explanation = investigation.explanations[finding.id]  # noqa: B023
+            places[finding.id] = _keep(subject, finding, explanation, folder, contract, tolerance)  # noqa: B023
+            return excuse
+
         with _progress(subject.name) as progress:
             done = examine(
                 subject,
@@ -176,14 +186,16 @@ def check(
                 seed=seed,
                 accepted=contract,
                 progress=progress,
-                recognise=investigation.recognise,
+                recognise=recognise,
             )
         examinations.append(done)
         console.print(text.examination_report(done))
         kept: list[dict[str, Any]] = []
         for finding in done.hunt.findings:
             explanation = investigation.explanations.get(finding.id, Explanation())
-            place = _keep(subject, finding, explanation, folder, contract, tolerance)
+            if finding.id not in places:
+                places[finding.id] = _keep(subject, finding, explanation, folder, contract, tolerance)
+            place = places[finding.id]
             further = done.hunt.known[finding.id]
             console.print(text.finding_report(finding, explanation, place, tolerance, further))
             kept.append(record.finding_record(finding, explanation) | record.kept_record(place))
@@ -352,7 +364,8 @@ def main() -> None:
     one_thread_a_process()
     try:
         code = cli.main(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except (SystemExit, BrokenPipeError):  # click's, rich's and Python's word for a pipe that nobody reads any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
@@ -367,6 +380,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = INTERRUPTED
+    except OSError as error:  # such as a full disk beneath standard output
+        click.echo(f"Error: {error}", err=True)
+        code = MISUSE
     except MemoryError as error:
         click.echo(f"Error: out of memory; pin smaller sizes with --only ({error})", err=True)
         code = MISUSE

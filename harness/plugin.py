@@ -158,15 +158,19 @@ def _disagreements(error: BaseException) -> list[Disagreement]:
 def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     from harness.search import findings
     from harness.search.hunt import Finding
+    from harness.space.errors import UsageError
     from harness.subjects.registry import registered
 
     finding = Finding(disagreement.subject.name, disagreement.case, disagreement.result)
     lines = [_cause(disagreement, finding)]
     folder = Path(config.rootpath, config.getoption("rnn_findings"))
     try:
-        again = f"rnn-harness replay {shlex.quote(str(findings.Store(folder).save(finding)))}"
+        store = findings.Store(folder)
+        known = finding.id in store.ids()  # what a search kept says more than can be said here
+        kept = folder / finding.id if known else store.save(finding)
+        again = f"rnn-harness replay {shlex.quote(str(kept))}"
         lines.append(f"again: {again}" + ("" if finding.subject in registered() else " --subject FILE.py:NAME"))
-    except OSError as error:
+    except (OSError, UsageError) as error:
         lines.append(f"the case could not be kept: {error}")
     return "\n".join(line for line in lines if line)
 

@@ -21,7 +21,7 @@ class ByCause:
 
     A mistake that is made forwards is wrong backwards, too: gradients are looked at only where the way there is right.
     Of infinities and NaN, which a fault may lose in other ways than the subject does, it is enough that they are lost
-    where the mistake shows.
+    where the mistake shows; and of a mistake that cannot be told step by step, that it is made.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ByCause:
             return False
         if first.sort is Sort.FINITENESS and self.factors.covers(observation.case.config):
             return True
-        return any(seen.reproduces(cause) or (not cause.stepwise and seen.tells_apart(cause)) for cause in self.causes)
+        return any(seen.active(cause) if not cause.stepwise else seen.reproduces(cause) for cause in self.causes)
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,14 @@ class ByRegion:
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Whether a failure is like the finding's, on a config that has all that the finding needs."""
-        return self.factors.covers(observation.case.config) and like(result) == like(self.found)
+        if like(result) != like(self.found):
+            return False
+        return is_of_form(self.found) or self.factors.covers(observation.case.config)
+
+
+def is_of_form(result: Result) -> bool:
+    """Whether something is wrong beside values: of such a kind, one finding says it all."""
+    return bool(result.mismatches) and result.mismatches[0].sort in OF_FORM
+
+
+OF_FORM: Final = {Sort.MISSING, Sort.UNEXPECTED, Sort.SHAPE, Sort.DTYPE, Sort.MALFORMED, Sort.CHANGED, Sort.ALIASED}

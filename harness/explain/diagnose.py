@@ -38,6 +38,9 @@ PAIRS: Final = 3 * 2**28
 """What trying pairs of faults may cost (``RNNConfig.cost``): some 2 s, in which 12,000 pairs of the smallest cases are
 run, or 1,000 of T=50."""
 
+FEW: Final = 3
+"""Pairs beyond which none is named: what so many explain, none explains."""
+
 FIRST: Final = 24
 """Fresh cases among which the cheapest is chosen to try pairs on."""
 
@@ -143,7 +146,7 @@ class _Trial:
         if not causes and not self._beside:
             passed, pairs = self._pairs(here, every, singles)
             causes, hits, spared = self._surviving([pair for pair in passed if here.reproduces(pair)])
-            causes, elsewhere = self._own(here, causes)
+            causes, elsewhere = self._own(here, causes if len(causes) <= FEW else [])
         precision = None
         if not causes and finite and self._case.config.loss is None:
             precision = estimate(self._subject, self._case, self._accepted)
@@ -181,7 +184,7 @@ class _Trial:
                 return [], 0, 0
         left = [fault for fault in left if hits[fault]]
         for seen in right:  # after those that rule most faults out
-            spared.update(fault for fault in left if not self._makes(seen, fault))
+            spared.update(fault for fault in left if not self._makes(seen, fault) and seen.tells_apart(fault))
         # What the failing case alone has for it is chance; and so is what rare values have, against common ones.
         left = [fault for fault in left if common[fault] or not spared[fault]]
         if not left:

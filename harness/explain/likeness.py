@@ -61,6 +61,12 @@ class Seen:
         stepwise = getattr(fault, "stepwise", True)
         return not stepwise and self.resembles(fault) and self.resembles(REFERENCE)
 
+    def active(self, fault: Reference) -> bool:
+        """Whether the fault makes any difference there at all, beyond the roundings of float64."""
+        with np.errstate(all="ignore"):
+            given, right = fault.run(self.case), REFERENCE.run(self.case)
+            return any(not np.allclose(given[n], a, 1e-12, 1e-300, equal_nan=True) for n, a in right.items())
+
     def tells_apart(self, fault: Reference) -> bool:
         """Whether the fault would show there."""
         with np.errstate(all="ignore"):

@@ -14,6 +14,9 @@ from harness.report.wording import CALLED, counted
 from harness.search.certificate import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig
 
+NAMED: Final = 3
+"""Causes that are said, where several are possible."""
+
 
 def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None = None) -> list[str]:
     """The cause in one sentence, and how sure it is."""
@@ -32,7 +35,8 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None
     where = ""
     if diagnosis.spared and factors is not None and (condition := _condition(factors)):
         where = f", where {condition}"
-    told = [sure + " or ".join(lines) + where, _grounds(diagnosis)]
+    more = f" or one of {len(lines) - NAMED} others" if len(lines) > NAMED else ""
+    told = [sure + " or ".join(lines[:NAMED]) + more + where, _grounds(diagnosis)]
     if diagnosis.spared:
         told.append(f"on {counted(diagnosis.spared, 'other')}, where that would show, the subject is right")
     told += [f"beside this, it {fault.sentence}: the two explain everything together" for fault in diagnosis.elsewhere]
@@ -70,9 +74,10 @@ def where_line(where: Where) -> str:
     layer = f"layer={where.layer}, " if config.num_layers > 1 else ""
     place = layer + ", ".join(f"{axis}={index}" for axis, index in where.place.items())
     sizes = f"T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
-    line = f"of a case with {sizes}, the first wrong {what} is {place}; {where.wrong} of {where.total} are wrong"
+    line = f"in a wider case ({sizes}), the first wrong {what} is {place}"
+    line += f"; {where.wrong} of {where.total} are wrong in themselves"
     line += f" ({where.pattern})" if where.pattern else ""
-    return line + (f", {where.follows} more only follow from these" if where.follows else "")
+    return line + (f", and {where.follows} more only follow from these" if where.follows else "")
 
 
 def needs_line(factors: Factors) -> str:

@@ -44,11 +44,9 @@ def keep(
             reason = "it hangs, and so would a script"
         files = {name: (folder / name).read_bytes() for name in (NAME, FILE) if (folder / name).exists()}
     script = files.get(NAME)
-    texts: dict[str, str | bytes] = {
-        **files,
-        ISSUE: _issue(finding, explanation, script),
-        TEST: regression_test(finding),
-    }
+    texts: dict[str, str | bytes] = {**files, ISSUE: _issue(finding, explanation, script)}
+    if finding.result.failure is None:  # a test that hangs, or ends its process, would take all others with it
+        texts[TEST] = regression_test(finding)
     saved = Store(directory).save(finding, finding_record(finding, explanation), texts, tolerance=tolerance)
     return Kept(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
 

@@ -98,7 +98,7 @@ def finding_report(
         facts.add_row("to accept", enough)
     facts.add_row("config", Text(wording.config_line(config)))
     facts.add_row("minimal", Text("\n".join(explained.minimal_lines(finding.certificate))))
-    if (instead := wording.leave_out_line(config)) is not None:
+    if finding.minimal and (instead := wording.leave_out_line(config)) is not None:
         facts.add_row("leave out", Text(instead))
     facts.add_row("case", Text(repr(finding.case)))
     if any(mismatch.sites for mismatch in result.mismatches):
@@ -222,7 +222,7 @@ def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:
     if result.message:
         parts.append(Text(result.message, "bold"))
     if result.traceback:
-        parts.append(Padding(Text(result.traceback.rstrip(), "dim"), (0, 0, 0, 2)))
+        parts.append(Padding(Text(result.traceback.rstrip(), "dim", no_wrap=True, overflow="ignore"), (0, 0, 0, 2)))
     parts += [_mismatch(mismatch, config) for mismatch in result.mismatches[:_SHOWN_MISMATCHES]]
     if (more := len(result.mismatches) - _SHOWN_MISMATCHES) > 0:
         parts.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import ROUND_CEILING, Context
@@ -158,7 +159,16 @@ def hint(mismatch: Mismatch) -> str | None:
         return f"return it under {mismatch.array.removesuffix('.grad')!r} in the dict of gradients"
     if mismatch.array == "readout" and mismatch.sort is Sort.SHAPE:
         return HINTS[Sort.MISSING]
+    if mismatch.sort is Sort.SHAPE and _turned(mismatch):
+        even = ", with batch_first, too" if mismatch.array == "h_n" else ""
+        return f"its first two axes are exchanged: nn.RNN's {mismatch.array} is {mismatch.expected}{even}"
     return HINTS.get(mismatch.sort)
+
+
+def _turned(mismatch: Mismatch) -> bool:
+    """Whether a shape would be right with its first two axes exchanged."""
+    actual, expected = (re.findall(r"\d+", text.rpartition("=")[2]) for text in (mismatch.actual, mismatch.expected))
+    return len(actual) > 1 and [actual[1], actual[0], *actual[2:]] == expected
 
 
 def counted(number_of: int, what: str) -> str:

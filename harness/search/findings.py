@@ -412,7 +412,8 @@ def _cause(given: Any) -> str | None:
         return _cause(given.get("text") or " or ".join(sentences))
     if isinstance(given, list):
         return _cause(given[0] if given else None)
-    return (_text(given) or "").partition("\n")[0] or None
+    line = (_text(given) or "").partition("\n")[0]
+    return "cause unknown" if line.startswith("unknown: ") else line or None
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

@@ -51,8 +51,8 @@ CASES_PER_CONFIG: Final = 2
 """Cases that ride on one drawn config: drawing it costs some 0.8 ms, and a case of torch's some 10."""
 
 CASES: Final = 1_400
-"""Cases of a search that is given no budget, which torch takes some 25 s for: 700 configs meet a given pair of boundary
-sizes, of probability (2/44)**2, with 76 % if they are independent (``ROUND`` says how far they are)."""
+"""Cases of a search that is given no budget, which torch takes some 25 s for. The covering array of its whole scope is
+767 configs; of what is drawn after that, two cases ride on a config."""
 
 COVERED: Final = 0.6
 """Of a budget, what a covering array may take: the rest goes to what is drawn, several cases a config."""
@@ -94,6 +94,7 @@ class Stop(Enum):
 
     FINDING = "a finding"
     BUDGET = "the number of cases"
+    AFTER = "the number of cases after the last cause that was found"
     TIME = "the time"
     INTERRUPTED = "an interrupt"
     REFUSED = "a refusal of every config near the plainest"
@@ -116,7 +117,7 @@ class Finding:
     @property
     def id(self) -> str:
         """Eight hex digits that stand for this subject on this case."""
-        return hashlib.sha256(f"{self.subject} {self.case.id}".encode()).hexdigest()[:8]
+        return hashlib.sha256(f"{self.subject} {self.case.id}".encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 @dataclass
@@ -264,6 +265,8 @@ class _Hunter:
         self.recognise: Recognise | None = None
         self.excuses: list[Excuse] = []
         self.progress: Callable[[Hunt], None]
+        self._beyond = False
+        """Whether the budget is what a search may take beyond a finding."""
         self._failing: tuple[Case, Result] | None = None
         self._shrink_until = math.inf
         self._kind = ""
@@ -346,8 +349,9 @@ class _Hunter:
         """Search for what is not of the same cause."""
         self.excuses.append(excuse)
         self._failing, self._kind, self._proved, self._shrink_until = None, "", False, math.inf
-        done = self._record.total + self._record.unsupported
-        self._cases = done + AFTER if self._cases is None else min(self._cases, done + AFTER)
+        last = self._record.total + self._record.unsupported + AFTER
+        if self._cases is None or last < self._cases:
+            self._cases, self._beyond = last, True
 
     def report(self, certificate: Certificate) -> None:
         """Make the failure, if there is one, a finding of the record's."""
@@ -469,7 +473,7 @@ class _Hunter:
     def _stop_at_budget(self) -> None:
         self.stop_if_interrupted()
         if self._cases is not None and self._record.total + self._record.unsupported >= self._cases:
-            raise _Enough(Stop.BUDGET)
+            raise _Enough(Stop.AFTER if self._beyond else Stop.BUDGET)
         if self._seconds is not None and self.elapsed() >= self._seconds:
             raise _Enough(Stop.TIME)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from harness.checks.result import Result, Verdict
 from harness.search.certificate import Certificate
-from harness.search.simplify import Simplifying
+from harness.search.simplify import Simplifying, enlarged
 from harness.space.case import Case
 from harness.space.config import ConfigError, RNNConfig, never_rise
 from harness.space.cut import fitted, without_one
@@ -179,11 +179,11 @@ class Shrinking:
         for name in _factors(self._scope):
             if name in NUMBERS:
                 for candidate in without_one(case, name):
-                    if self._in_scope(candidate.config, name) and (found := self._neighbour(candidate)) is not None:
+                    if self._in_scope(candidate.config, name) and (found := self._own(candidate)) is not None:
                         return found
             if name not in NUMBERS or None in getattr(self._scope, name):
                 for config in _with_plainer(name, case.config, self._scope):
-                    if (found := self._neighbour(fitted(case, config))) is not None:
+                    if (found := self._own(fitted(case, config))) is not None:
                         return found
         return None
 
@@ -192,6 +192,10 @@ class Shrinking:
         return (
             set(allowed) >= set(SIZES) or getattr(config, name) in allowed
         ) and config.dropout in self._scope.dropout
+
+    def _own(self, candidate: Case) -> Found | None:
+        """A neighbour with the case's own numbers, or those enlarged: of a mistake that large numbers alone show."""
+        return self._neighbour(candidate) or self._neighbour(enlarged(candidate))
 
     def _neighbour(self, candidate: Case) -> Found | None:
         self._cases += 1

@@ -48,7 +48,7 @@ def test_two_mistakes_in_one_subject_come_out_one_after_the_other(function: Any,
     assert len(done.findings) == 2
     assert {name for cause in causes(done, investigation) for name in cause} == names
     assert all(finding.minimal for finding in done.findings)
-    assert done.stop is Stop.BUDGET
+    assert done.stop is Stop.AFTER
 
 
 def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again() -> None:

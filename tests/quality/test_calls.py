@@ -213,7 +213,11 @@ def remembering(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return output, h_n if before == config.T else h_n + h_n.dtype.type(1)
 
 
-TURNED = {ONE.replace(T=2, N=2, strides="transposed"), ONE.replace(N=2, strides="stepped")}
+TURNED = {
+    ONE.replace(T=2, N=2, strides="transposed"),
+    ONE.replace(N=2, strides="stepped"),
+    ONE.replace(input_size=2, strides="stepped"),
+}
 DROPPING = TWO_LAYERS.replace(dropout=0.5, training=True)
 
 PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
@@ -236,7 +240,10 @@ PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
     "sizes: no sequence": (NoEmptyBatch, {ONE.replace(N=0)}),
     "sizes: many sequences": (ManySequences, {ONE.replace(N=101), TWO_LAYERS.replace(N=101)}),
     "values: NaN leaks": (LeaksNaN, {ONE}),
-    "values: clipped": (ClipsStates, {ONE.replace(nonlinearity="relu")}),
+    "values: clipped": (
+        ClipsStates,  # by h_n, or by what the next layer makes of a clipped state
+        {ONE.replace(nonlinearity="relu"), RNNConfig(1, 2, num_layers=2, nonlinearity="relu")},
+    ),
     "dtypes: autocast": (IgnoresAutocast, {ONE.replace(autocast="bfloat16")}),
     "state: hx changes": (WritesIntoHx, {ONE.replace(hx=True), ONE.replace(hx=True, loss="output", wrt="weights")}),
     "state: shared memory": (ReturnsAView, {ONE}),
@@ -251,7 +258,7 @@ PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
         {config.replace(grad_mode="inference_mode") for config in (ONE, TWO_LAYERS)},
     ),
     "devices: meta": (ReturnsMetaOnTheCPU, {ONE.replace(device="meta")}),
-    "cells": (LeakyCell, {ONE}),
+    "cells": (LeakyCell, {ONE, ONE.replace(autocast="bfloat16")}),  # by h_n's value, or by its dtype
 }
 
 

@@ -78,7 +78,7 @@ class ReshapesOutput(Fault):
 class ReshapesHx(Fault):
     """reads hx as (N, layers * directions, hidden_size) with batch_first, though its rows come first all the same."""
 
-    family = "layout"
+    family, stepwise = "layout", False
     smallest = tuple(ONE.replace(batch_first=True, N=2, hx=True, num_layers=L, bidirectional=L == 1) for L in (1, 2))
 
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
