@@ -7,10 +7,11 @@ from enum import Enum
 from typing import Final
 
 from harness.oracle.compare import Mismatch, Sort
+from harness.space.config import PREACTIVATION
 from harness.space.outcome import Failure
 
-ANY_GRADIENT: Final = f".grad: {Sort.VALUE.value}"
-"""What ends the kind of a gradient's value: in a smaller case it may be seen in another one, or from outside."""
+ANY_GRADIENT: Final = f"{PREACTIVATION}: {Sort.VALUE.value}"
+"""The kind of what probes see inside: in a smaller case it may be seen from outside, under another name."""
 
 
 WAVERS: Final = "not deterministic: two runs of the same case gave different results"
@@ -76,14 +77,9 @@ class Result:
 
     def shows(self, kind: str) -> bool:
         """Whether this is a failure of that kind, be it beside others: what must stay while a case is made smaller."""
-        of_law = any(mismatch.law for mismatch in self.mismatches)
-        if (
-            kind.endswith(ANY_GRADIENT)
-            and not of_law
-            and any(
-                mismatch.array.endswith(".grad") and mismatch.kind.endswith(Sort.VALUE.value)
-                for mismatch in self.mismatches
-            )
+        if kind == ANY_GRADIENT and any(
+            mismatch.array.endswith(".grad") and mismatch.kind.endswith(Sort.VALUE.value)
+            for mismatch in self.mismatches
         ):
             return True
         return (self.failed or self.verdict is Verdict.SUSPECT) and (

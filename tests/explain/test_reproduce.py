@@ -39,6 +39,12 @@ from tests.explain.subjects_by_hand import DROP_IN, FUNCTION
 WRONG, RIGHT = "WRONG = True", "WRONG = False"
 
 
+@pytest.fixture(autouse=True)
+def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is imported from a test's folder, such as a random.py, is there for that test alone."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 def saved(folder: Path, name: str, text: str) -> Path:
     path = folder / name
     path.write_text(text)

@@ -242,7 +242,11 @@ PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
     "values: NaN leaks": (LeaksNaN, {ONE}),
     "values: clipped": (
         ClipsStates,  # by h_n, or by what the next layer makes of a clipped state
-        {ONE.replace(nonlinearity="relu"), RNNConfig(1, 2, num_layers=2, nonlinearity="relu")},
+        {
+            ONE.replace(nonlinearity="relu"),
+            ONE.replace(nonlinearity="relu", T=2),
+            RNNConfig(1, 2, num_layers=2, nonlinearity="relu"),
+        },
     ),
     "dtypes: autocast": (IgnoresAutocast, {ONE.replace(autocast="bfloat16")}),
     "state: hx changes": (WritesIntoHx, {ONE.replace(hx=True), ONE.replace(hx=True, loss="output", wrt="weights")}),
