@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,6 @@ from harness.threads import one_thread_a_process
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.checks.known import Excuse
     from harness.explain.investigate import Explanation
     from harness.oracle.arithmetic import Accepted
     from harness.report.place import Kept
@@ -167,16 +167,8 @@ def check(
     examinations: list[Examination] = []
     records: list[dict[str, Any]] = []
     for subject, scope in zip(found, scopes, strict=True):
-        investigation = Investigation(subject, contract)
-        places: dict[str, Kept | None] = {}
-
-        def recognise(finding: Finding, hunt: Hunt) -> Excuse | None:
-            """Explain a finding, and keep it at once: whatever comes later, it is not lost."""
-            excuse = investigation.recognise(finding, hunt)  # noqa: B023 - called before the next subject's turn
-            explanation = investigation.explanations[finding.id]  # noqa: B023
-            places[finding.id] = _keep(subject, finding, explanation, folder, contract, tolerance)  # noqa: B023
-            return excuse
-
+        keeping = _Keeping(subject, folder, contract, tolerance)
+        investigation = Investigation(subject, contract, keeping)
         with _progress(subject.name) as progress:
             done = examine(
                 subject,
@@ -186,16 +178,14 @@ def check(
                 seed=seed,
                 accepted=contract,
                 progress=progress,
-                recognise=recognise,
+                recognise=investigation.recognise,
             )
         examinations.append(done)
         console.print(text.examination_report(done))
         kept: list[dict[str, Any]] = []
         for finding in done.hunt.findings:
             explanation = investigation.explanations.get(finding.id, Explanation())
-            if finding.id not in places:
-                places[finding.id] = _keep(subject, finding, explanation, folder, contract, tolerance)
-            place = places[finding.id]
+            place = keeping.place(finding, explanation)
             further = done.hunt.known[finding.id]
             console.print(text.finding_report(finding, explanation, place, tolerance, further))
             kept.append(record.finding_record(finding, explanation) | record.kept_record(place))
@@ -461,18 +451,35 @@ def _doing(hunt: Hunt) -> str:
     return f"a failure, made smaller in {hunt.shrink_checks:,} checks," if hunt.shrinking else f"{hunt.total:,} cases"
 
 
-def _keep(
-    subject: Subject, finding: Finding, explanation: Explanation, folder: str, contract: Accepted, tolerance: str
-) -> Kept | None:
-    """Keep the finding; a folder that cannot be written costs a warning, not the report."""
-    from harness.report.kept import keep
-    from harness.search.hang import ended_by_a_hang
+@dataclass
+class _Keeping:
+    """Keeps the findings of one subject, each as soon as it is explained."""
 
-    try:
-        return keep(finding, explanation, ended_by_a_hang(subject), folder, accepted=contract, tolerance=tolerance)
-    except OSError as error:
-        click.echo(f"Warning: --findings {folder}: the finding could not be kept: {error}", err=True)
-        return None
+    subject: Subject
+    folder: str
+    contract: Accepted
+    tolerance: str
+    places: dict[str, Kept | None] = field(default_factory=dict)
+
+    def __call__(self, finding: Finding, explanation: Explanation) -> None:
+        """Keep a finding; a folder that cannot be written costs a warning, not the report."""
+        from harness.report.kept import keep
+        from harness.search.hang import ended_by_a_hang
+
+        subject = ended_by_a_hang(self.subject)
+        try:
+            self.places[finding.id] = keep(
+                finding, explanation, subject, self.folder, accepted=self.contract, tolerance=self.tolerance
+            )
+        except OSError as error:
+            self.places[finding.id] = None
+            click.echo(f"Warning: --findings {self.folder}: the finding could not be kept: {error}", err=True)
+
+    def place(self, finding: Finding, explanation: Explanation) -> Kept | None:
+        """Where a finding was kept, if it could be."""
+        if finding.id not in self.places:
+            self(finding, explanation)
+        return self.places[finding.id]
 
 
 def _removed(store: Store, given: str) -> str:

@@ -27,12 +27,10 @@ from harness.oracle.expectation import (
     Layer,
     Setting,
     apart_from_prefixes,
-    end_to_end_states,
-    expect_end_to_end,
     expect_local,
     single_step_states,
 )
-from harness.oracle.gradient_expectation import expect_gradients
+from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
 from harness.oracle.reference import Reference, to_float64
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import PREACTIVATION, RNNConfig
@@ -375,11 +373,7 @@ def _with_probes(
 
 def _end_to_end(observation: Observation, reference: Reference) -> list[Mismatch]:
     case, setting = observation.case, Setting(reference, observation.case, observation.arithmetic)
-    states = end_to_end_states(setting)
-    expected = expect_end_to_end(setting, states)
-    if case.config.loss is not None:
-        expected |= expect_gradients(setting, states).arrays
-    return compare(case.config, observation.outcome.arrays, expected)
+    return compare(case.config, observation.outcome.arrays, expect_whole_run(setting))
 
 
 def _needs_no_prefix(mismatch: Mismatch, case: Case) -> bool:

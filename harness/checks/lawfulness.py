@@ -57,8 +57,8 @@ from harness.checks.laws import LAWS, Arrays, Law
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, U64, Accepted
 from harness.oracle.compare import Mismatch, compare, same_numbers
-from harness.oracle.expectation import Expected, Setting, end_to_end_states, expect_end_to_end
-from harness.oracle.gradient_expectation import expect_gradients
+from harness.oracle.expectation import Expected, Setting
+from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.reference import Floats, to_float64
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import RNNConfig
@@ -215,10 +215,7 @@ class _Trial:
         """How far what a correct subject returns may be from the exact result, in the shapes of what it returns."""
         arithmetic = arithmetic_of(self._subject, case, self._accepted)
         setting = Setting(REFERENCE, replace(case, masks=self._masks(case)).plain(), arithmetic)
-        states = end_to_end_states(setting)
-        expected = expect_end_to_end(setting, states)
-        if case.config.loss is not None:
-            expected |= expect_gradients(setting, states).arrays
+        expected = expect_whole_run(setting)
         return {
             name: np.nan_to_num(one.allowance, nan=np.inf, posinf=np.inf).reshape(case.config.returned[name].shape)
             for name, one in expected.items()

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.checks.agreement import Observation
+from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result
 from harness.explain.factors import Factors, like
 from harness.explain.faults import Fault
 from harness.explain.likeness import Seen, forward_part
 from harness.oracle.compare import Sort
-
-GRADIENT: Final = ".grad"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ByCause:
             return False
         first = result.mismatches[0]
         seen = Seen(forward_part(observation) if self.forwards else observation)
-        if self.forwards and first.array.endswith(GRADIENT) and seen.right:
+        if self.forwards and first.array.endswith(GRADIENTS) and seen.right:
             return False
         if first.sort is Sort.FINITENESS and self.factors.covers(observation.case.config):
             return True

@@ -19,11 +19,11 @@ from harness.explain.faults import CATALOGUE, Fault
 from harness.explain.fresh import fresh_cases, rare
 from harness.explain.likeness import Seen
 from harness.explain.pairs import Pair, pair_of
-from harness.explain.parts import from_places, parts_of
+from harness.explain.parts import from_places, parts_of, together
 from harness.explain.precision import Precision, estimate
 from harness.explain.where import first_wrong
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.oracle.compare import Sort
+from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.hunt import Finding
 from harness.space.case import Case
 from harness.space.config import TANGENT
@@ -43,8 +43,6 @@ FEW: Final = 3
 
 FIRST: Final = 24
 """Fresh cases among which the cheapest is chosen to try pairs on."""
-
-_OF_VALUE: Final = {Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS}
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def nameable(finding: Finding) -> Case | None:
     What is wrong forwards is wrong backwards, too, in as many ways as there are to differentiate: it is left out.
     """
     mismatches = finding.result.mismatches
-    if not mismatches or not all(mismatch.sort in _OF_VALUE for mismatch in mismatches):
+    if not mismatches or not all(mismatch.sort in OF_VALUE for mismatch in mismatches):
         return None
     if any(mismatch.array.endswith(TANGENT) for mismatch in mismatches):  # a fault is told by what a run returns
         return None
@@ -153,11 +151,11 @@ class _Trial:
         return Diagnosis(tuple(causes), len(CATALOGUE), hits, spared, pairs, self._beside, elsewhere, precision)
 
     def _may_make(self, seen: Seen, fault: Fault) -> bool:
-        return seen.resembles(fault) or any(seen.resembles(pair_of(fault, other)) for other in self._beside)
+        return seen.resembles(fault) or any(seen.resembles(together(fault, other)) for other in self._beside)
 
     def _makes(self, seen: Seen, fault: Fault) -> bool:
         """Whether the subject makes a mistake on a case, be it beside those that it is known to make."""
-        return seen.reproduces(fault) or any(seen.reproduces(pair_of(fault, other)) for other in self._beside)
+        return seen.reproduces(fault) or any(seen.reproduces(together(fault, other)) for other in self._beside)
 
     def _right(self, seen: Seen) -> bool:
         """Whether nothing is wrong there, beside what is known."""

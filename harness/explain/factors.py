@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from harness.checks.result import Result, Verdict
 from harness.explain.fresh import changed, fitting, flipped
-from harness.oracle.compare import Sort
+from harness.oracle.compare import OF_VALUE
 from harness.search.certificate import Certificate
 from harness.search.hunt import Finding
 from harness.space.case import Case
@@ -210,9 +210,6 @@ def _nearest(
 
 def like(result: Result) -> str:
     """The kind of a result, but for which array it shows in first: values forwards, values back, or itself."""
-    if not result.mismatches or result.mismatches[0].law or result.mismatches[0].sort not in _OF_VALUE:
+    if not result.mismatches or result.mismatches[0].law or result.mismatches[0].sort not in OF_VALUE:
         return result.kind
     return "gradients" if result.mismatches[0].array.endswith(".grad") else "values"
-
-
-_OF_VALUE: Final = {Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS}

@@ -13,13 +13,13 @@ from functools import partial
 
 from harness.checks.everything import check as check_everything
 from harness.checks.known import Excuse
-from harness.checks.lawfulness import law_of
+from harness.checks.lawfulness import GRADIENTS, law_of
 from harness.checks.result import Result
-from harness.explain.again import GRADIENT, ByCause, ByRegion
+from harness.explain.again import ByCause, ByRegion
 from harness.explain.diagnose import Diagnosis, diagnose, nameable
 from harness.explain.factors import Factors, depends_on
 from harness.explain.faults import Fault
-from harness.explain.pairs import pair_of
+from harness.explain.parts import together
 from harness.explain.where import Where, locate
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.hang import Hang, ended_by_a_hang
@@ -45,6 +45,8 @@ class Investigation:
 
     subject: Subject
     accepted: Accepted = STRICT
+    told: Callable[[Finding, Explanation], None] = lambda *_: None
+    """Who is to hear of a finding as soon as it is explained: whatever comes later, it is not lost."""
     explanations: dict[str, Explanation] = field(default_factory=dict)
     """By the finding's id."""
     _beside: list[Fault] = field(default_factory=list)
@@ -67,7 +69,7 @@ class Investigation:
         if diagnosis is None or not diagnosis.certain:
             return ByRegion(finding.id, finding.result, explanation.factors)
         [cause] = diagnosis.causes
-        known = [cause, *(pair_of(cause, other) for other in self._beside)]
+        known = [cause, *(together(cause, other) for other in self._beside)]
         self._beside += known
         return ByCause(finding.id, tuple(known), explanation.factors, forwards=not _of_gradients(finding))
 
@@ -78,6 +80,7 @@ class Investigation:
             with suppress(Hang):
                 explanation = self._explained(finding, scope)
         self.explanations[finding.id] = explanation
+        self.told(finding, explanation)
         return explanation
 
     def _explained(self, finding: Finding, scope: Scope) -> Explanation:
@@ -109,4 +112,4 @@ def _probed(finding: Finding) -> bool:
 
 
 def _of_gradients(finding: Finding) -> bool:
-    return bool(finding.result.mismatches) and finding.result.mismatches[0].array.endswith(GRADIENT)
+    return bool(finding.result.mismatches) and finding.result.mismatches[0].array.endswith(GRADIENTS)

@@ -43,6 +43,6 @@ def _members(fault: Fault) -> tuple[Fault, ...]:
 
 @lru_cache(None)
 def _class_of(kinds: tuple[type[Fault], ...]) -> type[Pair]:
-    stepwise = all(getattr(kind, "stepwise", True) for kind in kinds)
+    stepwise = all(kind.stepwise for kind in kinds)
     ordered = sorted(kinds, key=lambda kind: -len(kind.__mro__))  # what is below another one stands before it
     return type("And".join(kind.__name__ for kind in kinds), (Pair, *ordered), {"stepwise": stepwise})

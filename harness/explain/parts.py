@@ -6,12 +6,14 @@ In one direction, in the first layer or above it, in some gradients, or from som
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Final
 
 import numpy as np
 
 from harness.explain.faults import Fault
+from harness.explain.pairs import pair_of
 from harness.oracle.reference import Floats, Reference, Steps, StepWeights, Visited
 from harness.space.case import Case
 from harness.space.config import RNNConfig, weight_names
@@ -77,6 +79,14 @@ def _last(size: int) -> Visited:
 _NAMED: Final = {"unit": "unit", "n": "sequence", "t": "step"}
 
 
+def together(one: Fault, other: Fault) -> Fault:
+    """Both mistakes at once, be one of them made in a part only."""
+    for part, rest in ((one, other), (other, one)):
+        if isinstance(part, _Part):
+            return part.beside(rest)
+    return pair_of(one, other)
+
+
 class _Part(Fault):
     """makes a fault in a part of what it could be made in."""
 
@@ -84,6 +94,14 @@ class _Part(Fault):
 
     def __init__(self, fault: Fault, where: str) -> None:
         self.fault, self.where = fault, where
+        self.right: Reference = RIGHT
+        """What is computed where the fault is not made."""
+
+    def beside(self, other: Fault) -> Fault:
+        """The same, and another fault wherever it is made: in the part, and outside of it."""
+        both = copy(self)
+        both.fault, both.right = together(self.fault, other), other
+        return both
 
     @property
     def sentence(self) -> str:
@@ -109,10 +127,10 @@ class InPlaces(_Part):
         return [name for name in super().concerned(config) if name in made]
 
     def _of(self, layer: int, direction: int) -> Reference:
-        return self.fault if self._made((layer, direction)) else RIGHT
+        return self.fault if self._made((layer, direction)) else self.right
 
     def _of_direction(self, direction: int) -> Reference:
-        return self.fault if direction == self._by_direction else RIGHT
+        return self.fault if direction == self._by_direction else self.right
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
         return self._of(layer, direction).step_weights(case, layer, direction)
@@ -140,7 +158,7 @@ class InPlaces(_Part):
         own.run_direction(case, at, x, start, states, visited=visited)
 
     def written(self, case: Case, layer: int, states: Floats) -> Floats:
-        output = RIGHT.written(case, layer, states)
+        output = self.right.written(case, layer, states)
         if self._by_direction is None or self._by_direction >= case.config.num_directions:
             return output
         output, part = output.copy(), self.features(case.config, self._by_direction)
@@ -179,15 +197,15 @@ class InElements(_Part):
     def run_direction(
         self, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
     ) -> None:
-        config, kind = case.config, self.nonlinearity_of(case.config, at[0])
-        wrong, right = self.fault.step_weights(case, *at), RIGHT.step_weights(case, *at)
+        config, kind = case.config, self.right.nonlinearity_of(case.config, at[0])
+        wrong, right = self.fault.step_weights(case, *at), self.right.step_weights(case, *at)
         made: Visited = self._made_at({"unit": config.hidden_size, "n": config.N, "t": config.T}[self._axis])
         if self._axis == "n":
             made = made[:, None]
         h = start
         for t in self.time_order(config, at[1]):
             off = self.fault.step(x[t], h, wrong, self.fault.nonlinearity_of(config, at[0]))
-            new = np.where(made[t] if self._axis == "t" else made, off, RIGHT.step(x[t], h, right, kind))
+            new = np.where(made[t] if self._axis == "t" else made, off, self.right.step(x[t], h, right, kind))
             h = new if visited is None else np.where(visited[t], new, h)
             states[t] = new if visited is None else np.where(visited[t], new, 0.0)
 
@@ -200,5 +218,5 @@ class InGradients(_Part):
         self._parameters = tuple(parameters)
 
     def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
-        own = self.fault if parameter in self._parameters else RIGHT
+        own = self.fault if parameter in self._parameters else self.right
         return own.entering(config, direction, parameter, da)

@@ -55,6 +55,10 @@ class Sort(Enum):
     MALFORMED = "malformed"
 
 
+OF_VALUE: Final = frozenset({Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS})
+"""Differences of numbers, where everything else is right."""
+
+
 @dataclass(frozen=True)
 class Site:
     """One differing element: its index, both values, and the difference that rounding could have explained."""

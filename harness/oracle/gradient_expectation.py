@@ -27,6 +27,8 @@ from harness.oracle.expectation import (
     Layer,
     Setting,
     between,
+    end_to_end_states,
+    expect_end_to_end,
     joined,
     laid_out,
     shifted,
@@ -50,6 +52,13 @@ def expect_gradients(setting: Setting, states: Sequence[Layer], observed: Sequen
     """What the gradients may be, given the subject's own states, and its own da of every layer where ``observed``."""
     with np.errstate(over="ignore", invalid="ignore"):
         return _Backward(setting, states, observed).run()
+
+
+def expect_whole_run(setting: Setting) -> dict[str, Expected]:
+    """What a case's outputs, and gradients where there is a loss, may be, knowing nothing of the subject's states."""
+    states = end_to_end_states(setting)
+    expected = expect_end_to_end(setting, states)
+    return expected if setting.case.config.loss is None else expected | expect_gradients(setting, states).arrays
 
 
 class _Backward:

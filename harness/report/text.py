@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -201,10 +202,8 @@ def stored_report(stored: Sequence[Stored]) -> RenderableType:
     parts: list[RenderableType] = []
     for one in stored:
         facts = fact_table()
-        if one.kind is not None:
-            facts.add_row("kind", Text(one.kind))
-        if one.cause is not None:
-            facts.add_row("cause", Text(one.cause))
+        for what, said in _said_before(one):
+            facts.add_row(what, Text(said))
         if one.damage:
             facts.add_row("damaged", Text(one.damage, "bold yellow"))
         if one.found is not None:
@@ -214,6 +213,19 @@ def stored_report(stored: Sequence[Stored]) -> RenderableType:
         facts.add_row("kept", Text(f"{one.path}{': ' + ', '.join(names) if names else ''}"))
         parts += [Text(f"{one.id or one.path.name}  {one.subject or ''}", "bold"), Padding(facts, (0, 0, 1, 2))]
     return Group(*parts)
+
+
+def _said_before(stored: Stored) -> Iterator[tuple[str, str]]:
+    """What the record of a finding says, as far as it says it."""
+    record: Mapping[str, Any] = stored.record
+    for mismatch in record.get("mismatches", ()):
+        yield "differs", mismatch["text"]
+    if message := record.get("message") or ("" if record.get("mismatches") else stored.kind):
+        yield "failed", message
+    for what, name in (("cause", "cause"), ("where", "where"), ("needs", "factors"), ("minimal", "certificate")):
+        text = (record.get(name) or {}).get("text", "")
+        if lines := text if isinstance(text, str) else "\n".join(text):
+            yield what, lines
 
 
 def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:

@@ -55,7 +55,8 @@ CASES: Final = 1_400
 767 configs; of what is drawn after that, two cases ride on a config."""
 
 COVERED: Final = 0.6
-"""Of a budget, what a covering array may take: the rest goes to what is drawn, several cases a config."""
+"""Of a budget, what a covering array may take; the rest goes to what is drawn, several cases a config, for values
+matter, too. Torch's takes 55 % of the default one."""
 
 THOROUGH: Final = 4
 """One case in so many has probes, which double the price of a gradient, and all that costs as much again."""
@@ -76,7 +77,8 @@ TAME: Final = ("normal", "default")
 """Regimes whose numbers stay numbers."""
 
 TAMELY: Final = 2
-"""Cases of each that are tried where others gave infinities or NaN."""
+"""Cases of each that are tried where others gave infinities or NaN: a mistake that shows on half of tame cases is met
+with 94 % in four."""
 
 TOLD: Final = 64
 """Checks between two words on how far it is."""

@@ -24,10 +24,8 @@ BITS: Final = 53
 """Of the longest significand: more bits are no plainer than any."""
 
 NEARER: Final = 12
-"""Powers of two beyond 2 or 0.5 that are tried in the place of a number that is far out."""
-
-LARGER: Final = 64.0
-"""Two such factors, as of a weight and what it multiplies, reach most limits that are put on a state."""
+"""Powers of two beyond 2 or 0.5 that are tried in the place of a number that is far out: up to 2**11, so that a limit
+such as 6, 20 or 1,000 is met by a number that can be read."""
 
 Check = Callable[[Case], Result]
 Found = tuple[Case, Result]
@@ -127,13 +125,6 @@ def with_arrays(case: Case, arrays: dict[str, Array]) -> Case:
     return replace(
         case, x=named.pop("x"), hx=named.pop("hx", None), weights=named, cotangents=cotangents, origin=None, masks={}
     )
-
-
-def enlarged(case: Case) -> Case:
-    """The same with numbers that are ``LARGER`` times as large."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        factor = {name: array.dtype.type(LARGER) for name, array in case.arrays.items()}
-        return with_arrays(case, {name: np.asarray(array * factor[name]) for name, array in case.arrays.items()})
 
 
 def cells(case: Case) -> Iterator[Cell]:

@@ -46,6 +46,7 @@ def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def saved(folder: Path, name: str, text: str) -> Path:
+    """A file; what replaces one of the same length within a second, Python takes for the same, and does not read."""
     path = folder / name
     path.write_text(text)
     return path
@@ -516,7 +517,7 @@ def rnn(x, weights):
         states.append(h)
     return np.stack(states), np.stack(states)[-1:]
 """
-    path = saved(tmp_path, "mine.py", f"WRONG = 1\n{text}")
+    path = saved(tmp_path, "mine.py", f"{WRONG}\n{text}")
     case = draw(RNNConfig(2, 2, bias=False, T=12, N=1), "normal", 4)
     subject = find_subject(f"{path}:rnn")
     finding = Finding(f"{path}:rnn", case, check_agreement(subject, case))
@@ -527,7 +528,7 @@ def rnn(x, weights):
     assert made.text is not None, made.reason
     assert "in their own step, they cannot" in made.text
     assert run_here(made.write(tmp_path)).endswith("FAILED\n")
-    saved(tmp_path, "mine.py", f"WRONG = 0\n{text}")
+    saved(tmp_path, "mine.py", f"{RIGHT}\n{text}")
     assert run_here(made.write(tmp_path)).endswith("FIXED\n")
 
     doubts = tuple(replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in finding.result.mismatches)

@@ -131,22 +131,8 @@ class LeavesOutputSorted(Fault):
         return output if layer < case.config.num_layers - 1 else _sorted_output(output, case.config)
 
 
-class LeavesResultsSorted(Fault):
+class LeavesResultsSorted(LeavesHnSorted, LeavesOutputSorted):
     """leaves output and h_n of a packed batch sorted, the longest sequence first."""
-
-    family, stepwise = "packed", False
-    smallest = (RISING,)
-
-    def run(self, case: Case) -> dict[str, Floats]:
-        arrays = super().run(case)
-        return arrays | {"h_n": arrays["h_n"][:, sorting(case.config)]}
-
-    def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
-        return unsorted(super().final_gradients(case), case.config)
-
-    def written(self, case: Case, layer: int, states: Floats) -> Floats:
-        output = super().written(case, layer, states)
-        return output if layer < case.config.num_layers - 1 else _sorted_output(output, case.config)
 
 
 def sorting(config: RNNConfig) -> NDArray[np.intp]:

@@ -23,9 +23,9 @@ from harness.explain.reproduce.numpy_call import numpy_program
 from harness.explain.reproduce.program import Program, Unwritten, User, handed, user_of, written
 from harness.explain.reproduce.torch_call import OWN, shown, torch_program
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.oracle.compare import Mismatch, Site, Sort
-from harness.oracle.expectation import Setting, end_to_end_states, expect_end_to_end
-from harness.oracle.gradient_expectation import expect_gradients
+from harness.oracle.compare import OF_VALUE, Mismatch, Site, Sort
+from harness.oracle.expectation import Setting
+from harness.oracle.gradient_expectation import expect_whole_run
 from harness.search.hunt import Finding
 from harness.space.atomic import atomic_write
 from harness.space.case import Array, Case, padding
@@ -36,7 +36,6 @@ from harness.subjects.registry import registered
 
 NAME: Final = "reproduce.py"
 
-_OF_VALUE: Final = {Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS}
 _OF_FORM: Final = {Sort.MISSING, Sort.UNEXPECTED, Sort.SHAPE, Sort.DTYPE}
 _BATCHED: Final = {"x", "hx", "output", "h_n", "readout"}
 
@@ -121,7 +120,7 @@ class _Maker:
             if broken.kind != result.kind:
                 raise Unwritten(f"run once more, it fails otherwise: {broken.kind}")
             return self._of_form(broken)
-        if not result.mismatches or any(mismatch.sort not in _OF_VALUE for mismatch in result.mismatches):
+        if not result.mismatches or any(mismatch.sort not in OF_VALUE for mismatch in result.mismatches):
             raise Unwritten("it fails in other runs than that of the case itself")
         if case.config.device == "meta":
             raise Unwritten("tensors on meta have no values")
@@ -193,10 +192,7 @@ class _Maker:
         """What must come back of the case, end to end, in its own shapes."""
         config = self.finding.case.config
         with np.errstate(all="ignore"):
-            states = end_to_end_states(setting)
-            expected = expect_end_to_end(setting, states)
-            if config.loss is not None:
-                expected |= expect_gradients(setting, states).arrays
+            expected = expect_whole_run(setting)
         values, allowance = {}, {}
         for name, one in expected.items():
             unread = name.startswith("readout.") and "readout.grad" not in config.cotangents
