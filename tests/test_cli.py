@@ -181,6 +181,8 @@ def test_a_finding_is_kept_listed_replayed_and_removed(run: Any) -> None:
 
     assert kept.name in listed.out
     assert "ignores bias_hh" in listed.words
+    for words in ("output differs in 1 of 1 elements", "cause ignores bias_hh", "needs", "minimal"):
+        assert words in shown.err.replace("\n", " ") or words in " ".join(shown.err.split())
     assert json.loads(shown.out)["findings"][0]["subject"] == WRONG
     assert (refused.code, refused.out.split()[0]) == (cli.MISUSE, "ERROR")
 
@@ -190,6 +192,18 @@ def test_a_finding_is_kept_listed_replayed_and_removed(run: Any) -> None:
     assert json.loads(fixed.out)["fate"] == "FIXED"
     assert run("findings", "--remove", kept.name).code == cli.AGREES
     assert "no findings" in run("findings").out
+
+
+def test_a_finding_is_kept_before_anything_else_can_go_wrong(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: Any) -> Any:
+        raise RuntimeError("the report cannot be made")
+
+    monkeypatch.setattr("harness.report.text.examination_report", lost)
+    monkeypatch.setattr("traceback.print_exc", lambda *_, **__: None)
+
+    run("check", WRONG, "--examples", "50")
+
+    assert "ignores bias_hh" in run("findings").words
 
 
 MISBEHAVES = """

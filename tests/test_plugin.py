@@ -72,6 +72,16 @@ def test_a_disagreement_comes_with_its_cause_and_a_case_to_replay(pytester: pyte
     assert len(list((pytester.path / ".rnn-harness").glob("*/case.json"))) == 1
 
 
+def test_what_a_search_kept_of_the_same_case_is_left_as_it_is(pytester: pytest.Pytester) -> None:
+    run(pytester, WRONG)
+    (kept,) = (pytester.path / ".rnn-harness").glob("*/case.json")
+    kept.with_name("issue.md").write_text("more than a test can say")
+
+    run(pytester, WRONG).assert_outcomes(failed=1)
+
+    assert kept.with_name("issue.md").read_text() == "more than a test can say"
+
+
 def test_a_findings_folder_that_cannot_be_written_costs_a_line(pytester: pytest.Pytester) -> None:
     pytester.path.joinpath("file").write_text("")
 

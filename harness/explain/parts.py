@@ -6,7 +6,6 @@ In one direction, in the first layer or above it, in some gradients, or from som
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
 from functools import partial
 from typing import Final
 
@@ -98,8 +97,11 @@ class _Part(Fault):
         """What is computed where the fault is not made."""
 
     def beside(self, other: Fault) -> Fault:
-        """The same, and another fault wherever it is made: in the part, and outside of it."""
-        both = copy(self)
+        """The same, and another fault wherever it is made: in the part, outside of it, and in all that is neither."""
+        own = type(self)
+        bases = (own,) if isinstance(other, own) else (own, type(other))
+        both: _Part = object.__new__(type(own.__name__, bases, {"stepwise": False}))
+        both.__dict__.update({**vars(other), **vars(self)})
         both.fault, both.right = together(self.fault, other), other
         return both
 

@@ -102,9 +102,10 @@ def test_two_mistakes_that_always_come_together_are_named_as_a_pair() -> None:
     diagnosis = diagnosed(both, Scope().only(bias=True, hx=True, dtype="float64"))
 
     assert diagnosis is not None
-    assert diagnosis.pairs > 0 or len(diagnosis.causes) == 1
-    [cause] = diagnosis.causes
-    assert "bias_hh" in cause.sentence or "hx" in cause.sentence
+    assert diagnosis.pairs > 0
+    assert named(diagnosis) == ["IgnoresBiasHH"]  # of the two, the one that the smallest case shows
+    assert [type(other).__name__ for other in diagnosis.elsewhere] == ["IgnoresHx"]
+    assert diagnosis.certain
 
 
 def test_a_cause_is_certain_only_alone_and_on_fresh_cases() -> None:

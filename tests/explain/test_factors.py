@@ -125,7 +125,7 @@ def test_factors_stay_within_the_scope() -> None:
 
 
 def observation(config: RNNConfig) -> Observation:
-    return Observation(draw(config), Outcome(), Arithmetic("float32", next(iter([]), None)))  # type: ignore[arg-type]
+    return Observation(draw(config), Outcome(), Arithmetic("float32"))
 
 
 def test_a_region_excuses_what_is_alike_within_it() -> None:
@@ -143,3 +143,12 @@ def test_a_region_excuses_what_is_alike_within_it() -> None:
     assert not known.excuses(inside, FAILS)
     for outside in (RNNConfig(1, 18), RNNConfig(1, 16, bidirectional=True), RNNConfig(1, 32, bidirectional=True)):
         assert not known.excuses(observation(outside), value)
+
+
+@pytest.mark.parametrize("sort", [Sort.SHAPE, Sort.DTYPE, Sort.MISSING, Sort.CHANGED])
+def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: Sort) -> None:
+    result = Result(Verdict.DISAGREES, (Mismatch("h_n", sort),))
+    known = ByRegion("3f9c2a11", result, Factors({"bidirectional": True}))
+
+    assert known.excuses(observation(RNNConfig(1, 1)), result)
+    assert not known.excuses(observation(RNNConfig(1, 1)), Result(Verdict.DISAGREES, (Mismatch("output", sort),)))

@@ -47,7 +47,7 @@ def test_a_single_wrong_state_is_the_origin_and_the_rest_follows() -> None:
     assert (found.layer, found.place) == (0, {"direction": "forward", "t": 1, "n": 1, "unit": 2})
     assert found.wrong == 1
     assert found.follows > 20
-    assert found.pattern == "t: 1 of 5; n: from 1 on; forward only; unit: 2 of 4" or "n: 1 of 2" in found.pattern
+    assert found.pattern == "t: 1 of 5; n: 1 of 2; forward only; unit: 2 of 4"
 
 
 def test_in_the_reverse_direction_later_steps_come_first() -> None:
@@ -121,7 +121,7 @@ def test_a_mistake_that_only_the_very_case_shows_is_located_there() -> None:
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         output, h_n = implementations.vectorised(x, h0, weights, config)
-        return (output + x.tobytes().__eq__(case.x.tobytes()), h_n)
+        return output + np.array_equal(x, case.x), h_n
 
     found = locate(as_subject(rnn), case, Scope())
 

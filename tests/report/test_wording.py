@@ -171,6 +171,23 @@ def test_each_sort_of_mismatch_has_its_sentence(sort: Sort, words: str) -> None:
     assert wording.mismatch_line(mismatch) == words
 
 
+@pytest.mark.parametrize(
+    ("array", "actual", "expected", "words"),
+    [
+        ("h_n", (3, 1, 4), "(L*D, N, H) = (1, 3, 4)", "first two axes are exchanged: nn.RNN's h_n is (L*D, N, H)"),
+        ("output", (3, 2, 4), "(N, T, H) = (2, 3, 4)", "first two axes are exchanged: nn.RNN's output is (N, T, H)"),
+        ("output", (3, 4), "(N, T, H) = (2, 3, 4)", None),
+        ("output", (2, 4, 3), "(N, T, H) = (2, 3, 4)", None),
+    ],
+)
+def test_axes_that_are_exchanged_are_said_to_be(
+    array: str, actual: tuple[int, ...], expected: str, words: str | None
+) -> None:
+    said = wording.hint(Mismatch(array, Sort.SHAPE, expected=expected, actual=str(actual))) or ""
+
+    assert words in said if words else "exchanged" not in said
+
+
 def test_every_sort_can_be_worded() -> None:
     for sort in Sort:
         assert wording.mismatch_line(Mismatch("output", sort, count=1, total=2, layer=0, actual="?"))

@@ -12,8 +12,10 @@ import pytest
 
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
+from harness.oracle.compare import Sort
 from harness.search import hunt as hunt_module
-from harness.search.hunt import Stop
+from harness.search.covering import covering
+from harness.search.hunt import COVERED, Finding, Stop
 from harness.search.narrow import narrow, plainest
 from harness.search.shrink import Shrinking
 from harness.space.errors import UsageError
@@ -335,3 +337,48 @@ def test_shrinking_ends_where_every_plainer_neighbour_passes() -> None:
     assert (config.N - 1) * config.T < 6
     assert config.N * (config.T - 1) < 6
     assert config == RNNConfig(1, 1, T=config.T, N=config.N)
+
+
+@pytest.mark.parametrize(("cases", "strength"), [(2_000, 3), (25, 2), (8, None)])
+def test_a_covering_array_that_leaves_enough_of_the_budget_comes_first(cases: int, strength: int | None) -> None:
+    seen: list[RNNConfig] = []
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        seen.append(config)
+        return implementations.vectorised(x, h0, weights, config)
+
+    scope = SMALL.only(dtype="float32", loss=None, device="cpu")
+    record = hunt(as_subject(rnn), scope, cases=cases)
+    sizes = {strength: len(covering(record.scope, strength)) for strength in (3, 2)}
+    assert [COVERED * cases >= sizes[strength] for strength in (3, 2)] == [strength == 3, strength is not None]
+
+    planned = [] if strength is None else covering(record.scope, strength)
+    met = [config for config in dict.fromkeys(seen) if config in set(planned)]
+    assert met == list(dict.fromkeys(planned))
+    assert record.total == cases
+
+
+def test_a_failure_met_on_infinities_is_looked_for_on_numbers_that_stay_numbers() -> None:
+    kinds: list[Any] = []
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.without_b_hh(x, h0, weights, config)
+        kinds.append(bool(np.isfinite(output).all()))
+        return np.nan_to_num(output), np.nan_to_num(h_n)
+
+    # relu, so that infinities come of large numbers too, and are met before anything else in some seeds
+    scope = SMALL.only(nonlinearity="relu", loss=None)
+    findings = [hunt(as_subject(rnn), scope, seed=seed).finding for seed in range(6)]
+
+    assert {finding.result.mismatches[0].sort for finding in findings if finding is not None} == {Sort.VALUE}
+    assert not all(kinds)
+
+
+def test_a_subject_whose_path_is_no_text_has_an_id_all_the_same() -> None:
+    case = draw(RNNConfig(1, 1))
+    result = check_agreement(RIGHT, case)
+
+    odd, plain = (Finding(name, case, result).id for name in ("caf\udce9.py:rnn", "cafe.py:rnn"))
+
+    assert len(odd) == len(plain) == 8
+    assert odd != plain

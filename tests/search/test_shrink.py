@@ -8,7 +8,7 @@ import pytest
 
 from harness import RNNConfig, Scope, Verdict, draw
 from harness.checks.result import Result
-from harness.search.shrink import Shrinking
+from harness.search.shrink import LEAP, Shrinking
 from harness.space.case import Case
 from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, PREPARATIONS, STRIDES, WRT
 from harness.space.scope import PACKINGS
@@ -165,3 +165,34 @@ def test_an_empty_batch_becomes_one_sequence_where_that_fails_too() -> None:
 
     assert smallest(config, lambda config: config.hidden_size >= 2) == RNNConfig(1, 2)
     assert smallest(config, lambda config: config.N == 0) == RNNConfig(1, 1, N=0)
+
+
+def test_sizes_that_hang_together_by_a_sum_become_small_all_at_once() -> None:
+    config = RNNConfig(5, 6, T=15, N=9)
+
+    assert smallest(config, lambda config: config.N + config.hidden_size == config.T) == RNNConfig(1, 1, T=2)
+
+
+def test_sizes_that_must_be_equal_become_smaller_together() -> None:
+    beyond = LEAP + 2  # where only the way down by ties leads
+
+    equal = smallest(RNNConfig(9, 9), lambda config: config.input_size == config.hidden_size >= beyond)
+    stacked = smallest(
+        RNNConfig(16, 8, bidirectional=True),
+        lambda config: config.bidirectional and config.input_size == 2 * config.hidden_size >= 2 * beyond,
+    )
+
+    assert equal == RNNConfig(beyond, beyond)
+    assert stacked == RNNConfig(2 * beyond, beyond, bidirectional=True)
+
+
+def test_shrinking_that_spends_its_checks_says_so_and_keeps_what_it_has() -> None:
+    case = draw(LONG, "normal", 3)
+    failed = Result(Verdict.BROKEN, message="Error: no")
+    shrinking = Shrinking(case, failed, WIDE, lambda _case: failed, limit=5)
+
+    steps = list(shrinking)
+
+    assert 0 < len(steps) <= 5
+    assert not shrinking.certificate.complete
+    assert "5 cases were checked" in " ".join(shrinking.certificate.untried)

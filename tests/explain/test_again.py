@@ -1,0 +1,79 @@
+"""again: further failures of a cause that is known are told from those of another."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import RNNConfig, as_subject, draw
+from harness.checks.agreement import assess, observe
+from harness.checks.result import Result, Verdict
+from harness.explain.again import ByCause
+from harness.explain.factors import Factors, Size
+from harness.explain.faults import CATALOGUE, Fault
+from harness.explain.planted import PlantedSubject
+from harness.oracle.compare import Sort
+from harness.search.simplify import with_arrays
+from tests import implementations
+
+(WITHOUT_B_HH,) = (fault for fault in CATALOGUE if type(fault).__name__ == "IgnoresBiasHH")
+(AVERAGES,) = (fault for fault in CATALOGUE if type(fault).__name__ == "AveragesOverTime")
+(SORTED,) = (fault for fault in CATALOGUE if type(fault).__name__ == "LeavesHnSorted")
+KNOWN = ByCause("3f9c2a11", (WITHOUT_B_HH,), Factors({"bias": True}), forwards=True)
+CASE = draw(RNNConfig(3, 4, T=4, N=2, bidirectional=True), "normal", 1)
+
+
+def excused(subject: Any, known: ByCause = KNOWN, case: Any = CASE) -> bool:
+    observation = observe(subject, case, with_probes=False)
+    result = assess(observation)
+    assert result.verdict is Verdict.DISAGREES
+    return known.excuses(observation, result)
+
+
+def test_the_same_mistake_is_known_again_and_another_is_not() -> None:
+    def both(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        lost = {name: array * (0 if "bias_hh" in name else 1) for name, array in weights.items()}
+        return implementations.reverse_first(x, h0, lost, config)
+
+    assert excused(as_subject(implementations.without_b_hh))
+    assert not excused(as_subject(implementations.reverse_first))
+    assert not excused(as_subject(both))
+
+
+def test_a_mistake_that_cannot_be_told_step_by_step_is_known_where_it_is_made() -> None:
+    rising, falling = (draw(RNNConfig(3, 4, T=4, N=2, lengths=both), "normal", 1) for both in ((2, 4), (4, 2)))
+    known = ByCause("3f9c2a11", (SORTED,), Factors(), forwards=True)
+
+    assert not SORTED.stepwise
+    assert excused(PlantedSubject(SORTED), known, rising)
+    assert not excused(PlantedSubject(WITHOUT_B_HH), known, falling)
+
+
+@pytest.mark.parametrize(("made", "known"), [(WITHOUT_B_HH, True), (AVERAGES, False)])
+def test_a_gradient_is_looked_at_only_where_the_way_there_is_right(made: Fault, known: bool) -> None:
+    case = draw(RNNConfig(3, 4, T=4, N=2, loss="both"), "normal", 1)
+
+    assert excused(PlantedSubject(made), KNOWN, case) is known
+
+
+@pytest.mark.parametrize(("hidden_size", "known"), [(4, True), (3, False)])
+def test_of_infinities_it_is_enough_that_they_are_lost_where_the_mistake_shows(hidden_size: int, known: bool) -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        return tuple(np.nan_to_num(a) for a in implementations.without_b_hh(x, h0, weights, config))
+
+    case = draw(RNNConfig(3, hidden_size, nonlinearity="relu"), "normal", 1)
+    case = with_arrays(case, {**case.arrays, "x": np.full_like(case.x, np.inf)})
+    factors = Factors({"bias": True}, sizes={"hidden_size": Size(4, (5,), ())})
+    observation = observe(as_subject(rnn), case, with_probes=False)
+    result = assess(observation)
+    assert result.mismatches[0].sort is Sort.FINITENESS
+
+    assert ByCause("3f9c2a11", (WITHOUT_B_HH,), factors, forwards=True).excuses(observation, result) is known
+
+
+def test_what_has_no_values_is_known_of_no_cause() -> None:
+    observation = observe(as_subject(lambda x, h0: (x[..., :0], h0)), CASE, with_probes=False)
+    assert observation.unfit is not None
+
+    assert not KNOWN.excuses(observation, observation.unfit)
+    assert not KNOWN.excuses(observe(as_subject(implementations.without_b_hh), CASE), Result(Verdict.BROKEN))
