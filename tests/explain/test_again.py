@@ -11,6 +11,7 @@ from harness.checks.result import Result, Verdict
 from harness.explain.again import ByCause
 from harness.explain.factors import Factors, Size
 from harness.explain.faults import CATALOGUE, Fault
+from harness.explain.pairs import pair_of
 from harness.explain.planted import PlantedSubject
 from harness.oracle.compare import Sort
 from harness.search.simplify import with_arrays
@@ -49,11 +50,24 @@ def test_a_mistake_that_cannot_be_told_step_by_step_is_known_where_it_is_made() 
     assert not excused(PlantedSubject(WITHOUT_B_HH), known, falling)
 
 
+def test_it_is_known_there_beside_another_mistake_too() -> None:
+    rising = draw(RNNConfig(3, 4, T=4, N=2, lengths=(2, 4)), "normal", 1)
+    known = ByCause("3f9c2a11", (SORTED,), Factors(), forwards=True)
+
+    assert excused(PlantedSubject(pair_of(SORTED, WITHOUT_B_HH)), known, rising)
+
+
 @pytest.mark.parametrize(("made", "known"), [(WITHOUT_B_HH, True), (AVERAGES, False)])
 def test_a_gradient_is_looked_at_only_where_the_way_there_is_right(made: Fault, known: bool) -> None:
     case = draw(RNNConfig(3, 4, T=4, N=2, loss="both"), "normal", 1)
 
     assert excused(PlantedSubject(made), KNOWN, case) is known
+
+
+def test_a_gradient_that_is_wrong_where_the_mistake_changes_nothing_is_another_s() -> None:
+    case = draw(RNNConfig(3, 4, T=4, N=2, bias=False, loss="both"), "normal", 1)
+
+    assert not excused(PlantedSubject(AVERAGES), KNOWN, case)
 
 
 @pytest.mark.parametrize(("hidden_size", "known"), [(4, True), (3, False)])

@@ -5,10 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Scope, as_subject, hunt
+from harness import RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness.checks.agreement import check_agreement
+from harness.checks.result import Result
 from harness.explain.diagnose import EVIDENCE, Diagnosis, diagnose
 from harness.explain.faults import CATALOGUE
-from harness.space.config import RNNConfig
+from harness.oracle.compare import Mismatch, Sort
+from harness.search.hunt import Finding
+from harness.search.simplify import with_arrays
 from tests import implementations
 
 
@@ -90,6 +94,27 @@ def test_what_only_looks_like_a_known_mistake_on_the_smallest_case_is_not_named_
         return implementations.vectorised(x, h0, {n: a.astype(x.dtype) for n, a in wrong.items()}, config)
 
     assert named(diagnosed(rnn)) == []
+
+
+def test_what_rare_values_alone_have_for_a_known_mistake_is_chance() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        # where nn.RNN's is NaN, of which several faults are as near to this as can be told
+        return implementations.vectorised(np.clip(x, -8, 8), h0, weights, config)
+
+    case = draw(RNNConfig(2, 2), "normal", 1)
+    case = with_arrays(case, {**case.arrays, "x": np.full_like(case.x, np.inf)})
+    result = check_agreement(as_subject(rnn), case)
+    assert result.failed
+
+    assert named(diagnose(as_subject(rnn), Finding("mine", case, result), Scope.around(case.config))) == []
+
+
+def test_a_suspicion_convicts_no_fault() -> None:
+    case = draw(RNNConfig(2, 3), "normal", 1)
+    case = with_arrays(case, {**case.arrays, "bias_hh_l0": np.zeros(3, np.float32)})  # right without b_hh, too
+    suspected = Result(Verdict.SUSPECT, (Mismatch("output", Sort.SUSPICIOUS),))
+
+    assert named(diagnose(as_subject(implementations.without_b_hh), Finding("mine", case, suspected))) == []
 
 
 def both(x: Any, h0: Any, weights: Any, config: Any) -> Any:

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import RNNConfig, Scope, Verdict, as_subject, hunt
+from harness import RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness.checks.agreement import check_agreement
 from harness.explain.investigate import Investigation
-from harness.search.hunt import Hunt, Stop
+from harness.search.hunt import Finding, Hunt, Stop
+from harness.search.simplify import with_arrays
 from tests import implementations
 
 
@@ -60,6 +62,28 @@ def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again() -> None
     assert done.shrink_checks == alone.shrink_checks
     assert done.verdict is Verdict.DISAGREES
     assert done.total > alone.total
+
+
+def test_a_known_cause_is_found_once() -> None:
+    done, _ = searched(implementations.without_b_hh, cases=3)
+
+    assert len(done.findings) == 1
+
+
+def test_what_a_second_mistake_needs_is_told_apart_from_the_first() -> None:
+    def found(config: RNNConfig, **zero: int) -> Finding:
+        case = draw(config, "normal", 1)
+        case = with_arrays(case, {name: array * zero.get(name, 1) for name, array in case.arrays.items()})
+        return Finding(subject.name, case, check_agreement(subject, case))
+
+    subject = as_subject(without_b_hh_and_hx)
+    investigation, scope = Investigation(subject), Scope.around(RNNConfig(1, 1))
+    investigation.recognise(found(RNNConfig(1, 1)), Hunt(subject.name, 0, scope))
+
+    second = investigation.explain(found(RNNConfig(1, 1, hx=True), bias_hh_l0=0), scope.only(hx=[False, True]))
+
+    assert second.factors is not None
+    assert second.factors.needs == {"hx": True}
 
 
 def test_a_cause_that_has_no_name_is_known_again_by_where_it_shows() -> None:

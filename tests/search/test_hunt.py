@@ -382,3 +382,15 @@ def test_a_subject_whose_path_is_no_text_has_an_id_all_the_same() -> None:
 
     assert len(odd) == len(plain) == 8
     assert odd != plain
+
+
+def test_a_finding_is_asked_for_once_more_in_a_fresh_process() -> None:
+    restarts: list[None] = []
+    subject = as_subject(implementations.without_b_hh)
+    subject.restart = lambda: restarts.append(None)  # type: ignore[attr-defined]
+
+    finding = hunt(subject, SMALL).finding
+
+    assert finding is not None
+    assert finding.certificate.fresh_process
+    assert len(restarts) == 1

@@ -1,14 +1,16 @@
-"""shrink: from a failing case to one that is plain in every factor; here what fails is decided by the config alone."""
+"""shrink: from a failing case to one that is plain in every factor; here the config alone, or one number, decides."""
 
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness import RNNConfig, Scope, Verdict, draw
 from harness.checks.result import Result
 from harness.search.shrink import LEAP, Shrinking
+from harness.search.simplify import with_arrays
 from harness.space.case import Case
 from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, PREPARATIONS, STRIDES, WRT
 from harness.space.scope import PACKINGS
@@ -184,6 +186,20 @@ def test_sizes_that_must_be_equal_become_smaller_together() -> None:
 
     assert equal == RNNConfig(beyond, beyond)
     assert stacked == RNNConfig(2 * beyond, beyond, bidirectional=True)
+
+
+def test_a_number_that_matters_wherever_it_stands_stays_while_what_is_before_it_goes() -> None:
+    def check(case: Case) -> Result:
+        return Result(Verdict.BROKEN, message="Error: no") if np.float32(0.123) in case.x else Result(Verdict.AGREES)
+
+    case = draw(RNNConfig(2, 1, T=3, N=3), "normal", 3)
+    x = case.x.copy()
+    x[-1, -1, -1] = 0.123
+    case = with_arrays(case, {**case.arrays, "x": x})
+
+    *_, (smallest, _) = Shrinking(case, check(case), Scope(), check)
+
+    assert smallest.config == RNNConfig(1, 1)
 
 
 def test_shrinking_that_spends_its_checks_says_so_and_keeps_what_it_has() -> None:
