@@ -11,16 +11,12 @@ from itertools import count
 from random import Random
 from typing import Final
 
-from hypothesis import Phase, find, settings
-from hypothesis.errors import NoSuchExample
-
-from harness import RNNConfig, Scope, as_subject, configs
+from harness import RNNConfig, Scope, as_subject, scope_of, strata
 from harness.search.covering import covering
-from harness.search.hunt import ROUND
+from harness.search.plan import UNIT
 from harness.space.coverage import Coverage
 from harness.space.interactions import interactions_of
 from harness.space.scope import COST
-from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 
 DRAWN: Final = 20_000
@@ -33,21 +29,11 @@ def everything(weights: object, config: object, cotangents: object, lengths: obj
     """A function that is asked for nearly everything; it is never run."""
 
 
-def in_rounds(scope: Scope, seed: int = 0) -> Iterator[RNNConfig]:
+def samples(scope: Scope, seed: int = 0) -> Iterator[RNNConfig]:
     """Configs as a search draws them."""
-    strategy, found = configs(scope), list[RNNConfig]()
-
-    def note(config: RNNConfig) -> bool:
-        found.append(config)
-        return False
-
-    engine = settings(max_examples=ROUND, database=None, phases=[Phase.generate])
     for number in count():
-        try:
-            find(strategy, note, settings=engine, random=Random(f"{seed}/{number}"))
-        except NoSuchExample:
-            yield from found
-            found.clear()
+        for stratum in strata(scope):
+            yield from stratum.sample(Random(f"{seed}/{stratum}/{number}"), UNIT)
 
 
 def counted(ran: list[RNNConfig]) -> Coverage:
@@ -78,7 +64,7 @@ def at_random(name: str, scope: Scope) -> None:
     """How many configs a search draws until they meet what the arrays meet."""
     start, coverage, drawn = time.perf_counter(), Coverage(), list[RNNConfig]()
     wanted = {(strength, share) for strength in (2, 3) for share in SHARES}
-    for number, config in enumerate(in_rounds(scope), start=1):
+    for number, config in enumerate(samples(scope), start=1):
         coverage.add_config(config)
         drawn.append(config)
         if number % 100 and number != DRAWN:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.assertions import Disagreement as Disagreement
     from harness.assertions import assert_agrees as assert_agrees
+    from harness.assertions import assert_agrees_on as assert_agrees_on
     from harness.checks.agreement import check_agreement as check_agreement
     from harness.checks.result import Result as Result
     from harness.checks.result import Verdict as Verdict
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from harness.space.outcome import Failure as Failure
     from harness.space.outcome import Outcome as Outcome
     from harness.space.scope import Scope as Scope
+    from harness.space.strata import Stratum as Stratum
+    from harness.space.strata import strata as strata
     from harness.space.strategies import cases as cases
     from harness.space.strategies import configs as configs
     from harness.space.values import draw as draw
     from harness.subjects.protocol import Subject as Subject
     from harness.subjects.protocol import Unsupported as Unsupported
+    from harness.subjects.protocol import scope_of as scope_of
     from harness.subjects.registry import as_subject as as_subject
 
 __version__ = "0.1.0"
@@ -37,17 +41,21 @@ _HOMES = {
     "Reference": "oracle.reference",
     "Result": "checks.result",
     "Scope": "space.scope",
+    "Stratum": "space.strata",
     "Subject": "subjects.protocol",
     "Unsupported": "subjects.protocol",
     "Verdict": "checks.result",
     "as_subject": "subjects.registry",
     "assert_agrees": "assertions",
+    "assert_agrees_on": "assertions",
     "cases": "space.strategies",
     "check_agreement": "checks.agreement",
     "configs": "space.strategies",
     "draw": "space.values",
     "hunt": "search.hunt",
+    "scope_of": "subjects.protocol",
     "sparse": "space.case",
+    "strata": "space.strata",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the names are the keys above

@@ -1,4 +1,4 @@
-"""assertions: assert_agrees, for anyone's own tests."""
+"""assertions: assert_agrees on a case, assert_agrees_on a part of the space, for anyone's own tests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from harness.checks.everything import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import accepted
 from harness.report.wording import plain_finding
+from harness.search.hunt import Stop, hunt
 from harness.search.suspicion import weigh
 from harness.space.case import Case
+from harness.space.scope import Scope
+from harness.space.strata import Stratum
 from harness.subjects.protocol import Subject, Unsupported
 from harness.subjects.registry import as_subject
 
@@ -51,6 +54,28 @@ def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> No
         raise Unsupported(f"{subject.name} does not do {case.config!r}: {result.message}")
     if result.failed:
         raise Disagreement(subject, case, result)
+
+
+def assert_agrees_on(
+    subject: Any, scope: Scope | Stratum, *, cases: int = 100, seed: int = 0, tolerance: str = "derived"
+) -> None:
+    """Assert that a search of ``scope`` of so many cases finds none on which ``subject`` disagrees.
+
+    What fails is made small first. For test items that several workers can share, see ``strata``: an item each, of a
+    part of the space that is no other's. Another ``seed`` gives other cases. ``subject``, ``tolerance`` and what is
+    raised are as in ``assert_agrees``; a subject that refuses the whole scope raises ``Unsupported``.
+    """
+    __tracebackhide__ = True
+    subject = _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
+    within = scope.scope if isinstance(scope, Stratum) else scope
+    record = hunt(subject, within, cases=cases, seed=seed, accepted=accepted(tolerance))
+    if record.stop is Stop.INTERRUPTED:
+        raise KeyboardInterrupt
+    if (finding := record.finding) is not None:
+        raise Disagreement(subject, finding.case, finding.result)
+    if record.verdict is not Verdict.AGREES:
+        said = "; ".join(dict.fromkeys(record.refused.values())) or "it refused every case"
+        raise Unsupported(f"{subject.name} does nothing of this scope: {said}")
 
 
 _kept = lru_cache(32)(as_subject)

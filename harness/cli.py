@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.explain.investigate import Explanation
     from harness.oracle.arithmetic import Accepted
     from harness.report.place import Kept
+    from harness.search.crew import Crew
     from harness.search.examination import Examination
     from harness.search.findings import Store
     from harness.search.hunt import Finding, Hunt
@@ -85,6 +86,28 @@ tolerance_option = click.option(
 )
 
 
+FEW: Final = 200
+"""Cases that one process has checked before others are awake to help it."""
+
+
+def _workers(_context: click.Context, _parameter: click.Parameter, text: str) -> int | None:
+    """How many processes; ``None`` is for the search to say."""
+    if not text.isdecimal() and text != "auto":
+        raise click.BadParameter(f"{text!r}: expected a number of processes, or auto")
+    return None if text == "auto" else int(text)
+
+
+workers_option = click.option(
+    "-n",
+    "--workers",
+    callback=_workers,
+    default="auto",
+    show_default=True,
+    metavar="N",
+    help="Worker processes: a number, 0 for none, auto for one a core if it is worth it. What is found is the same.",
+)
+
+
 findings_option = click.option(
     "--findings",
     "folder",
@@ -126,6 +149,7 @@ def cli() -> None:
     metavar="FACTOR=VALUE[,VALUE]",
     help="Pin a factor: num_layers=1, T=5,6. Repeatable.",
 )
+@workers_option
 @findings_option
 @timeout_option
 @tolerance_option
@@ -139,6 +163,7 @@ def check(
     seed: int,
     output_size: int | None,
     pins: tuple[str, ...],
+    workers: int | None,
     folder: str,
     timeout: float,
     tolerance: str,
@@ -164,6 +189,7 @@ def check(
     found = [_isolated(spec, timeout) for spec in subjects]
     scopes = [_scope(subject, devices, pinned) for subject in found]
     console = _console(json_to)
+    crew = _crew(_cores() if workers is None and (examples or FEW) >= FEW else workers or 0)
     examinations: list[Examination] = []
     records: list[dict[str, Any]] = []
     for subject, scope in zip(found, scopes, strict=True):
@@ -179,6 +205,7 @@ def check(
                 accepted=contract,
                 progress=progress,
                 recognise=investigation.recognise,
+                crew=crew,
             )
         examinations.append(done)
         console.print(text.examination_report(done))
@@ -408,6 +435,19 @@ def _isolated(spec: str, timeout: float) -> Subject:
     from harness.subjects.isolated import IsolatedSubject
 
     return click.get_current_context().with_resource(IsolatedSubject(spec, timeout=timeout))
+
+
+def _crew(workers: int) -> Crew | None:
+    """So many worker processes, which end with the command; none, where the command's own does all."""
+    from harness.search.crew import Crew
+
+    return click.get_current_context().with_resource(Crew(workers)) if workers else None
+
+
+def _cores() -> int:
+    """How many cores this process may use, where there is more than one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if cores > 1 else 0
 
 
 def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any]) -> Scope:

@@ -7,7 +7,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import harness
-from harness import Case, Disagreement, RNNConfig, Unsupported, assert_agrees, cases, draw
+from harness import (
+    Case,
+    Disagreement,
+    RNNConfig,
+    Scope,
+    Stratum,
+    Unsupported,
+    assert_agrees,
+    assert_agrees_on,
+    cases,
+    draw,
+    strata,
+)
 from tests import implementations
 
 CASE = draw(RNNConfig(2, 3, T=2), "normal", 0)
@@ -40,6 +52,24 @@ def test_a_callable_that_has_no_hash_is_taken_too() -> None:
             return implementations.vectorised(x, h0, weights, config)
 
     assert_agrees(Mine(), CASE)
+
+
+@pytest.mark.parametrize("stratum", strata(Scope().only(num_layers=1)), ids=str)
+def test_torch_agrees_on_a_part_of_the_space(stratum: Stratum) -> None:
+    assert_agrees_on("torch", stratum, cases=20)
+
+
+def test_a_disagreement_on_a_scope_carries_the_smallest_case() -> None:
+    with pytest.raises(Disagreement) as caught:
+        assert_agrees_on(implementations.without_b_hh, Scope().only(hidden_size=[3, 5]), cases=40, seed=3)
+
+    assert caught.value.case.config == RNNConfig(1, 3)
+    assert caught.value.case.weights["bias_hh_l0"].tolist().count(0) == 2
+
+
+def test_a_scope_that_is_refused_is_no_agreement() -> None:
+    with pytest.raises(Unsupported, match=r"refuses does nothing of this scope: batch first only"):
+        assert_agrees_on(refuses, Scope(), cases=10)
 
 
 def refuses(x: Any) -> Any:

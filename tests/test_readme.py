@@ -26,11 +26,10 @@ def test_every_option_that_it_names_exists(word: str) -> None:
 
 
 def test_the_numbers_it_gives_are_the_code_s() -> None:
-    from harness.search.hunt import AFTER, CASES, ROUND
+    from harness.search.hunt import AFTER, CASES
     from harness.search.shrink import SEEDS
     from harness.space.values import REGIMES
 
     assert f"{CASES:,} cases unless told otherwise" in README
-    assert f"every {ROUND} configs" in README
     assert f"with {SEEDS * len(REGIMES)} drawn sets of values" in README
     assert f"{AFTER} cases\n  further" in README

@@ -39,15 +39,16 @@ def check(
     """
     observation = observe(subject, case, accepted, with_probes=with_probes)
     result = assess(observation, reference)
-    if _against(result):
+    if against(result):
         return _unless_excused(observation, result, (*KNOWN, *excuses))
     if result.verdict is not Verdict.AGREES:
         return result
     rest = _Rest(subject, case, observation, result, reference, accepted, laws, scope).result(with_probes=with_probes)
-    return _unless_excused(observation, rest, excuses) if _against(rest) and not rest.wavers else rest
+    return _unless_excused(observation, rest, excuses) if against(rest) and not rest.wavers else rest
 
 
-def _against(result: Result) -> bool:
+def against(result: Result) -> bool:
+    """Whether a result speaks against its subject: a failure, or a suspicion."""
     return result.failed or result.verdict is Verdict.SUSPECT
 
 
@@ -76,11 +77,11 @@ class _Rest(NamedTuple):
             unsteady = check_repeatability(subject, case, self.observation.raw)
             if unsteady.failed:
                 return unsteady
-        lawful = check_laws(subject, case, self.accepted, laws=self.laws, scope=self.scope)
+        lawful = check_laws(subject, case, self.accepted, laws=self.laws, scope=self.scope, known=self.observation.raw)
         if lawful.failed or not with_probes:
             return lawful if lawful.failed else self.agreement
         if differentiable(case.config):
             beyond = check_derivatives(subject, case, self.reference, self.accepted)
-            if _against(beyond):
+            if against(beyond):
                 return beyond
         return self.agreement

@@ -44,7 +44,7 @@ so neither splits nor packing are exact (for torch, other sizes are other operat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
@@ -89,29 +89,36 @@ def check_laws(
     *,
     laws: Iterable[Law] | None = None,
     scope: Scope | None = None,
+    known: Outcome | None = None,
 ) -> Result:
     """Hold ``subject`` to laws on ``case``, to one of ``laws_for`` or to all that are given; the first broken is told.
 
     It is asked nothing beyond ``scope``, which is all that it offers unless given; a law that needs more, or something
-    that the subject refuses, is left out, and so is one that does not apply.
+    that the subject refuses, is left out, and so is one that does not apply. ``known`` is what it gave on the case.
     """
     if case.config.device == "meta":
         return Result(Verdict.AGREES, method=Method.FORM)
     for law in laws_for(case) if laws is None else laws:
-        result = check_law(subject, case, law, accepted, scope=scope)
+        result = check_law(subject, case, law, accepted, scope=scope, known=known)
         if result is not None and (laws is None or result.verdict is not Verdict.AGREES):
             return result
     return Result(Verdict.AGREES, method=Method.LAWS)
 
 
 def check_law(
-    subject: Subject, case: Case, law: Law, accepted: Accepted = STRICT, *, scope: Scope | None = None
+    subject: Subject,
+    case: Case,
+    law: Law,
+    accepted: Accepted = STRICT,
+    *,
+    scope: Scope | None = None,
+    known: Outcome | None = None,
 ) -> Result | None:
     """Hold ``subject`` to one law on ``case``; ``None`` where the law does not apply, or asks for too much."""
     if not law.speaks_of(case):
         return None
     try:
-        return _Trial(subject, case, law, accepted, scope or scope_of(subject)).result()
+        return _Trial(subject, case, law, accepted, scope or scope_of(subject), known=known).result()
     except _Ended as ended:
         return ended.result
 
@@ -135,12 +142,21 @@ class _Ended(Exception):
 class _Trial:
     """A subject held to one law on one case."""
 
-    def __init__(self, subject: Subject, case: Case, law: Law, accepted: Accepted, scope: Scope) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        case: Case,
+        law: Law,
+        accepted: Accepted,
+        scope: Scope,
+        *,
+        known: Outcome | None = None,
+    ) -> None:
         self._subject, self._law, self._accepted, self._scope = subject, law, accepted, scope
         self._case = law.about(case)
         self.asked = [self._case]
         """Every case that the subject was run on."""
-        self._known: Outcome | None = None
+        self._known = known if self._case is case else None
 
     def result(self) -> Result:
         law, case = self._law, self._case
@@ -151,9 +167,11 @@ class _Trial:
         other = _plain(case.config, {name: returned[name] for name in names})
         if all(same_numbers(to_float64(actual[name]), to_float64(other[name])) for name in names):
             return Result(Verdict.AGREES, method=Method.LAWS)
-        within = self._within(own.arrays, other)
-        expected = {name: Expected(to_float64(other[name]), within[name]) for name in names}
-        found = compare(case.config.plain, actual, expected)
+        found: list[Mismatch] = []
+        for within in self._within(own.arrays, other):
+            expected = {name: Expected(to_float64(other[name]), within[name]) for name in names}
+            if not (found := compare(case.config.plain, actual, expected)):
+                break
         return self._breaks(found) if found else Result(Verdict.AGREES, method=Method.LAWS)
 
     def _own(self) -> Outcome:
@@ -185,18 +203,27 @@ class _Trial:
         named = tuple(replace(one, law=self._law.name, others=self._law.others) for one in found)
         return Result(Verdict.DISAGREES, named, method=Method.LAWS)
 
-    def _within(self, arrays: Arrays, other: Arrays) -> dict[str, Floats]:
-        """How far the two sides may be apart: not at all where that is declared."""
+    def _within(self, arrays: Arrays, other: Arrays) -> Iterator[dict[str, Floats]]:
+        """How far the two sides may be apart: not at all where that is declared.
+
+        First as far as one side's allowance goes, which mostly does; then as far as both go.
+        """
         case, law = self._case, self._law
         exact = self._exact(arrays, other)
         within = {name: np.zeros(array.shape) for name, array in other.items()}
         if all(exact.values()):
-            return within
-        own = self._allowances(case)
-        others = own if law.composed else law.other(case, self._allowances)
-        sides = [_plain(case.config, {name: side[name] for name in other}) for side in (own, others)]
+            yield within
+            return
+        wide = [name for name in other if not exact[name]]
+        own = _plain(case.config, {name: array for name, array in self._allowances(case).items() if name in other})
         with np.errstate(over="ignore"):
-            return within | {n: sides[0][n] + sides[1][n] + _added(other[n]) for n in other if not exact[n]}
+            one_side = within | {name: own[name] + _added(other[name]) for name in wide}
+            yield one_side
+            others = own
+            if not law.composed:
+                returned = law.other(case, self._allowances)
+                others = _plain(case.config, {name: returned[name] for name in other})
+            yield one_side | {name: one_side[name] + others[name] for name in wide}
 
     def _exact(self, arrays: Arrays, names: Iterable[str]) -> dict[str, bool]:
         """Of which arrays the subject declares that it keeps the law to the bit."""

@@ -35,7 +35,17 @@ from harness.oracle.expectation import (
     stacked,
 )
 from harness.oracle.reference import Floats, StepWeights, at_steps, readout_weights, write_steps, zeros
-from harness.oracle.sums import Known, Matrix, Slopes, Sum, flattened, single_column, slopes_at, through_slope
+from harness.oracle.sums import (
+    Known,
+    Matrix,
+    Slopes,
+    Sum,
+    flattened,
+    single_column,
+    slopes_at,
+    through_slope,
+    through_slope_growth,
+)
 from harness.space.config import weight_names
 
 
@@ -136,20 +146,42 @@ class _Backward:
                     later[t] = da[following]
             whole = given.product(Known(later), Matrix.of(back.hh)).expected()
             return self._stopped(self._through_slope(whole, self._slopes(at, own), own), d, steps)
-        values, allowance = np.empty(g_final.shape, g_final.dtype), np.empty(g_final.shape)
-        slopes, matrix = self._slopes(at, own), Matrix.of(back.hh)
-        carried: Known | None = None
+        return self._stopped(self._carried_back(at, given, steps), d, steps)
+
+    def _carried_back(self, at: tuple[int, int], given: Sum, steps: Sequence[int]) -> Expected:
+        """Da of a direction, one step after the other, the error of each carried on to the next.
+
+        A step's allowance is affine in what the next one carries to it, a_t + b_t |W_hh|^T e_{t+1}, up to where
+        something may overflow: all but the two recurrences is computed of all steps at once.
+        """
+        config, reference, (layer, d) = self._config, self._reference, at
+        matrix, slopes = Matrix.of(self._weights_back(layer, d).hh), self._slopes(at, self._own(layer, d))
+        carries = {t: later for step, (t, later) in enumerate(pairwise(steps), 1) if reference.flows_back(config, step)}
         visited = reference.visited(config)
-        for step, t in reversed(list(enumerate(steps))):
-            dh = given.at(t)
-            if carried is not None:
-                dh.product(carried, matrix)
-            da_t = self._through_slope(dh.expected(), Slopes(*(a[t] for a in slopes)), own)
-            values[t], allowance[t] = da_t.values, da_t.allowance
+        dh = np.broadcast_to(given.values, slopes.slope.shape)
+        values = np.empty_like(slopes.slope)
+        for t in reversed(steps):
+            whole = dh[t] + values[carries[t]] @ matrix.values if t in carries else dh[t]
+            values[t] = whole * slopes.slope[t]
             if visited is not None:
-                values[t], allowance[t] = (np.where(visited[t], a, 0.0) for a in (values[t], allowance[t]))
-            carried = Known(values[t], allowance[t]) if reference.flows_back(config, step) else None
-        return self._stopped(Expected(values, allowance), d, steps)
+                values[t] = np.where(visited[t], values[t], 0.0)
+        alone = through_slope(given.expected(), slopes, self._arithmetic).allowance
+        if not carries:
+            return Expected(values, alone)  # padding in which is taken out
+        later = np.zeros_like(values)
+        later[list(carries)] = values[list(carries.values())]
+        sums = given.product(Known(later), matrix).expected()
+        uncarried = through_slope(sums, slopes, self._arithmetic).allowance
+        growth, limit = through_slope_growth(given.growth(), sums, slopes, self._arithmetic)
+        allowance = np.empty(values.shape)
+        for t in reversed(steps):
+            allowance[t] = alone[t]
+            if t in carries:
+                carried = allowance[carries[t]] @ matrix.size
+                allowance[t] = np.where(carried < limit[t], uncarried[t] + growth[t] * carried, np.inf)
+            if visited is not None:
+                allowance[t] = np.where(visited[t], allowance[t], 0.0)
+        return Expected(values, allowance)
 
     def _stopped(self, expected: Expected, d: int, steps: Sequence[int]) -> Expected:
         """Without padding, and the steps that a fault does not reach on its way back."""

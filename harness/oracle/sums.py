@@ -28,6 +28,7 @@ from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected, Index, Setting
 from harness.oracle.reference import Floats, write_steps
 from harness.oracle.tolerance import (
+    Products,
     complex_slope_error,
     gamma,
     loosened,
@@ -35,6 +36,7 @@ from harness.oracle.tolerance import (
     slope_error,
     soft_floor,
     sum_allowance,
+    sum_growth,
     unless_overflow,
 )
 
@@ -130,13 +132,23 @@ class Sum:
         step._m, step._parts = self._m, self._parts
         return step
 
+    @property
+    def values(self) -> Floats:
+        """The sum's value."""
+        return np.asarray(self._arrays["values"])
+
+    def growth(self) -> tuple[float, Floats]:
+        """How much the allowance grows with every unit more that is carried, as long as that is below a limit."""
+        return sum_growth(self._products(), self._arithmetic)
+
+    def _products(self) -> Products:
+        _values, magnitude, carried, operands = map(np.asarray, self._arrays.values())
+        return Products(magnitude, self._m, carried, operands, self._stored + 2 * self._parts)
+
     def expected(self) -> Expected:
         """The sum's value and allowance."""
-        values, magnitude, carried, operands = map(np.asarray, self._arrays.values())
-        stored = self._stored + 2 * self._parts
-        allowance = sum_allowance(
-            magnitude, self._m, self._arithmetic, carried=carried, operands=operands, stored=stored
-        )
+        values, products = self.values, self._products()
+        magnitude, allowance = products.magnitude, sum_allowance(products, self._arithmetic)
         allowance = loosened(allowance, values, self._arithmetic)
         if not (self._soft and self._exact):
             return Expected(values, allowance)
@@ -213,6 +225,24 @@ def through_slope(
 
     floor = None if given.floor is None else np.where(slopes.off > 0, np.inf, given.floor * slopes.slope)
     return Expected(values, allowance, floor, with_slope)
+
+
+def through_slope_growth(
+    given: tuple[float, Floats], sums: Expected, slopes: Slopes, arithmetic: Arithmetic
+) -> tuple[Floats, Floats]:
+    """How much the allowance of ``through_slope`` grows with what is carried to ``sums``, and up to which limit.
+
+    ``given`` is what ``Sum.growth`` says of these sums. Where an allowance is infinite already, the limit is below 0.
+    """
+    growth, limit = given
+    loose = 1 + arithmetic.accepted.rtol
+    growth, steep = growth * loose, np.abs(slopes.slope) + slopes.off
+    grows = (steep + slopes.relative) * (growth * loose)
+    if arithmetic.is_complex:
+        room = arithmetic.format.largest / (2 * (steep + slopes.relative)) - np.abs(sums.values) - sums.allowance
+        limit = np.minimum(limit, room / growth)
+    sure = np.isfinite(grows) & np.isfinite(sums.allowance)
+    return np.where(sure, grows, 0.0), np.where(sure, limit, -1.0)
 
 
 def _vanishing(setting: Setting, at: tuple[int, int], h: Floats, x: Floats) -> NDArray[np.bool_]:

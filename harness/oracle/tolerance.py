@@ -197,38 +197,61 @@ def linear_allowance(
     with np.errstate(over="ignore", invalid="ignore"):
         size_x = np.abs(x)
         magnitude = size_x @ W + np.abs(bias)
-        carried = None if x_error is None else x_error @ W
-        operands = W.sum(0) + row_sum(size_x)
-        allowance = sum_allowance(magnitude, weight.shape[1] + 1, arithmetic, carried=carried, operands=operands)
+        carried = 0.0 if x_error is None else x_error @ W
+        products = Products(magnitude, weight.shape[1] + 1, carried, W.sum(0) + row_sum(size_x))
+        allowance = sum_allowance(products, arithmetic)
         return Bound(loosened(allowance, x @ weight.T + bias, arithmetic), magnitude)
 
 
-def sum_allowance(
-    magnitude: Floats,
-    m: int,
-    arithmetic: Arithmetic,
-    *,
-    carried: Floats | None = None,
-    operands: Floats | float = 0.0,
-    stored: int = 2,
-) -> Floats:
-    """The largest error of a sum of m products whose absolute values sum to ``magnitude``.
+class Products(NamedTuple):
+    """A sum of m products, as far as its error depends on it, elementwise."""
 
-    ``carried`` is what errors of the operands amount to; ``operands`` the sum of the operands' own absolute values,
-    which underflow multiplies; ``stored`` the number of times that a partial result is rounded to 16 bits.
-    """
-    form, accepted = arithmetic.format, arithmetic.accepted
+    magnitude: Floats
+    """The sum of the absolute values of the products."""
+    m: int
+    carried: Floats | float = 0.0
+    """What errors of the operands amount to."""
+    operands: Floats | float = 0.0
+    """The sum of the operands' own absolute values, which underflow multiplies."""
+    stored: int = 2
+    """How often a partial result is rounded to 16 bits."""
+
+
+def sum_allowance(products: Products, arithmetic: Arithmetic) -> Floats:
+    """The largest error of a sum of products."""
     with np.errstate(over="ignore", invalid="ignore"):
-        moved: Floats | float = 0.0 if carried is None else carried
-        if accepted.operand_u:
-            moved = moved + accepted.product_error * (magnitude + moved)
-        reach = magnitude + moved
-        n = arithmetic.roundings(m)
-        e = (gamma(n + 1, arithmetic.sum_u) + gamma(n, U64)) * reach
-        if arithmetic.wide:
-            e = e + gamma(stored, form.u) * (reach + e)
-        e = e + moved * (1 + gamma(n, U64)) + arithmetic.underflow * (8 * (m + stored) + operands)
-        return unless_overflow(e, reach + e, form)
+        return unless_overflow(*_sum_error(products, arithmetic), arithmetic.format)
+
+
+def sum_growth(products: Products, arithmetic: Arithmetic) -> tuple[float, Floats]:
+    """How much ``sum_allowance`` grows with every unit more that is carried, and below how much more it stays finite.
+
+    Both of ``_sum_error`` are affine in what is carried, so that they are had from one unit beside nothing.
+    """
+    nothing = Products(np.zeros(1), products.m, stored=products.stored)
+    e, reach = (
+        float((one - none)[0])
+        for one, none in zip(
+            _sum_error(nothing._replace(carried=1.0), arithmetic), _sum_error(nothing, arithmetic), strict=True
+        )
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        return e, np.asarray((arithmetic.format.largest - _sum_error(products, arithmetic)[1]) / reach)
+
+
+def _sum_error(products: Products, arithmetic: Arithmetic) -> tuple[Floats, Floats]:
+    """The error of a sum, and what no partial sum is larger than, the error included."""
+    magnitude, m, moved, operands, stored = products
+    form, accepted = arithmetic.format, arithmetic.accepted
+    if accepted.operand_u:
+        moved = moved + accepted.product_error * (magnitude + moved)
+    reach = magnitude + moved
+    n = arithmetic.roundings(m)
+    e = (gamma(n + 1, arithmetic.sum_u) + gamma(n, U64)) * reach
+    if arithmetic.wide:
+        e = e + gamma(stored, form.u) * (reach + e)
+    e = e + moved * (1 + gamma(n, U64)) + arithmetic.underflow * (8 * (m + stored) + operands)
+    return e, reach + e
 
 
 def soft_allowance(equation: Equation, expected: float, arithmetic: Arithmetic) -> float:

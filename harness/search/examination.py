@@ -11,6 +11,7 @@ from harness.checks.refusals import CallSubject
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search import refusals
+from harness.search.crew import Crew
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Hunt, Recognise, Stop, hunt
 from harness.search.refusals import Refusals, hunt_refusals
@@ -61,6 +62,7 @@ def examine(
     accepted: Accepted = STRICT,
     progress: Callable[[Hunt], None] | None = None,
     recognise: Recognise | None = None,
+    crew: Crew | None = None,
 ) -> Examination:
     """Search for failing cases as ``hunt`` does; then, of a module, what it must refuse, and the law of its dropout.
 
@@ -77,6 +79,7 @@ def examine(
             accepted=accepted,
             progress=progress,
             recognise=recognise,
+            crew=crew,
         )
     )
     if isinstance(subject, CallSubject) and not done.interrupted:

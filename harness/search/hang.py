@@ -15,7 +15,7 @@ class Hang(BaseException):
     """A subject did not answer in time; no ``Exception``, which Hypothesis would take for a failure to be shrunk."""
 
     def __init__(self, case: Case, result: Result) -> None:
-        super().__init__(result.message)
+        super().__init__(case, result)
         self.case = case
         self.result = result
 

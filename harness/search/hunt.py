@@ -1,8 +1,4 @@
-"""hunt: a covering array first, then what Hypothesis draws; what fails comes back small.
-
-The examples are drawn in rounds of a fresh Hypothesis engine each, for within one engine most examples are near copies
-of an earlier one.
-"""
+"""hunt: goes through the cases of a plan within a budget; what fails comes back small, each cause once."""
 
 from __future__ import annotations
 
@@ -10,18 +6,14 @@ import hashlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
-from itertools import count, product
-from random import Random
+from itertools import product
 from typing import Any, Final, NoReturn
 
-from hypothesis import Phase, find, settings
-from hypothesis import strategies as st
-from hypothesis.errors import Flaky, NoSuchExample
-
+from harness.checks.everything import against
 from harness.checks.everything import check as check_everything
 from harness.checks.known import Excuse
 from harness.checks.lawfulness import asked_by, law_of
@@ -31,39 +23,25 @@ from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.search.certificate import NOT_SHRUNK, Certificate
-from harness.search.covering import covering
+from harness.search.crew import Crew, Task, pickled
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
+from harness.search.plan import units
+from harness.search.scan import Seen, scan
 from harness.search.shrink import Shrinking
 from harness.search.suspicion import Suspicion, weigh
 from harness.space.case import Case
-from harness.space.config import RNNConfig
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
-from harness.space.strategies import configs, seeds
-from harness.space.values import REGIMES, draw
+from harness.space.values import draw
 from harness.subjects.protocol import Subject, choose_devices, scope_of
-
-CASES_PER_CONFIG: Final = 2
-"""Cases that ride on one drawn config: drawing it costs some 0.8 ms, and a case of torch's some 10."""
 
 CASES: Final = 1_400
 """Cases of a search that is given no budget, which torch takes some 25 s for. The covering array of its whole scope is
 767 configs; of what is drawn after that, two cases ride on a config."""
-
-COVERED: Final = 0.6
-"""Of a budget, what a covering array may take; the rest goes to what is drawn, several cases a config, for values
-matter, too. Torch's takes 55 % of the default one."""
-
-THOROUGH: Final = 4
-"""One case in so many has probes, which double the price of a gradient, and all that costs as much again."""
-
-ROUND: Final = 10
-"""Configs a round. Of 1,000 configs, rounds of 10 hold 749 different (hidden_size, T, N), rounds of 25 hold 620, a
-single engine 486, independent draws 922 (``benchmarks/spread.py``). Rounds of 5 are a sixth slower than of 10."""
 
 CRASHES: Final = 20.0
 """Seconds that making a crash smaller may take. A fresh process takes 20 to 30 ms, or one or two seconds where it
@@ -85,10 +63,8 @@ TOLD: Final = 64
 
 _INTERRUPTED: Final = Certificate().but_for("interrupted")
 
-LAWFUL: Final = 4
-"""One case in so many is held to a law, for which the subject runs once or twice more."""
-
-Drawn = tuple[RNNConfig, int, int]
+TOLD_CASES: Final = 20
+"""Cases between two words on how far it is, while nothing fails."""
 
 
 class Stop(Enum):
@@ -183,6 +159,7 @@ def hunt(
     accepted: Accepted = STRICT,
     progress: Callable[[Hunt], None] | None = None,
     recognise: Recognise | None = None,
+    crew: Crew | None = None,
 ) -> Hunt:
     """Search ``scope`` for a case on which ``subject`` fails, until one is found or the budget is used up.
 
@@ -193,15 +170,17 @@ def hunt(
 
     The budget is ``cases`` checks or ``seconds`` of searching, whichever ends first; with neither, ``CASES`` checks.
     ``seconds`` does not bound the shrinking of what was found; ``CRASHES`` bounds that of a process's death, and a hang
-    ends it. The same arguments give the same search, in the same environment: Hypothesis likes to draw numbers that
-    stand in the code at hand. Ctrl-C ends it with what was done so far. Raises ``UsageError`` for a budget that allows
-    nothing, ``SubjectError`` for a device that is not here.
+    ends it. The same arguments give the same search, whatever the number of workers in the ``crew``, with which it is
+    shared, or without one; each worker has a copy of the subject, as pickle makes it. Ctrl-C ends the search with what
+    was done so far. Raises ``UsageError`` for a budget that allows nothing or a subject that cannot be copied,
+    ``SubjectError`` for a device that is not here.
     """
     if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
         raise UsageError(f"cases={cases}, seconds={seconds}: expected a budget above zero")
     asked = () if scope is None else scope.device
     scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
     record = Hunt(subject.name, seed, scope)
+    copied = b"" if crew is None else pickled(subject)
     subject = ended_by_a_hang(subject)
 
     excuses: list[Excuse] = []
@@ -214,10 +193,12 @@ def hunt(
     try:
         with noted_interrupts() as hunter.stop_if_interrupted:
             hunter.narrow()
-            hunter.cover(seed)
-            for number in count():
-                hunter.round(Random(f"{seed}/{number}"))
-                hunter.tell()
+            planned = units(record.scope, seed, hunter.cases)
+            if crew is None:
+                hunter.go_through(seen for unit in planned for seen in scan(unit, check))
+            else:
+                hunter.unexcused = True
+                hunter.go_through(crew.seen(Task(copied, record.scope, accepted), planned, check))
     except _Enough as enough:
         record.stop = enough.stop
     except Hang as hang:
@@ -231,19 +212,11 @@ def hunt(
 
 
 class _Enough(BaseException):
-    """Ends a search from inside a Hypothesis test, which takes any ``Exception`` for a failure to be shrunk."""
+    """Ends a search, from wherever it is; no ``Exception``, which a subject's own code might catch."""
 
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop)
         self.stop = stop
-
-
-class _Fault(BaseException):
-    """Carries an error of the harness itself out of a Hypothesis test, for the same reason."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 class _Hunter:
@@ -260,12 +233,14 @@ class _Hunter:
         self._subject = subject
         self._check = check
         self._record = record
-        self._cases = cases
+        self.cases = cases
         self._seconds = seconds
         self._start = time.perf_counter()
         self.stop_if_interrupted: Callable[[], None] = lambda: None
         self.recognise: Recognise | None = None
         self.excuses: list[Excuse] = []
+        self.unexcused = False
+        """Whether what is seen was checked without the excuses."""
         self.progress: Callable[[Hunt], None]
         self._beyond = False
         """Whether the budget is what a search may take beyond a finding."""
@@ -273,7 +248,6 @@ class _Hunter:
         self._shrink_until = math.inf
         self._kind = ""
         self._proved = False
-        self._drawing: st.SearchStrategy[Drawn] = st.nothing()
 
     def elapsed(self) -> float:
         return time.perf_counter() - self._start
@@ -288,39 +262,13 @@ class _Hunter:
         self._record.scope, self._record.refused, accepted = narrow(self._subject, self._record.scope)
         if not accepted:
             raise _Enough(Stop.REFUSED)
-        # One strategy for all rounds: Hypothesis caches strategies, so that a new one each round would pile up.
-        self._drawing = st.tuples(configs(self._record.scope), st.integers(0, len(REGIMES) - 1), seeds())
 
-    def round(self, random: Random) -> None:
-        """Draw and check one round of configs; raise ``_Enough`` at the end of the budget, or with a finding."""
-        engine = settings(
-            max_examples=ROUND, database=None, deadline=None, derandomize=False, phases=[Phase.generate, Phase.shrink]
-        )
-        try:
-            find(self._drawing, self._fails, settings=engine, random=random)
-        except NoSuchExample:
-            return
-        except Flaky:  # it failed, and then did not; repeatability has the last word
-            pass
-        except _Fault as fault:
-            raise fault.error from None
-        self._make_small()
-
-    def cover(self, seed: int) -> None:
-        """Check a case of each config of a covering array, cheapest first; raise ``_Enough`` as ``round`` does."""
-        regimes = tuple(REGIMES)
-        for number, config in enumerate(self._planned()):
-            random = Random(f"{seed}/covering/{number}")
-            values = random.randrange(2**32)
-            if self._search([draw(config, random.choice(regimes), values)], values):
-                self._make_small()
-            if number % ROUND == 0:
-                self.tell()
-
-    def _planned(self) -> list[RNNConfig]:
-        """The covering array of the highest strength, three at most, that leaves enough of the budget."""
-        arrays = (covering(self._record.scope, strength) for strength in (3, 2))
-        return next((array for array in arrays if self._cases is None or len(array) <= COVERED * self._cases), [])
+    def go_through(self, seen: Iterator[Seen | None]) -> NoReturn:
+        """Take in one case after the other; raise ``_Enough`` at the end of the budget, or with a finding."""
+        while True:
+            self._stop_at_budget()
+            if (one := next(seen)) is not None:
+                self._take_in(one)
 
     def _make_small(self) -> None:
         """Make the failure at hand as small as it can be, and report it; raise ``_Enough`` if the search ends there."""
@@ -352,8 +300,8 @@ class _Hunter:
         self.excuses.append(excuse)
         self._failing, self._kind, self._proved, self._shrink_until = None, "", False, math.inf
         last = self._record.total + self._record.unsupported + AFTER
-        if self._cases is None or last < self._cases:
-            self._cases, self._beyond = last, True
+        if self.cases is None or last < self.cases:
+            self.cases, self._beyond = last, True
 
     def report(self, certificate: Certificate) -> None:
         """Make the failure, if there is one, a finding of the record's."""
@@ -366,42 +314,48 @@ class _Hunter:
         self._failing = self._failing or (hang.case, hang.result)
         self.report(Certificate().but_for("not made smaller: every try may take as long"))
 
-    def _fails(self, drawn: Drawn) -> bool:
-        """Hypothesis's question: does this drawn config fail, in the way that the first failure did?"""
-        try:
-            return self._search(_cases(drawn), drawn[2]) if self._failing is None else self._shrinks(drawn)
-        except Exception as error:
-            raise _Fault(error) from error
-
-    def _search(self, cases: Iterable[Case], lot: int) -> bool:
-        """Whether one of some cases of a config fails; ``lot`` decides which of them are asked for more."""
-        for number, case_drawn in enumerate(cases):
-            case = case_drawn
-            self._stop_at_budget()
-            laws = None if (lot // THOROUGH + number) % LAWFUL == 0 else ()
-            with_probes = number == lot % THOROUGH
-            result = self._check(case, with_probes=with_probes, laws=laws)
+    def _take_in(self, seen: Seen) -> None:
+        """Count a case, and go after it if it failed."""
+        asked, result = seen
+        if result.verdict is Verdict.UNSUPPORTED:
+            self._record.unsupported += 1
+            return
+        case: Case | None = None
+        if against(result):
+            case = asked.case()
             self._stop_at_hang(case, result)
-            if result.verdict is Verdict.UNSUPPORTED:
-                self._record.unsupported += 1
-                break
-            self._record.checks[result.method] += 1
-            self._record.coverage.add_case(case, new_config=number == 0)
+            if self.unexcused and self.excuses:
+                result = self._excused(case, seen)
+        self._record.checks[result.method] += 1
+        self._record.coverage.add(asked.config, asked.regime, new_config=asked.first)
+        self._record.known.update([result.deviation] if result.deviation else [])
+        if self._record.total % TOLD_CASES == 0:
+            self.tell()
+        if case is not None and against(result):
+            self._go_after(case, result, with_probes=asked.with_probes)
+
+    def _excused(self, case: Case, seen: Seen) -> Result:
+        """What an excuse makes of a failure, if one does."""
+        laws = None if seen.asked.with_law else ()
+        again = self._check(case, with_probes=seen.asked.with_probes, laws=laws)
+        return again if again.deviation is not None or against(again) else seen.result
+
+    def _go_after(self, case: Case, result: Result, *, with_probes: bool) -> None:
+        """Weigh a suspicion, look for a better case of a failure, and make it small."""
+        given = case
+        if result.verdict is Verdict.SUSPECT:
+            suspicion = weigh(case, result, self._check)
+            if not suspicion.repeats:
+                self._record.suspicions.append(suspicion)
+                return
+            case, result = suspicion.case, suspicion.result
+        if result.failed and result.mismatches and result.mismatches[0].sort is Sort.FINITENESS:
+            case, result = self._tamed(case, result)
             self._record.known.update([result.deviation] if result.deviation else [])
-            if result.verdict is Verdict.SUSPECT:
-                suspicion = weigh(case, result, self._check)
-                if not suspicion.repeats:
-                    self._record.suspicions.append(suspicion)
-                    continue
-                case, result = suspicion.case, suspicion.result
-            if result.failed and result.mismatches and result.mismatches[0].sort is Sort.FINITENESS:
-                case, result = self._tamed(case, result)
-                self._record.known.update([result.deviation] if result.deviation else [])
-            if result.failed or result.verdict is Verdict.SUSPECT:
-                case, result = self._without_law(case, result)
-                self._take(case, result, with_probes=with_probes or case is not case_drawn)
-                return True
-        return False
+        if against(result):
+            case, result = self._without_law(case, result)
+            self._take(case, result, with_probes=with_probes or case is not given)
+            self._make_small()
 
     def _take(self, case: Case, result: Result, *, with_probes: bool) -> None:
         """Keep a failure that is to be made smaller; end here with what wavers, which cannot be."""
@@ -440,14 +394,6 @@ class _Hunter:
                     return other, alone
         return case, result
 
-    def _shrinks(self, drawn: Drawn) -> bool:
-        for case in _cases(drawn):
-            result = self._check_while_shrinking(case)
-            if result.shows(self._kind):
-                self._failing = case, result
-                return True
-        return False
-
     def _check_while_shrinking(self, case: Case) -> Result:
         self.stop_if_interrupted()
         if time.perf_counter() >= self._shrink_until:
@@ -474,15 +420,7 @@ class _Hunter:
 
     def _stop_at_budget(self) -> None:
         self.stop_if_interrupted()
-        if self._cases is not None and self._record.total + self._record.unsupported >= self._cases:
+        if self.cases is not None and self._record.total + self._record.unsupported >= self.cases:
             raise _Enough(Stop.AFTER if self._beyond else Stop.BUDGET)
         if self._seconds is not None and self.elapsed() >= self._seconds:
             raise _Enough(Stop.TIME)
-
-
-def _cases(drawn: Drawn) -> Iterator[Case]:
-    """The cases that ride on a drawn config: as many regimes in a row, from a drawn one on, plainest first."""
-    config, first, seed = drawn
-    chosen = sorted((first + i) % len(REGIMES) for i in range(CASES_PER_CONFIG))
-    names = tuple(REGIMES)
-    return (draw(config, names[index], seed) for index in chosen)

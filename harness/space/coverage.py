@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.interactions import Bools, Interactions, class_of, interactions_of
@@ -94,12 +93,11 @@ class Coverage:
     configs: int = 0
     _met: _Met = field(default_factory=_Met, repr=False, compare=False)
 
-    def add_case(self, case: Case, *, new_config: bool) -> None:
+    def add(self, config: RNNConfig, regime: str, *, new_config: bool) -> None:
         """Count a case that was compared, and its config if this is the first case of it."""
         if new_config:
-            self.add_config(case.config)
-        if case.origin is not None:
-            self.regimes[case.origin.regime] += 1
+            self.add_config(config)
+        self.regimes[regime] += 1
 
     def add_config(self, config: RNNConfig) -> None:
         """Count a config."""

@@ -155,6 +155,21 @@ def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
     return RNNConfig(**named)
 
 
+def factors_to_draw(scope: Scope) -> dict[str, tuple[Any, ...]]:
+    """For each factor the values to draw from; ``mode`` stands for dropout and training, which go in pairs."""
+    values = {name: getattr(scope, name) for name in scope.values() if name not in {"dropout", "training"}}
+    return values | {"mode": scope.modes}
+
+
+def assembled(scope: Scope, drawn: Mapping[str, Any], seed: int) -> RNNConfig:
+    """The config of a value drawn for each of ``factors_to_draw``, as cheap as it should be; ``seed`` as above."""
+    factors = dict(drawn)
+    factors["dropout"], factors["training"] = factors.pop("mode")
+    if factors["num_layers"] == 1 and 0 in scope.dropout:
+        factors["dropout"] = 0.0  # one layer has nothing between layers to drop, and nn.RNN warns
+    return configure(affordable(factors, scope=scope), seed)
+
+
 def lost_pins(scope: Scope, pinned: Collection[str]) -> dict[str, Any]:
     """Factors that were pinned to one value, but that no config of the scope has, since others exclude it."""
     values = scope.values()

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -61,7 +62,7 @@ lost, of which an outcome tells."""
 _LOST: Final = {Failure.CRASHED, Failure.HUNG}
 
 # CPython's own choice from 3.14 on: on macOS, system libraries do not survive a fork.
-_CONTEXT: Final = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
+_CONTEXT: Any = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
 _FORKS: Final = _CONTEXT.get_start_method() == "forkserver"
 
 
@@ -114,6 +115,10 @@ class IsolatedSubject:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Callable[[str], IsolatedSubject], tuple[str]]:
+        """Another of the same, in a process of its own: that is what a copy of it is."""
+        return partial(IsolatedSubject, timeout=self._timeout), (self._spec,)
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -251,13 +256,24 @@ class _Worker:
         raise _LostError(outcome)
 
 
+def forked_from_here() -> None:
+    """In a process that is itself forked from the fork server, and runs nothing of torch's: fork children from it.
+
+    They have what it has imported, where a fork server of its own would import torch once more.
+    """
+    global _CONTEXT  # noqa: PLW0603 - a property of the process
+    if _FORKS:
+        _CONTEXT = get_context("fork")
+        warnings.filterwarnings("ignore", r".*multi-threaded, use of fork", DeprecationWarning)
+
+
 def ahead(specs: Sequence[str]) -> None:
     """Have what these subjects need imported beside what the caller does next, once a process.
 
     Every child is forked from the process that did so, which makes a fresh one cheap. Where there is no such process,
     on other systems than Linux, it does nothing.
     """
-    if not _FORKS:
+    if _CONTEXT.get_start_method() != "forkserver":
         return
     from multiprocessing.forkserver import ensure_running
 

@@ -101,7 +101,7 @@ def test_who_gives_another_answer_the_second_time_is_broken_before_derivatives_a
     subject = Watched(run=lambda count: 0.0 if count == 1 else 1e-13, jvp=lambda count: 1.0)
 
     result = check(subject, FORWARD)
-    once = check(Watched(run=lambda count: 0.0 if count == 1 else 1e-13), FORWARD, with_probes=False)
+    once = check(Watched(run=lambda count: 0.0 if count == 1 else 1e-13), FORWARD, with_probes=False, laws=())
 
     assert result.verdict is Verdict.BROKEN
     assert "not deterministic" in result.message

@@ -19,7 +19,7 @@ from harness.checks.lawfulness import check_laws
 from harness.explain.diagnose import diagnose
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.expectation import Setting, end_to_end_states
-from harness.oracle.tolerance import Step, step_allowance, sum_allowance
+from harness.oracle.tolerance import Products, Step, step_allowance, sum_allowance
 from harness.report import wording
 from harness.report.record import result_record
 from harness.search.certificate import Certificate
@@ -180,7 +180,7 @@ def test_every_real_product_may_be_rounded_into_the_sum_by_itself() -> None:
     magnitude = np.abs(a.astype(complex)) @ np.abs(b.astype(complex)).T
     off = abs(interleaved(a, b)[0, 0] - exact)
     assert off > (m + 3) * u * magnitude[0, 0]
-    assert off <= sum_allowance(magnitude, m, Arithmetic("complex64"))[0, 0]
+    assert off <= sum_allowance(Products(magnitude, m), Arithmetic("complex64"))[0, 0]
 
 
 # By hand

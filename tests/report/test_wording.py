@@ -83,7 +83,7 @@ def agreement() -> Hunt:
     scope = Scope().only(T=[1, 2], N=1, input_size=1, hidden_size=1)
     hunt = Hunt("torch", 0, scope, stop=Stop.BUDGET, seconds=1.25)
     hunt.checks[Method.LOCAL] = 1
-    hunt.coverage.add_case(CASE, new_config=True)
+    hunt.coverage.add(CASE.config, "normal", new_config=True)
     hunt.refused = {"num_layers=2": "one layer only", "num_layers=3": "one layer only", "hx=True": "no hx"}
     return hunt
 

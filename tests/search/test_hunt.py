@@ -15,8 +15,9 @@ from harness.checks.agreement import check_agreement
 from harness.oracle.compare import Sort
 from harness.search import hunt as hunt_module
 from harness.search.covering import covering
-from harness.search.hunt import COVERED, Finding, Stop
+from harness.search.hunt import Finding, Stop
 from harness.search.narrow import narrow, plainest
+from harness.search.plan import COVERED
 from harness.search.shrink import Shrinking
 from harness.space.errors import UsageError
 from harness.space.scope import SIZES

@@ -1,0 +1,62 @@
+"""pool: worker processes that hear no Ctrl-C, end with whoever started them, and leave nobody waiting."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
+from typing import Any
+
+
+@contextmanager
+def worker_pool(
+    workers: int, start_method: str = "spawn", initializer: Callable[..., Any] = lambda: None, *arguments: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool of so many processes, all of them started; at the end they are ended, whatever they are doing.
+
+    ``initializer`` runs in each before anything else.
+    """
+    before = set(active_children())
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context(start_method), initializer=_ready, initargs=(initializer, *arguments)
+    )
+    try:
+        with _unheard_interrupts():
+            for _ in range(workers):
+                pool.submit(os.getpid)
+        yield pool
+    finally:
+        for child in active_children():
+            if child not in before:
+                child.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+def _ready(initializer: Callable[..., Any], *arguments: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    initializer(*arguments)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _unheard_interrupts() -> Iterator[None]:
+    """Processes started in here do not hear Ctrl-C, which a terminal sends to all, before they can say so."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

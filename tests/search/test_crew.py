@@ -1,0 +1,225 @@
+"""crew: that several processes find what one does, and lose nothing."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, hunt
+from harness.explain.investigate import Investigation
+from harness.search.crew import Crew, pickled
+from harness.search.hunt import Hunt, Stop
+from harness.space.errors import UsageError
+from harness.subjects.isolated import IsolatedSubject
+from tests import implementations
+
+SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
+RIGHT = as_subject(implementations.vectorised)
+TWO_BUGS = """
+import numpy as np
+
+def rnn(x, h0, weights, config):
+    if config.num_layers > 1 or config.bidirectional:
+        raise NotImplementedError("one layer, one direction")
+    x = x.swapaxes(0, 1) if config.batch_first else x
+    f = np.tanh if config.nonlinearity == "tanh" else lambda s: np.maximum(s, 0) + (config.T == 2)
+    h, out = h0[0], []
+    for x_t in x:
+        s = x_t @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
+        h = f(s + weights["bias_ih_l0"] if config.bias else s)
+        out.append(h)
+    out = np.stack(out)
+    return out.swapaxes(0, 1) if config.batch_first else out, h[None]
+"""
+
+
+def told(record: Hunt) -> Any:
+    """All of a record that is not a time."""
+    return (
+        record.stop,
+        record.checks,
+        record.unsupported,
+        dict(record.known),
+        [(finding.id, finding.result.kind, finding.certificate) for finding in record.findings],
+        record.coverage,
+        record.coverage.share(record.scope, 3),
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_right_subject_is_seen_as_one_process_sees_it(workers: int) -> None:
+    alone = hunt(RIGHT, SMALL, cases=500)
+    with Crew(workers) as crew:
+        shared = hunt(RIGHT, SMALL, cases=500, crew=crew)
+        again = hunt(RIGHT, SMALL, cases=500, seed=1, crew=crew)
+
+    assert told(alone) == told(shared)
+    assert shared.total == 500
+    assert told(again) != told(shared)
+
+
+def test_what_is_found_is_what_one_process_finds(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(TWO_BUGS)
+
+    records = []
+    for workers in (0, 1, 2):
+        with IsolatedSubject(f"{file}:rnn") as subject, Crew(max(workers, 1)) as crew:
+            recognise = Investigation(subject).recognise
+            records.append(hunt(subject, cases=900, recognise=recognise, crew=crew if workers else None))
+
+    assert told(records[0]) == told(records[1]) == told(records[2])
+    assert len(records[0].findings) > 1
+    assert records[0].known.total() > 0
+
+
+class KillsItsWorkerOnce:
+    """A right subject; the first worker that runs it on a batch of two is killed."""
+
+    name = "kills"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._at_home = folder, os.getpid()
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
+    def run(self, case: Case) -> Outcome:
+        if case.config.N == 2 and os.getpid() != self._at_home:
+            try:
+                (self._folder / "killed").mkdir()
+            except FileExistsError:
+                pass
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return RIGHT.run(case)
+
+
+def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+    alone = hunt(KillsItsWorkerOnce(tmp_path), SMALL, cases=400)
+    assert not (tmp_path / "killed").exists()
+    with Crew(2) as crew:
+        shared = hunt(KillsItsWorkerOnce(tmp_path), SMALL, cases=400, crew=crew)
+
+    assert (tmp_path / "killed").exists()
+    assert told(alone) == told(shared)
+
+
+class Dying(Executor):
+    """Workers that are woken, and then die of whatever they are given."""
+
+    def submit(self, work: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        if work.__name__ == "_wake":
+            future.set_result(None)
+        else:
+            future.set_exception(BrokenProcessPool("they died"))
+        return future
+
+
+def test_where_workers_keep_dying_the_search_goes_through_the_units_itself() -> None:
+    started: list[int] = []
+
+    @contextmanager
+    def dying(workers: int) -> Iterator[Executor]:
+        started.append(workers)
+        yield Dying()
+
+    alone = hunt(RIGHT, SMALL, cases=200)
+    with Crew(2, dying) as crew:
+        shared = hunt(RIGHT, SMALL, cases=200, crew=crew)
+
+    assert told(alone) == told(shared)
+    assert started == [2, 2, 2]
+
+
+class Hangs(KillsItsWorkerOnce):
+    """A right subject that gives no answer on a batch of two."""
+
+    def run(self, case: Case) -> Outcome:
+        if case.config.N == 2:
+            return Outcome(failure=Failure.HUNG, message="no answer")
+        return RIGHT.run(case)
+
+
+def test_a_hang_in_a_worker_is_reported_with_its_case(tmp_path: Path) -> None:
+    with Crew(1, ThreadPoolExecutor) as crew:
+        record = hunt(Hangs(tmp_path), SMALL.only(N=[1, 1, 1, 2]), crew=crew)
+
+    assert (record.verdict, record.stop) == (Verdict.BROKEN, Stop.FINDING)
+    assert record.finding is not None
+    assert record.finding.case.config.N == 2
+
+
+class Faulty(KillsItsWorkerOnce):
+    """What is not a subject's own fault."""
+
+    def run(self, case: Case) -> Outcome:
+        if os.getpid() != self._at_home:
+            raise RuntimeError("our own")
+        return RIGHT.run(case)
+
+
+def test_a_fault_of_the_harness_in_a_worker_is_raised(tmp_path: Path) -> None:
+    with Crew(1) as crew, pytest.raises(RuntimeError, match="our own"):
+        hunt(Faulty(tmp_path), SMALL, crew=crew)
+
+
+def test_time_ends_a_shared_search_too() -> None:
+    with Crew(2) as crew:
+        record = hunt(RIGHT, SMALL, seconds=1.0, crew=crew)
+
+    assert record.stop is Stop.TIME
+    assert record.total > 0
+    assert record.seconds < 5
+
+
+def test_an_interrupt_ends_a_shared_search_and_its_workers() -> None:
+    from multiprocessing import active_children
+    from threading import Timer
+
+    before = set(active_children())
+    timer = Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    with Crew(2) as crew:
+        record = hunt(RIGHT, SMALL, seconds=60, crew=crew)
+    timer.join()
+
+    assert record.stop is Stop.INTERRUPTED
+    assert record.total > 0
+    deadline = time.monotonic() + 5
+    while set(active_children()) - before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not set(active_children()) - before
+
+
+def test_a_subject_that_cannot_be_copied_is_misuse() -> None:
+    def local(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        return implementations.vectorised(x, h0, weights, config)
+
+    with Crew(1) as crew, pytest.raises(UsageError, match=r"local cannot be sent to worker processes"):
+        hunt(as_subject(local), SMALL, crew=crew)
+
+
+def test_a_copy_of_an_isolated_subject_is_another_of_the_same(tmp_path: Path) -> None:
+    import pickle
+
+    file = tmp_path / "mine.py"
+    file.write_text(TWO_BUGS)
+    with IsolatedSubject(f"{file}:rnn", timeout=7.0) as subject, pickle.loads(pickled(subject)) as copy:  # noqa: S301
+        assert copy.name == subject.name
+        assert copy.run(draw_small()).arrays.keys() == subject.run(draw_small()).arrays.keys()
+        assert pickled(copy) == pickled(subject)
+
+
+def draw_small() -> Case:
+    from harness import draw
+
+    return draw(RNNConfig(1, 1))

@@ -1,0 +1,54 @@
+"""plan: what is asked, in which order, and that it depends on nothing else."""
+
+import pickle
+from itertools import islice
+
+from harness import Scope, scope_of
+from harness.search.covering import covering
+from harness.search.plan import CASES_PER_CONFIG, UNIT, Planned, Sampled, units
+from harness.space.strata import strata
+from harness.subjects.torch_module import TorchSubject
+
+SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
+WHOLE = scope_of(TorchSubject())
+
+
+def test_the_covering_array_comes_first_and_strata_in_turn_after_it() -> None:
+    planned = covering(SMALL)
+    found = list(islice(units(SMALL, 0, None), 40))
+    head = [unit for unit in found if isinstance(unit, Planned)]
+    tail = [unit for unit in found if isinstance(unit, Sampled)]
+
+    assert found == [*head, *tail]
+    assert [config for unit in head for config in unit.configs] == planned
+    assert [unit.stratum for unit in tail[:8]] == [*strata(SMALL), *strata(SMALL)]
+    assert {unit.number for unit in tail[4:8]} == {1}
+
+
+def test_a_unit_asks_the_same_wherever_it_is_asked_for() -> None:
+    for unit in (next(units(WHOLE, 3, None)), next(units(WHOLE, 3, 4))):
+        elsewhere = pickle.loads(pickle.dumps(unit))  # noqa: S301
+
+        assert list(unit.asked()) == list(elsewhere.asked()) == list(unit.asked())
+        assert [asked.case().id for asked in unit.asked()] == [asked.case().id for asked in elsewhere.asked()]
+
+
+def test_another_seed_asks_something_else() -> None:
+    for cases in (None, 4):
+        first, second = (next(units(WHOLE, seed, cases)) for seed in (1, 2))
+
+        assert [asked.case().id for asked in first.asked()] != [asked.case().id for asked in second.asked()]
+
+
+def test_no_two_units_ask_the_same() -> None:
+    asked = [(one.config, one.regime, one.seed) for unit in islice(units(WHOLE, 0, 4), 24) for one in unit.asked()]
+
+    assert len(asked) == len(set(asked)) == 24 * UNIT * CASES_PER_CONFIG
+
+
+def test_as_many_are_asked_for_more_as_is_said() -> None:
+    asked = [one for unit in islice(units(WHOLE, 0, 4), 64) for one in unit.asked()]
+
+    for chosen in (sum(one.with_probes for one in asked), sum(one.with_law for one in asked)):
+        assert abs(chosen / len(asked) - 0.25) < 5 * (0.25 * 0.75 / len(asked)) ** 0.5
+    assert sum(one.first for one in asked) * CASES_PER_CONFIG == len(asked)
