@@ -124,7 +124,7 @@ def first(way: Way) -> Callable[[int], int]:
     """After how many configs of a seed H17 is met."""
 
     def met(seed: int) -> int:
-        for number, config in enumerate(islice(way(seed)), 1):
+        for number, config in enumerate(islice(way(seed, LATEST), LATEST), 1):
             if config.hidden_size == 17 and config.nonlinearity == "relu" and config.bidirectional:
                 return number
         return LATEST

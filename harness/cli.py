@@ -150,6 +150,12 @@ def cli() -> None:
     help="Pin a factor: num_layers=1, T=5,6. Repeatable.",
 )
 @workers_option
+@click.option(
+    "--coverage",
+    "coverage_to",
+    metavar="FILE",
+    help="Write what was met, for `rnn-harness coverage`, which puts several runs together.",
+)
 @findings_option
 @timeout_option
 @tolerance_option
@@ -164,6 +170,7 @@ def check(
     output_size: int | None,
     pins: tuple[str, ...],
     workers: int | None,
+    coverage_to: str | None,
     folder: str,
     timeout: float,
     tolerance: str,
@@ -180,7 +187,7 @@ def check(
     ahead(subjects)  # before imports of our own, which take as long
     from harness.explain.investigate import Explanation, Investigation
     from harness.oracle.arithmetic import accepted
-    from harness.report import record, text
+    from harness.report import coverage, record, text
     from harness.search.examination import examine
 
     contract = accepted(tolerance)
@@ -189,6 +196,7 @@ def check(
     found = [_isolated(spec, timeout) for spec in subjects]
     scopes = [_scope(subject, devices, pinned) for subject in found]
     console = _console(json_to)
+    _require_target(coverage_to, "--coverage")
     crew = _crew(_cores() if workers is None and (examples or FEW) >= FEW else workers or 0)
     examinations: list[Examination] = []
     records: list[dict[str, Any]] = []
@@ -220,7 +228,33 @@ def check(
         if done.interrupted:
             break
     _write({"subjects": records}, json_to)
+    _write(coverage.document([coverage.Searched.by(done.hunt) for done in examinations]), coverage_to, "--coverage")
     return _exit_code(examinations)
+
+
+@cli.command("coverage")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--missing", type=click.IntRange(min=0), default=0, metavar="N", help="List so many of what was not met.")
+@json_option
+def coverage_command(files: tuple[Path, ...], missing: int, json_to: str | None) -> int:
+    """Show how thoroughly spaces were searched, by all the runs together that wrote these FILEs.
+
+    Each was written by `rnn-harness check --coverage FILE`: in another process, with another seed, on another machine.
+    What counts is what ran. Shares are of what can meet in the scope: values, every two and three of different factors,
+    sizes by class (1, 2 to 7, about 8, about 16, about 32, more), and boundaries of sizes, alone and in pairs.
+    """
+    from harness.report import coverage
+
+    found = coverage.read(files)
+    console = _console(json_to)
+    for one in found:
+        console.print(one.subject, markup=False)
+        console.print(coverage.table(one))
+        for line in coverage.missing_lines(one, missing) if missing else ():
+            console.print(line)
+    shares = [{"subject": one.subject, "checks": coverage.shares_record(one), "laws": one.laws} for one in found]
+    _write({"subjects": shares}, json_to)
+    return AGREES
 
 
 @cli.command()
@@ -467,13 +501,19 @@ def _console(json_to: str | None) -> Console:
     """Where people read; beside a document on standard output, that is standard error."""
     from rich.console import Console
 
-    if json_to not in {None, "-"}:
-        target = Path(str(json_to)).absolute()
-        if not json_to or target.is_dir():
-            raise UsageError(f"--json {json_to!r}: expected a file's name")
-        if not target.parent.is_dir():
-            raise UsageError(f"--json {json_to}: its folder does not exist")
+    _require_target(json_to, "--json")
     return Console(stderr=json_to == "-", highlight=False)
+
+
+def _require_target(target: str | None, option: str) -> None:
+    """Say at once that a document cannot be written there."""
+    if target in {None, "-"}:
+        return
+    path = Path(str(target)).absolute()
+    if not target or path.is_dir():
+        raise UsageError(f"{option} {target!r}: expected a file's name")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {target}: its folder does not exist")
 
 
 @contextmanager
@@ -529,17 +569,17 @@ def _removed(store: Store, given: str) -> str:
         raise UsageError(f"{given}: could not be removed: {error}") from None
 
 
-def _write(document: dict[str, Any], json_to: str | None) -> None:
-    from harness.report import record
+def _write(document: dict[str, Any], target: str | None, option: str = "--json") -> None:
+    from harness.report.document import write
 
-    if json_to is None:
+    if target is None:
         return
     try:
-        record.write(document, json_to)
+        write(document, target)
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise UsageError(f"--json {json_to}: cannot be written: {error}") from None
+        raise UsageError(f"{option} {target}: cannot be written: {error}") from None
 
 
 def _exit_code(examinations: list[Examination]) -> int:

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checks.result import Method, Result, Verdict
+from harness.checks.result import PROBES, Method, Result, Verdict
 from harness.oracle import probes
 from harness.oracle.arithmetic import BACKENDS, STRICT, UNKNOWN, Accepted, Arithmetic
 from harness.oracle.compare import Mismatch, Sort, beyond, check_form, compare, merged, same_numbers, suspect
@@ -164,7 +164,7 @@ def _assess(observation: Observation, reference: Reference, *, soft: bool) -> Re
         return Result(Verdict.DISAGREES, tuple(found), method=method)
     if suspicious:
         return Result(Verdict.SUSPECT, tuple(suspicious), method=method)
-    return Result(Verdict.AGREES, method=method)
+    return Result(Verdict.AGREES, method=method, also=(PROBES,) if spoke else ())
 
 
 class Departure(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from harness.checks.agreement import REFERENCE, arithmetic_of, failure_of, unfit
-from harness.checks.result import Method, Result, Verdict
+from harness.checks.result import DERIVATIVES, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Mismatch, Sort, check_form, compare, same_numbers, suspect
 from harness.oracle.expectation import (
@@ -73,7 +73,8 @@ def check_derivatives(
     if case.config.loss is not None and second is not None and case.config.dtype == "float64":
         results.append(_second_order(subject, second, setting))
     gravest = (Verdict.BROKEN, Verdict.DISAGREES, Verdict.SUSPECT, Verdict.AGREES, Verdict.UNSUPPORTED)
-    return min(results, key=lambda result: gravest.index(result.verdict), default=Result(Verdict.AGREES))
+    worst = min(results, key=lambda result: gravest.index(result.verdict), default=Result(Verdict.UNSUPPORTED))
+    return replace(worst, also=(DERIVATIVES,)) if worst.verdict is Verdict.AGREES else worst
 
 
 def _forward_mode(jvp: Derivative, setting: Setting) -> Result:

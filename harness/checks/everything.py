@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from harness.checks.agreement import REFERENCE, Observation, assess, observe
@@ -11,7 +12,7 @@ from harness.checks.known import KNOWN, Excuse, excused
 from harness.checks.lawfulness import check_laws
 from harness.checks.laws import Law
 from harness.checks.repeatability import check_repeatability
-from harness.checks.result import Method, Result, Verdict
+from harness.checks.result import TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.reference import Reference
 from harness.space.case import Case
@@ -71,17 +72,21 @@ class _Rest(NamedTuple):
 
     def result(self, *, with_probes: bool) -> Result:
         """The first thing that is wrong, or else that it agrees."""
-        subject, case = self.subject, self.case
-        random = case.config.drops and self.agreement.method is Method.FORM  # unknown masks differ in every run
+        subject, case, agreement = self.subject, self.case, self.agreement
+        also = list(agreement.also)
+        random = case.config.drops and agreement.method is Method.FORM  # unknown masks differ in every run
         if with_probes and not random:
             unsteady = check_repeatability(subject, case, self.observation.raw)
             if unsteady.failed:
                 return unsteady
+            also.append(TWICE)
         lawful = check_laws(subject, case, self.accepted, laws=self.laws, scope=self.scope, known=self.observation.raw)
-        if lawful.failed or not with_probes:
-            return lawful if lawful.failed else self.agreement
-        if differentiable(case.config):
+        if lawful.failed:
+            return lawful
+        also += lawful.also
+        if with_probes and differentiable(case.config):
             beyond = check_derivatives(subject, case, self.reference, self.accepted)
             if against(beyond):
                 return beyond
-        return self.agreement
+            also += beyond.also
+        return replace(agreement, also=tuple(also))

@@ -98,11 +98,15 @@ def check_laws(
     """
     if case.config.device == "meta":
         return Result(Verdict.AGREES, method=Method.FORM)
+    kept: list[str] = []
     for law in laws_for(case) if laws is None else laws:
         result = check_law(subject, case, law, accepted, scope=scope, known=known)
-        if result is not None and (laws is None or result.verdict is not Verdict.AGREES):
+        if result is not None and result.verdict is not Verdict.AGREES:
             return result
-    return Result(Verdict.AGREES, method=Method.LAWS)
+        kept += [] if result is None else [law.name]
+        if kept and laws is None:
+            break
+    return Result(Verdict.AGREES, method=Method.LAWS, also=tuple(kept))
 
 
 def check_law(

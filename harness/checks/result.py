@@ -18,6 +18,16 @@ WAVERS: Final = "not deterministic: two runs of the same case gave different res
 """What the message of a result begins with, where a subject gave two answers to one question."""
 
 
+TWICE: Final = "twice"
+"""The same answer, to the same question."""
+
+PROBES: Final = "probes"
+"""Gradients, with probes (``oracle.probes``)."""
+
+DERIVATIVES: Final = "derivatives"
+"""Directional derivatives, of outputs or of gradients."""
+
+
 class Verdict(Enum):
     """What can be said of a subject. A fault of the harness itself is none of these: it is raised."""
 
@@ -55,6 +65,8 @@ class Result:
     """The known deviation that explains why it does not agree; then it is taken to agree."""
     failure: Failure | None = None
     """What became of the subject's process, where nothing came back of it."""
+    also: tuple[str, ...] = ()
+    """What a subject that agrees was held to beside its agreement: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws."""
 
     @property
     def failed(self) -> bool:

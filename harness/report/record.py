@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import sys
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from harness.checks.result import Result
 from harness.explain.investigate import Explanation
 from harness.explain.proof import judge_worst
 from harness.oracle.compare import Mismatch
 from harness.report import wording
+from harness.report.coverage import Searched, shares_record
 from harness.report.explained import certificate_record, explanation_record
 from harness.report.place import Kept
 from harness.report.refusals import refusals_record
@@ -21,11 +20,7 @@ from harness.search.examination import Examination
 from harness.search.findings import Stored
 from harness.search.hunt import Finding, Hunt
 from harness.search.suspicion import Suspicion
-from harness.space.atomic import atomic_write
 from harness.space.config import RNNConfig
-
-VERSION: Final = 1
-"""Of the JSON documents' form; a change that readers could trip over raises it."""
 
 
 def examination_record(done: Examination, findings: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -56,10 +51,8 @@ def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str
         "coverage": {
             "factors": {name: _share(*share) for name, share in hunt.coverage.met(hunt.scope).items()},
             "regimes": dict(hunt.coverage.regimes),
-            "interactions": {
-                t: dict(zip(("met", "of"), hunt.coverage.share(hunt.scope, t), strict=True)) for t in (2, 3)
-            },
-            "boundary_pairs": _share(*hunt.coverage.boundary_pairs(hunt.scope)),
+            "checks": shares_record(Searched.by(hunt)),
+            "laws": dict(hunt.laws),
         },
         "findings": [{**record, "further_cases": hunt.known[record["id"]]} for record in findings],
     }
@@ -129,16 +122,6 @@ def shapes_record(config: RNNConfig) -> dict[str, Any]:
         "config": config.to_dict(),
         **{group: {n: {"axes": s.axes, "shape": s.shape} for n, s in specs.items()} for group, specs in groups.items()},
     }
-
-
-def write(document: dict[str, Any], target: str) -> None:
-    """Write a document to a file, atomically, or to standard output for ``-``. Raises ``OSError``."""
-    text = json.dumps({"version": VERSION, **document}, indent=2, default=str, allow_nan=False) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-        return
-    with atomic_write(target) as file:
-        file.write(text.encode())
 
 
 def _mismatch(mismatch: Mismatch) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from harness.checks.result import Method, Result, Verdict
 from harness.explain.investigate import Explanation
 from harness.explain.proof import judge_worst
 from harness.oracle.compare import Mismatch
-from harness.report import explained, wording
+from harness.report import coverage, explained, wording
 from harness.report.place import Kept
 from harness.report.refusals import add_refusals, fact_table, refusals_findings
 from harness.search.examination import Examination
@@ -70,7 +70,7 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
         facts.add_row("left out", Text(f"{left_out}, for the subject says: {said}"))
     if hunt.checks and not hunt.findings:
         facts.add_row("space met", _met(hunt))
-        facts.add_row("interactions", wording.interactions_line(hunt))
+        facts.add_row("coverage", coverage.table(coverage.Searched.by(hunt)))
 
 
 def finding_report(

@@ -14,7 +14,6 @@ from harness.checks.known import KNOWN
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
-from harness.search.hunt import Hunt
 from harness.space.config import RNNConfig
 from harness.space.scope import factors_of
 
@@ -189,15 +188,11 @@ def deviation_lines(known: Mapping[str, int]) -> list[str]:
     return [f"{counted(known[d.name], 'case')}: {d.name}, known of {d.whose.value}: {d.reason}" for d in met]
 
 
-def interactions_line(hunt: Hunt) -> str:
-    """How many values of two and three different factors met in one config, of those that can, and of what pairs."""
-    shares = [(f"of {t} factors", *hunt.coverage.share(hunt.scope, t)) for t in (2, 3)]
-    shares.append(("of two sizes at boundaries", *hunt.coverage.boundary_pairs(hunt.scope)))
-    return "; ".join(f"{what} {met:,} of {of:,}{_percent(met, of)}" for what, met, of in shares if of)
-
-
-def _percent(met: int, of: int) -> str:
-    return "" if met == of else f" ({math.floor(1000 * met / of) / 10:g} %)"
+def share(met: int, of: int) -> str:
+    """``100 %`` of all and no fewer, and ``0.1 %`` for any; nothing of nothing."""
+    if not of:
+        return "-"
+    return "100 %" if met == of else f"{max(math.floor(1000 * met / of), min(met, 1)) / 10:.1f} %"
 
 
 def values_line(values: Iterable[Any]) -> str:

@@ -219,7 +219,7 @@ class _Sizes:
         self._new = {name: np.ones(len(pool)) for name, pool in self._sizes.items()}
         self._todo: dict[tuple[str, str], Floats] = {}
         for pair, meet in space.boundary_pairs.items():
-            places = [np.searchsorted(self._sizes[name], edges[name]) for name in pair]
+            places = [np.searchsorted(self._sizes[name], space.paired[name]) for name in pair]
             self._todo[pair] = np.zeros(tuple(len(self._sizes[name]) for name in pair))
             if in_pairs:
                 self._todo[pair][np.ix_(*places)] = meet

@@ -19,7 +19,7 @@ from harness.checks.known import Excuse
 from harness.checks.lawfulness import asked_by, law_of
 from harness.checks.laws import Law
 from harness.checks.repeatability import confirmed
-from harness.checks.result import Method, Result, Verdict
+from harness.checks.result import DERIVATIVES, PROBES, TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.search.certificate import NOT_SHRUNK, Certificate
@@ -27,7 +27,7 @@ from harness.search.crew import Crew, Task, pickled
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
-from harness.search.plan import units
+from harness.search.plan import Asked, units
 from harness.search.scan import Seen, scan
 from harness.search.shrink import Shrinking
 from harness.search.suspicion import Suspicion, weigh
@@ -39,9 +39,9 @@ from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject, choose_devices, scope_of
 
-CASES: Final = 1_400
-"""Cases of a search that is given no budget, which torch takes some 25 s for. The covering array of its whole scope is
-767 configs; of what is drawn after that, two cases ride on a config."""
+CASES: Final = 1_600
+"""Cases of a search that is given no budget, which torch takes some 25 s of one processor for. The covering array of
+its whole scope is 906 configs; of what is drawn after that, two cases ride on a config."""
 
 CRASHES: Final = 20.0
 """Seconds that making a crash smaller may take. A fresh process takes 20 to 30 ms, or one or two seconds where it
@@ -65,6 +65,12 @@ _INTERRUPTED: Final = Certificate().but_for("interrupted")
 
 TOLD_CASES: Final = 20
 """Cases between two words on how far it is, while nothing fails."""
+
+
+LAWS: Final = "laws"
+
+BESIDE: Final = (LAWS, TWICE, PROBES, DERIVATIVES)
+"""What is asked of some cases beside agreement."""
 
 
 class Stop(Enum):
@@ -107,6 +113,11 @@ class Hunt:
     scope: Scope
     refused: dict[str, str] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
+    """What was met in cases that were compared."""
+    beside: dict[str, Coverage] = field(default_factory=dict)
+    """The same of what was asked beside: ``LAWS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``."""
+    laws: Counter[str] = field(default_factory=Counter)
+    """How often the subject was held to each law, and kept it."""
     checks: Counter[Method] = field(default_factory=Counter)
     """Cases compared, by how sharply."""
     unsupported: int = 0
@@ -132,6 +143,14 @@ class Hunt:
     def total(self) -> int:
         """Cases compared while searching."""
         return self.checks.total()
+
+    def count(self, asked: Asked, result: Result) -> None:
+        """Count a case that was compared, and what was asked beside."""
+        self.coverage.add(asked.config, asked.regime, new_config=asked.first)
+        for what in result.also:
+            check = what if what in BESIDE else LAWS
+            self.laws.update([what] if check is LAWS else [])
+            self.beside.setdefault(check, Coverage()).add(asked.config, asked.regime)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -327,7 +346,7 @@ class _Hunter:
             if self.unexcused and self.excuses:
                 result = self._excused(case, seen)
         self._record.checks[result.method] += 1
-        self._record.coverage.add(asked.config, asked.regime, new_config=asked.first)
+        self._record.count(asked, result)
         self._record.known.update([result.deviation] if result.deviation else [])
         if self._record.total % TOLD_CASES == 0:
             self.tell()

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from math import prod
 from random import Random
 from typing import Final, NamedTuple, Protocol
 
@@ -34,7 +35,8 @@ UNIT: Final = 16
 it takes to send a unit away and its results back."""
 
 THOROUGH: Final = 4
-"""One case in so many has probes, which double the price of a gradient, and all that costs as much again."""
+"""One case in so many has probes, which double the price of a gradient, and all that costs as much again. What can have
+probes has them more often where few cases can: so often that they are one in so many, or all of these."""
 
 LAWFUL: Final = 4
 """One case in so many is held to a law, for which the subject runs once or twice more."""
@@ -74,6 +76,8 @@ class Planned:
     """Some configs of a covering array, of one case each."""
 
     seed: int
+    probing: float
+    """The share of cases with probes, of those that can have them."""
     first: int
     """The place of the first of them in the array."""
     configs: tuple[RNNConfig, ...]
@@ -83,7 +87,7 @@ class Planned:
         for number, config in enumerate(self.configs, self.first):
             random = Random(f"{self.seed}/covering/{number}")
             values = random.randrange(2**32)
-            yield _asked(config, random.choice(_NAMES), values, 0)
+            yield _asked(config, random.choice(_NAMES), values, 0, self.probing)
 
     @property
     def cases(self) -> int:
@@ -96,6 +100,7 @@ class Sampled:
     """A sample of a stratum, of several cases a config."""
 
     seed: int
+    probing: float
     stratum: Stratum
     number: int
 
@@ -106,7 +111,7 @@ class Sampled:
             first, values = random.randrange(len(_NAMES)), random.randrange(2**32)
             chosen = sorted((first + i) % len(_NAMES) for i in range(CASES_PER_CONFIG))
             for number, index in enumerate(chosen):
-                yield _asked(config, _NAMES[index], values, number)
+                yield _asked(config, _NAMES[index], values, number, self.probing)
 
     @property
     def cases(self) -> int:
@@ -116,13 +121,13 @@ class Sampled:
 
 def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
     """The units of a search of so many cases, or of any number, in their order; there is no end to them."""
-    planned = _planned(scope, cases)
+    planned, probing = _planned(scope, cases), min(1, 1 / (THOROUGH * _plain_share(scope)))
     for start in range(0, len(planned), UNIT):
-        yield Planned(seed, start, tuple(planned[start : start + UNIT]))
+        yield Planned(seed, probing, start, tuple(planned[start : start + UNIT]))
     parts = strata(scope)
     for number in count():
         for stratum in parts:
-            yield Sampled(seed, stratum, number)
+            yield Sampled(seed, probing, stratum, number)
 
 
 def _planned(scope: Scope, cases: int | None) -> list[RNNConfig]:
@@ -131,10 +136,23 @@ def _planned(scope: Scope, cases: int | None) -> list[RNNConfig]:
     return next((array for array in arrays if cases is None or len(array) <= COVERED * cases), [])
 
 
-def _asked(config: RNNConfig, regime: str, values: int, number: int) -> Asked:
+def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: float) -> Asked:
     """A config's case of this number; its seed of values decides which of them are asked for more."""
     with_law = (values // THOROUGH + number) % LAWFUL == 0
-    return Asked(config, regime, values, number == 0, number == values % THOROUGH, with_law)
+    thorough = number == values % THOROUGH
+    if config.loss is not None and all(getattr(config, name) == value for name, value in _PLAIN.items()):
+        thorough = (values // (THOROUGH * LAWFUL) + number) % _PARTS < probing * _PARTS
+    return Asked(config, regime, values, number == 0, thorough, with_law)
 
+
+def _plain_share(scope: Scope) -> float:
+    """Which share of draws can have probes, as far as the way of calling decides."""
+    return prod(getattr(scope, name).count(value) / len(getattr(scope, name)) for name, value in _PLAIN.items()) or 1.0
+
+
+_PLAIN: Final = {"batched": True, "strides": "contiguous", "autocast": None, "preparation": "new"}
+"""How what has probes is called."""
+
+_PARTS: Final = 2**16
 
 _NAMES: Final = tuple(REGIMES)

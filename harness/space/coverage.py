@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import math
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Final
@@ -83,6 +86,38 @@ class _Met:
         for pair, sizes in other.sizes.items():
             self.sizes[pair] |= sizes
 
+    def record(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        known = slice(len(self.numbers) + 1)
+        return {
+            "classes": [list(which) for which in self.numbers],
+            "by_two": _packed(self.by_two()[known, known]),
+            "by_three": _packed(self.by_three()[known, known, known]),
+            "sizes": [[f, g, sorted(map(list, sizes))] for (f, g), sizes in self.sizes.items()],
+        }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> _Met:
+        """What ``record`` wrote."""
+        met = cls()
+        for factor, which in record["classes"]:
+            met.number(factor, which)
+        width = len(met.numbers) + 1
+        met._by_two = _unpacked(record["by_two"], (width,) * 2)
+        met._by_three = _unpacked(record["by_three"], (width,) * 3)
+        for f, g, sizes in record["sizes"]:
+            met.sizes[f, g] = {(a, b) for a, b in sizes}
+        return met
+
+
+def _packed(met: Bools) -> str:
+    return base64.b64encode(zlib.compress(np.packbits(met).tobytes())).decode()
+
+
+def _unpacked(text: str, shape: tuple[int, ...]) -> Bools:
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    return np.unpackbits(bits, count=math.prod(shape)).reshape(shape).astype(np.bool_)
+
 
 @dataclass
 class Coverage:
@@ -93,11 +128,16 @@ class Coverage:
     configs: int = 0
     _met: _Met = field(default_factory=_Met, repr=False, compare=False)
 
-    def add(self, config: RNNConfig, regime: str, *, new_config: bool) -> None:
-        """Count a case that was compared, and its config if this is the first case of it."""
+    def add(self, config: RNNConfig, regime: str, *, new_config: bool = True) -> None:
+        """Count a case, and its config unless that was counted with another case of it."""
         if new_config:
             self.add_config(config)
         self.regimes[regime] += 1
+
+    @property
+    def cases(self) -> int:
+        """How many cases were counted."""
+        return self.regimes.total()
 
     def add_config(self, config: RNNConfig) -> None:
         """Count a config."""
@@ -123,6 +163,25 @@ class Coverage:
         for name, values in other.factors.items():
             self.factors.setdefault(name, Counter()).update(values)
         self._met.merge(other._met)
+
+    def record(self) -> dict[str, Any]:
+        """What was met, exactly, as plain data."""
+        factors = {name: [list(item) for item in values.items()] for name, values in self.factors.items()}
+        return {
+            "configs": self.configs,
+            "factors": factors,
+            "regimes": dict(self.regimes),
+            "met": self._met.record(),
+        }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Coverage:
+        """What ``record`` wrote. Raises ``UsageError`` where that is something else."""
+        try:
+            factors = {name: Counter(dict(map(tuple, items))) for name, items in record["factors"].items()}
+            return cls(factors, Counter(record["regimes"]), record["configs"], _Met.of_record(record["met"]))
+        except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
+            raise UsageError(f"not a record of what a search met: {type(error).__name__}: {error}") from None
 
     def met(self, scope: Scope) -> dict[str, tuple[int, int]]:
         """For each factor, how many of the scope's values were met, and of how many."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.space.config import COMPLEX
-from harness.space.scope import BOUNDARIES, COST, SIZE_FACTORS, Scope
+from harness.space.scope import BOUNDARIES, COST, LARGE, MULTIPLES, SIZE_FACTORS, Scope
 
 Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
@@ -25,8 +25,11 @@ Bools = NDArray[np.bool_]
 CLASSES: Final = ((1, "none"), (2, "one"), (8, "small"), (12, "about 8"), (24, "about 16"), (48, "about 32"))
 """Below which size each class ends; what is larger is ``large``."""
 
-EDGES: Final = frozenset({*BOUNDARIES, 63, 64, 65, 127, 128, 129})
+EDGES: Final = frozenset({*BOUNDARIES, *LARGE})
 """Sizes each of which is worth a config, and every pair of which is, as far as it can be paid."""
+
+ALONE: Final = frozenset(MULTIPLES)
+"""Sizes each of which is worth a config, but not every pair."""
 
 SMALL: Final = 3
 """A size that is left as it is where others are too dear; at most one other size may then be larger."""
@@ -241,28 +244,37 @@ class Interactions:
 
     @cached_property
     def boundaries(self) -> dict[str, tuple[int, ...]]:
-        """The sizes of each factor that are worth a config: ``EDGES``, the scope's smallest and largest; if any has it.
+        """The sizes of each factor that are worth a config, if any has it: long sequences on meta, say, none has.
 
-        Long sequences on meta, say, no config has.
+        They are ``EDGES``, ``ALONE``, and the scope's smallest and largest.
         """
         found = {}
         for name in SIZE_FACTORS:
             sizes = set(getattr(self.scope, name))
-            edges = sorted(sizes & EDGES | {min(sizes), max(sizes)})
+            edges = sorted(sizes & (EDGES | ALONE) | {min(sizes), max(sizes)})
             found[name] = tuple(size for size, met in zip(edges, self._meet({name: edges}), strict=True) if met)
         return found
 
     @cached_property
+    def paired(self) -> dict[str, tuple[int, ...]]:
+        """The boundaries of each factor that are to meet those of the others."""
+        ends = {name: {min(getattr(self.scope, name)), max(getattr(self.scope, name))} for name in SIZE_FACTORS}
+        return {
+            name: tuple(size for size in sizes if size in ends[name] or size not in ALONE)
+            for name, sizes in self.boundaries.items()
+        }
+
+    @cached_property
     def boundary_pairs(self) -> dict[tuple[str, str], Bools]:
-        """Which boundaries of each two factors can meet in a config: the others cost too much, whatever the rest is."""
-        edges = self.boundaries
+        """Which of these two factors' can meet in a config: the others cost too much, whatever the rest is."""
+        edges = self.paired
         return {(f, g): self._meet({f: edges[f], g: edges[g]}) for f, g in combinations(SIZE_FACTORS, 2)}
 
     def payable_pairs(self, *, payable: bool = True) -> Iterator[tuple[str, int, str, int]]:
         """The pairs of boundaries that can meet; or those that are left out since they cost too much."""
         for (f, g), can in self.boundary_pairs.items():
             for i, j in np.argwhere(can == payable).tolist():
-                yield f, self.boundaries[f][i], g, self.boundaries[g][j]
+                yield f, self.paired[f][i], g, self.paired[g][j]
 
     def _meet(self, sizes: Mapping[str, Sequence[int]]) -> Bools:
         """Which sizes of these factors can meet in a config, the rest being as small as it can be."""

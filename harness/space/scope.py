@@ -14,8 +14,14 @@ from harness.space.errors import UsageError
 BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 """Sizes at which blocked and vectorised kernels change their path: one and two, and powers of two with neighbours."""
 
-SIZES: Final = (*range(1, 17), *BOUNDARIES, *BOUNDARIES, 63, 64, 65, 127, 128, 129)
-"""Every size up to 16, the boundaries twice more, so that a draw meets them more often, and a few large ones."""
+LARGE: Final = (63, 64, 65, 127, 128, 129, 255, 256, 257)
+"""The same of larger powers."""
+
+MULTIPLES: Final = (23, 24, 25, 47, 48, 49, 95, 96, 97)
+"""Multiples of the widths of vectors, 8, 16 and 32 numbers, that are no powers of two, with neighbours."""
+
+SIZES: Final = (*range(1, 17), *range(1, 17), *BOUNDARIES * 4, *LARGE, *MULTIPLES)
+"""What a size is drawn from: in a third of draws whatever is no larger than 16, in half a boundary, and else more."""
 
 COST: Final = 2**20
 """What a drawn config may cost (``RNNConfig.cost``), before its other sizes give way to its largest: 8 to 11 ms of
@@ -115,6 +121,24 @@ class Scope:
         """Every factor and its values, each once."""
         names = (field.name for field in dataclasses.fields(self) if field.name != "masks")
         return {name: tuple(dict.fromkeys(getattr(self, name))) for name in names}
+
+    def joined(self, other: Scope) -> Scope:
+        """The smallest scope that has both."""
+        mine, theirs = self.values(), other.values()
+        both = {
+            name: getattr(self, name) + tuple(value for value in theirs[name] if value not in mine[name])
+            for name in mine
+        }
+        return dataclasses.replace(self, masks=self.masks or other.masks, **both)
+
+    def record(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Scope:
+        """What ``record`` wrote. Raises ``UsageError`` or ``ConfigError`` where that is something else."""
+        return cls().only(**record)
 
 
 def factors_of(config: RNNConfig) -> dict[str, Any]:

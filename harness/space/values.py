@@ -92,7 +92,7 @@ def _dyadic(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> No
     pool = np.concatenate([np.arange(1, 17), -np.arange(1, 17)]) / 16
     total = sum(array.size for array in arrays.values())
     blocks = -(-total // pool.size)
-    values = np.concatenate([rng.permutation(pool) for _ in range(blocks)]) if blocks else pool
+    values = rng.permuted(np.tile(pool, (blocks, 1)), axis=1).ravel()
     start = 0
     for name, array in sorted(arrays.items(), key=lambda item: item[1].size):  # small ones share a block
         array[...] = values[start : start + array.size].reshape(array.shape)

@@ -13,7 +13,7 @@ from harness import Case, Failure, Outcome, Reference, RNNConfig, Subject, Verdi
 from harness.checks.agreement import check_agreement
 from harness.checks.derivatives import check_derivatives
 from harness.checks.everything import check
-from harness.checks.result import Method, Result
+from harness.checks.result import DERIVATIVES, Method, Result
 from harness.oracle.compare import Sort
 from harness.report.wording import plain_finding
 from harness.space.scope import Scope
@@ -103,7 +103,9 @@ def test_prefixes_that_are_not_the_stack_s_are_not_believed_and_the_rest_is_comp
     def alone(case: Case, arrays: dict[str, Any]) -> dict[str, Any]:
         return {n: a + 1e-3 * (case.config.num_layers == 1) * (n == "h_n.tangent") for n, a in arrays.items()}
 
-    assert check_derivatives(Changed(alone), CASE) == Result(Verdict.AGREES, method=Method.END_TO_END)
+    assert check_derivatives(Changed(alone), CASE) == Result(
+        Verdict.AGREES, method=Method.END_TO_END, also=(DERIVATIVES,)
+    )
     result = check_derivatives(Changed(alone, given=without("weight_hh")), CASE)
     assert (result.verdict, result.method) == (Verdict.DISAGREES, Method.END_TO_END)
 
@@ -249,7 +251,7 @@ def test_who_offers_nothing_is_asked_nothing_and_who_refuses_is_left_alone() -> 
         raise AssertionError
 
     single = draw(CASE.config.replace(dtype="float32"), "default", 0)
-    assert check_derivatives(as_subject(rnn), CASE).verdict is Verdict.AGREES
+    assert check_derivatives(as_subject(rnn), CASE).verdict is Verdict.UNSUPPORTED
     assert check_derivatives(Refusing(), single).verdict is Verdict.UNSUPPORTED
     assert check(Refusing(), single).verdict is Verdict.AGREES
     assert check(Raising(), single).verdict is Verdict.BROKEN

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness import RNNConfig, __version__
 from harness.explain.selftest import Acquittal, Alarm, Cause, Kill, Naming, Selftest, Trial
-from harness.report import record
+from harness.report.document import write
 from harness.report.selftest import selftest_record, selftest_report, summary
 from tests.report.test_wording import COARSE, assert_snapshot, rendered
 
@@ -110,7 +110,7 @@ def test_what_passes(trials: list[Trial], acquittals: list[Acquittal], passed: b
 
 
 def test_the_record_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    record.write(selftest_record(BAD), "-")
+    write(selftest_record(BAD), "-")
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
 
     assert {"python", "numpy", "torch", "hypothesis"} <= document["versions"].keys()

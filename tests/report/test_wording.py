@@ -21,7 +21,7 @@ from harness.explain.precision import Precision
 from harness.explain.where import Where
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
-from harness.report import explained, record, text, wording
+from harness.report import document, explained, record, text, wording
 from harness.report.place import Kept
 from harness.search.certificate import Certificate
 from harness.search.examination import Examination
@@ -149,7 +149,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    record.write(record.finding_record(FINDING, WHY), "-")
+    document.write(record.finding_record(FINDING, WHY), "-")
 
     assert_snapshot("finding_json", capsys.readouterr().out)
 

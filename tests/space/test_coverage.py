@@ -14,7 +14,7 @@ from harness import RNNConfig, Scope
 from harness.space.config import DTYPES, GRAD_MODES, LOSSES, STRIDES, WRT
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
-from harness.space.interactions import CLASSES, EDGES, affords, class_of, cost_of, interactions_of
+from harness.space.interactions import ALONE, CLASSES, EDGES, affords, class_of, cost_of, interactions_of
 from harness.space.scope import COST, PACKINGS, SIZE_FACTORS, SIZES, affordable, configure, factors_of
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
@@ -142,8 +142,10 @@ def met_by(
 
 
 def test_torch_s_interactions_are_as_many_as_another_generator_finds() -> None:
-    # coverwise 1.6.1 counted these on the same model, its constraints written out as text.
-    assert [len(interactions_of(TORCH).of(strength)) for strength in (2, 3)] == [3_273, 78_612]
+    # coverwise 1.6.1 counted these on the same model, its constraints written out as text, where sizes went up to 129.
+    sizes = [*range(1, 18), 31, 32, 33, 63, 64, 65, 127, 128, 129]
+    scope = TORCH.only(input_size=sizes, hidden_size=sizes, T=sizes, N=[*sizes, 0])
+    assert [len(interactions_of(scope).of(strength)) for strength in (2, 3)] == [3_273, 78_612]
 
 
 @pytest.mark.parametrize(
@@ -155,12 +157,13 @@ def test_boundaries_can_meet_where_some_config_has_both(name: str) -> None:
 
     for factor in SIZE_FACTORS:
         sizes = {getattr(config, factor) for config in configs}
-        worth = EDGES & set(getattr(scope, factor)) | {min(getattr(scope, factor)), max(getattr(scope, factor))}
-        assert set(space.boundaries[factor]) == sizes & worth
+        ends = {min(getattr(scope, factor)), max(getattr(scope, factor))}
+        assert set(space.boundaries[factor]) == sizes & ((EDGES | ALONE) & set(getattr(scope, factor)) | ends)
+        assert set(space.paired[factor]) == sizes & (EDGES & set(getattr(scope, factor)) | ends)
     both = {
         (f, getattr(config, f), g, getattr(config, g)) for config in configs for f, g in combinations(SIZE_FACTORS, 2)
     }
-    edges = space.boundaries
+    edges = space.paired
     of_edges = {one for one in both if one[1] in edges[one[0]] and one[3] in edges[one[2]]}
     assert set(space.payable_pairs()) == of_edges
     assert not set(space.payable_pairs(payable=False)) & both

@@ -54,12 +54,16 @@ def test_a_sample_is_of_the_stratum_and_the_same_again() -> None:
 
 
 def test_no_value_comes_again_before_all_others_came() -> None:
-    [part] = strata(Scope().only(nonlinearity="tanh", bidirectional=False, T=range(1, 9), N=[1, 1, 2], input_size=1))
+    [part] = strata(
+        Scope().only(nonlinearity="tanh", bidirectional=False, T=range(1, 9), N=[1, 1, 2], input_size=1, hidden_size=1)
+    )
 
-    sample = part.sample(Random(5), 20)
+    for seed in range(20):
+        sample = part.sample(Random(seed), 20)
 
-    assert Counter(Counter(config.T for config in sample).values()) == {2: 4, 3: 4}
-    assert abs(Counter(config.N for config in sample)[2] - 20 / 3) < 1
+        # Eight steps from three packs, of which one is dealt half; N from seven packs of three.
+        assert set(Counter(config.T for config in sample).values()) <= {2, 3}
+        assert 6 <= Counter(config.N for config in sample)[2] <= 7
 
 
 def test_samples_reach_every_interaction_that_hypothesis_does() -> None:

@@ -1,0 +1,148 @@
+"""coverage: how thoroughly a space was searched, as a table, and as data that several runs can be put together from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from harness.report import wording
+from harness.report.document import VERSION
+from harness.search.hunt import BESIDE, Hunt
+from harness.space.coverage import Coverage
+from harness.space.errors import UsageError
+from harness.space.scope import Scope
+
+AGREEMENT: Final = "agreement"
+
+STRENGTHS: Final = {2: "pairs", 3: "triples"}
+"""Of how many factors interactions are told, and what they are called."""
+
+
+@dataclass
+class Searched:
+    """What of a scope was met with a subject, by check."""
+
+    subject: str
+    scope: Scope
+    checks: dict[str, Coverage] = field(default_factory=dict)
+    laws: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def by(cls, hunt: Hunt) -> Self:
+        """What one search met."""
+        checks = {AGREEMENT: hunt.coverage}
+        checks |= {check: hunt.beside[check] for check in BESIDE if check in hunt.beside}
+        return cls(hunt.subject, hunt.scope, checks, hunt.laws)
+
+    def add(self, other: Searched) -> None:
+        """Count what another search met, too, of its scope and this one."""
+        self.scope = self.scope.joined(other.scope)
+        self.laws.update(other.laws)
+        for check, coverage in other.checks.items():
+            self.checks.setdefault(check, Coverage()).merge(coverage)
+
+    def record(self) -> dict[str, Any]:
+        """All of it, exactly, as plain data."""
+        return {
+            "subject": self.subject,
+            "scope": self.scope.record(),
+            "checks": {check: coverage.record() for check, coverage in self.checks.items()},
+            "laws": dict(self.laws),
+        }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """What ``record`` wrote. Raises ``UsageError`` or ``KeyError`` where that is something else."""
+        checks = {check: Coverage.of_record(one) for check, one in record["checks"].items()}
+        return cls(record["subject"], Scope.of_record(record["scope"]), checks, Counter(record["laws"]))
+
+
+def read(paths: Sequence[Path]) -> list[Searched]:
+    """What these files hold, as ``check --coverage`` writes them, put together by subject. Raises ``UsageError``."""
+    found: dict[str, Searched] = {}
+    for path in paths:
+        for one in _of_file(path):
+            if one.subject in found:
+                found[one.subject].add(one)
+            else:
+                found[one.subject] = one
+    return list(found.values())
+
+
+def document(searched: Sequence[Searched]) -> dict[str, Any]:
+    """What ``read`` reads."""
+    return {"coverage": [one.record() for one in searched]}
+
+
+def shares_record(searched: Searched) -> dict[str, Any]:
+    """The shares that the table shows, as plain data."""
+    return {
+        check: {
+            "cases": coverage.cases,
+            "configs": coverage.configs,
+            **{name: {"met": met, "of": of} for name, met, of in _shares(searched.scope, coverage)},
+        }
+        for check, coverage in searched.checks.items()
+    }
+
+
+def table(searched: Searched) -> Table:
+    """Of each check: its cases, and the shares of what can meet in the scope."""
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    drawn.add_column("share of", no_wrap=True)
+    for name in ("cases", *(name for name, *_ in _shares(searched.scope, Coverage()))):
+        drawn.add_column(name, justify="right")
+    for check, coverage in searched.checks.items():
+        shares = [wording.share(met, of) for _, met, of in _shares(searched.scope, coverage)]
+        drawn.add_row(check, f"{coverage.cases:,}", *shares)
+    drawn.add_section()
+    every = [f"{of:,}" for _, _, of in _shares(searched.scope, Coverage())]
+    drawn.add_row("of", "", *every)
+    return drawn
+
+
+def missing_lines(searched: Searched, number: int) -> Iterator[Text]:
+    """Interactions of the fewest factors that no case had, so many at most."""
+    left = number
+    for strength in (1, *STRENGTHS):
+        met, of = searched.checks[AGREEMENT].share(searched.scope, strength)
+        if met == of:
+            continue
+        yield Text(f"not met, of {strength} {'factor' if strength == 1 else 'factors'}: {of - met:,} of {of:,}")
+        for one in searched.checks[AGREEMENT].interactions(searched.scope, strength, met=False):
+            if not left:
+                yield Text("  …")
+                return
+            left -= 1
+            yield Text("  " + ", ".join(f"{name}={value}" for name, value in one.items()))
+
+
+def _shares(scope: Scope, coverage: Coverage) -> list[tuple[str, int, int]]:
+    """What was met, of how many, by what it is called."""
+    boundaries = coverage.boundaries(scope).values()
+    return [
+        ("values", *map(sum, zip(*coverage.met(scope).values(), strict=True))),  # type: ignore[list-item]
+        *((name, *coverage.share(scope, strength)) for strength, name in STRENGTHS.items()),
+        ("edges", sum(met for met, _ in boundaries), sum(of for _, of in boundaries)),
+        ("edge pairs", *coverage.boundary_pairs(scope)),
+    ]
+
+
+def _of_file(path: Path) -> list[Searched]:
+    try:
+        whole = json.loads(path.read_text())
+        if whole["version"] != VERSION:
+            raise UsageError(f"{path}: version={whole['version']!r}: expected {VERSION}; write it anew")
+        return [Searched.of_record(record) for record in whole["coverage"]]
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: not what `rnn-harness check --coverage` writes: {error!r}") from None

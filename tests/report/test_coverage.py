@@ -1,0 +1,116 @@
+"""coverage: what several runs met, put together from files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import Scope, as_subject, hunt
+from harness.report.coverage import AGREEMENT, Searched, document, missing_lines, read, shares_record, table
+from harness.report.document import write
+from harness.space.errors import UsageError
+from tests import implementations
+
+RIGHT = as_subject(implementations.vectorised)
+SCOPE = Scope().only(T=[1, 2, 3], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2], dtype="float64")
+
+
+def searched(seed: int, scope: Scope = SCOPE) -> Searched:
+    return Searched.by(hunt(RIGHT, scope, cases=30, seed=seed))
+
+
+def written(folder: Path, name: str, *found: Searched) -> Path:
+    write(document(found), str(folder / name))
+    return folder / name
+
+
+def test_what_two_runs_met_is_what_both_met(tmp_path: Path) -> None:
+    one, other = searched(1), searched(2)
+    [both] = read([written(tmp_path, "1.json", one), written(tmp_path, "2.json", other)])
+    shares = [shares_record(which)[AGREEMENT] for which in (one, other, both)]
+
+    assert shares[2]["cases"] == shares[0]["cases"] + shares[1]["cases"] == 60
+    met = [share["triples"]["met"] for share in shares]
+    assert max(met[:2]) < met[2] < sum(met[:2])
+    assert len({share["triples"]["of"] for share in shares}) == 1
+    three = [
+        {tuple(found.items()) for found in which.checks[AGREEMENT].interactions(SCOPE, 3, met=True)}
+        for which in (one, other, both)
+    ]
+    assert three[0] | three[1] == three[2]
+    assert both.laws == one.laws + other.laws
+    assert both.laws.total() == both.checks["laws"].cases > 0
+
+
+def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
+    one = searched(3)
+
+    [again] = read([written(tmp_path, "1.json", one)])
+
+    assert again.scope == one.scope
+    assert again.checks == one.checks
+    assert shares_record(again) == shares_record(one)
+
+
+def test_runs_over_different_parts_are_told_of_both(tmp_path: Path) -> None:
+    parts = [searched(1, SCOPE.only(bias=bias)) for bias in (True, False)]
+
+    [both] = read([written(tmp_path, f"{n}.json", part) for n, part in enumerate(parts)])
+
+    assert both.scope.bias == (True, False)
+    pairs = [shares_record(which)[AGREEMENT]["pairs"] for which in (*parts, both)]
+    assert pairs[2]["of"] > pairs[0]["of"] == pairs[1]["of"]
+
+
+def test_what_was_not_met_is_listed_shortest_first() -> None:
+    lines = [line.plain for line in missing_lines(searched(1), 2)]
+
+    assert lines[0].startswith("not met, of 3 factors: ")
+    assert lines[1].count("=") == 3
+    assert lines[-1] == "  …"
+    assert not list(missing_lines(Searched.by(hunt(RIGHT, SCOPE, cases=2_000)), 5))
+
+
+def test_the_table_has_a_row_for_each_check_and_what_there_is() -> None:
+    shown = table(searched(1))
+
+    assert [str(column.header) for column in shown.columns] == [
+        "share of",
+        "cases",
+        "values",
+        "pairs",
+        "triples",
+        "edges",
+        "edge pairs",
+    ]
+    assert list(shown.columns[0].cells) == [AGREEMENT, "laws", "twice", "of"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not what `rnn-harness check --coverage` writes"),
+        ("[]", "not what `rnn-harness check --coverage` writes"),
+        ('{"version": 1, "coverage": []}', "version=1: expected 2"),
+        ('{"version": 2, "coverage": [{"subject": "x"}]}', "not what `rnn-harness check --coverage` writes"),
+    ],
+)
+def test_what_is_no_such_file_is_misuse(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+
+    with pytest.raises(UsageError, match=said):
+        read([path])
+
+
+def test_a_file_that_is_broken_inside_is_misuse(tmp_path: Path) -> None:
+    path = written(tmp_path, "1.json", searched(1))
+    whole: Any = json.loads(path.read_text())
+    whole["coverage"][0]["checks"][AGREEMENT]["met"]["by_three"] = "nonsense"
+    path.write_text(json.dumps(whole))
+
+    with pytest.raises(UsageError):
+        read([path])
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        read([tmp_path / "none.json"])
