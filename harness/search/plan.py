@@ -1,7 +1,8 @@
 """plan: the cases of a search in their order, in units that any process can go through without knowing the others.
 
-First a covering array, cheapest first; then samples of one stratum of the scope after the other, for ever. What a unit
-asks depends on the scope, the seed and its own place alone: it does not matter who goes through it, or when.
+First all pairs of flags on small sizes, which is planned in no time; then a covering array of everything; then samples
+of one stratum of the scope after the other, for ever. What a unit asks depends on the scope, the seed and its own place
+alone: it does not matter who goes through it, or when.
 
 What is drawn comes from Python's own generator, and not from Hypothesis, which would draw numbers that stand in the
 code at hand: another code in another process. It is also faster: 0.05 ms a config, not 0.8.
@@ -12,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from math import prod
+from math import inf, prod
 from random import Random
 from typing import Final, NamedTuple, Protocol
 
 from harness.search.covering import covering
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.scope import Scope
+from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
 from harness.space.strata import Stratum, strata
 from harness.space.values import REGIMES, draw
 
@@ -29,6 +30,10 @@ matter, too. Torch's takes 55 % of the default one."""
 
 CASES_PER_CONFIG: Final = 2
 """Cases that ride on a drawn config, each of another regime of values: its module and its masks are made once."""
+
+SMALL: Final = ((2, 3, 4, 5), (3, 3, 3, 3), (2, 2, 2, 2))
+"""Small sizes, in the order of ``SIZE_FACTORS``, with which a search begins: all different, so that axes mixed up are
+mistakes of shapes; and all the same, so that they are not."""
 
 UNIT: Final = 16
 """Configs a unit: some 0.3 s of torch's, which is little to lose at the end of a search, and much beside the 2 ms that
@@ -121,19 +126,35 @@ class Sampled:
 
 def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
     """The units of a search of so many cases, or of any number, in their order; there is no end to them."""
-    planned, probing = _planned(scope, cases), min(1, 1 / (THOROUGH * _plain_share(scope)))
-    for start in range(0, len(planned), UNIT):
-        yield Planned(seed, probing, start, tuple(planned[start : start + UNIT]))
+    probing = min(1, 1 / (THOROUGH * _plain_share(scope)))
+    left, place = inf if cases is None else COVERED * cases, 0
+    for arrays in (_small(scope), _everything(scope)):
+        planned = next((array for array in arrays if len(array) <= left), [])
+        for start in range(0, len(planned), UNIT):
+            yield Planned(seed, probing, place + start, tuple(planned[start : start + UNIT]))
+        left, place = left - len(planned), place + len(planned)
     parts = strata(scope)
     for number in count():
         for stratum in parts:
             yield Sampled(seed, probing, stratum, number)
 
 
-def _planned(scope: Scope, cases: int | None) -> list[RNNConfig]:
-    """The covering array of the highest strength, three at most, that leaves enough of the budget."""
-    arrays = (covering(scope, strength) for strength in (3, 2))
-    return next((array for array in arrays if cases is None or len(array) <= COVERED * cases), [])
+def _small(scope: Scope) -> Iterator[list[RNNConfig]]:
+    """The covering array of pairs of flags, on sizes of ``SMALL`` by turns, if the scope has such."""
+    sized = [dict(zip(SIZE_FACTORS, sizes, strict=True)) for sizes in SMALL]
+    sized = [sizes for sizes in sized if all(size in getattr(scope, name) for name, size in sizes.items())]
+    if sized:
+        array = covering(scope.only(**sized[0]), 2)
+        yield [
+            config if turn == 0 else configure(factors_of(config) | sized[turn], number)
+            for number, config in enumerate(array)
+            for turn in [number % len(sized)]
+        ]
+
+
+def _everything(scope: Scope) -> Iterator[list[RNNConfig]]:
+    """The covering arrays, strongest first."""
+    return (covering(scope, strength) for strength in (3, 2))
 
 
 def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: float) -> Asked:

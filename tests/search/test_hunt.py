@@ -340,7 +340,7 @@ def test_shrinking_ends_where_every_plainer_neighbour_passes() -> None:
     assert config == RNNConfig(1, 1, T=config.T, N=config.N)
 
 
-@pytest.mark.parametrize(("cases", "strength"), [(2_000, 3), (25, 2), (8, None)])
+@pytest.mark.parametrize(("cases", "strength"), [(2_000, 3), (60, 2), (30, None)])
 def test_a_covering_array_that_leaves_enough_of_the_budget_comes_first(cases: int, strength: int | None) -> None:
     seen: list[RNNConfig] = []
 
@@ -350,12 +350,14 @@ def test_a_covering_array_that_leaves_enough_of_the_budget_comes_first(cases: in
 
     scope = SMALL.only(dtype="float32", loss=None, device="cpu")
     record = hunt(as_subject(rnn), scope, cases=cases)
-    sizes = {strength: len(covering(record.scope, strength)) for strength in (3, 2)}
-    assert [COVERED * cases >= sizes[strength] for strength in (3, 2)] == [strength == 3, strength is not None]
+    small = covering(record.scope.only(T=2, N=2, input_size=2, hidden_size=2), 2)
+    left = COVERED * cases - len(small)
+    assert left >= 0
+    assert [left >= len(covering(record.scope, t)) for t in (3, 2)] == [strength == 3, strength is not None]
 
-    planned = [] if strength is None else covering(record.scope, strength)
-    met = [config for config in dict.fromkeys(seen) if config in set(planned)]
-    assert met == list(dict.fromkeys(planned))
+    planned = small + ([] if strength is None else covering(record.scope, strength))
+    run = iter(seen)
+    assert all(config in run for config in planned)  # in this order, among prefixes of stacks and what laws ask
     assert record.total == cases
 
 

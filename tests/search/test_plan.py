@@ -15,16 +15,25 @@ SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
 WHOLE = scope_of(TorchSubject())
 
 
-def test_the_covering_array_comes_first_and_strata_in_turn_after_it() -> None:
-    planned = covering(SMALL)
+def test_pairs_on_small_sizes_come_first_then_the_covering_array_and_strata_in_turn() -> None:
+    small = covering(SMALL.only(T=2, N=2, input_size=2, hidden_size=2), 2)
     found = list(islice(units(SMALL, 0, None), 40))
     head = [unit for unit in found if isinstance(unit, Planned)]
     tail = [unit for unit in found if isinstance(unit, Sampled)]
 
     assert found == [*head, *tail]
-    assert [config for unit in head for config in unit.configs] == planned
+    assert [config for unit in head for config in unit.configs] == [*small, *covering(SMALL)]
+    assert len({asked.seed for unit in head for asked in unit.asked()}) == len(small) + len(covering(SMALL))
     assert [unit.stratum for unit in tail[:8]] == [*strata(SMALL), *strata(SMALL)]
     assert {unit.number for unit in tail[4:8]} == {1}
+
+
+def test_small_sizes_are_all_different_and_all_the_same_by_turns() -> None:
+    unit = next(units(WHOLE, 0, None))
+    sizes = [(c.input_size, c.hidden_size, c.T, c.N) for c in (asked.config for asked in unit.asked()) if c.batched]
+
+    assert set(sizes) == {(2, 3, 4, 5), (3, 3, 3, 3), (2, 2, 2, 2)}
+    assert any(c.lengths is not None and c.T == c.N for c in (asked.config for asked in unit.asked()))
 
 
 def test_a_unit_asks_the_same_wherever_it_is_asked_for() -> None:
@@ -65,7 +74,8 @@ def test_one_in_four_is_held_to_a_law_and_one_in_four_is_looked_at_closely(scope
 
 
 def can_have_probes(config: RNNConfig) -> bool:
-    return config.plain.replace(lengths=None) == config.replace(lengths=None, enforce_sorted=False)
+    padded: RNNConfig = config.plain.replace(lengths=None)
+    return bool(padded == config.replace(lengths=None, enforce_sorted=False))
 
 
 def is_a_quarter(chosen: list[bool]) -> bool:
