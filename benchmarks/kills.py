@@ -439,8 +439,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"{title:30}" + "".join(f"{row['families'][name][what]:>{width}}" for name, width in families.items())
 
 
-def main() -> None:
-    """Try every way on every fault, and print."""
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--only", nargs="+", default=[], help="faults by their class")
@@ -451,7 +451,11 @@ def main() -> None:
     parser.add_argument("--cases", type=int, help="budget of the harness, instead of its own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def measured_all(options: argparse.Namespace) -> dict[str, Any]:
+    """Every way tried on every fault, as plain data; the table is printed."""
     faults, _ = chosen(options.only, options.families)
     start = time.perf_counter()
     rows = []
@@ -461,10 +465,16 @@ def main() -> None:
         rows += [figures(measured(way, faults), faults) for way in ways(options)]
     if rows:
         print("\n".join(table(rows)))
+    of = {name: value for name, value in vars(options).items() if name != "json"}
+    return {"options": of, "ways": rows, "seconds": time.perf_counter() - start}
+
+
+def main() -> None:
+    """Try every way on every fault, and print."""
+    options = parsed()
+    found = measured_all(options)
     if options.json:
-        of = {name: value for name, value in vars(options).items() if name != "json"}
-        written = {"options": of, "ways": rows, "seconds": time.perf_counter() - start}
-        options.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

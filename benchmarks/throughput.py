@@ -1,32 +1,156 @@
-"""Checks a second on torch's nn.RNN, sizes up to 16, one thread; beside the floor, and beside a naive property.
+"""What a search costs beside what it searches with: checks a second, and how that grows with workers.
 
-- search: ``harness.hunt``, the whole of it: drawing, torch, prefixes of the stack, reference, tolerance, comparison;
-- floor: torch's forward and the plain reference's, on the same cases, and nothing else;
-- naive: a Hypothesis property that draws its arrays element by element and compares with ``np.allclose``.
+``torch`` is the time inside torch's own runs, all that the search asks for: the case, prefixes of its stack, probes,
+laws, the same again. ``reference`` is the plain reference's on the same cases. ``overhead`` is what else the search
+takes, beside the two; ``bare floor`` the share of a search that would do nothing but one run of torch's and one of the
+reference's a case.
 
-Run: ``python benchmarks/throughput.py``. Memory is the process's resident size after 1,000 and after 11,000 checks.
+- small: sizes up to 16, float32 and float64, plain calls, forward, and with gradients; in this process, CPU time;
+- default: torch's whole scope, as ``rnn-harness check`` searches it, in this process, CPU time;
+- start: seconds from the start of Python to the first run of a subject in a search, as a command does it;
+- workers: the same default search of torch in its own process, by so many workers, seconds on the clock: until all that
+  there is to cover is met, and to its end;
+- memory: MiB of this process after so many small checks, and microseconds of CPU a check in each stretch.
+
+Run: ``python benchmarks/throughput.py``, on a machine that does nothing else; ``--checks 1000000`` for the memory.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch are imported
 
-import numpy as np
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from itertools import islice
 
-from harness import Case, RNNConfig, Scope, configs, draw, hunt
-from harness.oracle.reference import Reference
-from harness.space.values import REGIMES
+import numpy as np
+
+from harness import Case, Reference, Scope, hunt, scope_of
+from harness.search.crew import Crew
+from harness.search.hunt import CASES, Hunt
+from harness.search.narrow import narrow
+from harness.search.plan import Planned, units
+from harness.subjects.isolated import IsolatedSubject, ahead
 from harness.subjects.torch_module import TorchSubject
 
-SIZES = tuple(range(1, 17))
-SCOPE = Scope().only(input_size=SIZES, hidden_size=SIZES, T=SIZES, N=SIZES)
-SUBJECT = TorchSubject()
+SIZES: Final = tuple(range(1, 17))
+SMALL: Final = Scope().only(input_size=SIZES, hidden_size=SIZES, T=SIZES, N=SIZES)
+GRADIENTS: Final = SMALL.only(loss=["output", "h_n", "both"])
+
+FIRST_RUN: Final = """
+import os, time
+os.environ["OMP_NUM_THREADS"] = "1"
+from harness.subjects.isolated import IsolatedSubject, ahead
+ahead(["torch"])
+from harness.explain.investigate import Investigation
+from harness.search.examination import examine
+from harness.subjects.protocol import scope_of
+class First(IsolatedSubject):
+    def run(self, case):
+        print(time.time())
+        os._exit(0)
+subject = First("torch")
+examine(subject, scope_of(subject), recognise=Investigation(subject).recognise)
+"""
+
+
+@dataclass
+class Timed:
+    """Torch's own runs, and what they took of the processor."""
+
+    seconds: float = 0.0
+
+    def subject(self) -> TorchSubject:
+        """Torch, on the clock."""
+        subject = TorchSubject()
+        for name in ("run", "jvp", "second"):
+            setattr(subject, name, self._timed(getattr(subject, name)))
+        return subject
+
+    def _timed(self, call: Any) -> Any:
+        def timed(*arguments: Any) -> Any:
+            start = time.process_time()
+            try:
+                return call(*arguments)
+            finally:
+                self.seconds += time.process_time() - start
+
+        return timed
+
+
+def cases_of(scope: Scope, count: int) -> Iterator[Case]:
+    """The cases of a search."""
+    return (asked.case() for unit in units(scope, 0, count) for asked in islice(unit.asked(), count))
+
+
+def overhead(name: str, scope: Scope, count: int) -> dict[str, Any]:
+    """Where the time of a search goes."""
+    hunt(TorchSubject(), scope, cases=300)  # what is imported and compiled once is nobody's price
+    clock = Timed()
+    start = time.process_time()
+    record = hunt(clock.subject(), scope, cases=count)
+    whole = time.process_time() - start
+    assert record.finding is None
+    cases = list(islice(cases_of(record.scope, count), record.total))
+    cases = [case for case in cases if case.config.device != "meta"]
+    reference, subject = Reference(), TorchSubject()
+    with np.errstate(all="ignore"):
+        start = time.process_time()
+        for case in cases:
+            reference.run(case.plain())
+        plain = time.process_time() - start
+        start = time.process_time()
+        for case in cases:
+            subject.run(case)
+        once = time.process_time() - start
+    return {
+        "search": name,
+        "checks": record.total,
+        "checks_a_second": record.total / whole,
+        "torch": clock.seconds / whole,
+        "reference": plain / whole,
+        "overhead": (whole - clock.seconds - plain) / (clock.seconds + plain),
+        "bare_floor": (once + plain) / whole,
+    }
+
+
+def first_run() -> float:
+    """Seconds until a search first runs its subject."""
+    start = time.time()
+    done = subprocess.run([sys.executable, "-c", FIRST_RUN], check=True, capture_output=True, text=True)  # noqa: S603
+    return float(done.stdout) - start
+
+
+def scaled(workers: int) -> dict[str, Any]:
+    """A search by so many workers; none: by this process."""
+    with IsolatedSubject("torch") as subject:
+        scope = narrow(subject, scope_of(subject)).scope
+        cover = sum(unit.cases for unit in islice(units(scope, 0, CASES), 200) if isinstance(unit, Planned))
+        reached: list[float] = []
+
+        def note(record: Hunt) -> None:
+            if record.total >= cover and not reached:
+                reached.append(record.seconds)
+
+        start = time.perf_counter()
+        if workers:
+            with Crew(workers) as crew:
+                record = hunt(subject, progress=note, crew=crew)
+        else:
+            record = hunt(subject, progress=note)
+        seconds = time.perf_counter() - start
+    met, of = record.coverage.share(record.scope, 3)
+    edges = record.coverage.boundaries(record.scope).values()
+    assert met == of
+    assert all(a == b for a, b in edges)
+    return {"workers": workers, "checks": record.total, "covered": reached[0], "seconds": seconds}
 
 
 def resident() -> float:
@@ -35,67 +159,55 @@ def resident() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def search(cases: int) -> float:
-    """Checks a second of the search."""
-    record = hunt(SUBJECT, SCOPE, cases=cases)
-    assert record.finding is None
-    return record.total / record.seconds
+def grown(checks: int) -> list[dict[str, Any]]:
+    """Memory and time a check, ten times on the way to so many."""
+    rows: list[dict[str, Any]] = []
+    last = [0, time.process_time()]
+
+    def note(record: Hunt) -> None:
+        if record.total - last[0] >= checks // 10:
+            now = time.process_time()
+            per_check = 1e6 * (now - last[1]) / (record.total - last[0])
+            rows.append({"checks": record.total, "MiB": resident(), "microseconds": per_check})
+            last[:] = [record.total, now]
+
+    hunt(TorchSubject(), SMALL.only(T=[1, 2, 3], N=[1, 2], num_layers=1), cases=checks + 1_000, progress=note)
+    return rows
 
 
-def floor(count: int) -> float:
-    """Cases a second of torch and the plain reference alone."""
-    drawn: list[RNNConfig] = []
+def measured(checks: int) -> dict[str, Any]:
+    """All of it, as plain data, told as it comes."""
+    found: dict[str, Any] = {"overhead": [], "workers": []}
+    print(f"{'':20}{'checks':>8}{'a second':>10}{'torch':>8}{'reference':>11}{'overhead':>10}{'bare floor':>12}")
+    for name, scope, count in (
+        ("small, forward", SMALL, 3_000),
+        ("small, gradients", GRADIENTS, 2_000),
+        ("default", scope_of(TorchSubject()), CASES),
+    ):
+        row = overhead(name, scope, count)
+        shares = f"{row['torch']:8.0%}{row['reference']:11.0%}{row['overhead']:10.0%}{row['bare_floor']:12.0%}"
+        print(f"{name:20}{row['checks']:8,}{row['checks_a_second']:10.0f}{shares}", flush=True)
+        found["overhead"].append(row)
+    found["start"] = first_run()
+    print(f"start to the first run: {found['start']:.1f} s")
+    ahead(["torch"])
+    for workers in (0, 1, 2):
+        row = scaled(workers)
+        print(f"{workers} workers: everything covered after {row['covered']:.1f} s, {row['checks']:,} checks in "
+              f"{row['seconds']:.1f} s", flush=True)  # fmt: skip
+        found["workers"].append(row)
+    found["memory"] = grown(checks) if checks else []
+    for row in found["memory"]:
+        print(f"{row['checks']:9,} checks: {row['MiB']:5.0f} MiB, {row['microseconds']:5.0f} µs a check", flush=True)
+    return found
 
-    @settings(max_examples=count // 4, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(configs(SCOPE))
-    def collect(config: RNNConfig) -> None:
-        drawn.append(config)
 
-    collect()
-    names = tuple(REGIMES)
-    cases = [draw(config, names[(i + j) % len(names)], i) for i, config in enumerate(drawn) for j in range(4)]
-    reference = Reference()
-    start = time.perf_counter()
-    with np.errstate(all="ignore"):
-        for case in cases:
-            SUBJECT.run(case)
-            reference.run(case)
-    return len(cases) / (time.perf_counter() - start)
-
-
-def naive(count: int) -> float:
-    """Examples a second of a property with element-drawn arrays."""
-    seen = 0
-
-    @st.composite
-    def drawn_cases(draw_from: st.DrawFn) -> Case:
-        config = draw_from(configs(SCOPE))
-        dtype = np.dtype(config.dtype)
-        floats = st.floats(-4, 4, width=32)
-        drawn = {
-            name: draw_from(hnp.arrays(dtype, spec.shape, elements=floats))
-            for name, spec in {**config.inputs, **config.weights}.items()
-        }
-        return Case(config, drawn.pop("x"), drawn.pop("hx", None), drawn)
-
-    @settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(drawn_cases())
-    def agrees(case: Case) -> None:
-        nonlocal seen
-        seen += 1
-        # Its verdict is left alone: on values like these it is often a false alarm.
-        np.allclose(SUBJECT.run(case).arrays["output"], Reference().run(case)["output"])
-
-    start = time.perf_counter()
-    agrees()
-    return seen / (time.perf_counter() - start)
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--checks", type=int, default=20_000, help="over which memory is watched; 0 for none")
+    measured(parser.parse_args().checks)
 
 
 if __name__ == "__main__":
-    search(1_000)
-    before = resident()
-    print(f"search  {search(10_000):7.0f} checks/s")
-    after = resident()
-    print(f"floor   {floor(4_000):7.0f} cases/s")
-    print(f"naive   {naive(500):7.0f} examples/s")
-    print(f"memory  {before:7.0f} MiB after 1,000 checks, {after:.0f} MiB after 11,000")
+    main()

@@ -221,8 +221,9 @@ def _suspicious(
     found: dict[int, float] = {}
     for i in beyond[np.argsort(-excess, kind="stable")][:LOOKED_AT]:
         index = tuple(int(k) for k in np.unravel_index(i, wide.shape))
-        soft = soft_allowance(expected.equation(index), float(expected.values[index]), arithmetic)
-        if difference.flat[i] > soft:
+        off = float(difference.flat[i])
+        soft = soft_allowance(expected.equation(index), float(expected.values[index]), arithmetic, enough=off)
+        if off > soft:
             found[int(i)] = soft
     if not found:
         return None

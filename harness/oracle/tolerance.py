@@ -56,7 +56,8 @@ worst of four orders: a model and no proof. ``benchmarks/false_alarms.py`` count
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -254,33 +255,48 @@ def _sum_error(products: Products, arithmetic: Arithmetic) -> tuple[Floats, Floa
     return e, reach + e
 
 
-def soft_allowance(equation: Equation, expected: float, arithmetic: Arithmetic) -> float:
+def soft_allowance(equation: Equation, expected: float, arithmetic: Arithmetic, *, enough: float = math.inf) -> float:
     """LAMBDA standard deviations of the error of one correct element, by the variance model of the module's docstring.
 
     ``expected`` is the reference's result, around which the element may lie. The operands are taken to be
-    exact, and the arithmetic to be the dtype's own throughout.
+    exact, and the arithmetic to be the dtype's own throughout. Where some order of summation allows ``enough``, others
+    are not tried: it is a lower limit then.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _soft(equation, expected, arithmetic)
-
-
-def _soft(equation: Equation, expected: float, arithmetic: Arithmetic) -> float:
     u = arithmetic.format.u
-    terms = equation.a * equation.b
-    m, value, scale = terms.size, terms.sum(), np.abs(terms).max()
-    if not 0 < scale < np.inf:
-        return np.inf
-    terms /= scale  # so that no square overflows or vanishes
-    orders = [np.cumsum(terms), np.cumsum(terms[::-1])]
-    if equation.groups:
-        parts = np.split(terms, np.cumsum(equation.groups)[:-1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        terms = equation.a * equation.b
+        m, value, scale = terms.size, terms.sum(), np.abs(terms).max()
+        if not 0 < scale < np.inf:
+            return np.inf
+        terms /= scale  # so that no square overflows or vanishes
+        own = gamma(m, U64) * scale * np.abs(terms).sum()
+        under = arithmetic.underflow * (8 * (m + 1) + np.abs(equation.a).sum() + np.abs(equation.b).sum())
+        rest = 4 * terms.sum() ** 2 + (m / 6 + 1) * (terms @ terms)
+        energy, allowed = 0.0, 0.0
+        for partial in _partial_sums(terms, equation.groups):
+            energy = max(energy, partial @ partial)
+            e = scale * LAMBDA * u * np.sqrt((energy + rest) / 3) + own + under
+            allowed = _soft(equation, expected, arithmetic, (value, own), e)
+            if allowed >= enough:
+                break
+        return allowed
+
+
+def _partial_sums(terms: Floats, groups: Sequence[int]) -> Iterator[Floats]:
+    """The partial sums of each order that is thought of: from either end, and of parts, which are then added up."""
+    yield np.cumsum(terms)
+    yield np.cumsum(terms[::-1])
+    if groups:
+        parts = np.split(terms, np.cumsum(groups)[:-1])
         sums = np.cumsum([part.sum() for part in parts])
-        orders.append(np.concatenate([*(np.cumsum(part) for part in parts), sums]))
-        orders.append(np.concatenate([*(np.cumsum(part[::-1]) for part in parts), sums]))
-    energy = max(partial @ partial for partial in orders) + 4 * terms.sum() ** 2 + (m / 6 + 1) * (terms @ terms)
-    own = gamma(m, U64) * scale * np.abs(terms).sum()
-    e = scale * LAMBDA * u * np.sqrt(energy / 3) + own
-    e = e + arithmetic.underflow * (8 * (m + 1) + np.abs(equation.a).sum() + np.abs(equation.b).sum())
+        yield np.concatenate([*(np.cumsum(part) for part in parts), sums])
+        yield np.concatenate([*(np.cumsum(part[::-1]) for part in parts), sums])
+
+
+def _soft(equation: Equation, expected: float, arithmetic: Arithmetic, sums: tuple[float, float], e: float) -> float:
+    """The allowance of an element whose sum may be off by e; ``sums``: it, and what float64 makes it off by here."""
+    value, own = sums
+    u = arithmetic.format.u
     if equation.function == "tanh":
         spread = _tanh_spread(value, np.asarray(expected), e)
         return float(spread + (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * (abs(expected) + spread))

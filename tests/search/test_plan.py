@@ -75,8 +75,8 @@ def test_one_in_four_is_held_to_a_law_and_one_in_four_is_looked_at_closely(scope
 
 def can_have_probes(config: RNNConfig) -> bool:
     padded: RNNConfig = config.plain.replace(lengths=None)
-    return bool(padded == config.replace(lengths=None, enforce_sorted=False))
+    return padded == config.replace(lengths=None, enforce_sorted=False)
 
 
 def is_a_quarter(chosen: list[bool]) -> bool:
-    return abs(sum(chosen) - len(chosen) / 4) <= 5 * (len(chosen) * 0.25 * 0.75) ** 0.5
+    return bool(abs(sum(chosen) - len(chosen) / 4) <= 5 * (len(chosen) * 0.25 * 0.75) ** 0.5)
