@@ -274,7 +274,7 @@ def soft_allowance(equation: Equation, expected: float, arithmetic: Arithmetic, 
         rest = 4 * terms.sum() ** 2 + (m / 6 + 1) * (terms @ terms)
         energy, allowed = 0.0, 0.0
         for partial in _partial_sums(terms, equation.groups):
-            energy = max(energy, partial @ partial)
+            energy = max(energy, float(partial @ partial))
             e = scale * LAMBDA * u * np.sqrt((energy + rest) / 3) + own + under
             allowed = _soft(equation, expected, arithmetic, (value, own), e)
             if allowed >= enough:
@@ -298,7 +298,7 @@ def _soft(equation: Equation, expected: float, arithmetic: Arithmetic, sums: tup
     value, own = sums
     u = arithmetic.format.u
     if equation.function == "tanh":
-        spread = _tanh_spread(value, np.asarray(expected), e)
+        spread = _tanh_spread(np.asarray(value), np.asarray(expected), np.asarray(e))
         return float(spread + (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * (abs(expected) + spread))
     if equation.function == "relu":
         return float(max(0.0, min(e, value + own + e)))
