@@ -495,3 +495,48 @@ def test_a_tolerance_that_makes_no_sense_is_misuse(run: Any, tolerance: str) -> 
 
     assert done.code == cli.MISUSE
     assert f"tolerance='{tolerance}'" in done.err
+
+
+def test_what_is_found_does_not_depend_on_the_number_of_workers(run: Any) -> None:
+    found = []
+    for workers in ("0", "2"):
+        run("check", WRONG, "-n", workers, "--json", "report.json", "--findings", f"kept{workers}")
+        [record] = json.loads(Path("report.json").read_text())["subjects"]
+        found.append({key: record[key] for key in ("checks", "configs", "stop", "coverage", "known_deviations")})
+        found[-1]["findings"] = [(one["id"], one["case"], one["further_cases"]) for one in record["findings"]]
+
+    assert found[0] == found[1]
+    assert found[0]["findings"]
+
+
+@pytest.mark.parametrize("workers", ["x", "-1", "1.5", ""])
+def test_a_number_of_workers_that_is_none_is_misuse(run: Any, workers: str) -> None:
+    done = run("check", RIGHT, "-n", workers)
+
+    assert done.code == cli.MISUSE
+    assert "expected a number of processes, or auto" in done.err
+
+
+def test_coverage_of_two_runs_is_put_together(run: Any) -> None:
+    for seed in ("1", "2"):
+        run("check", RIGHT, "--examples", "30", "--seed", seed, "--coverage", f"{seed}.json")
+    alone = run("coverage", "1.json", "--json", "alone.json")
+    both = run("coverage", "1.json", "2.json", "--missing", "3", "--json", "both.json")
+
+    assert alone.code == both.code == cli.AGREES
+    assert "agreement" in both.words
+    assert "not met, of 1 factor: " in both.words
+    met = [
+        json.loads(Path(f"{name}.json").read_text())["subjects"][0]["checks"]["agreement"]["triples"]["met"]
+        for name in ("alone", "both")
+    ]
+    assert 0 < met[0] < met[1]
+
+
+def test_coverage_that_cannot_be_read_or_written_is_misuse(run: Any) -> None:
+    Path("bad.json").write_text("{}")
+
+    assert run("coverage", "bad.json").code == cli.MISUSE
+    assert run("coverage", "none.json").code == cli.MISUSE
+    assert run("coverage").code == cli.MISUSE
+    assert run("check", RIGHT, "--examples", "5", "--coverage", "no/such/folder.json").code == cli.MISUSE

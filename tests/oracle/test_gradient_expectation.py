@@ -6,12 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness import Case, Reference, RNNConfig, cases, draw
-from harness.oracle.arithmetic import BACKENDS, CONTRACTS, UNKNOWN, Arithmetic
+from harness.explain.faults import CATALOGUE
+from harness.oracle.arithmetic import BACKENDS, CONTRACTS, UNKNOWN, Arithmetic, accepted
 from harness.oracle.expectation import Expected, Layer, Setting, end_to_end_states
-from harness.oracle.gradient_expectation import Gradients, expect_gradients
-from harness.space.config import PREACTIVATION
+from harness.oracle.gradient_expectation import Gradients, _Backward, expect_gradients
+from harness.oracle.sums import Known, Matrix, Slopes, Sum, through_slope
+from harness.space.config import DTYPES, PREACTIVATION
+from harness.space.scope import PACKINGS
 from harness.space.values import REGIMES
 from tests.oracle.by_hand import PRODUCTS, Run, run_by_hand
 
@@ -253,3 +257,68 @@ def test_operands_that_were_rounded_are_allowed_by_the_contract_that_says_so() -
 
     assert beyond(local(case, run), run)
     assert not beyond(local(case, run, Arithmetic("float32", BACKENDS[UNKNOWN], CONTRACTS["bf16"])), run)
+
+
+class StepByStep(_Backward):
+    """The way back as it is defined: the allowance of each step from those of the next, all in one go."""
+
+    def _carried_back(self, at: tuple[int, int], given: Sum, steps: Sequence[int]) -> Expected:
+        config, reference, (layer, d) = self._config, self._reference, at
+        matrix, slopes = Matrix.of(self._weights_back(layer, d).hh), self._slopes(at, self._own(layer, d))
+        visited = reference.visited(config)
+        values, allowance = np.zeros_like(slopes.slope), np.zeros(slopes.slope.shape)
+        carried: Known | None = None
+        for step, t in reversed(list(enumerate(steps))):
+            dh = given.at(t)
+            if carried is not None:
+                dh.product(carried, matrix)
+            one = through_slope(dh.expected(), Slopes(*(a[t] for a in slopes)), self._arithmetic)
+            values[t], allowance[t] = one.values, one.allowance
+            if visited is not None:
+                values[t], allowance[t] = (np.where(visited[t], a, 0.0) for a in (values[t], allowance[t]))
+            carried = Known(values[t], allowance[t]) if reference.flows_back(config, step) else None
+        return Expected(values, allowance)
+
+
+FAULTS = [fault for fault in CATALOGUE if fault.family == "gradients"]
+
+
+@settings(max_examples=150)
+@given(
+    case=cases(**SMALL, dtypes=DTYPES, lengths=PACKINGS),
+    fault=st.one_of(st.just(Reference()), st.sampled_from(FAULTS)),
+    contract=st.sampled_from(["derived", "tf32", "rtol=1e-3,atol=1e-5"]),
+)
+def test_errors_are_carried_back_at_once_as_they_are_step_by_step(case: Case, fault: Reference, contract: str) -> None:
+    case = case.plain()
+    arithmetic = Arithmetic(case.config.dtype, accepted=accepted(contract).in_dtype(case.config.dtype))
+    with np.errstate(all="ignore"):
+        setting = Setting(fault, case, arithmetic)
+        states = end_to_end_states(setting)
+        at_once, stepwise = expect_gradients(setting, states), StepByStep(setting, states, None).run()
+
+    for name, expected in stepwise.arrays.items():
+        found = at_once.arrays[name]
+        np.testing.assert_array_equal(np.isinf(found.allowance), np.isinf(expected.allowance), err_msg=name)
+        np.testing.assert_allclose(found.values, expected.values, rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(found.allowance, expected.allowance, rtol=1e-9, atol=1e-320, err_msg=name)
+
+
+def test_what_may_overflow_on_the_way_back_exempts_all_before_it() -> None:
+    config = RNNConfig(1, 1, nonlinearity="relu", T=4, loss="both", dtype="float32")
+    case = Case.of(
+        config,
+        x=[[[1.0]]] * 4,
+        weight_ih_l0=[[1.0]],
+        weight_hh_l0=[[3e15]],
+        bias_ih_l0=[0.0],
+        bias_hh_l0=[0.0],
+        output_grad=[[[0.0]], [[0.0]], [[0.0]], [[1e15]]],
+        h_n_grad=[[[0.0]]],
+    )
+    setting = Setting(Reference(), case, Arithmetic("float32"))
+
+    [da] = expect_gradients(setting, [Layer(np.ones((4, 1, 1)), np.full((4, 1, 1), 1e-3))]).preactivations
+
+    assert np.isfinite(da.allowance[2:]).all()
+    assert np.isinf(da.allowance[:2]).all()  # 1e15 * 3e15**2 is 9e45, and float32 ends at 3e38
