@@ -44,15 +44,15 @@ def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> No
     subject = _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
     check = partial(check_everything, subject, accepted=accepted(tolerance))
     result = check(case)
-    if result.verdict is Verdict.SUSPECT:
-        suspicion = weigh(case, result, check)
-        if suspicion.repeats:
-            raise Disagreement(subject, suspicion.case, suspicion.result)
     if result.verdict is Verdict.UNSUPPORTED:
         if currently_in_test_context():
             reject()
         raise Unsupported(f"{subject.name} does not do {case.config!r}: {result.message}")
-    if result.failed:
+    repeats = False
+    if result.verdict is Verdict.SUSPECT:
+        suspicion = weigh(case, result, check)
+        case, result, repeats = suspicion.case, suspicion.result, suspicion.repeats
+    if result.failed or repeats:  # in one place, for Hypothesis takes two places for two failures
         raise Disagreement(subject, case, result)
 
 

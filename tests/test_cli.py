@@ -74,7 +74,7 @@ def test_the_notebook_mended_agrees(run: Any, readout: list[str]) -> None:
     assert done.code == cli.AGREES
     assert "agrees with nn.RNN" in done.words
     assert "200 cases of " in done.words
-    assert "of 2 factors 742 of 742" in done.words or readout
+    assert "agreement 200 98.3 % 100 % " in done.words or readout
     assert not Path(".rnn-harness").exists()
 
 
@@ -257,7 +257,8 @@ def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(
     segfaults, hangs, leaves = (one["findings"][0] for one in reports[:3])
     assert segfaults["message"] == "its process died of SIGSEGV"
     assert "in segfaults" in segfaults["traceback"]
-    assert RNNConfig.from_dict(segfaults["config"]) == RNNConfig(1, 1, N=2)
+    # A module that is used before is called with one sequence more.
+    assert RNNConfig.from_dict(segfaults["config"]) in {RNNConfig(1, 1, N=2), RNNConfig(1, 1, preparation="used")}
     assert segfaults["minimal"]
     assert hangs["message"] == "no answer within 1 s"
     assert not hangs["minimal"]

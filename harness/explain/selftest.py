@@ -1,24 +1,18 @@
 """selftest: the harness measured on itself: is every known fault found, made small and named, and nothing else accused?
 
 Each fault is planted as a subject, and searched and explained as the command does it. Correct subjects are asked as
-much, and must raise no alarm. All of it runs in worker processes, be it one: Hypothesis draws numbers that stand in the
-modules at hand, so that a search is the same again only where the same modules are.
+much, and must raise no alarm. All of it runs in worker processes, be it one.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import Future, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import Enum
-from multiprocessing import active_children, get_context, parent_process
-from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +25,7 @@ from harness.explain.planted import PlantedSubject
 from harness.explain.precision import Precision
 from harness.search.examination import Examination, examine
 from harness.search.hunt import Finding, Hunt, Stop, hunt
+from harness.search.pool import worker_pool
 from harness.search.simplify import PLAIN
 from harness.space.case import Case, as_plain
 from harness.space.config import RNNConfig
@@ -199,23 +194,18 @@ def selftest(
     """
     start = time.perf_counter()
     done = Selftest(seed, cases, workers, asked=len(faults) + len(correct))
-    before = set(active_children())
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ready)
     tried: list[Future[Trial]] = []
     acquitted: list[Future[Acquittal]] = []
-    try:
-        with _unheard_interrupts():
-            tried += [pool.submit(tried_on, fault, seed, cases) for fault in faults]
-            acquitted += [pool.submit(acquitted_of, name, seed, cases) for name in correct]
+    with suppress(KeyboardInterrupt), worker_pool(workers, "spawn", _ready) as pool:
+        done.interrupted = True
+        tried += [pool.submit(tried_on, fault, seed, cases) for fault in faults]
+        acquitted += [pool.submit(acquitted_of, name, seed, cases) for name in correct]
         of = [*(type(fault).__name__ for fault in faults), *correct]
         names: dict[Future[Any], str] = dict(zip([*tried, *acquitted], of, strict=True))
         for number, future in enumerate(as_completed(names), 1):
             future.result()
             told(number, done.asked, names[future])
-    except KeyboardInterrupt:
-        done.interrupted = True
-    finally:
-        _end(pool, [child for child in active_children() if child not in before])
+        done.interrupted = False
     done.trials = [future.result() for future in tried if _succeeded(future)]
     done.acquittals = [future.result() for future in acquitted if _succeeded(future)]
     done.seconds = time.perf_counter() - start
@@ -319,33 +309,5 @@ def _succeeded(future: Future[Any]) -> bool:
 
 
 def _ready() -> None:
-    """Prepare a worker: it ends with its parent, and has imported and cached what the first fault would pay for."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Have imported and cached what the first fault would pay for."""
     tried_on(CATALOGUE[0])
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
-
-
-def _end(pool: ProcessPoolExecutor, workers: Sequence[BaseProcess]) -> None:
-    """End the workers, whatever they are doing."""
-    for worker in workers:
-        worker.terminate()
-    pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _unheard_interrupts() -> Iterator[None]:
-    """Processes started in here do not hear Ctrl-C, which a terminal sends to all: their parent ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import pickle
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import islice
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from itertools import chain, islice
+from typing import Final, NamedTuple, Self
 
 from harness.checks.everything import check as check_everything
 from harness.oracle.arithmetic import Accepted
@@ -36,9 +37,6 @@ DEATHS: Final = 3
 
 HEARTBEAT: Final = 0.1
 """Seconds between two words of ``seen`` that nothing has come."""
-
-
-Returned = TypeVar("Returned")
 
 
 class Task(NamedTuple):
@@ -68,62 +66,97 @@ class _Scanned(NamedTuple):
     hang: Hang | None
 
 
+@dataclass
+class _Given:
+    """A unit, and who has it: nobody yet, or any more, where there is no future."""
+
+    unit: Unit
+    future: Future[_Scanned] | None = None
+
+
 class Crew:
-    """So many worker processes; used as ``with Crew(2) as crew:``."""
+    """So many worker processes; used as ``with Crew(2) as crew:``.
+
+    ``start`` makes an executor of so many workers, anew after it broke.
+    """
 
     def __init__(self, workers: int, start: Callable[[int], AbstractContextManager[Executor]] | None = None) -> None:
         self.workers = workers
         self._start = start or _processes
         self._stack = ExitStack()
         self._pool: Executor | None = None
+        self._busy = False
+        """Whether the workers have units of a search that is over."""
 
     def __enter__(self) -> Self:
-        self._pool = self._stack.enter_context(self._start(self.workers))
+        self._restart()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def seen(self, task: Task, units: Iterator[Unit], check: Check) -> Iterator[Seen | None]:
+    def seen(self, task: Task, units: Iterator[Unit], check: Check) -> Generator[Seen | None]:
         """What comes of the cases of all units, in order; ``None`` now and then where there is nothing yet.
 
         ``check`` is for the units that are gone through here: the first ones, until a worker is awake. Raises ``Hang``
         where the subject hung, and what the harness itself raised in a worker.
         """
-        awake = [self._submit(_wake, task) for _ in range(self.workers)]
-        while not any(future.done() for future in awake):
-            yield from scan(next(units), check)
-        pending: deque[tuple[Unit, Future[_Scanned]]] = deque()
+        if self._busy:
+            self._restart()
+        pending: deque[_Given] = deque()
         deaths = 0
-        while True:
-            try:
-                for unit in islice(units, max(0, AHEAD * self.workers - len(pending))):
-                    pending.append((unit, self._submit(_scanned, task, unit)))
-                unit, future = pending[0]
-                if not wait([future], HEARTBEAT).done:
-                    yield None
+        try:
+            yield from self._until_awake(task, units, check)
+            while deaths < DEATHS:
+                try:
+                    first = self._hand_out(task, units, pending)
+                    if not wait([first], HEARTBEAT).done:
+                        yield None
+                        continue
+                    scanned = first.result()
+                except BrokenExecutor:
+                    deaths += 1
+                    if deaths < DEATHS:
+                        self._restart()
+                    for given in pending:
+                        given.future = None
                     continue
-                scanned = future.result()
-            except BrokenExecutor:
-                deaths += 1
-                if deaths >= DEATHS:
-                    break
-                self._restart()
-                pending = deque((unit, self._submit(_scanned, task, unit)) for unit, _ in pending)
-                continue
-            pending.popleft()
-            deaths = 0
-            yield from scanned.seen
-            if scanned.hang is not None:
-                raise scanned.hang
-        for unit in [unit for unit, _ in pending]:
-            yield from scan(unit, check)
-        for unit in units:
+                pending.popleft()
+                deaths = 0
+                yield from scanned.seen
+                if scanned.hang is not None:
+                    raise scanned.hang
+        finally:
+            self._busy = any(given.future is not None and not given.future.done() for given in pending)
+        for unit in chain([given.unit for given in pending], units):
             yield from scan(unit, check)
 
-    def _submit(self, work: Callable[..., Returned], *arguments: Any) -> Future[Returned]:
+    def _until_awake(self, task: Task, units: Iterator[Unit], check: Check) -> Iterator[Seen]:
+        """Go through units here until a worker has its subject. Raises ``UsageError`` where it cannot have one."""
+        try:
+            awake = [self._pool_of_workers().submit(_wake, task) for _ in range(self.workers)]
+            while not any(future.done() for future in awake):
+                yield from scan(next(units), check)
+            for future in awake:
+                if future.done():
+                    future.result()
+        except BrokenExecutor:
+            return  # which will be seen again
+        except (ImportError, AttributeError, UsageError) as error:
+            raise UsageError(f"a worker process cannot make the subject: {error}") from None
+
+    def _hand_out(self, task: Task, units: Iterator[Unit], pending: deque[_Given]) -> Future[_Scanned]:
+        """Give out as many units as there may be, and say what comes of the first."""
+        pending.extend(map(_Given, islice(units, max(0, AHEAD * self.workers - len(pending)))))
+        for given in pending:
+            given.future = given.future or self._pool_of_workers().submit(_scanned, task, given.unit)
+        first = pending[0].future
+        assert first is not None
+        return first
+
+    def _pool_of_workers(self) -> Executor:
         assert self._pool is not None
-        return self._pool.submit(work, *arguments)
+        return self._pool
 
     def _restart(self) -> None:
         self._stack.close()

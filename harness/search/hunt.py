@@ -7,6 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
@@ -217,7 +218,8 @@ def hunt(
                 hunter.go_through(seen for unit in planned for seen in scan(unit, check))
             else:
                 hunter.unexcused = True
-                hunter.go_through(crew.seen(Task(copied, record.scope, accepted), planned, check))
+                with closing(crew.seen(Task(copied, record.scope, accepted), planned, check)) as seen:
+                    hunter.go_through(seen)
     except _Enough as enough:
         record.stop = enough.stop
     except Hang as hang:

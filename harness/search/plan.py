@@ -134,6 +134,8 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
             yield Planned(seed, probing, place + start, tuple(planned[start : start + UNIT]))
         left, place = left - len(planned), place + len(planned)
     parts = strata(scope)
+    if cases is not None and cases - place < len(parts) * UNIT * CASES_PER_CONFIG:
+        parts = [Stratum("all", scope)]  # where the budget does not hold a sample of each
     for number in count():
         for stratum in parts:
             yield Sampled(seed, probing, stratum, number)

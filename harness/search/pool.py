@@ -33,7 +33,7 @@ def worker_pool(
         for child in active_children():
             if child not in before:
                 child.terminate()
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()  # what was not done breaks with them; were it cancelled, Python 3.11 would stumble over it
 
 
 def _ready(initializer: Callable[..., Any], *arguments: Any) -> None:

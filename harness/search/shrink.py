@@ -223,7 +223,9 @@ def cases_of(config: RNNConfig, seeds: int = SEEDS, regimes: Iterable[str] = tup
 
 
 def _factors(scope: Scope) -> tuple[str, ...]:
-    return (*NUMBERS, *(name for name in scope.values() if name not in NUMBERS), _EACH_LENGTH, _TIED)
+    """In the order in which they are made plainer: first what runs the module at other sizes, too, then sizes."""
+    ordered = ("preparation", *NUMBERS)
+    return (*ordered, *(name for name in scope.values() if name not in ordered), _EACH_LENGTH, _TIED)
 
 
 def _with_plainer(name: str, config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:

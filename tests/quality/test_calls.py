@@ -217,12 +217,13 @@ TURNED = {
     ONE.replace(T=2, N=2, strides="transposed"),
     ONE.replace(N=2, strides="stepped"),
     ONE.replace(input_size=2, strides="stepped"),
+    ONE.replace(input_size=2, N=2, strides="transposed"),
 }
 DROPPING = TWO_LAYERS.replace(dropout=0.5, training=True)
 
 PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
     "layouts: strides": (IgnoresStrides, TURNED),
-    "layouts: strides of a function": (in_order, TURNED | {RNNConfig(2, 1, N=2, strides="transposed")}),
+    "layouts: strides of a function": (in_order, TURNED),
     "layouts: unbatched": (UnbatchedHnKeepsItsBatch, {ONE.replace(batched=False)}),
     "layouts: unbatched function": (unbatched, {ONE.replace(batched=False, T=2)}),
     "layouts: frozen weights": (FrozenWeightsFreezeX, {ONE.replace(loss="output", wrt="inputs")}),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,6 @@ def test_time_ends_a_shared_search_too() -> None:
 
 
 def test_an_interrupt_ends_a_shared_search_and_its_workers() -> None:
-    from multiprocessing import active_children
     from threading import Timer
 
     before = set(active_children())
@@ -206,6 +206,32 @@ def test_a_subject_that_cannot_be_copied_is_misuse() -> None:
 
     with Crew(1) as crew, pytest.raises(UsageError, match=r"local cannot be sent to worker processes"):
         hunt(as_subject(local), SMALL, crew=crew)
+
+
+class Nowhere(KillsItsWorkerOnce):
+    """A subject that can be pickled, but not unpickled."""
+
+    def __reduce__(self) -> Any:
+        return gone, ()
+
+
+def gone() -> None:
+    raise ImportError("no such module here")
+
+
+def test_a_subject_that_a_worker_cannot_make_is_misuse(tmp_path: Path) -> None:
+    with Crew(1) as crew, pytest.raises(UsageError, match="cannot make the subject: no such module here"):
+        hunt(Nowhere(tmp_path), SMALL, crew=crew)
+
+
+def test_a_crew_that_broke_after_one_search_serves_the_next(tmp_path: Path) -> None:
+    with Crew(2) as crew:
+        hunt(RIGHT, SMALL, cases=300, crew=crew)
+        for child in active_children():
+            child.kill()
+        shared = hunt(RIGHT, SMALL, cases=300, seed=1, crew=crew)
+
+    assert told(shared) == told(hunt(RIGHT, SMALL, cases=300, seed=1))
 
 
 def test_a_copy_of_an_isolated_subject_is_another_of_the_same(tmp_path: Path) -> None:

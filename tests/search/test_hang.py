@@ -75,7 +75,7 @@ def test_a_hang_while_something_else_shrinks_does_not_take_its_place() -> None:
     # It hangs on one sequence, which is rarely drawn, but which the first failure is made smaller to.
     subject = Isolated(lambda case: Failure.HUNG if case.config.N == 1 else None, implementations.without_b_hh)
 
-    record = hunt(subject, SMALL.only(N=[*[2] * 20, 1]), cases=2)
+    record = hunt(subject, SMALL.only(N=[*[2] * 20, 1], bias=True), cases=2)
 
     assert record.finding is not None
     assert (record.finding.result.kind, subject.hung) == ("output: value", 1)
