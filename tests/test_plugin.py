@@ -43,6 +43,21 @@ def test_draws(shard, case):
 """
 
 
+PARTS = (
+    WRONG.partition("@given")[0]
+    + """
+import pytest
+from harness import Scope, assert_agrees_on, strata
+
+SCOPE = Scope().only(num_layers=1, bidirectional=False, dtype="float32", bias=[True, False])
+
+@pytest.mark.parametrize("stratum", strata(SCOPE), ids=str)
+def test_mine(stratum):
+    assert_agrees_on(rnn if "tanh" in str(stratum) else "torch", stratum, cases=20)
+"""
+)
+
+
 def run(pytester: pytest.Pytester, source: str, *arguments: str) -> pytest.RunResult:
     pytester.makepyfile(source)
     return pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider", *arguments)
@@ -89,6 +104,15 @@ def test_a_findings_folder_that_cannot_be_written_costs_a_line(pytester: pytest.
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["cause: ignores bias_hh*", "the case could not be kept: *"])
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_parts_of_the_space_are_items_of_their_own(pytester: pytest.Pytester, workers: str) -> None:
+    result = run(pytester, PARTS, "-n", workers, "-v")
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines_random(["*[[]relu]*", "*Case.of(RNNConfig(1, 1, T=1, N=1)*"])
+    result.stdout.fnmatch_lines(["cause: ignores bias_hh*"])
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import given
 
-from harness import Case, assert_agrees, cases
+from harness import Case, Stratum, assert_agrees, assert_agrees_on, cases, scope_of, strata
 from harness.space.config import DTYPES, LOSSES
 from harness.space.values import REGIMES
 from harness.subjects.torch_module import TorchSubject
@@ -35,3 +35,9 @@ def test_autograd_gives_nn_rnn_s_gradients(dtype: str, device: str) -> None:
         assert_agrees(TORCH, case)
 
     agrees()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("stratum", strata(scope_of(TORCH)), ids=str)
+def test_nn_rnn_agrees_over_all_that_it_offers(stratum: Stratum, device: str) -> None:
+    assert_agrees_on(TORCH, stratum.scope.only(device=device), cases=100)
