@@ -46,6 +46,19 @@ class Task(NamedTuple):
     """As ``pickled`` makes it; equal ones are one and the same to a worker."""
     scope: Scope
     accepted: Accepted
+    shared: bytes | None = None
+    """Likewise a subject for the worker's own process, which is preferred until a worker dies."""
+
+    @classmethod
+    def of(cls, subject: Subject, scope: Scope, accepted: Accepted) -> Self:
+        """That of a search. Raises ``UsageError`` for a subject that cannot be copied."""
+        shared = getattr(subject, "shared", None)
+        return cls(pickled(subject), scope, accepted, None if shared is None else pickle.dumps(shared))
+
+    @property
+    def apart(self) -> Self:
+        """The same, but for the subject: that has a process of its own, whatever it is."""
+        return self._replace(shared=None)
 
 
 def pickled(subject: Subject) -> bytes:
@@ -87,6 +100,8 @@ class Crew:
         self._pool: Executor | None = None
         self._busy = False
         """Whether the workers have units of a search that is over."""
+        self._shared: bytes | None = None
+        """The subject that the workers' processes have been shared with."""
 
     def __enter__(self) -> Self:
         self._restart()
@@ -101,8 +116,9 @@ class Crew:
         ``check`` is for the units that are gone through here: the first ones, until a worker is awake. Raises ``Hang``
         where the subject hung, and what the harness itself raised in a worker.
         """
-        if self._busy:
+        if self._busy or self._shared not in {None, task.shared}:  # no children are forked from what ran torch
             self._restart()
+        self._shared = task.shared
         pending: deque[_Given] = deque()
         deaths = 0
         try:
@@ -116,6 +132,7 @@ class Crew:
                     scanned = first.result()
                 except BrokenExecutor:
                     deaths += 1
+                    task, self._shared = task.apart, None
                     if deaths < DEATHS:
                         self._restart()
                     for given in pending:
@@ -146,10 +163,13 @@ class Crew:
             raise UsageError(f"a worker process cannot make the subject: {error}") from None
 
     def _hand_out(self, task: Task, units: Iterator[Unit], pending: deque[_Given]) -> Future[_Scanned]:
-        """Give out as many units as there may be, and say what comes of the first."""
-        pending.extend(map(_Given, islice(units, max(0, AHEAD * self.workers - len(pending)))))
+        """Give out as many units as there may be, each as soon as it is planned, and say what comes of the first."""
+        pool = self._pool_of_workers()
         for given in pending:
-            given.future = given.future or self._pool_of_workers().submit(_scanned, task, given.unit)
+            given.future = given.future or pool.submit(_scanned, task, given.unit)
+        for unit in islice(units, max(0, AHEAD * self.workers - len(pending))):
+            pending.append(_Given(unit))
+            pending[-1].future = pool.submit(_scanned, task, unit)
         first = pending[0].future
         assert first is not None
         return first
@@ -170,12 +190,12 @@ def _processes(workers: int) -> AbstractContextManager[Executor]:
 
 def _wake(task: Task) -> None:
     """In a worker: make the subject."""
-    _subject(task.subject)
+    _subject(task.shared or task.subject)
 
 
 def _scanned(task: Task, unit: Unit) -> _Scanned:
     """In a worker: what comes of a unit."""
-    subject = ended_by_a_hang(_subject(task.subject))
+    subject = ended_by_a_hang(_subject(task.shared or task.subject))
     seen: list[Seen] = []
     try:
         seen.extend(scan(unit, partial(check_everything, subject, accepted=task.accepted, scope=task.scope)))

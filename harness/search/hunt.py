@@ -24,7 +24,7 @@ from harness.checks.result import DERIVATIVES, PROBES, TWICE, Method, Result, Ve
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.search.certificate import NOT_SHRUNK, Certificate
-from harness.search.crew import Crew, Task, pickled
+from harness.search.crew import Crew, Task
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
@@ -200,7 +200,7 @@ def hunt(
     asked = () if scope is None else scope.device
     scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
     record = Hunt(subject.name, seed, scope)
-    copied = b"" if crew is None else pickled(subject)
+    task = None if crew is None else Task.of(subject, scope, accepted)
     subject = ended_by_a_hang(subject)
 
     excuses: list[Excuse] = []
@@ -214,11 +214,11 @@ def hunt(
         with noted_interrupts() as hunter.stop_if_interrupted:
             hunter.narrow()
             planned = units(record.scope, seed, hunter.cases)
-            if crew is None:
+            if crew is None or task is None:
                 hunter.go_through(seen for unit in planned for seen in scan(unit, check))
             else:
                 hunter.unexcused = True
-                with closing(crew.seen(Task(copied, record.scope, accepted), planned, check)) as seen:
+                with closing(crew.seen(task._replace(scope=record.scope), planned, check)) as seen:
                     hunter.go_through(seen)
     except _Enough as enough:
         record.stop = enough.stop

@@ -31,6 +31,7 @@ from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
 from harness.subjects.protocol import Subject, SubjectError, backend_of
 from harness.subjects.registry import find_subject
+from harness.subjects.shared import Sharing
 
 TIMEOUT: Final = 60.0
 """Seconds that a subject may take over one case, unless told otherwise: the largest case of the usual scope takes a
@@ -76,6 +77,7 @@ class _About(NamedTuple):
     """Its methods beside the protocol's."""
     called: Mapping[str, Any]
     """How it is called, as far as it says: ``takes`` of a function, ``is_cell`` of a module."""
+    shares_process: bool
 
 
 class _LostError(Exception):
@@ -103,6 +105,8 @@ class IsolatedSubject:
         self.name = about.name
         self.offers = about.offers
         self._devices = about.devices
+        self.shared = Sharing(spec, timeout) if about.shares_process else None
+        """The same in the process of who pickles it back, where the subject says that it can be there."""
         for name, value in about.called.items():
             setattr(self, name, value)
         self._backend = lru_cache(256)(partial(self._ask, "backend"))
@@ -365,7 +369,8 @@ def _find(spec: str, found: list[Subject]) -> _About:
     found.append(subject)
     optional = tuple(method for method in OPTIONAL if callable(getattr(subject, method, None)))
     called = {name: getattr(subject, name) for name in ("takes", "is_cell") if hasattr(subject, name)}
-    return _About(subject.name, subject.devices(), getattr(subject, "offers", {}), optional, called)
+    shares_process = getattr(subject, "shares_process", False)
+    return _About(subject.name, subject.devices(), getattr(subject, "offers", {}), optional, called, shares_process)
 
 
 def _answer(connection: Connection[Any, Any], call: Callable[[], Any]) -> None:

@@ -67,6 +67,8 @@ class Subject(Protocol):
 
     It may also have ``offers``, values of factors by name that are not in everyone's scope (``{"dtype": ("float32",
     "bfloat16"), "loss": LOSSES}``), and ``backend(config)``, the name of what is known of its arithmetic.
+    ``shares_process = True`` says that it leaves its process as it found it (the floating-point environment, NumPy, the
+    warnings), and that a worker may run it in its own, without another beside it: until one dies of it.
 
     And it may have derivatives beyond gradients, along ``tangents`` that are given by the names of inputs and
     parameters; each returns an ``Outcome`` as ``run`` does. ``jvp(case, tangents)`` is asked of cases without a loss

@@ -50,3 +50,4 @@ class CellSubject(TorchSubject):
 
     def __init__(self) -> None:
         super().__init__(CellLoop, "torch:cell")
+        self.shares_process = True

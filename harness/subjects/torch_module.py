@@ -92,6 +92,7 @@ class TorchSubject:
         self._module = lru_cache(_MODULES)(self._build) if factory is torch.nn.RNN else self._build
         self.offers = {**self.OFFERS, "masks": factory is torch.nn.RNN}
         self.is_cell = isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
+        self.shares_process = factory is torch.nn.RNN
         if not self.is_cell:  # whose constructor is another
             self.call: Callable[[Call], Answer] = partial(perform, factory)
 

@@ -1,0 +1,121 @@
+"""shared: that a subject in a worker's own process can do no more harm there than in one of its own."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import RNNConfig, Scope, draw, hunt
+from harness.search.crew import Crew
+from harness.search.hunt import Hunt, Stop
+from harness.subjects.isolated import IsolatedSubject
+from harness.subjects.shared import SharedSubject, Sharing
+
+SMALL = Scope().only(T=[1, 2], N=[1, 1, 1, 2], input_size=[1, 2], hidden_size=[1, 2])
+
+DEADLY = """
+import os, signal, time
+from pathlib import Path
+from harness import as_subject
+from tests import implementations
+
+class Deadly:
+    name = "deadly"
+    shares_process = True
+    right = as_subject(implementations.vectorised)
+
+    def devices(self):
+        return ("cpu",)
+
+    def backend(self, config):
+        return "mine"
+
+    def run(self, case):
+        with Path(__file__).with_name("pids").open("a") as file:
+            file.write(f"{os.getpid()}\\n")
+        if case.config.N == 2:
+            DEATH
+        return self.right.run(case)
+
+subject = Deadly()
+"""
+
+
+def written(folder: Path, death: str) -> str:
+    """The spec of a subject that dies so."""
+    (folder / "deadly.py").write_text(DEADLY.replace("DEATH", death))
+    return f"{folder / 'deadly.py'}:subject"
+
+
+def search(spec: str, workers: int) -> Hunt:
+    with IsolatedSubject(spec, timeout=2.0) as subject, Crew(max(workers, 1)) as crew:
+        return hunt(subject, SMALL, cases=300, crew=crew if workers else None)
+
+
+@pytest.mark.parametrize("death", ["os.kill(os.getpid(), signal.SIGSEGV)", "os._exit(3)", "time.sleep(60)"])
+def test_what_ends_a_worker_is_found_as_without(tmp_path: Path, death: str) -> None:
+    spec = written(tmp_path, death)
+    alone, shared = search(spec, 0), search(spec, 2)
+
+    assert alone.stop is shared.stop is Stop.FINDING
+    assert alone.finding is not None
+    assert shared.finding is not None
+    assert alone.finding.result.failure is shared.finding.result.failure
+    assert alone.finding.result.message == shared.finding.result.message
+    assert alone.finding.case.id == shared.finding.case.id
+
+
+def test_it_runs_in_the_process_of_who_asks(tmp_path: Path) -> None:
+    with IsolatedSubject(written(tmp_path, "pass")) as subject:
+        assert subject.shared is not None
+        copy = pickle.loads(pickle.dumps(subject.shared))  # noqa: S301
+        copy.run(draw(RNNConfig(1, 1)))
+        subject.run(draw(RNNConfig(1, 1)))
+
+    inside, apart = map(int, (tmp_path / "pids").read_text().split())
+    assert inside == os.getpid() != apart
+    assert isinstance(copy, SharedSubject)
+    assert (copy.name, copy.devices(), copy.backend(RNNConfig(1, 1))) == ("deadly", ("cpu",), "mine")
+    assert not hasattr(copy, "masks")
+
+
+def test_workers_share_their_processes_with_it(tmp_path: Path) -> None:
+    record = search(written(tmp_path, "pass"), 2)
+
+    pids = set((tmp_path / "pids").read_text().split())
+    assert record.total == 300
+    assert len(pids) <= 3  # the search's own child, and two workers that have none
+
+
+def test_a_subject_that_does_not_say_so_is_not_shared(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from tests.implementations import vectorised")
+    with IsolatedSubject(f"{file}:vectorised") as subject:
+        assert subject.shared is None
+
+
+def test_torch_s_own_are_shared_and_other_modules_are_not(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("import torch\n\nclass Mine(torch.nn.RNN):\n    pass\n")
+    for spec, shared in (("torch", True), ("torch:cell", True), (f"{file}:Mine", False)):
+        with IsolatedSubject(spec) as subject:
+            assert (subject.shared is not None) == shared
+
+
+def test_a_call_without_end_ends_the_process(tmp_path: Path) -> None:
+    spec = written(tmp_path, "time.sleep(60)")
+    code = f"""
+import pickle
+from harness import RNNConfig, draw
+subject = pickle.loads({pickle.dumps(Sharing(spec, 0.5))!r})
+subject.run(draw(RNNConfig(1, 1)))
+print("one answered", flush=True)
+subject.run(draw(RNNConfig(1, 1, N=2)))
+print("another, too")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "one answered\n", "")
