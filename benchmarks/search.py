@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch are imported
@@ -25,7 +27,10 @@ def main() -> None:
     speed = throughput.measured(options.checks)
     print()
     found = kills.measured_all(kills.parsed([]))
-    options.json.write_text(json.dumps({"throughput": speed, "kills": found}, indent=1) + "\n", encoding="utf-8")
+    on = {name: version(name) for name in ("torch", "numpy", "hypothesis")} | {"python": platform.python_version()}
+    on |= {"machine": platform.machine(), "system": platform.system(), "cores": str(os.cpu_count())}
+    figures = {"on": on, "throughput": speed, "kills": found}
+    options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(f"\nall figures: {options.json}")
 
 
