@@ -88,13 +88,20 @@ class TorchSubject:
     def __init__(self, factory: Callable[..., torch.nn.Module] = torch.nn.RNN, name: str = "torch") -> None:
         self.name = name
         self._factory = factory
-        # Another module may remember earlier calls, of which a case says whether there were any.
-        self._module = lru_cache(_MODULES)(self._build) if factory is torch.nn.RNN else self._build
+        self._module = self._keeping()
         self.offers = {**self.OFFERS, "masks": factory is torch.nn.RNN}
         self.is_cell = isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
         self.shares_process = factory is torch.nn.RNN
         if not self.is_cell:  # whose constructor is another
             self.call: Callable[[Call], Answer] = partial(perform, factory)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the modules that are kept: a copy builds its own."""
+        return {name: value for name, value in vars(self).items() if name != "_module"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._module = self._keeping()
 
     def devices(self) -> tuple[str, ...]:
         """The CPU, every accelerator that torch finds here, and meta."""
@@ -316,6 +323,10 @@ class TorchSubject:
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has none, and rightly so
             found |= {n: torch.zeros_like(t) for n, t in zip(found, done.asked, strict=True) if "readout" in n}
         return {name: as_array(name, gradient) for name, gradient in found.items() if gradient is not None}
+
+    def _keeping(self) -> Callable[[RNNConfig], torch.nn.Module]:
+        """How a config's module is had. Another than torch's may remember earlier calls, and a case says if it may."""
+        return lru_cache(_MODULES)(self._build) if self._factory is torch.nn.RNN else self._build
 
     def _build(self, config: RNNConfig) -> torch.nn.Module:
         arguments: dict[str, Any] = {

@@ -1,5 +1,6 @@
 """nn.RNN and its drop-ins as subjects."""
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from harness import Case, Failure, RNNConfig, as_subject, cases, check_agreement
 from harness.oracle.arithmetic import BACKENDS
 from harness.space.config import DTYPES, LOSSES
 from harness.subjects.protocol import backend_of, scope_of
+from harness.subjects.torch_cell import CellLoop, CellSubject
 from harness.subjects.torch_module import TorchSubject
 from harness.subjects.torch_tensors import from_numpy, to_numpy
 
@@ -235,3 +237,15 @@ def test_a_module_that_writes_into_its_input_is_seen() -> None:
 
 def test_the_cpu_is_always_among_the_devices() -> None:
     assert TORCH.devices()[0] == "cpu"
+
+
+@pytest.mark.parametrize("subject", [TorchSubject(), TorchSubject(CellLoop, "cells"), CellSubject()])
+def test_a_copy_by_pickle_is_another_of_the_same(subject: TorchSubject) -> None:
+    case = draw(RNNConfig(2, 3, T=2, loss="output"))
+    subject.run(case)
+    copy = pickle.loads(pickle.dumps(subject))  # noqa: S301
+
+    assert (copy.name, copy.offers, copy.is_cell) == (subject.name, subject.offers, subject.is_cell)
+    given, again = subject.run(case).arrays, copy.run(case).arrays
+    assert given
+    assert all(np.array_equal(given[name], again[name]) for name in given | again)
