@@ -22,8 +22,8 @@ from harness.space.scope import Scope
 
 AGREEMENT: Final = "agreement"
 
-STRENGTHS: Final = {2: "pairs", 3: "triples"}
-"""Of how many factors interactions are told, and what they are called."""
+STRENGTHS: Final = {2: "pairs", 3: "triples", 4: "fours"}
+"""Of how many factors interactions are told, as far as they are counted, and what they are called."""
 
 
 @dataclass
@@ -42,12 +42,19 @@ class Searched:
         checks |= {check: hunt.beside[check] for check in BESIDE if check in hunt.beside}
         return cls(hunt.subject, hunt.scope, checks, hunt.laws)
 
+    @property
+    def strength(self) -> int:
+        """Of how many factors interactions are counted for every check."""
+        return min(coverage.strength for coverage in self.checks.values())
+
     def add(self, other: Searched) -> None:
         """Count what another search met, too, of its scope and this one."""
         self.scope = self.scope.joined(other.scope)
         self.laws.update(other.laws)
         for check, coverage in other.checks.items():
-            self.checks.setdefault(check, Coverage()).merge(coverage)
+            if check not in self.checks:
+                self.checks[check] = Coverage.counting(coverage.strength)
+            self.checks[check].merge(coverage)
 
     def record(self) -> dict[str, Any]:
         """All of it, exactly, as plain data."""
@@ -88,7 +95,7 @@ def shares_record(searched: Searched) -> dict[str, Any]:
         check: {
             "cases": coverage.cases,
             "configs": coverage.configs,
-            **{name: {"met": met, "of": of} for name, met, of in _shares(searched.scope, coverage)},
+            **{name: {"met": met, "of": of} for name, met, of in _shares(searched.scope, coverage, searched.strength)},
         }
         for check, coverage in searched.checks.items()
     }
@@ -98,13 +105,14 @@ def table(searched: Searched) -> Table:
     """Of each check: its cases, and the shares of what can meet in the scope."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     drawn.add_column("share of", no_wrap=True)
-    for name in ("cases", *(name for name, *_ in _shares(searched.scope, Coverage()))):
+    none = Coverage.counting(searched.strength)
+    for name in ("cases", *(name for name, *_ in _shares(searched.scope, none, searched.strength))):
         drawn.add_column(name, justify="right")
     for check, coverage in searched.checks.items():
-        shares = [wording.share(met, of) for _, met, of in _shares(searched.scope, coverage)]
+        shares = [wording.share(met, of) for _, met, of in _shares(searched.scope, coverage, searched.strength)]
         drawn.add_row(check, f"{coverage.cases:,}", *shares)
     drawn.add_section()
-    every = [f"{of:,}" for _, _, of in _shares(searched.scope, Coverage())]
+    every = [f"{of:,}" for _, _, of in _shares(searched.scope, none, searched.strength)]
     drawn.add_row("of", "", *every)
     return drawn
 
@@ -112,7 +120,7 @@ def table(searched: Searched) -> Table:
 def missing_lines(searched: Searched, number: int) -> Iterator[Text]:
     """Interactions of the fewest factors that no case had, so many at most."""
     left = number
-    for strength in (1, *STRENGTHS):
+    for strength in range(1, searched.strength + 1):
         met, of = searched.checks[AGREEMENT].share(searched.scope, strength)
         if met == of:
             continue
@@ -125,12 +133,12 @@ def missing_lines(searched: Searched, number: int) -> Iterator[Text]:
             yield Text("  " + ", ".join(f"{name}={value}" for name, value in one.items()))
 
 
-def _shares(scope: Scope, coverage: Coverage) -> list[tuple[str, int, int]]:
+def _shares(scope: Scope, coverage: Coverage, strength: int) -> list[tuple[str, int, int]]:
     """What was met, of how many, by what it is called."""
     boundaries = coverage.boundaries(scope).values()
     return [
         ("values", *map(sum, zip(*coverage.met(scope).values(), strict=True))),  # type: ignore[list-item]
-        *((name, *coverage.share(scope, strength)) for strength, name in STRENGTHS.items()),
+        *((name, *coverage.share(scope, few)) for few, name in STRENGTHS.items() if few <= strength),
         ("edges", sum(met for met, _ in boundaries), sum(of for _, of in boundaries)),
         ("edge pairs", *coverage.boundary_pairs(scope)),
     ]

@@ -36,7 +36,10 @@ _SHOWN_MISMATCHES = 3
 
 
 def examination_report(done: Examination) -> RenderableType:
-    """A subject's verdict, and what it was asked: how many checks of what, over which part of the space."""
+    """A subject's verdict, and what it was asked: how many checks of what, over which part of the space.
+
+    What was met is a table of its own, for 80 columns do not hold it beside a heading.
+    """
     verdict, facts = done.verdict, fact_table()
     so_far = " so far" if done.interrupted and verdict is Verdict.AGREES else ""
     _add_hunt(facts, done.hunt)
@@ -46,7 +49,10 @@ def examination_report(done: Examination) -> RenderableType:
         add_refusals(facts, done.refusals)
     head = Text(wording.headline(done.hunt.subject, verdict) + so_far, _STYLES[verdict])
     findings = [] if done.refusals is None else [refusals_findings(done.refusals)]
-    return Group(head, Padding(facts, (0, 0, 0, 2)), *findings)
+    met: list[RenderableType] = []
+    if done.hunt.checks and not done.hunt.findings:
+        met.append(Padding(coverage.table(coverage.Searched.by(done.hunt)), (1, 0, 0, 2)))
+    return Group(head, Padding(facts, (0, 0, 0, 2)), *met, *findings)
 
 
 def _add_hunt(facts: Table, hunt: Hunt) -> None:
@@ -70,7 +76,6 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
         facts.add_row("left out", Text(f"{left_out}, for the subject says: {said}"))
     if hunt.checks and not hunt.findings:
         facts.add_row("space met", _met(hunt))
-        facts.add_row("coverage", coverage.table(coverage.Searched.by(hunt)))
 
 
 def finding_report(

@@ -28,7 +28,7 @@ from harness.search.crew import Crew, Task
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
-from harness.search.plan import Asked, units
+from harness.search.plan import Asked, enough_for, units
 from harness.search.scan import Seen, scan
 from harness.search.shrink import Shrinking
 from harness.search.suspicion import Suspicion, weigh
@@ -151,7 +151,9 @@ class Hunt:
         for what in result.also:
             check = what if what in BESIDE else LAWS
             self.laws.update([what] if check is LAWS else [])
-            self.beside.setdefault(check, Coverage()).add(asked.config, asked.regime)
+            if check not in self.beside:
+                self.beside[check] = Coverage.counting(self.coverage.strength)
+            self.beside[check].add(asked.config, asked.regime)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -176,6 +178,7 @@ def hunt(
     cases: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
+    strength: int | None = None,
     accepted: Accepted = STRICT,
     progress: Callable[[Hunt], None] | None = None,
     recognise: Recognise | None = None,
@@ -188,7 +191,11 @@ def hunt(
 
     Without a scope, all that the subject offers is searched. ``accepted`` is a contract looser than the dtypes' own.
 
-    The budget is ``cases`` checks or ``seconds`` of searching, whichever ends first; with neither, ``CASES`` checks.
+    It begins with a covering array: every three values of different factors that can meet do, or every two where the
+    budget does not allow more; or every ``strength`` of them, 2, 3 or 4, whatever that takes.
+
+    The budget is ``cases`` checks or ``seconds`` of searching, whichever ends first; with neither, ``CASES`` checks,
+    and more if a ``strength`` takes more.
     ``seconds`` does not bound the shrinking of what was found; ``CRASHES`` bounds that of a process's death, and a hang
     ends it. The same arguments give the same search, whatever the number of workers in the ``crew``, with which it is
     shared, or without one; each worker has a copy of the subject, as pickle makes it. Ctrl-C ends the search with what
@@ -197,9 +204,11 @@ def hunt(
     """
     if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
         raise UsageError(f"cases={cases}, seconds={seconds}: expected a budget above zero")
+    if strength not in {None, 2, 3, 4}:
+        raise UsageError(f"strength={strength!r}: expected 2, 3 or 4")
     asked = () if scope is None else scope.device
     scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
-    record = Hunt(subject.name, seed, scope)
+    record = Hunt(subject.name, seed, scope, coverage=Coverage.counting(strength or 3))
     task = None if crew is None else Task.of(subject, scope, accepted)
     subject = ended_by_a_hang(subject)
 
@@ -213,7 +222,9 @@ def hunt(
     try:
         with noted_interrupts() as hunter.stop_if_interrupted:
             hunter.narrow()
-            planned = units(record.scope, seed, hunter.cases)
+            if strength is not None and cases is None and seconds is None:
+                hunter.cases = max(CASES, enough_for(record.scope, strength))
+            planned = units(record.scope, seed, hunter.cases, strength)
             if crew is None or task is None:
                 hunter.go_through(seen for unit in planned for seen in scan(unit, check))
             else:

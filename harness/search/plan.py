@@ -10,10 +10,10 @@ code at hand: another code in another process. It is also faster: 0.05 ms a conf
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from math import inf, prod
+from math import ceil, inf, prod
 from random import Random
 from typing import Final, NamedTuple, Protocol
 
@@ -27,6 +27,9 @@ from harness.space.values import REGIMES, draw
 COVERED: Final = 0.6
 """Of a budget, what a covering array may take; the rest goes to what is drawn, several cases a config, for values
 matter, too. Torch's takes 55 % of the default one."""
+
+STRENGTHS: Final = (3, 2)
+"""Of how many factors all interactions are met, if the budget allows it, the first before the second."""
 
 CASES_PER_CONFIG: Final = 2
 """Cases that ride on a drawn config, each of another regime of values: its module and its masks are made once."""
@@ -124,11 +127,14 @@ class Sampled:
         return UNIT * CASES_PER_CONFIG
 
 
-def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
-    """The units of a search of so many cases, or of any number, in their order; there is no end to them."""
+def units(scope: Scope, seed: int, cases: int | None, strength: int | None = None) -> Iterator[Unit]:
+    """The units of a search of so many cases, or of any number, in their order; there is no end to them.
+
+    The covering array is the strongest, of three factors or two, that leaves enough of the budget; or of ``strength``.
+    """
     probing = min(1, 1 / (THOROUGH * _plain_share(scope)))
-    left, place = inf if cases is None else COVERED * cases, 0
-    for arrays in (_small(scope), _everything(scope)):
+    left, place = inf if cases is None or strength is not None else COVERED * cases, 0
+    for arrays in (_small(scope), _everything(scope, STRENGTHS if strength is None else (strength,))):
         planned = next((array for array in arrays if len(array) <= left), [])
         for start in range(0, len(planned), UNIT):
             yield Planned(seed, probing, place + start, tuple(planned[start : start + UNIT]))
@@ -154,9 +160,15 @@ def _small(scope: Scope) -> Iterator[list[RNNConfig]]:
         ]
 
 
-def _everything(scope: Scope) -> Iterator[list[RNNConfig]]:
+def enough_for(scope: Scope, strength: int) -> int:
+    """The cases of a search with a covering array of this strength that leaves as much to what is drawn as others."""
+    planned = [*_small(scope), *_everything(scope, (strength,))]
+    return ceil(sum(map(len, planned)) / COVERED)
+
+
+def _everything(scope: Scope, strengths: Sequence[int]) -> Iterator[list[RNNConfig]]:
     """The covering arrays, strongest first."""
-    return (covering(scope, strength) for strength in (3, 2))
+    return (covering(scope, strength) for strength in strengths)
 
 
 def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: float) -> Asked:
