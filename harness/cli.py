@@ -132,7 +132,7 @@ def cli() -> None:
 @click.option(
     "--dtype", "dtypes", multiple=True, help=f"{', '.join(DTYPES)}; repeatable.  [default: what the subject offers]"
 )
-@click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 1400, or what --time allows]")
+@click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 1650, or what --time allows]")
 @click.option(
     "--time",
     "seconds",
@@ -379,7 +379,7 @@ Exit codes:
 @click.argument("names", nargs=-1, metavar="[FAULT|FAMILY]...")
 @click.option("--family", "families", multiple=True, metavar="NAME", help="A family of faults; repeatable.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search.")
-@click.option("--examples", type=click.IntRange(min=1), help="Cases for each subject.  [default: 1400]")
+@click.option("--examples", type=click.IntRange(min=1), help="Cases for each subject.  [default: 1650]")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share it.")
 @json_option
 def selftest(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness import RNNConfig, __version__, cli, draw
+from harness.search.hunt import CASES
 from harness.threads import one_thread_a_process
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -532,6 +533,11 @@ def test_coverage_of_two_runs_is_put_together(run: Any) -> None:
         for name in ("alone", "both")
     ]
     assert 0 < met[0] < met[1]
+
+
+@pytest.mark.parametrize("command", ["check", "selftest"])
+def test_help_says_the_budget_that_is_taken(run: Any, command: str) -> None:
+    assert f"[default: {CASES}" in run(command, "--help").words
 
 
 def test_every_four_values_meet_on_request(run: Any) -> None:
