@@ -308,6 +308,7 @@ class _Hunter:
         shrinking = Shrinking(*self._failing, self._record.scope, self._check_while_shrinking)
         for smaller in shrinking:
             self._failing = smaller
+            self._proved |= smaller[1].failed
         self._report_confirmed(shrinking.certificate)
 
     def _report_confirmed(self, certificate: Certificate) -> None:

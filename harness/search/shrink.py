@@ -60,12 +60,13 @@ class Shrinking:
     where it pins them; other factors in the scope's order. Before every value is tried to the end, what is plainer at
     first sight is taken, a factor at a time.
 
-    A suspicion, which rests on many sets of values, keeps its numbers. No more than ``limit`` cases are checked.
+    A suspicion, which rests on many sets of values, keeps its numbers, unless a plainer case proves it. No more than
+    ``limit`` cases are checked.
     """
 
     def __init__(self, case: Case, result: Result, scope: Scope, check: Check, limit: int = LIMIT) -> None:
         self._case, self._scope, self._kind = case, scope, result.kind
-        self._numbers = result.verdict is not Verdict.SUSPECT
+        self._numbers = result.failed
         self._unlimited, self._limit, self._left = check, limit, limit
         self._refused: dict[str, None] = {}
         self._leapt: list[dict[str, Any]] = []
@@ -101,6 +102,7 @@ class Shrinking:
 
     def _take(self, found: Found) -> Found:
         self._case = found[0]
+        self._numbers |= found[1].failed
         return found
 
     def _check(self, case: Case) -> Result:

@@ -1,7 +1,7 @@
 """shrink: from a failing case to one that is plain in every factor; here the config alone, or one number, decides."""
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,11 @@ import pytest
 
 from harness import RNNConfig, Scope, Verdict, draw
 from harness.checks.result import Result
+from harness.oracle.compare import Mismatch, Site, Sort
 from harness.search.shrink import LEAP, Shrinking
 from harness.search.simplify import with_arrays
 from harness.space.case import Case
-from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, PREPARATIONS, STRIDES, WRT
+from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, PREACTIVATION, PREPARATIONS, STRIDES, WRT
 from harness.space.scope import PACKINGS
 
 WIDE = Scope().only(
@@ -27,6 +28,7 @@ WIDE = Scope().only(
     preparation=PREPARATIONS,
     masks=True,
 )
+SITES = (Site({}, 0.0, 1.0, 0.1),)
 ENOUGH = 60
 """Steps after which a way down that is this short has no end."""
 
@@ -200,6 +202,57 @@ def test_a_number_that_matters_wherever_it_stands_stays_while_what_is_before_it_
     *_, (smallest, _) = Shrinking(case, check(case), Scope(), check)
 
     assert smallest.config == RNNConfig(1, 1)
+
+
+def test_a_suspicion_that_a_plainer_case_proves_has_its_numbers_made_plain() -> None:
+    def check(case: Case) -> Result:
+        verdict, sort = (Verdict.SUSPECT, Sort.SUSPICIOUS) if case.config.N > 1 else (Verdict.DISAGREES, Sort.VALUE)
+        return Result(verdict, (Mismatch("output", sort, sites=SITES),))
+
+    case = draw(RNNConfig(1, 1, N=2), "normal", 3)
+    *_, (smallest, found) = Shrinking(case, check(case), Scope(), check)
+
+    assert found.failed
+    assert not any(array.any() for array in smallest.arrays.values())
+
+
+def test_a_suspicion_alone_keeps_its_numbers() -> None:
+    suspicion = Result(Verdict.SUSPECT, (Mismatch("output", Sort.SUSPICIOUS, sites=SITES),))
+    case = draw(RNNConfig(1, 1, N=2), "normal", 3)
+    *_, (smallest, _) = Shrinking(case, suspicion, Scope(), lambda _case: suspicion)
+
+    assert smallest.config == RNNConfig(1, 1)
+    assert any(array.any() for array in smallest.arrays.values())
+
+
+@pytest.mark.parametrize("first", ["hx.grad", "weight_hh_l0.grad", PREACTIVATION])
+def test_a_wrong_gradient_may_show_in_another_once_the_case_is_smaller(first: str) -> None:
+    def check(case: Case) -> Result:
+        config = case.config
+        if config.loss is None:
+            return Result(Verdict.AGREES)
+        array = first if config.hx and config.num_layers > 1 else "x.grad"
+        return Result(Verdict.DISAGREES, (Mismatch(array, Sort.VALUE, sites=SITES),))
+
+    case = draw(RNNConfig(1, 1, num_layers=2, hx=True, loss="both"), "normal", 3)
+    *_, (smallest, _) = Shrinking(case, check(case), WIDE, check)
+
+    assert smallest.config == RNNConfig(1, 1, loss="output")
+
+
+def test_a_wrong_gradient_is_no_other_failure() -> None:
+    of = {
+        kind: Result(Verdict.DISAGREES, (Mismatch(array, sort, law=law, sites=SITES),))
+        for kind, array, sort, law in (
+            ("gradient", "hx.grad", Sort.VALUE, ""),
+            ("output", "output", Sort.VALUE, ""),
+            ("finiteness", "hx.grad", Sort.FINITENESS, ""),
+            ("law", "hx.grad", Sort.VALUE, "batch"),
+        )
+    }
+
+    for kind, other in product(of, repeat=2):
+        assert of[kind].shows(of[other].kind) == (kind == other)
 
 
 def test_shrinking_that_spends_its_checks_says_so_and_keeps_what_it_has() -> None:
