@@ -8,11 +8,15 @@ from enum import Enum
 from typing import Final
 
 from harness.oracle.compare import Mismatch, Sort
+from harness.space.config import PREACTIVATION
 from harness.space.outcome import Failure
 
 _OF_GRADIENT: Final = re.compile(rf"[\w.]+\.grad: {Sort.VALUE.value}")
 """The kinds of wrong gradients. One mistake shows in one or another of them, by its numbers and by what there is to
-see: W_hh's takes an initial state if there is one step, those inside take probes."""
+see: W_hh's takes an initial state if there is one step."""
+
+_INSIDE: Final = f"{PREACTIVATION}: {Sort.VALUE.value}"
+"""The kind of what probes alone see: in a smaller case it may be seen from outside, but not the other way round."""
 
 
 WAVERS: Final = "not deterministic: two runs of the same case gave different results"
@@ -90,8 +94,9 @@ class Result:
 
     def shows(self, kind: str) -> bool:
         """Whether this is a failure of that kind, be it beside others: what must stay while a case is made smaller."""
-        if _OF_GRADIENT.fullmatch(kind) and any(_OF_GRADIENT.fullmatch(mismatch.kind) for mismatch in self.mismatches):
-            return True
+        for mismatch in self.mismatches if _OF_GRADIENT.fullmatch(kind) else ():
+            if _OF_GRADIENT.fullmatch(mismatch.kind) and (kind == _INSIDE or not mismatch.probed):
+                return True
         return (self.failed or self.verdict is Verdict.SUSPECT) and (
             self.kind == kind or any(mismatch.kind == kind for mismatch in self.mismatches)
         )

@@ -240,6 +240,16 @@ def test_a_wrong_gradient_may_show_in_another_once_the_case_is_smaller(first: st
     assert smallest.config == RNNConfig(1, 1, loss="output")
 
 
+def test_a_wrong_gradient_that_is_seen_from_outside_stays_so() -> None:
+    inside, outside = (
+        Result(Verdict.DISAGREES, (Mismatch(array, Sort.VALUE, probed=probed, sites=SITES),))
+        for array, probed in ((PREACTIVATION, True), ("x.grad", False))
+    )
+
+    assert not inside.shows(outside.kind)
+    assert outside.shows(inside.kind)
+
+
 def test_a_wrong_gradient_is_no_other_failure() -> None:
     of = {
         kind: Result(Verdict.DISAGREES, (Mismatch(array, sort, law=law, sites=SITES),))
