@@ -101,13 +101,15 @@ class _Seen(NamedTuple):
 def estimate(subject: Subject, case: Case, accepted: Accepted) -> Precision | None:
     """How precise the subject's arithmetic is, around a case; ``None`` where it cannot be asked.
 
-    Sizes are 8 where the subject does that, so that sums are long enough to round, else those of the case.
+    Sizes are 8 where the subject does that, so that sums are long enough to round, else those of the case. What takes
+    several steps to show reads a state, which a single step has if it is given one.
     """
     if case.config.is_complex:
         return None
     near = case.forward().config.replace(T=1, num_layers=1, dropout=0.0, output_size=None)
     larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched else {})
-    for config in (near.replace(**larger), near):
+    states = ({"hx": True}, {}) if case.config.T > 1 else ({},)
+    for config in (near.replace(**sizes, **state) for sizes in (larger, {}) for state in states):
         exact = [_see(subject, draw(config, "dyadic", seed), accepted) for seed in range(SEEDS)]
         rounded = [_see(subject, draw(config, "normal", seed), accepted) for seed in range(SEEDS)]
         if None not in exact + rounded:

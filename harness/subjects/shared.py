@@ -1,7 +1,8 @@
 """shared: a subject in the process of who asks it, which ends where an answer takes too long.
 
 That is for workers, with whom nothing is lost, and for subjects that leave their process as they found it: its
-floating-point environment, NumPy, the warnings. It spares what a process of its own costs: a third of a search.
+floating-point environment, NumPy, the warnings. It spares what a process of its own costs: a quarter of a search of
+small cases, an eighth of torch's default one.
 """
 
 from __future__ import annotations

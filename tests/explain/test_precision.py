@@ -64,6 +64,18 @@ def test_rounded_operands_are_counted_in_bits(bits: int, contract: str, nonlinea
     assert not precision.rounds_results
 
 
+def test_what_is_coarse_about_the_state_alone_shows_in_a_single_step_that_is_given_one() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        h, states = h0[0], []
+        for frame in x:
+            s = frame @ weights["weight_ih_l0"].T + to_bits(11)(h) @ to_bits(11)(weights["weight_hh_l0"]).T
+            h = np.tanh(s + weights["bias_ih_l0"] + weights["bias_hh_l0"])
+            states.append(h)
+        return np.stack(states), h[None]
+
+    assert estimated(rnn).coarse_sums
+
+
 def test_an_inaccurate_tanh_is_told_from_inaccurate_sums() -> None:
     precision = estimated(stepwise(same, lambda s: np.tanh(s) + np.float32(1e-6) * np.sin(3 * s)))
 
