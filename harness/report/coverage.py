@@ -107,7 +107,7 @@ def table(searched: Searched) -> Table:
     drawn.add_column("share of", no_wrap=True)
     none = Coverage.counting(searched.strength)
     for name in ("cases", *(name for name, *_ in _shares(searched.scope, none, searched.strength))):
-        drawn.add_column(name, justify="right")
+        drawn.add_column(name, justify="right", no_wrap=" " not in name)  # with fours, 80 columns take one that wraps
     for check, coverage in searched.checks.items():
         shares = [wording.share(met, of) for _, met, of in _shares(searched.scope, coverage, searched.strength)]
         drawn.add_row(check, f"{coverage.cases:,}", *shares)
