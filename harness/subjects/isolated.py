@@ -333,9 +333,12 @@ def _signal_name(number: int) -> str:
 
 
 def _own_lines(trace: Path) -> str:
-    """What faulthandler wrote, most recent call first, down to the first frame of this package."""
+    """What faulthandler wrote, most recent call first, down to the first frame of the child's harness.
+
+    Where that lies, the first line says: it need not be where this process has its own.
+    """
     lines = trace.read_text(errors="replace").splitlines(keepends=True) if trace.exists() else []
-    return "".join(takewhile(lambda line: str(Path(__file__).parent) not in line, lines))
+    return "".join(takewhile(lambda line: lines[0].strip() not in line, lines[1:]))
 
 
 def _serve(connection: Connection[Any, Any], spec: str, environ: dict[str, str], trace: Path) -> None:
@@ -349,6 +352,7 @@ def _serve(connection: Connection[Any, Any], spec: str, environ: dict[str, str],
     threading.Thread(target=_end_with_parent, args=(trace.parent,), daemon=True).start()
     with suppress(EOFError, OSError):  # the parent has gone
         file = trace.open("w")  # for as long as the process lives
+        print(Path(__file__).parent, file=file, flush=True)
         faulthandler.enable(file, all_threads=False)
         if hasattr(faulthandler, "register"):
             faulthandler.register(signal.SIGUSR1, file, all_threads=False)

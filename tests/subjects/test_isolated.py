@@ -18,7 +18,7 @@ from harness import Failure, RNNConfig, draw
 from harness.search.hunt import hunt
 from harness.space.scope import Scope
 from harness.space.values import tangents
-from harness.subjects.isolated import OPTIONAL, IsolatedSubject
+from harness.subjects.isolated import OPTIONAL, IsolatedSubject, _own_lines
 from harness.subjects.protocol import Subject, SubjectError, backend_of, scope_of
 from harness.subjects.registry import as_subject, find_subject
 
@@ -139,6 +139,16 @@ def test_a_subject_that_nobody_closed_does_not_keep_its_user() -> None:
     )
 
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
+def test_a_traceback_ends_where_the_child_s_own_harness_begins(tmp_path: Path) -> None:
+    trace = tmp_path / "traceback"
+    assert not _own_lines(trace)
+    trace.write_text(
+        "/elsewhere/harness/subjects\nFatal\n  mine.py\n  /elsewhere/harness/subjects/calling.py\n  main.py\n"
+    )
+
+    assert _own_lines(trace) == "Fatal\n  mine.py\n"
 
 
 def test_an_interrupt_that_a_subject_raises_is_no_one_else_s() -> None:
