@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -203,7 +204,7 @@ def check(
     scopes = [_scope(subject, devices, pinned) for subject in found]
     console = _console(json_to)
     _require_target(coverage_to, "--coverage")
-    crew = _crew(_cores() if workers is None and (examples or FEW) >= FEW else workers or 0)
+    crew = _crew(_cores() if workers is None and (examples or FEW) >= FEW else workers or 0, examples)
     examinations: list[Examination] = []
     records: list[dict[str, Any]] = []
     for subject, scope in zip(found, scopes, strict=True):
@@ -478,11 +479,17 @@ def _isolated(spec: str, timeout: float) -> Subject:
     return click.get_current_context().with_resource(IsolatedSubject(spec, timeout=timeout))
 
 
-def _crew(workers: int) -> Crew | None:
-    """So many worker processes, which end with the command; none, where the command's own does all."""
-    from harness.search.crew import Crew
+def _crew(workers: int, cases: int | None) -> Crew | None:
+    """So many worker processes, which end with the command; none, where the command's own does all.
 
-    return click.get_current_context().with_resource(Crew(workers)) if workers else None
+    There are no more than units of a search of so many cases, which is all that there is to share.
+    """
+    from harness.search.crew import Crew
+    from harness.search.hunt import CASES
+    from harness.search.plan import UNIT
+
+    most = ceil((cases or CASES) / UNIT)
+    return click.get_current_context().with_resource(Crew(min(workers, most))) if workers else None
 
 
 def _cores() -> int:

@@ -535,6 +535,34 @@ def test_coverage_of_two_runs_is_put_together(run: Any) -> None:
     assert 0 < met[0] < met[1]
 
 
+def test_no_more_workers_are_started_than_there_are_units_of_work(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import harness.search.crew
+
+    started: list[int] = []
+    real = harness.search.crew.Crew
+
+    def crew(workers: int) -> Any:
+        started.append(workers)
+        return real(workers)
+
+    monkeypatch.setattr(harness.search.crew, "Crew", crew)
+    assert run("check", RIGHT, "--examples", "20", "-n", "1000000").code == cli.AGREES
+    assert started == [2]
+
+
+def test_a_coverage_file_counts_once_and_a_bad_one_is_said_in_words(run: Any) -> None:
+    run("check", RIGHT, "--examples", "20", "--coverage", "1.json")
+    for files, name in ((("1.json",), "once"), (("1.json", "./1.json"), "twice")):
+        assert run("coverage", *files, "--json", f"{name}.json").code == cli.AGREES
+    once, twice = (json.loads(Path(f"{name}.json").read_text())["subjects"] for name in ("once", "twice"))
+    Path("99.json").write_text('{"version": 99}')
+    Path("list.json").write_text("[]")
+
+    assert once == twice
+    assert "Error: 99.json: version=99: expected 2; write it anew" in run("coverage", "99.json").err
+    assert run("coverage", "list.json").err.strip().endswith("check --coverage` writes; write it anew")
+
+
 @pytest.mark.parametrize("command", ["check", "selftest"])
 def test_help_says_the_budget_that_is_taken(run: Any, command: str) -> None:
     assert f"[default: {CASES}" in run(command, "--help").words

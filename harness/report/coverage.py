@@ -75,7 +75,7 @@ class Searched:
 def read(paths: Sequence[Path]) -> list[Searched]:
     """What these files hold, as ``check --coverage`` writes them, put together by subject. Raises ``UsageError``."""
     found: dict[str, Searched] = {}
-    for path in paths:
+    for path in {path.resolve(): path for path in paths}.values():  # a run counts once, however often it is named
         for one in _of_file(path):
             if one.subject in found:
                 found[one.subject].add(one)
@@ -147,10 +147,11 @@ def _shares(scope: Scope, coverage: Coverage, strength: int) -> list[tuple[str, 
 def _of_file(path: Path) -> list[Searched]:
     try:
         whole = json.loads(path.read_text())
-        if whole["version"] != VERSION:
-            raise UsageError(f"{path}: version={whole['version']!r}: expected {VERSION}; write it anew")
-        return [Searched.of_record(record) for record in whole["coverage"]]
+        version = whole["version"]
+        if version == VERSION:
+            return [Searched.of_record(record) for record in whole["coverage"]]
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path}: not what `rnn-harness check --coverage` writes: {error!r}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{path}: not what `rnn-harness check --coverage` writes; write it anew") from None
+    raise UsageError(f"{path}: version={version!r}: expected {VERSION}; write it anew")

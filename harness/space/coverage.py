@@ -215,10 +215,13 @@ class Coverage:
             raise UsageError(f"not a record of what a search met: {type(error).__name__}: {error}") from None
 
     def met(self, scope: Scope) -> dict[str, tuple[int, int]]:
-        """For each factor, how many of the scope's values were met, and of how many."""
+        """For each factor, how many of the scope's values were met, and of how many that some config has."""
+        space = interactions_of(scope)
         return {
-            name: (sum(value in self.factors.get(name, {}) for value in values), len(values))
+            name: (sum(value in self.factors.get(name, {}) for value in some), len(some))
             for name, values in scope.values().items()
+            for possible in [space.possible(name)]
+            for some in [[value for value in values if space.number(name, value) in possible]]
         }
 
     def share(self, scope: Scope, strength: int) -> tuple[int, int]:

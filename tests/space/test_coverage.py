@@ -180,6 +180,15 @@ def test_boundaries_that_were_met_are_counted_and_so_are_pairs_of_them() -> None
     assert coverage.boundary_pairs(scope) == (1 + 2 * 3 + 2 * 2 + 4, 1 + 2 * 4 + 2 * 2 + 8)
 
 
+def test_values_that_no_config_has_are_not_missed() -> None:
+    plain, packed = (small(enforce_sorted=[False, True], lengths=lengths, T=2, N=2) for lengths in ([None], PACKINGS))
+    coverage = Coverage()
+    coverage.add_config(RNNConfig(1, 1, T=2, N=2))
+
+    assert coverage.met(plain)["enforce_sorted"] == (1, 1)
+    assert coverage.met(packed)["enforce_sorted"] == (1, 2)
+
+
 def test_to_merge_is_to_add_everything() -> None:
     whole, parts = Coverage.counting(4), [Coverage.counting(4) for _ in range(3)]
     configs = [config for scope in SMALL.values() for config in list(allowed(scope))[:60:7]]
