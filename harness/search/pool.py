@@ -14,11 +14,11 @@ from typing import Any
 
 @contextmanager
 def worker_pool(
-    workers: int, start_method: str = "spawn", initializer: Callable[..., Any] = lambda: None, *arguments: Any
+    workers: int, start_method: str = "spawn", initializer: Callable[..., Any] = dict, *arguments: Any
 ) -> Iterator[ProcessPoolExecutor]:
     """A pool of so many processes, all of them started; at the end they are ended, whatever they are doing.
 
-    ``initializer`` runs in each before anything else.
+    ``initializer`` runs in each before anything else; unless given, it does nothing.
     """
     before = set(active_children())
     pool = ProcessPoolExecutor(
@@ -33,7 +33,19 @@ def worker_pool(
         for child in active_children():
             if child not in before:
                 child.terminate()
+        _await_no_more(pool)
         pool.shutdown()  # what was not done breaks with them; were it cancelled, Python 3.11 would stumble over it
+
+
+def _await_no_more(pool: ProcessPoolExecutor) -> None:
+    """Close this process's own end of the pipe for results.
+
+    A worker that is ended in the middle of one leaves its beginning, and whoever reads that waits for the rest as long
+    as anybody could write it: which the executor itself could, for it keeps that end open.
+    """
+    writer = getattr(getattr(pool, "_result_queue", None), "_writer", None)
+    if writer is not None:
+        writer.close()
 
 
 def _ready(initializer: Callable[..., Any], *arguments: Any) -> None:
