@@ -157,7 +157,7 @@ class Coverage:
 
     @classmethod
     def counting(cls, strength: int) -> Self:
-        """One that counts interactions of so many factors, and of fewer: 3, or 4, which costs 0.2 ms a config."""
+        """One that counts interactions of so many factors, and of fewer: 3, or 4 at 0.3 ms a config, not 15 µs."""
         return cls(_met=_Met(Quadruples() if strength > 3 else None))
 
     @property

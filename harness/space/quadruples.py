@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import combinations
 from math import comb
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-AT_ONCE = 2**20
-"""Fours that are worked on at once: some 40 MiB of numbers, and of their bits."""
+AT_ONCE: Final = 2**20
+"""Fours that are worked on at once: 32 MiB of numbers, and as much again to find their bits."""
 
 
 class Quadruples:
