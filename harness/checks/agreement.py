@@ -28,6 +28,7 @@ from harness.oracle.expectation import (
     Setting,
     apart_from_prefixes,
     expect_local,
+    or_nan,
     single_step_states,
 )
 from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
@@ -69,6 +70,8 @@ class Observation:
     ``None`` where that could not be had."""
     probed: tuple[Case, Outcome] | None = None
     """``probes.probed(case)`` and its outcome on it; ``None`` without gradients, or where it does not do that."""
+    or_nan: Reference | None = None
+    """A known deviation: where it gives NaN, NaN is accepted beside what is right."""
 
 
 def check_agreement(
@@ -310,9 +313,16 @@ def _exempt_as(
 def _expected(observation: Observation, states: Sequence[Layer], reference: Reference) -> list[dict[str, Expected]]:
     setting = Setting(reference, observation.case, observation.arithmetic)
     expected = expect_local(setting, states)
+    if observation.or_nan is not None:
+        deviating = expect_local(setting._replace(reference=observation.or_nan), states)
+        expected = [_accepting_nan(*pair) for pair in zip(expected, deviating, strict=True)]
     if observation.case.config.loss is not None:
         expected[-1] |= expect_gradients(setting, states).arrays
     return expected
+
+
+def _accepting_nan(expected: dict[str, Expected], deviating: dict[str, Expected]) -> dict[str, Expected]:
+    return {name: or_nan(one, deviating[name]) for name, one in expected.items()}
 
 
 def _compared_layers(
@@ -373,7 +383,10 @@ def _with_probes(
 
 def _end_to_end(observation: Observation, reference: Reference) -> list[Mismatch]:
     case, setting = observation.case, Setting(reference, observation.case, observation.arithmetic)
-    return compare(case.config, observation.outcome.arrays, expect_whole_run(setting))
+    expected = expect_whole_run(setting)
+    if observation.or_nan is not None:
+        expected = _accepting_nan(expected, expect_whole_run(setting._replace(reference=observation.or_nan)))
+    return compare(case.config, observation.outcome.arrays, expected)
 
 
 def _needs_no_prefix(mismatch: Mismatch, case: Case) -> bool:

@@ -26,6 +26,7 @@ class Whose(Enum):
     """Who would have to change something."""
 
     TORCH = "torch"
+    ONEDNN = "oneDNN"
     DOCUMENTATION = "torch's documentation"
     """It gives the call no meaning, and does not say that it is not refused either."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from harness.checks.agreement import REFERENCE, Observation, assess, observe
 from harness.checks.derivatives import check_derivatives, differentiable
-from harness.checks.known import KNOWN, Excuse, excused
+from harness.checks.known import KNOWN, TOGETHER, Excuse, excused, spared
 from harness.checks.lawfulness import check_laws
 from harness.checks.laws import Law
 from harness.checks.repeatability import check_repeatability
@@ -17,7 +17,10 @@ from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.scope import Scope
-from harness.subjects.protocol import Subject
+from harness.subjects.protocol import Subject, backend_of
+
+TORCH: Final = "torch "
+"""The beginning of the names of torch's own backends."""
 
 
 def check(
@@ -41,11 +44,14 @@ def check(
     observation = observe(subject, case, accepted, with_probes=with_probes)
     result = assess(observation, reference)
     if against(result):
-        return _unless_excused(observation, result, (*KNOWN, *excuses))
+        return _unless_excused(observation, result, (*KNOWN, TOGETHER, *excuses))
     if result.verdict is not Verdict.AGREES:
         return result
     rest = _Rest(subject, case, observation, result, reference, accepted, laws, scope).result(with_probes=with_probes)
-    return _unless_excused(observation, rest, excuses) if against(rest) and not rest.wavers else rest
+    if against(rest):
+        return rest if rest.wavers else _unless_excused(observation, rest, excuses)
+    own = backend_of(subject, case.config).startswith(TORCH)  # others' layers need not have what torch is known for
+    return replace(rest, spared=spared(observation.case)) if own else rest
 
 
 def against(result: Result) -> bool:

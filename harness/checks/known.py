@@ -1,20 +1,25 @@
-"""known: deviations of torch's nn.RNN from its documentation, in values: each a reference that deviates likewise.
+"""known: deviations from nn.RNN's documentation that torch and its libraries are known to have, in values.
 
-A difference is known if the subject agrees, within the same tolerance, with such a reference. A search tells how often
-that was; nothing is left out of the space for it. Those in what is refused are in ``deviations``.
+Each is a reference that deviates likewise. A difference is known if the subject gives NaN where such a reference does,
+and agrees, within its tolerance, everywhere else. A search tells how often that was, and when one could have shown and
+did not. No case is left out for them. Deviations in what is refused are in ``deviations``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from importlib.resources import files
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from harness.checks.agreement import Observation, assess
+from harness.checks.agreement import REFERENCE, Observation, assess
 from harness.checks.deviations import Whose
 from harness.checks.result import Result, Verdict
-from harness.oracle.reference import Floats, Reference
+from harness.oracle.compare import same_numbers
+from harness.oracle.reference import Floats, Reference, StepWeights
+from harness.space.case import Case
 from harness.space.config import RNNConfig
 
 
@@ -32,28 +37,58 @@ class Excuse(Protocol):
 
 
 class ValueDeviation(NamedTuple):
-    """A deviation, and the reference that has it."""
+    """A deviation, and the reference that has it: NaN where a number is right."""
 
     name: str
     whose: Whose
     reason: str
     reference: Reference
-
-    def may_concern(self, config: RNNConfig) -> bool:
-        """Whether it can show on a config."""
-        return config.drops
+    concerns: Callable[[RNNConfig], bool]
+    """Whether it can show on a config, in its plain form."""
+    issue: str = ""
+    """The file in ``checks/issues`` that reports it to who can mend it."""
 
     def excuses(self, observation: Observation, _result: Result) -> bool:
-        """Whether the subject deviates as the reference does."""
-        if observation.unfit is not None or not self.may_concern(observation.case.config):
+        """Whether the subject gives NaN where the reference does, and is right everywhere else."""
+        if observation.unfit is not None or not self.concerns(observation.case.config):
             return False
         with np.errstate(invalid="ignore", over="ignore"):
-            return assess(observation, self.reference).verdict is Verdict.AGREES
+            accepting = replace(observation, or_nan=self.reference)
+            return assess(accepting).verdict is Verdict.AGREES
+
+    def spares(self, case: Case) -> bool:
+        """Whether it would show on a case, in its plain form, on numbers that are not finite."""
+        if not self.concerns(case.config) or all(np.isfinite(array).all() for array in case.arrays.values()):
+            return False
+        with np.errstate(invalid="ignore", over="ignore"):
+            deviating, right = (reference.run(case.forward()) for reference in (self.reference, REFERENCE))
+        return any(not same_numbers(array, right[name]) for name, array in deviating.items())
+
+    def report(self) -> str:
+        """The issue that reports it, in Markdown; empty where there is none."""
+        return files(__package__).joinpath("issues", self.issue).read_text("utf-8") if self.issue else ""
+
+
+def times_zero(rows: Floats, block: int) -> Floats | float:
+    """What a block of terms gives that is filled up with its last operand times zero: 0, or NaN if that is infinite.
+
+    ``rows`` are operands (.., K); where K is a multiple of ``block``, nothing is filled up.
+    """
+    return rows[..., -1:] * 0.0 if rows.shape[-1] % block else 0.0
 
 
 class _DropoutMultiplies(Reference):
     def dropped(self, array: Floats, factors: Floats) -> Floats:
         return np.asarray(array * factors)
+
+
+class _FillsUpPairs(Reference):
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        return super().preactivation(x, h, w) + times_zero(x, 2) + times_zero(h, 2)
+
+
+class _Both(_DropoutMultiplies, _FillsUpPairs):
+    pass
 
 
 KNOWN: Final = (
@@ -62,10 +97,35 @@ KNOWN: Final = (
         Whose.TORCH,
         "Dropout is documented to zero elements, but multiplies by a mask: of an infinity or a NaN, it makes a NaN",
         _DropoutMultiplies(),
+        lambda config: config.drops,
+    ),
+    ValueDeviation(
+        "bfloat16 pairs are filled up",
+        Whose.ONEDNN,
+        "where a bfloat16 product has an odd number of terms, oneDNN's kernel gemm:jit:bf16 multiplies the last "
+        "feature of x or h by a zero of padding, too: of an infinity there, it makes a NaN",
+        _FillsUpPairs(),
+        lambda config: config.dtype == "bfloat16",
+        issue="onednn_bf16_odd_k.md",
     ),
 )
 
+TOGETHER: Final = ValueDeviation(
+    "dropout multiplies what filled-up pairs give",
+    Whose.TORCH,
+    "Both of these at once: dropout multiplies a NaN by zero that oneDNN's kernel made",
+    _Both(),
+    lambda config: config.drops and config.dtype == "bfloat16",
+)
 
-def excused(observation: Observation, result: Result, excuses: Iterable[Excuse] = KNOWN) -> str | None:
+
+def excused(
+    observation: Observation, result: Result, excuses: Iterable[Excuse] = (*KNOWN, TOGETHER)
+) -> str | None:
     """The name of the first that excuses a result, if one does."""
     return next((excuse.name for excuse in excuses if excuse.excuses(observation, result)), None)
+
+
+def spared(case: Case) -> tuple[str, ...]:
+    """The names of the known deviations that would show on a case, in its plain form."""
+    return tuple(deviation.name for deviation in KNOWN if deviation.spares(case))

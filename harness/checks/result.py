@@ -72,6 +72,8 @@ class Result:
     """What became of the subject's process, where nothing came back of it."""
     also: tuple[str, ...] = ()
     """What a subject that agrees was held to beside its agreement: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws."""
+    spared: tuple[str, ...] = ()
+    """Known deviations that would have shown, and did not."""
 
     @property
     def failed(self) -> bool:

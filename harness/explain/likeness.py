@@ -99,8 +99,9 @@ class Seen:
                 expected = given[name]
                 if actual.shape != expected.shape:
                     return False
-                allowance = SLACK * (self._allowances[name] + self._roundings * (np.abs(expected) + np.abs(actual)))
-                if beyond(actual, expected, np.nan_to_num(allowance, nan=np.inf)).any():
+                sizes = [np.where(np.isfinite(array), np.abs(array), 0.0) for array in (expected, actual)]
+                allowance = np.nan_to_num(self._allowances[name], nan=np.inf) + self._roundings * sum(sizes)
+                if beyond(actual, expected, SLACK * allowance).any():
                     return False
         return True
 

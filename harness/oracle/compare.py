@@ -198,6 +198,8 @@ def same_numbers(a: Array, b: Array) -> bool:
 def _differs(config: RNNConfig, name: str, actual: Array, expected: Expected) -> Mismatch | None:
     wide, values = to_float64(actual), expected.values
     bad = beyond(wide, values, expected.allowance)
+    if expected.or_nan is not None:
+        bad &= ~(expected.or_nan & np.isnan(wide))
     if not bad.any():
         return None
     unlike = bad & ((np.isfinite(wide) != np.isfinite(values)) | (np.isnan(wide) != np.isnan(values)))

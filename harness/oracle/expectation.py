@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.oracle.arithmetic import U64, Arithmetic
 from harness.oracle.equation import Equation
@@ -55,6 +56,13 @@ class Expected:
     allowance: Floats
     floor: Floats | None = None
     equation: Callable[[Index], Equation] | None = None
+    or_nan: NDArray[np.bool_] | None = None
+    """Where NaN is accepted, too, as a known deviation gives it."""
+
+
+def or_nan(expected: Expected, deviating: Expected) -> Expected:
+    """Accept NaN, too, where a known deviation gives it."""
+    return replace(expected, or_nan=np.isnan(deviating.values))
 
 
 class Setting(NamedTuple):

@@ -44,6 +44,7 @@ def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str
         "configs": hunt.coverage.configs,
         "unsupported": hunt.unsupported,
         "known_deviations": {name: number for name, number in hunt.known.items() if name not in _ids(hunt)},
+        "deviations_gone": {name: number for name, number in hunt.spared.items() if name not in hunt.known},
         "suspicions": [_suspicion(suspicion) for suspicion in hunt.suspicions],
         "left_out": hunt.refused,
         "seconds": hunt.seconds,

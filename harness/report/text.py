@@ -65,7 +65,7 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
         facts.add_row("gradients", "not asked for")
     if hunt.suspicions:
         facts.add_row("suspicious", _suspicions(hunt))
-    if known := wording.deviation_lines(hunt.known):
+    if known := wording.deviation_lines(hunt.known, hunt.spared):
         facts.add_row("deviations", Text("\n".join(known)))
     if len(hunt.findings) > 1:
         facts.add_row("found", f"{wording.counted(len(hunt.findings), 'cause')} of failure, one after the other")

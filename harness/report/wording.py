@@ -10,7 +10,7 @@ from decimal import ROUND_CEILING, Context
 from typing import Any, Final
 
 from harness.checks.dropout import FALSE_ALARMS
-from harness.checks.known import KNOWN
+from harness.checks.known import KNOWN, TOGETHER
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
@@ -182,10 +182,15 @@ def dropout_line(result: Result) -> str:
     return f"its masks obey the law of dropout (right ones fail it once in {1 / FALSE_ALARMS:,.0f} runs at most)"
 
 
-def deviation_lines(known: Mapping[str, int]) -> list[str]:
-    """The known deviations that were met, how often, whose they are, and why."""
-    met = [deviation for deviation in KNOWN if deviation.name in known]
-    return [f"{counted(known[d.name], 'case')}: {d.name}, known of {d.whose.value}: {d.reason}" for d in met]
+def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int]) -> list[str]:
+    """Say which known deviations were met, how often, whose they are, and why; and which are gone."""
+    every = (*KNOWN, TOGETHER)
+    met = [d for d in every if known.get(d.name)]
+    gone = [d for d in every if spared.get(d.name) and d not in met]
+    return [
+        *(f"{counted(known[d.name], 'case')}: {d.name}, known of {d.whose.value}: {d.reason}" for d in met),
+        *(f"gone here: {d.name}, known of {d.whose.value}: right in {counted(spared[d.name], 'case')}" for d in gone),
+    ]
 
 
 def share(met: int, of: int) -> str:

@@ -127,6 +127,8 @@ class Hunt:
     """What was suspicious on one case, and did not repeat on enough others to be a finding."""
     known: Counter[str] = field(default_factory=Counter)
     """Cases that do not agree, but in the way of a known deviation, or of what was found before, by its name."""
+    spared: Counter[str] = field(default_factory=Counter)
+    """Cases on which a known deviation would have shown and did not, by its name."""
     shrink_checks: int = 0
     shrinking: bool = False
     """Whether a failure is being made smaller."""
@@ -362,6 +364,7 @@ class _Hunter:
         self._record.checks[result.method] += 1
         self._record.count(asked, result)
         self._record.known.update([result.deviation] if result.deviation else [])
+        self._record.spared.update(result.spared)
         if self._record.total % TOLD_CASES == 0:
             self.tell()
         if case is not None and against(result):

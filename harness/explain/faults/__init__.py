@@ -20,6 +20,7 @@ FAMILIES: Final = (
     "packed",
     "dropout",
     "rounding",
+    "finiteness",
     "readout",
     "layout",
     "gradients",
