@@ -538,11 +538,19 @@ def _progress(name: str) -> Iterator[Callable[[Hunt], None]]:
 
     name = escape(name)
     with Console(stderr=True).status(f"{name}: starting") as status:
-        yield lambda hunt: status.update(f"{name}: {_doing(hunt)} in {hunt.seconds:.0f} s")
+        yield lambda hunt: status.update(f"{name}: {_doing(hunt)}; {hunt.seconds:.0f} s")
 
 
 def _doing(hunt: Hunt) -> str:
-    return f"a failure, made smaller in {hunt.shrink_checks:,} checks," if hunt.shrinking else f"{hunt.total:,} cases"
+    """Say what a search is at: what it has done, and what it does to a failure."""
+    from harness.report.wording import counted, sizes_line
+
+    done = f"{hunt.total:,} cases" + (f", {counted(len(hunt.findings), 'finding')}" if hunt.findings else "")
+    if hunt.explaining:
+        return f"{done}; finding out why it fails"
+    if hunt.smallest is not None:
+        return f"{done}; making a failure smaller: {hunt.shrink_checks:,} tried; {sizes_line(hunt.smallest)}"
+    return done
 
 
 @dataclass

@@ -51,7 +51,7 @@ def check(
     if against(rest):
         return rest if rest.wavers else _unless_excused(observation, rest, excuses)
     own = backend_of(subject, case.config).startswith(TORCH)  # others' layers need not have what torch is known for
-    return replace(rest, spared=spared(observation.case)) if own else rest
+    return replace(rest, spared=spared(observation.case)) if own and rest.method is not Method.FORM else rest
 
 
 def against(result: Result) -> bool:

@@ -119,9 +119,7 @@ TOGETHER: Final = ValueDeviation(
 )
 
 
-def excused(
-    observation: Observation, result: Result, excuses: Iterable[Excuse] = (*KNOWN, TOGETHER)
-) -> str | None:
+def excused(observation: Observation, result: Result, excuses: Iterable[Excuse] = (*KNOWN, TOGETHER)) -> str | None:
     """The name of the first that excuses a result, if one does."""
     return next((excuse.name for excuse in excuses if excuse.excuses(observation, result)), None)
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import chain, combinations, islice
 from typing import Any, Final, NamedTuple
 
 from harness.checks.agreement import observe
 from harness.explain.faults import CATALOGUE, Fault
-from harness.explain.fresh import fresh_cases, rare
+from harness.explain.fresh import fresh_cases, infinite_cases, rare
 from harness.explain.likeness import Seen
 from harness.explain.pairs import Pair, pair_of
 from harness.explain.parts import from_places, parts_of, together
@@ -123,14 +123,19 @@ class _Trial:
         self._beside = beside
         self._known: list[Seen] = []
         """The fresh cases seen so far, in the order in which they are asked for."""
+        self._finite = True
+        """Whether the failure is one of finite numbers, and so may be a matter of precision."""
         self._asking = self._observed()
 
     def diagnosis(self, *, finite: bool) -> Diagnosis:
         """What explains the subject; ``finite`` says that the failure may be a matter of precision."""
+        self._finite = finite
         here = Seen(observe(self._subject, self._case, self._accepted, with_probes=False))
         every = [fitted for fault in CATALOGUE for fitted in fault.fitted(self._case.config)]
         if here.right:  # suspected, and no more: that convicts no fault
             every = []
+        if not finite:  # no rounding makes a NaN of a number
+            every = [fault for fault in every if fault.family != "rounding"]
         singles = [fault for fault in every if self._may_make(here, fault) and self._makes(here, fault)]
         pairs = 0
         causes, hits, spared = self._surviving(singles)
@@ -224,7 +229,9 @@ class _Trial:
             yield seen
 
     def _observed(self) -> Iterator[Seen]:
-        for case in fresh_cases(self._case.config, self._scope):
+        config = self._case.config
+        telling = () if self._finite else infinite_cases(config, self._scope)
+        for case in chain(telling, fresh_cases(config, self._scope)):
             observation = observe(self._subject, case, self._accepted, with_probes=False)
             if observation.unfit is None:
                 yield Seen(observation, rare=rare(case))

@@ -13,8 +13,8 @@ from itertools import combinations
 from typing import Any, Final
 
 from harness.checks.result import Result, Verdict
-from harness.explain.fresh import changed, fitting, flipped
-from harness.oracle.compare import OF_VALUE
+from harness.explain.fresh import changed, fitting, flipped, infinite
+from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.certificate import Certificate
 from harness.search.hunt import Finding
 from harness.space.case import Case
@@ -60,6 +60,8 @@ class Size:
     def _by_width(self, width: int, fails: tuple[int, ...]) -> str | None:
         """The pattern, if the remainder by a width decides."""
         tried, rest = (*fails, *self.passes), self.smallest % width
+        if width == 2 and all((size % 2 == rest) == (size in fails) for size in tried):
+            return "odd" if rest else "even"
         if all((size % width == rest) == (size in fails) for size in tried):
             return f"at {rest} more than multiples of {width}" if rest else f"at multiples of {width}"
         if all((size % width != 0) == (size in fails) for size in tried):
@@ -106,10 +108,11 @@ def _has(size: Size, value: Any) -> bool:
 def depends_on(finding: Finding, scope: Scope, check: Callable[[Case], Result]) -> Factors:
     """What the failure of a minimal case depends on, each factor changed alone within ``scope``."""
     kind, config = like(finding.result), finding.case.config
+    finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in finding.result.mismatches)
 
     def fails(other: RNNConfig) -> bool | None:
         """Whether it fails with other factors; ``None`` where the subject refuses that."""
-        for candidate in _tries(finding.case, other):
+        for candidate in _tries(finding.case, other, finite=finite):
             result = check(candidate)
             if result.verdict is Verdict.UNSUPPORTED:
                 return None
@@ -147,8 +150,10 @@ def depends_on(finding: Finding, scope: Scope, check: Callable[[Case], Result]) 
     return Factors(needs, partly, tuple(independent), sizes, relations, nearest)
 
 
-def _tries(case: Case, config: RNNConfig) -> Iterator[Case]:
+def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
     yield fitted(case, config)
+    if not finite:  # of which no drawn values below have any
+        yield infinite(config, 0)
     for regime, seed in DRAWS:
         yield draw(config, regime, seed)
 

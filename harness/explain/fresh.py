@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from harness.space.case import Case
+import numpy as np
+
+from harness.space.case import Array, Case
 from harness.space.config import COMPLEX, ConfigError, RNNConfig
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
 from harness.space.values import draw
@@ -57,6 +59,29 @@ def fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
         for seed in range(RARELY):
             yield draw(config, regime, seed)
             yield draw(wide, regime, seed)
+
+
+def infinite_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
+    """Cases around a config, within ``scope``, in which infinities stand where they tell mistakes apart.
+
+    The config itself and each of its sizes a little larger, on which every remainder changes. A third of the rows of x,
+    and of hx, has an infinity in its last feature, a third in another one, and a third has none.
+    """
+    return (infinite(other, number) for number, other in enumerate((config, *_larger(config, scope))))
+
+
+def infinite(config: RNNConfig, seed: int) -> Case:
+    """A case of normal numbers and infinities, as ``infinite_cases`` says."""
+    arrays = dict(draw(config, "normal", seed).arrays)
+    return Case.from_arrays(config, arrays | {name: _with_infinities(arrays[name]) for name in config.inputs})
+
+
+def _with_infinities(array: Array) -> Array:
+    rows = array.reshape(-1, array.shape[-1]).copy()
+    for number, row in enumerate(rows):
+        if number % 3 < 2 and not np.isnan(row).any():  # which is padding
+            row[-1 if number % 3 == 0 else number // 3 % row.size] = np.inf if number % 2 else -np.inf
+    return rows.reshape(array.shape)
 
 
 def rare(case: Case) -> bool:

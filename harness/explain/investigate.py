@@ -6,9 +6,9 @@ search that goes on past it asks ``recognise``, and later findings are seen besi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from harness.checks.everything import check as check_everything
@@ -19,6 +19,7 @@ from harness.explain.again import ByCause, ByRegion
 from harness.explain.diagnose import Diagnosis, diagnose, nameable
 from harness.explain.factors import Factors, depends_on
 from harness.explain.faults import Fault
+from harness.explain.kernels import NONE, ByKernel, Kernels, Switchable, kernels_of
 from harness.explain.parts import together
 from harness.explain.where import Where, locate
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -27,7 +28,7 @@ from harness.search.hunt import Finding, Hunt
 from harness.space.case import Case
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
-from harness.subjects.protocol import Subject
+from harness.subjects.protocol import Subject, ground_of
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Explanation:
     diagnosis: Diagnosis | None = None
     factors: Factors | None = None
     where: Where | None = None
+    kernels: Kernels = NONE
+    ground: Mapping[str, str] = field(default_factory=dict)
+    """What the subject computes on (``subjects.ground``)."""
 
 
 @dataclass
@@ -65,8 +69,11 @@ class Investigation:
     def _told_again(self, finding: Finding, explanation: Explanation) -> Excuse | None:
         if finding.result.failure in {Failure.HUNG, Failure.CRASHED} or explanation.factors is None:
             return None
-        diagnosis = explanation.diagnosis
+        diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if diagnosis is None or not diagnosis.certain:
+            if kernels.passes and finding.result.mismatches and isinstance(self.subject, Switchable):
+                check = self._alone(finding)
+                return ByKernel(finding.id, finding.result, self.subject, kernels.passes[0], check)
             return ByRegion(finding.id, finding.result, explanation.factors)
         [cause] = diagnosis.causes
         known = [cause, *(together(cause, other) for other in self._beside)]
@@ -79,6 +86,7 @@ class Investigation:
         if finding.result.failure is not Failure.HUNG and not finding.result.wavers:
             with suppress(Hang):
                 explanation = self._explained(finding, scope)
+        explanation = replace(explanation, ground=ground_of(self.subject, finding.case.config.device))
         self.explanations[finding.id] = explanation
         self.told(finding, explanation)
         return explanation
@@ -89,7 +97,13 @@ class Investigation:
         factors = depends_on(finding, scope, self._check(subject, finding, scope))
         case = nameable(finding)
         where = None if case is None else locate(subject, case, scope, self.accepted)
-        return Explanation(diagnosis, factors, where)
+        kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
+        return Explanation(diagnosis, factors, where, kernels)
+
+    def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
+        """A check that asks of any subject what the finding's subject fails."""
+        laws = law_of(finding.result.kind) or ()
+        return partial(check_everything, accepted=self.accepted, laws=laws, with_probes=_probed(finding))
 
     def _check(self, subject: Subject, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
         laws = law_of(finding.result.kind) or ()

@@ -8,11 +8,13 @@ from typing import Any, Final
 from harness.explain.diagnose import Diagnosis
 from harness.explain.factors import Factors
 from harness.explain.investigate import Explanation
+from harness.explain.kernels import Kernels
 from harness.explain.precision import NAMES, Precision
 from harness.explain.where import Where
 from harness.report.wording import CALLED, counted
 from harness.search.certificate import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig
+from harness.subjects.switches import SWITCHES
 
 NAMED: Final = 3
 """Causes that are said, where several are possible."""
@@ -96,6 +98,15 @@ def passing_line(factors: Factors) -> str | None:
     return None if factors.passing is None else f"the same with {_named(*factors.passing)}"
 
 
+def kernels_line(kernels: Kernels) -> str | None:
+    """Say which settings make the failure go away, and what ran; nothing where none does."""
+    if not kernels.passes:
+        return None
+    passes, fails = (", ".join(SWITCHES[name].words for name in names) for names in (kernels.passes, kernels.fails))
+    parts = [f"passes with {passes}"] + ([f"fails with {fails}"] if fails else [])
+    return "; ".join(parts + ([f"oneDNN ran {', '.join(kernels.ran[:NAMED])}"] if kernels.ran else []))
+
+
 def minimal_lines(certificate: Certificate) -> list[str]:
     """What "minimal" rests on."""
     if not certificate.complete:
@@ -119,6 +130,8 @@ def explanation_record(explanation: Explanation, config: RNNConfig) -> dict[str,
         "cause": None if explanation.diagnosis is None else _cause(explanation.diagnosis, config, explanation.factors),
         "factors": None if explanation.factors is None else _factors(explanation.factors),
         "where": None if explanation.where is None else _where(explanation.where),
+        "kernels": _kernels(explanation.kernels),
+        "ground": dict(explanation.ground),
     }
 
 
@@ -174,6 +187,11 @@ def _precision(diagnosis: Diagnosis) -> dict[str, Any] | None:
     if precision is None or not precision.explains:
         return None
     return {"text": precision_lines(precision), **vars(precision)}
+
+
+def _kernels(kernels: Kernels) -> dict[str, Any]:
+    words = {part: [SWITCHES[name].words for name in getattr(kernels, part)] for part in ("passes", "fails")}
+    return {**words, "ran": list(kernels.ran), "text": kernels_line(kernels)}
 
 
 def _factors(factors: Factors) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from harness.explain.investigate import Explanation
 from harness.explain.proof import judge_worst
-from harness.explain.reproduce.issue import environment, issue, regression_test
+from harness.explain.reproduce.issue import issue, regression_test
 from harness.explain.reproduce.literals import FILE
 from harness.explain.reproduce.offer import offer
 from harness.explain.reproduce.script import NAME
@@ -60,6 +60,8 @@ def _issue(finding: Finding, explanation: Explanation, script: bytes | None) -> 
         lines.append(f"needs: {explained.needs_line(explanation.factors)}")
         if (passing := explained.passing_line(explanation.factors)) is not None:
             lines.append(f"passes: {passing}")
+    if (kernel := explained.kernels_line(explanation.kernels)) is not None:
+        lines.append(kernel)
     judgement = judge_worst(finding.result)
     proof = None if judgement is None else wording.judgement_line(judgement)
-    return issue(finding, lines, proof, None if script is None else script.decode(), environment())
+    return issue(finding, lines, proof, None if script is None else script.decode(), explanation.ground)

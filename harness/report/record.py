@@ -39,6 +39,7 @@ def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str
         "subject": hunt.subject,
         "verdict": hunt.verdict.value if hunt.verdict else None,
         "seed": hunt.seed,
+        "ground": hunt.ground,
         "checks": hunt.total,
         "checks_by_method": {method.name.lower(): number for method, number in hunt.checks.items()},
         "configs": hunt.coverage.configs,

@@ -22,6 +22,7 @@ from harness.search.examination import Examination
 from harness.search.findings import Fate, Stored
 from harness.search.hunt import Finding, Hunt
 from harness.space.config import ArraySpec, RNNConfig
+from harness.subjects.ground import line
 
 _STYLES = {
     None: "bold yellow",
@@ -76,6 +77,8 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
         facts.add_row("left out", Text(f"{left_out}, for the subject says: {said}"))
     if hunt.checks and not hunt.findings:
         facts.add_row("space met", _met(hunt))
+    if hunt.ground:
+        facts.add_row("ground", Text(line(hunt.ground)))
 
 
 def finding_report(
@@ -120,6 +123,8 @@ def _add_explanation(facts: Table, explanation: Explanation, config: RNNConfig) 
         facts.add_row("cause", Text("\n".join(lines)))
     if explanation.where is not None:
         facts.add_row("where", Text(explained.where_line(explanation.where)))
+    if (kernel := explained.kernels_line(explanation.kernels)) is not None:
+        facts.add_row("kernel", Text(kernel))
     factors = explanation.factors
     if factors is None:
         return

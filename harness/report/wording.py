@@ -115,6 +115,12 @@ def config_line(config: RNNConfig) -> str:
     return ", ".join(f"{name}={v}" for name, v in fields.items() if name not in CALLED or v != plain[name])
 
 
+def sizes_line(config: RNNConfig) -> str:
+    """The sizes of a config, in the letters that stand for them."""
+    letters = {"T": config.T, "N": config.N, "I": config.input_size, "H": config.hidden_size, "L": config.num_layers}
+    return ", ".join(f"{letter}={size}" for letter, size in letters.items())
+
+
 def leave_out_line(config: RNNConfig) -> str | None:
     """How to leave out the unusual way in which a layer was called, for who does not want to support it."""
     plain, here = factors_of(RNNConfig(1, 1)), factors_of(config)

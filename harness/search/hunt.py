@@ -33,12 +33,13 @@ from harness.search.scan import Seen, scan
 from harness.search.shrink import Shrinking
 from harness.search.suspicion import Suspicion, weigh
 from harness.space.case import Case
+from harness.space.config import RNNConfig
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.space.values import draw
-from harness.subjects.protocol import Subject, choose_devices, scope_of
+from harness.subjects.protocol import Subject, choose_devices, ground_of, scope_of
 
 CASES: Final = 1_650
 """Cases of a search that is given no budget, which torch takes some 25 s of one processor for. To cover its whole scope
@@ -112,6 +113,8 @@ class Hunt:
     subject: str
     seed: int
     scope: Scope
+    ground: dict[str, str] = field(default_factory=dict)
+    """What the subject computed on (``subjects.ground``)."""
     refused: dict[str, str] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
     """What was met in cases that were compared."""
@@ -132,6 +135,10 @@ class Hunt:
     shrink_checks: int = 0
     shrinking: bool = False
     """Whether a failure is being made smaller."""
+    smallest: RNNConfig | None = None
+    """The config of that failure, as small as it is by now."""
+    explaining: bool = False
+    """Whether a finding is being explained."""
     seconds: float = 0.0
     stop: Stop = Stop.BUDGET
     findings: list[Finding] = field(default_factory=list)
@@ -242,6 +249,7 @@ def hunt(
         record.stop = Stop.INTERRUPTED
         hunter.report(_INTERRUPTED)  # unconfirmed: what hangs once may hang again
     record.seconds = hunter.elapsed()
+    record.ground = ground_of(subject, next((d for d in record.scope.device if d != "meta"), "meta"))
     return record
 
 
@@ -282,6 +290,8 @@ class _Hunter:
         self._shrink_until = math.inf
         self._kind = ""
         self._proved = False
+        self._probing = True
+        """Whether it takes probes, or what is asked along with them, to see the failure at hand."""
 
     def elapsed(self) -> float:
         return time.perf_counter() - self._start
@@ -289,6 +299,7 @@ class _Hunter:
     def tell(self) -> None:
         """Say how far the search is."""
         self._record.seconds, self._record.shrinking = self.elapsed(), self._failing is not None
+        self._record.smallest = None if self._failing is None else self._failing[0].config
         self.progress(self._record)
 
     def narrow(self) -> None:
@@ -323,12 +334,19 @@ class _Hunter:
         self._failing = case, sure
         certificate = replace(certificate, fresh_process=restart is not None and not sure.wavers)
         self.report(certificate if not sure.wavers else certificate.but_for("it wavers, which cannot be made smaller"))
-        excuse = (
-            None if sure.wavers or self.recognise is None else self.recognise(self._record.findings[-1], self._record)
-        )
+        excuse = None if sure.wavers or self.recognise is None else self._explained(self.recognise)
         if excuse is None:
             raise _Enough(Stop.FINDING)
         self._start_again(excuse)
+
+    def _explained(self, recognise: Recognise) -> Excuse | None:
+        """Have the last finding explained, and say so meanwhile."""
+        self._record.explaining = True
+        self.tell()
+        try:
+            return recognise(self._record.findings[-1], self._record)
+        finally:
+            self._record.explaining = False
 
     def _start_again(self, excuse: Excuse) -> None:
         """Search for what is not of the same cause."""
@@ -397,6 +415,8 @@ class _Hunter:
     def _take(self, case: Case, result: Result, *, with_probes: bool) -> None:
         """Keep a failure that is to be made smaller; end here with what wavers, which cannot be."""
         self._failing, self._kind, self._proved = (case, result), result.kind, result.failed
+        first = result.mismatches[0] if result.mismatches else None
+        self._probing = first is None or first.probed or bool(first.law) or first.array not in case.config.outputs
         self.tell()
         again = partial(self._check, with_probes=with_probes, laws=self._laws())
         sure = confirmed(self._subject, case, result, again)
@@ -438,7 +458,7 @@ class _Hunter:
         self._record.shrink_checks += 1
         if self._record.shrink_checks % TOLD == 0:
             self.tell()
-        result = self._check(case, laws=self._laws())
+        result = self._check(case, laws=self._laws(), with_probes=self._probing)
         self._stop_at_hang(case, result)
         if result.verdict is Verdict.SUSPECT:
             suspicion = weigh(case, result, self._check)

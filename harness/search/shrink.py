@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations, product
 from math import prod
 from typing import Any, Final
 
 from harness.checks.result import Result, Verdict
+from harness.oracle.compare import Sort
 from harness.search.certificate import Certificate
 from harness.search.simplify import Simplifying
 from harness.space.case import Case
@@ -25,6 +26,10 @@ FEW: Final = 16
 FEWER: Final = ("dyadic", "normal")
 """The regimes that are then left."""
 
+NEAREST: Final = 4
+"""Of a size's plainer values, those that are tried at first sight; of the others the powers of two alone. All of them
+would be 195 for a size of 196, and a size that fails is met within a factor of two."""
+
 LEAPT: Final = ("num_layers", "T", "N", "hidden_size", "input_size")
 """The sizes that are tried small all at once."""
 
@@ -34,6 +39,12 @@ met with 65 sequences, took 477 checks to make small with this, and 2,786 withou
 
 LEAPS: Final = 2
 """Sets of generic values that each is tried with, for one may hide a mistake where two hardly do."""
+
+WILD: Final = "special"
+"""The regime that has infinities and NaN. A failure that takes them shows on no other, and is tried on no other."""
+
+WILD_SEEDS: Final = 8
+"""Seeds that are then tried of it: in a small case few numbers are special, and one of few places may matter."""
 
 LIMIT: Final = 6_000
 """Cases that shrinking may check: some 20 s of a subject that takes 3 ms a case, comparison included."""
@@ -67,6 +78,9 @@ class Shrinking:
     def __init__(self, case: Case, result: Result, scope: Scope, check: Check, limit: int = LIMIT) -> None:
         self._case, self._scope, self._kind = case, scope, result.kind
         self._numbers = result.failed
+        unlike = bool(result.mismatches) and result.mismatches[0].sort is Sort.FINITENESS
+        self._wild = unlike and case.origin is not None and case.origin.regime == WILD
+        """Whether the failure takes infinities or NaN; tame numbers were tried before."""
         self._unlimited, self._limit, self._left = check, limit, limit
         self._refused: dict[str, None] = {}
         self._leapt: list[dict[str, Any]] = []
@@ -86,7 +100,7 @@ class Shrinking:
     def _down(self) -> Iterator[Found]:
         plainest = 0
         while True:
-            for search in (self._in_one_leap, self._at_first_sight, self._plainer, self._in_one_leap):
+            for search in (self._at_first_sight, self._in_one_leap, self._at_first_sight, self._plainer):
                 while (found := search()) is not None:
                     yield self._take(found)
             if self._numbers:
@@ -128,7 +142,7 @@ class Shrinking:
                 config = configure(here | dict(zip(LEAPT, combined, strict=True)) | packing, seed)
                 if config.num_layers == 1 and 0 in self._scope.dropout:
                     config = config.replace(dropout=0.0)
-                candidate = draw(config, "normal", seed)
+                candidate = draw(config, WILD if self._wild else "normal", seed)
                 if (seen := self._check(candidate)).shows(self._kind):
                     return candidate, seen
         return None
@@ -147,8 +161,9 @@ class Shrinking:
             return None
         case, found = self._case, None
         for name in _factors(self._scope):
-            for config in _with_plainer(name, case.config, self._scope):
-                seen = next(((c, r) for c in _few(case, config) if (r := self._check(c)).shows(self._kind)), None)
+            for config in _spread(list(_with_plainer(name, case.config, self._scope))):
+                tries = _few(case, config, WILD if self._wild else "normal")
+                seen = next(((c, r) for c in tries if (r := self._check(c)).shows(self._kind)), None)
                 if seen is not None:
                     case, found = seen[0], seen
                     break
@@ -165,16 +180,22 @@ class Shrinking:
             configs = list(_with_plainer(name, case.config, self._scope))
             for config in configs:
                 few = len(configs) <= FEW or config is configs[-1]
-                for candidate in cases_of(config, SEEDS) if few else cases_of(config, 1, FEWER):
+                for candidate in self._drawn(config, few=few):
                     if (found := self._neighbour(candidate)) is not None:
                         return found
-        for candidate in cases_of(case.config) if case.origin is not None else ():
+        for candidate in self._drawn(case.config, few=True) if case.origin is not None else ():
             if candidate.origin == case.origin:
                 break
             if (seen := self._check(candidate)).shows(self._kind):
                 return candidate, seen
         self._done = case.config
         return None
+
+    def _drawn(self, config: RNNConfig, *, few: bool) -> Iterator[Case]:
+        """The drawn cases that a config is tried with: ``few`` says that it has few rivals."""
+        if self._wild:
+            return cases_of(config, WILD_SEEDS if few else 1, (WILD,))
+        return cases_of(config, SEEDS) if few else cases_of(config, 1, FEWER)
 
     def _cut(self) -> Found | None:
         """The case's own values in a plainer config, or with any one step, sequence, unit or layer left out."""
@@ -207,12 +228,19 @@ class Shrinking:
         return None
 
 
-def _few(case: Case, config: RNNConfig) -> Iterator[Case]:
+def _spread(configs: Sequence[RNNConfig]) -> Iterator[RNNConfig]:
+    """Of many configs in a row, such as one for each smaller size, the first few, and then ever fewer; and the last."""
+    for number, config in enumerate(configs):
+        if number < NEAREST or (number + 1) & number == 0 or number == len(configs) - 1:
+            yield config
+
+
+def _few(case: Case, config: RNNConfig, regime: str) -> Iterator[Case]:
     """What a plainer config is tried with first: the seed that drew the case, its own numbers, and a generic set."""
     if case.origin is not None:
         yield draw(config, *case.origin)
     yield fitted(case, config)
-    yield draw(config, "normal", 1)
+    yield draw(config, regime, 1)
 
 
 class _SpentError(Exception):

@@ -115,7 +115,7 @@ class Simplifying:
         return number
 
     def _nonzero(self) -> list[Cell]:
-        return [cell for cell in self._cells if self._value(cell) != 0]
+        return [cell for cell in self._cells if (value := self._value(cell)) != 0 or is_negative_zero(value)]
 
 
 def with_arrays(case: Case, arrays: dict[str, Array]) -> Case:
@@ -149,6 +149,9 @@ def cells(case: Case) -> Iterator[Cell]:
 
 def plainer(value: complex) -> Iterator[complex]:
     """Numbers that are plainer than one, the plainest first."""
+    if is_negative_zero(value):
+        yield 0.0
+        return
     if value in PLAIN:
         yield from PLAIN[: PLAIN.index(value.real)]
         return
@@ -163,6 +166,11 @@ def plainer(value: complex) -> Iterator[complex]:
         rounded = (_rounded(number, bits).real for bits in range(1, own))
         shorter = (one for one in rounded if one not in PLAIN and _bits(one) < own)
         yield from dict.fromkeys((*_nearer(number), *shorter))
+
+
+def is_negative_zero(value: complex) -> bool:
+    """Whether a number is -0.0, which equals 0.0 and is less plain."""
+    return value == 0 and math.copysign(1, value.real) < 0
 
 
 def _nearer(number: float) -> Iterator[float]:

@@ -29,9 +29,11 @@ from harness.space.answer import Answer
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
+from harness.subjects.ground import ground, heard, speak
 from harness.subjects.protocol import Subject, SubjectError, backend_of
 from harness.subjects.registry import find_subject
 from harness.subjects.shared import Sharing
+from harness.subjects.switches import apply, switch_of
 
 TIMEOUT: Final = 60.0
 """Seconds that a subject may take over one case, unless told otherwise: the largest case of the usual scope takes a
@@ -60,6 +62,10 @@ OPTIONAL: Final[dict[str, Callable[[Outcome], Any]]] = {
 """Methods that a subject may have beside the protocol's, ``backend`` apart, and what each gives where the process is
 lost, of which an outcome tells."""
 
+GROUND: Final = "ground"
+SPEAK: Final = "speak"
+"""What a child answers for itself: what it computes on; and nothing, after oneDNN has computed something."""
+
 _LOST: Final = {Failure.CRASHED, Failure.HUNG}
 
 # CPython's own choice from 3.14 on: on macOS, system libraries do not survive a fork.
@@ -78,6 +84,8 @@ class _About(NamedTuple):
     called: Mapping[str, Any]
     """How it is called, as far as it says: ``takes`` of a function, ``is_cell`` of a module."""
     shares_process: bool
+    switchable: bool
+    """Whether it computes with torch."""
 
 
 class _LostError(Exception):
@@ -93,19 +101,23 @@ class IsolatedSubject:
 
     A case on which the process dies is *crashed*, one that it does not answer within ``timeout`` seconds is *hung*;
     the next case gets a fresh process. Raises what ``find_subject`` does. ``close`` ends the process, as does the end
-    of a ``with``, and of this process.
+    of a ``with``, and of this process. ``switches`` are names of ``SWITCHES``, which are set in the process.
     """
 
-    def __init__(self, spec: str, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, spec: str, *, timeout: float = TIMEOUT, switches: tuple[str, ...] = ()) -> None:
         self._spec = spec
         self._timeout = timeout
+        own = switch_of(spec)
+        self._switches = switches or (() if own is None else (own,))
         self._worker: _Worker | None = None
         ahead([spec])
         about = self._start()
         self.name = about.name
         self.offers = about.offers
         self._devices = about.devices
-        self.shared = Sharing(spec, timeout) if about.shares_process else None
+        self.switchable = about.switchable
+        """Whether it computes with torch, so that switches matter to it."""
+        self.shared = Sharing(spec, timeout) if about.shares_process and not self._switches else None
         """The same in the process of who pickles it back, where the subject says that it can be there."""
         for name, value in about.called.items():
             setattr(self, name, value)
@@ -122,7 +134,7 @@ class IsolatedSubject:
 
     def __reduce__(self) -> tuple[Callable[[str], IsolatedSubject], tuple[str]]:
         """Another of the same, in a process of its own: that is what a copy of it is."""
-        return partial(IsolatedSubject, timeout=self._timeout), (self._spec,)
+        return partial(IsolatedSubject, timeout=self._timeout, switches=self._switches), (self._spec,)
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -144,6 +156,36 @@ class IsolatedSubject:
         outcome: Outcome = self._ask("run", case)
         return outcome
 
+    def switched(self, switch: str) -> IsolatedSubject:
+        """The same in another process, under one more switch."""
+        return IsolatedSubject(self._spec, timeout=self._timeout, switches=(*self._switches, switch))
+
+    def ground(self, device: str = "cpu") -> dict[str, str]:
+        """What it computes on (``ground.ground``), and of torch the instruction set that oneDNN may use."""
+        facts = self._ask(GROUND, device)
+        if isinstance(facts, Outcome):
+            return {}
+        if self.switchable and (isa := heard(self._spoken(SPEAK))[0]) is not None:
+            facts["oneDNN ISA"] = isa
+        return dict(facts)
+
+    def kernels(self, case: Case) -> tuple[str, ...]:
+        """The implementations of oneDNN's that it runs on a case, with their shapes; none where it runs none."""
+        return heard(self._spoken("run", case))[1] if self.switchable else ()
+
+    def _spoken(self, method: str, *arguments: Any) -> str:
+        """What oneDNN prints during a call in a process of its own."""
+        worker: _Worker | None = None
+        with suppress(_LostError, SubjectError):
+            worker = _Worker(self._spec, self._switches, listening=True)
+            worker.answer(max(self._timeout, STARTING))
+            worker.request(method, arguments)
+            worker.answer(self._timeout)
+        spoken = "" if worker is None else worker.spoken()
+        if worker is not None:
+            worker.kill()
+        return spoken
+
     def restart(self) -> None:
         """Answer the next call in a fresh process, which knows nothing of earlier ones."""
         self.close()
@@ -156,7 +198,7 @@ class IsolatedSubject:
 
     def _start(self) -> _About:
         try:
-            self._worker = _Worker(self._spec)
+            self._worker = _Worker(self._spec, self._switches)
             about: _About = self._worker.answer(max(self._timeout, STARTING))
         except _LostError as lost:
             raise SubjectError(f"{self._spec}: while it was imported, {lost}") from None
@@ -191,17 +233,21 @@ class IsolatedSubject:
 class _Worker:
     """One child process, the pipe to it, and the file to which its last traceback goes."""
 
-    def __init__(self, spec: str) -> None:
+    def __init__(self, spec: str, switches: tuple[str, ...], *, listening: bool = False) -> None:
         self._folder = TemporaryDirectory(prefix="rnn-harness-")
         self._trace = Path(self._folder.name) / "traceback"
+        setting = _Setting(dict(os.environ), switches, listening=listening)
         self._connection, theirs = _CONTEXT.Pipe()
-        environ = dict(os.environ)
         # A fork waits for what is imported ahead, and Ctrl-C must not; the process it is of was started safely.
         with theirs, nullcontext() if _FORKS else _safely():
-            self._process = _CONTEXT.Process(target=_serve, args=(theirs, spec, environ, self._trace), name=spec)
+            self._process = _CONTEXT.Process(target=_serve, args=(theirs, spec, setting, self._trace), name=spec)
             self._process.start()
         self.end = weakref.finalize(self, _end, self._process, self._connection, self._folder)
         atexit.register(self.end)  # before multiprocessing waits for it; a daemon may have no children of its own
+
+    def spoken(self) -> str:
+        """What was printed on standard output so far, of a process that is listened to."""
+        return _beside(self._trace).read_text(errors="replace") if _beside(self._trace).exists() else ""
 
     @property
     def ended(self) -> bool:
@@ -341,13 +387,31 @@ def _own_lines(trace: Path) -> str:
     return "".join(takewhile(lambda line: lines[0].strip() not in line, lines[1:]))
 
 
-def _serve(connection: Connection[Any, Any], spec: str, environ: dict[str, str], trace: Path) -> None:
+class _Setting(NamedTuple):
+    """What a child's process is to be like."""
+
+    environ: dict[str, str]
+    switches: tuple[str, ...]
+    listening: bool
+    """Whether what oneDNN says is kept."""
+
+
+def _beside(trace: Path) -> Path:
+    """Where what is printed goes, in a child that is listened to."""
+    return trace.with_name("spoken")
+
+
+def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace: Path) -> None:
     """The child: find the subject, then answer until the parent has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(2, 1)  # standard output is the harness's, for C code, too
-    sys.stdout = sys.stderr
     os.environ.clear()
-    os.environ.update(environ)
+    os.environ.update(setting.environ)
+    if setting.listening:
+        os.environ["ONEDNN_VERBOSE"] = "1"
+        os.dup2(os.open(_beside(trace), os.O_WRONLY | os.O_CREAT), 1)
+    else:
+        os.dup2(2, 1)  # standard output is the harness's, for C code, too
+    sys.stdout = sys.stderr
     np.random.seed()  # noqa: NPY002 - after a fork, NumPy's own generator would repeat what its siblings drew
     threading.Thread(target=_end_with_parent, args=(trace.parent,), daemon=True).start()
     with suppress(EOFError, OSError):  # the parent has gone
@@ -357,15 +421,22 @@ def _serve(connection: Connection[Any, Any], spec: str, environ: dict[str, str],
         if hasattr(faulthandler, "register"):
             faulthandler.register(signal.SIGUSR1, file, all_threads=False)
         found: list[Subject] = []
-        _answer(connection, partial(_find, spec, found))
+        _answer(connection, partial(_find, spec, setting.switches, found))
         while found:
             method, arguments = connection.recv()
-            call = partial(backend_of, found[0]) if method == "backend" else getattr(found[0], method)
+            own: dict[str, Callable[..., Any]] = {
+                "backend": partial(backend_of, found[0]),
+                GROUND: partial(ground, with_torch=_mentions_torch(spec)),
+                SPEAK: speak,
+            }
+            call = own[method] if method in own else getattr(found[0], method)
             _answer(connection, partial(call, *arguments))
     shutil.rmtree(trace.parent, ignore_errors=True)  # a parent that was killed has tidied up nothing
 
 
-def _find(spec: str, found: list[Subject]) -> _About:
+def _find(spec: str, switches: tuple[str, ...], found: list[Subject]) -> _About:
+    for switch in switches:
+        apply(switch)
     try:
         subject = find_subject(spec)
     except KeyboardInterrupt:  # the subject's own: the user's go to the parent alone
@@ -374,7 +445,9 @@ def _find(spec: str, found: list[Subject]) -> _About:
     optional = tuple(method for method in OPTIONAL if callable(getattr(subject, method, None)))
     called = {name: getattr(subject, name) for name in ("takes", "is_cell") if hasattr(subject, name)}
     shares_process = getattr(subject, "shares_process", False)
-    return _About(subject.name, subject.devices(), getattr(subject, "offers", {}), optional, called, shares_process)
+    switchable = _mentions_torch(spec) and "torch" in sys.modules
+    offers = getattr(subject, "offers", {})
+    return _About(subject.name, subject.devices(), offers, optional, called, shares_process, switchable)
 
 
 def _answer(connection: Connection[Any, Any], call: Callable[[], Any]) -> None:

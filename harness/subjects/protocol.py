@@ -10,6 +10,7 @@ from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
 from harness.space.scope import Scope
+from harness.subjects.ground import ground
 
 
 class SubjectError(UsageError):
@@ -39,6 +40,12 @@ def backend_of(subject: Subject, config: RNNConfig) -> str:
     """The backend that the subject says it computes a config on, as ``oracle.arithmetic`` names it; or unknown."""
     name: Callable[[RNNConfig], str] = getattr(subject, "backend", lambda _config: "unknown")
     return name(config)
+
+
+def ground_of(subject: Subject, device: str) -> dict[str, str]:
+    """What a subject computes on, as it says itself; else what this process does."""
+    name: Callable[[str], dict[str, str]] = getattr(subject, "ground", ground)
+    return name(device)
 
 
 def masks_of(subject: Subject, case: Case) -> dict[int, Array] | None:

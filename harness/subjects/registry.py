@@ -16,6 +16,7 @@ from typing import Any, Final
 from harness.subjects.calling import a_or_an
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import Subject, SubjectError
+from harness.subjects.switches import SUBJECTS
 
 GROUP: Final = "rnn_harness.subjects"
 """Entry-point group under which other distributions offer subjects: each entry, called, gives a ``Subject``."""
@@ -27,6 +28,7 @@ def registered() -> dict[str, EntryPoint]:
     """The subjects that this and other installed distributions offer, by name; nothing is imported yet."""
     own = {
         "torch": "harness.subjects.torch_module:TorchSubject",
+        **{name: f"harness.subjects.torch_switched:{_attribute(name)}" for name in SUBJECTS},
         "torch:cell": "harness.subjects.torch_cell:CellSubject",
         "torch:no-cudnn": "harness.subjects.torch_cudnn:without_cudnn",
         "torch:tf32": "harness.subjects.torch_cudnn:with_tf32",
@@ -34,6 +36,10 @@ def registered() -> dict[str, EntryPoint]:
     }
     offered = [*(EntryPoint(name, value, GROUP) for name, value in own.items()), *entry_points(group=GROUP)]
     return {entry.name: entry for entry in offered}
+
+
+def _attribute(name: str) -> str:
+    return name.removeprefix("torch:").replace("-", "_")
 
 
 def find_subject(spec: str) -> Subject:
@@ -58,7 +64,9 @@ def find_subject(spec: str) -> Subject:
     found: Any = _load_file(spec, Path(place)) if place.endswith(".py") else _load_module(spec, place)
     for part in name.split("."):
         if not hasattr(found, part):
-            raise SubjectError(f"{spec}: {place} has no {part}; {_offer(found, part)}")
+            close = get_close_matches(spec, offered)
+            instead = f"did you mean {close[0]}?" if close else _offer(found, part)
+            raise SubjectError(f"{spec}: {place} has no {part}; {instead}")
         found = getattr(found, part)
     return as_subject(found, spec)
 

@@ -1,5 +1,7 @@
 """known: a deviation of torch's own explains what it says, and no more."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +14,10 @@ from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.everything import check
 from harness.checks.known import KNOWN, excused
 from harness.checks.result import Method
+from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.torch_module import TorchSubject
 from tests.calls_by_hand import doing
+from tests.emulated import FillsUpPairs
 
 TORCH = TorchSubject()
 NAME = "dropout multiplies by zero"
@@ -127,3 +131,68 @@ def test_each_known_deviation_is_a_reference_of_its_own() -> None:
         agreeing = [one.name for one in KNOWN if assess(observation, one.reference).verdict is Verdict.AGREES]
     assert agreeing == [NAME]
     assert all(one.reason and one.name for one in KNOWN)
+
+
+FILLED_UP = "bfloat16 pairs are filled up"
+
+
+def with_an_infinity(config: RNNConfig, feature: int) -> Case:
+    """An infinity in one feature of the third sequence, at every step."""
+    arrays = dict(draw(config, "normal", 0).arrays)
+    x = arrays["x"] = arrays["x"].copy()
+    x[:, 2, feature] = np.inf
+    return Case.from_arrays(config, arrays)
+
+
+LARGE = RNNConfig(9, 16, T=2, N=16, dtype="bfloat16")
+
+
+def test_nan_where_pairs_are_filled_up_is_known() -> None:
+    case = with_an_infinity(LARGE, -1)
+    subject = as_subject(FillsUpPairs)
+
+    assert check_agreement(subject, case).verdict is Verdict.DISAGREES
+    assert check(subject, case).deviation == FILLED_UP
+
+
+@pytest.mark.parametrize(
+    ("config", "feature"),
+    [(LARGE, 0), (LARGE.replace(input_size=8), -1), (LARGE.replace(dtype="float32"), -1)],
+)
+def test_nan_elsewhere_is_not_known(config: RNNConfig, feature: int) -> None:
+    class LosesInfinities(torch.nn.RNN):
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            return super().forward(x + x * 0, hx)
+
+    result = check(as_subject(LosesInfinities), with_an_infinity(config, feature))
+
+    assert (result.verdict, result.deviation) == (Verdict.DISAGREES, None)
+
+
+def test_a_wrong_number_where_nan_is_known_is_not_known() -> None:
+    class Halves(FillsUpPairs):
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            output, h_n = super().forward(x, hx)
+            return torch.where(output.isnan(), 0.5, output), torch.where(h_n.isnan(), 0.5, h_n)
+
+    result = check(as_subject(Halves), with_an_infinity(LARGE, -1))
+
+    assert (result.verdict, result.deviation) == (Verdict.DISAGREES, None)
+
+
+def test_a_known_deviation_that_could_show_and_does_not_is_told() -> None:
+    with IsolatedSubject("torch:no-mkldnn") as right:
+        assert check(right, with_an_infinity(LARGE, -1)).spared == (FILLED_UP,)
+        assert check(right, with_an_infinity(LARGE, 0)).spared == ()
+    assert check(as_subject(doing()), with_an_infinity(LARGE.replace(dtype="float32"), -1)).spared == ()
+
+
+def test_the_issue_s_script_says_what_this_machine_does() -> None:
+    report = next(one for one in KNOWN if one.name == FILLED_UP).report()
+    script = report.split("```python\n")[1].split("```")[0]
+
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    said = run.stdout.split()[-1]
+    assert (run.returncode, said) in {(0, "FIXED"), (1, "FAILED")}
+    assert not run.stderr

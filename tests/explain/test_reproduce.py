@@ -22,7 +22,7 @@ from harness.checks.everything import check
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import WAVERS
 from harness.explain.reproduce.alone import Said, run_alone
-from harness.explain.reproduce.issue import environment, issue, regression_test
+from harness.explain.reproduce.issue import issue, regression_test
 from harness.explain.reproduce.literals import Literals, nested
 from harness.explain.reproduce.offer import offer
 from harness.explain.reproduce.script import index_of, script
@@ -440,7 +440,9 @@ def test_a_gradient_that_is_missing_is_missed(tmp_path: Path) -> None:
     made = script(finding, subject)
 
     assert made.text is not None, made.reason
-    assert run_here(made.write(tmp_path)) == "hx.grad is missing\nFAILED\n"
+    ground, *said = run_here(made.write(tmp_path)).splitlines()
+    assert ground.startswith("NumPy ")
+    assert said == ["hx.grad is missing", "FAILED"]
 
 
 def test_another_error_than_the_one_found_is_no_failure(tmp_path: Path) -> None:
@@ -658,7 +660,7 @@ def test_an_issue_has_all_that_its_reader_needs(tmp_path: Path) -> None:
     path = saved(tmp_path, "by_hand.py", FUNCTION)
     finding, subject = found(f"{path}:rnn", RNNConfig(1, 1, T=1, N=1))
     text = script(finding, subject).text
-    here = environment()
+    here = {"python": "3.11", "torch": "2.13", "numpy": "2.4"}
 
     written = issue(finding, ["adds 0.125 to each state"], "proved: the subject is off by 0.1", text, here)
 
@@ -671,7 +673,6 @@ def test_an_issue_has_all_that_its_reader_needs(tmp_path: Path) -> None:
     assert text is not None
     assert f"```python\n{text}```" in written
     assert all(f"| {name} | {value.replace('|', '')} |" in written for name, value in here.items())
-    assert {"python", "torch", "numpy", "platform", "rnn-harness"} == here.keys()
 
 
 def test_an_issue_without_a_script_says_how_to_go_on(tmp_path: Path) -> None:
@@ -691,7 +692,7 @@ def test_a_large_case_is_not_written_out_in_an_issue() -> None:
     case = replace(draw(RNNConfig(33, 33, T=9, N=3)), origin=None)
     result = Result(Verdict.DISAGREES, (Mismatch("output", Sort.SHAPE, expected="(1)", actual="(2)"),))
 
-    written = issue(Finding("torch", case, result), [], None, "import numpy", environment())
+    written = issue(Finding("torch", case, result), [], None, "import numpy", {})
 
     assert len(written) < 3_000
     assert "numbers are in the script" in written

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import platform
 import re
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from harness.checks.result import Result, Verdict
@@ -35,17 +33,6 @@ _SAID: Final = {
 }
 
 
-def environment() -> dict[str, str]:
-    """What a finding may depend on beside the code; nothing is imported for it."""
-    return {
-        "python": platform.python_version(),
-        "torch": _installed("torch"),
-        "numpy": _installed("numpy"),
-        "platform": platform.platform(),
-        "rnn-harness": _installed("rnn-harness"),
-    }
-
-
 def issue(
     finding: Finding,
     cause_lines: Sequence[str],
@@ -53,7 +40,7 @@ def issue(
     script: str | None,
     environment: Mapping[str, str],
 ) -> str:
-    """A bug report, ready to be pasted; with what is known of the cause, the proof and the script."""
+    """A bug report, ready to be pasted: what is known of the cause, the proof, the script, and what it ran on."""
     result = finding.result
     parts = [f"# {title(finding)}", _expectation(result), *_happened(finding)]
     parts += ["## Minimal case", _case_block(finding.case)]
@@ -222,10 +209,3 @@ def _one_line(text: str) -> str:
 def _own_name(message: str) -> str:
     """A message in which a file that was given to check goes by its own name."""
     return re.sub(r"\b_rnn_harness_subject_(\w+\.)", r"\1", message)
-
-
-def _installed(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"

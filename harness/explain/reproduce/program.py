@@ -21,6 +21,14 @@ TAKEN: Final = frozenset(_TAKEN.split())
 """Names that a script uses itself."""
 
 
+_GROUND: Final = {
+    "torch": 'print(f"torch {torch.__version__} on {torch.backends.cpu.get_cpu_capability()},"\n'
+    '      f" {torch.get_num_threads()} thread(s)")',
+    "np": 'print(f"NumPy {np.__version__}, Python {sys.version.split()[0]}")',
+}
+"""What a script says that it ran on, by the library whose arrays it makes."""
+
+
 class Unwritten(Exception):
     """A failure that no script can show; says why."""
 
@@ -37,6 +45,8 @@ class User(NamedTuple):
     """What a function is given, by name."""
     flags: str = ""
     """cuDNN's flags around the call."""
+    environ: Mapping[str, str] = {}
+    """Variables that must be set before torch is imported."""
 
 
 @dataclass
@@ -98,14 +108,18 @@ def written(headline: str, program: Program, end: Sequence[str]) -> str:
         given = [f"with {opened} as file:", "    arrays = dict(file)", *given]
     if any(line.startswith("FILE =") for line in program.user.lines):
         imports |= {"import importlib.util", "import os"}
+    if program.user.environ:
+        imports.add("import os")
     third |= {line for line in imports if "torch" in line or "ml_dtypes" in line}
     parts = [
         [f'"""{headline}', "", "Prints FAILED and exits with 1 while that is so; FIXED, and 0, once it is not.", '"""'],
         _in_order(imports - third),
+        [f"os.environ[{quoted(name)}] = {quoted(value)}" for name, value in program.user.environ.items()],
         _in_order(third),
         program.user.lines,
         program.helpers,
         given,
+        [_GROUND[library]],
         end,
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"

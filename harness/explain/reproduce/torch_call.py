@@ -8,6 +8,7 @@ from harness.explain.reproduce.literals import Literals, listed
 from harness.explain.reproduce.program import Program, User, handed, indented, quoted
 from harness.space.case import Case
 from harness.space.config import RNNConfig
+from harness.subjects.switches import SUBJECTS, SWITCHES
 
 TORCH: Final = User("torch.nn.RNN")
 CELL: Final = User("Cell", is_cell=True)
@@ -17,6 +18,11 @@ OWN: Final = {
     "torch:no-cudnn": TORCH._replace(flags="enabled=False"),
     "torch:tf32": TORCH._replace(flags="enabled=True, allow_tf32=True"),
     "torch:ieee": TORCH._replace(flags="enabled=True, allow_tf32=False"),
+    **{
+        f"torch:{name}": TORCH._replace(environ=switch.environ, lines=(switch.call,) if switch.call else ())
+        for name, switch in SWITCHES.items()
+        if f"torch:{name}" in SUBJECTS
+    },
 }
 """The modules that are torch's own, by the names of their subjects."""
 
@@ -27,6 +33,8 @@ def shown(spec: str) -> str:
         return spec
     flags = OWN[spec].flags
     name = "torch.nn.RNNCell" if OWN[spec].is_cell else "torch.nn.RNN"
+    if spec in SUBJECTS:
+        return f"{name} with {SWITCHES[spec.removeprefix('torch:')].words}"
     return f"{name} under torch.backends.cudnn.flags({flags})" if flags else name
 
 

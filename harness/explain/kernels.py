@@ -1,0 +1,97 @@
+"""kernels: the settings of torch and its libraries that make a failure go away, and the kernels that ran in it.
+
+The failing case is run again under each setting alone, in a fresh process each. A mistake in a layer's own code fails
+under all of them; a kernel's defect goes away with the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Protocol, Self, runtime_checkable
+
+from harness.checks.agreement import Observation
+from harness.checks.result import Result, Verdict
+from harness.explain.factors import like
+from harness.search.hang import Hang, ended_by_a_hang
+from harness.space.case import Case
+from harness.space.errors import UsageError
+from harness.subjects.protocol import Subject
+from harness.subjects.switches import SWITCHES
+
+Check = Callable[[Subject, Case], Result]
+
+
+@runtime_checkable
+class Switchable(Subject, Protocol):
+    """A subject that can be had under other settings, as ``IsolatedSubject`` can."""
+
+    switchable: bool
+
+    def switched(self, switch: str) -> Self:
+        """The same under one more switch."""
+        ...
+
+    def kernels(self, case: Case) -> tuple[str, ...]:
+        """The kernels that it runs on a case, by name and shape."""
+        ...
+
+    def close(self) -> None:
+        """End its process."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """How a failing case fares under other settings."""
+
+    passes: tuple[str, ...] = ()
+    """Names of the switches under which it agrees."""
+    fails: tuple[str, ...] = ()
+    """Those under which it fails in the same way."""
+    ran: tuple[str, ...] = ()
+    """oneDNN's implementations that ran in it, with their shapes."""
+
+
+NONE: Final = Kernels()
+
+
+def kernels_of(subject: Subject, case: Case, result: Result, check: Check) -> Kernels:
+    """Run a failing case under every switch of its device; nothing comes of a subject that has none."""
+    if not isinstance(subject, Switchable) or not subject.switchable:
+        return NONE
+    passes, fails = [], []
+    for name, switch in SWITCHES.items():
+        if not switch.alone or switch.on != case.config.device.partition(":")[0]:
+            continue
+        with suppress(UsageError, Hang):  # a process that cannot be had, or does not answer, tells nothing
+            switched = subject.switched(name)
+            try:
+                seen = check(ended_by_a_hang(switched), case)
+            finally:
+                switched.close()
+            if seen.verdict is Verdict.AGREES:
+                passes.append(name)
+            elif like(seen) == like(result):
+                fails.append(name)
+    return Kernels(tuple(passes), tuple(fails), subject.kernels(case))
+
+
+class ByKernel:
+    """Takes a failure for the same as a finding's that goes away with a kernel: of a like kind, and gone with it."""
+
+    def __init__(self, name: str, found: Result, subject: Switchable, switch: str, check: Check) -> None:
+        self.name = name
+        self._found, self._check = found, check
+        self._switched = subject.switched(switch)
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Whether the case that was observed agrees under the switch."""
+        if like(result) != like(self._found) or observation.unfit is not None or not result.mismatches:
+            return False
+        if result.mismatches[0].sort is not self._found.mismatches[0].sort:
+            return False
+        with suppress(Hang):
+            return self._check(ended_by_a_hang(self._switched), observation.case).verdict is Verdict.AGREES
+        return False

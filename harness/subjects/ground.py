@@ -1,0 +1,122 @@
+"""ground: the software and hardware that a result stands on, as the process that computed it sees them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+PACKAGES: Final = ("rnn-harness", "numpy", "torch", "hypothesis", "ml_dtypes", "python-flint")
+"""Distributions whose versions are told, where they are installed."""
+
+VARIABLES: Final = re.compile(r"ONEDNN_|DNNL_|ATEN_|MKL_|OMP_NUM|OPENBLAS_|KMP_|CUBLAS_|NVIDIA_TF32|TORCH_")
+"""Environment variables that choose kernels or threads."""
+
+
+def ground(device: str = "cpu", *, with_torch: bool = True) -> dict[str, str]:
+    """Tell what this process computes on: packages, CPU, libraries and their kernels, threads, and the device.
+
+    Torch is asked only ``with_torch``, and where it is imported already.
+    """
+    facts = {**_machine(), **_libraries()}
+    if with_torch and "torch" in sys.modules:
+        facts |= _torch(device)
+    facts |= {name: value for name, value in sorted(os.environ.items()) if VARIABLES.match(name)}
+    return facts
+
+
+def line(facts: dict[str, str]) -> str:
+    """The most telling facts, in one line."""
+    parts = []
+    if "ATen" in facts:
+        parts.append(f"torch {facts['torch']} on {facts['ATen']}")
+        onednn = f"oneDNN {facts.get('oneDNN', '')}"
+        parts += [f"{onednn} up to {facts['oneDNN ISA']}" if "oneDNN ISA" in facts else onednn.strip()]
+        parts += [f"MKL {facts['MKL']}"] if "MKL" in facts else []
+        parts += [facts[name] for name in ("device", "cuDNN", "TF32") if name in facts]
+    parts.append(f"NumPy {facts['numpy']}")
+    parts += [facts["BLAS of NumPy"]] if "BLAS of NumPy" in facts else []
+    threads = facts.get("threads", "1")
+    return "; ".join([*parts, f"{threads} thread{'' if threads == '1' else 's'}", facts["cpu"]])
+
+
+def heard(spoken: str) -> tuple[str | None, tuple[str, ...]]:
+    """Read what oneDNN says of itself under ``ONEDNN_VERBOSE=1``: the instruction set it may use, and what it ran.
+
+    Of each primitive: its kind, its implementation and its shapes, such as ``matmul gemm:jit:bf16 27x17:17x9``.
+    """
+    isa, ran = None, dict[str, None]()
+    for text in spoken.splitlines():
+        parts = text.split(",")
+        if not parts[0].startswith("onednn_verbose"):
+            continue
+        if "info" in parts and ",isa:" in text:
+            isa = text.partition(",isa:")[2]
+        elif "exec" in parts and len(parts) > (at := parts.index("exec")) + 4:
+            ran[f"{parts[at + 2]} {parts[at + 3]} {parts[-2]}"] = None
+    return isa, tuple(ran)
+
+
+def speak() -> None:
+    """Have oneDNN compute something, so that it says what it is."""
+    import torch
+
+    operand = torch.ones(64, 64, dtype=torch.bfloat16)  # torch multiplies small ones itself
+    torch.nn.functional.linear(operand, operand)
+
+
+@cache
+def _machine() -> dict[str, str]:
+    facts = {"python": platform.python_version(), "platform": platform.platform(), "cpu": _cpu()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            facts[name] = version(name)
+    return facts
+
+
+def _cpu() -> str:
+    with suppress(OSError):
+        for text in Path("/proc/cpuinfo").read_text().splitlines():
+            if text.startswith("model name"):
+                return text.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    """The BLAS that NumPy has loaded, and the processor that it computes for."""
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
+    for library in threadpool_info():
+        if library["user_api"] == "blas" and "numpy" in library["filepath"]:
+            kernel = f" for {library['architecture']}" if library.get("architecture") else ""
+            return {"BLAS of NumPy": f"{library['internal_api']} {library['version']}{kernel}"}
+    return {}
+
+
+def _torch(device: str) -> dict[str, str]:
+    import torch
+
+    built: str = torch.__config__.show()
+    facts = {"ATen": torch.backends.cpu.get_cpu_capability(), "threads": str(torch.get_num_threads())}
+    for name, pattern in (("oneDNN", r"MKL-DNN v([\d.]+)"), ("MKL", r"oneAPI Math Kernel Library Version ([\d.]+)")):
+        if found := re.search(pattern, built):
+            facts[name] = found[1]
+    return facts | dict(_cuda(torch, device)) if device.startswith("cuda") else facts
+
+
+def _cuda(torch: Any, device: str) -> Iterator[tuple[str, str]]:
+    yield "device", torch.cuda.get_device_name(device)
+    yield "CUDA", str(torch.version.cuda)
+    yield "cuDNN", f"cuDNN {torch.backends.cudnn.version()}" if torch.backends.cudnn.enabled else "cuDNN off"
+    allowed = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield "TF32", f"TF32 {'on' if any(allowed) else 'off'}"
+    with suppress(OSError, IndexError):
+        yield "driver", Path("/proc/driver/nvidia/version").read_text().split("Module")[1].split()[0]

@@ -1,0 +1,74 @@
+"""switches: settings of torch and its libraries that choose other kernels, each for a process of its own.
+
+Most are read once, when torch first computes: they take a fresh process, and are set before anything runs there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Switch:
+    """One setting, by the variables, or the call of torch's, that make it."""
+
+    words: str
+    """The setting as its user would make it."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    call: str = ""
+    """A line of Python, to be run once torch is imported."""
+    on: str = "cpu"
+    """The sort of device for which it matters."""
+    alone: bool = True
+    """Whether it sets one thing only, so that what it changes is told by it."""
+
+
+def _variable(name: str, value: str) -> Switch:
+    return Switch(f"{name}={value}", {name: value})
+
+
+SWITCHES: Final = {
+    "no-mkldnn": Switch("mkldnn off", call="torch.backends.mkldnn.set_flags(False)"),
+    "onednn-avx2": _variable("ONEDNN_MAX_CPU_ISA", "AVX2"),
+    "onednn-avx512": _variable("ONEDNN_MAX_CPU_ISA", "AVX512_CORE"),
+    "aten-avx2": _variable("ATEN_CPU_CAPABILITY", "avx2"),
+    "aten-default": _variable("ATEN_CPU_CAPABILITY", "default"),
+    "two-threads": Switch("two threads", call="torch.set_num_threads(2)"),
+    "no-cudnn": Switch("cuDNN off", call="torch.backends.cudnn.set_flags(False)", on="cuda"),
+    "no-tf32": Switch("TF32 off", call="torch.backends.cudnn.set_flags(True, _allow_tf32=False)", on="cuda"),
+    "avx2": Switch(
+        "ONEDNN_MAX_CPU_ISA=AVX2 and ATEN_CPU_CAPABILITY=avx2",
+        {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+        alone=False,
+    ),
+}
+"""By the name that stands behind ``torch:`` where torch's nn.RNN is checked under one."""
+
+SUBJECTS: Final = tuple(f"torch:{name}" for name, switch in SWITCHES.items() if switch.on == "cpu")
+"""The names of torch's nn.RNN under each switch of a CPU; for CUDA, ``torch_cudnn`` has subjects of its own."""
+
+_applied: list[str] = []
+
+
+def switch_of(spec: str) -> str | None:
+    """The name of the switch that a subject's name asks for."""
+    return spec.removeprefix("torch:") if spec in SUBJECTS else None
+
+
+def apply(name: str) -> None:
+    """Set a switch in this process, for good. Raises ``ImportError`` where it needs torch, which is not here."""
+    switch = SWITCHES[name]
+    os.environ.update(switch.environ)
+    if switch.call:
+        import torch  # only for a switch that needs it
+
+        exec(switch.call, {"torch": torch})  # noqa: S102 - a line of the table above, which a script shows as well
+    _applied.append(name)
+
+
+def is_applied(name: str) -> bool:
+    """Whether this process computes under a switch."""
+    return name in _applied

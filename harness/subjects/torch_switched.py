@@ -1,0 +1,42 @@
+"""torch_switched: torch's own nn.RNN under a switch that chooses other kernels, in a process of its own."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from harness.space.config import RNNConfig
+from harness.subjects.isolated import IsolatedSubject
+from harness.subjects.protocol import Subject
+from harness.subjects.switches import is_applied
+from harness.subjects.torch_module import TorchSubject
+
+
+class SwitchedSubject(TorchSubject):
+    """``nn.RNN`` on a CPU, in a process in which the switch that its name tells is set."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.shares_process = False
+
+    def devices(self) -> tuple[str, ...]:
+        """The CPU, whose kernels the switches choose."""
+        return ("cpu",)
+
+    def exact_laws(self, config: RNNConfig) -> frozenset[str]:  # noqa: ARG002 - of any
+        """None: that a law holds to the bit was measured without a switch."""
+        return frozenset()
+
+
+def _switched(name: str) -> Subject:
+    """Torch's own where the switch is set; elsewhere a process in which it is."""
+    spec = f"torch:{name}"
+    return SwitchedSubject(spec) if is_applied(name) else IsolatedSubject(spec)
+
+
+no_mkldnn = partial(_switched, "no-mkldnn")
+onednn_avx2 = partial(_switched, "onednn-avx2")
+onednn_avx512 = partial(_switched, "onednn-avx512")
+aten_avx2 = partial(_switched, "aten-avx2")
+aten_default = partial(_switched, "aten-default")
+two_threads = partial(_switched, "two-threads")
+avx2 = partial(_switched, "avx2")

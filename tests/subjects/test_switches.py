@@ -1,0 +1,104 @@
+"""Switches choose other kernels in processes of their own, and what a subject computes on is told."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from harness import RNNConfig, Verdict, as_subject, draw
+from harness.checks.agreement import check_agreement
+from harness.subjects.ground import ground, heard, line
+from harness.subjects.isolated import IsolatedSubject
+from harness.subjects.protocol import SubjectError
+from harness.subjects.registry import registered
+from harness.subjects.switches import SUBJECTS, SWITCHES, switch_of
+
+CASE = draw(RNNConfig(17, 9, T=3, N=27, dtype="bfloat16"), "normal", 0)
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_torch_under_a_switch_agrees_in_a_process_of_its_own(name: str) -> None:
+    with IsolatedSubject(name) as subject:
+        assert check_agreement(subject, CASE).verdict is Verdict.AGREES
+        assert (subject.name, subject.devices(), subject.shared) == (name, ("cpu",), None)
+
+
+def test_a_switch_is_set_where_the_subject_computes_and_nowhere_else() -> None:
+    with IsolatedSubject("torch:aten-default") as switched, IsolatedSubject("torch") as plain:
+        assert switched.ground()["ATen"] == "DEFAULT"
+        assert plain.ground()["ATen"] == ground()["ATen"]
+
+
+def test_switches_add_up_and_survive_a_copy() -> None:
+    with IsolatedSubject("torch:aten-default") as one, one.switched("two-threads") as both:
+        copy = pickle.loads(pickle.dumps(both))  # noqa: S301
+        facts = copy.ground()
+        copy.close()
+
+    assert (facts["ATen"], facts["threads"]) == ("DEFAULT", "2")
+
+
+def test_without_mkldnn_none_of_its_kernels_runs() -> None:
+    with IsolatedSubject("torch") as plain, plain.switched("no-mkldnn") as switched:
+        assert switched.kernels(CASE) == ()
+        assert plain.kernels(CASE)
+
+
+def test_a_name_in_this_process_is_a_subject_in_another() -> None:
+    assert isinstance(as_subject("torch:avx2"), IsolatedSubject)
+    assert set(SUBJECTS) <= registered().keys()
+    assert switch_of("torch:avx2") == "avx2"
+    assert switch_of("torch") is switch_of("my.py:avx2") is None
+
+
+def test_a_switch_that_is_none_is_an_unknown_subject() -> None:
+    with pytest.raises(SubjectError, match="did you mean torch:avx2"):
+        as_subject("torch:avx22")
+
+
+def test_every_switch_says_how_it_is_set() -> None:
+    for switch in SWITCHES.values():
+        assert switch.words
+        assert switch.environ or switch.call
+
+
+def test_what_onednn_says_is_read_in_both_of_its_forms() -> None:
+    spoken = (
+        "onednn_verbose,v1,info,cpu,isa:Intel AVX-512 with AVX512BW, AVX512VL, and AVX512DQ extensions\n"
+        "onednn_verbose,v1,primitive,exec,cpu,matmul,gemm:jit:bf16,undef,src:bf16::blocked:ab::f0,,,27x17:17x9,0.1\n"
+        "onednn_verbose,exec,cpu,matmul,jit:avx512,undef,src,,,3x4:4x5,0.2\n"
+        "something else, exec\n"
+    )
+
+    isa, ran = heard(spoken)
+
+    assert isa == "Intel AVX-512 with AVX512BW, AVX512VL, and AVX512DQ extensions"
+    assert ran == ("matmul gemm:jit:bf16 27x17:17x9", "matmul jit:avx512 3x4:4x5")
+    assert heard("") == (None, ())
+
+
+def test_the_line_names_what_chooses_kernels() -> None:
+    facts = {
+        "torch": "2.13.0",
+        "ATen": "AVX2",
+        "oneDNN": "3.12",
+        "oneDNN ISA": "Intel AVX2",
+        "numpy": "2.4",
+        "threads": "2",
+        "cpu": "a processor",
+    }
+
+    assert line(facts) == "torch 2.13.0 on AVX2; oneDNN 3.12 up to Intel AVX2; NumPy 2.4; 2 threads; a processor"
+
+
+def test_the_ground_of_a_function_without_torch_names_numpy_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def rnn(x, h0, weights, config): raise NotImplementedError('nothing')\n")
+
+    with IsolatedSubject(f"{path}:rnn") as subject:
+        facts = subject.ground()
+        assert not subject.switchable
+
+    assert "numpy" in facts
+    assert "ATen" not in facts
+    assert line(facts).startswith("NumPy ")
