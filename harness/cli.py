@@ -347,6 +347,31 @@ def replay(
     return {findings.Fate.FIXED: AGREES, findings.Fate.FAILED: FINDING, findings.Fate.ERROR: MISUSE}[fate]
 
 
+@cli.command()
+@click.argument("name", required=False)
+@json_option
+def known(name: str | None, json_to: str | None) -> int:
+    """List the deviations that torch and its libraries are known to have; with a NAME, the issue that reports it."""
+    from harness.checks.deviations import DEVIATIONS
+    from harness.checks.known import KNOWN
+    from harness.report import text
+
+    issues = {one.name: one.report() for one in KNOWN if one.issue}
+    if name is not None:
+        if name not in issues:
+            raise UsageError(f"{name}: no known deviation with an issue; expected {' or '.join(map(repr, issues))}")
+        click.echo(issues[name], nl=False)
+        return AGREES
+    rows = [(one.name, one.whose.value, one.reason) for one in (*KNOWN, *DEVIATIONS)]
+    console = _console(json_to)
+    console.print(text.known_table(rows))
+    for one in issues:
+        console.print(f'The issue to send upstream: rnn-harness known "{one}"', highlight=False, markup=False)
+    columns = ("name", "whose", "reason")
+    _write({"known": [dict(zip(columns, row, strict=True)) for row in rows]}, json_to)
+    return AGREES
+
+
 @cli.command("findings")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--remove", is_flag=True, help="Remove the findings named.")

@@ -20,9 +20,10 @@ class FillsUpPairs(torch.nn.RNN):
         h = steps.new_zeros(steps.shape[1], self.hidden_size) if hx is None else hx[0]
         phi = torch.tanh if self.nonlinearity == "tanh" else torch.relu
         bias: Any = (self.bias_ih_l0, self.bias_hh_l0) if self.bias else (None, None)
-        given, states = product(steps, self.weight_ih_l0, bias[0]), []
+        w_ih, w_hh = self.all_weights[0][:2]
+        given, states = product(steps, w_ih, bias[0]), []
         for s in given:
-            h = phi(s + product(h, self.weight_hh_l0, bias[1]))
+            h = phi(s + product(h, w_hh, bias[1]))
             states.append(h)
         output = torch.stack(states)
         return (output.transpose(0, 1) if self.batch_first else output), h[None].clone()

@@ -587,3 +587,14 @@ def test_coverage_that_cannot_be_read_or_written_is_misuse(run: Any) -> None:
     assert run("coverage", "none.json").code == cli.MISUSE
     assert run("coverage").code == cli.MISUSE
     assert run("check", RIGHT, "--examples", "5", "--coverage", "no/such/folder.json").code == cli.MISUSE
+
+
+def test_known_deviations_are_listed_and_one_has_its_issue(run: Any) -> None:
+    listed = run("known")
+    issue = run("known", "bfloat16 pairs are filled up")
+    unknown = run("known", "nothing of the kind")
+
+    assert (listed.code, issue.code, unknown.code) == (cli.AGREES, cli.AGREES, cli.MISUSE)
+    assert "dropout multiplies by zero" in listed.words
+    assert issue.out.startswith("# bfloat16 matmul")
+    assert "expected 'bfloat16 pairs are filled up'" in unknown.err

@@ -62,6 +62,12 @@ class Seen:
         with np.errstate(all="ignore"):
             return assess(self.observation, fault, soft=False).verdict is Verdict.AGREES
 
+    def loses_numbers_as(self, fault: Fault) -> bool:
+        """Whether the subject is right there, but for NaN where the fault gives NaN, in any of its places."""
+        with np.errstate(all="ignore"):
+            accepting = replace(self.observation, or_nan=fault)
+            return assess(accepting, REFERENCE, soft=False).verdict is Verdict.AGREES
+
     def undecided(self, fault: Fault) -> bool:
         """Whether it cannot be said, since whole runs of the fault and of a right subject are as near."""
         return not fault.stepwise and self._resembles_right and self.resembles(fault)

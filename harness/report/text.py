@@ -183,6 +183,14 @@ def subjects_table(rows: list[tuple[str, ...]]) -> RenderableType:
     return table
 
 
+def known_table(rows: Sequence[tuple[str, ...]]) -> RenderableType:
+    """Name, owner and reason of every known deviation."""
+    parts: list[RenderableType] = []
+    for name, whose, reason in rows:
+        parts += [Text(f"{name} ({whose})", "bold"), Padding(Text(reason), (0, 0, 0, 2))]
+    return Group(*parts)
+
+
 def replay_report(stored: Stored, subject: str, fate: Fate, result: Result) -> RenderableType:
     """What became of a finding."""
     style = {Fate.FIXED: "bold green", Fate.FAILED: "bold red", Fate.ERROR: "bold yellow"}[fate]

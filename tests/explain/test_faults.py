@@ -58,7 +58,7 @@ def generic(dtype: str = "float64") -> Iterator[Case]:
     yield Case.of(RNNConfig(1, 1, nonlinearity="relu", dtype=dtype, T=2), x, **ONES)
     x = np.zeros((2, 4, 3))
     x[:, 0, 2] = x[:, 2, 0] = np.inf  # the last feature of a sequence, and the first of another
-    ones = {"weight_ih_l0": np.ones((2, 3)), "weight_hh_l0": np.ones((2, 2))}
+    ones: dict[str, Any] = {"weight_ih_l0": np.ones((2, 3)), "weight_hh_l0": np.ones((2, 2))}
     yield Case.of(RNNConfig(3, 2, nonlinearity="relu", bias=False, dtype=dtype, T=2, N=4), x, **ones)
 
 
