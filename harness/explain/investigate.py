@@ -17,7 +17,7 @@ from harness.checks.lawfulness import GRADIENTS, law_of
 from harness.checks.result import Result
 from harness.explain.again import ByCause, ByRegion
 from harness.explain.diagnose import Diagnosis, diagnose, nameable
-from harness.explain.factors import Factors, depends_on
+from harness.explain.factors import Factors, depends_on, like
 from harness.explain.faults import Fault
 from harness.explain.kernels import NONE, ByKernel, Kernels, Switchable, kernels_of
 from harness.explain.parts import together
@@ -61,35 +61,63 @@ class Investigation:
 
         A hang ends it, as every further one may take as long, and so does a subject that dies.
         """
-        excuse = self._told_again(finding, self.explain(finding, record.scope))
+        explanation = self._explanation(finding, record.scope)
+        first = next(
+            (earlier for earlier in record.findings[:-1] if self._one_bug(earlier, finding, explanation)), None
+        )
+        if first is None:
+            self._keep(finding, explanation)
+        else:
+            record.findings.remove(finding)
+            record.known[first.id] += 1
+        excuse = self._told_again(finding, explanation, (first or finding).id)
         if excuse is not None:
             self._excuses.append(excuse)
         return excuse
 
-    def _told_again(self, finding: Finding, explanation: Explanation) -> Excuse | None:
+    def _one_bug(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
+        """Whether a finding shares the kind, the cause, and what makes it go away with an earlier one.
+
+        Without a cause, it is the same if it goes away with the same kernel, or has the same needs.
+        """
+        before = self.explanations.get(earlier.id)
+        if before is None or like(earlier.result) != like(finding.result):
+            return False
+        causes, earlier_causes = (_certain(one) for one in (explanation, before))
+        if causes != earlier_causes or explanation.kernels.passes != before.kernels.passes:
+            return False
+        return bool(causes or explanation.kernels.passes) or explanation.factors == before.factors
+
+    def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> Excuse | None:
         if finding.result.failure in {Failure.HUNG, Failure.CRASHED} or explanation.factors is None:
             return None
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if diagnosis is None or not diagnosis.certain:
             if kernels.passes and finding.result.mismatches and isinstance(self.subject, Switchable):
                 check = self._alone(finding)
-                return ByKernel(finding.id, finding.result, self.subject, kernels.passes[0], check)
-            return ByRegion(finding.id, finding.result, explanation.factors)
+                return ByKernel(name, finding.result, self.subject, kernels.passes[0], check)
+            return ByRegion(name, finding.result, explanation.factors)
         [cause] = diagnosis.causes
         known = [cause, *(together(cause, other) for other in self._beside)]
         self._beside += known
-        return ByCause(finding.id, tuple(known), explanation.factors, forwards=not _of_gradients(finding))
+        return ByCause(name, tuple(known), explanation.factors, forwards=not _of_gradients(finding))
 
     def explain(self, finding: Finding, scope: Scope) -> Explanation:
         """What is known of why the finding's case fails."""
+        explanation = self._explanation(finding, scope)
+        self._keep(finding, explanation)
+        return explanation
+
+    def _keep(self, finding: Finding, explanation: Explanation) -> None:
+        self.explanations[finding.id] = explanation
+        self.told(finding, explanation)
+
+    def _explanation(self, finding: Finding, scope: Scope) -> Explanation:
         explanation = Explanation()
         if finding.result.failure is not Failure.HUNG and not finding.result.wavers:
             with suppress(Hang):
                 explanation = self._explained(finding, scope)
-        explanation = replace(explanation, ground=ground_of(self.subject, finding.case.config.device))
-        self.explanations[finding.id] = explanation
-        self.told(finding, explanation)
-        return explanation
+        return replace(explanation, ground=ground_of(self.subject, finding.case.config.device))
 
     def _explained(self, finding: Finding, scope: Scope) -> Explanation:
         subject = ended_by_a_hang(self.subject)
@@ -116,6 +144,12 @@ class Investigation:
             with_probes=_probed(finding),
             excuses=self._excuses,
         )
+
+
+def _certain(explanation: Explanation) -> tuple[str, ...]:
+    """The cause, if it is certain."""
+    diagnosis = explanation.diagnosis
+    return () if diagnosis is None or not diagnosis.certain else tuple(fault.sentence for fault in diagnosis.causes)
 
 
 def _probed(finding: Finding) -> bool:

@@ -63,6 +63,8 @@ def test_some_values_of_several_are_listed() -> None:
         (17, lambda H: H >= 17, "from 17 on"),
         (9, lambda H: H > 8 and H % 8, "from 9 on, but at multiples of 8"),
         (8, lambda H: H % 8 == 0, "at multiples of 8"),
+        (9, lambda H: H % 2 == 1, "odd"),
+        (8, lambda H: H % 2 == 0, "even"),
         (9, lambda H: H % 8 == 1, "at 1 more than multiples of 8"),
         (5, lambda H: H == 5, "at 5 only"),
         (5, lambda H: 5 <= H <= 12, "from 5 to 12"),

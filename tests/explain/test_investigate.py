@@ -1,16 +1,28 @@
 """investigate: findings are explained in the light of those before, and a search goes on past causes that it knows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from harness import RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness.checks import everything
 from harness.checks.agreement import check_agreement
-from harness.explain.investigate import Investigation
+from harness.checks.known import KNOWN
+from harness.explain.factors import Factors
+from harness.explain.investigate import Explanation, Investigation
+from harness.explain.kernels import Kernels
+from harness.report.explained import needs_line
 from harness.search.hunt import Finding, Hunt, Stop
 from harness.search.simplify import with_arrays
+from harness.subjects.protocol import scope_of
 from tests import implementations
+from tests.emulated import FillsUpPairs
+
+FILLED_UP = "bfloat16 pairs are filled up"
 
 
 def searched(function: Any, scope: Scope | None = None, **options: Any) -> tuple[Hunt, Investigation]:
@@ -29,6 +41,10 @@ def causes(done: Hunt, investigation: Investigation) -> list[list[str]]:
 
 def without_b_hh_and_hx(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return implementations.without_b_hh(x, np.zeros_like(h0), weights, config)
+
+
+def without_hx(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return implementations.vectorised(x, np.zeros_like(h0), weights, config)
 
 
 def transposed_and_reversed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -142,3 +158,71 @@ def test_the_certificate_counts_what_was_tried() -> None:
     assert finding.certificate.cases >= 28
     assert finding.certificate.numbers >= 2
     assert not finding.certificate.fresh_process  # a function in this process has no other
+
+
+SAME = Explanation(factors=Factors({"bias": True}))
+
+
+@pytest.mark.parametrize(
+    ("other", "one"),
+    [
+        (SAME, True),
+        (Explanation(factors=Factors({"bias": False})), False),
+        (replace(SAME, kernels=Kernels(passes=("no-mkldnn",))), False),
+    ],
+)
+def test_two_findings_with_the_same_needs_and_kernels_are_one(other: Explanation, one: bool) -> None:
+    subject, kept, said = as_subject(implementations.without_b_hh), list[str](), iter([SAME, other])
+    investigation = Investigation(subject, told=lambda finding, _explanation: kept.append(finding.id))
+    investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
+    record = Hunt("mine", 0, Scope())
+
+    for T in (1, 2):
+        case = draw(RNNConfig(2, 3, T=T, N=2), "normal", 0)
+        record.findings.append(Finding("mine", case, check_agreement(subject, case)))
+        investigation.recognise(record.findings[-1], record)
+
+    assert len(record.findings) == (1 if one else 2)
+    assert kept == [finding.id for finding in record.findings]
+    assert record.known == ({kept[0]: 1} if one else {})
+
+
+def test_two_findings_of_different_causes_are_two() -> None:
+    record, investigations = Hunt("mine", 0, Scope()), list[Investigation]()
+    case = draw(RNNConfig(2, 3, T=2, N=2, hx=True), "normal", 0)
+
+    for function in (implementations.without_b_hh, without_hx):
+        subject = as_subject(function)
+        investigations.append(Investigation(subject))
+        if investigations[1:]:
+            investigations[-1].explanations |= investigations[0].explanations
+        record.findings.append(Finding(function.__name__, case, check_agreement(subject, case)))
+        investigations[-1].recognise(record.findings[-1], record)
+
+    assert len(record.findings) == 2
+    assert not record.known
+
+
+def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding() -> None:
+    subject = as_subject(FillsUpPairs)
+    investigation = Investigation(subject)
+    scope = scope_of(subject).only(dtype="bfloat16", device="cpu", loss=None, lengths=None, batched=True)
+
+    with unknown(FILLED_UP):
+        done = hunt(subject, scope, cases=600, recognise=investigation.recognise)
+
+    assert causes(done, investigation) == [["RepeatsLastTermTimesZero"]]
+    explanation = investigation.explanations[done.findings[0].id]
+    assert explanation.diagnosis is not None
+    assert explanation.diagnosis.certain
+    assert explanation.factors is not None
+    assert "input_size odd" in needs_line(explanation.factors)
+
+
+@contextmanager
+def unknown(name: str) -> Iterator[None]:
+    """Without one of the known deviations."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(everything, "KNOWN", tuple(one for one in KNOWN if one.name != name))
+        patch.setattr(everything, "TOGETHER", KNOWN[0])
+        yield

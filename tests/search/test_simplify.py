@@ -39,6 +39,14 @@ def test_what_does_not_matter_is_zero() -> None:
     assert steps.tried == 0
 
 
+def test_negative_zeros_that_do_not_matter_are_zeros() -> None:
+    arrays = {name: -np.abs(np.zeros_like(array)) for name, array in WIDE.arrays.items()}
+
+    case, _ = simplest(Case.from_arrays(WIDE.config, arrays), lambda _case: True)
+
+    assert not any(np.signbit(array).any() for array in case.arrays.values())
+
+
 def test_one_number_that_matters_stays_and_becomes_one() -> None:
     case, steps = simplest(WIDE, lambda case: bool(case.weights["weight_hh_l0"][4, 2] != 0))
 
