@@ -11,9 +11,9 @@ carried along, and with probes (``oracle.probes``), which show every inner state
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -257,7 +257,9 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     if case.config.loss is None:
         return None
     wider = probes.probed(case)
-    if wider.config.cost > PROBED_COST:
+    offered: Mapping[str, Any] = getattr(subject, "offers", {})
+    asked = wider.config.wrt in offered.get("wrt", (wider.config.wrt,))  # probes are read from the gradient by x
+    if wider.config.cost > PROBED_COST or not asked:
         return None
     outcome = subject.run(wider)
     if outcome.failure is Failure.UNSUPPORTED:

@@ -363,7 +363,8 @@ def loosened(allowance: Floats, values: Floats, arithmetic: Arithmetic) -> Float
     if not accepted.rtol and not accepted.atol:
         return allowance
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(allowance + accepted.atol + accepted.rtol * (np.abs(values) + allowance))
+        more = accepted.atol + accepted.rtol * (np.abs(values) + allowance)
+        return np.where(np.isinf(allowance), np.inf, allowance + more)  # a value that is exempt may be NaN
 
 
 def _stored(step: Step, s: Floats, e: Floats, *, stores_products: bool) -> Floats:

@@ -244,3 +244,35 @@ def test_sixteen_bits_by_hand_agree(case: Case) -> None:
     result = checked(subject(work="float32"), case)
 
     assert result.verdict is Verdict.AGREES, result
+
+
+def test_a_subject_that_offers_gradients_by_weights_alone_is_asked_for_no_probes() -> None:
+    def of_weights(gradients: dict[str, Any], config: Any) -> dict[str, Any]:
+        return {name: gradient for name, gradient in gradients.items() if name not in {"x", "hx"}}
+
+    rnn: Any = with_gradients(of_weights)
+    rnn.offers = {"wrt": ("weights",)}
+    case = draw(CASE.config.replace(wrt="weights"), "normal", 0)
+
+    observation = observe(as_subject(rnn), case)
+
+    assert observation.probed is None
+    assert assess(observation).verdict is Verdict.AGREES
+
+
+@pytest.mark.parametrize("contract", ["derived", "rtol=1e-3", "atol=1e-3"])
+def test_what_is_exempt_stays_exempt_under_a_looser_contract(contract: str) -> None:
+    def without_nan(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        return tuple(np.nan_to_num(array) for array in implementations.vectorised(x, h0, weights, config))
+
+    case = draw(RNNConfig(2, 3, T=2, N=1), "normal", 0)
+    infinite = {**case.arrays, "weight_ih_l0": np.full((3, 2), np.inf, np.float32)}  # with which nothing is settled
+
+    with np.errstate(invalid="ignore"):
+        result = checked_under(without_nan, Case.from_arrays(case.config, infinite), contract)
+
+    assert result.verdict is Verdict.AGREES
+
+
+def checked_under(function: Any, case: Case, contract: str) -> Result:
+    return check_agreement(as_subject(function), case, accepted=accepted(contract))
