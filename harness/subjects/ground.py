@@ -37,8 +37,8 @@ def line(facts: dict[str, str]) -> str:
     parts = []
     if "ATen" in facts:
         parts.append(f"torch {facts['torch']} on {facts['ATen']}")
-        onednn = f"oneDNN {facts.get('oneDNN', '')}"
-        parts += [f"{onednn} up to {facts['oneDNN ISA']}" if "oneDNN ISA" in facts else onednn.strip()]
+        isa = f" up to {facts['oneDNN ISA']}" if "oneDNN ISA" in facts else ""
+        parts += [f"oneDNN {facts['oneDNN']}{isa}"] if "oneDNN" in facts else []
         parts += [f"MKL {facts['MKL']}"] if "MKL" in facts else []
         parts += [facts[name] for name in ("device", "cuDNN", "TF32") if name in facts]
     parts.append(f"NumPy {facts['numpy']}")
@@ -68,8 +68,8 @@ def speak() -> None:
     """Have oneDNN compute something, so that it says what it is."""
     import torch
 
-    operand = torch.ones(64, 64, dtype=torch.bfloat16)  # torch multiplies small ones itself
-    torch.nn.functional.linear(operand, operand)
+    if torch.backends.mkldnn.is_available():
+        torch.ones(2, 2).to_mkldnn().relu()
 
 
 @cache
@@ -109,6 +109,8 @@ def _torch(device: str) -> dict[str, str]:
     for name, pattern in (("oneDNN", r"MKL-DNN v([\d.]+)"), ("MKL", r"oneAPI Math Kernel Library Version ([\d.]+)")):
         if found := re.search(pattern, built):
             facts[name] = found[1]
+    if "oneDNN" in facts and not torch.backends.mkldnn.enabled:
+        facts["oneDNN"] += " off"
     return facts | dict(_cuda(torch, device)) if device.startswith("cuda") else facts
 
 

@@ -22,6 +22,10 @@ class SwitchedSubject(TorchSubject):
         """The CPU, whose kernels the switches choose."""
         return ("cpu",)
 
+    def absent(self) -> dict[str, str]:
+        """Nothing is missing: only the CPU is asked for."""
+        return {}
+
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:  # noqa: ARG002 - of any
         """None: that a law holds to the bit was measured without a switch."""
         return frozenset()
