@@ -37,7 +37,8 @@ def line(facts: dict[str, str]) -> str:
     parts = []
     if "ATen" in facts:
         parts.append(f"torch {facts['torch']} on {facts['ATen']}")
-        isa = f" up to {facts['oneDNN ISA']}" if "oneDNN ISA" in facts else ""
+        said = "oneDNN ISA" in facts and not facts["oneDNN"].endswith("off")
+        isa = f" up to {facts['oneDNN ISA']}" if said else ""
         parts += [f"oneDNN {facts['oneDNN']}{isa}"] if "oneDNN" in facts else []
         parts += [f"MKL {facts['MKL']}"] if "MKL" in facts else []
         parts += [facts[name] for name in ("device", "cuDNN", "TF32") if name in facts]
@@ -68,7 +69,8 @@ def speak() -> None:
     """Have oneDNN compute something, so that it says what it is."""
     import torch
 
-    if torch.backends.mkldnn.is_available():
+    mkldnn: Any = torch.backends.mkldnn
+    if mkldnn.is_available():
         torch.ones(2, 2).to_mkldnn().relu()
 
 
@@ -109,7 +111,8 @@ def _torch(device: str) -> dict[str, str]:
     for name, pattern in (("oneDNN", r"MKL-DNN v([\d.]+)"), ("MKL", r"oneAPI Math Kernel Library Version ([\d.]+)")):
         if found := re.search(pattern, built):
             facts[name] = found[1]
-    if "oneDNN" in facts and not torch.backends.mkldnn.enabled:
+    mkldnn: Any = torch.backends.mkldnn
+    if "oneDNN" in facts and not mkldnn.enabled:
         facts["oneDNN"] += " off"
     return facts | dict(_cuda(torch, device)) if device.startswith("cuda") else facts
 
