@@ -368,6 +368,7 @@ WRONG_FORWARD: Final = (
             (
                 "first layer's initial state",
                 "first layer's hx",
+                "first layer's rows of hx",
                 "hx of the first layer",
                 "hx[0]",
                 "initial state of the first layer",
@@ -499,7 +500,7 @@ WRONG_FORWARD: Final = (
         Mistake(
             "size",
             "The number of units, 16, is written into it: with another it raises, or output has another shape.",
-            ("reshape", "hidden_size=16", "other than 16", "16", "shape"),
+            ("reshape", "hidden_size=16", "shape"),
             lambda c: c.hidden_size != 16,
             (("h.reshape(-1, 16)", "h"),),
             _least(),
@@ -763,7 +764,13 @@ WRONG_FORWARD: Final = (
         Mistake(
             "time",
             "h_n is the state after the first step.",
-            ("h_n at the first", "h_n after the first", "first step's state", "first time step"),
+            (
+                "h_n at the step that is visited first",
+                "h_n at the first",
+                "h_n after the first",
+                "first step's state",
+                "first time step",
+            ),
             several_steps,
             (("ys[0][None]", "ys[-1][None]"),),
             _least(T=2),
@@ -875,7 +882,7 @@ WRONG_BACK: Final = (
         Mistake(
             "gradients",
             "The gradient by W_hh takes the state after each step, not the one before.",
-            ("state after", "new state", "h_t instead", "states after", "own state"),
+            ("h_t in weight_hh's gradient", "state after", "new state", "h_t instead", "states after", "own state"),
             loss,
             (("np.stack(self.da), h[1:])", "np.stack(self.da), h[:-1])"),),
             _least(),
@@ -977,7 +984,7 @@ WRONG_BACK: Final = (
         Mistake(
             "gradients",
             "relu' is 1 at 0.",
-            ("at 0", "at zero", "relu'(0)"),
+            ("slope of relu where the state is zero", "at 0", "at zero", "relu'(0)"),
             both(loss, relu),
             (("np.where(s[t] < 0, 0, 1)", "np.where(s[t] <= 0, 0, 1)"),),
             _least(nonlinearity="relu"),
@@ -1055,7 +1062,7 @@ WRONG_BACK: Final = (
         Mistake(
             "conditional",
             "Beyond 16 units, the gradient by W_hh is zero outside the blocks of 16 by 16 on the diagonal.",
-            ("blocks of 16", "16"),
+            ("blocks of 16",),
             both(loss, recurs, lambda c: c.hidden_size > 16),
             (
                 ("for k in range(0, H, 16):", "for k in range(0):"),
@@ -1190,7 +1197,7 @@ WRONG_BACK: Final = (
         Mistake(
             "gradients",
             "No gradient flows from a layer into the one below.",
-            ("layer below", "between layers", "lower layers", "layers below", "into the layer"),
+            ("detaches the layers", "layer below", "between layers", "lower layers", "layers below", "into the layer"),
             both(loss, deep),
             (("if k > 0:", "if False:"),),
             _least(num_layers=2),
@@ -1200,6 +1207,14 @@ WRONG_BACK: Final = (
 
 
 # Wrong, in torch and in JavaScript.
+
+_UNCHECKED: Final = Mistake(
+    "refusals",
+    "Malformed calls are not refused: no argument is checked, and an hx of one sequence is broadcast.",
+    ("accepted silently",),
+    never,
+    (),
+)
 
 WRONG_TORCH: Final = (
     _wrong(
@@ -1220,7 +1235,14 @@ WRONG_TORCH: Final = (
         Mistake(
             "state",
             "The reverse direction starts at the forward direction's initial state.",
-            ("forward direction's hx", "forward direction's initial", "hx of the forward", "same hx", "forward hx"),
+            (
+                "forward one's row of hx",
+                "forward direction's hx",
+                "forward direction's initial",
+                "hx of the forward",
+                "same hx",
+                "forward hx",
+            ),
             both(two_ways, given),
             (
                 (
@@ -1291,7 +1313,7 @@ WRONG_TORCH: Final = (
         Mistake(
             "gradients",
             "relu' is 1 at 0.",
-            ("at 0", "at zero", "relu'(0)"),
+            ("slope of relu where the state is zero", "at 0", "at zero", "relu'(0)"),
             loss,
             (("h = ReluFunction.apply(s)", "h = torch.relu(s)"),),
             _least(nonlinearity="relu"),
@@ -1366,13 +1388,8 @@ WRONG_TORCH: Final = (
     _wrong(
         _torch.ParameterRNN,
         any_of(two_ways, drops),
-        Mistake(
-            "refusals",
-            "Malformed calls are not refused: no argument is checked, and an hx of one sequence is broadcast.",
-            ("accepted", "is accepted", "refus"),
-            never,
-            (),
-        ),
+        _UNCHECKED,
+        scope={"autocast": None},
     ),
     _wrong(
         _torch.StatefulRNN,
@@ -1386,6 +1403,8 @@ WRONG_TORCH: Final = (
             _least(hx=False),
             how="later",
         ),
+        _UNCHECKED,
+        scope={"autocast": None},
     ),
     _wrong(
         _torch.UnreadBias,
@@ -1403,6 +1422,8 @@ WRONG_TORCH: Final = (
             ),
             _least(bias=True),
         ),
+        _UNCHECKED,
+        scope={"autocast": None},
     ),
     _wrong(
         _node.node_in_place,
