@@ -4,19 +4,27 @@ The sets (``tests/foreign``) were written without knowledge of the catalogue of 
 and the seconds to its first failure, the seconds to make that small and to explain it, its size beside the true
 minimum, and the cause that was named, beside the truth, for a person to compare:
 ``python benchmarks/foreign.py [NAME]...``.
+
+The third set has right implementations, too, and says in which words each mistake may be told. Of it is measured what
+a user of the command reads: the verdict, how many defects are reported, whether the cause that is named first is the
+right one, and how many lines there are until the end of the first finding.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import statistics
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -25,14 +33,21 @@ from harness.threads import one_thread_a_process
 one_thread_a_process()
 
 from harness import Scope, Subject, as_subject, hunt  # noqa: E402
-from harness.explain.investigate import Investigation  # noqa: E402
+from harness.checks.result import Verdict  # noqa: E402
+from harness.explain.investigate import Explanation, Investigation  # noqa: E402
+from harness.report import text  # noqa: E402
 from harness.report.explained import cause_lines, needs_line  # noqa: E402
-from harness.search.examination import examine  # noqa: E402
+from harness.report.kept import keep  # noqa: E402
+from harness.report.wording import mismatch_line  # noqa: E402
+from harness.search.examination import Examination, examine  # noqa: E402
+from harness.search.hunt import Finding  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
 from harness.space.scope import factors_of  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 from tests.foreign.manifest import RIGHT, WRONG, Wrong  # noqa: E402
 from tests.foreign.manifest_forty import FORTY  # noqa: E402
+from tests.foreign.manifest_strangers import STRANGERS, Stranger  # noqa: E402
+from tests.foreign.strangers_node import NODE  # noqa: E402
 
 
 def measured(wrong: Wrong, seed: int) -> dict[str, Any]:
@@ -84,16 +99,151 @@ def scope(subject: Subject, wrong: Wrong) -> Scope:
     return scope_of(subject).only(**wrong.scope)
 
 
+def told(stranger: Stranger, seed: int) -> dict[str, Any]:
+    """What the command says of a stranger's implementation."""
+    subject = as_subject(stranger.spec)
+    investigation = Investigation(subject)
+    start = time.process_time()
+    done = examine(subject, scope_of(subject).only(**stranger.scope), seed=seed, recognise=investigation.recognise)
+    seconds = time.process_time() - start
+    explanations = [investigation.explanations.get(finding.id, Explanation()) for finding in done.hunt.findings]
+    found = [graded(stranger, *pair) for pair in zip(done.hunt.findings, explanations, strict=True)]
+    if done.dropout is not None and done.dropout.failed:
+        found.append(_graded(stranger, done.dropout.message, None))
+    if done.refusals is not None and done.refusals.findings:
+        lapses = Counter(wrong.refusal.lapse.value for wrong in done.refusals.findings if wrong.refusal.lapse)
+        said = ", ".join(f"{number} kinds {lapse}" for lapse, number in lapses.items())
+        found.append(_graded(stranger, f"malformed calls: {said}", None))
+    return {
+        "name": stranger.name,
+        "mistakes": [mistake.truth for mistake in stranger.mistakes],
+        "families": [mistake.family for mistake in stranger.mistakes],
+        "verdict": done.verdict.value if done.verdict else None,
+        "verdict_right": (done.verdict is Verdict.AGREES) == (not stranger.mistakes),
+        "checks": done.hunt.total,
+        "seconds": seconds,
+        "found": found,
+        "lines": lines_to_the_first_finding(subject, done, explanations),
+    }
+
+
+def graded(stranger: Stranger, finding: Finding, explanation: Explanation) -> dict[str, Any]:
+    """What is said of a finding's cause, and how right that is."""
+    diagnosis, result = explanation.diagnosis, finding.result
+    config = {"config": repr(finding.case.config), "kind": result.kind}
+    config |= {"needs": needs_line(explanation.factors)} if explanation.factors is not None else {}
+    if diagnosis is None:
+        said = "; ".join([*filter(None, [result.message]), *map(mismatch_line, result.mismatches)])
+        return _graded(stranger, said, None) | config
+    said = cause_lines(diagnosis, finding.case.config, explanation.factors)[0]
+    explained = diagnosis.precision is not None and diagnosis.precision.explains and not diagnosis.causes
+    return _graded(stranger, said, diagnosis.certain or explained) | config
+
+
+def _graded(stranger: Stranger, said: str, certain: bool | None) -> dict[str, Any]:
+    """``right`` if it is said in one of the words that were stated beforehand, ``possibly`` where it is not certain.
+
+    Else ``misleading`` where another cause is certain, and ``unknown`` where none is. ``certain`` is ``None`` where
+    there is no cause to be named but what was seen: that is right in the right words, and never misleading.
+    """
+    known = not said.startswith("unknown:")
+    right = [m.truth for m in stranger.mistakes if known and any(word.lower() in said.lower() for word in m.words)]
+    grade = ("possibly" if certain is False else "right") if right else ("misleading" if certain else "unknown")
+    return {"grade": grade, "told": right, "said": said, "certain": certain}
+
+
+def lines_to_the_first_finding(subject: Subject, done: Examination, explanations: list[Explanation]) -> int:
+    """The lines that the command prints until the end of the first finding, on 100 columns."""
+    written = io.StringIO()
+    console = Console(file=written, width=100, highlight=False)
+    console.print(text.examination_report(done))
+    for finding, explanation in [*zip(done.hunt.findings, explanations, strict=True)][:1]:
+        with TemporaryDirectory() as folder:
+            place = keep(finding, explanation, subject, folder)
+        console.print(text.finding_report(finding, explanation, place, further=done.hunt.known[finding.id]))
+    return len(written.getvalue().splitlines())
+
+
+def print_told(row: dict[str, Any]) -> None:
+    """A stranger's row."""
+    wrong = "" if row["verdict_right"] else "! "
+    print(f"{wrong}{row['name']}  [{', '.join(row['families']) or 'right'}]  {' '.join(row['mistakes'])}")
+    print(f"    {row['verdict']}; {row['seconds']:.1f} s, {row['checks']} checks, {row['lines']} lines")
+    for one in row["found"]:
+        print(f"    {one['grade']}: {one['said'][:300]}  [{one.get('needs', '')}]  {one.get('config', '')}")
+    sys.stdout.flush()
+
+
+def print_shares(rows: list[dict[str, Any]]) -> None:
+    """What became of the third set as a whole."""
+    wrong = [row for row in rows if row["mistakes"]]
+    right = [row for row in rows if not row["mistakes"]]
+    firsts = Counter(row["found"][0]["grade"] for row in wrong if row["found"])
+    causes = Counter(one["grade"] for row in wrong for one in row["found"])
+    mistakes, defects = (sum(len(row[what]) for row in wrong) for what in ("mistakes", "found"))
+    alike = sum(len(row["found"]) == len(row["mistakes"]) for row in wrong)
+    told_of = sum(len({truth for one in row["found"] for truth in one["told"]}) for row in wrong)
+
+    def shares(of: Counter[str]) -> str:
+        return ", ".join(f"{grade} {of[grade]}" for grade in ("right", "possibly", "unknown", "misleading"))
+
+    print(f"verdict right         {sum(row['verdict_right'] for row in rows)} of {len(rows)}")
+    print(f"  right ones agree    {sum(row['verdict_right'] for row in right)} of {len(right)}")
+    print(f"  wrong ones do not   {sum(row['verdict_right'] for row in wrong)} of {len(wrong)}")
+    print(f"defects reported      {defects} for {mistakes} mistakes; as many as there are in {alike} of {len(wrong)}")
+    print(f"mistakes told         {told_of} of {mistakes}")
+    print(f"cause of the first    {shares(firsts)}")
+    print(f"cause of all          {shares(causes)}")
+    first = firsts["right"] + firsts["possibly"]
+    seen = sum(
+        row["found"][0]["grade"] == "right" and row["found"][0]["certain"] is None for row in wrong if row["found"]
+    )
+    print(f"right mistake first   {first} of {len(wrong)}: {firsts['right'] - seen} as a certain cause, ", end="")
+    print(f"{firsts['possibly']} as a possible one, {seen} by a shape, an error or two answers that say it")
+    if lines := [row["lines"] for row in wrong if row["found"]]:
+        print(f"lines to its end      median {statistics.median(lines):g}, most {max(lines)}")
+    if rows:
+        seconds = [row["seconds"] for row in rows]
+        print(f"seconds               median {statistics.median(seconds):.1f}, worst {max(seconds):.1f}")
+
+
+def third(names: list[str], seed: int) -> list[dict[str, Any]]:
+    """Measure the third set, and print it."""
+    rows = []
+    for stranger in STRANGERS:
+        if names and stranger.name not in names:
+            continue
+        if "strangers_node" in stranger.spec and NODE is None:
+            print(f"{stranger.name}: left out, for node is not installed")
+            continue
+        with np.errstate(all="ignore"):
+            row = told(stranger, seed)
+        print_told(row)
+        rows.append(row)
+    print_shares(rows)
+    return rows
+
+
 def main() -> None:
     """Print a row each, and the shares; with --json, all that was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--of", choices=["first", "second", "both"], default="both", help="which of the two sets")
+    sets = ["first", "second", "both", "third", "all"]
+    parser.add_argument("--of", choices=sets, default="both", help="which of the sets; both are the first two")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    rows = [] if options.of == "third" else first_two(options)
+    if options.of in {"third", "all"}:
+        rows += third(options.names, options.seed)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1, default=str))
+
+
+def first_two(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure the first set, the second, or both, and print them."""
     rows = []
-    for wrong in {"first": WRONG, "second": FORTY, "both": (*WRONG, *FORTY)}[options.of]:
+    for wrong in {"first": WRONG, "second": FORTY}.get(options.of, (*WRONG, *FORTY)):
         if options.names and wrong.name not in options.names:
             continue
         with np.errstate(all="ignore"):
@@ -122,8 +272,7 @@ def main() -> None:
     for right in RIGHT if not options.names else ():
         record = hunt(as_subject(right.subject, right.name), seed=options.seed)
         print(f"right: {right.name}: {'FALSE ALARM' if record.findings else 'agrees'} after {record.total} checks")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1, default=str))
+    return rows
 
 
 if __name__ == "__main__":
