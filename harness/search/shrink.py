@@ -88,6 +88,8 @@ class Shrinking:
         self._done: RNNConfig | None = None
         """The config of which every plainer one was tried with drawn values."""
         self._cases = 0
+        self._in_passing: Found | None = None
+        """The smallest failing case so far of a round that is not over."""
         self.certificate = Certificate().but_for("not made smaller to the end")
 
     def __iter__(self) -> Iterator[Found]:
@@ -95,6 +97,8 @@ class Shrinking:
         try:
             yield from self._down()
         except _SpentError:
+            if self._in_passing is not None:
+                yield self._take(self._in_passing)
             self.certificate = Certificate().but_for(f"not made smaller to the end: {self._limit:,} cases were checked")
 
     def _down(self) -> Iterator[Found]:
@@ -166,7 +170,9 @@ class Shrinking:
                 seen = next(((c, r) for c in tries if (r := self._check(c)).shows(self._kind)), None)
                 if seen is not None:
                     case, found = seen[0], seen
+                    self._in_passing = seen
                     break
+        self._in_passing = None
         return found
 
     def _plainer(self) -> Found | None:
