@@ -1,0 +1,111 @@
+"""How long a red run takes: seconds of one processor from the first failing check to an explained finding.
+
+Of every fault of the catalogue, of the two older foreign sets, and of oneDNN's defect in bfloat16 products of an odd
+number of terms, which ``tests/emulated`` has on any CPU, as if it were not known: ``python benchmarks/red_runs.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from harness.threads import one_thread_a_process
+
+one_thread_a_process()
+
+from harness import Scope, Subject, as_subject, hunt  # noqa: E402
+from harness.checks import everything  # noqa: E402
+from harness.explain.faults import CATALOGUE  # noqa: E402
+from harness.explain.investigate import Investigation  # noqa: E402
+from harness.explain.planted import PlantedSubject  # noqa: E402
+from harness.search.hunt import Finding, Hunt  # noqa: E402
+from harness.subjects.protocol import scope_of  # noqa: E402
+from tests.emulated import FillsUpPairs  # noqa: E402
+from tests.foreign.manifest import WRONG  # noqa: E402
+from tests.foreign.manifest_forty import FORTY  # noqa: E402
+
+
+class Red(NamedTuple):
+    """A wrong subject, and where to search it."""
+
+    name: str
+    subject: Subject
+    scope: Scope
+
+
+def catalogue() -> Iterator[Red]:
+    """Every fault, planted."""
+    for fault in CATALOGUE:
+        subject = PlantedSubject(fault.planted())
+        yield Red(type(fault).__name__, subject, subject.scope())
+
+
+def foreign() -> Iterator[Red]:
+    """Both older sets."""
+    for wrong in (*WRONG, *FORTY):
+        subject = as_subject(wrong.subject, wrong.name)
+        yield Red(wrong.name, subject, scope_of(subject).only(**wrong.scope))
+
+
+def defect() -> Iterator[Red]:
+    """The emulated defect, which is known unless this process does not know it."""
+    known: Any = everything
+    known.KNOWN = tuple(one for one in known.KNOWN if "bfloat16" not in one.name)
+    known.TOGETHER = known.KNOWN[0]
+    subject = as_subject(FillsUpPairs, "emulated")
+    yield Red("emulated", subject, scope_of(subject).only(dtype="bfloat16"))
+
+
+SETS = {"catalogue": catalogue, "foreign": foreign, "defect": defect}
+
+
+def seconds_of(red: Red) -> float | None:
+    """Seconds from the first failing check to the explained finding; ``None`` where nothing fails."""
+    began, ended = list[float](), list[float]()
+    investigation = Investigation(red.subject)
+
+    def note(record: Hunt) -> None:
+        if record.shrinking and not began:
+            began.append(time.process_time())
+
+    def explain(finding: Finding, record: Hunt) -> None:
+        investigation.recognise(finding, record)
+        ended.append(time.process_time())
+
+    with np.errstate(all="ignore"):
+        hunt(red.subject, red.scope, progress=note, recognise=explain)
+    return ended[0] - began[0] if began and ended else None
+
+
+def main() -> None:
+    """Print median and worst of each set."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("sets", nargs="*", help=", ".join(SETS))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    figures: dict[str, dict[str, Any]] = {}
+    for name in options.sets or SETS:
+        timed = {red.name: seconds for red in SETS[name]() if (seconds := seconds_of(red)) is not None}
+        slowest = max(timed, key=timed.__getitem__)
+        figures[name] = timed
+        print(
+            f"{name:10} {len(timed):4} red runs: median {statistics.median(timed.values()):.2f} s, "
+            f"worst {timed[slowest]:.1f} s ({slowest})",
+            flush=True,
+        )
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
