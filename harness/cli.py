@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -139,7 +140,7 @@ def cli() -> None:
     "seconds",
     callback=_seconds,
     metavar="TIME",
-    help="How long to search, such as 60s or 5m; what is done with a finding, and malformed calls, come on top.",
+    help="How long to search, make smaller and explain, such as 60s or 5m; malformed calls come on top.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search.")
 @click.option("--output-size", type=int, metavar="O", help="Read out every time step through a linear layer.")
@@ -446,6 +447,7 @@ def selftest(
 def main() -> None:
     """Run the command, and exit with its code."""
     one_thread_a_process()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was found is told, and nothing is left
     try:
         code = cli.main(standalone_mode=False)
         if sys.stdout is not None:

@@ -421,7 +421,8 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_an_interrupt_ends_cleanly_with_what_was_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_cleanly_with_what_was_done(number: int, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         f"import sys; sys.path.insert(0, {str(EXAMPLES)!r})\n"
         "from notebook import rnn_with_b_hh\n"
@@ -435,13 +436,14 @@ def test_an_interrupt_ends_cleanly_with_what_was_done(tmp_path: Path) -> None:
 
     running = process("check", "mine.py:rnn", "--time", "5m", cwd=tmp_path)
     wait_for(tmp_path / "running")
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     out, err = running.communicate(timeout=60)
 
     assert running.returncode == cli.INTERRUPTED, err
     assert "agrees with nn.RNN so far" in out
     assert "ended by an interrupt" in " ".join(out.split())
     assert "Traceback" not in err
+    assert "leaked" not in err
 
 
 def test_an_interrupt_stops_a_subject_that_hangs(tmp_path: Path) -> None:

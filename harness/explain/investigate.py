@@ -6,6 +6,8 @@ search that goes on past it asks ``recognise``, and later findings are seen besi
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +25,7 @@ from harness.explain.kernels import NONE, ByKernel, Kernels, Switchable, kernels
 from harness.explain.parts import together
 from harness.explain.where import Where, locate
 from harness.oracle.arithmetic import STRICT, Accepted
+from harness.search.deadline import Late, ended_at
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Finding, Hunt
 from harness.space.case import Case
@@ -61,7 +64,7 @@ class Investigation:
 
         A hang ends it, as every further one may take as long, and so does a subject that dies.
         """
-        explanation = self._explanation(finding, record.scope)
+        explanation = self._explanation(finding, record.scope, record.until)
         first = next(
             (earlier for earlier in record.findings[:-1] if self._one_bug(earlier, finding, explanation)), None
         )
@@ -112,21 +115,28 @@ class Investigation:
         self.explanations[finding.id] = explanation
         self.told(finding, explanation)
 
-    def _explanation(self, finding: Finding, scope: Scope) -> Explanation:
+    def _explanation(self, finding: Finding, scope: Scope, until: float = math.inf) -> Explanation:
         explanation = Explanation()
         if finding.result.failure is not Failure.HUNG and not finding.result.wavers:
             with suppress(Hang):
-                explanation = self._explained(finding, scope)
+                explanation = self._explained(finding, scope, until)
         return replace(explanation, ground=ground_of(self.subject, finding.case.config.device))
 
-    def _explained(self, finding: Finding, scope: Scope) -> Explanation:
-        subject = ended_by_a_hang(self.subject)
-        diagnosis = diagnose(subject, finding, scope, self.accepted, self._beside)
-        factors = depends_on(finding, scope, self._check(subject, finding, scope))
-        case = nameable(finding)
-        where = None if case is None else locate(subject, case, scope, self.accepted)
-        kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
-        return Explanation(diagnosis, factors, where, kernels)
+    def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
+        """What can be said until a moment, what matters most first."""
+        subject = ended_at(ended_by_a_hang(self.subject), until)
+        explanation, case = Explanation(), nameable(finding)
+        with suppress(Late):
+            diagnosis = diagnose(subject, finding, scope, self.accepted, self._beside)
+            explanation = replace(explanation, diagnosis=diagnosis)
+            factors = depends_on(finding, scope, self._check(subject, finding, scope))
+            explanation = replace(explanation, factors=factors)
+            if time.perf_counter() < until:
+                kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
+                explanation = replace(explanation, kernels=kernels)
+            where = None if case is None else locate(subject, case, scope, self.accepted)
+            explanation = replace(explanation, where=where)
+        return explanation
 
     def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
         """A check that asks of any subject what the finding's subject fails."""

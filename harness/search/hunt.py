@@ -30,7 +30,7 @@ from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
 from harness.search.plan import Asked, enough_for, units
 from harness.search.scan import Seen, scan
-from harness.search.shrink import Shrinking
+from harness.search.shrink import Shrinking, Spent
 from harness.search.suspicion import Suspicion, weigh
 from harness.space.case import Case
 from harness.space.config import RNNConfig
@@ -48,6 +48,11 @@ takes 984 configs; of what is drawn after that, two cases ride on a config."""
 CRASHES: Final = 20.0
 """Seconds that making a crash smaller may take. A fresh process takes 20 to 30 ms, or one or two seconds where it
 imports torch anew, and a crash dies 12 to 20 times on its way down: what takes longer is not worth waiting for."""
+
+SEARCHING: Final = 0.9
+SHRINKING: Final = 0.85
+"""Shares of the time that may be gone when the last case is searched, and when a failure is last made smaller; what is
+left is for explaining. A failure comes early as a rule, and has most of the time; one that comes last is told as is."""
 
 AFTER: Final = 400
 """Cases that a search goes on for after a finding, for another of another cause: one that shows on a case in a hundred
@@ -140,6 +145,8 @@ class Hunt:
     explaining: bool = False
     """Whether a finding is being explained."""
     seconds: float = 0.0
+    until: float = math.inf
+    """When the time of the whole search is over, by ``time.perf_counter``."""
     stop: Stop = Stop.BUDGET
     findings: list[Finding] = field(default_factory=list)
     """What failed, each of another cause than those before, as far as that is known."""
@@ -205,10 +212,11 @@ def hunt(
 
     The budget is ``cases`` checks or ``seconds`` of searching, whichever ends first; with neither, ``CASES`` checks,
     and more if a ``strength`` takes more.
-    ``seconds`` does not bound the shrinking of what was found; ``CRASHES`` bounds that of a process's death, and a hang
-    ends it. The same arguments give the same search, whatever the number of workers in the ``crew``, with which it is
-    shared, or without one; each worker has a copy of the subject, as pickle makes it. Ctrl-C ends the search with what
-    was done so far. Raises ``UsageError`` for a budget that allows nothing or a subject that cannot be copied,
+    ``seconds`` bounds all of it: searching ends after ``SEARCHING`` of it, making smaller after ``SHRINKING``, and what
+    explains a finding hears of the end by the record's ``until``. ``CRASHES`` bounds the shrinking of a process's
+    death, and a hang ends it. The same arguments give the same search, whatever the number of workers in the ``crew``,
+    with which it is shared, or without one; each worker has a copy of the subject, as pickle makes it. Ctrl-C ends the
+    search with what was done so far. Raises ``UsageError`` for a budget that allows nothing or a subject that cannot be copied,
     ``SubjectError`` for a device that is not here.
     """
     if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
@@ -278,6 +286,8 @@ class _Hunter:
         self.cases = cases
         self._seconds = seconds
         self._start = time.perf_counter()
+        if seconds is not None:
+            record.until = self._start + seconds
         self.stop_if_interrupted: Callable[[], None] = lambda: None
         self.recognise: Recognise | None = None
         self.excuses: list[Excuse] = []
@@ -455,6 +465,8 @@ class _Hunter:
         self.stop_if_interrupted()
         if time.perf_counter() >= self._shrink_until:
             self._cut_short(f"not made smaller to the end: after {CRASHES:g} s of crashes")
+        if self._seconds is not None and self.elapsed() >= SHRINKING * self._seconds:
+            raise Spent("the time was over")
         self._record.shrink_checks += 1
         if self._record.shrink_checks % TOLD == 0:
             self.tell()
@@ -479,5 +491,5 @@ class _Hunter:
         self.stop_if_interrupted()
         if self.cases is not None and self._record.total + self._record.unsupported >= self.cases:
             raise _Enough(Stop.AFTER if self._beyond else Stop.BUDGET)
-        if self._seconds is not None and self.elapsed() >= self._seconds:
+        if self._seconds is not None and self.elapsed() >= SEARCHING * self._seconds:
             raise _Enough(Stop.TIME)

@@ -1,4 +1,4 @@
-"""interrupt: Ctrl-C ends a search for sure, even where the KeyboardInterrupt itself is lost."""
+"""interrupt: Ctrl-C, or SIGTERM, ends a search for sure, even where the KeyboardInterrupt itself is lost."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
+
+ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end a search: what was found until then is told."""
 
 
 @contextmanager
@@ -32,8 +36,9 @@ def noted_interrupts() -> Iterator[Callable[[], None]]:
     if threading.current_thread() is not threading.main_thread():
         yield ask
         return
-    previous = signal.signal(signal.SIGINT, note)
+    previous = {number: signal.signal(number, note) for number in ENDING}
     try:
         yield ask
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

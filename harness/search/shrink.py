@@ -96,10 +96,10 @@ class Shrinking:
         """Ever plainer failing cases."""
         try:
             yield from self._down()
-        except _SpentError:
+        except Spent as spent:
             if self._in_passing is not None:
                 yield self._take(self._in_passing)
-            self.certificate = Certificate().but_for(f"not made smaller to the end: {self._limit:,} cases were checked")
+            self.certificate = Certificate().but_for(f"not made smaller to the end: {spent}")
 
     def _down(self) -> Iterator[Found]:
         plainest = 0
@@ -125,7 +125,7 @@ class Shrinking:
 
     def _check(self, case: Case) -> Result:
         if self._left <= 0:
-            raise _SpentError
+            raise Spent(f"{self._limit:,} cases were checked")
         self._left -= 1
         return self._unlimited(case)
 
@@ -249,8 +249,8 @@ def _few(case: Case, config: RNNConfig, regime: str) -> Iterator[Case]:
     yield draw(config, regime, 1)
 
 
-class _SpentError(Exception):
-    """As many cases were checked as may be."""
+class Spent(Exception):
+    """Nothing more may be checked; says why."""
 
 
 def cases_of(config: RNNConfig, seeds: int = SEEDS, regimes: Iterable[str] = tuple(REGIMES)) -> Iterator[Case]:

@@ -1,0 +1,37 @@
+"""deadline: what is done with a subject ends when its time is over, at the next call at the latest."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from harness.space.case import Case
+from harness.space.outcome import Outcome
+from harness.subjects.protocol import Subject
+
+
+class Late(BaseException):
+    """The time is over; no ``Exception``, which a subject's own code might catch."""
+
+
+def ended_at(subject: Subject, moment: float) -> Subject:
+    """The same subject, but for its ``run``, which raises ``Late`` from a moment of ``time.perf_counter`` on."""
+    return _Timed(subject, moment)
+
+
+class _Timed:
+    def __init__(self, subject: Subject, moment: float) -> None:
+        self._subject, self._moment = subject, moment
+        self.name = subject.name
+
+    def devices(self) -> tuple[str, ...]:
+        return self._subject.devices()
+
+    def run(self, case: Case) -> Outcome:
+        if time.perf_counter() >= self._moment:
+            raise Late
+        return self._subject.run(case)
+
+    def __getattr__(self, name: str) -> Any:
+        """What the subject has beside the protocol; it has no more here than there."""
+        return getattr(self._subject, name)
