@@ -216,8 +216,8 @@ def hunt(
     explains a finding hears of the end by the record's ``until``. ``CRASHES`` bounds the shrinking of a process's
     death, and a hang ends it. The same arguments give the same search, whatever the number of workers in the ``crew``,
     with which it is shared, or without one; each worker has a copy of the subject, as pickle makes it. Ctrl-C ends the
-    search with what was done so far. Raises ``UsageError`` for a budget that allows nothing or a subject that cannot be copied,
-    ``SubjectError`` for a device that is not here.
+    search with what was done so far. Raises ``UsageError`` for a budget that allows nothing or a subject that cannot be
+    copied, ``SubjectError`` for a device that is not here.
     """
     if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
         raise UsageError(f"cases={cases}, seconds={seconds}: expected a budget above zero")
