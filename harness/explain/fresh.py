@@ -73,7 +73,12 @@ def infinite_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
 def infinite(config: RNNConfig, seed: int) -> Case:
     """A case of normal numbers and infinities, as ``infinite_cases`` says."""
     arrays = dict(draw(config, "normal", seed).arrays)
-    return Case.from_arrays(config, arrays | {name: _with_infinities(arrays[name]) for name in config.inputs})
+    for name in config.inputs:
+        if config.strides == "expanded":  # which is one value along the first axis
+            arrays[name] = np.broadcast_to(_with_infinities(arrays[name][:1]), arrays[name].shape).copy()
+        else:
+            arrays[name] = _with_infinities(arrays[name])
+    return Case.from_arrays(config, arrays)
 
 
 def _with_infinities(array: Array) -> Array:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness import RNNConfig, Scope
-from harness.explain.fresh import LENGTHS, NEAR, RARE, fresh_cases, rare, wider
+from harness.explain.fresh import LENGTHS, NEAR, RARE, fresh_cases, infinite, rare, wider
 from harness.space.scope import PACKINGS, SIZE_FACTORS, factors_of, lengths_of
 
 ALL = Scope().only(dtype=["float32", "bfloat16"], lengths=[None, *PACKINGS], loss=[None, "output"])
@@ -71,3 +72,27 @@ def test_lengths_of_a_packed_batch_differ_and_rise_where_they_may(N: int) -> Non
         falling, rising = (lengths_of(packing, T, N, LENGTHS) for packing in ("falling", "any"))
         assert falling[0] > falling[-1]
         assert list(rising) != sorted(rising, reverse=True)
+
+
+WAYS: list[dict[str, Any]] = [
+    {},
+    {"strides": "expanded"},
+    {"strides": "transposed"},
+    {"batch_first": True},
+    {"batched": False, "N": 1},
+    {"lengths": (4, 1, 2)},
+    {"loss": "both"},
+]
+
+
+@pytest.mark.parametrize("changes", WAYS, ids=str)
+def test_infinities_stand_in_the_last_feature_of_a_third_of_all_rows(changes: dict[str, Any]) -> None:
+    config = RNNConfig(3, 2, T=4, N=3, hx=True, dtype="bfloat16").replace(**changes)
+
+    x = infinite(config, 0).x.astype(float).reshape(-1, 3)
+
+    last, any_at_all = np.isinf(x[:, -1]), np.isinf(x).any(-1)
+    assert last.any()
+    assert (any_at_all & ~last).any()
+    assert not np.isinf(x).all(-1).any()
+    assert infinite(config, 0).id == infinite(config, 0).id
