@@ -17,11 +17,13 @@ from harness.space.answer import Answer, Kind
 from harness.space.breaks import Break, Variant
 from harness.space.call import MODULE
 
-_NAMES: Final = 60
-"""Characters of names beside a way to answer wrongly, of which 80 columns leave room for 40 a line."""
+_LINE: Final = 70
+"""Characters of a line on 80 columns, less some that words leave at its end."""
 
 _WAYS: Final = 3
 """Ways to answer wrongly that may take two lines each: with the headline and one before it, eight lines."""
+
+_MORE: Final = len("; ... and 10 more: -v")
 
 _OUTCOMES: Final = {Kind.ACCEPTED: "accepted", Kind.CRASHED: "the process ended", Kind.HUNG: "it hung"}
 
@@ -71,16 +73,20 @@ def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
     for wrong in refusals.findings:
         assert wrong.refusal.lapse is not None  # true of every finding
         names.setdefault(wrong.refusal.lapse.value, []).append(wrong.broken.name)
-    lines = Table.grid(padding=(0, 2))
+    room = 2 * _LINE if len(names) <= _WAYS else _LINE
+    lines = []
     for lapse, kinds in names.items():
-        lines.add_row(f"  {lapse} ({len(kinds)})", _some(kinds, _NAMES if len(names) <= _WAYS else _NAMES // 2))
-    return Group("", Text("Malformed calls that are not refused as they must be, by kind:", "bold red"), lines)
+        said = f"{lapse} ({len(kinds)}): "
+        lines.append(Padding(Text(said + _some(kinds, room - len(said))), (0, 0, 0, 2)))
+    return Group("", Text("Malformed calls that are not refused as they must be, by kind:", "bold red"), *lines)
 
 
 def _some(names: list[str], length: int) -> str:
     """As many names as fit into the length, and how many more there are."""
+    if len("; ".join(names)) <= length:
+        return "; ".join(names)
     shown = names[:1]
-    while len(shown) < len(names) and len("; ".join(names[: len(shown) + 1])) <= length:
+    while len("; ".join(names[: len(shown) + 1])) <= length - _MORE:
         shown = names[: len(shown) + 1]
     more = len(names) - len(shown)
     return "; ".join(shown) + (f"; ... and {more} more: -v" if more else "")

@@ -13,11 +13,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.checks.result import Result
+from harness.checks.result import Result, Verdict
 from harness.oracle.compare import Mismatch
 from harness.report import explained, wording
 from harness.report.place import Kept
-from harness.report.severity import Told, last_line
+from harness.report.severity import Severity, Told, last_line
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -29,6 +29,8 @@ IN_FULL: Final = 3
 
 _LISTED: Final = 8
 """Findings that a summary lists."""
+
+_WORD: Final = max(len(one.value) for one in Severity)
 
 
 def shown_in_full(told: Sequence[Told]) -> list[bool]:
@@ -60,16 +62,14 @@ def summary(told: Sequence[Told]) -> RenderableType:
     """One line a finding, the gravest first; empty of one or two, which are in sight."""
     if len(told) < 3:
         return Group()
-    lines = Table.grid(padding=(0, 2))
-    for _ in range(3):
-        lines.add_column(no_wrap=True)
-    lines.add_column(no_wrap=True, overflow="ellipsis")
+    lines = []
     for number, one in enumerate(told[:_LISTED], 1):
         said, sure = cause_of(one)
         said = f"possibly {said}" if sure == "possibly" else said
-        lines.add_row(str(number), one.finding.id, one.severity.value, Text(said))
+        line = f"{number}  {one.finding.id}  {one.severity.value:<{_WORD}}  {said}"
+        lines.append(Text(line, no_wrap=True, overflow="ellipsis"))
     more = len(told) - _LISTED
-    return Group("", lines, *([f"... and {more} more: -v"] if more > 0 else []))
+    return Group("", *lines, *([f"... and {more} more: -v"] if more > 0 else []))
 
 
 def cause_of(told: Told) -> tuple[str, str]:
@@ -77,10 +77,12 @@ def cause_of(told: Told) -> tuple[str, str]:
     diagnosis, result = told.explanation.diagnosis, told.finding.result
     if diagnosis is not None and (diagnosis.causes or (diagnosis.precision and diagnosis.precision.explains)):
         said = explained.cause_lines(diagnosis, told.finding.case.config, told.explanation.factors)[0]
-        sure = "possibly" if diagnosis.causes and not diagnosis.certain else "certain" if diagnosis.causes else ""
-        said = said.removeprefix("possibly ")
-        return said[:1].upper() + said[1:], sure
-    return failure_line(result), "" if diagnosis is None else "cause unknown"
+        sure = "suspected" if result.verdict is Verdict.SUSPECT else ""
+        if diagnosis.causes:
+            sure = "certain" if diagnosis.certain else "possibly"
+        return said.removeprefix("possibly "), sure
+    unproved = result.verdict is Verdict.SUSPECT
+    return failure_line(result), "suspected" if unproved else "" if diagnosis is None else "cause unknown"
 
 
 def failure_line(result: Result) -> str:
@@ -132,7 +134,7 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
     elif cause != (failure := failure_line(result)):
         yield "wrong", _cut(failure, 2 * LINE)
     if (at := last_line(result)) is not None:
-        yield "ended in", f"{at[0]}, line {at[1]}"
+        yield "at", f"{at[0]}, line {at[1]}"
     yield "smallest" if told.finding.minimal else "case", case_line(told.finding.case, told.kept)
     if explanation.factors is not None:
         yield "fails", _cut(explained.fails_line(explanation.factors, told.further), 2 * LINE)
@@ -143,9 +145,11 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
     if explanation.diagnosis is not None:
         for other in (*explanation.diagnosis.elsewhere, *explanation.diagnosis.beside)[:1]:
             yield "beside", _cut(f"it {other.sentence}", LINE)
-    for more in told.also[:1]:
-        others = f", and {len(told.also) - 1} more" if len(told.also) > 1 else ""
-        yield "so, too", _cut(f"{failure_line(more.result)}{others}", LINE)
+    if told.also:
+        said = dict.fromkeys(failure_line(one.result) for one in told.also)
+        others = [one for one in said if one != failure_line(result)] or [f"on {told.also[0].case.config!r}"]
+        more = f", and {len(told.also) - 1} more" if len(told.also) > 1 else ""
+        yield "also", _cut(others[0], LINE - len(more)) + more
     for advice in filter(None, (wording.leave_out_line(config), *map(wording.hint, result.mismatches[:1]))):
         yield "advice", _cut(advice, 2 * LINE)
         break

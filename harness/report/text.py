@@ -159,7 +159,7 @@ def finding_report(number: int, told: Told, tolerance: str = "derived") -> Rende
             "suspect", "no bound proves it wrong, but it is beyond usual roundings, and repeats on other values"
         )
     for more in told.also:
-        facts.add_row("so, too", Text(f"{failure_line(more.result)} ({more.case.config!r})"))
+        facts.add_row("also", Text(f"{failure_line(more.result)}, on {more.case.config!r}"))
     _add_explanation(facts, explanation, config)
     if told.further:
         facts.add_row("again", f"{wording.counted(told.further, 'more case')} failed of the same cause")
@@ -176,8 +176,8 @@ def finding_report(number: int, told: Told, tolerance: str = "derived") -> Rende
         facts.add_row("compared", result.method.value)
     if kept is not None:
         _add_kept(facts, kept, replay_line(told, tolerance))
-    named = [cause] if cause != failure_line(result) else []
-    head = Text("  ".join([str(number), *named, *([f"({sure})"] if sure else [])]), "bold red")
+    named = f": {cause}" if cause != failure_line(result) else ""
+    head = Text(f"Finding {number}{named}{f' ({sure})' if sure else ''}", "bold red")
     return Group("", head, *_grounds(result, config), Padding(facts, (1, 0, 0, 2)))
 
 
@@ -298,13 +298,34 @@ def _said_before(stored: Stored) -> Iterator[tuple[str, str]]:
     """What the record of a finding says, as far as it says it."""
     record: Mapping[str, Any] = stored.record
     for mismatch in record.get("mismatches", ()):
-        yield "differs", mismatch["text"]
+        yield "differs", "\n".join([mismatch["text"], *map(_site_before, mismatch.get("sites", ()))])
     if message := record.get("message") or ("" if record.get("mismatches") else stored.kind):
         yield "failed", message
-    for what, name in (("cause", "cause"), ("where", "where"), ("needs", "factors"), ("minimal", "certificate")):
-        text = (record.get(name) or {}).get("text", "")
+    if traceback := record.get("traceback", "").rstrip():
+        yield "traceback", traceback
+    for what, name in (("cause", "cause"), ("where", "where"), ("kernel", "kernels"), ("needs", "factors")):
+        text = (record.get(name) or {}).get("text") or ""
         if lines := text if isinstance(text, str) else "\n".join(text):
             yield what, lines
+    factors = record.get("factors") or {}
+    free = [name for name, size in factors.get("sizes", {}).items() if not size["text"]]
+    if free := [*free, *(name for name in factors.get("independent", ()) if name not in wording.CALLED)]:
+        yield "whatever", ", ".join(free)
+    for name, value in (factors.get("nearest_passing") or {}).items():
+        yield "passes", f"the same with {name}={value}"
+    if judged := (record.get("judge") or {}).get("text"):
+        yield "judge", judged
+    if enough := record.get("to_accept"):
+        yield "to accept", enough
+    if stored.found is not None:
+        yield "config", wording.config_line(stored.found.config)
+    if minimal := (record.get("certificate") or {}).get("text"):
+        yield "minimal", "\n".join(minimal)
+
+
+def _site_before(site: Mapping[str, Any]) -> str:
+    place = ", ".join(f"{axis}={index}" for axis, index in site["place"].items())
+    return f"  {place}: {site['actual']}, should be {site['expected']} (±{site['allowance']})"
 
 
 def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:
