@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from rich.console import Console
+from rich.console import RenderableType
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -38,6 +38,8 @@ from harness.explain.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import text  # noqa: E402
 from harness.report.explained import cause_lines, needs_line  # noqa: E402
 from harness.report.kept import keep  # noqa: E402
+from harness.report.paper import Paper  # noqa: E402
+from harness.report.severity import Told, in_order  # noqa: E402
 from harness.report.wording import mismatch_line  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.hunt import Finding  # noqa: E402
@@ -153,15 +155,20 @@ def _graded(stranger: Stranger, said: str, certain: bool | None) -> dict[str, An
 
 
 def lines_to_the_first_finding(subject: Subject, done: Examination, explanations: list[Explanation]) -> int:
-    """The lines that the command prints until the end of the first finding, on 100 columns."""
-    written = io.StringIO()
-    console = Console(file=written, width=100, highlight=False)
-    console.print(text.examination_report(done))
-    for finding, explanation in [*zip(done.hunt.findings, explanations, strict=True)][:1]:
+    """The lines that the command prints until the end of the first finding, on 100 columns, or all."""
+    findings = []
+    for finding, explanation in zip(done.hunt.findings, explanations, strict=True):
         with TemporaryDirectory() as folder:
             place = keep(finding, explanation, subject, folder)
-        console.print(text.finding_report(finding, explanation, place, further=done.hunt.known[finding.id]))
-    return len(written.getvalue().splitlines())
+        findings.append(Told(finding, explanation, place, done.hunt.known[finding.id]))
+    shown = _printed(text.examination_report(done, in_order(findings)))
+    return shown.index("", shown.index("") + 1) if findings else len(shown)  # a finding is between two empty lines
+
+
+def _printed(report: RenderableType) -> list[str]:
+    written = io.StringIO()
+    Paper(file=written, width=100, highlight=False).print(report)
+    return written.getvalue().splitlines()
 
 
 def print_told(row: dict[str, Any]) -> None:

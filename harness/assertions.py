@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import lru_cache, partial
 from typing import Any
 
@@ -63,7 +65,8 @@ def assert_agrees_on(
 
     What fails is made small first. For test items that several workers can share, see ``strata``: an item each, of a
     part of the space that is no other's. Another ``seed`` gives other cases. ``subject``, ``tolerance`` and what is
-    raised are as in ``assert_agrees``; a subject that refuses the whole scope raises ``Unsupported``.
+    raised are as in ``assert_agrees``; a subject that refuses the whole scope raises ``Unsupported``. Of a stratum that
+    it refuses, pytest skips the item, and says why.
     """
     __tracebackhide__ = True
     subject = _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
@@ -75,7 +78,10 @@ def assert_agrees_on(
         raise Disagreement(subject, finding.case, finding.result)
     if record.verdict is not Verdict.AGREES:
         said = "; ".join(dict.fromkeys(record.refused.values())) or "it refused every case"
-        raise Unsupported(f"{subject.name} does nothing of this scope: {said}")
+        said = f"{subject.name} does nothing of this scope: {said}"
+        if isinstance(scope, Stratum) and "PYTEST_CURRENT_TEST" in os.environ:
+            sys.modules["pytest"].skip(said)
+        raise Unsupported(said)
 
 
 _kept = lru_cache(32)(as_subject)

@@ -166,6 +166,7 @@ def cli() -> None:
 @findings_option
 @timeout_option
 @tolerance_option
+@click.option("-v", "--verbose", is_flag=True, help="Print all that is known of every finding, and what was met.")
 @json_option
 def check(
     subjects: tuple[str, ...],
@@ -183,6 +184,8 @@ def check(
     timeout: float,
     tolerance: str,
     json_to: str | None,
+    *,
+    verbose: bool,
 ) -> int:
     """Search for a case on which a SUBJECT fails; without one, check torch's own nn.RNN.
 
@@ -196,6 +199,7 @@ def check(
     from harness.explain.investigate import Explanation, Investigation
     from harness.oracle.arithmetic import accepted
     from harness.report import coverage, record, text
+    from harness.report.severity import Told, in_order
     from harness.search.examination import examine
 
     contract = accepted(tolerance)
@@ -225,14 +229,14 @@ def check(
                 crew=crew,
             )
         examinations.append(done)
-        console.print(text.examination_report(done))
+        told: list[Told] = []
         kept: list[dict[str, Any]] = []
         for finding in done.hunt.findings:
             explanation = investigation.explanations.get(finding.id, Explanation())
             place = keeping.place(finding, explanation)
-            further = done.hunt.known[finding.id]
-            console.print(text.finding_report(finding, explanation, place, tolerance, further))
+            told.append(Told(finding, explanation, place, done.hunt.known[finding.id]))
             kept.append(record.finding_record(finding, explanation) | record.kept_record(place))
+        console.print(text.examination_report(done, in_order(told), tolerance, verbose=verbose))
         records.append(record.examination_record(done, kept))
         if done.interrupted:
             break
@@ -540,10 +544,10 @@ def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any]) -
 
 def _console(json_to: str | None) -> Console:
     """Where people read; beside a document on standard output, that is standard error."""
-    from rich.console import Console
+    from harness.report.paper import Paper
 
     _require_target(json_to, "--json")
-    return Console(stderr=json_to == "-", highlight=False)
+    return Paper(stderr=json_to == "-", highlight=False)
 
 
 def _require_target(target: str | None, option: str) -> None:

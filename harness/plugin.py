@@ -5,6 +5,7 @@ Hooks only; what they need is imported inside, for the plugin is loaded by every
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 import sys
@@ -20,6 +21,7 @@ from harness.threads import one_thread_a_process
 if TYPE_CHECKING:
     from harness.assertions import Disagreement
     from harness.search.hunt import Finding
+    from harness.subjects.protocol import Subject
 
 PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
 """Hypothesis examples a test. dev is Hypothesis's own default, ci twice that, and nightly a minute or so a test."""
@@ -93,12 +95,11 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add a section to the report of a test that failed on a disagreement: its cause, and how to run the case again."""
-    report = yield
-    if call.excinfo is not None and report.when == "call":
+    """Begin the message of a disagreement with its cause, and how to run the case again, before it is reported."""
+    if call.excinfo is not None and call.when == "call":
         for disagreement in _disagreements(call.excinfo.value):
-            report.sections.append(("rnn-harness", _explained(disagreement, item.config)))
-    return report
+            disagreement.args = (f"{_explained(disagreement, item.config)}\n\n{disagreement}",)
+    return (yield)
 
 
 def _profile(config: pytest.Config) -> str:
@@ -156,34 +157,68 @@ def _disagreements(error: BaseException) -> list[Disagreement]:
 
 
 def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
-    from harness.search import findings
+    """The cause, the config, the worst element, and how to run the case again, a line each."""
+    from harness.report.short import worst_line
     from harness.search.hunt import Finding
-    from harness.space.errors import UsageError
-    from harness.subjects.registry import registered
 
-    finding = Finding(disagreement.subject.name, disagreement.case, disagreement.result)
-    lines = [_cause(disagreement, finding)]
+    case, result = disagreement.case, disagreement.result
+    finding = Finding(disagreement.subject.name, case, result)
+    lines = [*_cause(disagreement, finding), f"on {case.config!r}", worst_line(result, case.config)]
+    return "\n".join(filter(None, [*lines, _again(disagreement, finding, config)]))
+
+
+def _again(disagreement: Disagreement, finding: Finding, config: pytest.Config) -> str:
+    """Keep the case, and say how to run it again."""
+    from harness.search import findings
+    from harness.space.errors import UsageError
+
     folder = Path(config.rootpath, config.getoption("rnn_findings"))
     try:
         store = findings.Store(folder)
         known = finding.id in store.ids()  # what a search kept says more than can be said here
         kept = folder / finding.id if known else store.save(finding)
-        again = f"rnn-harness replay {shlex.quote(str(kept))}"
-        lines.append(f"again: {again}" + ("" if finding.subject in registered() else " --subject FILE.py:NAME"))
     except (OSError, UsageError) as error:
-        lines.append(f"the case could not be kept: {error}")
-    return "\n".join(line for line in lines if line)
+        return f"the case could not be kept: {error}"
+    spec = _spec(disagreement.subject)
+    if spec is None:
+        return f"kept: {kept}, whose case.json replays on any subject that has a name: a local function has none"
+    named = "" if spec == finding.subject else f" --subject {shlex.quote(spec)}"
+    return f"again: rnn-harness replay {shlex.quote(_short(kept))}{named}"
 
 
-def _cause(disagreement: Disagreement, finding: Finding) -> str:
+def _spec(subject: Subject) -> str | None:
+    """What the command would call a subject: its own name, or file and name; ``None`` for what no name leads to."""
+    from harness.subjects.registry import registered
+
+    if subject.name in registered() or ":" in subject.name:
+        return subject.name
+    given: Any = getattr(subject, "_function", None) or getattr(subject, "_factory", None)
+    name = getattr(given, "__qualname__", "<unknown>")
+    try:
+        file = None if "<" in name else inspect.getsourcefile(given)
+    except TypeError:
+        file = None
+    return None if file is None else f"{_short(Path(file))}:{name}"
+
+
+def _short(path: Path) -> str:
+    """The path as seen from here, if it is below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _cause(disagreement: Disagreement, finding: Finding) -> list[str]:
     """The cause, looked for among the configs that a test like this one may draw: other sizes, all else the same."""
     from harness.explain.diagnose import diagnose
-    from harness.report.explained import cause_lines
+    from harness.explain.investigate import Explanation
+    from harness.report.severity import Told
+    from harness.report.short import cause_of, failure_line
     from harness.space.scope import Scope
 
-    config = disagreement.case.config
+    subject = disagreement.subject
     try:
-        diagnosis = diagnose(disagreement.subject, finding, Scope.around(config))
+        diagnosis = diagnose(subject, finding, Scope.around(disagreement.case.config))
     except Exception as error:  # noqa: BLE001 - a report that cannot be made must not end the session
-        return f"cause: not found, for looking for it failed: {type(error).__name__}: {error}"
-    return "" if diagnosis is None else f"cause: {'; '.join(cause_lines(diagnosis, config))}"
+        said = f"cause not found, for looking for it failed: {type(error).__name__}: {error}"
+        return [f"{subject.name}: {failure_line(finding.result)}", said]
+    cause, sure = cause_of(Told(finding, Explanation(diagnosis)))
+    return [f"{subject.name}: {cause}{f' ({sure})' if sure else ''}"]

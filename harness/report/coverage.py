@@ -117,6 +117,21 @@ def table(searched: Searched) -> Table:
     return drawn
 
 
+def in_short(searched: Searched) -> str:
+    """The shares of agreement in a sentence, equal ones together, and the cases of every other check."""
+    alike: dict[str, list[str]] = {}
+    for name, met, of in _shares(searched.scope, searched.checks[AGREEMENT], searched.strength):
+        if of:
+            alike.setdefault(wording.share(met, of), []).append(name)
+    said = ", ".join(f"{share} of {_listed(names)}" for share, names in alike.items())
+    beside = ", ".join(f"{one} in {c.cases:,} cases" for one, c in searched.checks.items() if one != AGREEMENT)
+    return f"{said}; beside agreement: {beside}" if beside else said
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])
+
+
 def missing_lines(searched: Searched, number: int) -> Iterator[Text]:
     """Interactions of the fewest factors that no case had, so many at most."""
     left = number

@@ -87,6 +87,13 @@ def needs_line(factors: Factors) -> str:
     return _condition(factors) or "nothing in particular: it fails at every size, and whatever the other factors are"
 
 
+def fails_line(factors: Factors, further: int = 0) -> str:
+    """What the failure needs, in a few words, and how many more cases failed so."""
+    condition = _condition(factors)
+    said = f"with {condition}" if condition else "at every size, whatever the other factors are"
+    return f"{said}; {counted(further, 'more case')}" if further else said
+
+
 def independent_line(factors: Factors) -> str:
     """What the failure does not depend on."""
     free = [name for name, size in factors.sizes.items() if not size.pattern]

@@ -16,6 +16,7 @@ from harness.report.coverage import Searched, shares_record
 from harness.report.explained import certificate_record, explanation_record
 from harness.report.place import Kept
 from harness.report.refusals import refusals_record
+from harness.report.severity import severity
 from harness.search.examination import Examination
 from harness.search.findings import Stored
 from harness.search.hunt import Finding, Hunt
@@ -79,7 +80,9 @@ def finding_record(finding: Finding, explanation: Explanation | None = None) -> 
         "certificate": certificate_record(finding.certificate),
         "kind": finding.result.kind,
         **result_record(finding.result),
+        "severity": severity(finding, explanation or Explanation()).value,
         "judge": _judgement(finding.result),
+        "to_accept": wording.enough_line(finding.result),
         **explanation_record(explanation or Explanation(), finding.case.config),
     }
     return cast("dict[str, Any]", as_json(record))

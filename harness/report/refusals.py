@@ -17,6 +17,14 @@ from harness.space.answer import Answer, Kind
 from harness.space.breaks import Break, Variant
 from harness.space.call import MODULE
 
+_LINE: Final = 70
+"""Characters of a line on 80 columns, less some that words leave at its end."""
+
+_WAYS: Final = 3
+"""Ways to answer wrongly that may take two lines each: with the headline and one before it, eight lines."""
+
+_MORE: Final = len("; ... and 10 more: -v")
+
 _OUTCOMES: Final = {Kind.ACCEPTED: "accepted", Kind.CRASHED: "the process ended", Kind.HUNG: "it hung"}
 
 
@@ -33,13 +41,55 @@ def add_refusals(facts: Table, refusals: Refusals) -> None:
     if refusals.known:
         named = Counter({deviation.name: number for deviation, number in refusals.known.items()})
         facts.add_row("", f"known deviations of torch: {_tally(named)}")
-    for said, number in refusals.unusable.items():
+    for said, number in wording.alike(refusals.unusable).items():
         facts.add_row("left out", Text(f"{wording.counted(number, 'well-formed call')}, not accepted: {said}"))
+
+
+def add_refusals_in_short(facts: Table, refusals: Refusals) -> None:
+    """Add the same in a line; well-formed calls that were not accepted have one more."""
+    so_far = " until interrupted" if refusals.interrupted else ""
+    calls = wording.counted(refusals.calls, "malformed call")
+    parts = [f"{refusals.refused:,} of {calls} refused as documented{so_far}"]
+    if refusals.known:
+        parts.append(f"{refusals.known.total():,} known deviations of torch")
+    if refusals.unsupported:
+        parts.append(f"{refusals.unsupported:,} not supported")
+    facts.add_row("refusals", "; ".join(parts))
+    if unusable := refusals.unusable:
+        calls, said = wording.counted(unusable.total(), "well-formed call"), next(iter(unusable))
+        facts.add_row("", Text(f"{calls} not accepted, so not broken: {said}", no_wrap=True, overflow="ellipsis"))
 
 
 def refusals_findings(refusals: Refusals) -> RenderableType:
     """Every finding."""
     return Group(*(part for wrong in refusals.findings for part in ("", _finding(refusals.subject, wrong))))
+
+
+def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
+    """A line for each way to answer a malformed call wrongly: how many kinds of calls, and which."""
+    if not refusals.findings:
+        return Group()
+    names: dict[str, list[str]] = {}
+    for wrong in refusals.findings:
+        assert wrong.refusal.lapse is not None  # true of every finding
+        names.setdefault(wrong.refusal.lapse.value, []).append(wrong.broken.name)
+    room = 2 * _LINE if len(names) <= _WAYS else _LINE
+    lines = []
+    for lapse, kinds in names.items():
+        said = f"{lapse} ({len(kinds)}): "
+        lines.append(Padding(Text(said + _some(kinds, room - len(said))), (0, 0, 0, 2)))
+    return Group("", Text("Malformed calls that are not refused as they must be, by kind:", "bold red"), *lines)
+
+
+def _some(names: list[str], length: int) -> str:
+    """As many names as fit into the length, and how many more there are."""
+    if len("; ".join(names)) <= length:
+        return "; ".join(names)
+    shown = names[:1]
+    while len("; ".join(names[: len(shown) + 1])) <= length - _MORE:
+        shown = names[: len(shown) + 1]
+    more = len(names) - len(shown)
+    return "; ".join(shown) + (f"; ... and {more} more: -v" if more else "")
 
 
 def refusals_record(refusals: Refusals) -> dict[str, Any]:

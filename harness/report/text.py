@@ -17,11 +17,20 @@ from harness.explain.proof import judge_worst
 from harness.oracle.compare import Mismatch
 from harness.report import coverage, explained, wording
 from harness.report.place import Kept
-from harness.report.refusals import add_refusals, fact_table, refusals_findings
+from harness.report.refusals import (
+    add_refusals,
+    add_refusals_in_short,
+    fact_table,
+    refusals_findings,
+    refusals_findings_in_short,
+)
+from harness.report.severity import Told
+from harness.report.short import cause_of, failure_line, replay_line, short_finding, shown_in_full, summary
 from harness.search.examination import Examination
 from harness.search.findings import Fate, Stored
-from harness.search.hunt import Finding, Hunt
+from harness.search.hunt import Hunt
 from harness.space.config import ArraySpec, RNNConfig
+from harness.space.outcome import Failure
 from harness.subjects.ground import line
 
 _STYLES = {
@@ -36,24 +45,83 @@ _SHOWN_MISMATCHES = 3
 """Mismatches shown in full; the first one is the cause, later ones mostly follow from it."""
 
 
-def examination_report(done: Examination) -> RenderableType:
-    """A subject's verdict, and what it was asked: how many checks of what, over which part of the space.
+def examination_report(
+    done: Examination, told: Sequence[Told] = (), tolerance: str = "derived", *, verbose: bool = False
+) -> RenderableType:
+    """A subject's verdict, its findings in the order given, what it was asked, and a summary.
 
-    What was met is a table of its own, for 80 columns do not hold it beside a heading.
+    Each finding takes a dozen lines at most, and so do the facts, unless it is to be ``verbose``.
     """
-    verdict, facts = done.verdict, fact_table()
-    so_far = " so far" if done.interrupted and verdict is Verdict.AGREES else ""
-    _add_hunt(facts, done.hunt)
+    so_far = " so far" if done.interrupted and done.verdict is Verdict.AGREES else ""
+    head = Text(wording.headline(done.hunt.subject, done.verdict) + so_far + _tally(done, told), _STYLES[done.verdict])
+    facts = fact_table()
+    (_add_hunt if verbose else _add_hunt_in_short)(facts, done.hunt)
     if done.dropout is not None:
         facts.add_row("dropout", Text(wording.dropout_line(done.dropout), "bold red" if done.dropout.failed else ""))
     if done.refusals is not None:
-        add_refusals(facts, done.refusals)
-    head = Text(wording.headline(done.hunt.subject, verdict) + so_far, _STYLES[verdict])
-    findings = [] if done.refusals is None else [refusals_findings(done.refusals)]
-    met: list[RenderableType] = []
-    if done.hunt.checks and not done.hunt.findings:
-        met.append(Padding(coverage.table(coverage.Searched.by(done.hunt)), (1, 0, 0, 2)))
-    return Group(head, Padding(facts, (0, 0, 0, 2)), *met, *findings)
+        (add_refusals if verbose else add_refusals_in_short)(facts, done.refusals)
+    if told:
+        facts.add_row("more", f"-v, or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}")
+    shown: list[RenderableType] = []
+    for number, (one, whole) in enumerate(zip(told, shown_in_full(told), strict=True), 1):
+        if verbose:
+            shown.append(finding_report(number, one, tolerance))
+        elif whole:
+            shown.append(short_finding(number, one, tolerance))
+    if shown:
+        shown.append("")
+    shown.append(Padding(facts, (0, 0, 0, 2)))
+    if verbose and done.hunt.checks and not done.hunt.findings:
+        shown.append(Padding(coverage.table(coverage.Searched.by(done.hunt)), (1, 0, 0, 2)))
+    if done.refusals is not None:
+        shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
+    return Group(head, *shown, summary(told))
+
+
+def _tally(done: Examination, told: Sequence[Told]) -> str:
+    """How many bugs there are, how many cases fail, and how many refusals are wrong: what follows the verdict."""
+    hunt, parts = done.hunt, []
+    suspected = sum(one.finding.result.verdict is Verdict.SUSPECT for one in told)
+    if bugs := len(told) - suspected:
+        # Without a certain cause, two findings may be of one bug.
+        unsure = bugs > 1 and not all(one.certain for one in told)
+        parts.append(f"{'up to ' if unsure else ''}{wording.counted(bugs, 'bug')}")
+    if suspected:
+        parts.append(wording.counted(suspected, "suspicion"))
+    if told:
+        # A hang ends the search before its case is counted.
+        hung = sum(finding.result.failure is Failure.HUNG for finding in hunt.findings)
+        failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
+        parts.append(f"{failed:,} of {wording.counted(max(hunt.total + hung, failed), 'case')} fail")
+    if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES:
+        parts.append("dropout breaks its law")
+    if done.refusals is not None and done.refusals.findings:
+        parts.append(
+            f"{wording.counted(len(done.refusals.findings), 'kind')} of malformed calls not refused as they must be"
+        )
+    return f": {'; '.join(parts)}" if parts else ""
+
+
+def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
+    cases = wording.counted(hunt.total, "case")
+    facts.add_row("checked", f"{cases} in {hunt.seconds:.1f} s; ended by {hunt.stop.value}; --seed {hunt.seed}")
+    passed = hunt.checks and not hunt.findings
+    if passed:
+        facts.add_row("compared", _methods_in_short(hunt))
+    if hunt.scope.loss == (None,):
+        facts.add_row("gradients", "not asked for")
+    if hunt.suspicions:
+        facts.add_row("suspicious", f"{wording.counted(len(hunt.suspicions), 'case')}, which did not repeat: -v")
+    for said in wording.deviations_in_short(hunt.known, hunt.spared):
+        facts.add_row("known", Text(said))
+    if hunt.unsupported:
+        facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
+    for said, names in wording.left_out(hunt.refused).items():
+        facts.add_row("left out", Text(f"{', '.join(names)}: {said}"))
+    if passed:
+        facts.add_row("covered", coverage.in_short(coverage.Searched.by(hunt)))
+        if hunt.ground:
+            facts.add_row("ground", Text(line(hunt.ground)))
 
 
 def _add_hunt(facts: Table, hunt: Hunt) -> None:
@@ -72,35 +140,29 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
         facts.add_row("found", f"{wording.counted(len(hunt.findings), 'cause')} of failure, one after the other")
     if hunt.unsupported:
         facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
-    for said in dict.fromkeys(hunt.refused.values()):
-        left_out = ", ".join(what for what, why in hunt.refused.items() if why == said)
-        facts.add_row("left out", Text(f"{left_out}, for the subject says: {said}"))
+    for said, names in wording.left_out(hunt.refused).items():
+        facts.add_row("left out", Text(f"{', '.join(names)}, for the subject says: {said}"))
     if hunt.checks and not hunt.findings:
         facts.add_row("space met", _met(hunt))
     if hunt.ground:
         facts.add_row("ground", Text(line(hunt.ground)))
 
 
-def finding_report(
-    finding: Finding,
-    explanation: Explanation | None = None,
-    kept: Kept | None = None,
-    tolerance: str = "derived",
-    further: int = 0,
-) -> RenderableType:
-    """A finding: what differs, why, what it depends on, the smallest case, and how to run it again.
-
-    ``further`` is the number of further cases that fail of the same cause.
-    """
+def finding_report(number: int, told: Told, tolerance: str = "derived") -> RenderableType:
+    """All that is told of a finding: its cause, what differs, what that depends on, and how to run it again."""
+    finding, explanation, kept = told.finding, told.explanation, told.kept
     result, config = finding.result, finding.case.config
+    cause, sure = cause_of(told)
     facts = fact_table()
     if result.verdict is Verdict.SUSPECT:
         facts.add_row(
             "suspect", "no bound proves it wrong, but it is beyond usual roundings, and repeats on other values"
         )
-    _add_explanation(facts, explanation or Explanation(), config)
-    if further:
-        facts.add_row("again", f"{wording.counted(further, 'more case')} failed of the same cause")
+    for more in told.also:
+        facts.add_row("also", Text(f"{failure_line(more.result)}, on {more.case.config!r}"))
+    _add_explanation(facts, explanation, config)
+    if told.further:
+        facts.add_row("again", f"{wording.counted(told.further, 'more case')} failed of the same cause")
     if (judgement := judge_worst(result)) is not None:
         facts.add_row("judge", wording.judgement_line(judgement))
     if (enough := wording.enough_line(result)) is not None:
@@ -113,8 +175,10 @@ def finding_report(
     if any(mismatch.sites for mismatch in result.mismatches):
         facts.add_row("compared", result.method.value)
     if kept is not None:
-        _add_kept(facts, finding, kept, tolerance)
-    return Group("", *_grounds(result, config), Padding(facts, (1, 0, 0, 2)))
+        _add_kept(facts, kept, replay_line(told, tolerance))
+    named = f": {cause}" if cause != failure_line(result) else ""
+    head = Text(f"Finding {number}{named}{f' ({sure})' if sure else ''}", "bold red")
+    return Group("", head, *_grounds(result, config), Padding(facts, (1, 0, 0, 2)))
 
 
 def _add_explanation(facts: Table, explanation: Explanation, config: RNNConfig) -> None:
@@ -135,11 +199,8 @@ def _add_explanation(facts: Table, explanation: Explanation, config: RNNConfig) 
         facts.add_row("passes", Text(passing))
 
 
-def _add_kept(facts: Table, finding: Finding, kept: Kept, tolerance: str) -> None:
-    again = f"rnn-harness replay {finding.id}"
-    if kept.elsewhere:
-        again += f" --findings {shlex.quote(str(kept.folder.parent))}"
-    facts.add_row("replay", Text(again if tolerance == "derived" else f"{again} --tolerance {tolerance}"))
+def _add_kept(facts: Table, kept: Kept, replay: str) -> None:
+    facts.add_row("replay", Text(replay))
     if kept.script is not None:
         script = shlex.quote(str(kept.folder / kept.script))
         facts.add_row("script", Text(f"python {script}, without rnn-harness; it was run, and says FAILED"))
@@ -237,13 +298,34 @@ def _said_before(stored: Stored) -> Iterator[tuple[str, str]]:
     """What the record of a finding says, as far as it says it."""
     record: Mapping[str, Any] = stored.record
     for mismatch in record.get("mismatches", ()):
-        yield "differs", mismatch["text"]
+        yield "differs", "\n".join([mismatch["text"], *map(_site_before, mismatch.get("sites", ()))])
     if message := record.get("message") or ("" if record.get("mismatches") else stored.kind):
         yield "failed", message
-    for what, name in (("cause", "cause"), ("where", "where"), ("needs", "factors"), ("minimal", "certificate")):
-        text = (record.get(name) or {}).get("text", "")
+    if traceback := record.get("traceback", "").rstrip():
+        yield "traceback", traceback
+    for what, name in (("cause", "cause"), ("where", "where"), ("kernel", "kernels"), ("needs", "factors")):
+        text = (record.get(name) or {}).get("text") or ""
         if lines := text if isinstance(text, str) else "\n".join(text):
             yield what, lines
+    factors = record.get("factors") or {}
+    free = [name for name, size in factors.get("sizes", {}).items() if not size["text"]]
+    if free := [*free, *(name for name in factors.get("independent", ()) if name not in wording.CALLED)]:
+        yield "whatever", ", ".join(free)
+    for name, value in (factors.get("nearest_passing") or {}).items():
+        yield "passes", f"the same with {name}={value}"
+    if judged := (record.get("judge") or {}).get("text"):
+        yield "judge", judged
+    if enough := record.get("to_accept"):
+        yield "to accept", enough
+    if stored.found is not None:
+        yield "config", wording.config_line(stored.found.config)
+    if minimal := (record.get("certificate") or {}).get("text"):
+        yield "minimal", "\n".join(minimal)
+
+
+def _site_before(site: Mapping[str, Any]) -> str:
+    place = ", ".join(f"{axis}={index}" for axis, index in site["place"].items())
+    return f"  {place}: {site['actual']}, should be {site['expected']} (±{site['allowance']})"
 
 
 def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:
@@ -299,6 +381,10 @@ def _methods(hunt: Hunt) -> str:
     if len(met) == 1:
         return met[0].value
     return "\n".join(f"{wording.counted(hunt.checks[method], 'case')} {method.value}" for method in met)
+
+
+def _methods_in_short(hunt: Hunt) -> str:
+    return "; ".join(f"{hunt.checks[one]:,} {wording.METHODS[one]}" for one in Method if hunt.checks[one])
 
 
 def _shape_row(table: Table, name: str, spec: ArraySpec, what: str) -> None:

@@ -18,10 +18,7 @@ from harness.space.config import RNNConfig
 from harness.space.scope import factors_of
 
 HINTS: Final = {
-    Sort.SHAPE: (
-        "if the subject does not do this config, let it raise NotImplementedError, or leave the config out "
-        "with --only (such as --only bidirectional=False)"
-    ),
+    Sort.SHAPE: "if it is not to do this config: raise NotImplementedError, or leave it out with --only",
     Sort.MISSING: "with a readout, return (output, h_n, readout), (readout, h_n) or the readout alone",
     Sort.DTYPE: "return it in x's dtype, output.astype(x.dtype), or check one dtype alone with --dtype",
     Sort.MALFORMED: "return what nn.RNN returns, as arrays",
@@ -47,6 +44,16 @@ def headline(subject: str, verdict: Verdict | None) -> str:
         Verdict.BROKEN: f"{subject} is broken",
     }[verdict]
 
+
+METHODS: Final = {
+    Method.LOCAL: "step by step",
+    Method.CARRIED: "step by step, with gradients",
+    Method.FORM: "in names, shapes and dtypes only",
+    Method.DROPOUT: "by the law of dropout",
+    Method.LAWS: "by laws",
+    Method.END_TO_END: "end to end, where small errors may hide",
+}
+"""How sharp comparisons were, in few words."""
 
 _SHARES: Final = {
     Sort.VALUE: "differs",
@@ -196,6 +203,49 @@ def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int]) -> list
     return [
         *(f"{counted(known[d.name], 'case')}: {d.name}, known of {d.whose.value}: {d.reason}" for d in met),
         *(f"gone here: {d.name}, known of {d.whose.value}: right in {counted(spared[d.name], 'case')}" for d in gone),
+    ]
+
+
+def deviations_in_short(known: Mapping[str, int], spared: Mapping[str, int]) -> list[str]:
+    """The known deviations that were met, and those that are gone, a line each without the reasons."""
+    every = (*KNOWN, TOGETHER)
+    met = [d for d in every if known.get(d.name)]
+    gone = [d.name for d in every if spared.get(d.name) and d not in met]
+    lines = [f"{counted(known[d.name], 'case')}: {d.name} ({d.whose.value})" for d in met]
+    return lines + ([f"gone here: {', '.join(gone)}"] if gone else [])
+
+
+_NUMBERS: Final = re.compile(r"\d+(?:\s*,\s*\d+)*")
+
+
+def left_out(refused: Mapping[str, str]) -> dict[str, list[str]]:
+    """What a subject refuses, by what it says; of sentences that differ in numbers alone, the first one."""
+    said: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
+    for what, why in refused.items():
+        names.setdefault(said.setdefault(_NUMBERS.sub("", why), why), []).append(what)
+    return {why: _together(whats) for why, whats in names.items()}
+
+
+def alike(said: Mapping[str, int]) -> dict[str, int]:
+    """How often each sentence was said; of sentences that differ in numbers alone, the first one stands for all."""
+    first: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for sentence, number_of in said.items():
+        one = first.setdefault(_NUMBERS.sub("", sentence), sentence)
+        counts[one] = counts.get(one, 0) + number_of
+    return counts
+
+
+def _together(whats: Iterable[str]) -> list[str]:
+    """``num_layers=2``, ``num_layers=3`` as ``num_layers=2-3``, at the first one's place."""
+    values: dict[str, list[str]] = {}
+    for what in whats:
+        name, _, value = what.partition("=")
+        values.setdefault(name, []).append(value)
+    return [
+        f"{name}={values_line(map(int, some)) if all(map(str.isdigit, some)) else ', '.join(some)}"
+        for name, some in values.items()
     ]
 
 

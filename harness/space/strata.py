@@ -19,7 +19,7 @@ _HALVES: Final[dict[str, dict[str, Callable[[Any], bool]]]] = {
 """The factors that a scope is split by, into halves of about the same size; what each is called, and what is of it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stratum:
     """A part of a scope, and what it is called."""
 
@@ -28,6 +28,10 @@ class Stratum:
 
     def __str__(self) -> str:
         return self.name
+
+    def __repr__(self) -> str:
+        """Short, for pytest shows it above a failure: a scope in full takes a screen."""
+        return f"<Stratum {self.name}>"
 
     def sample(self, random: Random, count: int) -> list[RNNConfig]:
         """So many configs, in which no value of a factor comes again before each was drawn as often as the scope says.
@@ -48,7 +52,7 @@ def strata(scope: Scope | None = None) -> list[Stratum]:
 
         @pytest.mark.parametrize("stratum", strata(), ids=str)
         def test_my_kernel(stratum):
-            assert_agrees_on(my_rnn, stratum.scope, cases=100)
+            assert_agrees_on(my_rnn, stratum, cases=100)
     """
     whole = scope or Scope()
     split: list[list[tuple[str, str, tuple[Any, ...]]]] = []

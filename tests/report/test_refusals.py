@@ -9,7 +9,14 @@ from rich.console import Group
 
 from harness.checks.deviations import DEVIATIONS
 from harness.checks.refusals import check_refusal
-from harness.report.refusals import add_refusals, fact_table, refusals_findings, refusals_record
+from harness.report.refusals import (
+    add_refusals,
+    add_refusals_in_short,
+    fact_table,
+    refusals_findings,
+    refusals_findings_in_short,
+    refusals_record,
+)
 from harness.search.refusals import Refusals, Wrong
 from harness.space.answer import Answer, Stage
 from harness.space.breaks import BREAKS, broken
@@ -66,9 +73,22 @@ def found() -> Refusals:
 
 @pytest.mark.parametrize(("name", "refusals"), [("refusals", clean()), ("refusals_found", found())])
 def test_reports(name: str, refusals: Refusals) -> None:
-    facts = fact_table()
+    facts, in_short = fact_table(), fact_table()
+
     add_refusals(facts, refusals)
+    add_refusals_in_short(in_short, refusals)
+
     assert_snapshot(name, rendered(Group(facts, refusals_findings(refusals))))
+    assert_snapshot(f"{name}_in_short", rendered(Group(in_short, refusals_findings_in_short(refusals))))
+
+
+def test_however_many_kinds_are_not_refused_they_take_eight_lines_in_short() -> None:
+    refusals = Refusals("mine.py:RNN", 0, findings=found().findings * 20)
+
+    shown = rendered(refusals_findings_in_short(refusals), 80).splitlines()
+
+    assert len(shown) <= 8
+    assert "... and" in "".join(shown)
 
 
 def test_the_record_is_plain_data() -> None:

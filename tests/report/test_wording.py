@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
-from harness import Case, Result, RNNConfig, Verdict
+from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.laws import LAWS
 from harness.checks.result import Method
 from harness.cli import cli
@@ -22,11 +22,15 @@ from harness.explain.where import Where
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
 from harness.report import document, explained, record, text, wording
+from harness.report.paper import Paper
 from harness.report.place import Kept
+from harness.report.severity import Told, in_order
+from harness.report.short import short_finding
 from harness.search.certificate import Certificate
 from harness.search.examination import Examination
 from harness.search.hunt import Finding, Hunt, Stop
 from harness.search.suspicion import Suspicion
+from harness.space.outcome import Failure
 from harness.space.scope import Scope
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
@@ -66,15 +70,15 @@ WHY = Explanation(CAUSE, FACTORS, WHERE)
 
 def assert_snapshot(name: str, shown: str) -> None:
     """Compare with the file of that name; ``UPDATE_SNAPSHOTS=1`` writes it, for a person to review."""
-    shown = "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
+    shown = shown.rstrip("\n") + "\n"
     path = SNAPSHOTS / f"{name}.txt"
     if os.environ.get("UPDATE_SNAPSHOTS"):
         path.write_text(shown)
     assert shown == path.read_text()
 
 
-def rendered(renderable: RenderableType) -> str:
-    console = Console(file=StringIO(), width=100, highlight=False)
+def rendered(renderable: RenderableType, width: int = 100) -> str:
+    console = Paper(file=StringIO(), width=width, highlight=False)
     console.print(renderable)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
@@ -88,18 +92,19 @@ def agreement() -> Hunt:
     return hunt
 
 
-def broken() -> Finding:
-    result = Result(Verdict.BROKEN, message="ValueError: boom", traceback='File "mine.py", line 3, in rnn')
-    return Finding("mine.py:rnn", CASE, result)
+def broken(subject: str = "mine.py:rnn") -> Finding:
+    at = 'File "mine.py", line 3, in rnn'
+    result = Result(Verdict.BROKEN, message="ValueError: boom", traceback=at, failure=Failure.RAISED)
+    return Finding(subject, draw(RNNConfig(1, 1, T=2), "dyadic"), result)
 
 
-def suspected() -> Finding:
+def suspected(subject: str = "mine.py:rnn") -> Finding:
     """Seen with probes, and within what the worst roundings may do."""
     site = Site({"t": 3, "n": 0, "unit": 2}, 0.25000012, 0.25, 1e-07)
     mismatch = Mismatch(
         "preactivation.grad", Sort.SUSPICIOUS, 1, True, count=1, total=8, atol=1.2e-7, rtol=4.8e-7, sites=(site,)
     )
-    return Finding("mine.py:rnn", CASE, Result(Verdict.SUSPECT, (mismatch,)), certificate=Certificate())
+    return Finding(subject, CASE, Result(Verdict.SUSPECT, (mismatch,)), certificate=Certificate())
 
 
 def unrepeated() -> Hunt:
@@ -110,12 +115,35 @@ def unrepeated() -> Hunt:
 
 COARSE = Precision(24, 24, 5.9e-8, 0.4, 11.2, "tf32")
 
+INACCURATE = Told(suspected(), Explanation(Diagnosis((), 30, 0, precision=COARSE)))
+TOLD = Told(FINDING, WHY, KEPT, further=12)
+SEVERAL = [
+    Told(suspected("mine.py:third"), INACCURATE.explanation),
+    Told(broken(), further=3),
+    Told(broken("mine.py:other"), further=4),
+    TOLD,
+]
+
+
+def disagreement() -> Hunt:
+    hunt = agreement()
+    hunt.findings = [one.finding for one in SEVERAL]
+    hunt.known.update({one.finding.id: one.further for one in SEVERAL})
+    hunt.checks[Method.LOCAL] = 400
+    return hunt
+
+
 SHOWN: dict[str, Any] = {
-    "suspicion": lambda: text.finding_report(suspected(), Explanation(Diagnosis((), 30, 0, precision=COARSE))),
-    "suspicion_unrepeated": lambda: text.examination_report(Examination(unrepeated())),
-    "finding": lambda: text.finding_report(FINDING, WHY, KEPT, further=12),
-    "finding_of_a_crash": lambda: text.finding_report(broken()),
-    "agreement": lambda: text.examination_report(Examination(agreement())),
+    "suspicion": lambda: text.finding_report(1, INACCURATE),
+    "suspicion_in_short": lambda: short_finding(1, INACCURATE),
+    "suspicion_unrepeated": lambda: text.examination_report(Examination(unrepeated()), verbose=True),
+    "finding": lambda: text.finding_report(1, TOLD),
+    "finding_in_short": lambda: short_finding(1, TOLD),
+    "finding_of_a_crash": lambda: text.finding_report(1, Told(broken())),
+    "finding_of_a_crash_in_short": lambda: short_finding(1, Told(broken())),
+    "agreement": lambda: text.examination_report(Examination(agreement()), verbose=True),
+    "agreement_in_short": lambda: text.examination_report(Examination(unrepeated())),
+    "disagreement": lambda: text.examination_report(Examination(disagreement()), in_order(SEVERAL)),
     "shapes": lambda: text.shapes_table(RNNConfig(1, 5, 2, batch_first=True, bidirectional=True, T=10, output_size=2)),
 }
 
@@ -123,6 +151,28 @@ SHOWN: dict[str, Any] = {
 @pytest.mark.parametrize("name", list(SHOWN))
 def test_reports(name: str) -> None:
     assert_snapshot(name, rendered(SHOWN[name]()))
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize(("name", "most"), [("finding_in_short", 14), ("agreement_in_short", 25), ("disagreement", 40)])
+def test_what_is_shown_in_short_is_short(name: str, most: int, width: int) -> None:
+    shown = rendered(SHOWN[name](), width).splitlines()
+
+    assert len(shown) <= most
+    assert max(map(len, shown)) <= width
+
+
+def test_paper_pads_no_line() -> None:
+    shown = rendered(SHOWN["agreement"]())
+
+    assert not [line for line in shown.splitlines() if line.endswith(" ")]
+
+
+def test_refusals_that_differ_in_numbers_alone_are_one() -> None:
+    refused = {"num_layers=2": "1 layer, not 2", "num_layers=3": "1 layer, not 3", "hx=True": "no hx"}
+
+    assert wording.left_out(refused) == {"1 layer, not 2": ["num_layers=2-3"], "no hx": ["hx=True"]}
+    assert wording.alike({"x of (1, 2)": 2, "x of (1, 2, 3)": 3, "y": 1}) == {"x of (1, 2)": 5, "y": 1}
 
 
 def test_an_exception_s_text() -> None:

@@ -1,0 +1,20 @@
+"""paper: a console that writes no spaces at the ends of lines, where no terminal needs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+
+class Paper(Console):
+    """A console that pads no line, unless it is a terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as any console does."""
+        if self.is_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as captured:
+            super().print(*objects, **options)
+        self.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))

@@ -1,0 +1,154 @@
+"""severity: how grave a finding is, and in which order findings are told: what a user must mend first comes first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+
+from harness.checks.result import Result, Verdict
+from harness.explain.investigate import Explanation
+from harness.oracle.compare import Sort
+from harness.report.place import Kept
+from harness.report.wording import CALLED
+from harness.search.hunt import Finding
+from harness.space.case import Case, padding
+from harness.space.config import TANGENT, RNNConfig
+from harness.space.outcome import Failure
+
+
+class Severity(Enum):
+    """Classes of findings, the gravest first; the value is the word for it in a summary."""
+
+    VALUES = "values"
+    """Wrong numbers, or shapes or dtypes, of a plain call."""
+    GRADIENTS = "gradients"
+    """Wrong gradients of a plain call."""
+    CONDITION = "condition"
+    """Wrong only where it is called in a special way, or after other calls; or it writes into what it is given."""
+    CRASH = "error"
+    """It raises, dies, hangs, or gives two answers to one question."""
+    SPECIAL = "special"
+    """Wrong only where numbers are infinite, NaN, subnormal or huge."""
+    EMPTY = "empty"
+    """Wrong only in a batch of no sequences."""
+    ACCURACY = "accuracy"
+    """Less accurate than assumed."""
+
+
+_OF_STATE: Final = frozenset({Sort.CHANGED, Sort.ALIASED})
+
+_PLAIN: Final = RNNConfig(1, 1)
+
+_FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
+
+_HUGE: Final = 8
+"""Numbers of at least this part of a dtype's largest count as huge: the special regime has a quarter of it, of which a
+smaller case may have dropped bits, and that at most halves it."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A finding with all that is told of it, and the findings that are told along with it."""
+
+    finding: Finding
+    explanation: Explanation = field(default_factory=Explanation)
+    kept: Kept | None = None
+    further: int = 0
+    """Further cases that fail of the same cause."""
+    also: tuple[Finding, ...] = ()
+    """Findings on the same case, or errors raised by the same line."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether its cause is certain."""
+        return self.explanation.diagnosis is not None and self.explanation.diagnosis.certain
+
+    @property
+    def severity(self) -> Severity:
+        """The gravest class of its findings."""
+        every = [severity(one, self.explanation) for one in (self.finding, *self.also)]
+        return min(every, key=list(Severity).index)
+
+
+def severity(finding: Finding, explanation: Explanation) -> Severity:
+    """The class of a finding, by how its case fails and what is special about the case."""
+    result, config = finding.result, finding.case.config
+    first = result.mismatches[0] if result.mismatches else None
+    classes = (
+        (Severity.ACCURACY, result.verdict is Verdict.SUSPECT or _coarse(explanation)),
+        (Severity.EMPTY, config.N == 0),
+        (Severity.CRASH, result.verdict is Verdict.BROKEN),
+        (Severity.SPECIAL, has_special_values(finding.case)),
+        (Severity.CONDITION, _called_specially(config)),
+        (Severity.CONDITION, first is not None and (first.sort in _OF_STATE or bool(first.law))),
+        (Severity.GRADIENTS, first is not None and (first.array.endswith(".grad") or TANGENT in first.array)),
+    )
+    return next((named for named, holds in classes if holds), Severity.VALUES)
+
+
+def in_order(told: Sequence[Told]) -> list[Told]:
+    """Findings as they are told: one of each case and of each line that raises, the gravest first.
+
+    Inside a class those of a certain cause come first, then those of which more cases fail, then as they were found.
+    """
+    groups: dict[Any, list[Told]] = {}
+    for one in told:
+        groups.setdefault(_error(one.finding.result) or one.finding.id, []).append(one)
+    places = list(Severity)
+    return sorted(
+        map(_together, groups.values()), key=lambda one: (places.index(one.severity), not one.certain, -one.further)
+    )
+
+
+def has_special_values(case: Case) -> bool:
+    """Whether a case has an infinity, a NaN, a subnormal or a huge number, but for NaN as padding."""
+    limits: Any = ml_dtypes.finfo(case.config.dtype)  # type: ignore[no-untyped-call]
+    tiny, huge = float(limits.tiny), float(limits.max) / _HUGE
+    for name, array in case.arrays.items():
+        values: Any = np.asarray(array).astype(np.complex128 if case.config.is_complex else np.float64)
+        if name == "x" and case.config.lengths is not None:
+            values = values[~padding(case.config)]
+        for part in (values.real, values.imag):
+            sizes = np.abs(part[part != 0])
+            if not np.isfinite(part).all() or bool(((sizes <= tiny) | (sizes >= huge)).any()):
+                return True
+    return False
+
+
+def last_line(result: Result) -> tuple[str, str] | None:
+    """The file and the line where it ended: the last one that is no installed package's, if there is one."""
+    frames: list[tuple[str, str]] = _FRAME.findall(result.traceback)
+    own = [frame for frame in frames if "site-packages" not in frame[0]]
+    return (own or frames)[-1] if frames else None
+
+
+def _together(group: Sequence[Told]) -> Told:
+    """Several findings as one: what was kept and explained last, which is what stands in the store."""
+    *others, last = group
+    if not others:
+        return last
+    ids = {one.finding.id: one.further for one in group}
+    also = tuple(one.finding for one in others)
+    return Told(last.finding, last.explanation, last.kept, sum(ids.values()), also)
+
+
+def _error(result: Result) -> tuple[str, ...] | None:
+    """The exception's type, and the file and line that raised it."""
+    at = last_line(result)
+    return None if at is None or result.failure is not Failure.RAISED else (result.message.partition(":")[0], *at)
+
+
+def _coarse(explanation: Explanation) -> bool:
+    diagnosis = explanation.diagnosis
+    coarse = diagnosis is not None and not diagnosis.causes and diagnosis.precision is not None
+    return coarse and diagnosis.precision.explains  # type: ignore[union-attr]
+
+
+def _called_specially(config: RNNConfig) -> bool:
+    return config.drops or any(getattr(config, name) != getattr(_PLAIN, name) for name in CALLED)

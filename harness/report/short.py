@@ -1,0 +1,173 @@
+"""short: a finding in about a dozen lines: the cause, what is wrong, the smallest case, and how to run it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from harness.checks.result import Result, Verdict
+from harness.oracle.compare import Mismatch
+from harness.report import explained, wording
+from harness.report.place import Kept
+from harness.report.severity import Severity, Told, last_line
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+
+LINE: Final = 64
+"""Characters of a fact's line, on 80 columns."""
+
+IN_FULL: Final = 3
+"""Findings that are shown by more than a line: with the verdict and the facts, these fill a screen."""
+
+_LISTED: Final = 8
+"""Findings that a summary lists."""
+
+_WORD: Final = max(len(one.value) for one in Severity)
+
+
+def shown_in_full(told: Sequence[Told]) -> list[bool]:
+    """Which findings are shown by more than a line: the first, those of a certain cause, and a second one of two."""
+    left, shown = IN_FULL, []
+    for number, one in enumerate(told):
+        shown.append(left > 0 and (number == 0 or one.certain or len(told) == 2))
+        left -= shown[-1]
+    return shown
+
+
+def short_finding(number: int, told: Told, tolerance: str = "derived") -> RenderableType:
+    """A finding: its cause and how sure that is, then what a reader needs to act on it."""
+    cause, sure = cause_of(told)
+    head = Table.grid(padding=(0, 2), expand=True)
+    head.add_column(no_wrap=True)
+    head.add_column(ratio=1)
+    head.add_column(no_wrap=True, justify="right")
+    head.add_row(Text(str(number), "bold"), Text(_cut(cause, 2 * LINE), "bold red"), Text(sure, "dim"))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, said in _facts(told, cause, tolerance):
+        facts.add_row(name, Text(said))
+    return Group("", head, Padding(facts, (0, 0, 0, 3)))
+
+
+def summary(told: Sequence[Told]) -> RenderableType:
+    """One line a finding, the gravest first; empty of one or two, which are in sight."""
+    if len(told) < 3:
+        return Group()
+    lines = []
+    for number, one in enumerate(told[:_LISTED], 1):
+        said, sure = cause_of(one)
+        said = f"possibly {said}" if sure == "possibly" else said
+        line = f"{number}  {one.finding.id}  {one.severity.value:<{_WORD}}  {said}"
+        lines.append(Text(line, no_wrap=True, overflow="ellipsis"))
+    more = len(told) - _LISTED
+    return Group("", *lines, *([f"... and {more} more: -v"] if more > 0 else []))
+
+
+def cause_of(told: Told) -> tuple[str, str]:
+    """The cause, or else what is wrong, in a sentence, and how sure the cause is."""
+    diagnosis, result = told.explanation.diagnosis, told.finding.result
+    if diagnosis is not None and (diagnosis.causes or (diagnosis.precision and diagnosis.precision.explains)):
+        said = explained.cause_lines(diagnosis, told.finding.case.config, told.explanation.factors)[0]
+        sure = "suspected" if result.verdict is Verdict.SUSPECT else ""
+        if diagnosis.causes:
+            sure = "certain" if diagnosis.certain else "possibly"
+        return said.removeprefix("possibly "), sure
+    unproved = result.verdict is Verdict.SUSPECT
+    return failure_line(result), "suspected" if unproved else "" if diagnosis is None else "cause unknown"
+
+
+def failure_line(result: Result) -> str:
+    """How a case fails, in one line."""
+    if result.message or not result.mismatches:
+        return (result.message or result.kind).splitlines()[0]
+    return wording.mismatch_line(result.mismatches[0])
+
+
+def worst_line(result: Result, config: RNNConfig) -> str | None:
+    """The worst element: its place, what it is, what it should be, and what rounding allows."""
+    mismatch = next((one for one in result.mismatches if one.sites), None)
+    if mismatch is None:
+        return None
+    site = mismatch.sites[0]
+    place = f"[{wording.place(site)}]" if site.place else ""
+    actual, expected = (wording.number(value, config.dtype) for value in (site.actual, site.expected))
+    allowed = f" (±{site.allowance:.2g})" if 0 < site.allowance < math.inf else ""
+    return f"{_array(mismatch)}{place} = {actual}, should be {expected}{allowed}"
+
+
+def case_line(case: Case, kept: Kept | None = None, length: int = 3 * LINE) -> str:
+    """A case as Python has it; a long one without its zeros, as far as it fits, and where the whole is."""
+    whole = repr(case)
+    if len(whole) <= length:
+        return whole
+    where = "in case.json" if kept is None else f"in {kept.folder / 'case.json'}"
+    parts, left = [repr(case.config)], length - len(repr(case.config)) - len(where)
+    for name, array in case.arrays.items():
+        said = f"{name}={np.asarray(array).tolist()}"
+        if np.asarray(array).astype(bool).any() and len(said) <= left:
+            parts.append(said)
+            left -= len(said)
+    return f"{', '.join(parts)}, … (all of it {where})"
+
+
+def replay_line(told: Told, tolerance: str = "derived") -> str:
+    """The command that runs a finding once more."""
+    line = f"rnn-harness replay {told.finding.id}"
+    if told.kept is not None and told.kept.elsewhere:
+        line += f" --findings {shlex.quote(str(told.kept.folder.parent))}"
+    return line if tolerance == "derived" else f"{line} --tolerance {tolerance}"
+
+
+def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
+    result, config, explanation = told.finding.result, told.finding.case.config, told.explanation
+    if (worst := worst_line(result, config)) is not None:
+        yield "wrong", _cut(worst, 2 * LINE)
+    elif cause != (failure := failure_line(result)):
+        yield "wrong", _cut(failure, 2 * LINE)
+    if (at := last_line(result)) is not None:
+        yield "at", f"{at[0]}, line {at[1]}"
+    yield "smallest" if told.finding.minimal else "case", case_line(told.finding.case, told.kept)
+    if explanation.factors is not None:
+        yield "fails", _cut(explained.fails_line(explanation.factors, told.further), 2 * LINE)
+        if (passing := explained.passing_line(explanation.factors)) is not None:
+            yield "passes", _cut(passing, LINE)
+    if (kernel := explained.kernels_line(explanation.kernels)) is not None:
+        yield "kernel", _cut(kernel, LINE)
+    if explanation.diagnosis is not None:
+        for other in (*explanation.diagnosis.elsewhere, *explanation.diagnosis.beside)[:1]:
+            yield "beside", _cut(f"it {other.sentence}", LINE)
+    if told.also:
+        said = dict.fromkeys(failure_line(one.result) for one in told.also)
+        others = [one for one in said if one != failure_line(result)] or [f"on {told.also[0].case.config!r}"]
+        more = f", and {len(told.also) - 1} more" if len(told.also) > 1 else ""
+        yield "also", _cut(others[0], LINE - len(more)) + more
+    for advice in filter(None, (wording.leave_out_line(config), *map(wording.hint, result.mismatches[:1]))):
+        yield "advice", _cut(advice, 2 * LINE)
+        break
+    if told.kept is not None:
+        if told.kept.script is not None:
+            yield "run it", f"python {shlex.quote(str(told.kept.folder / told.kept.script))}"
+        yield "replay", replay_line(told, tolerance)
+
+
+def _array(mismatch: Mismatch) -> str:
+    """The array's name, and of which layer or law it is, if not of the whole run."""
+    if mismatch.law:
+        return f"by the law of {mismatch.law}, {mismatch.array}"
+    if mismatch.layer is not None:
+        return f"layer {mismatch.layer}'s {mismatch.array}"
+    return mismatch.array
+
+
+def _cut(text: str, length: int) -> str:
+    """The text, or the whole words of it that fit."""
+    return text if len(text) <= length else text[: length - 2].rsplit(" ", 1)[0] + " …"

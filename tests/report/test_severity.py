@@ -1,0 +1,127 @@
+"""Findings in order: the gravest first, and each once."""
+
+from typing import Any
+
+import pytest
+
+from harness import Case, Result, RNNConfig, Verdict, draw
+from harness.explain.diagnose import Diagnosis
+from harness.explain.faults import CATALOGUE
+from harness.explain.investigate import Explanation
+from harness.explain.precision import Precision
+from harness.oracle.compare import Mismatch, Sort
+from harness.report.severity import Severity, Told, has_special_values, in_order, severity
+from harness.report.short import shown_in_full, summary
+from harness.search.hunt import Finding
+from harness.space.outcome import Failure
+from tests.report.test_wording import rendered
+
+PLAIN = RNNConfig(1, 1)
+COARSE = Explanation(Diagnosis((), 30, 0, precision=Precision(24, 24, 5.9e-8, 0.4, 11.2, "tf32")))
+CERTAIN = Explanation(Diagnosis(CATALOGUE[:1], 30, 10))
+
+
+def finding(
+    config: RNNConfig = PLAIN, array: str = "output", sort: Sort = Sort.VALUE, *, law: str = "", **result: Any
+) -> Finding:
+    mismatches = (Mismatch(array, sort, law=law, count=1, total=1),)
+    result = {"verdict": Verdict.DISAGREES, "mismatches": mismatches} | result
+    return Finding("mine", draw(config, "dyadic"), Result(**result))
+
+
+def raised(seed: int, line: int = 3, error: str = "ValueError: boom") -> Finding:
+    at = f'File "mine.py", line {line}, in rnn\n    x / 0'
+    result = Result(Verdict.BROKEN, message=error, traceback=at, failure=Failure.RAISED)
+    return Finding("mine", draw(PLAIN, "normal", seed), result)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (finding(), Severity.VALUES),
+        (finding(sort=Sort.SHAPE), Severity.VALUES),
+        (finding(RNNConfig(1, 1, loss="output"), "weight_hh_l0.grad"), Severity.GRADIENTS),
+        (finding(RNNConfig(1, 1, strides="transposed")), Severity.CONDITION),
+        (finding(RNNConfig(1, 1, T=2, N=2, lengths=(2, 1))), Severity.CONDITION),
+        (finding(RNNConfig(1, 1, batched=False)), Severity.CONDITION),
+        (finding(RNNConfig(1, 1, 2, dropout=0.5, training=True)), Severity.CONDITION),
+        (finding(law="batch split"), Severity.CONDITION),
+        (finding(sort=Sort.CHANGED), Severity.CONDITION),
+        (raised(0), Severity.CRASH),
+        (Finding("mine", draw(PLAIN, "special"), finding().result), Severity.SPECIAL),
+        (finding(RNNConfig(1, 1, N=0), "h_n", Sort.SHAPE), Severity.EMPTY),
+        (finding(verdict=Verdict.SUSPECT), Severity.ACCURACY),
+    ],
+)
+def test_a_finding_s_class_follows_from_its_case_and_how_it_fails(found: Finding, expected: Severity) -> None:
+    assert severity(found, Explanation()) is expected
+
+
+def test_what_precision_explains_is_a_matter_of_accuracy() -> None:
+    assert severity(finding(), COARSE) is Severity.ACCURACY
+    assert severity(finding(), CERTAIN) is Severity.VALUES
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), 1e38, 1e-40])
+def test_special_values_are_known(number: float) -> None:
+    case = Case.of(PLAIN, [[[number]]], **{name: array.tolist() for name, array in draw(PLAIN).weights.items()})
+
+    assert has_special_values(case)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64", "complex64"])
+@pytest.mark.parametrize("regime", ["normal", "saturated", "dyadic"])
+def test_values_of_other_regimes_and_padding_are_not_special(dtype: str, regime: str) -> None:
+    config = RNNConfig(2, 3, T=3, N=2, dtype=dtype, lengths=None if dtype == "complex64" else (3, 1))
+
+    assert not has_special_values(draw(config, regime))
+
+
+def test_the_gravest_come_first_then_those_of_a_certain_cause_then_those_of_more_cases() -> None:
+    empty, few, many, named = (
+        Told(finding(RNNConfig(1, 1, N=0))),
+        Told(finding(RNNConfig(1, 2)), further=1),
+        Told(finding(RNNConfig(1, 3)), further=9),
+        Told(finding(RNNConfig(1, 4)), CERTAIN),
+    )
+
+    told = in_order([empty, few, many, named])
+
+    assert told == [named, many, few, empty]
+
+
+def test_an_id_is_told_once_with_the_gravest_class_of_its_findings() -> None:
+    value, law = finding(), finding(law="batch split")
+
+    (one,) = in_order([Told(value, further=3), Told(law, further=3)])
+
+    assert value.id == law.id
+    assert (one.finding, one.also, one.further, one.severity) == (law, (value,), 3, Severity.VALUES)
+
+
+def test_errors_of_one_type_from_one_line_are_told_once() -> None:
+    every = [raised(0), raised(1), raised(2, line=9), raised(3, error="TypeError: boom")]
+
+    told = in_order([Told(one, further=2) for one in every])
+
+    assert [(one.finding, len(one.also), one.further) for one in told] == [
+        (every[1], 1, 4),
+        (every[2], 0, 2),
+        (every[3], 0, 2),
+    ]
+
+
+def test_many_findings_without_a_cause_are_one_in_full_and_a_line_each() -> None:
+    told = in_order([Told(finding(RNNConfig(1, size))) for size in range(1, 13)])
+
+    lines = rendered(summary(told), 80).splitlines()
+
+    assert shown_in_full(told) == [True, *[False] * 11]
+    assert len(lines) == 10  # one is empty, and one says how many more there are
+    assert told[0].finding.id in lines[1]
+    assert lines[-1] == "... and 4 more: -v"
+
+
+def test_findings_of_a_certain_cause_are_shown_in_full_three_at_most() -> None:
+    assert shown_in_full([Told(finding(), CERTAIN)] * 5) == [True] * 3 + [False] * 2
+    assert shown_in_full([Told(finding())] * 2) == [True, True]
