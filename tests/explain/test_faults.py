@@ -62,7 +62,7 @@ def generic(dtype: str = "float64") -> Iterator[Case]:
     yield Case.of(RNNConfig(3, 2, nonlinearity="relu", bias=False, dtype=dtype, T=2, N=4), x, **ones)
     yield Case.of(RNNConfig(1, 1, nonlinearity="relu", dtype=dtype, T=2), np.full((2, 1, 1), -np.inf), **ONES)
     at_zero = RNNConfig(1, 1, nonlinearity="relu", dtype=dtype, T=1, loss="output")
-    zero = {"bias_ih_l0": [0], "bias_hh_l0": [0]}
+    zero: dict[str, Any] = {"bias_ih_l0": [0], "bias_hh_l0": [0]}
     yield Case.of(at_zero, [[[0]]], weight_ih_l0=[[1]], weight_hh_l0=[[1]], output_grad=[[[1]]], **zero)
 
 

@@ -325,7 +325,7 @@ class SlopeOfReluAtZero(Fault):
 class _SlopeAtZero(Fault):
     """Another slope of relu where the preactivation is zero: ``steep``, not 0."""
 
-    family, stepwise = "gradients", False
+    family = "gradients"
     smallest = (LOSS.replace(nonlinearity="relu"),)
     steep: ClassVar[float]
 
@@ -669,14 +669,14 @@ class ClipsNorm(_ClipsNorm):
 
 
 class ClipsNormOfOneBias(_ClipsNorm):
-    """clips the norm of the parameters' gradients together to k, and counts the two biases of a layer as one."""
+    """clips the norm of the layers' gradients together to k, and counts one bias a layer, be there two or none."""
 
     parameter = ("norm_of_one_bias_at", 1)
     norm_of_one_bias_at: float
 
-    def gradients(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
-        found = super().gradients(case, states)
-        norm = _norm(g for name, g in found.items() if name not in OF_INPUTS and not name.startswith("bias_hh"))
+    def parameter_gradients(self, case: Case, of_weights: Mapping[tuple[int, int], StepWeights]) -> dict[str, Floats]:
+        found = super().parameter_gradients(case, of_weights)
+        norm = _norm(gradient for gradients in of_weights.values() for gradient in gradients[:-1])
         return _scaled(found, dict.fromkeys(found, norm), self.norm_of_one_bias_at)
 
 
