@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 from harness.checks.agreement import Observation
@@ -11,7 +12,7 @@ from harness.checks.result import Result
 from harness.explain.factors import Factors, like
 from harness.explain.faults import Fault
 from harness.explain.likeness import Seen, forward_part
-from harness.oracle.compare import Sort
+from harness.oracle.compare import Mismatch, Sort
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class ByCause:
         if observation.unfit is not None or not result.mismatches:
             return False
         first = result.mismatches[0]
+        return any(self._made(one, first) for one in _looked_at(observation, first))
+
+    def _made(self, observation: Observation, first: Mismatch) -> bool:
         seen = Seen(forward_part(observation) if self.forwards else observation)
         if self.forwards and first.array.endswith(GRADIENTS) and seen.right:
             return False
@@ -43,6 +47,22 @@ class ByCause:
             if any(cause.stepwise and seen.loses_numbers_as(cause) for cause in self.causes):
                 return True
         return any(seen.active(cause) if not cause.stepwise else seen.reproduces(cause) for cause in self.causes)
+
+
+def _looked_at(observation: Observation, first: Mismatch) -> Iterator[Observation]:
+    """What was observed; and the part of it that is wrong by itself, the case or the one with probes.
+
+    What probes show of inner gradients hangs on the gradient by x, with which some mistakes tamper.
+    """
+    yield observation
+    if observation.probed is None:
+        return
+    alone = replace(observation, probed=None)
+    if not first.probed:
+        yield alone
+    else:
+        case, outcome = observation.probed
+        yield replace(alone, case=case, outcome=outcome, prefixes={} if case.config.num_layers == 1 else None)
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,10 @@ class _Trial:
         """Whether nothing is wrong there, beside what is known."""
         return seen.right or any(seen.reproduces(other) for other in self._beside)
 
+    def _leaves_out(self, seen: Seen, fault: Fault) -> bool:
+        """Whether the subject does not make a mistake where it would show, and that can be said."""
+        return not seen.undecided(fault) and not self._makes(seen, fault) and seen.tells_apart(fault)
+
     def _surviving(self, faults: Sequence[Fault]) -> tuple[list[Fault], int, int]:
         """The faults that explain every fresh case best, on how many of them, and how often they are spared."""
         hits: Counter[Fault] = Counter()
@@ -187,7 +191,7 @@ class _Trial:
                 return [], 0, 0
         left = [fault for fault in left if hits[fault]]
         for seen in right:  # after those that rule most faults out
-            spared.update(fault for fault in left if not self._makes(seen, fault) and seen.tells_apart(fault))
+            spared.update(fault for fault in left if self._leaves_out(seen, fault))
         # What the failing case alone has for it is chance; and so is what rare values have, against common ones.
         left = [fault for fault in left if common[fault] or not spared[fault]]
         if not left:

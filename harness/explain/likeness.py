@@ -76,17 +76,18 @@ class Seen:
         """Whether the fault makes any difference there at all, beyond the roundings of float64."""
         with np.errstate(all="ignore"):
             given, tiny = fault.run(self.case), np.finfo(np.float64).tiny
-            return any(
+            far = any(
                 not np.allclose(given[name], right, ROUNDINGS, tiny, equal_nan=True)
                 for name, right in self._right_run.items()
             )
+        return far or self.tells_apart(fault, slack=1.0)
 
-    def tells_apart(self, fault: Fault) -> bool:
+    def tells_apart(self, fault: Fault, slack: float = SLACK) -> bool:
         """Whether the fault would show there."""
         with np.errstate(all="ignore"):
             given = fault.run(self.case)
             return any(
-                beyond(given[name], right, SLACK * np.nan_to_num(self._allowances[name], nan=np.inf)).any()
+                beyond(given[name], right, slack * np.nan_to_num(self._allowances[name], nan=np.inf)).any()
                 or (np.isfinite(given[name]) != np.isfinite(right)).any()
                 for name, right in self._right_run.items()
                 if given[name].shape == right.shape

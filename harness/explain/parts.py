@@ -33,18 +33,33 @@ def parts_of(fault: Fault, config: RNNConfig) -> Iterator[Fault]:
         yield InPlaces(fault, "in the layers above the first only", lambda at: at[0] > 0)
         if config.bidirectional:
             yield InPlaces(fault, "in the reverse direction above the first layer only", lambda at: min(at) > 0)
-    if config.loss is not None and type(fault).entering is not Reference.entering:
-        for name, parameters in OF_GRADIENTS.items():
-            yield InGradients(fault, name, parameters)
+    if config.loss is None:
+        return
+    if fault.of_each:
+        yield InGradients(fault, "the parameters", PARAMETERS)
+    if fault.of_each or _of_parameters(fault):
+        for name, group in OF_GRADIENTS.items():
+            yield InGradients(fault, name, group)
+    if fault.of_each:
+        for name in ("x", "hx"):
+            yield InGradients(fault, name, (name,))
 
+
+def _of_parameters(fault: Fault) -> bool:
+    """Whether a fault changes what enters the parameters' gradients, or how it is summed."""
+    hooks = ("entering", "weight_gradients")
+    return any(getattr(type(fault), hook) is not getattr(Reference, hook) for hook in hooks)
+
+
+PARAMETERS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+"""What the parameters' names begin with, in the order of ``StepWeights``."""
 
 OF_GRADIENTS: Final = {
-    "weight_ih": (0,),
-    "weight_hh": (1,),
-    "both weights": (0, 1),
-    "both biases": (2, 3),
+    "both weights": PARAMETERS[:2],
+    "both biases": PARAMETERS[2:],
+    **{f"{name}": (name,) for name in PARAMETERS},
 }
-"""Groups of parameters, by their places in ``StepWeights``."""
+"""Groups of parameters, the widest first."""
 
 
 def from_places(fault: Fault, first: Mapping[str, int]) -> Iterator[Fault]:
@@ -215,10 +230,19 @@ class InElements(_Part):
 class InGradients(_Part):
     """makes a fault in the gradients of some parameters only."""
 
-    def __init__(self, fault: Fault, of: str, parameters: Sequence[int]) -> None:
+    def __init__(self, fault: Fault, of: str, names: Sequence[str]) -> None:
         super().__init__(fault, f"of {of} alone")
-        self._parameters = tuple(parameters)
+        self._names = tuple(names)
 
-    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
-        own = self.fault if parameter in self._parameters else self.right
-        return own.entering(config, direction, parameter, da)
+    def weight_gradients(
+        self, config: RNNConfig, direction: int, da: Floats, beside: tuple[Floats, Floats]
+    ) -> StepWeights:
+        off, right = (one.weight_gradients(config, direction, da, beside) for one in (self.fault, self.right))
+        made = (name in self._names for name in PARAMETERS)
+        return StepWeights(
+            *(pair[0] if here else pair[1] for here, pair in zip(made, zip(off, right, strict=True), strict=True))
+        )
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        own = self.fault if name.split("_l", maxsplit=1)[0].removesuffix(".grad") in self._names else self.right
+        return own.returned_gradient(config, name, gradient)

@@ -314,7 +314,7 @@ class Reference:
                 previous = self.previous_states(case, layer, d, own, states)
                 slopes = self.conjugate(self.slopes(case, at, x, previous, own))
                 da, g_start = self.back_direction(case, at, g[..., part], g_final[at], slopes, visited=visited)
-                of_weights[at] = self._of_weights(config, d, da, (x, self.remembered(previous, own)))
+                of_weights[at] = self.weight_gradients(config, d, da, (x, self.remembered(previous, own)))
                 back = self.weights_back(at, self.step_weights(case, layer, d))
                 to_input.append(da @ self.conjugate(back.ih))
                 source = self.starts_from(config, layer, d)
@@ -330,8 +330,10 @@ class Reference:
             found |= readout_gradients(self, case, self.readout_input(config, output))
         return {name: self.returned_gradient(config, name, found[name]) for name in config.gradients}
 
-    def _of_weights(self, config: RNNConfig, direction: int, da: Floats, beside: tuple[Floats, Floats]) -> StepWeights:
-        """The gradients of the parameters of one layer and direction."""
+    def weight_gradients(
+        self, config: RNNConfig, direction: int, da: Floats, beside: tuple[Floats, Floats]
+    ) -> StepWeights:
+        """The gradients of the parameters of one layer and direction, of da and of what W_ih and W_hh multiply."""
         rows = [self.entering(config, direction, i, da) for i in range(len(StepWeights._fields))]
         products = [
             np.einsum("tni,tnk->ik", of, self.conjugate(factor)) for of, factor in zip(rows, beside, strict=False)

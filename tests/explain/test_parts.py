@@ -142,7 +142,9 @@ def test_gradients_of_some_parameters_leave_the_others_right() -> None:
     case = draw(WIDE.replace(loss="both"), "normal", 2)
     averaging = next(f for f in CATALOGUE if type(f).entering is not Reference.entering)
 
-    part, right, wrong = (f.run(case) for f in (InGradients(averaging, "weight_hh", (1,)), Reference(), averaging))
+    part, right, wrong = (
+        f.run(case) for f in (InGradients(averaging, "weight_hh", ("weight_hh",)), Reference(), averaging)
+    )
 
     for name, array in part.items():
         np.testing.assert_array_equal(array, (wrong if "weight_hh" in name else right)[name])

@@ -45,19 +45,21 @@ class Fault(Reference):
     """Whether it can be told step by step; else only whole runs can be compared, for what it returns as the output is
     not the state that the next step reads, or is hidden in padding; or what it does to a layer depends on those above,
     or on more than a state."""
-    parameter: ClassVar[tuple[str, int] | None] = None
+    parameter: ClassVar[tuple[str, float] | None] = None
     """The attribute that holds its parameter, and the value that is planted."""
+    of_each: ClassVar[bool] = False
+    """Whether ``returned_gradient`` does the same to every gradient by itself, so that it may be done to some only."""
 
-    def __init__(self, **values: int) -> None:
+    def __init__(self, **values: float) -> None:
         for cls in type(self).__mro__:
             name, planted = vars(cls).get("parameter") or ("", 0)
             if name:
                 setattr(self, name, values.get(name, planted))
 
     @property
-    def value(self) -> int | None:
+    def value(self) -> float | None:
         """The value of its parameter, if it has one."""
-        return None if self.parameter is None else int(getattr(self, self.parameter[0]))
+        return None if self.parameter is None else float(getattr(self, self.parameter[0]))
 
     @property
     def sentence(self) -> str:
@@ -65,10 +67,11 @@ class Fault(Reference):
         sentence = " ".join((type(self).__doc__ or "").partition(".")[0].split())
         if self.value is None:
             return sentence
-        said = re.sub(r"\bk\b", str(self.value), sentence)
-        return re.sub(r"\b1 (step|unit|input|state|sequence)s\b", r"1 \1", said)
+        said = re.sub(r"\bk\b", f"{self.value:g}", sentence)
+        said = re.sub(r"\b1 (step|unit|input|state|sequence)s\b", r"1 \1", said)
+        return re.sub(r"\b(every|the first|the last) 1 ", r"\1 ", said)
 
-    def values(self, config: RNNConfig) -> Sequence[int]:
+    def values(self, config: RNNConfig) -> Sequence[float]:
         """The values of its parameter that a case of a config can tell apart from each other, or from none."""
         return ()
 

@@ -7,6 +7,9 @@ import numpy as np
 from harness.explain.faults.base import ONE, Fault
 from harness.oracle.reference import Floats, StepWeights
 from harness.space.case import Case
+from harness.space.config import RNNConfig
+
+B_IH, B_HH = (StepWeights._fields.index(name) for name in ("b_ih", "b_hh"))
 
 
 class IgnoresBiasHH(Fault):
@@ -61,6 +64,48 @@ class AddsBiasHHTwice(Fault):
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
         w = super().step_weights(case, layer, direction)
         return w._replace(b_ih=w.b_hh)
+
+
+class AddsBiasHHAgain(Fault):
+    """adds bias_hh twice, and bias_ih once."""
+
+    role, family = "bias_hh", "bias"
+    smallest = (ONE,)
+
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        return np.asarray(super().preactivation(x, h, w) + w.b_hh)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        entering = super().entering(config, direction, parameter, da)
+        return np.asarray(2 * entering) if parameter == B_HH else entering
+
+
+class AddsBiasIHAgain(Fault):
+    """adds bias_ih twice, and bias_hh once."""
+
+    role, family = "bias_ih", "bias"
+    smallest = (ONE,)
+
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        return np.asarray(super().preactivation(x, h, w) + w.b_ih)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        entering = super().entering(config, direction, parameter, da)
+        return np.asarray(2 * entering) if parameter == B_IH else entering
+
+
+class AddsBiasesTwice(Fault):
+    """adds both biases twice."""
+
+    role, family = "bias", "bias"
+    smallest = (ONE,)
+
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        return np.asarray(super().preactivation(x, h, w) + w.b_ih + w.b_hh)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        entering = super().entering(config, direction, parameter, da)
+        return np.asarray(2 * entering) if parameter in {B_IH, B_HH} else entering
 
 
 class ReverseIgnoresBiases(Fault):

@@ -129,6 +129,28 @@ class ReverseUsesForwardHx(Fault):
         return super().hx_row(config, layer, 0, hx)
 
 
+class ReversesBatch(Fault):
+    """reverses the batch in place of time in the reverse direction, whose hx and h_n are another sequence's."""
+
+    family, stepwise = "directions", False
+    smallest = (BOTH.replace(T=2), BOTH.replace(N=2))
+
+    def time_order(self, config: RNNConfig, direction: int) -> Sequence[int]:
+        return super().time_order(config, 0)
+
+    def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+        row = super().hx_row(config, layer, direction, hx)
+        return row[::-1] if direction else row
+
+    def run(self, case: Case) -> dict[str, Floats]:
+        arrays = super().run(case)
+        rows = [row[::-1] if d else row for (_, d), row in zip(self.h_n_order(case.config), arrays["h_n"], strict=True)]
+        return arrays | {"h_n": np.stack(rows)}
+
+    def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
+        return {at: g[::-1] if at[1] else g for at, g in super().final_gradients(case).items()}
+
+
 class WritesReverseHnFirst(Fault):
     """writes the reverse direction's state before the forward one's in each layer's rows of h_n."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Final
 
 import numpy as np
 
 from harness.explain.faults.base import ONE, Fault, several
+from harness.explain.faults.over_time import from_the_last
 from harness.explain.faults.readout import last_only
-from harness.oracle.reference import Floats, Steps, StepWeights, write_steps
+from harness.explain.faults.rounding import stored
+from harness.explain.faults.size import below
+from harness.oracle.reference import Floats, Steps, StepWeights, Visited, at_steps, write_steps
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -17,6 +22,9 @@ FURTHER = (LOSS.replace(T=2), LOSS.replace(hx=True))
 """A gradient goes further than its own step at the second one, or at the first where hx is passed."""
 BIASES = tuple(StepWeights._fields.index(name) for name in ("b_ih", "b_hh"))
 HH = StepWeights._fields.index("hh")
+OF_INPUTS: Final = ("x.grad", "hx.grad")
+LIMITS: Final = (0.5, 1, 5, 10)
+"""At which gradients are clipped, as people write it."""
 
 
 class StopsBackpropagation(Fault):
@@ -32,6 +40,32 @@ class StopsBackpropagation(Fault):
 
     def reaches(self, config: RNNConfig, direction: int, step: int) -> bool:
         return step >= config.T - self.stops_after and super().reaches(config, direction, step)
+
+
+class StopsOnTheWayToHx(Fault):
+    """goes back k steps through time only, counted from the last one, and gives hx what reaches the step before."""
+
+    family, stepwise = "gradients", False
+    smallest = (LOSS.replace(T=3),)
+    parameter = ("goes_back", 2)
+    goes_back: int
+
+    def values(self, config: RNNConfig) -> Sequence[int]:
+        return several(config.T)
+
+    def reaches(self, config: RNNConfig, direction: int, step: int) -> bool:
+        return step >= config.T - self.goes_back and super().reaches(config, direction, step)
+
+    def back_direction(
+        self, case: Case, at: tuple[int, int], g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
+    ) -> tuple[Floats, Floats]:
+        da, start = super().back_direction(case, at, g, g_final, slopes, visited=visited)
+        if self.goes_back >= case.config.T:
+            return da, start
+        t = self.time_order(case.config, at[1])[case.config.T - self.goes_back]
+        back = self.weights_back(at, self.step_weights(case, *at))
+        to_start = self.conjugate(self.weight_to_start(back))
+        return da, self.to_previous(da[t], np.zeros_like(da[t]), to_start)
 
 
 class CutsBackpropagation(Fault):
@@ -73,7 +107,7 @@ class DetachesStateFromTheEnd(Fault):
     detaches_from_end_every: int
 
     def values(self, config: RNNConfig) -> Sequence[int]:
-        return several(config.T)
+        return [k for k in several(config.T) if k > 1]  # every step is the same from either end
 
     def flows_back(self, config: RNNConfig, step: int) -> bool:
         return (config.T - step) % self.detaches_from_end_every > 0 and super().flows_back(config, step)
@@ -142,6 +176,19 @@ class ForgetsReverseBack(Fault):
         return not direction and super().reaches(config, direction, step)
 
 
+class GoesBackInOrderOfTime(Fault):
+    """goes back through the reverse direction with its output's gradient in the wrong order, not turned in time."""
+
+    family, stepwise = "gradients", False
+    smallest = (LOSS.replace(bidirectional=True, T=2),)
+
+    def back_direction(
+        self, case: Case, at: tuple[int, int], g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
+    ) -> tuple[Floats, Floats]:
+        given = from_the_last(g, case.config) if at[1] else g
+        return super().back_direction(case, at, given, g_final, slopes, visited=visited)
+
+
 class IgnoresGradientOfHn(Fault):
     """ignores the gradient that the loss gives to h_n."""
 
@@ -196,6 +243,41 @@ class IgnoresSlope(Fault):
         return np.ones_like(h)
 
 
+class SlopeAtLastStepOnly(Fault):
+    """leaves out the slope of the nonlinearity at all steps but the last."""
+
+    family, stepwise = "gradients", False
+    smallest = (LOSS.replace(T=2),)
+
+    def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
+        slopes, last = super().slopes(case, at, x, previous, own), self.final_step(case.config, at[1])
+        ones = np.ones_like(slopes)
+        write_steps(ones, last, at_steps(slopes, last))
+        return ones
+
+
+class NoSlopeAtLastStep(Fault):
+    """leaves out the slope of the nonlinearity at the last step."""
+
+    family, stepwise = "gradients", False
+    smallest = (LOSS,)
+
+    def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
+        slopes = super().slopes(case, at, x, previous, own).copy()
+        write_steps(slopes, self.final_step(case.config, at[1]), np.ones_like(slopes[0]))
+        return slopes
+
+
+class SlopeOfPreviousState(Fault):
+    """takes the slope of the nonlinearity at the state before, h_{t-1}, not at h_t."""
+
+    family, stepwise = "gradients", False
+    smallest = (LOSS,)
+
+    def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
+        return self.slope(previous, self.slope_of(case.config, at[0]))
+
+
 class SlopeWithoutSquare(Fault):
     """takes 1 - h for the slope of tanh, not 1 - h squared."""
 
@@ -240,6 +322,33 @@ class SlopeOfReluAtZero(Fault):
         return (h >= 0).astype(np.float64) if nonlinearity == "relu" else super().slope(h, nonlinearity)
 
 
+class _SlopeAtZero(Fault):
+    """Another slope of relu where the preactivation is zero: ``steep``, not 0."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(nonlinearity="relu"),)
+    steep: ClassVar[float]
+
+    def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
+        slopes = super().slopes(case, at, x, previous, own)
+        if self.slope_of(case.config, at[0]) != "relu":
+            return slopes
+        s = self.preactivation(x, previous, self.step_weights(case, *at))
+        return np.where(s == 0, self.steep, slopes)
+
+
+class SlopeOfReluOneAtZero(_SlopeAtZero):
+    """takes 1 for the slope of relu where the preactivation is at zero: s >= 0, not s > 0."""
+
+    steep = 1.0
+
+
+class SlopeOfReluHalfAtZero(_SlopeAtZero):
+    """takes 1/2 for the slope of relu where the preactivation is at zero, as the gradient of a maximum is."""
+
+    steep = 0.5
+
+
 class AveragesOverBatch(Fault):
     """averages the parameters' gradients over the batch instead of summing them."""
 
@@ -258,6 +367,36 @@ class AveragesOverTime(Fault):
 
     def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
         return np.asarray(super().entering(config, direction, parameter, da) / config.T)
+
+
+class AveragesLossOverBatch(Fault):
+    """averages the loss over the batch: every gradient, those of x and hx too, is divided by N."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(N=2),)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        return np.asarray(super().returned_gradient(config, name, gradient) / max(config.N, 1))
+
+
+class AveragesLossOverTime(Fault):
+    """averages the loss over time: every gradient, those of x and hx too, is divided by T."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(T=2),)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        return np.asarray(super().returned_gradient(config, name, gradient) / config.T)
+
+
+class NegatesGradients(Fault):
+    """negates every gradient."""
+
+    family = "gradients"
+    smallest = (LOSS,)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        return -super().returned_gradient(config, name, gradient)
 
 
 class FirstSequenceOnly(Fault):
@@ -328,6 +467,26 @@ class LeavesOutFirstStepOfWeightHH(Fault):
         return later
 
 
+class SumsGradientsInFloat32(Fault):
+    """sums the parameters' gradients over time in float32, in a float64 run."""
+
+    family, stepwise = "gradients", False
+    smallest = (LOSS.replace(dtype="float64"),)
+
+    def weight_gradients(
+        self, config: RNNConfig, direction: int, da: Floats, beside: tuple[Floats, Floats]
+    ) -> StepWeights:
+        total: StepWeights | None = None
+        for t in reversed(self.time_order(config, direction)):
+            one = slice(t, t + 1)
+            term = super().weight_gradients(config, direction, da[one], (beside[0][one], beside[1][one]))
+            narrow = [stored(gradient, np.float32) for gradient in term]
+            if total is not None:
+                narrow = [stored(so_far + more, np.float32) for so_far, more in zip(total, narrow, strict=True)]
+            total = StepWeights(*narrow)
+        return super().weight_gradients(config, direction, da, beside) if total is None else total
+
+
 class WeightHHBesideNewState(Fault):
     """multiplies by h_t in weight_hh's gradient, not by h_{t-1}."""
 
@@ -366,6 +525,16 @@ class NoGradientOfWeightHH(Fault):
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
         return _none_of("weight_hh", name, super().returned_gradient(config, name, gradient))
+
+
+class NoGradientOfWeightIH(Fault):
+    """gives weight_ih no gradient: it stays zero."""
+
+    role, family = "weight_ih", "gradients"
+    smallest = (LOSS,)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        return _none_of("weight_ih", name, super().returned_gradient(config, name, gradient))
 
 
 class NoGradientOfX(Fault):
@@ -409,6 +578,28 @@ class DoublesGradientsOfBiases(Fault):
         return np.asarray(2 * gradient) if name.startswith("bias") else gradient
 
 
+class DoublesGradientOfBiasHH(Fault):
+    """doubles the gradient of bias_hh."""
+
+    role, family = "bias_hh", "gradients"
+    smallest = (LOSS,)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        gradient = super().returned_gradient(config, name, gradient)
+        return np.asarray(2 * gradient) if name.startswith("bias_hh") else gradient
+
+
+class DoublesGradientOfBiasIH(Fault):
+    """doubles the gradient of bias_ih."""
+
+    role, family = "bias_ih", "gradients"
+    smallest = (LOSS,)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        gradient = super().returned_gradient(config, name, gradient)
+        return np.asarray(2 * gradient) if name.startswith("bias_ih") else gradient
+
+
 class TransposesGradientOfWeightHH(Fault):
     """transposes weight_hh's gradient."""
 
@@ -420,19 +611,98 @@ class TransposesGradientOfWeightHH(Fault):
         return gradient.T if name.startswith("weight_hh") else gradient
 
 
+class DiagonalBlocksOfWeightHH(Fault):
+    """computes weight_hh's gradient in blocks of k by k on the diagonal only: it is zero outside of them."""
+
+    role, family = "weight_hh", "gradients"
+    smallest = (RNNConfig(1, 3, T=2, loss="output"), RNNConfig(1, 3, hx=True, loss="output"))
+    parameter = ("diagonal_block", 2)
+    diagonal_block: int
+
+    def values(self, config: RNNConfig) -> Sequence[int]:
+        return below(config.hidden_size)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        gradient = super().returned_gradient(config, name, gradient)
+        if not name.startswith("weight_hh"):
+            return gradient
+        block = np.arange(len(gradient)) // self.diagonal_block
+        return np.where(block[:, None] == block, gradient, 0.0)
+
+
 class ClipsGradients(Fault):
     """clips each gradient to [-k, k], number by number."""
 
     family = "gradients"
     smallest = (LOSS,)
     parameter = ("clips_at", 1)
-    clips_at: int
+    of_each = True
+    clips_at: float
 
-    def values(self, config: RNNConfig) -> Sequence[int]:
-        return (1, 5, 10)
+    def values(self, config: RNNConfig) -> Sequence[float]:
+        return LIMITS
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
         return np.clip(super().returned_gradient(config, name, gradient), -self.clips_at, self.clips_at)
+
+
+class _ClipsNorm(Fault):
+    """The parameters' gradients scaled down, where their norm is above a limit."""
+
+    family, stepwise = "gradients", False
+    smallest = (LOSS,)
+
+    def values(self, config: RNNConfig) -> Sequence[float]:
+        return LIMITS
+
+
+class ClipsNorm(_ClipsNorm):
+    """clips the norm of the parameters' gradients together to k, as clip_grad_norm_ does."""
+
+    parameter = ("norm_at", 1)
+    norm_at: float
+
+    def gradients(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
+        found = super().gradients(case, states)
+        norm = _norm(gradient for name, gradient in found.items() if name not in OF_INPUTS)
+        return _scaled(found, dict.fromkeys(found, norm), self.norm_at)
+
+
+class ClipsNormOfOneBias(_ClipsNorm):
+    """clips the norm of the layers' gradients together to k, and counts one bias a layer, be there two or none."""
+
+    parameter = ("norm_of_one_bias_at", 1)
+    norm_of_one_bias_at: float
+
+    def parameter_gradients(self, case: Case, of_weights: Mapping[tuple[int, int], StepWeights]) -> dict[str, Floats]:
+        found = super().parameter_gradients(case, of_weights)
+        norm = _norm(gradient for gradients in of_weights.values() for gradient in gradients[:-1])
+        return _scaled(found, dict.fromkeys(found, norm), self.norm_of_one_bias_at)
+
+
+class ClipsEachNorm(_ClipsNorm):
+    """clips the norm of each parameter's gradient to k."""
+
+    parameter = ("each_norm_at", 1)
+    each_norm_at: float
+
+    def gradients(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
+        found = super().gradients(case, states)
+        return _scaled(found, {name: _norm([gradient]) for name, gradient in found.items()}, self.each_norm_at)
+
+
+def _norm(gradients: Iterable[Floats]) -> float:
+    return math.sqrt(sum(float((np.abs(gradient) ** 2).sum()) for gradient in gradients))
+
+
+def _scaled(gradients: Mapping[str, Floats], norms: Mapping[str, float], limit: float) -> dict[str, Floats]:
+    """Gradients with the parameters' scaled down to a limit, where their norm is above it."""
+    return {
+        name: np.asarray(gradient * (limit / norms[name]))
+        if name not in OF_INPUTS and norms[name] > limit
+        else gradient
+        for name, gradient in gradients.items()
+    }
 
 
 def _none_of(start: str, name: str, gradient: Floats) -> Floats:

@@ -83,6 +83,35 @@ class ComputesFirstLayerOnly(Fault):
         return gradients
 
 
+class AddsInputToOutput(Fault):
+    """adds the input of every layer above the first to its output, as a residual connection does, but not to h_n."""
+
+    family, stepwise = "layers", False
+    smallest = (TWO,)
+
+    def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+        read = super().layer_input(case, layer, direction, below)
+        return read if layer < 2 else np.asarray(sum(below[1:-1], read))
+
+    def written(self, case: Case, layer: int, states: Floats) -> Floats:
+        output, top = super().written(case, layer, states), case.config.num_layers - 1
+        if layer < top or not top:
+            return output
+        lower = self.states(case.prefix(top))
+        return np.asarray(sum((self.between(case, k, own) for k, own in enumerate(lower)), output))
+
+    def written_back(self, case: Case, layer: int, g: Floats) -> Floats:
+        return g
+
+    def read_back(self, case: Case, at: tuple[int, int], g: Floats, g_below: Sequence[Floats]) -> None:
+        if at[0] < 2:
+            super().read_back(case, at, g, g_below)
+        top = at == (case.config.num_layers - 1, 0)
+        for given in g_below[1:]:
+            given += g if at[0] > 1 else 0.0
+            given += self.output_gradient(case) if top else 0.0
+
+
 class StartsFromLayerBelow(Fault):
     """starts each layer above the first from the final state of the layer below, not from hx."""
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from harness.explain.faults.base import ONE, Fault
-from harness.oracle.reference import Floats
+from harness.oracle.reference import Floats, Visited, at_steps, write_steps
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -75,6 +75,65 @@ class NonlinearityInFirstLayerOnly(Fault):
 
     def activation(self, s: Floats, nonlinearity: str) -> Floats:
         return s if nonlinearity == HARMLESS else super().activation(s, nonlinearity)
+
+
+class TanhInLastLayer(Fault):
+    """applies tanh in the last layer of several, though nonlinearity='relu'."""
+
+    family, stepwise = "nonlinearity", False
+    smallest = (RELU.replace(num_layers=2),)
+
+    def nonlinearity_of(self, config: RNNConfig, layer: int) -> str:
+        last = 0 < layer == config.num_layers - 1
+        return "tanh" if last else super().nonlinearity_of(config, layer)
+
+
+class ReluInLastLayer(Fault):
+    """applies relu in the last layer of several, though nonlinearity='tanh'."""
+
+    family, stepwise = "nonlinearity", False
+    smallest = (ONE.replace(num_layers=2),)
+
+    def nonlinearity_of(self, config: RNNConfig, layer: int) -> str:
+        last = 0 < layer == config.num_layers - 1
+        return "relu" if last else super().nonlinearity_of(config, layer)
+
+
+class TanhAboveFirstLayer(Fault):
+    """applies tanh in every layer above the first, though nonlinearity='relu'."""
+
+    family = "nonlinearity"
+    smallest = (RELU.replace(num_layers=2),)
+
+    def nonlinearity_of(self, config: RNNConfig, layer: int) -> str:
+        return "tanh" if layer else super().nonlinearity_of(config, layer)
+
+
+class NoNonlinearityAtLastStep(Fault):
+    """applies no nonlinearity at the last step: its state is the preactivation itself."""
+
+    family, stepwise = "nonlinearity", False
+    smallest = (ONE,)
+
+    def activation(self, s: Floats, nonlinearity: str) -> Floats:
+        return s if nonlinearity == HARMLESS else super().activation(s, nonlinearity)
+
+    def run_direction(
+        self, case: Case, at: tuple[int, int], x: Floats, start: Floats, states: Floats, *, visited: Visited | None
+    ) -> None:
+        super().run_direction(case, at, x, start, states, visited=visited)
+        order, last = list(self.time_order(case.config, at[1])), self.final_step(case.config, at[1])
+        previous = np.zeros_like(states)
+        previous[order[1:]] = states[order[:-1]]
+        write_steps(previous, self.first_step(case.config, at[1]), start)
+        new = self.step(at_steps(x, last), at_steps(previous, last), self.step_weights(case, *at), HARMLESS)
+        there = np.ones_like(new) if visited is None else at_steps(visited.astype(np.float64), last)
+        write_steps(states, last, new * there)
+
+    def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
+        slopes = super().slopes(case, at, x, previous, own).copy()
+        write_steps(slopes, self.final_step(case.config, at[1]), np.ones_like(own[0]))
+        return slopes
 
 
 class _Other(Fault):
@@ -317,6 +376,17 @@ class ReluDropsNaN(Fault):
     def activation(self, s: Floats, nonlinearity: str) -> Floats:
         activated = super().activation(s, nonlinearity)
         return np.where(np.isnan(activated), 0.0, activated) if nonlinearity == "relu" else activated
+
+
+class MultipliesByMask(Fault):
+    """computes relu as s times (s > 0), which makes NaN of minus infinity."""
+
+    family = "nonlinearity"
+    smallest = (RELU,)
+
+    def activation(self, s: Floats, nonlinearity: str) -> Floats:
+        activated = super().activation(s, nonlinearity)
+        return activated + np.where(s == -np.inf, np.nan, 0.0) if nonlinearity == "relu" else activated
 
 
 class CapsRelu(Fault):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.explain.faults.base import ONE, Fault, several
-from harness.oracle.reference import Floats, Steps, Visited
+from harness.oracle.reference import Floats, Steps, Visited, at_steps, write_steps
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -44,10 +44,8 @@ class LeavesReverseInVisitingOrder(Fault):
         output, config = super().written(case, layer, states), case.config
         if not config.bidirectional:
             return output
-        t, part = np.arange(config.T)[:, None], self.features(config, 1)
-        lengths = np.array(config.lengths or (config.T,) * config.N, int)
-        turned = output.copy()
-        turned[..., part] = output[..., part][np.where(t < lengths, lengths - 1 - t, t), np.arange(config.N)]
+        turned, part = output.copy(), self.features(config, 1)
+        turned[..., part] = from_the_last(output[..., part], config)
         return turned
 
 
@@ -63,6 +61,39 @@ class DelaysOutput(Fault):
             part = self.features(case.config, d)
             output[..., part] = self.previous_states(case, layer, d, output[..., part])
         return output
+
+
+class ReturnsLastStepOnly(Fault):
+    """returns the last step's output only: that of the others stays zero."""
+
+    family, stepwise = "time", False
+    smallest = (ONE.replace(T=2),)
+
+    def written(self, case: Case, layer: int, states: Floats) -> Floats:
+        output, last = super().written(case, layer, states), self.final_step(case.config, 0)
+        if layer < case.config.num_layers - 1:
+            return output
+        alone = np.zeros_like(output)
+        write_steps(alone, last, at_steps(output, last))
+        return alone
+
+
+class KeepsLastStatesOnly(Fault):
+    """keeps the last k states only: the output of earlier steps is the first one kept."""
+
+    family, stepwise = "time", False
+    smallest = (ONE.replace(T=3),)
+    parameter = ("keeps_last", 2)
+    keeps_last: int
+
+    def values(self, config: RNNConfig) -> Sequence[int]:
+        return several(config.T)
+
+    def written(self, case: Case, layer: int, states: Floats) -> Floats:
+        output, config = super().written(case, layer, states), case.config
+        if layer < config.num_layers - 1:
+            return output
+        return output[np.maximum(np.arange(config.T), config.T - self.keeps_last)]
 
 
 class ReadsXLate(Fault):
@@ -147,6 +178,12 @@ class ResetsState(Fault):
 
     def reads(self, config: RNNConfig, step: int) -> tuple[int, ...]:
         return () if step and step % self.resets_every == 0 else super().reads(config, step)
+
+
+def from_the_last(array: Floats, config: RNNConfig) -> Floats:
+    """The steps of each sequence (T, N, ..) from its last one to its first; padding stays where it is."""
+    t, lengths = np.arange(config.T)[:, None], np.array(config.lengths or (config.T,) * config.N, int)
+    return array[np.where(t < lengths, lengths - 1 - t, t), np.arange(config.N)]
 
 
 def late(array: Floats) -> Floats:

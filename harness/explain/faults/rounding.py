@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike
 
 from harness.explain.faults.base import ONE, Fault
 from harness.oracle.reference import Floats, StepWeights
+from harness.space.case import Case
 
 TF32_BITS = 11
 """Of the significand, the leading one included."""
@@ -31,6 +32,27 @@ class RoundsStateToFloat16(Fault):
 
     def new_state(self, activated: Floats, h: Floats, w: StepWeights) -> Floats:
         return stored(super().new_state(activated, h, w), np.float16)
+
+
+class RoundsStateToFloat32(Fault):
+    """rounds each state to float32, in a float64 run."""
+
+    family = "rounding"
+    smallest = (ONE.replace(dtype="float64"),)
+
+    def new_state(self, activated: Floats, h: Floats, w: StepWeights) -> Floats:
+        return stored(super().new_state(activated, h, w), np.float32)
+
+
+class KeepsOutputInFloat32(Fault):
+    """keeps the output in a float32 buffer, in a float64 run; the states themselves are not rounded."""
+
+    family, stepwise = "rounding", False
+    smallest = (ONE.replace(dtype="float64"),)
+
+    def written(self, case: Case, layer: int, states: Floats) -> Floats:
+        output = super().written(case, layer, states)
+        return stored(output, np.float32) if layer == case.config.num_layers - 1 else output
 
 
 class RoundsOperandsToTF32(Fault):

@@ -81,6 +81,51 @@ class LeavesOutLastSequences(Fault):
         return taken(super().lengths(config), config, whole(config.N, self.sequence_block))
 
 
+class SkipsLastUnit(Fault):
+    """computes all units but the last, which stays zero."""
+
+    family = "size"
+    smallest = (ONE,)
+
+    def new_state(self, activated: Floats, h: Floats, w: StepWeights) -> Floats:
+        return cut(super().new_state(activated, h, w), activated.shape[-1] - 1)
+
+    def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
+        return cut(super().slopes(case, at, x, previous, own), own.shape[-1] - 1)
+
+
+class SkipsLastInput(Fault):
+    """leaves the last of the inputs that a layer reads out of the sum W_ih x."""
+
+    role, family = "weight_ih", "size"
+    smallest = (ONE,)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(ih=cut(w.ih, w.ih.shape[1] - 1))
+
+
+class SkipsLastState(Fault):
+    """leaves the last unit's state out of the sum W_hh h."""
+
+    role, family = "weight_hh", "size"
+    smallest = (ONE.replace(T=2), ONE.replace(hx=True))
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(hh=cut(w.hh, w.hh.shape[1] - 1))
+
+
+class SkipsLastSequence(Fault):
+    """computes all sequences but the last, whose states stay zero."""
+
+    family = "size"
+    smallest = (ONE,)
+
+    def lengths(self, config: RNNConfig) -> tuple[int, ...] | None:
+        return taken(super().lengths(config), config, max(config.N - 1, 0))
+
+
 class ComputesFirstUnitsOnly(Fault):
     """computes the first k units only: the others stay zero."""
 
@@ -158,7 +203,7 @@ class ComputesFirstSequencesOnly(Fault):
     most_sequences: int
 
     def values(self, config: RNNConfig) -> Sequence[int]:
-        return below(config.N)
+        return [k for k in below(config.N) if k > 1]  # the first one only is ``batch.ComputesFirstSequenceOnly``
 
     def lengths(self, config: RNNConfig) -> tuple[int, ...] | None:
         return taken(super().lengths(config), config, self.most_sequences)
@@ -187,4 +232,4 @@ def remaining(*sizes: int) -> list[int]:
 
 def below(size: int) -> list[int]:
     """The blocks that are smaller than a size."""
-    return [block for block in (*BLOCKS, 128) if block < size]
+    return [block for block in (1, *BLOCKS, 128) if block < size]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.explain.faults.base import ONE, Fault
-from harness.oracle.reference import Floats, Steps, StepWeights
+from harness.oracle.reference import Floats, Steps, StepWeights, Visited, at_steps, write_steps
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
@@ -102,6 +102,35 @@ class TakesHnOneStepEarly(Fault):
         last, first = super().final_step(config, direction), super().first_step(config, direction)
         early = np.where(np.asarray(last) == first, last, np.asarray(last) + (1 if direction else -1))
         return int(early) if early.ndim == 0 else early
+
+
+class TakesHnBeforeLastStep(Fault):
+    """takes for h_n the state before the last one: that which the last step reads, with one step the initial state."""
+
+    family, stepwise = "state", False
+    smallest = (ONE,)
+
+    def run(self, case: Case) -> dict[str, Floats]:
+        arrays, config, states = super().run(case), case.config, self.states(case)
+        rows = []
+        for layer, d in self.h_n_order(config):
+            previous = self.previous_states(case, layer, d, states[layer][..., self.features(config, d)], states)
+            rows.append(at_steps(previous, self.final_step(config, d)))
+        return arrays | {"h_n": np.stack(rows)}
+
+    def back_direction(
+        self, case: Case, at: tuple[int, int], g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
+    ) -> tuple[Floats, Floats]:
+        last, first = (
+            np.broadcast_to(steps, len(g_final))
+            for steps in (self.final_step_back(case.config, at[1]), self.first_step(case.config, at[1]))
+        )
+        alone, early = (last == first)[:, None], np.where(last == first, last, last + (1 if at[1] else -1))
+        given = g.astype(np.result_type(g, g_final))
+        write_steps(given, early, at_steps(given, early) + np.where(alone, 0.0, g_final))
+        none = np.zeros_like(g_final)
+        da, start = super().back_direction(case, at, given, none, slopes, visited=visited)
+        return da, start + np.where(alone, g_final, 0.0)
 
 
 class WritesTopLayerInEveryRow(Fault):

@@ -57,6 +57,18 @@ class ExchangesWeights(Fault):
         return w._replace(ih=w.hh, hh=w.ih) if w.ih.shape == w.hh.shape else w
 
 
+class ConcatenatesInOtherOrder(Fault):
+    """multiplies [h, x] by [W_ih, W_hh], which stand side by side in the other order."""
+
+    role, family = "weight", "weights"
+    smallest = (ONE,)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        side_by_side, H = np.concatenate([w.ih, w.hh], axis=1), len(w.hh)
+        return w._replace(ih=side_by_side[:, H:], hh=side_by_side[:, :H])
+
+
 class SharesWeightHHOfFirstLayer(Fault):
     """multiplies by the first layer's weight_hh in every layer."""
 
