@@ -25,6 +25,7 @@ from tests import implementations
 CASE = draw(RNNConfig(2, 3, T=2), "normal", 0)
 
 
+@pytest.mark.kernels
 @settings(max_examples=20)
 @given(case=cases(bidirectional=False, dtypes=["float32"]))
 def test_torch_agrees_under_its_name(case: Case) -> None:
@@ -54,6 +55,7 @@ def test_a_callable_that_has_no_hash_is_taken_too() -> None:
     assert_agrees(Mine(), CASE)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("stratum", strata(Scope().only(num_layers=1)), ids=str)
 def test_torch_agrees_on_a_part_of_the_space(stratum: Stratum) -> None:
     assert_agrees_on("torch", stratum, cases=20)

@@ -150,7 +150,9 @@ def test_misuse_is_exit_2_and_one_clear_error(run: Any, arguments: list[str], wo
     ],
 )
 def test_each_way_a_subject_fails_is_told_apart(run: Any, tmp_path: Path, body: str, code: int, words: str) -> None:
-    done = run("check", subject(tmp_path, body), "--only", "input_size=1", "--only", "hidden_size=1")
+    # In float64, zeros of float64 are a mistake that no two faults make: all pairs would be tried.
+    pins = ("--only", "input_size=1", "--only", "hidden_size=1", "--dtype", "float32")
+    done = run("check", subject(tmp_path, body), *pins)
 
     assert done.code == code
     assert words in done.words

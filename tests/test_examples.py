@@ -10,6 +10,8 @@ import torch
 
 from harness import Disagreement, RNNConfig, assert_agrees, draw
 
+pytestmark = pytest.mark.kernels
+
 PATH = Path(__file__).parents[1] / "examples" / "notebook.py"
 
 

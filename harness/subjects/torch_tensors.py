@@ -18,10 +18,14 @@ def on_device(array: Array, device: str) -> torch.Tensor:
 
 
 def from_numpy(array: Array) -> torch.Tensor:
-    """A tensor with a copy of the array's numbers, bfloat16 included, which torch does not read from NumPy."""
+    """A tensor with a copy of the array's numbers, bfloat16 included, which torch does not read from NumPy.
+
+    It lies in memory that torch allocated, which always begins at a multiple of 64 bytes. NumPy's may begin at any
+    multiple of 16, and kernels may sum in another order where memory begins elsewhere: one case could give two answers.
+    """
     if array.dtype == ml_dtypes.bfloat16:
-        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
-    return torch.from_numpy(array.copy())
+        return torch.from_numpy(array.view(np.int16).copy()).clone().view(torch.bfloat16)
+    return torch.from_numpy(array.copy()).clone()
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:

@@ -20,6 +20,8 @@ from harness.space.scope import Scope
 from harness.space.values import tangents
 from harness.subjects.torch_module import TorchSubject
 
+pytestmark = pytest.mark.kernels
+
 TORCH = TorchSubject()
 CASE = draw(RNNConfig(3, 4, 2, bidirectional=True, T=3, N=2, hx=True, loss="both", dtype="float64"), "default", 0)
 SMALL: dict[str, Any] = {"T": [1, 2, 5], "N": [0, 1, 3], "input_size": [1, 4], "hidden_size": [1, 5]}

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch._VF import rnn_relu, rnn_tanh
 from torch.nn.functional import dropout as drop
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
-from harness import Case, Failure, Outcome, RNNConfig, Subject, Verdict, as_subject
+from harness import Case, Failure, Outcome, RNNConfig, Subject, Verdict, as_subject, check_agreement, draw
 from harness.checks import dropout
 from harness.checks.dropout import FALSE_ALARMS, applies, check_dropout, surprising
 from harness.checks.result import Method, Result
@@ -301,11 +301,13 @@ def test_the_first_place_that_shows_a_fault_is_the_plainest(fault: type[Layered]
     assert re.search(ONE_PLACE, check_dropout(as_subject(fault)).message)
 
 
+@pytest.mark.kernels
 def test_the_same_layers_without_a_fault_agree() -> None:
     for seed in range(3):
         assert check_dropout(as_subject(Layered), seed=seed) == Result(Verdict.AGREES, method=Method.DROPOUT)
 
 
+@pytest.mark.kernels
 def test_torch_agrees_and_with_its_own_masks_unknown_too() -> None:
     class DropIn(torch.nn.RNN):
         """Whose masks nobody claims to know."""
@@ -471,16 +473,11 @@ def test_a_rate_that_is_off_is_found_as_the_module_says(total: int, off: float) 
             assert math.fsum(map(math.exp, logs)) > 0.99, (p, rate)
 
 
+@pytest.mark.kernels
 def test_packing_is_right_in_the_layers_that_the_faults_are_planted_in() -> None:
-    torch.manual_seed(0)
-    own = Layered(3, 4, 2, bidirectional=True)
-    theirs = torch.nn.RNN(3, 4, 2, bidirectional=True)
-    theirs.load_state_dict(own.state_dict())
-    x = pack_padded_sequence(torch.randn(5, 3, 3), torch.tensor([2, 5, 3]), enforce_sorted=False)
+    config = RNNConfig(3, 4, 2, bidirectional=True, T=5, N=3, lengths=(2, 5, 3))
 
-    for (output, h_n), (expected, final) in [(own(x), theirs(x))]:
-        assert torch.equal(pad_packed_sequence(output)[0], pad_packed_sequence(expected)[0])
-        assert torch.equal(h_n, final)
+    assert check_agreement(as_subject(Layered), draw(config, "normal", 0)).verdict is Verdict.AGREES
 
 
 def test_it_is_shown_by_nothing_that_the_scope_has_not() -> None:

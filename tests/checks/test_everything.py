@@ -16,6 +16,8 @@ from harness.oracle.compare import Mismatch, Sort
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 
+pytestmark = pytest.mark.kernels
+
 LOST = draw(RNNConfig(2, 3, T=3, N=2, loss="both", dtype="float64"), "normal", 0)
 FORWARD = LOST.forward()
 

@@ -19,6 +19,8 @@ from harness.subjects.torch_module import TorchSubject
 from tests.calls_by_hand import doing
 from tests.emulated import FillsUpPairs
 
+pytestmark = pytest.mark.kernels
+
 TORCH = TorchSubject()
 NAME = "dropout multiplies by zero"
 DROPPING = RNNConfig(3, 2, 2, dropout=0.9, T=3, N=5, training=True)

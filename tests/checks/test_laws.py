@@ -20,6 +20,8 @@ from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 
+pytestmark = pytest.mark.kernels
+
 TORCH = TorchSubject()
 SCOPE = scope_of(TORCH)
 SMALL: dict[str, Any] = {"T": [1, 2, 5], "N": [0, 1, 3], "input_size": [1, 4], "hidden_size": [1, 5], "device": "cpu"}

@@ -52,12 +52,23 @@ def transposed_and_reversed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return implementations.reverse_first(x, h0, wrong, config)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.fixture(scope="module")
+def without_b_hh() -> tuple[Hunt, Investigation]:
+    """A search that several tests look at."""
+    return searched(implementations.without_b_hh)
+
+
+@pytest.fixture(scope="module")
+def transposed() -> tuple[Hunt, Investigation]:
+    """Another one."""
+    return searched(implementations.transposed_recurrence)
+
+
 @pytest.mark.parametrize(
-    ("function", "names"),
+    ("function", "names", "seed"),
     [
-        (without_b_hh_and_hx, {"IgnoresBiasHH", "IgnoresHx"}),
-        (transposed_and_reversed, {"TransposesWeightHH", "ReverseBeforeForward"}),
+        (without_b_hh_and_hx, {"IgnoresBiasHH", "IgnoresHx"}, 0),
+        (transposed_and_reversed, {"TransposesWeightHH", "ReverseBeforeForward"}, 1),
     ],
 )
 def test_two_mistakes_in_one_subject_come_out_one_after_the_other(function: Any, names: set[str], seed: int) -> None:
@@ -69,8 +80,10 @@ def test_two_mistakes_in_one_subject_come_out_one_after_the_other(function: Any,
     assert done.stop is Stop.AFTER
 
 
-def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again() -> None:
-    done, investigation = searched(implementations.without_b_hh)
+def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again(
+    without_b_hh: tuple[Hunt, Investigation],
+) -> None:
+    done, investigation = without_b_hh
     alone = hunt(as_subject(implementations.without_b_hh))
 
     assert causes(done, investigation) == [["IgnoresBiasHH"]]
@@ -140,16 +153,15 @@ def test_what_wavers_ends_the_search_unexplained() -> None:
     assert investigation.explanations == {}
 
 
-def test_the_same_seed_finds_and_says_the_same() -> None:
-    def said(seed: int) -> Any:
-        done, investigation = searched(implementations.transposed_recurrence, seed=seed)
+def test_the_same_seed_finds_and_says_the_same(transposed: tuple[Hunt, Investigation]) -> None:
+    def said(done: Hunt, investigation: Investigation) -> Any:
         return [(f.id, f.certificate, investigation.explanations[f.id].factors) for f in done.findings]
 
-    assert said(3) == said(3)
+    assert said(*transposed) == said(*searched(implementations.transposed_recurrence))
 
 
-def test_the_certificate_counts_what_was_tried() -> None:
-    done, _ = searched(implementations.transposed_recurrence)
+def test_the_certificate_counts_what_was_tried(transposed: tuple[Hunt, Investigation]) -> None:
+    done, _ = transposed
 
     (finding,) = done.findings
     assert finding.case.config in {RNNConfig(1, 2, T=2), RNNConfig(1, 2, hx=True)}

@@ -151,6 +151,7 @@ def test_a_wrong_function_fails_by_itself_until_it_is_mended(config: RNNConfig, 
     assert run_alone(offered.path).said is Said.FIXED
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("config", CLASSES.values(), ids=CLASSES)
 def test_a_wrong_class_fails_by_itself_until_it_is_mended(config: RNNConfig, tmp_path: Path) -> None:
     path = saved(tmp_path, "drop_in.py", DROP_IN)
@@ -192,6 +193,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("config", WAYS, ids=repr)
 def test_what_is_called_and_expected_is_what_was_asked_of_torch(config: RNNConfig, tmp_path: Path) -> None:
     right = find_subject("torch")
@@ -209,6 +211,7 @@ def test_what_is_called_and_expected_is_what_was_asked_of_torch(config: RNNConfi
     assert run_here(made.write(tmp_path)).endswith("FIXED\n")  # for torch is right
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("preparation", ["new", "pickle", "parametrize", "functional_call"])
 def test_a_cell_is_looped_over_time(preparation: str, tmp_path: Path) -> None:
     subject = Lying(find_subject("torch:cell"))
@@ -232,6 +235,7 @@ def test_the_flags_of_cudnn_are_switched(flags: str, tmp_path: Path) -> None:
     assert run_here(made.write(tmp_path)).endswith("FIXED\n")
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("large", [False, True])
 def test_tensors_are_made_on_the_device(large: bool, tmp_path: Path) -> None:
     config = TWO.replace(

@@ -31,6 +31,8 @@ from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 
+pytestmark = pytest.mark.kernels
+
 Array = NDArray[Any]
 Product = Callable[[Array, Array], Array]
 Weights = Mapping[str, Array]

@@ -15,6 +15,8 @@ from harness.oracle.expectation import Setting, end_to_end_states, expect_end_to
 from harness.oracle.gradient_expectation import expect_gradients
 from tests.oracle.by_hand import run_by_hand
 
+pytestmark = pytest.mark.kernels
+
 SMALL: dict[str, Any] = {"T": [1, 2, 3], "N": [1, 2], "input_size": [1, 2, 3], "hidden_size": [1, 2, 3]}
 LOSSES = ["output", "h_n", "both"]
 FINITE = ["dyadic", "default", "normal", "spectral", "sparse"]

@@ -185,6 +185,7 @@ def test_a_tanh_at_the_stated_accuracy_is_allowed_and_one_beyond_it_is_not(s: fl
     assert allowance <= (KAPPA + 6) * u * y  # four terms, two of them zero: gamma_5 of |s| tanh'(s) <= 5 u y
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_tanh_of_numpy_and_torch_is_as_accurate_as_stated(library: str, dtype: str) -> None:

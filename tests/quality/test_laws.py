@@ -1,8 +1,12 @@
 """Faults that only a law can see are found by the default search, and small."""
 
+import pytest
+
 from harness import RNNConfig, Verdict, hunt
 from harness.subjects.protocol import scope_of
 from tests.checks.test_laws import TORCH, Ulp, ulp_off_when_unbatched
+
+pytestmark = pytest.mark.kernels
 
 
 def test_one_unit_in_the_last_place_where_unbatched_is_found_and_small() -> None:

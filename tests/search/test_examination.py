@@ -20,6 +20,8 @@ from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 
+pytestmark = pytest.mark.kernels
+
 TORCH = TorchSubject()
 ALL = scope_of(TORCH).only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
 

@@ -183,7 +183,17 @@ def test_sixteen_bits_and_cotangents_come_back_bit_for_bit(
     assert back.id == case.id
 
 
-@given(cases(dtypes=["bfloat16", "float16"], loss=[None, *LOSSES], output_size=[None, 2], T=[1, 2], N=[1, 2]))
+@given(
+    cases(
+        dtypes=["bfloat16", "float16"],
+        loss=[None, *LOSSES],
+        output_size=[None, 2],
+        N=[1, 2],
+        T=[1, 2],
+        input_size=[1, 2],
+        hidden_size=[1, 2, 3],
+    )
+)
 def test_a_repr_of_sixteen_bits_and_cotangents_pastes_back(case: Case) -> None:
     bare = Case(case.config, case.x, case.hx, case.weights, cotangents=case.cotangents)
 

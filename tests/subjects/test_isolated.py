@@ -83,6 +83,7 @@ def test_it_is_the_subject_that_it_stands_for() -> None:
         assert not hasattr(subject, "jvp")
 
 
+@pytest.mark.kernels
 def test_torch_gives_there_what_it_gives_here() -> None:
     case = draw(RNNConfig(2, 3, num_layers=2, T=3, N=2, hx=True, dtype="bfloat16", loss="both"))
     real = as_subject("torch")

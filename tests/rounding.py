@@ -1,0 +1,34 @@
+"""rounding: what two right runs of torch on one case may differ by, where no bits are promised.
+
+Torch chooses its kernels by the CPU, by shapes and strides, and by what gradients are asked for. Each kernel may sum in
+another order, so the same mathematics called in two ways may give two results.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from harness import Case, Reference
+from harness.checks.agreement import arithmetic_of
+from harness.oracle.compare import beyond
+from harness.oracle.expectation import Setting
+from harness.oracle.gradient_expectation import expect_whole_run
+from harness.oracle.reference import to_float64
+from harness.space.case import as_plain
+from harness.subjects.torch_module import TorchSubject
+
+TORCH = TorchSubject()
+
+
+def assert_same_but_for_rounding(case: Case, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Assert that each array of ``one`` is as near that of ``other`` as both of them may be to the exact result.
+
+    |A - B| <= |A - exact| + |exact - B|, so twice the allowance is what rounding can explain.
+    """
+    expected = expect_whole_run(Setting(Reference(), case.plain(), arithmetic_of(TORCH, case)))
+    ours, theirs = (as_plain(case.config, {name: arrays[name] for name in one}) for arrays in (one, other))
+    for name, array in ours.items():
+        allowance = 2 * expected[name].allowance
+        assert np.isfinite(allowance).all(), name
+        assert not beyond(to_float64(array), to_float64(theirs[name]), allowance).any(), name
