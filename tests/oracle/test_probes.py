@@ -198,9 +198,9 @@ def test_what_is_carried_down_through_torch_is_da_as_its_autograd_has_it(
     returned = {"output": torch.cat(outputs, 2), "h_n": torch.stack(finals)}
     names = list(wider.cotangents)
     torch.autograd.backward([returned[n.removesuffix(".grad")] for n in names], [tensors[n] for n in names])
-    arrays = {n: t.detach() for n, t in returned.items()} | {f"{n}.grad": t.grad for n, t in leaves.items()}
+    tensors_of: dict[str, Any] = {**returned, **{f"{n}.grad": t.grad for n, t in leaves.items()}}
 
-    seen = probes.witness(setting(case), {name: t.numpy() for name, t in arrays.items()})
+    seen = probes.witness(setting(case), {name: t.detach().numpy() for name, t in tensors_of.items()})
 
     assert seen is not None
     for t, d, s in sums:
