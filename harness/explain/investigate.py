@@ -22,6 +22,7 @@ from harness.explain.faults import Fault
 from harness.explain.parts import together
 from harness.explain.where import Where, locate
 from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.compare import Sort
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Finding, Hunt
 from harness.space.case import Case
@@ -108,7 +109,7 @@ def _probed(finding: Finding) -> bool:
     """Whether the failure is seen with probes, or in what is asked along with them."""
     mismatches = finding.result.mismatches
     plain = mismatches and not mismatches[0].probed and mismatches[0].array in finding.case.config.returned
-    return not plain
+    return not plain or mismatches[0].sort is Sort.OVERWRITTEN
 
 
 def _of_gradients(finding: Finding) -> bool:
