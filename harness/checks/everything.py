@@ -11,7 +11,7 @@ from harness.checks.derivatives import check_derivatives, differentiable
 from harness.checks.known import KNOWN, TOGETHER, Excuse, excused, spared
 from harness.checks.lawfulness import check_laws
 from harness.checks.laws import Law
-from harness.checks.repeatability import check_repeatability
+from harness.checks.repeatability import check_twice
 from harness.checks.result import TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.reference import Reference
@@ -38,8 +38,9 @@ def check(
 
     It ends with the first thing that is wrong. The law is one that fits the case, unless ``laws`` says which, or none;
     for it nothing is asked beyond ``scope``, which is all that the subject offers unless given.
-    The rest, like probes, is left out without ``with_probes``: the same answer twice, and derivatives. That a subject
-    refuses those is not held against it. What ``excuses`` explain is taken to agree, as known deviations are.
+    The rest, like probes, is left out without ``with_probes``: the same answer twice, which a further call leaves as it
+    is, and derivatives. That a subject refuses those is not held against it. What ``excuses`` explain is taken to
+    agree, as known deviations are.
     """
     observation = observe(subject, case, accepted, with_probes=with_probes)
     result = assess(observation, reference)
@@ -81,8 +82,8 @@ class _Rest(NamedTuple):
         subject, case, agreement = self.subject, self.case, self.agreement
         also = list(agreement.also)
         random = case.config.drops and agreement.method is Method.FORM  # unknown masks differ in every run
-        if with_probes and not random:
-            unsteady = check_repeatability(subject, case, self.observation.raw)
+        if with_probes and not random and self.observation.raw is not None:
+            unsteady = check_twice(subject, case, self.observation.raw)
             if unsteady.failed:
                 return unsteady
             also.append(TWICE)

@@ -1,16 +1,26 @@
-"""repeatability: the same case must give the same numbers again, or no other check of the subject means anything."""
+"""repeatability: the same case must give the same numbers again, or no other check of the subject means anything.
+
+And what a call gave must stay as it is when another one is made.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
+from harness.checks.agreement import failure_of
 from harness.checks.result import WAVERS, Result, Verdict
-from harness.oracle.compare import same_numbers
+from harness.oracle.compare import Mismatch, Sort, same_numbers
 from harness.space.case import Array, Case
-from harness.space.outcome import Failure, Outcome
+from harness.space.outcome import LOST, Failure, Outcome
+from harness.space.scope import COST
 from harness.subjects.protocol import Subject, masks_of
+
+DEAREST: Final = COST
+"""What a case may cost for a further call: all that draws are held to. Of those asked twice, one in thirteen costs
+more, and would take two fifths of what further calls take; without them that is some 2 % of torch's default search."""
 
 
 def check_repeatability(subject: Subject, case: Case, first: Outcome | None = None) -> Result:
@@ -18,7 +28,27 @@ def check_repeatability(subject: Subject, case: Case, first: Outcome | None = No
 
     ``first`` is the outcome of a run that was made already.
     """
-    first, second = first or subject.run(case), subject.run(case)
+    return _same(case, first or subject.run(case), subject.run(case))
+
+
+def check_twice(subject: Subject, case: Case, first: Outcome) -> Result:
+    """The same of a run that was made already, and *disagrees* if what comes back is overwritten by a further call.
+
+    That is asked of a subject that has ``run_twice``, which answers it where its arrays are: those here are copies.
+    """
+    run: Callable[[Case], Outcome] = subject.run
+    if case.config.cost <= DEAREST:
+        run = getattr(subject, "run_twice", run)
+    second = run(case)
+    if second.failure in LOST and (lost := failure_of(second)) is not None:
+        return lost
+    same = _same(case, first, second)
+    if same.failed or not second.overwritten:
+        return same
+    return Result(Verdict.DISAGREES, tuple(Mismatch(name, Sort.OVERWRITTEN) for name in second.overwritten))
+
+
+def _same(case: Case, first: Outcome, second: Outcome) -> Result:
     if first.failure is not second.failure or first.arrays.keys() != second.arrays.keys():
         return Result(Verdict.BROKEN, message=f"{WAVERS}: it {_did(first)}, then it {_did(second)}")
     for name, array in first.arrays.items():

@@ -24,7 +24,7 @@ WAVERS: Final = "not deterministic: two runs of the same case gave different res
 
 
 TWICE: Final = "twice"
-"""The same answer, to the same question."""
+"""The same answer, to the same question; and it stays as it is when another is asked."""
 
 PROBES: Final = "probes"
 """Gradients, with probes (``oracle.probes``)."""

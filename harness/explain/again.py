@@ -85,4 +85,7 @@ def is_of_form(result: Result) -> bool:
     return bool(result.mismatches) and result.mismatches[0].sort in OF_FORM
 
 
-OF_FORM: Final = {Sort.MISSING, Sort.UNEXPECTED, Sort.SHAPE, Sort.DTYPE, Sort.MALFORMED, Sort.CHANGED, Sort.ALIASED}
+OF_FORM: Final = {
+    *(Sort.MISSING, Sort.UNEXPECTED, Sort.SHAPE, Sort.DTYPE, Sort.MALFORMED),
+    *(Sort.CHANGED, Sort.ALIASED, Sort.OVERWRITTEN),
+}

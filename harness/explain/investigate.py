@@ -25,6 +25,7 @@ from harness.explain.kernels import NONE, ByKernel, Kernels, Switchable, kernels
 from harness.explain.parts import together
 from harness.explain.where import Where, locate
 from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.compare import Sort
 from harness.search.deadline import Late, ended_at
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Finding, Hunt
@@ -166,7 +167,7 @@ def _probed(finding: Finding) -> bool:
     """Whether the failure is seen with probes, or in what is asked along with them."""
     mismatches = finding.result.mismatches
     plain = mismatches and not mismatches[0].probed and mismatches[0].array in finding.case.config.returned
-    return not plain
+    return not plain or mismatches[0].sort is Sort.OVERWRITTEN
 
 
 def _of_gradients(finding: Finding) -> bool:

@@ -52,6 +52,7 @@ class Sort(Enum):
     """A derivative that differences do not approach at the rate at which they approach a right one (``taylor``)."""
     CHANGED = "changed input"
     ALIASED = "shared memory"
+    OVERWRITTEN = "overwritten by the next call"
     MALFORMED = "malformed"
 
 

@@ -23,6 +23,7 @@ HINTS: Final = {
     Sort.DTYPE: "return it in x's dtype, output.astype(x.dtype), or check one dtype alone with --dtype",
     Sort.MALFORMED: "return what nn.RNN returns, as arrays",
     Sort.CHANGED: "work on a copy: nn.RNN leaves what it is given as it was",
+    Sort.OVERWRITTEN: "return a new array each time, or a copy: what nn.RNN returned, its next call leaves as it was",
     Sort.ALIASED: "return a copy: whoever writes into the one would change the other, as with nn.RNN they do not",
 }
 
@@ -87,6 +88,7 @@ def mismatch_line(mismatch: Mismatch) -> str:
         Sort.SHAPE: f"{where} has shape {mismatch.actual}, expected {mismatch.expected}",
         Sort.DTYPE: f"{where} has dtype {mismatch.actual}, expected {mismatch.expected}",
         Sort.ALIASED: f"{where} shares memory with {mismatch.actual}",
+        Sort.OVERWRITTEN: f"{where} is overwritten by the next call",
         Sort.CHANGED: f"{where} was given to the subject, which wrote into it",
         Sort.MALFORMED: mismatch.actual,
     }[mismatch.sort]

@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
-from typing import Any
+from multiprocessing.connection import wait
+from typing import Any, Final
+
+LOOK: Final = 0.1
+"""Seconds between two looks for a worker that died, each of which takes some 5 microseconds."""
 
 
 @contextmanager
@@ -24,6 +28,9 @@ def worker_pool(
     pool = ProcessPoolExecutor(
         workers, mp_context=get_context(start_method), initializer=_ready, initargs=(initializer, *arguments)
     )
+    ended = threading.Event()
+    watch = threading.Thread(target=_break_with_one, args=(pool, ended), daemon=True)
+    watch.start()
     try:
         with _unheard_interrupts():
             for _ in range(workers):
@@ -33,14 +40,31 @@ def worker_pool(
         for child in active_children():
             if child not in before:
                 child.terminate()
+        ended.set()
+        watch.join()
         _await_no_more(pool)
         pool.shutdown()  # what was not done breaks with them; were it cancelled, Python 3.11 would stumble over it
+
+
+def _break_with_one(pool: ProcessPoolExecutor, ended: threading.Event) -> None:
+    """Break the pool when a worker dies, whatever that worker was doing.
+
+    The executor sees a death between two results. In the middle of one it waits for the rest, and the other workers
+    wait for their turn to write, which the dead one does not give up.
+    """
+    while not ended.wait(LOOK):
+        processes = list((getattr(pool, "_processes", None) or {}).values())
+        if wait([process.sentinel for process in processes], 0):
+            for process in processes:
+                process.terminate()
+            _await_no_more(pool)
+            return
 
 
 def _await_no_more(pool: ProcessPoolExecutor) -> None:
     """Close this process's own end of the pipe for results.
 
-    A worker that is ended in the middle of one leaves its beginning, and whoever reads that waits for the rest as long
+    A worker that ends in the middle of one leaves its beginning, and whoever reads that waits for the rest as long
     as anybody could write it: which the executor itself could, for it keeps that end open.
     """
     writer = getattr(getattr(pool, "_result_queue", None), "_writer", None)

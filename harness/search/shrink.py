@@ -55,6 +55,9 @@ Found = tuple[Case, Result]
 _EACH_LENGTH: Final = "each length"
 """Stands for the lengths one by one, beside ``lengths``, the sort that they are of."""
 
+_CALL_BEFORE: Final = "the call before"
+"""Stands for the call at another shape that comes first where ``preparation`` is ``used``: it may be what fails."""
+
 _TIED: Final = "sizes that are equal"
 """Stands for sizes that are the same, and so may have to stay the same."""
 
@@ -218,10 +221,7 @@ class Shrinking:
         return None
 
     def _in_scope(self, config: RNNConfig, name: str) -> bool:
-        allowed = getattr(self._scope, name)
-        return (
-            set(allowed) >= set(SIZES) or getattr(config, name) in allowed
-        ) and config.dropout in self._scope.dropout
+        return _allows(self._scope, name, getattr(config, name)) and config.dropout in self._scope.dropout
 
     def _neighbour(self, candidate: Case) -> Found | None:
         self._cases += 1
@@ -260,7 +260,7 @@ def cases_of(config: RNNConfig, seeds: int = SEEDS, regimes: Iterable[str] = tup
 
 def _factors(scope: Scope) -> tuple[str, ...]:
     """In the order in which they are made plainer: first what runs the module at other sizes, too, then sizes."""
-    ordered = ("preparation", *NUMBERS)
+    ordered = ("preparation", _CALL_BEFORE, *NUMBERS)
     return (*ordered, *(name for name in scope.values() if name not in ordered), _EACH_LENGTH, _TIED)
 
 
@@ -271,6 +271,9 @@ def _with_plainer(name: str, config: RNNConfig, scope: Scope) -> Iterator[RNNCon
         return
     if name == _TIED:
         yield from _plainer_ties(config, scope)
+        return
+    if name == _CALL_BEFORE:
+        yield from _call_before(config, scope)
         return
     for value in _plainer_values(name, factors_of(config)[name], scope):
         plainer = _changed(config, name, value)
@@ -315,6 +318,20 @@ def _plainer_ties(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
         for size in _plainer_values("hidden_size", config.hidden_size, scope):
             if 2 * size in set(_plainer_values("input_size", config.input_size, scope)):
                 yield config.replace(hidden_size=size, input_size=2 * size)
+
+
+def _call_before(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
+    """The call before that of a used module, alone: a step longer, and of a sequence more where there is a batch."""
+    if config.preparation == "used":
+        larger = {"T": config.T + 1} | ({"N": config.N + 1} if config.batched else {})
+        if all(_allows(scope, name, value) for name, value in {**larger, "preparation": "new"}.items()):
+            yield config.replace(**larger, preparation="new")
+
+
+def _allows(scope: Scope, name: str, value: Any) -> bool:
+    """Whether a factor may have a value; of sizes, any where none is pinned."""
+    allowed = set(getattr(scope, name))
+    return value in allowed or allowed >= set(SIZES)
 
 
 def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from harness.space.case import Array
 
@@ -24,12 +25,17 @@ class Failure(Enum):
     """The subject did not answer in time."""
 
 
+LOST: Final = frozenset({Failure.CRASHED, Failure.HUNG})
+"""Failures that leave no process to ask again."""
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """The arrays of one run by name (``output``, ``h_n``, ``readout``; a subject may leave some out), or its failure.
 
     ``changed_inputs`` names the arrays that the subject wrote into although they were only lent to it, and ``aliased``
-    pairs of arrays that share memory although one can be written to for itself: ``("h_n", "output")``.
+    pairs of arrays that share memory although one can be written to for itself: ``("h_n", "output")``. ``overwritten``
+    names those that a further call changed, where one was made.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
@@ -38,3 +44,4 @@ class Outcome:
     traceback: str = ""
     changed_inputs: tuple[str, ...] = ()
     aliased: tuple[tuple[str, str], ...] = ()
+    overwritten: tuple[str, ...] = ()

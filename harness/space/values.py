@@ -7,6 +7,7 @@ favourite values (zeros, equal numbers) are the very ones that hide a transposed
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import log2, sqrt
 from typing import Any, Final
 
@@ -43,6 +44,14 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
         cast["readout.grad"][padding(config)] = 0  # a readout is of the padded output, and would be one of padding, too
     cotangents = {name: cast.pop(name) for name in config.cotangents}
     return Case(config, cast.pop("x"), cast.pop("hx", None), cast, Origin(regime, seed), cotangents)
+
+
+def with_other_inputs(case: Case) -> Case:
+    """The case with 1 added to x, and cotangents twice as large: whatever comes back of it is different."""
+    with np.errstate(all="ignore"):
+        x = case.x + case.x.dtype.type(1)
+        cotangents = {name: array + array for name, array in case.cotangents.items()}
+    return replace(case, x=x, cotangents=cotangents, origin=None)
 
 
 def _filled(rng: Generator, config: RNNConfig, regime: str) -> dict[str, Floats]:

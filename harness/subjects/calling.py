@@ -38,6 +38,11 @@ def attempt(call: Callable[[], Mapping[str, Array]]) -> Outcome:
 
 
 def named_outputs(returned: Any, *, readout: bool) -> dict[str, Array]:
+    """Copies of what a subject returned, by name. Raises ``Malformed`` as ``by_name`` and ``as_array`` do."""
+    return as_arrays(by_name(returned, readout=readout))
+
+
+def by_name(returned: Any, *, readout: bool) -> dict[str, Any]:
     """What a subject returned, by name.
 
     Accepted: ``(output, h_n)``; with a readout ``(output, h_n, readout)``, or ``(readout, h_n)``, or the readout
@@ -45,14 +50,19 @@ def named_outputs(returned: Any, *, readout: bool) -> dict[str, Array]:
     """
     expected = "(output, h_n, readout) or (readout, h_n)" if readout else "(output, h_n)"
     if readout and _is_array(returned):
-        return {"readout": as_array("readout", returned)}
+        return {"readout": returned}
     if not isinstance(returned, tuple | list):
         raise Malformed(f"returned {_describe(returned)}, expected {expected}")
     names = {(2, False): ("output", "h_n"), (2, True): ("readout", "h_n"), (3, True): ("output", "h_n", "readout")}
     key = (len(returned), readout)
     if key not in names:
         raise Malformed(f"returned {len(returned)} things, expected {expected}")
-    return {name: as_array(name, value) for name, value in zip(names[key], returned, strict=True)}
+    return dict(zip(names[key], returned, strict=True))
+
+
+def as_arrays(named: Mapping[str, Any]) -> dict[str, Array]:
+    """Copies of arrays and tensors, by name. Raises ``Malformed`` for anything else."""
+    return {name: as_array(name, value) for name, value in named.items()}
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -72,12 +82,9 @@ def as_array(name: str, value: Any) -> Array:
     return array
 
 
-def named_gradients(gradients: Mapping[Any, Any]) -> dict[str, Array]:
+def named_gradients(gradients: Mapping[Any, Any]) -> dict[str, Any]:
     """Gradients that a subject returned under the names of what they belong to, ``x`` or ``x.grad``."""
-    return {
-        f"{str(name).removesuffix('.grad')}.grad": as_array(f"{str(name).removesuffix('.grad')}.grad", g)
-        for name, g in gradients.items()
-    }
+    return {f"{str(name).removesuffix('.grad')}.grad": gradient for name, gradient in gradients.items()}
 
 
 def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:
@@ -86,6 +93,25 @@ def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:
     return tuple(
         name for name, array in lent.items() if name in originals and array.tobytes() != originals[name].tobytes()
     )
+
+
+class Held:
+    """What a subject returned, by name, and a copy of it: whatever is called later must leave it as it was."""
+
+    def __init__(self, returned: Mapping[str, Any]) -> None:
+        """Raises ``Malformed`` for what is no array."""
+        self._returned = returned
+        self.arrays = as_arrays(returned)
+
+    def overwritten(self) -> tuple[str, ...]:
+        """The names of what is not as it was."""
+        return tuple(name for name, array in self.arrays.items() if not self._still(name, array))
+
+    def _still(self, name: str, array: Array) -> bool:
+        try:
+            return as_array(name, self._returned[name]).tobytes() == array.tobytes()
+        except Exception:  # noqa: BLE001 - memory that was taken away, or whatever a class of the user's raises
+            return False
 
 
 def _numbers_of(tensor: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -13,8 +15,8 @@ from harness.space.case import Array, Case
 from harness.space.config import LOSSES, STRIDES, RNNConfig
 from harness.space.outcome import Outcome
 from harness.space.scope import PACKINGS
-from harness.space.values import draw
-from harness.subjects.calling import attempt, changed, named_gradients, named_outputs
+from harness.space.values import draw, with_other_inputs
+from harness.subjects.calling import Held, attempt, by_name, changed, named_gradients
 from harness.subjects.protocol import SubjectError
 
 GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")
@@ -77,13 +79,41 @@ class FunctionSubject:
 
     def run(self, case: Case) -> Outcome:
         """Call the function on copies of the case's arrays."""
+        return self._called(case)[0]
+
+    def run_twice(self, case: Case) -> Outcome:
+        """What ``run`` gives, and which of it another call overwrites: with other inputs, of the same shapes."""
+        outcome, held = self._called(case)
+        if held is None:
+            return outcome
+        other = with_other_inputs(case)
+        with np.errstate(all="ignore"):
+            attempt(partial(self._returned, self._given(other, _lent(other)), case.config))
+        return replace(outcome, overwritten=held.overwritten())
+
+    def _called(self, case: Case) -> tuple[Outcome, Held | None]:
         config = case.config
-        lent = {
-            name: array.copy() if name in config.weights else _laid_out(array, config, name)
-            for name, array in case.arrays.items()
-        }
+        lent = _lent(case)
+        given = self._given(case, lent)
+        if config.preparation == "used":
+            other = {"T": config.T + 1} | ({"N": config.N + 1} if config.batched else {})
+            self.run(draw(config.replace(**other, preparation="new")))
+        held: list[Held] = []
+
+        def call() -> Mapping[str, Array]:
+            self._refuse(config)
+            held.append(Held(self._returned(given, config)))
+            return held[0].arrays
+
+        with np.errstate(all="ignore"):
+            outcome = attempt(call)
+        return replace(outcome, changed_inputs=changed(lent, case)), next(iter(held), None)
+
+    def _given(self, case: Case, lent: Mapping[str, Array]) -> dict[str, Any]:
+        """All that the function may take, of the case and of its arrays as they are ``lent``."""
+        config = case.config
         h0_shape = (config.num_layers * config.num_directions, *[config.N] * config.batched, config.hidden_size)
-        given = {
+        return {
             "x": lent["x"],
             "h0": lent["hx"] if config.hx else np.zeros(h0_shape, config.dtype),
             "weights": {name: lent[name] for name in config.weights},
@@ -92,22 +122,15 @@ class FunctionSubject:
             "lengths": None if config.lengths is None else np.array(config.lengths),
             "masks": self._given_masks(case) if config.drops else None,
         }
-        if config.preparation == "used":
-            other = {"T": config.T + 1} | ({"N": config.N + 1} if config.batched else {})
-            self.run(draw(config.replace(**other, preparation="new")))
 
-        def call() -> Mapping[str, Array]:
-            self._refuse(config)
-            returned = self._function(**{name: given[name] for name in self.takes})
-            gradients: Mapping[str, Array] = {}
-            if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], Mapping):
-                gradients = _asked(named_gradients(returned[-1]), config)
-                returned = returned[:-1] if len(returned) > 2 else returned[0]
-            return {**named_outputs(returned, readout=config.output_size is not None), **gradients}
-
-        with np.errstate(all="ignore"):
-            outcome = attempt(call)
-        return Outcome(outcome.arrays, outcome.failure, outcome.message, outcome.traceback, changed(lent, case))
+    def _returned(self, given: Mapping[str, Any], config: RNNConfig) -> dict[str, Any]:
+        """What the function returns, by name."""
+        returned = self._function(**{name: given[name] for name in self.takes})
+        gradients: Mapping[str, Any] = {}
+        if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], Mapping):
+            gradients = _asked(named_gradients(returned[-1]), config)
+            returned = returned[:-1] if len(returned) > 2 else returned[0]
+        return {**by_name(returned, readout=config.output_size is not None), **gradients}
 
     def _refuse(self, config: RNNConfig) -> None:
         """Raise ``NotImplementedError`` for what the function could not do, since it is not told of it."""
@@ -129,6 +152,15 @@ class FunctionSubject:
         return [mask.swapaxes(0, 1) if case.config.batch_first else mask for mask in masks]
 
 
+def _lent(case: Case) -> dict[str, Array]:
+    """Copies of the case's arrays, the inputs and cotangents lying in memory as the config says."""
+    config = case.config
+    return {
+        name: array.copy() if name in config.weights else _laid_out(array, config, name)
+        for name, array in case.arrays.items()
+    }
+
+
 def _laid_out(array: Array, config: RNNConfig, name: str) -> Array:
     """A copy that lies in memory as ``config.strides`` says."""
     if config.strides == "transposed":
@@ -143,7 +175,7 @@ def _laid_out(array: Array, config: RNNConfig, name: str) -> Array:
     return array.copy()
 
 
-def _asked(gradients: Mapping[str, Array], config: RNNConfig) -> Mapping[str, Array]:
+def _asked(gradients: Mapping[str, Any], config: RNNConfig) -> Mapping[str, Any]:
     """Without the gradients that exist, but that the config does not ask for."""
     if config.loss is None:
         return {}

@@ -28,7 +28,7 @@ import numpy as np
 from harness.space.answer import Answer
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.outcome import Failure, Outcome
+from harness.space.outcome import LOST, Failure, Outcome
 from harness.subjects.ground import ground, heard, speak
 from harness.subjects.protocol import Subject, SubjectError, backend_of
 from harness.subjects.registry import find_subject
@@ -52,6 +52,7 @@ WRITING: Final = 0.2
 """Seconds that a process gets to write down where it hangs."""
 
 OPTIONAL: Final[dict[str, Callable[[Outcome], Any]]] = {
+    "run_twice": lambda outcome: outcome,
     "jvp": lambda outcome: outcome,
     "second": lambda outcome: outcome,
     "masks": lambda _outcome: None,
@@ -65,8 +66,6 @@ lost, of which an outcome tells."""
 GROUND: Final = "ground"
 SPEAK: Final = "speak"
 """What a child answers for itself: what it computes on; and nothing, after oneDNN has computed something."""
-
-_LOST: Final = {Failure.CRASHED, Failure.HUNG}
 
 # CPython's own choice from 3.14 on: on macOS, system libraries do not survive a fork.
 _CONTEXT: Any = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
@@ -209,7 +208,7 @@ class IsolatedSubject:
 
     def _ask_optional(self, method: str, *arguments: Any) -> Any:
         given = self._ask(method, *arguments)
-        return OPTIONAL[method](given) if isinstance(given, Outcome) and given.failure in _LOST else given
+        return OPTIONAL[method](given) if isinstance(given, Outcome) and given.failure in LOST else given
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:

@@ -77,6 +77,8 @@ class Subject(Protocol):
     ``shares_process = True`` says that it leaves its process as it found it (the floating-point environment, NumPy, the
     warnings), and that a worker may run it in its own, without another beside it: until one dies of it.
 
+    ``run_twice(case)`` gives what ``run`` does, and names in ``Outcome.overwritten`` what a further call changed of it.
+
     And it may have derivatives beyond gradients, along ``tangents`` that are given by the names of inputs and
     parameters; each returns an ``Outcome`` as ``run`` does. ``jvp(case, tangents)`` is asked of cases without a loss
     and a readout and gives ``output``, ``h_n``, and their directional derivatives ``output.tangent`` and

@@ -39,6 +39,11 @@ class CudnnSubject(TorchSubject):
         with self._switched():
             return super().run(case)
 
+    def run_twice(self, case: Case) -> Outcome:
+        """As torch's, under the flags."""
+        with self._switched():
+            return super().run_twice(case)
+
     def jvp(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
         """As torch's, under the flags."""
         with self._switched():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
@@ -30,8 +30,9 @@ from harness.space.config import (
 )
 from harness.space.outcome import Outcome
 from harness.space.scope import PACKINGS
+from harness.space.values import with_other_inputs
 from harness.subjects import torch_devices
-from harness.subjects.calling import Malformed, a_or_an, as_array, attempt, changed, named_outputs
+from harness.subjects.calling import Held, Malformed, a_or_an, as_array, as_arrays, attempt, changed, named_outputs
 from harness.subjects.torch_calls import perform
 from harness.subjects.torch_preparation import parameters_by_name, prepared, renamed
 from harness.subjects.torch_tensors import laid_out, on_device, to_numpy
@@ -61,8 +62,18 @@ class _Run(NamedTuple):
 
     named: dict[str, Array]
     results: dict[str, torch.Tensor]
+    own: dict[str, torch.Tensor]
+    """The results that are the module's own, with what is packed as it came back."""
     asked: list[torch.Tensor]
     aliased: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass
+class _Noticed:
+    """What is to be told of a call beside its arrays, as an ``Outcome`` does."""
+
+    aliased: tuple[tuple[str, str], ...] = ()
+    overwritten: tuple[str, ...] = ()
 
 
 class TorchSubject:
@@ -149,6 +160,14 @@ class TorchSubject:
         """Load the case's weights into a module of its config, and call it."""
         return self._attempt(case, partial(self._call, case))
 
+    def run_twice(self, case: Case) -> Outcome:
+        """What ``run`` gives, and which of it another call of the module overwrites: with other inputs.
+
+        On meta, where nothing has numbers, there is no other call.
+        """
+        work = self._call if case.config.device == "meta" else self._call_twice
+        return self._attempt(case, partial(work, case))
+
     def jvp(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
         """The outputs and their directional derivatives, by torch's forward mode with dual inputs and parameters."""
         return self._attempt(case, partial(self._forward_mode, case, tangents))
@@ -158,39 +177,50 @@ class TorchSubject:
         return self._attempt(case, partial(self._double_backward, case, tangents))
 
     @staticmethod
-    def _attempt(case: Case, work: Callable[[Tensors, list[tuple[str, str]]], Mapping[str, Array]]) -> Outcome:
+    def _attempt(case: Case, work: Callable[[Tensors, _Noticed], Mapping[str, Array]]) -> Outcome:
         """The outcome of some work on a copy of the case's arrays."""
-        config = case.config
         lent: dict[str, torch.Tensor] = {}
-        aliased: list[tuple[str, str]] = []
+        noticed = _Noticed()
 
         def call() -> Mapping[str, Array]:
-            for name, array in case.arrays.items():
-                tensor = on_device(array, config.device)
-                if name not in config.weights:
-                    tensor = laid_out(tensor, config.strides, constant=name in config.cotangents)
-                lent[name] = tensor
-            return work(lent, aliased)
+            lent.update(_tensors(case, case.arrays))
+            return work(lent, noticed)
 
         outcome = attempt(call)
-        arrays = {} if config.device == "meta" else {name: to_numpy(tensor) for name, tensor in lent.items()}
-        return Outcome(
-            outcome.arrays,
-            outcome.failure,
-            outcome.message,
-            outcome.traceback,
-            changed(arrays, case),
-            tuple(aliased),
+        arrays = {} if case.config.device == "meta" else {name: to_numpy(tensor) for name, tensor in lent.items()}
+        return dataclasses.replace(
+            outcome,
+            changed_inputs=changed(arrays, case),
+            aliased=noticed.aliased,
+            overwritten=noticed.overwritten,
         )
 
-    def _call(self, case: Case, lent: Tensors, aliased: list[tuple[str, str]]) -> Mapping[str, Array]:
+    def _call(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
+        module = self._loaded(case.config, lent)
+        with _grad_mode(case.config):
+            done, gradients = self._results(case, module, lent)
+            noticed.aliased = done.aliased
+            return done.named | as_arrays(gradients)
+
+    def _call_twice(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
         config = case.config
-        module = self._loaded(config, lent)
+        module, other = self._loaded(config, lent), with_other_inputs(case)
+        if config.preparation == "used":  # which it is by now
+            other = dataclasses.replace(other, config=config.replace(preparation="new"))
         with _grad_mode(config):
-            done = self._outputs(case, module, lent)
-            aliased += done.aliased
-            of_the_form = all(done.named[name].shape == spec.shape for name, spec in config.outputs.items())
-            return done.named | self._gradients(case, done, lent) if config.loss and of_the_form else done.named
+            done, gradients = self._results(case, module, lent)
+            noticed.aliased = done.aliased
+            held = Held({**done.own, **gradients})
+            others = {**lent, **_tensors(other, (*config.inputs, *config.cotangents))}
+            attempt(lambda: self._results(other, module, others)[0].named)
+            noticed.overwritten = held.overwritten()
+            return done.named | {name: held.arrays[name] for name in gradients}
+
+    def _results(self, case: Case, module: torch.nn.Module, lent: Tensors) -> tuple[_Run, Tensors]:
+        """What the module gives, forward, and back where a loss is."""
+        done = self._outputs(case, module, lent)
+        of_the_form = all(done.named[name].shape == spec.shape for name, spec in case.config.outputs.items())
+        return done, self._gradients(case, done, lent) if case.config.loss and of_the_form else {}
 
     def _loaded(self, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
         """The module of a config, with a case's weights in it."""
@@ -217,22 +247,24 @@ class TorchSubject:
             given = {name: tensor.detach().requires_grad_(name in by) for name, tensor in given.items()}
             readout = [tensor.detach().requires_grad_("readout.weight" in by) for tensor in readout]
         with _frozen(module, config):
-            returned, own = self._called(module, case, given, weights)
+            raw, own = self._called(module, case, given, weights)
+            returned = raw if config.lengths is None else _padded(raw, config)
             with _autocast(config):
                 named = named_outputs(returned, readout=False)
                 results = dict(zip(named, returned, strict=True))
+                own_results = dict(zip(named, map(_data, raw), strict=True))
                 _require_device(results, config)
                 if readout:
                     results["readout"] = torch.nn.functional.linear(torch.as_tensor(returned[0]), *readout)
                     named["readout"] = as_array("readout", results["readout"])
         known = {**given, **dict(zip((name for name in weights if "readout" in name), readout, strict=True)), **own}
         asked = [] if config.loss is None else [known[name.removesuffix(".grad")] for name in config.gradients]
-        return _Run(named, results, asked, _aliased(results, {**given, **own}))
+        return _Run(named, results, own_results, asked, _aliased(results, {**given, **own}))
 
     def _called(
         self, module: torch.nn.Module, case: Case, given: Tensors, weights: Tensors
     ) -> tuple[Any, dict[str, torch.Tensor]]:
-        """What the module returns, packed sequences padded again; and its parameters by nn.RNN's names."""
+        """What the module returns, and its parameters by nn.RNN's names."""
         config = case.config
         if config.preparation == "used":
             self._use(module, config)
@@ -248,7 +280,7 @@ class TorchSubject:
                 returned = torch.func.functional_call(module, renamed(module, own), arguments)
             else:
                 returned = module(*arguments)
-        return (returned if config.lengths is None else _padded(returned, config)), own
+        return returned, own
 
     @staticmethod
     def _use(module: torch.nn.Module, config: RNNConfig) -> None:
@@ -265,7 +297,7 @@ class TorchSubject:
             module.zero_grad()
 
     def _forward_mode(
-        self, case: Case, tangents: Mapping[str, Array], lent: Tensors, _aliased: list[tuple[str, str]]
+        self, case: Case, tangents: Mapping[str, Array], lent: Tensors, _noticed: _Noticed
     ) -> Mapping[str, Array]:
         config = case.config
         module = self._loaded(config, lent)
@@ -287,7 +319,7 @@ class TorchSubject:
         return named
 
     def _double_backward(
-        self, case: Case, tangents: Mapping[str, Array], lent: Tensors, _aliased: list[tuple[str, str]]
+        self, case: Case, tangents: Mapping[str, Array], lent: Tensors, _noticed: _Noticed
     ) -> Mapping[str, Array]:
         config = case.config
         along = {f"{name}.grad": on_device(array, config.device) for name, array in tangents.items()}
@@ -311,7 +343,7 @@ class TorchSubject:
         }
 
     @staticmethod
-    def _gradients(case: Case, done: _Run, lent: Tensors) -> dict[str, Array]:
+    def _gradients(case: Case, done: _Run, lent: Tensors) -> dict[str, torch.Tensor]:
         """What autograd gives for each tensor asked for. Where it gives none, the gradient is missing."""
         roots = [done.results[name.removesuffix(".grad")] for name in case.cotangents]
         cotangents = [lent[name] for name in case.cotangents]
@@ -322,7 +354,7 @@ class TorchSubject:
         found = dict(zip(case.config.gradients, gradients, strict=True))
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has none, and rightly so
             found |= {n: torch.zeros_like(t) for n, t in zip(found, done.asked, strict=True) if "readout" in n}
-        return {name: as_array(name, gradient) for name, gradient in found.items() if gradient is not None}
+        return {name: gradient for name, gradient in found.items() if gradient is not None}
 
     def _keeping(self) -> Callable[[RNNConfig], torch.nn.Module]:
         """How a config's module is had. Another than torch's may remember earlier calls, and a case says if it may."""
@@ -349,6 +381,21 @@ def in_order(config: RNNConfig) -> bool:
     Else it chooses among kernels that sum in different orders, by memory and by what gradients are asked for, too.
     """
     return config.strides == "contiguous" and not config.batch_first and config.bias and config.autocast is None
+
+
+def _tensors(case: Case, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Copies of some of the case's arrays, the inputs and cotangents lying in memory as the config says."""
+    config, made = case.config, {}
+    for name in names:
+        made[name] = on_device(case.arrays[name], config.device)
+        if name not in config.weights:
+            made[name] = laid_out(made[name], config.strides, constant=name in config.cotangents)
+    return made
+
+
+def _data(returned: Any) -> Any:
+    """A tensor that was returned, or that of a packed sequence."""
+    return returned.data if isinstance(returned, PackedSequence) else returned
 
 
 def _packed(x: torch.Tensor, config: RNNConfig) -> PackedSequence:

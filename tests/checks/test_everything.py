@@ -10,7 +10,7 @@ import pytest
 from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks import everything
 from harness.checks.everything import check
-from harness.checks.repeatability import confirmed
+from harness.checks.repeatability import DEAREST, confirmed
 from harness.checks.result import Method, Result
 from harness.oracle.compare import Mismatch, Sort
 from harness.subjects.torch_module import TorchSubject
@@ -33,6 +33,10 @@ class Watched(TorchSubject):
     def run(self, case: Case) -> Outcome:
         self.asked.append("run")
         return self._answer("run", super().run(case))
+
+    def run_twice(self, case: Case) -> Outcome:
+        self.asked.append("run")
+        return self._answer("run", super().run_twice(case))
 
     def jvp(self, case: Case, tangents: Mapping[str, Any]) -> Outcome:
         self.asked.append("jvp")
@@ -188,6 +192,53 @@ def test_a_failure_of_repeatability_is_not_explained_by_any_deviation(monkeypatc
     result = check(as_subject(rnn), FORWARD)
 
     assert (result.verdict, result.deviation) == (Verdict.BROKEN, None)
+
+
+class Keeps:
+    """A right subject, whose ``run_twice`` has a word to add."""
+
+    name = "keeps"
+
+    def __init__(self, **word: Any) -> None:
+        self._word = word
+        self._own = as_subject(implementations.vectorised)
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
+    def run(self, case: Case) -> Outcome:
+        return self._own.run(case)
+
+    def run_twice(self, case: Case) -> Outcome:
+        return replace(self.run(case), **self._word)
+
+
+def test_what_a_further_call_overwrites_is_held_against_it_where_the_same_answer_is_asked_for_twice() -> None:
+    subject = Keeps(overwritten=("output", "h_n"))
+
+    result = check(subject, FORWARD, laws=())
+    once = check(subject, FORWARD, with_probes=False, laws=())
+
+    assert result.verdict is Verdict.DISAGREES
+    assert [mismatch.kind for mismatch in result.mismatches] == [
+        "output: overwritten by the next call",
+        "h_n: overwritten by the next call",
+    ]
+    assert once.verdict is Verdict.AGREES
+
+
+def test_a_case_that_is_dear_gets_no_further_call() -> None:
+    dear = draw(RNNConfig(256, 256, T=17, N=2), "normal", 0)
+    assert dear.config.cost > DEAREST
+
+    assert check(Keeps(overwritten=("output",)), dear, laws=()).verdict is Verdict.AGREES
+
+
+@pytest.mark.parametrize("failure", [Failure.CRASHED, Failure.HUNG])
+def test_a_process_that_is_lost_in_a_further_call_is_no_second_answer(failure: Failure) -> None:
+    result = check(Keeps(failure=failure, message="no", arrays={}), FORWARD, laws=())
+
+    assert (result.verdict, result.failure, result.wavers) == (Verdict.BROKEN, failure, False)
 
 
 def test_masks_that_cannot_be_had_do_not_waver() -> None:

@@ -435,6 +435,81 @@ def test_what_gives_no_values_is_shown_as_it_is(how: str, tmp_path: Path) -> Non
     assert run_here(written).endswith("FIXED\n")
 
 
+KEEPS = """
+import torch
+import numpy as np
+
+KEPT = {{}}
+
+def kept(array):
+    if isinstance(array, torch.Tensor):
+        return KEPT.setdefault(array.shape, array.clone()).copy_(array)
+    KEPT.setdefault(array.shape, array.copy())[...] = array
+    return KEPT[array.shape]
+
+class Backwards(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        with torch.no_grad():
+            return kept(gradient)
+
+class MyRNN(torch.nn.RNN):
+    def forward(self, x, hx=None):
+        output, h_n = super().forward(x, hx)
+        return {returned}
+
+class Back(torch.nn.RNN):
+    def forward(self, x, hx=None):
+        return super().forward(Backwards.apply(x), hx)
+
+def rnn(x, h0, weights, config, cotangents):
+    scale = x.sum() + sum(g.sum() for g in cotangents.values())
+    gradients = {{"x": kept(x * scale), **weights}}
+    output, h_n = np.tanh(x), np.tanh(x[-1:])
+    return *({returned}), gradients
+"""
+OVERWRITTEN = {
+    "output": ("kept(output), h_n", {}),
+    "h_n": ("output, kept(h_n)", {}),
+    "x.grad": ("output, h_n", {"loss": "both"}),
+}
+
+
+@pytest.mark.parametrize("array", OVERWRITTEN)
+@pytest.mark.parametrize("form", ["rnn", "MyRNN"])
+def test_what_the_next_call_overwrites_is_shown_by_a_next_call(array: str, form: str, tmp_path: Path) -> None:
+    returned, changes = OVERWRITTEN[array]
+    form = "Back" if form == "MyRNN" and changes else form
+    text = KEEPS.format(returned=returned)
+    path = saved(tmp_path, "mine.py", text)
+    case = draw(RNNConfig(2, 2, T=2, N=2).replace(**changes), "normal", 0)
+    result = Result(Verdict.DISAGREES, (Mismatch(array, Sort.OVERWRITTEN),))
+
+    made = script(Finding(f"{path}:{form}", case, result), find_subject(f"{path}:{form}"))
+
+    assert made.text is not None, made.reason
+    written = made.write(tmp_path)
+    said = run_here(written)
+    assert said.startswith(f"{array} was [[")
+    assert said.endswith("after the next call\nFAILED\n")
+    saved(tmp_path, "mine.py", text.replace("def kept(array):", "def kept(array):\n    return 1 * array"))
+    assert run_here(written) == "FIXED\n"
+
+
+def test_of_a_packed_output_that_is_overwritten_there_is_no_script(tmp_path: Path) -> None:
+    path = saved(tmp_path, "mine.py", KEEPS.format(returned="output, h_n"))
+    case = draw(RNNConfig(2, 2, T=2, N=2, lengths=(2, 1)), "normal", 0)
+    result = Result(Verdict.DISAGREES, (Mismatch("output", Sort.OVERWRITTEN),))
+
+    made = script(Finding(f"{path}:MyRNN", case, result), find_subject(f"{path}:MyRNN"))
+
+    assert "padded" in made.reason
+
+
 def test_a_gradient_that_is_missing_is_missed(tmp_path: Path) -> None:
     text = "def rnn(x, h0, cotangents):\n    return x * 0, h0, {'x': x}\n"
     finding, subject = found(

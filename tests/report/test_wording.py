@@ -212,6 +212,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
         (Sort.SHAPE, "h_n has shape float32 (2,), expected (L*D, N, H) = (1, 1, 1)"),
         (Sort.DTYPE, "h_n has dtype float32 (2,), expected (L*D, N, H) = (1, 1, 1)"),
         (Sort.CHANGED, "h_n was given to the subject, which wrote into it"),
+        (Sort.OVERWRITTEN, "h_n is overwritten by the next call"),
         (Sort.MALFORMED, "float32 (2,)"),
     ],
 )

@@ -8,6 +8,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -93,21 +94,41 @@ class KillsItsWorkerOnce:
         return ("cpu",)
 
     def run(self, case: Case) -> Outcome:
-        if case.config.N == 2 and os.getpid() != self._at_home:
-            try:
-                (self._folder / "killed").mkdir()
-            except FileExistsError:
-                pass
-            else:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if case.config.N == 2 and self._is_first():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return RIGHT.run(case)
+
+    def _is_first(self) -> bool:
+        """Whether this is a worker, and the first that asks."""
+        if os.getpid() == self._at_home:
+            return False
+        try:
+            (self._folder / "killed").mkdir()
+        except FileExistsError:
+            return False
+        return True
+
+
+class KillsItsWorkerAsItAnswers(KillsItsWorkerOnce):
+    """The same, but the worker is killed when it has written half of what came of the unit."""
+
+    def run(self, case: Case) -> Outcome:
+        if case.config.N == 2 and self._is_first():
+            setattr(Connection, "_send", _half)  # noqa: B010 - it is no attribute of its type
         return RIGHT.run(case)
 
 
-def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
-    alone = hunt(KillsItsWorkerOnce(tmp_path), SMALL, cases=400)
+def _half(connection: Any, message: bytes) -> None:
+    os.write(connection.fileno(), message[: len(message) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kills", [KillsItsWorkerOnce, KillsItsWorkerAsItAnswers])
+def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, kills: type[KillsItsWorkerOnce]) -> None:
+    alone = hunt(kills(tmp_path), SMALL, cases=400)
     assert not (tmp_path / "killed").exists()
     with Crew(2) as crew:
-        shared = hunt(KillsItsWorkerOnce(tmp_path), SMALL, cases=400, crew=crew)
+        shared = hunt(kills(tmp_path), SMALL, cases=400, seconds=60, crew=crew)
 
     assert (tmp_path / "killed").exists()
     assert told(alone) == told(shared)

@@ -2,9 +2,12 @@
 
 import contextlib
 import signal
+import subprocess
+import sys
 import threading
 import time
-from itertools import pairwise
+from itertools import pairwise, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -441,3 +444,63 @@ def test_a_terminated_search_keeps_what_was_done() -> None:
     timer.join()
 
     assert (record.stop, record.total > 0) == (Stop.INTERRUPTED, True)
+
+
+SIZED = """
+import os, torch
+from tests import implementations
+
+def raises():
+    raise ValueError
+
+def layer(fails, axis, least):
+    class Layer(torch.nn.RNN):
+        def forward(self, x, hx=None):
+            if torch.is_tensor(x) and x.shape[axis] >= least:
+                fails()
+            return super().forward(x, hx)
+    return Layer
+
+def function(fails, axis, least):
+    def rnn(x, h0, weights, config):
+        if x.shape[axis] >= least:
+            fails()
+        return implementations.vectorised(x, h0, weights, config)
+    return rnn
+
+for form in (layer, function):
+    for fails in (raises, os.abort):
+        for size, least in (("N", 2), ("N", 3), ("T", 3)):
+            globals()[f"{form.__name__}_{fails.__name__}_{size}{least}"] = form(fails, "TN".index(size), least)
+"""
+HUNTED = """
+import sys
+from harness import Scope, hunt
+from harness.subjects.isolated import IsolatedSubject
+
+if __name__ == "__main__":
+    sizes = {"T": (1, 2, 3), "N": (1, 2, 3), "input_size": (1, 2), "hidden_size": (1, 2), "num_layers": 1}
+    plain = {"bidirectional": False, "batch_first": False, "dtype": "float32", "training": False, "dropout": 0.0}
+    scope = Scope().only(**sizes, **plain, hx=False, preparation=("new", "used", "used"))
+    for name in sys.argv[2:]:
+        with IsolatedSubject(f"{sys.argv[1]}:{name}") as subject:
+            packed = scope.only(lengths=[None, "any"]) if name.startswith("layer") else scope
+            found = hunt(subject, packed, cases=100).finding
+            print(name, found.case.config, found.result.kind)
+"""
+
+
+def test_what_fails_from_a_size_on_is_shown_at_that_size(tmp_path: Path) -> None:
+    file = tmp_path / "sized.py"
+    file.write_text(SIZED)
+    kinds = {"raises": "ValueError", "abort": "died"}
+    forms = product(("layer", "function"), kinds, (("N", 2), ("N", 3), ("T", 3)))
+    expected = {
+        f"{form}_{fails}_{size}{least}": f"{RNNConfig(1, 1).replace(**{size: least})} broken: {kinds[fails]}"
+        for form, fails, (size, least) in forms
+    }
+
+    command = [sys.executable, "-c", HUNTED, str(file), *expected]  # a process that forks others with torch imported
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert dict(line.split(" ", 1) for line in done.stdout.splitlines()) == expected

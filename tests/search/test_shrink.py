@@ -132,6 +132,43 @@ def test_a_way_of_calling_that_does_not_matter_becomes_the_plainest_and_one_that
     assert found == RNNConfig(1, 1, **{name: value} | least)
 
 
+BOTH = "T and N"
+SIZED = [("N", 2), ("N", 3), ("T", 3), (BOTH, 2)]
+
+
+def reaches(config: RNNConfig, size: str, least: int) -> bool:
+    return min(config.T, config.N) >= least if size == BOTH else bool(getattr(config, size) >= least)
+
+
+def fails_unpacked(config: RNNConfig, size: str, least: int) -> bool:
+    """Whether a call that is not packed, the case's own or the one before it, reaches a size."""
+    before = config.replace(T=config.T + 1, N=config.N + 1, lengths=None, preparation="new")
+    calls = [config] * (config.lengths is None) + [before] * (config.preparation == "used")
+    return any(reaches(call, size, least) for call in calls)
+
+
+@pytest.mark.parametrize(("size", "least"), SIZED)
+def test_what_fails_in_the_call_before_is_that_call(size: str, least: int) -> None:
+    found = smallest(LONG.replace(preparation="used"), lambda config: fails_unpacked(config, size, least))
+
+    assert found == RNNConfig(1, 1).replace(**dict.fromkeys("TN" if size == BOTH else size, least))
+
+
+def test_what_fails_since_it_was_used_stays_used() -> None:
+    config = LONG.replace(preparation="used")
+
+    assert smallest(config, lambda config: config.preparation == "used") == RNNConfig(1, 1, preparation="used")
+
+
+@pytest.mark.parametrize("pin", [{"N": 1}, {"preparation": "used"}])
+def test_a_call_before_that_the_scope_leaves_out_stays_a_call_before(pin: dict[str, Any]) -> None:
+    config = RNNConfig(2, 3, T=3, preparation="used")
+
+    smaller = smallest(config, lambda config: fails_unpacked(config, "N", 2), WIDE.only(**pin))
+
+    assert smaller == RNNConfig(1, 1, preparation="used")
+
+
 @pytest.mark.parametrize(("value", "plainest"), [("expanded", "transposed"), ("stepped", "transposed")])
 def test_of_several_that_fail_the_first_in_the_scope_s_order_is_kept(value: str, plainest: str) -> None:
     config = RNNConfig(2, 3, T=2, lengths=(2,), strides=value)

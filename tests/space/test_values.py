@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness import RNNConfig, configs, draw
 from harness.space.errors import UsageError
 from harness.space.strategies import seeds
-from harness.space.values import REGIMES
+from harness.space.values import REGIMES, with_other_inputs
 
 
 @given(configs(output_size=[None, 2]), st.sampled_from(list(REGIMES)), seeds())
@@ -40,6 +40,27 @@ def test_recurrent_matrices_are_not_symmetric(config: RNNConfig, regime: str, se
     matrix = draw(config, regime, seed).weights["weight_hh_l0"]
 
     assert not np.array_equal(matrix, matrix.T)
+
+
+@given(
+    configs(
+        output_size=[None, 2],
+        losses=[None, "both"],
+        lengths=[None, "any"],
+        strides=["contiguous", "expanded"],
+        dtypes=["float32", "bfloat16", "complex64"],
+    ),
+    seeds(),
+)
+def test_other_inputs_are_of_the_same_form_and_leave_nothing_as_it_was(config: RNNConfig, seed: int) -> None:
+    case = draw(config, "normal", seed)
+
+    other = with_other_inputs(case)
+
+    assert (other.config, other.origin) == (config, None)
+    assert all(np.array_equal(other.weights[name], array) for name, array in case.weights.items())
+    assert not (other.x == case.x).any()
+    assert all((other.cotangents[name] != array).any() for name, array in case.cotangents.items() if array.any())
 
 
 @given(configs(), seeds())

@@ -298,6 +298,33 @@ def aliased_end(program: Program, pairs: Sequence[tuple[str, str]]) -> list[str]
     return [*lines, *_VERDICT]
 
 
+def overwritten_end(program: Program, config: RNNConfig, names: Sequence[str]) -> list[str]:
+    """Keep what comes back, and look whether the next call leaves it as it was."""
+    torch = program.literals.library == "torch"
+    if torch and "output" in names and config.lengths is not None:
+        raise Unwritten("the output is packed, and a script would keep a copy of it, padded")
+    gradients = [name for name in names if name in config.gradients]
+    kept = [f'"{name}": returned["{name}"]' if name in gradients else f'"{name}": {name}' for name in names]
+    copied, same = "np.array(array)", "np.array_equal(array, before[name], equal_nan=True)"
+    if torch:
+        copied, same = "array.detach().clone()", "torch.allclose(array, before[name], rtol=0, atol=0, equal_nan=True)"
+    return [
+        *program.body,
+        *([f"returned = {program.gradients}"] if gradients else []),
+        listed("kept = {", kept, "}"),
+        f"before = {{name: {copied} for name, array in kept.items()}}",
+        "",
+        *program.again,
+        "",
+        "failed = False",
+        "for name, array in kept.items():",
+        f"    if not {same}:",
+        '        print(f"{name} was {before[name].tolist()}, and is {array.tolist()} after the next call")',
+        "        failed = True",
+        *_VERDICT,
+    ]
+
+
 def form_names(mismatches: Sequence[Mismatch], config: RNNConfig, returned: Sequence[str]) -> list[str]:
     """The arrays whose form a script compares."""
     if unexpected := [mismatch.array for mismatch in mismatches if mismatch.sort is Sort.UNEXPECTED]:

@@ -28,6 +28,7 @@ _SAID: Final = {
     Sort.DTYPE: "{array} has dtype {actual}, expected {expected}",
     Sort.CHANGED: "{array} was given, and was written into",
     Sort.ALIASED: "{array} shares memory with {actual}",
+    Sort.OVERWRITTEN: "{array} is overwritten by the next call",
     Sort.MALFORMED: "{actual}",
     Sort.FINITENESS: "{array} is infinite or NaN where it should not be, or finite where it should not",
 }
@@ -109,6 +110,8 @@ def _expectation(result: Result) -> str:
             "**Expected:** what `nn.RNN` is documented to compute, here by its equations in float64. The allowance of "
             "each element is the most by which rounding can explain a difference, derived and not guessed."
         )
+    if result.mismatches[0].sort is Sort.OVERWRITTEN:
+        return "**Expected:** what `nn.RNN` returns, which stays as it is when it is called again."
     return "**Expected:** what `nn.RNN` returns, in its names, shapes and dtypes."
 
 

@@ -46,6 +46,9 @@ def numpy_program(case: Case, user: User, literals: Literals, masks: Sequence[Ar
     if config.preparation == "used":
         program.body += ["# It was called at another shape before.", _called_at_another_shape(config, user)]
     program.body.append(_unpacked(called, config, user, outcome, program))
+    program.again = [*(["x = x + 1"] if "x" in user.takes else []), program.body[-1]]
+    if "cotangents" in user.takes:
+        program.again.insert(0, "cotangents = {name: 2 * array for name, array in cotangents.items()}")
     return program
 
 

@@ -15,7 +15,7 @@ _TAKEN = """
     np torch sys os importlib subprocess arrays x h0 hx weights config cotangents lengths masks packed output h_n
     readout readout_weight readout_bias output_grad h_n_grad readout_grad gradients asked actual expected allowance
     failed name want got off right index differing tensor array other returned error code before call axes shape
-    dtype file transposed stepped module spec n length Same Cell Path SimpleNamespace
+    dtype file transposed stepped module spec n length Same Cell Path SimpleNamespace kept
 """
 TAKEN: Final = frozenset(_TAKEN.split())
 """Names that a script uses itself."""
@@ -61,6 +61,8 @@ class Program:
     """Statements that make what the call is given."""
     body: list[str] = field(default_factory=list)
     """The call, and what is needed to make it."""
+    again: list[str] = field(default_factory=list)
+    """The call once more, with another x and other cotangents."""
     results: dict[str, str] = field(default_factory=dict)
     """The expression of each array that came back, by name."""
     gradients: str = ""

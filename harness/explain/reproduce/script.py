@@ -120,6 +120,8 @@ class _Maker:
             if broken.kind != result.kind:
                 raise Unwritten(f"run once more, it fails otherwise: {broken.kind}")
             return self._of_form(broken)
+        if result.mismatches and result.mismatches[0].sort is Sort.OVERWRITTEN:
+            return self._of_overwritten([mismatch.array for mismatch in result.mismatches])
         if not result.mismatches or any(mismatch.sort not in OF_VALUE for mismatch in result.mismatches):
             raise Unwritten("it fails in other runs than that of the case itself")
         if case.config.device == "meta":
@@ -148,6 +150,13 @@ class _Maker:
             headline = "returns tensors that share memory"
             end = checks.aliased_end(program, [(m.array, m.actual) for m in mismatches if m.sort is Sort.ALIASED])
         return self._written(headline, program, end)
+
+    def _of_overwritten(self, names: list[str]) -> Script:
+        """Of what the next call overwrites."""
+        config = self.finding.case.config
+        program = self._program(backward=any(name in config.gradients for name in names))
+        end = checks.overwritten_end(program, config, names)
+        return self._written("returns what its next call overwrites", program, end)
 
     def _of_values(self, accepted: Accepted) -> Script:
         case, config, mismatches = self.finding.case, self.finding.case.config, self.finding.result.mismatches

@@ -88,9 +88,11 @@ class _Writer:
         self._helpers()
         self._given()
         self._module()
+        made = len(self.program.body)
         self._call()
         if self.backward:
             self._gradients()
+        self.program.again = [*self._other_inputs(), *self.program.body[made:]]
 
     def _helpers(self) -> None:
         helpers = [_CELL] if self.user == CELL else []
@@ -142,6 +144,12 @@ class _Writer:
             return f"{strides}({code})"
         spec = self.case.specs[name]
         return f"{code}.expand({spec.shape})" if strides == "expanded" and spec.size else code
+
+    def _other_inputs(self) -> list[str]:
+        by = ".requires_grad_()" if "x.grad" in self.config.gradients else ""
+        x = f"x = (x.detach() + 1){by}" if by else "x = x + 1"
+        cotangents = [name.replace(".", "_") for name in self.config.cotangents] if self.backward else []
+        return [x, *(f"{name} = 2 * {name}" for name in cotangents)]
 
     def _own_weights(self) -> list[str]:
         return [name for name in self.config.weights if not name.startswith("readout")]
