@@ -65,6 +65,9 @@ class Investigation:
 
         A hang ends it, as every further one may take as long, and so does a subject that dies.
         """
+        again = next((earlier for earlier in record.findings[:-1] if earlier.id == finding.id), None)
+        if again is not None:
+            return self._met_again(again, record)
         explanation = self._explanation(finding, record.scope, record.until)
         first = next(
             (earlier for earlier in record.findings[:-1] if self._one_bug(earlier, finding, explanation)), None
@@ -77,6 +80,21 @@ class Investigation:
         excuse = self._told_again(finding, explanation, (first or finding).id)
         if excuse is not None:
             self._excuses.append(excuse)
+        return excuse
+
+    def _met_again(self, earlier: Finding, record: Hunt) -> Excuse | None:
+        """Count a case that is found once more, the last of the findings; and tell it by where it shows from now on.
+
+        Its cause did not tell it. ``None``, which ends the search, where it cannot be told by that either.
+        """
+        record.findings.pop()
+        record.known[earlier.id] += 1
+        explanation = self.explanations.get(earlier.id)
+        tried = any(isinstance(one, ByRegion) and one.name == earlier.id for one in self._excuses)
+        if explanation is None or explanation.factors is None or tried:
+            return None
+        excuse = ByRegion(earlier.id, earlier.result, explanation.factors)
+        self._excuses.append(excuse)
         return excuse
 
     def _one_bug(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:

@@ -57,6 +57,8 @@ class Precision:
     """Of the dtype's significand."""
     returned_bits: int
     """Significant bits that the numbers it returns have."""
+    returned_error: float
+    """The largest error of these numbers, of those above 1 relative to them."""
     activation_error: float
     """The largest error of the activation where the preactivation is exact."""
     activation_units: float
@@ -73,8 +75,11 @@ class Precision:
 
     @property
     def rounds_results(self) -> bool:
-        """Whether what comes back has fewer bits than the dtype: of hundreds of numbers, some would need the last."""
-        return self.returned_bits < self.dtype_bits
+        """Whether what comes back has fewer bits than the dtype: of hundreds of numbers, some would need the last.
+
+        Zeros, or other plain numbers in the place of right ones, are no roundings of these.
+        """
+        return self.returned_bits < self.dtype_bits and self.returned_error < 2.0**-FEWEST
 
     @property
     def coarse_sums(self) -> bool:
@@ -152,9 +157,11 @@ def _estimated(exact: list[_Seen], rounded: list[_Seen], found: Observation) -> 
     )
     contracts = (name for name in looser if _all_agree(observations, CONTRACTS[name]))
     returned = np.concatenate([seen.actual.ravel() for seen in rounded])
+    right = np.concatenate([seen.expected.ravel() for seen in rounded])
     return Precision(
         dtype_bits=bits_of(arithmetic.format.u),
         returned_bits=significant_bits(returned),
+        returned_error=float((np.abs(returned - right) / np.maximum(np.abs(right), 1)).max(initial=0)),
         activation_error=off,
         activation_units=units,
         sum_bits=_sum_bits(rounded),

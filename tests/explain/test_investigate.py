@@ -199,6 +199,24 @@ def test_two_findings_with_the_same_needs_and_kernels_are_one(other: Explanation
     assert record.known == ({kept[0]: 1} if one else {})
 
 
+def test_a_case_that_is_found_again_keeps_its_explanation_and_ends_a_search_that_knows_its_region() -> None:
+    subject, said = as_subject(implementations.without_b_hh), iter([SAME])
+    investigation = Investigation(subject)
+    investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
+    record, case = Hunt("mine", 0, Scope()), draw(RNNConfig(2, 3, T=2, N=2), "normal", 0)
+    finding = Finding("mine", case, check_agreement(subject, case))
+
+    excuses = []
+    for _ in range(2):
+        record.findings.append(finding)
+        excuses.append(investigation.recognise(finding, record))
+
+    assert record.findings == [finding]
+    assert record.known == {finding.id: 1}
+    assert investigation.explanations == {finding.id: SAME}
+    assert [excuse is None for excuse in excuses] == [False, True]
+
+
 def test_two_findings_of_different_causes_are_two() -> None:
     record, investigations = Hunt("mine", 0, Scope()), list[Investigation]()
     case = draw(RNNConfig(2, 3, T=2, N=2, hx=True), "normal", 0)

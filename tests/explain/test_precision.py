@@ -106,6 +106,16 @@ def test_a_mistake_is_no_matter_of_precision(wrong: Any) -> None:
     assert not estimated(wrong, hx=True).explains
 
 
+def test_results_that_are_plainly_wrong_are_no_roundings() -> None:
+    def zeros(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output, np.zeros_like(h_n)
+
+    precision = estimated(zeros)
+
+    assert not precision.explains
+
+
 def test_a_factor_slightly_off_leans_to_one_side_and_is_no_noise() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         return implementations.vectorised(x, h0, {n: a * np.float32(1 + 1e-3) for n, a in weights.items()}, config)

@@ -113,7 +113,7 @@ def unrepeated() -> Hunt:
     return hunt
 
 
-COARSE = Precision(24, 24, 5.9e-8, 0.4, 11.2, "tf32")
+COARSE = Precision(24, 24, 1e-3, 5.9e-8, 0.4, 11.2, "tf32")
 
 INACCURATE = Told(suspected(), Explanation(Diagnosis((), 30, 0, precision=COARSE)))
 TOLD = Told(FINDING, WHY, KEPT, further=12)
