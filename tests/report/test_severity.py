@@ -25,8 +25,8 @@ def finding(
     config: RNNConfig = PLAIN, array: str = "output", sort: Sort = Sort.VALUE, *, law: str = "", **result: Any
 ) -> Finding:
     mismatches = (Mismatch(array, sort, law=law, count=1, total=1),)
-    result = {"verdict": Verdict.DISAGREES, "mismatches": mismatches} | result
-    return Finding("mine", draw(config, "dyadic"), Result(**result))
+    fields: dict[str, Any] = {"verdict": Verdict.DISAGREES, "mismatches": mismatches} | result
+    return Finding("mine", draw(config, "dyadic"), Result(**fields))
 
 
 def raised(seed: int, line: int = 3, error: str = "ValueError: boom") -> Finding:
