@@ -58,8 +58,10 @@ def test_the_notebook_s_mistake_is_found_small_and_named(run: Any, readout: list
     done = run("check", WRONG, *readout, "--json", "report.json")
 
     assert done.code == cli.FINDING
-    for words in ("disagrees with nn.RNN", "actual", "expected", "allowance", "ignores bias_hh", "bias_hh_l0"):
+    for words in ("disagrees with nn.RNN: 1 bug; ", "should be", "ignores bias_hh", "bias_hh_l0", "certain", "fails"):
         assert words in done.words
+    assert len(done.out.splitlines()) <= 40
+    assert not [line for line in done.out.splitlines() if line.endswith(" ")]
     finding = json.loads(Path("report.json").read_text())["subjects"][0]["findings"][0]
     config = RNNConfig.from_dict(finding["config"])
     assert config == RNNConfig(1, 1, T=1, N=1, output_size=int(readout[1]) if readout else None)
@@ -74,8 +76,9 @@ def test_the_notebook_mended_agrees(run: Any, readout: list[str]) -> None:
 
     assert done.code == cli.AGREES
     assert "agrees with nn.RNN" in done.words
-    assert "200 cases of " in done.words
-    assert "agreement 200 100 % 100 % " in done.words or readout
+    assert "200 cases in " in done.words
+    assert "covered 100 % of values" in done.words or readout
+    assert len(done.out.splitlines()) <= 25
     assert not Path(".rnn-harness").exists()
 
 
@@ -87,6 +90,14 @@ def test_torch_itself_agrees_and_the_part_of_the_space_met_is_said(run: Any) -> 
     report = json.loads(Path("report.json").read_text())["subjects"][0]
     assert (report["subject"], report["verdict"], report["checks"]) == ("torch", "agrees", 100)
     assert report["coverage"]["factors"]["nonlinearity"] == {"met": 2, "of": 2}
+
+
+def test_all_that_is_known_of_a_finding_is_printed_where_asked_for(run: Any) -> None:
+    done = run("check", WRONG, "--examples", "100", "-v")
+
+    assert done.code == cli.FINDING
+    for words in ("Finding 1: ignores bias_hh", "where actual expected", "whatever", "judge", "config", "minimal"):
+        assert words in done.words
 
 
 def test_several_subjects_are_checked_in_turn_and_one_finding_decides(run: Any) -> None:
@@ -184,7 +195,10 @@ def test_a_finding_is_kept_listed_replayed_and_removed(run: Any) -> None:
 
     assert kept.name in listed.out
     assert "ignores bias_hh" in listed.words
-    for words in ("output differs in 1 of 1 elements", "cause ignores bias_hh", "needs", "minimal"):
+    for words in (
+        *("output differs in 1 of 1 elements", "should be 0.76159", "cause ignores bias_hh", "needs", "whatever T"),
+        *("passes the same with bias=False", "judge", "to accept", "config input_size=1", "minimal"),
+    ):
         assert words in shown.err.replace("\n", " ") or words in " ".join(shown.err.split())
     assert json.loads(shown.out)["findings"][0]["subject"] == WRONG
     assert (refused.code, refused.out.split()[0]) == (cli.MISUSE, "ERROR")
@@ -301,7 +315,7 @@ def test_a_document_goes_into_a_pipe_or_through_a_link_and_replaces_neither(run:
 
 
 def test_a_pin_given_twice_adds_up(run: Any) -> None:
-    done = run("check", RIGHT, "--only", "T=1", "--only", "T=2", "--examples", "40")
+    done = run("check", RIGHT, "--only", "T=1", "--only", "T=2", "--examples", "40", "--verbose")
 
     assert "T 2 of 2 1-2" in done.words
 

@@ -1,5 +1,6 @@
 """The pytest plugin, run in a pytest of its own."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,15 +84,38 @@ def test_a_disagreement_comes_with_its_cause_and_a_case_to_replay(pytester: pyte
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*Disagreement: rnn disagrees with nn.RNN",
+            "*Disagreement: rnn: ignores bias_hh: b_hh is never added (bias_hh_l0) (certain)",
+            "E * on RNNConfig(1, 1, T=1, N=1)",
+            "E * output[[]t=0, n=0, unit=0[]] = *, should be * (±*)",
+            "E * again: rnn-harness replay .rnn-harness/???????? --subject test_*.py:rnn",
+            "*rnn disagrees with nn.RNN",
             "*output differs in 1 of 1 elements*",
             "*Case.of(RNNConfig(1, 1, T=1, N=1)*",
-            "*- rnn-harness -*",
-            "cause: ignores bias_hh: b_hh is never added (bias_hh_l0)*",
-            "again: rnn-harness replay *.rnn-harness/???????? --subject *",
         ]
     )
     assert len(list((pytester.path / ".rnn-harness").glob("*/case.json"))) == 1
+
+
+def test_the_command_that_a_failure_prints_repeats_it(pytester: pytest.Pytester) -> None:
+    result = run(pytester, WRONG)
+    (again,) = [line.partition("again: rnn-harness ")[2] for line in result.outlines if "again:" in line]
+
+    replayed = pytester.run(sys.executable, "-m", "harness", *again.split())
+
+    assert replayed.ret == 1
+    assert replayed.outlines[0].startswith("FAILED")
+
+
+def test_a_function_that_no_name_leads_to_is_not_given_one(pytester: pytest.Pytester) -> None:
+    local = WRONG.replace(
+        "assert_agrees(rnn, ", "assert_agrees(lambda x, h0, weights, config: rnn(x, h0, weights, config), "
+    )
+
+    result = run(pytester, local)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E * kept: *.rnn-harness/????????, whose case.json *"])
+    result.stdout.no_fnmatch_line("*--subject*")
 
 
 def test_what_a_search_kept_of_the_same_case_is_left_as_it_is(pytester: pytest.Pytester) -> None:
@@ -110,7 +134,7 @@ def test_a_findings_folder_that_cannot_be_written_costs_a_line(pytester: pytest.
     result = run(pytester, QUICK, "--rnn-findings", "file")
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["cause: ignores bias_hh*", "the case could not be kept: *"])
+    result.stdout.fnmatch_lines(["*rnn: ignores bias_hh*", "E * the case could not be kept: *"])
 
 
 def test_parts_of_the_space_are_items_of_their_own(pytester: pytest.Pytester) -> None:
@@ -118,14 +142,33 @@ def test_parts_of_the_space_are_items_of_their_own(pytester: pytest.Pytester) ->
 
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines_random(["*[[]relu]*", "*Case.of(RNNConfig(1, 1, T=1, N=1)*"])
-    result.stdout.fnmatch_lines(["cause: ignores bias_hh*"])
+    result.stdout.fnmatch_lines(["stratum = <Stratum tanh>", "*rnn: ignores bias_hh*"])
+
+
+def test_a_part_of_the_space_that_is_refused_is_skipped_with_the_reason(pytester: pytest.Pytester) -> None:
+    source = """
+import pytest
+from harness import assert_agrees_on, strata
+
+def refuses(x):
+    raise NotImplementedError("no such thing")
+
+@pytest.mark.parametrize("stratum", strata(), ids=str)
+def test_mine(stratum):
+    assert_agrees_on(refuses, stratum, cases=10)
+"""
+
+    result = run(pytester, source, "-rs")
+
+    result.assert_outcomes(skipped=4)
+    result.stdout.fnmatch_lines(["SKIPPED*refuses does nothing of this scope: no such thing*"])
 
 
 def test_it_works_under_xdist(pytester: pytest.Pytester) -> None:
     result = run(pytester, QUICK, "-n", "2")
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*- rnn-harness -*", "cause: ignores bias_hh*"])
+    result.stdout.fnmatch_lines(["*rnn: ignores bias_hh*"])
 
 
 def test_the_seed_is_in_the_header_and_pasting_it_back_repeats_the_draws(pytester: pytest.Pytester) -> None:
@@ -224,5 +267,5 @@ def test_odd():
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*- rnn-harness -*", "cause: not found, for looking for it failed: RuntimeError: a fault*"]
+        ["*odd: output differs*", "E * cause not found, for looking for it failed: RuntimeError: a fault*"]
     )

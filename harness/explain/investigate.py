@@ -75,7 +75,7 @@ class Investigation:
         if first is None:
             self._keep(finding, explanation)
         else:
-            record.findings.remove(finding)
+            record.findings.pop()
             record.known[first.id] += 1
         excuse = self._told_again(finding, explanation, (first or finding).id)
         if excuse is not None:

@@ -124,7 +124,9 @@ def in_short(searched: Searched) -> str:
         if of:
             alike.setdefault(wording.share(met, of), []).append(name)
     said = ", ".join(f"{share} of {_listed(names)}" for share, names in alike.items())
-    beside = ", ".join(f"{one} in {c.cases:,} cases" for one, c in searched.checks.items() if one != AGREEMENT)
+    beside = ", ".join(
+        f"{one} in {wording.counted(c.cases, 'case')}" for one, c in searched.checks.items() if one != AGREEMENT
+    )
     return f"{said}; beside agreement: {beside}" if beside else said
 
 

@@ -51,7 +51,7 @@ def add_refusals_in_short(facts: Table, refusals: Refusals) -> None:
     calls = wording.counted(refusals.calls, "malformed call")
     parts = [f"{refusals.refused:,} of {calls} refused as documented{so_far}"]
     if refusals.known:
-        parts.append(f"{refusals.known.total():,} known deviations of torch")
+        parts.append(f"known deviations of torch: {refusals.known.total():,}")
     if refusals.unsupported:
         parts.append(f"{refusals.unsupported:,} not supported")
     facts.add_row("refusals", "; ".join(parts))
