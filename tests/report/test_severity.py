@@ -17,7 +17,7 @@ from harness.space.outcome import Failure
 from tests.report.test_wording import rendered
 
 PLAIN = RNNConfig(1, 1)
-COARSE = Explanation(Diagnosis((), 30, 0, precision=Precision(24, 24, 5.9e-8, 0.4, 11.2, "tf32")))
+COARSE = Explanation(Diagnosis((), 30, 0, precision=Precision(24, 24, 1e-3, 5.9e-8, 0.4, 11.2, "tf32")))
 CERTAIN = Explanation(Diagnosis(CATALOGUE[:1], 30, 10))
 
 
