@@ -75,7 +75,7 @@ def summary(told: Sequence[Told]) -> RenderableType:
 def cause_of(told: Told) -> tuple[str, str]:
     """The cause, or else what is wrong, in a sentence, and how sure the cause is."""
     diagnosis, result = told.explanation.diagnosis, told.finding.result
-    if diagnosis is not None and (diagnosis.causes or (diagnosis.precision and diagnosis.precision.explains)):
+    if diagnosis is not None and (diagnosis.causes or explained.coarse(diagnosis)):
         said = explained.cause_lines(diagnosis, told.finding.case.config, told.explanation.factors)[0]
         sure = "suspected" if result.verdict is Verdict.SUSPECT else ""
         if diagnosis.causes:

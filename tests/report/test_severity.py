@@ -11,7 +11,7 @@ from harness.explain.investigate import Explanation
 from harness.explain.precision import Precision
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.severity import Severity, Told, has_special_values, in_order, severity
-from harness.report.short import shown_in_full, summary
+from harness.report.short import cause_of, shown_in_full, summary
 from harness.search.hunt import Finding
 from harness.space.outcome import Failure
 from tests.report.test_wording import rendered
@@ -60,6 +60,13 @@ def test_a_finding_s_class_follows_from_its_case_and_how_it_fails(found: Finding
 def test_what_precision_explains_is_a_matter_of_accuracy() -> None:
     assert severity(finding(), COARSE) is Severity.ACCURACY
     assert severity(finding(), CERTAIN) is Severity.VALUES
+
+
+def test_results_without_a_right_bit_are_wrong_not_inaccurate() -> None:
+    zeros = Explanation(Diagnosis((), 30, 0, precision=Precision(24, 0, 0.7, 1e6, None, None)))
+
+    assert severity(finding(), zeros) is Severity.VALUES
+    assert cause_of(Told(finding(), zeros)) == ("output differs in 1 of 1 elements (100 %)", "cause unknown")
 
 
 @pytest.mark.parametrize("number", [float("inf"), float("nan"), 1e38, 1e-40])
