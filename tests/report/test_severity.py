@@ -6,6 +6,7 @@ import pytest
 
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.explain.diagnose import Diagnosis
+from harness.explain.factors import Factors
 from harness.explain.faults import CATALOGUE
 from harness.explain.investigate import Explanation
 from harness.explain.precision import Precision
@@ -127,6 +128,19 @@ def test_many_findings_without_a_cause_are_one_in_full_and_a_line_each() -> None
     assert len(lines) == 10  # one is empty, and one says how many more there are
     assert told[0].finding.id in lines[1]
     assert lines[-1] == "... and 4 more: -v"
+
+
+def test_a_summary_tells_findings_without_a_cause_apart_by_what_they_need() -> None:
+    needs = [Explanation(factors=Factors({"bias": value})) for value in (True, False)]
+    told = [*(Told(finding(), one) for one in needs), Told(finding())]
+
+    lines = rendered(summary(told), 80).splitlines()
+
+    assert [line.partition("values")[2].strip() for line in lines[1:]] == [
+        "output differs with bias=True",
+        "output differs with bias=False",
+        "output differs",
+    ]
 
 
 def test_findings_of_a_certain_cause_are_shown_in_full_three_at_most() -> None:
