@@ -9,7 +9,7 @@ from harness.explain.diagnose import Diagnosis
 from harness.explain.factors import Factors
 from harness.explain.investigate import Explanation
 from harness.explain.kernels import Kernels
-from harness.explain.precision import NAMES, Precision
+from harness.explain.precision import FEWEST, NAMES, Precision
 from harness.explain.where import Where
 from harness.report.wording import CALLED, counted
 from harness.search.certificate import Certificate
@@ -25,8 +25,7 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None
     pairs = f", nor do any two of them ({counted(diagnosis.pairs, 'pair')} tried)" if diagnosis.pairs else ""
     if not diagnosis.causes:
         none = f"none of the {diagnosis.tried} known faults alone explains it{pairs}"
-        precision = diagnosis.precision
-        if precision is None or not precision.explains:
+        if (precision := coarse(diagnosis)) is None:
             return [f"unknown: {none}"]
         return ["; ".join(precision_lines(precision)), none]
     lines = []
@@ -44,6 +43,14 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None
     told += [f"beside this, it {fault.sentence}: the two explain everything together" for fault in diagnosis.elsewhere]
     told += [f"beside what was found before: it {fault.sentence}" for fault in diagnosis.beside[:1]]
     return told
+
+
+def coarse(diagnosis: Diagnosis) -> Precision | None:
+    """The subject's arithmetic, if that explains it: a result without a right digit is wrong, not coarse."""
+    precision = diagnosis.precision
+    if diagnosis.causes or precision is None or not precision.explains:
+        return None
+    return None if precision.rounds_results and precision.returned_bits < FEWEST else precision
 
 
 def _grounds(diagnosis: Diagnosis) -> str:
@@ -190,8 +197,7 @@ def _cause(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None) -> 
 
 
 def _precision(diagnosis: Diagnosis) -> dict[str, Any] | None:
-    precision = diagnosis.precision
-    if precision is None or not precision.explains:
+    if (precision := coarse(diagnosis)) is None:
         return None
     return {"text": precision_lines(precision), **vars(precision)}
 

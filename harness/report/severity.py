@@ -14,6 +14,7 @@ import numpy as np
 from harness.checks.result import Result, Verdict
 from harness.explain.investigate import Explanation
 from harness.oracle.compare import Sort
+from harness.report import explained
 from harness.report.place import Kept
 from harness.report.wording import CALLED
 from harness.search.hunt import Finding
@@ -79,9 +80,10 @@ class Told:
 def severity(finding: Finding, explanation: Explanation) -> Severity:
     """The class of a finding, by how its case fails and what is special about the case."""
     result, config = finding.result, finding.case.config
-    first = result.mismatches[0] if result.mismatches else None
+    first, diagnosis = result.mismatches[0] if result.mismatches else None, explanation.diagnosis
+    coarse = diagnosis is not None and explained.coarse(diagnosis) is not None
     classes = (
-        (Severity.ACCURACY, result.verdict is Verdict.SUSPECT or _coarse(explanation)),
+        (Severity.ACCURACY, result.verdict is Verdict.SUSPECT or coarse),
         (Severity.EMPTY, config.N == 0),
         (Severity.CRASH, result.verdict is Verdict.BROKEN),
         (Severity.SPECIAL, has_special_values(finding.case)),
@@ -142,12 +144,6 @@ def _error(result: Result) -> tuple[str, ...] | None:
     """The exception's type, and the file and line that raised it."""
     at = last_line(result)
     return None if at is None or result.failure is not Failure.RAISED else (result.message.partition(":")[0], *at)
-
-
-def _coarse(explanation: Explanation) -> bool:
-    diagnosis = explanation.diagnosis
-    coarse = diagnosis is not None and not diagnosis.causes and diagnosis.precision is not None
-    return coarse and diagnosis.precision.explains  # type: ignore[union-attr]
 
 
 def _called_specially(config: RNNConfig) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -29,6 +30,8 @@ IN_FULL: Final = 3
 
 _LISTED: Final = 8
 """Findings that a summary lists."""
+
+_SHARE: Final = re.compile(r",? in \d+ of \d+ elements \(.*\)$")
 
 _WORD: Final = max(len(one.value) for one in Severity)
 
@@ -64,18 +67,25 @@ def summary(told: Sequence[Told]) -> RenderableType:
         return Group()
     lines = []
     for number, one in enumerate(told[:_LISTED], 1):
-        said, sure = cause_of(one)
-        said = f"possibly {said}" if sure == "possibly" else said
-        line = f"{number}  {one.finding.id}  {one.severity.value:<{_WORD}}  {said}"
+        line = f"{number}  {one.finding.id}  {one.severity.value:<{_WORD}}  {_in_a_line(one)}"
         lines.append(Text(line, no_wrap=True, overflow="ellipsis"))
     more = len(told) - _LISTED
     return Group("", *lines, *([f"... and {more} more: -v"] if more > 0 else []))
 
 
+def _in_a_line(told: Told) -> str:
+    """The cause, or else what is wrong and with what, as short as it tells findings apart."""
+    said, sure = cause_of(told)
+    if sure in {"certain", "possibly"}:
+        return f"possibly {said}" if sure == "possibly" else said
+    factors, said = told.explanation.factors, _SHARE.sub("", said)
+    return said if factors is None else f"{said} {explained.fails_line(factors)}"
+
+
 def cause_of(told: Told) -> tuple[str, str]:
     """The cause, or else what is wrong, in a sentence, and how sure the cause is."""
     diagnosis, result = told.explanation.diagnosis, told.finding.result
-    if diagnosis is not None and (diagnosis.causes or (diagnosis.precision and diagnosis.precision.explains)):
+    if diagnosis is not None and (diagnosis.causes or explained.coarse(diagnosis)):
         said = explained.cause_lines(diagnosis, told.finding.case.config, told.explanation.factors)[0]
         sure = "suspected" if result.verdict is Verdict.SUSPECT else ""
         if diagnosis.causes:

@@ -6,12 +6,13 @@ import pytest
 
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.explain.diagnose import Diagnosis
+from harness.explain.factors import Factors
 from harness.explain.faults import CATALOGUE
 from harness.explain.investigate import Explanation
 from harness.explain.precision import Precision
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.severity import Severity, Told, has_special_values, in_order, severity
-from harness.report.short import shown_in_full, summary
+from harness.report.short import cause_of, shown_in_full, summary
 from harness.search.hunt import Finding
 from harness.space.outcome import Failure
 from tests.report.test_wording import rendered
@@ -60,6 +61,13 @@ def test_a_finding_s_class_follows_from_its_case_and_how_it_fails(found: Finding
 def test_what_precision_explains_is_a_matter_of_accuracy() -> None:
     assert severity(finding(), COARSE) is Severity.ACCURACY
     assert severity(finding(), CERTAIN) is Severity.VALUES
+
+
+def test_results_without_a_right_bit_are_wrong_not_inaccurate() -> None:
+    zeros = Explanation(Diagnosis((), 30, 0, precision=Precision(24, 0, 0.7, 1e6, None, None)))
+
+    assert severity(finding(), zeros) is Severity.VALUES
+    assert cause_of(Told(finding(), zeros)) == ("output differs in 1 of 1 elements (100 %)", "cause unknown")
 
 
 @pytest.mark.parametrize("number", [float("inf"), float("nan"), 1e38, 1e-40])
@@ -120,6 +128,19 @@ def test_many_findings_without_a_cause_are_one_in_full_and_a_line_each() -> None
     assert len(lines) == 10  # one is empty, and one says how many more there are
     assert told[0].finding.id in lines[1]
     assert lines[-1] == "... and 4 more: -v"
+
+
+def test_a_summary_tells_findings_without_a_cause_apart_by_what_they_need() -> None:
+    needs = [Explanation(factors=Factors({"bias": value})) for value in (True, False)]
+    told = [*(Told(finding(), one) for one in needs), Told(finding())]
+
+    lines = rendered(summary(told), 80).splitlines()
+
+    assert [line.partition("values")[2].strip() for line in lines[1:]] == [
+        "output differs with bias=True",
+        "output differs with bias=False",
+        "output differs",
+    ]
 
 
 def test_findings_of_a_certain_cause_are_shown_in_full_three_at_most() -> None:
