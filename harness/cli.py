@@ -132,7 +132,11 @@ def cli() -> None:
     "--device", "devices", multiple=True, help="Where to run; repeatable.  [default: every device found here]"
 )
 @click.option(
-    "--dtype", "dtypes", multiple=True, help=f"{', '.join(DTYPES)}; repeatable.  [default: what the subject offers]"
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    help=f"{', '.join(DTYPES)}; repeatable. Without autocast, unless --only asks for it.  "
+    "[default: what the subject offers]",
 )
 @click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 1650, or what --time allows]")
 @click.option(
@@ -205,6 +209,8 @@ def check(
     contract = accepted(tolerance)
     pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
     pinned |= {"dtype": dtypes} if dtypes else {}
+    if not {"dtype", "dtypes"}.isdisjoint(pinned):
+        pinned.setdefault("autocast", None)  # which computes in another dtype
     found = [_isolated(spec, timeout) for spec in subjects]
     scopes = [_scope(subject, devices, pinned) for subject in found]
     console = _console(json_to)

@@ -100,6 +100,26 @@ def test_all_that_is_known_of_a_finding_is_printed_where_asked_for(run: Any) -> 
         assert words in done.words
 
 
+@pytest.mark.parametrize(
+    ("pins", "autocast"),
+    [
+        ([], [None, "bfloat16", "float16"]),
+        (["--dtype", "float32"], [None]),
+        (["--only", "dtype=float32,float64"], [None]),
+        (["--only", "dtypes=float32"], [None]),
+        (["--dtype", "float32", "--only", "autocast=bfloat16"], ["bfloat16"]),
+    ],
+)
+def test_where_a_dtype_is_named_nothing_runs_under_autocast_unless_asked(
+    run: Any, pins: list[str], autocast: list[str | None]
+) -> None:
+    done = run("check", "torch", *pins, "-n", "0", "--examples", "3", "--coverage", "met.json")
+
+    scope = json.loads(Path("met.json").read_text())["coverage"][0]["scope"]
+    assert done.code == cli.AGREES
+    assert list(dict.fromkeys(scope["autocast"])) == autocast
+
+
 def test_several_subjects_are_checked_in_turn_and_one_finding_decides(run: Any) -> None:
     done = run("check", "torch", WRONG, "--examples", "20", "--json", "-")
 

@@ -64,7 +64,7 @@ def test_what_precision_explains_is_a_matter_of_accuracy() -> None:
 
 
 def test_results_without_a_right_bit_are_wrong_not_inaccurate() -> None:
-    zeros = Explanation(Diagnosis((), 30, 0, precision=Precision(24, 0, 0.7, 1e6, None, None)))
+    zeros = Explanation(Diagnosis((), 30, 0, precision=Precision(24, 0, 1.0, 0.7, 1e6, None, None)))
 
     assert severity(finding(), zeros) is Severity.VALUES
     assert cause_of(Told(finding(), zeros)) == ("output differs in 1 of 1 elements (100 %)", "cause unknown")
