@@ -7,6 +7,7 @@ import pytest
 
 from harness import Case, RNNConfig, as_subject, draw, hunt
 from harness.checks.agreement import assess, observe
+from harness.checks.known import Excuse
 from harness.checks.result import Result, Verdict
 from harness.explain.again import ByCause
 from harness.explain.factors import Factors, Size
@@ -18,7 +19,7 @@ from harness.explain.likeness import Seen
 from harness.explain.pairs import pair_of
 from harness.explain.planted import PlantedSubject
 from harness.oracle.compare import Sort
-from harness.search.hunt import Stop
+from harness.search.hunt import Finding, Hunt
 from harness.search.simplify import with_arrays
 from tests import implementations
 
@@ -100,12 +101,16 @@ def test_what_has_no_values_is_known_of_no_cause() -> None:
 
 def test_a_mistake_in_the_gradient_by_x_is_known_again_though_probes_read_that() -> None:
     subject = PlantedSubject(ForgetsReverseToInput())
-    investigation = Investigation(subject)
+    investigation, asked = Investigation(subject), list[Finding]()
 
-    done = hunt(subject, subject.scope(), cases=150, recognise=investigation.recognise)
+    def recognise(finding: Finding, record: Hunt) -> Excuse | None:
+        asked.append(finding)
+        return investigation.recognise(finding, record)
 
-    assert len(done.findings) == 1
-    assert done.stop is Stop.BUDGET
+    done = hunt(subject, subject.scope(), cases=150, recognise=recognise)
+
+    assert asked == done.findings
+    assert len(asked) == 1
 
 
 def test_a_mistake_that_is_known_as_a_whole_is_active_where_it_shows_in_the_last_bits_alone() -> None:
