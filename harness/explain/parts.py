@@ -46,9 +46,11 @@ def parts_of(fault: Fault, config: RNNConfig) -> Iterator[Fault]:
 
 
 def _of_parameters(fault: Fault) -> bool:
-    """Whether a fault changes what enters the parameters' gradients, or how it is summed."""
+    """Whether a fault, right on the way there, changes what enters the parameters' gradients, or how it is summed."""
     hooks = ("entering", "weight_gradients")
-    return any(getattr(type(fault), hook) is not getattr(Reference, hook) for hook in hooks)
+    return fault.family == "gradients" and any(
+        getattr(type(fault), hook) is not getattr(Reference, hook) for hook in hooks
+    )
 
 
 PARAMETERS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

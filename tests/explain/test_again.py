@@ -5,15 +5,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import RNNConfig, as_subject, draw
+from harness import Case, RNNConfig, as_subject, draw, hunt
 from harness.checks.agreement import assess, observe
+from harness.checks.known import Excuse
 from harness.checks.result import Result, Verdict
 from harness.explain.again import ByCause
 from harness.explain.factors import Factors, Size
 from harness.explain.faults import CATALOGUE, Fault
+from harness.explain.faults.gradients import ForgetsReverseToInput
+from harness.explain.faults.rounding import KeepsOutputInFloat32
+from harness.explain.investigate import Investigation
+from harness.explain.likeness import Seen
 from harness.explain.pairs import pair_of
 from harness.explain.planted import PlantedSubject
 from harness.oracle.compare import Sort
+from harness.search.hunt import Finding, Hunt
 from harness.search.simplify import with_arrays
 from tests import implementations
 
@@ -91,3 +97,28 @@ def test_what_has_no_values_is_known_of_no_cause() -> None:
 
     assert not KNOWN.excuses(observation, observation.unfit)
     assert not KNOWN.excuses(observe(as_subject(implementations.without_b_hh), CASE), Result(Verdict.BROKEN))
+
+
+def test_a_mistake_in_the_gradient_by_x_is_known_again_though_probes_read_that() -> None:
+    subject = PlantedSubject(ForgetsReverseToInput())
+    investigation, asked = Investigation(subject), list[Finding]()
+
+    def recognise(finding: Finding, record: Hunt) -> Excuse | None:
+        asked.append(finding)
+        return investigation.recognise(finding, record)
+
+    done = hunt(subject, subject.scope(), cases=150, recognise=recognise)
+
+    assert asked == done.findings
+    assert len(asked) == 1
+
+
+def test_a_mistake_that_is_known_as_a_whole_is_active_where_it_shows_in_the_last_bits_alone() -> None:
+    subject = PlantedSubject(KeepsOutputInFloat32())
+    none: dict[str, Any] = {"weight_hh_l0": [[0]], "bias_ih_l0": [0], "bias_hh_l0": [0]}
+    case = Case.of(RNNConfig(1, 1, dtype="float64", T=1), [[[15]]], weight_ih_l0=[[1]], **none)
+
+    seen = Seen(observe(subject, case))
+
+    assert not seen.right
+    assert seen.active(KeepsOutputInFloat32())
