@@ -9,7 +9,7 @@ from harness.explain.diagnose import Diagnosis
 from harness.explain.factors import Factors
 from harness.explain.investigate import Explanation
 from harness.explain.kernels import Kernels
-from harness.explain.precision import FEWEST, NAMES, Precision
+from harness.explain.precision import NAMES, Precision
 from harness.explain.where import Where
 from harness.report.wording import CALLED, counted
 from harness.search.certificate import Certificate
@@ -46,11 +46,9 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None
 
 
 def coarse(diagnosis: Diagnosis) -> Precision | None:
-    """The subject's arithmetic, if that explains it: a result without a right digit is wrong, not coarse."""
+    """The subject's arithmetic, if that explains it and no fault does."""
     precision = diagnosis.precision
-    if diagnosis.causes or precision is None or not precision.explains:
-        return None
-    return None if precision.rounds_results and precision.returned_bits < FEWEST else precision
+    return None if diagnosis.causes or precision is None or not precision.explains else precision
 
 
 def _grounds(diagnosis: Diagnosis) -> str:
