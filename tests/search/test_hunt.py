@@ -414,24 +414,20 @@ def test_the_time_bounds_what_is_done_with_a_failure_too() -> None:
 
     record = hunt(subject, seconds=4, recognise=investigation.recognise)
 
-    assert time.perf_counter() - start < 4 + 1  # a few calls are on their way when it is over
+    assert time.perf_counter() - start < 40  # made smaller and explained to the end, it takes minutes
     assert record.finding is not None
     assert record.finding.certificate.untried == ("not made smaller to the end: the time was over",)
     assert investigation.explanations[record.finding.id].where is None
 
 
-def test_a_failure_that_comes_last_is_told_as_it_is() -> None:
-    start = time.perf_counter()
+def test_a_failure_that_comes_last_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.search.hunt.SHRINKING", 0.0)
 
-    def late(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = implementations.vectorised(x, h0, weights, config)
-        return (output + 1 if time.perf_counter() - start > 1.9 else output), h_n
-
-    record = hunt(as_subject(late), SMALL, seconds=2.2)
+    record = hunt(as_subject(implementations.without_b_hh), SMALL, seconds=60)
 
     assert record.finding is not None
-    assert not record.finding.minimal
-    assert record.seconds < 5
+    assert record.finding.certificate.untried == ("not made smaller to the end: the time was over",)
+    assert record.shrink_checks == 0
 
 
 def test_a_terminated_search_keeps_what_was_done() -> None:
