@@ -6,11 +6,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from types import FrameType
 from typing import Final
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
-"""Signals that end a search: what was found until then is told."""
+"""Signals that end a search: what was found until then is told. A worker process ends at once by the second."""
 
 
 @contextmanager
@@ -36,7 +37,8 @@ def noted_interrupts() -> Iterator[Callable[[], None]]:
     if threading.current_thread() is not threading.main_thread():
         yield ask
         return
-    previous = {number: signal.signal(number, note) for number in ENDING}
+    ending = ENDING if parent_process() is None else ENDING[:1]
+    previous = {number: signal.signal(number, note) for number in ending}
     try:
         yield ask
     finally:
