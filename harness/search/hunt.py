@@ -22,7 +22,7 @@ from harness.checks.laws import Law
 from harness.checks.repeatability import confirmed
 from harness.checks.result import DERIVATIVES, PROBES, TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.oracle.compare import Sort
+from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.certificate import NOT_SHRUNK, Certificate
 from harness.search.crew import Crew, Task
 from harness.search.hang import Hang, ended_by_a_hang
@@ -426,7 +426,8 @@ class _Hunter:
         """Keep a failure that is to be made smaller; end here with what wavers, which cannot be."""
         self._failing, self._kind, self._proved = (case, result), result.kind, result.failed
         first = result.mismatches[0] if result.mismatches else None
-        self._probing = first is None or first.probed or bool(first.law) or first.array not in case.config.outputs
+        forward = first is not None and first.sort in OF_VALUE and first.array in case.config.outputs
+        self._probing = first is None or not forward or first.probed or bool(first.law)
         self.tell()
         again = partial(self._check, with_probes=with_probes, laws=self._laws())
         sure = confirmed(self._subject, case, result, again)
