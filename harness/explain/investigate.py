@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Final
 
 from harness.checks.everything import check as check_everything
 from harness.checks.known import Excuse
@@ -150,7 +151,7 @@ class Investigation:
             explanation = replace(explanation, diagnosis=diagnosis)
             factors = depends_on(finding, scope, self._check(subject, finding, scope))
             explanation = replace(explanation, factors=factors)
-            if time.perf_counter() < until:
+            if time.perf_counter() < until and not _of_own_code(diagnosis):
                 kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
                 explanation = replace(explanation, kernels=kernels)
             where = None if case is None else locate(subject, case, scope, self.accepted)
@@ -173,6 +174,16 @@ class Investigation:
             with_probes=_probed(finding),
             excuses=self._excuses,
         )
+
+
+KERNELS: Final = frozenset({"finiteness", "rounding"})
+"""Families of faults that a kernel may have; others are mistakes in a layer's own code, which no switch mends."""
+
+
+def _of_own_code(diagnosis: Diagnosis | None) -> bool:
+    """Whether the cause is certain, and none that a kernel may have."""
+    causes = () if diagnosis is None or not diagnosis.certain else diagnosis.causes
+    return any(getattr(fault, "fault", fault).family not in KERNELS for fault in causes)
 
 
 def _certain(explanation: Explanation) -> tuple[str, ...]:
