@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from harness.checks.agreement import Observation
+import numpy as np
+
+from harness.checks.agreement import REFERENCE, Observation
 from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result
 from harness.explain.factors import Factors, like
 from harness.explain.faults import Fault
 from harness.explain.likeness import Seen, forward_part
 from harness.oracle.compare import Mismatch, Sort
+from harness.space.case import Case
+from harness.space.values import draw
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class ByCause:
     """Knows a finding's cause again: the subject makes that mistake, and no other.
 
     A mistake that is made forwards is wrong backwards, too: gradients are looked at only where the way there is right.
+    A gradient that is missing is of the cause if that makes all of it zero: autograd has none for what is not used.
     Of infinities and NaN, which a fault may lose in other ways than the subject does, it is enough that they are lost
     where the mistake shows; and of a mistake that cannot be told step by step, that it is made.
     """
@@ -31,15 +36,19 @@ class ByCause:
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Whether one of the causes reproduces the subject there."""
-        if observation.unfit is not None or not result.mismatches:
+        if not result.mismatches:
             return False
         first = result.mismatches[0]
+        if first.sort is Sort.MISSING and first.array.endswith(GRADIENTS):
+            return any(_cuts_off(cause, observation.case, first.array) for cause in self.causes)
+        if observation.unfit is not None:
+            return False
         return any(self._made(one, first) for one in _looked_at(observation, first))
 
     def _made(self, observation: Observation, first: Mismatch) -> bool:
         seen = Seen(forward_part(observation) if self.forwards else observation)
         if self.forwards and first.array.endswith(GRADIENTS) and seen.right:
-            return False
+            seen = Seen(observation)  # numbers that hide the mistake on the way there may show it on the way back
         if first.sort is Sort.FINITENESS:
             if self.factors.covers(observation.case.config):
                 return True
@@ -47,6 +56,19 @@ class ByCause:
             if any(cause.stepwise and seen.loses_numbers_as(cause) for cause in self.causes):
                 return True
         return any(seen.active(cause) if not cause.stepwise else seen.reproduces(cause) for cause in self.causes)
+
+
+def _cuts_off(cause: Fault, case: Case, gradient: str) -> bool:
+    """Whether a cause makes all of a gradient zero, whatever the numbers.
+
+    With tanh, whose slope is never zero: few numbers pass through many steps of a relu.
+    """
+    generic = draw(case.config.replace(wrt="all", nonlinearity="tanh"), "normal").plain()  # as probes have it
+    if gradient not in generic.config.gradients:
+        return False
+    with np.errstate(all="ignore"):
+        given, right = (one.run(generic)[gradient] for one in (cause, REFERENCE))
+    return not given.any() and (bool(right.any()) or not right.size)
 
 
 def _looked_at(observation: Observation, first: Mismatch) -> Iterator[Observation]:

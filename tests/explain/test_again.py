@@ -13,6 +13,7 @@ from harness.explain.again import ByCause
 from harness.explain.factors import Factors, Size
 from harness.explain.faults import CATALOGUE, Fault
 from harness.explain.faults.gradients import ForgetsReverseToInput
+from harness.explain.faults.over_time import ResetsState
 from harness.explain.faults.rounding import KeepsOutputInFloat32
 from harness.explain.investigate import Investigation
 from harness.explain.likeness import Seen
@@ -22,10 +23,12 @@ from harness.oracle.compare import Sort
 from harness.search.hunt import Finding, Hunt
 from harness.search.simplify import with_arrays
 from tests import implementations
+from tests.foreign import fifty_torch
 
 (WITHOUT_B_HH,) = (fault for fault in CATALOGUE if type(fault).__name__ == "IgnoresBiasHH")
 (AVERAGES,) = (fault for fault in CATALOGUE if type(fault).__name__ == "AveragesOverTime")
 (SORTED,) = (fault for fault in CATALOGUE if type(fault).__name__ == "LeavesHnSorted")
+RESETS_AT_32 = ResetsState(resets_every=32)
 KNOWN = ByCause("3f9c2a11", (WITHOUT_B_HH,), Factors({"bias": True}), forwards=True)
 CASE = draw(RNNConfig(3, 4, T=4, N=2, bidirectional=True), "normal", 1)
 
@@ -54,6 +57,30 @@ def test_a_mistake_that_cannot_be_told_step_by_step_is_known_where_it_is_made() 
     assert not SORTED.stepwise
     assert excused(PlantedSubject(SORTED), known, rising)
     assert not excused(PlantedSubject(WITHOUT_B_HH), known, falling)
+
+
+@pytest.mark.parametrize("regime", ["normal", "saturated"])
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_a_gradient_that_autograd_lacks_is_of_the_mistake_that_cuts_it_off(nonlinearity: str, regime: str) -> None:
+    config = RNNConfig(1, 1, nonlinearity=nonlinearity, T=33, N=2, hx=True, loss="h_n", wrt="inputs")
+    known, other = (ByCause("3f9c2a11", (fault,), Factors(), forwards=True) for fault in (RESETS_AT_32, WITHOUT_B_HH))
+    chunks, case = as_subject(fifty_torch.Chunks), draw(config, regime, 1)
+
+    assert assess(observe(chunks, case, with_probes=False)).kind == "hx.grad: missing"
+    assert excused(chunks, known, case)
+    assert not excused(chunks, other, case)
+
+
+def test_a_mistake_made_forwards_that_shows_backwards_alone_is_known_again() -> None:
+    config = RNNConfig(2, 3, T=33, N=2, loss="h_n")
+    given = draw(config, "normal", 1)
+    case = with_arrays(given, dict(given.arrays) | {"weight_hh_l0": np.zeros((3, 3), np.float32)})  # forgets the state
+    known, other = (ByCause("3f9c2a11", (fault,), Factors(), forwards=True) for fault in (RESETS_AT_32, WITHOUT_B_HH))
+    chunks = PlantedSubject(RESETS_AT_32)
+
+    assert assess(observe(chunks, case, with_probes=False)).kind == "weight_hh.grad: value"
+    assert excused(chunks, known, case)
+    assert not excused(chunks, other, case)
 
 
 def test_it_is_known_there_beside_another_mistake_too() -> None:

@@ -130,6 +130,9 @@ class Fault(Reference):
                 owed[read + 1] += self.to_previous(da[t], dh, hh)
         return da, owed[0]
 
+    def flows_back(self, config: RNNConfig, step: int) -> bool:
+        return super().flows_back(config, step) and (not self._changes("reads") or bool(self.reads(config, step)))
+
     def written_back(self, case: Case, layer: int, g: Floats) -> Floats:
         if not self._changes("written"):
             return super().written_back(case, layer, g)
