@@ -115,8 +115,8 @@ def kernels_line(kernels: Kernels) -> str | None:
     if not kernels.passes:
         return None
     passes, fails = (", ".join(SWITCHES[name].words for name in names) for names in (kernels.passes, kernels.fails))
-    parts = [f"passes with {passes}"] + ([f"fails with {fails}"] if fails else [])
-    return "; ".join(parts + ([f"oneDNN ran {', '.join(kernels.ran[:NAMED])}"] if kernels.ran else []))
+    parts = [f"passes with {passes}"] + ([f"oneDNN ran {', '.join(kernels.ran[:NAMED])}"] if kernels.ran else [])
+    return "; ".join(parts + ([f"fails with {fails}"] if fails else []))
 
 
 def minimal_lines(certificate: Certificate) -> list[str]:

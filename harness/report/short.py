@@ -151,7 +151,7 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
         if (passing := explained.passing_line(explanation.factors)) is not None:
             yield "passes", _cut(passing, LINE)
     if (kernel := explained.kernels_line(explanation.kernels)) is not None:
-        yield "kernel", _cut(kernel, LINE)
+        yield "kernel", _cut(kernel, 2 * LINE)
     if explanation.diagnosis is not None:
         for other in (*explanation.diagnosis.elsewhere, *explanation.diagnosis.beside)[:1]:
             yield "beside", _cut(f"it {other.sentence}", LINE)
