@@ -76,6 +76,8 @@ def assert_agrees_on(
         raise KeyboardInterrupt
     if (finding := record.finding) is not None:
         raise Disagreement(subject, finding.case, finding.result)
+    for case, result in record.undone.values():
+        raise Disagreement(subject, case, result)
     if record.verdict is not Verdict.AGREES:
         said = "; ".join(dict.fromkeys(record.refused.values())) or "it refused every case"
         said = f"{subject.name} does nothing of this scope: {said}"

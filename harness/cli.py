@@ -19,6 +19,7 @@ import click
 
 from harness import __version__
 from harness.space.config import DTYPES, NONLINEARITIES, RNNConfig
+from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
 from harness.threads import one_thread_a_process
 
@@ -147,6 +148,11 @@ def cli() -> None:
     help="How long to search, make smaller and explain, such as 60s or 5m; malformed calls come on top.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search.")
+@click.option(
+    "--contract",
+    type=click.Choice(list(CONTRACTS)),
+    help=f"port: {CONTRACTS[PORT]}; kernel: {CONTRACTS[KERNEL]}.  [default: port of functions, kernel of classes]",
+)
 @click.option("--output-size", type=int, metavar="O", help="Read out every time step through a linear layer.")
 @click.option(
     "--only",
@@ -179,6 +185,7 @@ def check(
     examples: int | None,
     seconds: float | None,
     seed: int,
+    contract: str | None,
     output_size: int | None,
     pins: tuple[str, ...],
     strength: str | None,
@@ -205,22 +212,24 @@ def check(
     from harness.report import coverage, record, text
     from harness.report.severity import Told, in_order
     from harness.search.examination import examine
+    from harness.subjects.protocol import contract_of
 
-    contract = accepted(tolerance)
+    within = accepted(tolerance)
     pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
     pinned |= {"dtype": dtypes} if dtypes else {}
     if not {"dtype", "dtypes"}.isdisjoint(pinned):
         pinned.setdefault("autocast", None)  # which computes in another dtype
     found = [_isolated(spec, timeout) for spec in subjects]
-    scopes = [_scope(subject, devices, pinned) for subject in found]
+    held = [contract or contract_of(subject) for subject in found]
+    scopes = [_scope(subject, devices, pinned, one) for subject, one in zip(found, held, strict=True)]
     console = _console(json_to)
     _require_target(coverage_to, "--coverage")
     crew = _crew(_cores() if workers is None and (examples or FEW) >= FEW else workers or 0, examples)
     examinations: list[Examination] = []
     records: list[dict[str, Any]] = []
-    for subject, scope in zip(found, scopes, strict=True):
-        keeping = _Keeping(subject, folder, contract, tolerance)
-        investigation = Investigation(subject, contract, keeping)
+    for subject, scope, one in zip(found, scopes, held, strict=True):
+        keeping = _Keeping(subject, folder, within, tolerance)
+        investigation = Investigation(subject, within, keeping)
         with _progress(subject.name) as progress:
             done = examine(
                 subject,
@@ -229,10 +238,11 @@ def check(
                 seconds=seconds,
                 seed=seed,
                 strength=None if strength is None else int(strength),
-                accepted=contract,
+                accepted=within,
                 progress=progress,
                 recognise=investigation.recognise,
                 crew=crew,
+                contract=one,
             )
         examinations.append(done)
         told: list[Told] = []
@@ -535,13 +545,13 @@ def _cores() -> int:
     return cores if cores > 1 else 0
 
 
-def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any]) -> Scope:
+def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any], contract: str | None = None) -> Scope:
     """The scope asked for; a device that is not here is misuse, and said before anything runs."""
     from harness.space.scope import lost_pins
     from harness.subjects.protocol import choose_devices, scope_of
 
     asked = devices or tuple(pinned.get("device", ()))
-    scope = scope_of(subject).only(**{**pinned, "device": choose_devices(subject, asked)})
+    scope = scope_of(subject, contract).only(**{**pinned, "device": choose_devices(subject, asked)})
     if lost := lost_pins(scope, {*pinned, "device"} if asked else pinned):
         shown = ", ".join(f"{name}={value}" for name, value in lost.items())
         raise UsageError(f"{shown}: no call of {subject.name} has that beside the other pins; leave one of them out")

@@ -262,7 +262,7 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     if wider.config.cost > PROBED_COST or not asked:
         return None
     outcome = subject.run(wider)
-    if outcome.failure is Failure.UNSUPPORTED:
+    if outcome.failure is Failure.UNSUPPORTED or "x.grad" in outcome.not_returned:
         return None
     return wider, outcome if unfit(wider, outcome) else _plain_outcome(wider.config, outcome)
 
@@ -423,7 +423,7 @@ def _form(case: Case, outcome: Outcome) -> list[Mismatch]:
     found = check_form(case.config, outcome.arrays, required=_required(case))
     if any(mismatch.array in case.config.outputs for mismatch in found):
         return [mismatch for mismatch in found if mismatch.array not in case.config.gradients]
-    gradients = [name for name in case.config.gradients if name not in outcome.arrays]
+    gradients = [name for name in case.config.gradients if name not in {*outcome.arrays, *outcome.not_returned}]
     return check_form(case.config, {}, required=tuple(gradients)) + found
 
 

@@ -96,4 +96,7 @@ class _Rest(NamedTuple):
             if against(beyond):
                 return beyond
             also += beyond.also
-        return replace(agreement, also=tuple(also))
+        raw = self.observation.raw
+        if raw is None:
+            return replace(agreement, also=tuple(also))
+        return replace(agreement, also=tuple(also), not_compared=raw.not_returned, ignored=raw.ignored)

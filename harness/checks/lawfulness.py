@@ -192,7 +192,7 @@ class _Trial:
         self._own()  # or what is wrong with the case itself would be told of the other run
         self.asked.append(case)
         outcome = self._subject.run(case)
-        if outcome.failure is Failure.UNSUPPORTED:
+        if outcome.failure is Failure.UNSUPPORTED or outcome.not_returned:
             raise _Ended(None)
         if (bad := unfit(case, outcome)) is not None:
             message = f"{_BREAKS}{self._law.name}: {self._law.others}: {bad.message}" if bad.message else ""

@@ -72,6 +72,10 @@ class Result:
     """What became of the subject's process, where nothing came back of it."""
     also: tuple[str, ...] = ()
     """What a subject that agrees was held to beside its agreement: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws."""
+    not_compared: tuple[str, ...] = ()
+    """Gradients that the subject does not return."""
+    ignored: tuple[str, ...] = ()
+    """Gradients that it returns, and nn.RNN does not have."""
     spared: tuple[str, ...] = ()
     """Known deviations that would have shown, and did not."""
 

@@ -55,7 +55,7 @@ def fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
             for regime in REGIMES:
                 for seed in range(seeds):
                     yield draw(other, regime, number + seed)
-    for regime in RARE:
+    for regime in (regime for regime in RARE if regime in scope.regimes):
         for seed in range(RARELY):
             yield draw(config, regime, seed)
             yield draw(wide, regime, seed)

@@ -29,6 +29,7 @@ def examination_record(done: Examination, findings: Sequence[dict[str, Any]] = (
     return {
         **hunt_record(done.hunt, findings),
         "verdict": done.verdict.value if done.verdict else None,
+        "contract": done.contract,
         "dropout": None if done.dropout is None else result_record(done.dropout),
         "refusals": None if done.refusals is None else refusals_record(done.refusals),
     }
@@ -45,10 +46,13 @@ def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str
         "checks_by_method": {method.name.lower(): number for method, number in hunt.checks.items()},
         "configs": hunt.coverage.configs,
         "unsupported": hunt.unsupported,
+        "gradients_not_compared": dict(hunt.not_compared),
+        "gradients_ignored": dict(hunt.ignored),
         "known_deviations": {name: number for name, number in hunt.known.items() if name not in _ids(hunt)},
         "deviations_gone": {name: number for name, number in hunt.spared.items() if name not in hunt.known},
         "suspicions": [_suspicion(suspicion) for suspicion in hunt.suspicions],
         "left_out": hunt.refused,
+        "not_done": {what: {"case": repr(case), **result_record(bad)} for what, (case, bad) in hunt.undone.items()},
         "seconds": hunt.seconds,
         "stop": hunt.stop.name.lower(),
         "coverage": {

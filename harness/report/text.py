@@ -30,6 +30,7 @@ from harness.search.examination import Examination
 from harness.search.findings import Fate, Stored
 from harness.search.hunt import Hunt
 from harness.space.config import ArraySpec, RNNConfig
+from harness.space.contract import CONTRACTS, KERNEL
 from harness.space.outcome import Failure
 from harness.subjects.ground import line
 
@@ -56,6 +57,8 @@ def examination_report(
     head = Text(wording.headline(done.hunt.subject, done.verdict) + so_far + _tally(done, told), _STYLES[done.verdict])
     facts = fact_table()
     (_add_hunt if verbose else _add_hunt_in_short)(facts, done.hunt)
+    if done.contract != KERNEL:
+        facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for all")
     if done.dropout is not None:
         facts.add_row("dropout", Text(wording.dropout_line(done.dropout), "bold red" if done.dropout.failed else ""))
     if done.refusals is not None:
@@ -93,6 +96,9 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
         hung = sum(finding.result.failure is Failure.HUNG for finding in hunt.findings)
         failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
         parts.append(f"{failed:,} of {wording.counted(max(hunt.total + hung, failed), 'case')} fail")
+    if hunt.undone:
+        names = [name for names in wording.left_out(dict.fromkeys(hunt.undone, "")).values() for name in names]
+        parts.append(f"it neither does nor refuses {', '.join(names)}")
     if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES:
         parts.append("dropout breaks its law")
     if done.refusals is not None and done.refusals.findings:
@@ -108,8 +114,7 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
     passed = hunt.checks and not hunt.findings
     if passed:
         facts.add_row("compared", _methods_in_short(hunt))
-    if hunt.scope.loss == (None,):
-        facts.add_row("gradients", "not asked for")
+    _add_gradients(facts, hunt)
     if hunt.suspicions:
         facts.add_row("suspicious", f"{wording.counted(len(hunt.suspicions), 'case')}, which did not repeat: -v")
     for said in wording.deviations_in_short(hunt.known, hunt.spared):
@@ -118,10 +123,29 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
         facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
     for said, names in wording.left_out(hunt.refused).items():
         facts.add_row("left out", Text(f"{', '.join(names)}: {said}"))
+    _add_undone(facts, hunt)
     if passed:
         facts.add_row("covered", coverage.in_short(coverage.Searched.by(hunt)))
         if hunt.ground:
             facts.add_row("ground", Text(line(hunt.ground)))
+
+
+def _add_gradients(facts: Table, hunt: Hunt) -> None:
+    """Which gradients were not compared, and which are nobody's."""
+    if hunt.scope.loss == (None,):
+        facts.add_row("gradients", "not asked for")
+    if hunt.not_compared:
+        names = ", ".join(sorted(hunt.not_compared))
+        facts.add_row("not compared", Text(f"gradients by {names}: not returned"))
+    if hunt.ignored:
+        facts.add_row("ignored", Text(f"gradients by {', '.join(sorted(hunt.ignored))}: nn.RNN has none"))
+
+
+def _add_undone(facts: Table, hunt: Hunt) -> None:
+    """What the subject neither does nor refuses, and how it fails there."""
+    undone = {what: failure_line(result) for what, (_, result) in hunt.undone.items()}
+    for said, names in wording.left_out(undone).items():
+        facts.add_row("not done", Text(f"{', '.join(names)}, nor refused: {said}"))
 
 
 def _add_hunt(facts: Table, hunt: Hunt) -> None:
@@ -130,8 +154,7 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
     facts.add_row("checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}")
     if hunt.checks and not hunt.findings:
         facts.add_row("compared", _methods(hunt))
-    if hunt.scope.loss == (None,):
-        facts.add_row("gradients", "not asked for")
+    _add_gradients(facts, hunt)
     if hunt.suspicions:
         facts.add_row("suspicious", _suspicions(hunt))
     if known := wording.deviation_lines(hunt.known, hunt.spared):
@@ -142,6 +165,7 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
         facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
     for said, names in wording.left_out(hunt.refused).items():
         facts.add_row("left out", Text(f"{', '.join(names)}, for the subject says: {said}"))
+    _add_undone(facts, hunt)
     if hunt.checks and not hunt.findings:
         facts.add_row("space met", _met(hunt))
     if hunt.ground:

@@ -16,6 +16,7 @@ from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Hunt, Recognise, Stop, hunt
 from harness.search.refusals import Refusals, hunt_refusals
 from harness.space.answer import Kind
+from harness.space.contract import KERNEL
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
 
@@ -33,6 +34,7 @@ class Examination:
     """``None`` where a subject cannot be called in other ways than it should."""
     dropout: Result | None = None
     """``None`` where it draws no masks."""
+    contract: str = KERNEL
 
     @property
     def verdict(self) -> Verdict | None:
@@ -64,9 +66,11 @@ def examine(
     progress: Callable[[Hunt], None] | None = None,
     recognise: Recognise | None = None,
     crew: Crew | None = None,
+    contract: str = KERNEL,
 ) -> Examination:
     """Search for failing cases as ``hunt`` does; then, of a module, what it must refuse, and the law of its dropout.
 
+    What it must refuse is of the kernel's ``contract`` alone.
     Neither makes more calls than the search was given ``cases``; ``seconds`` bounds the search alone. A finding in one
     does not keep the others from theirs.
     """
@@ -82,12 +86,13 @@ def examine(
             progress=progress,
             recognise=recognise,
             crew=crew,
-        )
+        ),
+        contract=contract,
     )
     if isinstance(subject, CallSubject) and not done.interrupted:
         try:
             done.dropout = _dropout(subject, done.hunt, cases)
-            done.refusals = _refusals(subject, done.hunt, cases)
+            done.refusals = _refusals(subject, done.hunt, cases) if contract == KERNEL else None
         except KeyboardInterrupt:
             done.hunt.stop = Stop.INTERRUPTED
     return done

@@ -33,7 +33,7 @@ from harness.search.scan import Seen, scan
 from harness.search.shrink import Shrinking, Spent
 from harness.search.suspicion import Suspicion, weigh
 from harness.space.case import Case
-from harness.space.config import RNNConfig
+from harness.space.config import RNNConfig, role_of
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.outcome import Failure
@@ -57,6 +57,10 @@ left is for explaining. A failure comes early as a rule, and has most of the tim
 AFTER: Final = 400
 """Cases that a search goes on for after a finding, for another of another cause: one that shows on a case in a hundred
 is met with 98 %."""
+
+REFUSED: Final = 4
+"""Cases that a subject may refuse for each that is compared, before the search ends as if these had been compared: to
+refuse takes a hundredth of what a comparison takes, so that this costs little, and ends."""
 
 TAME: Final = ("normal", "default")
 """Regimes whose numbers stay numbers."""
@@ -124,6 +128,8 @@ class Hunt:
     ground: dict[str, str] = field(default_factory=dict)
     """What the subject computed on (``subjects.ground``)."""
     refused: dict[str, str] = field(default_factory=dict)
+    undone: dict[str, tuple[Case, Result]] = field(default_factory=dict)
+    """What it neither does nor refuses, and was left out: ``num_layers=2``, a case of it, and how that fails."""
     coverage: Coverage = field(default_factory=Coverage)
     """What was met in cases that were compared."""
     beside: dict[str, Coverage] = field(default_factory=dict)
@@ -132,6 +138,10 @@ class Hunt:
     """How often the subject was held to each law, and kept it."""
     checks: Counter[Method] = field(default_factory=Counter)
     """Cases compared, by how sharply."""
+    not_compared: Counter[str] = field(default_factory=Counter)
+    """In how many cases the gradient by what was not returned, by what nn.RNN calls that in any layer."""
+    ignored: Counter[str] = field(default_factory=Counter)
+    """How often a gradient was returned that nn.RNN does not have."""
     unsupported: int = 0
     """Cases that the subject refused."""
     suspicions: list[Suspicion] = field(default_factory=list)
@@ -167,6 +177,8 @@ class Hunt:
     def count(self, asked: Asked, result: Result) -> None:
         """Count a case that was compared, and what was asked beside."""
         self.coverage.add(asked.config, asked.regime, new_config=asked.first)
+        self.not_compared.update({role_of(name) for name in result.not_compared})
+        self.ignored.update(result.ignored)
         for what in result.also:
             check = what if what in BESIDE else LAWS
             self.laws.update([what] if check is LAWS else [])
@@ -179,6 +191,8 @@ class Hunt:
         """What can be said of the subject after this search; ``None`` where it ended before the first case."""
         if self.findings:
             return min((finding.result.verdict for finding in self.findings), key=_GRAVEST.index)
+        if self.undone:
+            return Verdict.DISAGREES
         if self.total:
             return Verdict.AGREES
         return Verdict.UNSUPPORTED if self.unsupported or self.stop is Stop.REFUSED else None
@@ -213,7 +227,7 @@ def hunt(
     It begins with a covering array: every three values of different factors that can meet do, or every two where the
     budget does not allow more; or every ``strength`` of them, 2, 3 or 4, whatever that takes.
 
-    The budget is ``cases`` checks or ``seconds`` of searching, whichever ends first; with neither, ``CASES`` checks,
+    The budget is ``cases`` that are compared or ``seconds`` of searching, whichever ends first; with neither, ``CASES`` checks,
     and more if a ``strength`` takes more.
     ``seconds`` bounds all of it: searching ends after ``SEARCHING`` of it, making smaller after ``SHRINKING``, and what
     explains a finding hears of the end by the record's ``until``. ``CRASHES`` bounds the shrinking of a process's
@@ -317,8 +331,10 @@ class _Hunter:
 
     def narrow(self) -> None:
         """Leave out what the subject refuses; raise ``_Enough`` if that is everything."""
-        self._record.scope, self._record.refused, accepted = narrow(self._subject, self._record.scope)
-        if not accepted:
+        narrowed = narrow(self._subject, self._record.scope)
+        self._record.scope, self._record.refused = narrowed.scope, narrowed.refused
+        self._record.undone = {what: (case, result) for what, case, result in narrowed.undone}
+        if not narrowed.accepted:
             raise _Enough(Stop.REFUSED)
 
     def go_through(self, seen: Iterator[Seen | None]) -> NoReturn:
@@ -365,7 +381,7 @@ class _Hunter:
         """Search for what is not of the same cause."""
         self.excuses.append(excuse)
         self._failing, self._kind, self._proved, self._shrink_until = None, "", False, math.inf
-        last = self._record.total + self._record.unsupported + AFTER
+        last = self._record.total + AFTER
         if self.cases is None or last < self.cases:
             self.cases, self._beyond = last, True
 
@@ -509,7 +525,8 @@ class _Hunter:
 
     def _stop_at_budget(self) -> None:
         self.stop_if_interrupted()
-        if self.cases is not None and self._record.total + self._record.unsupported >= self.cases:
+        done = max(self._record.total, self._record.unsupported // REFUSED)
+        if self.cases is not None and done >= self.cases:
             raise _Enough(Stop.AFTER if self._beyond else Stop.BUDGET)
         if self._seconds is not None and self.elapsed() >= SEARCHING * self._seconds:
             raise _Enough(Stop.TIME)

@@ -1,18 +1,40 @@
-"""narrow: leaves out of a scope what the subject says it cannot do, so that a search spends itself on what it can."""
+"""narrow: leaves out of a scope what the subject says it cannot do, so that a search spends itself on what it can.
+
+What raises an error, or gives arrays of a wrong shape, at the plainest sizes already is not done either: it is told
+once, and left out, too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
+from harness.checks.agreement import check_agreement, unfit
+from harness.checks.result import Result, Verdict
+from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure
+from harness.space.rules import Rule
 from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
 NOT_ASKED: Final = frozenset({*SIZE_FACTORS, "dropout", "training"})
 """Factors that are left as they are: a size is for the run itself to refuse, and dropout means nothing in one layer."""
+
+UNSEEN: Final = ("nonlinearity", "batch_first")
+"""Factors that no array tells: a function that is not given the config cannot know them, and does one value of each."""
+
+FEATURES: Final = ("num_layers", "nonlinearity", "bias", "batch_first", "bidirectional", "batched", "lengths", "loss")
+"""Factors of which a subject may do some values only, and of the others return or raise whatever comes: a port of one
+layer, say, that refuses nothing."""
+
+PLACES: Final = {"T": 3, "N": 2, "input_size": 4, "hidden_size": 5}
+"""Sizes at which axes that are mixed up show."""
+
+PAIRED: Final = ("dtype", "nonlinearity", "bias", "batch_first", "bidirectional", "hx", "loss", "batched")
+"""Factors one of whose values may open what is refused beside another: gradients in float64, say."""
 
 
 class Narrowed(NamedTuple):
@@ -23,25 +45,47 @@ class Narrowed(NamedTuple):
     """``{"num_layers=2": "only one layer"}``."""
     accepted: bool = True
     """Whether any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why."""
+    undone: tuple[tuple[str, Case, Result], ...] = ()
+    """What it neither does nor refuses: ``num_layers=2``, a case of it, and how that fails."""
 
 
 def narrow(subject: Subject, scope: Scope) -> Narrowed:
     """Ask the subject for each value of each factor, the others being at the plainest that it accepts.
 
-    A value refused there is taken to be refused everywhere, which the record of a search states.
+    A value refused there is taken to be refused everywhere, but where another factor opens it: then it is asked for
+    beside that alone. A function that cannot see a factor is asked for the value that it does, of ``UNSEEN``.
     """
+    unseen, scope = _without_unseen(subject, scope)
     factors = {name: values for name, values in scope.values().items() if name not in NOT_ASKED and len(values) > 1}
     base = _accepted(subject, scope, factors)
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
         return Narrowed(scope, {repr(plainest(scope)): refusal or ""}, accepted=False)
-    refused: dict[str, str] = {}
+    refused: dict[str, str] = dict(unseen)
+    undone: list[tuple[str, Case, Result]] = []
+    rules: list[Rule] = []
+    whole = scope
     for name, values in factors.items():
-        refusals = {value: _refusal(subject, base, {name: value}) for value in values}
-        kept = tuple(value for value in getattr(scope, name) if refusals[value] is None)
-        refused |= {f"{name}={value}": said for value, said in refusals.items() if said is not None}
-        scope = scope.only(**{name: kept})
-    return Narrowed(scope, refused)
+        kept: dict[Any, bool] = {}
+        opened: dict[str, Rule | None] = {}
+        for value in values:
+            said = _refusal(subject, base, {name: value})
+            if said is None:
+                bad = _not_done(subject, base, {name: value}) if name in FEATURES else None
+                kept[value] = bad is None
+                undone += [(f"{name}={value}", *bad)] if bad is not None else []
+                continue
+            if said not in opened:
+                opened[said] = _opening(subject, base, name, value, whole)
+            rule = opened[said]
+            kept[value] = rule is not None
+            if rule is None:
+                refused[f"{name}={value}"] = said
+            else:
+                rules.append(rule._replace(value=value))
+                refused[f"{name}={value} but with {rule.words}"] = said
+        scope = scope.only(**{name: tuple(value for value in getattr(scope, name) if kept[value])})
+    return Narrowed(scope.ruled(rules), refused, undone=tuple(undone))
 
 
 def plainest(scope: Scope) -> RNNConfig:
@@ -51,10 +95,61 @@ def plainest(scope: Scope) -> RNNConfig:
     return configure(factors)
 
 
-def _accepted(subject: Subject, scope: Scope, factors: dict[str, tuple[Any, ...]]) -> RNNConfig | None:
-    """The first config that the subject accepts, of those that differ from the plainest in at most three factors.
+def _without_unseen(subject: Subject, scope: Scope) -> tuple[dict[str, str], Scope]:
+    """The values of unseen factors that a function does not do, and the scope without them."""
+    if "config" in getattr(subject, "takes", ("config",)):
+        return {}, scope
+    factors = {name: values for name in UNSEEN if len(values := scope.values()[name]) > 1}
+    if not factors:
+        return {}, scope
+    base = factors_of(plainest(scope)) | {n: size for n, size in PLACES.items() if size in getattr(scope, n)}
+    choices = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
+    best = max(choices, key=lambda chosen: _fits(subject, configure(base | chosen)))  # of equals, the plainest
+    left = {f"{name}={v}": "it does not take config" for name, values in factors.items() for v in values}
+    return {what: why for what, why in left.items() if what not in {f"{n}={v}" for n, v in best.items()}}, scope.only(
+        **best
+    )
 
-    If there is none, other sizes are tried, every size the same: a kernel may do none but multiples of 8, say.
+
+def _fits(subject: Subject, config: RNNConfig) -> int:
+    """On how many of a few cases a subject is right; fewer than none where its arrays have other shapes.
+
+    A mistake in one of the terms of a step does not show where that term is zero.
+    """
+    case = draw(config, "normal")
+    if unfit(case, subject.run(case)) is not None:
+        return -1
+    return sum(check_agreement(subject, one).verdict is Verdict.AGREES for one in _with_zeros(case))
+
+
+def _with_zeros(case: Case) -> Iterator[Case]:
+    groups = (("weight_hh",), ("bias",))
+    for count in range(len(groups) + 1):
+        for chosen in combinations(groups, count):
+            zeroed = tuple(prefix for group in chosen for prefix in group)
+            arrays = {name: array * 0 if name.startswith(zeroed) else array for name, array in case.arrays.items()}
+            yield Case.from_arrays(case.config, arrays)
+
+
+def _accepted(subject: Subject, scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> RNNConfig | None:
+    """The first config that the subject does, or else accepts, of those near the plainest."""
+    first: RNNConfig | None = None
+    for number, config in enumerate(_near(scope, factors)):
+        outcome = subject.run(case := draw(config))
+        if outcome.failure is Failure.UNSUPPORTED:
+            continue
+        if unfit(case, outcome) is None:
+            return config
+        first = first or config
+        if number > len(factors):  # what is done nowhere one step away is wrong, and not another layer's
+            break
+    return first
+
+
+def _near(scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> Iterator[RNNConfig]:
+    """The configs that differ from the plainest in at most three factors.
+
+    Then those of other sizes, every size the same: a kernel may do none but multiples of 8, say.
     """
     for size in (None, 2, 8, 16, 32):
         sizes = {} if size is None else {name: size for name in SIZE_FACTORS if size in getattr(scope, name)}
@@ -62,13 +157,39 @@ def _accepted(subject: Subject, scope: Scope, factors: dict[str, tuple[Any, ...]
         for count in range(min(3, len(factors)) + 1):
             for names in combinations(factors, count):
                 for values in product(*(factors[name][1:] for name in names)):
-                    changes = dict(zip(names, values, strict=True))
-                    if _refusal(subject, base, changes) is None:
-                        return configure(factors_of(base) | changes)
+                    yield configure(factors_of(base) | dict(zip(names, values, strict=True)))
+
+
+def _opening(subject: Subject, base: RNNConfig, name: str, value: Any, scope: Scope) -> Rule | None:
+    """Which other factor's values open a value that is refused beside the plainest."""
+    for other in PAIRED:
+        if other != name:
+            values = [one for one in scope.values()[other] if one != factors_of(base)[other]]
+            opening = tuple(one for one in values if _refusal(subject, base, {name: value, other: one}) is None)
+            if opening:
+                return Rule(name, value, other, opening)
     return None
 
 
-def _refusal(subject: Subject, base: RNNConfig, changes: dict[str, Any]) -> str | None:
+def _refusal(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> str | None:
     config = configure(factors_of(base) | changes)
     outcome = subject.run(draw(config))
     return outcome.message if outcome.failure is Failure.UNSUPPORTED else None
+
+
+def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> tuple[Case, Result] | None:
+    """How a subject fails beside what it does, by an error or the shapes of what it returns, whatever the sizes."""
+    plain = configure(factors_of(base) | changes)
+    if plain == base:
+        return None
+    places = {name: size for name, size in PLACES.items() if name != "N" or plain.batched}
+    first: tuple[Case, Result] | None = None
+    for config in (plain, plain.replace(**places) if plain.lengths is None else plain):
+        case = draw(config, "normal")
+        outcome = subject.run(case)
+        bad = unfit(case, outcome)
+        # What writes into its inputs, or dies, does the call; how is for the search to find out.
+        if bad is None or bad.failure is not None or outcome.changed_inputs or outcome.aliased:
+            return None
+        first = first or (case, bad)
+    return first

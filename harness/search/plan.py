@@ -22,7 +22,7 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
 from harness.space.strata import Stratum, strata
-from harness.space.values import REGIMES, draw
+from harness.space.values import draw
 
 COVERED: Final = 0.6
 """Of a budget, what covering arrays may take; the rest goes to what is drawn, several cases a config, for values
@@ -89,13 +89,15 @@ class Planned:
     first: int
     """The place of the first of them in the array."""
     configs: tuple[RNNConfig, ...]
+    scope: Scope
 
     def asked(self) -> Iterator[Asked]:
         """A case of each config, of a regime that is drawn."""
         for number, config in enumerate(self.configs, self.first):
             random = Random(f"{self.seed}/covering/{number}")
             values = random.randrange(2**32)
-            yield _asked(config, random.choice(_NAMES), values, 0, self.probing)
+            regime, config = random.choice(self.scope.regimes), self.scope.abiding(config, number)
+            yield _asked(config, regime, values, 0, self.probing)
 
     @property
     def cases(self) -> int:
@@ -115,11 +117,14 @@ class Sampled:
     def asked(self) -> Iterator[Asked]:
         """The cases of each config: as many regimes in a row, from a drawn one on, plainest first."""
         random = Random(f"{self.seed}/{self.stratum}/{self.number}")
-        for config in self.stratum.sample(random, UNIT):
-            first, values = random.randrange(len(_NAMES)), random.randrange(2**32)
-            chosen = sorted((first + i) % len(_NAMES) for i in range(CASES_PER_CONFIG))
+        scope = self.stratum.scope
+        names = scope.regimes
+        for place, sampled in enumerate(self.stratum.sample(random, UNIT)):
+            config = scope.abiding(sampled, place)
+            first, values = random.randrange(len(names)), random.randrange(2**32)
+            chosen = sorted((first + i) % len(names) for i in range(CASES_PER_CONFIG))
             for number, index in enumerate(chosen):
-                yield _asked(config, _NAMES[index], values, number, self.probing)
+                yield _asked(config, names[index], values + number // len(names), number, self.probing)
 
     @property
     def cases(self) -> int:
@@ -137,7 +142,7 @@ def units(scope: Scope, seed: int, cases: int | None, strength: int | None = Non
     for arrays in (_small(scope), _everything(scope, STRENGTHS if strength is None else (strength,))):
         planned = next((array for array in arrays if len(array) <= left), [])
         for start in range(0, len(planned), UNIT):
-            yield Planned(seed, probing, place + start, tuple(planned[start : start + UNIT]))
+            yield Planned(seed, probing, place + start, tuple(planned[start : start + UNIT]), scope)
         left, place = left - len(planned), place + len(planned)
     parts = strata(scope)
     if cases is not None and cases - place < len(parts) * UNIT * CASES_PER_CONFIG:
@@ -189,5 +194,3 @@ _PLAIN: Final = {"batched": True, "strides": "contiguous", "autocast": None, "pr
 """How what has probes is called."""
 
 _PARTS: Final = 2**16
-
-_NAMES: Final = tuple(REGIMES)

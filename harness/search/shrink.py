@@ -204,7 +204,8 @@ class Shrinking:
         """The drawn cases that a config is tried with: ``few`` says that it has few rivals."""
         if self._wild:
             return cases_of(config, WILD_SEEDS if few else 1, (WILD,))
-        return cases_of(config, SEEDS) if few else cases_of(config, 1, FEWER)
+        regimes = self._scope.regimes
+        return cases_of(config, SEEDS, regimes) if few else cases_of(config, 1, FEWER)
 
     def _cut(self) -> Found | None:
         """The case's own values in a plainer config, or with any one step, sequence, unit or layer left out."""

@@ -361,6 +361,11 @@ def weight_names(layer: int, direction: int, *, bias: bool = True) -> tuple[str,
     return tuple(role + end for role in roles)
 
 
+def role_of(name: str) -> str:
+    """What a parameter or an input is called in any layer and direction: ``weight_ih`` of ``weight_ih_l0.grad``."""
+    return name.removesuffix(".grad").partition("_l")[0]
+
+
 def _spec(axes: str, sizes: Mapping[str, int]) -> ArraySpec:
     names = tuple(axes.split())
     return ArraySpec(names, tuple(sizes[name] for name in names))

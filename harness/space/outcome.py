@@ -35,7 +35,8 @@ class Outcome:
 
     ``changed_inputs`` names the arrays that the subject wrote into although they were only lent to it, and ``aliased``
     pairs of arrays that share memory although one can be written to for itself: ``("h_n", "output")``. ``overwritten``
-    names those that a further call changed, where one was made.
+    names those that a further call changed, where one was made. ``not_returned`` and ``ignored`` name gradients: those
+    that a subject has none of, and those that were returned beside what nn.RNN has.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
@@ -45,3 +46,5 @@ class Outcome:
     changed_inputs: tuple[str, ...] = ()
     aliased: tuple[tuple[str, str], ...] = ()
     overwritten: tuple[str, ...] = ()
+    not_returned: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()

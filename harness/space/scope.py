@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from harness.space.config import COMPLEX, NONLINEARITIES, ConfigError, RNNConfig
 from harness.space.errors import UsageError
+from harness.space.rules import Rule
+from harness.space.values import REGIMES
 
 BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 """Sizes at which blocked and vectorised kernels change their path: one and two, and powers of two with neighbours."""
@@ -36,6 +38,9 @@ SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
 _ASKED_WITH: Final[dict[str, dict[str, str]]] = {"wrt": {"loss": "both"}, "enforce_sorted": {"lengths": "equal"}}
 """Without which a factor's value, sound or not, gives way to its default."""
 
+BESIDE: Final = frozenset({"masks", "regimes", "rules"})
+"""Fields of a scope that are no factors of a config."""
+
 _PLURALS: Final = {"dtypes": "dtype", "devices": "device", "losses": "loss"}
 
 
@@ -45,9 +50,10 @@ class Scope:
 
     What only some subjects do (16-bit dtypes, gradients) is not in it unless asked for, or offered by the subject.
 
-    Two factors are no fields of a config: ``lengths`` are of a sort (``PACKINGS``), from which ``configure`` makes as
-    many as there are sequences; and ``masks`` says that dropout in training is in the scope, which only a subject can
-    be asked whose masks can be had: they are random, and replayed in the reference.
+    Some are no fields of a config: ``lengths`` are of a sort (``PACKINGS``), from which ``configure`` makes as many as
+    there are sequences; ``masks`` says that dropout in training is in the scope, which only a subject can be asked
+    whose masks can be had: they are random, and replayed in the reference; ``regimes`` are those of the values; and
+    ``rules`` say what is asked for beside some values of another factor only.
     """
 
     input_size: tuple[int, ...] = SIZES
@@ -75,6 +81,8 @@ class Scope:
     grad_mode: tuple[str | None, ...] = (None,)
     preparation: tuple[str, ...] = ("new",)
     masks: bool = False
+    regimes: tuple[str, ...] = tuple(REGIMES)
+    rules: tuple[Rule, ...] = ()
 
     @classmethod
     def around(cls, config: RNNConfig) -> Scope:
@@ -92,7 +100,9 @@ class Scope:
         known = [field.name for field in dataclasses.fields(self)]
         if unknown := sorted(set(named) - set(known)):
             raise UsageError(f"unknown factor {', '.join(unknown)}: expected some of {', '.join(known)}")
-        pinned: dict[str, Any] = {name: _values(name, value) for name, value in named.items() if name != "masks"}
+        pinned: dict[str, Any] = {name: _values(name, value) for name, value in named.items() if name not in BESIDE}
+        if "regimes" in named:
+            pinned["regimes"] = _regimes(named["regimes"])
         if not isinstance(named.get("masks", False), bool):
             raise UsageError(f"masks={named['masks']!r}: expected True or False")
         pinned |= {"masks": named["masks"]} if "masks" in named else {}
@@ -111,6 +121,23 @@ class Scope:
         fit = "tanh" in scope.nonlinearity and not all(p and training for p, training in scope.modes)
         return scope if fit or not real else dataclasses.replace(scope, dtype=real)
 
+    def ruled(self, rules: Iterable[Rule]) -> Scope:
+        """This scope with rules beside those that it has."""
+        return dataclasses.replace(self, rules=(*self.rules, *rules))
+
+    def abiding(self, config: RNNConfig, number: int) -> RNNConfig:
+        """The config as the rules have it: what is ruled out gives way, or what it stands beside, by turns."""
+        for rule in self.rules:
+            factors = factors_of(config)
+            if rule.breaks(factors):
+                plain = next((one for one in getattr(self, rule.factor) if not self._ruled(rule.factor, one)), None)
+                way_out = {rule.factor: plain} if number % 2 and plain != rule.value else {rule.beside: rule.opening[0]}
+                config = configure(factors | way_out, number)
+        return config
+
+    def _ruled(self, factor: str, value: Any) -> bool:
+        return any((rule.factor, rule.value) == (factor, value) for rule in self.rules)
+
     @property
     def modes(self) -> tuple[tuple[float, bool], ...]:
         """The pairs (dropout, training) that can be compared."""
@@ -119,7 +146,7 @@ class Scope:
 
     def values(self) -> dict[str, tuple[Any, ...]]:
         """Every factor and its values, each once."""
-        names = (field.name for field in dataclasses.fields(self) if field.name != "masks")
+        names = (field.name for field in dataclasses.fields(self) if field.name not in BESIDE)
         return {name: tuple(dict.fromkeys(getattr(self, name))) for name in names}
 
     def joined(self, other: Scope) -> Scope:
@@ -129,7 +156,8 @@ class Scope:
             name: getattr(self, name) + tuple(value for value in theirs[name] if value not in mine[name])
             for name in mine
         }
-        return dataclasses.replace(self, masks=self.masks or other.masks, **both)
+        regimes = tuple(name for name in REGIMES if name in {*self.regimes, *other.regimes})
+        return dataclasses.replace(self, masks=self.masks or other.masks, regimes=regimes, **both)
 
     def record(self) -> dict[str, Any]:
         """All of it as plain data."""
@@ -245,6 +273,13 @@ def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None
             break
         named[name] = small(name)
     return named
+
+
+def _regimes(value: Any) -> tuple[str, ...]:
+    regimes = (value,) if isinstance(value, str) else tuple(value)
+    if not regimes or not set(regimes) <= set(REGIMES):
+        raise UsageError(f"regimes={value!r}: expected some of {', '.join(REGIMES)}")
+    return regimes
 
 
 def _values(name: str, value: Any) -> tuple[Any, ...]:

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.errors import UsageError
 from harness.space.scope import Scope, assembled, factors_to_draw
-from harness.space.values import REGIMES, draw
+from harness.space.values import draw
 
 
 def configs(scope: Scope | None = None, **only: Any) -> st.SearchStrategy[RNNConfig]:
@@ -23,18 +22,17 @@ def configs(scope: Scope | None = None, **only: Any) -> st.SearchStrategy[RNNCon
 
 
 def cases(
-    scope: Scope | None = None, *, regimes: Sequence[str] = tuple(REGIMES), **only: Any
+    scope: Scope | None = None, *, regimes: Sequence[str] | None = None, **only: Any
 ) -> st.SearchStrategy[Case]:
-    """Cases: a config as ``configs`` draws it, a regime, and the seed of its values.
+    """Cases: a config as ``configs`` draws it, a regime (the scope's, unless given), and the seed of its values.
 
     Shrinks like ``configs``, then towards the first of ``regimes`` and towards seed 0. ::
 
         @given(case=cases(bidirectional=False, dtypes=["float32"]))
         def test_my_kernel(case): ...
     """
-    if unknown := sorted(set(regimes) - set(REGIMES)):
-        raise UsageError(f"regimes={unknown}: expected some of {', '.join(REGIMES)}")
-    return st.builds(draw, configs(scope, **only), st.sampled_from(regimes), seeds())
+    drawn = (scope or Scope()).only(**({} if regimes is None else {"regimes": regimes})).regimes
+    return st.builds(draw, configs(scope, **only), st.sampled_from(drawn), seeds())
 
 
 def seeds() -> st.SearchStrategy[int]:

@@ -83,8 +83,9 @@ def as_array(name: str, value: Any) -> Array:
 
 
 def named_gradients(gradients: Mapping[Any, Any]) -> dict[str, Any]:
-    """Gradients that a subject returned under the names of what they belong to, ``x`` or ``x.grad``."""
-    return {f"{str(name).removesuffix('.grad')}.grad": gradient for name, gradient in gradients.items()}
+    """Gradients that a subject returned under the names of what they belong to, ``x`` or ``x.grad``; h0 is hx, too."""
+    names = {name: str(name).removesuffix(".grad") for name in gradients}
+    return {f"{'hx' if names[n] == 'h0' else names[n]}.grad": gradient for n, gradient in gradients.items()}
 
 
 def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from harness.space.case import Array, Case
-from harness.space.config import LOSSES, STRIDES, RNNConfig
+from harness.space.config import LOSSES, STRIDES, RNNConfig, role_of
+from harness.space.contract import PORT
 from harness.space.outcome import Outcome
 from harness.space.scope import PACKINGS
 from harness.space.values import draw, with_other_inputs
@@ -45,9 +46,11 @@ lengths  the number of steps of each sequence of a packed batch, (N); None where
 masks    what dropout keeps of each inner layer's output, a list of boolean (T, N, directions * hidden_size), or
          (N, T, ..) if config.batch_first: what is kept is divided by 1 - config.dropout; None where nothing is dropped
 returns  (output, h_n) as nn.RNN does, in x's dtype; with a readout (output, h_n, readout) or (readout, h_n)
-gradients  a dict by the names of what they belong to: "x", "hx" where config.hx is True, "weight_ih_l0", ...
+gradients  a dict by the names of what they belong to: "x", "hx" (or "h0"), "weight_ih_l0", ...; what is not in it is
+           not compared
 A config that it does not do: raise NotImplementedError. An attribute, rnn.offers = {"batched": (True, False)}, asks
-for what is not asked of every function: here, for unbatched calls, without the N axis."""
+for what is not asked of every function: here, for unbatched calls, without the N axis; and rnn.contract = "kernel"
+for infinities and NaN, empty batches and any strides."""
 
 
 class FunctionSubject:
@@ -57,6 +60,7 @@ class FunctionSubject:
         """``name`` is what it was asked for as. Raises ``SubjectError`` for a signature that cannot be served."""
         self.name = name
         self._function = function
+        self.contract = getattr(function, "contract", PORT)
         self.takes = _taken(function, name)
         """What the function takes, of ``GIVEN``."""
         self.offers: dict[str, Any] = {
@@ -99,15 +103,17 @@ class FunctionSubject:
             other = {"T": config.T + 1} | ({"N": config.N + 1} if config.batched else {})
             self.run(draw(config.replace(**other, preparation="new")))
         held: list[Held] = []
+        ignored: list[str] = []
 
         def call() -> Mapping[str, Array]:
             self._refuse(config)
-            held.append(Held(self._returned(given, config)))
+            held.append(Held(self._returned(given, config, ignored)))
             return held[0].arrays
 
         with np.errstate(all="ignore"):
             outcome = attempt(call)
-        return replace(outcome, changed_inputs=changed(lent, case)), next(iter(held), None)
+        outcome = replace(outcome, changed_inputs=changed(lent, case), ignored=tuple(ignored))
+        return replace(outcome, not_returned=_not_returned(outcome, config)), next(iter(held), None)
 
     def _given(self, case: Case, lent: Mapping[str, Array]) -> dict[str, Any]:
         """All that the function may take, of the case and of its arrays as they are ``lent``."""
@@ -123,12 +129,12 @@ class FunctionSubject:
             "masks": self._given_masks(case) if config.drops else None,
         }
 
-    def _returned(self, given: Mapping[str, Any], config: RNNConfig) -> dict[str, Any]:
-        """What the function returns, by name."""
+    def _returned(self, given: Mapping[str, Any], config: RNNConfig, ignored: list[str] | None = None) -> dict[str, Any]:
+        """What the function returns, by name; the names of gradients that nobody asks for go into ``ignored``."""
         returned = self._function(**{name: given[name] for name in self.takes})
         gradients: Mapping[str, Any] = {}
         if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], Mapping):
-            gradients = _asked(named_gradients(returned[-1]), config)
+            gradients = _asked(named_gradients(returned[-1]), config, [] if ignored is None else ignored)
             returned = returned[:-1] if len(returned) > 2 else returned[0]
         return {**by_name(returned, readout=config.output_size is not None), **gradients}
 
@@ -175,12 +181,21 @@ def _laid_out(array: Array, config: RNNConfig, name: str) -> Array:
     return array.copy()
 
 
-def _asked(gradients: Mapping[str, Any], config: RNNConfig) -> Mapping[str, Any]:
-    """Without the gradients that exist, but that the config does not ask for."""
+def _asked(gradients: Mapping[str, Any], config: RNNConfig, ignored: list[str]) -> Mapping[str, Any]:
+    """The gradients that the config asks for; all of them, where it asks for none of these."""
     if config.loss is None:
         return {}
-    others = config.replace(wrt="all").gradients.keys() - config.gradients.keys()
-    return {name: gradient for name, gradient in gradients.items() if name not in others}
+    asked = {name: gradient for name, gradient in gradients.items() if name in config.gradients}
+    every = config.replace(wrt="all", hx=True).gradients
+    ignored += [name.removesuffix(".grad") for name in gradients if name not in every]
+    return asked if asked or not ignored else gradients
+
+
+def _not_returned(outcome: Outcome, config: RNNConfig) -> tuple[str, ...]:
+    """The gradients that a function has none of, in any layer or direction, where it has some."""
+    if config.loss is None or not (returned := {role_of(name) for name in outcome.arrays if name in config.gradients}):
+        return ()
+    return tuple(name for name in config.gradients if role_of(name) not in returned)
 
 
 def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ class _About(NamedTuple):
     optional: tuple[str, ...]
     """Its methods beside the protocol's."""
     called: Mapping[str, Any]
-    """How it is called, as far as it says: ``takes`` of a function, ``is_cell`` of a module."""
+    """How it is called, as far as it says: ``takes`` of a function, ``is_cell`` of a module; and its contract."""
     shares_process: bool
     switchable: bool
     """Whether it computes with torch."""
@@ -442,7 +442,7 @@ def _find(spec: str, switches: tuple[str, ...], found: list[Subject]) -> _About:
         raise SubjectError(f"{spec}: while it was imported, KeyboardInterrupt") from None
     found.append(subject)
     optional = tuple(method for method in OPTIONAL if callable(getattr(subject, method, None)))
-    called = {name: getattr(subject, name) for name in ("takes", "is_cell") if hasattr(subject, name)}
+    called = {name: getattr(subject, name) for name in ("takes", "is_cell", "contract") if hasattr(subject, name)}
     shares_process = getattr(subject, "shares_process", False)
     switchable = _mentions_torch(spec) and "torch" in sys.modules
     offers = getattr(subject, "offers", {})

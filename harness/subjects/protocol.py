@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
+from harness.space.contract import KERNEL, under
 from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
 from harness.space.scope import Scope
@@ -60,9 +61,14 @@ def masks_of(subject: Subject, case: Case) -> dict[int, Array] | None:
     return None if masks is None else dict(enumerate(masks))
 
 
-def scope_of(subject: object) -> Scope:
-    """The whole of what the subject can be asked: the usual scope, and what it offers beyond."""
-    return Scope().only(**getattr(subject, "offers", {}))
+def contract_of(subject: object) -> str:
+    """The contract that a subject is held to, unless another is asked for (``space.contract``)."""
+    return str(getattr(subject, "contract", KERNEL))
+
+
+def scope_of(subject: object, contract: str | None = None) -> Scope:
+    """All that a contract, the subject's own unless given, asks of it: the usual scope, and what it offers beyond."""
+    return under(Scope().only(**getattr(subject, "offers", {})), contract or contract_of(subject))
 
 
 @runtime_checkable
@@ -73,7 +79,8 @@ class Subject(Protocol):
     same answer to the same case, whatever ran before.
 
     It may also have ``offers``, values of factors by name that are not in everyone's scope (``{"dtype": ("float32",
-    "bfloat16"), "loss": LOSSES}``), and ``backend(config)``, the name of what is known of its arithmetic.
+    "bfloat16"), "loss": LOSSES}``), ``backend(config)``, the name of what is known of its arithmetic, and ``contract``,
+    how strictly it is held unless asked otherwise.
     ``shares_process = True`` says that it leaves its process as it found it (the floating-point environment, NumPy, the
     warnings), and that a worker may run it in its own, without another beside it: until one dies of it.
 

@@ -1,0 +1,23 @@
+"""rules: what a subject does only beside certain values of another factor."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Rule(NamedTuple):
+    """A factor's value that is asked for only beside some values of another factor: gradients in float64, say."""
+
+    factor: str
+    value: Any
+    beside: str
+    opening: tuple[Any, ...]
+
+    @property
+    def words(self) -> str:
+        """``dtype=float64``."""
+        return f"{self.beside}={' or '.join(map(str, self.opening))}"
+
+    def breaks(self, factors: dict[str, Any]) -> bool:
+        """Whether a value for each factor breaks the rule."""
+        return bool(factors[self.factor] == self.value and factors[self.beside] not in self.opening)
