@@ -141,7 +141,7 @@ class ReverseUsesForwardHx(Fault):
 
 
 class ReversesBatch(Fault):
-    """reverses the batch in place of time in the reverse direction, whose hx and h_n are another sequence's."""
+    """reverses the batch in place of time in the reverse direction: its hx and h_n are those of other sequences."""
 
     family, stepwise = "directions", False
     code = ("def turn(a): return a[:, ::-1]", lines.TURN)

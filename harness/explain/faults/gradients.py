@@ -45,7 +45,7 @@ class StopsBackpropagation(Fault):
 
 
 class StopsOnTheWayToHx(Fault):
-    """goes back k steps through time only, counted from the last one, and gives hx what reaches the step before."""
+    """goes back k steps through time only, counted from the last one, and gives hx the gradient that is left there."""
 
     family, stepwise = "gradients", False
     code = ("steps = range(T - {k}, T)[::-1]", lines.STEPS_BACK)
@@ -72,7 +72,7 @@ class StopsOnTheWayToHx(Fault):
 
 
 class CutsBackpropagation(Fault):
-    """cuts the gradient of the state k steps before the end: what is earlier does not feel what is later."""
+    """cuts the gradient of the state k steps before the end: earlier steps are given none by later ones."""
 
     family = "gradients"
     code = ("dh = 0 * da  # if i == T - {k}", lines.STEP_BACK)
@@ -142,7 +142,7 @@ class ForgetsStateBack(Fault):
 
 
 class TransposesWeightHHBack(Fault):
-    """transposes weight_hh on the way back: it multiplies by W_hh, not by W_hh^T."""
+    """multiplies by the transpose of W_hh on the way back: da @ W_hh.T, where nn.RNN computes da @ W_hh."""
 
     role, family = "weight_hh", "gradients"
     code = ("dh = da @ W_hh.T", lines.STEP_BACK)
@@ -300,7 +300,7 @@ class SlopeOfPreviousState(Fault):
 
 
 class SlopeWithoutSquare(Fault):
-    """takes 1 - h for the slope of tanh, not 1 - h squared."""
+    """takes 1 - h for the slope of tanh, not 1 - h**2."""
 
     family = "gradients"
     code = ("da = dh * (1 - h)", lines.SLOPE)
@@ -311,7 +311,7 @@ class SlopeWithoutSquare(Fault):
 
 
 class SlopeOfPreactivation(Fault):
-    """takes 1 - s squared, of the preactivation, for the slope of tanh, not 1 - h squared."""
+    """takes 1 - s**2, of the preactivation s, for the slope of tanh, not 1 - h**2."""
 
     family, stepwise = "gradients", False
     code = ("da = dh * (1 - s**2)", lines.SLOPE)
@@ -325,7 +325,7 @@ class SlopeOfPreactivation(Fault):
 
 
 class SlopeOfTanhForRelu(Fault):
-    """takes the slope of tanh, 1 - h squared, for relu's too."""
+    """takes the slope of tanh, 1 - h**2, for relu's too."""
 
     family = "gradients"
     code = ("da = dh * (1 - h**2)", lines.SLOPE)
@@ -605,7 +605,7 @@ class NoGradientOfHx(Fault):
 
 
 class GradientOfHxWithoutWeight(Fault):
-    """gives hx the gradient of the first step's preactivation, not multiplied by W_hh^T."""
+    """gives hx the gradient da of the first step's preactivation, where nn.RNN gives da @ W_hh."""
 
     role, family = "weight_hh", "gradients"
     code = ("dhx[layer * D + d] = da", lines.HX_BACK)
@@ -616,7 +616,7 @@ class GradientOfHxWithoutWeight(Fault):
 
 
 class DoublesGradientsOfBiases(Fault):
-    """doubles the biases' gradients, each of which is that of their sum."""
+    """doubles the gradients of both biases."""
 
     role, family = "bias", "gradients"
     code = ("db += 2 * da.sum(0)", lines.OF_BIASES)
@@ -652,7 +652,7 @@ class DoublesGradientOfBiasIH(Fault):
 
 
 class TransposesGradientOfWeightHH(Fault):
-    """transposes weight_hh's gradient."""
+    """transposes weight_hh's gradient: it is h.T @ da, where nn.RNN's is da.T @ h."""
 
     role, family = "weight_hh", "gradients"
     code = ("dW_hh += h_prev.T @ da", lines.OF_WEIGHT_HH)
@@ -724,7 +724,7 @@ class ClipsNorm(_ClipsNorm):
 
 
 class ClipsNormOfOneBias(_ClipsNorm):
-    """clips the norm of the layers' gradients together to k, and counts one bias a layer, be there two or none."""
+    """clips the norm of the layers' gradients together to k, and counts one bias a layer, not two or none."""
 
     code = ("return dW * min(1, {k} / norm_of_all_but_db_hh)", lines.GRADIENT_OF_PARAMETER)
 

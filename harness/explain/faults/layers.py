@@ -58,7 +58,7 @@ class UpperLayersReadLastStep(Fault):
 
 
 class ComputesFirstLayerOnly(Fault):
-    """computes the first layer only, and returns it for the last: every row of h_n is its."""
+    """computes the first layer only: its output is returned, and its state in every row of h_n."""
 
     family, stepwise = "layers", False
     code = ("layers = range(1)", lines.LAYERS)

@@ -405,7 +405,7 @@ class ActivatesOutput(Fault):
 
 
 class ReluDropsNaN(Fault):
-    """turns NaN into 0 in relu, as a maximum does that prefers numbers."""
+    """turns NaN into 0 in relu, as np.fmax does."""
 
     family = "nonlinearity"
     code = ("h = np.fmax(s, 0)", lines.RELU)

@@ -33,7 +33,7 @@ class RunsThroughPadding(Fault):
 
 
 class HnRunsThroughPadding(RunsThroughPadding):
-    """runs on through the padding to the state at T, which it takes for h_n; in the output it is zero."""
+    """runs on through the padding to the state at T, which it returns as h_n; the output is zero in the padding."""
 
     code = ("steps = range(T)  # out[lengths[n]:, n] = 0", lines.LENGTH_IN_ZEROS)
 
@@ -105,7 +105,7 @@ class SortsLengthsAlone(Fault):
 
 
 class LeavesHxUnsorted(Fault):
-    """does not sort hx along with a packed batch: the longest sequence starts from the first one's."""
+    """does not sort hx along with a packed batch: the longest sequence starts from the first sequence's hx."""
 
     family = "packed"
     code = ("h = hx[layer * D + d]", lines.SORTED_START)

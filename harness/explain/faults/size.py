@@ -37,7 +37,7 @@ class LeavesOutLastUnits(Fault):
 
 
 class LeavesOutLastInputs(Fault):
-    """sums inputs in blocks of k: the last (mod k) of those that a layer reads are left out of W_ih x."""
+    """sums inputs in blocks of k: the last (mod k) of those that a layer reads are left out of x @ W_ih.T."""
 
     role, family = "weight_ih", "size"
     code = ("inputs = range(W_ih.shape[1] // {k} * {k})", lines.INPUTS)
@@ -54,7 +54,7 @@ class LeavesOutLastInputs(Fault):
 
 
 class LeavesOutLastStates(Fault):
-    """sums states in blocks of k: the last (hidden_size mod k) of them are left out of W_hh h."""
+    """sums states in blocks of k: the last (hidden_size mod k) of them are left out of h @ W_hh.T."""
 
     role, family = "weight_hh", "size"
     code = ("states = range(H // {k} * {k})", lines.STATES)
@@ -101,7 +101,7 @@ class SkipsLastUnit(Fault):
 
 
 class SkipsLastInput(Fault):
-    """leaves the last of the inputs that a layer reads out of the sum W_ih x."""
+    """leaves the last of the inputs that a layer reads out of the sum x @ W_ih.T."""
 
     role, family = "weight_ih", "size"
     code = ("inputs = range(W_ih.shape[1] - 1)", lines.INPUTS)
@@ -113,7 +113,7 @@ class SkipsLastInput(Fault):
 
 
 class SkipsLastState(Fault):
-    """leaves the last unit's state out of the sum W_hh h."""
+    """leaves the last unit's state out of the sum h @ W_hh.T."""
 
     role, family = "weight_hh", "size"
     code = ("states = range(H - 1)", lines.STATES)
@@ -172,7 +172,7 @@ class SumsFirstInputsOnly(Fault):
 
 
 class SumsFirstStatesOnly(Fault):
-    """sums the first k states only in W_hh h."""
+    """sums the first k states only in h @ W_hh.T."""
 
     role, family = "weight_hh", "size"
     code = ("states = range(H)[:{k}]", lines.STATES)

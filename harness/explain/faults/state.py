@@ -18,7 +18,7 @@ SECOND_STEP = (ONE.replace(T=2), ONE.replace(hx=True))
 
 
 class ForgetsState(Fault):
-    """forgets the state: W_hh h is left out, so that the time steps do not know each other."""
+    """forgets the state: h @ W_hh.T is left out, so that no time step reads the one before."""
 
     role, family = "weight_hh", "state"
     code = ("h = {phi}(x[t] @ W_ih.T + b_ih + b_hh)", lines.STEP)
@@ -114,7 +114,7 @@ class TakesHnOneStepEarly(Fault):
 
 
 class TakesHnBeforeLastStep(Fault):
-    """takes for h_n the state before the last one: that which the last step reads, with one step the initial state."""
+    """takes the state before the last one for h_n: what the last step reads, with one step the initial state."""
 
     family, stepwise = "state", False
     code = ("h_n[layer * D + d] = h_prev  # which the last step read", lines.FINAL)

@@ -15,7 +15,7 @@ TWO_UNITS = (RNNConfig(1, 2, T=2), RNNConfig(1, 2, hx=True))
 
 
 class TransposesWeightHH(Fault):
-    """transposes weight_hh: it multiplies by W_hh^T, not by W_hh."""
+    """computes h @ W_hh where nn.RNN computes h @ W_hh.T."""
 
     role, family = "weight_hh", "weights"
     code = ("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh + b_hh)", lines.STEP)
@@ -27,7 +27,7 @@ class TransposesWeightHH(Fault):
 
 
 class TransposesWeightIH(Fault):
-    """transposes weight_ih where it is square: it multiplies by W_ih^T, not by W_ih."""
+    """computes x @ W_ih, where W_ih is square, and nn.RNN computes x @ W_ih.T."""
 
     role, family = "weight_ih", "weights"
     code = ("h = {phi}(x[t] @ W_ih + b_ih + h @ W_hh.T + b_hh)", lines.STEP)
@@ -63,7 +63,7 @@ class ExchangesWeights(Fault):
 
 
 class ConcatenatesInOtherOrder(Fault):
-    """multiplies [h, x] by [W_ih, W_hh], which stand side by side in the other order."""
+    """multiplies [h, x] by [W_ih, W_hh], which stand in the other order, that of [x, h]."""
 
     role, family = "weight", "weights"
     code = ("s = np.hstack([h, x[t]]) @ np.hstack([W_ih, W_hh]).T + b_ih + b_hh", lines.JOINED_STEP)
@@ -111,7 +111,7 @@ class DiagonalOfWeightHH(Fault):
 
 
 class UpperLayersForgetState(Fault):
-    """leaves W_hh h out in the layers above the first."""
+    """leaves h @ W_hh.T out in the layers above the first."""
 
     role, family = "weight_hh", "weights"
     code = ("h = {phi}(x[t] @ W_ih.T + b_ih + b_hh)  # if layer > 0", lines.STEP)
