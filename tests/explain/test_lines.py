@@ -1,6 +1,7 @@
 """The lines that a fault shows: put in the place of the right one in a small RNN, the wrong line makes the mistake."""
 
 import ast
+import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
@@ -400,7 +401,7 @@ def run(case: Case, line: Replaced) -> Arrays:
     weights = {at: tuple(case.weights[name] for name in names[at]) for at in places}
     time, wide = (1 if config.batch_first else 0), D * config.hidden_size
     given: dict[str, Any] = {
-        "np": np, "tanh": np.tanh, "relu": lambda s: np.maximum(s, 0), "erf": np.vectorize(_erf), "norm": _norm,
+        "np": np, "tanh": np.tanh, "relu": lambda s: np.maximum(s, 0), "erf": np.vectorize(math.erf), "norm": _norm,
         "x": case.x, "hx": case.hx, "L": L, "D": D, "T": config.T, "N": config.N, "H": config.hidden_size,
         "batch_first": config.batch_first, "lengths": config.lengths or (config.T,) * config.N,
         "names": names, "weights": weights, "masks": case.masks, "p": config.dropout if config.drops else 0.0,
@@ -409,13 +410,15 @@ def run(case: Case, line: Replaced) -> Arrays:
         "W_out": case.weights.get("readout.weight", np.zeros((1, wide))),
         "b_out": case.weights.get("readout.bias", np.zeros(1)),
     }  # fmt: skip
+    there, back = (program(text, config, line) for text in (FORWARD, BACK))
+    assert lines.filled(line.wrong.partition("  # if ")[0], config.nonlinearity, None) in there + back
     with np.errstate(all="ignore"):
-        exec(program(FORWARD, config, line), given)  # noqa: S102 - the test's own text, and the catalogue's
+        exec(there, given)  # noqa: S102 - the test's own text, and the catalogue's
         arrays: Arrays = {"output": given["output"], "h_n": given["h_n"], "readout": given["y"]}
         if config.loss is not None:
             given["d_top"] = np.moveaxis(case.cotangents["output.grad"], time, 0)
             given["dh_n"] = case.cotangents["h_n.grad"]
-            exec(program(BACK, config, line), given)  # noqa: S102
+            exec(back, given)  # noqa: S102
             arrays |= {f"{name}.grad": grad for name, grad in given["grads"].items()}
     return arrays
 
@@ -439,12 +442,6 @@ def written(text: str, old: str, new: str) -> str:
         indent = row[: len(row) - len(row.lstrip())]
         rows.append(textwrap.indent(new.strip(), indent) if row.strip() == old and old else row)
     return "\n".join(rows)
-
-
-def _erf(value: float) -> float:
-    import math
-
-    return math.erf(value)
 
 
 def _norm(*arrays: NDArray[Any]) -> float:

@@ -724,7 +724,7 @@ class ClipsNorm(_ClipsNorm):
 
 
 class ClipsNormOfOneBias(_ClipsNorm):
-    """clips the norm of the layers' gradients together to k, and counts one bias a layer, not two or none."""
+    """clips the norm of the layers' gradients together to k, and counts one bias of each, even of two or none."""
 
     code = ("return dW * min(1, {k} / norm_of_all_but_db_hh)", lines.GRADIENT_OF_PARAMETER)
 

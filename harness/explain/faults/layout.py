@@ -82,7 +82,7 @@ class ReshapesOutput(Fault):
 
 
 class ReshapesHx(Fault):
-    """reads hx as (N, layers * directions, hidden_size) with batch_first, though its rows come first all the same."""
+    """reads hx as (N, layers * directions, hidden_size) with batch_first, which leaves nn.RNN's hx as it is."""
 
     family, stepwise = "layout", False
     code = ("hx = hx.reshape(N, L * D, H).swapaxes(0, 1)  # if batch_first", lines.HX)

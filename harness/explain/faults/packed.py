@@ -93,7 +93,7 @@ class LengthsOneShort(Fault):
 
 
 class SortsLengthsAlone(Fault):
-    """gives the lengths of a packed batch, sorted, to the sequences as they stand."""
+    """sorts the lengths of a packed batch, but not its sequences."""
 
     family, stepwise = "packed", False
     code = ("steps = range(sorted(lengths)[::-1][n])", lines.LENGTH)

@@ -27,7 +27,7 @@ class TransposesWeightHH(Fault):
 
 
 class TransposesWeightIH(Fault):
-    """computes x @ W_ih, where W_ih is square, and nn.RNN computes x @ W_ih.T."""
+    """computes x @ W_ih where nn.RNN computes x @ W_ih.T, if W_ih is square."""
 
     role, family = "weight_ih", "weights"
     code = ("h = {phi}(x[t] @ W_ih + b_ih + h @ W_hh.T + b_hh)", lines.STEP)
