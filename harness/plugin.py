@@ -157,7 +157,7 @@ def _disagreements(error: BaseException) -> list[Disagreement]:
 
 
 def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
-    """The cause, the config, the worst element, and how to run the case again, a line each."""
+    """The cause, the wrong line and the right one, the config, the worst element, and how to run the case again."""
     from harness.report.short import worst_line
     from harness.search.hunt import Finding
 
@@ -210,6 +210,7 @@ def _cause(disagreement: Disagreement, finding: Finding) -> list[str]:
     """The cause, looked for among the configs that a test like this one may draw: other sizes, all else the same."""
     from harness.explain.diagnose import diagnose
     from harness.explain.investigate import Explanation
+    from harness.report.explained import code_lines
     from harness.report.severity import Told
     from harness.report.short import cause_of, failure_line
     from harness.space.scope import Scope
@@ -221,4 +222,5 @@ def _cause(disagreement: Disagreement, finding: Finding) -> list[str]:
         said = f"cause not found, for looking for it failed: {type(error).__name__}: {error}"
         return [f"{subject.name}: {failure_line(finding.result)}", said]
     cause, sure = cause_of(Told(finding, Explanation(diagnosis)))
-    return [f"{subject.name}: {cause}{f' ({sure})' if sure else ''}"]
+    code = code_lines(diagnosis, disagreement.case.config)
+    return [f"{subject.name}: {cause}{f' ({sure})' if sure else ''}", *(f"{k:<6}  {v}" for k, v in code.items())]

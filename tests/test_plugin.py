@@ -85,6 +85,8 @@ def test_a_disagreement_comes_with_its_cause_and_a_case_to_replay(pytester: pyte
     result.stdout.fnmatch_lines(
         [
             "*Disagreement: rnn: ignores bias_hh: b_hh is never added (bias_hh_l0) (certain)",
+            "E * yours   h = tanh(x[[]t[]] @ W_ih.T + b_ih + h @ W_hh.T)",
+            "E * nn.RNN  h = tanh(x[[]t[]] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)",
             "E * on RNNConfig(1, 1, T=1, N=1)",
             "E * output[[]t=0, n=0, unit=0[]] = *, should be * (±*)",
             "E * again: rnn-harness replay .rnn-harness/???????? --subject test_*.py:rnn",

@@ -17,6 +17,9 @@ class Pair(Fault):
     def sentence(self) -> str:
         return "; and ".join(fault.sentence for fault in self.members)
 
+    def lines(self, config: RNNConfig) -> tuple[str, str] | None:
+        return self.members[0].lines(config)
+
     def concerned(self, config: RNNConfig) -> list[str]:
         return list(dict.fromkeys(name for fault in self.members for name in fault.concerned(config)))
 

@@ -126,6 +126,9 @@ class _Part(Fault):
     def sentence(self) -> str:
         return f"{self.fault.sentence}, {self.where}"
 
+    def lines(self, config: RNNConfig) -> tuple[str, str] | None:
+        return self.fault.lines(config)
+
     def concerned(self, config: RNNConfig) -> list[str]:
         return self.fault.concerned(config)
 

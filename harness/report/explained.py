@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from harness.explain.diagnose import Diagnosis
 from harness.explain.factors import Factors
+from harness.explain.faults import Fault
 from harness.explain.investigate import Explanation
 from harness.explain.kernels import Kernels
 from harness.explain.precision import NAMES, Precision
@@ -43,6 +44,18 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None
     told += [f"beside this, it {fault.sentence}: the two explain everything together" for fault in diagnosis.elsewhere]
     told += [f"beside what was found before: it {fault.sentence}" for fault in diagnosis.beside[:1]]
     return told
+
+
+def code_lines(diagnosis: Diagnosis | None, config: RNNConfig) -> dict[str, str]:
+    """The line of NumPy that makes the mistake and nn.RNN's own, by whose they are, where one cause alone is left."""
+    if diagnosis is None or len(diagnosis.causes) != 1:
+        return {}
+    return _code(diagnosis.causes[0], config)
+
+
+def _code(fault: Fault, config: RNNConfig) -> dict[str, str]:
+    both = fault.lines(config)
+    return {} if both is None else dict(zip(("yours", "nn.RNN"), both, strict=True))
 
 
 def coarse(diagnosis: Diagnosis) -> Precision | None:
@@ -181,7 +194,12 @@ def _cause(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None) -> 
         "text": cause_lines(diagnosis, config, factors),
         "certain": diagnosis.certain,
         "faults": [
-            {"name": type(fault).__name__, "sentence": fault.sentence, "parameters": fault.concerned(config)}
+            {
+                "name": type(fault).__name__,
+                "sentence": fault.sentence,
+                "parameters": fault.concerned(config),
+                "code": _code(fault, config) or None,
+            }
             for fault in diagnosis.causes
         ],
         "beside": [fault.sentence for fault in diagnosis.beside],

@@ -64,4 +64,5 @@ def _issue(finding: Finding, explanation: Explanation, script: bytes | None) -> 
         lines.append(kernel)
     judgement = judge_worst(finding.result)
     proof = None if judgement is None else wording.judgement_line(judgement)
-    return issue(finding, lines, proof, None if script is None else script.decode(), explanation.ground)
+    code = explained.code_lines(explanation.diagnosis, config)
+    return issue(finding, lines, proof, None if script is None else script.decode(), explanation.ground, code=code)

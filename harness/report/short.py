@@ -139,6 +139,7 @@ def replay_line(told: Told, tolerance: str = "derived") -> str:
 
 def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
     result, config, explanation = told.finding.result, told.finding.case.config, told.explanation
+    yield from explained.code_lines(explanation.diagnosis, config).items()
     if (worst := worst_line(result, config)) is not None:
         yield "wrong", _cut(worst, 2 * LINE)
     elif cause != (failure := failure_line(result)):

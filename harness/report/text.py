@@ -209,6 +209,8 @@ def _add_explanation(facts: Table, explanation: Explanation, config: RNNConfig) 
     if explanation.diagnosis is not None:
         lines = explained.cause_lines(explanation.diagnosis, config, explanation.factors)
         facts.add_row("cause", Text("\n".join(lines)))
+        for whose, line in explained.code_lines(explanation.diagnosis, config).items():
+            facts.add_row(whose, Text(line))
     if explanation.where is not None:
         facts.add_row("where", Text(explained.where_line(explanation.where)))
     if (kernel := explained.kernels_line(explanation.kernels)) is not None:

@@ -742,14 +742,16 @@ def test_an_issue_has_all_that_its_reader_needs(tmp_path: Path) -> None:
     finding, subject = found(f"{path}:rnn", RNNConfig(1, 1, T=1, N=1))
     text = script(finding, subject).text
     here = {"python": "3.11", "torch": "2.13", "numpy": "2.4"}
+    proof, code = "proved: the subject is off by 0.1", {"yours": "h = tanh(s) + 0.125", "nn.RNN": "h = tanh(s)"}
 
-    written = issue(finding, ["adds 0.125 to each state"], "proved: the subject is off by 0.1", text, here)
+    written = issue(finding, ["adds 0.125 to each state"], proof, text, here, code=code)
 
     site = finding.result.mismatches[0].sites[0]
     assert written.startswith(f"# {path}:rnn: output differs in 1 of 1 elements\n")
     assert f"| output | t=0, n=0, unit=0 | {site.actual:.9g} | {site.expected:.9g} |" in written
     assert "case = Case.of(" in written
     assert "- adds 0.125 to each state" in written
+    assert "```diff\n- h = tanh(s) + 0.125\n+ h = tanh(s)\n```" in written
     assert "proved: the subject is off by 0.1" in written
     assert text is not None
     assert f"```python\n{text}```" in written

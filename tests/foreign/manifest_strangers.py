@@ -248,7 +248,7 @@ WRONG_FORWARD: Final = (
         Mistake(
             "weights",
             "W_hh is not transposed: h @ W_hh.",
-            ("transposes weight_hh", "transpose of weight_hh", "weight_hh transposed"),
+            ("transposes weight_hh", "transpose of weight_hh", "weight_hh transposed", "computes h @ W_hh where"),
             both(several_units, recurs),
             (('W_hh = weights["weight_hh_l0"]', 'W_hh = weights["weight_hh_l0"].T'),),
             _least("T", hidden_size=2),
@@ -793,7 +793,7 @@ WRONG_FORWARD: Final = (
         Mistake(
             "weights",
             "W_hh is not transposed: h @ W_hh.",
-            ("transposes weight_hh", "transpose of weight_hh"),
+            ("transposes weight_hh", "transpose of weight_hh", "computes h @ W_hh where"),
             both(several_units, recurs),
             (('h @ weights["weight_hh_l0"] + b', 'h @ weights["weight_hh_l0"].T + b'),),
             _least("T", hidden_size=2),

@@ -14,14 +14,14 @@ from tests.long import few
 
 NAMED = {
     "plain_loops": "adds bias_ih twice",
-    "einsum": "transposes weight_hh",
+    "einsum": "computes h @ W_hh where nn.RNN computes h @ W_hh.T",
     "folded": "ignores hx in the layers above the first",
     "generated": "concatenates reverse before forward",
     "stepped": "takes the reverse direction's h_n at the last time step",
     "recursive": "uses the second layer's parameters in all layers above it",
     "Handwritten": "detaches the state every 8 steps",
     "cells": "reshapes x to (T, N, input_size) with batch_first",
-    "concatenated": "sums the first 16 states only in W_hh h, in the reverse direction only",
+    "concatenated": "sums the first 16 states only in h @ W_hh.T, in the reverse direction only",
     "tiled": "sums states in blocks of 8",
     "flat": "takes h_n of a packed batch at T",
     "scanned": "precision: its activation is off",

@@ -256,6 +256,19 @@ def test_no_cause_is_admitted() -> None:
     assert lines == ["unknown: none of the 17 known faults alone explains it"]
 
 
+def test_the_lines_of_code_are_said_of_the_only_cause_that_is_left() -> None:
+    named = {type(fault).__name__: fault for fault in CATALOGUE}
+
+    lines = explained.code_lines(Diagnosis((named["NoNonlinearity"],), 17, 0), CONFIG)
+
+    assert lines["yours"] == "h = x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh"
+    assert lines["nn.RNN"] == f"h = {CONFIG.nonlinearity}(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)"
+    assert explained.code_lines(None, CONFIG) == {}
+    assert explained.code_lines(Diagnosis((), 17, 4), CONFIG) == {}
+    assert explained.code_lines(Diagnosis(CATALOGUE[:2], 17, 4), CONFIG) == {}
+    assert explained.code_lines(Diagnosis((named["SumsInFloat16"],), 17, 4), CONFIG) == {}
+
+
 def test_two_causes_are_both_said() -> None:
     lines = explained.cause_lines(Diagnosis(CATALOGUE[:2], 17, 4), CONFIG)
 

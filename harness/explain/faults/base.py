@@ -14,12 +14,16 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
+from harness.explain.faults.lines import filled
 from harness.oracle.reference import Floats, Reference, StepWeights, Visited, recalled, write_steps, zeros
 from harness.space.case import Case, padding
 from harness.space.config import RNNConfig, weight_names
 
 ONE: Final = RNNConfig(1, 1)
 """The smallest config of all."""
+
+_END: Final = re.compile(r"\.(?=\s|$)")
+"""Where a sentence ends: a dot within a name is none."""
 
 TIED: Final = range(2, 130)
 """Sizes of which two must be equal for a fault to show: no one of them can be made smaller alone."""
@@ -39,6 +43,9 @@ class Fault(Reference):
     """What the parameters concerned are called, before the layer's suffix."""
     family: ClassVar[str] = ""
     """What sort of mistake it is."""
+    code: ClassVar[tuple[str, str] | None] = None
+    """The line of NumPy that makes the mistake, and the right one, as in ``lines``; ``None`` where the sentence says it
+    better."""
     smallest: ClassVar[tuple[RNNConfig, ...]] = ()
     """The configs of its minimal cases, of the parameter that is planted."""
     stepwise: ClassVar[bool] = True
@@ -64,12 +71,19 @@ class Fault(Reference):
     @property
     def sentence(self) -> str:
         """The fault's name for people."""
-        sentence = " ".join((type(self).__doc__ or "").partition(".")[0].split())
+        sentence = " ".join(_END.split(type(self).__doc__ or "", maxsplit=1)[0].split())
         if self.value is None:
             return sentence
         said = re.sub(r"\bk\b", f"{self.value:g}", sentence)
         said = re.sub(r"\b1 (step|unit|input|state|sequence)s\b", r"1 \1", said)
         return re.sub(r"\b(every|the first|the last) 1 ", r"\1 ", said)
+
+    def lines(self, config: RNNConfig) -> tuple[str, str] | None:
+        """The line that makes the mistake, and nn.RNN's, as a config has them; ``None`` where no line says it."""
+        if self.code is None:
+            return None
+        wrong, right = (filled(line, config.nonlinearity, self.value) for line in self.code)
+        return wrong, right
 
     def values(self, config: RNNConfig) -> Sequence[float]:
         """The values of its parameter that a case of a config can tell apart from each other, or from none."""

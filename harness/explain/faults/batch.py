@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault
 from harness.oracle.reference import Floats, Visited, at_steps
 from harness.space.case import Array, Case
@@ -18,6 +19,7 @@ class SharesHxOfFirstSequence(Fault):
     """starts every sequence from the first sequence's hx."""
 
     family = "batch"
+    code = ("h = hx[layer * D + d, 0]", lines.START)
     smallest = (TWO.replace(hx=True),)
 
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
@@ -29,6 +31,7 @@ class ReversesBatchOfHx(Fault):
     """takes the sequences of hx from the last to the first."""
 
     family = "batch"
+    code = ("h = hx[layer * D + d, ::-1]", lines.START)
     smallest = (TWO.replace(hx=True),)
 
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
@@ -39,6 +42,7 @@ class CarriesStateToNextSequence(Fault):
     """carries the state on from one sequence to the next: only the first one starts from the initial state."""
 
     family = "batch"
+    code = ("h = hx[layer * D + d, 0] if n == 0 else h", lines.START_OF_SEQUENCE)
     smallest = (TWO,)
 
     def start(self, case: Case, layer: int, direction: int, states: Sequence[Floats]) -> Floats:
@@ -74,6 +78,7 @@ class ComputesFirstSequenceOnly(Fault):
     """computes the first sequence only: the states of the others stay zero."""
 
     family = "batch"
+    code = ("sequences = range(1)", lines.SEQUENCES)
     smallest = (TWO,)
 
     def lengths(self, config: RNNConfig) -> tuple[int, ...] | None:

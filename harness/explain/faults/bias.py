@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault
 from harness.oracle.reference import Floats, StepWeights
 from harness.space.case import Case
@@ -16,6 +17,7 @@ class IgnoresBiasHH(Fault):
     """ignores bias_hh: b_hh is never added. The notebook's mistake, which takes nn.RNN's two biases for one."""
 
     role, family = "bias_hh", "bias"
+    code = ("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh.T)", lines.STEP)
     smallest = (ONE,)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -27,6 +29,7 @@ class IgnoresBiasIH(Fault):
     """ignores bias_ih: b_ih is never added."""
 
     role, family = "bias_ih", "bias"
+    code = ("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T + b_hh)", lines.STEP)
     smallest = (ONE,)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -38,6 +41,7 @@ class IgnoresBiases(Fault):
     """ignores both biases, as if bias were False."""
 
     role, family = "bias", "bias"
+    code = ("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T)", lines.STEP)
     smallest = (ONE,)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -48,6 +52,7 @@ class AddsBiasIHTwice(Fault):
     """adds bias_ih twice: b_ih stands where b_hh should."""
 
     role, family = "bias", "bias"
+    code = ("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_ih)", lines.STEP)
     smallest = (ONE,)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -59,6 +64,7 @@ class AddsBiasHHTwice(Fault):
     """adds bias_hh twice: b_hh stands where b_ih should."""
 
     role, family = "bias", "bias"
+    code = ("h = {phi}(x[t] @ W_ih.T + b_hh + h @ W_hh.T + b_hh)", lines.STEP)
     smallest = (ONE,)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -70,6 +76,7 @@ class AddsBiasHHAgain(Fault):
     """adds bias_hh twice, and bias_ih once."""
 
     role, family = "bias_hh", "bias"
+    code = ("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh.T + 2 * b_hh)", lines.STEP)
     smallest = (ONE,)
 
     def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
@@ -84,6 +91,7 @@ class AddsBiasIHAgain(Fault):
     """adds bias_ih twice, and bias_hh once."""
 
     role, family = "bias_ih", "bias"
+    code = ("h = {phi}(x[t] @ W_ih.T + 2 * b_ih + h @ W_hh.T + b_hh)", lines.STEP)
     smallest = (ONE,)
 
     def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
@@ -98,6 +106,7 @@ class AddsBiasesTwice(Fault):
     """adds both biases twice."""
 
     role, family = "bias", "bias"
+    code = ("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T + 2 * (b_ih + b_hh))", lines.STEP)
     smallest = (ONE,)
 
     def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
@@ -112,6 +121,7 @@ class ReverseIgnoresBiases(Fault):
     """ignores both biases in the reverse direction."""
 
     role, family = "bias", "bias"
+    code = ("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T)  # if d == 1", lines.STEP)
     smallest = (ONE.replace(bidirectional=True),)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -123,6 +133,7 @@ class UpperLayersIgnoreBiases(Fault):
     """ignores both biases in the layers above the first."""
 
     role, family = "bias", "bias"
+    code = ("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T)  # if layer > 0", lines.STEP)
     smallest = (ONE.replace(num_layers=2),)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -134,6 +145,7 @@ class SharesBiasesOfFirstLayer(Fault):
     """adds the first layer's biases in every layer."""
 
     role, family = "bias", "bias"
+    code = ("b_ih, b_hh = bias_ih[0, d], bias_hh[0, d]", lines.BIASES)
     smallest = (ONE.replace(num_layers=2),)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -145,6 +157,7 @@ class AddsBiasesAfterNonlinearity(Fault):
     """adds both biases after the nonlinearity, not before it."""
 
     role, family = "bias", "bias"
+    code = ("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T) + b_ih + b_hh", lines.STEP)
     smallest = (ONE,)
 
     def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:

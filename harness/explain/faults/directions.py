@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault
 from harness.explain.faults.weights import half_of
 from harness.oracle.reference import Floats, StepWeights, Visited
@@ -19,6 +20,7 @@ class ReverseBeforeForward(Fault):
     """concatenates reverse before forward in the output's features."""
 
     family = "directions"
+    code = ("output = np.concatenate([reverse, forward], -1)", lines.JOIN)
     smallest = (BOTH,)
 
     def features(self, config: RNNConfig, direction: int) -> slice:
@@ -29,6 +31,7 @@ class ExchangesInnerHalves(Fault):
     """reads, above the first layer, the output below with its reverse half before its forward half."""
 
     family = "directions"
+    code = ("x = np.roll(output, H, -1)", lines.BELOW)
     smallest = (BOTH.replace(num_layers=2),)
 
     def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
@@ -40,6 +43,7 @@ class SeparatesDirections(Fault):
     """reads, above the first layer, only the direction's own half of the output below: two stacks side by side."""
 
     role, family = "weight_ih", "directions"
+    code = ("x_t = x[t] * (np.arange(2 * H) // H == d)  # if layer > 0", lines.X_T)
     smallest = (BOTH.replace(num_layers=2),)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -51,6 +55,7 @@ class ReturnsForwardTwice(Fault):
     """returns the forward half of each output twice, in the place of the reverse half too."""
 
     family, stepwise = "directions", False
+    code = ("output = np.concatenate([forward, forward], -1)", lines.JOIN)
     smallest = (BOTH,)
 
     def written(self, case: Case, layer: int, states: Floats) -> Floats:
@@ -64,6 +69,7 @@ class ForgetsReverse(Fault):
     """does not run the reverse direction: its states stay zero."""
 
     family, stepwise = "directions", False
+    code = ("directions = range(1)", lines.DIRECTIONS)
     smallest = (BOTH,)
 
     def run_direction(
@@ -82,6 +88,7 @@ class ReverseUsesForwardWeights(Fault):
     """uses the forward direction's weights in the reverse direction too."""
 
     family = "directions"
+    code = ("W_ih, W_hh, b_ih, b_hh = weights[layer, 0]", lines.WEIGHTS)
     smallest = (BOTH,)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -92,6 +99,7 @@ class ReverseUsesForwardWeightHH(Fault):
     """uses the forward direction's weight_hh in the reverse direction too."""
 
     role, family = "weight_hh", "directions"
+    code = ("W_hh = weight_hh[layer, 0]", lines.WEIGHT_HH)
     smallest = (BOTH.replace(T=2), BOTH.replace(hx=True))
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -103,6 +111,7 @@ class ForwardUsesReverseWeights(Fault):
     """uses the reverse direction's weights in the forward direction too."""
 
     family = "directions"
+    code = ("W_ih, W_hh, b_ih, b_hh = weights[layer, D - 1]", lines.WEIGHTS)
     smallest = (BOTH,)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -113,6 +122,7 @@ class ReverseStartsFromForward(Fault):
     """starts the reverse direction from the final state of the forward one, not from hx."""
 
     family = "directions"
+    code = ("h = h_n[layer * D]  # if d == 1", lines.START)
     smallest = (BOTH,)
 
     def starts_from(self, config: RNNConfig, layer: int, direction: int) -> tuple[int, int] | None:
@@ -123,6 +133,7 @@ class ReverseUsesForwardHx(Fault):
     """starts the reverse direction from the forward one's row of hx."""
 
     family = "directions"
+    code = ("h = hx[layer * D]", lines.START)
     smallest = (BOTH.replace(hx=True),)
 
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
@@ -130,9 +141,10 @@ class ReverseUsesForwardHx(Fault):
 
 
 class ReversesBatch(Fault):
-    """reverses the batch in place of time in the reverse direction, whose hx and h_n are another sequence's."""
+    """reverses the batch in place of time in the reverse direction: its hx and h_n are those of other sequences."""
 
     family, stepwise = "directions", False
+    code = ("def turn(a): return a[:, ::-1]", lines.TURN)
     smallest = (BOTH.replace(T=2), BOTH.replace(N=2))
 
     def time_order(self, config: RNNConfig, direction: int) -> Sequence[int]:
@@ -155,6 +167,7 @@ class WritesReverseHnFirst(Fault):
     """writes the reverse direction's state before the forward one's in each layer's rows of h_n."""
 
     family = "directions"
+    code = ("h_n[layer * D + D - 1 - d] = h", lines.FINAL)
     smallest = (BOTH,)
 
     def h_n_order(self, config: RNNConfig) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault
 from harness.oracle.reference import Floats, at_steps, keep_scale
 from harness.space.case import Case
@@ -15,6 +16,7 @@ class DropsWithoutScaling(Fault):
     """does not divide by 1 - p what dropout keeps."""
 
     family = "dropout"
+    code = ("x = output * mask", lines.DROPOUT)
     smallest = (DROPS,)
 
     def factors(self, case: Case, layer: int) -> Floats | None:
@@ -26,6 +28,7 @@ class ScalesByKeepProbability(Fault):
     """multiplies by 1 - p what dropout keeps, and does not divide by it."""
 
     family = "dropout"
+    code = ("x = output * mask * (1 - p)", lines.DROPOUT)
     smallest = (DROPS,)
 
     def factors(self, case: Case, layer: int) -> Floats | None:
@@ -37,6 +40,7 @@ class DividesByDropProbability(Fault):
     """divides what dropout keeps by p, and not by 1 - p."""
 
     family = "dropout"
+    code = ("x = output * mask / p", lines.DROPOUT)
     smallest = (DROPS.replace(dropout=0.25),)
 
     def factors(self, case: Case, layer: int) -> Floats | None:
@@ -48,6 +52,7 @@ class ForgetsDropout(Fault):
     """forgets dropout in training: nothing is dropped, and nothing scaled."""
 
     family = "dropout"
+    code = ("x = output", lines.DROPOUT)
     smallest = (DROPS,)
 
     def factors(self, case: Case, layer: int) -> Floats | None:
@@ -58,6 +63,7 @@ class KeepsWhatIsDropped(Fault):
     """keeps what dropout drops, and drops what it keeps."""
 
     family = "dropout"
+    code = ("x = output * (1 - mask) / (1 - p)", lines.DROPOUT)
     smallest = (DROPS,)
 
     def factors(self, case: Case, layer: int) -> Floats | None:
@@ -69,6 +75,7 @@ class SharesMaskOverTime(Fault):
     """drops with the first time step's mask at every step."""
 
     family = "dropout"
+    code = ("x = output * mask[0] / (1 - p)", lines.DROPOUT)
     smallest = (DROPS.replace(T=2),)
 
     def factors(self, case: Case, layer: int) -> Floats | None:
@@ -80,6 +87,7 @@ class SharesMaskOverBatch(Fault):
     """drops with the first sequence's mask in every sequence."""
 
     family = "dropout"
+    code = ("x = output * mask[:, :1] / (1 - p)", lines.DROPOUT)
     smallest = (DROPS.replace(N=2),)
 
     def factors(self, case: Case, layer: int) -> Floats | None:
@@ -91,6 +99,7 @@ class DropsHn(Fault):
     """drops the inner layers' h_n, too, like their output."""
 
     family, stepwise = "dropout", False
+    code = ("h_n[layer * D + d] = h * mask[t] / (1 - p)  # if layer < L - 1", lines.FINAL)
     smallest = (DROPS,)
 
     def run(self, case: Case) -> dict[str, Floats]:
@@ -112,6 +121,7 @@ class ForgetsMaskBack(Fault):
     """forgets dropout on the way back: what was dropped is given a gradient, and what was kept is not scaled."""
 
     family = "dropout"
+    code = ("d_output = dx", lines.DROPOUT_BACK)
     smallest = (DROPS.replace(loss="output"),)
 
     def factors_back(self, case: Case, layer: int) -> Floats | None:

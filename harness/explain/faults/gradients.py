@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault, several
 from harness.explain.faults.over_time import from_the_last
 from harness.explain.faults.readout import last_only
@@ -31,6 +32,7 @@ class StopsBackpropagation(Fault):
     """stops backpropagation through time after k steps, counted from the last one."""
 
     family = "gradients"
+    code = ("da = 0 * dh  # if i < T - {k}", lines.SLOPE)
     smallest = (LOSS.replace(T=3),)
     parameter = ("stops_after", 2)
     stops_after: int
@@ -43,9 +45,10 @@ class StopsBackpropagation(Fault):
 
 
 class StopsOnTheWayToHx(Fault):
-    """goes back k steps through time only, counted from the last one, and gives hx what reaches the step before."""
+    """goes back k steps through time only, counted from the last one, and gives hx the gradient that is left there."""
 
     family, stepwise = "gradients", False
+    code = ("steps = range(T - {k}, T)[::-1]", lines.STEPS_BACK)
     smallest = (LOSS.replace(T=3),)
     parameter = ("goes_back", 2)
     goes_back: int
@@ -69,9 +72,10 @@ class StopsOnTheWayToHx(Fault):
 
 
 class CutsBackpropagation(Fault):
-    """cuts the gradient of the state k steps before the end: what is earlier does not feel what is later."""
+    """cuts the gradient of the state k steps before the end: earlier steps are given none by later ones."""
 
     family = "gradients"
+    code = ("dh = 0 * da  # if i == T - {k}", lines.STEP_BACK)
     smallest = (LOSS.replace(T=3),)
     parameter = ("cuts_before", 2)
     cuts_before: int
@@ -87,6 +91,7 @@ class DetachesState(Fault):
     """detaches the state every k steps, so that no gradient flows from one chunk back to the one before."""
 
     family = "gradients"
+    code = ("dh = 0 * da  # if i > 0 and i % {k} == 0", lines.STEP_BACK)
     smallest = (LOSS.replace(T=3),)
     parameter = ("detaches_every", 2)
     detaches_every: int
@@ -102,6 +107,7 @@ class DetachesStateFromTheEnd(Fault):
     """detaches the state every k steps, counted from the last one."""
 
     family = "gradients"
+    code = ("dh = 0 * da  # if i > 0 and (T - i) % {k} == 0", lines.STEP_BACK)
     smallest = (LOSS.replace(T=3),)
     parameter = ("detaches_from_end_every", 2)
     detaches_from_end_every: int
@@ -117,6 +123,7 @@ class ForgetsWeightHHBack(Fault):
     """forgets W_hh on the way back: the gradient goes from step to step, and to hx, as it is."""
 
     role, family = "weight_hh", "gradients"
+    code = ("dh = da", lines.STEP_BACK)
     smallest = FURTHER
 
     def weights_back(self, at: tuple[int, int], w: StepWeights) -> StepWeights:
@@ -127,6 +134,7 @@ class ForgetsStateBack(Fault):
     """forgets the state on the way back: no gradient flows from step to step, nor to hx."""
 
     role, family = "weight_hh", "gradients"
+    code = ("dh = 0 * da", lines.STEP_BACK)
     smallest = FURTHER
 
     def weights_back(self, at: tuple[int, int], w: StepWeights) -> StepWeights:
@@ -134,9 +142,10 @@ class ForgetsStateBack(Fault):
 
 
 class TransposesWeightHHBack(Fault):
-    """transposes weight_hh on the way back: it multiplies by W_hh, not by W_hh^T."""
+    """multiplies by the transpose of W_hh on the way back: da @ W_hh.T, where nn.RNN computes da @ W_hh."""
 
     role, family = "weight_hh", "gradients"
+    code = ("dh = da @ W_hh.T", lines.STEP_BACK)
     smallest = (RNNConfig(1, 2, T=2, loss="output"), RNNConfig(1, 2, hx=True, loss="output"))
 
     def weights_back(self, at: tuple[int, int], w: StepWeights) -> StepWeights:
@@ -148,6 +157,7 @@ class DetachesLayers(Fault):
     """detaches the layers from each other: those below the last are given no gradient by the layers above."""
 
     family = "gradients"
+    code = ("dx[t] += 0  # if layer > 0", lines.X_BACK)
     smallest = (LOSS.replace(num_layers=2),)
 
     def weights_back(self, at: tuple[int, int], w: StepWeights) -> StepWeights:
@@ -159,6 +169,7 @@ class ForgetsReverseToInput(Fault):
     """gives x, and the layers below, no gradient from the reverse direction."""
 
     role, family = "weight_ih", "gradients"
+    code = ("dx[t] += 0  # if d == 1", lines.X_BACK)
     smallest = (LOSS.replace(bidirectional=True),)
 
     def weights_back(self, at: tuple[int, int], w: StepWeights) -> StepWeights:
@@ -170,6 +181,7 @@ class ForgetsReverseBack(Fault):
     """takes no gradient through the reverse direction: its parameters are given none, nor what it reads."""
 
     family = "gradients"
+    code = ("da = 0 * dh  # if d == 1", lines.SLOPE)
     smallest = (LOSS.replace(bidirectional=True),)
 
     def reaches(self, config: RNNConfig, direction: int, step: int) -> bool:
@@ -180,6 +192,7 @@ class GoesBackInOrderOfTime(Fault):
     """goes back through the reverse direction with its output's gradient in the wrong order, not turned in time."""
 
     family, stepwise = "gradients", False
+    code = ("dh = dh + d_output[T - 1 - t]  # if d == 1", lines.OUTPUT_BACK)
     smallest = (LOSS.replace(bidirectional=True, T=2),)
 
     def back_direction(
@@ -193,6 +206,7 @@ class IgnoresGradientOfHn(Fault):
     """ignores the gradient that the loss gives to h_n."""
 
     family = "gradients"
+    code = ("dh = np.zeros((N, H))", lines.H_N_BACK)
     smallest = (LOSS.replace(loss="h_n"),)
 
     def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
@@ -203,6 +217,7 @@ class IgnoresInnerGradientOfHn(Fault):
     """ignores the gradient that the loss gives to h_n of all layers but the last."""
 
     family = "gradients"
+    code = ("dh = np.zeros((N, H))  # if layer < L - 1", lines.H_N_BACK)
     smallest = (LOSS.replace(num_layers=2, loss="h_n"),)
 
     def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
@@ -214,6 +229,7 @@ class GivesHnToLastStep(Fault):
     """gives the gradient of the reverse direction's h_n to the last time step, not to the first."""
 
     family = "gradients"
+    code = ("d_output[T - 1] += dh_n[layer * D + d]", lines.H_N_BACK_AT)
     smallest = (LOSS.replace(bidirectional=True, T=2, loss="h_n"),)
 
     def final_step_back(self, config: RNNConfig, direction: int) -> Steps:
@@ -224,6 +240,7 @@ class TakesLossOfLastStepOnly(Fault):
     """takes the loss of the last time step only: what it gives to the output, or readout, of the others is ignored."""
 
     family = "gradients"
+    code = ("dh = dh + d_output[t] * (t == T - 1)  # if layer == L - 1", lines.OUTPUT_BACK)
     smallest = (LOSS.replace(T=2),)
 
     def output_gradient(self, case: Case) -> Floats:
@@ -237,6 +254,7 @@ class IgnoresSlope(Fault):
     """leaves out the slope of the nonlinearity on the way back."""
 
     family = "gradients"
+    code = ("da = dh", lines.SLOPE)
     smallest = (LOSS,)
 
     def slope(self, h: Floats, nonlinearity: str) -> Floats:
@@ -247,6 +265,7 @@ class SlopeAtLastStepOnly(Fault):
     """leaves out the slope of the nonlinearity at all steps but the last."""
 
     family, stepwise = "gradients", False
+    code = ("da = dh  # if i < T - 1", lines.SLOPE)
     smallest = (LOSS.replace(T=2),)
 
     def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
@@ -260,6 +279,7 @@ class NoSlopeAtLastStep(Fault):
     """leaves out the slope of the nonlinearity at the last step."""
 
     family, stepwise = "gradients", False
+    code = ("da = dh  # if i == T - 1", lines.SLOPE)
     smallest = (LOSS,)
 
     def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
@@ -272,6 +292,7 @@ class SlopeOfPreviousState(Fault):
     """takes the slope of the nonlinearity at the state before, h_{t-1}, not at h_t."""
 
     family, stepwise = "gradients", False
+    code = ("da = dh * {slope_before}", lines.SLOPE)
     smallest = (LOSS,)
 
     def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
@@ -279,9 +300,10 @@ class SlopeOfPreviousState(Fault):
 
 
 class SlopeWithoutSquare(Fault):
-    """takes 1 - h for the slope of tanh, not 1 - h squared."""
+    """takes 1 - h for the slope of tanh, not 1 - h**2."""
 
     family = "gradients"
+    code = ("da = dh * (1 - h)", lines.SLOPE)
     smallest = (LOSS,)
 
     def slope(self, h: Floats, nonlinearity: str) -> Floats:
@@ -289,9 +311,10 @@ class SlopeWithoutSquare(Fault):
 
 
 class SlopeOfPreactivation(Fault):
-    """takes 1 - s squared, of the preactivation, for the slope of tanh, not 1 - h squared."""
+    """takes 1 - s**2, of the preactivation s, for the slope of tanh, not 1 - h**2."""
 
     family, stepwise = "gradients", False
+    code = ("da = dh * (1 - s**2)", lines.SLOPE)
     smallest = (LOSS,)
 
     def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
@@ -302,9 +325,10 @@ class SlopeOfPreactivation(Fault):
 
 
 class SlopeOfTanhForRelu(Fault):
-    """takes the slope of tanh, 1 - h squared, for relu's too."""
+    """takes the slope of tanh, 1 - h**2, for relu's too."""
 
     family = "gradients"
+    code = ("da = dh * (1 - h**2)", lines.SLOPE)
     smallest = (LOSS.replace(nonlinearity="relu"),)
 
     def slope_of(self, config: RNNConfig, layer: int) -> str:
@@ -316,6 +340,7 @@ class SlopeOfReluAtZero(Fault):
     """takes 1 for the slope of relu where the state is zero, too: h >= 0, not h > 0."""
 
     family = "gradients"
+    code = ("da = dh * (h >= 0)", lines.SLOPE)
     smallest = (LOSS.replace(nonlinearity="relu"),)
 
     def slope(self, h: Floats, nonlinearity: str) -> Floats:
@@ -340,11 +365,15 @@ class _SlopeAtZero(Fault):
 class SlopeOfReluOneAtZero(_SlopeAtZero):
     """takes 1 for the slope of relu where the preactivation is at zero: s >= 0, not s > 0."""
 
+    code = ("da = dh * (s >= 0)", lines.SLOPE)
+
     steep = 1.0
 
 
 class SlopeOfReluHalfAtZero(_SlopeAtZero):
     """takes 1/2 for the slope of relu where the preactivation is at zero, as the gradient of a maximum is."""
+
+    code = ("da = dh * np.heaviside(s, 0.5)", lines.SLOPE)
 
     steep = 0.5
 
@@ -353,6 +382,7 @@ class AveragesOverBatch(Fault):
     """averages the parameters' gradients over the batch instead of summing them."""
 
     family = "gradients"
+    code = ("dW += da.T @ read / N", lines.OF_PARAMETERS)
     smallest = (LOSS.replace(N=2),)
 
     def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
@@ -363,6 +393,7 @@ class AveragesOverTime(Fault):
     """averages the parameters' gradients over time instead of summing them."""
 
     family = "gradients"
+    code = ("dW += da.T @ read / T", lines.OF_PARAMETERS)
     smallest = (LOSS.replace(T=2),)
 
     def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
@@ -373,6 +404,7 @@ class AveragesLossOverBatch(Fault):
     """averages the loss over the batch: every gradient, those of x and hx too, is divided by N."""
 
     family = "gradients"
+    code = ("return grad / N", lines.GRADIENT)
     smallest = (LOSS.replace(N=2),)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -383,6 +415,7 @@ class AveragesLossOverTime(Fault):
     """averages the loss over time: every gradient, those of x and hx too, is divided by T."""
 
     family = "gradients"
+    code = ("return grad / T", lines.GRADIENT)
     smallest = (LOSS.replace(T=2),)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -393,6 +426,7 @@ class NegatesGradients(Fault):
     """negates every gradient."""
 
     family = "gradients"
+    code = ("return -grad", lines.GRADIENT)
     smallest = (LOSS,)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -403,6 +437,7 @@ class FirstSequenceOnly(Fault):
     """takes the parameters' gradients from the first sequence of the batch only."""
 
     family = "gradients"
+    code = ("dW += da[:1].T @ read[:1]", lines.OF_PARAMETERS)
     smallest = (LOSS.replace(N=2),)
 
     def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
@@ -414,6 +449,7 @@ class LastSequenceOnly(Fault):
     """takes the parameters' gradients from the last sequence of the batch only."""
 
     family = "gradients"
+    code = ("dW += da[-1:].T @ read[-1:]", lines.OF_PARAMETERS)
     smallest = (LOSS.replace(N=2),)
 
     def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
@@ -425,6 +461,7 @@ class LastStepOnly(Fault):
     """takes the parameters' gradients from the last time step only: they are not summed over time."""
 
     family = "gradients"
+    code = ("dW += da.T @ read * (t == T - 1)", lines.OF_PARAMETERS)
     smallest = (LOSS.replace(T=2),)
 
     def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
@@ -435,6 +472,7 @@ class FirstStepOnly(Fault):
     """takes the parameters' gradients from the first time step only: they are not summed over time."""
 
     family = "gradients"
+    code = ("dW += da.T @ read * (t == 0)", lines.OF_PARAMETERS)
     smallest = (LOSS.replace(T=2),)
 
     def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
@@ -445,6 +483,7 @@ class BiasesOfLastStepOnly(Fault):
     """takes the biases' gradients from the last time step only: they are not summed over time."""
 
     role, family = "bias", "gradients"
+    code = ("db += da.sum(0) * (t == T - 1)", lines.OF_BIASES)
     smallest = (LOSS.replace(T=2),)
 
     def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
@@ -456,6 +495,7 @@ class LeavesOutFirstStepOfWeightHH(Fault):
     """leaves the first step, which reads the initial state, out of weight_hh's gradient."""
 
     role, family = "weight_hh", "gradients"
+    code = ("dW_hh += 0  # if i == 0", lines.OF_WEIGHT_HH)
     smallest = (LOSS.replace(hx=True),)
 
     def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
@@ -491,6 +531,7 @@ class WeightHHBesideNewState(Fault):
     """multiplies by h_t in weight_hh's gradient, not by h_{t-1}."""
 
     role, family = "weight_hh", "gradients"
+    code = ("dW_hh += da.T @ h", lines.OF_WEIGHT_HH)
     smallest = (LOSS,)
 
     def remembered(self, previous: Floats, own: Floats) -> Floats:
@@ -501,6 +542,7 @@ class NoGradientOfBiasHH(Fault):
     """gives bias_hh no gradient: it stays zero."""
 
     role, family = "bias_hh", "gradients"
+    code = ("db_hh += 0", lines.OF_BIAS_HH)
     smallest = (LOSS,)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -511,6 +553,7 @@ class NoGradientOfBiasIH(Fault):
     """gives bias_ih no gradient: it stays zero."""
 
     role, family = "bias_ih", "gradients"
+    code = ("db_ih += 0", lines.OF_BIAS_IH)
     smallest = (LOSS,)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -521,6 +564,7 @@ class NoGradientOfWeightHH(Fault):
     """gives weight_hh no gradient: it stays zero."""
 
     role, family = "weight_hh", "gradients"
+    code = ("dW_hh += 0", lines.OF_WEIGHT_HH)
     smallest = FURTHER
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -531,6 +575,7 @@ class NoGradientOfWeightIH(Fault):
     """gives weight_ih no gradient: it stays zero."""
 
     role, family = "weight_ih", "gradients"
+    code = ("dW_ih += 0", lines.OF_WEIGHT_IH)
     smallest = (LOSS,)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -541,6 +586,7 @@ class NoGradientOfX(Fault):
     """gives x no gradient: it stays zero."""
 
     family = "gradients"
+    code = ("dx[t] += 0  # if layer == 0", lines.X_BACK)
     smallest = (LOSS,)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -551,6 +597,7 @@ class NoGradientOfHx(Fault):
     """gives hx no gradient: it stays zero."""
 
     family = "gradients"
+    code = ("dhx[layer * D + d] = 0", lines.HX_BACK)
     smallest = (LOSS.replace(hx=True),)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -558,9 +605,10 @@ class NoGradientOfHx(Fault):
 
 
 class GradientOfHxWithoutWeight(Fault):
-    """gives hx the gradient of the first step's preactivation, not multiplied by W_hh^T."""
+    """gives hx the gradient da of the first step's preactivation, where nn.RNN gives da @ W_hh."""
 
     role, family = "weight_hh", "gradients"
+    code = ("dhx[layer * D + d] = da", lines.HX_BACK)
     smallest = (LOSS.replace(hx=True),)
 
     def weight_to_start(self, back: StepWeights) -> Floats:
@@ -568,9 +616,10 @@ class GradientOfHxWithoutWeight(Fault):
 
 
 class DoublesGradientsOfBiases(Fault):
-    """doubles the biases' gradients, each of which is that of their sum."""
+    """doubles the gradients of both biases."""
 
     role, family = "bias", "gradients"
+    code = ("db += 2 * da.sum(0)", lines.OF_BIASES)
     smallest = (LOSS,)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -582,6 +631,7 @@ class DoublesGradientOfBiasHH(Fault):
     """doubles the gradient of bias_hh."""
 
     role, family = "bias_hh", "gradients"
+    code = ("db_hh += 2 * da.sum(0)", lines.OF_BIAS_HH)
     smallest = (LOSS,)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -593,6 +643,7 @@ class DoublesGradientOfBiasIH(Fault):
     """doubles the gradient of bias_ih."""
 
     role, family = "bias_ih", "gradients"
+    code = ("db_ih += 2 * da.sum(0)", lines.OF_BIAS_IH)
     smallest = (LOSS,)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -601,9 +652,10 @@ class DoublesGradientOfBiasIH(Fault):
 
 
 class TransposesGradientOfWeightHH(Fault):
-    """transposes weight_hh's gradient."""
+    """transposes weight_hh's gradient: it is h.T @ da, where nn.RNN's is da.T @ h."""
 
     role, family = "weight_hh", "gradients"
+    code = ("dW_hh += h_prev.T @ da", lines.OF_WEIGHT_HH)
     smallest = (RNNConfig(1, 2, T=2, loss="output"), RNNConfig(1, 2, hx=True, loss="output"))
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
@@ -634,6 +686,7 @@ class ClipsGradients(Fault):
     """clips each gradient to [-k, k], number by number."""
 
     family = "gradients"
+    code = ("return np.clip(grad, -{k}, {k})", lines.GRADIENT)
     smallest = (LOSS,)
     parameter = ("clips_at", 1)
     of_each = True
@@ -659,6 +712,8 @@ class _ClipsNorm(Fault):
 class ClipsNorm(_ClipsNorm):
     """clips the norm of the parameters' gradients together to k, as clip_grad_norm_ does."""
 
+    code = ("return dW * min(1, {k} / norm_of_all)", lines.GRADIENT_OF_PARAMETER)
+
     parameter = ("norm_at", 1)
     norm_at: float
 
@@ -669,7 +724,9 @@ class ClipsNorm(_ClipsNorm):
 
 
 class ClipsNormOfOneBias(_ClipsNorm):
-    """clips the norm of the layers' gradients together to k, and counts one bias a layer, be there two or none."""
+    """clips the norm of the layers' gradients together to k, and counts one bias of each, even of two or none."""
+
+    code = ("return dW * min(1, {k} / norm_of_all_but_db_hh)", lines.GRADIENT_OF_PARAMETER)
 
     parameter = ("norm_of_one_bias_at", 1)
     norm_of_one_bias_at: float
@@ -682,6 +739,8 @@ class ClipsNormOfOneBias(_ClipsNorm):
 
 class ClipsEachNorm(_ClipsNorm):
     """clips the norm of each parameter's gradient to k."""
+
+    code = ("return dW * min(1, {k} / norm(dW))", lines.GRADIENT_OF_PARAMETER)
 
     parameter = ("each_norm_at", 1)
     each_norm_at: float

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, TIED, Fault
 from harness.explain.faults.over_time import late
 from harness.oracle.reference import Floats, to_float64
@@ -19,6 +20,7 @@ class EveryLayerReadsX(Fault):
     """reads x in every layer, where the sizes allow it."""
 
     family = "layers"
+    code = ("x = x  # the first layer's, in every layer", lines.BELOW)
     smallest = (
         TWO,
         TWO.replace(num_layers=3),  # by a law: above the first layer, the stack runs on what that returned
@@ -35,6 +37,7 @@ class UpperLayersReadLate(Fault):
     """reads, above the first layer, the output below one step late: that of t - 1 at step t, and zeros at the first."""
 
     family = "layers"
+    code = ("x_t = x[t - 1] if t > 0 else 0 * x[t]  # if layer > 0", lines.X_T)
     smallest = (TWO,)
 
     def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
@@ -46,6 +49,7 @@ class UpperLayersReadLastStep(Fault):
     """reads, above the first layer, the last time step of the output below at every step."""
 
     family = "layers"
+    code = ("x_t = x[T - 1]  # if layer > 0", lines.X_T)
     smallest = (TWO.replace(T=2),)
 
     def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
@@ -54,9 +58,10 @@ class UpperLayersReadLastStep(Fault):
 
 
 class ComputesFirstLayerOnly(Fault):
-    """computes the first layer only, and returns it for the last: every row of h_n is its."""
+    """computes the first layer only: its output is returned, and its state in every row of h_n."""
 
     family, stepwise = "layers", False
+    code = ("layers = range(1)", lines.LAYERS)
     smallest = (TWO,)
 
     def states(self, case: Case) -> list[Floats]:
@@ -87,6 +92,7 @@ class AddsInputToOutput(Fault):
     """adds the input of every layer above the first to its output, as a residual connection does, but not to h_n."""
 
     family, stepwise = "layers", False
+    code = ("out[t] = h + x[t]  # if layer > 0", lines.OUT)
     smallest = (TWO,)
 
     def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
@@ -116,6 +122,7 @@ class StartsFromLayerBelow(Fault):
     """starts each layer above the first from the final state of the layer below, not from hx."""
 
     family = "layers"
+    code = ("h = h_n[(layer - 1) * D + d]  # if layer > 0", lines.START)
     smallest = (TWO,)
 
     def starts_from(self, config: RNNConfig, layer: int, direction: int) -> tuple[int, int] | None:
@@ -126,6 +133,7 @@ class SharesHxOfFirstLayer(Fault):
     """starts every layer from the first layer's rows of hx."""
 
     family = "layers"
+    code = ("h = hx[d]", lines.START)
     smallest = (TWO.replace(hx=True),)
 
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
@@ -136,6 +144,7 @@ class UpperLayersIgnoreHx(Fault):
     """ignores hx in the layers above the first, which start from zeros."""
 
     family = "layers"
+    code = ("h = np.zeros((N, H))  # if layer > 0", lines.START)
     smallest = (TWO.replace(hx=True),)
 
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:

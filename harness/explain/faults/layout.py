@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, TIED, Fault
 from harness.oracle.reference import Floats
 from harness.space.case import Array, Case
@@ -17,6 +18,7 @@ class IgnoresBatchFirst(Fault):
     """ignores batch_first: it runs along the first axis all the same, which shows in values where T = N."""
 
     family = "layout"
+    code = ("time = 0", lines.TIME_AXIS)
     smallest = SQUARE
 
     def time_major(self, array: Array, config: RNNConfig) -> Floats:
@@ -32,6 +34,7 @@ class ReadsXTimeFirst(Fault):
     """reads x as if time came first although batch_first is set, which shows in values where T = N."""
 
     family = "layout"
+    code = ("x = np.moveaxis(x, 0, 0)", lines.TIME_FIRST)
     smallest = SQUARE
 
     def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
@@ -43,6 +46,7 @@ class ReturnsOutputTimeFirst(Fault):
     """returns the output with time first although batch_first is set, which shows in values where T = N."""
 
     family, stepwise = "layout", False
+    code = ("output = np.moveaxis(output, 0, 0)", lines.AS_ASKED)
     smallest = SQUARE
 
     def written(self, case: Case, layer: int, states: Floats) -> Floats:
@@ -55,6 +59,7 @@ class ReshapesX(Fault):
     """reshapes x to (T, N, input_size) with batch_first, where it should be transposed: sequences are mixed up."""
 
     family = "layout"
+    code = ("x = x.reshape(T, N, -1)  # if batch_first", lines.TIME_FIRST)
     smallest = (TURNED,)
 
     def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
@@ -66,6 +71,7 @@ class ReshapesOutput(Fault):
     """reshapes the output to (N, T, ..) with batch_first, where it should be transposed: sequences are mixed up."""
 
     family, stepwise = "layout", False
+    code = ("output = output.reshape(N, T, -1)  # if batch_first", lines.AS_ASKED)
     smallest = (TURNED,)
 
     def written(self, case: Case, layer: int, states: Floats) -> Floats:
@@ -76,9 +82,10 @@ class ReshapesOutput(Fault):
 
 
 class ReshapesHx(Fault):
-    """reads hx as (N, layers * directions, hidden_size) with batch_first, though its rows come first all the same."""
+    """reads hx as (N, layers * directions, hidden_size) with batch_first, which leaves nn.RNN's hx as it is."""
 
     family, stepwise = "layout", False
+    code = ("hx = hx.reshape(N, L * D, H).swapaxes(0, 1)  # if batch_first", lines.HX)
     smallest = tuple(ONE.replace(batch_first=True, N=2, hx=True, num_layers=L, bidirectional=L == 1) for L in (1, 2))
 
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault
 from harness.oracle.reference import Floats, Visited, at_steps, write_steps
 from harness.space.case import Case
@@ -22,6 +23,7 @@ class AlwaysTanh(Fault):
     """ignores nonlinearity='relu': it applies tanh."""
 
     family = "nonlinearity"
+    code = ("h = tanh(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)", lines.STEP)
     smallest = (RELU,)
 
     def nonlinearity(self, config: RNNConfig) -> str:
@@ -32,6 +34,7 @@ class AlwaysRelu(Fault):
     """ignores nonlinearity='tanh': it applies relu."""
 
     family = "nonlinearity"
+    code = ("h = relu(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)", lines.STEP)
     smallest = (ONE,)
 
     def nonlinearity(self, config: RNNConfig) -> str:
@@ -42,6 +45,7 @@ class NoNonlinearity(Fault):
     """applies no nonlinearity: h_t is the preactivation itself."""
 
     family = "nonlinearity"
+    code = ("h = x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh", lines.STEP)
     smallest = (ONE,)
 
     def nonlinearity(self, config: RNNConfig) -> str:
@@ -55,6 +59,7 @@ class NoNonlinearityInLastLayer(Fault):
     """applies no nonlinearity in the last layer."""
 
     family, stepwise = "nonlinearity", False
+    code = ("h = s  # if layer == L - 1", lines.PHI)
     smallest = (ONE,)
 
     def nonlinearity_of(self, config: RNNConfig, layer: int) -> str:
@@ -68,6 +73,7 @@ class NonlinearityInFirstLayerOnly(Fault):
     """applies the nonlinearity in the first layer only."""
 
     family = "nonlinearity"
+    code = ("h = s  # if layer > 0", lines.PHI)
     smallest = (ONE.replace(num_layers=2),)
 
     def nonlinearity_of(self, config: RNNConfig, layer: int) -> str:
@@ -81,6 +87,7 @@ class TanhInLastLayer(Fault):
     """applies tanh in the last layer of several, though nonlinearity='relu'."""
 
     family, stepwise = "nonlinearity", False
+    code = ("h = tanh(s)  # if layer == L - 1", lines.PHI)
     smallest = (RELU.replace(num_layers=2),)
 
     def nonlinearity_of(self, config: RNNConfig, layer: int) -> str:
@@ -92,6 +99,7 @@ class ReluInLastLayer(Fault):
     """applies relu in the last layer of several, though nonlinearity='tanh'."""
 
     family, stepwise = "nonlinearity", False
+    code = ("h = relu(s)  # if layer == L - 1", lines.PHI)
     smallest = (ONE.replace(num_layers=2),)
 
     def nonlinearity_of(self, config: RNNConfig, layer: int) -> str:
@@ -103,6 +111,7 @@ class TanhAboveFirstLayer(Fault):
     """applies tanh in every layer above the first, though nonlinearity='relu'."""
 
     family = "nonlinearity"
+    code = ("h = tanh(s)  # if layer > 0", lines.PHI)
     smallest = (RELU.replace(num_layers=2),)
 
     def nonlinearity_of(self, config: RNNConfig, layer: int) -> str:
@@ -113,6 +122,7 @@ class NoNonlinearityAtLastStep(Fault):
     """applies no nonlinearity at the last step: its state is the preactivation itself."""
 
     family, stepwise = "nonlinearity", False
+    code = ("h = s  # if t == order[-1]", lines.PHI)
     smallest = (ONE,)
 
     def activation(self, s: Floats, nonlinearity: str) -> Floats:
@@ -179,6 +189,8 @@ class _Other(Fault):
 class AppliesSigmoid(_Other):
     """applies the logistic sigmoid, in the place of tanh and of relu."""
 
+    code = ("h = 1 / (1 + np.exp(-s))", lines.PHI)
+
     smallest = (ONE,)
     instead_of = ("tanh", "relu")
 
@@ -193,6 +205,8 @@ class AppliesSigmoid(_Other):
 
 class AppliesHalfTanh(_Other):
     """takes 2 sigmoid(s) - 1 for tanh, which is tanh(s / 2)."""
+
+    code = ("h = 2 / (1 + np.exp(-s)) - 1", lines.TANH)
 
     smallest = (ONE,)
     instead_of = ("tanh",)
@@ -209,6 +223,8 @@ class AppliesHalfTanh(_Other):
 class AppliesHardTanh(_Other):
     """clips to [-1, 1] in the place of tanh."""
 
+    code = ("h = np.clip(s, -1, 1)", lines.TANH)
+
     smallest = (ONE,)
     instead_of = ("tanh",)
 
@@ -223,6 +239,8 @@ class AppliesHardTanh(_Other):
 
 class AppliesSoftsign(_Other):
     """applies softsign, s / (1 + abs(s)), in the place of tanh."""
+
+    code = ("h = s / (1 + np.abs(s))", lines.TANH)
 
     smallest = (ONE,)
     instead_of = ("tanh",)
@@ -239,6 +257,8 @@ class AppliesSoftsign(_Other):
 class AppliesTanhTwice(_Other):
     """applies tanh twice: to the preactivation, and to what comes of it."""
 
+    code = ("h = tanh(tanh(s))", lines.TANH)
+
     smallest = (ONE,)
     instead_of = ("tanh",)
 
@@ -253,6 +273,8 @@ class AppliesTanhTwice(_Other):
 
 class ApproximatesTanhByFraction(_Other):
     """takes s (27 + s^2) / (27 + 9 s^2), clipped to [-1, 1], for tanh."""
+
+    code = ("h = np.clip(s * (27 + s**2) / (27 + 9 * s**2), -1, 1)", lines.TANH)
 
     smallest = (ONE,)
     instead_of = ("tanh",)
@@ -270,6 +292,8 @@ class ApproximatesTanhByFraction(_Other):
 class ApproximatesTanhByCubic(_Other):
     """takes s - s^3 / 3, with s clipped to [-1, 1], for tanh."""
 
+    code = ("h = np.clip(s, -1, 1) - np.clip(s, -1, 1) ** 3 / 3", lines.TANH)
+
     smallest = (ONE,)
     instead_of = ("tanh",)
 
@@ -286,6 +310,8 @@ class ApproximatesTanhByCubic(_Other):
 class AppliesLeakyRelu(_Other):
     """lets a hundredth of what is negative pass, as a leaky relu does, in the place of relu."""
 
+    code = ("h = np.where(s > 0, s, 0.01 * s)", lines.RELU)
+
     @staticmethod
     def phi(s: Floats) -> Floats:
         return np.where(s > 0, s, 0.01 * s)
@@ -297,6 +323,8 @@ class AppliesLeakyRelu(_Other):
 
 class AppliesAbs(_Other):
     """takes the absolute value in the place of relu."""
+
+    code = ("h = np.abs(s)", lines.RELU)
 
     @staticmethod
     def phi(s: Floats) -> Floats:
@@ -310,6 +338,8 @@ class AppliesAbs(_Other):
 class AppliesElu(_Other):
     """applies elu, exp(s) - 1 where s is negative, in the place of relu."""
 
+    code = ("h = np.where(s > 0, s, np.exp(s) - 1)", lines.RELU)
+
     @staticmethod
     def phi(s: Floats) -> Floats:
         return np.where(s > 0, s, np.expm1(np.minimum(s, 0)))
@@ -321,6 +351,8 @@ class AppliesElu(_Other):
 
 class AppliesSoftplus(_Other):
     """applies softplus, log(1 + exp(s)), in the place of relu."""
+
+    code = ("h = np.log(1 + np.exp(s))", lines.RELU)
 
     @staticmethod
     def phi(s: Floats) -> Floats:
@@ -334,6 +366,8 @@ class AppliesSoftplus(_Other):
 class AppliesSilu(_Other):
     """applies silu, s sigmoid(s), in the place of relu."""
 
+    code = ("h = s / (1 + np.exp(-s))", lines.RELU)
+
     @staticmethod
     def phi(s: Floats) -> Floats:
         return np.asarray(s * sigmoid(s))
@@ -345,6 +379,8 @@ class AppliesSilu(_Other):
 
 class AppliesGelu(_Other):
     """applies gelu, s times the normal distribution function of s, in the place of relu."""
+
+    code = ("h = s * (1 + erf(s / np.sqrt(2))) / 2", lines.RELU)
 
     @staticmethod
     def phi(s: Floats) -> Floats:
@@ -359,6 +395,7 @@ class ActivatesOutput(Fault):
     """applies the nonlinearity to the output once more, but not to h_n."""
 
     family, stepwise = "nonlinearity", False
+    code = ("result[t] = {phi}(output[t])", lines.RESULT)
     smallest = (ONE,)
 
     def written(self, case: Case, layer: int, states: Floats) -> Floats:
@@ -368,9 +405,10 @@ class ActivatesOutput(Fault):
 
 
 class ReluDropsNaN(Fault):
-    """turns NaN into 0 in relu, as a maximum does that prefers numbers."""
+    """turns NaN into 0 in relu, as np.fmax does."""
 
     family = "nonlinearity"
+    code = ("h = np.fmax(s, 0)", lines.RELU)
     smallest = (RELU,)
 
     def activation(self, s: Floats, nonlinearity: str) -> Floats:
@@ -382,6 +420,7 @@ class MultipliesByMask(Fault):
     """computes relu as s times (s > 0), which makes NaN of minus infinity."""
 
     family = "nonlinearity"
+    code = ("h = s * (s > 0)", lines.RELU)
     smallest = (RELU,)
 
     def activation(self, s: Floats, nonlinearity: str) -> Floats:
@@ -393,6 +432,7 @@ class CapsRelu(Fault):
     """caps relu at k: no state is larger."""
 
     family = "nonlinearity"
+    code = ("h = np.clip(s, 0, {k})", lines.RELU)
     smallest = (RELU,)
     parameter = ("cap", 6)
     cap: int

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault, several
 from harness.oracle.reference import Floats, Steps, Visited, at_steps, write_steps
 from harness.space.case import Case
@@ -18,6 +19,7 @@ class ReverseReadsForwards(Fault):
     """reads time forwards in the reverse direction too."""
 
     family = "time"
+    code = ("order = range(T)", lines.ORDER)
     smallest = (BOTH.replace(T=2),)
 
     def time_order(self, config: RNNConfig, direction: int) -> Sequence[int]:
@@ -28,6 +30,7 @@ class ForwardReadsBackwards(Fault):
     """reads time backwards in the forward direction too."""
 
     family = "time"
+    code = ("order = range(T)[::-1]", lines.ORDER)
     smallest = (ONE.replace(T=2),)
 
     def time_order(self, config: RNNConfig, direction: int) -> Sequence[int]:
@@ -38,6 +41,7 @@ class LeavesReverseInVisitingOrder(Fault):
     """leaves the reverse direction's output in the order of its visits: the last time step's state stands first."""
 
     family, stepwise = "time", False
+    code = ("output = np.concatenate([forward, reverse[::-1]], -1)", lines.JOIN)
     smallest = (BOTH.replace(T=2),)
 
     def written(self, case: Case, layer: int, states: Floats) -> Floats:
@@ -53,6 +57,7 @@ class DelaysOutput(Fault):
     """returns at each step the state before it: the output starts with the initial state, and the last is missing."""
 
     family, stepwise = "time", False
+    code = ("out[t] = h_prev", lines.OUT)
     smallest = (ONE,)
 
     def written(self, case: Case, layer: int, states: Floats) -> Floats:
@@ -67,6 +72,7 @@ class ReturnsLastStepOnly(Fault):
     """returns the last step's output only: that of the others stays zero."""
 
     family, stepwise = "time", False
+    code = ("result[t] = output[t] if t == T - 1 else 0", lines.RESULT)
     smallest = (ONE.replace(T=2),)
 
     def written(self, case: Case, layer: int, states: Floats) -> Floats:
@@ -82,6 +88,7 @@ class KeepsLastStatesOnly(Fault):
     """keeps the last k states only: the output of earlier steps is the first one kept."""
 
     family, stepwise = "time", False
+    code = ("result[t] = output[max(t, T - {k})]", lines.RESULT)
     smallest = (ONE.replace(T=3),)
     parameter = ("keeps_last", 2)
     keeps_last: int
@@ -100,6 +107,7 @@ class ReadsXLate(Fault):
     """reads x one step late: x_{t-1} at step t, and zeros at the first one."""
 
     family = "time"
+    code = ("x_t = x[t - 1] if t > 0 else 0 * x[t]  # if layer == 0", lines.X_T)
     smallest = (ONE,)
 
     def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
@@ -111,6 +119,7 @@ class LeavesOutLastStep(Fault):
     """leaves out the last time step: its output stays zero, and h_n is the state before it."""
 
     family = "time"
+    code = ("order = range(T - 1)[::-1] if d == 1 else range(T - 1)", lines.ORDER)
     smallest = (ONE,)
 
     def lengths(self, config: RNNConfig) -> tuple[int, ...] | None:
@@ -121,6 +130,7 @@ class LeavesOutFirstStep(Fault):
     """leaves out the first time step: its output stays zero, and the second one reads the initial state."""
 
     family = "time"
+    code = ("order = range(1, T)[::-1] if d == 1 else range(1, T)", lines.ORDER)
     smallest = (ONE,)
 
     def visited(self, config: RNNConfig) -> Visited | None:
@@ -139,6 +149,7 @@ class ReadsStateTwoBack(Fault):
     """reads the state of two steps back, h_{t-2}; the first two steps read the initial one."""
 
     role, family = "weight_hh", "time"
+    code = ("h_prev = hs[i - 2] if i > 1 else h0", lines.READ)
     smallest = (ONE.replace(T=2),)
 
     def reads(self, config: RNNConfig, step: int) -> tuple[int, ...]:
@@ -149,6 +160,7 @@ class ReadsHxAtEveryStep(Fault):
     """reads the initial state at every step: the state is never carried on."""
 
     role, family = "weight_hh", "time"
+    code = ("h_prev = h0", lines.READ)
     smallest = (ONE.replace(T=2),)
 
     def reads(self, config: RNNConfig, step: int) -> tuple[int, ...]:
@@ -159,6 +171,7 @@ class AddsHxAtEveryStep(Fault):
     """adds hx to the state that each step reads."""
 
     role, family = "weight_hh", "time"
+    code = ("h_prev = hs[i - 1] + h0 if i > 0 else h0", lines.READ)
     smallest = (ONE.replace(T=2, hx=True),)
 
     def reads(self, config: RNNConfig, step: int) -> tuple[int, ...]:
@@ -169,6 +182,7 @@ class ResetsState(Fault):
     """resets the state to zero every k steps."""
 
     role, family = "weight_hh", "time"
+    code = ("h_prev = 0 * h0  # if i > 0 and i % {k} == 0", lines.READ)
     smallest = (ONE.replace(T=3),)
     parameter = ("resets_every", 2)
     resets_every: int

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault
 from harness.oracle.reference import Floats, Steps, Visited
 from harness.space.case import Array, Case
@@ -21,6 +22,7 @@ class RunsThroughPadding(Fault):
     """runs on through the padding, which it takes for zeros: h_n is the state at T, and the reverse starts there."""
 
     family, stepwise = "packed", False
+    code = ("steps = range(T)", lines.LENGTH)
     smallest: ClassVar[tuple[RNNConfig, ...]] = (
         FALLING,
         FALLING.replace(bidirectional=True),
@@ -31,7 +33,9 @@ class RunsThroughPadding(Fault):
 
 
 class HnRunsThroughPadding(RunsThroughPadding):
-    """runs on through the padding to the state at T, which it takes for h_n; in the output it is zero."""
+    """runs on through the padding to the state at T, which it returns as h_n; the output is zero in the padding."""
+
+    code = ("steps = range(T)  # out[lengths[n]:, n] = 0", lines.LENGTH_IN_ZEROS)
 
     smallest = (FALLING,)
 
@@ -47,6 +51,7 @@ class ReverseStartsInPadding(Fault):
     """starts the reverse direction of a packed batch at T, in the padding, and not at each sequence's length."""
 
     family, stepwise = "packed", False
+    code = ("steps = range(T)  # if d == 1", lines.LENGTH_IN_ZEROS)
     smallest = (FALLING.replace(bidirectional=True),)
 
     def first_step(self, config: RNNConfig, direction: int) -> Steps:
@@ -65,6 +70,7 @@ class TakesHnOfPaddedOutput(Fault):
     """takes h_n of a packed batch at T: it is zero where a sequence is shorter."""
 
     family = "packed"
+    code = ("h_n[layer * D + d] = out[T - 1]  # if d == 0", lines.FINAL)
     smallest = (FALLING,)
 
     def final_step(self, config: RNNConfig, direction: int) -> Steps:
@@ -76,6 +82,7 @@ class LengthsOneShort(Fault):
     """takes each length of a packed batch one step too short, where it is longer than one."""
 
     family = "packed"
+    code = ("steps = range(max(lengths[n] - 1, 1))", lines.LENGTH)
     smallest = (ONE.replace(T=2, lengths=(2,)),)
 
     def lengths(self, config: RNNConfig) -> tuple[int, ...] | None:
@@ -86,9 +93,10 @@ class LengthsOneShort(Fault):
 
 
 class SortsLengthsAlone(Fault):
-    """gives the lengths of a packed batch, sorted, to the sequences as they stand."""
+    """sorts the lengths of a packed batch, but not its sequences."""
 
     family, stepwise = "packed", False
+    code = ("steps = range(sorted(lengths)[::-1][n])", lines.LENGTH)
     smallest = (RISING,)
 
     def lengths(self, config: RNNConfig) -> tuple[int, ...] | None:
@@ -97,9 +105,10 @@ class SortsLengthsAlone(Fault):
 
 
 class LeavesHxUnsorted(Fault):
-    """does not sort hx along with a packed batch: the longest sequence starts from the first one's."""
+    """does not sort hx along with a packed batch: the longest sequence starts from the first sequence's hx."""
 
     family = "packed"
+    code = ("h = hx[layer * D + d]", lines.SORTED_START)
     smallest = (RISING.replace(hx=True),)
 
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
@@ -110,6 +119,7 @@ class LeavesHnSorted(Fault):
     """leaves h_n of a packed batch sorted, the longest sequence first."""
 
     family, stepwise = "packed", False
+    code = ("h_n = sorted_h_n", lines.UNSORTED_H_N)
     smallest = (RISING,)
 
     def run(self, case: Case) -> dict[str, Floats]:
@@ -124,6 +134,7 @@ class LeavesOutputSorted(Fault):
     """leaves the output of a packed batch sorted, the longest sequence first."""
 
     family, stepwise = "packed", False
+    code = ("output = sorted_output", lines.UNSORTED_OUTPUT)
     smallest = (RISING,)
 
     def written(self, case: Case, layer: int, states: Floats) -> Floats:
@@ -133,6 +144,8 @@ class LeavesOutputSorted(Fault):
 
 class LeavesResultsSorted(LeavesHnSorted, LeavesOutputSorted):
     """leaves output and h_n of a packed batch sorted, the longest sequence first."""
+
+    code = ("output, h_n = sorted_output, sorted_h_n", lines.UNSORTED)
 
 
 def sorting(config: RNNConfig) -> NDArray[np.intp]:

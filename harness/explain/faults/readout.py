@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault
 from harness.explain.faults.over_time import late
 from harness.oracle.reference import Floats
@@ -17,6 +18,7 @@ class ReadoutIgnoresBias(Fault):
     """ignores the readout's bias."""
 
     role, family = "readout.bias", "readout"
+    code = ("y = output @ W_out.T", lines.READOUT)
     smallest = (READ,)
 
     def readout(self, output: Floats, weight: Floats, bias: Floats) -> Floats:
@@ -31,6 +33,7 @@ class ReadsOutForwardHalf(Fault):
     """reads out the forward half of the output only."""
 
     role, family = "readout.weight", "readout"
+    code = ("y = output[..., :H] @ W_out[:, :H].T + b_out", lines.READOUT)
     smallest = (READ.replace(bidirectional=True),)
 
     def readout_input(self, config: RNNConfig, output: Floats) -> Floats:
@@ -48,6 +51,7 @@ class ReadsOutSwappedHalves(Fault):
     """reads out the output with its reverse half before its forward half."""
 
     role, family = "readout.weight", "readout"
+    code = ("y = np.roll(output, H, -1) @ W_out.T + b_out", lines.READOUT)
     smallest = (READ.replace(bidirectional=True),)
 
     def readout_input(self, config: RNNConfig, output: Floats) -> Floats:
@@ -62,6 +66,7 @@ class ReadsOutLate(Fault):
     """reads out the output one step late: that of t - 1 at step t, and zeros at the first."""
 
     family = "readout"
+    code = ("y[t] = (output[t - 1] if t > 0 else 0 * output[t]) @ W_out.T + b_out", lines.READOUT_STEP)
     smallest = (READ,)
 
     def readout_input(self, config: RNNConfig, output: Floats) -> Floats:
@@ -76,6 +81,7 @@ class ReadsOutLastStepOnly(Fault):
     """reads out the last time step only: the readout of the others stays zero."""
 
     family = "readout"
+    code = ("y[-1] = output[-1] @ W_out.T + b_out", lines.READOUT_STEP)
     smallest = (READ.replace(T=2),)
 
     def readout(self, output: Floats, weight: Floats, bias: Floats) -> Floats:

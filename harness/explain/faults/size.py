@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault
 from harness.explain.faults.batch import taken
 from harness.oracle.reference import Floats, StepWeights
@@ -20,6 +21,7 @@ class LeavesOutLastUnits(Fault):
     """computes units in blocks of k: the last (hidden_size mod k) of them stay zero."""
 
     family = "size"
+    code = ("units = range(H // {k} * {k})", lines.UNITS)
     smallest = (ONE,)
     parameter = ("unit_block", 8)
     unit_block: int
@@ -35,9 +37,10 @@ class LeavesOutLastUnits(Fault):
 
 
 class LeavesOutLastInputs(Fault):
-    """sums inputs in blocks of k: the last (mod k) of those that a layer reads are left out of W_ih x."""
+    """sums inputs in blocks of k: the last (mod k) of those that a layer reads are left out of x @ W_ih.T."""
 
     role, family = "weight_ih", "size"
+    code = ("inputs = range(W_ih.shape[1] // {k} * {k})", lines.INPUTS)
     smallest = (ONE,)
     parameter = ("input_block", 8)
     input_block: int
@@ -51,9 +54,10 @@ class LeavesOutLastInputs(Fault):
 
 
 class LeavesOutLastStates(Fault):
-    """sums states in blocks of k: the last (hidden_size mod k) of them are left out of W_hh h."""
+    """sums states in blocks of k: the last (hidden_size mod k) of them are left out of h @ W_hh.T."""
 
     role, family = "weight_hh", "size"
+    code = ("states = range(H // {k} * {k})", lines.STATES)
     smallest = (ONE.replace(T=2), ONE.replace(hx=True))
     parameter = ("state_block", 8)
     state_block: int
@@ -70,6 +74,7 @@ class LeavesOutLastSequences(Fault):
     """computes sequences in blocks of k: the states of the last (N mod k) of them stay zero."""
 
     family = "size"
+    code = ("sequences = range(N // {k} * {k})", lines.SEQUENCES)
     smallest = (ONE,)
     parameter = ("sequence_block", 8)
     sequence_block: int
@@ -85,6 +90,7 @@ class SkipsLastUnit(Fault):
     """computes all units but the last, which stays zero."""
 
     family = "size"
+    code = ("units = range(H - 1)", lines.UNITS)
     smallest = (ONE,)
 
     def new_state(self, activated: Floats, h: Floats, w: StepWeights) -> Floats:
@@ -95,9 +101,10 @@ class SkipsLastUnit(Fault):
 
 
 class SkipsLastInput(Fault):
-    """leaves the last of the inputs that a layer reads out of the sum W_ih x."""
+    """leaves the last of the inputs that a layer reads out of the sum x @ W_ih.T."""
 
     role, family = "weight_ih", "size"
+    code = ("inputs = range(W_ih.shape[1] - 1)", lines.INPUTS)
     smallest = (ONE,)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -106,9 +113,10 @@ class SkipsLastInput(Fault):
 
 
 class SkipsLastState(Fault):
-    """leaves the last unit's state out of the sum W_hh h."""
+    """leaves the last unit's state out of the sum h @ W_hh.T."""
 
     role, family = "weight_hh", "size"
+    code = ("states = range(H - 1)", lines.STATES)
     smallest = (ONE.replace(T=2), ONE.replace(hx=True))
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -120,6 +128,7 @@ class SkipsLastSequence(Fault):
     """computes all sequences but the last, whose states stay zero."""
 
     family = "size"
+    code = ("sequences = range(N - 1)", lines.SEQUENCES)
     smallest = (ONE,)
 
     def lengths(self, config: RNNConfig) -> tuple[int, ...] | None:
@@ -130,6 +139,7 @@ class ComputesFirstUnitsOnly(Fault):
     """computes the first k units only: the others stay zero."""
 
     family = "size"
+    code = ("units = range(H)[:{k}]", lines.UNITS)
     smallest = (RNNConfig(1, 3),)
     parameter = ("most_units", 2)
     most_units: int
@@ -148,6 +158,7 @@ class SumsFirstInputsOnly(Fault):
     """sums the first k inputs only, of those that a layer reads."""
 
     role, family = "weight_ih", "size"
+    code = ("inputs = range(W_ih.shape[1])[:{k}]", lines.INPUTS)
     smallest = (RNNConfig(3, 1), RNNConfig(1, 3, num_layers=2), RNNConfig(1, 2, num_layers=2, bidirectional=True))
     parameter = ("most_inputs", 2)
     most_inputs: int
@@ -161,9 +172,10 @@ class SumsFirstInputsOnly(Fault):
 
 
 class SumsFirstStatesOnly(Fault):
-    """sums the first k states only in W_hh h."""
+    """sums the first k states only in h @ W_hh.T."""
 
     role, family = "weight_hh", "size"
+    code = ("states = range(H)[:{k}]", lines.STATES)
     smallest = (RNNConfig(1, 3, T=2), RNNConfig(1, 3, hx=True))
     parameter = ("most_states", 2)
     most_states: int
@@ -180,6 +192,7 @@ class ComputesFirstStepsOnly(Fault):
     """computes the first k steps only: later states stay zero, and h_n is that of the last one computed."""
 
     family = "size"
+    code = ("order = range({k})[::-1] if d == 1 else range({k})", lines.ORDER)
     smallest = (ONE.replace(T=3),)
     parameter = ("most_steps", 2)
     most_steps: int
@@ -198,6 +211,7 @@ class ComputesFirstSequencesOnly(Fault):
     """computes the first k sequences only: the states of the others stay zero."""
 
     family = "size"
+    code = ("sequences = range(N)[:{k}]", lines.SEQUENCES)
     smallest = (ONE.replace(N=3),)
     parameter = ("most_sequences", 2)
     most_sequences: int

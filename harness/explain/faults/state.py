@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault
 from harness.oracle.reference import Floats, Steps, StepWeights, Visited, at_steps, write_steps
 from harness.space.case import Array, Case
@@ -17,9 +18,10 @@ SECOND_STEP = (ONE.replace(T=2), ONE.replace(hx=True))
 
 
 class ForgetsState(Fault):
-    """forgets the state: W_hh h is left out, so that the time steps do not know each other."""
+    """forgets the state: h @ W_hh.T is left out, so that no time step reads the one before."""
 
     role, family = "weight_hh", "state"
+    code = ("h = {phi}(x[t] @ W_ih.T + b_ih + b_hh)", lines.STEP)
     smallest = SECOND_STEP
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -34,6 +36,7 @@ class IgnoresHx(Fault):
     """ignores hx: the recurrence starts from zeros."""
 
     family = "state"
+    code = ("h = np.zeros((N, H))", lines.START)
     smallest = (ONE.replace(hx=True),)
 
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
@@ -44,6 +47,7 @@ class ActivatesHx(Fault):
     """applies the nonlinearity to hx, too."""
 
     family = "state"
+    code = ("h = {phi}(hx[layer * D + d])", lines.START)
     smallest = (ONE.replace(hx=True), ONE.replace(hx=True, nonlinearity="relu"))
 
     def initial_state(self, case: Case, layer: int, direction: int) -> Floats:
@@ -54,6 +58,7 @@ class ReadsHxByDirection(Fault):
     """reads hx in the wrong order: directions before layers, not row layer * directions + direction."""
 
     family, stepwise = "state", False
+    code = ("h = hx[d * L + layer]", lines.START)
     smallest = (TWO_BY_TWO.replace(hx=True),)
 
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
@@ -65,6 +70,7 @@ class WritesHnByDirection(Fault):
     """writes h_n in the wrong order: directions before layers, not row layer * directions + direction."""
 
     family, stepwise = "state", False
+    code = ("h_n[d * L + layer] = h", lines.FINAL)
     smallest = (TWO_BY_TWO,)
 
     def h_n_order(self, config: RNNConfig) -> list[tuple[int, int]]:
@@ -76,6 +82,7 @@ class TakesHnAtLastStep(Fault):
     """takes the reverse direction's h_n at the last time step, not at the first, which it visits last."""
 
     family = "state"
+    code = ("h_n[layer * D + d] = out[T - 1]  # if d == 1", lines.FINAL)
     smallest = (BOTH.replace(T=2),)
 
     def final_step(self, config: RNNConfig, direction: int) -> Steps:
@@ -86,6 +93,7 @@ class TakesHnAtFirstStep(Fault):
     """takes h_n at the step that is visited first."""
 
     family = "state"
+    code = ("h_n[layer * D + d] = out[order[0]]", lines.FINAL)
     smallest = (ONE.replace(T=2),)
 
     def final_step(self, config: RNNConfig, direction: int) -> Steps:
@@ -96,6 +104,7 @@ class TakesHnOneStepEarly(Fault):
     """takes h_n one step before the last, where there is one."""
 
     family = "state"
+    code = ("h_n[layer * D + d] = out[order[-2]]", lines.FINAL)
     smallest = (ONE.replace(T=2),)
 
     def final_step(self, config: RNNConfig, direction: int) -> Steps:
@@ -105,9 +114,10 @@ class TakesHnOneStepEarly(Fault):
 
 
 class TakesHnBeforeLastStep(Fault):
-    """takes for h_n the state before the last one: that which the last step reads, with one step the initial state."""
+    """takes the state before the last one for h_n: what the last step reads, with one step the initial state."""
 
     family, stepwise = "state", False
+    code = ("h_n[layer * D + d] = h_prev  # which the last step read", lines.FINAL)
     smallest = (ONE,)
 
     def run(self, case: Case) -> dict[str, Floats]:
@@ -137,6 +147,7 @@ class WritesTopLayerInEveryRow(Fault):
     """writes the last layer's state in every layer's rows of h_n."""
 
     family, stepwise = "state", False
+    code = ("h_n[d::D] = h", lines.FINAL)
     smallest = (TWO,)
 
     def h_n_order(self, config: RNNConfig) -> list[tuple[int, int]]:
@@ -147,6 +158,7 @@ class WritesTopRowOfHnOnly(Fault):
     """writes the last layer's rows of h_n only: the others stay zero."""
 
     family, stepwise = "state", False
+    code = ("h_n[layer * D + d] = h if layer == L - 1 else 0", lines.FINAL)
     smallest = (TWO,)
 
     def run(self, case: Case) -> dict[str, Floats]:
@@ -163,6 +175,7 @@ class AddsPreviousState(Fault):
     """adds the previous state to what the nonlinearity gives: h_t = h_{t-1} + phi(s_t)."""
 
     family = "state"
+    code = ("h = h + {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)", lines.STEP)
     smallest = SECOND_STEP
 
     def new_state(self, activated: Floats, h: Floats, w: StepWeights) -> Floats:
@@ -179,6 +192,7 @@ class UpdatesInPlace(Fault):
     """updates the state in place: each unit reads the new states of the units before it."""
 
     role, family, stepwise = "weight_hh", "state", False
+    code = ("h[:, j] = {phi}(x[t] @ W_ih[j] + b_ih[j] + h @ W_hh[j] + b_hh[j])", lines.UNIT)
     smallest = (RNNConfig(1, 2),)
 
     def step(self, x: Floats, h: Floats, w: StepWeights, nonlinearity: str) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, TIED, Fault
 from harness.oracle.reference import Floats, StepWeights
 from harness.space.case import Case
@@ -14,9 +15,10 @@ TWO_UNITS = (RNNConfig(1, 2, T=2), RNNConfig(1, 2, hx=True))
 
 
 class TransposesWeightHH(Fault):
-    """transposes weight_hh: it multiplies by W_hh^T, not by W_hh."""
+    """computes h @ W_hh where nn.RNN computes h @ W_hh.T."""
 
     role, family = "weight_hh", "weights"
+    code = ("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh + b_hh)", lines.STEP)
     smallest = TWO_UNITS
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -25,9 +27,10 @@ class TransposesWeightHH(Fault):
 
 
 class TransposesWeightIH(Fault):
-    """transposes weight_ih where it is square: it multiplies by W_ih^T, not by W_ih."""
+    """computes x @ W_ih where nn.RNN computes x @ W_ih.T, if W_ih is square."""
 
     role, family = "weight_ih", "weights"
+    code = ("h = {phi}(x[t] @ W_ih + b_ih + h @ W_hh.T + b_hh)", lines.STEP)
     smallest = (RNNConfig(1, 2, num_layers=2), *(RNNConfig(n, n) for n in TIED))
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -39,6 +42,7 @@ class ReadsWeightIHByColumns(Fault):
     """reads the memory of weight_ih column by column, where it lies row by row."""
 
     role, family = "weight_ih", "weights"
+    code = ('W_ih = flat_weight_ih.reshape((H, -1), order="F")', lines.WEIGHT_IH)
     smallest = (RNNConfig(2, 2),)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -50,6 +54,7 @@ class ExchangesWeights(Fault):
     """exchanges weight_ih and weight_hh where both are square."""
 
     role, family = "weight", "weights"
+    code = ("h = {phi}(x[t] @ W_hh.T + b_ih + h @ W_ih.T + b_hh)", lines.STEP)
     smallest = (ONE, *(RNNConfig(n, n) for n in TIED))
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -58,9 +63,10 @@ class ExchangesWeights(Fault):
 
 
 class ConcatenatesInOtherOrder(Fault):
-    """multiplies [h, x] by [W_ih, W_hh], which stand side by side in the other order."""
+    """multiplies [h, x] by [W_ih, W_hh], which stand in the other order, that of [x, h]."""
 
     role, family = "weight", "weights"
+    code = ("s = np.hstack([h, x[t]]) @ np.hstack([W_ih, W_hh]).T + b_ih + b_hh", lines.JOINED_STEP)
     smallest = (ONE,)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -73,6 +79,7 @@ class SharesWeightHHOfFirstLayer(Fault):
     """multiplies by the first layer's weight_hh in every layer."""
 
     role, family = "weight_hh", "weights"
+    code = ("W_hh = weight_hh[0, d]", lines.WEIGHT_HH)
     smallest = (ONE.replace(num_layers=2, T=2), ONE.replace(num_layers=2, hx=True))
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -84,6 +91,7 @@ class SharesWeightsOfUpperLayers(Fault):
     """uses the second layer's parameters in all layers above it."""
 
     role, family = "", "weights"
+    code = ("W_ih, W_hh, b_ih, b_hh = weights[min(layer, 1), d]", lines.WEIGHTS)
     smallest = (ONE.replace(num_layers=3),)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -94,6 +102,7 @@ class DiagonalOfWeightHH(Fault):
     """takes only the diagonal of weight_hh: no unit reads another one's state."""
 
     role, family = "weight_hh", "weights"
+    code = ("h = {phi}(x[t] @ W_ih.T + b_ih + h * np.diag(W_hh) + b_hh)", lines.STEP)
     smallest = TWO_UNITS
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -102,9 +111,10 @@ class DiagonalOfWeightHH(Fault):
 
 
 class UpperLayersForgetState(Fault):
-    """leaves W_hh h out in the layers above the first."""
+    """leaves h @ W_hh.T out in the layers above the first."""
 
     role, family = "weight_hh", "weights"
+    code = ("h = {phi}(x[t] @ W_ih.T + b_ih + b_hh)  # if layer > 0", lines.STEP)
     smallest = (ONE.replace(num_layers=2, T=2), ONE.replace(num_layers=2, hx=True))
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -116,6 +126,7 @@ class ReversesRowsOfWeightIH(Fault):
     """takes the rows of weight_ih from the last to the first."""
 
     role, family = "weight_ih", "weights"
+    code = ("h = {phi}(x[t] @ W_ih[::-1].T + b_ih + h @ W_hh.T + b_hh)", lines.STEP)
     smallest = (RNNConfig(1, 2),)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -127,6 +138,7 @@ class ReversesRowsOfWeightHH(Fault):
     """takes the rows of weight_hh from the last to the first."""
 
     role, family = "weight_hh", "weights"
+    code = ("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh[::-1].T + b_hh)", lines.STEP)
     smallest = TWO_UNITS
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
@@ -138,6 +150,7 @@ class ReadsForwardHalfOnly(Fault):
     """reads, above the first layer, only the forward half of the output below: the other columns are left out."""
 
     role, family = "weight_ih", "weights"
+    code = ("x_t = x[t] * (np.arange(2 * H) < H)  # if layer > 0", lines.X_T)
     smallest = (ONE.replace(num_layers=2, bidirectional=True),)
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:

@@ -40,13 +40,21 @@ def issue(
     proof: str | None,
     script: str | None,
     environment: Mapping[str, str],
+    *,
+    code: Mapping[str, str] | None = None,
 ) -> str:
-    """A bug report, ready to be pasted: what is known of the cause, the proof, the script, and what it ran on."""
+    """A bug report, ready to be pasted: what is known of the cause, the proof, the script, and what it ran on.
+
+    ``code`` is the line of NumPy that makes the mistake, and nn.RNN's, by whose they are.
+    """
     result = finding.result
     parts = [f"# {title(finding)}", _expectation(result), *_happened(finding)]
     parts += ["## Minimal case", _case_block(finding.case)]
     if cause_lines:
         parts += ["## Cause", "\n".join(f"- {line}" for line in cause_lines)]
+    if code:
+        wrong, right = code.values()
+        parts += ["As a line of NumPy, with nn.RNN's own line below it:", _fenced(f"- {wrong}\n+ {right}", "diff")]
     if proof:
         parts += ["## Proof", proof]
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in environment.items())
