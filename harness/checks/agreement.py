@@ -378,7 +378,7 @@ def _with_probes(
     for layer in reversed(range(config.num_layers)):
         da = seen.preactivation_gradients[layer]
         look(PREACTIVATION, da, gradients.preactivations[layer], layer)
-    for name in config.gradients.keys() & gradients.arrays.keys():  # the probed case has no readout
+    for name in config.gradients.keys() & gradients.arrays.keys() & outcome.arrays.keys():  # it has no readout
         look(name, outcome.arrays[name], gradients.arrays[name])
     return found, [] if found else suspicious
 

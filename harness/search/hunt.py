@@ -227,8 +227,8 @@ def hunt(
     It begins with a covering array: every three values of different factors that can meet do, or every two where the
     budget does not allow more; or every ``strength`` of them, 2, 3 or 4, whatever that takes.
 
-    The budget is ``cases`` that are compared or ``seconds`` of searching, whichever ends first; with neither, ``CASES`` checks,
-    and more if a ``strength`` takes more.
+    The budget is ``cases`` that are compared or ``seconds`` of searching, whichever ends first; with neither, ``CASES``
+    of them, and more if a ``strength`` takes more.
     ``seconds`` bounds all of it: searching ends after ``SEARCHING`` of it, making smaller after ``SHRINKING``, and what
     explains a finding hears of the end by the record's ``until``. ``CRASHES`` bounds the shrinking of a process's
     death, and a hang ends it. The same arguments give the same search, whatever the number of workers in the ``crew``,

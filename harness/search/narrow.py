@@ -55,16 +55,15 @@ def narrow(subject: Subject, scope: Scope) -> Narrowed:
     A value refused there is taken to be refused everywhere, but where another factor opens it: then it is asked for
     beside that alone. A function that cannot see a factor is asked for the value that it does, of ``UNSEEN``.
     """
-    unseen, scope = _without_unseen(subject, scope)
+    whole, (unseen, scope) = scope, _without_unseen(subject, scope)
     factors = {name: values for name, values in scope.values().items() if name not in NOT_ASKED and len(values) > 1}
     base = _accepted(subject, scope, factors)
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
-        return Narrowed(scope, {repr(plainest(scope)): refusal or ""}, accepted=False)
+        return Narrowed(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
     refused: dict[str, str] = dict(unseen)
     undone: list[tuple[str, Case, Result]] = []
     rules: list[Rule] = []
-    whole = scope
     for name, values in factors.items():
         kept: dict[Any, bool] = {}
         opened: dict[str, Rule | None] = {}
@@ -102,7 +101,7 @@ def _without_unseen(subject: Subject, scope: Scope) -> tuple[dict[str, str], Sco
     factors = {name: values for name in UNSEEN if len(values := scope.values()[name]) > 1}
     if not factors:
         return {}, scope
-    base = factors_of(plainest(scope)) | {n: size for n, size in PLACES.items() if size in getattr(scope, n)}
+    base: dict[str, Any] = factors_of(plainest(scope)) | {n: size for n, size in PLACES.items() if size in getattr(scope, n)}
     choices = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
     best = max(choices, key=lambda chosen: _fits(subject, configure(base | chosen)))  # of equals, the plainest
     left = {f"{name}={v}": "it does not take config" for name, values in factors.items() for v in values}
@@ -165,21 +164,27 @@ def _opening(subject: Subject, base: RNNConfig, name: str, value: Any, scope: Sc
     for other in PAIRED:
         if other != name:
             values = [one for one in scope.values()[other] if one != factors_of(base)[other]]
-            opening = tuple(one for one in values if _refusal(subject, base, {name: value, other: one}) is None)
+            opening = tuple(one for one in values if _opens(subject, base, {name: value, other: one}))
             if opening:
                 return Rule(name, value, other, opening)
     return None
 
 
+def _opens(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> bool:
+    """Whether a subject accepts two values together, neither of which gives way to the other."""
+    made = factors_of(configure({**factors_of(base), **changes}))
+    return changes.items() <= made.items() and _refusal(subject, base, changes) is None
+
+
 def _refusal(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> str | None:
-    config = configure(factors_of(base) | changes)
+    config = configure({**factors_of(base), **changes})
     outcome = subject.run(draw(config))
     return outcome.message if outcome.failure is Failure.UNSUPPORTED else None
 
 
 def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> tuple[Case, Result] | None:
     """How a subject fails beside what it does, by an error or the shapes of what it returns, whatever the sizes."""
-    plain = configure(factors_of(base) | changes)
+    plain = configure({**factors_of(base), **changes})
     if plain == base:
         return None
     places = {name: size for name, size in PLACES.items() if name != "N" or plain.batched}

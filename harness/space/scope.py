@@ -277,8 +277,8 @@ def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None
 
 def _regimes(value: Any) -> tuple[str, ...]:
     regimes = (value,) if isinstance(value, str) else tuple(value)
-    if not regimes or not set(regimes) <= set(REGIMES):
-        raise UsageError(f"regimes={value!r}: expected some of {', '.join(REGIMES)}")
+    if not regimes or (unknown := [one for one in regimes if one not in REGIMES]):
+        raise UsageError(f"regimes={unknown if regimes else value!r}: expected some of {', '.join(REGIMES)}")
     return regimes
 
 

@@ -21,9 +21,7 @@ def configs(scope: Scope | None = None, **only: Any) -> st.SearchStrategy[RNNCon
     return _configs((scope or Scope()).only(**only))
 
 
-def cases(
-    scope: Scope | None = None, *, regimes: Sequence[str] | None = None, **only: Any
-) -> st.SearchStrategy[Case]:
+def cases(scope: Scope | None = None, *, regimes: Sequence[str] | None = None, **only: Any) -> st.SearchStrategy[Case]:
     """Cases: a config as ``configs`` draws it, a regime (the scope's, unless given), and the seed of its values.
 
     Shrinks like ``configs``, then towards the first of ``regimes`` and towards seed 0. ::

@@ -129,7 +129,9 @@ class FunctionSubject:
             "masks": self._given_masks(case) if config.drops else None,
         }
 
-    def _returned(self, given: Mapping[str, Any], config: RNNConfig, ignored: list[str] | None = None) -> dict[str, Any]:
+    def _returned(
+        self, given: Mapping[str, Any], config: RNNConfig, ignored: list[str] | None = None
+    ) -> dict[str, Any]:
         """What the function returns, by name; the names of gradients that nobody asks for go into ``ignored``."""
         returned = self._function(**{name: given[name] for name in self.takes})
         gradients: Mapping[str, Any] = {}

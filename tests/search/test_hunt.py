@@ -19,7 +19,7 @@ from harness.explain.investigate import Investigation
 from harness.oracle.compare import Sort
 from harness.search import hunt as hunt_module
 from harness.search.covering import covering
-from harness.search.hunt import Finding, Stop
+from harness.search.hunt import REFUSED, Finding, Stop
 from harness.search.narrow import narrow, plainest
 from harness.search.plan import COVERED
 from harness.search.shrink import Shrinking
@@ -153,7 +153,7 @@ def test_a_subject_that_refuses_everything_is_unsupported_not_in_agreement() -> 
     assert (record.verdict, record.stop, record.total) == (Verdict.UNSUPPORTED, Stop.REFUSED, 0)
 
 
-def test_refusals_by_size_are_counted_and_spend_the_budget() -> None:
+def test_refusals_by_size_are_counted_and_end_a_search_that_compares_little() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         if config.T > 1:
             raise NotImplementedError("one step only")
@@ -161,8 +161,21 @@ def test_refusals_by_size_are_counted_and_spend_the_budget() -> None:
 
     record = hunt(as_subject(rnn), cases=60)
 
+    assert record.stop is Stop.BUDGET
+    assert 0 < record.total < 60
+    assert record.unsupported == 60 * REFUSED
+
+
+def test_refusals_spend_nothing_where_enough_is_compared() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.hidden_size % 2:
+            raise NotImplementedError("even sizes only")
+        return implementations.vectorised(x, h0, weights, config)
+
+    record = hunt(as_subject(rnn), Scope().only(T=[1, 2]), cases=60)
+
     assert record.unsupported > 0
-    assert record.total + record.unsupported == 60
+    assert record.total == 60
 
 
 def test_a_device_that_is_not_the_subject_s_is_refused_before_anything_runs() -> None:

@@ -1,11 +1,15 @@
 """narrow: what a subject refuses is left out, whatever way of calling is pinned."""
 
+from collections import Counter
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 
-from harness import RNNConfig, Scope, as_subject
+from harness import RNNConfig, Scope, Verdict, as_subject, hunt, scope_of
 from harness.search.narrow import narrow
+from harness.search.plan import units
 from harness.space.config import AUTOCASTS, GRAD_MODES, PREPARATIONS, STRIDES
 from harness.space.scope import PACKINGS
 from tests import implementations
@@ -72,3 +76,90 @@ def test_a_packed_batch_is_met_at_sizes_that_the_subject_does() -> None:
     narrowed = narrow(as_subject(rnn), Scope().only(lengths="any", hx=False))
 
     assert narrowed.accepted
+
+
+def one_layer(x: Any, h0: Any, weights: Any, *, batch_first: bool = False, relu: bool = False) -> Any:
+    """A port of one layer that is told nothing but its arrays."""
+    x = np.swapaxes(x, 0, 1) if batch_first else x
+    w = [weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    h, states = h0[0], []
+    for frame in x:
+        a = frame @ w[0].T + h @ w[1].T + w[2] + w[3]
+        h = np.maximum(a, 0) if relu else np.tanh(a)
+        states.append(h)
+    output = np.stack(states)
+    return np.swapaxes(output, 0, 1) if batch_first else output, h[None]
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_function_that_is_not_told_the_config_is_asked_for_the_layout_and_the_nonlinearity_that_it_does(
+    batch_first: bool, relu: bool
+) -> None:
+    def rnn(x: Any, h0: Any, weights: Any) -> Any:
+        return one_layer(x, h0, weights, batch_first=batch_first, relu=relu)
+
+    narrowed = narrow(as_subject(rnn), Scope())
+
+    assert narrowed.scope.batch_first == (batch_first,)
+    assert narrowed.scope.nonlinearity == ("relu" if relu else "tanh",)
+    assert narrowed.refused[f"batch_first={not batch_first}"] == "it does not take config"
+
+
+def test_it_is_told_so_even_where_a_term_of_its_step_is_wrong() -> None:
+    def rnn(x: Any, h0: Any, weights: Any) -> Any:
+        turned = {name: array.T if "weight_hh" in name else array for name, array in weights.items()}
+        return one_layer(x, h0, turned, batch_first=True, relu=True)
+
+    scope = narrow(as_subject(rnn), Scope()).scope
+
+    assert (scope.batch_first, scope.nonlinearity) == ((True,), ("relu",))
+
+
+def test_what_is_neither_done_nor_refused_is_left_out_and_told() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        return one_layer(x, h0, weights, batch_first=config.batch_first, relu=config.nonlinearity == "relu")
+
+    narrowed = narrow(as_subject(rnn), Scope())
+    undone = {what: result for what, _, result in narrowed.undone}
+
+    layers = {f"num_layers={number}" for number in (2, 3, 4, 5)}
+    assert undone.keys() == {*layers, "bias=False", "bidirectional=True"}
+    assert undone["bias=False"].message == "KeyError: 'bias_ih_l0'"
+    assert undone["bidirectional=True"].kind == "output: shape"
+    assert set(narrowed.scope.num_layers) == {1}
+    assert (narrowed.scope.bias, narrowed.scope.bidirectional) == ((True,), (False,))
+    record = hunt(as_subject(rnn), cases=50)
+    assert (record.verdict, record.findings) == (Verdict.DISAGREES, [])
+    assert record.undone.keys() == undone.keys()
+
+
+def test_wrong_numbers_and_what_fails_at_some_sizes_only_are_no_feature_that_is_not_done() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.bidirectional and config.T > 1:
+            raise IndexError("two steps")
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return (output + 1 if config.num_layers > 1 else output), h_n
+
+    assert narrow(as_subject(rnn), Scope()).undone == ()
+
+
+def test_what_another_factor_opens_is_asked_for_beside_it() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+        if config.loss is not None and config.dtype != "float64":
+            raise NotImplementedError("gradients in float64 only")
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output, h_n, {"x": np.full_like(x, np.nan)}
+
+    subject = as_subject(rnn)
+    narrowed = narrow(subject, scope_of(subject))
+
+    assert narrowed.refused["loss=h_n but with dtype=float64"] == "gradients in float64 only"
+    assert {rule.words for rule in narrowed.scope.rules} == {"dtype=float64"}
+    asked = [one.config for unit in islice(units(narrowed.scope, 0, 400), 40) for one in unit.asked()]
+    dtypes = Counter((config.loss is not None, config.dtype) for config in asked)
+    assert dtypes.keys() == {(True, "float64"), (False, "float32"), (False, "float64")}
+    assert dtypes[True, "float64"] > 100
+    found = hunt(subject, cases=100).finding
+    assert found is not None
+    assert found.result.kind == "x.grad: finiteness"
