@@ -48,7 +48,7 @@ EXIT_CODES: Final = """\b
 Exit codes:
   0    every subject agrees
   1    a finding: a subject disagrees or is broken
-  2    misuse, or nothing could be checked
+  2    misuse, or not enough could be checked
   3    the harness itself failed
   130  interrupted, with nothing found until then
   141  whoever read the output has gone"""

@@ -34,12 +34,14 @@ DERIVATIVES: Final = "derivatives"
 
 
 class Verdict(Enum):
-    """What can be said of a subject. A fault of the harness itself is none of these: it is raised."""
+    """What can be said of a subject, or of a case. A fault of the harness itself is none of these: it is raised."""
 
     AGREES = "agrees"
     DISAGREES = "disagrees"
     SUSPECT = "suspect"
     """Within what rounding can do at worst, but beyond what it does: no proof, but strong evidence if it repeats."""
+    NOT_ENOUGH = "not enough seen"
+    """What was compared agrees, and is too little to say so of the subject."""
     UNSUPPORTED = "unsupported"
     """The subject says that it cannot do this config."""
     BROKEN = "broken"

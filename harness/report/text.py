@@ -26,7 +26,7 @@ from harness.report.refusals import (
 )
 from harness.report.severity import Told
 from harness.report.short import cause_of, failure_line, replay_line, short_finding, shown_in_full, summary
-from harness.search.examination import Examination
+from harness.search.examination import CASES, Examination
 from harness.search.findings import Fate, Stored
 from harness.search.hunt import Hunt
 from harness.space.config import ArraySpec, RNNConfig
@@ -39,6 +39,7 @@ _STYLES = {
     Verdict.AGREES: "bold green",
     Verdict.DISAGREES: "bold red",
     Verdict.SUSPECT: "bold yellow",
+    Verdict.NOT_ENOUGH: "bold yellow",
     Verdict.UNSUPPORTED: "bold yellow",
     Verdict.BROKEN: "bold magenta",
 }
@@ -56,6 +57,8 @@ def examination_report(
     so_far = " so far" if done.interrupted and done.verdict is Verdict.AGREES else ""
     head = Text(wording.headline(done.hunt.subject, done.verdict) + so_far + _tally(done, told), _STYLES[done.verdict])
     facts = fact_table()
+    if done.verdict is Verdict.NOT_ENOUGH:
+        facts.add_row("seen", f"{', '.join(done.lacking)}; search longer: --examples {CASES} at least, or --time")
     (_add_hunt if verbose else _add_hunt_in_short)(facts, done.hunt)
     if done.contract != KERNEL:
         facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for all")

@@ -41,6 +41,7 @@ def headline(subject: str, verdict: Verdict | None) -> str:
         Verdict.AGREES: f"{subject} agrees with nn.RNN",
         Verdict.DISAGREES: f"{subject} disagrees with nn.RNN",
         Verdict.SUSPECT: f"{subject} is suspected to disagree with nn.RNN",
+        Verdict.NOT_ENOUGH: f"{subject}: not enough seen to say that it agrees with nn.RNN",
         Verdict.UNSUPPORTED: f"{subject} refused everything it was asked",
         Verdict.BROKEN: f"{subject} is broken",
     }[verdict]
