@@ -1,0 +1,340 @@
+"""arrays: which mistake reproduces arrays that a user's code gave? There is no code to run, and so no fresh case.
+
+What is not known of how they came about (tanh or relu, which axis is time, which of nn.RNN's arrays they are) makes
+several readings. In each, they are one observation a case, and ``likeness`` judges them.
+
+The numbers are compared as given, in float64, by the allowances of the coarsest dtype among them. That holds, too, for
+code that computes in float64 and rounds its operands, its parameters and its results to that dtype: each of the three
+is off by at most u in relation to a product, which makes gamma_3 A, and a step has at least three terms, whose
+allowance is gamma_m A for m terms (``oracle.tolerance``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice, product
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from harness.checks.agreement import REFERENCE, Observation, assess
+from harness.checks.result import Result
+from harness.explain.diagnose import EVIDENCE, FEW, PAIRS, widest
+from harness.explain.faults import CATALOGUE, Fault
+from harness.explain.likeness import Seen
+from harness.explain.pairs import pair_of
+from harness.explain.parts import from_places, parts_of
+from harness.explain.where import first_wrong
+from harness.oracle.arithmetic import FORMATS, Arithmetic
+from harness.space.case import Array, Case, as_plain
+from harness.space.config import NONLINEARITIES, ArraySpec, RNNConfig
+from harness.space.errors import UsageError
+from harness.space.outcome import Outcome
+from harness.subjects.handed import Model, array
+
+RETURNED: Final = ("readout", "output", "h_n")
+"""What arrays may be, the likeliest first: a model with a linear layer returns what that makes of the output."""
+
+NAMES: Final = {1: [(name,) for name in RETURNED], 2: [("output", "h_n"), ("readout", "h_n")]} | {
+    3: [("output", "h_n", "readout")]
+}
+"""What so many arrays in a tuple may be."""
+
+
+class Given(NamedTuple):
+    """One case as the user has it: what went in, and what came out of the user's code."""
+
+    x: Any
+    actual: Any
+    hx: Any = None
+
+
+class Reading(NamedTuple):
+    """One way to take what was given, and what is seen so, a case each."""
+
+    seen: tuple[Seen, ...]
+    usual: bool = True
+    """Whether the module is used as it says; else the other axis is taken for time."""
+
+    @property
+    def config(self) -> RNNConfig:
+        """That of the first case."""
+        return self.seen[0].case.config
+
+    def reproduced_by(self, fault: Fault) -> bool:
+        """Whether the user's code may make a mistake: it does wherever it would show."""
+        return all(
+            not one.tells_apart(fault) if one.right else one.resembles(fault) and one.reproduces(fault)
+            for one in self.seen
+        )
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What reproduces everything that is wrong, in one reading."""
+
+    reading: Reading
+    fault: Fault | None
+    """``None``: nothing but that the other axis is taken for time."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer, without words."""
+
+    reading: Reading | None
+    """That in which the arrays are right, or else the cause's, or else the first."""
+    misfit: str = ""
+    """Why there is no reading at all: the arrays' shapes fit none."""
+    results: tuple[Result, ...] = ()
+    """Of the reading, a case each."""
+    causes: tuple[Cause, ...] = ()
+    pairs: int = 0
+    """Pairs of known mistakes that were tried."""
+    many: bool = False
+    """Whether more pairs explain it than it takes to name one."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all is as nn.RNN has it."""
+        return bool(self.results) and not any(result.failed for result in self.results)
+
+    @property
+    def wrong(self) -> int:
+        """Numbers that are wrong in themselves, of the array that has most of them in each case."""
+        return sum(max((mismatch.count for mismatch in one.mismatches), default=0) for one in self.results)
+
+    @property
+    def certain(self) -> bool:
+        """Whether one known mistake alone reproduces it all, in numbers enough to rule chance out.
+
+        Any number that is wrong is one that two different mistakes would have to share.
+        """
+        return len(self.causes) == 1 and self.wrong >= EVIDENCE
+
+
+def explained(
+    model: Model, cases: Sequence[Given], nonlinearity: str | None, *, batch_first: bool | None, atol: float
+) -> Found:
+    """What the arrays of all cases agree with: nn.RNN, or which mistakes. Raises ``UsageError`` for what cannot be."""
+    cases = [_as_arrays(case) for case in cases]
+    nonlinearity = model.nonlinearity if nonlinearity is None else nonlinearity
+    batch_first = model.batch_first if batch_first is None else batch_first
+    phis = NONLINEARITIES if nonlinearity is None else (nonlinearity,)
+    firsts = (False, True) if batch_first is None else (batch_first,)
+
+    def readings(firsts: Iterable[bool], *, usual: bool = True) -> Iterator[Reading]:
+        for phi, first in product(phis, firsts):
+            config = model.config.replace(nonlinearity=phi, batch_first=first)
+            for seen in product(*(_seen(model, config, case, atol) for case in cases)):
+                yield Reading(seen, usual)
+
+    found = list(readings(firsts))
+    if not found:
+        config = model.config.replace(batch_first=firsts[-1])
+        return Found(None, misfit=next(said for case in cases if (said := _misfit(config, case))))
+    for reading in found:
+        if all(seen.right for seen in reading.seen):
+            return Found(reading, results=_results(reading))
+    turned = [] if batch_first is None else list(readings([not batch_first], usual=False))
+    return _searched(found, turned)
+
+
+def _searched(readings: Sequence[Reading], turned: Sequence[Reading]) -> Found:
+    """Look for a mistake; if there is none, for one in a part of the network; if there is none, for two at once."""
+    singles = [_every(reading) for reading in readings]
+    causes = _causes(readings, singles)
+    causes += [Cause(reading, None) for reading in turned if all(seen.right for seen in reading.seen)]
+    if not causes:
+        parts = [list(_parts(reading, faults)) for reading, faults in zip(readings, singles, strict=True)]
+        for reading, own in zip(readings, parts, strict=True):
+            made = [fault for fault in own if reading.reproduced_by(fault)]
+            causes += [Cause(reading, fault) for fault in widest(made)]
+    tried = 0
+    if not causes:
+        cost = len(readings) * sum(seen.case.config.cost for seen in readings[0].seen)
+        for reading, faults in zip(readings, singles, strict=True):
+            matter = [fault for fault in faults if any(seen.tells_apart(fault) for seen in reading.seen)]
+            pairs = [pair_of(*pair) for pair in islice(combinations(matter, 2), PAIRS // cost)]
+            tried += len(pairs)
+            causes += _causes([reading], [pairs])
+    reading = causes[0].reading if causes else readings[0]
+    many = tried > 0 and len(causes) > FEW
+    return Found(reading, "", _results(reading), () if many else tuple(causes), tried, many)
+
+
+def _causes(readings: Sequence[Reading], faults: Sequence[Sequence[Fault]]) -> list[Cause]:
+    return [
+        Cause(reading, fault)
+        for reading, own in zip(readings, faults, strict=True)
+        for fault in own
+        if reading.reproduced_by(fault)
+    ]
+
+
+def _every(reading: Reading) -> list[Fault]:
+    """Every fault of the catalogue, with each parameter that one of the cases can tell."""
+    fitted = (fault for known in CATALOGUE for seen in reading.seen for fault in known.fitted(seen.case.config))
+    return list({(type(fault), fault.value): fault for fault in fitted}.values())
+
+
+def _parts(reading: Reading, faults: Sequence[Fault]) -> Iterator[Fault]:
+    first = next((first for seen in reading.seen if (first := first_wrong(seen.observation))), {})
+    for fault in faults:
+        yield from parts_of(fault, reading.config)
+        yield from from_places(fault, first)
+
+
+def _results(reading: Reading) -> tuple[Result, ...]:
+    return tuple(assess(seen.observation, REFERENCE, soft=False) for seen in reading.seen)
+
+
+def _as_arrays(given: Given) -> Given:
+    """The case with x and hx as arrays, and what came out as a dict by name, a tuple, or one array."""
+    actual: Any = given.actual
+    if isinstance(actual, Mapping):
+        if unknown := [name for name in actual if name not in RETURNED]:
+            raise UsageError(f"actual holds {', '.join(map(repr, unknown))}: expected names of {', '.join(RETURNED)}")
+        actual = {name: array(f"actual[{name!r}]", value) for name, value in actual.items()}
+    elif isinstance(actual, tuple):
+        actual = tuple(array(f"actual[{i}]", value) for i, value in enumerate(actual))
+    else:
+        actual = (array("actual", actual),)
+    if not actual or len(actual) > len(RETURNED):
+        raise UsageError(f"actual holds {len(actual)} arrays: expected one, (output, h_n), or a dict by name")
+    return Given(array("x", given.x), actual, None if given.hx is None else array("hx", given.hx))
+
+
+def _seen(model: Model, config: RNNConfig, given: Given, atol: float) -> Iterator[Seen]:
+    """What is seen of a case, in every way in which its arrays can be nn.RNN's; raises where x or hx cannot be."""
+    config = called(config, given)
+    hx = None if given.hx is None else shaped(given.hx, config.inputs["hx"])
+    if given.hx is not None and hx is None:
+        if config.batch_first != (model.batch_first or False) and len(given.x) != given.x.shape[1]:
+            return  # with the other axis taken for time, there are not as many sequences
+        raise UsageError(f"hx has shape {given.hx.shape}: expected {spec_line(config.inputs['hx'])}")
+    weights = {name: value.astype(np.float64) for name, value in model.weights.items()}
+    dtype = _coarsest([*model.weights.values(), given.x, *([] if hx is None else [hx])], list(_values(given.actual)))
+    for named in _named(config, given.actual):
+        of_config = config if "readout" in named else config.replace(output_size=None)
+        own = {name: weights[name] for name in of_config.weights}
+        case = Case(of_config, given.x.astype(np.float64), None if hx is None else hx.astype(np.float64), own).plain()
+        outcome = Outcome(as_plain(of_config, named))
+        states_known = (of_config.num_layers == 1 and "output" in named) or (of_config.T == 1 and "h_n" in named)
+        prefixes: dict[int, Array] | None = {} if states_known and not atol else None
+        yield Seen(Observation(case, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol))
+
+
+def called(config: RNNConfig, given: Given) -> RNNConfig:
+    """The layer's config with the sizes of a case. Raises ``UsageError`` for an x that it cannot read."""
+    shape, I = given.x.shape, config.input_size  # noqa: E741 - the published name
+    axes = "N, T" if config.batch_first else "T, N"
+    if len(shape) not in {2, 3} or shape[-1] != I or not given.x.size:
+        hint = "; add the last axis: x[..., None]" if I == 1 and len(shape) < 3 else ""
+        raise UsageError(f"x has shape {shape}: expected ({axes}, {I}), or (T, {I}) of one sequence{hint}")
+    if len(shape) == 2:
+        return config.replace(T=shape[0], batched=False, batch_first=False, hx=given.hx is not None)
+    N, T = shape[:2] if config.batch_first else shape[1::-1]
+    return config.replace(T=T, N=N, hx=given.hx is not None)
+
+
+def _values(actual: Mapping[str, Array] | tuple[Array, ...]) -> Iterable[Array]:
+    return actual.values() if isinstance(actual, Mapping) else actual
+
+
+def _coarsest(given: Sequence[Array], actual: Sequence[Array]) -> str:
+    """The coarsest dtype of all; integers are exact, and float64 that holds float32's numbers alone came from there."""
+    names = [value.dtype.name for value in (*given, *actual)]
+    with np.errstate(over="ignore"):
+        narrow = (np.array_equal(value, value.astype(np.float32), equal_nan=True) for value in actual)
+    names += ["float32"] * any(narrow)
+    return max((name for name in names if name in FORMATS), key=lambda name: FORMATS[name].u, default="float64")
+
+
+def _named(config: RNNConfig, actual: Mapping[str, Array] | tuple[Array, ...]) -> Iterator[dict[str, Array]]:
+    """The arrays by name, in every way in which their shapes fit; what fits exactly goes before what lacks an axis."""
+    ways = [tuple(actual)] if isinstance(actual, Mapping) else NAMES[len(actual)]
+    ways = [names for names in ways if all(name in config.outputs for name in names)]
+    values = tuple(_values(actual))
+    fitting = [
+        dict(zip(names, arrays, strict=True))
+        for names in ways
+        if (arrays := _all_shaped(names, values, config)) is not None
+    ]
+    shapes = [value.shape for value in values]
+    exact = [named for named in fitting if [value.shape for value in named.values()] == shapes]
+    yield from exact or fitting
+
+
+def _all_shaped(names: Sequence[str], values: Sequence[Array], config: RNNConfig) -> list[Array] | None:
+    found = [shaped(value, config.outputs[name]) for name, value in zip(names, values, strict=True)]
+    fitting = [value for value in found if value is not None]
+    return fitting if len(fitting) == len(found) else None
+
+
+def shaped(value: Array, spec: ArraySpec) -> Array | None:
+    """The array in the shape that is expected, if that is its own but for axes of size 1 that it lacks; else ``None``.
+
+    Of as many axes, nothing may be exchanged: (10, 1, 5) is not (1, 10, 5).
+    """
+    if value.shape == spec.shape:
+        return value
+    without = tuple(size for size in spec.shape if size != 1)
+    lacks = value.ndim < len(spec.shape) and tuple(size for size in value.shape if size != 1) == without
+    return value.reshape(spec.shape) if lacks else None
+
+
+def _misfit(config: RNNConfig, given: Given) -> str:
+    """Why no reading fits a case, in one sentence; empty where one does."""
+    config = called(config, given)
+    if next(_named(config, given.actual), None) is not None:
+        return ""
+    if isinstance(given.actual, Mapping):
+        pairs = [(name, [name], value) for name, value in given.actual.items()]
+    else:
+        options = NAMES[len(given.actual)]
+        pairs = [
+            (f"actual[{i}]" if len(options) < len(RETURNED) else "actual", [names[i] for names in options], value)
+            for i, value in enumerate(given.actual)
+        ]
+    for label, names, value in pairs:
+        specs = {name: config.outputs[name] for name in names if name in config.outputs}
+        if any(shaped(value, spec) is not None for spec in specs.values()):
+            continue
+        said = f"{label} has shape {value.shape}"
+        if not specs:
+            return f"{said}, but the module has no readout: expected output, h_n or both"
+        for name, spec in specs.items():
+            if reason := _reason(config, name, value.shape):
+                return f"{said}, expected {name} {spec_line(spec)}: {reason}"
+        return f"{said}, expected {' or '.join(f'{name} {spec_line(spec)}' for name, spec in specs.items())}"
+    return "the arrays fit no way of calling nn.RNN together: expected (output, h_n) or (readout, h_n)"
+
+
+def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
+    """Why an array may have the shape that it has; empty where nothing comes to mind."""
+    axes, expected = config.outputs[name]
+    wanted = dict(zip(axes, expected, strict=True))
+    sizes = dict(zip(axes, shape, strict=True)) if len(shape) == len(axes) else {}
+    differ = [axis for axis in sizes if sizes[axis] != wanted[axis]]
+    if sizes and len(shape) > 2 and (shape[1], shape[0], *shape[2:]) == expected:
+        if name == "h_n":
+            return "its first two axes are exchanged; its rows come first, with batch_first, too"
+        return f"its first two axes are exchanged; with batch_first={config.batch_first}, {axes[0]} comes first"
+    if differ == ["D*H"] and config.bidirectional and sizes["D*H"] == config.hidden_size:
+        return "one direction is missing; forward and reverse stand side by side in the last axis"
+    if differ == ["L*D"]:
+        return "it holds one row for each layer and direction"
+    if differ == ["T"] and sizes["T"] == config.T + 1:
+        return "one step too many; leave the initial state out"
+    if differ == ["T"]:
+        return f"x has {config.T} steps"
+    if "T" in axes and shape == tuple(size for axis, size in wanted.items() if axis != "T"):
+        return "one step alone; give those of all steps"
+    return ""
+
+
+def spec_line(spec: ArraySpec) -> str:
+    """``(N, T, D*H) = (1, 10, 5)``."""
+    return f"({', '.join(spec.axes)}) = {spec.shape}"
