@@ -392,9 +392,7 @@ def _end_to_end(observation: Observation, reference: Reference) -> list[Mismatch
     if observation.or_nan is not None:
         expected = _accepting_nan(expected, expect_whole_run(setting._replace(reference=observation.or_nan)))
     if observation.rounded:
-        expected = {
-            name: replace(one, allowance=one.allowance + observation.rounded) for name, one in expected.items()
-        }
+        expected = {name: replace(one, allowance=one.allowance + observation.rounded) for name, one in expected.items()}
     return compare(case.config, observation.outcome.arrays, expected)
 
 

@@ -6,14 +6,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
-import harness
-
 
 class _Room(ModuleType):
     """This room, which can be called: its name is that of a public function, too, ``harness.explain(rnn, x, mine)``."""
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        return harness.__getattr__("explain")(*given, **named)
+        return sys.modules["harness"].__getattr__("explain")(*given, **named)
 
 
 sys.modules[__name__].__class__ = _Room

@@ -12,7 +12,7 @@ allowance is gamma_m A for m terms (``oracle.tolerance``).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, islice, product
 from typing import Any, Final, NamedTuple
 
@@ -36,8 +36,10 @@ from harness.subjects.handed import Model, array
 RETURNED: Final = ("readout", "output", "h_n")
 """What arrays may be, the likeliest first: a model with a linear layer returns what that makes of the output."""
 
-NAMES: Final = {1: [(name,) for name in RETURNED], 2: [("output", "h_n"), ("readout", "h_n")]} | {
-    3: [("output", "h_n", "readout")]
+NAMES: Final[dict[int, list[tuple[str, ...]]]] = {
+    1: [(name,) for name in RETURNED],
+    2: [("output", "h_n"), ("readout", "h_n")],
+    3: [("output", "h_n", "readout")],
 }
 """What so many arrays in a tuple may be."""
 
@@ -50,12 +52,25 @@ class Given(NamedTuple):
     hx: Any = None
 
 
+class _Case(NamedTuple):
+    """The same as arrays."""
+
+    x: Array
+    hx: Array | None
+    values: tuple[Array, ...]
+    """What came out."""
+    labels: tuple[str, ...]
+    """What each of these is called in errors."""
+    ways: list[tuple[str, ...]]
+    """What nn.RNN may call them."""
+
+
 class Reading(NamedTuple):
     """One way to take what was given, and what is seen so, a case each."""
 
     seen: tuple[Seen, ...]
-    usual: bool = True
-    """Whether the module is used as it says; else the other axis is taken for time."""
+    other: str = ""
+    """In what it is not what was said: ``batch_first`` or ``dtype``, a coarser one."""
 
     @property
     def config(self) -> RNNConfig:
@@ -76,7 +91,7 @@ class Cause:
 
     reading: Reading
     fault: Fault | None
-    """``None``: nothing but that the other axis is taken for time."""
+    """``None``: all is right in that reading, though it is not the one that was said."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,7 @@ class Found:
     """The answer, without words."""
 
     reading: Reading | None
-    """That in which the arrays are right, or else the cause's, or else the first."""
+    """That in which the arrays are right, or a mistake explains them; or else the first."""
     misfit: str = ""
     """Why there is no reading at all: the arrays' shapes fit none."""
     results: tuple[Result, ...] = ()
@@ -118,34 +133,40 @@ def explained(
     model: Model, cases: Sequence[Given], nonlinearity: str | None, *, batch_first: bool | None, atol: float
 ) -> Found:
     """What the arrays of all cases agree with: nn.RNN, or which mistakes. Raises ``UsageError`` for what cannot be."""
-    cases = [_as_arrays(case) for case in cases]
+    given = [_as_arrays(case) for case in cases]
     nonlinearity = model.nonlinearity if nonlinearity is None else nonlinearity
     batch_first = model.batch_first if batch_first is None else batch_first
     phis = NONLINEARITIES if nonlinearity is None else (nonlinearity,)
     firsts = (False, True) if batch_first is None else (batch_first,)
 
-    def readings(firsts: Iterable[bool], *, usual: bool = True) -> Iterator[Reading]:
+    def readings(firsts: Iterable[bool], other: str = "") -> Iterator[Reading]:
         for phi, first in product(phis, firsts):
             config = model.config.replace(nonlinearity=phi, batch_first=first)
-            for seen in product(*(_seen(model, config, case, atol) for case in cases)):
-                yield Reading(seen, usual)
+            for seen in product(*(_seen(model, config, case, atol) for case in given)):
+                yield Reading(seen, other)
 
     found = list(readings(firsts))
     if not found:
         config = model.config.replace(batch_first=firsts[-1])
-        return Found(None, misfit=next(said for case in cases if (said := _misfit(config, case))))
+        return Found(None, misfit=next(said for case in given if (said := _misfit(config, case))))
     for reading in found:
         if all(seen.right for seen in reading.seen):
             return Found(reading, results=_results(reading))
-    turned = [] if batch_first is None else list(readings([not batch_first], usual=False))
-    return _searched(found, turned)
+    turned = [] if batch_first is None else list(readings([not batch_first], "batch_first"))
+    return _searched(found, [*turned, *(_in_float32(reading) for reading in found)])
 
 
-def _searched(readings: Sequence[Reading], turned: Sequence[Reading]) -> Found:
+def _in_float32(reading: Reading) -> Reading:
+    """What is seen, held to the precision of float32: something may have been rounded to that on the way."""
+    observations = [seen.observation for seen in reading.seen]
+    return Reading(tuple(Seen(replace(one, arithmetic=Arithmetic("float32"))) for one in observations), "dtype")
+
+
+def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
     """Look for a mistake; if there is none, for one in a part of the network; if there is none, for two at once."""
     singles = [_every(reading) for reading in readings]
     causes = _causes(readings, singles)
-    causes += [Cause(reading, None) for reading in turned if all(seen.right for seen in reading.seen)]
+    causes += [Cause(reading, None) for reading in others if all(seen.right for seen in reading.seen)]
     if not causes:
         parts = [list(_parts(reading, faults)) for reading, faults in zip(readings, singles, strict=True)]
         for reading, own in zip(readings, parts, strict=True):
@@ -159,7 +180,7 @@ def _searched(readings: Sequence[Reading], turned: Sequence[Reading]) -> Found:
             pairs = [pair_of(*pair) for pair in islice(combinations(matter, 2), PAIRS // cost)]
             tried += len(pairs)
             causes += _causes([reading], [pairs])
-    reading = causes[0].reading if causes else readings[0]
+    reading = next((cause.reading for cause in causes if not cause.reading.other), readings[0])
     many = tried > 0 and len(causes) > FEW
     return Found(reading, "", _results(reading), () if many else tuple(causes), tried, many)
 
@@ -190,23 +211,24 @@ def _results(reading: Reading) -> tuple[Result, ...]:
     return tuple(assess(seen.observation, REFERENCE, soft=False) for seen in reading.seen)
 
 
-def _as_arrays(given: Given) -> Given:
-    """The case with x and hx as arrays, and what came out as a dict by name, a tuple, or one array."""
+def _as_arrays(given: Given) -> _Case:
     actual: Any = given.actual
     if isinstance(actual, Mapping):
-        if unknown := [name for name in actual if name not in RETURNED]:
-            raise UsageError(f"actual holds {', '.join(map(repr, unknown))}: expected names of {', '.join(RETURNED)}")
-        actual = {name: array(f"actual[{name!r}]", value) for name, value in actual.items()}
+        names, labels = tuple(actual), tuple(f"actual[{name!r}]" for name in actual)
+        if not names or not set(names) <= set(RETURNED):
+            raise UsageError(f"actual holds {', '.join(map(repr, names)) or 'nothing'}: expected {', '.join(RETURNED)}")
+        ways, values = [names], tuple(actual.values())
     elif isinstance(actual, tuple):
-        actual = tuple(array(f"actual[{i}]", value) for i, value in enumerate(actual))
+        if len(actual) not in NAMES:
+            raise UsageError(f"actual holds {len(actual)} arrays: expected one, (output, h_n), or a dict by name")
+        ways, labels, values = NAMES[len(actual)], tuple(f"actual[{i}]" for i in range(len(actual))), actual
     else:
-        actual = (array("actual", actual),)
-    if not actual or len(actual) > len(RETURNED):
-        raise UsageError(f"actual holds {len(actual)} arrays: expected one, (output, h_n), or a dict by name")
-    return Given(array("x", given.x), actual, None if given.hx is None else array("hx", given.hx))
+        ways, labels, values = NAMES[1], ("actual",), (actual,)
+    arrays = tuple(array(label, value) for label, value in zip(labels, values, strict=True))
+    return _Case(array("x", given.x), None if given.hx is None else array("hx", given.hx), arrays, labels, ways)
 
 
-def _seen(model: Model, config: RNNConfig, given: Given, atol: float) -> Iterator[Seen]:
+def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Seen]:
     """What is seen of a case, in every way in which its arrays can be nn.RNN's; raises where x or hx cannot be."""
     config = called(config, given)
     hx = None if given.hx is None else shaped(given.hx, config.inputs["hx"])
@@ -215,8 +237,8 @@ def _seen(model: Model, config: RNNConfig, given: Given, atol: float) -> Iterato
             return  # with the other axis taken for time, there are not as many sequences
         raise UsageError(f"hx has shape {given.hx.shape}: expected {spec_line(config.inputs['hx'])}")
     weights = {name: value.astype(np.float64) for name, value in model.weights.items()}
-    dtype = _coarsest([*model.weights.values(), given.x, *([] if hx is None else [hx])], list(_values(given.actual)))
-    for named in _named(config, given.actual):
+    dtype = _coarsest([*model.weights.values(), given.x, *([] if hx is None else [hx])], given.values)
+    for named in _named(config, given):
         of_config = config if "readout" in named else config.replace(output_size=None)
         own = {name: weights[name] for name in of_config.weights}
         case = Case(of_config, given.x.astype(np.float64), None if hx is None else hx.astype(np.float64), own).plain()
@@ -226,7 +248,7 @@ def _seen(model: Model, config: RNNConfig, given: Given, atol: float) -> Iterato
         yield Seen(Observation(case, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol))
 
 
-def called(config: RNNConfig, given: Given) -> RNNConfig:
+def called(config: RNNConfig, given: _Case) -> RNNConfig:
     """The layer's config with the sizes of a case. Raises ``UsageError`` for an x that it cannot read."""
     shape, I = given.x.shape, config.input_size  # noqa: E741 - the published name
     axes = "N, T" if config.batch_first else "T, N"
@@ -239,10 +261,6 @@ def called(config: RNNConfig, given: Given) -> RNNConfig:
     return config.replace(T=T, N=N, hx=given.hx is not None)
 
 
-def _values(actual: Mapping[str, Array] | tuple[Array, ...]) -> Iterable[Array]:
-    return actual.values() if isinstance(actual, Mapping) else actual
-
-
 def _coarsest(given: Sequence[Array], actual: Sequence[Array]) -> str:
     """The coarsest dtype of all; integers are exact, and float64 that holds float32's numbers alone came from there."""
     names = [value.dtype.name for value in (*given, *actual)]
@@ -252,25 +270,17 @@ def _coarsest(given: Sequence[Array], actual: Sequence[Array]) -> str:
     return max((name for name in names if name in FORMATS), key=lambda name: FORMATS[name].u, default="float64")
 
 
-def _named(config: RNNConfig, actual: Mapping[str, Array] | tuple[Array, ...]) -> Iterator[dict[str, Array]]:
+def _named(config: RNNConfig, given: _Case) -> Iterator[dict[str, Array]]:
     """The arrays by name, in every way in which their shapes fit; what fits exactly goes before what lacks an axis."""
-    ways = [tuple(actual)] if isinstance(actual, Mapping) else NAMES[len(actual)]
-    ways = [names for names in ways if all(name in config.outputs for name in names)]
-    values = tuple(_values(actual))
-    fitting = [
-        dict(zip(names, arrays, strict=True))
-        for names in ways
-        if (arrays := _all_shaped(names, values, config)) is not None
-    ]
-    shapes = [value.shape for value in values]
+    fitting: list[dict[str, Array]] = []
+    for names in given.ways:
+        pairs = [(name, value) for name, value in zip(names, given.values, strict=True) if name in config.outputs]
+        named = {name: found for name, value in pairs if (found := shaped(value, config.outputs[name])) is not None}
+        if len(named) == len(names):
+            fitting.append(named)
+    shapes = [value.shape for value in given.values]
     exact = [named for named in fitting if [value.shape for value in named.values()] == shapes]
     yield from exact or fitting
-
-
-def _all_shaped(names: Sequence[str], values: Sequence[Array], config: RNNConfig) -> list[Array] | None:
-    found = [shaped(value, config.outputs[name]) for name, value in zip(names, values, strict=True)]
-    fitting = [value for value in found if value is not None]
-    return fitting if len(fitting) == len(found) else None
 
 
 def shaped(value: Array, spec: ArraySpec) -> Array | None:
@@ -285,20 +295,13 @@ def shaped(value: Array, spec: ArraySpec) -> Array | None:
     return value.reshape(spec.shape) if lacks else None
 
 
-def _misfit(config: RNNConfig, given: Given) -> str:
+def _misfit(config: RNNConfig, given: _Case) -> str:
     """Why no reading fits a case, in one sentence; empty where one does."""
     config = called(config, given)
-    if next(_named(config, given.actual), None) is not None:
+    if next(_named(config, given), None) is not None:
         return ""
-    if isinstance(given.actual, Mapping):
-        pairs = [(name, [name], value) for name, value in given.actual.items()]
-    else:
-        options = NAMES[len(given.actual)]
-        pairs = [
-            (f"actual[{i}]" if len(options) < len(RETURNED) else "actual", [names[i] for names in options], value)
-            for i, value in enumerate(given.actual)
-        ]
-    for label, names, value in pairs:
+    for i, (label, value) in enumerate(zip(given.labels, given.values, strict=True)):
+        names = dict.fromkeys(way[i] for way in given.ways)
         specs = {name: config.outputs[name] for name in names if name in config.outputs}
         if any(shaped(value, spec) is not None for spec in specs.values()):
             continue
@@ -318,21 +321,19 @@ def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
     wanted = dict(zip(axes, expected, strict=True))
     sizes = dict(zip(axes, shape, strict=True)) if len(shape) == len(axes) else {}
     differ = [axis for axis in sizes if sizes[axis] != wanted[axis]]
-    if sizes and len(shape) > 2 and (shape[1], shape[0], *shape[2:]) == expected:
-        if name == "h_n":
-            return "its first two axes are exchanged; its rows come first, with batch_first, too"
-        return f"its first two axes are exchanged; with batch_first={config.batch_first}, {axes[0]} comes first"
-    if differ == ["D*H"] and config.bidirectional and sizes["D*H"] == config.hidden_size:
-        return "one direction is missing; forward and reverse stand side by side in the last axis"
-    if differ == ["L*D"]:
-        return "it holds one row for each layer and direction"
-    if differ == ["T"] and sizes["T"] == config.T + 1:
-        return "one step too many; leave the initial state out"
-    if differ == ["T"]:
-        return f"x has {config.T} steps"
-    if "T" in axes and shape == tuple(size for axis, size in wanted.items() if axis != "T"):
-        return "one step alone; give those of all steps"
-    return ""
+    turned = bool(sizes) and len(shape) > 2 and (shape[1], shape[0], *shape[2:]) == expected
+    one_step = "T" in axes and shape == tuple(size for axis, size in wanted.items() if axis != "T")
+    one_direction = differ == ["D*H"] and config.bidirectional and sizes["D*H"] == config.hidden_size
+    reasons = {
+        "its first two axes are exchanged; its rows come first, with batch_first, too": turned and name == "h_n",
+        f"its first two axes are exchanged; with batch_first={config.batch_first}, {axes[0]} comes first": turned,
+        "one direction is missing; forward and reverse stand side by side in the last axis": one_direction,
+        "it holds a row for each layer and direction": differ == ["L*D"],
+        "one step too many; leave the initial state out": differ == ["T"] and sizes["T"] == config.T + 1,
+        f"x has T={config.T} steps": differ == ["T"],
+        "one step alone; give those of all steps": one_step,
+    }
+    return next((reason for reason, fits in reasons.items() if fits), "")
 
 
 def spec_line(spec: ArraySpec) -> str:

@@ -57,7 +57,7 @@ class Seen:
         """Whether the subject computes there what ``fault`` does."""
         if self.observation.unfit is not None:
             return False
-        if not fault.stepwise:
+        if not fault.stepwise or (fault.across and self.observation.prefixes is None):
             return self.resembles(fault) and not self._resembles_right  # what whole runs hide, they cannot name
         with np.errstate(all="ignore"):
             return assess(self.observation, fault, soft=False).verdict is Verdict.AGREES

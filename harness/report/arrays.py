@@ -129,8 +129,10 @@ def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
             yield _line("perhaps", f"it reproduces all {total}, but few are wrong; more= takes further (x, actual)")
         else:
             would = counted(len(causes) - 1, "other known mistake")
-            yield _line("perhaps", f"it reproduces all {total}, and {would} would, too; more= takes (x, actual) to tell:")
-            yield from (_line("", said) for said in causes[1:NAMED])
+            yield _line(
+                "perhaps", f"it reproduces all {total}; {would} would, too: more=[(x, actual)] tells them apart"
+            )
+            yield from (_line("", f"or {said}") for said in causes[1:NAMED])
             if len(causes) > NAMED:
                 yield _line("", f"and {len(causes) - NAMED} more")
     else:
@@ -149,6 +151,8 @@ def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
 def _sentence(cause: Cause) -> str:
     """The mistake, the parameters that it concerns, and the reading, where that is not what was said."""
     config = cause.reading.config
+    if cause.reading.other == "dtype":
+        return "rounds to float32 somewhere on the way: to that precision, all is right"
     if cause.fault is None:
         return f"takes the other axis for time: it computes what nn.RNN does with batch_first={config.batch_first}"
     concerned = cause.fault.concerned(config)

@@ -65,7 +65,8 @@ def array(name: str, value: Any) -> Array:
     try:
         found = as_array(name, value if hasattr(value, "__array__") else np.asarray(value))
     except (Malformed, TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{name} is {a_or_an(type(value).__name__)}: expected an array or a tensor ({error})") from None
+        held = a_or_an(type(value).__name__)
+        raise UsageError(f"{name} is {held}: expected an array or a tensor of numbers ({error})") from None
     if found.dtype.kind == "c":
         raise UsageError(f"{name} is of {found.dtype}: expected real numbers")
     return found
@@ -105,8 +106,9 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
         else:
             rest[name] = value
     if len(prefixes) != 1:
-        held = "no weight_ih_l0" if not prefixes else f"several nn.RNN: {', '.join(map(str, sorted(map(str, prefixes))))}"
-        raise UsageError(f"module holds {held}, but {', '.join(given) or 'nothing'}: {_WANTED}"[:400])
+        held = "the weights of several nn.RNN" if prefixes else "no weight_ih_l0"
+        names = ", ".join(given)
+        raise UsageError(f"module holds {held}, but {names[:200] or 'nothing'}: {_WANTED}")
     for name in ("weight_ih_l0", "weight_hh_l0"):
         if name not in found or found[name].ndim != 2:
             raise UsageError(f"{name} is missing or no matrix: expected (hidden_size, ...); pass nn.RNN's own weights")

@@ -38,7 +38,7 @@ class ReversesBatchOfHx(Fault):
 class CarriesStateToNextSequence(Fault):
     """carries the state on from one sequence to the next: only the first one starts from the initial state."""
 
-    family = "batch"
+    family, across = "batch", True
     smallest = (TWO,)
 
     def start(self, case: Case, layer: int, direction: int, states: Sequence[Floats]) -> Floats:
