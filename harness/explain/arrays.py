@@ -22,11 +22,12 @@ from harness.checks.agreement import REFERENCE, Observation, assess
 from harness.checks.result import Result
 from harness.explain.diagnose import EVIDENCE, FEW, PAIRS, widest
 from harness.explain.faults import CATALOGUE, Fault
-from harness.explain.likeness import Seen
+from harness.explain.likeness import ROUNDINGS, Seen
 from harness.explain.pairs import pair_of
 from harness.explain.parts import from_places, parts_of
 from harness.explain.where import first_wrong
 from harness.oracle.arithmetic import FORMATS, Arithmetic
+from harness.oracle.reference import Floats
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import NONLINEARITIES, ArraySpec, RNNConfig
 from harness.space.errors import UsageError
@@ -42,6 +43,10 @@ NAMES: Final[dict[int, list[tuple[str, ...]]]] = {
     3: [("output", "h_n", "readout")],
 }
 """What so many arrays in a tuple may be."""
+
+
+TELLING: Final = ((125, 3), (3, 125))
+"""T and N of cases that tell mistakes apart: 125 is 1, 5, 13, 29 and 61 beyond multiples of 4, 8, 16, 32 and 64."""
 
 
 class Given(NamedTuple):
@@ -99,7 +104,7 @@ class Found:
     """The answer, without words."""
 
     reading: Reading | None
-    """That in which the arrays are right, or a mistake explains them; or else the first."""
+    """That in which the arrays are right, or a mistake explains them; or else that in which fewest are wrong."""
     misfit: str = ""
     """Why there is no reading at all: the arrays' shapes fit none."""
     results: tuple[Result, ...] = ()
@@ -109,6 +114,8 @@ class Found:
     """Pairs of known mistakes that were tried."""
     many: bool = False
     """Whether more pairs explain it than it takes to name one."""
+    lost: int = 0
+    """Numbers that are NaN or infinite, where nn.RNN's are finite."""
 
     @property
     def agrees(self) -> bool:
@@ -165,24 +172,39 @@ def _in_float32(reading: Reading) -> Reading:
 def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
     """Look for a mistake; if there is none, for one in a part of the network; if there is none, for two at once."""
     singles = [_every(reading) for reading in readings]
-    causes = _causes(readings, singles)
+    causes = _distinct(_causes(readings, singles))
     causes += [Cause(reading, None) for reading in others if all(seen.right for seen in reading.seen)]
-    if not causes:
+    nearest = min(readings, key=lambda reading: Found(reading, results=_results(reading)).wrong)
+    lost = 0 if causes else _lost(nearest)
+    if not causes and not lost:
         parts = [list(_parts(reading, faults)) for reading, faults in zip(readings, singles, strict=True)]
         for reading, own in zip(readings, parts, strict=True):
             made = [fault for fault in own if reading.reproduced_by(fault)]
             causes += [Cause(reading, fault) for fault in widest(made)]
     tried = 0
-    if not causes:
+    if not causes and not lost:
         cost = len(readings) * sum(seen.case.config.cost for seen in readings[0].seen)
         for reading, faults in zip(readings, singles, strict=True):
             matter = [fault for fault in faults if any(seen.tells_apart(fault) for seen in reading.seen)]
             pairs = [pair_of(*pair) for pair in islice(combinations(matter, 2), PAIRS // cost)]
             tried += len(pairs)
             causes += _causes([reading], [pairs])
-    reading = next((cause.reading for cause in causes if not cause.reading.other), readings[0])
+    reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
+    # Where a setting makes no difference, the same mistake is found in both of its readings.
+    causes = list({cause.fault and cause.fault.sentence: cause for cause in reversed(causes)}.values())[::-1]
     many = tried > 0 and len(causes) > FEW
-    return Found(reading, "", _results(reading), () if many else tuple(causes), tried, many)
+    return Found(reading, "", _results(reading), () if many else tuple(causes), tried, many, lost)
+
+
+def _lost(reading: Reading) -> int:
+    """How many numbers are NaN or infinite, where nn.RNN's are finite."""
+    count = 0
+    for seen in reading.seen:
+        with np.errstate(all="ignore"):
+            right = REFERENCE.run(seen.case)
+        arrays = seen.observation.outcome.arrays
+        count += sum(int((np.isfinite(right[name]) & ~np.isfinite(value)).sum()) for name, value in arrays.items())
+    return count
 
 
 def _causes(readings: Sequence[Reading], faults: Sequence[Sequence[Fault]]) -> list[Cause]:
@@ -192,6 +214,40 @@ def _causes(readings: Sequence[Reading], faults: Sequence[Sequence[Fault]]) -> l
         for fault in own
         if reading.reproduced_by(fault)
     ]
+
+
+def _distinct(causes: Sequence[Cause]) -> list[Cause]:
+    """The causes without those that are the same as an earlier one, whatever this module is given.
+
+    No further case could tell them apart: a layer's last one is its only one, five units are no block of eight.
+    """
+    kept: list[tuple[Cause, list[Floats]]] = []
+    for cause in causes if len(causes) > 1 else ():
+        runs = [array for case in _telling(cause.reading) for array in _run(cause, case)]
+        same = (one for one, known in kept if one.reading is cause.reading and _alike(runs, known))
+        if next(same, None) is None:
+            kept.append((cause, runs))
+    return [cause for cause, _ in kept] or list(causes)
+
+
+def _telling(reading: Reading) -> Iterator[Case]:
+    """Cases of the same weights that show what sizes and initial states could."""
+    weights, generator = reading.seen[0].case.weights, np.random.default_rng(0)
+    for T, N in TELLING:
+        config = reading.config.replace(T=T, N=N, hx=True)
+        x, hx = (generator.standard_normal(config.inputs[name].shape) for name in ("x", "hx"))
+        yield Case(config, x, hx, weights)
+
+
+def _run(cause: Cause, case: Case) -> Iterable[Floats]:
+    assert cause.fault is not None
+    with np.errstate(all="ignore"):
+        return cause.fault.run(case).values()
+
+
+def _alike(runs: Sequence[Floats], others: Sequence[Floats]) -> bool:
+    pairs = zip(runs, others, strict=True)
+    return all(np.allclose(one, other, ROUNDINGS, ROUNDINGS, equal_nan=True) for one, other in pairs)
 
 
 def _every(reading: Reading) -> list[Fault]:
@@ -216,7 +272,9 @@ def _as_arrays(given: Given) -> _Case:
     if isinstance(actual, Mapping):
         names, labels = tuple(actual), tuple(f"actual[{name!r}]" for name in actual)
         if not names or not set(names) <= set(RETURNED):
-            raise UsageError(f"actual holds {', '.join(map(repr, names)) or 'nothing'}: expected {', '.join(RETURNED)}")
+            raise UsageError(
+                f"actual holds {', '.join(map(repr, names)) or 'nothing'}: expected any of {', '.join(RETURNED)}"
+            )
         ways, values = [names], tuple(actual.values())
     elif isinstance(actual, tuple):
         if len(actual) not in NAMES:
@@ -229,13 +287,11 @@ def _as_arrays(given: Given) -> _Case:
 
 
 def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Seen]:
-    """What is seen of a case, in every way in which its arrays can be nn.RNN's; raises where x or hx cannot be."""
+    """What is seen of a case, in every way in which its arrays can be nn.RNN's. Raises ``UsageError`` if x cannot be."""
     config = called(config, given)
     hx = None if given.hx is None else shaped(given.hx, config.inputs["hx"])
     if given.hx is not None and hx is None:
-        if config.batch_first != (model.batch_first or False) and len(given.x) != given.x.shape[1]:
-            return  # with the other axis taken for time, there are not as many sequences
-        raise UsageError(f"hx has shape {given.hx.shape}: expected {spec_line(config.inputs['hx'])}")
+        return
     weights = {name: value.astype(np.float64) for name, value in model.weights.items()}
     dtype = _coarsest([*model.weights.values(), given.x, *([] if hx is None else [hx])], given.values)
     for named in _named(config, given):
@@ -296,8 +352,10 @@ def shaped(value: Array, spec: ArraySpec) -> Array | None:
 
 
 def _misfit(config: RNNConfig, given: _Case) -> str:
-    """Why no reading fits a case, in one sentence; empty where one does."""
+    """Why no reading fits a case, in one sentence; empty where one does. Raises ``UsageError`` if that is hx."""
     config = called(config, given)
+    if given.hx is not None and shaped(given.hx, config.inputs["hx"]) is None:
+        raise UsageError(f"hx has shape {given.hx.shape}: expected {spec_line(config.inputs['hx'])}")
     if next(_named(config, given), None) is not None:
         return ""
     for i, (label, value) in enumerate(zip(given.labels, given.values, strict=True)):
@@ -328,7 +386,7 @@ def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
         "its first two axes are exchanged; its rows come first, with batch_first, too": turned and name == "h_n",
         f"its first two axes are exchanged; with batch_first={config.batch_first}, {axes[0]} comes first": turned,
         "one direction is missing; forward and reverse stand side by side in the last axis": one_direction,
-        "it holds a row for each layer and direction": differ == ["L*D"],
+        "h_n holds a row for each layer and direction": differ == ["L*D"],
         "one step too many; leave the initial state out": differ == ["T"] and sizes["T"] == config.T + 1,
         f"x has T={config.T} steps": differ == ["T"],
         "one step alone; give those of all steps": one_step,

@@ -17,6 +17,7 @@ from harness.report.explained import NAMED
 from harness.report.wording import counted, number, place
 from harness.space.config import NONLINEARITIES
 from harness.space.errors import UsageError
+from harness.subjects.calling import a_or_an
 from harness.subjects.handed import model
 
 _WIDTH: Final = 8
@@ -74,7 +75,9 @@ def explain(
         raise UsageError(f"atol={atol!r}: expected a number of at least 0, such as 5e-5 for four printed digits")
     for one in more:
         if not isinstance(one, tuple | list) or len(one) not in {2, 3}:
-            raise UsageError(f"more={more!r:.60}: expected a list of cases, (x, actual) or (x, actual, hx)")
+            raise UsageError(
+                f"more holds {a_or_an(type(one).__name__)}: expected cases, (x, actual) or (x, actual, hx)"
+            )
     handed = model(module)
     cases = [Given(x, actual, hx), *(Given(*one) for one in more)]
     found = explained(handed, cases, nonlinearity, batch_first=batch_first, atol=float(atol))
@@ -103,10 +106,8 @@ def _verdict(found: Found) -> str:
     total = _numbers(found.reading)
     if found.agrees:
         return f"agrees with nn.RNN in all {counted(total, 'number')}, {_how(found)}"
-    kinds = {mismatch.sort for result in found.results for mismatch in result.mismatches}
-    what = "are infinite or NaN, or should be" if kinds == {Sort.FINITENESS} else "are wrong"
     wrong = sum(mismatch.count for result in found.results for mismatch in result.mismatches)
-    return f"disagrees with nn.RNN: {wrong:,} of {counted(total, 'number')} {what}, {_how(found)}"
+    return f"disagrees with nn.RNN in {wrong:,} of {counted(total, 'number')}, {_how(found)}"
 
 
 def _how(found: Found) -> str:
@@ -120,25 +121,20 @@ def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     reading, tried = found.reading, len(CATALOGUE)
     assert reading is not None
     total = counted(_numbers(reading), "number")
+    every = f"all {total}" if _numbers(reading) > 1 else "the number"
     if causes:
         yield _line("cause", causes[0])
         yield from (_line(*pair) for pair in _code(found.causes[0]))
-        if found.certain:
-            yield _line("certain", f"it reproduces all {total}; none of the other {tried - 1} known mistakes does")
-        elif len(causes) == 1:
-            yield _line("perhaps", f"it reproduces all {total}, but few are wrong; more= takes further (x, actual)")
-        else:
-            would = counted(len(causes) - 1, "other known mistake")
-            yield _line(
-                "perhaps", f"it reproduces all {total}; {would} would, too: more=[(x, actual)] tells them apart"
-            )
-            yield from (_line("", f"or {said}") for said in causes[1:NAMED])
-            if len(causes) > NAMED:
-                yield _line("", f"and {len(causes) - NAMED} more")
+        yield _line("certain" if found.certain else "perhaps", _sure(found, f"it reproduces {every}"))
+        yield from (_line("", f"or {said}") for said in causes[1:NAMED])
+        if len(causes) > NAMED:
+            yield _line("", f"or one of {len(causes) - NAMED} more")
+    elif found.lost:
+        yield _line("cause", f"unknown: {found.lost} of {total} are NaN or infinite, where nn.RNN's are finite")
     else:
-        pairs = f", and so many of {found.pairs:,} pairs do that none is named" if found.many else ""
-        pairs = pairs or (f", nor does any of {counted(found.pairs, 'pair')}" if found.pairs else "")
-        yield _line("cause", f"unknown: none of the {tried} known mistakes reproduces all {total}{pairs}")
+        pairs = f", nor does any of {counted(found.pairs, 'pair')}" if found.pairs else ""
+        pairs = f", and too many of {found.pairs:,} pairs do to name one" if found.many else pairs
+        yield _line("cause", f"unknown: none of the {tried} known mistakes reproduces {every}{pairs}")
     wrong = [(i, mismatch) for i, result in enumerate(found.results) for mismatch in result.mismatches]
     case, mismatch = wrong[0]
     yield _line("first", _first(reading, case, mismatch))
@@ -146,6 +142,19 @@ def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     yield _line("worst", _worst(reading, case, mismatch))
     if not causes and all(one.sort is Sort.VALUE for _, one in wrong):
         yield _line("within", f"atol={max(one.atol for _, one in wrong):.1e} of all that is expected")
+
+
+def _sure(found: Found, reproduces: str) -> str:
+    """How sure a cause is, and what would make it surer."""
+    if not found.certain and len(found.causes) == 1:
+        return f"{reproduces}, but few are wrong: more=[(x, actual)] takes other inputs"
+    if not found.certain:
+        would = counted(len(found.causes) - 1, "other known mistake")
+        return f"{reproduces}; {would} would, too: more=[(x, actual)] tells them apart"
+    if found.pairs:
+        return f"{reproduces}; no mistake alone does, and no other of {found.pairs:,} pairs"
+    others = f"the other {len(CATALOGUE) - 1}" if found.causes[0].fault else f"the {len(CATALOGUE)}"
+    return f"{reproduces}; none of {others} known mistakes does"
 
 
 def _sentence(cause: Cause) -> str:

@@ -65,8 +65,9 @@ def array(name: str, value: Any) -> Array:
     try:
         found = as_array(name, value if hasattr(value, "__array__") else np.asarray(value))
     except (Malformed, TypeError, ValueError, RuntimeError) as error:
+        why = "" if isinstance(error, Malformed) else f" ({error})"
         held = a_or_an(type(value).__name__)
-        raise UsageError(f"{name} is {held}: expected an array or a tensor of numbers ({error})") from None
+        raise UsageError(f"{name} is {held}: expected an array or a tensor of numbers{why}") from None
     if found.dtype.kind == "c":
         raise UsageError(f"{name} is of {found.dtype}: expected real numbers")
     return found
@@ -125,7 +126,9 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
     found |= readout
     for name, spec in config.weights.items():
         if name not in found:
-            raise UsageError(f"{name} is missing: expected ({', '.join(spec.axes)}) = {spec.shape}")
+            raise UsageError(
+                f"{name} is missing: expected ({', '.join(spec.axes)}) = {spec.shape}, as state_dict() has it"
+            )
         if found[name].shape != spec.shape:
             gates = len(found["weight_hh_l0"]) // config.hidden_size
             hint = f"; {gates} times as many rows are an LSTM's or a GRU's" if gates in {3, 4} else ""
