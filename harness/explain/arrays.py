@@ -114,6 +114,10 @@ class Found:
     """Pairs of known mistakes that were tried."""
     many: bool = False
     """Whether more pairs explain it than it takes to name one."""
+    same: bool = False
+    """Whether all causes are the same to this module."""
+    whole: bool = True
+    """Whether all parts of the network were tried, as far as that was asked: with long arrays it takes too long."""
     lost: int = 0
     """Numbers that are NaN or infinite, where nn.RNN's are finite."""
 
@@ -170,30 +174,45 @@ def _in_float32(reading: Reading) -> Reading:
 
 
 def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
-    """Look for a mistake; if there is none, for one in a part of the network; if there is none, for two at once."""
+    """Look for a mistake; if there is none, for one in a part of the network; if there is none, for two at once.
+
+    Of the last two, no more are tried than ``PAIRS`` pays for.
+    """
+    most = PAIRS // (len(readings) * sum(seen.case.config.cost for seen in readings[0].seen))
     singles = [_every(reading) for reading in readings]
-    causes = _distinct(_causes(readings, singles))
+    causes = _causes(readings, singles)
     causes += [Cause(reading, None) for reading in others if all(seen.right for seen in reading.seen)]
     nearest = min(readings, key=lambda reading: Found(reading, results=_results(reading)).wrong)
     lost = 0 if causes else _lost(nearest)
+    tried, whole = 0, True
     if not causes and not lost:
-        parts = [list(_parts(reading, faults)) for reading, faults in zip(readings, singles, strict=True)]
-        for reading, own in zip(readings, parts, strict=True):
-            made = [fault for fault in own if reading.reproduced_by(fault)]
+        for reading, faults in zip(readings, singles, strict=True):
+            parts = list(islice(_parts(reading, faults), most + 1))
+            whole = whole and len(parts) <= most
+            made = [fault for fault in parts[:most] if reading.reproduced_by(fault)]
             causes += [Cause(reading, fault) for fault in widest(made)]
-    tried = 0
     if not causes and not lost:
-        cost = len(readings) * sum(seen.case.config.cost for seen in readings[0].seen)
         for reading, faults in zip(readings, singles, strict=True):
             matter = [fault for fault in faults if any(seen.tells_apart(fault) for seen in reading.seen)]
-            pairs = [pair_of(*pair) for pair in islice(combinations(matter, 2), PAIRS // cost)]
+            pairs = [pair_of(*pair) for pair in islice(combinations(matter, 2), most)]
             tried += len(pairs)
             causes += _causes([reading], [pairs])
-    reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
     # Where a setting makes no difference, the same mistake is found in both of its readings.
-    causes = list({cause.fault and cause.fault.sentence: cause for cause in reversed(causes)}.values())[::-1]
+    said = {cause.fault.sentence if cause.fault else cause.reading.other: cause for cause in reversed(causes)}
+    causes = list(said.values())[::-1]
+    reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
+    same = not tried and _same(causes)
     many = tried > 0 and len(causes) > FEW
-    return Found(reading, "", _results(reading), () if many else tuple(causes), tried, many, lost)
+    return Found(
+        reading,
+        results=_results(reading),
+        causes=() if many else tuple(causes),
+        pairs=tried,
+        many=many,
+        same=same,
+        whole=whole,
+        lost=lost,
+    )
 
 
 def _lost(reading: Reading) -> int:
@@ -216,18 +235,15 @@ def _causes(readings: Sequence[Reading], faults: Sequence[Sequence[Fault]]) -> l
     ]
 
 
-def _distinct(causes: Sequence[Cause]) -> list[Cause]:
-    """The causes without those that are the same as an earlier one, whatever this module is given.
+def _same(causes: Sequence[Cause]) -> bool:
+    """Whether several causes are one, whatever this module is given: no further case could tell them apart.
 
-    No further case could tell them apart: a layer's last one is its only one, five units are no block of eight.
+    A layer's last one may be its only one, and five units are no block of eight.
     """
-    kept: list[tuple[Cause, list[Floats]]] = []
-    for cause in causes if len(causes) > 1 else ():
-        runs = [array for case in _telling(cause.reading) for array in _run(cause, case)]
-        same = (one for one, known in kept if one.reading is cause.reading and _alike(runs, known))
-        if next(same, None) is None:
-            kept.append((cause, runs))
-    return [cause for cause, _ in kept] or list(causes)
+    if len(causes) < 2 or any(cause.fault is None or cause.reading is not causes[0].reading for cause in causes):
+        return False
+    first, *others = ([array for case in _telling(cause.reading) for array in _run(cause, case)] for cause in causes)
+    return all(_alike(first, other) for other in others)
 
 
 def _telling(reading: Reading) -> Iterator[Case]:
@@ -287,7 +303,10 @@ def _as_arrays(given: Given) -> _Case:
 
 
 def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Seen]:
-    """What is seen of a case, in every way in which its arrays can be nn.RNN's. Raises ``UsageError`` if x cannot be."""
+    """What is seen of a case, in every way in which its arrays can be nn.RNN's.
+
+    Raises ``UsageError`` for an x that cannot be.
+    """
     config = called(config, given)
     hx = None if given.hx is None else shaped(given.hx, config.inputs["hx"])
     if given.hx is not None and hx is None:

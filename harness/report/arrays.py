@@ -134,7 +134,8 @@ def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     else:
         pairs = f", nor does any of {counted(found.pairs, 'pair')}" if found.pairs else ""
         pairs = f", and too many of {found.pairs:,} pairs do to name one" if found.many else pairs
-        yield _line("cause", f"unknown: none of the {tried} known mistakes reproduces {every}{pairs}")
+        parts = "" if found.whole else "; in parts of the network not all were tried: give fewer time steps"
+        yield _line("cause", f"unknown: none of the {tried} known mistakes reproduces {every}{pairs}{parts}")
     wrong = [(i, mismatch) for i, result in enumerate(found.results) for mismatch in result.mismatches]
     case, mismatch = wrong[0]
     yield _line("first", _first(reading, case, mismatch))
@@ -150,7 +151,8 @@ def _sure(found: Found, reproduces: str) -> str:
         return f"{reproduces}, but few are wrong: more=[(x, actual)] takes other inputs"
     if not found.certain:
         would = counted(len(found.causes) - 1, "other known mistake")
-        return f"{reproduces}; {would} would, too: more=[(x, actual)] tells them apart"
+        apart = "on this module they are the same" if found.same else "more=[(x, actual)] tells them apart"
+        return f"{reproduces}; {would} would, too: {apart}"
     if found.pairs:
         return f"{reproduces}; no mistake alone does, and no other of {found.pairs:,} pairs"
     others = f"the other {len(CATALOGUE) - 1}" if found.causes[0].fault else f"the {len(CATALOGUE)}"
