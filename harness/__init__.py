@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from harness.checks.result import Result as Result
     from harness.checks.result import Verdict as Verdict
     from harness.oracle.reference import Reference as Reference
+    from harness.report.arrays import Answer as Answer
+    from harness.report.arrays import explain as explain
     from harness.search.hunt import hunt as hunt
     from harness.space.case import Case as Case
     from harness.space.case import sparse as sparse
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Answer": "report.arrays",
     "Case": "space.case",
     "Disagreement": "assertions",
     "Failure": "space.outcome",
@@ -52,6 +55,7 @@ _HOMES = {
     "check_agreement": "checks.agreement",
     "configs": "space.strategies",
     "draw": "space.values",
+    "explain": "report.arrays",
     "hunt": "search.hunt",
     "scope_of": "subjects.protocol",
     "sparse": "space.case",

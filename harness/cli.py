@@ -286,6 +286,56 @@ def coverage_command(files: tuple[Path, ...], missing: int, json_to: str | None)
     return AGREES
 
 
+@cli.command(epilog=EXIT_CODES)
+@click.argument("model")
+@click.argument("x")
+@click.argument("actual")
+@click.option("--hx", metavar="FILE", help="The initial hidden state.  [default: zeros]")
+@click.option("--nonlinearity", type=click.Choice(NONLINEARITIES), help="[default: both are tried]")
+@click.option(
+    "--batch-first/--no-batch-first", default=None, help="Which axis of X is time.  [default: both are tried]"
+)
+@click.option(
+    "--atol", type=float, default=0.0, help="How far numbers of ACTUAL may be off by themselves, as if typed."
+)
+@json_option
+def explain(
+    model: str,
+    x: str,
+    actual: str,
+    hx: str | None,
+    nonlinearity: str | None,
+    atol: float,
+    json_to: str | None,
+    *,
+    batch_first: bool | None,
+) -> int:
+    """Say whether ACTUAL is what nn.RNN makes of X, and if not, which known mistake makes it.
+
+    MODEL holds the weights: a state_dict that torch.save wrote, or an .npz file of them. X and ACTUAL are .npy files,
+    or tensors that torch.save wrote; ACTUAL is the output, the readout or h_n, or an .npz file of these by name. In
+    Python: harness.explain(module, x, actual).
+    """
+    from dataclasses import asdict
+
+    from harness.report import arrays
+    from harness.subjects.handed import load
+
+    console = _console(json_to)
+    answer = arrays.explain(
+        load(model),
+        load(x),
+        load(actual),
+        hx=None if hx is None else load(hx),
+        nonlinearity=nonlinearity,
+        batch_first=batch_first,
+        atol=atol,
+    )
+    console.print(str(answer), markup=False)
+    _write(asdict(answer), json_to)
+    return AGREES if answer.agrees else FINDING
+
+
 @cli.command()
 @click.option("--input-size", type=int, required=True, metavar="I")
 @click.option("--hidden-size", type=int, required=True, metavar="H")

@@ -72,6 +72,9 @@ class Observation:
     """``probes.probed(case)`` and its outcome on it; ``None`` without gradients, or where it does not do that."""
     or_nan: Reference | None = None
     """A known deviation: where it gives NaN, NaN is accepted beside what is right."""
+    rounded: float = 0.0
+    """How far each number may be from what was computed, beyond the allowance: as where it was typed from a print. Such
+    numbers are compared end to end alone, for what the next step read is not known."""
 
 
 def check_agreement(
@@ -388,6 +391,8 @@ def _end_to_end(observation: Observation, reference: Reference) -> list[Mismatch
     expected = expect_whole_run(setting)
     if observation.or_nan is not None:
         expected = _accepting_nan(expected, expect_whole_run(setting._replace(reference=observation.or_nan)))
+    if observation.rounded:
+        expected = {name: replace(one, allowance=one.allowance + observation.rounded) for name, one in expected.items()}
     return compare(case.config, observation.outcome.arrays, expected)
 
 

@@ -199,7 +199,7 @@ class _Trial:
         fewest = min(spared[fault] for fault in left)
         most = max(hits[fault] for fault in left if spared[fault] == fewest)
         best = [fault for fault in left if (spared[fault], hits[fault]) == (fewest, most)]
-        return _widest(best), most, fewest
+        return widest(best), most, fewest
 
     def _own(self, here: Seen, causes: list[Fault]) -> tuple[list[Fault], tuple[Fault, ...]]:
         """Of two mistakes that explain everything together, the one that explains the case alone, and the other."""
@@ -241,7 +241,7 @@ class _Trial:
                 yield Seen(observation, rare=rare(case))
 
 
-def _widest(faults: Sequence[Fault]) -> list[Fault]:
+def widest(faults: Sequence[Fault]) -> list[Fault]:
     """Of the parts that a fault may be confined to, the widest, which says as much as any other that explains all."""
     kinds: dict[Any, Fault] = {}
     for fault in faults:

@@ -57,7 +57,7 @@ class Seen:
         """Whether the subject computes there what ``fault`` does."""
         if self.observation.unfit is not None:
             return False
-        if not fault.stepwise:
+        if not fault.stepwise or (fault.across and self.observation.prefixes is None):
             return self.resembles(fault) and not self._resembles_right  # what whole runs hide, they cannot name
         with np.errstate(all="ignore"):
             return assess(self.observation, fault, soft=False).verdict is Verdict.AGREES
@@ -84,10 +84,11 @@ class Seen:
 
     def tells_apart(self, fault: Fault, slack: float = SLACK) -> bool:
         """Whether the fault would show there."""
+        rounded = self.observation.rounded
         with np.errstate(all="ignore"):
             given = fault.run(self.case)
             return any(
-                beyond(given[name], right, slack * np.nan_to_num(self._allowances[name], nan=np.inf)).any()
+                beyond(given[name], right, slack * np.nan_to_num(self._allowances[name], nan=np.inf) + rounded).any()
                 or (np.isfinite(given[name]) != np.isfinite(right)).any()
                 for name, right in self._right_run.items()
                 if given[name].shape == right.shape
@@ -108,9 +109,15 @@ class Seen:
                     return False
                 sizes = [np.where(np.isfinite(array), np.abs(array), 0.0) for array in (expected, actual)]
                 allowance = np.nan_to_num(self._allowances[name], nan=np.inf) + self._roundings * sum(sizes)
-                if beyond(actual, expected, SLACK * allowance).any():
+                if beyond(actual, expected, SLACK * allowance + self.observation.rounded).any():
                     return False
         return True
+
+    @property
+    def widest(self) -> float:
+        """The largest allowance of a whole run, of what the subject gave: what is smaller may hide."""
+        allowances = (self._allowances[name] for name in self._actual)
+        return max(float(allowance.max(initial=0)) for allowance in allowances) + self.observation.rounded
 
     @cached_property
     def _resembles_right(self) -> bool:

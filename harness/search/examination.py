@@ -56,7 +56,8 @@ class Examination:
         if self.refusals is not None and self.refusals.findings:
             kinds = {wrong.refusal.answer.kind for wrong in self.refusals.findings}
             return Verdict.BROKEN if kinds <= {Kind.CRASHED, Kind.HUNG} else Verdict.DISAGREES
-        return Verdict.NOT_ENOUGH if self.hunt.verdict is Verdict.AGREES and self.lacking else self.hunt.verdict
+        little = self.hunt.verdict is Verdict.AGREES and not self.interrupted and self.lacking
+        return Verdict.NOT_ENOUGH if little else self.hunt.verdict
 
     @property
     def lacking(self) -> list[str]:

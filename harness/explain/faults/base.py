@@ -52,6 +52,8 @@ class Fault(Reference):
     """Whether it can be told step by step; else only whole runs can be compared, for what it returns as the output is
     not the state that the next step reads, or is hidden in padding; or what it does to a layer depends on those above,
     or on more than a state."""
+    across: ClassVar[bool] = False
+    """Whether a sequence begins where another one ends: where no state is known, no step of it can be followed."""
     parameter: ClassVar[tuple[str, float] | None] = None
     """The attribute that holds its parameter, and the value that is planted."""
     of_each: ClassVar[bool] = False

@@ -41,7 +41,7 @@ class ReversesBatchOfHx(Fault):
 class CarriesStateToNextSequence(Fault):
     """carries the state on from one sequence to the next: only the first one starts from the initial state."""
 
-    family = "batch"
+    family, across = "batch", True
     code = ("h = hx[layer * D + d, 0] if n == 0 else h", lines.START_OF_SEQUENCE)
     smallest = (TWO,)
 

@@ -1,0 +1,418 @@
+"""arrays: which mistake reproduces arrays that a user's code gave? There is no code to run, and so no fresh case.
+
+What is not known of how they came about (tanh or relu, which axis is time, which of nn.RNN's arrays they are) makes
+several readings. In each, they are one observation a case, and ``likeness`` judges them.
+
+The numbers are compared as given, in float64, by the allowances of the coarsest dtype among them. That holds, too, for
+code that computes in float64 and rounds its operands, its parameters and its results to that dtype: each of the three
+is off by at most u in relation to a product, which makes gamma_3 A, and a step has at least three terms, whose
+allowance is gamma_m A for m terms (``oracle.tolerance``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, islice, product
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from harness.checks.agreement import REFERENCE, Observation, assess
+from harness.checks.result import Result
+from harness.explain.diagnose import EVIDENCE, FEW, PAIRS, widest
+from harness.explain.faults import CATALOGUE, Fault
+from harness.explain.likeness import ROUNDINGS, Seen
+from harness.explain.pairs import pair_of
+from harness.explain.parts import from_places, parts_of
+from harness.explain.where import first_wrong
+from harness.oracle.arithmetic import FORMATS, Arithmetic
+from harness.oracle.reference import Floats
+from harness.space.case import Array, Case, as_plain
+from harness.space.config import NONLINEARITIES, ArraySpec, RNNConfig
+from harness.space.errors import UsageError
+from harness.space.outcome import Outcome
+from harness.subjects.handed import Model, array
+
+RETURNED: Final = ("readout", "output", "h_n")
+"""What arrays may be, the likeliest first: a model with a linear layer returns what that makes of the output."""
+
+NAMES: Final[dict[int, list[tuple[str, ...]]]] = {
+    1: [(name,) for name in RETURNED],
+    2: [("output", "h_n"), ("readout", "h_n")],
+    3: [("output", "h_n", "readout")],
+}
+"""What so many arrays in a tuple may be."""
+
+
+TELLING: Final = ((125, 3), (3, 125))
+"""T and N of cases that tell mistakes apart: 125 is 1, 5, 13, 29 and 61 beyond multiples of 4, 8, 16, 32 and 64."""
+
+
+class Given(NamedTuple):
+    """One case as the user has it: what went in, and what came out of the user's code."""
+
+    x: Any
+    actual: Any
+    hx: Any = None
+
+
+class _Case(NamedTuple):
+    """The same as arrays."""
+
+    x: Array
+    hx: Array | None
+    values: tuple[Array, ...]
+    """What came out."""
+    labels: tuple[str, ...]
+    """What each of these is called in errors."""
+    ways: list[tuple[str, ...]]
+    """What nn.RNN may call them."""
+
+
+class Reading(NamedTuple):
+    """One way to take what was given, and what is seen so, a case each."""
+
+    seen: tuple[Seen, ...]
+    other: str = ""
+    """In what it is not what was said: ``batch_first`` or ``dtype``, a coarser one."""
+
+    @property
+    def config(self) -> RNNConfig:
+        """That of the first case."""
+        return self.seen[0].case.config
+
+    def reproduced_by(self, fault: Fault) -> bool:
+        """Whether the user's code may make a mistake: it does wherever it would show."""
+        return all(
+            not one.tells_apart(fault) if one.right else one.resembles(fault) and one.reproduces(fault)
+            for one in self.seen
+        )
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What reproduces everything that is wrong, in one reading."""
+
+    reading: Reading
+    fault: Fault | None
+    """``None``: all is right in that reading, though it is not the one that was said."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer, without words."""
+
+    reading: Reading | None
+    """That in which the arrays are right, or a mistake explains them; or else that in which fewest are wrong."""
+    misfit: str = ""
+    """Why there is no reading at all: the arrays' shapes fit none."""
+    results: tuple[Result, ...] = ()
+    """Of the reading, a case each."""
+    causes: tuple[Cause, ...] = ()
+    pairs: int = 0
+    """Pairs of known mistakes that were tried."""
+    many: bool = False
+    """Whether more pairs explain it than it takes to name one."""
+    same: bool = False
+    """Whether all causes are the same to this module."""
+    whole: bool = True
+    """Whether all parts of the network were tried, as far as that was asked: with long arrays it takes too long."""
+    lost: int = 0
+    """Numbers that are NaN or infinite, where nn.RNN's are finite."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all is as nn.RNN has it."""
+        return bool(self.results) and not any(result.failed for result in self.results)
+
+    @property
+    def wrong(self) -> int:
+        """Numbers that are wrong in themselves, of the array that has most of them in each case."""
+        return sum(max((mismatch.count for mismatch in one.mismatches), default=0) for one in self.results)
+
+    @property
+    def certain(self) -> bool:
+        """Whether one known mistake alone reproduces it all, in numbers enough to rule chance out.
+
+        Any number that is wrong is one that two different mistakes would have to share.
+        """
+        return len(self.causes) == 1 and self.wrong >= EVIDENCE
+
+
+def explained(
+    model: Model, cases: Sequence[Given], nonlinearity: str | None, *, batch_first: bool | None, atol: float
+) -> Found:
+    """What the arrays of all cases agree with: nn.RNN, or which mistakes. Raises ``UsageError`` for what cannot be."""
+    given = [_as_arrays(case) for case in cases]
+    nonlinearity = model.nonlinearity if nonlinearity is None else nonlinearity
+    batch_first = model.batch_first if batch_first is None else batch_first
+    phis = NONLINEARITIES if nonlinearity is None else (nonlinearity,)
+    firsts = (False, True) if batch_first is None else (batch_first,)
+
+    def readings(firsts: Iterable[bool], other: str = "") -> Iterator[Reading]:
+        for phi, first in product(phis, firsts):
+            config = model.config.replace(nonlinearity=phi, batch_first=first)
+            for seen in product(*(_seen(model, config, case, atol) for case in given)):
+                yield Reading(seen, other)
+
+    found = list(readings(firsts))
+    if not found:
+        config = model.config.replace(batch_first=firsts[-1])
+        return Found(None, misfit=next(said for case in given if (said := _misfit(config, case))))
+    for reading in found:
+        if all(seen.right for seen in reading.seen):
+            return Found(reading, results=_results(reading))
+    turned = [] if batch_first is None else list(readings([not batch_first], "batch_first"))
+    return _searched(found, [*turned, *(_in_float32(reading) for reading in found)])
+
+
+def _in_float32(reading: Reading) -> Reading:
+    """What is seen, held to the precision of float32: something may have been rounded to that on the way."""
+    observations = [seen.observation for seen in reading.seen]
+    return Reading(tuple(Seen(replace(one, arithmetic=Arithmetic("float32"))) for one in observations), "dtype")
+
+
+def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
+    """Look for a mistake; if there is none, for one in a part of the network; if there is none, for two at once.
+
+    Of the last two, no more are tried than ``PAIRS`` pays for.
+    """
+    most = PAIRS // (len(readings) * sum(seen.case.config.cost for seen in readings[0].seen))
+    singles = [_every(reading) for reading in readings]
+    causes = _causes(readings, singles)
+    causes += [Cause(reading, None) for reading in others if all(seen.right for seen in reading.seen)]
+    nearest = min(readings, key=lambda reading: Found(reading, results=_results(reading)).wrong)
+    lost = 0 if causes else _lost(nearest)
+    tried, whole = 0, True
+    if not causes and not lost:
+        for reading, faults in zip(readings, singles, strict=True):
+            parts = list(islice(_parts(reading, faults), most + 1))
+            whole = whole and len(parts) <= most
+            made = [fault for fault in parts[:most] if reading.reproduced_by(fault)]
+            causes += [Cause(reading, fault) for fault in widest(made)]
+    if not causes and not lost:
+        for reading, faults in zip(readings, singles, strict=True):
+            matter = [fault for fault in faults if any(seen.tells_apart(fault) for seen in reading.seen)]
+            pairs = [pair_of(*pair) for pair in islice(combinations(matter, 2), most)]
+            tried += len(pairs)
+            causes += _causes([reading], [pairs])
+    # Where a setting makes no difference, the same mistake is found in both of its readings.
+    said = {cause.fault.sentence if cause.fault else cause.reading.other: cause for cause in reversed(causes)}
+    causes = list(said.values())[::-1]
+    reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
+    same = not tried and _same(causes)
+    many = tried > 0 and len(causes) > FEW
+    return Found(
+        reading,
+        results=_results(reading),
+        causes=() if many else tuple(causes),
+        pairs=tried,
+        many=many,
+        same=same,
+        whole=whole,
+        lost=lost,
+    )
+
+
+def _lost(reading: Reading) -> int:
+    """How many numbers are NaN or infinite, where nn.RNN's are finite."""
+    count = 0
+    for seen in reading.seen:
+        with np.errstate(all="ignore"):
+            right = REFERENCE.run(seen.case)
+        arrays = seen.observation.outcome.arrays
+        count += sum(int((np.isfinite(right[name]) & ~np.isfinite(value)).sum()) for name, value in arrays.items())
+    return count
+
+
+def _causes(readings: Sequence[Reading], faults: Sequence[Sequence[Fault]]) -> list[Cause]:
+    return [
+        Cause(reading, fault)
+        for reading, own in zip(readings, faults, strict=True)
+        for fault in own
+        if reading.reproduced_by(fault)
+    ]
+
+
+def _same(causes: Sequence[Cause]) -> bool:
+    """Whether several causes are one, whatever this module is given: no further case could tell them apart.
+
+    A layer's last one may be its only one, and five units are no block of eight.
+    """
+    if len(causes) < 2 or any(cause.fault is None or cause.reading is not causes[0].reading for cause in causes):
+        return False
+    first, *others = ([array for case in _telling(cause.reading) for array in _run(cause, case)] for cause in causes)
+    return all(_alike(first, other) for other in others)
+
+
+def _telling(reading: Reading) -> Iterator[Case]:
+    """Cases of the same weights that show what sizes and initial states could."""
+    weights, generator = reading.seen[0].case.weights, np.random.default_rng(0)
+    for T, N in TELLING:
+        config = reading.config.replace(T=T, N=N, hx=True)
+        x, hx = (generator.standard_normal(config.inputs[name].shape) for name in ("x", "hx"))
+        yield Case(config, x, hx, weights)
+
+
+def _run(cause: Cause, case: Case) -> Iterable[Floats]:
+    assert cause.fault is not None
+    with np.errstate(all="ignore"):
+        return cause.fault.run(case).values()
+
+
+def _alike(runs: Sequence[Floats], others: Sequence[Floats]) -> bool:
+    pairs = zip(runs, others, strict=True)
+    return all(np.allclose(one, other, ROUNDINGS, ROUNDINGS, equal_nan=True) for one, other in pairs)
+
+
+def _every(reading: Reading) -> list[Fault]:
+    """Every fault of the catalogue, with each parameter that one of the cases can tell."""
+    fitted = (fault for known in CATALOGUE for seen in reading.seen for fault in known.fitted(seen.case.config))
+    return list({(type(fault), fault.value): fault for fault in fitted}.values())
+
+
+def _parts(reading: Reading, faults: Sequence[Fault]) -> Iterator[Fault]:
+    first = next((first for seen in reading.seen if (first := first_wrong(seen.observation))), {})
+    for fault in faults:
+        yield from parts_of(fault, reading.config)
+        yield from from_places(fault, first)
+
+
+def _results(reading: Reading) -> tuple[Result, ...]:
+    return tuple(assess(seen.observation, REFERENCE, soft=False) for seen in reading.seen)
+
+
+def _as_arrays(given: Given) -> _Case:
+    actual: Any = given.actual
+    if isinstance(actual, Mapping):
+        names, labels = tuple(actual), tuple(f"actual[{name!r}]" for name in actual)
+        if not names or not set(names) <= set(RETURNED):
+            raise UsageError(
+                f"actual holds {', '.join(map(repr, names)) or 'nothing'}: expected any of {', '.join(RETURNED)}"
+            )
+        ways, values = [names], tuple(actual.values())
+    elif isinstance(actual, tuple):
+        if len(actual) not in NAMES:
+            raise UsageError(f"actual holds {len(actual)} arrays: expected one, (output, h_n), or a dict by name")
+        ways, labels, values = NAMES[len(actual)], tuple(f"actual[{i}]" for i in range(len(actual))), actual
+    else:
+        ways, labels, values = NAMES[1], ("actual",), (actual,)
+    arrays = tuple(array(label, value) for label, value in zip(labels, values, strict=True))
+    return _Case(array("x", given.x), None if given.hx is None else array("hx", given.hx), arrays, labels, ways)
+
+
+def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Seen]:
+    """What is seen of a case, in every way in which its arrays can be nn.RNN's.
+
+    Raises ``UsageError`` for an x that cannot be.
+    """
+    config = called(config, given)
+    hx = None if given.hx is None else shaped(given.hx, config.inputs["hx"])
+    if given.hx is not None and hx is None:
+        return
+    weights = {name: value.astype(np.float64) for name, value in model.weights.items()}
+    dtype = _coarsest([*model.weights.values(), given.x, *([] if hx is None else [hx])], given.values)
+    for named in _named(config, given):
+        of_config = config if "readout" in named else config.replace(output_size=None)
+        own = {name: weights[name] for name in of_config.weights}
+        case = Case(of_config, given.x.astype(np.float64), None if hx is None else hx.astype(np.float64), own).plain()
+        outcome = Outcome(as_plain(of_config, named))
+        states_known = (of_config.num_layers == 1 and "output" in named) or (of_config.T == 1 and "h_n" in named)
+        prefixes: dict[int, Array] | None = {} if states_known and not atol else None
+        yield Seen(Observation(case, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol))
+
+
+def called(config: RNNConfig, given: _Case) -> RNNConfig:
+    """The layer's config with the sizes of a case. Raises ``UsageError`` for an x that it cannot read."""
+    shape, I = given.x.shape, config.input_size  # noqa: E741 - the published name
+    axes = "N, T" if config.batch_first else "T, N"
+    if len(shape) not in {2, 3} or shape[-1] != I or not given.x.size:
+        hint = "; add the last axis: x[..., None]" if I == 1 and len(shape) < 3 else ""
+        raise UsageError(f"x has shape {shape}: expected ({axes}, {I}), or (T, {I}) of one sequence{hint}")
+    if len(shape) == 2:
+        return config.replace(T=shape[0], batched=False, batch_first=False, hx=given.hx is not None)
+    N, T = shape[:2] if config.batch_first else shape[1::-1]
+    return config.replace(T=T, N=N, hx=given.hx is not None)
+
+
+def _coarsest(given: Sequence[Array], actual: Sequence[Array]) -> str:
+    """The coarsest dtype of all; integers are exact, and float64 that holds float32's numbers alone came from there."""
+    names = [value.dtype.name for value in (*given, *actual)]
+    with np.errstate(over="ignore"):
+        narrow = (np.array_equal(value, value.astype(np.float32), equal_nan=True) for value in actual)
+    names += ["float32"] * any(narrow)
+    return max((name for name in names if name in FORMATS), key=lambda name: FORMATS[name].u, default="float64")
+
+
+def _named(config: RNNConfig, given: _Case) -> Iterator[dict[str, Array]]:
+    """The arrays by name, in every way in which their shapes fit; what fits exactly goes before what lacks an axis."""
+    fitting: list[dict[str, Array]] = []
+    for names in given.ways:
+        pairs = [(name, value) for name, value in zip(names, given.values, strict=True) if name in config.outputs]
+        named = {name: found for name, value in pairs if (found := shaped(value, config.outputs[name])) is not None}
+        if len(named) == len(names):
+            fitting.append(named)
+    shapes = [value.shape for value in given.values]
+    exact = [named for named in fitting if [value.shape for value in named.values()] == shapes]
+    yield from exact or fitting
+
+
+def shaped(value: Array, spec: ArraySpec) -> Array | None:
+    """The array in the shape that is expected, if that is its own but for axes of size 1 that it lacks; else ``None``.
+
+    Of as many axes, nothing may be exchanged: (10, 1, 5) is not (1, 10, 5).
+    """
+    if value.shape == spec.shape:
+        return value
+    without = tuple(size for size in spec.shape if size != 1)
+    lacks = value.ndim < len(spec.shape) and tuple(size for size in value.shape if size != 1) == without
+    return value.reshape(spec.shape) if lacks else None
+
+
+def _misfit(config: RNNConfig, given: _Case) -> str:
+    """Why no reading fits a case, in one sentence; empty where one does. Raises ``UsageError`` if that is hx."""
+    config = called(config, given)
+    if given.hx is not None and shaped(given.hx, config.inputs["hx"]) is None:
+        raise UsageError(f"hx has shape {given.hx.shape}: expected {spec_line(config.inputs['hx'])}")
+    if next(_named(config, given), None) is not None:
+        return ""
+    for i, (label, value) in enumerate(zip(given.labels, given.values, strict=True)):
+        names = dict.fromkeys(way[i] for way in given.ways)
+        specs = {name: config.outputs[name] for name in names if name in config.outputs}
+        if any(shaped(value, spec) is not None for spec in specs.values()):
+            continue
+        said = f"{label} has shape {value.shape}"
+        if not specs:
+            return f"{said}, but the module has no readout: expected output, h_n or both"
+        for name, spec in specs.items():
+            if reason := _reason(config, name, value.shape):
+                return f"{said}, expected {name} {spec_line(spec)}: {reason}"
+        return f"{said}, expected {' or '.join(f'{name} {spec_line(spec)}' for name, spec in specs.items())}"
+    return "the arrays fit no way of calling nn.RNN together: expected (output, h_n) or (readout, h_n)"
+
+
+def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
+    """Why an array may have the shape that it has; empty where nothing comes to mind."""
+    axes, expected = config.outputs[name]
+    wanted = dict(zip(axes, expected, strict=True))
+    sizes = dict(zip(axes, shape, strict=True)) if len(shape) == len(axes) else {}
+    differ = [axis for axis in sizes if sizes[axis] != wanted[axis]]
+    turned = bool(sizes) and len(shape) > 2 and (shape[1], shape[0], *shape[2:]) == expected
+    one_step = "T" in axes and shape == tuple(size for axis, size in wanted.items() if axis != "T")
+    one_direction = differ == ["D*H"] and config.bidirectional and sizes["D*H"] == config.hidden_size
+    reasons = {
+        "its first two axes are exchanged; its rows come first, with batch_first, too": turned and name == "h_n",
+        f"its first two axes are exchanged; with batch_first={config.batch_first}, {axes[0]} comes first": turned,
+        "one direction is missing; forward and reverse stand side by side in the last axis": one_direction,
+        "h_n holds a row for each layer and direction": differ == ["L*D"],
+        "one step too many; leave the initial state out": differ == ["T"] and sizes["T"] == config.T + 1,
+        f"x has T={config.T} steps": differ == ["T"],
+        "one step alone; give those of all steps": one_step,
+    }
+    return next((reason for reason, fits in reasons.items() if fits), "")
+
+
+def spec_line(spec: ArraySpec) -> str:
+    """``(N, T, D*H) = (1, 10, 5)``."""
+    return f"({', '.join(spec.axes)}) = {spec.shape}"

@@ -1,0 +1,210 @@
+"""arrays: a user's arrays explained in a dozen lines, the verdict and the cause first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, Final
+
+from harness.checks.result import Method
+from harness.explain.arrays import Cause, Found, Given, Reading, explained, spec_line
+from harness.explain.faults import CATALOGUE
+from harness.explain.where import first_departure
+from harness.oracle.compare import Mismatch, Sort
+from harness.report.explained import NAMED
+from harness.report.wording import counted, number, place
+from harness.space.config import NONLINEARITIES
+from harness.space.errors import UsageError
+from harness.subjects.calling import a_or_an
+from harness.subjects.handed import model
+
+_WIDTH: Final = 8
+"""Of the words that the lines begin with, and of a space."""
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """The answer of ``explain``; it prints as its lines."""
+
+    agrees: bool
+    """Whether the arrays are what nn.RNN gives, as far as its derived allowances tell."""
+    cause: str | None
+    """What reproduces the arrays where they are not, or what is wrong with their shape."""
+    certain: bool
+    """Whether one known mistake alone reproduces everything that is wrong."""
+    others: tuple[str, ...] = ()
+    """Other known mistakes that would give the same numbers."""
+    lines: tuple[str, ...] = field(default=(), compare=False)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    __repr__ = __str__
+
+
+def explain(
+    module: Any,
+    x: Any,
+    actual: Any,
+    *,
+    hx: Any = None,
+    nonlinearity: str | None = None,
+    batch_first: bool | None = None,
+    atol: float = 0.0,
+    more: Sequence[Sequence[Any]] = (),
+) -> Answer:
+    """Does ``actual``, which your own code made of ``x``, agree with what ``nn.RNN`` computes? If not, why not?
+
+    ``module`` is an ``nn.RNN``, a module that holds one and at most one ``nn.Linear`` behind it, or a dict of their
+    weights as ``state_dict()`` names them; it is asked for its weights, never run. ``actual`` is the output, the
+    readout, h_n, a tuple of these, or a dict by name. Arrays are NumPy's or tensors.
+
+    ``nonlinearity`` and ``batch_first`` are the module's unless told; where weights alone are given, both are tried.
+    ``atol`` is how far each number of ``actual`` may be off by itself: 5e-5 for four printed digits after the point.
+    ``more`` holds further cases, ``(x, actual)`` or ``(x, actual, hx)``, which tell apart what one case does not.
+
+    Raises ``UsageError`` where there is nothing to compare.
+    """
+    if nonlinearity not in {None, *NONLINEARITIES}:
+        raise UsageError(f"nonlinearity={nonlinearity!r}: expected {' or '.join(map(repr, NONLINEARITIES))}")
+    if batch_first not in {None, True, False}:
+        raise UsageError(f"batch_first={batch_first!r}: expected True or False")
+    if isinstance(atol, bool) or not isinstance(atol, Real) or not 0 <= float(atol) < math.inf:
+        raise UsageError(f"atol={atol!r}: expected a number of at least 0, such as 5e-5 for four printed digits")
+    for one in more:
+        if not isinstance(one, tuple | list) or len(one) not in {2, 3}:
+            raise UsageError(
+                f"more holds {a_or_an(type(one).__name__)}: expected cases, (x, actual) or (x, actual, hx)"
+            )
+    handed = model(module)
+    cases = [Given(x, actual, hx), *(Given(*one) for one in more)]
+    found = explained(handed, cases, nonlinearity, batch_first=batch_first, atol=float(atol))
+    return _answer(found, drops=handed.drops)
+
+
+def _answer(found: Found, *, drops: bool) -> Answer:
+    if found.reading is None:
+        said = found.misfit
+        return Answer(False, said, True, (), (f"disagrees with nn.RNN in shape: {said}",))
+    causes = [_sentence(cause) for cause in found.causes]
+    lines = [_verdict(found), *([] if found.agrees else _why(found, causes)), *_taken_as(found.reading, drops=drops)]
+    return Answer(found.agrees, causes[0] if causes else None, found.certain, tuple(causes[1:]), tuple(lines))
+
+
+def _line(word: str, said: str) -> str:
+    return f"{word:<{_WIDTH}}{said}"
+
+
+def _numbers(reading: Reading) -> int:
+    return sum(array.size for seen in reading.seen for array in seen.observation.outcome.arrays.values())
+
+
+def _verdict(found: Found) -> str:
+    assert found.reading is not None
+    total = _numbers(found.reading)
+    if found.agrees:
+        return f"agrees with nn.RNN in all {counted(total, 'number')}, {_how(found)}"
+    wrong = sum(mismatch.count for result in found.results for mismatch in result.mismatches)
+    return f"disagrees with nn.RNN in {wrong:,} of {counted(total, 'number')}, {_how(found)}"
+
+
+def _how(found: Found) -> str:
+    if all(result.method is Method.LOCAL for result in found.results):
+        return "step by step"
+    assert found.reading is not None
+    return f"end to end, where less than {max(seen.widest for seen in found.reading.seen):.1g} may hide"
+
+
+def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
+    reading, tried = found.reading, len(CATALOGUE)
+    assert reading is not None
+    total = counted(_numbers(reading), "number")
+    every = f"all {total}" if _numbers(reading) > 1 else "the number"
+    if causes:
+        yield _line("cause", causes[0])
+        yield from (_line(*pair) for pair in _code(found.causes[0]))
+        yield _line("certain" if found.certain else "perhaps", _sure(found, f"it reproduces {every}"))
+        yield from (_line("", f"or {said}") for said in causes[1:NAMED])
+        if len(causes) > NAMED:
+            yield _line("", f"or one of {len(causes) - NAMED} more")
+    elif found.lost:
+        yield _line("cause", f"unknown: {found.lost} of {total} are NaN or infinite, where nn.RNN's are finite")
+    else:
+        pairs = f", nor does any of {counted(found.pairs, 'pair')}" if found.pairs else ""
+        pairs = f", and too many of {found.pairs:,} pairs do to name one" if found.many else pairs
+        parts = "" if found.whole else "; in parts of the network not all were tried: give fewer time steps"
+        yield _line("cause", f"unknown: none of the {tried} known mistakes reproduces {every}{pairs}{parts}")
+    wrong = [(i, mismatch) for i, result in enumerate(found.results) for mismatch in result.mismatches]
+    case, mismatch = wrong[0]
+    yield _line("first", _first(reading, case, mismatch))
+    case, mismatch = max(wrong, key=lambda one: one[1].sites[0].excess)
+    yield _line("worst", _worst(reading, case, mismatch))
+    if not causes and all(one.sort is Sort.VALUE for _, one in wrong):
+        yield _line("within", f"atol={max(one.atol for _, one in wrong):.1e} of all that is expected")
+
+
+def _sure(found: Found, reproduces: str) -> str:
+    """How sure a cause is, and what would make it surer."""
+    if not found.certain and len(found.causes) == 1:
+        return f"{reproduces}, but few are wrong: more=[(x, actual)] takes other inputs"
+    if not found.certain:
+        would = counted(len(found.causes) - 1, "other known mistake")
+        apart = "on this module they are the same" if found.same else "more=[(x, actual)] tells them apart"
+        return f"{reproduces}; {would} would, too: {apart}"
+    if found.pairs:
+        return f"{reproduces}; no mistake alone does, and no other of {found.pairs:,} pairs"
+    others = f"the other {len(CATALOGUE) - 1}" if found.causes[0].fault else f"the {len(CATALOGUE)}"
+    return f"{reproduces}; none of {others} known mistakes does"
+
+
+def _sentence(cause: Cause) -> str:
+    """The mistake, the parameters that it concerns, and the reading, where that is not what was said."""
+    config = cause.reading.config
+    if cause.reading.other == "dtype":
+        return "rounds to float32 somewhere on the way: to that precision, all is right"
+    if cause.fault is None:
+        return f"takes the other axis for time: it computes what nn.RNN does with batch_first={config.batch_first}"
+    concerned = cause.fault.concerned(config)
+    return cause.fault.sentence + (f" ({', '.join(concerned)})" if concerned else "")
+
+
+def _code(cause: Cause) -> list[tuple[str, str]]:
+    """The wrong line of code, and the right one, where the catalogue has them."""
+    code = getattr(cause.fault, "code", None)
+    return list(zip(("yours", "nn.RNN"), code, strict=True)) if code else []
+
+
+def _first(reading: Reading, case: int, mismatch: Mismatch) -> str:
+    """Where it begins: by each step's own account where all states are known."""
+    where = first_departure(reading.seen[case].observation)
+    if where is None:
+        site = min(mismatch.sites, key=lambda one: tuple(map(str, one.place.values())))
+        return f"{mismatch.array}[{place(site)}]{_of(reading, case)}"
+    at = ", ".join(f"{axis}={index}" for axis, index in where.place.items())
+    pattern = f"; wrong in themselves are {where.wrong} of {where.total}" + (f", {where.pattern}" * bool(where.pattern))
+    follows = f"; {where.follows} more only follow" if where.follows else ""
+    return f"{where.array}[{at}]{_of(reading, case)}{pattern}{follows}"
+
+
+def _worst(reading: Reading, case: int, mismatch: Mismatch) -> str:
+    site, dtype = mismatch.sites[0], reading.seen[case].observation.arithmetic.dtype
+    values = f"{number(site.actual, dtype)}, should be {number(site.expected, dtype)}"
+    return f"{mismatch.array}[{place(site)}]{_of(reading, case)} = {values} (±{site.allowance:.2g})"
+
+
+def _of(reading: Reading, case: int) -> str:
+    return f" of case {case + 1}" if len(reading.seen) > 1 else ""
+
+
+def _taken_as(reading: Reading, *, drops: bool) -> Iterator[str]:
+    seen = reading.seen[0]
+    config, arrays = reading.config, seen.observation.outcome.arrays
+    names = ", ".join(f"{name} {spec_line(config.outputs[name])}" for name in arrays)
+    how = f"{config.nonlinearity}, batch_first={config.batch_first}, to the precision of "
+    how += seen.observation.arithmetic.dtype
+    rounded = f" and atol={seen.observation.rounded:g}" if seen.observation.rounded else ""
+    yield _line("taken", f"as {names}; {how}{rounded}")
+    if drops:
+        yield _line("", "without its dropout, as in eval mode")

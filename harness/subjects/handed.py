@@ -1,0 +1,154 @@
+"""handed: what a user hands over to be explained - a module or its weights, arrays, tensors, or files of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from harness.space.case import Array
+from harness.space.config import RNNConfig, weight_names
+from harness.space.errors import UsageError
+from harness.subjects.calling import Malformed, a_or_an, as_array
+
+_PARAMETER: Final = re.compile(r"(?:(.*)\.)?((?:weight|bias)_[ih]h_l(\d+)(_reverse)?)")
+
+_READOUT: Final = re.compile(r"(?:(.*)\.)?(weight|bias)")
+
+_WANTED: Final = "expected a torch.nn.RNN, a module that holds one, or a dict of its weights, as state_dict() gives it"
+
+
+class Model(NamedTuple):
+    """The weights of an nn.RNN, and of a linear layer behind it, and what is known of how they are used."""
+
+    weights: dict[str, Array]
+    """Under the names of ``RNNConfig.weights``, in their order."""
+    config: RNNConfig
+    """The layer's own arguments, in float64, which holds numbers of all dtypes; its call is left at the defaults."""
+    nonlinearity: str | None = None
+    """``None`` where weights alone cannot tell."""
+    batch_first: bool | None = None
+    drops: bool = False
+    """Whether it is in training mode with dropout between its layers."""
+
+
+def model(module: Any) -> Model:
+    """What a module, or a dict of weights, holds. Raises ``UsageError`` where that is not one nn.RNN."""
+    if isinstance(module, Mapping):
+        return _of_weights({str(name): array(str(name), value) for name, value in module.items()})
+    if not hasattr(module, "named_modules"):
+        raise UsageError(f"module is {a_or_an(type(module).__name__)}: {_WANTED}")
+    import torch
+
+    rnns = [part for part in module.modules() if isinstance(part, torch.nn.RNN)]
+    linears = [part for part in module.modules() if isinstance(part, torch.nn.Linear)]
+    if len(rnns) != 1 or len(linears) > 1:
+        held = f"module={type(module).__name__} holds {len(rnns)} nn.RNN and {len(linears)} nn.Linear"
+        raise UsageError(f"{held}: expected one nn.RNN and at most one nn.Linear; hand over the nn.RNN alone")
+    (rnn,) = rnns
+    places = [(layer, d) for layer in range(rnn.num_layers) for d in range(2 if rnn.bidirectional else 1)]
+    names = [name for place in places for name in weight_names(*place, bias=rnn.bias)]
+    weights = {name: array(name, getattr(rnn, name)) for name in names}
+    for linear in linears:
+        weights["weight"] = array("weight", linear.weight)
+        if linear.bias is not None:
+            weights["bias"] = array("bias", linear.bias)
+    drops = rnn.training and rnn.dropout > 0 and rnn.num_layers > 1
+    return _of_weights(weights)._replace(nonlinearity=rnn.nonlinearity, batch_first=rnn.batch_first, drops=drops)
+
+
+def array(name: str, value: Any) -> Array:
+    """The numbers of an array, a tensor or nested lists. Raises ``UsageError`` for what has none, or complex ones."""
+    try:
+        found = as_array(name, value if hasattr(value, "__array__") else np.asarray(value))
+    except (Malformed, TypeError, ValueError, RuntimeError) as error:
+        why = "" if isinstance(error, Malformed) else f" ({error})"
+        held = a_or_an(type(value).__name__)
+        raise UsageError(f"{name} is {held}: expected an array or a tensor of numbers{why}") from None
+    if found.dtype.kind == "c":
+        raise UsageError(f"{name} is of {found.dtype}: expected real numbers")
+    return found
+
+
+def load(path: str) -> Any:
+    """What a file holds: ``.npy`` an array, ``.npz`` arrays by name, anything else what ``torch.save`` wrote.
+
+    Raises ``UsageError`` where nothing can be read. No file is trusted to run code.
+    """
+    try:
+        if Path(path).suffix in {".npy", ".npz"}:
+            found = np.load(path, allow_pickle=False)
+            return {name: found[name] for name in found.files} if hasattr(found, "files") else found
+        import torch
+
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except Exception as error:  # noqa: BLE001 - whatever unpacking a stranger's file raises
+        said = str(error).partition("\n")[0]
+        raise UsageError(
+            f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...) ({said})"
+        ) from None
+
+
+def _of_weights(given: Mapping[str, Array]) -> Model:
+    """Weights under any prefix, ``rnn.weight_ih_l0`` and ``fc.weight``; what is left over is the readout."""
+    found, rest = {}, {}
+    prefixes, layers, reverse = set(), [-1], False
+    for name, value in given.items():
+        if match := _PARAMETER.fullmatch(name):
+            prefixes.add(match[1])
+            layers.append(int(match[3]))
+            reverse = reverse or match[4] is not None
+            found[match[2]] = value
+        else:
+            rest[name] = value
+    if len(prefixes) != 1:
+        held = "the weights of several nn.RNN" if prefixes else "no weight_ih_l0"
+        names = ", ".join(given)
+        raise UsageError(f"module holds {held}, but {names[:200] or 'nothing'}: {_WANTED}")
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        if name not in found or found[name].ndim != 2:
+            raise UsageError(f"{name} is missing or no matrix: expected (hidden_size, ...); pass nn.RNN's own weights")
+    readout = _readout(rest)
+    config = RNNConfig(
+        found["weight_ih_l0"].shape[1],
+        found["weight_hh_l0"].shape[1],
+        max(layers) + 1,
+        bias=any(name.startswith("bias") for name in found),
+        bidirectional=reverse,
+        dtype="float64",
+        output_size=len(readout["readout.weight"]) if readout else None,
+    )
+    found |= readout
+    for name, spec in config.weights.items():
+        if name not in found:
+            raise UsageError(
+                f"{name} is missing: expected ({', '.join(spec.axes)}) = {spec.shape}, as state_dict() has it"
+            )
+        if found[name].shape != spec.shape:
+            gates = len(found["weight_hh_l0"]) // config.hidden_size
+            hint = f"; {gates} times as many rows are an LSTM's or a GRU's" if gates in {3, 4} else ""
+            shape, axes = found[name].shape, ", ".join(spec.axes)
+            raise UsageError(f"{name} has shape {shape}: expected ({axes}) = {spec.shape}, as nn.RNN has it{hint}")
+    if extra := [name for name in found if name not in config.weights]:
+        raise UsageError(f"{', '.join(extra)}: no parameter of {config!r}, as the others are; leave it out")
+    return Model({name: found[name] for name in config.weights}, config)
+
+
+def _readout(rest: Mapping[str, Array]) -> dict[str, Array]:
+    if not rest:
+        return {}
+    matches = {name: _READOUT.fullmatch(name) for name in rest}
+    named = {match[2]: rest[name] for name, match in matches.items() if match is not None}
+    one = len({match and match[1] for match in matches.values()}) == 1
+    if not one or None in matches.values() or "weight" not in named or named["weight"].ndim != 2:
+        raise UsageError(
+            f"module holds {', '.join(rest)} beside the nn.RNN: expected at most the weight and bias of one nn.Linear;"
+            " leave out what is not the readout"
+        )
+    bias = named.get("bias", np.zeros(len(named["weight"]), named["weight"].dtype))
+    return {"readout.weight": named["weight"], "readout.bias": bias}
