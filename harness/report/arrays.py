@@ -124,7 +124,7 @@ def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     every = f"all {total}" if _numbers(reading) > 1 else "the number"
     if causes:
         yield _line("cause", causes[0])
-        yield from (_line(*pair) for pair in _code(found.causes[0]))
+        yield from (_line(*pair) for pair in _code(found.causes[0], reading))
         yield _line("certain" if found.certain else "perhaps", _sure(found, f"it reproduces {every}"))
         yield from (_line("", f"or {said}") for said in causes[1:NAMED])
         if len(causes) > NAMED:
@@ -170,10 +170,10 @@ def _sentence(cause: Cause) -> str:
     return cause.fault.sentence + (f" ({', '.join(concerned)})" if concerned else "")
 
 
-def _code(cause: Cause) -> list[tuple[str, str]]:
+def _code(cause: Cause, reading: Reading) -> list[tuple[str, str]]:
     """The wrong line of code, and the right one, where the catalogue has them."""
-    code = getattr(cause.fault, "code", None)
-    return list(zip(("yours", "nn.RNN"), code, strict=True)) if code else []
+    code = None if cause.fault is None else cause.fault.lines(reading.config)
+    return [] if code is None else list(zip(("yours", "nn.RNN"), code, strict=True))
 
 
 def _first(reading: Reading, case: int, mismatch: Mismatch) -> str:

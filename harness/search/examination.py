@@ -65,7 +65,7 @@ class Examination:
         hunt, lacking = self.hunt, []
         if hunt.total < CASES:
             lacking.append(f"{hunt.total} of {CASES} cases")
-        losses = hunt.coverage.factors.get("loss", {})
+        losses = dict(hunt.coverage.factors.get("loss", {}))
         if any(hunt.scope.loss) and (gradients := sum(n for loss, n in losses.items() if loss)) < GRADIENTS:
             lacking.append(f"{gradients} of {GRADIENTS} cases with gradients")
         met, of = (_pairs(hunt, met=True), _pairs(hunt, met=False))

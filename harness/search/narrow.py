@@ -101,7 +101,9 @@ def _without_unseen(subject: Subject, scope: Scope) -> tuple[dict[str, str], Sco
     factors = {name: values for name in UNSEEN if len(values := scope.values()[name]) > 1}
     if not factors:
         return {}, scope
-    base: dict[str, Any] = factors_of(plainest(scope)) | {n: size for n, size in PLACES.items() if size in getattr(scope, n)}
+    base: dict[str, Any] = factors_of(plainest(scope)) | {
+        n: size for n, size in PLACES.items() if size in getattr(scope, n)
+    }
     choices = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
     best = max(choices, key=lambda chosen: _fits(subject, configure(base | chosen)))  # of equals, the plainest
     left = {f"{name}={v}": "it does not take config" for name, values in factors.items() for v in values}

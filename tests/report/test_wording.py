@@ -84,9 +84,9 @@ def rendered(renderable: RenderableType, width: int = 100) -> str:
 
 
 def agreement() -> Hunt:
-    scope = Scope().only(T=[1, 2], N=1, input_size=1, hidden_size=1)
+    scope = Scope.around(CASE.config).only(T=[1, 2], N=1, input_size=1, hidden_size=1)
     hunt = Hunt("torch", 0, scope, stop=Stop.BUDGET, seconds=1.25)
-    hunt.checks[Method.LOCAL] = 1
+    hunt.checks[Method.LOCAL] = 200
     hunt.coverage.add(CASE.config, "normal", new_config=True)
     hunt.refused = {"num_layers=2": "one layer only", "num_layers=3": "one layer only", "hx=True": "no hx"}
     return hunt

@@ -30,7 +30,8 @@ def hunted(verdict: Verdict | None = Verdict.AGREES) -> Hunt:
     """A search that came to a verdict."""
     record = Hunt("mine", 7, ALL)
     if verdict is Verdict.AGREES:
-        record.checks[Method.LOCAL] = 3
+        record.scope = record.scope.only(**{name: values[0] for name, values in record.scope.values().items()})
+        record.checks[Method.LOCAL] = 200
     elif verdict is Verdict.UNSUPPORTED:
         record.unsupported = 3
     elif verdict is not None:
@@ -240,13 +241,39 @@ def test_after_an_interrupt_nothing_more_is_asked(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("where", ["dropout", "refusals"])
+@pytest.mark.parametrize(
+    ("cases", "gradients", "lacking"),
+    [(200, 50, []), (199, 50, ["199 of 200 cases"]), (200, 49, ["49 of 50 cases with gradients"])],
+)
+def test_a_subject_agrees_where_enough_cases_and_gradients_do(cases: int, gradients: int, lacking: list[str]) -> None:
+    record = hunted()
+    record.scope = record.scope.only(loss=[None, "h_n"])
+    record.checks[Method.LOCAL] = cases
+    for number in range(cases):
+        record.coverage.add(RNNConfig(1, 1, loss="h_n" if number < gradients else None), "normal")
+
+    done = Examination(record)
+
+    assert done.lacking == lacking
+    assert done.verdict is (Verdict.NOT_ENOUGH if lacking else Verdict.AGREES)
+
+
+def test_a_subject_does_not_agree_before_pairs_of_what_it_offers_have_met() -> None:
+    record = hunted()
+    record.scope = record.scope.only(bias=[True, False], batch_first=[True, False])
+    for bias, batch_first in ((True, True), (False, False), (True, False)):
+        record.coverage.add(RNNConfig(1, 1, bias=bias, batch_first=batch_first), "normal")
+
+    assert Examination(record).lacking == ["75% of pairs of values"]
+
+
 def test_an_interrupt_of_the_rest_keeps_what_was_found(asked: Asked, where: str) -> None:
     setattr(asked, where, KeyboardInterrupt())
 
     done = examine(TORCH, ALL)
 
     assert done.interrupted
-    assert done.hunt.total == 3
+    assert done.hunt.total == 200
     assert done.refusals is None
     assert done.dropout is (None if where == "dropout" else LAWFUL)
     assert done.verdict is Verdict.AGREES
@@ -259,12 +286,12 @@ def test_a_right_module_agrees_and_one_that_takes_what_it_should_refuse_does_not
 
     small = ALL.only(loss=[None], lengths=[None], preparation=["new"])
 
-    right = examine(TORCH, small, cases=30)
+    right = examine(TORCH, small, cases=300)
     wrong = examine(as_subject(Lenient), small, cases=300)
 
     assert right.verdict is Verdict.AGREES
     assert right.refusals is not None
-    assert right.refusals.calls <= 30
+    assert right.refusals.calls <= 300
     assert wrong.hunt.finding is None
     assert wrong.refusals is not None
     assert wrong.refusals.findings
