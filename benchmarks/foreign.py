@@ -40,7 +40,8 @@ from harness.report.explained import cause_lines, needs_line  # noqa: E402
 from harness.report.kept import keep  # noqa: E402
 from harness.report.paper import Paper  # noqa: E402
 from harness.report.severity import Told, in_order  # noqa: E402
-from harness.report.wording import mismatch_line  # noqa: E402
+from harness.report.short import failure_line  # noqa: E402
+from harness.report.wording import left_out, mismatch_line  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.hunt import Finding  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
@@ -110,6 +111,9 @@ def told(stranger: Stranger, seed: int) -> dict[str, Any]:
     seconds = time.process_time() - start
     explanations = [investigation.explanations.get(finding.id, Explanation()) for finding in done.hunt.findings]
     found = [graded(stranger, *pair) for pair in zip(done.hunt.findings, explanations, strict=True)]
+    undone = {what: failure_line(result) for what, (_, result) in done.hunt.undone.items()}
+    for said, names in left_out(undone).items():
+        found.append(_graded(stranger, f"{', '.join(names)} neither done nor refused: {said}", None))
     if done.dropout is not None and done.dropout.failed:
         found.append(_graded(stranger, done.dropout.message, None))
     if done.refusals is not None and done.refusals.findings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from harness.checks.agreement import REFERENCE, Observation
-from harness.checks.lawfulness import GRADIENTS
+from harness.checks.lawfulness import GRADIENTS, law_of
 from harness.checks.result import Result
 from harness.explain.factors import Factors, like
 from harness.explain.faults import Fault
@@ -55,7 +56,14 @@ class ByCause:
             # A kernel that is taken for some sizes makes the mistake in some products of a case, and not in others.
             if any(cause.stepwise and seen.loses_numbers_as(cause) for cause in self.causes):
                 return True
-        return any(seen.active(cause) if not cause.stepwise else seen.reproduces(cause) for cause in self.causes)
+        return any(self._makes(seen, cause) for cause in self.causes)
+
+    @staticmethod
+    def _makes(seen: Seen, cause: Fault) -> bool:
+        if not cause.stepwise:
+            return seen.active(cause)
+        # An activation of the subject's own has errors of its own, which no allowance is derived for.
+        return seen.reproduces(cause) or (cause.family == "nonlinearity" and seen.resembles(cause))
 
 
 def _cuts_off(cause: Fault, case: Case, gradient: str) -> bool:
@@ -97,9 +105,27 @@ class ByRegion:
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Whether a failure is like the finding's, on a config that has all that the finding needs."""
+        if _told_by_law(result, self.found):
+            return True
         if like(result) != like(self.found):
             return False
         return is_of_form(self.found) or self.factors.covers(observation.case.config)
+
+
+def _told_by_law(result: Result, found: Result) -> bool:
+    """Whether a law ended where its other run failed as was found: by the same line, or in the same array's form."""
+    first = result.mismatches[0] if result.mismatches else None
+    if law_of(result.kind) is None or law_of(found.kind) is not None:
+        return False
+    if first is None:
+        return _last_line(result) is not None and _last_line(result) == _last_line(found)
+    return is_of_form(found) and (first.array, first.sort) == (found.mismatches[0].array, found.mismatches[0].sort)
+
+
+def _last_line(result: Result) -> str | None:
+    """The line that raised, as a traceback has it."""
+    lines = re.findall(r'File "[^"]+", line \d+', result.traceback)
+    return lines[-1] if lines else None
 
 
 def is_of_form(result: Result) -> bool:

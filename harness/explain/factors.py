@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Final
 
+from harness.checks.everything import against
 from harness.checks.result import Result, Verdict
 from harness.explain.fresh import changed, fitting, flipped, infinite
 from harness.oracle.compare import OF_VALUE, Sort
-from harness.search.certificate import Certificate
 from harness.search.hunt import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
@@ -34,6 +34,12 @@ WIDTHS: Final = (2, 4, 8, 16)
 
 DRAWS: Final = (("normal", 0), ("default", 1), ("saturated", 2))
 """Values that a changed config is tried with, after the failing case's own."""
+
+MORE: Final = tuple(("normal", seed) for seed in range(1, 6))
+"""Further ones with relu: in a small case most of it is zero in half of all sets, and nothing shows."""
+
+LOUD: Final = 64
+"""How many times larger the gradients of a loss are in a further set: what cuts off large gradients shows there."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,17 @@ class Size:
         if by_width is None and max(fails) < min(self.passes):
             return f"from {self.smallest} to {max(fails)}"
         return by_width or f"at {_listed(fails)}, not at {_listed(self.passes)}"
+
+    def shows(self, size: int) -> bool:
+        """Whether the failure would show at a size that was not tried, if the pattern holds; without one, no."""
+        tried = (self.smallest, *self.fails, *self.passes)
+        for width in WIDTHS:
+            rest = self.smallest % width
+            if all((one % width == rest) == (one not in self.passes) for one in tried):
+                return size >= self.smallest and size % width == rest
+            if all((one % width != 0) == (one not in self.passes) for one in tried):
+                return size >= self.smallest and size % width != 0
+        return bool(self.fails) and max(self.fails) < min(self.passes) and self.smallest <= size <= max(self.fails)
 
     def _by_width(self, width: int, fails: tuple[int, ...]) -> str | None:
         """The pattern, if the remainder by a width decides."""
@@ -101,8 +118,12 @@ class Factors:
 
 
 def _has(size: Size, value: Any) -> bool:
-    """Whether a size, which may be none at all, is one at which the failure shows, as far as that was tried."""
-    return (value >= size.smallest or size.smallest == 1) and value not in size.passes
+    """Whether a size, which may be none at all, is one at which the failure shows, or would by what was tried."""
+    if not size.passes:
+        return bool(value >= size.smallest or size.smallest == 1)
+    if value in {size.smallest, *size.fails, *size.passes}:
+        return value not in size.passes
+    return bool(value > 0) and size.shows(value)
 
 
 def depends_on(finding: Finding, scope: Scope, check: Callable[[Case], Result]) -> Factors:
@@ -111,14 +132,16 @@ def depends_on(finding: Finding, scope: Scope, check: Callable[[Case], Result]) 
     finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in finding.result.mismatches)
 
     def fails(other: RNNConfig) -> bool | None:
-        """Whether it fails with other factors; ``None`` where the subject refuses that."""
+        """Whether it fails with other factors; ``None`` where that cannot be said, for it is refused or fails else."""
+        passed = True
         for candidate in _tries(finding.case, other, finite=finite):
             result = check(candidate)
             if result.verdict is Verdict.UNSUPPORTED:
                 return None
-            if (result.failed or result.verdict is Verdict.SUSPECT) and like(result) == kind:
+            if against(result) and like(result) == kind:
                 return True
-        return False
+            passed &= not against(result) and result.deviation is None
+        return False if passed else None
 
     sizes: dict[str, Size] = {}
     for name in SIZES:
@@ -141,7 +164,7 @@ def depends_on(finding: Finding, scope: Scope, check: Callable[[Case], Result]) 
             partly[name] = (here[name], *(value for value, failed in tried.items() if failed))
         else:
             needs[name] = here[name]
-    nearest = _nearest(finding.certificate, config, sizes, found)
+    nearest = _nearest(config, scope, sizes, found, fails)
     relations = tuple(_related(config, sizes, scope, fails))
     for one, sign, another in relations:
         sizes.pop(one, None)
@@ -154,8 +177,12 @@ def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
     yield fitted(case, config)
     if not finite:  # of which no drawn values below have any
         yield infinite(config, 0)
-    for regime, seed in DRAWS:
+    for regime, seed in DRAWS if config.nonlinearity == "tanh" else (*DRAWS, *MORE):
         yield draw(config, regime, seed)
+    if config.loss is not None:
+        generic = draw(config, "normal", len(DRAWS))
+        cotangents = {name: array * array.dtype.type(LOUD) for name, array in generic.cotangents.items()}
+        yield Case.from_arrays(config, {**generic.arrays, **cotangents})
 
 
 def _larger(name: str, smallest: int, scope: Scope) -> list[int]:
@@ -195,13 +222,17 @@ def _related(
 
 
 def _nearest(
-    certificate: Certificate, config: RNNConfig, sizes: Mapping[str, Size], found: Mapping[str, Mapping[Any, bool]]
+    config: RNNConfig,
+    scope: Scope,
+    sizes: Mapping[str, Size],
+    found: Mapping[str, Mapping[Any, bool]],
+    fails: Callable[[RNNConfig], bool | None],
 ) -> tuple[str, Any] | None:
     """The neighbour that passes and differs least: a size that is one smaller, or larger; else a factor changed."""
-    if certificate.complete:
-        large = [(getattr(config, name), name) for name in sizes if getattr(config, name) > 1]
-        if large:
-            size, name = max(large)
+    for size, name in sorted(((getattr(config, name), name) for name in sizes), reverse=True):
+        allowed = size > 1 and fitting(name, size - 1, scope) == size - 1
+        smaller = changed(config, {name: size - 1}) if allowed else config
+        if smaller != config and fails(smaller) is False:
             return name, size - 1
     for name, size in sizes.items():
         if size.passes:

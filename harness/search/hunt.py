@@ -437,7 +437,10 @@ class _Hunter:
             case, result = self._tamed(case, result)
             self._record.known.update([result.deviation] if result.deviation else [])
         if against(result):
-            case, result = self._forwards(*self._without_law(case, result))
+            case, result = self._without_law(case, result)
+            self._record.known.update([result.deviation] if result.deviation else [])
+        if against(result):
+            case, result = self._forwards(case, result)
             self._take(case, result, with_probes=with_probes or case is not given)
             self._make_small()
 
@@ -473,11 +476,14 @@ class _Hunter:
         return case, result
 
     def _without_law(self, case: Case, result: Result) -> tuple[Case, Result]:
-        """A failing case, and how it fails; of one that breaks a law, another that the law ran, if it fails alone."""
+        """A failing case, and how it fails; of one that breaks a law, another that the law ran, if it fails alone.
+
+        Or if it is known to fail.
+        """
         for law in law_of(result.kind) or () if result.failure is None else ():
             for other in asked_by(self._subject, case, law, self._record.scope):
                 alone = self._check(other, laws=())
-                if alone.failed:
+                if alone.failed or alone.deviation is not None:
                     return other, alone
         return case, result
 

@@ -57,7 +57,7 @@ def narrow(subject: Subject, scope: Scope) -> Narrowed:
     """
     whole, (unseen, scope) = scope, _without_unseen(subject, scope)
     factors = {name: values for name, values in scope.values().items() if name not in NOT_ASKED and len(values) > 1}
-    base = _accepted(subject, scope, factors)
+    base, done = _accepted(subject, scope, factors)
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
         return Narrowed(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
@@ -70,7 +70,7 @@ def narrow(subject: Subject, scope: Scope) -> Narrowed:
         for value in values:
             said = _refusal(subject, base, {name: value})
             if said is None:
-                bad = _not_done(subject, base, {name: value}) if name in FEATURES else None
+                bad = _not_done(subject, base, {name: value}) if done and name in FEATURES else None
                 kept[value] = bad is None
                 undone += [(f"{name}={value}", *bad)] if bad is not None else []
                 continue
@@ -132,19 +132,32 @@ def _with_zeros(case: Case) -> Iterator[Case]:
             yield Case.from_arrays(case.config, arrays)
 
 
-def _accepted(subject: Subject, scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> RNNConfig | None:
-    """The first config that the subject does, or else accepts, of those near the plainest."""
+def _accepted(subject: Subject, scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> tuple[RNNConfig | None, bool]:
+    """The first config that the subject does, or else accepts, of those near the plainest; and whether it does it."""
     first: RNNConfig | None = None
     for number, config in enumerate(_near(scope, factors)):
         outcome = subject.run(case := draw(config))
         if outcome.failure is Failure.UNSUPPORTED:
             continue
-        if unfit(case, outcome) is None:
-            return config
+        if unfit(case, outcome) is None and _fits_with_other_sizes(subject, config):
+            return config, True
         first = first or config
         if number > len(factors):  # what is done nowhere one step away is wrong, and not another layer's
             break
-    return first
+    return first, False
+
+
+def _fits_with_other_sizes(subject: Subject, config: RNNConfig) -> bool:
+    """Whether what it returns has the right shapes where all sizes differ, too, or it does no such sizes."""
+    case = draw(_placed(config))
+    outcome = subject.run(case)
+    return outcome.failure is Failure.UNSUPPORTED or unfit(case, outcome) is None
+
+
+def _placed(config: RNNConfig) -> RNNConfig:
+    """The config with sizes at which axes that are mixed up show; a packed batch as it is."""
+    places = {name: size for name, size in PLACES.items() if name != "N" or config.batched}
+    return config.replace(**places) if config.lengths is None else config
 
 
 def _near(scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> Iterator[RNNConfig]:
@@ -189,12 +202,16 @@ def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> 
     plain = configure({**factors_of(base), **changes})
     if plain == base:
         return None
-    places = {name: size for name, size in PLACES.items() if name != "N" or plain.batched}
     first: tuple[Case, Result] | None = None
-    for config in (plain, plain.replace(**places) if plain.lengths is None else plain):
+    for config in (_placed(plain), plain):
         case = draw(config, "normal")
         outcome = subject.run(case)
         bad = unfit(case, outcome)
+        turned = plain.batch_first != base.batch_first
+        if config is plain and bad is None and turned:  # which one sequence of one step hides
+            break
+        if turned and bad is not None and bad.mismatches and bad.mismatches[0].array != "output":
+            return None  # it does turn what it returns, but not all of that as it should
         # What writes into its inputs, or dies, does the call; how is for the search to find out.
         if bad is None or bad.failure is not None or outcome.changed_inputs or outcome.aliased:
             return None

@@ -1,8 +1,10 @@
 """factors: what a failure needs, from which size on, and what passes beside it; here the config alone decides."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness import Case, RNNConfig, Scope, Verdict, draw
@@ -17,6 +19,7 @@ from harness.search.hunt import Finding
 from harness.space.outcome import Outcome
 
 FAILS = Result(Verdict.BROKEN, message="Error: no")
+AGREES = Result(Verdict.AGREES)
 COMPLETE = Certificate()
 
 
@@ -78,12 +81,16 @@ def test_the_sizes_at_which_it_fails_have_a_pattern(smallest: int, fails: Callab
     assert found.passing == ("hidden_size", smallest - 1)
 
 
-def test_without_a_certificate_the_smaller_size_is_not_said_to_pass() -> None:
-    cut_short = Certificate().but_for("interrupted")
+def test_a_smaller_size_is_said_to_pass_where_it_was_seen_to() -> None:
+    def check(case: Case) -> Result:
+        refused = Result(Verdict.UNSUPPORTED, message="at least 17")
+        return FAILS if case.config.hidden_size >= 17 else refused
 
-    found = factors(RNNConfig(1, 17), lambda config: config.hidden_size >= 17, certificate=cut_short)
+    passes = factors(RNNConfig(1, 17), lambda config: config.hidden_size >= 17)
+    refuses = depends_on(Finding("mine", draw(RNNConfig(1, 17)), FAILS, COMPLETE), Scope(), check)
 
-    assert found.passing is None
+    assert passes.passing == ("hidden_size", 16)
+    assert refuses.passing is None
 
 
 def test_sizes_that_must_be_equal_or_must_not_are_related() -> None:
@@ -105,11 +112,45 @@ def test_what_the_subject_refuses_counts_for_nothing() -> None:
     assert "bias" not in found.independent
 
 
-def test_another_kind_of_failure_is_another_failure() -> None:
-    def check(case: Case) -> Result:
-        return FAILS if case.config.bias else Result(Verdict.BROKEN, message="Other: no")
+def test_what_fails_in_another_way_or_is_excused_says_nothing_of_a_factor() -> None:
+    other, excused = Result(Verdict.BROKEN, message="Other: no"), Result(Verdict.AGREES, deviation="3f9c2a11")
 
-    assert depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), check).needs == {"bias": True}
+    def biased(answer: Result, case: Case) -> Result:
+        return FAILS if case.config.bias else answer
+
+    for answer in (other, excused):
+        finding = Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE)
+        found = depends_on(finding, Scope(), partial(biased, answer))
+        assert "bias" not in found.needs
+        assert found.passing is None
+
+
+def test_a_condition_on_how_large_gradients_are_is_no_need_of_a_size() -> None:
+    config = RNNConfig(1, 1, T=1, N=1, loss="output")
+
+    def check(case: Case) -> Result:
+        loudest = max((np.abs(array).max(initial=0) for array in case.cotangents.values()), default=0)
+        return FAILS if loudest > 20 else AGREES
+
+    loud = draw(config, "normal").cotangents["output.grad"] * 0 + 32
+    case = Case.from_arrays(config, {**draw(config, "normal").arrays, "output.grad": loud.astype("f4")})
+    found = depends_on(Finding("mine", case, FAILS, COMPLETE), Scope().only(loss=[None, "output"]), check)
+
+    assert {name: size.pattern for name, size in found.sizes.items()} == dict.fromkeys(found.sizes, "")
+
+
+def test_a_size_that_was_not_tried_is_covered_where_a_pattern_says_so() -> None:
+    every, only, odd = Size(1, (2, 9), ()), Size(1, (), (2, 3, 5, 8, 9)), Size(1, (3, 9), (2, 4, 8))
+    upto = Size(2, (3, 4), (9, 10))
+
+    covered = {
+        name: [
+            value for value in (1, 2, 4, 5, 6, 7, 100) if Factors(sizes={"T": size}).covers(RNNConfig(1, 1, T=value))
+        ]
+        for name, size in (("every", every), ("only", only), ("odd", odd), ("upto", upto))
+    }
+
+    assert covered == {"every": [1, 2, 4, 5, 6, 7, 100], "only": [1], "odd": [1, 5, 7], "upto": [2, 4]}
 
 
 def test_factors_stay_within_the_scope() -> None:
