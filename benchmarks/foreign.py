@@ -36,7 +36,7 @@ from harness import Scope, Subject, as_subject, hunt  # noqa: E402
 from harness.checks.result import Verdict  # noqa: E402
 from harness.explain.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import text  # noqa: E402
-from harness.report.explained import cause_lines, needs_line  # noqa: E402
+from harness.report.explained import cause_lines, clue_line, needs_line  # noqa: E402
 from harness.report.kept import keep  # noqa: E402
 from harness.report.paper import Paper  # noqa: E402
 from harness.report.severity import Told, in_order  # noqa: E402
@@ -45,6 +45,7 @@ from harness.report.wording import left_out, mismatch_line  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.hunt import Finding  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
+from harness.space.contract import KERNEL  # noqa: E402
 from harness.space.scope import factors_of  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 from tests.foreign.manifest import RIGHT, WRONG, Wrong  # noqa: E402
@@ -99,7 +100,7 @@ def measured(wrong: Wrong, seed: int) -> dict[str, Any]:
 
 def scope(subject: Subject, wrong: Wrong) -> Scope:
     """All that the subject offers, pinned as the mistake needs it."""
-    return scope_of(subject).only(**wrong.scope)
+    return scope_of(subject, KERNEL).only(**wrong.scope)
 
 
 def told(stranger: Stranger, seed: int) -> dict[str, Any]:
@@ -107,7 +108,8 @@ def told(stranger: Stranger, seed: int) -> dict[str, Any]:
     subject = as_subject(stranger.spec)
     investigation = Investigation(subject)
     start = time.process_time()
-    done = examine(subject, scope_of(subject).only(**stranger.scope), seed=seed, recognise=investigation.recognise)
+    asked = scope_of(subject, stranger.contract).only(**stranger.scope)
+    done = examine(subject, asked, seed=seed, recognise=investigation.recognise)
     seconds = time.process_time() - start
     explanations = [investigation.explanations.get(finding.id, Explanation()) for finding in done.hunt.findings]
     found = [graded(stranger, *pair) for pair in zip(done.hunt.findings, explanations, strict=True)]
@@ -142,6 +144,8 @@ def graded(stranger: Stranger, finding: Finding, explanation: Explanation) -> di
         said = "; ".join([*filter(None, [result.message]), *map(mismatch_line, result.mismatches)])
         return _graded(stranger, said, None) | config
     said = cause_lines(diagnosis, finding.case.config, explanation.factors)[0]
+    if explanation.clue is not None:
+        said = f"{said}; {clue_line(explanation.clue)}"
     explained = diagnosis.precision is not None and diagnosis.precision.explains and not diagnosis.causes
     return _graded(stranger, said, diagnosis.certain or explained) | config
 
@@ -281,7 +285,8 @@ def first_two(options: argparse.Namespace) -> list[dict[str, Any]]:
     if seconds:
         print(f"seconds: median {statistics.median(seconds):.2f}, worst {max(seconds):.1f}")
     for right in RIGHT if not options.names else ():
-        record = hunt(as_subject(right.subject, right.name), seed=options.seed)
+        subject = as_subject(right.subject, right.name)
+        record = hunt(subject, scope_of(subject, KERNEL), seed=options.seed)
         print(f"right: {right.name}: {'FALSE ALARM' if record.findings else 'agrees'} after {record.total} checks")
     return rows
 

@@ -29,6 +29,7 @@ from harness.explain.faults import CATALOGUE  # noqa: E402
 from harness.explain.investigate import Investigation  # noqa: E402
 from harness.explain.planted import PlantedSubject  # noqa: E402
 from harness.search.hunt import Finding, Hunt  # noqa: E402
+from harness.space.contract import KERNEL  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 from tests.emulated import FillsUpPairs  # noqa: E402
 from tests.foreign.manifest import WRONG  # noqa: E402
@@ -54,7 +55,7 @@ def foreign() -> Iterator[Red]:
     """Both older sets."""
     for wrong in (*WRONG, *FORTY):
         subject = as_subject(wrong.subject, wrong.name)
-        yield Red(wrong.name, subject, scope_of(subject).only(**wrong.scope))
+        yield Red(wrong.name, subject, scope_of(subject, KERNEL).only(**wrong.scope))
 
 
 def defect() -> Iterator[Red]:

@@ -11,12 +11,14 @@ import numpy as np
 
 from harness.checks.agreement import REFERENCE, Observation
 from harness.checks.lawfulness import GRADIENTS, law_of
-from harness.checks.result import Result
+from harness.checks.result import Result, Verdict
 from harness.explain.factors import Factors, like
 from harness.explain.faults import Fault
 from harness.explain.likeness import Seen, forward_part
 from harness.oracle.compare import Mismatch, Sort
 from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.scope import configure, factors_of
 from harness.space.values import draw
 
 
@@ -109,7 +111,17 @@ class ByRegion:
             return True
         if like(result) != like(self.found):
             return False
-        return is_of_form(self.found) or self.factors.covers(observation.case.config)
+        if is_of_form(self.found):
+            return True
+        return any(self.factors.covers(config) for config in _calls(observation.case.config, result))
+
+
+def _calls(config: RNNConfig, result: Result) -> Iterator[RNNConfig]:
+    """The config, and where something was raised or died, that of the call which a used module saw before."""
+    yield config
+    if config.preparation == "used" and result.verdict is Verdict.BROKEN:
+        larger = {"T": config.T + 1} | ({"N": config.N + 1} if config.batched else {})
+        yield configure({**factors_of(config), **larger, "preparation": "new"})
 
 
 def _told_by_law(result: Result, found: Result) -> bool:

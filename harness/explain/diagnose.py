@@ -15,8 +15,9 @@ from itertools import chain, combinations, islice
 from typing import Any, Final, NamedTuple
 
 from harness.checks.agreement import observe
+from harness.checks.repeatability import check_repeatability
 from harness.explain.faults import CATALOGUE, Fault
-from harness.explain.fresh import fresh_cases, infinite_cases, rare
+from harness.explain.fresh import fresh_cases, infinite_cases, rare, stilled_cases
 from harness.explain.likeness import Seen
 from harness.explain.pairs import Pair, pair_of
 from harness.explain.parts import from_places, parts_of, together
@@ -77,12 +78,14 @@ def diagnose(
     scope: Scope | None = None,
     accepted: Accepted = STRICT,
     beside: Sequence[Fault] = (),
+    *,
+    wavers: bool = False,
 ) -> Diagnosis | None:
     """The faults that reproduce ``subject`` within tolerance on the finding's case and on fresh ones around it.
 
     The fresh cases stay within ``scope``. Faults that the subject is known to have, ``beside`` this one, may show in
-    them, too. ``None`` where there is nothing to ask for: a subject that broke, or whose arrays are wrong in shape or
-    dtype, says itself what is wrong.
+    them, too; and a subject that ``wavers`` somewhere is asked twice, and told by where it does not. ``None`` where
+    there is nothing to ask for: what broke, or gave arrays of a wrong shape or dtype, says itself what is wrong.
     """
     case = nameable(finding)
     if case is None:
@@ -90,7 +93,7 @@ def diagnose(
     finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in finding.result.mismatches)
     scope = scope or Scope()
     asked = _Asked(subject, case, scope if case.config.loss is not None else scope.only(loss=None), accepted)
-    return _Trial(asked, tuple(beside)).diagnosis(finite=finite)
+    return _Trial(asked, tuple(beside), wavers=wavers).diagnosis(finite=finite)
 
 
 def nameable(finding: Finding) -> Case | None:
@@ -118,9 +121,9 @@ class _Asked(NamedTuple):
 class _Trial:
     """One subject, one failing case, and the faults that may be its cause."""
 
-    def __init__(self, asked: _Asked, beside: tuple[Fault, ...]) -> None:
+    def __init__(self, asked: _Asked, beside: tuple[Fault, ...], *, wavers: bool) -> None:
         self._subject, self._case, self._scope, self._accepted = asked
-        self._beside = beside
+        self._beside, self._wavers = beside, wavers
         self._known: list[Seen] = []
         """The fresh cases seen so far, in the order in which they are asked for."""
         self._finite = True
@@ -234,9 +237,11 @@ class _Trial:
 
     def _observed(self) -> Iterator[Seen]:
         config = self._case.config
-        telling = () if self._finite else infinite_cases(config, self._scope)
+        telling = stilled_cases(config, self._scope) if self._finite else infinite_cases(config, self._scope)
         for case in chain(telling, fresh_cases(config, self._scope)):
             observation = observe(self._subject, case, self._accepted, with_probes=False)
+            if self._wavers and check_repeatability(self._subject, case, observation.raw).wavers:
+                continue
             if observation.unfit is None:
                 yield Seen(observation, rare=rare(case))
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from harness.checks.everything import against
 from harness.checks.result import Result, Verdict
-from harness.explain.fresh import changed, fitting, flipped, infinite
+from harness.explain.fresh import changed, fitting, flipped, infinite, stilled
 from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.hunt import Finding
 from harness.space.case import Case
@@ -126,8 +126,16 @@ def _has(size: Size, value: Any) -> bool:
     return bool(value > 0) and size.shows(value)
 
 
-def depends_on(finding: Finding, scope: Scope, check: Callable[[Case], Result]) -> Factors:
-    """What the failure of a minimal case depends on, each factor changed alone within ``scope``."""
+def depends_on(
+    finding: Finding,
+    scope: Scope,
+    check: Callable[[Case], Result],
+    explains_all: Callable[[str], bool] = lambda _name: True,
+) -> Factors:
+    """What the failure of a minimal case depends on, each factor changed alone within ``scope``.
+
+    Where ``check`` excuses a case, ``explains_all`` says if an excuse of that name leaves nothing else to be wrong.
+    """
     kind, config = like(finding.result), finding.case.config
     finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in finding.result.mismatches)
 
@@ -140,7 +148,7 @@ def depends_on(finding: Finding, scope: Scope, check: Callable[[Case], Result]) 
                 return None
             if against(result) and like(result) == kind:
                 return True
-            passed &= not against(result) and result.deviation is None
+            passed &= not against(result) and (result.deviation is None or explains_all(result.deviation))
         return False if passed else None
 
     sizes: dict[str, Size] = {}
@@ -179,6 +187,8 @@ def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
         yield infinite(config, 0)
     for regime, seed in DRAWS if config.nonlinearity == "tanh" else (*DRAWS, *MORE):
         yield draw(config, regime, seed)
+    if config.loss is not None and config.nonlinearity == "relu":
+        yield stilled(config, 0)
     if config.loss is not None:
         generic = draw(config, "normal", len(DRAWS))
         cotangents = {name: array * array.dtype.type(LOUD) for name, array in generic.cotangents.items()}

@@ -70,6 +70,28 @@ def infinite_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
     return (infinite(other, number) for number, other in enumerate((config, *_larger(config, scope))))
 
 
+STILLED: Final = 3
+"""Cases of each config in which some preactivations are zero."""
+
+
+def stilled_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
+    """Cases of a relu with gradients in which the first unit's preactivation is zero: there its slope is a choice."""
+    if config.nonlinearity != "relu" or config.loss is None:
+        return
+    for one in dict.fromkeys((config, wider(config, scope))):
+        yield from (stilled(one, seed) for seed in range(STILLED))
+
+
+def stilled(config: RNNConfig, seed: int) -> Case:
+    """A case of normal numbers in which nothing reaches the first unit of any layer."""
+    arrays = dict(draw(config, "normal", seed).arrays)
+    for name in config.weights:
+        if not name.startswith("readout"):
+            arrays[name] = arrays[name].copy()
+            arrays[name][0] = 0
+    return Case.from_arrays(config, arrays)
+
+
 def infinite(config: RNNConfig, seed: int) -> Case:
     """A case of normal numbers and infinities, as ``infinite_cases`` says."""
     arrays = dict(draw(config, "normal", seed).arrays)

@@ -19,6 +19,7 @@ from harness.checks.known import Excuse
 from harness.checks.lawfulness import GRADIENTS, law_of
 from harness.checks.result import Result
 from harness.explain.again import ByCause, ByRegion
+from harness.explain.clues import ByClue, Clue, clue_of
 from harness.explain.diagnose import Diagnosis, diagnose, nameable
 from harness.explain.factors import Factors, depends_on, like
 from harness.explain.faults import Fault
@@ -43,6 +44,8 @@ class Explanation:
     diagnosis: Diagnosis | None = None
     factors: Factors | None = None
     where: Where | None = None
+    clue: Clue | None = None
+    """Where no known mistake explains it: what its wrong numbers have in common."""
     kernels: Kernels = NONE
     ground: Mapping[str, str] = field(default_factory=dict)
     """What the subject computes on (``subjects.ground``)."""
@@ -60,12 +63,15 @@ class Investigation:
     """By the finding's id."""
     _beside: list[Fault] = field(default_factory=list)
     _excuses: list[Excuse] = field(default_factory=list)
+    _wavers: bool = False
+    """Whether the subject was seen to give two answers to one question."""
 
     def recognise(self, finding: Finding, record: Hunt) -> Excuse | None:
         """Explain a finding, and give what tells its cause again; ``None`` where the search should end.
 
-        A hang ends it, as every further one may take as long, and so does a subject that dies.
+        A hang ends it, as every further one may take as long.
         """
+        self._wavers |= finding.result.wavers
         again = next((earlier for earlier in record.findings[:-1] if earlier.id == finding.id), None)
         if again is not None:
             return self._met_again(again, record)
@@ -106,19 +112,23 @@ class Investigation:
         before = self.explanations.get(earlier.id)
         if before is None or like(earlier.result) != like(finding.result):
             return False
-        causes, earlier_causes = (_certain(one) for one in (explanation, before))
+        if explanation.clue is not None and explanation.clue == before.clue:
+            return True
+        causes, earlier_causes = (_causes(one) for one in (explanation, before))
         if causes != earlier_causes or explanation.kernels.passes != before.kernels.passes:
             return False
         return bool(causes or explanation.kernels.passes) or explanation.factors == before.factors
 
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> Excuse | None:
-        if finding.result.failure in {Failure.HUNG, Failure.CRASHED} or explanation.factors is None:
+        if finding.result.failure is Failure.HUNG or explanation.factors is None:
             return None
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if diagnosis is None or not diagnosis.certain:
             if kernels.passes and finding.result.mismatches and isinstance(self.subject, Switchable):
                 check = self._alone(finding)
                 return ByKernel(name, finding.result, self.subject, kernels.passes[0], check)
+            if explanation.clue is not None:
+                return ByClue(name, explanation.clue)
             return ByRegion(name, finding.result, explanation.factors)
         [cause] = diagnosis.causes
         known = [cause, *(together(cause, other) for other in self._beside)]
@@ -147,9 +157,11 @@ class Investigation:
         subject = ended_at(ended_by_a_hang(self.subject), until)
         explanation, case = Explanation(), nameable(finding)
         with suppress(Late):
-            diagnosis = diagnose(subject, finding, scope, self.accepted, self._beside)
+            diagnosis = diagnose(subject, finding, scope, self.accepted, self._beside, wavers=self._wavers)
             explanation = replace(explanation, diagnosis=diagnosis)
-            factors = depends_on(finding, scope, self._check(subject, finding, scope))
+            if case is not None and (diagnosis is None or not diagnosis.causes):
+                explanation = replace(explanation, clue=clue_of(subject, finding, scope, self.accepted))
+            factors = depends_on(finding, scope, self._check(subject, finding, scope), self._explains_all(finding))
             explanation = replace(explanation, factors=factors)
             if time.perf_counter() < until and not _of_own_code(diagnosis):
                 kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
@@ -157,6 +169,13 @@ class Investigation:
             where = None if case is None else locate(subject, case, scope, self.accepted)
             explanation = replace(explanation, where=where)
         return explanation
+
+    def _explains_all(self, finding: Finding) -> Callable[[str], bool]:
+        """Which excuses leave nothing else wrong on a case; of a crash all do, for the subject answered."""
+        if finding.result.failure is not None:
+            return lambda _name: True
+        vague = {one.name for one in self._excuses if isinstance(one, ByRegion | ByKernel)}
+        return lambda name: name not in vague
 
     def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
         """A check that asks of any subject what the finding's subject fails."""
@@ -186,14 +205,16 @@ def _of_own_code(diagnosis: Diagnosis | None) -> bool:
     return any(getattr(fault, "fault", fault).family not in KERNELS for fault in causes)
 
 
-def _certain(explanation: Explanation) -> tuple[str, ...]:
-    """The cause, if it is certain."""
+def _causes(explanation: Explanation) -> tuple[str, ...]:
+    """The cause, or all that are possible."""
     diagnosis = explanation.diagnosis
-    return () if diagnosis is None or not diagnosis.certain else tuple(fault.sentence for fault in diagnosis.causes)
+    return () if diagnosis is None else tuple(fault.sentence for fault in diagnosis.causes)
 
 
 def _probed(finding: Finding) -> bool:
     """Whether the failure is seen with probes, or in what is asked along with them."""
+    if finding.result.failure is not None:  # which plain runs show
+        return False
     mismatches = finding.result.mismatches
     plain = mismatches and not mismatches[0].probed and mismatches[0].array in finding.case.config.returned
     return not plain or mismatches[0].sort is Sort.OVERWRITTEN

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from harness.explain.clues import Clue
 from harness.explain.diagnose import Diagnosis
 from harness.explain.factors import Factors
 from harness.explain.faults import Fault
@@ -100,6 +101,12 @@ def where_line(where: Where) -> str:
     return line + (f", and {where.follows} more only follow from these" if where.follows else "")
 
 
+def clue_line(clue: Clue) -> str:
+    """What the wrong numbers have in common."""
+    what = clue.role if clue.role in {"output", "h_n", "readout"} else f"{clue.role}'s gradient"
+    return f"every wrong value of {what} {clue.text}"
+
+
 def needs_line(factors: Factors) -> str:
     """What the failure needs."""
     return _condition(factors) or "nothing in particular: it fails at every size, and whatever the other factors are"
@@ -155,6 +162,7 @@ def explanation_record(explanation: Explanation, config: RNNConfig) -> dict[str,
         "cause": None if explanation.diagnosis is None else _cause(explanation.diagnosis, config, explanation.factors),
         "factors": None if explanation.factors is None else _factors(explanation.factors),
         "where": None if explanation.where is None else _where(explanation.where),
+        "clue": None if explanation.clue is None else clue_line(explanation.clue),
         "kernels": _kernels(explanation.kernels),
         "ground": dict(explanation.ground),
     }

@@ -91,6 +91,8 @@ def cause_of(told: Told) -> tuple[str, str]:
         if diagnosis.causes:
             sure = "certain" if diagnosis.certain else "possibly"
         return said.removeprefix("possibly "), sure
+    if told.explanation.clue is not None:
+        return explained.clue_line(told.explanation.clue), "cause unknown"
     unproved = result.verdict is Verdict.SUSPECT
     return failure_line(result), "suspected" if unproved else "" if diagnosis is None else "cause unknown"
 

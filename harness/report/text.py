@@ -212,6 +212,8 @@ def _add_explanation(facts: Table, explanation: Explanation, config: RNNConfig) 
     if explanation.diagnosis is not None:
         lines = explained.cause_lines(explanation.diagnosis, config, explanation.factors)
         facts.add_row("cause", Text("\n".join(lines)))
+    if explanation.clue is not None:
+        facts.add_row("clue", Text(explained.clue_line(explanation.clue)))
         for whose, line in explained.code_lines(explanation.diagnosis, config).items():
             facts.add_row(whose, Text(line))
     if explanation.where is not None:

@@ -49,6 +49,9 @@ CRASHES: Final = 20.0
 """Seconds that making a crash smaller may take. A fresh process takes 20 to 30 ms, or one or two seconds where it
 imports torch anew, and a crash dies 12 to 20 times on its way down: what takes longer is not worth waiting for."""
 
+DEATHS: Final = 20
+"""Further deaths of a subject's process that a search goes on past: a second or two each, where torch is imported."""
+
 SEARCHING: Final = 0.9
 SHRINKING: Final = 0.85
 """Shares of the time that may be gone when the last case is searched, and when a failure is last made smaller; what is
@@ -361,9 +364,11 @@ class _Hunter:
             restart()
         sure = confirmed(self._subject, case, result, partial(self._check, laws=self._laws()))
         self._failing = case, sure
-        certificate = replace(certificate, fresh_process=restart is not None and not sure.wavers)
-        self.report(certificate if not sure.wavers else certificate.but_for("it wavers, which cannot be made smaller"))
-        excuse = None if sure.wavers or self.recognise is None else self._explained(self.recognise)
+        if sure.wavers:
+            self._note_wavering()
+            return
+        self.report(replace(certificate, fresh_process=restart is not None))
+        excuse = None if self.recognise is None else self._explained(self.recognise)
         if excuse is None:
             raise _Enough(Stop.FINDING)
         self._start_again(excuse)
@@ -377,9 +382,9 @@ class _Hunter:
         finally:
             self._record.explaining = False
 
-    def _start_again(self, excuse: Excuse) -> None:
+    def _start_again(self, excuse: Excuse | None) -> None:
         """Search for what is not of the same cause."""
-        self.excuses.append(excuse)
+        self.excuses += [] if excuse is None else [excuse]
         self._failing, self._kind, self._proved, self._shrink_until = None, "", False, math.inf
         last = self._record.total + AFTER
         if self.cases is None or last < self.cases:
@@ -426,6 +431,8 @@ class _Hunter:
     def _go_after(self, case: Case, result: Result, *, with_probes: bool) -> None:
         """Weigh a suspicion, look for a better case of a failure, and make it small."""
         given = case
+        if result.failure is Failure.CRASHED and self._check(case, laws=(), with_probes=False).failure is None:
+            return  # it died on another case that was asked along with this one, which is for that one to tell
         if result.verdict is Verdict.SUSPECT:
             suspicion = weigh(case, result, self._check)
             if not suspicion.repeats:
@@ -441,11 +448,11 @@ class _Hunter:
             self._record.known.update([result.deviation] if result.deviation else [])
         if against(result):
             case, result = self._forwards(case, result)
-            self._take(case, result, with_probes=with_probes or case is not given)
-            self._make_small()
+            if self._take(case, result, with_probes=with_probes or case is not given):
+                self._make_small()
 
-    def _take(self, case: Case, result: Result, *, with_probes: bool) -> None:
-        """Keep a failure that is to be made smaller; end here with what wavers, which cannot be."""
+    def _take(self, case: Case, result: Result, *, with_probes: bool) -> bool:
+        """Keep a failure that is to be made smaller, unless it wavers."""
         self._failing, self._kind, self._proved = (case, result), result.kind, result.failed
         first = result.mismatches[0] if result.mismatches else None
         forward = first is not None and first.sort in OF_VALUE and first.array in case.config.outputs
@@ -455,9 +462,24 @@ class _Hunter:
         sure = confirmed(self._subject, case, result, again)
         self._failing = case, sure
         if sure.wavers:
-            self._cut_short("it wavers, which cannot be made smaller")
+            self._note_wavering()
+            return False
         if result.failure is Failure.CRASHED:
             self._shrink_until = time.perf_counter() + CRASHES
+        return True
+
+    def _note_wavering(self) -> None:
+        """Report that the subject gives two answers to one question, once; and go on, if others are asked for."""
+        before = next((one for one in self._record.findings if one.result.wavers), None)
+        if before is not None:
+            self._record.known[before.id] += 1
+            self._failing = None
+            return
+        self.report(Certificate().but_for("it wavers, which cannot be made smaller"))
+        if self.recognise is None:
+            raise _Enough(Stop.FINDING)
+        self._explained(self.recognise)
+        self._start_again(None)
 
     def _laws(self) -> tuple[Law, ...]:
         """The law that the failure at hand breaks, if it breaks one."""
@@ -531,6 +553,9 @@ class _Hunter:
 
     def _stop_at_budget(self) -> None:
         self.stop_if_interrupted()
+        dead = {one.id for one in self._record.findings if one.result.failure is Failure.CRASHED}
+        if sum(self._record.known[id_] for id_ in dead) >= DEATHS:
+            raise _Enough(Stop.FINDING)
         done = max(self._record.total, self._record.unsupported // REFUSED)
         if self.cases is not None and done >= self.cases:
             raise _Enough(Stop.AFTER if self._beyond else Stop.BUDGET)

@@ -140,7 +140,7 @@ def test_an_error_and_a_wrong_value_are_two_findings() -> None:
     assert done.findings[-1].case.config.T in {1, 3}
 
 
-def test_what_wavers_ends_the_search_unexplained() -> None:
+def test_what_wavers_is_told_once_and_unexplained() -> None:
     rng = np.random.default_rng(0)
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -149,8 +149,24 @@ def test_what_wavers_ends_the_search_unexplained() -> None:
 
     done, investigation = searched(rnn, Scope().only(dtype="float64"))
 
-    assert (done.stop, len(done.findings)) == (Stop.FINDING, 1)
-    assert investigation.explanations == {}
+    assert (done.stop, len(done.findings)) == (Stop.AFTER, 1)
+    [explanation] = investigation.explanations.values()
+    assert (explanation.diagnosis, explanation.factors) == (None, None)
+
+
+def test_beside_what_wavers_and_what_dies_others_are_found() -> None:
+    rng = np.random.default_rng(0)
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.without_b_hh(x, h0, weights, config)
+        return (output + rng.random() if config.batch_first else output), h_n
+
+    done, investigation = searched(rnn, Scope().only(dtype="float64"))
+
+    causes = [investigation.explanations[finding.id].diagnosis for finding in done.findings]
+    assert len(done.findings) == 2
+    assert sum(finding.result.wavers for finding in done.findings) == 1
+    assert [cause.causes[0].sentence for cause in causes if cause] == ["ignores bias_hh: b_hh is never added"]
 
 
 def test_the_same_seed_finds_and_says_the_same(transposed: tuple[Hunt, Investigation]) -> None:

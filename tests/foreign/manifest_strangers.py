@@ -38,7 +38,8 @@ class Mistake:
 class Stranger:
     """An implementation; right if it has no mistakes.
 
-    ``refuses`` says which configs it refuses. ``scope`` is what its author would leave out with ``--only``.
+    ``refuses`` says which configs it refuses. ``scope`` is what its author would leave out with ``--only``,
+    ``contract`` what its author would hold it to, and ``partial`` are the gradients that it does not return.
     """
 
     name: str
@@ -46,6 +47,8 @@ class Stranger:
     refuses: Predicate
     mistakes: tuple[Mistake, ...] = ()
     scope: Mapping[str, Any] = field(default_factory=dict)
+    contract: str | None = None
+    partial: tuple[str, ...] = ()
 
     @property
     def spec(self) -> str:
@@ -187,6 +190,7 @@ RIGHT_STRANGERS: Final = (
     Stranger("columns_back", _back.columns_back, any_of(_ONE, relu)),
     Stranger("deep", _back.deep, two_ways),
     Stranger("both_ways", _back.both_ways, never),
+    Stranger("no_gradient_of_hx", _back.no_gradient_of_hx, any_of(_ONE, batch_first, relu), partial=("hx.grad",)),
     Stranger("functional", _torch.functional, never),
     Stranger("addmm", _torch.addmm, any_of(_ONE, unbiased)),
     Stranger("projected", _torch.projected, any_of(_ONE, time_first)),
@@ -201,9 +205,13 @@ RIGHT_STRANGERS: Final = (
 
 
 def _wrong(
-    subject: Callable[..., Any], refuses: Predicate, *mistakes: Mistake, scope: Mapping[str, Any] | None = None
+    subject: Callable[..., Any],
+    refuses: Predicate,
+    *mistakes: Mistake,
+    scope: Mapping[str, Any] | None = None,
+    contract: str | None = None,
 ) -> Stranger:
-    return Stranger(subject.__qualname__, subject, refuses, mistakes, scope or {})
+    return Stranger(subject.__qualname__, subject, refuses, mistakes, scope or {}, contract)
 
 
 WRONG_FORWARD: Final = (
@@ -701,6 +709,7 @@ WRONG_FORWARD: Final = (
             _least(nonlinearity="relu"),
             rarely=True,
         ),
+        contract="kernel",
     ),
     _wrong(
         _numpy.microcontroller,
@@ -1136,18 +1145,6 @@ WRONG_BACK: Final = (
             loss,
             (("2 * da.sum((0, 1))", "da.sum((0, 1))"),),
             _least(),
-        ),
-    ),
-    _wrong(
-        _back.no_gradient_of_hx,
-        any_of(_ONE, batch_first, relu),
-        Mistake(
-            "gradients",
-            "There is no gradient by hx.",
-            ("hx",),
-            both(loss, given),
-            (("hs[-1][None], grads\n", 'hs[-1][None], grads | ({"hx": dh[None]} if config.hx else {})\n'),),
-            _least(hx=True),
         ),
     ),
     _wrong(

@@ -189,6 +189,7 @@ class Subject:
         self.is_class = inspect.isclass(self._found)
         self.takes = () if self.is_class else tuple(inspect.signature(self._found).parameters)
         self.wrt = getattr(self._found, "offers", {}).get("wrt", ("all",))[0]
+        self.partial = set(stranger.partial)
         self._built: nn.Module | None = None
 
     def _loaded(self) -> Any:
@@ -275,7 +276,8 @@ def wrong(subject: Subject, config: RNNConfig, kind: str) -> str:
 
 
 def _complete(subject: Subject, config: RNNConfig, results: Arrays) -> bool:
-    return set(config.replace(wrt=subject.wrt if config.loss else "all").gradients) <= set(results)
+    asked = set(config.replace(wrt=subject.wrt if config.loss else "all").gradients)
+    return asked - subject.partial <= set(results)
 
 
 def seen(stranger: Stranger, mended: tuple[Mistake, ...] = ()) -> dict[RNNConfig, set[str]]:

@@ -8,6 +8,7 @@ import pytest
 from harness import as_subject, hunt
 from harness.explain.investigate import Investigation
 from harness.search.simplify import PLAIN
+from harness.space.contract import KERNEL
 from harness.subjects.protocol import scope_of
 from tests.foreign.manifest import RIGHT, TWELVE, Right, Wrong
 from tests.long import few
@@ -38,7 +39,7 @@ def test_a_foreign_mistake_is_found_small_and_named(wrong: Wrong) -> None:
     subject = as_subject(wrong.subject, wrong.name)
     investigation = Investigation(subject)
 
-    done = hunt(subject, scope_of(subject).only(**wrong.scope), recognise=lambda *_: None)
+    done = hunt(subject, scope_of(subject, KERNEL).only(**wrong.scope), recognise=lambda *_: None)
 
     finding = done.finding
     assert finding is not None
@@ -55,7 +56,9 @@ def test_a_foreign_mistake_is_found_small_and_named(wrong: Wrong) -> None:
 
 @pytest.mark.parametrize("right", few(RIGHT, lambda right: right.name == "net"), ids=lambda right: right.name)
 def test_a_right_implementation_raises_nothing(right: Right) -> None:
-    done = hunt(as_subject(right.subject, right.name), cases=600, seed=4)
+    subject = as_subject(right.subject, right.name)
+
+    done = hunt(subject, scope_of(subject, KERNEL), cases=600, seed=4)
 
     assert (done.findings, done.suspicions) == ([], [])
 

@@ -1,0 +1,186 @@
+"""clues: what a glance at wrong numbers tells, where no known mistake explains them.
+
+Every wrong number is compared with what is right, there and elsewhere: a constant times it, zero, cut off, or the right
+one of another place. A clue holds on every case that was looked at, or it is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.checks.agreement import REFERENCE, Observation, observe
+from harness.checks.result import Result
+from harness.explain.fresh import changed, fitting, wider
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.compare import OF_VALUE, beyond
+from harness.oracle.expectation import Setting
+from harness.oracle.gradient_expectation import expect_whole_run
+from harness.oracle.reference import Floats, to_float64
+from harness.search.hunt import Finding
+from harness.space.case import Case
+from harness.space.config import RNNConfig, role_of
+from harness.space.scope import SIZE_FACTORS, Scope
+from harness.space.values import draw
+from harness.subjects.protocol import Subject
+
+SETS: Final = 3
+"""Sets of generic values, of a wider config, one twice as large and the failing one each, that are looked at."""
+
+ENOUGH: Final = 4
+"""Wrong numbers, in all, that must have a clue in common: one that two numbers share may be chance."""
+
+CLOSE: Final = 64
+"""How many times its allowance a wrong number may be from what a clue says it is: it was computed in another way."""
+
+
+@dataclass(frozen=True)
+class Clue:
+    """What the wrong numbers of an array have in common."""
+
+    role: str
+    """The array, in any layer and direction."""
+    text: str
+    """It reads on from ``every wrong value``."""
+
+    def holds(self, observation: Observation, result: Result) -> bool:
+        """Whether all that is wrong on a case is of the same array, and the clue is true of it."""
+        if observation.unfit is not None or any(one.law or one.probed for one in result.mismatches):
+            return False
+        names = {role_of(one.array) for one in result.mismatches}
+        return names == {self.role} and all(self.text in _said(wrong) for wrong in _wrong(observation, self.role))
+
+
+class _Wrong(NamedTuple):
+    """An array that is wrong somewhere: what it is, what it should be, how far off it may be, and where it is wrong."""
+
+    config: RNNConfig
+    axes: tuple[str, ...]
+    actual: Floats
+    expected: Floats
+    close: Floats
+    bad: NDArray[np.bool_]
+
+    def matches(self, other: Floats) -> bool:
+        """Whether every wrong number is what another array has in its place."""
+        return other.shape == self.actual.shape and not bool(beyond(self.actual, other, self.close)[self.bad].any())
+
+
+def clue_of(subject: Subject, finding: Finding, scope: Scope, accepted: Accepted = STRICT) -> Clue | None:
+    """What the wrong numbers of the finding's first array have in common, on generic values; ``None`` if nothing."""
+    first = finding.result.mismatches[0] if finding.result.mismatches else None
+    if first is None or first.sort not in OF_VALUE or first.law or first.probed or first.layer:
+        return None
+    role, common, count = role_of(first.array), set[str](), 0
+    order: list[str] = []
+    for case in _cases(finding.case.config, scope):
+        observation = observe(subject, case, accepted, with_probes=False)
+        for wrong in _wrong(observation, role) if observation.unfit is None else ():
+            said = list(dict.fromkeys(_said(wrong)))
+            common = set(said) if not count else common & set(said)
+            order, count = order or said, count + int(wrong.bad.sum())
+            if not common:
+                return None
+    return Clue(role, next(text for text in order if text in common)) if count >= ENOUGH and common else None
+
+
+def _cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
+    sizes = {name: fitting(name, 2 * getattr(config, name), scope) for name in SIZE_FACTORS}
+    tied = changed(config, sizes)  # what is equal stays equal
+    for one in dict.fromkeys((wider(config, scope), tied, config)):
+        yield from (draw(one, "normal", seed) for seed in range(SETS))
+
+
+def _wrong(observation: Observation, role: str) -> Iterator[_Wrong]:
+    """The arrays of a role that are wrong somewhere, of those returned."""
+    case = observation.case
+    names = [name for name in case.config.returned if role_of(name) == role and name in observation.outcome.arrays]
+    if not names:
+        return
+    with np.errstate(all="ignore"):
+        expected = expect_whole_run(Setting(REFERENCE, case, observation.arithmetic))
+    for name in names:
+        actual, right = to_float64(observation.outcome.arrays[name]), expected[name]
+        bad = beyond(actual, right.values, right.allowance)
+        if bad.any() and np.isfinite(actual).all() and np.isfinite(right.values).all():
+            close = CLOSE * np.broadcast_to(np.nan_to_num(right.allowance).max(initial=0), actual.shape)
+            yield _Wrong(case.config, case.config.returned[name].axes, actual, right.values, close, bad)
+
+
+def _said(wrong: _Wrong) -> Iterator[str]:
+    """Everything that is true of the wrong numbers of an array, what says most first."""
+    for find in (_zero, _ratio, _cut_off, _moved, _the_same, _elsewhere):
+        yield from find(wrong)
+
+
+def _zero(wrong: _Wrong) -> Iterator[str]:
+    if not wrong.actual[wrong.bad].any():
+        yield "is 0"
+
+
+def _ratio(wrong: _Wrong) -> Iterator[str]:
+    config = wrong.config
+    sizes = {name: getattr(config, name) for name in ("N", "T", "hidden_size", "input_size")}
+    factors = {"2": 2.0, "-1": -1.0, "1/2": 0.5, "3": 3.0, "4": 4.0}
+    factors |= {name: float(size) for name, size in sizes.items()}
+    factors |= {f"1/{name}": 1 / size for name, size in sizes.items() if size}
+    for words, factor in factors.items():
+        if wrong.matches(wrong.expected * factor):
+            yield f"is {words} times the right one" if words != "-1" else "is the right one with the other sign"
+
+
+def _cut_off(wrong: _Wrong) -> Iterator[str]:
+    sizes = np.abs(wrong.actual[wrong.bad])
+    limit = float(sizes.max(initial=0))
+    if limit and bool((sizes == limit).all()) and bool((np.abs(wrong.expected[wrong.bad]) > limit).all()):
+        yield f"is {limit:.4g} or -{limit:.4g}, and the right one is larger"
+
+
+def _moved(wrong: _Wrong) -> Iterator[str]:
+    right, axes = wrong.expected, wrong.axes
+    if right.ndim > 1 and wrong.matches(right.swapaxes(0, 1).reshape(right.shape)):
+        yield f"is the right one with {axes[0]} and {axes[1]} exchanged"
+    for axis, name in enumerate(axes):
+        if right.shape[axis] < 2:
+            continue
+        if wrong.matches(np.flip(right, axis)):
+            yield f"is the right one counted from the other end of {name}"
+        for step, word in ((1, "before"), (-1, "after")):
+            if wrong.matches(np.roll(right, step, axis)):
+                yield f"is the right one of the place {word} it along {name}"
+
+
+def _the_same(wrong: _Wrong) -> Iterator[str]:
+    for axis, name in enumerate(wrong.axes):
+        if (
+            wrong.actual.shape[axis] > 1
+            and wrong.bad.all(axis=axis).any()
+            and not np.ptp(wrong.actual, axis=axis).any()
+        ):
+            yield f"is the same all along {name}"
+
+
+def _elsewhere(wrong: _Wrong) -> Iterator[str]:
+    values = np.unique(wrong.expected)
+    apart = np.diff(values)
+    close = wrong.close.flat[0]
+    if values.size > ENOUGH and (apart > 4 * close).all():
+        nearest = np.abs(wrong.actual[wrong.bad][:, None] - values[None, :]).min(axis=1)
+        if bool((nearest <= close).all()):
+            yield "is the right one of another place"
+
+
+@dataclass(frozen=True)
+class ByClue:
+    """Takes a failure for the same as a finding's if the same clue holds of all that is wrong."""
+
+    name: str
+    clue: Clue
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Whether everything that is wrong there follows the clue."""
+        return self.clue.holds(observation, result)
