@@ -230,7 +230,7 @@ def test_an_interrupt_while_shrinking_keeps_the_failure_found() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         if config.hidden_size >= 2:
             calls.append(config)
-            if len(calls) > 40:  # after what the subject does was found out
+            if len(calls) > 20:  # after what the subject does was found out
                 time.sleep(30)
             return x, h0
         return implementations.vectorised(x, h0, weights, config)
