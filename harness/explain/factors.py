@@ -1,8 +1,7 @@
 """factors: what a failure needs of its config and what it does not, from which size on, and the nearest that passes.
 
 Each factor of the smallest failing config is changed alone. What fails with every other value does not depend on the
-factor; what fails with no other needs the one it has. Sizes are only made larger: at smaller ones it passes, for the
-case is minimal.
+factor; what fails with no other needs the one it has.
 """
 
 from __future__ import annotations
@@ -38,8 +37,11 @@ DRAWS: Final = (("normal", 0), ("default", 1), ("saturated", 2))
 MORE: Final = tuple(("normal", seed) for seed in range(1, 6))
 """Further ones with relu: in a small case most of it is zero in half of all sets, and nothing shows."""
 
-LOUD: Final = 64
-"""How many times larger the gradients of a loss are in a further set: what cuts off large gradients shows there."""
+LOUD: Final = 256
+"""How many times larger the gradients of a loss are in further sets: what cuts off large gradients shows there."""
+
+LOUDLY: Final = (("default", 3), ("default", 4), ("normal", 5))
+"""Values of these sets; tanh lets little pass where it is saturated, as it mostly is in small cases of normal ones."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +192,9 @@ def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
     if config.loss is not None and config.nonlinearity == "relu":
         yield stilled(config, 0)
     if config.loss is not None:
-        generic = draw(config, "normal", len(DRAWS))
-        cotangents = {name: array * array.dtype.type(LOUD) for name, array in generic.cotangents.items()}
-        yield Case.from_arrays(config, {**generic.arrays, **cotangents})
+        for generic in (draw(config, *which) for which in LOUDLY):
+            cotangents = {name: array * array.dtype.type(LOUD) for name, array in generic.cotangents.items()}
+            yield Case.from_arrays(config, {**generic.arrays, **cotangents})
 
 
 def _larger(name: str, smallest: int, scope: Scope) -> list[int]:
@@ -201,9 +203,13 @@ def _larger(name: str, smallest: int, scope: Scope) -> list[int]:
 
 
 def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig], bool | None]) -> Size | None:
-    smallest = getattr(config, name)
-    tried = {}
-    for size in _larger(name, smallest, scope):
+    own = getattr(config, name)
+    smaller = (size for size in dict.fromkeys((1, 2, 3, own - 1)) if 0 < size < own)
+    allowed = (size for size in smaller if fitting(name, size, scope) == size)
+    # The case is minimal with the values that were tried of it; others may show the failure at smaller sizes.
+    smallest = next((size for size in allowed if fails(changed(config, {name: size}))), own)
+    tried = {} if smallest == own else {own: True}
+    for size in _larger(name, own, scope):
         if (other := changed(config, {name: size})) != config:
             tried[size] = fails(other)
     if not any(failed is not None for failed in tried.values()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -24,7 +24,7 @@ from harness.report.refusals import (
     refusals_findings,
     refusals_findings_in_short,
 )
-from harness.report.severity import Told
+from harness.report.severity import Severity, Told
 from harness.report.short import cause_of, failure_line, replay_line, short_finding, shown_in_full, summary
 from harness.search.examination import CASES, Examination
 from harness.search.findings import Fate, Stored
@@ -62,13 +62,15 @@ def examination_report(
     (_add_hunt if verbose else _add_hunt_in_short)(facts, done.hunt)
     if done.contract != KERNEL:
         facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for all")
-    if done.dropout is not None:
-        facts.add_row("dropout", Text(wording.dropout_line(done.dropout), "bold red" if done.dropout.failed else ""))
+    alone = done.dropout is not None and done.dropout.failed and not any(one.severity in _PLAINLY for one in told)
+    if done.dropout is not None and not alone:
+        follows = ", which may follow from the above" if done.dropout.failed else ""
+        facts.add_row("dropout", Text(wording.dropout_line(done.dropout).partition(":")[0] + follows))
     if done.refusals is not None:
         (add_refusals if verbose else add_refusals_in_short)(facts, done.refusals)
     if told:
         facts.add_row("more", f"-v, or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}")
-    shown: list[RenderableType] = []
+    shown: list[RenderableType] = [_dropout(done.dropout)] if alone and done.dropout is not None else []
     for number, (one, whole) in enumerate(zip(told, shown_in_full(told), strict=True), 1):
         if verbose:
             shown.append(finding_report(number, one, tolerance))
@@ -82,6 +84,21 @@ def examination_report(
     if done.refusals is not None:
         shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
     return Group(head, *shown, summary(told))
+
+
+_PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})
+"""Mistakes that show in any run, with dropout, too."""
+
+
+def _dropout(result: Result) -> RenderableType:
+    """What is wrong with a subject's dropout, which shows in many runs together."""
+    cause, _, rest = result.message.partition(": ")
+    wrong, _, config = rest.rpartition("; in ")
+    facts = fact_table()
+    facts.add_row("wrong", Text(wrong or rest))
+    if config:
+        facts.add_row("in", Text(config))
+    return Group("", Text(f"!  {cause}", "bold red"), Padding(facts, (0, 0, 0, 3)))
 
 
 def _tally(done: Examination, told: Sequence[Told]) -> str:
@@ -100,9 +117,10 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
         failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
         parts.append(f"{failed:,} of {wording.counted(max(hunt.total + hung, failed), 'case')} fail")
     if hunt.undone:
-        names = [name for names in wording.left_out(dict.fromkeys(hunt.undone, "")).values() for name in names]
-        parts.append(f"it neither does nor refuses {', '.join(names)}")
-    if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES:
+        factors = dict.fromkeys(what.partition("=")[0] for what in hunt.undone)
+        parts.append(f"neither done nor refused: some {', '.join(factors)}")
+    wrong = any(one.severity in _PLAINLY for one in told)
+    if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES and not wrong:
         parts.append("dropout breaks its law")
     if done.refusals is not None and done.refusals.findings:
         parts.append(
@@ -148,7 +166,7 @@ def _add_undone(facts: Table, hunt: Hunt) -> None:
     """What the subject neither does nor refuses, and how it fails there."""
     undone = {what: failure_line(result) for what, (_, result) in hunt.undone.items()}
     for said, names in wording.left_out(undone).items():
-        facts.add_row("not done", Text(f"{', '.join(names)}, nor refused: {said}"))
+        facts.add_row("not done", Text(f"{', '.join(names)}: {said}"))
 
 
 def _add_hunt(facts: Table, hunt: Hunt) -> None:

@@ -221,12 +221,16 @@ def deviations_in_short(known: Mapping[str, int], spared: Mapping[str, int]) -> 
 _NUMBERS: Final = re.compile(r"\d+(?:\s*,\s*\d+)*")
 
 
+_DTYPES: Final = re.compile(r"\bb?float\b")
+
+
 def left_out(refused: Mapping[str, str]) -> dict[str, list[str]]:
     """What a subject refuses, by what it says; of sentences that differ in numbers alone, the first one."""
     said: dict[str, str] = {}
     names: dict[str, list[str]] = {}
     for what, why in refused.items():
-        names.setdefault(said.setdefault(_NUMBERS.sub("", why), why), []).append(what)
+        key = _DTYPES.sub("", _NUMBERS.sub("", why))
+        names.setdefault(said.setdefault(key, why), []).append(what)
     return {why: _together(whats) for why, whats in names.items()}
 
 

@@ -26,7 +26,17 @@ NOT_ASKED: Final = frozenset({*SIZE_FACTORS, "dropout", "training"})
 UNSEEN: Final = ("nonlinearity", "batch_first")
 """Factors that no array tells: a function that is not given the config cannot know them, and does one value of each."""
 
-FEATURES: Final = ("num_layers", "nonlinearity", "bias", "batch_first", "bidirectional", "batched", "lengths", "loss")
+FEATURES: Final = (
+    "num_layers",
+    "nonlinearity",
+    "bias",
+    "batch_first",
+    "bidirectional",
+    "batched",
+    "lengths",
+    "loss",
+    "autocast",
+)
 """Factors of which a subject may do some values only, and of the others return or raise whatever comes: a port of one
 layer, say, that refuses nothing."""
 

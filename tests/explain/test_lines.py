@@ -111,6 +111,7 @@ for layer in range(L)[::-1]:
         dhx[layer * D + d] = dh
         grads |= zip(names[layer, d], (dW_ih, dW_hh, db_ih, db_hh))
 norm_of_all = norm(*grads.values())
+norm_of_grads = norm(*grads.values(), dx, dhx)
 norm_of_all_but_db_hh = norm(*(grads[name] for name in grads if not name.startswith("bias_hh")))
 grads |= {"x": np.moveaxis(dx, 0, time), "hx": dhx}
 def returned(name, grad):

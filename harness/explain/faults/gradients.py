@@ -723,6 +723,21 @@ class ClipsNorm(_ClipsNorm):
         return _scaled(found, dict.fromkeys(found, norm), self.norm_at)
 
 
+class ClipsNormOfAll(_ClipsNorm):
+    """clips the norm of all gradients together to k, those by x and hx included."""
+
+    code = ("return grad * min(1, {k} / norm_of_grads)", lines.GRADIENT)
+
+    parameter = ("norm_of_all_at", 1)
+    norm_of_all_at: float
+
+    def gradients(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
+        found = super().gradients(case, states)
+        norm = _norm(found.values())
+        scale = self.norm_of_all_at / norm if norm > self.norm_of_all_at else 1.0
+        return {name: np.asarray(gradient * scale) for name, gradient in found.items()}
+
+
 class ClipsNormOfOneBias(_ClipsNorm):
     """clips the norm of the layers' gradients together to k, and counts one bias of each, even of two or none."""
 
