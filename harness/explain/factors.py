@@ -208,7 +208,7 @@ def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig
     allowed = (size for size in smaller if fitting(name, size, scope) == size)
     # The case is minimal with the values that were tried of it; others may show the failure at smaller sizes.
     smallest = next((size for size in allowed if fails(changed(config, {name: size}))), own)
-    tried = {} if smallest == own else {own: True}
+    tried: dict[int, bool | None] = {} if smallest == own else {own: True}
     for size in _larger(name, own, scope):
         if (other := changed(config, {name: size})) != config:
             tried[size] = fails(other)

@@ -19,6 +19,8 @@ from harness.space.config import RNNConfig, weight_names
 
 RIGHT: Final = Reference()
 
+ORDINALS: Final = ("first", "second", "third", "fourth", "fifth")
+
 Place = tuple[int, int]
 """A layer and a direction."""
 
@@ -31,6 +33,8 @@ def parts_of(fault: Fault, config: RNNConfig) -> Iterator[Fault]:
         yield InPlaces(fault, "in the reverse direction only", by_direction=1)
     if config.num_layers > 1:
         yield InPlaces(fault, "in the layers above the first only", lambda at: at[0] > 0)
+        for layer in range(1, min(config.num_layers, len(ORDINALS))):
+            yield InPlaces(fault, f"in the {ORDINALS[layer]} layer only", partial(_of_layer, layer))
         if config.bidirectional:
             yield InPlaces(fault, "in the reverse direction above the first layer only", lambda at: min(at) > 0)
     if config.loss is None:
@@ -43,6 +47,10 @@ def parts_of(fault: Fault, config: RNNConfig) -> Iterator[Fault]:
     if fault.of_each:
         for name in ("x", "hx"):
             yield InGradients(fault, name, (name,))
+
+
+def _of_layer(layer: int, at: Place) -> bool:
+    return at[0] == layer
 
 
 def _of_parameters(fault: Fault) -> bool:

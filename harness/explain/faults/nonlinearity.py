@@ -41,6 +41,17 @@ class AlwaysRelu(Fault):
         return "relu"
 
 
+class ExchangesNonlinearities(Fault):
+    """applies relu where nonlinearity='tanh', and tanh where nonlinearity='relu'."""
+
+    family = "nonlinearity"
+    code = ("h = {other}(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)", lines.STEP)
+    smallest = (ONE,)
+
+    def nonlinearity(self, config: RNNConfig) -> str:
+        return "relu" if super().nonlinearity(config) == "tanh" else "tanh"
+
+
 class NoNonlinearity(Fault):
     """applies no nonlinearity: h_t is the preactivation itself."""
 
