@@ -64,7 +64,8 @@ class Investigation:
     def recognise(self, finding: Finding, record: Hunt) -> Excuse | None:
         """Explain a finding, and give what tells its cause again; ``None`` where the search should end.
 
-        A hang ends it, as every further one may take as long, and so does a subject that dies.
+        A hang ends it, as every further one may take as long, and so does a subject that dies. What is measured of
+        tanh, and has no other cause, is told again by that.
         """
         again = next((earlier for earlier in record.findings[:-1] if earlier.id == finding.id), None)
         if again is not None:
@@ -73,6 +74,9 @@ class Investigation:
         first = next(
             (earlier for earlier in record.findings[:-1] if self._one_bug(earlier, finding, explanation)), None
         )
+        if finding.result.of_tanh and not (explanation.diagnosis and explanation.diagnosis.certain):
+            self._keep(finding, explanation)
+            return None
         if first is None:
             self._keep(finding, explanation)
         else:
@@ -147,28 +151,32 @@ class Investigation:
         subject = ended_at(ended_by_a_hang(self.subject), until)
         explanation, case = Explanation(), nameable(finding)
         with suppress(Late):
-            diagnosis = diagnose(subject, finding, scope, self.accepted, self._beside)
+            diagnosis = diagnose(subject, finding, scope, self._within(finding), self._beside)
             explanation = replace(explanation, diagnosis=diagnosis)
             factors = depends_on(finding, scope, self._check(subject, finding, scope))
             explanation = replace(explanation, factors=factors)
             if time.perf_counter() < until and not _of_own_code(diagnosis):
                 kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
                 explanation = replace(explanation, kernels=kernels)
-            where = None if case is None else locate(subject, case, scope, self.accepted)
+            where = None if case is None else locate(subject, case, scope, self._within(finding))
             explanation = replace(explanation, where=where)
         return explanation
 
     def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
         """A check that asks of any subject what the finding's subject fails."""
         laws = law_of(finding.result.kind) or ()
-        return partial(check_everything, accepted=self.accepted, laws=laws, with_probes=_probed(finding))
+        return partial(check_everything, accepted=self._within(finding), laws=laws, with_probes=_probed(finding))
+
+    def _within(self, finding: Finding) -> Accepted:
+        """What a finding's subject is held to."""
+        return self.accepted if finding.accepted is None else finding.accepted
 
     def _check(self, subject: Subject, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
         laws = law_of(finding.result.kind) or ()
         return partial(
             check_everything,
             subject,
-            accepted=self.accepted,
+            accepted=self._within(finding),
             laws=laws,
             scope=scope,
             with_probes=_probed(finding),
