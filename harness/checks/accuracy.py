@@ -8,7 +8,8 @@ is.
 Measure. |tanh_of_the_subject(x) - tanh(x)| <= r u |tanh(x)| + a. Where r <= 8 does for all of the sweep, a is 0. Where
 not, r is the largest relative error of results of at least 1/2, and a what smaller ones are off beyond that: a
 formula such as 1 - 2 / (exp(2x) + 1) has errors that go by the 1 in it, so that relative ones grow without limit
-towards 0. A sum of terms of size 1 is off by as much, whatever is left of it.
+towards 0. A sum of terms of size 1 is off by as much, whatever is left of it. What is too far off, and at most twice as
+far near 0, is relative, too.
 
 Classes. 4 ulp are 8 u: r <= 8. At 1/2 that is 4 u, and so much is allowed below, a <= 4 u. Such a tanh agrees, and its
 error is told. One that is farther off is a finding, and so is one that is NaN where tanh is 1. What is off by more than
@@ -107,6 +108,11 @@ class Accuracy:
         return self.assumed or (self.relative <= CLOSE and self.absolute <= NEAR * CLOSE * self.u)
 
     @property
+    def alone_at(self) -> float:
+        """The argument that shows best how far it is off."""
+        return self.at if self.relative > CLOSE or not self.absolute else self.absolute_at
+
+    @property
     def accepted(self) -> tuple[str, float, float]:
         """The errors that a search is to accept, as ``Accepted.measured`` has them."""
         return self.dtype, MARGIN * self.relative, MARGIN * self.absolute
@@ -172,32 +178,37 @@ class _Sweep:
         zoomed = self._zoomed(first)
         zoomed = _few_bits(zoomed) if self._arithmetic.accepted.operand_u else zoomed
         few = few[np.linspace(0, few.size - 1, max(1, POINTS - zoomed.size)).astype(int)]
-        second = self._run(np.concatenate([zoomed, few]))
+        second = self._run(_shuffled(np.concatenate([zoomed, few])))
         if not isinstance(second, _Swept):
             return None
         swept = _Swept(*(np.concatenate(both) for both in zip(first, second, strict=True)))
-        return self._judged(swept, swept.where(swept.x == _rounded(swept.x)))
+        return self._judged(swept)
 
-    def _judged(self, swept: _Swept, few: _Swept) -> Accuracy | None:
+    def _judged(self, swept: _Swept) -> Accuracy | None:
         """What is said of a sweep, if it is a matter of accuracy."""
         nan_from = _nan_from(swept)
         if nan_from is None or (nan_from < math.inf and 1 - math.tanh(nan_from) > self._u):
             return None
         lost = max(swept.x[(np.abs(swept.x) == nan_from) & np.isnan(swept.y)], default=nan_from)
-        swept, few = (one.where(np.isfinite(one.y)) for one in (swept, few))
+        swept = swept.where(np.isfinite(swept.y))
         off, exact = self._errors(swept)
         if not swept.x.size or off.max(initial=0) >= 2.0**-FEWEST or significant_bits(swept.y) < bits_of(self._u):
             return None
         found = self._split(swept.x, off, exact)
         found = replace(found, nan_from=nan_from, points=swept.x.size, assumed=self._assumed(off, exact))
-        coarse = not found.close and (off / np.abs(exact)).max() > COARSE
-        if coarse and self._split(few.x, *self._errors(few)).close:
+        if not found.close and self._of_something_else(swept.x, off, exact):
             return None
         alone = [] if nan_from == math.inf else [lost]
-        alone += [] if found.close else [found.at if found.relative > CLOSE else found.absolute_at]
+        alone += [] if found.close else [found.alone_at]
         if found.assumed and not alone:
             return None
         return replace(found, alone=tuple(self._alone(x) for x in alone))
+
+    def _of_something_else(self, x: Floats, off: Floats, exact: Floats) -> bool:
+        """Whether one argument is right in one place and wrong in another, or those of few bits are all right."""
+        close = off <= CLOSE * self._u * np.maximum(np.abs(exact), NEAR)
+        coarse = (off / np.abs(exact)).max() > COARSE
+        return bool(np.isin(x[~close], x[close]).any() or (coarse and close[x == _rounded(x)].all()))
 
     def _alone(self, x: float) -> Case:
         """A case of one argument alone; of as many as were swept, where that is computed in another way."""
@@ -235,7 +246,7 @@ class _Sweep:
         measures = (off / size, off, np.where(size >= NEAR, off / size, 0))
         worst = np.concatenate([np.argsort(-measure)[:ZOOMED] for measure in measures])
         around = np.linspace(1 - 2.0**-6, 1 + 2.0**-6, AROUND)
-        points = [np.outer(swept.x[worst], around).ravel()]
+        points = [swept.x[worst], np.outer(swept.x[worst], around).ravel()]  # the same ones, in other places
         if not finite.all():
             lost = np.abs(first.x[~finite]).min()
             last = np.abs(swept.x)[np.abs(swept.x) < lost].max(initial=0)
@@ -298,9 +309,13 @@ def one_step(config: RNNConfig, x: Floats) -> Case:
 
 
 def arguments() -> Floats:
-    """Arguments of both signs: as many of each size from 2**-30 to 100, and as many again of each part of [-10, 10]."""
-    sizes = np.exp2(np.linspace(-30, math.log2(100), POINTS // 4))
-    return np.concatenate([sizes, -sizes, np.linspace(-10, 10, POINTS // 2)])
+    """Arguments of both signs, as many of each size from 2**-30 to 2**10, and as many again of each part of [-10, 10].
+
+    Beyond 710, exp overflows in float64, too. Those that are near each other do not stand side by side: a batch whose
+    sequences are mixed up is no rough tanh.
+    """
+    sizes = np.exp2(np.linspace(-30, 10, POINTS // 4))
+    return _shuffled(np.concatenate([sizes, -sizes, np.linspace(-10, 10, POINTS // 2)]))
 
 
 def split(off: Floats, exact: Floats, u: float) -> tuple[float, float]:
@@ -310,8 +325,10 @@ def split(off: Floats, exact: Floats, u: float) -> tuple[float, float]:
     if relative <= CLOSE:
         return relative, 0.0
     large = size >= NEAR
-    relative = float((off[large] / size[large]).max(initial=0)) / u
-    return relative, max(0.0, float((off - relative * u * size).max()))
+    of_large = float((off[large] / size[large]).max(initial=0)) / u
+    if of_large > CLOSE and relative <= 2 * of_large:
+        return relative, 0.0
+    return of_large, max(0.0, float((off - of_large * u * size).max()))
 
 
 def bits_of(u: float) -> int:
@@ -326,9 +343,13 @@ def significant_bits(numbers: Floats) -> int:
     return int(53 - trailing.min(initial=53))
 
 
+def _shuffled(x: Floats) -> Floats:
+    return np.random.default_rng(0).permutation(x)
+
+
 def _few_bits(x: Floats) -> Floats:
     """The same arguments, of ``FEW_BITS`` significant bits."""
-    return np.unique(_rounded(x))
+    return _shuffled(np.unique(_rounded(x)))
 
 
 def _rounded(x: Floats) -> Floats:

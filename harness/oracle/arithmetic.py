@@ -242,7 +242,6 @@ def with_measured(tolerance: str, contract: Accepted | None, dtype: str) -> str:
 def tanh_tolerance(relative: float, absolute: float) -> str:
     """How a user asks for these errors of tanh to be accepted, the relative one in units of u; rounded up."""
     ulps, atol = (
-        f"{Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(value):g}"
-        for value in (relative / 2, absolute)
+        Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(value) for value in (relative / 2, absolute)
     )
-    return f"tanh={ulps}{ULP}" + (f",tanh_atol={atol}" if absolute else "")
+    return f"tanh={ulps:f}{ULP}" + (f",tanh_atol={atol:g}" if absolute else "")

@@ -67,7 +67,9 @@ class Told:
 
     @property
     def certain(self) -> bool:
-        """Whether its cause is certain."""
+        """Whether its cause is certain, or was measured."""
+        if self.finding.result.of_tanh:
+            return True
         return self.explanation.diagnosis is not None and self.explanation.diagnosis.certain
 
     @property

@@ -167,7 +167,7 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
         others = [one for one in said if one != failure_line(result)] or [f"on {told.also[0].case.config!r}"]
         more = f", and {len(told.also) - 1} more" if len(told.also) > 1 else ""
         yield "also", _cut(others[0], LINE - len(more)) + more
-    told_along = result.message.splitlines()[1:] if result.of_tanh else []
+    told_along = result.message.splitlines()[1:] if result.of_tanh and cause == failure_line(result) else []
     for advice in filter(
         None, (*told_along, wording.leave_out_line(config), *map(wording.hint, result.mismatches[:1]))
     ):

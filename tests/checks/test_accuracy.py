@@ -167,6 +167,42 @@ def test_operands_that_are_rounded_are_no_matter_of_tanh() -> None:
     assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
 
 
+def test_a_batch_whose_sequences_are_mixed_up_is_no_matter_of_tanh() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        copied = x.copy()
+        copied[:, 32:] = x[:, -1:] if x.shape[1] <= 32 else copied[:, 31:-1]
+        return port(np.tanh)(copied, h0, weights, config)
+
+    assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
+
+
+def test_some_sequences_of_fewer_bits_are_no_matter_of_tanh() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        output, h_n = port(np.tanh)(x, h0, weights, config)
+        for array in (output, h_n):
+            array[:, -16:] = array[:, -16:].astype(np.float16)
+        return output, h_n
+
+    assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
+
+
+def test_a_mistake_that_the_catalogue_knows_is_no_matter_of_accuracy() -> None:
+    def pade(s: Any) -> Any:
+        return np.clip(s * (27 + s * s) / (27 + 9 * s * s), -1, 1)
+
+    function = port(pade)
+    subject = as_subject(function)
+    investigation = Investigation(subject)
+
+    done = hunt(subject, of_float32(function), cases=60, recognise=investigation.recognise)
+
+    [finding] = done.findings
+    diagnosis = investigation.explanations[finding.id].diagnosis
+    assert diagnosis is not None
+    assert diagnosis.certain
+    assert done.accepted == STRICT
+
+
 def test_nothing_is_measured_of_a_backend_that_is_known() -> None:
     class Counting(TorchSubject):
         runs = 0
