@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness import Outcome, RNNConfig, Verdict, as_subject, draw, scope_of
-from harness.checks.accuracy import Accuracy, measure
-from harness.checks.agreement import check_agreement
+from harness.checks.accuracy import Accuracy, Overflows, measure, one_step
+from harness.checks.agreement import assess, check_agreement, observe
 from harness.explain.investigate import Investigation
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arithmetic, accepted, with_measured
 from harness.report.severity import Severity, severity
@@ -143,6 +143,30 @@ def test_a_nan_that_no_large_argument_makes_is_found_beside_those_that_one_does(
 
 
 @pytest.mark.parametrize(
+    ("activation", "dtype", "excused"),
+    [
+        (by_two_exponentials, "float32", True),
+        (by_two_exponentials, "float64", False),
+        (lambda s: np.where(s == 0.5, np.nan, np.tanh(s)), "float32", False),
+        (lambda s: np.where(s == 0.5, 0, by_two_exponentials(s)), "float32", False),
+    ],
+    ids=["as measured", "of another dtype", "elsewhere", "beside a wrong number"],
+)
+def test_nan_is_excused_where_the_tanh_gives_it_and_nowhere_else(
+    activation: Activation, dtype: str, excused: bool
+) -> None:
+    config = RNNConfig(1, 1, T=1, N=2, dtype=dtype)
+    large = 89 if dtype == "float32" else 800
+    case = one_step(config, np.array([0.5, large]))
+    observation = observe(as_subject(port(activation)), case)
+
+    result = assess(observation)
+
+    assert result.verdict is Verdict.DISAGREES
+    assert Overflows("its id", "float32", 88.7).excuses(observation, result) is excused
+
+
+@pytest.mark.parametrize(
     "activation",
     [
         lambda s: np.maximum(s, 0),
@@ -167,13 +191,23 @@ def test_operands_that_are_rounded_are_no_matter_of_tanh() -> None:
     assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
 
 
-def test_a_batch_whose_sequences_are_mixed_up_is_no_matter_of_tanh() -> None:
+def test_sequences_in_the_place_of_others_are_no_matter_of_tanh() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
-        copied = x.copy()
-        copied[:, 32:] = x[:, -1:] if x.shape[1] <= 32 else copied[:, 31:-1]
-        return port(np.tanh)(copied, h0, weights, config)
+        return port(np.tanh)(np.roll(x, 1, axis=1), h0, weights, config)
 
     assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
+
+
+def test_sequences_that_are_copies_of_others_are_no_matter_of_tanh() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        copied, whole = x.copy(), x.shape[1] // 32 * 32
+        if whole:
+            copied[:, whole:] = x[:, whole - 1 : whole]
+        return port(np.tanh)(copied, h0, weights, config)
+
+    subject = as_subject(rnn)
+
+    assert list(measure(subject, scope_of(subject).only(dtype="float64"), STRICT)) == []
 
 
 def test_some_sequences_of_fewer_bits_are_no_matter_of_tanh() -> None:
