@@ -74,7 +74,7 @@ class Investigation:
         first = next(
             (earlier for earlier in record.findings[:-1] if self._one_bug(earlier, finding, explanation)), None
         )
-        if finding.result.of_tanh and not (explanation.diagnosis and explanation.diagnosis.certain):
+        if finding.result.of_tanh and not _certain(explanation) and not explanation.kernels.passes:
             self._keep(finding, explanation)
             return None
         if first is None:
