@@ -84,8 +84,8 @@ tolerance_option = click.option(
     "--tolerance",
     default="derived",
     show_default=True,
-    metavar="NAME|rtol=R,atol=A",
-    help="A looser contract: tf32 or bf16 operands in products, or numbers of your own.",
+    metavar="NAME|rtol=R,atol=A|tanh=Nulp",
+    help="A looser contract: tf32 or bf16 operands in products, numbers of your own, or a less accurate tanh.",
 )
 
 
@@ -662,13 +662,16 @@ class _Keeping:
 
     def __call__(self, finding: Finding, explanation: Explanation) -> None:
         """Keep a finding; a folder that cannot be written costs a warning, not the report."""
+        from harness.oracle.arithmetic import with_measured
         from harness.report.kept import keep
         from harness.search.hang import ended_by_a_hang
 
         subject = ended_by_a_hang(self.subject)
+        contract = self.contract if finding.accepted is None else finding.accepted
+        tolerance = with_measured(self.tolerance, contract, finding.case.config.plain.dtype)
         try:
             self.places[finding.id] = keep(
-                finding, explanation, subject, self.folder, accepted=self.contract, tolerance=self.tolerance
+                finding, explanation, subject, self.folder, accepted=contract, tolerance=tolerance
             )
         except OSError as error:
             self.places[finding.id] = None

@@ -23,6 +23,10 @@ WAVERS: Final = "not deterministic: two runs of the same case gave different res
 """What the message of a result begins with, where a subject gave two answers to one question."""
 
 
+OF_TANH: Final = "its tanh is "
+"""Likewise, where the tanh alone was measured, and is what is wrong (``checks.accuracy``)."""
+
+
 TWICE: Final = "twice"
 """The same answer, to the same question; and it stays as it is when another is asked."""
 
@@ -90,6 +94,11 @@ class Result:
     def wavers(self) -> bool:
         """Whether the subject gave two answers to one question."""
         return self.message.startswith(WAVERS)
+
+    @property
+    def of_tanh(self) -> bool:
+        """Whether it is how accurate the subject's tanh is."""
+        return self.message.startswith(OF_TANH)
 
     @property
     def kind(self) -> str:

@@ -69,7 +69,8 @@ class Investigation:
     def recognise(self, finding: Finding, record: Hunt) -> Excuse | None:
         """Explain a finding, and give what tells its cause again; ``None`` where the search should end.
 
-        A hang ends it, as every further one may take as long.
+        A hang ends it, as every further one may take as long. What is measured of tanh, and has no other cause, is told
+        again by that.
         """
         self._wavers |= finding.result.wavers
         again = next((earlier for earlier in record.findings[:-1] if earlier.id == finding.id), None)
@@ -79,6 +80,9 @@ class Investigation:
         first = next(
             (earlier for earlier in record.findings[:-1] if self._one_bug(earlier, finding, explanation)), None
         )
+        if finding.result.of_tanh and not _certain(explanation) and not explanation.kernels.passes:
+            self._keep(finding, explanation)
+            return None
         if first is None:
             self._keep(finding, explanation)
         else:
@@ -157,16 +161,17 @@ class Investigation:
         subject = ended_at(ended_by_a_hang(self.subject), until)
         explanation, case = Explanation(), nameable(finding)
         with suppress(Late):
-            diagnosis = diagnose(subject, finding, scope, self.accepted, self._beside, wavers=self._wavers)
+            within = self._within(finding)
+            diagnosis = diagnose(subject, finding, scope, within, self._beside, wavers=self._wavers)
             explanation = replace(explanation, diagnosis=diagnosis)
             if case is not None and (diagnosis is None or not diagnosis.causes):
-                explanation = replace(explanation, clue=clue_of(subject, finding, scope, self.accepted))
+                explanation = replace(explanation, clue=clue_of(subject, finding, scope, within))
             factors = depends_on(finding, scope, self._check(subject, finding, scope), self._explains_all(finding))
             explanation = replace(explanation, factors=factors)
             if time.perf_counter() < until and not _of_own_code(diagnosis):
                 kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
                 explanation = replace(explanation, kernels=kernels)
-            where = None if case is None else locate(subject, case, scope, self.accepted)
+            where = None if case is None else locate(subject, case, scope, self._within(finding))
             explanation = replace(explanation, where=where)
         return explanation
 
@@ -180,14 +185,18 @@ class Investigation:
     def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
         """A check that asks of any subject what the finding's subject fails."""
         laws = law_of(finding.result.kind) or ()
-        return partial(check_everything, accepted=self.accepted, laws=laws, with_probes=_probed(finding))
+        return partial(check_everything, accepted=self._within(finding), laws=laws, with_probes=_probed(finding))
+
+    def _within(self, finding: Finding) -> Accepted:
+        """What a finding's subject is held to."""
+        return self.accepted if finding.accepted is None else finding.accepted
 
     def _check(self, subject: Subject, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
         laws = law_of(finding.result.kind) or ()
         return partial(
             check_everything,
             subject,
-            accepted=self.accepted,
+            accepted=self._within(finding),
             laws=laws,
             scope=scope,
             with_probes=_probed(finding),

@@ -7,14 +7,17 @@ off? And where it is rounded, is its error like noise in proportion to the terms
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from harness.checks.accuracy import FEWEST, bits_of, significant_bits, split
 from harness.checks.agreement import Observation, assess, observe
 from harness.checks.result import Verdict
-from harness.oracle.arithmetic import CONTRACTS, U64, Accepted
+from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, tanh_tolerance
+from harness.oracle.arithmetic import accepted as contract_of
 from harness.oracle.reference import Floats, Reference, to_float64
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR
 from harness.space.case import Case
@@ -43,9 +46,6 @@ VARIANCE: Final = 1 / (8 * np.log(2))
 by at most u / 2, uniformly, so relatively by a mean square of (u / 2)**2 / 3 / M**2. Over M, whose logarithm is
 uniform, 1 / M**2 averages 3 / (2 log 2): v = 1 / (8 log 2)."""
 
-FEWEST: Final = 4
-"""Bits below which an error is no matter of precision."""
-
 TINY: Final = float(np.finfo(np.float64).tiny)
 
 
@@ -66,7 +66,7 @@ class Precision:
     sum_bits: float | None
     """Bits of the operands that rounding errors of that size would come from; ``None`` if they are not like noise."""
     accepted_by: str | None
-    """The first looser named contract under which the finding's case, and those asked here, would agree."""
+    """The first looser contract under which the finding's case, and those asked here, would agree."""
 
     @property
     def explains(self) -> bool:
@@ -149,13 +149,14 @@ def _estimated(exact: list[_Seen], rounded: list[_Seen], found: Observation) -> 
     for seen in exact if not narrow else ():
         difference = np.abs(seen.actual - seen.expected)
         off = max(off, float(difference.max()))
-        assumed = (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * np.abs(seen.expected) + TINY
+        assumed = (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * np.abs(seen.expected)
+        assumed += arithmetic.tanh_absolute + TINY
         units = max(units, float((difference / assumed).max()))
+    of_tanh = _tanh_contract(exact, arithmetic) if units > 1 else None
     observations = [found, *(seen.observation for seen in rounded)]
-    looser = (
-        name for name, contract in CONTRACTS.items() if contract.product_error > arithmetic.accepted.product_error
-    )
-    contracts = (name for name in looser if _all_agree(observations, CONTRACTS[name]))
+    looser = [] if of_tanh is None else [of_tanh]
+    looser += [n for n, contract in CONTRACTS.items() if contract.product_error > arithmetic.accepted.product_error]
+    contracts = (name for name in looser if _all_agree(observations, contract_of(name)))
     returned = np.concatenate([seen.actual.ravel() for seen in rounded])
     right = np.concatenate([seen.expected.ravel() for seen in rounded])
     return Precision(
@@ -167,6 +168,16 @@ def _estimated(exact: list[_Seen], rounded: list[_Seen], found: Observation) -> 
         sum_bits=_sum_bits(rounded),
         accepted_by=next(contracts, None),
     )
+
+
+def _tanh_contract(exact: list[_Seen], arithmetic: Arithmetic) -> str | None:
+    """The contract that the errors of tanh fit into, in whole ulp; ``None`` of another activation."""
+    if exact[0].observation.case.config.nonlinearity != "tanh":
+        return None
+    off = np.concatenate([np.abs(seen.actual - seen.expected).ravel() for seen in exact])
+    right = np.concatenate([seen.expected.ravel() for seen in exact])
+    relative, absolute = split(off[right != 0], right[right != 0], arithmetic.format.u)
+    return tanh_tolerance(2 * math.ceil(relative / 2), absolute)
 
 
 def _sum_bits(cases: list[_Seen]) -> float | None:
@@ -194,19 +205,9 @@ def _passes(cases: list[_Seen], contract: Accepted) -> bool:
 
 def _all_agree(observations: list[Observation], contract: Accepted) -> bool:
     for observation in observations:
-        arithmetic = replace(observation.arithmetic, accepted=contract.in_dtype(observation.case.config.dtype))
+        within = contract.in_dtype(observation.case.config.dtype)
+        within = within.beside(observation.arithmetic.accepted)
+        arithmetic = replace(observation.arithmetic, accepted=within)
         if assess(replace(observation, arithmetic=arithmetic)).verdict is not Verdict.AGREES:
             return False
     return True
-
-
-def bits_of(u: float) -> int:
-    """Bits of the significand of a format with unit roundoff u = 2**-bits."""
-    return int(-np.log2(u))
-
-
-def significant_bits(numbers: Floats) -> int:
-    """The most significant bits that any of the numbers needs, from its first 1 to its last."""
-    mantissas = np.abs(np.frexp(numbers[np.isfinite(numbers) & (numbers != 0)])[0] * 2.0**53).astype(np.int64)
-    trailing = np.log2(mantissas & -mantissas)
-    return int(53 - trailing.min(initial=53))

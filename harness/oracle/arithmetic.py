@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 from typing import Final, NamedTuple
 
 from harness.space.config import COMPLEX
@@ -97,15 +98,35 @@ class Accepted(NamedTuple):
     operand_underflow: float = 0.0
     rtol: float = 0.0
     atol: float = 0.0
+    tanh: float = 0.0
+    """Relative error of tanh, in units of u, where that is more than what the backend is known for."""
+    tanh_atol: float = 0.0
+    """Absolute error of tanh, beyond the relative one."""
+    measured: tuple[tuple[str, float, float], ...] = ()
+    """The two of tanh in one dtype each, as they were measured of a subject (``checks.accuracy``)."""
 
     @property
     def derived(self) -> bool:
-        """Whether nothing beyond the dtype's own roundings is accepted."""
-        return self == STRICT
+        """Whether nothing beyond the dtype's own roundings is accepted of sums and of results.
+
+        What is accepted of tanh stands in every allowance that tanh has a part in, in the place of what is assumed:
+        with that alone, probes, exact laws and the soft model say as much as ever.
+        """
+        return self._replace(tanh=0.0, tanh_atol=0.0, measured=()) == STRICT
 
     def in_dtype(self, dtype: str) -> Accepted:
         """What is accepted in a dtype: matrix units round the operands of float32 products, and of no others."""
-        return STRICT if self.operand_u and dtype != "float32" else self
+        own = [(relative, absolute) for name, relative, absolute in self.measured if name == dtype]
+        tanh, atol = (max(both) for both in zip((self.tanh, self.tanh_atol), *own, strict=True))
+        alone = self._replace(tanh=tanh, tanh_atol=atol, measured=())
+        if self.operand_u and dtype != "float32":
+            return alone._replace(operand_u=0.0, operand_underflow=0.0)
+        return alone
+
+    def beside(self, other: Accepted) -> Accepted:
+        """What either accepts, in the dtype that both are of (``in_dtype``)."""
+        names = ("operand_u", "operand_underflow", "rtol", "atol", "tanh", "tanh_atol")
+        return self._replace(**{name: max(getattr(self, name), getattr(other, name)) for name in names})
 
     @property
     def product_error(self) -> float:
@@ -164,8 +185,14 @@ class Arithmetic:
     @property
     def tanh_error(self) -> float:
         """Relative error of a stored tanh: its own, and in wide arithmetic that of being stored."""
-        own = (self.backend.complex_tanh_error if self.is_complex else self.backend.tanh_error) * self.sum_u
+        kappa = self.backend.complex_tanh_error if self.is_complex else self.backend.tanh_error
+        own = max(kappa, self.accepted.tanh) * self.sum_u
         return own + self.format.u * (1 + own) if self.wide else own
+
+    @property
+    def tanh_absolute(self) -> float:
+        """What a stored tanh is off beside its relative error, as far as the user accepts that."""
+        return self.accepted.tanh_atol * (1 + self.format.u)
 
     @property
     def underflow(self) -> float:
@@ -173,22 +200,48 @@ class Arithmetic:
         return max(self.format.underflow, self.accepted.operand_underflow)
 
 
-def accepted(text: str) -> Accepted:
-    """The contract that a user asks for: a name of ``CONTRACTS``, or ``rtol=1e-4,atol=1e-6`` (one may be left out).
+ULP: Final = "ulp"
+"""Units in the last place of a result, each between u and 2 u of it, and taken for 2 u."""
 
+
+def accepted(text: str) -> Accepted:
+    """The contract that a user asks for: a name of ``CONTRACTS``, ``rtol=1e-4``, ``atol=1e-6``, ``tanh=8ulp``.
+
+    ``tanh_atol=2e-7`` is what tanh may be off beside that. Several may stand together, with commas between them.
     Raises ``UsageError`` for an unknown name, and for a number that is negative, NaN or infinite.
     """
-    if text in CONTRACTS:
-        return CONTRACTS[text]
+    named, *others = text.split(",")
+    start = CONTRACTS.get(named.strip())
     given: dict[str, float] = {}
-    for part in text.split(","):
+    for part in text.split(",") if start is None else others:
         name, _, value = (piece.strip() for piece in part.partition("="))
+        unit = ULP if name == "tanh" else ""
         try:
-            given[name] = float(value)
+            given[name] = float(value.removesuffix(unit)) if value.endswith(unit) else math.nan
         except ValueError:
             given[name] = math.nan
-        if name not in {"rtol", "atol"} or not (0 <= given[name] < math.inf):
+        if name not in {"rtol", "atol", "tanh", "tanh_atol"} or not (0 <= given[name] < math.inf):
             raise UsageError(
-                f"tolerance={text!r}: expected {', '.join(CONTRACTS)}, or rtol=R,atol=A with numbers of at least 0"
+                f"tolerance={text!r}: expected {', '.join(CONTRACTS)}, or rtol=R,atol=A with numbers of at least 0, or "
+                "tanh=Nulp for the error of tanh, and tanh_atol=A for its error near 0"
             )
-    return Accepted(**given)
+    if "tanh" in given:
+        given["tanh"] *= 2
+    return (start or STRICT)._replace(**given)  # type: ignore[arg-type]  # of the fields that are numbers
+
+
+def with_measured(tolerance: str, contract: Accepted | None, dtype: str) -> str:
+    """What a user asked for, and beside it what was measured of a subject's tanh in a dtype."""
+    if contract is None or not any(name == dtype for name, *_ in contract.measured):
+        return tolerance
+    own = contract.in_dtype(dtype)
+    kept = [part for part in tolerance.split(",") if not part.strip().startswith(("derived", "tanh"))]
+    return ",".join([*kept, tanh_tolerance(own.tanh, own.tanh_atol)])
+
+
+def tanh_tolerance(relative: float, absolute: float) -> str:
+    """How a user asks for these errors of tanh to be accepted, the relative one in units of u; rounded up."""
+    ulps, atol = (
+        Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(value) for value in (relative / 2, absolute)
+    )
+    return f"tanh={ulps:f}{ULP}" + (f",tanh_atol={atol:g}" if absolute else "")

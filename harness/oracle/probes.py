@@ -172,8 +172,10 @@ def _carried_error(state: Floats, hops: int, scale: float, arithmetic: Arithmeti
     """How far a state may be from what carriers, ``hops`` of them, made of it.
 
     A hop is off by tanh's error and by the third of c**2 that tanh(a) differs from a, relatively; to first order in
-    either, so that twice the sum pays for the rest. Underflow counts as much more as c is small.
+    either, so that twice the sum pays for the rest. Underflow, and what tanh may be off absolutely, count as much more
+    as c is small; the latter once a hop, and twice that pays for what later hops make of it.
     """
     a_hop = arithmetic.tanh_error + SCALE[arithmetic.dtype] ** 2 / 3
     relative = hops * a_hop / (1 - 2 * hops * a_hop)
-    return relative * np.abs(state) + 4 * hops * arithmetic.underflow / scale
+    absolute = 4 * arithmetic.underflow + 2 * arithmetic.tanh_absolute
+    return relative * np.abs(state) + hops * absolute / scale

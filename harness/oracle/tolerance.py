@@ -24,7 +24,10 @@ sum of both.
 
 Nonlinearity. For |d| <= e, |tanh(s + d) - tanh(s)| is largest towards zero, tanh|s| - tanh(|s| - e), which is
 tanh(e) (1 - tanh|s| tanh(|s| - e)). For relu it is max(0, min(e, s + e)). For anything else, such as a fault's phi of
-slope 1 at most, it is e, and the function is taken to be as accurate as tanh.
+slope 1 at most, it is e, and the function is taken to be as accurate as tanh. What a user accepts of tanh beside its
+relative error, an absolute one, is off by as much wherever kappa u |y| is, whatever y: it is added there. In a state
+that an infinite preactivation decides |y| is 1, and in relu's it is 0. It comes anew with each step, and does not grow
+with the error of the state that the step reads.
 
 Overflow. Where a partial sum may reach the largest number, anything may come out (inf, or NaN from inf - inf): there
 the allowance is infinite. No result is larger than its partial sums' reach.
@@ -154,13 +157,14 @@ def step_allowance(
         if arithmetic.is_complex:
             spread = _complex_tanh_spread(s, y, e) if nonlinearity == "tanh" else e
             own = arithmetic.tanh_error + REFERENCE_COMPLEX_TANH_ERROR * U64
-            allowance = spread + own * (np.abs(y) + spread) + eta
+            allowance = spread + own * (np.abs(y) + spread) + arithmetic.tanh_absolute + eta
         elif nonlinearity == "relu":
             spread = np.maximum(0, np.minimum(e, s + e))
             allowance = spread + eta
         else:
             spread = _tanh_spread(s, y, e) if nonlinearity == "tanh" else e
-            allowance = spread + (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * (np.abs(y) + spread) + eta
+            relative = arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64
+            allowance = spread + relative * (np.abs(y) + spread) + arithmetic.tanh_absolute + eta
         allowance = unless_overflow(allowance, reach + e, form)
     if not arithmetic.is_complex and not np.isfinite(reach).all():
         tanh = nonlinearity == "tanh"
@@ -299,7 +303,8 @@ def _soft(equation: Equation, expected: float, arithmetic: Arithmetic, sums: tup
     u = arithmetic.format.u
     if equation.function == "tanh":
         spread = _tanh_spread(np.asarray(value), np.asarray(expected), np.asarray(e))
-        return float(spread + (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * (abs(expected) + spread))
+        relative = arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64
+        return float(spread + relative * (abs(expected) + spread) + arithmetic.tanh_absolute)
     if equation.function == "relu":
         return float(max(0.0, min(e, value + own + e)))
     if equation.state is None:
@@ -319,7 +324,7 @@ def soft_floor(s: Floats, y: Floats, magnitude: Floats, nonlinearity: str, arith
     """
     e = LAMBDA * arithmetic.format.u * np.sqrt((5 * s * s + magnitude * magnitude / 6) / 3)
     if nonlinearity == "tanh":
-        return np.asarray(e * (1 - y * y) + arithmetic.tanh_error * np.abs(y))
+        return np.asarray(e * (1 - y * y) + arithmetic.tanh_error * np.abs(y) + arithmetic.tanh_absolute)
     return np.asarray(np.where(s > 0, e, 0) if nonlinearity == "relu" else e)
 
 
@@ -401,7 +406,7 @@ def _settled(
     doubtful = (both[0] & (not trusted[0])) | (both[1] & (not trusted[1]))
     infinite = (both[0] | both[1]) & ~doubtful
     sure = np.isfinite(carried) & (nan | (infinite & bounded & (flushable == 0)))
-    certain = np.where(np.isfinite(y), arithmetic.tanh_error * np.abs(y), 0.0)
+    certain = np.where(np.isfinite(y), (arithmetic.tanh_error + arithmetic.tanh_absolute) * np.abs(y), 0.0)
     return np.where(sure, np.minimum(allowance, certain), allowance)
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, cast
 
+from harness.checks.accuracy import Accuracy
 from harness.checks.result import Result
 from harness.explain.investigate import Explanation
 from harness.explain.proof import judge_worst
@@ -42,6 +43,7 @@ def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str
         "verdict": hunt.verdict.value if hunt.verdict else None,
         "seed": hunt.seed,
         "ground": hunt.ground,
+        "accuracy": [_accuracy(one) for one in hunt.accuracy],
         "checks": hunt.total,
         "checks_by_method": {method.name.lower(): number for method, number in hunt.checks.items()},
         "configs": hunt.coverage.configs,
@@ -63,6 +65,13 @@ def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str
         },
         "findings": [{**record, "further_cases": hunt.known[record["id"]]} for record in findings],
     }
+
+
+def _accuracy(accuracy: Accuracy) -> dict[str, Any]:
+    fields = ("dtype", "relative", "at", "absolute", "absolute_at", "nan_from", "points")
+    told = {name: as_json(getattr(accuracy, name)) for name in fields}
+    agrees = accuracy.close and accuracy.nan_from == math.inf
+    return {**told, "agrees": agrees, "tolerance": accuracy.tolerance, "text": accuracy.error_line}
 
 
 def _share(met: int, of: int) -> dict[str, int]:

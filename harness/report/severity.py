@@ -67,7 +67,9 @@ class Told:
 
     @property
     def certain(self) -> bool:
-        """Whether its cause is certain."""
+        """Whether its cause is certain, or was measured."""
+        if self.finding.result.of_tanh:
+            return True
         return self.explanation.diagnosis is not None and self.explanation.diagnosis.certain
 
     @property
@@ -83,7 +85,8 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
     first, diagnosis = result.mismatches[0] if result.mismatches else None, explanation.diagnosis
     coarse = diagnosis is not None and explained.coarse(diagnosis) is not None
     classes = (
-        (Severity.ACCURACY, result.verdict is Verdict.SUSPECT or coarse),
+        (Severity.SPECIAL, result.of_tanh and first is not None and first.sort is Sort.FINITENESS),
+        (Severity.ACCURACY, result.verdict is Verdict.SUSPECT or coarse or result.of_tanh),
         (Severity.EMPTY, config.N == 0),
         (Severity.CRASH, result.verdict is Verdict.BROKEN),
         (Severity.SPECIAL, has_special_values(finding.case)),

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.checks.result import Result, Verdict
+from harness.oracle.arithmetic import with_measured
 from harness.oracle.compare import Mismatch
 from harness.report import explained, wording
 from harness.report.place import Kept
@@ -85,6 +86,8 @@ def _in_a_line(told: Told) -> str:
 def cause_of(told: Told) -> tuple[str, str]:
     """The cause, or else what is wrong, in a sentence, and how sure the cause is."""
     diagnosis, result = told.explanation.diagnosis, told.finding.result
+    if result.of_tanh and not (diagnosis is not None and diagnosis.causes):
+        return failure_line(result), "measured"
     if diagnosis is not None and (diagnosis.causes or explained.coarse(diagnosis)):
         said = explained.cause_lines(diagnosis, told.finding.case.config, told.explanation.factors)[0]
         sure = "suspected" if result.verdict is Verdict.SUSPECT else ""
@@ -136,7 +139,10 @@ def replay_line(told: Told, tolerance: str = "derived") -> str:
     line = f"rnn-harness replay {told.finding.id}"
     if told.kept is not None and told.kept.elsewhere:
         line += f" --findings {shlex.quote(str(told.kept.folder.parent))}"
-    return line if tolerance == "derived" else f"{line} --tolerance {tolerance}"
+    if tolerance == "derived":  # what it was found under is kept with it
+        return line
+    finding = told.finding
+    return f"{line} --tolerance {with_measured(tolerance, finding.accepted, finding.case.config.plain.dtype)}"
 
 
 def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
@@ -163,7 +169,10 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
         others = [one for one in said if one != failure_line(result)] or [f"on {told.also[0].case.config!r}"]
         more = f", and {len(told.also) - 1} more" if len(told.also) > 1 else ""
         yield "also", _cut(others[0], LINE - len(more)) + more
-    for advice in filter(None, (wording.leave_out_line(config), *map(wording.hint, result.mismatches[:1]))):
+    told_along = result.message.splitlines()[1:] if result.of_tanh and cause == failure_line(result) else []
+    for advice in filter(
+        None, (*told_along, wording.leave_out_line(config), *map(wording.hint, result.mismatches[:1]))
+    ):
         yield "advice", _cut(advice, 2 * LINE)
         break
     if told.kept is not None:

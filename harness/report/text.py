@@ -136,6 +136,7 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
     if passed:
         facts.add_row("compared", _methods_in_short(hunt))
     _add_gradients(facts, hunt)
+    _add_accuracy(facts, hunt)
     if hunt.suspicions:
         facts.add_row("suspicious", f"{wording.counted(len(hunt.suspicions), 'case')}, which did not repeat: -v")
     for said in wording.deviations_in_short(hunt.known, hunt.spared):
@@ -162,6 +163,13 @@ def _add_gradients(facts: Table, hunt: Hunt) -> None:
         facts.add_row("ignored", Text(f"gradients by {', '.join(sorted(hunt.ignored))}: nn.RNN has none"))
 
 
+def _add_accuracy(facts: Table, hunt: Hunt) -> None:
+    """How far its tanh is off, where that is more than assumed and no finding."""
+    for one in hunt.accuracy:
+        if one.close and not one.assumed:
+            facts.add_row("accuracy", Text(wording.accuracy_line(one)))
+
+
 def _add_undone(facts: Table, hunt: Hunt) -> None:
     """What the subject neither does nor refuses, and how it fails there."""
     undone = {what: failure_line(result) for what, (_, result) in hunt.undone.items()}
@@ -176,6 +184,7 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
     if hunt.checks and not hunt.findings:
         facts.add_row("compared", _methods(hunt))
     _add_gradients(facts, hunt)
+    _add_accuracy(facts, hunt)
     if hunt.suspicions:
         facts.add_row("suspicious", _suspicions(hunt))
     if known := wording.deviation_lines(hunt.known, hunt.spared):

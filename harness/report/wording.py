@@ -9,6 +9,7 @@ from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 from typing import Any, Final
 
+from harness.checks.accuracy import CLOSE, Accuracy
 from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known import KNOWN, TOGETHER
 from harness.checks.result import Method, Result, Verdict
@@ -189,6 +190,11 @@ def _turned(mismatch: Mismatch) -> bool:
 def counted(number_of: int, what: str) -> str:
     """``1 case``, ``4,000 cases``."""
     return f"{number_of:,} {what}{'' if number_of == 1 else 's'}"
+
+
+def accuracy_line(accuracy: Accuracy) -> str:
+    """How far tanh is off, in a subject that agrees."""
+    return f"{accuracy.dtype} tanh is {accuracy.error_line}; accepted up to {CLOSE / 2:g} ulp"
 
 
 def dropout_line(result: Result) -> str:

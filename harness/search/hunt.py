@@ -14,13 +14,14 @@ from functools import partial
 from itertools import product
 from typing import Any, Final, NoReturn
 
+from harness.checks.accuracy import Accuracy, Overflows, measure
 from harness.checks.everything import against
 from harness.checks.everything import check as check_everything
 from harness.checks.known import Excuse
 from harness.checks.lawfulness import GRADIENTS, asked_by, law_of
 from harness.checks.laws import Law
 from harness.checks.repeatability import confirmed
-from harness.checks.result import DERIVATIVES, PROBES, TWICE, Method, Result, Verdict
+from harness.checks.result import DERIVATIVES, OF_TANH, PROBES, TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.certificate import NOT_SHRUNK, Certificate
@@ -109,6 +110,8 @@ class Finding:
     case: Case
     result: Result
     certificate: Certificate = NOT_SHRUNK
+    accepted: Accepted | None = None
+    """The contract under which it was found, where that is known."""
 
     @property
     def minimal(self) -> bool:
@@ -133,6 +136,10 @@ class Hunt:
     refused: dict[str, str] = field(default_factory=dict)
     undone: dict[str, tuple[Case, Result]] = field(default_factory=dict)
     """What it neither does nor refuses, and was left out: ``num_layers=2``, a case of it, and how that fails."""
+    accepted: Accepted = STRICT
+    """What it was held to: what its user accepts, and what was measured of its tanh."""
+    accuracy: list[Accuracy] = field(default_factory=list)
+    """What was measured of its tanh, by dtype, where that is not what is assumed."""
     coverage: Coverage = field(default_factory=Coverage)
     """What was met in cases that were compared."""
     beside: dict[str, Coverage] = field(default_factory=dict)
@@ -245,20 +252,22 @@ def hunt(
         raise UsageError(f"strength={strength!r}: expected 2, 3 or 4")
     asked = () if scope is None else scope.device
     scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
-    record = Hunt(subject.name, seed, scope, coverage=Coverage.counting(strength or 3))
+    record = Hunt(subject.name, seed, scope, accepted=accepted, coverage=Coverage.counting(strength or 3))
     task = None if crew is None else Task.of(subject, scope, accepted)
     subject = ended_by_a_hang(subject)
 
     excuses: list[Excuse] = []
 
     def check(case: Case, **options: Any) -> Result:
-        return check_everything(subject, case, accepted=accepted, scope=record.scope, excuses=excuses, **options)
+        within = record.accepted
+        return check_everything(subject, case, accepted=within, scope=record.scope, excuses=excuses, **options)
 
     hunter = _Hunter(subject, check, record, CASES if cases is None and seconds is None else cases, seconds)
     hunter.recognise, hunter.excuses, hunter.progress = recognise, excuses, progress or (lambda _record: None)
     try:
         with noted_interrupts() as hunter.stop_if_interrupted:
             hunter.narrow()
+            hunter.measure_tanh()
             if strength is not None and cases is None and seconds is None:
                 hunter.cases = max(CASES, enough_for(record.scope, strength))
             planned = units(record.scope, seed, hunter.cases, strength)
@@ -266,7 +275,9 @@ def hunt(
                 hunter.go_through(seen for unit in planned for seen in scan(unit, check))
             else:
                 hunter.unexcused = True
-                with closing(crew.seen(task._replace(scope=record.scope), planned, check)) as seen:
+                with closing(
+                    crew.seen(task._replace(scope=record.scope, accepted=record.accepted), planned, check)
+                ) as seen:
                     hunter.go_through(seen)
     except _Enough as enough:
         record.stop = enough.stop
@@ -340,6 +351,43 @@ class _Hunter:
         if not narrowed.accepted:
             raise _Enough(Stop.REFUSED)
 
+    def measure_tanh(self) -> None:
+        """Accept what the subject's tanh is off, so that all else is found; report it where that is too much."""
+        record = self._record
+        for accuracy in measure(self._subject, record.scope, record.accepted):
+            record.accuracy.append(accuracy)
+            told = [self._report_tanh(accuracy, case) for case in accuracy.alone]
+            if not accuracy.assumed and (accuracy.close or told[-1]):
+                record.accepted = record.accepted._replace(measured=(*record.accepted.measured, accuracy.accepted))
+
+    def _report_tanh(self, accuracy: Accuracy, case: Case) -> bool:
+        """Report an argument on which tanh is wrong, once for all dtypes, and say whether that is how tanh is.
+
+        It is not, where another mistake explains it. NaN is excused in other cases.
+        """
+        seen = self._check(case, laws=(), with_probes=False)
+        if seen.verdict is not Verdict.DISAGREES:
+            return False
+        record, lost = self._record, seen.mismatches[0].sort is Sort.FINITENESS
+        said = f"NaN from |x| = {accuracy.nan_from:.3g} on" if lost else accuracy.error_line
+        said = f"{OF_TANH}{said}" + ("" if lost else f"\n--tolerance {accuracy.tolerance} would accept that")
+        kind = seen.mismatches[0].kind
+        before = next((one for one in record.findings if one.result.of_tanh and one.result.kind == kind), None)
+        if before is None:
+            self._failing = case, replace(seen, message=said)
+            self.report(Certificate().but_for(f"the worst of {accuracy.points:,} arguments, and nothing else"))
+            if self.recognise is None:
+                raise _Enough(Stop.FINDING)
+            if (excuse := self._explained(self.recognise)) is not None:
+                self.excuses.append(excuse)
+                return False
+            before = record.findings[-1]
+        else:
+            record.known[before.id] += 1
+        if lost:
+            self.excuses.append(Overflows(before.id, accuracy.dtype, accuracy.nan_from))
+        return True
+
     def go_through(self, seen: Iterator[Seen | None]) -> NoReturn:
         """Take in one case after the other; raise ``_Enough`` at the end of the budget, or with a finding."""
         while True:
@@ -393,7 +441,9 @@ class _Hunter:
     def report(self, certificate: Certificate) -> None:
         """Make the failure, if there is one, a finding of the record's."""
         if self._failing is not None:
-            self._record.findings.append(Finding(self._subject.name, *self._failing, certificate))
+            self._record.findings.append(
+                Finding(self._subject.name, *self._failing, certificate, self._record.accepted)
+            )
             self._failing = None
 
     def report_hang(self, hang: Hang) -> None:

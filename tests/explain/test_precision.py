@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig, as_subject, draw
-from harness.explain.precision import Precision, estimate, significant_bits
+from harness.checks.accuracy import significant_bits
+from harness.explain.precision import Precision, estimate
 from harness.oracle.arithmetic import CONTRACTS, STRICT
 from tests import implementations
 

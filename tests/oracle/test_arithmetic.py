@@ -72,7 +72,22 @@ def test_only_the_dtype_s_own_roundings_are_derived() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "fp32", "rtol", "rtol=", "rtol=a", "rtol=-1", "rtol=nan", "rtol=inf", "rtol=1,btol=2", "1e-3", "tf32,rtol=1"],
+    [
+        "",
+        "fp32",
+        "rtol",
+        "rtol=",
+        "rtol=a",
+        "rtol=-1",
+        "rtol=nan",
+        "rtol=inf",
+        "rtol=1,btol=2",
+        "1e-3",
+        "rtol=1,tf32",
+        "tanh=8",
+        "tanh=ulp",
+        "rtol=8ulp",
+    ],
 )
 def test_what_is_no_contract_is_refused_with_all_that_is(text: str) -> None:
     with pytest.raises(UsageError, match=r"expected derived, tf32, bf16, or rtol=R,atol=A") as refused:

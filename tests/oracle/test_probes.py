@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness import Case, Reference, RNNConfig, cases, draw
 from harness.oracle import probes
-from harness.oracle.arithmetic import BACKENDS, Arithmetic
+from harness.oracle.arithmetic import BACKENDS, Accepted, Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected, Setting, end_to_end_states, expect_end_to_end
 from harness.oracle.gradient_expectation import expect_gradients
@@ -275,3 +275,17 @@ def test_the_scale_costs_less_than_tanh_itself(dtype: str) -> None:
 
     assert a**2 / 3 <= Arithmetic(dtype).format.u / 2**0.5
     assert float(np.asarray(a).astype(dtype)) == a
+
+
+@pytest.mark.parametrize("hops", [1, 4])
+def test_what_tanh_may_be_off_absolutely_is_paid_for_at_every_hop(hops: int) -> None:
+    within = Arithmetic("float64", accepted=Accepted(tanh_atol=1e-12))
+    state, scale = np.array([1e-3, 0.5, 1.0]), probes.SCALE["float64"]
+
+    carried = state * scale
+    for _ in range(hops):
+        carried = np.tanh(carried) + 1e-12
+
+    off = np.abs(carried / scale - state)
+    assert (off <= probes._carried_error(state, hops, scale, within)).all()
+    assert (off > probes._carried_error(state, hops, scale, Arithmetic("float64"))).all()

@@ -43,11 +43,11 @@ def test_a_foreign_mistake_is_found_small_and_named(wrong: Wrong) -> None:
 
     finding = done.finding
     assert finding is not None
-    assert finding.minimal
     config = finding.case.config
     assert {name: getattr(config, name) for name in wrong.smallest} == dict(wrong.smallest)
     numbers = np.concatenate([array.ravel().astype(float) for array in finding.case.arrays.values()])
-    assert np.isin(numbers[np.isfinite(numbers)], PLAIN).all()
+    # Of a tanh, the worst argument is shown, and none that is plainer.
+    assert finding.result.of_tanh or (finding.minimal and np.isin(numbers[np.isfinite(numbers)], PLAIN).all())
     explanation = investigation.explain(finding, done.scope)
     assert explanation.diagnosis is not None
     (said, *_) = cause_lines(explanation.diagnosis, config, explanation.factors)

@@ -11,6 +11,7 @@ from harness.checks.result import Result, Verdict
 from harness.explain.reproduce.literals import listed
 from harness.explain.reproduce.program import quoted
 from harness.explain.reproduce.torch_call import shown
+from harness.oracle.arithmetic import with_measured
 from harness.oracle.compare import Mismatch, Sort
 from harness.search.hunt import Finding
 from harness.space.case import Case
@@ -89,6 +90,8 @@ def regression_test(finding: Finding) -> str:
         written = _spread(repr(case))
         imports = ["import numpy as np", ""] if "np." in written else []
     names = ["RNNConfig", "assert_agrees"] if "RNNConfig(" in written else ["assert_agrees"]
+    asked = with_measured("derived", finding.accepted, case.config.plain.dtype)
+    tolerance = "" if asked == "derived" else f", tolerance={quoted(asked)}"
     lines = [
         f'"""{finding.subject} on a case on which it once failed: {title(finding).partition(": ")[2]}."""',
         "",
@@ -101,7 +104,7 @@ def regression_test(finding: Finding) -> str:
         f"def test_{name}_on_{finding.id}() -> None:",
         *(f"    {line}" for line in f"case = {written}".split("\n")),
         "",
-        "    assert_agrees(SUBJECT, case)",
+        f"    assert_agrees(SUBJECT, case{tolerance})",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,0 +1,329 @@
+"""accuracy: a tanh that is less accurate than assumed is measured, told or found once, and hides nothing else."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Outcome, RNNConfig, Verdict, as_subject, draw, scope_of
+from harness.checks.accuracy import Accuracy, Overflows, measure, one_step
+from harness.checks.agreement import assess, check_agreement, observe
+from harness.explain.investigate import Investigation
+from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arithmetic, accepted, with_measured
+from harness.report.severity import Severity, severity
+from harness.report.wording import accuracy_line
+from harness.search.hunt import Hunt, Stop, hunt
+from harness.space.case import Case
+from harness.space.scope import Scope
+from harness.subjects.torch_module import TorchSubject
+
+Activation = Callable[[Any], Any]
+
+
+def port(activation: Activation, *, ignores_b_hh: bool = False) -> Callable[..., Any]:
+    """One layer and direction, of a tanh of one's own."""
+
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        if config.num_layers > 1 or config.bidirectional or config.batch_first:
+            raise NotImplementedError("one layer, one direction, time first")
+        h, states = h0[0], []
+        for frame in x:
+            s = frame @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
+            if config.bias:
+                s = s + weights["bias_ih_l0"] + (0 if ignores_b_hh else weights["bias_hh_l0"])
+            h = (activation(s) if config.nonlinearity == "tanh" else np.maximum(s, 0)).astype(x.dtype)
+            states.append(h)
+        return np.stack(states), h[None]
+
+    return rnn
+
+
+def off_by(units: float) -> Activation:
+    """Tanh with a relative error of up to so many u, here and there."""
+
+    def activation(s: Any) -> Any:
+        wide = s.astype(np.float64)
+        # An exact tanh of float64 is NumPy's own here, which adds less than 2 u.
+        return np.tanh(wide) * (1 + units * FORMATS[s.dtype.name].u * np.sin(1e3 * wide))
+
+    return activation
+
+
+def by_one_exponential(s: Any) -> Any:
+    """Errors that go by the 1 in it: 522 ulp and more near 0."""
+    with np.errstate(all="ignore"):
+        return 1 - 2 / (np.exp(2 * s) + 1)
+
+
+def by_two_exponentials(s: Any) -> Any:
+    """inf / inf for large arguments."""
+    with np.errstate(all="ignore"):
+        return (np.exp(s) - np.exp(-s)) / (np.exp(s) + np.exp(-s))
+
+
+def of_float32(function: Any, **pins: Any) -> Scope:
+    return scope_of(as_subject(function)).only(dtype="float32", **pins)
+
+
+def measured(activation: Activation, within: Accepted = STRICT) -> list[Accuracy]:
+    function = port(activation)
+    return list(measure(as_subject(function), of_float32(function), within))
+
+
+def searched(function: Any, cases: int = 120) -> Hunt:
+    subject = as_subject(function)
+    recognise = Investigation(subject).recognise
+    return hunt(subject, of_float32(function), cases=cases, recognise=recognise)
+
+
+@pytest.mark.parametrize("units", [2.6, 6])
+def test_a_tanh_within_4_ulp_agrees_and_its_error_is_told(units: float) -> None:
+    done = searched(port(off_by(units)))
+
+    assert done.verdict is Verdict.AGREES
+    [accuracy] = done.accuracy
+    assert accuracy.close
+    assert units - 0.5 < accuracy.relative < units + 1  # which rounding the result adds
+    assert (accuracy.absolute, accuracy.nan_from) == (0, np.inf)
+    assert accuracy_line(accuracy).startswith("float32 tanh is off by up to ")
+
+
+def test_a_tanh_off_by_1e_7_near_0_agrees_though_that_is_hundreds_of_ulp() -> None:
+    done = searched(port(by_one_exponential))
+
+    assert done.verdict is Verdict.AGREES
+    [accuracy] = done.accuracy
+    assert 0 < accuracy.absolute < 3e-7
+    assert "near 0" in accuracy.error_line
+
+
+def test_a_tanh_off_by_20_ulp_is_one_finding_and_another_mistake_is_found_beside_it() -> None:
+    done = searched(port(off_by(40), ignores_b_hh=True))
+
+    assert done.verdict is Verdict.DISAGREES
+    first, second = done.findings
+    assert first.result.message.startswith("its tanh is off by up to 41 u (20.5 ulp), at x = ")
+    assert "--tolerance tanh=31ulp would accept that" in first.result.message
+    assert first.case.x.size == 1
+    assert second.case.arrays["bias_hh_l0"].any()
+    assert not second.result.of_tanh
+
+
+def test_the_finding_of_an_inaccurate_tanh_is_one_of_accuracy() -> None:
+    function = port(off_by(40))
+    subject = as_subject(function)
+    investigation = Investigation(subject)
+
+    done = hunt(subject, of_float32(function), cases=40, recognise=investigation.recognise)
+
+    [finding] = done.findings
+    assert severity(finding, investigation.explanations[finding.id]) is Severity.ACCURACY
+    assert done.stop is Stop.BUDGET
+
+
+def test_a_tanh_that_is_nan_of_large_arguments_is_one_finding_in_all() -> None:
+    done = searched(port(by_two_exponentials), cases=300)
+
+    [finding] = done.findings
+    assert finding.result.message == "its tanh is NaN from |x| = 88.7 on"
+    assert done.known[finding.id] > 0
+    assert done.total == 300
+
+
+def test_a_nan_that_no_large_argument_makes_is_found_beside_those_that_one_does() -> None:
+    def of_a_negative_h(s: Any) -> Any:
+        return np.where((s < -0.5) & (s > -0.6), np.nan, by_two_exponentials(s))
+
+    done = searched(port(of_a_negative_h))
+
+    assert done.findings
+    assert not any(finding.result.of_tanh for finding in done.findings)
+
+
+@pytest.mark.parametrize(
+    ("activation", "dtype", "excused"),
+    [
+        (by_two_exponentials, "float32", True),
+        (by_two_exponentials, "float64", False),
+        (lambda s: np.where(s == 0.5, np.nan, np.tanh(s)), "float32", False),
+        (lambda s: np.where(s == 0.5, 0, by_two_exponentials(s)), "float32", False),
+    ],
+    ids=["as measured", "of another dtype", "elsewhere", "beside a wrong number"],
+)
+def test_nan_is_excused_where_the_tanh_gives_it_and_nowhere_else(
+    activation: Activation, dtype: str, excused: bool
+) -> None:
+    config = RNNConfig(1, 1, T=1, N=2, dtype=dtype)
+    large = 89 if dtype == "float32" else 800
+    case = one_step(config, np.array([0.5, large]))
+    observation = observe(as_subject(port(activation)), case)
+
+    result = assess(observation)
+
+    assert result.verdict is Verdict.DISAGREES
+    assert Overflows("its id", "float32", 88.7).excuses(observation, result) is excused
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        lambda s: np.maximum(s, 0),
+        lambda s: 1 / (1 + np.exp(-s)),
+        lambda s: np.clip(s, -1, 1),
+        lambda s: np.tanh(s).astype(np.float16),
+        np.tanh,
+    ],
+    ids=["relu", "sigmoid", "hard tanh", "results of fewer bits", "NumPy's"],
+)
+def test_another_function_other_results_and_numpy_s_tanh_are_no_matter_of_accuracy(activation: Activation) -> None:
+    assert measured(activation) == []
+
+
+def test_operands_that_are_rounded_are_no_matter_of_tanh() -> None:
+    def rnn(x: Any, weights: Any, config: RNNConfig) -> Any:
+        bits = x.view(np.uint32) & np.uint32(0xFFFF0000)
+        return port(np.tanh)(
+            bits.view(np.float32), np.zeros((1, x.shape[1], config.hidden_size), x.dtype), weights, config
+        )
+
+    assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
+
+
+def test_sequences_in_the_place_of_others_are_no_matter_of_tanh() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        return port(np.tanh)(np.roll(x, 1, axis=1), h0, weights, config)
+
+    assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
+
+
+def test_sequences_that_are_copies_of_others_are_no_matter_of_tanh() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        copied, whole = x.copy(), x.shape[1] // 32 * 32
+        if whole:
+            copied[:, whole:] = x[:, whole - 1 : whole]
+        return port(np.tanh)(copied, h0, weights, config)
+
+    subject = as_subject(rnn)
+
+    assert list(measure(subject, scope_of(subject).only(dtype="float64"), STRICT)) == []
+
+
+def test_some_sequences_of_fewer_bits_are_no_matter_of_tanh() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        output, h_n = port(np.tanh)(x, h0, weights, config)
+        for array in (output, h_n):
+            array[:, -16:] = array[:, -16:].astype(np.float16)
+        return output, h_n
+
+    assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
+
+
+def test_a_mistake_that_the_catalogue_knows_is_no_matter_of_accuracy() -> None:
+    def pade(s: Any) -> Any:
+        return np.clip(s * (27 + s * s) / (27 + 9 * s * s), -1, 1)
+
+    function = port(pade)
+    subject = as_subject(function)
+    investigation = Investigation(subject)
+
+    done = hunt(subject, of_float32(function), cases=60, recognise=investigation.recognise)
+
+    [finding] = done.findings
+    diagnosis = investigation.explanations[finding.id].diagnosis
+    assert diagnosis is not None
+    assert diagnosis.certain
+    assert done.accepted == STRICT
+
+
+def test_nothing_is_measured_of_a_backend_that_is_known() -> None:
+    class Counting(TorchSubject):
+        runs = 0
+
+        def run(self, case: Case) -> Outcome:
+            self.runs += 1
+            return super().run(case)
+
+    subject = Counting()
+
+    assert list(measure(subject, scope_of(subject), STRICT)) == []
+    assert subject.runs == 0
+
+
+@pytest.mark.parametrize("pins", [{"hidden_size": 8, "input_size": 8}, {"N": 1}, {"T": 3, "N": 2, "hidden_size": 5}])
+def test_a_subject_of_certain_sizes_is_measured_at_these(pins: dict[str, int]) -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        if any(getattr(config, name) != size for name, size in pins.items() if name != "T"):
+            raise NotImplementedError("other sizes")
+        return port(off_by(40))(x, h0, weights, config)
+
+    [accuracy] = measure(as_subject(rnn), of_float32(rnn, **pins), STRICT)
+
+    assert accuracy.relative > 20
+
+
+def test_what_raises_there_is_not_measured() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        if x.size > 100:
+            raise ValueError("too large")
+        return port(off_by(40))(x, h0, weights, config)
+
+    assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
+
+
+def test_what_a_user_accepts_is_no_news() -> None:
+    assert len(measured(off_by(6), accepted("tanh=2ulp"))) == 1
+    assert measured(off_by(6), accepted("tanh=8ulp")) == []
+    assert measured(by_one_exponential, accepted("tanh=4ulp,tanh_atol=3e-7")) == []
+
+
+def test_the_sweep_of_a_function_costs_less_than_50_ms() -> None:
+    subject = as_subject(port(by_two_exponentials))
+    scope = scope_of(subject)
+    list(measure(subject, scope, STRICT))
+
+    start = time.process_time()
+    list(measure(subject, scope, STRICT))
+
+    assert time.process_time() - start < 0.05
+
+
+def test_a_tolerance_accepts_ulp_of_tanh_and_no_more() -> None:
+    subject = as_subject(port(off_by(6)))
+    beyond = as_subject(port(off_by(60)))
+    case = draw(RNNConfig(1, 64, T=1, N=64), "saturated", 0)
+
+    results = [check_agreement(one, case, accepted=accepted("tanh=8ulp")).verdict for one in (subject, beyond)]
+
+    assert check_agreement(subject, case).verdict is Verdict.DISAGREES
+    assert results == [Verdict.AGREES, Verdict.DISAGREES]
+
+
+def test_a_tolerance_of_tanh_stands_beside_others_and_leaves_sums_as_they_are() -> None:
+    both = accepted("tf32,tanh=8ulp")
+
+    assert accepted("tanh=8ulp").derived
+    assert (both.tanh, both.operand_u) == (16, CONTRACTS["tf32"].operand_u)
+    assert Arithmetic("float32", accepted=accepted("tanh=8ulp")).tanh_error == 16 * 2.0**-24
+    assert Arithmetic("float32", accepted=accepted("tanh=0.5ulp")).tanh_error == 2 * 2.0**-24
+
+
+def test_what_was_measured_in_one_dtype_is_accepted_in_no_other() -> None:
+    within = STRICT._replace(measured=(("float32", 5.0, 1e-7),))
+
+    assert (within.in_dtype("float32").tanh, within.in_dtype("float32").tanh_atol) == (5.0, 1e-7)
+    assert within.in_dtype("float64") == STRICT
+    assert with_measured("derived", within, "float32") == "tanh=2.5ulp,tanh_atol=1.00e-7"
+    assert with_measured("tf32", within, "float64") == "tf32"
+    assert accepted(with_measured("tf32", within, "float32")).in_dtype("float32").tanh == 5.0
+
+
+def test_what_is_accepted_and_told_covers_a_finding_s_own_case() -> None:
+    function = port(off_by(40))
+    done = hunt(as_subject(function), of_float32(function), cases=40)
+
+    [finding] = done.findings
+    assert done.stop is Stop.FINDING
+    again = done.accuracy[0].tolerance
+    assert check_agreement(as_subject(function), finding.case, accepted=accepted(again)).verdict is Verdict.AGREES
