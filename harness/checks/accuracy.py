@@ -13,7 +13,7 @@ far near 0, is relative, too.
 
 Classes. 4 ulp are 8 u: r <= 8. At 1/2 that is 4 u, and so much is allowed below, a <= 4 u. Such a tanh agrees, and its
 error is told. One that is farther off is a finding, and so is one that is NaN where tanh is 1. What is off by more than
-``2**-FEWEST``, or gives fewer bits than its dtype has, or is right on arguments of few bits alone, is another function
+``ANOTHER``, or gives fewer bits than its dtype has, or is right on arguments of few bits alone, is another function
 or other arithmetic: the search has more to say of it.
 """
 
@@ -75,6 +75,9 @@ AROUND: Final = 24
 
 FEWEST: Final = 4
 """Bits below which an error is no matter of precision."""
+
+ANOTHER: Final = 2.0**-8
+"""An error of another function: a tanh of bfloat16 has no more."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ class _Sweep:
         lost = max(swept.x[(np.abs(swept.x) == nan_from) & np.isnan(swept.y)], default=nan_from)
         swept = swept.where(np.isfinite(swept.y))
         off, exact = self._errors(swept)
-        if not swept.x.size or off.max(initial=0) >= 2.0**-FEWEST or significant_bits(swept.y) < bits_of(self._u):
+        if not swept.x.size or off.max(initial=0) >= ANOTHER or significant_bits(swept.y) < bits_of(self._u):
             return None
         found = self._split(swept.x, off, exact)
         found = replace(found, nan_from=nan_from, points=swept.x.size, assumed=self._assumed(off, exact))

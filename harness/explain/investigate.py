@@ -80,7 +80,7 @@ class Investigation:
         first = next(
             (earlier for earlier in record.findings[:-1] if self._one_bug(earlier, finding, explanation)), None
         )
-        if finding.result.of_tanh and not _certain(explanation) and not explanation.kernels.passes:
+        if finding.result.of_tanh and not _certain(explanation.diagnosis) and not explanation.kernels.passes:
             self._keep(finding, explanation)
             return None
         if first is None:
@@ -212,6 +212,10 @@ def _of_own_code(diagnosis: Diagnosis | None) -> bool:
     """Whether the cause is certain, and none that a kernel may have."""
     causes = () if diagnosis is None or not diagnosis.certain else diagnosis.causes
     return any(getattr(fault, "fault", fault).family not in KERNELS for fault in causes)
+
+
+def _certain(diagnosis: Diagnosis | None) -> bool:
+    return diagnosis is not None and diagnosis.certain
 
 
 def _causes(explanation: Explanation) -> tuple[str, ...]:
