@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from harness.assertions import Disagreement as Disagreement
     from harness.assertions import assert_agrees as assert_agrees
     from harness.assertions import assert_agrees_on as assert_agrees_on
+    from harness.assertions import offered as offered
     from harness.checks.agreement import check_agreement as check_agreement
     from harness.checks.result import Result as Result
     from harness.checks.result import Verdict as Verdict
@@ -57,6 +58,7 @@ _HOMES = {
     "draw": "space.values",
     "explain": "report.arrays",
     "hunt": "search.hunt",
+    "offered": "assertions",
     "scope_of": "subjects.protocol",
     "sparse": "space.case",
     "strata": "space.strata",

@@ -14,11 +14,12 @@ from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import accepted
 from harness.report.wording import plain_finding
 from harness.search.hunt import Stop, hunt
+from harness.search.narrow import narrow
 from harness.search.suspicion import weigh
 from harness.space.case import Case
 from harness.space.scope import Scope
 from harness.space.strata import Stratum
-from harness.subjects.protocol import Subject, Unsupported
+from harness.subjects.protocol import Subject, Unsupported, choose_devices, scope_of
 from harness.subjects.registry import as_subject
 
 
@@ -30,6 +31,21 @@ class Disagreement(AssertionError):
         self.subject = subject
         self.case = case
         self.result = result
+
+
+def offered(subject: Any, **only: Any) -> Scope:
+    """The part of the space that ``subject`` does not refuse, with factors pinned as ``Scope.only`` takes them.
+
+    To find out, it is called once for each value of each factor, at the smallest sizes. ``subject`` is as in
+    ``assert_agrees``. ::
+
+        @given(case=cases(offered(rnn)))
+        def test_my_kernel(case):
+            assert_agrees(rnn, case)
+    """
+    subject = _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
+    scope = scope_of(subject).only(device=choose_devices(subject, ())).only(**only)
+    return narrow(subject, scope, refused_only=True).scope
 
 
 def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> None:

@@ -59,11 +59,12 @@ class Narrowed(NamedTuple):
     """What it neither does nor refuses: ``num_layers=2``, a case of it, and how that fails."""
 
 
-def narrow(subject: Subject, scope: Scope) -> Narrowed:
+def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False) -> Narrowed:
     """Ask the subject for each value of each factor, the others being at the plainest that it accepts.
 
     A value refused there is taken to be refused everywhere, but where another factor opens it: then it is asked for
-    beside that alone. A function that cannot see a factor is asked for the value that it does, of ``UNSEEN``.
+    beside that alone. A function that cannot see a factor is asked for the value that it does, of ``UNSEEN``. With
+    ``refused_only``, what it neither does nor refuses stays in the scope.
     """
     whole, (unseen, scope) = scope, _without_unseen(subject, scope)
     factors = {name: values for name, values in scope.values().items() if name not in NOT_ASKED and len(values) > 1}
@@ -80,7 +81,8 @@ def narrow(subject: Subject, scope: Scope) -> Narrowed:
         for value in values:
             said = _refusal(subject, base, {name: value})
             if said is None:
-                bad = _not_done(subject, base, {name: value}) if done and name in FEATURES else None
+                asked = done and name in FEATURES and not refused_only
+                bad = _not_done(subject, base, {name: value}) if asked else None
                 kept[value] = bad is None
                 undone += [(f"{name}={value}", *bad)] if bad is not None else []
                 continue

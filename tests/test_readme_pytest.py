@@ -1,0 +1,43 @@
+"""The README's blocks for pytest do what it says: of a right function, of a right one that refuses, of a wrong one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```", (ROOT / "README.md").read_text().partition("## In pytest")[2], re.DOTALL | re.MULTILINE
+)[:2]
+
+FUNCTIONS = {
+    "right": "from tests.implementations import vectorised as rnn",
+    "refuses": """
+from tests.implementations import vectorised
+
+def rnn(x, h0, weights, config):
+    if config.num_layers > 1 or config.bidirectional or config.nonlinearity == "relu":
+        raise NotImplementedError("one tanh layer, one direction")
+    if config.batch_first and config.dtype != "float64":
+        raise NotImplementedError("batch first in float64 only")
+    return vectorised(x, h0, weights, config)
+""",
+    "wrong": "from tests.implementations import without_b_hh as rnn",
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["property", "strata"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_block(name: str, block: str, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(my_rnn=f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{FUNCTIONS[name]}")
+    pytester.makepyfile(block.replace("range(2)", "range(1)"))  # which takes half the time
+
+    result = pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-seed=0")
+
+    outcomes = result.parseoutcomes()
+    if name == "wrong":
+        assert outcomes["failed"] > 0
+        first = next(line for line in result.outlines if line.startswith("E "))
+        assert "ignores bias_hh: b_hh is never added" in first
+    else:
+        assert outcomes.keys() == {"passed"}, result.outlines
