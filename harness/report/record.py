@@ -54,6 +54,7 @@ def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str
         "deviations_gone": {name: number for name, number in hunt.spared.items() if name not in hunt.known},
         "suspicions": [_suspicion(suspicion) for suspicion in hunt.suspicions],
         "left_out": hunt.refused,
+        "slow": hunt.slow,
         "not_done": {what: {"case": repr(case), **result_record(bad)} for what, (case, bad) in hunt.undone.items()},
         "seconds": hunt.seconds,
         "stop": hunt.stop.name.lower(),

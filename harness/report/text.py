@@ -146,6 +146,7 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
     for said, names in wording.left_out(hunt.refused).items():
         facts.add_row("left out", Text(f"{', '.join(names)}: {said}"))
     _add_undone(facts, hunt)
+    _add_slow(facts, hunt)
     if passed:
         facts.add_row("covered", coverage.in_short(coverage.Searched.by(hunt)))
         if hunt.ground:
@@ -168,6 +169,12 @@ def _add_accuracy(facts: Table, hunt: Hunt) -> None:
     for one in hunt.accuracy:
         if one.close and not one.assumed:
             facts.add_row("accuracy", Text(wording.accuracy_line(one)))
+
+
+def _add_slow(facts: Table, hunt: Hunt) -> None:
+    """Why a subject was asked for few sizes."""
+    if hunt.slow:
+        facts.add_row("slow", f"a new shape takes {hunt.slow:.2g} s: few sizes were asked for")
 
 
 def _add_undone(facts: Table, hunt: Hunt) -> None:
@@ -196,6 +203,7 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
     for said, names in wording.left_out(hunt.refused).items():
         facts.add_row("left out", Text(f"{', '.join(names)}, for the subject says: {said}"))
     _add_undone(facts, hunt)
+    _add_slow(facts, hunt)
     if hunt.checks and not hunt.findings:
         facts.add_row("space met", _met(hunt))
     if hunt.ground:

@@ -53,10 +53,12 @@ imports torch anew, and a crash dies 12 to 20 times on its way down: what takes 
 DEATHS: Final = 20
 """Further deaths of a subject's process that a search goes on past: a second or two each, where torch is imported."""
 
+NARROWING: Final = 0.25
 SEARCHING: Final = 0.9
 SHRINKING: Final = 0.85
-"""Shares of the time that may be gone when the last case is searched, and when a failure is last made smaller; what is
-left is for explaining. A failure comes early as a rule, and has most of the time; one that comes last is told as is."""
+"""Shares of the time that may be gone when it is known what a subject does, when the last case is searched, and when a
+failure is last made smaller; what is left is for explaining. A failure comes early as a rule, and has most of the time;
+one that comes last is told as is."""
 
 AFTER: Final = 400
 """Cases that a search goes on for after a finding, for another of another cause: one that shows on a case in a hundred
@@ -134,6 +136,8 @@ class Hunt:
     ground: dict[str, str] = field(default_factory=dict)
     """What the subject computed on (``subjects.ground``)."""
     refused: dict[str, str] = field(default_factory=dict)
+    slow: float = 0.0
+    """Seconds that it takes over a shape that is new to it, if it was asked for few of them for that."""
     undone: dict[str, tuple[Case, Result]] = field(default_factory=dict)
     """What it neither does nor refuses, and was left out: ``num_layers=2``, a case of it, and how that fails."""
     accepted: Accepted = STRICT
@@ -345,8 +349,10 @@ class _Hunter:
 
     def narrow(self) -> None:
         """Leave out what the subject refuses; raise ``_Enough`` if that is everything."""
-        narrowed = narrow(self._subject, self._record.scope)
+        until = math.inf if self._seconds is None else self._start + NARROWING * self._seconds
+        narrowed = narrow(self._subject, self._record.scope, until=until)
         self._record.scope, self._record.refused = narrowed.scope, narrowed.refused
+        self._record.slow = narrowed.slow
         self._record.undone = {what: (case, result) for what, case, result in narrowed.undone}
         if not narrowed.accepted:
             raise _Enough(Stop.REFUSED)
@@ -354,6 +360,8 @@ class _Hunter:
     def measure_tanh(self) -> None:
         """Accept what the subject's tanh is off, so that all else is found; report it where that is too much."""
         record = self._record
+        if record.slow:  # a sweep has shapes of its own
+            return
         for accuracy in measure(self._subject, record.scope, record.accepted):
             record.accuracy.append(accuracy)
             told = [self._report_tanh(accuracy, case) for case in accuracy.alone]

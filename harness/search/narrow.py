@@ -6,6 +6,8 @@ once, and left out, too.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Mapping
 from itertools import combinations, product
 from typing import Any, Final, NamedTuple
@@ -16,7 +18,7 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure
 from harness.space.rules import Rule
-from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
+from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
@@ -43,6 +45,13 @@ layer, say, that refuses nothing."""
 PLACES: Final = {"T": 3, "N": 2, "input_size": 4, "hidden_size": 5}
 """Sizes at which axes that are mixed up show."""
 
+SLOW: Final = 0.25
+"""Seconds beyond what a shape takes again that are many for a new one: of a search's 1,650 cases half have a shape of
+their own, which would take as many minutes as this has quarters of a second, and more."""
+
+FEW: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
+"""Beside 1, the sizes of a subject that is slow over new shapes: all different; a search begins with them."""
+
 PAIRED: Final = ("dtype", "nonlinearity", "bias", "batch_first", "bidirectional", "hx", "loss", "batched")
 """Factors one of whose values may open what is refused beside another: gradients in float64, say."""
 
@@ -55,23 +64,33 @@ class Narrowed(NamedTuple):
     """``{"num_layers=2": "only one layer"}``."""
     accepted: bool = True
     """Whether any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why."""
+    slow: float = 0.0
+    """Seconds that it takes over a shape that is new to it, if it is asked for few of them for that."""
     undone: tuple[tuple[str, Case, Result], ...] = ()
     """What it neither does nor refuses: ``num_layers=2``, a case of it, and how that fails."""
 
 
-def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False) -> Narrowed:
+def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until: float = math.inf) -> Narrowed:
     """Ask the subject for each value of each factor, the others being at the plainest that it accepts.
 
     A value refused there is taken to be refused everywhere, but where another factor opens it: then it is asked for
     beside that alone. A function that cannot see a factor is asked for the value that it does, of ``UNSEEN``. With
-    ``refused_only``, what it neither does nor refuses stays in the scope.
+    ``refused_only``, what it neither does nor refuses stays in the scope. What takes long over each new shape, as what
+    is compiled for it, is asked for few shapes. After ``until`` (``time.perf_counter``) nothing is asked any more, and
+    what was not is taken to be done.
     """
     whole, (unseen, scope) = scope, _without_unseen(subject, scope)
     factors = {name: values for name, values in scope.values().items() if name not in NOT_ASKED and len(values) > 1}
-    base, done = _accepted(subject, scope, factors)
+    base, done, slow = _accepted(subject, scope, factors)
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
         return Narrowed(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
+    if slow:
+        sizes = {name: size for name, size in FEW.items() if set(getattr(scope, name)) >= set(SIZES)}
+        scope = scope.only(**{name: (size, 1) for name, size in sizes.items()}, preparation=scope.preparation[0])
+        base, done = configure({**factors_of(base), **sizes}), False
+        quick = ("num_layers", "bidirectional", "lengths", "batched", "loss")  # which are refused as a rule, at once
+        factors = {name: factors[name] for name in (*quick, *factors) if name in factors and name != "preparation"}
     refused: dict[str, str] = dict(unseen)
     undone: list[tuple[str, Case, Result]] = []
     rules: list[Rule] = []
@@ -79,6 +98,9 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False) -> Nar
         kept: dict[Any, bool] = {}
         opened: dict[str, Rule | None] = {}
         for value in values:
+            if time.perf_counter() > until:
+                kept[value] = True
+                continue
             said = _refusal(subject, base, {name: value})
             if said is None:
                 asked = done and name in FEATURES and not refused_only
@@ -96,7 +118,7 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False) -> Nar
                 rules.append(rule._replace(value=value))
                 refused[f"{name}={value} but with {rule.words}"] = said
         scope = scope.only(**{name: tuple(value for value in getattr(scope, name) if kept[value])})
-    return Narrowed(scope.ruled(rules), refused, undone=tuple(undone))
+    return Narrowed(scope.ruled(rules), refused, slow=slow, undone=tuple(undone))
 
 
 def plainest(scope: Scope) -> RNNConfig:
@@ -144,26 +166,38 @@ def _with_zeros(case: Case) -> Iterator[Case]:
             yield Case.from_arrays(case.config, arrays)
 
 
-def _accepted(subject: Subject, scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> tuple[RNNConfig | None, bool]:
-    """The first config that the subject does, or else accepts, of those near the plainest; and whether it does it."""
+def _accepted(
+    subject: Subject, scope: Scope, factors: Mapping[str, tuple[Any, ...]]
+) -> tuple[RNNConfig | None, bool, float]:
+    """The first config that the subject does, or else accepts, of those near the plainest.
+
+    And whether it does it, and how much longer a new shape takes than a known one, where that is long.
+    """
     first: RNNConfig | None = None
     for number, config in enumerate(_near(scope, factors)):
         outcome = subject.run(case := draw(config))
         if outcome.failure is Failure.UNSUPPORTED:
             continue
-        if unfit(case, outcome) is None and _fits_with_other_sizes(subject, config):
-            return config, True
+        fits, slow = _with_other_sizes(subject, config)
+        if slow or (fits and unfit(case, outcome) is None):
+            return config, fits, slow
         first = first or config
         if number > len(factors):  # what is done nowhere one step away is wrong, and not another layer's
             break
-    return first, False
+    return first, False, 0.0
 
 
-def _fits_with_other_sizes(subject: Subject, config: RNNConfig) -> bool:
-    """Whether what it returns has the right shapes where all sizes differ, too, or it does no such sizes."""
-    case = draw(_placed(config))
+def _with_other_sizes(subject: Subject, config: RNNConfig) -> tuple[bool, float]:
+    """Whether what it returns has the right shapes where all sizes differ, too, or it does no such sizes; how slow."""
+    case, start = draw(_placed(config)), time.perf_counter()
     outcome = subject.run(case)
-    return outcome.failure is Failure.UNSUPPORTED or unfit(case, outcome) is None
+    slow = time.perf_counter() - start
+    if slow > SLOW:
+        start = time.perf_counter()
+        subject.run(case)
+        slow -= time.perf_counter() - start
+    fits = outcome.failure is Failure.UNSUPPORTED or unfit(case, outcome) is None
+    return fits, slow if slow > SLOW else 0.0
 
 
 def _placed(config: RNNConfig) -> RNNConfig:

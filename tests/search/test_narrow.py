@@ -1,5 +1,7 @@
 """narrow: what a subject refuses is left out, whatever way of calling is pinned."""
 
+import math
+import time
 from collections import Counter
 from itertools import islice
 from typing import Any
@@ -12,6 +14,7 @@ from harness.search.narrow import narrow
 from harness.search.plan import units
 from harness.space.config import AUTOCASTS, GRAD_MODES, PREPARATIONS, STRIDES
 from harness.space.scope import PACKINGS
+from harness.subjects.function import FunctionSubject
 from tests import implementations
 
 CALLS = Scope().only(
@@ -163,3 +166,38 @@ def test_what_another_factor_opens_is_asked_for_beside_it() -> None:
     found = hunt(subject, cases=100).finding
     assert found is not None
     assert found.result.kind == "x.grad: finiteness"
+
+
+class Compiled:
+    """A port that takes a while over every new shape, as one that is compiled does."""
+
+    def __init__(self) -> None:
+        self.shapes: set[Any] = set()
+
+    def __call__(self, x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.num_layers > 1 or config.bidirectional:
+            raise NotImplementedError("one layer, one direction")
+        if x.shape not in self.shapes:
+            self.shapes.add(x.shape)
+            time.sleep(0.3)
+        return implementations.vectorised(x, h0, weights, config)
+
+
+def test_what_is_slow_over_new_shapes_is_asked_for_few() -> None:
+    subject = FunctionSubject(Compiled(), "compiled")
+
+    record = hunt(subject, scope_of(subject), cases=60)
+
+    assert 0.25 < record.slow < 0.6
+    assert (set(record.scope.T), set(record.scope.hidden_size)) == ({1, 4}, {1, 3})
+    assert {"num_layers=2", "bidirectional=True"} <= record.refused.keys()
+    assert record.total == 60
+
+
+def test_a_time_bounds_what_is_asked_before_a_search() -> None:
+    subject = as_subject(implementations.vectorised)
+
+    narrowed = narrow(subject, scope_of(subject), until=-math.inf)
+
+    assert narrowed.refused == {}
+    assert narrowed.scope == scope_of(subject)
