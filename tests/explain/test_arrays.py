@@ -99,7 +99,7 @@ def test_a_mistake_in_one_direction_alone_is_named_with_its_place() -> None:
     answer = ask(case, arrays)
 
     assert answer.cause is not None
-    assert answer.cause.startswith("transposes weight_hh")
+    assert answer.cause.startswith("computes h @ W_hh where")
     assert "in the reverse direction only" in answer.cause
 
 
@@ -109,7 +109,7 @@ def test_two_mistakes_at_once_are_named_both() -> None:
     answer = ask(case, made(pair_of(fault("IgnoresBiasHH"), fault("TransposesWeightHH")), case, "output"))
 
     assert answer.cause is not None
-    assert "b_hh is never added; and transposes weight_hh" in answer.cause
+    assert "b_hh is never added; and computes h @ W_hh where" in answer.cause
 
 
 def test_numbers_that_nothing_explains_have_no_cause_but_a_first_place() -> None:

@@ -513,17 +513,16 @@ def test_of_a_packed_output_that_is_overwritten_there_is_no_script(tmp_path: Pat
 
 
 def test_a_gradient_that_is_missing_is_missed(tmp_path: Path) -> None:
-    text = "def rnn(x, h0, cotangents):\n    return x * 0, h0, {'x': x}\n"
-    finding, subject = found(
-        f"{saved(tmp_path, 'mine.py', text)}:rnn", RNNConfig(2, 2, T=2, N=2, loss="output", wrt="inputs", hx=True)
-    )
+    text = "def rnn(x, h0, weights, cotangents):\n    return x * 0, h0, {'weight_hh_l0': weights['weight_hh_l0']}\n"
+    config = RNNConfig(2, 2, num_layers=2, bias=False, T=2, N=2, loss="output", wrt="weights", hx=True)
+    finding, subject = found(f"{saved(tmp_path, 'mine.py', text)}:rnn", config)
 
     made = script(finding, subject)
 
     assert made.text is not None, made.reason
     ground, *said = run_here(made.write(tmp_path)).splitlines()
     assert ground.startswith("NumPy ")
-    assert said == ["hx.grad is missing", "FAILED"]
+    assert said == ["weight_hh_l1.grad is missing", "FAILED"]
 
 
 def test_another_error_than_the_one_found_is_no_failure(tmp_path: Path) -> None:

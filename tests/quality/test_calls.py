@@ -253,7 +253,6 @@ PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
             RNNConfig(1, 2, num_layers=2, nonlinearity="relu"),
         },
     ),
-    "dtypes: autocast": (IgnoresAutocast, {ONE.replace(autocast="bfloat16")}),
     "state: hx changes": (WritesIntoHx, {ONE.replace(hx=True), ONE.replace(hx=True, loss="output", wrt="weights")}),
     "state: shared memory": (ReturnsAView, {ONE}),
     "state: an earlier call": (
@@ -277,7 +276,6 @@ KEPT = {
     ("dropout: h_n", 0),
     ("sizes: no sequence", 0),
     ("values: NaN leaks", 1),
-    ("dtypes: autocast", 0),
     ("state: inference", 0),
     ("devices: meta", 0),
     ("cells", 0),
@@ -300,6 +298,14 @@ def test_a_planted_fault_is_found_and_small(name: str, seed: int) -> None:
     assert record.finding.result.verdict in {Verdict.DISAGREES, Verdict.BROKEN}
     config = record.finding.case.config
     assert {config, config.replace(loss=None, wrt="all")} & smallest
+
+
+def test_a_module_that_ignores_autocast_is_told_not_to_do_it() -> None:
+    record = hunt(TorchSubject(IgnoresAutocast, "IgnoresAutocast"), cases=50)
+
+    assert record.undone.keys() == {"autocast=bfloat16", "autocast=float16"}
+    assert {result.kind for _, result in record.undone.values()} == {"output: dtype"}
+    assert record.verdict is Verdict.DISAGREES
 
 
 @pytest.mark.parametrize("seed", few([0, 1], lambda seed: seed == 0))

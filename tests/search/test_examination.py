@@ -208,7 +208,7 @@ def test_who_refuses_dropout_is_not_held_to_its_law(asked: Asked) -> None:
     done = examine(TORCH, ALL)
 
     assert done.dropout is None
-    assert done.verdict is Verdict.AGREES
+    assert done.hunt.verdict is Verdict.AGREES
 
 
 def test_a_finding_in_one_does_not_keep_the_others_from_theirs(asked: Asked) -> None:
@@ -240,7 +240,6 @@ def test_after_an_interrupt_nothing_more_is_asked(asked: Asked) -> None:
     assert done.interrupted
 
 
-@pytest.mark.parametrize("where", ["dropout", "refusals"])
 @pytest.mark.parametrize(
     ("cases", "gradients", "lacking"),
     [(200, 50, []), (199, 50, ["199 of 200 cases"]), (200, 49, ["49 of 50 cases with gradients"])],
@@ -267,6 +266,7 @@ def test_a_subject_does_not_agree_before_pairs_of_what_it_offers_have_met() -> N
     assert Examination(record).lacking == ["75% of pairs of values"]
 
 
+@pytest.mark.parametrize("where", ["dropout", "refusals"])
 def test_an_interrupt_of_the_rest_keeps_what_was_found(asked: Asked, where: str) -> None:
     setattr(asked, where, KeyboardInterrupt())
 
