@@ -34,6 +34,8 @@ one_thread_a_process()
 
 from harness import Scope, Subject, as_subject, hunt  # noqa: E402
 from harness.checks.result import Verdict  # noqa: E402
+from harness.explain.factors import Factors  # noqa: E402
+from harness.explain.fresh import changed  # noqa: E402
 from harness.explain.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import text  # noqa: E402
 from harness.report.explained import cause_lines, clue_line, needs_line  # noqa: E402
@@ -135,6 +137,28 @@ def told(stranger: Stranger, seed: int) -> dict[str, Any]:
     }
 
 
+def false_claims(stranger: Stranger, finding: Finding, factors: Factors, told: list[str]) -> list[str]:
+    """What is said of a finding's needs, and is not so by what the manifest says of the mistakes told."""
+    mistakes = [one for one in stranger.mistakes if one.truth in told] or list(stranger.mistakes)
+    if any(one.rarely or one.how != "values" for one in mistakes):
+        return []
+    config, scope = finding.case.config, scope_of(as_subject(stranger.spec), stranger.contract)
+
+    def shows(name: str, value: Any) -> bool:
+        other = changed(config, {name: value})
+        return other != config and not stranger.refuses(other) and any(one.shows(other) for one in mistakes)
+
+    kept = {**{name: (value,) for name, value in factors.needs.items()}, **factors.partly}
+    others = {name: [one for one in scope.values()[name] if one not in values] for name, values in kept.items()}
+    claims = [f"needs {name}" for name, values in others.items() if any(shows(name, value) for value in values)]
+    for name, size in factors.sizes.items():
+        smaller = [size.smallest - 1] if size.smallest > 1 else []
+        claims += [f"needs {name}"] if any(shows(name, value) for value in (*size.passes, *smaller)) else []
+    if factors.passing is not None and shows(*factors.passing):
+        claims.append(f"passes with {factors.passing[0]}={factors.passing[1]}")
+    return claims
+
+
 def graded(stranger: Stranger, finding: Finding, explanation: Explanation) -> dict[str, Any]:
     """What is said of a finding's cause, and how right that is."""
     diagnosis, result = explanation.diagnosis, finding.result
@@ -147,7 +171,10 @@ def graded(stranger: Stranger, finding: Finding, explanation: Explanation) -> di
     if explanation.clue is not None:
         said = f"{said}; {clue_line(explanation.clue)}"
     explained = diagnosis.precision is not None and diagnosis.precision.explains and not diagnosis.causes
-    return _graded(stranger, said, diagnosis.certain or explained) | config
+    grade = _graded(stranger, said, diagnosis.certain or explained)
+    if explanation.factors is not None:
+        grade["false"] = false_claims(stranger, finding, explanation.factors, grade["told"])
+    return grade | config
 
 
 def _graded(stranger: Stranger, said: str, certain: bool | None) -> dict[str, Any]:
@@ -186,6 +213,8 @@ def print_told(row: dict[str, Any]) -> None:
     print(f"    {row['verdict']}; {row['seconds']:.1f} s, {row['checks']} checks, {row['lines']} lines")
     for one in row["found"]:
         print(f"    {one['grade']}: {one['said'][:300]}  [{one.get('needs', '')}]  {one.get('config', '')}")
+        if one.get("false"):
+            print(f"    ! not so: {', '.join(one['false'])}")
     sys.stdout.flush()
 
 
@@ -207,6 +236,9 @@ def print_shares(rows: list[dict[str, Any]]) -> None:
     print(f"  wrong ones do not   {sum(row['verdict_right'] for row in wrong)} of {len(wrong)}")
     print(f"defects reported      {defects} for {mistakes} mistakes; as many as there are in {alike} of {len(wrong)}")
     print(f"mistakes told         {told_of} of {mistakes}")
+    false = [claim for row in wrong for one in row["found"] for claim in one.get("false", [])]
+    passes = sum(claim.startswith("passes") for claim in false)
+    print(f"false needs, passes   {len(false) - passes}, {passes}")
     print(f"cause of the first    {shares(firsts)}")
     print(f"cause of all          {shares(causes)}")
     first = firsts["right"] + firsts["possibly"]
