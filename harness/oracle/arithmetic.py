@@ -51,6 +51,9 @@ class Backend(NamedTuple):
     """Whether such a result is also stored between a matrix product and the addition of its bias."""
     source: str
     """Where these figures come from."""
+    slopes_from_states: bool = True
+    """Whether the slope of tanh is taken from the state, 1 - h**2; else it may be another formula of the preactivation,
+    such as 1 / cosh(s)**2. torch's derivative of tanh reads its result (``derivatives.yaml``)."""
     complex_tanh_error: float = 8.0
     """The same of a complex tanh, in modulus. torch 2.13 and NumPy 2.4 on x86, both glibc's ctanh, are within 5.3 u on
     280,000 arguments of all kinds, near poles and zeros, too (``benchmarks/tanh_error.py``)."""
@@ -64,6 +67,7 @@ BACKENDS: Final = {
         wide_sums=False,
         stores_products=True,
         source="not measured: every operation may round to the dtype, and tanh is as accurate as NumPy's and torch's",
+        slopes_from_states=False,
     ),
     "torch cpu": Backend(
         2.0,

@@ -29,7 +29,6 @@ from harness.oracle.expectation import Expected, Index, Setting
 from harness.oracle.reference import Floats, Reference, write_steps
 from harness.oracle.tolerance import (
     Products,
-    complex_slope_error,
     gamma,
     loosened,
     row_sum,
@@ -183,9 +182,7 @@ def slopes_at(setting: Setting, at: tuple[int, int], state: Known, x: Floats) ->
     if kind == "tanh":
         if state.error is not None:
             off = 2 * np.abs(h) * state.error + state.error**2
-        far = arithmetic.is_complex or (slope < 0).any()  # or a fault's, which takes it where phi is not tanh
-        roundings = complex_slope_error(h, slope) if far else slope_error(slope)
-        relative = roundings * (arithmetic.sum_u + 2 * U64)
+        relative = slope_error(h, slope, arithmetic) * (arithmetic.sum_u + 2 * U64)
         if arithmetic.wide:
             relative = relative * (1 + u) + u * (np.abs(slope) + off)
     elif kind == "relu" and state.error is not None:

@@ -41,7 +41,7 @@ their real products one by one; not for those that save one of four multiplicati
 operation. tanh(s + d) - tanh(s) = (1 - y**2) t / (1 + y t) for t = tanh d, |t| <= tan e: at most |1 - y**2| tan e /
 (1 - |y| tan e), as long as |y| tan e <= 1/2 and e <= 1/2; else s is too near to a pole, and is exempt, unless it is far
 out: tanh is within 2 / (exp(2r) - 1) of 1 or -1 where |Re| >= r, so that two are at most twice as far apart. phi' = 1 -
-y**2 may be large; it is off as ``complex_slope_error`` says. What reads an infinity or a NaN is exempt, for complex
+y**2 may be large; it is off as ``slope_error`` says. What reads an infinity or a NaN is exempt, for complex
 products make of them what they like; and the soft model and the judge say nothing.
 
 Infinities and NaN that are read, of real numbers. A NaN makes every unit of its row NaN, in any order. Without one,
@@ -313,7 +313,8 @@ def _soft(equation: Equation, expected: float, arithmetic: Arithmetic, sums: tup
         return float(e) if equation.state > 0 else 0.0
     slope = 1 - equation.state**2 if equation.nonlinearity == "tanh" else 1.0
     under = 2 * arithmetic.underflow * (2 + abs(value))  # of state**2 and of the product itself
-    return float(slope * e + (abs(value) + e) * slope_error(slope) * u + under)
+    roundings = float(slope_error(np.asarray(equation.state), np.asarray(slope), arithmetic))
+    return float(slope * e + (abs(value) + e) * roundings * u + under)
 
 
 def soft_floor(s: Floats, y: Floats, magnitude: Floats, nonlinearity: str, arithmetic: Arithmetic) -> Floats:
@@ -328,18 +329,28 @@ def soft_floor(s: Floats, y: Floats, magnitude: Floats, nonlinearity: str, arith
     return np.asarray(np.where(s > 0, e, 0) if nonlinearity == "relu" else e)
 
 
-def slope_error(slope: Floats | float) -> Floats | float:
-    """How far a factor 1 - h**2 = ``slope``, and the product with it, may be off, in units of u.
+def slope_error(h: Floats, slope: Floats, arithmetic: Arithmetic) -> Floats:
+    """How far a factor 1 - h**2 = ``slope``, and the product with it, may be off, in units of u of the sums.
 
     h h (1 + d1), subtracted from 1 (1 + d2), is off by u h**2 + u (1 - h**2) <= u at first order, and (1 - h)(1 + h)
     by 3 u slope; the product adds u slope, so that 1 + slope and 4 slope are needed. 2 + 2 slope is more than either,
     and by more than the orders of u**2 that were left out.
+
+    A slope that is computed of the preactivation, as 1 / cosh(s)**2, knows nothing of the error that h has as a tanh,
+    kappa u |h| + a: the two are 2 |h| as much apart. Its own roundings, of cosh twice, the square and the quotient,
+    are 6 u slope at most, 4 more than above.
     """
-    return 2 + 2 * slope
+    far = arithmetic.is_complex or bool((slope < 0).any())  # or a fault's, which takes it where phi is not tanh
+    error = _complex_slope_error(h, slope) if far else 2 + 2 * slope
+    if not arithmetic.backend.slopes_from_states:
+        size = np.abs(h)
+        apart = 2 * size * (arithmetic.tanh_error * size + arithmetic.tanh_absolute)
+        error = error + 4 * np.abs(slope) + apart / arithmetic.sum_u
+    return np.asarray(error)
 
 
-def complex_slope_error(h: Floats, slope: Floats) -> Floats:
-    """The same for a complex h, in modulus and in units of u.
+def _complex_slope_error(h: Floats, slope: Floats) -> Floats:
+    """The same for a complex h, in modulus.
 
     A product is off by at most 2 sqrt 2 u, and a difference by u: 1 - h h and the product with it by 2.83 |h|**2 +
     3.83 |slope|, and (1 - h)(1 + h) by 7.66 |slope|, at first order.

@@ -260,6 +260,8 @@ def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> 
             break
         if turned and bad is not None and bad.mismatches and bad.mismatches[0].array != "output":
             return None  # it does turn what it returns, but not all of that as it should
+        if plain.loss is not None and bad is not None and bad.mismatches:
+            return None  # a gradient that is missing, or of a wrong shape, does not make the others so
         # What writes into its inputs, or dies, does the call; how is for the search to find out.
         if bad is None or bad.failure is not None or outcome.changed_inputs or outcome.aliased:
             return None
