@@ -108,7 +108,14 @@ def _wrong(observation: Observation, role: str) -> Iterator[_Wrong]:
         bad = beyond(actual, right.values, right.allowance)
         if bad.any() and np.isfinite(actual).all() and np.isfinite(right.values).all():
             close = CLOSE * np.broadcast_to(np.nan_to_num(right.allowance).max(initial=0), actual.shape)
-            yield _Wrong(case.config, case.config.returned[name].axes, actual, right.values, close, bad)
+            yield _Wrong(case.config, _axes(case.config, name), actual, right.values, close, bad)
+
+
+def _axes(config: RNNConfig, name: str) -> tuple[str, ...]:
+    """What the axes of an array are called in reports, or else in its shape."""
+    axes = config.returned[name].axes
+    called = tuple(config.locate(name, (0,) * len(axes)))
+    return called if len(called) == len(axes) else axes
 
 
 def _said(wrong: _Wrong) -> Iterator[str]:

@@ -1,0 +1,44 @@
+"""slope_error: it holds for a slope of tanh taken from the state, and for one taken from the preactivation."""
+
+import numpy as np
+import pytest
+
+from harness.oracle.arithmetic import BACKENDS, UNKNOWN, Arithmetic
+from harness.oracle.tolerance import slope_error
+
+S = np.concatenate([np.linspace(-9, 9, 40_001), np.random.default_rng(0).normal(0, 2, 40_000)]).astype(np.float32)
+H = np.tanh(S)
+EXACT = 1 - H.astype(np.float64) ** 2
+"""What the reference takes: 1 - h**2 of the state as it was returned."""
+
+U = 2.0**-24
+
+
+def of_state() -> np.ndarray:
+    return 1 - H * H
+
+
+def of_factors() -> np.ndarray:
+    return (1 - H) * (1 + H)
+
+
+def of_preactivation() -> np.ndarray:
+    return 1 / np.cosh(S) ** 2
+
+
+def used(slope: np.ndarray, backend: str) -> float:
+    """The most of what is allowed that a slope and its product with 1 take."""
+    allowed = slope_error(H.astype(np.float64), EXACT, Arithmetic("float32", BACKENDS[backend])) * U
+    return float((np.abs(slope.astype(np.float64) - EXACT) / allowed).max())
+
+
+@pytest.mark.parametrize("slope", [of_state, of_factors, of_preactivation])
+def test_it_holds_where_nothing_is_known(slope: object) -> None:
+    assert callable(slope)
+    assert used(slope(), UNKNOWN) <= 1
+
+
+def test_a_backend_that_takes_it_from_the_state_is_held_to_that() -> None:
+    assert used(of_state(), "torch cpu") <= 1
+    assert used(of_factors(), "torch cpu") <= 1
+    assert used(of_preactivation(), "torch cpu") > 1

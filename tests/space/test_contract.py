@@ -1,0 +1,43 @@
+"""contract: a port is asked for less than a kernel, unless it says more."""
+
+from typing import Any
+
+import pytest
+
+from harness import Scope, as_subject, scope_of
+from harness.space.contract import CONTRACTS, KERNEL, PORT, under
+from harness.space.errors import UsageError
+from harness.space.values import REGIMES
+from harness.subjects.protocol import contract_of
+from harness.subjects.torch_module import TorchSubject
+from tests import implementations
+
+
+def test_a_port_is_asked_for_finite_numbers_in_plain_arrays_of_one_sequence_at_least() -> None:
+    kernel = Scope().only(strides=["contiguous", "stepped"], loss=[None, "h_n"])
+
+    port = under(kernel, PORT)
+
+    assert 0 in kernel.N
+    assert 0 not in port.N
+    assert port.strides == ("contiguous",)
+    assert set(REGIMES) - set(port.regimes) == {"special"}
+    assert port.loss == kernel.loss
+    assert under(kernel, KERNEL) == kernel
+
+
+def test_functions_are_ports_and_classes_are_kernels_unless_they_say_otherwise() -> None:
+    def strict(x: Any) -> Any:
+        return x
+
+    strict.contract = KERNEL  # type: ignore[attr-defined]
+
+    assert contract_of(as_subject(implementations.vectorised)) == PORT
+    assert contract_of(as_subject(strict)) == KERNEL
+    assert contract_of(TorchSubject()) == KERNEL
+    assert 0 in scope_of(as_subject(implementations.vectorised), KERNEL).N
+
+
+def test_an_unknown_contract_is_said_to_be() -> None:
+    with pytest.raises(UsageError, match=f"contract='lax': expected {' or '.join(CONTRACTS)}"):
+        under(Scope(), "lax")
