@@ -15,15 +15,15 @@ U = 2.0**-24
 
 
 def of_state() -> np.ndarray:
-    return 1 - H * H
+    return np.asarray(1 - H * H)
 
 
 def of_factors() -> np.ndarray:
-    return (1 - H) * (1 + H)
+    return np.asarray((1 - H) * (1 + H))
 
 
 def of_preactivation() -> np.ndarray:
-    return 1 / np.cosh(S) ** 2
+    return np.asarray(1 / np.cosh(S) ** 2)
 
 
 def used(slope: np.ndarray, backend: str) -> float:
