@@ -195,3 +195,27 @@ def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: Sort) -> Non
 
     assert known.excuses(observation(RNNConfig(1, 1)), result)
     assert not known.excuses(observation(RNNConfig(1, 1)), Result(Verdict.DISAGREES, (Mismatch("output", sort),)))
+
+
+def test_a_law_whose_other_run_fails_as_was_found_is_no_other_failure() -> None:
+    plain, line = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE),)), 'File "mine.py", line 3, in rnn'
+    by_law = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE, law="batch first"),))
+    of_output = Result(Verdict.DISAGREES, (Mismatch("output", Sort.SHAPE, law="batch first"),))
+    raised = Result(Verdict.BROKEN, message="E: no", traceback=line)
+    law_raised = Result(Verdict.BROKEN, message="breaks the law of batch first: x: E: 4", traceback=line)
+    elsewhere = Result(
+        Verdict.BROKEN, message="breaks the law of batch first: x: E: 4", traceback=line.replace("3", "4")
+    )
+    here, needs = observation(RNNConfig(1, 1)), Factors({"bidirectional": True})
+
+    assert ByRegion("3f9c2a11", plain, needs).excuses(here, by_law)
+    assert not ByRegion("3f9c2a11", plain, needs).excuses(here, of_output)
+    assert ByRegion("3f9c2a11", raised, needs).excuses(here, law_raised)
+    assert not ByRegion("3f9c2a11", raised, needs).excuses(here, elsewhere)
+
+
+def test_a_used_module_raises_as_its_call_before_does() -> None:
+    known = ByRegion("3f9c2a11", FAILS, Factors(sizes={"T": Size(2, (3, 4), ())}))
+
+    assert known.excuses(observation(RNNConfig(1, 1, preparation="used")), FAILS)
+    assert not known.excuses(observation(RNNConfig(1, 1)), FAILS)

@@ -162,6 +162,53 @@ def test_what_is_shown_in_short_is_short(name: str, most: int, width: int) -> No
     assert max(map(len, shown)) <= width
 
 
+LAWLESS = Result(
+    Verdict.DISAGREES, message="dropout elsewhere than between layers: output is 2, expected 1; in RNNConfig(1, 1)"
+)
+
+
+def test_dropout_that_breaks_its_law_comes_first_where_nothing_else_explains_it() -> None:
+    alone = rendered(text.examination_report(Examination(agreement(), dropout=LAWLESS))).splitlines()
+    follows = rendered(text.examination_report(Examination(disagreement(), dropout=LAWLESS), in_order(SEVERAL)))
+
+    assert alone[0] == "torch disagrees with nn.RNN: dropout breaks its law"
+    assert [line.strip() for line in alone[2:5]] == [
+        "!  dropout elsewhere than between layers",
+        "wrong  output is 2, expected 1",
+        "in     RNNConfig(1, 1)",
+    ]
+    assert "dropout elsewhere than between layers, which may follow from the above" in follows
+
+
+def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
+    hunt = agreement()
+    shape = Mismatch("output", Sort.SHAPE, expected="(T, N, D*H) = (1, 1, 2)", actual="(1, 1, 1)")
+    of_dtype = [Mismatch("output", Sort.DTYPE, expected=dtype, actual="float32") for dtype in ("bfloat16", "float16")]
+    for what, one in (
+        ("bidirectional=True", shape),
+        ("autocast=bfloat16", of_dtype[0]),
+        ("autocast=float16", of_dtype[1]),
+    ):
+        hunt.undone[what] = (CASE, Result(Verdict.DISAGREES, (one,)))
+
+    shown = rendered(text.examination_report(Examination(hunt)), 200)
+
+    assert shown.startswith("torch disagrees with nn.RNN: neither done nor refused: some bidirectional, autocast\n")
+    assert "not done   bidirectional=True: output has shape (1, 1, 1), expected (T, N, D*H) = (1, 1, 2)" in shown
+    assert "not done   autocast=bfloat16, float16: output has dtype float32, expected bfloat16" in shown
+
+
+def test_gradients_that_were_not_compared_or_are_nobody_s_are_named() -> None:
+    hunt = agreement()
+    hunt.not_compared.update(["hx", "bias_hh"])
+    hunt.ignored.update(["loss"])
+
+    shown = rendered(text.examination_report(Examination(hunt)), 200)
+
+    assert "gradients by bias_hh, hx: not returned" in shown
+    assert "gradients by loss: nn.RNN has none" in shown
+
+
 def test_paper_pads_no_line() -> None:
     shown = rendered(SHOWN["agreement"]())
 
