@@ -424,7 +424,7 @@ def replay(
 def known(name: str | None, json_to: str | None) -> int:
     """List the deviations that torch and its libraries are known to have; with a NAME, the issue that reports it."""
     from harness.checks.deviations import DEVIATIONS
-    from harness.checks.known import KNOWN
+    from harness.checks.known import KNOWN, OF_NUMPY
     from harness.report import text
 
     issues = {one.name: one.report() for one in KNOWN if one.issue}
@@ -433,7 +433,7 @@ def known(name: str | None, json_to: str | None) -> int:
             raise UsageError(f"{name}: no known deviation with an issue; expected {' or '.join(map(repr, issues))}")
         click.echo(issues[name], nl=False)
         return AGREES
-    rows = [(one.name, one.whose.value, one.reason) for one in (*KNOWN, *DEVIATIONS)]
+    rows = [(one.name, one.whose.value, one.reason) for one in (*KNOWN, *OF_NUMPY, *DEVIATIONS)]
     console = _console(json_to)
     console.print(text.known_table(rows))
     for one in issues:

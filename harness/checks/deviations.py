@@ -27,6 +27,7 @@ class Whose(Enum):
 
     TORCH = "torch"
     ONEDNN = "oneDNN"
+    NUMPY = "NumPy"
     DOCUMENTATION = "torch's documentation"
     """It gives the call no meaning, and does not say that it is not refused either."""
 

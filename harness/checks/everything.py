@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from harness.checks.agreement import REFERENCE, Observation, assess, observe
 from harness.checks.derivatives import check_derivatives, differentiable
-from harness.checks.known import KNOWN, TOGETHER, Excuse, excused, spared
+from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER, Excuse, excused, spared
 from harness.checks.lawfulness import check_laws
 from harness.checks.laws import Law
 from harness.checks.repeatability import check_twice
@@ -45,7 +45,8 @@ def check(
     observation = observe(subject, case, accepted, with_probes=with_probes)
     result = assess(observation, reference)
     if against(result):
-        return _unless_excused(observation, result, (*KNOWN, TOGETHER, *excuses))
+        libraries = OF_NUMPY if hasattr(subject, "takes") else ()
+        return _unless_excused(observation, result, (*KNOWN, TOGETHER, *libraries, *excuses))
     if result.verdict is not Verdict.AGREES:
         return result
     rest = _Rest(subject, case, observation, result, reference, accepted, laws, scope).result(with_probes=with_probes)

@@ -119,6 +119,50 @@ TOGETHER: Final = ValueDeviation(
 )
 
 
+class _SkipsZeros(Reference):
+    """A weight matrix of one number, zero, makes zero of whatever it is multiplied with."""
+
+    def __init__(self, *, of_x: bool, of_h: bool) -> None:
+        self._skipped = of_x, of_h
+
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        products = []
+        for rows, matrix, skipped in ((x, w.ih, self._skipped[0]), (h, w.hh, self._skipped[1])):
+            nothing = skipped and matrix.shape == (1, 1) and not matrix.any()
+            products.append(np.zeros((*rows.shape[:-1], 1), rows.dtype) if nothing else rows @ matrix.T)
+        return np.asarray(products[0] + w.b_ih + products[1] + w.b_hh)
+
+
+class ShortcutDeviation(NamedTuple):
+    """A deviation of the library that a function computes with: the subject agrees with a reference that has it."""
+
+    name: str
+    whose: Whose
+    reason: str
+    references: tuple[Reference, ...]
+    concerns: Callable[[RNNConfig], bool]
+
+    def excuses(self, observation: Observation, _result: Result) -> bool:
+        """Whether the subject agrees with one of the references everywhere."""
+        if observation.unfit is not None or not self.concerns(observation.case.config):
+            return False
+        with np.errstate(invalid="ignore", over="ignore"):
+            return any(assess(observation, one).verdict is Verdict.AGREES for one in self.references)
+
+
+OF_NUMPY: Final = (
+    ShortcutDeviation(
+        "a product with zero is skipped",
+        Whose.NUMPY,
+        "np.dot of (m, 1) by (1, 1) is 0 where the (1, 1) is 0, though the other operand be infinite or NaN: its BLAS "
+        "scales by that one number, and has a shortcut for 0",
+        tuple(_SkipsZeros(of_x=of_x, of_h=of_h) for of_x, of_h in ((True, True), (True, False), (False, True))),
+        lambda config: config.hidden_size == 1,
+    ),
+)
+"""What functions are not held to, which compute with NumPy as a rule."""
+
+
 def excused(observation: Observation, result: Result, excuses: Iterable[Excuse] = (*KNOWN, TOGETHER)) -> str | None:
     """The name of the first that excuses a result, if one does."""
     return next((excuse.name for excuse in excuses if excuse.excuses(observation, result)), None)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from harness.checks.accuracy import CLOSE, Accuracy
 from harness.checks.dropout import FALSE_ALARMS
-from harness.checks.known import KNOWN, TOGETHER
+from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
@@ -206,7 +206,7 @@ def dropout_line(result: Result) -> str:
 
 def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int]) -> list[str]:
     """Say which known deviations were met, how often, whose they are, and why; and which are gone."""
-    every = (*KNOWN, TOGETHER)
+    every = (*KNOWN, TOGETHER, *OF_NUMPY)
     met = [d for d in every if known.get(d.name)]
     gone = [d for d in every if spared.get(d.name) and d not in met]
     return [
@@ -217,7 +217,7 @@ def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int]) -> list
 
 def deviations_in_short(known: Mapping[str, int], spared: Mapping[str, int]) -> list[str]:
     """The known deviations that were met, and those that are gone, a line each without the reasons."""
-    every = (*KNOWN, TOGETHER)
+    every = (*KNOWN, TOGETHER, *OF_NUMPY)
     met = [d for d in every if known.get(d.name)]
     gone = [d.name for d in every if spared.get(d.name) and d not in met]
     lines = [f"{counted(known[d.name], 'case')}: {d.name} ({d.whose.value})" for d in met]

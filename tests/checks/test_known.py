@@ -198,3 +198,34 @@ def test_the_issue_s_script_says_what_this_machine_does() -> None:
     said = run.stdout.split()[-1]
     assert (run.returncode, said) in {(0, "FIXED"), (1, "FAILED")}
     assert not run.stderr
+
+
+def dots(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """One layer by np.dot, whose BLAS skips a product with zero where it has one column by one."""
+    w = {name.removesuffix("_l0"): array for name, array in weights.items()}
+    h, states = h0[0], []
+    for frame in x:
+        s = np.dot(frame, w["weight_ih"].T) + np.dot(h, w["weight_hh"].T)
+        h = np.tanh(s + w["bias_ih"] + w["bias_hh"]).astype(x.dtype)
+        states.append(h)
+    return np.stack(states), h[None]
+
+
+def skips(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """The same shortcut on any NumPy."""
+    lost = x if weights["weight_ih_l0"].any() else np.where(np.isfinite(x), x, 0)
+    return dots(lost, h0, weights, config)
+
+
+@pytest.mark.parametrize(("rnn", "weight", "excused"), [(skips, 0.0, True), (dots, 0.0, True), (skips, 1.0, False)])
+def test_a_function_is_not_held_to_a_shortcut_of_numpy_s(rnn: Any, weight: float, excused: bool) -> None:
+    drawn = draw(RNNConfig(1, 1, T=2, N=3), "normal")
+    x, w = drawn.x.copy(), np.full((1, 1), weight, np.float32)
+    x[0, 1] = np.inf if weight else np.nan
+    case = Case.from_arrays(drawn.config, {**drawn.arrays, "x": x, "weight_ih_l0": w})
+    wrong = np.where(np.isfinite(x), x, 0) if weight else x
+
+    result = check(as_subject(lambda x, h0, weights, config: rnn(wrong, h0, weights, config)), case)
+
+    assert (result.verdict is Verdict.AGREES) == excused
+    assert result.deviation in {None, "a product with zero is skipped"}
