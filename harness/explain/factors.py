@@ -255,7 +255,7 @@ def _nearest(
             return name, size.passes[0]
     for name, tried in found.items():
         for value, failed in tried.items():
-            if not failed:
+            if not failed and (name, value) != ("loss", None):  # without which there are no gradients
                 return name, value
     return None
 

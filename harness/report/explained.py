@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from harness.explain.clues import Clue
@@ -15,7 +15,7 @@ from harness.explain.precision import NAMES, Precision
 from harness.explain.where import Where
 from harness.report.wording import CALLED, counted
 from harness.search.certificate import Certificate
-from harness.space.config import PREACTIVATION, RNNConfig
+from harness.space.config import LOSSES, PREACTIVATION, RNNConfig
 from harness.subjects.switches import SWITCHES
 
 NAMED: Final = 3
@@ -176,9 +176,15 @@ def certificate_record(certificate: Certificate) -> dict[str, Any]:
 _SIGNS: Final = {"==": "equal to", "!=": "other than"}
 
 
+def _any_loss(name: str, several: Collection[Any]) -> bool:
+    """Whether it is said that gradients take a loss, which goes without saying."""
+    return name == "loss" and {*several} == {*LOSSES} - {None}
+
+
 def _condition(factors: Factors) -> str:
     needs = [_named(name, value) for name, value in factors.needs.items()]
-    needs += [f"{name} in ({_values(several)})" for name, several in factors.partly.items()]
+    asked = {name: several for name, several in factors.partly.items() if not _any_loss(name, several)}
+    needs += [f"{name} in ({_values(several)})" for name, several in asked.items()]
     needs += [f"{name} {size.pattern}" for name, size in factors.sizes.items() if size.pattern]
     needs += [f"{one} {_SIGNS[sign]} {other}" for one, sign, other in factors.relations]
     return ", ".join(needs)

@@ -323,3 +323,11 @@ def test_two_causes_are_both_said() -> None:
         "possibly ignores bias_hh: b_hh is never added (bias_hh_l0) or "
         "ignores bias_ih: b_ih is never added (bias_ih_l0)"
     )
+
+
+def test_that_gradients_take_a_loss_goes_without_saying() -> None:
+    any_loss = Factors({"bias": True}, {"loss": ("output", "h_n", "both")})
+    one_loss = Factors(partly={"loss": ("h_n", "both")})
+
+    assert explained.fails_line(any_loss) == "with bias=True"
+    assert explained.fails_line(one_loss) == "with loss in (h_n, both)"
