@@ -136,6 +136,17 @@ def test_little_evidence_is_no_agreement(run: Any, pins: list[str], lacking: str
     assert "search longer: --examples" in done.words
 
 
+def test_a_contract_is_said_and_can_be_chosen(run: Any) -> None:
+    port = run("check", RIGHT, "--examples", "200", "--json", "port.json")
+    kernel = run("check", RIGHT, "--examples", "200", "--contract", "kernel", "--json", "kernel.json")
+
+    reports = [json.loads(Path(f"{name}.json").read_text())["subjects"][0] for name in ("port", "kernel")]
+    assert [one["contract"] for one in reports] == ["port", "kernel"]
+    assert "contract port: finite numbers, one sequence or more, plain arrays" in port.words
+    assert "contract" not in kernel.words
+    assert [one["coverage"]["regimes"].get("special", 0) > 0 for one in reports] == [False, True]
+
+
 def test_several_subjects_are_checked_in_turn_and_one_finding_decides(run: Any) -> None:
     done = run("check", "torch", WRONG, "--examples", "300", "--json", "-")
 
