@@ -73,6 +73,9 @@ def measured(wrong: Wrong, seed: int) -> dict[str, Any]:
     row: dict[str, Any] = {"name": wrong.name, "family": wrong.family, "truth": wrong.truth, "checks": record.total}
     if record.finding is None:
         dropout = done.dropout is not None and done.dropout.failed
+        if record.accuracy and not dropout:
+            said = "; ".join(f"{one.dtype}: {one.error_line}" for one in record.accuracy)
+            return row | {"killed": True, "told_of_tanh": said, "seconds": searched}
         return row | {"killed": dropout, "by_the_law_of_dropout": dropout, "seconds": searched}
     finding = record.finding
     explanation = investigation.explain(finding, record.scope)
@@ -299,6 +302,8 @@ def first_two(options: argparse.Namespace) -> list[dict[str, Any]]:
         print(f"{row['name']}  [{row['family']}]  {row['truth']}")
         if row.get("by_the_law_of_dropout"):
             print(f"    {row['seconds']:.1f} s: it breaks the law of dropout")
+        elif row.get("told_of_tanh"):
+            print(f"    {row['seconds']:.1f} s: it agrees, and its tanh is said to be {row['told_of_tanh']}")
         elif row["killed"]:
             print(f"    {row['seconds']:.1f} s, {row['checks']} checks, {row['shrink_checks']} more; {row['config']}")
             extra = [f"not the true minimum: {row['larger_than_true']}"] if row["larger_than_true"] else []

@@ -16,7 +16,7 @@ from harness.checks.agreement import check_agreement, unfit
 from harness.checks.result import Result, Verdict
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.outcome import Failure
+from harness.space.outcome import Failure, Outcome
 from harness.space.rules import Rule
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
 from harness.space.values import draw
@@ -243,6 +243,15 @@ def _refusal(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> s
     return outcome.message if outcome.failure is Failure.UNSUPPORTED else None
 
 
+def _turns(outcome: Outcome, config: RNNConfig) -> bool:
+    """Whether the output has the right shape, or has it with its first two axes exchanged."""
+    output = outcome.arrays.get("output")
+    if output is None or output.ndim < 2:
+        return False
+    first, second, *rest = output.shape
+    return config.outputs["output"].shape in {(first, second, *rest), (second, first, *rest)}
+
+
 def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> tuple[Case, Result] | None:
     """How a subject fails beside what it does, by an error or the shapes of what it returns, whatever the sizes."""
     plain = configure({**factors_of(base), **changes})
@@ -258,8 +267,8 @@ def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> 
         turned = plain.batch_first != base.batch_first
         if config is plain and bad is None and turned:  # which one sequence of one step hides
             break
-        if turned and bad is not None and bad.mismatches and bad.mismatches[0].array != "output":
-            return None  # it does turn what it returns, but not all of that as it should
+        if turned and bad is not None and bad.mismatches and _turns(outcome, config):
+            return None  # it does turn what it is given, but not all that it returns as it should
         if plain.loss is not None and bad is not None and bad.mismatches:
             return None  # a gradient that is missing, or of a wrong shape, does not make the others so
         # What writes into its inputs, or dies, does the call; how is for the search to find out.
