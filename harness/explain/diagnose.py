@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, combinations, islice
 from typing import Any, Final, NamedTuple
@@ -25,6 +26,7 @@ from harness.explain.precision import Precision, estimate
 from harness.explain.where import first_wrong
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import OF_VALUE, Sort
+from harness.search.deadline import Late
 from harness.search.hunt import Finding
 from harness.space.case import Case
 from harness.space.config import TANGENT
@@ -229,11 +231,12 @@ class _Trial:
         return [pair for pair in tried if wide.resembles(pair)], len(tried)
 
     def _fresh(self) -> Iterator[Seen]:
-        """The fresh cases that the subject accepts, each run once however often this is asked."""
+        """The fresh cases that the subject accepts, as many as time allows, each run once only."""
         yield from self._known
-        for seen in self._asking:
-            self._known.append(seen)
-            yield seen
+        with suppress(Late):
+            for seen in self._asking:
+                self._known.append(seen)
+                yield seen
 
     def _observed(self) -> Iterator[Seen]:
         config = self._case.config

@@ -55,7 +55,7 @@ DEATHS: Final = 20
 
 NARROWING: Final = 0.25
 SEARCHING: Final = 0.9
-SHRINKING: Final = 0.85
+SHRINKING: Final = 0.6
 """Shares of the time that may be gone when it is known what a subject does, when the last case is searched, and when a
 failure is last made smaller; what is left is for explaining. A failure comes early as a rule, and has most of the time;
 one that comes last is told as is."""
