@@ -229,3 +229,24 @@ def test_a_function_is_not_held_to_a_shortcut_of_numpy_s(rnn: Any, weight: float
 
     assert (result.verdict is Verdict.AGREES) == excused
     assert result.deviation in {None, "a product with zero is skipped"}
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize(
+    ("config", "seed"),
+    [
+        (RNNConfig(2, 2, num_layers=3, dropout=0.5, bidirectional=True, T=1, N=33, dtype="float64"), 1463699212),
+        (
+            RNNConfig(1, 2, num_layers=5, nonlinearity="relu", dropout=0.25, T=8, N=17, hx=True, dtype="float64"),
+            2539257103,
+        ),
+    ],
+)
+def test_what_a_dropped_infinity_does_to_gradients_is_known_too(config: RNNConfig, seed: int) -> None:
+    loss = "h_n" if config.nonlinearity == "tanh" else "both"
+    case = draw(config.replace(training=True, loss=loss, wrt="inputs"), "special", seed)
+
+    result = check(TorchSubject(), case)
+
+    assert result.verdict is Verdict.AGREES, result
+    assert result.deviation == "dropout multiplies by zero"
