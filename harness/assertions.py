@@ -59,8 +59,8 @@ def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> No
     a Hypothesis test and raises ``Unsupported`` outside of one; ``SubjectError`` where ``subject`` cannot be one.
     """
     __tracebackhide__ = True
-    subject = _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
-    check = partial(check_everything, subject, accepted=accepted(tolerance))
+    given, subject = subject, _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
+    check = partial(check_everything, subject, accepted=accepted(tolerance), scope=_laws_of(given))
     result = check(case)
     if result.verdict is Verdict.UNSUPPORTED:
         if currently_in_test_context():
@@ -100,6 +100,22 @@ def assert_agrees_on(
         if isinstance(scope, Stratum) and "PYTEST_CURRENT_TEST" in os.environ:
             sys.modules["pytest"].skip(said)
         raise Unsupported(said)
+
+
+def _laws_of(given: Any) -> Scope | None:
+    """The part of the space that laws may run a subject on; all that it offers, of one that has no hash."""
+    try:
+        hash(given)
+    except TypeError:
+        return None
+    return _done(given)
+
+
+@lru_cache(32)
+def _done(given: Any) -> Scope:
+    """All that a subject does, and neither raises nor refuses."""
+    subject = _kept(given) if isinstance(given, str | type) else as_subject(given)
+    return narrow(subject, scope_of(subject).only(device=choose_devices(subject, ()))).scope
 
 
 _kept = lru_cache(32)(as_subject)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -107,3 +108,16 @@ def test_the_public_names_are_listed_and_others_refused() -> None:
     assert {"assert_agrees", "__version__"} <= set(dir(harness))
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = harness.nope
+
+
+def test_no_law_runs_a_function_on_what_it_does_not_do() -> None:
+    def rnn(x: Any, h0: Any, weights: Any) -> Any:
+        h, states = h0[0], []
+        for frame in x:
+            a = frame @ weights["weight_ih_l0"].T + weights["bias_ih_l0"]
+            h = np.tanh(a + h @ weights["weight_hh_l0"].T + weights["bias_hh_l0"])
+            states.append(h)
+        return np.stack(states), h[None]
+
+    for seed in range(40):  # a law each, by the seed
+        assert_agrees(rnn, draw(RNNConfig(3, 4, T=5, N=2, hx=True), "normal", seed))

@@ -155,15 +155,7 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
     if (at := last_line(result)) is not None:
         yield "at", f"{at[0]}, line {at[1]}"
     yield "smallest" if told.finding.minimal else "case", case_line(told.finding.case, told.kept)
-    if explanation.factors is not None:
-        yield "fails", _cut(explained.fails_line(explanation.factors, told.further), 2 * LINE)
-        if (passing := explained.passing_line(explanation.factors)) is not None:
-            yield "passes", _cut(passing, LINE)
-    if (kernel := explained.kernels_line(explanation.kernels)) is not None:
-        yield "kernel", _cut(kernel, 2 * LINE)
-    if explanation.diagnosis is not None:
-        for other in (*explanation.diagnosis.elsewhere, *explanation.diagnosis.beside)[:1]:
-            yield "beside", _cut(f"it {other.sentence}", LINE)
+    yield from _conditions(told)
     if told.also:
         said = dict.fromkeys(failure_line(one.result) for one in told.also)
         others = [one for one in said if one != failure_line(result)] or [f"on {told.also[0].case.config!r}"]
@@ -179,6 +171,22 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
         if told.kept.script is not None:
             yield "run it", f"python {shlex.quote(str(told.kept.folder / told.kept.script))}"
         yield "replay", replay_line(told, tolerance)
+
+
+def _conditions(told: Told) -> Iterator[tuple[str, str]]:
+    """With what it fails, and what passes, where, with which kernel, and beside which other mistake."""
+    explanation = told.explanation
+    if explanation.factors is not None:
+        yield "fails", _cut(explained.fails_line(explanation.factors, told.further), 2 * LINE)
+        if (passing := explained.passing_line(explanation.factors)) is not None:
+            yield "passes", _cut(passing, LINE)
+    if explanation.where is not None and explanation.where.pattern and not told.certain:
+        yield "where", _cut(f"in a wider case, wrong at {explanation.where.pattern}", 2 * LINE)
+    if (kernel := explained.kernels_line(explanation.kernels)) is not None:
+        yield "kernel", _cut(kernel, 2 * LINE)
+    if explanation.diagnosis is not None:
+        for other in (*explanation.diagnosis.elsewhere, *explanation.diagnosis.beside)[:1]:
+            yield "beside", _cut(f"it {other.sentence}", LINE)
 
 
 def _array(mismatch: Mismatch) -> str:

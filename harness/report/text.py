@@ -117,8 +117,8 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
         failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
         parts.append(f"{failed:,} of {wording.counted(max(hunt.total + hung, failed), 'case')} fail")
     if hunt.undone:
-        factors = dict.fromkeys(what.partition("=")[0] for what in hunt.undone)
-        parts.append(f"neither done nor refused: some {', '.join(factors)}")
+        right = "what it does agrees; " if hunt.checks and not hunt.findings else ""
+        parts.append(f"{right}neither done nor refused: some {', '.join(_undone(hunt))}")
     wrong = any(one.severity in _PLAINLY for one in told)
     if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES and not wrong:
         parts.append("dropout breaks its law")
@@ -177,11 +177,20 @@ def _add_slow(facts: Table, hunt: Hunt) -> None:
         facts.add_row("slow", f"a new shape takes {hunt.slow:.2g} s: few sizes were asked for")
 
 
+def _undone(hunt: Hunt) -> list[str]:
+    """The factors of which some values are neither done nor refused."""
+    return list(dict.fromkeys(what.partition("=")[0] for what in hunt.undone))
+
+
 def _add_undone(facts: Table, hunt: Hunt) -> None:
-    """What the subject neither does nor refuses, and how it fails there."""
+    """What the subject neither does nor refuses, how it fails there, and what to do about that."""
     undone = {what: failure_line(result) for what, (_, result) in hunt.undone.items()}
     for said, names in wording.left_out(undone).items():
         facts.add_row("not done", Text(f"{', '.join(names)}: {said}"))
+    if undone:
+        values = hunt.scope.values()
+        pins = (f"--only {name}={','.join(map(str, values[name]))}" for name in _undone(hunt))
+        facts.add_row("advice", Text(f"if it is not to do this: raise NotImplementedError, or {' '.join(pins)}"))
 
 
 def _add_hunt(facts: Table, hunt: Hunt) -> None:

@@ -193,7 +193,9 @@ def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
 
     shown = rendered(text.examination_report(Examination(hunt)), 200)
 
-    assert shown.startswith("torch disagrees with nn.RNN: neither done nor refused: some bidirectional, autocast\n")
+    what = "what it does agrees; neither done nor refused: some bidirectional, autocast"
+    assert shown.startswith(f"torch disagrees with nn.RNN: {what}\n")
+    assert "advice     if it is not to do this: raise NotImplementedError, or --only bidirectional=" in shown
     assert "not done   bidirectional=True: output has shape (1, 1, 1), expected (T, N, D*H) = (1, 1, 2)" in shown
     assert "not done   autocast=bfloat16, float16: output has dtype float32, expected bfloat16" in shown
 
