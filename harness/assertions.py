@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Final
 
 from hypothesis import currently_in_test_context, reject
 
@@ -103,20 +103,29 @@ def assert_agrees_on(
 
 
 def _laws_of(given: Any) -> Scope | None:
-    """The part of the space that laws may run a subject on; all that it offers, of one that has no hash."""
-    try:
-        hash(given)
-    except TypeError:
+    """The part of the space that laws may run a subject on: all that it does, and neither raises nor refuses.
+
+    Of a ``Subject``, which says what it offers, all of that.
+    """
+    if isinstance(given, Subject) and not isinstance(given, type):
         return None
-    return _done(given)
+    code = getattr(given, "__code__", None)
+    inside = (id(cell.cell_contents) for cell in getattr(given, "__closure__", None) or ())
+    key = (code, *inside) if code is not None else (id(given) if given.__hash__ is None else given)
+    if key not in _LAWS:
+        subject = _kept(given) if isinstance(given, str | type) else as_subject(given)
+        scope = scope_of(subject).only(device=choose_devices(subject, ()))
+        _LAWS[key] = narrow(subject, scope).scope
+        if len(_LAWS) > KEPT:
+            _LAWS.pop(next(iter(_LAWS)))
+    return _LAWS[key]
 
 
-@lru_cache(32)
-def _done(given: Any) -> Scope:
-    """All that a subject does, and neither raises nor refuses."""
-    subject = _kept(given) if isinstance(given, str | type) else as_subject(given)
-    return narrow(subject, scope_of(subject).only(device=choose_devices(subject, ()))).scope
+KEPT: Final = 32
+"""Subjects that are kept; few test runs have more."""
 
+_LAWS: dict[Any, Scope] = {}
+"""By what a function computes: one that is made anew for every example is the same."""
 
-_kept = lru_cache(32)(as_subject)
+_kept = lru_cache(KEPT)(as_subject)
 """Names and classes, so that torch modules are not built anew for every example; few test runs have more than these."""

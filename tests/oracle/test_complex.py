@@ -334,7 +334,7 @@ def test_a_wrong_one_disagrees(dtype: str, wrong: str, loss: str | None, arrays:
 
 
 def test_torch_agrees_in_every_way_of_calling_it() -> None:
-    cases = drawn(scope_of(TORCH), 300)
+    cases = drawn(scope_of(TORCH), 150)
     for case in cases:
         result = check_agreement(TORCH, case)
         assert result.verdict is Verdict.AGREES, (case, result)

@@ -58,7 +58,7 @@ def test_a_foreign_mistake_is_found_small_and_named(wrong: Wrong) -> None:
 def test_a_right_implementation_raises_nothing(right: Right) -> None:
     subject = as_subject(right.subject, right.name)
 
-    done = hunt(subject, scope_of(subject, KERNEL), cases=600, seed=4)
+    done = hunt(subject, scope_of(subject, KERNEL), cases=300, seed=4)
 
     assert (done.findings, done.suspicions) == ([], [])
 

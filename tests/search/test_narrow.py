@@ -179,7 +179,7 @@ class Compiled:
             raise NotImplementedError("one layer, one direction")
         if x.shape not in self.shapes:
             self.shapes.add(x.shape)
-            time.sleep(0.3)
+            time.sleep(0.1)
         return implementations.vectorised(x, h0, weights, config)
 
 
@@ -188,7 +188,7 @@ def test_what_is_slow_over_new_shapes_is_asked_for_few() -> None:
 
     record = hunt(subject, scope_of(subject), cases=60)
 
-    assert 0.25 < record.slow < 0.6
+    assert 0.05 < record.slow < 0.5
     assert (set(record.scope.T), set(record.scope.hidden_size)) == ({1, 4}, {1, 3})
     assert {"num_layers=2", "bidirectional=True"} <= record.refused.keys()
     assert record.total == 60
