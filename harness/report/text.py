@@ -117,7 +117,8 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
         failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
         parts.append(f"{failed:,} of {wording.counted(max(hunt.total + hung, failed), 'case')} fail")
     if hunt.undone:
-        right = "what it does agrees; " if hunt.checks and not hunt.findings else ""
+        lawful = done.dropout is None or not done.dropout.failed
+        right = "what it does agrees; " if hunt.checks and not hunt.findings and lawful else ""
         parts.append(f"{right}neither done nor refused: some {', '.join(_undone(hunt))}")
     wrong = any(one.severity in _PLAINLY for one in told)
     if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES and not wrong:
