@@ -461,8 +461,11 @@ class CapsRelu(Fault):
 
 
 def sigmoid(s: Floats) -> Floats:
-    """1 / (1 + exp(-s)), where nothing overflows."""
-    return np.asarray((1 + np.tanh(s / 2)) / 2)
+    """1 / (1 + exp(-s)); of complex s in a form in which nothing overflows, but what is tiny is lost."""
+    if np.iscomplexobj(s):
+        return np.asarray((1 + np.tanh(s / 2)) / 2)
+    with np.errstate(over="ignore"):  # which gives 0
+        return np.asarray(1 / (1 + np.exp(-s)))
 
 
 _ERF: Callable[[Floats], Floats] = np.frompyfunc(math.erf, 1, 1)
