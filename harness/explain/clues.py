@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from harness.checks.agreement import REFERENCE, Observation, observe
 from harness.checks.result import Result
 from harness.explain.fresh import changed, fitting, wider
+from harness.explain.likeness import SLACK
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import OF_VALUE, beyond
 from harness.oracle.expectation import Setting
@@ -34,9 +35,6 @@ SETS: Final = 3
 ENOUGH: Final = 4
 """Wrong numbers, in all, that must have a clue in common: one that two numbers share may be chance."""
 
-CLOSE: Final = 64
-"""How many times its allowance a wrong number may be from what a clue says it is: it was computed in another way."""
-
 
 @dataclass(frozen=True)
 class Clue:
@@ -51,8 +49,10 @@ class Clue:
         """Whether all that is wrong on a case is of the same array, and the clue is true of it."""
         if observation.unfit is not None or any(one.law or one.probed for one in result.mismatches):
             return False
-        names = {role_of(one.array) for one in result.mismatches}
-        return names == {self.role} and all(self.text in _said(wrong) for wrong in _wrong(observation, self.role))
+        if {role_of(one.array) for one in result.mismatches} != {self.role}:
+            return False
+        wrong = list(_wrong(observation, self.role))
+        return bool(wrong) and all(self.text in _said(one) for one in wrong)
 
 
 class _Wrong(NamedTuple):
@@ -106,8 +106,8 @@ def _wrong(observation: Observation, role: str) -> Iterator[_Wrong]:
     for name in names:
         actual, right = to_float64(observation.outcome.arrays[name]), expected[name]
         bad = beyond(actual, right.values, right.allowance)
-        if bad.any() and np.isfinite(actual).all() and np.isfinite(right.values).all():
-            close = CLOSE * np.broadcast_to(np.nan_to_num(right.allowance).max(initial=0), actual.shape)
+        if bad.any():
+            close = np.broadcast_to(SLACK * right.allowance.max(), actual.shape)
             yield _Wrong(case.config, _axes(case.config, name), actual, right.values, close, bad)
 
 
@@ -119,7 +119,9 @@ def _axes(config: RNNConfig, name: str) -> tuple[str, ...]:
 
 
 def _said(wrong: _Wrong) -> Iterator[str]:
-    """Everything that is true of the wrong numbers of an array, what says most first."""
+    """Everything that is true of the wrong numbers of an array, what says most first; nothing unless all are finite."""
+    if not all(np.isfinite(array).all() for array in (wrong.actual, wrong.expected, wrong.close)):
+        return
     for find in (_zero, _ratio, _cut_off, _moved, _the_same, _elsewhere):
         yield from find(wrong)
 

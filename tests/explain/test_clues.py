@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Case, RNNConfig, Scope, as_subject, draw, scope_of
+from harness import RNNConfig, Scope, as_subject, draw, scope_of
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.result import Result, Verdict
 from harness.explain.clues import ByClue, Clue, clue_of
@@ -64,12 +64,10 @@ def test_numbers_that_have_nothing_in_common_have_no_clue(change: Any) -> None:
     assert clue(of_gradient("weight_hh", change)) is None
 
 
-def test_what_is_true_of_few_numbers_or_of_some_cases_is_no_clue() -> None:
-    small = RNNConfig(1, 1, T=1, N=1, loss="output")
-    halves = of_gradient("bias_ih", lambda g, c: g / 2 if c.N > 3 else g * 2)
+def test_what_is_true_of_some_cases_only_is_no_clue() -> None:
+    halves = of_gradient("weight_hh", lambda g, c: g / 2 if c.N > 2 else g * 2)
 
-    assert clue(of_gradient("weight_hh", lambda g, c: g * 0), CONFIG) is not None
-    assert clue_of(as_subject(halves), Finding("mine", draw(small), Result(Verdict.AGREES)), Scope()) is None
+    assert clue(halves) is None
 
 
 def test_further_failures_are_known_by_their_clue_and_others_are_not() -> None:
@@ -84,6 +82,7 @@ def test_further_failures_are_known_by_their_clue_and_others_are_not() -> None:
 
     assert seen("weight_hh", lambda g, c: g * 2)
     assert not seen("weight_hh", lambda g, c: g * 3)
+    assert not seen("weight_hh", lambda g, c: g * np.float32(np.nan))
     assert not seen("weight_ih", lambda g, c: g * 2)
     assert not seen("weight", lambda g, c: g * 2)
 
@@ -101,7 +100,7 @@ def test_a_case_that_has_ties_is_looked_at_with_ties() -> None:
     assert (found.role, found.text) == ("x", "is the right one with t and n exchanged")
 
 
-def test_case_is_unused_without_mismatches() -> None:
-    case: Case = draw(CONFIG)
+def test_an_error_has_no_clue() -> None:
+    broken = Finding("mine", draw(CONFIG), Result(Verdict.BROKEN, message="E: no"))
 
-    assert clue_of(as_subject(right()), Finding("mine", case, Result(Verdict.BROKEN, message="E: no")), Scope()) is None
+    assert clue_of(as_subject(right()), broken, Scope()) is None
