@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from functools import lru_cache, partial
@@ -43,9 +44,8 @@ def offered(subject: Any, **only: Any) -> Scope:
         def test_my_kernel(case):
             assert_agrees(rnn, case)
     """
-    subject = _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
-    scope = scope_of(subject).only(device=choose_devices(subject, ())).only(**only)
-    return narrow(subject, scope, refused_only=True).scope
+    subject = _subject(subject)
+    return narrow(subject, _everywhere(subject).only(**only), refused_only=True).scope
 
 
 def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> None:
@@ -59,7 +59,7 @@ def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> No
     a Hypothesis test and raises ``Unsupported`` outside of one; ``SubjectError`` where ``subject`` cannot be one.
     """
     __tracebackhide__ = True
-    given, subject = subject, _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
+    given, subject = subject, _subject(subject)
     check = partial(check_everything, subject, accepted=accepted(tolerance), scope=_laws_of(given))
     result = check(case)
     if result.verdict is Verdict.UNSUPPORTED:
@@ -85,21 +85,30 @@ def assert_agrees_on(
     it refuses, pytest skips the item, and says why.
     """
     __tracebackhide__ = True
-    subject = _kept(subject) if isinstance(subject, str | type) else as_subject(subject)
+    subject = _subject(subject)
     within = scope.scope if isinstance(scope, Stratum) else scope
     record = hunt(subject, within, cases=cases, seed=seed, accepted=accepted(tolerance))
     if record.stop is Stop.INTERRUPTED:
         raise KeyboardInterrupt
     if (finding := record.finding) is not None:
         raise Disagreement(subject, finding.case, finding.result)
-    for case, result in record.undone.values():
-        raise Disagreement(subject, case, result)
+    if record.undone:
+        raise Disagreement(subject, *next(iter(record.undone.values())))
     if record.verdict is not Verdict.AGREES:
         said = "; ".join(dict.fromkeys(record.refused.values())) or "it refused every case"
         said = f"{subject.name} does nothing of this scope: {said}"
         if isinstance(scope, Stratum) and "PYTEST_CURRENT_TEST" in os.environ:
             sys.modules["pytest"].skip(said)
         raise Unsupported(said)
+
+
+def _subject(given: Any) -> Subject:
+    return _kept(given) if isinstance(given, str | type) else as_subject(given)
+
+
+def _everywhere(subject: Subject) -> Scope:
+    """All that is asked of a subject, on every device on which it runs."""
+    return scope_of(subject).only(device=choose_devices(subject, ()))
 
 
 def _laws_of(given: Any) -> Scope | None:
@@ -109,23 +118,31 @@ def _laws_of(given: Any) -> Scope | None:
     """
     if isinstance(given, Subject) and not isinstance(given, type):
         return None
-    code = getattr(given, "__code__", None)
-    inside = (id(cell.cell_contents) for cell in getattr(given, "__closure__", None) or ())
-    key = (code, *inside) if code is not None else (id(given) if given.__hash__ is None else given)
+    parts = _parts(given)
+    key = tuple(map(id, parts))
     if key not in _LAWS:
-        subject = _kept(given) if isinstance(given, str | type) else as_subject(given)
-        scope = scope_of(subject).only(device=choose_devices(subject, ()))
-        _LAWS[key] = narrow(subject, scope).scope
+        subject = _subject(given)
+        _LAWS[key] = parts, narrow(subject, _everywhere(subject)).scope
         if len(_LAWS) > KEPT:
             _LAWS.pop(next(iter(_LAWS)))
-    return _LAWS[key]
+    return _LAWS[key][1]
+
+
+def _parts(given: Any) -> tuple[Any, ...]:
+    """What a function computes with: one that is made anew for every example has the same. Of anything else, itself."""
+    if inspect.ismethod(given):
+        return (given.__self__, *_parts(given.__func__))
+    if not inspect.isfunction(given):
+        return (given,)
+    defaults = (*(given.__defaults__ or ()), *(given.__kwdefaults__ or {}).values())
+    return (given.__code__, *defaults, *(given.__closure__ or ()))
 
 
 KEPT: Final = 32
 """Subjects that are kept; few test runs have more."""
 
-_LAWS: dict[Any, Scope] = {}
-"""By what a function computes: one that is made anew for every example is the same."""
+_LAWS: dict[tuple[int, ...], tuple[tuple[Any, ...], Scope]] = {}
+"""By the identities of a subject's parts, which are kept, too, so that no other object is given one of these."""
 
 _kept = lru_cache(KEPT)(as_subject)
-"""Names and classes, so that torch modules are not built anew for every example; few test runs have more than these."""
+"""Names and classes, so that torch modules are not built anew for every example."""

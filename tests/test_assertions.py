@@ -21,6 +21,7 @@ from harness import (
     draw,
     strata,
 )
+from harness.assertions import _laws_of
 from tests import implementations
 
 CASE = draw(RNNConfig(2, 3, T=2), "normal", 0)
@@ -108,6 +109,40 @@ def test_the_public_names_are_listed_and_others_refused() -> None:
     assert {"assert_agrees", "__version__"} <= set(dir(harness))
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = harness.nope
+
+
+def test_what_a_function_does_is_asked_once_though_it_is_made_anew_for_every_example() -> None:
+    asked: list[RNNConfig] = []
+
+    def once() -> int:
+        def anew(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+            return seen(x, h0, weights, config)
+
+        asked.clear()
+        assert_agrees(anew, draw(RNNConfig(2, 2)))
+        return len(asked)
+
+    def seen(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        asked.append(config)
+        return implementations.vectorised(x, h0, weights, config)
+
+    first, again = once(), once()
+
+    assert again < 10 < first
+
+
+def test_functions_of_the_same_code_that_hold_other_things_are_told_apart() -> None:
+    def made(layers: int) -> Any:
+        def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+            if config.num_layers > layers:
+                raise NotImplementedError("fewer layers")
+            return implementations.vectorised(x, h0, weights, config)
+
+        return rnn
+
+    scopes = [_laws_of(made(layers)) for layers in (1, 2)]
+
+    assert [max(scope.num_layers) for scope in scopes if scope] == [1, 2]
 
 
 def test_no_law_runs_a_function_on_what_it_does_not_do() -> None:

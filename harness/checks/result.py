@@ -19,6 +19,8 @@ _INSIDE: Final = f"{PREACTIVATION}: {Sort.VALUE.value}"
 """The kind of what probes alone see: in a smaller case it may be seen from outside, but not the other way round."""
 
 
+_FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
+
 WAVERS: Final = "not deterministic: two runs of the same case gave different results"
 """What the message of a result begins with, where a subject gave two answers to one question."""
 
@@ -94,6 +96,13 @@ class Result:
     def wavers(self) -> bool:
         """Whether the subject gave two answers to one question."""
         return self.message.startswith(WAVERS)
+
+    @property
+    def raised_at(self) -> tuple[str, str] | None:
+        """The file and the line where it ended: the last one that is no installed package's, if there is one."""
+        frames: list[tuple[str, str]] = _FRAME.findall(self.traceback)
+        own = [frame for frame in frames if "site-packages" not in frame[0]]
+        return (own or frames)[-1] if frames else None
 
     @property
     def of_tanh(self) -> bool:

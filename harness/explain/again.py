@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,7 +17,6 @@ from harness.explain.likeness import Seen, forward_part
 from harness.oracle.compare import Mismatch, Sort
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.scope import configure, factors_of
 from harness.space.values import draw
 
 
@@ -121,8 +119,7 @@ def _calls(config: RNNConfig, result: Result) -> Iterator[RNNConfig]:
     """The config, and where something was raised or died, that of the call which a used module saw before."""
     yield config
     if config.preparation == "used" and result.verdict is Verdict.BROKEN:
-        larger = {"T": config.T + 1} | ({"N": config.N + 1} if config.batched else {})
-        yield configure({**factors_of(config), **larger, "preparation": "new"})
+        yield config.call_before
 
 
 def _told_by_law(result: Result, found: Result) -> bool:
@@ -131,14 +128,8 @@ def _told_by_law(result: Result, found: Result) -> bool:
     if law_of(result.kind) is None or law_of(found.kind) is not None:
         return False
     if first is None:
-        return _last_line(result) is not None and _last_line(result) == _last_line(found)
+        return result.raised_at is not None and result.raised_at == found.raised_at
     return is_of_form(found) and (first.array, first.sort) == (found.mismatches[0].array, found.mismatches[0].sort)
-
-
-def _last_line(result: Result) -> str | None:
-    """The line that raised, as a traceback has it."""
-    lines = re.findall(r'File "[^"]+", line \d+', result.traceback)
-    return lines[-1] if lines else None
 
 
 def is_of_form(result: Result) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -45,8 +44,6 @@ class Severity(Enum):
 _OF_STATE: Final = frozenset({Sort.CHANGED, Sort.ALIASED})
 
 _PLAIN: Final = RNNConfig(1, 1)
-
-_FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
 
 _HUGE: Final = 8
 """Numbers of at least this part of a dtype's largest count as huge: the special regime has a quarter of it, of which a
@@ -126,13 +123,6 @@ def has_special_values(case: Case) -> bool:
     return False
 
 
-def last_line(result: Result) -> tuple[str, str] | None:
-    """The file and the line where it ended: the last one that is no installed package's, if there is one."""
-    frames: list[tuple[str, str]] = _FRAME.findall(result.traceback)
-    own = [frame for frame in frames if "site-packages" not in frame[0]]
-    return (own or frames)[-1] if frames else None
-
-
 def _together(group: Sequence[Told]) -> Told:
     """Several findings as one: what was kept and explained last, which is what stands in the store."""
     *others, last = group
@@ -145,7 +135,7 @@ def _together(group: Sequence[Told]) -> Told:
 
 def _error(result: Result) -> tuple[str, ...] | None:
     """The exception's type, and the file and line that raised it."""
-    at = last_line(result)
+    at = result.raised_at
     return None if at is None or result.failure is not Failure.RAISED else (result.message.partition(":")[0], *at)
 
 

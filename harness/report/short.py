@@ -19,7 +19,7 @@ from harness.oracle.arithmetic import with_measured
 from harness.oracle.compare import Mismatch
 from harness.report import explained, wording
 from harness.report.place import Kept
-from harness.report.severity import Severity, Told, last_line
+from harness.report.severity import Severity, Told
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -152,7 +152,7 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
         yield "wrong", _cut(worst, 2 * LINE)
     elif cause != (failure := failure_line(result)):
         yield "wrong", _cut(failure, 2 * LINE)
-    if (at := last_line(result)) is not None:
+    if (at := result.raised_at) is not None:
         yield "at", f"{at[0]}, line {at[1]}"
     yield "smallest" if told.finding.minimal else "case", case_line(told.finding.case, told.kept)
     yield from _conditions(told)

@@ -80,9 +80,9 @@ class Examination:
 
 
 def _pairs(hunt: Hunt, *, met: bool) -> int:
-    """How many pairs of two factors' values met, or did not, sizes apart."""
-    pairs = hunt.coverage.interactions(hunt.scope, 2, met=met)
-    return sum(not {*SIZE_FACTORS} & pair.keys() for pair in pairs)
+    """How many pairs of two factors' values met, or did not, sizes apart and what the subject's rules exclude."""
+    pairs = (pair for pair in hunt.coverage.interactions(hunt.scope, 2, met=met) if not {*SIZE_FACTORS} & pair.keys())
+    return sum(not any(rule.excludes(pair) for rule in hunt.scope.rules) for pair in pairs)
 
 
 def examine(

@@ -322,11 +322,11 @@ def _plainer_ties(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
 
 
 def _call_before(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
-    """The call before that of a used module, alone: a step longer, and of a sequence more where there is a batch."""
+    """The call before that of a used module, alone, where the scope has it."""
     if config.preparation == "used":
-        larger = {"T": config.T + 1} | ({"N": config.N + 1} if config.batched else {})
-        if all(_allows(scope, name, value) for name, value in {**larger, "preparation": "new"}.items()):
-            yield config.replace(**larger, preparation="new")
+        before = config.call_before
+        if all(_allows(scope, name, getattr(before, name)) for name in ("T", "N", "preparation")):
+            yield before
 
 
 def _allows(scope: Scope, name: str, value: Any) -> bool:

@@ -156,6 +156,11 @@ class RNNConfig:
         """Every field by name, as plain data."""
         return dataclasses.asdict(self)
 
+    @property
+    def call_before(self) -> RNNConfig:
+        """The config of the call that a used module saw: a step longer, and a sequence more where there is a batch."""
+        return self.replace(T=self.T + 1, N=self.N + self.batched, preparation="new")
+
     def replace(self, **changes: Any) -> RNNConfig:
         """The same config but for ``changes``; lengths follow T and N, unless they are among them."""
         if self.lengths is not None and "lengths" not in changes and not {"T", "N"}.isdisjoint(changes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
@@ -18,6 +19,8 @@ class Rule(NamedTuple):
         """``dtype=float64``."""
         return f"{self.beside}={' or '.join(map(str, self.opening))}"
 
-    def breaks(self, factors: dict[str, Any]) -> bool:
-        """Whether a value for each factor breaks the rule."""
+    def excludes(self, factors: Mapping[str, Any]) -> bool:
+        """Whether values of some factors break the rule; they cannot where one of its two factors is not among them."""
+        if not {self.factor, self.beside} <= factors.keys():
+            return False
         return bool(factors[self.factor] == self.value and factors[self.beside] not in self.opening)

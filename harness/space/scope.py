@@ -129,7 +129,7 @@ class Scope:
         """The config as the rules have it: what is ruled out gives way, or what it stands beside, by turns."""
         for rule in self.rules:
             factors = factors_of(config)
-            if rule.breaks(factors):
+            if rule.excludes(factors):
                 plain = next((one for one in getattr(self, rule.factor) if not self._ruled(rule.factor, one)), None)
                 way_out = {rule.factor: plain} if number % 2 and plain != rule.value else {rule.beside: rule.opening[0]}
                 config = configure(factors | way_out, number)

@@ -100,8 +100,7 @@ class FunctionSubject:
         lent = _lent(case)
         given = self._given(case, lent)
         if config.preparation == "used":
-            other = {"T": config.T + 1} | ({"N": config.N + 1} if config.batched else {})
-            self.run(draw(config.replace(**other, preparation="new")))
+            self.run(draw(config.call_before))
         held: list[Held] = []
         ignored: list[str] = []
 

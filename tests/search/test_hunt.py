@@ -24,6 +24,7 @@ from harness.search.narrow import narrow, plainest
 from harness.search.plan import COVERED
 from harness.search.shrink import Shrinking
 from harness.space.errors import UsageError
+from harness.space.outcome import Failure, Outcome
 from harness.space.scope import SIZES
 from harness.subjects.protocol import SubjectError, scope_of
 from tests import implementations
@@ -164,6 +165,47 @@ def test_refusals_by_size_are_counted_and_end_a_search_that_compares_little() ->
     assert record.stop is Stop.BUDGET
     assert 0 < record.total < 60
     assert record.unsupported == 60 * REFUSED
+
+
+class DiesOnce:
+    """Right, but for one run, in which its process dies."""
+
+    name = "dies once"
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
+    def run(self, case: Case) -> Outcome:
+        self.runs += 1
+        return Outcome(failure=Failure.CRASHED, message="its process died") if self.runs == 150 else RIGHT.run(case)
+
+
+def test_a_death_that_does_not_come_again_is_told_as_wavering() -> None:
+    finding = hunt(DiesOnce(), Scope().only(T=[1, 2]), cases=200).finding
+
+    assert finding is not None
+    assert finding.result.wavers
+    assert "first its process died, then it did not die" in finding.result.message
+
+
+class DiesWithBatchFirst(DiesOnce):
+    """It dies of batch_first with two sequences and more, which laws ask of others, too."""
+
+    def run(self, case: Case) -> Outcome:
+        if case.config.batch_first and case.config.N > 1:
+            return Outcome(failure=Failure.CRASHED, message="its process died")
+        return RIGHT.run(case)
+
+
+def test_a_death_in_a_law_s_run_is_told_of_that_run() -> None:
+    scope = Scope().only(num_layers=1, bidirectional=False, dropout=0.0, training=False, T=[2], N=[1, 2, 3])
+    findings = [hunt(DiesWithBatchFirst(), scope, cases=100, seed=seed).finding for seed in range(6)]
+
+    assert {finding.case.config.batch_first for finding in findings if finding} == {True}
+    assert len([finding for finding in findings if finding]) == 6
 
 
 def test_refusals_spend_nothing_where_enough_is_compared() -> None:

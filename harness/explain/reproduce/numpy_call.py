@@ -106,7 +106,7 @@ def _namespace(config: RNNConfig) -> str:
 
 
 def _called_at_another_shape(config: RNNConfig, user: User) -> str:
-    other = config.replace(T=config.T + 1, N=config.N + config.batched, preparation="new")
+    other = config.call_before
     dtype = "".join(f", {option}" for option in _dtype(config))
     rows = other.num_layers * other.num_directions
     batch = [other.N] * other.batched
