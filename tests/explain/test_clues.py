@@ -87,6 +87,15 @@ def test_further_failures_are_known_by_their_clue_and_others_are_not() -> None:
     assert not seen("weight", lambda g, c: g * 2)
 
 
+def test_a_clue_holds_of_nothing_where_nothing_is_seen_to_be_wrong() -> None:
+    doubled, case = of_gradient("weight_hh", lambda g, c: g * 2), draw(CONFIG, "normal")
+    found = clue(doubled)
+    wrong = assess(observe(as_subject(doubled), case, with_probes=False))
+
+    assert found is not None
+    assert not found.holds(observe(as_subject(right()), case, with_probes=False), wrong)
+
+
 def test_a_case_that_has_ties_is_looked_at_with_ties() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
         *outputs, gradients = right()(x, h0, weights, config, cotangents)
