@@ -51,7 +51,7 @@ NEAR: Final = 0.5
 """Results that are nearer to 0 may be off by as much as ``CLOSE`` allows at this one."""
 
 MARGIN: Final = 1.5
-"""What is accepted, in units of what was measured, for a sweep meets the worst argument by chance: on 12 million
+"""A search accepts this many times the error that was measured. A sweep meets the worst argument by chance: on 12 million
 arguments, each of the three tanh above was off by at most 1.4 times as much."""
 
 POINTS: Final = 2_000
@@ -82,7 +82,7 @@ ANOTHER: Final = 2.0**-8
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What was measured of a subject's tanh in one dtype."""
+    """The errors of a subject's tanh in one dtype, as a sweep measured them."""
 
     dtype: str
     relative: float
@@ -90,15 +90,15 @@ class Accuracy:
     at: float
     """Its argument."""
     absolute: float = 0.0
-    """What smaller results are off beyond that."""
+    """The largest error of smaller results, beyond that."""
     absolute_at: float = 0.0
     nan_from: float = math.inf
     """The size of arguments from which on it is NaN."""
     points: int = 0
     assumed: bool = False
-    """Whether its errors are those that are assumed, or accepted, anyway."""
+    """True where its errors are no larger than those that are assumed, or that the user accepts."""
     alone: tuple[Case, ...] = field(default=(), compare=False, repr=False)
-    """Of what is no tanh that agrees, a case each: NaN first, then the worst error, with nothing else in it."""
+    """The cases that show a tanh that does not agree: NaN first, then the worst error, with nothing else in it."""
 
     @property
     def u(self) -> float:
@@ -107,7 +107,7 @@ class Accuracy:
 
     @property
     def close(self) -> bool:
-        """Whether its errors are those of a tanh that agrees."""
+        """Say if a tanh with these errors agrees."""
         return self.assumed or (self.relative <= CLOSE and self.absolute <= NEAR * CLOSE * self.u)
 
     @property

@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -18,7 +18,7 @@ from harness.checks.accuracy import Accuracy, Overflows, measure
 from harness.checks.everything import against
 from harness.checks.everything import check as check_everything
 from harness.checks.known import Excuse
-from harness.checks.lawfulness import GRADIENTS, asked_by, law_of, laws_for
+from harness.checks.lawfulness import GRADIENTS, asked_by, law_of
 from harness.checks.laws import Law
 from harness.checks.repeatability import confirmed
 from harness.checks.result import DERIVATIVES, OF_TANH, PROBES, TWICE, Method, Result, Verdict
@@ -556,12 +556,9 @@ class _Hunter:
     def _without_law(self, case: Case, result: Result) -> tuple[Case, Result]:
         """A failing case, and how it fails; of one that breaks a law, another that the law ran, if it fails alone.
 
-        Or if it is known to fail. A subject that dies does not say of which law's run: every law is asked then.
+        Or if it is known to fail.
         """
-        laws: Iterable[Law] = law_of(result.kind) or ()
-        if result.failure is Failure.CRASHED and self._check(case, laws=(), with_probes=False).failure is None:
-            laws = laws_for(case)
-        for law in laws:
+        for law in law_of(result.kind) or () if result.failure is None else ():
             for other in asked_by(self._subject, case, law, self._record.scope):
                 alone = self._check(other, laws=())
                 if alone.failed or alone.deviation is not None:

@@ -733,9 +733,7 @@ class ClipsNormOfAll(_ClipsNorm):
 
     def gradients(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
         found = super().gradients(case, states)
-        norm = _norm(found.values())
-        scale = self.norm_of_all_at / norm if norm > self.norm_of_all_at else 1.0
-        return {name: np.asarray(gradient * scale) for name, gradient in found.items()}
+        return _scaled(found, dict.fromkeys(found, _norm(found.values())), self.norm_of_all_at, beside=())
 
 
 class ClipsNormOfOneBias(_ClipsNorm):
@@ -769,12 +767,12 @@ def _norm(gradients: Iterable[Floats]) -> float:
     return math.sqrt(sum(float((np.abs(gradient) ** 2).sum()) for gradient in gradients))
 
 
-def _scaled(gradients: Mapping[str, Floats], norms: Mapping[str, float], limit: float) -> dict[str, Floats]:
-    """Gradients with the parameters' scaled down to a limit, where their norm is above it."""
+def _scaled(
+    gradients: Mapping[str, Floats], norms: Mapping[str, float], limit: float, beside: Sequence[str] = OF_INPUTS
+) -> dict[str, Floats]:
+    """Scale gradients down to a limit where their norm is above it, but for those ``beside``."""
     return {
-        name: np.asarray(gradient * (limit / norms[name]))
-        if name not in OF_INPUTS and norms[name] > limit
-        else gradient
+        name: np.asarray(gradient * (limit / norms[name])) if name not in beside and norms[name] > limit else gradient
         for name, gradient in gradients.items()
     }
 
