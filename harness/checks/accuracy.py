@@ -51,8 +51,8 @@ NEAR: Final = 0.5
 """Results that are nearer to 0 may be off by as much as ``CLOSE`` allows at this one."""
 
 MARGIN: Final = 1.5
-"""A search accepts this many times the error that was measured. A sweep meets the worst argument by chance: on 12 million
-arguments, each of the three tanh above was off by at most 1.4 times as much."""
+"""A search accepts this many times the error that was measured. A sweep meets the worst argument by chance: on 12
+million arguments, each of the three tanh above was off by at most 1.4 times as much."""
 
 POINTS: Final = 2_000
 """Arguments of a run."""

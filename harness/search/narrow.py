@@ -130,20 +130,15 @@ def plainest(scope: Scope) -> RNNConfig:
 
 def _without_unseen(subject: Subject, scope: Scope) -> tuple[dict[str, str], Scope]:
     """The values of unseen factors that a function does not do, and the scope without them."""
-    if "config" in getattr(subject, "takes", ("config",)):
-        return {}, scope
     factors = {name: values for name in UNSEEN if len(values := scope.values()[name]) > 1}
-    if not factors:
+    if "config" in getattr(subject, "takes", ("config",)) or not factors:
         return {}, scope
-    base: dict[str, Any] = factors_of(plainest(scope)) | {
-        n: size for n, size in PLACES.items() if size in getattr(scope, n)
-    }
+    sizes = {name: size for name, size in PLACES.items() if size in getattr(scope, name)}
+    base = {**factors_of(plainest(scope)), **sizes}
     choices = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
     best = max(choices, key=lambda chosen: _fits(subject, configure(base | chosen)))  # of equals, the plainest
-    left = {f"{name}={v}": "it does not take config" for name, values in factors.items() for v in values}
-    return {what: why for what, why in left.items() if what not in {f"{n}={v}" for n, v in best.items()}}, scope.only(
-        **best
-    )
+    others = [f"{name}={value}" for name, values in factors.items() for value in values if value != best[name]]
+    return dict.fromkeys(others, "it does not take config"), scope.only(**best)
 
 
 def _fits(subject: Subject, config: RNNConfig) -> int:
