@@ -232,11 +232,11 @@ class _Backward:
             reference.previous_states(self._case, layer, d, own.values, [state.output for state in self._states]),
             None if own.error is None else shifted(reference, config, d, own.error),
         )
-        before = reference.remembered(previous.values, own.values)
+        before = reference.remembered(config, d, previous.values, own.values)
         if before is not previous.values:
             errors = None
             if previous.error is not None and own.error is not None:
-                errors = reference.remembered(previous.error, own.error)
+                errors = reference.remembered(config, d, previous.error, own.error)
             previous = Known(before, errors)
         ones = Known(np.ones((config.T, config.N, 1)))
         for i, name in enumerate(weight_names(layer, d, bias=config.bias)):

@@ -221,7 +221,7 @@ class Reference:
         """What of da (T, N, H) enters the gradient of a parameter, by its place in ``StepWeights``: all of it."""
         return da
 
-    def remembered(self, previous: Floats, own: Floats) -> Floats:
+    def remembered(self, config: RNNConfig, direction: int, previous: Floats, own: Floats) -> Floats:
         """The states (T, N, H) that stand beside da in the gradient of W_hh: those that the steps read."""
         return previous
 
@@ -314,7 +314,7 @@ class Reference:
                 previous = self.previous_states(case, layer, d, own, states)
                 slopes = self.conjugate(self.slopes(case, at, x, previous, own))
                 da, g_start = self.back_direction(case, at, g[..., part], g_final[at], slopes, visited=visited)
-                of_weights[at] = self.weight_gradients(config, d, da, (x, self.remembered(previous, own)))
+                of_weights[at] = self.weight_gradients(config, d, da, (x, self.remembered(config, d, previous, own)))
                 back = self.weights_back(at, self.step_weights(case, layer, d))
                 to_input.append(da @ self.conjugate(back.ih))
                 source = self.starts_from(config, layer, d)

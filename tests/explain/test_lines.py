@@ -37,6 +37,7 @@ WITHOUT: Final = {
     "ReadsOnIntoNextSequence": "a kernel's way of summing in blocks",
     "MakesNaNOfInfiniteSums": "a kernel's order of summing",
     "DiagonalBlocksOfWeightHH": "a kernel's way of summing in blocks",
+    "LosesGradientOfHnInPadding": "the way back of a packed batch, which the program leaves out",
 }
 """Faults that show no line, and why their sentence says it better."""
 
@@ -190,6 +191,7 @@ SAME: Final[Mapping[str, Mapping[str, str]]] = {
     lines.START_OF_SEQUENCE: {lines.START: BY_SEQUENCES},
     lines.SEQUENCES: {lines.START: BY_SEQUENCES},
     lines.LENGTH: {lines.START: BY_SEQUENCES},
+    lines.OUT_OF_SEQUENCE: {lines.START: BY_SEQUENCES},
     lines.LENGTH_IN_ZEROS: {lines.START: IN_ZEROS},
     lines.SORTED_START: {lines.START: SORTED_START},
     lines.JOIN: {"output = np.concatenate(list(outs), -1)": JOINED},
@@ -199,6 +201,9 @@ SAME: Final[Mapping[str, Mapping[str, str]]] = {
     lines.UNSORTED_H_N: {"output = result": SORTED + lines.UNSORTED_H_N},
     lines.READOUT_STEP: {
         lines.READOUT: f"y = np.zeros((T, N, len(b_out)))\nfor t in range(T):\n    {lines.READOUT_STEP}"
+    },
+    lines.READ_OUT: {
+        lines.READOUT: f"forward, reverse = np.split(output, D, -1)\n{lines.READ_OUT}\ny = read @ W_out.T + b_out"
     },
     lines.HX: {lines.TIME_AXIS: f"{lines.TIME_AXIS}\n{lines.HX}"},
     lines.H_N_BACK_AT: {lines.H_N_BACK: f"dh = np.zeros((N, H))\n{lines.H_N_BACK_AT}"},
@@ -228,6 +233,7 @@ SQUARE = (RNNConfig(4, 4, 3, T=5, N=3, hx=True, dtype="float64"),)
 DROPPED = tuple(config.replace(dropout=0.25, training=True) for config in TANHS)
 PACKED = tuple(config.replace(N=4, lengths=(3, 5, 1, 5)) for config in (TWO_WAYS, ONE_WAY))
 BATCH_FIRST = tuple(config.replace(batch_first=True) for config in TANHS)
+READ_BOTH = TWO_WAYS.replace(output_size=2)
 AS_MANY = tuple(config.replace(N=5) for config in BATCH_FIRST)
 
 OF_FAMILY: Final = {
@@ -237,7 +243,7 @@ OF_FAMILY: Final = {
     "readout": tuple(config.replace(output_size=2) for config in TANHS),
     "gradients": tuple(config.replace(loss="both") for config in (*TANHS, *RELUS)),
 }
-OF_RIGHT: Final = {lines.TANH: TANHS, lines.RELU: RELUS, lines.TURN: (*TANHS, *RELUS)}
+OF_RIGHT: Final = {lines.TANH: TANHS, lines.RELU: RELUS, lines.TURN: (*TANHS, *RELUS), lines.READ_OUT: (READ_BOTH,)}
 OF_FAULT: Final = {
     "TransposesWeightIH": SQUARE,
     "ExchangesWeights": SQUARE,
@@ -245,6 +251,11 @@ OF_FAULT: Final = {
     "AddsInputToOutput": SQUARE,
     "DropsHn": DROPPED[1:],
     "ForgetsMaskBack": tuple(config.replace(loss="both") for config in DROPPED),
+    "ForgetsScaleBack": tuple(config.replace(loss="both") for config in DROPPED),
+    "AddsBiasesAlongBatch": tuple(config.replace(N=config.hidden_size) for config in TANHS),
+    "LeavesReverseAtTheEnd": PACKED[:1],
+    "ReadsOutInTurns": (READ_BOTH,),
+    "ReadsHxBySum": (TWO_WAYS,),
     "ReadsForwardHalfOnly": (TWO_WAYS,),
     "SeparatesDirections": (TWO_WAYS,),
     "IgnoresBatchFirst": AS_MANY,
@@ -258,6 +269,7 @@ OF_FAULT: Final = {
     "AlwaysTanh": RELUS,
     "SlopeWithoutSquare": OF_FAMILY["gradients"][:2],
     "SlopeOfPreactivation": OF_FAMILY["gradients"][:2],
+    "SlopeOfTanhOfState": OF_FAMILY["gradients"][:2],
     **dict.fromkeys(
         ("SlopeOfTanhForRelu", "SlopeOfReluAtZero", "SlopeOfReluOneAtZero", "SlopeOfReluHalfAtZero"),
         OF_FAMILY["gradients"][2:],
@@ -405,7 +417,8 @@ def run(case: Case, line: Replaced) -> Arrays:
         "np": np, "tanh": np.tanh, "relu": lambda s: np.maximum(s, 0), "erf": np.vectorize(math.erf), "norm": _norm,
         "x": case.x, "hx": case.hx, "L": L, "D": D, "T": config.T, "N": config.N, "H": config.hidden_size,
         "batch_first": config.batch_first, "lengths": config.lengths or (config.T,) * config.N,
-        "names": names, "weights": weights, "masks": case.masks, "p": config.dropout if config.drops else 0.0,
+        "loss": config.loss, "names": names, "weights": weights,
+        "masks": case.masks, "p": config.dropout if config.drops else 0.0,
         "weight_hh": {at: w[1] for at, w in weights.items()},
         "bias_ih": {at: w[2] for at, w in weights.items()}, "bias_hh": {at: w[3] for at, w in weights.items()},
         "W_out": case.weights.get("readout.weight", np.zeros((1, wide))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.explain.faults import lines
-from harness.explain.faults.base import ONE, Fault
+from harness.explain.faults.base import ONE, TIED, Fault
 from harness.oracle.reference import Floats, StepWeights
 from harness.space.case import Case
 from harness.space.config import RNNConfig
@@ -169,6 +169,26 @@ class AddsBiasesAfterNonlinearity(Fault):
     def slopes(self, case: Case, at: tuple[int, int], x: Floats, previous: Floats, own: Floats) -> Floats:
         w = self.step_weights(case, *at)
         return super().slopes(case, at, x, previous, own - w.b_ih - w.b_hh)
+
+
+class AddsBiasesAlongBatch(Fault):
+    """adds the biases along the batch, where N = hidden_size: that of unit n to all units of sequence n."""
+
+    role, family, stepwise = "bias", "bias", False
+    code = ("h = {phi}((x[t] @ W_ih.T + h @ W_hh.T).T + b_ih + b_hh).T", lines.STEP)
+    smallest = tuple(RNNConfig(1, n, N=n) for n in TIED)
+
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        s = super().preactivation(x, h, w)
+        if s.ndim < 2 or s.shape[-2] != s.shape[-1]:
+            return s
+        bias = w.b_ih + w.b_hh
+        return np.asarray(super().preactivation(x, h, unbiased(w)) + bias[:, None])
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        entering = super().entering(config, direction, parameter, da)
+        along = parameter in {B_IH, B_HH} and config.hidden_size == config.N
+        return entering.swapaxes(1, 2) if along else entering
 
 
 def unbiased(w: StepWeights) -> StepWeights:

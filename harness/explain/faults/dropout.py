@@ -126,3 +126,15 @@ class ForgetsMaskBack(Fault):
 
     def factors_back(self, case: Case, layer: int) -> Floats | None:
         return None
+
+
+class ForgetsScaleBack(Fault):
+    """does not divide by 1 - p on the way back what dropout keeps."""
+
+    family = "dropout"
+    code = ("d_output = dx * mask", lines.DROPOUT_BACK)
+    smallest = (DROPS.replace(loss="output"),)
+
+    def factors_back(self, case: Case, layer: int) -> Floats | None:
+        factors = super().factors_back(case, layer)
+        return None if factors is None else (factors != 0).astype(np.float64)

@@ -153,6 +153,22 @@ class TransposesWeightHHBack(Fault):
         return back._replace(hh=back.hh.T)
 
 
+class ClipsGradientOfState(Fault):
+    """clips the gradient of the state to [-k, k] on its way from step to step."""
+
+    family, stepwise = "gradients", False
+    code = ("dh = np.clip(da @ W_hh, -{k}, {k})", lines.STEP_BACK)
+    smallest = FURTHER
+    parameter = ("clips_state_at", 0.5)
+    clips_state_at: float
+
+    def values(self, config: RNNConfig) -> Sequence[float]:
+        return LIMITS
+
+    def to_previous(self, da: Floats, dh: Floats, hh: Floats) -> Floats:
+        return np.clip(super().to_previous(da, dh, hh), -self.clips_state_at, self.clips_state_at)
+
+
 class DetachesLayers(Fault):
     """detaches the layers from each other: those below the last are given no gradient by the layers above."""
 
@@ -223,6 +239,29 @@ class IgnoresInnerGradientOfHn(Fault):
     def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
         top = case.config.num_layers - 1
         return {key: gradient * (key[0] == top) for key, gradient in super().final_gradients(case).items()}
+
+
+class IgnoresGradientOfHnBesideOutput(Fault):
+    """ignores the gradient that the loss gives to h_n where it reads the output, too."""
+
+    family = "gradients"
+    code = ("dh = np.zeros((N, H))  # if loss == 'both'", lines.H_N_BACK)
+    smallest = (LOSS.replace(loss="both"),)
+
+    def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
+        given = super().final_gradients(case)
+        return {key: np.zeros_like(row) for key, row in given.items()} if case.config.loss == "both" else given
+
+
+class LosesGradientOfHnInPadding(Fault):
+    """gives the gradient of h_n to the last time step of all: that of a shorter sequence is lost in the padding."""
+
+    family = "gradients"
+    smallest = (LOSS.replace(T=2, N=2, lengths=(2, 1), loss="h_n"),)
+
+    def final_step_back(self, config: RNNConfig, direction: int) -> Steps:
+        last = super().final_step_back(config, direction)
+        return last if direction or config.lengths is None else config.T - 1
 
 
 class GivesHnToLastStep(Fault):
@@ -308,6 +347,17 @@ class SlopeWithoutSquare(Fault):
 
     def slope(self, h: Floats, nonlinearity: str) -> Floats:
         return np.asarray(1 - h) if nonlinearity == "tanh" else super().slope(h, nonlinearity)
+
+
+class SlopeOfTanhOfState(Fault):
+    """takes 1 - tanh(h)**2 for the slope of tanh, where h is tanh(s) already."""
+
+    family = "gradients"
+    code = ("da = dh * (1 - np.tanh(h)**2)", lines.SLOPE)
+    smallest = (LOSS,)
+
+    def slope(self, h: Floats, nonlinearity: str) -> Floats:
+        return np.asarray(1 - np.tanh(h) ** 2) if nonlinearity == "tanh" else super().slope(h, nonlinearity)
 
 
 class SlopeOfPreactivation(Fault):
@@ -534,8 +584,21 @@ class WeightHHBesideNewState(Fault):
     code = ("dW_hh += da.T @ h", lines.OF_WEIGHT_HH)
     smallest = (LOSS,)
 
-    def remembered(self, previous: Floats, own: Floats) -> Floats:
+    def remembered(self, config: RNNConfig, direction: int, previous: Floats, own: Floats) -> Floats:
         return own
+
+
+class WeightHHBesideLastState(Fault):
+    """multiplies by the last state at the first step in weight_hh's gradient, as an index of -1 does."""
+
+    role, family = "weight_hh", "gradients"
+    code = ("dW_hh += da.T @ out[order[i - 1]]", lines.OF_WEIGHT_HH)
+    smallest = (LOSS,)
+
+    def remembered(self, config: RNNConfig, direction: int, previous: Floats, own: Floats) -> Floats:
+        read = super().remembered(config, direction, previous, own).copy()
+        write_steps(read, self.first_step(config, direction), at_steps(own, self.final_step(config, direction)))
+        return read
 
 
 class NoGradientOfBiasHH(Fault):

@@ -66,6 +66,26 @@ class ReverseStartsInPadding(Fault):
             states[...] = np.where(visited, states, 0.0)
 
 
+class LeavesReverseAtTheEnd(Fault):
+    """leaves the reverse direction's output of a shorter sequence at the end of its row: T - length steps too late."""
+
+    family, stepwise = "packed", False
+    code = ("out[t + T - lengths[n], n] = h  # if d == 1", lines.OUT_OF_SEQUENCE)
+    smallest = (FALLING.replace(bidirectional=True),)
+
+    def written(self, case: Case, layer: int, states: Floats) -> Floats:
+        output, config = super().written(case, layer, states), case.config
+        if config.lengths is None or not config.bidirectional:
+            return output
+        output, part = output.copy(), self.features(config, 1)
+        t, lengths = np.arange(config.T)[:, None], np.array(config.lengths)
+        source = t - (config.T - lengths)
+        there = (source >= 0) & (t < lengths)
+        late = output[np.maximum(source, 0), np.arange(config.N)][..., part]
+        output[..., part] = np.where(there[..., None], late, 0.0)
+        return output
+
+
 class TakesHnOfPaddedOutput(Fault):
     """takes h_n of a packed batch at T: it is zero where a sequence is shorter."""
 
@@ -128,6 +148,21 @@ class LeavesHnSorted(Fault):
 
     def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
         return unsorted(super().final_gradients(case), case.config)
+
+
+class SortsHnTwice(Fault):
+    """puts h_n of a packed batch in order by the permutation that sorts it, where its inverse is needed."""
+
+    family, stepwise = "packed", False
+    code = ("h_n = sorted_h_n[:, longest_first]", lines.UNSORTED_H_N)
+    smallest = tuple(ONE.replace(T=T, N=3, lengths=lengths) for T, lengths in ((2, (1, 2, 2)), (2, (1, 1, 2))))
+
+    def run(self, case: Case) -> dict[str, Floats]:
+        arrays, twice = super().run(case), sorting(case.config)
+        return arrays | {"h_n": arrays["h_n"][:, twice[twice]]}
+
+    def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
+        return unsorted(unsorted(super().final_gradients(case), case.config), case.config)
 
 
 class LeavesOutputSorted(Fault):

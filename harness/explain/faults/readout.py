@@ -62,6 +62,25 @@ class ReadsOutSwappedHalves(Fault):
         return g if config.output_size is None else np.roll(g, config.hidden_size * config.bidirectional, axis=-1)
 
 
+class ReadsOutInTurns(Fault):
+    """reads out the output as if its features alternated between the two directions."""
+
+    role, family = "readout.weight", "readout"
+    code = ("read = np.stack([forward, reverse], -1).reshape(T, N, -1)", lines.READ_OUT)
+    smallest = (RNNConfig(1, 2, bidirectional=True, output_size=1),)
+
+    def readout_input(self, config: RNNConfig, output: Floats) -> Floats:
+        read = super().readout_input(config, output)
+        apart = read.reshape(*read.shape[:-1], config.num_directions, config.hidden_size)
+        return apart.swapaxes(-1, -2).reshape(read.shape)
+
+    def output_gradient(self, case: Case) -> Floats:
+        g, config = super().output_gradient(case), case.config
+        if config.output_size is None or "readout.grad" not in case.cotangents:
+            return g
+        return g.reshape(*g.shape[:-1], config.hidden_size, config.num_directions).swapaxes(-1, -2).reshape(g.shape)
+
+
 class ReadsOutLate(Fault):
     """reads out the output one step late: that of t - 1 at step t, and zeros at the first."""
 

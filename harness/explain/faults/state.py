@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault
-from harness.oracle.reference import Floats, Steps, StepWeights, Visited, at_steps, write_steps
+from harness.oracle.reference import Floats, Steps, StepWeights, Visited, at_steps, recalled, write_steps
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
@@ -30,6 +32,68 @@ class ForgetsState(Fault):
 
     def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
         return super().preactivation(x, np.zeros_like(h), w)
+
+
+class _AtFirstStep(Fault):
+    """Other parameters at the first step: what ``first`` makes of them."""
+
+    family, stepwise = "state", False
+
+    @staticmethod
+    def first(w: StepWeights) -> StepWeights:
+        """Return the parameters of the first step."""
+        raise NotImplementedError
+
+    def run_direction(
+        self, case: Case, at: tuple[int, int], x: Floats, start: Floats, states: Floats, *, visited: Visited | None
+    ) -> None:
+        w, kind = self.step_weights(case, *at), self.nonlinearity_of(case.config, at[0])
+        held, first = [start], np.asarray(self.first_step(case.config, at[1]))[..., None]
+        for step, t in enumerate(self.time_order(case.config, at[1])):
+            h = recalled(held, self.reads(case.config, step))
+            new = self.step(x[t], h, w, kind)
+            if (first == t).any():
+                new = np.where(first == t, self.step(x[t], h, self.first(w), kind), new)
+            held.append(new if visited is None else np.where(visited[t], new, held[-1]))
+            states[t] = new if visited is None else np.where(visited[t], new, 0.0)
+
+    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        entering = super().entering(config, direction, parameter, da)
+        if StepWeights._fields[parameter] not in self.left_out:
+            return entering
+        later = entering.copy()
+        write_steps(later, self.first_step(config, direction), np.zeros_like(later[0]))
+        return later
+
+    left_out: ClassVar[tuple[str, ...]]
+    """The parameters that are left out."""
+
+
+class ForgetsStateAtFirstStep(_AtFirstStep):
+    """leaves h @ W_hh.T + b_hh out at the first step."""
+
+    code = ("h = {phi}(x[t] @ W_ih.T + b_ih)  # if i == 0", lines.STEP)
+    smallest = (ONE,)
+    left_out = ("hh", "b_hh")
+
+    @staticmethod
+    def first(w: StepWeights) -> StepWeights:
+        return w._replace(hh=np.zeros_like(w.hh), b_hh=np.zeros_like(w.b_hh))
+
+    def weight_to_start(self, back: StepWeights) -> Floats:
+        return np.zeros_like(back.hh)
+
+
+class IgnoresBiasHHAtFirstStep(_AtFirstStep):
+    """leaves b_hh out at the first step."""
+
+    code = ("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh.T)  # if i == 0", lines.STEP)
+    smallest = (ONE,)
+    left_out = ("b_hh",)
+
+    @staticmethod
+    def first(w: StepWeights) -> StepWeights:
+        return w._replace(b_hh=np.zeros_like(w.b_hh))
 
 
 class IgnoresHx(Fault):
@@ -64,6 +128,17 @@ class ReadsHxByDirection(Fault):
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
         row = direction * config.num_layers + layer
         return super().hx_row(config, *divmod(row, config.num_directions), hx)
+
+
+class ReadsHxBySum(Fault):
+    """reads row layer + direction of hx, not row layer * directions + direction."""
+
+    family = "state"
+    code = ("h = hx[layer + d]", lines.START)
+    smallest = (TWO_BY_TWO.replace(hx=True),)
+
+    def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+        return super().hx_row(config, *divmod(layer + direction, config.num_directions), hx)
 
 
 class WritesHnByDirection(Fault):
