@@ -74,13 +74,15 @@ def test_files_are_explained_with_exit_codes_and_json(run: Any, rnn: nn.RNN, mod
     [
         (("gone.pt", "x.npy", "x.npy"), "gone.pt: no such file"),
         (("x.npy", "x.npy", "x.npy"), "module is an ndarray: expected a torch.nn.RNN"),
-        (("whole.pt", "x.npy", "x.npy"), "whole.pt: expected what np.save"),
+        (("whole.pt", "x.npy", "x.npy"), "whole.pt: holds more than tensors, such as a whole module"),
+        (("junk.pt", "x.npy", "x.npy"), "junk.pt: expected what np.save"),
         (("model.pt", "objects.npy", "x.npy"), "objects.npy: expected what np.save"),
         (("model.pt", "x.npy", "x.npy", "--atol", "nan"), "atol=nan: expected a number"),
     ],
 )
 def test_misuse_is_said_and_no_file_may_run_code(run: Any, rnn: nn.RNN, files: tuple[str, ...], said: str) -> None:
     torch.save(rnn, "whole.pt")
+    Path("junk.pt").write_text("no tensors")
     np.save("objects.npy", np.array([print], object), allow_pickle=True)
 
     code, out, err = run(*files)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Final
 
+import numpy as np
+
 from harness.checks.result import Method
 from harness.explain.arrays import Cause, Found, Given, Reading, explained, spec_line
 from harness.explain.faults import CATALOGUE
@@ -143,6 +145,26 @@ def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     yield _line("worst", _worst(reading, case, mismatch))
     if not causes and all(one.sort is Sort.VALUE for _, one in wrong):
         yield _line("within", f"atol={max(one.atol for _, one in wrong):.1e} of all that is expected")
+    digits = None if causes else _digits(reading)
+    if digits is not None:
+        most = counted(digits, "digit")
+        yield _line("rounded", f"actual has at most {most} after the point: try atol={0.5 * 10.0**-digits:g}")
+
+
+def _digits(reading: Reading) -> int | None:
+    """Return how many digits after the point all numbers have, if they are few enough to come from a print.
+
+    Fewer than five numbers could be so by chance.
+    """
+    if any(seen.observation.rounded for seen in reading.seen):
+        return None
+    arrays = [array for seen in reading.seen for array in seen.observation.outcome.arrays.values()]
+    numbers = np.concatenate([np.ravel(array).astype(np.float32) for array in arrays])
+    if len(numbers) < 5:
+        return None
+    return next(
+        (k for k in range(1, 6) if (np.round(numbers.astype(float), k).astype(np.float32) == numbers).all()), None
+    )
 
 
 def _sure(found: Found, reproduces: str) -> str:

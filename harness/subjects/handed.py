@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,7 +89,12 @@ def load(path: str) -> Any:
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except Exception as error:  # noqa: BLE001 - whatever unpacking a stranger's file raises
-        said = str(error).partition("\n")[0]
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):  # a class that torch does not allow
+            raise UsageError(
+                f"{path}: holds more than tensors, such as a whole module, which could run code when it is read:"
+                " expected what torch.save(model.state_dict(), ...) wrote"
+            ) from None
+        said = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise UsageError(
             f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...) ({said})"
         ) from None

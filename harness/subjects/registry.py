@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -58,6 +59,8 @@ def find_subject(spec: str) -> Subject:
         return made
     place, _, name = spec.rpartition(":")
     if not place or not name:
+        if spec.endswith(".py") and Path(spec).is_file():
+            raise SubjectError(f"{spec}: name what is to be checked in it: {_named_in(spec)}")
         close = get_close_matches(spec, offered)
         forms = f"did you mean {close[0]}?" if close else f"expected {_FORMS}"
         raise SubjectError(f"{spec}: unknown subject; {forms}")
@@ -69,6 +72,17 @@ def find_subject(spec: str) -> Subject:
             raise SubjectError(f"{spec}: {place} has no {part}; {instead}")
         found = getattr(found, part)
     return as_subject(found, spec)
+
+
+def _named_in(path: str) -> str:
+    """Name the functions and classes of a file as subjects, without running it."""
+    try:
+        body = ast.parse(Path(path).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        body = []
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    names = [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
+    return ", ".join(f"{path}:{name}" for name in names[:10]) or f"{path}:name"
 
 
 def _offer(holder: Any, name: str) -> str:

@@ -321,3 +321,18 @@ def test_the_name_is_the_room_s_and_the_function_s() -> None:
 
     assert explain(dict(case.weights), case.x, made(Reference(), case, "output")).agrees
     assert ROOM is CATALOGUE
+
+
+def test_numbers_that_come_from_a_print_are_said_to_be_rounded() -> None:
+    case = of(PLAIN)
+    wrong = made(fault("IgnoresBiasHH"), case, "output")
+
+    printed, whole = ask(case, np.round(wrong, 4)), ask(case, wrong)
+
+    assert "rounded actual has at most 4 digits after the point: try atol=5e-05" in printed.lines
+    assert (
+        ask(case, np.round(wrong, 4), atol=5e-5).cause
+        == whole.cause
+        == "ignores bias_hh: b_hh is never added (bias_hh_l0)"
+    )
+    assert not any(line.startswith("rounded") for line in whole.lines)
