@@ -14,6 +14,7 @@ from harness.checks.result import Verdict
 from harness.explain.faults import CATALOGUE, Fault
 from harness.explain.faults.gradients import StopsBackpropagation
 from harness.explain.faults.over_time import ReadsXLate, ResetsState
+from harness.explain.faults.weights import ForgetsInput
 from harness.explain.planted import PlantedSubject
 from harness.oracle.reference import Reference
 from harness.space.case import Array
@@ -153,7 +154,7 @@ def test_no_two_faults_share_the_name_of_a_parameter() -> None:
 def test_a_fault_adds_up_with_another(fault: Fault, order: int) -> None:
     other = (
         next(f for f in CATALOGUE if type(f).__name__ == "IgnoresBiasIH")
-        if isinstance(fault, ReadsXLate)
+        if isinstance(fault, ReadsXLate | ForgetsInput)  # what x is, or when it is read, does not matter to these
         else ReadsXLate()
     )
     both = type("Both", (type(fault), type(other))[::order], {})()

@@ -20,6 +20,7 @@ RELU: Final = "h = np.maximum(s, 0)"
 WEIGHTS: Final = "W_ih, W_hh, b_ih, b_hh = weights[layer, d]"
 WEIGHT_IH: Final = "W_ih = flat_weight_ih.reshape((H, -1))"
 WEIGHT_HH: Final = "W_hh = weight_hh[layer, d]"
+MATRICES: Final = "W_ih, W_hh = weight_ih[layer, d], weight_hh[layer, d]"
 BIASES: Final = "b_ih, b_hh = bias_ih[layer, d], bias_hh[layer, d]"
 
 START: Final = "h = hx[layer * D + d]"

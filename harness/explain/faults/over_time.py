@@ -115,6 +115,30 @@ class ReadsXLate(Fault):
         return x if layer else late(x)
 
 
+class ReadsXEarly(Fault):
+    """reads x one step early: x_{t+1} at step t, and zeros at the last one."""
+
+    family = "time"
+    code = ("x_t = x[t + 1] if t < T - 1 else 0 * x[t]  # if layer == 0", lines.X_T)
+    smallest = (ONE,)
+
+    def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+        x = super().layer_input(case, layer, direction, below)
+        return x if layer else late(x[::-1])[::-1]
+
+
+class ReadsFirstX(Fault):
+    """reads the first time step of x at every step."""
+
+    family = "time"
+    code = ("x_t = x[0]  # if layer == 0", lines.X_T)
+    smallest = (ONE.replace(T=2),)
+
+    def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+        x = super().layer_input(case, layer, direction, below)
+        return x if layer else np.broadcast_to(x[:1], x.shape)
+
+
 class LeavesOutLastStep(Fault):
     """leaves out the last time step: its output stays zero, and h_n is the state before it."""
 

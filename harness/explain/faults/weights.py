@@ -38,6 +38,21 @@ class TransposesWeightIH(Fault):
         return w._replace(ih=w.ih.T) if w.ih.shape == w.hh.shape else w
 
 
+class ForgetsInput(Fault):
+    """leaves x @ W_ih.T out."""
+
+    role, family = "weight_ih", "weights"
+    code = ("h = {phi}(b_ih + h @ W_hh.T + b_hh)", lines.STEP)
+    smallest = (ONE,)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        w = super().step_weights(case, layer, direction)
+        return w._replace(ih=np.zeros_like(w.ih))
+
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        return super().preactivation(np.zeros_like(x), h, w)
+
+
 class ReadsWeightIHByColumns(Fault):
     """reads the memory of weight_ih column by column, where it lies row by row."""
 
@@ -96,6 +111,18 @@ class SharesWeightsOfUpperLayers(Fault):
 
     def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
         return super().step_weights(case, min(layer, 1), direction)
+
+
+class SharesMatricesOfUpperLayers(Fault):
+    """uses the second layer's weights, but not its biases, in all layers above it."""
+
+    role, family = "weight", "weights"
+    code = ("W_ih, W_hh = (w[min(layer, 1), d] for w in (weight_ih, weight_hh))", lines.MATRICES)
+    smallest = (ONE.replace(num_layers=3),)
+
+    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
+        second = super().step_weights(case, min(layer, 1), direction)
+        return super().step_weights(case, layer, direction)._replace(ih=second.ih, hh=second.hh)
 
 
 class DiagonalOfWeightHH(Fault):
