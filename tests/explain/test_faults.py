@@ -27,7 +27,6 @@ GENERIC = (
     RNNConfig(4, 2, 2, bidirectional=True, T=4, N=3, hx=True, lengths=(2, 1, 4), loss="both"),
     RNNConfig(2, 3, 3, "relu", T=4, N=3, hx=True, dropout=0.25, training=True, loss="both"),
     RNNConfig(2, 3, 2, T=4, N=3, hx=True, batch_first=True, bidirectional=True, loss="both", output_size=1),
-    RNNConfig(2, 3, 2, T=4, N=3, hx=True, bidirectional=True, loss="h_n"),
 )
 REGIMES = ("normal", "default", "saturated")
 

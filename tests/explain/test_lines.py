@@ -418,7 +418,7 @@ def run(case: Case, line: Replaced) -> Arrays:
         "np": np, "tanh": np.tanh, "relu": lambda s: np.maximum(s, 0), "erf": np.vectorize(math.erf), "norm": _norm,
         "x": case.x, "hx": case.hx, "L": L, "D": D, "T": config.T, "N": config.N, "H": config.hidden_size,
         "batch_first": config.batch_first, "lengths": config.lengths or (config.T,) * config.N,
-        "loss": config.loss, "names": names, "weights": weights,
+        "names": names, "weights": weights,
         "masks": case.masks, "p": config.dropout if config.drops else 0.0,
         "weight_ih": {at: w[0] for at, w in weights.items()}, "weight_hh": {at: w[1] for at, w in weights.items()},
         "bias_ih": {at: w[2] for at, w in weights.items()}, "bias_hh": {at: w[3] for at, w in weights.items()},

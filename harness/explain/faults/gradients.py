@@ -241,18 +241,6 @@ class IgnoresInnerGradientOfHn(Fault):
         return {key: gradient * (key[0] == top) for key, gradient in super().final_gradients(case).items()}
 
 
-class IgnoresGradientOfHnBesideOutput(Fault):
-    """ignores the gradient that the loss gives to h_n where it reads the output, too."""
-
-    family = "gradients"
-    code = ("dh = np.zeros((N, H))  # if loss == 'both'", lines.H_N_BACK)
-    smallest = (LOSS.replace(loss="both"),)
-
-    def final_gradients(self, case: Case) -> dict[tuple[int, int], Floats]:
-        given = super().final_gradients(case)
-        return {key: np.zeros_like(row) for key, row in given.items()} if case.config.loss == "both" else given
-
-
 class LosesGradientOfHnInPadding(Fault):
     """gives the gradient of h_n to the last time step of all: that of a shorter sequence is lost in the padding."""
 
