@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
+from harness.checks.agreement import observe
 from harness.checks.everything import check as check_everything
 from harness.checks.known import Excuse
 from harness.checks.lawfulness import GRADIENTS, law_of
@@ -24,6 +25,7 @@ from harness.explain.diagnose import Diagnosis, diagnose, nameable
 from harness.explain.factors import Factors, depends_on, like
 from harness.explain.faults import Fault
 from harness.explain.kernels import NONE, ByKernel, Kernels, Switchable, kernels_of
+from harness.explain.likeness import Seen
 from harness.explain.parts import together
 from harness.explain.where import Where, locate
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -166,7 +168,8 @@ class Investigation:
             explanation = replace(explanation, diagnosis=diagnosis)
             if case is not None and (diagnosis is None or not diagnosis.causes):
                 explanation = replace(explanation, clue=clue_of(subject, finding, scope, within))
-            factors = depends_on(finding, scope, self._check(subject, finding, scope), self._explains_all(finding))
+            check, would_show = self._check(subject, finding, scope), _would_show(subject, diagnosis, within)
+            factors = depends_on(finding, scope, check, self._explains_all(finding), would_show)
             explanation = replace(explanation, factors=factors)
             if time.perf_counter() < until and not _of_own_code(diagnosis):
                 kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
@@ -202,6 +205,22 @@ class Investigation:
             with_probes=_probed(finding),
             excuses=self._excuses,
         )
+
+
+def _would_show(subject: Subject, diagnosis: Diagnosis | None, accepted: Accepted) -> Callable[[Case], bool] | None:
+    """Tell on which cases a certain cause shows; ``None`` where no cause is certain.
+
+    A rounding shows on most values a little, and on few by much: of it nothing is told.
+    """
+    if diagnosis is None or not diagnosis.certain or diagnosis.causes[0].family == "rounding":
+        return None
+    [cause] = diagnosis.causes
+
+    def shows(case: Case) -> bool:
+        observation = observe(subject, case, accepted, with_probes=False)
+        return observation.unfit is None and Seen(observation).tells_apart(cause)
+
+    return shows
 
 
 KERNELS: Final = frozenset({"finiteness", "rounding"})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from math import prod
 from typing import Any, Final
+
+import numpy as np
 
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import Sort
@@ -203,7 +205,7 @@ class Shrinking:
     def _drawn(self, config: RNNConfig, *, few: bool) -> Iterator[Case]:
         """The drawn cases that a config is tried with: ``few`` says that it has few rivals."""
         if self._wild:
-            return cases_of(config, WILD_SEEDS if few else 1, (WILD,))
+            return chain(cases_of(config, WILD_SEEDS if few else 1, (WILD,)), _filled(config) if few else ())
         regimes = self._scope.regimes
         return cases_of(config, SEEDS, regimes) if few else cases_of(config, 1, FEWER)
 
@@ -257,6 +259,14 @@ class Spent(Exception):
 def cases_of(config: RNNConfig, seeds: int = SEEDS, regimes: Iterable[str] = tuple(REGIMES)) -> Iterator[Case]:
     """The cases tried of a config, plainest first."""
     return (draw(config, regime, seed) for regime in regimes for seed in range(seeds))
+
+
+def _filled(config: RNNConfig) -> Iterator[Case]:
+    """Yield cases whose x is NaN, or infinite, in every place: in a small case few drawn numbers are."""
+    generic = draw(config, "normal", 0)
+    for value in (np.nan, np.inf, -np.inf):
+        x = np.where(np.isnan(generic.x), generic.x, generic.x.dtype.type(value))  # the padding stays NaN
+        yield Case.from_arrays(config, {**generic.arrays, "x": x.astype(generic.x.dtype)})
 
 
 def _factors(scope: Scope) -> tuple[str, ...]:

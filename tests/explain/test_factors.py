@@ -219,3 +219,17 @@ def test_a_used_module_raises_as_its_call_before_does() -> None:
 
     assert known.excuses(observation(RNNConfig(1, 1, preparation="used")), FAILS)
     assert not known.excuses(observation(RNNConfig(1, 1)), FAILS)
+
+
+def test_a_factor_is_not_needed_where_the_certain_cause_shows_on_rare_values_only() -> None:
+    def shown(case: Case) -> bool:
+        return case.origin is not None and (case.origin.regime, case.origin.seed) == ("normal", 12)
+
+    def check(case: Case) -> Result:
+        return FAILS if case.config.nonlinearity == "tanh" or shown(case) else AGREES
+
+    blind = depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), check)
+    told = depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), check, would_show=shown)
+
+    assert blind.needs == {"nonlinearity": "tanh"}
+    assert "nonlinearity" in told.independent

@@ -312,3 +312,19 @@ def test_shrinking_that_spends_its_checks_says_so_and_keeps_what_it_has() -> Non
     assert 0 < len(steps) <= 5
     assert not shrinking.certificate.complete
     assert "5 cases were checked" in " ".join(shrinking.certificate.untried)
+
+
+def test_what_takes_a_nan_is_made_small_where_another_way_to_it_was_found() -> None:
+    def check(case: Case) -> Result:
+        with np.errstate(invalid="ignore"):
+            wrong = bool(np.isnan(case.x.sum()))
+        site = Mismatch("output", Sort.FINITENESS, 1, 1, SITES)
+        return Result(Verdict.DISAGREES, (site,)) if wrong else Result(Verdict.AGREES)
+
+    config = RNNConfig(2, 1, T=1, N=1)
+    drawn = (draw(config, "special", seed) for seed in range(2000))
+    wild = next(case for case in drawn if np.isinf(case.x).all() and check(case).failed)  # the sum of both infinities
+
+    *_, (smaller, _) = Shrinking(wild, check(wild), WIDE, check)
+
+    assert smaller.config == RNNConfig(1, 1, T=1, N=1)
