@@ -1,4 +1,4 @@
-"""tolerance: how far a correct implementation may be from the exact result of one step, derived and never guessed.
+"""tolerance: the bounds on the error of one step of a correct implementation, derived and never guessed.
 
 Model. The subject computes in binary floating point with unit roundoff u. Each +, * (or fused multiply-add) returns its
 exact result times (1 + d), |d| <= u. In the underflow range it returns something within ``underflow`` of the exact
