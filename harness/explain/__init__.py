@@ -1,4 +1,4 @@
-"""Why a case fails: named faults, and which of them is the subject's."""
+"""The explanation of a failing case: named faults, and which of them is the subject's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class _Room(ModuleType):
-    """This room, which can be called: its name is that of a public function, too, ``harness.explain(rnn, x, mine)``."""
+    """The module type of this package. It can be called, as the public function ``harness.explain(rnn, x, mine)``."""
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         return sys.modules["harness"].__getattr__("explain")(*given, **named)

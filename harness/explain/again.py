@@ -1,4 +1,4 @@
-"""again: how a search tells further failures of a cause that it knows, by the mistake itself or by where it shows."""
+"""again: the excuses by which a search recognises a known cause again: by the mistake itself, or by where it shows."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from harness.space.values import draw
 
 @dataclass(frozen=True)
 class ByCause:
-    """Knows a finding's cause again: the subject makes that mistake, and no other.
+    """An excuse that recognises a finding's cause: the subject makes that mistake, and no other.
 
-    A mistake that is made forwards is wrong backwards, too: gradients are looked at only where the way there is right.
-    A gradient that is missing is of the cause if that makes all of it zero: autograd has none for what is not used.
-    Of infinities and NaN, which a fault may lose in other ways than the subject does, it is enough that they are lost
-    where the mistake shows; and of a mistake that cannot be told step by step, that it is made.
+    A mistake that is made forwards makes gradients wrong, too. So gradients are looked at only where the way forward is
+    right. A missing gradient is of the cause if that makes all of it zero, because autograd has no gradient for what is
+    not used. A fault may lose infinities and NaN in other ways than the subject does, so it is enough that they are
+    lost where the mistake shows. For a mistake that cannot be told step by step, it is enough that it makes a
+    difference on the case.
     """
 
     name: str
@@ -36,7 +37,7 @@ class ByCause:
     forwards: bool
 
     def excuses(self, observation: Observation, result: Result) -> bool:
-        """Whether one of the causes reproduces the subject there."""
+        """Tell whether one of the causes reproduces the subject there."""
         if not result.mismatches:
             return False
         first = result.mismatches[0]
@@ -49,7 +50,7 @@ class ByCause:
     def _made(self, observation: Observation, first: Mismatch) -> bool:
         seen = Seen(forward_part(observation) if self.forwards else observation)
         if self.forwards and first.array.endswith(GRADIENTS) and seen.right:
-            seen = Seen(observation)  # numbers that hide the mistake on the way there may show it on the way back
+            seen = Seen(observation)  # numbers that hide the mistake forwards may show it backwards
         if first.sort is Sort.FINITENESS:
             if self.factors.covers(observation.case.config):
                 return True
@@ -67,11 +68,11 @@ class ByCause:
 
 
 def _cuts_off(cause: Fault, case: Case, gradient: str) -> bool:
-    """Whether a cause makes all of a gradient zero, whatever the numbers.
+    """Tell whether a cause makes all of a gradient zero, whatever the numbers.
 
-    With tanh, whose slope is never zero: few numbers pass through many steps of a relu.
+    The test takes tanh, whose slope is never zero. With relu, few numbers would pass through many steps.
     """
-    config = case.config.replace(wrt="all", nonlinearity="tanh")  # as probes have it
+    config = case.config.replace(wrt="all", nonlinearity="tanh")  # probes ask for all gradients, too
     generic = draw(config if config.N else config.replace(N=1), "normal").plain()
     if gradient not in generic.config.gradients:
         return False
@@ -81,9 +82,9 @@ def _cuts_off(cause: Fault, case: Case, gradient: str) -> bool:
 
 
 def _looked_at(observation: Observation, first: Mismatch) -> Iterator[Observation]:
-    """What was observed; and the part of it that is wrong by itself, the case or the one with probes.
+    """Yield what was observed, and then the part of it that is wrong by itself: the case, or the one with probes.
 
-    What probes show of inner gradients hangs on the gradient by x, with which some mistakes tamper.
+    What probes show of inner gradients depends on the gradient by x, which some mistakes change.
     """
     yield observation
     if observation.probed is None:
@@ -98,14 +99,14 @@ def _looked_at(observation: Observation, first: Mismatch) -> Iterator[Observatio
 
 @dataclass(frozen=True)
 class ByRegion:
-    """Takes a failure for the same as a finding's, which no fault explains: of a like kind, where that shows."""
+    """An excuse for failures like a finding that no fault explains, on configs where that finding shows."""
 
     name: str
     found: Result
     factors: Factors
 
     def excuses(self, observation: Observation, result: Result) -> bool:
-        """Whether a failure is like the finding's, on a config that has all that the finding needs."""
+        """Tell whether a failure is like the finding's, on a config that has all that the finding needs."""
         if _told_by_law(result, self.found):
             return True
         if like(result) != like(self.found):
@@ -116,14 +117,14 @@ class ByRegion:
 
 
 def _calls(config: RNNConfig, result: Result) -> Iterator[RNNConfig]:
-    """The config, and where something was raised or died, that of the call which a used module saw before."""
+    """Yield the config and, if something was raised or died, that of the call which a used module saw before."""
     yield config
     if config.preparation == "used" and result.verdict is Verdict.BROKEN:
         yield config.call_before
 
 
 def _told_by_law(result: Result, found: Result) -> bool:
-    """Whether a law ended where its other run failed as was found: by the same line, or in the same array's form."""
+    """Tell whether a law's other run failed as was found: at the same line, or in the form of the same array."""
     first = result.mismatches[0] if result.mismatches else None
     if law_of(result.kind) is None or law_of(found.kind) is not None:
         return False
@@ -133,7 +134,7 @@ def _told_by_law(result: Result, found: Result) -> bool:
 
 
 def is_of_form(result: Result) -> bool:
-    """Whether something is wrong beside values: of such a kind, one finding says it all."""
+    """Tell whether something other than values is wrong; for such a kind, one finding says it all."""
     return bool(result.mismatches) and result.mismatches[0].sort in OF_FORM
 
 

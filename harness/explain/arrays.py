@@ -1,10 +1,10 @@
-"""arrays: which mistake reproduces arrays that a user's code gave? There is no code to run, and so no fresh case.
+"""arrays: the mistakes that reproduce arrays which a user's code gave, where there is no code to run on fresh cases.
 
-What is not known of how they came about (tanh or relu, which axis is time, which of nn.RNN's arrays they are) makes
-several readings. In each, they are one observation a case, and ``likeness`` judges them.
+Some facts about the arrays are not known: tanh or relu, which axis is time, and which of nn.RNN's arrays they are.
+These make several readings. In each, the arrays are one observation a case, and ``likeness`` judges them.
 
 The numbers are compared as given, in float64, by the allowances of the coarsest dtype among them. That holds, too, for
-code that computes in float64 and rounds its operands, its parameters and its results to that dtype: each of the three
+code that computes in float64 and rounds its operands, its parameters and its results to that dtype. Each of the three
 is off by at most u in relation to a product, which makes gamma_3 A, and a step has at least three terms, whose
 allowance is gamma_m A for m terms (``oracle.tolerance``).
 """
@@ -35,18 +35,20 @@ from harness.space.outcome import Outcome
 from harness.subjects.handed import Model, array
 
 RETURNED: Final = ("readout", "output", "h_n")
-"""What arrays may be, the likeliest first: a model with a linear layer returns what that makes of the output."""
+"""The names that arrays may have, the likeliest first: a model with a linear layer returns what that makes of the
+output."""
 
 NAMES: Final[dict[int, list[tuple[str, ...]]]] = {
     1: [(name,) for name in RETURNED],
     2: [("output", "h_n"), ("readout", "h_n")],
     3: [("output", "h_n", "readout")],
 }
-"""What so many arrays in a tuple may be."""
+"""The names that so many arrays in a tuple may have."""
 
 
 TELLING: Final = ((125, 3), (3, 125))
-"""T and N of cases that tell mistakes apart: 125 is 1, 5, 13, 29 and 61 beyond multiples of 4, 8, 16, 32 and 64."""
+"""The sizes T and N of cases that tell mistakes apart: 125 is 1, 5, 13, 29 and 61 beyond multiples of 4, 8, 16, 32 and
+64."""
 
 
 class Given(NamedTuple):
@@ -58,32 +60,32 @@ class Given(NamedTuple):
 
 
 class _Case(NamedTuple):
-    """The same as arrays."""
+    """One case as arrays."""
 
     x: Array
     hx: Array | None
     values: tuple[Array, ...]
-    """What came out."""
+    """The arrays that came out."""
     labels: tuple[str, ...]
-    """What each of these is called in errors."""
+    """The names of these arrays in errors."""
     ways: list[tuple[str, ...]]
-    """What nn.RNN may call them."""
+    """The names that nn.RNN may have for them, in each way to take them."""
 
 
 class Reading(NamedTuple):
-    """One way to take what was given, and what is seen so, a case each."""
+    """One way to take what was given, and what is seen then, a case each."""
 
     seen: tuple[Seen, ...]
     other: str = ""
-    """In what it is not what was said: ``batch_first`` or ``dtype``, a coarser one."""
+    """The setting that is not what the user said: ``batch_first``, or ``dtype``, a coarser one. Empty if all are."""
 
     @property
     def config(self) -> RNNConfig:
-        """That of the first case."""
+        """The config of the first case."""
         return self.seen[0].case.config
 
     def reproduced_by(self, fault: Fault) -> bool:
-        """Whether the user's code may make a mistake: it does wherever it would show."""
+        """Tell whether the user's code may make a mistake: it does wherever the mistake would show."""
         return all(
             not one.tells_apart(fault) if one.right else one.resembles(fault) and one.reproduces(fault)
             for one in self.seen
@@ -92,11 +94,11 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class Cause:
-    """What reproduces everything that is wrong, in one reading."""
+    """A mistake that reproduces everything that is wrong, in one reading."""
 
     reading: Reading
     fault: Fault | None
-    """``None``: all is right in that reading, though it is not the one that was said."""
+    """The mistake; ``None`` if all is right in that reading, though it is not the one that the user said."""
 
 
 @dataclass(frozen=True)
@@ -104,38 +106,39 @@ class Found:
     """The answer, without words."""
 
     reading: Reading | None
-    """That in which the arrays are right, or a mistake explains them; or else that in which fewest are wrong."""
+    """The reading in which the arrays are right, or in which a mistake explains them; or else that in which fewest are
+    wrong."""
     misfit: str = ""
-    """Why there is no reading at all: the arrays' shapes fit none."""
+    """The reason why there is no reading at all: the arrays' shapes fit none."""
     results: tuple[Result, ...] = ()
-    """Of the reading, a case each."""
+    """The results of the reading, one for each case."""
     causes: tuple[Cause, ...] = ()
     pairs: int = 0
-    """Pairs of known mistakes that were tried."""
+    """The number of pairs of known mistakes that were tried."""
     many: bool = False
-    """Whether more pairs explain it than it takes to name one."""
+    """True if so many pairs explain the arrays that none is named."""
     same: bool = False
-    """Whether all causes are the same to this module."""
+    """True if all causes are the same to this module."""
     whole: bool = True
-    """Whether all parts of the network were tried, as far as that was asked: with long arrays it takes too long."""
+    """True if no part of the network was left out; with long arrays, it would take too long to try all."""
     lost: int = 0
-    """Numbers that are NaN or infinite, where nn.RNN's are finite."""
+    """The number of values that are NaN or infinite where nn.RNN's are finite."""
 
     @property
     def agrees(self) -> bool:
-        """Whether all is as nn.RNN has it."""
+        """True if everything is as nn.RNN has it."""
         return bool(self.results) and not any(result.failed for result in self.results)
 
     @property
     def wrong(self) -> int:
-        """Numbers that are wrong in themselves, of the array that has most of them in each case."""
+        """The number of values that are wrong in themselves, of the array that has most of them in each case."""
         return sum(max((mismatch.count for mismatch in one.mismatches), default=0) for one in self.results)
 
     @property
     def certain(self) -> bool:
-        """Whether one known mistake alone reproduces it all, in numbers enough to rule chance out.
+        """True if one known mistake alone reproduces everything, in enough wrong numbers to rule chance out.
 
-        Any number that is wrong is one that two different mistakes would have to share.
+        Two different mistakes would have to share each number that is wrong.
         """
         return len(self.causes) == 1 and self.wrong >= EVIDENCE
 
@@ -143,7 +146,10 @@ class Found:
 def explained(
     model: Model, cases: Sequence[Given], nonlinearity: str | None, *, batch_first: bool | None, atol: float
 ) -> Found:
-    """What the arrays of all cases agree with: nn.RNN, or which mistakes. Raises ``UsageError`` for what cannot be."""
+    """Return what the arrays of all cases agree with: nn.RNN, or known mistakes.
+
+    Raises ``UsageError`` for an x or hx that the module cannot read, and for an ``actual`` that nn.RNN cannot return.
+    """
     given = [_as_arrays(case) for case in cases]
     nonlinearity = model.nonlinearity if nonlinearity is None else nonlinearity
     batch_first = model.batch_first if batch_first is None else batch_first
@@ -168,7 +174,7 @@ def explained(
 
 
 def _in_float32(reading: Reading) -> Reading:
-    """What is seen, held to the precision of float32: something may have been rounded to that on the way."""
+    """Return the reading, held to the precision of float32: something may have been rounded to that on the way."""
     observations = [seen.observation for seen in reading.seen]
     return Reading(tuple(Seen(replace(one, arithmetic=Arithmetic("float32"))) for one in observations), "dtype")
 
@@ -176,7 +182,7 @@ def _in_float32(reading: Reading) -> Reading:
 def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
     """Look for a mistake; if there is none, for one in a part of the network; if there is none, for two at once.
 
-    Of the last two, no more are tried than ``PAIRS`` pays for.
+    No more parts and no more pairs are tried than ``PAIRS`` pays for.
     """
     most = PAIRS // (len(readings) * sum(seen.case.config.cost for seen in readings[0].seen))
     singles = [_every(reading) for reading in readings]
@@ -216,7 +222,7 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
 
 
 def _lost(reading: Reading) -> int:
-    """How many numbers are NaN or infinite, where nn.RNN's are finite."""
+    """Return how many values are NaN or infinite where nn.RNN's are finite."""
     count = 0
     for seen in reading.seen:
         with np.errstate(all="ignore"):
@@ -236,9 +242,9 @@ def _causes(readings: Sequence[Reading], faults: Sequence[Sequence[Fault]]) -> l
 
 
 def _same(causes: Sequence[Cause]) -> bool:
-    """Whether several causes are one, whatever this module is given: no further case could tell them apart.
+    """Tell whether several causes are one for this module, so that no further case could tell them apart.
 
-    A layer's last one may be its only one, and five units are no block of eight.
+    For example, a network's last layer may be its only one, and five units hold no block of eight.
     """
     if len(causes) < 2 or any(cause.fault is None or cause.reading is not causes[0].reading for cause in causes):
         return False
@@ -247,7 +253,7 @@ def _same(causes: Sequence[Cause]) -> bool:
 
 
 def _telling(reading: Reading) -> Iterator[Case]:
-    """Cases of the same weights that show what sizes and initial states could."""
+    """Yield cases of the same weights whose sizes and initial states may tell causes apart."""
     weights, generator = reading.seen[0].case.weights, np.random.default_rng(0)
     for T, N in TELLING:
         config = reading.config.replace(T=T, N=N, hx=True)
@@ -267,7 +273,7 @@ def _alike(runs: Sequence[Floats], others: Sequence[Floats]) -> bool:
 
 
 def _every(reading: Reading) -> list[Fault]:
-    """Every fault of the catalogue, with each parameter that one of the cases can tell."""
+    """Return every fault of the catalogue, with each parameter that one of the cases can tell."""
     fitted = (fault for known in CATALOGUE for seen in reading.seen for fault in known.fitted(seen.case.config))
     return list({(type(fault), fault.value): fault for fault in fitted}.values())
 
@@ -303,9 +309,9 @@ def _as_arrays(given: Given) -> _Case:
 
 
 def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Seen]:
-    """What is seen of a case, in every way in which its arrays can be nn.RNN's.
+    """Yield what is seen of a case, in every way in which its arrays can be nn.RNN's.
 
-    Raises ``UsageError`` for an x that cannot be.
+    Raises ``UsageError`` for an x that the layer cannot read.
     """
     config = called(config, given)
     hx = None if given.hx is None else shaped(given.hx, config.inputs["hx"])
@@ -324,7 +330,7 @@ def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterato
 
 
 def called(config: RNNConfig, given: _Case) -> RNNConfig:
-    """The layer's config with the sizes of a case. Raises ``UsageError`` for an x that it cannot read."""
+    """Return the layer's config with the sizes of a case. Raises ``UsageError`` for an x that it cannot read."""
     shape, I = given.x.shape, config.input_size  # noqa: E741 - the published name
     axes = "N, T" if config.batch_first else "T, N"
     if len(shape) not in {2, 3} or shape[-1] != I or not given.x.size:
@@ -337,7 +343,10 @@ def called(config: RNNConfig, given: _Case) -> RNNConfig:
 
 
 def _coarsest(given: Sequence[Array], actual: Sequence[Array]) -> str:
-    """The coarsest dtype of all; integers are exact, and float64 that holds float32's numbers alone came from there."""
+    """Return the coarsest dtype of all arrays.
+
+    Integers are exact. A float64 result that holds only numbers of float32 is taken to come from float32.
+    """
     names = [value.dtype.name for value in (*given, *actual)]
     with np.errstate(over="ignore"):
         narrow = (np.array_equal(value, value.astype(np.float32), equal_nan=True) for value in actual)
@@ -346,7 +355,10 @@ def _coarsest(given: Sequence[Array], actual: Sequence[Array]) -> str:
 
 
 def _named(config: RNNConfig, given: _Case) -> Iterator[dict[str, Array]]:
-    """The arrays by name, in every way in which their shapes fit; what fits exactly goes before what lacks an axis."""
+    """Yield the arrays by name, in every way in which their shapes fit.
+
+    Ways that lack an axis count only if no way fits exactly.
+    """
     fitting: list[dict[str, Array]] = []
     for names in given.ways:
         pairs = [(name, value) for name, value in zip(names, given.values, strict=True) if name in config.outputs]
@@ -359,9 +371,9 @@ def _named(config: RNNConfig, given: _Case) -> Iterator[dict[str, Array]]:
 
 
 def shaped(value: Array, spec: ArraySpec) -> Array | None:
-    """The array in the shape that is expected, if that is its own but for axes of size 1 that it lacks; else ``None``.
+    """Return the array in the expected shape, if it lacks no more than axes of size 1; else ``None``.
 
-    Of as many axes, nothing may be exchanged: (10, 1, 5) is not (1, 10, 5).
+    An array with as many axes must have that shape: (10, 1, 5) is not (1, 10, 5), because nothing may be exchanged.
     """
     if value.shape == spec.shape:
         return value
@@ -371,7 +383,7 @@ def shaped(value: Array, spec: ArraySpec) -> Array | None:
 
 
 def _misfit(config: RNNConfig, given: _Case) -> str:
-    """Why no reading fits a case, in one sentence; empty where one does. Raises ``UsageError`` if that is hx."""
+    """Return why no reading fits a case, in one sentence; empty where one does. Raises ``UsageError`` if hx is why."""
     config = called(config, given)
     if given.hx is not None and shaped(given.hx, config.inputs["hx"]) is None:
         raise UsageError(f"hx has shape {given.hx.shape}: expected {spec_line(config.inputs['hx'])}")
@@ -393,7 +405,7 @@ def _misfit(config: RNNConfig, given: _Case) -> str:
 
 
 def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
-    """Why an array may have the shape that it has; empty where nothing comes to mind."""
+    """Return why an array may have the shape that it has; empty where no reason is known."""
     axes, expected = config.outputs[name]
     wanted = dict(zip(axes, expected, strict=True))
     sizes = dict(zip(axes, shape, strict=True)) if len(shape) == len(axes) else {}
@@ -414,5 +426,5 @@ def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
 
 
 def spec_line(spec: ArraySpec) -> str:
-    """``(N, T, D*H) = (1, 10, 5)``."""
+    """Return the axes and sizes of an array as text, such as ``(N, T, D*H) = (1, 10, 5)``."""
     return f"({', '.join(spec.axes)}) = {spec.shape}"

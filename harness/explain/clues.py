@@ -1,7 +1,7 @@
-"""clues: what a glance at wrong numbers tells, where no known mistake explains them.
+"""clues: properties that wrong numbers have in common, where no known mistake explains them.
 
-Every wrong number is compared with what is right, there and elsewhere: a constant times it, zero, cut off, or the right
-one of another place. A clue holds on every case that was looked at, or it is none.
+Every wrong number is compared with what is right, there and elsewhere. It may be a constant times the right number,
+zero, cut off, or the right number of another place. A clue must hold on every case that was looked at.
 """
 
 from __future__ import annotations
@@ -30,23 +30,25 @@ from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
 SETS: Final = 3
-"""Sets of generic values, of a wider config, one twice as large and the failing one each, that are looked at."""
+"""The number of sets of generic values that are looked at for each of three configs: a wider one, one twice as large,
+and the failing one."""
 
 ENOUGH: Final = 4
-"""Wrong numbers, in all, that must have a clue in common: one that two numbers share may be chance."""
+"""The number of wrong numbers, in all, that must have a clue in common. A clue that only two numbers share may be
+chance."""
 
 
 @dataclass(frozen=True)
 class Clue:
-    """What the wrong numbers of an array have in common."""
+    """A property that the wrong numbers of an array have in common."""
 
     role: str
     """The array, in any layer and direction."""
     text: str
-    """It reads on from ``every wrong value``."""
+    """The property, in words that read on from ``every wrong value``."""
 
     def holds(self, observation: Observation, result: Result) -> bool:
-        """Whether all that is wrong on a case is of the same array, and the clue is true of it."""
+        """Tell whether all that is wrong on a case is in the same array, and the clue is true of it."""
         if observation.unfit is not None or any(one.law or one.probed for one in result.mismatches):
             return False
         if {role_of(one.array) for one in result.mismatches} != {self.role}:
@@ -66,12 +68,12 @@ class _Wrong(NamedTuple):
     bad: NDArray[np.bool_]
 
     def matches(self, other: Floats) -> bool:
-        """Whether every wrong number is what another array has in its place."""
+        """Tell whether every wrong number is what another array has in its place."""
         return other.shape == self.actual.shape and not bool(beyond(self.actual, other, self.close)[self.bad].any())
 
 
 def clue_of(subject: Subject, finding: Finding, scope: Scope, accepted: Accepted = STRICT) -> Clue | None:
-    """What the wrong numbers of the finding's first array have in common, on generic values; ``None`` if nothing."""
+    """Return a clue that all wrong numbers of the finding's first array share on generic values; ``None`` if none."""
     first = finding.result.mismatches[0] if finding.result.mismatches else None
     if first is None or first.sort not in OF_VALUE or first.law or first.probed or first.layer:
         return None
@@ -90,13 +92,13 @@ def clue_of(subject: Subject, finding: Finding, scope: Scope, accepted: Accepted
 
 def _cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
     sizes = {name: fitting(name, 2 * getattr(config, name), scope) for name in SIZE_FACTORS}
-    tied = changed(config, sizes)  # what is equal stays equal
+    tied = changed(config, sizes)  # sizes that are equal stay equal
     for one in dict.fromkeys((wider(config, scope), tied, config)):
         yield from (draw(one, "normal", seed) for seed in range(SETS))
 
 
 def _wrong(observation: Observation, role: str) -> Iterator[_Wrong]:
-    """The arrays of a role that are wrong somewhere, of those returned."""
+    """Yield the arrays of a role that are wrong somewhere, of those returned."""
     case = observation.case
     names = [name for name in case.config.returned if role_of(name) == role and name in observation.outcome.arrays]
     if not names:
@@ -112,14 +114,14 @@ def _wrong(observation: Observation, role: str) -> Iterator[_Wrong]:
 
 
 def _axes(config: RNNConfig, name: str) -> tuple[str, ...]:
-    """What the axes of an array are called in reports, or else in its shape."""
+    """Return the names of an array's axes in reports, or else in its shape."""
     axes = config.returned[name].axes
     called = tuple(config.locate(name, (0,) * len(axes)))
     return called if len(called) == len(axes) else axes
 
 
 def _said(wrong: _Wrong) -> Iterator[str]:
-    """Everything that is true of the wrong numbers of an array, what says most first; nothing unless all are finite."""
+    """Yield all that is true of an array's wrong numbers, what says most first; nothing unless all are finite."""
     if not all(np.isfinite(array).all() for array in (wrong.actual, wrong.expected, wrong.close)):
         return
     for find in (_zero, _ratio, _cut_off, _moved, _the_same, _elsewhere):
@@ -185,11 +187,11 @@ def _elsewhere(wrong: _Wrong) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class ByClue:
-    """Takes a failure for the same as a finding's if the same clue holds of all that is wrong."""
+    """An excuse for failures in which the clue of a finding holds of all that is wrong."""
 
     name: str
     clue: Clue
 
     def excuses(self, observation: Observation, result: Result) -> bool:
-        """Whether everything that is wrong there follows the clue."""
+        """Tell whether everything that is wrong there follows the clue."""
         return self.clue.holds(observation, result)

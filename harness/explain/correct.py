@@ -1,7 +1,7 @@
-"""correct: right recurrent layers, each with an arithmetic of its own, to measure whether the harness raises no alarm.
+"""correct: right recurrent layers, each with an arithmetic of its own, on which the harness must raise no alarm.
 
 They are written from nn.RNN's equations, in NumPy, and share nothing with the reference. An arithmetic is one function
-that takes all sums, there and back: every order of the terms, and every rounding of them, is right.
+that takes all sums, forwards and backwards. Every order of the terms is right, and so is every rounding of them.
 """
 
 from __future__ import annotations
@@ -24,32 +24,33 @@ Product = Callable[[Array, Array], Array]
 Named = dict[str, Array]
 
 TILE: Final = 8
-"""Terms of a sum that are taken together, where it is taken in tiles."""
+"""The number of terms that are taken together, where a sum is taken in tiles."""
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How a layer computes what every layer computes."""
+    """The way in which a layer computes what every layer computes."""
 
     product: Product
-    """Rows (R, K) times a matrix (K, C)."""
+    """The function that multiplies rows (R, K) by a matrix (K, C)."""
     wide: bool = False
-    """Whether it computes in float64, and rounds what it returns."""
+    """True if the layer computes in float64, and rounds what it returns."""
     each_step: bool = False
-    """Whether it rounds every state, too."""
+    """True if it rounds every state, too."""
     transposed: bool = False
-    """Whether weights lie in memory column by column."""
+    """True if weights lie in memory column by column."""
     at_once: bool = True
-    """Whether a preactivation is one sum of all its terms; else the input's, the state's and the biases are added."""
+    """True if a preactivation is one sum of all its terms; else the input's sum, the state's and the biases are
+    added."""
 
 
 def by_blas(a: Array, b: Array) -> Array:
-    """As NumPy multiplies."""
+    """Multiply as NumPy does."""
     return np.asarray(a @ b)
 
 
 def from_the_last(a: Array, b: Array) -> Array:
-    """From the last term to the first."""
+    """Multiply with sums that go from the last term to the first."""
     if not a.shape[1]:
         return by_blas(a, b)
     terms = a.T[:, :, None] * b[:, None, :]
@@ -57,20 +58,23 @@ def from_the_last(a: Array, b: Array) -> Array:
 
 
 def compensated(a: Array, b: Array) -> Array:
-    """Term after term, what was lost in one addition added in the next, as Kahan does."""
+    """Multiply with compensated sums, as Kahan does: what one addition loses is added in the next."""
     total = np.zeros((len(a), b.shape[1]), a.dtype)
     lost = np.zeros_like(total)
     for k in range(a.shape[1]):
         term = a[:, k, None] * b[k] - lost
         new = total + term
         lost = (new - total) - term
-        lost[~np.isfinite(lost)] = 0  # beyond infinity nothing was lost
+        lost[~np.isfinite(lost)] = 0  # a sum that is infinite has lost nothing
         total = new
     return total
 
 
 def fused(a: Array, b: Array) -> Array:
-    """Each product is added before it is rounded, as a fused multiply-add does; emulated in a wider format."""
+    """Multiply with each product added before it is rounded, as a fused multiply-add does.
+
+    A wider format emulates that.
+    """
     wider = np.float64 if a.dtype == np.float32 else np.longdouble
     total = np.zeros((len(a), b.shape[1]), a.dtype)
     left, right = a.astype(wider), b.astype(wider)
@@ -80,7 +84,7 @@ def fused(a: Array, b: Array) -> Array:
 
 
 def in_tiles(a: Array, b: Array) -> Array:
-    """Sums of a few terms, added up."""
+    """Multiply with sums of a few terms, which are then added up."""
     total = np.zeros((len(a), b.shape[1]), a.dtype)
     for k in range(0, a.shape[1], TILE):
         total += a[:, k : k + TILE] @ b[k : k + TILE]
@@ -88,7 +92,7 @@ def in_tiles(a: Array, b: Array) -> Array:
 
 
 class _Call:
-    """One call of a layer: everything time first inside, (T, N, features), with a batch axis."""
+    """One call of a layer. Inside, every array is time first, (T, N, features), with a batch axis."""
 
     def __init__(
         self, arithmetic: Arithmetic, config: RNNConfig, h0: Array, lengths: Array | None, masks: Sequence[Array] | None
@@ -99,10 +103,10 @@ class _Call:
         self.T, self.N, self.H, self.D = config.T, config.N, config.hidden_size, config.num_directions
         there = np.arange(self.T)[:, None] < (np.full(self.N, self.T) if lengths is None else lengths)
         self.there = there[..., None]
-        """What is no padding."""
+        """A mask of the steps that are no padding."""
         self.masks = [self.time_first(mask) for mask in masks or ()]
         self.read: dict[tuple[int, int], tuple[Array, Array, Array]] = {}
-        """By layer and direction: what its steps read, the states before them, and those after."""
+        """The arrays of each layer and direction: what its steps read, the states before them, and those after."""
 
     def time_first(self, array: Array) -> Array:
         if not self.config.batched:
@@ -110,7 +114,7 @@ class _Call:
         return array.swapaxes(0, 1) if self.config.batch_first else array
 
     def given_back(self, array: Array, *, batch: int | None = None) -> Array:
-        """An array as it is returned; ``batch`` is the batch's axis where time is none."""
+        """Return an array as the caller gets it; ``batch`` is the batch's axis where there is no time axis."""
         array = array.astype(self.returned)
         if not self.config.batched:
             return array[:, 0]
@@ -121,7 +125,7 @@ class _Call:
         return {name: np.array(weight, self.inner, order=order) for name, weight in weights.items()}
 
     def total(self, *products: tuple[Array, Array], added: Sequence[Array] = ()) -> Array:
-        """The sum of products of rows and matrices, and of what is added to every row."""
+        """Return the sum of products of rows and matrices, and of what is added to every row."""
         if self.arithmetic.at_once:
             ones = [(np.ones((len(products[0][0]), 1), self.inner), row[None]) for row in added]
             left, right = zip(*products, *ones, strict=True)
@@ -133,13 +137,13 @@ class _Call:
         return list(range(self.T))[:: -1 if d else 1]
 
     def dropped(self, layer: int, array: Array) -> Array:
-        """What dropout leaves of an inner layer's output, or of its output's gradient."""
+        """Return what dropout leaves of an inner layer's output, or of its output's gradient."""
         if not self.masks:
             return array
         return np.where(self.masks[layer], array / self.inner.type(1 - self.config.dropout), 0)
 
     def forward(self, x: Array, h0: Array, weights: Named) -> tuple[Array, Array]:
-        """The top layer's output, and every last state."""
+        """Return the top layer's output, and every last state."""
         source = np.where(self.there, self.time_first(x), 0).astype(self.inner)
         h_n = (h0 if self.config.batched else h0[:, None]).astype(self.inner)
         for layer in range(self.config.num_layers):
@@ -168,7 +172,7 @@ class _Call:
         return after, h
 
     def back(self, weights: Named, g_output: Array, g_h_n: Array) -> Named:
-        """The gradients by x, hx and the layers' parameters."""
+        """Return the gradients by x, hx and the layers' parameters."""
         found: Named = {}
         g_hx, above = np.zeros_like(g_h_n), np.where(self.there, g_output, 0)
         for layer in reversed(range(self.config.num_layers)):
@@ -199,13 +203,13 @@ class _Call:
         return by_s, owed
 
     def over_rows(self, array: Array) -> Array:
-        """The sum over time and batch."""
+        """Return the sum over time and batch."""
         rows = _rows(array)
         return np.asarray(self.total((np.ones((1, len(rows)), self.inner), rows))[0])
 
 
 def layer_of(arithmetic: Arithmetic) -> Callable[..., Any]:
-    """A layer with that arithmetic, as a function that a user could hand to the harness."""
+    """Return a layer with that arithmetic, as a function that a user could hand to the harness."""
 
     def rnn(
         *,
@@ -289,12 +293,12 @@ CORRECT: Final[dict[str, str]] = {
     "tiles": f"sums of {TILE} terms, added up",
     TORCH: "torch's own nn.RNN, in a process of its own",
 }
-"""The correct subjects, and what each is."""
+"""The correct subjects, each with a description."""
 
 
 @contextmanager
 def correct_subject(name: str) -> Iterator[Subject]:
-    """The correct subject of that name."""
+    """Yield the correct subject of that name."""
     if name != TORCH:
         yield FunctionSubject(layer_of(ARITHMETICS[name]), name)
         return

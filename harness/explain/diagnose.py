@@ -1,9 +1,9 @@
-"""diagnose: which fault is the subject's? The one that the subject agrees with, here and on fresh cases.
+"""diagnose: the choice of the fault that the subject agrees with, on the failing case and on fresh ones.
 
-A fault is a Reference, so "the subject computes what this fault computes" is the agreement check itself, with the fault
-in the reference's place and the same derived tolerance (``likeness``). On a fresh case where the subject is right, a
-fault that would show is not made: it is made under a condition, which ``factors`` looks for. One that the subject
-neither makes nor leaves out there, is ruled out.
+A fault is a Reference. So "the subject computes what this fault computes" is the agreement check itself, with the fault
+in the reference's place and the same derived tolerance (``likeness``). If the subject is right on a fresh case where a
+fault would show, the fault is not made there. It is then made under a condition, which ``factors`` looks for. A fault
+that the subject neither makes nor leaves out on a fresh case is ruled out.
 """
 
 from __future__ import annotations
@@ -34,43 +34,44 @@ from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
 
 EVIDENCE: Final = 3
-"""Cases, beside the failing one, on which a subject must be wrong in a fault's own way before that is called certain:
-each has several generic numbers, any one of which two different faults would have to share."""
+"""The number of cases, beside the failing one, on which a subject must be wrong in a fault's own way before the fault
+is called certain. Each case has several generic numbers, any one of which two different faults would have to share."""
 
 PAIRS: Final = 3 * 2**28
-"""What trying pairs of faults may cost (``RNNConfig.cost``): some 2 s, in which 12,000 pairs of the smallest cases are
-run, or 1,000 of T=50."""
+"""The cost of the pairs of faults that are tried (``RNNConfig.cost``): some 2 s, in which 12,000 pairs of the smallest
+cases are run, or 1,000 of T=50."""
 
 FEW: Final = 3
-"""Pairs beyond which none is named: what so many explain, none explains."""
+"""The number of pairs beyond which none is named: what so many explain, none explains."""
 
 FIRST: Final = 24
-"""Fresh cases among which the cheapest is chosen to try pairs on."""
+"""The number of fresh cases among which the cheapest is chosen to try pairs on."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Which faults of the catalogue explain everything that was seen of a subject, and what was tried."""
+    """The faults of the catalogue that explain everything that was seen of a subject, and what was tried."""
 
     causes: tuple[Fault, ...]
     tried: int
-    """Faults in the catalogue."""
+    """The number of faults in the catalogue."""
     fresh: int
-    """Fresh cases on which every cause reproduces what is wrong with the subject, beside the failing case."""
+    """The number of fresh cases, beside the failing case, on which every cause reproduces what is wrong with the
+    subject."""
     spared: int = 0
-    """Fresh cases on which the subject is right, though the causes would show."""
+    """The number of fresh cases on which the subject is right, though the causes would show."""
     pairs: int = 0
-    """Pairs of faults that were tried, since no single one explains the subject."""
+    """The number of pairs of faults that were tried, if no single one explains the subject."""
     beside: tuple[Fault, ...] = ()
-    """Causes of earlier findings, which the subject has as well."""
+    """The causes of earlier findings, which the subject has as well."""
     elsewhere: tuple[Fault, ...] = ()
-    """Where the subject makes two mistakes, of which the case shows one: the other, which it takes for all the rest."""
+    """The other mistake, if the subject makes two of which the case shows one. It is needed to explain all the rest."""
     precision: Precision | None = None
-    """Where no fault explains the subject: what its arithmetic looks like, if it is a matter of that."""
+    """The properties of the subject's arithmetic, if no fault explains the subject and coarser arithmetic may."""
 
     @property
     def certain(self) -> bool:
-        """Whether exactly one fault explains the subject, on fresh cases too."""
+        """True if exactly one fault explains the subject, on fresh cases, too."""
         return len(self.causes) == 1 and self.fresh >= EVIDENCE
 
 
@@ -83,11 +84,12 @@ def diagnose(
     *,
     wavers: bool = False,
 ) -> Diagnosis | None:
-    """The faults that reproduce ``subject`` within tolerance on the finding's case and on fresh ones around it.
+    """Return the faults that reproduce ``subject`` within tolerance on the finding's case and on fresh ones around it.
 
     The fresh cases stay within ``scope``. Faults that the subject is known to have, ``beside`` this one, may show in
-    them, too; and a subject that ``wavers`` somewhere is asked twice, and told by where it does not. ``None`` where
-    there is nothing to ask for: what broke, or gave arrays of a wrong shape or dtype, says itself what is wrong.
+    them, too. A subject that ``wavers`` somewhere is asked twice, and cases on which it wavers are left out. The result
+    is ``None`` where there is nothing to ask for: a subject that broke, or gave arrays of a wrong shape or dtype, shows
+    by itself what is wrong.
     """
     case = nameable(finding)
     if case is None:
@@ -99,9 +101,10 @@ def diagnose(
 
 
 def nameable(finding: Finding) -> Case | None:
-    """The part of a finding's case that a fault can be told by; ``None`` if nothing can.
+    """Return the part of a finding's case that a fault can be told by; ``None`` if nothing can.
 
-    What is wrong forwards is wrong backwards, too, in as many ways as there are to differentiate: it is left out.
+    A mistake on the way forward makes the way back wrong, too, in as many ways as there are to differentiate. So the
+    way back is left out then.
     """
     mismatches = finding.result.mismatches
     if not mismatches or not all(mismatch.sort in OF_VALUE for mismatch in mismatches):
@@ -129,15 +132,15 @@ class _Trial:
         self._known: list[Seen] = []
         """The fresh cases seen so far, in the order in which they are asked for."""
         self._finite = True
-        """Whether the failure is one of finite numbers, and so may be a matter of precision."""
+        """True if the failure is one of finite numbers, and so may be a matter of precision."""
         self._asking = self._observed()
 
     def diagnosis(self, *, finite: bool) -> Diagnosis:
-        """What explains the subject; ``finite`` says that the failure may be a matter of precision."""
+        """Return what explains the subject; ``finite`` says that the failure may be a matter of precision."""
         self._finite = finite
         here = Seen(observe(self._subject, self._case, self._accepted, with_probes=False))
         every = [fitted for fault in CATALOGUE for fitted in fault.fitted(self._case.config)]
-        if here.right:  # suspected, and no more: that convicts no fault
+        if here.right:  # it is only suspected, which proves no fault
             every = []
         if not finite:  # no rounding makes a NaN of a number
             every = [fault for fault in every if fault.family != "rounding"]
@@ -164,19 +167,19 @@ class _Trial:
         return seen.resembles(fault) or any(seen.resembles(together(fault, other)) for other in self._beside)
 
     def _makes(self, seen: Seen, fault: Fault) -> bool:
-        """Whether the subject makes a mistake on a case, be it beside those that it is known to make."""
+        """Tell whether the subject makes a mistake on a case, alone or beside those that it is known to make."""
         return seen.reproduces(fault) or any(seen.reproduces(together(fault, other)) for other in self._beside)
 
     def _right(self, seen: Seen) -> bool:
-        """Whether nothing is wrong there, beside what is known."""
+        """Tell whether nothing is wrong there, beside what is known."""
         return seen.right or any(seen.reproduces(other) for other in self._beside)
 
     def _leaves_out(self, seen: Seen, fault: Fault) -> bool:
-        """Whether the subject does not make a mistake where it would show, and that can be said."""
+        """Tell whether the subject does not make a mistake where it would show, if that can be decided."""
         return not seen.undecided(fault) and not self._makes(seen, fault) and seen.tells_apart(fault)
 
     def _surviving(self, faults: Sequence[Fault]) -> tuple[list[Fault], int, int]:
-        """The faults that explain every fresh case best, on how many of them, and how often they are spared."""
+        """Return the faults that explain every fresh case best, on how many they show, and how many spare them."""
         hits: Counter[Fault] = Counter()
         common: Counter[Fault] = Counter()
         spared: Counter[Fault] = Counter()
@@ -195,9 +198,10 @@ class _Trial:
             if not left:
                 return [], 0, 0
         left = [fault for fault in left if hits[fault]]
-        for seen in right:  # after those that rule most faults out
+        for seen in right:  # last, because the cases above rule most faults out
             spared.update(fault for fault in left if self._leaves_out(seen, fault))
-        # What the failing case alone has for it is chance; and so is what rare values have, against common ones.
+        # A fault that only the failing case supports is there by chance. So is a fault that only rare values support,
+        # if common values speak against it.
         left = [fault for fault in left if common[fault] or not spared[fault]]
         if not left:
             return [], 0, 0
@@ -207,7 +211,7 @@ class _Trial:
         return widest(best), most, fewest
 
     def _own(self, here: Seen, causes: list[Fault]) -> tuple[list[Fault], tuple[Fault, ...]]:
-        """Of two mistakes that explain everything together, the one that explains the case alone, and the other."""
+        """Split two mistakes that explain everything together: the one that explains the case alone, and the other."""
         if len(causes) == 1 and isinstance(causes[0], Pair):
             own = [fault for fault in causes[0].members if here.reproduces(fault)]
             if len(own) == 1:
@@ -215,23 +219,24 @@ class _Trial:
         return causes, ()
 
     def _pairs(self, here: Seen, every: Sequence[Fault], singles: Sequence[Fault]) -> tuple[list[Fault], int]:
-        """The pairs that pass on a fresh case where both may show, of so many that are worth trying.
+        """Return the pairs that pass on a fresh case where both may show, and how many pairs were tried.
 
-        Both that matter on the failing case, or one that explains it alone, with any other.
+        Pairs worth trying are two faults that both matter on the failing case, or one that explains it alone with any
+        other.
         """
         matter = [fault for fault in every if here.tells_apart(fault)]
         place = {fault: i for i, fault in enumerate(every)}
         alone = ((one, other) for one in singles for other in every if other is not one)
         pairs = dict.fromkeys(tuple(sorted(pair, key=place.__getitem__)) for pair in (*alone, *combinations(matter, 2)))
         wrong = [seen for seen in islice(self._fresh(), FIRST) if not seen.right and not seen.rare]
-        if not wrong:  # it takes values of its own to fail, on which many a pair would do as well
+        if not wrong:  # only its own values make it fail, and on those many pairs would do as well
             return [], 0
         wide = min(wrong, key=lambda seen: seen.case.config.cost)
         tried = [pair_of(*pair) for pair in list(pairs)[: PAIRS // wide.case.config.cost]]
         return [pair for pair in tried if wide.resembles(pair)], len(tried)
 
     def _fresh(self) -> Iterator[Seen]:
-        """The fresh cases that the subject accepts, as many as time allows, each run once only."""
+        """Yield the fresh cases that the subject accepts, as many as time allows; each is run only once."""
         yield from self._known
         with suppress(Late):
             for seen in self._asking:
@@ -250,7 +255,10 @@ class _Trial:
 
 
 def widest(faults: Sequence[Fault]) -> list[Fault]:
-    """Of the parts that a fault may be confined to, the widest, which says as much as any other that explains all."""
+    """Return the widest of the parts that a fault may be confined to, for each fault.
+
+    It says as much as any other part that explains everything.
+    """
     kinds: dict[Any, Fault] = {}
     for fault in faults:
         of = getattr(fault, "fault", None)

@@ -1,7 +1,7 @@
-"""factors: what a failure needs of its config and what it does not, from which size on, and the nearest that passes.
+"""factors: the factors of its config that a failure needs, the sizes at which it shows, and the nearest that passes.
 
-Each factor of the smallest failing config is changed alone. What fails with every other value does not depend on the
-factor; what fails with no other needs the one it has.
+Each factor of the smallest failing config is changed alone. A failure that shows with every other value does not depend
+on the factor. A failure that shows with no other value needs the one it has.
 """
 
 from __future__ import annotations
@@ -23,34 +23,36 @@ from harness.space.scope import Scope, factors_of
 from harness.space.values import draw
 
 SIZES: Final = ("T", "N", "input_size", "hidden_size", "num_layers")
-"""Factors that are asked for as sizes."""
+"""The factors that are asked for as sizes."""
 
 LARGER: Final = (1, 2, 3, 4, 7, 8, 15, 16)
-"""Steps up from a size: every remainder of 4, and some of 8 and 16, the widths of vectors."""
+"""The steps up from a size: every remainder of 4, and some of 8 and 16, the widths of vectors."""
 
 WIDTHS: Final = (2, 4, 8, 16)
-"""Of vectors and blocks, by which a pattern is looked for."""
+"""The widths of vectors and blocks by which a pattern is looked for."""
 
 DRAWS: Final = (("normal", 0), ("default", 1), ("saturated", 2))
-"""Values that a changed config is tried with, after the failing case's own."""
+"""The values that a changed config is tried with, after the failing case's own."""
 
 MORE: Final = tuple(("normal", seed) for seed in range(1, 6))
-"""Further ones with relu: in a small case most of it is zero in half of all sets, and nothing shows."""
+"""Further values for relu: in a small case most of it is zero in half of all sets, and nothing shows."""
 
 FURTHER: Final = range(6, 30)
 """Seeds of values that are drawn until a certain cause would show on them. One that shows on one set in eight, as with
 relu and dropout in a small case, is met with them and the above in 99 of 100; one that never shows needs the factor."""
 
 LOUD: Final = 256
-"""How many times larger the gradients of a loss are in further sets: what cuts off large gradients shows there."""
+"""The factor by which the gradients of a loss are larger in further sets. A mistake that cuts off large gradients shows
+there."""
 
 LOUDLY: Final = (("default", 3), ("default", 4), ("normal", 5))
-"""Values of these sets; tanh lets little pass where it is saturated, as it mostly is in small cases of normal ones."""
+"""The values of these sets. tanh lets little pass where it is saturated, as it mostly is in small cases of normal
+values."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """At which sizes a failure shows, of those tried."""
+    """The sizes at which a failure shows, of those tried."""
 
     smallest: int
     fails: tuple[int, ...]
@@ -58,7 +60,7 @@ class Size:
 
     @property
     def pattern(self) -> str:
-        """``from 17 on``, ``at 1 only``, ``at multiples of 8``; empty where it is any size at all."""
+        """The pattern of the sizes: ``from 17 on``, ``at 1 only``, ``at multiples of 8``; empty if every size fails."""
         fails = (self.smallest, *self.fails)
         if not self.passes:
             return "" if self.smallest == 1 else f"from {self.smallest} on"
@@ -70,7 +72,7 @@ class Size:
         return by_width or f"at {_listed(fails)}, not at {_listed(self.passes)}"
 
     def shows(self, size: int) -> bool:
-        """Whether the failure would show at a size that was not tried, if the pattern holds; without one, no."""
+        """Tell whether the failure would show at a size that was not tried, by its pattern; without one, no."""
         tried = (self.smallest, *self.fails, *self.passes)
         for width in WIDTHS:
             rest = self.smallest % width
@@ -81,7 +83,7 @@ class Size:
         return bool(self.fails) and max(self.fails) < min(self.passes) and self.smallest <= size <= max(self.fails)
 
     def _by_width(self, width: int, fails: tuple[int, ...]) -> str | None:
-        """The pattern, if the remainder by a width decides."""
+        """Return the pattern, if the remainder by a width decides."""
         tried, rest = (*fails, *self.passes), self.smallest % width
         if width == 2 and all((size % 2 == rest) == (size in fails) for size in tried):
             return "odd" if rest else "even"
@@ -98,22 +100,23 @@ def _listed(sizes: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True)
 class Factors:
-    """What a failure depends on."""
+    """The factors that a failure depends on."""
 
     needs: Mapping[str, Any] = field(default_factory=dict)
-    """Factors with which it fails, and with no other value."""
+    """The factors with which it fails, and with no other value."""
     partly: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Factors with several values that fail, and with some that do not: those that fail."""
+    """The values that fail, for factors of which several values fail and others do not."""
     independent: tuple[str, ...] = ()
-    """Factors of which every value fails."""
+    """The factors of which every value fails."""
     sizes: Mapping[str, Size] = field(default_factory=dict)
     relations: tuple[tuple[str, str, str], ...] = ()
-    """Pairs of sizes that must be ``"=="`` or ``"!="``, of which ``sizes`` then says nothing."""
+    """The pairs of sizes that must be equal (``"=="``) or unequal (``"!="``). ``sizes`` leaves out both of an equal
+    pair, and the first of an unequal pair."""
     passing: tuple[str, Any] | None = None
     """The nearest neighbour that passes: a factor, and its value there."""
 
     def covers(self, config: RNNConfig) -> bool:
-        """Whether a config has all that the failure needs, as far as that is known."""
+        """Tell whether a config has all that the failure needs, as far as that is known."""
         values = factors_of(config)
         return (
             all(values[name] == value for name, value in self.needs.items())
@@ -124,7 +127,7 @@ class Factors:
 
 
 def _has(size: Size, value: Any) -> bool:
-    """Whether a size, which may be none at all, is one at which the failure shows, or would by what was tried."""
+    """Tell whether the failure shows at a size, or would by what was tried; the size may be 0."""
     if not size.passes:
         return bool(value >= size.smallest or size.smallest == 1)
     if value in {size.smallest, *size.fails, *size.passes}:
@@ -139,16 +142,16 @@ def depends_on(
     explains_all: Callable[[str], bool] = lambda _name: True,
     would_show: Callable[[Case], bool] | None = None,
 ) -> Factors:
-    """What the failure of a minimal case depends on, each factor changed alone within ``scope``.
+    """Return what the failure of a minimal case depends on, each factor changed alone within ``scope``.
 
-    Where ``check`` excuses a case, ``explains_all`` says if an excuse of that name leaves nothing else to be wrong.
-    Where the cause is certain, ``would_show`` says if it shows on a case: a config is tried until it would.
+    ``explains_all`` says whether an excuse of that name leaves nothing else wrong on a case that ``check`` excuses.
+    ``would_show`` says whether a certain cause shows on a case: a changed config is tried until it would.
     """
     kind, config = like(finding.result), finding.case.config
     finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in finding.result.mismatches)
 
     def fails(other: RNNConfig) -> bool | None:
-        """Whether it fails with other factors; ``None`` where that cannot be said, for it is refused or fails else."""
+        """Tell whether it fails with other factors; ``None`` if it is refused, or fails in another way."""
         passed, told = True, False
         for candidate in _tries(finding.case, other, finite=finite):
             result = check(candidate)
@@ -197,7 +200,7 @@ def depends_on(
 
 def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
     yield fitted(case, config)
-    if not finite:  # of which no drawn values below have any
+    if not finite:  # the values drawn below are all finite
         yield infinite(config, 0)
     for regime, seed in DRAWS if config.nonlinearity == "tanh" else (*DRAWS, *MORE):
         yield draw(config, regime, seed)
@@ -218,7 +221,7 @@ def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig
     own = getattr(config, name)
     smaller = (size for size in dict.fromkeys((1, 2, 3, own - 1)) if 0 < size < own)
     allowed = (size for size in smaller if fitting(name, size, scope) == size)
-    # The case is minimal with the values that were tried of it; others may show the failure at smaller sizes.
+    # The case is minimal for the values that were tried on it; others may show the failure at smaller sizes.
     smallest = next((size for size in allowed if fails(changed(config, {name: size}))), own)
     tried: dict[int, bool | None] = {} if smallest == own else {own: True}
     for size in _larger(name, own, scope):
@@ -236,7 +239,7 @@ def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig
 def _related(
     config: RNNConfig, sizes: Mapping[str, Size], scope: Scope, fails: Callable[[RNNConfig], bool | None]
 ) -> Iterator[tuple[str, str, str]]:
-    """Sizes that fail where they are equal, or where they are not."""
+    """Yield pairs of sizes that fail only where they are equal, or only where they are not."""
     for one, other in combinations(sizes, 2):
         here, there = getattr(config, one), getattr(config, other)
         if here == there and not sizes[one].fails and not sizes[other].fails:
@@ -256,7 +259,7 @@ def _nearest(
     found: Mapping[str, Mapping[Any, bool]],
     fails: Callable[[RNNConfig], bool | None],
 ) -> tuple[str, Any] | None:
-    """The neighbour that passes and differs least: a size that is one smaller, or larger; else a factor changed."""
+    """Return the neighbour that passes and differs least: a size one smaller, or larger; else a factor changed."""
     for size, name in sorted(((getattr(config, name), name) for name in sizes), reverse=True):
         allowed = size > 1 and fitting(name, size - 1, scope) == size - 1
         smaller = changed(config, {name: size - 1}) if allowed else config
@@ -267,13 +270,16 @@ def _nearest(
             return name, size.passes[0]
     for name, tried in found.items():
         for value, failed in tried.items():
-            if not failed and (name, value) != ("loss", None):  # without which there are no gradients
+            if not failed and (name, value) != ("loss", None):  # without a loss there are no gradients
                 return name, value
     return None
 
 
 def like(result: Result) -> str:
-    """The kind of a result, but for which array it shows in first: values forwards, values back, or itself."""
+    """Return the kind of a result, which for wrong numbers is ``values`` or ``gradients``.
+
+    Which array shows wrong numbers first does not matter then.
+    """
     if not result.mismatches or result.mismatches[0].law or result.mismatches[0].sort not in OF_VALUE:
         return result.kind
     return "gradients" if result.mismatches[0].array.endswith(".grad") else "values"

@@ -1,4 +1,4 @@
-"""fresh: cases around a failing one, to tell the mistakes apart that look alike on it."""
+"""fresh: cases around a failing one that tell apart mistakes which look alike on it."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_o
 from harness.space.values import draw
 
 REGIMES: Final = ("normal", "default")
-"""Values of the fresh cases: generic, so that no two different faults give equal results by chance."""
+"""The values of the fresh cases: generic, so that no two different faults give equal results by chance."""
 
 RARE: Final = ("saturated", "sparse", "special")
-"""Values on which alone some mistakes show."""
+"""The values on which alone some mistakes show."""
 
 RARELY: Final = 6
-"""Cases of each: of the special values, one in nine is a NaN, and one number in ten is special."""
+"""The number of cases of each of these. Of the special values, one in nine is a NaN, and one number in ten is
+special."""
 
 GENERIC: Final = {"T": 3, "N": 3, "input_size": 4, "hidden_size": 5}
-"""Sizes that are all different but for T, which is more than twice what it was, where a mistake that is made once is
-told from one that is made again."""
+"""The sizes of the generic case, all different but for T. ``wider`` makes T more than twice what it was, which tells a
+mistake that is made once from one that is made again."""
 
 NEAR: Final = (1, 2, 3, 8, 16, 32, 64)
-"""Steps up from each size of the failing case: every remainder changes, of 2 to 64."""
+"""The steps up from each size of the failing case. With them, every remainder by 2 to 64 changes."""
 
 
 LENGTHS: Final = 2
 """The seed of the lengths of a packed batch. With it they differ, and rise somewhere where they may, at each T from 3
-to 29 and each N from 3 to 8; with 1, say, all three of T=4 are 4."""
+to 29 and each N from 3 to 8. With a seed of 1, for example, all three of T=4 are 4."""
 
 NOT_FRESH: Final = ("meta", *COMPLEX)
-"""What is drawn only if the failing case has it: tensors without values, and numbers beside whose poles little is
-sure."""
+"""The values that are drawn only if the failing case has them: tensors without values, and complex numbers, of which
+little is sure near the poles of tanh."""
 
 
 def fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
-    """Cases around a config, within ``scope``: the generic one first, then ever nearer to the config itself.
+    """Yield cases around a config, within ``scope``: the generic one first, then ever nearer to the config itself.
 
-    Wider and longer, with each other factor flipped alone; the config itself with other values; and each of its sizes
-    a little larger; at last, rare values. Sizes are never smaller than the config's own, at which it fails.
+    The first are wider and longer, also with each other factor flipped alone. Then come the config itself with other
+    values, and each of its sizes a little larger. Rare values come last. Sizes are never smaller than the config's own,
+    at which it fails.
     """
     seen: set[RNNConfig] = set()
     wide = wider(config, scope)
@@ -62,20 +64,21 @@ def fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
 
 
 def infinite_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
-    """Cases around a config, within ``scope``, in which infinities stand where they tell mistakes apart.
+    """Return cases around a config, within ``scope``, in which infinities stand where they tell mistakes apart.
 
-    The config itself and each of its sizes a little larger, on which every remainder changes. A third of the rows of x,
-    and of hx, has an infinity in its last feature, a third in another one, and a third has none.
+    They are of the config itself, and of the config with each of its sizes a little larger, which changes every
+    remainder. A third of the rows of x, and of hx, has an infinity in its last feature, a third in another one, and a
+    third has none.
     """
     return (infinite(other, number) for number, other in enumerate((config, *_larger(config, scope))))
 
 
 STILLED: Final = 3
-"""Cases of each config in which some preactivations are zero."""
+"""The number of cases of each config in which some preactivations are zero."""
 
 
 def stilled_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
-    """Cases of a relu with gradients in which the first unit's preactivation is zero: there its slope is a choice."""
+    """Yield cases of a relu with gradients whose first unit has a preactivation of 0, where its slope is a choice."""
     if config.nonlinearity != "relu" or config.loss is None:
         return
     for one in dict.fromkeys((config, wider(config, scope))):
@@ -83,7 +86,7 @@ def stilled_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
 
 
 def stilled(config: RNNConfig, seed: int) -> Case:
-    """A case of normal numbers in which nothing reaches the first unit of any layer."""
+    """Return a case of normal numbers in which nothing reaches the first unit of any layer."""
     arrays = dict(draw(config, "normal", seed).arrays)
     for name in config.weights:
         if not name.startswith("readout"):
@@ -93,10 +96,10 @@ def stilled(config: RNNConfig, seed: int) -> Case:
 
 
 def infinite(config: RNNConfig, seed: int) -> Case:
-    """A case of normal numbers and infinities, as ``infinite_cases`` says."""
+    """Return a case of normal numbers and infinities, as ``infinite_cases`` says."""
     arrays = dict(draw(config, "normal", seed).arrays)
     for name in config.inputs:
-        if config.strides == "expanded":  # which is one value along the first axis
+        if config.strides == "expanded":  # one value is repeated along the first axis
             arrays[name] = np.broadcast_to(_with_infinities(arrays[name][:1]), arrays[name].shape).copy()
         else:
             arrays[name] = _with_infinities(arrays[name])
@@ -106,18 +109,21 @@ def infinite(config: RNNConfig, seed: int) -> Case:
 def _with_infinities(array: Array) -> Array:
     rows = array.reshape(-1, array.shape[-1]).copy()
     for number, row in enumerate(rows):
-        if number % 3 < 2 and not np.isnan(row).any():  # which is padding
+        if number % 3 < 2 and not np.isnan(row).any():  # padding is NaN
             row[-1 if number % 3 == 0 else number // 3 % row.size] = np.inf if number % 2 else -np.inf
     return rows.reshape(array.shape)
 
 
 def rare(case: Case) -> bool:
-    """Whether a case has rare values, on which a fault is not told as sharply: that it is not made, is no proof."""
+    """Tell whether a case has rare values.
+
+    A fault is told less sharply on these: that it seems not to be made there is no proof.
+    """
     return case.origin is not None and case.origin.regime in RARE
 
 
 def wider(config: RNNConfig, scope: Scope) -> RNNConfig:
-    """The config with generic sizes, where they are larger than its own."""
+    """Return the config with generic sizes, where they are larger than its own."""
     longer = max(2 * config.T, GENERIC["T"]) + 1
     sizes = GENERIC | {"T": longer}
     return changed(
@@ -126,7 +132,7 @@ def wider(config: RNNConfig, scope: Scope) -> RNNConfig:
 
 
 def flipped(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
-    """The config with each factor, but for sizes, at each other value that the scope has."""
+    """Yield the config with each factor, but for sizes, at each other value that the scope has."""
     for name, values in scope.values().items():
         for value in values if name not in SIZE_FACTORS else ():
             if value != factors_of(config)[name] and value not in NOT_FRESH:
@@ -138,14 +144,17 @@ def flipped(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
 def _larger(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
     for name in SIZE_FACTORS:
         size = getattr(config, name)
-        # Many sequences of a packed batch have the same length, and may be sorted in one order or another.
+        # In a large packed batch many sequences have the same length, and may be sorted in one order or another.
         for other in (size + step for step in NEAR if name != "N" or config.lengths is None or step < 8):
             if fitting(name, other, scope) == other and (name != "N" or config.batched):
                 yield changed(config, {name: other})
 
 
 def fitting(name: str, size: int, scope: Scope) -> int:
-    """The smallest size of the scope that is no smaller; else its largest. A factor that is not pinned has any size."""
+    """Return the smallest size of the scope that is no smaller; else its largest.
+
+    A factor that is not pinned may have any size.
+    """
     allowed: tuple[int, ...] = getattr(scope, name)
     if set(allowed) >= set(SIZES):
         return size
@@ -153,7 +162,7 @@ def fitting(name: str, size: int, scope: Scope) -> int:
 
 
 def changed(config: RNNConfig, changes: dict[str, Any]) -> RNNConfig:
-    """The config with some factors changed, and whatever these exclude given up; itself, if that cannot be."""
+    """Return the config with some factors changed, and whatever these exclude given up; itself, if that cannot be."""
     try:
         if config.lengths is not None and "lengths" not in changes and changes.get("batched", True):
             return config.replace(**changes)

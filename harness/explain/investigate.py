@@ -1,7 +1,7 @@
-"""investigate: everything that is said of a finding, and how a search tells further cases of its cause.
+"""investigate: everything that is said of a finding, and the excuse by which a search recognises its cause again.
 
-A finding goes through three questions: which known mistake is it, what does it depend on, and where does it begin. A
-search that goes on past it asks ``recognise``, and later findings are seen beside it.
+Three questions are asked of a finding: which known mistake it is, what it depends on, and where it begins. A search
+that goes on past it asks ``recognise``, and judges later findings beside it.
 """
 
 from __future__ import annotations
@@ -41,38 +41,39 @@ from harness.subjects.protocol import Subject, ground_of
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is known of why a subject fails as a finding shows; each part may be missing, where it could not be had."""
+    """The explanation of a finding: what is known of why the subject fails. Any part may be missing."""
 
     diagnosis: Diagnosis | None = None
     factors: Factors | None = None
     where: Where | None = None
     clue: Clue | None = None
-    """Where no known mistake explains it: what its wrong numbers have in common."""
+    """The clue that its wrong numbers have in common, where no known mistake explains it."""
     kernels: Kernels = NONE
     ground: Mapping[str, str] = field(default_factory=dict)
-    """What the subject computes on (``subjects.ground``)."""
+    """The software and hardware that the subject computes on (``subjects.ground``)."""
 
 
 @dataclass
 class Investigation:
-    """Explains the findings of one search as they come, each in the light of those before it."""
+    """The explanations of one search's findings as they come, each in the light of those before it."""
 
     subject: Subject
     accepted: Accepted = STRICT
     told: Callable[[Finding, Explanation], None] = lambda *_: None
-    """Who is to hear of a finding as soon as it is explained: whatever comes later, it is not lost."""
+    """The function that hears of a finding as soon as it is explained: whatever comes later, the explanation is not
+    lost."""
     explanations: dict[str, Explanation] = field(default_factory=dict)
-    """By the finding's id."""
+    """The explanations, by the finding's id."""
     _beside: list[Fault] = field(default_factory=list)
     _excuses: list[Excuse] = field(default_factory=list)
     _wavers: bool = False
-    """Whether the subject was seen to give two answers to one question."""
+    """True if the subject was seen to give two answers to one question."""
 
     def recognise(self, finding: Finding, record: Hunt) -> Excuse | None:
-        """Explain a finding, and give what tells its cause again; ``None`` where the search should end.
+        """Explain a finding, and return the excuse that recognises its cause; ``None`` where the search should end.
 
-        A hang ends it, as every further one may take as long. What is measured of tanh, and has no other cause, is told
-        again by that.
+        A hang ends it, because every further one may take as long. A measured error of tanh that has no other cause has
+        no excuse, either: the search recognises it by what was measured.
         """
         self._wavers |= finding.result.wavers
         again = next((earlier for earlier in record.findings[:-1] if earlier.id == finding.id), None)
@@ -96,9 +97,10 @@ class Investigation:
         return excuse
 
     def _met_again(self, earlier: Finding, record: Hunt) -> Excuse | None:
-        """Count a case that is found once more, the last of the findings; and tell it by where it shows from now on.
+        """Count a case that is found once more, the last of the findings; recognise it by its region from now on.
 
-        Its cause did not tell it. ``None``, which ends the search, where it cannot be told by that either.
+        The region is where it shows. The excuse of its cause did not recognise it. The result is ``None``, which ends
+        the search, where the region cannot recognise it, either.
         """
         record.findings.pop()
         record.known[earlier.id] += 1
@@ -111,9 +113,9 @@ class Investigation:
         return excuse
 
     def _one_bug(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
-        """Whether a finding shares the kind, the cause, and what makes it go away with an earlier one.
+        """Tell whether a finding shares the kind, the cause, and what makes it go away with an earlier one.
 
-        Without a cause, it is the same if it goes away with the same kernel, or has the same needs.
+        Without a cause, it is the same if it has the same clue, goes away with the same kernel, or has the same needs.
         """
         before = self.explanations.get(earlier.id)
         if before is None or like(earlier.result) != like(finding.result):
@@ -142,7 +144,7 @@ class Investigation:
         return ByCause(name, tuple(known), explanation.factors, forwards=not _of_gradients(finding))
 
     def explain(self, finding: Finding, scope: Scope) -> Explanation:
-        """What is known of why the finding's case fails."""
+        """Return what is known of why the finding's case fails."""
         explanation = self._explanation(finding, scope)
         self._keep(finding, explanation)
         return explanation
@@ -159,7 +161,7 @@ class Investigation:
         return replace(explanation, ground=ground_of(self.subject, finding.case.config.device))
 
     def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
-        """What can be said until a moment, what matters most first."""
+        """Return what can be said until a moment, what matters most first."""
         subject = ended_at(ended_by_a_hang(self.subject), until)
         explanation, case = Explanation(), nameable(finding)
         with suppress(Late):
@@ -179,19 +181,22 @@ class Investigation:
         return explanation
 
     def _explains_all(self, finding: Finding) -> Callable[[str], bool]:
-        """Which excuses leave nothing else wrong on a case; of a crash all do, for the subject answered."""
+        """Return a function that tells which excuses leave nothing else wrong on a case.
+
+        For a crash, all excuses do, because the subject answered.
+        """
         if finding.result.failure is not None:
             return lambda _name: True
         vague = {one.name for one in self._excuses if isinstance(one, ByRegion | ByKernel)}
         return lambda name: name not in vague
 
     def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
-        """A check that asks of any subject what the finding's subject fails."""
+        """Return a check that asks any subject for what the finding's subject fails at."""
         laws = law_of(finding.result.kind) or ()
         return partial(check_everything, accepted=self._within(finding), laws=laws, with_probes=_probed(finding))
 
     def _within(self, finding: Finding) -> Accepted:
-        """What a finding's subject is held to."""
+        """Return the contract that a finding's subject is held to."""
         return self.accepted if finding.accepted is None else finding.accepted
 
     def _check(self, subject: Subject, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
@@ -224,11 +229,11 @@ def _would_show(subject: Subject, diagnosis: Diagnosis | None, accepted: Accepte
 
 
 KERNELS: Final = frozenset({"finiteness", "rounding"})
-"""Families of faults that a kernel may have; others are mistakes in a layer's own code, which no switch mends."""
+"""The families of faults that a kernel may have. Others are mistakes in a layer's own code, which no switch mends."""
 
 
 def _of_own_code(diagnosis: Diagnosis | None) -> bool:
-    """Whether the cause is certain, and none that a kernel may have."""
+    """Tell whether the cause is certain, and is none that a kernel may have."""
     causes = () if diagnosis is None or not diagnosis.certain else diagnosis.causes
     return any(getattr(fault, "fault", fault).family not in KERNELS for fault in causes)
 
@@ -238,14 +243,14 @@ def _certain(diagnosis: Diagnosis | None) -> bool:
 
 
 def _causes(explanation: Explanation) -> tuple[str, ...]:
-    """The cause, or all that are possible."""
+    """Return the cause, or all that are possible."""
     diagnosis = explanation.diagnosis
     return () if diagnosis is None else tuple(fault.sentence for fault in diagnosis.causes)
 
 
 def _probed(finding: Finding) -> bool:
-    """Whether the failure is seen with probes, or in what is asked along with them."""
-    if finding.result.failure is not None:  # which plain runs show
+    """Tell whether the failure is seen with probes, or in what is asked along with them."""
+    if finding.result.failure is not None:  # plain runs show it
         return False
     mismatches = finding.result.mismatches
     plain = mismatches and not mismatches[0].probed and mismatches[0].array in finding.case.config.returned

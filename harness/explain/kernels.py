@@ -1,7 +1,7 @@
 """kernels: the settings of torch and its libraries that make a failure go away, and the kernels that ran in it.
 
 The failing case is run again under each setting alone, in a fresh process each. A mistake in a layer's own code fails
-under all of them; a kernel's defect goes away with the kernel.
+under all of them. A kernel's defect goes away with the kernel.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Check = Callable[[Subject, Case], Result]
 
 @runtime_checkable
 class Switchable(Subject, Protocol):
-    """A subject that can be had under other settings, as ``IsolatedSubject`` can."""
+    """A subject that can be run under other settings, as ``IsolatedSubject`` can."""
 
     switchable: bool
 
     def switched(self, switch: str) -> Self:
-        """The same under one more switch."""
+        """Return the same subject under one more switch."""
         ...
 
     def kernels(self, case: Case) -> tuple[str, ...]:
-        """The kernels that it runs on a case, by name and shape."""
+        """Return the kernels that it runs on a case, by name and shape."""
         ...
 
     def close(self) -> None:
@@ -44,28 +44,28 @@ class Switchable(Subject, Protocol):
 
 @dataclass(frozen=True)
 class Kernels:
-    """How a failing case fares under other settings."""
+    """The results of a failing case under other settings."""
 
     passes: tuple[str, ...] = ()
-    """Names of the switches under which it agrees."""
+    """The names of the switches under which it agrees."""
     fails: tuple[str, ...] = ()
-    """Those under which it fails in the same way."""
+    """The names of the switches under which it fails in the same way."""
     ran: tuple[str, ...] = ()
-    """oneDNN's implementations that ran in it, with their shapes."""
+    """The implementations of oneDNN that ran in it, with their shapes."""
 
 
 NONE: Final = Kernels()
 
 
 def kernels_of(subject: Subject, case: Case, result: Result, check: Check) -> Kernels:
-    """Run a failing case under every switch of its device; nothing comes of a subject that has none."""
+    """Run a failing case under every switch of its device; the result is ``NONE`` for a subject without switches."""
     if not isinstance(subject, Switchable) or not subject.switchable:
         return NONE
     passes, fails = [], []
     for name, switch in SWITCHES.items():
         if not switch.alone or switch.on != case.config.device.partition(":")[0]:
             continue
-        with suppress(UsageError, Hang):  # a process that cannot be had, or does not answer, tells nothing
+        with suppress(UsageError, Hang):  # a process that does not start, or does not answer, tells nothing
             switched = subject.switched(name)
             try:
                 seen = check(ended_by_a_hang(switched), case)
@@ -79,7 +79,7 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: Check) -> Ke
 
 
 class ByKernel:
-    """Takes a failure for the same as a finding's that goes away with a kernel: of a like kind, and gone with it."""
+    """An excuse for failures of a like kind that go away with the same kernel as a finding."""
 
     def __init__(self, name: str, found: Result, subject: Switchable, switch: str, check: Check) -> None:
         self.name = name
@@ -87,7 +87,7 @@ class ByKernel:
         self._switched = subject.switched(switch)
 
     def excuses(self, observation: Observation, result: Result) -> bool:
-        """Whether the case that was observed agrees under the switch."""
+        """Tell whether the failure is of a like kind, and the case that was observed agrees under the switch."""
         if like(result) != like(self._found) or observation.unfit is not None or not result.mismatches:
             return False
         if result.mismatches[0].sort is not self._found.mismatches[0].sort:

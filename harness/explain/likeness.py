@@ -1,8 +1,9 @@
-"""likeness: does a subject compute what a fault computes? Asked of one observation, of many faults, cheaply first.
+"""likeness: the test whether a subject computes what a fault computes, made on one observation for many faults.
 
 The subject is held against the fault step by step, with the fault in the reference's place and the same derived
-tolerance as any subject; but for faults whose output is not the state that the next step reads. Of these whole runs are
-compared, the fault's in float64 with the subject's, which takes a tenth of a millisecond and rules out most faults.
+tolerance as for any subject. For faults whose output is not the state that the next step reads, whole runs are compared
+instead, the fault's in float64 with the subject's. That takes a tenth of a millisecond, and rules out most faults
+first.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.reference import Floats, Reference, to_float64
 
 SLACK: Final = 64.0
-"""How many times the allowance of a right run a fault's whole run may be off: it takes the same operations, at other
-states, where errors may grow faster (2.5 times was seen). This is no verdict on a subject: it only says which of the
-known mistakes looks like it, and two of these were more than 1,000 such allowances apart on generic numbers, where they
-differ at all."""
+"""The multiple of a right run's allowance that a fault's whole run may be off by. It takes the same operations, at
+other states, where errors may grow faster (2.5 times was seen). This is no verdict on a subject. It only says which of
+the known mistakes looks like it, and two of these were more than 1,000 such allowances apart on generic numbers, where
+they differ at all."""
 
 
 ROUNDINGS: Final = 2.0**-40
-"""Relative difference of two float64 runs of a few hundred operations that roundings alone may make, and to spare."""
+"""The relative difference that roundings alone may make between two float64 runs of a few hundred operations, with a
+margin."""
 
 
 def forward_part(observation: Observation) -> Observation:
-    """What was observed on the way forward alone."""
+    """Return what was observed on the way forward alone."""
     case = observation.case.forward()
     arrays = {name: array for name, array in observation.outcome.arrays.items() if name in case.config.outputs}
     return replace(observation, case=case, outcome=replace(observation.outcome, arrays=arrays), probed=None)
@@ -43,37 +45,40 @@ class Seen:
     """One observation of a subject, to which faults are held."""
 
     def __init__(self, observation: Observation, *, rare: bool = False) -> None:
-        """``rare`` says that it has values on which a fault that is made may not be told (``fresh.rare``)."""
+        """Take an observation.
+
+        ``rare`` says that it has values on which a fault that is made may not be told (``fresh.rare``).
+        """
         self.observation = observation
         self.rare = rare
         self.case = observation.case
 
     @cached_property
     def right(self) -> bool:
-        """Whether the subject does nothing wrong there, as far as its bounds tell."""
+        """True if the subject does nothing wrong there, as far as its bounds tell."""
         return assess(self.observation, REFERENCE, soft=False).verdict is Verdict.AGREES
 
     def reproduces(self, fault: Fault) -> bool:
-        """Whether the subject computes there what ``fault`` does."""
+        """Tell whether the subject computes there what ``fault`` does."""
         if self.observation.unfit is not None:
             return False
         if not fault.stepwise or (fault.across and self.observation.prefixes is None):
-            return self.resembles(fault) and not self._resembles_right  # what whole runs hide, they cannot name
+            return self.resembles(fault) and not self._resembles_right  # whole runs cannot name what they hide
         with np.errstate(all="ignore"):
             return assess(self.observation, fault, soft=False).verdict is Verdict.AGREES
 
     def loses_numbers_as(self, fault: Fault) -> bool:
-        """Whether the subject is right there, but for NaN where the fault gives NaN, in any of its places."""
+        """Tell whether the subject is right there, but for NaN in any of the places where the fault gives NaN."""
         with np.errstate(all="ignore"):
             accepting = replace(self.observation, or_nan=fault)
             return assess(accepting, REFERENCE, soft=False).verdict is Verdict.AGREES
 
     def undecided(self, fault: Fault) -> bool:
-        """Whether it cannot be said, since whole runs of the fault and of a right subject are as near."""
+        """Tell whether it cannot be decided: whole runs of the fault and of a right subject both resemble this one."""
         return not fault.stepwise and self._resembles_right and self.resembles(fault)
 
     def active(self, fault: Fault) -> bool:
-        """Whether the fault makes any difference there at all, beyond the roundings of float64."""
+        """Tell whether the fault makes any difference there at all, beyond the roundings of float64."""
         with np.errstate(all="ignore"):
             given, tiny = fault.run(self.case), np.finfo(np.float64).tiny
             far = any(
@@ -83,7 +88,7 @@ class Seen:
         return far or self.tells_apart(fault, slack=1.0)
 
     def tells_apart(self, fault: Fault, slack: float = SLACK) -> bool:
-        """Whether the fault would show there."""
+        """Tell whether the fault would show there."""
         rounded = self.observation.rounded
         with np.errstate(all="ignore"):
             given = fault.run(self.case)
@@ -95,13 +100,13 @@ class Seen:
             )
 
     def resembles(self, fault: Reference) -> bool:
-        """Whether whole runs of both agree, which says little where errors grow, but little time."""
+        """Tell whether whole runs of both agree. That says little where errors grow, but takes little time."""
         if self.observation.unfit is not None:
             return False
         with np.errstate(all="ignore"):
             try:
                 given = fault.run(self.case)
-            except (IndexError, ValueError):  # two mistakes at once need not go together
+            except (IndexError, ValueError):  # two mistakes at once need not fit together
                 return False
             for name, actual in self._actual.items():
                 expected = given[name]
@@ -115,7 +120,7 @@ class Seen:
 
     @property
     def widest(self) -> float:
-        """The largest allowance of a whole run, of what the subject gave: what is smaller may hide."""
+        """The largest allowance of a whole run, over the arrays that the subject gave: a smaller error may hide."""
         allowances = (self._allowances[name] for name in self._actual)
         return max(float(allowance.max(initial=0)) for allowance in allowances) + self.observation.rounded
 
@@ -134,7 +139,10 @@ class Seen:
 
     @cached_property
     def _roundings(self) -> float:
-        """Of as many operations, one after the other, as lead to a number: a fault's states may be larger."""
+        """The relative error of as many operations, one after the other, as lead to a number.
+
+        It is allowed for because a fault's states may be larger than those of a right run.
+        """
         config = self.case.config
         terms = config.input_size + config.hidden_size + 2
         return float(terms * config.T * config.num_layers * self.observation.arithmetic.format.u)

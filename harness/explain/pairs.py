@@ -25,9 +25,9 @@ class Pair(Fault):
 
 
 def pair_of(one: Fault, other: Fault) -> Fault:
-    """Both mistakes at once: a class below those of both, with the parameters of both.
+    """Return a fault that makes both mistakes: a class below those of both, with the parameters of both.
 
-    Of one class there is only one: what is made twice is made once.
+    Each class stands in it only once, because a mistake that is made twice is made once.
     """
     given = [*_members(one), *_members(other)]
     members = tuple({type(fault): fault for fault in reversed(given)}.values())[::-1]
@@ -47,5 +47,5 @@ def _members(fault: Fault) -> tuple[Fault, ...]:
 @lru_cache(None)
 def _class_of(kinds: tuple[type[Fault], ...]) -> type[Pair]:
     stepwise = all(kind.stepwise for kind in kinds)
-    ordered = sorted(kinds, key=lambda kind: -len(kind.__mro__))  # what is below another one stands before it
+    ordered = sorted(kinds, key=lambda kind: -len(kind.__mro__))  # a class stands before those that it derives from
     return type("And".join(kind.__name__ for kind in kinds), (Pair, *ordered), {"stepwise": stepwise})

@@ -1,6 +1,6 @@
-"""parts: a fault that is made in a part of the network only.
+"""parts: faults that are made in a part of the network only.
 
-In one direction, in the first layer or above it, in some gradients, or from some unit, step or sequence on.
+A part is one direction, the first layer or those above it, some gradients, or all from some unit, step or sequence on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Place = tuple[int, int]
 
 
 def parts_of(fault: Fault, config: RNNConfig) -> Iterator[Fault]:
-    """The fault in each part that a case of a config may show it in."""
+    """Yield the fault in each part in which a case of a config may show it."""
     yield InPlaces(fault, "in the forward direction only", by_direction=0)
     yield InPlaces(fault, "in the first layer only", lambda at: at[0] == 0)
     if config.bidirectional:
@@ -54,7 +54,7 @@ def _of_layer(layer: int, at: Place) -> bool:
 
 
 def _of_parameters(fault: Fault) -> bool:
-    """Whether a fault, right on the way there, changes what enters the parameters' gradients, or how it is summed."""
+    """Tell whether a fault, right forwards, changes what enters the parameters' gradients, or how it is summed."""
     hooks = ("entering", "weight_gradients")
     return fault.family == "gradients" and any(
         getattr(type(fault), hook) is not getattr(Reference, hook) for hook in hooks
@@ -62,20 +62,21 @@ def _of_parameters(fault: Fault) -> bool:
 
 
 PARAMETERS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-"""What the parameters' names begin with, in the order of ``StepWeights``."""
+"""The beginnings of the parameters' names, in the order of ``StepWeights``."""
 
 OF_GRADIENTS: Final = {
     "both weights": PARAMETERS[:2],
     "both biases": PARAMETERS[2:],
     **{f"{name}": (name,) for name in PARAMETERS},
 }
-"""Groups of parameters, the widest first."""
+"""The groups of parameters, the widest first."""
 
 
 def from_places(fault: Fault, first: Mapping[str, int]) -> Iterator[Fault]:
-    """The fault from the first unit, step and sequence on that is wrong, and in what is left over by blocks of as many.
+    """Yield the fault in the parts that its first wrong unit, step and sequence suggest.
 
-    ``first`` are their places on the failing case, by axis: of those that are not the first of all.
+    A part goes from that place on, or is what full blocks of as many leave over, or is the last place alone. ``first``
+    holds the first wrong places on the failing case, by axis. A place that is the first of its axis suggests no part.
     """
     for axis, place in first.items():
         if place:
@@ -104,7 +105,7 @@ _NAMED: Final = {"unit": "unit", "n": "sequence", "t": "step"}
 
 
 def together(one: Fault, other: Fault) -> Fault:
-    """Both mistakes at once, be one of them made in a part only."""
+    """Return a fault that makes both mistakes at once, where one of them may be made in a part only."""
     for part, rest in ((one, other), (other, one)):
         if isinstance(part, _Part):
             return part.beside(rest)
@@ -119,10 +120,13 @@ class _Part(Fault):
     def __init__(self, fault: Fault, where: str) -> None:
         self.fault, self.where = fault, where
         self.right: Reference = RIGHT
-        """What is computed where the fault is not made."""
+        """The reference, or the other fault, that computes where the fault is not made."""
 
     def beside(self, other: Fault) -> Fault:
-        """The same, and another fault wherever it is made: in the part, outside of it, and in all that is neither."""
+        """Return this fault with another one beside it, which is made wherever it would be made alone.
+
+        That is in the part, outside of it, and in what is neither.
+        """
         own = type(self)
         bases = (own,) if isinstance(other, own) else (own, type(other))
         both: _Part = object.__new__(type(own.__name__, bases, {"stepwise": False}))
@@ -184,7 +188,7 @@ class InPlaces(_Part):
         self, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
     ) -> None:
         own = self._of(*at)
-        visited = own.visited(case.config)  # as that one counts the steps
+        visited = own.visited(case.config)  # as this reference or fault counts the steps
         own.run_direction(case, at, x, start, states, visited=visited)
 
     def written(self, case: Case, layer: int, states: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""planted: a fault as a subject, to measure whether what is known to be wrong is found, made small, and named."""
+"""planted: a fault as a subject, to measure whether a known mistake is found, shrunk, and named."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ class PlantedSubject:
             self.offers["output_size"] = (1,)
 
     def scope(self) -> Scope:
-        """The part of the space in which the fault can show."""
+        """Return the part of the space in which the fault can show."""
         return scope_of(self)
 
     def devices(self) -> tuple[str, ...]:
-        """NumPy arrays live on the CPU."""
+        """Return the CPU alone, where NumPy arrays live."""
         return ("cpu",)
 
     def masks(self, case: Case) -> list[Array]:
-        """Masks for dropout, time first, (T, N, D*H) for each inner layer; the case decides."""
+        """Draw masks for dropout, time first, (T, N, D*H) for each inner layer; the case's seed decides."""
         config, rng = case.config, np.random.default_rng(case.seed)
         shape = (config.T, config.N, config.num_directions * config.hidden_size)
         return [rng.random(shape) >= config.dropout for _ in range(config.num_layers - 1)]
 
     def run(self, case: Case) -> Outcome:
-        """What the fault makes of a case, in the case's dtype and shapes."""
+        """Return what the fault makes of a case, in the case's dtype and shapes."""
         config, plain = case.config, case.plain()
         if config.drops:
             masks = dict(enumerate(self.masks(case)))
@@ -60,6 +60,6 @@ class PlantedSubject:
 
 
 def _returned(config: RNNConfig, name: str, array: Array) -> Array:
-    """An array in the dtype of the case, without a batch axis where it has none."""
+    """Return an array in the dtype of the case, without a batch axis where it has none."""
     batched = config.batched or name.removesuffix(".grad") not in {"x", "hx", "output", "h_n", "readout"}
     return (array if batched else np.squeeze(array, 1)).astype(config.dtype_of(name))

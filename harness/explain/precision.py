@@ -1,8 +1,9 @@
-"""precision: whether a difference looks like coarser arithmetic, and how many bits that has.
+"""precision: the tests that tell whether a difference looks like coarser arithmetic, and how many bits that has.
 
-Three questions, asked of a single time step, whose operands are all known. Do the numbers that come back have fewer
-significant bits than their dtype? Where the preactivation is exact, on small dyadic numbers, how far is the activation
-off? And where it is rounded, is its error like noise in proportion to the terms, and of what size?
+Three questions are asked of a single time step, whose operands are all known. Do the numbers that come back have fewer
+significant bits than their dtype? How far is the activation off where the preactivation is exact, on small dyadic
+numbers? And where the preactivation is rounded, is the activation's error like noise in proportion to the terms, and
+how large is it?
 """
 
 from __future__ import annotations
@@ -25,57 +26,60 @@ from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
 SEEDS: Final = 6
-"""Cases of each kind: with N H = 64 numbers each, the standard error of a root mean square is 4 %."""
+"""The number of cases of each kind: with N H = 64 numbers each, the standard error of a root mean square is 4 %."""
 
 NAMES: Final = {53: "float64", 24: "float32", 11: "TF32 or float16", 8: "bfloat16"}
-"""Formats by the bits of their significand, the leading one included."""
+"""The formats, by the bits of their significand, the leading one included."""
 
 NOISE: Final = 8.0
-"""Largest error over root mean square that passes for noise: of 384 numbers uniform in [-1, 1] it is 1.7, of normal
-ones about 3; a value that is wrong here and there has a few large ones among many zeros."""
+"""The largest error over the root mean square that passes for noise. Of 384 numbers uniform in [-1, 1] it is 1.7, of
+normal ones about 3. A value that is wrong here and there has a few large errors among many zeros."""
 
 
 STANDARD_ERRORS: Final = 4.0
-"""Of a mean that noise leaves: beyond them, errors lean to one side, as those of a wrong factor or bias do."""
+"""The number of standard errors of a mean that noise leaves. Beyond them, errors lean to one side, as those of a wrong
+factor or bias do."""
 
 SLOPED: Final = 0.9
-"""States of tanh below it: beyond, its slope is so small that their own rounding hides what came before."""
+"""The limit below which states of tanh are used: beyond it, the slope is so small that their own rounding hides what
+came before."""
 
 VARIANCE: Final = 1 / (8 * np.log(2))
-"""Of an operand's relative rounding error, in units of u**2. To p bits, u = 2**-p, a significand M in [1/2, 1) is off
-by at most u / 2, uniformly, so relatively by a mean square of (u / 2)**2 / 3 / M**2. Over M, whose logarithm is
-uniform, 1 / M**2 averages 3 / (2 log 2): v = 1 / (8 log 2)."""
+"""The variance of an operand's relative rounding error, in units of u**2. To p bits, u = 2**-p, a significand M in
+[1/2, 1) is off by at most u / 2, uniformly, so relatively by a mean square of (u / 2)**2 / 3 / M**2. Over M, whose
+logarithm is uniform, 1 / M**2 averages 3 / (2 log 2): v = 1 / (8 log 2)."""
 
 TINY: Final = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
 class Precision:
-    """What a subject's arithmetic looks like."""
+    """The properties that a subject's arithmetic shows."""
 
     dtype_bits: int
-    """Of the dtype's significand."""
+    """The bits of the dtype's significand."""
     returned_bits: int
-    """Significant bits that the numbers it returns have."""
+    """The significant bits of the numbers that it returns."""
     returned_error: float
-    """The largest error of these numbers, of those above 1 relative to them."""
+    """The largest error of these numbers; above 1, it is relative to them."""
     activation_error: float
     """The largest error of the activation where the preactivation is exact."""
     activation_units: float
-    """The same, relative to the result, in units of what it is assumed to be at most."""
+    """The same error, relative to the largest that is assumed of it."""
     sum_bits: float | None
-    """Bits of the operands that rounding errors of that size would come from; ``None`` if they are not like noise."""
+    """The bits of the operands that rounding errors of that size would come from; ``None`` if the errors are not like
+    noise."""
     accepted_by: str | None
     """The first looser contract under which the finding's case, and those asked here, would agree."""
 
     @property
     def explains(self) -> bool:
-        """Whether coarser arithmetic is what was seen."""
+        """True if coarser arithmetic is what was seen."""
         return self.rounds_results or self.coarse_activation or self.coarse_sums
 
     @property
     def rounds_results(self) -> bool:
-        """Whether what comes back has fewer bits than the dtype: of hundreds of numbers, some would need the last.
+        """True if what comes back has fewer bits than the dtype: of hundreds of numbers, some would need the last.
 
         Zeros, or other plain numbers in the place of right ones, are no roundings of these.
         """
@@ -83,31 +87,32 @@ class Precision:
 
     @property
     def coarse_sums(self) -> bool:
-        """Whether sums err like operands of at least two bits less than the dtype's."""
+        """True if sums err as if their operands had more than two bits fewer than the dtype."""
         return self.sum_bits is not None and self.sum_bits < self.dtype_bits - 2
 
     @property
     def coarse_activation(self) -> bool:
-        """Whether the activation is off, though not by as much as a mistake would be, and its argument is not."""
+        """True if the activation is off, though not by as much as a mistake would be, and its argument is not."""
         return self.activation_units > 1 and self.activation_error < 2.0**-FEWEST
 
 
 class _Seen(NamedTuple):
-    """One case of a single step: what came back, what was expected of it, and the sizes that errors go by."""
+    """One case of a single step: what came back, what was expected of it, and the sizes that scale its errors."""
 
     observation: Observation
     actual: Floats
     expected: Floats
     s: Floats
     scale: Floats
-    """Root mean square error of s, in units of the operands' roundoff: sqrt(2 q v), q the sum of squared terms."""
+    """The root mean square error of s, in units of the operands' roundoff: sqrt(2 q v), with q the sum of squared
+    terms."""
 
 
 def estimate(subject: Subject, case: Case, accepted: Accepted) -> Precision | None:
-    """How precise the subject's arithmetic is, around a case; ``None`` where it cannot be asked.
+    """Estimate how precise the subject's arithmetic is, around a case; ``None`` where it cannot be asked.
 
-    Sizes are 8 where the subject does that, so that sums are long enough to round, else those of the case. What takes
-    several steps to show reads a state, which a single step has if it is given one.
+    Sizes are 8 where the subject accepts that, so that sums are long enough to round, else those of the case. A failure
+    that takes several steps to show needs a state that is not zero, which a single step has if it is given one.
     """
     if case.config.is_complex:
         return None
@@ -171,7 +176,7 @@ def _estimated(exact: list[_Seen], rounded: list[_Seen], found: Observation) -> 
 
 
 def _tanh_contract(exact: list[_Seen], arithmetic: Arithmetic) -> str | None:
-    """The contract that the errors of tanh fit into, in whole ulp; ``None`` of another activation."""
+    """Return the contract that the errors of tanh fit into, in whole ulp; ``None`` for another activation."""
     if exact[0].observation.case.config.nonlinearity != "tanh":
         return None
     off = np.concatenate([np.abs(seen.actual - seen.expected).ravel() for seen in exact])

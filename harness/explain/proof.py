@@ -1,4 +1,4 @@
-"""proof: the judge's word on the worst element of a finding, where all of its operands are known."""
+"""proof: the judge's ruling on the worst element of a finding, where all of its operands are known."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from harness.oracle.judge import Judgement, Ruling, judge
 
 
 def judge_worst(result: Result) -> Judgement | None:
-    """Who is wrong about the first mismatch's worst element; ``None`` where that element has no exact equation.
+    """Judge the worst element of a finding; ``None`` if it has no exact equation, or the judge does not decide.
 
-    An element that is only suspicious is within what is allowed at worst, so that nobody is proved wrong about it.
+    The element is that of the first mismatch that has an equation for it. An element that is only suspicious is within
+    the worst that is allowed, so that nobody is proved wrong about it.
     """
     for mismatch in (mismatch for mismatch in result.mismatches if mismatch.sort is not Sort.SUSPICIOUS):
         site = mismatch.sites[0] if mismatch.sites else None
-        if site is not None and site.equation is not None:  # which complex numbers have none of
+        if site is not None and site.equation is not None:  # complex numbers have no equation
             judgement = judge(site.equation, site.actual.real, site.expected.real, site.allowance)
             return None if judgement.ruling is Ruling.UNDECIDED else judgement
     return None

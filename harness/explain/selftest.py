@@ -1,7 +1,7 @@
-"""selftest: the harness measured on itself: is every known fault found, made small and named, and nothing else accused?
+"""selftest: the harness measured on itself: it must find, shrink and name every known fault, and accuse nothing else.
 
 Each fault is planted as a subject, and searched and explained as the command does it. Correct subjects are asked as
-much, and must raise no alarm. All of it runs in worker processes, be it one.
+much, and must raise no alarm. All of it runs in worker processes, even if there is only one.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from harness.space.errors import UsageError
 from harness.subjects.protocol import scope_of
 
 ALL_CORRECT: Final = "correct"
-"""What all correct subjects are asked for as, as a family's faults are by its name."""
+"""The name by which all correct subjects are asked for, as the faults of a family are by its name."""
 
 
 class Naming(Enum):
-    """How a fault was named that was found."""
+    """The way in which a fault that was found was named."""
 
     RIGHTLY = "rightly"
-    """As its own class, and no other."""
+    """The name was its own class, and no other."""
     AMONG = "among several"
-    """As its own class or others, which nothing told from it."""
+    """The names were its own class and others, which nothing told from it."""
     WRONGLY = "wrongly"
-    """As another one, for certain."""
+    """The name was another class, for certain."""
     NOT = "not"
 
 
@@ -58,18 +58,18 @@ class Cause:
 
 @dataclass(frozen=True)
 class Kill:
-    """What was made of the first case on which a fault showed."""
+    """The results for the first case on which a fault showed."""
 
     case: str
     config: RNNConfig
     verdict: str
     kind: str
     minimal: bool
-    """Whether the config is one of the fault's smallest: the true minimum."""
+    """True if the config is one of the fault's smallest: the true minimum."""
     plain: bool
-    """Whether all numbers are plain (``simplify.PLAIN``), padding left out."""
+    """True if all numbers are plain (``simplify.PLAIN``), padding left out."""
     untried: tuple[str, ...]
-    """What the certificate leaves open; nothing, if it is complete."""
+    """The neighbours that the certificate leaves open; none, if it is complete."""
     shrink_checks: int
     shrink_seconds: float
     explain_seconds: float
@@ -77,11 +77,11 @@ class Kill:
     causes: tuple[Cause, ...]
     certain: bool
     precision: Precision | None
-    """What is said of the arithmetic, where no cause explains the subject."""
+    """The properties of the arithmetic, where no cause explains the subject."""
 
     @property
     def seconds(self) -> float:
-        """Seconds of all that came after the kill."""
+        """The seconds of all that came after the kill."""
         return self.shrink_seconds + self.explain_seconds
 
 
@@ -95,20 +95,20 @@ class Trial:
     smallest: RNNConfig | None
     """The first of its true minima."""
     checks: int
-    """Cases up to the first kill, or all."""
+    """The number of cases up to the first kill, or of all."""
     seconds: float
-    """Until the search said that it makes a failure smaller, or ended."""
+    """The seconds until the search said that it shrinks a failure, or ended."""
     kill: Kill | None
 
     @property
     def passed(self) -> bool:
-        """Whether it was found, and not named wrongly."""
+        """True if the fault was found, and not named wrongly."""
         return self.kill is not None and self.kill.naming is not Naming.WRONGLY
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """What a correct subject was accused of."""
+    """A failure that a correct subject was accused of."""
 
     verdict: str
     kind: str
@@ -123,21 +123,21 @@ class Acquittal:
     what: str
     checks: int
     refusals: int
-    """Malformed calls that it was given, beside."""
+    """The number of malformed calls that it was also given."""
     seconds: float
-    """By the clock, as a subject may compute in a process of its own."""
+    """The seconds by the clock, because a subject may compute in a process of its own."""
     alarms: tuple[Alarm, ...]
 
 
 @dataclass
 class Selftest:
-    """What was measured, as far as it went."""
+    """The measurements, as far as they went."""
 
     seed: int
     cases: int | None
     workers: int
     asked: int
-    """Subjects that were to be measured."""
+    """The number of subjects that were to be measured."""
     trials: list[Trial] = field(default_factory=list)
     acquittals: list[Acquittal] = field(default_factory=list)
     seconds: float = 0.0
@@ -145,23 +145,23 @@ class Selftest:
 
     @property
     def alarms(self) -> int:
-        """False alarms, of all correct subjects."""
+        """The number of false alarms, of all correct subjects."""
         return sum(len(one.alarms) for one in self.acquittals)
 
     @property
     def passed(self) -> bool:
-        """Whether every fault was found, none named wrongly, and no correct subject accused."""
+        """True if every fault was found, none was named wrongly, and no correct subject was accused."""
         return all(trial.passed for trial in self.trials) and not self.alarms
 
 
 Told = Callable[[int, int, str], None]
-"""Is told how many subjects are done, of how many, and which one was last."""
+"""A function that is told how many subjects are done, of how many, and which one was last."""
 
 
 def chosen(names: Sequence[str], families: Sequence[str] = ()) -> tuple[list[Fault], list[str]]:
-    """The faults and the correct subjects of these names, or of these families; everything, where there are none.
+    """Return the faults and correct subjects of these names, or of these families; everything, if there are none.
 
-    Raises ``UsageError`` for a name that is none.
+    Raises ``UsageError`` for a name that is unknown.
     """
     if not names and not families:
         return list(CATALOGUE), list(CORRECT)
@@ -190,7 +190,7 @@ def selftest(
     """Measure the harness on these faults and correct subjects, each with the budget of a search.
 
     Whatever the number of workers, the results are the same, times apart, and in the order that was asked for. Ctrl-C
-    ends it with what was done so far.
+    ends the measurement with what was done so far.
     """
     start = time.perf_counter()
     done = Selftest(seed, cases, workers, asked=len(faults) + len(correct))
@@ -213,7 +213,7 @@ def selftest(
 
 
 def tried_on(fault: Fault, seed: int = 0, cases: int | None = None) -> Trial:
-    """The harness tried on a planted fault."""
+    """Try the harness on a planted fault."""
     fault = fault.planted()
     subject = PlantedSubject(fault)
     start, began = time.process_time(), list[float]()
@@ -235,7 +235,7 @@ def tried_on(fault: Fault, seed: int = 0, cases: int | None = None) -> Trial:
 
 
 def acquitted_of(name: str, seed: int = 0, cases: int | None = None) -> Acquittal:
-    """The harness tried on a correct subject."""
+    """Try the harness on a correct subject."""
     start = time.perf_counter()
     with correct_subject(name) as subject:
         done = examine(subject, scope_of(subject), cases=cases, seed=seed, recognise=Investigation(subject).recognise)
@@ -268,7 +268,7 @@ def _kill(fault: Fault, subject: PlantedSubject, finding: Finding, record: Hunt,
 
 
 def naming(fault: Fault, diagnosis: Diagnosis | None) -> Naming:
-    """How a diagnosis names a fault. Only its own class is right, whatever looks like it."""
+    """Return how a diagnosis names a fault. Only its own class is right, whatever looks like it."""
     kinds = [] if diagnosis is None else [type(cause) for cause in diagnosis.causes]
     if type(fault) in kinds:
         return Naming.RIGHTLY if len(kinds) == 1 else Naming.AMONG
@@ -276,7 +276,7 @@ def naming(fault: Fault, diagnosis: Diagnosis | None) -> Naming:
 
 
 def _is_plain(case: Case) -> bool:
-    arrays = as_plain(case.config, case.arrays)  # where padding, which is NaN, is zero
+    arrays = as_plain(case.config, case.arrays)  # padding, which is NaN, is zero in these
     return all(bool(np.isin(array.astype(complex), PLAIN).all()) for array in arrays.values())
 
 
@@ -300,7 +300,7 @@ def _known(name: str, known: Sequence[str], what: str, expected: str) -> None:
 
 
 def _stop_if_interrupted(record: Hunt) -> None:
-    if record.stop is Stop.INTERRUPTED:  # what it found is not what it would have found
+    if record.stop is Stop.INTERRUPTED:  # it may have found less than it would have
         raise KeyboardInterrupt
 
 
@@ -309,5 +309,5 @@ def _succeeded(future: Future[Any]) -> bool:
 
 
 def _ready() -> None:
-    """Have imported and cached what the first fault would pay for."""
+    """Import and cache what the first fault would pay for."""
     tried_on(CATALOGUE[0])

@@ -1,7 +1,7 @@
-"""where: the first departure of a subject in the order of its own computation, and what of the rest only follows.
+"""where: the first departure of a subject in the order of its own computation, and how much of the rest only follows.
 
 Every state is compared with one step from the subject's own previous state, so that an element is wrong where the
-mistake is made. What is off end to end, but right by that measure, follows from what came before.
+mistake is made. An element that is off end to end, but right by that measure, follows from what came before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
 SHOWN: Final = 3
-"""Places along an axis that are listed one by one."""
+"""The number of places along an axis that are listed one by one."""
 
 Mask = NDArray[np.bool_]
 
@@ -36,23 +36,23 @@ class Where:
 
     case: Case
     array: str
-    """``output``, or ``preactivation.grad`` on the way back."""
+    """The name of the array: ``output``, or ``preactivation.grad`` on the way back."""
     layer: int
     place: dict[str, int | str]
-    """Of the first wrong element in the order of computation: direction, t, n, unit."""
+    """The place of the first wrong element in the order of computation: direction, t, n, unit."""
     pattern: str
-    """Where the wrong elements of that layer stand, if that is less than everywhere: ``t: all but the first``."""
+    """The places of the wrong elements of that layer, if that is less than everywhere: ``t: all but the first``."""
     wrong: int
-    """Elements that are wrong in themselves, in all layers."""
+    """The number of elements that are wrong in themselves, in all layers."""
     follows: int
-    """Elements that are off end to end, but right in themselves; of states only."""
+    """The number of elements that are off end to end, but right in themselves; of states only."""
     total: int
 
 
 def locate(subject: Subject, case: Case, scope: Scope, accepted: Accepted = STRICT) -> Where | None:
-    """Where the subject departs first, on a wider case than the minimal one, or else on that itself.
+    """Find the first departure of the subject, on a wider case than the minimal one, or else on that itself.
 
-    ``None`` where all of its states are right in themselves, or cannot be had.
+    The result is ``None`` where all of its states are right in themselves, or cannot be had.
     """
     for config in (wider(case.config, scope), case.config):
         for candidate in (draw(config, "normal", 1), *([case] if config == case.config else [])):
@@ -63,7 +63,7 @@ def locate(subject: Subject, case: Case, scope: Scope, accepted: Accepted = STRI
 
 
 def first_departure(observation: Observation) -> Where | None:
-    """The first departure in the order of computation: forward, layer by layer; then back, from the last."""
+    """Return the first departure in the order of computation: forward, layer by layer; then back, from the last."""
     found = departures(observation)
     config = observation.case.config
     first = next((departure for departure in found if departure.bad.any()), None)
@@ -85,7 +85,7 @@ def first_departure(observation: Observation) -> Where | None:
 
 
 def first_wrong(observation: Observation) -> dict[str, int]:
-    """The first unit, step and sequence of the output that is wrong in itself; empty if none is."""
+    """Return the first unit, step and sequence of the output that is wrong in itself; empty if none is."""
     found = next((departure for departure in departures(observation) if departure.bad.any()), None)
     if found is None or found.array != "output":
         return {}
@@ -95,12 +95,12 @@ def first_wrong(observation: Observation) -> dict[str, int]:
 
 
 def _by_direction(bad: Mask, config: RNNConfig) -> Mask:
-    """(T, N, D, H)."""
+    """Return a layer's mask (T, N, D*H) as (T, N, D, H)."""
     return bad.reshape(config.T, config.N, config.num_directions, config.hidden_size)
 
 
 def _in_order(bad: Mask, config: RNNConfig, *, back: bool) -> Iterator[tuple[int, int, int, int]]:
-    """Wrong elements as (direction, t, n, unit), in the order in which they are computed."""
+    """Yield wrong elements as (direction, t, n, unit), in the order in which they are computed."""
     for direction in range(config.num_directions):
         order = REFERENCE.time_order(config, direction)
         for t in reversed(order) if back else order:
@@ -109,7 +109,7 @@ def _in_order(bad: Mask, config: RNNConfig, *, back: bool) -> Iterator[tuple[int
 
 
 def _following(observation: Observation, states: list[Departure]) -> int:
-    """How many states are off end to end, though none of the wrong ones."""
+    """Return how many states are off end to end, though not wrong in themselves."""
     case = observation.case
     if observation.prefixes is None:
         return 0
@@ -128,7 +128,7 @@ def _following(observation: Observation, states: list[Departure]) -> int:
 
 
 def _pattern(bad: Mask) -> str:
-    """Which places of each axis have a wrong element, where not all of them do."""
+    """Return which places of each axis have a wrong element, where not all of them do."""
     axes = {"t": 0, "n": 1, "direction": 2, "unit": 3}
     parts = []
     for name, axis in axes.items():
@@ -140,7 +140,7 @@ def _pattern(bad: Mask) -> str:
 
 
 def _places(touched: NDArray[np.bool_], name: str) -> str | None:
-    """``t: all but the first``; ``None`` where it is everywhere."""
+    """Return the places as text, such as ``t: all but the first``; ``None`` where it is everywhere."""
     size, where = len(touched), [int(i) for i in np.flatnonzero(touched)]
     if len(where) == size:
         return None
@@ -150,7 +150,7 @@ def _places(touched: NDArray[np.bool_], name: str) -> str | None:
 
 
 def _run(where: list[int], size: int) -> str | None:
-    """Places in a row, by where they begin and end."""
+    """Return places in a row as text, by where they begin and end; ``None`` if they are better listed."""
     if len(where) < 2 or where != list(range(where[0], where[-1] + 1)):
         return None
     if where[-1] == size - 1:

@@ -1,1 +1,1 @@
-"""What is right, and how sure one can be: reference, tolerance, expectation, comparison. Never imports torch."""
+"""The ground truth and its error bounds: reference, tolerance, expectation and comparison. Torch is never imported."""

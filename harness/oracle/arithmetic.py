@@ -1,6 +1,6 @@
-"""arithmetic: what is assumed of a subject's floating point - its formats, its backend, and what its user accepts.
+"""arithmetic: the assumptions about a subject's floating point: its formats, its backend, and what its user accepts.
 
-Every tolerance rests on these assumptions, and a verdict is proved only under them. Each entry says where it is from.
+Every tolerance rests on these assumptions, and a verdict is proved only under them. Each entry names its source.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harness.space.errors import UsageError
 
 
 class Format(NamedTuple):
-    """A floating-point format: unit roundoff, the most that one underflow may lose, the largest number."""
+    """A floating-point format: its unit roundoff, the most that one underflow may lose, and its largest number."""
 
     u: float
     underflow: float
@@ -30,33 +30,36 @@ FORMATS: Final = {
     "complex64": Format(2.0**-24, 5 * 2.0**-126, (2 - 2.0**-23) * 2.0**127),
     "complex128": Format(2.0**-53, 5 * 2.0**-1022, (2 - 2.0**-52) * 2.0**1023),
 }
-"""By dtype. Underflow may flush to zero, which loses up to the smallest normal number; not so in float16, whose
-subnormal numbers x86's and Arm's conversions keep whatever the flushing mode, and where it loses one of them.
+"""The format of each dtype. Underflow may flush a result to zero, which loses up to the smallest normal number. float16
+is different: the conversions of x86 and Arm keep its subnormal numbers in every flushing mode, so that underflow loses
+at most one of the smallest of them.
 
-Of complex numbers, u and the largest one are those of the parts, and ``underflow`` is what one operation may lose, in
-modulus: a product underflows three times in each part, which is 3 sqrt 2 of the part's."""
+For complex numbers, u and the largest number are those of the parts. ``underflow`` is the most that one operation may
+lose, in modulus: a product underflows three times in each part, which is 3 sqrt 2 times the loss of one part."""
 
 U32: Final = FORMATS["float32"].u
 U64: Final = FORMATS["float64"].u
 
 
 class Backend(NamedTuple):
-    """How a family of implementations computes."""
+    """The arithmetic of a family of implementations."""
 
     tanh_error: float
-    """kappa: the relative error of tanh, in units of u (of float32's, where sums are wide)."""
+    """The bound kappa on the relative error of tanh, in units of u (of float32's u, where sums are wide)."""
     wide_sums: bool
-    """Whether 16-bit dtypes are summed in float32 and rounded only when a result is stored."""
+    """True if 16-bit dtypes are summed in float32 and rounded only when a result is stored."""
     stores_products: bool
-    """Whether such a result is also stored between a matrix product and the addition of its bias."""
+    """True if such a result is also stored between a matrix product and the addition of its bias."""
     source: str
-    """Where these figures come from."""
+    """The source of these figures."""
     slopes_from_states: bool = True
-    """Whether the slope of tanh is taken from the state, 1 - h**2; else it may be another formula of the preactivation,
-    such as 1 / cosh(s)**2. torch's derivative of tanh reads its result (``derivatives.yaml``)."""
+    """True if the slope of tanh is computed from the state, as 1 - h**2. Otherwise it may be computed from the
+    preactivation by another formula, such as 1 / cosh(s)**2. torch's derivative of tanh reads its result
+    (``derivatives.yaml``)."""
     complex_tanh_error: float = 8.0
-    """The same of a complex tanh, in modulus. torch 2.13 and NumPy 2.4 on x86, both glibc's ctanh, are within 5.3 u on
-    280,000 arguments of all kinds, near poles and zeros, too (``benchmarks/tanh_error.py``)."""
+    """The bound kappa for a complex tanh, in modulus. torch 2.13 and NumPy 2.4 on x86 both use glibc's ctanh. They
+    are within 5.3 u on 280,000 arguments of all kinds, including those near poles and zeros
+    (``benchmarks/tanh_error.py``)."""
 
 
 UNKNOWN: Final = "unknown"
@@ -91,35 +94,41 @@ BACKENDS: Final = {
         4.0, wide_sums=True, stores_products=True, source="not measured: taken to be like CUDA", complex_tanh_error=16.0
     ),
 }
-"""By the name under which a subject states its backend. NumPy 2.4's float32 tanh is within 1.83 u (same benchmark)."""
+"""The backends, by the name under which a subject states its own. NumPy 2.4's float32 tanh is within 1.83 u
+(``benchmarks/tanh_error.py``)."""
 
 
 class Accepted(NamedTuple):
-    """A looser contract than the dtype's own, which only a user can choose."""
+    """A contract that is looser than the dtype's own. Only a user can choose it, except for ``measured``."""
 
     operand_u: float = 0.0
-    """Relative error of every operand of a product, as where matrix units round what they read."""
+    """The relative error of every operand of a product, as where matrix units round what they read."""
     operand_underflow: float = 0.0
     rtol: float = 0.0
     atol: float = 0.0
     tanh: float = 0.0
-    """Relative error of tanh, in units of u, where that is more than what the backend is known for."""
+    """The relative error of tanh, in units of u, where that is more than what the backend is known for."""
     tanh_atol: float = 0.0
-    """Absolute error of tanh, beyond the relative one."""
+    """The absolute error of tanh that is accepted beside the relative one."""
     measured: tuple[tuple[str, float, float], ...] = ()
-    """The two of tanh in one dtype each, as they were measured of a subject (``checks.accuracy``)."""
+    """The errors of tanh that were measured of a subject (``checks.accuracy``), for each dtype: its name, the relative
+    error in units of u, and the absolute error."""
 
     @property
     def derived(self) -> bool:
-        """Whether nothing beyond the dtype's own roundings is accepted of sums and of results.
+        """True if nothing beyond the dtype's own roundings is accepted of sums and of results.
 
-        What is accepted of tanh stands in every allowance that tanh has a part in, in the place of what is assumed:
-        with that alone, probes, exact laws and the soft model say as much as ever.
+        An accepted error of tanh does not count. It takes the place of the assumed one in every allowance that tanh has
+        a part in. With that alone, probes, exact laws and the soft model say as much as ever.
         """
         return self._replace(tanh=0.0, tanh_atol=0.0, measured=()) == STRICT
 
     def in_dtype(self, dtype: str) -> Accepted:
-        """What is accepted in a dtype: matrix units round the operands of float32 products, and of no others."""
+        """Return the contract for one dtype.
+
+        Matrix units round the operands of float32 products, and of no others. The errors of tanh are the larger of
+        those that the user accepts and those that were measured in the dtype.
+        """
         own = [(relative, absolute) for name, relative, absolute in self.measured if name == dtype]
         tanh, atol = (max(both) for both in zip((self.tanh, self.tanh_atol), *own, strict=True))
         alone = self._replace(tanh=tanh, tanh_atol=atol, measured=())
@@ -128,13 +137,13 @@ class Accepted(NamedTuple):
         return alone
 
     def beside(self, other: Accepted) -> Accepted:
-        """What either accepts, in the dtype that both are of (``in_dtype``)."""
+        """Return the contract that accepts whatever either accepts; both are of the same dtype (``in_dtype``)."""
         names = ("operand_u", "operand_underflow", "rtol", "atol", "tanh", "tanh_atol")
         return self._replace(**{name: max(getattr(self, name), getattr(other, name)) for name in names})
 
     @property
     def product_error(self) -> float:
-        """The relative error that rounded operands make in a product of two."""
+        """The relative error of a product of two rounded operands."""
         return self.operand_u * (2 + self.operand_u)
 
 
@@ -145,13 +154,13 @@ CONTRACTS: Final = {
     "tf32": Accepted(2.0**-10, 2.0**-126),
     "bf16": Accepted(2.0**-7, 2.0**-126),
 }
-"""Named contracts, of float32. Operands keep 11 bits in TF32, 8 in bfloat16; they may be cut off rather than rounded to
-nearest, which loses up to twice the unit roundoff. Sums stay in float32."""
+"""The contracts that have a name, for float32. Operands keep 11 bits in TF32, and 8 in bfloat16. They may be cut off
+instead of rounded to nearest, which loses up to twice the unit roundoff. Sums stay in float32."""
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """All that a tolerance must know of one subject in one dtype."""
+    """Everything that a tolerance must know about one subject in one dtype."""
 
     dtype: str
     backend: Backend = BACKENDS[UNKNOWN]
@@ -164,38 +173,38 @@ class Arithmetic:
 
     @property
     def wide(self) -> bool:
-        """Whether sums are wider than the dtype."""
+        """True if sums are computed in a wider format than the dtype."""
         return self.backend.wide_sums and self.dtype in {"bfloat16", "float16"}
 
     @property
     def is_complex(self) -> bool:
-        """Whether the dtype is complex."""
+        """True if the dtype is complex."""
         return self.dtype in COMPLEX
 
     @property
     def modelled(self) -> bool:
-        """Whether the soft model and the judge speak of it: of the dtype's own roundings alone, of real numbers."""
+        """True if the soft model and the judge apply: to real numbers, and to the dtype's own roundings alone."""
         return not self.wide and self.accepted.derived and not self.is_complex
 
     def roundings(self, m: int) -> int:
-        """How many roundings a sum of m products is off by at most, relative to its terms' absolute values."""
+        """Return n such that a sum of m products is off by at most gamma_n times the sum of their absolute values."""
         return 3 * m if self.is_complex else m
 
     @property
     def sum_u(self) -> float:
-        """Unit roundoff inside sums."""
+        """The unit roundoff inside sums."""
         return U32 if self.wide else self.format.u
 
     @property
     def tanh_error(self) -> float:
-        """Relative error of a stored tanh: its own, and in wide arithmetic that of being stored."""
+        """The relative error of a stored tanh: its own error and, in wide arithmetic, the error of storing it."""
         kappa = self.backend.complex_tanh_error if self.is_complex else self.backend.tanh_error
         own = max(kappa, self.accepted.tanh) * self.sum_u
         return own + self.format.u * (1 + own) if self.wide else own
 
     @property
     def tanh_absolute(self) -> float:
-        """What a stored tanh is off beside its relative error, as far as the user accepts that."""
+        """The absolute error of a stored tanh beside its relative one, as far as the user accepts it."""
         return self.accepted.tanh_atol * (1 + self.format.u)
 
     @property
@@ -205,14 +214,16 @@ class Arithmetic:
 
 
 ULP: Final = "ulp"
-"""Units in the last place of a result, each between u and 2 u of it, and taken for 2 u."""
+"""The unit of ``tanh=8ulp``: units in the last place of a result. Each is between u and 2 u of the result, and counts
+as 2 u."""
 
 
 def accepted(text: str) -> Accepted:
-    """The contract that a user asks for: a name of ``CONTRACTS``, ``rtol=1e-4``, ``atol=1e-6``, ``tanh=8ulp``.
+    """Return the contract that a user asks for.
 
-    ``tanh_atol=2e-7`` is what tanh may be off beside that. Several may stand together, with commas between them.
-    Raises ``UsageError`` for an unknown name, and for a number that is negative, NaN or infinite.
+    It is a name in ``CONTRACTS``, ``rtol=1e-4``, ``atol=1e-6``, ``tanh=8ulp``, or ``tanh_atol=2e-7``, the absolute
+    error of tanh beside its relative one. Several may stand together, with commas between them. Raises ``UsageError``
+    for an unknown name, and for a number that is negative, NaN or infinite.
     """
     named, *others = text.split(",")
     start = CONTRACTS.get(named.strip())
@@ -231,11 +242,11 @@ def accepted(text: str) -> Accepted:
             )
     if "tanh" in given:
         given["tanh"] *= 2
-    return (start or STRICT)._replace(**given)  # type: ignore[arg-type]  # of the fields that are numbers
+    return (start or STRICT)._replace(**given)  # type: ignore[arg-type]  # only fields that are numbers are given
 
 
 def with_measured(tolerance: str, contract: Accepted | None, dtype: str) -> str:
-    """What a user asked for, and beside it what was measured of a subject's tanh in a dtype."""
+    """Return the tolerance that a user asked for, with the measured errors of the subject's tanh in a dtype."""
     if contract is None or not any(name == dtype for name, *_ in contract.measured):
         return tolerance
     own = contract.in_dtype(dtype)
@@ -244,7 +255,10 @@ def with_measured(tolerance: str, contract: Accepted | None, dtype: str) -> str:
 
 
 def tanh_tolerance(relative: float, absolute: float) -> str:
-    """How a user asks for these errors of tanh to be accepted, the relative one in units of u; rounded up."""
+    """Return the tolerance that accepts these errors of tanh, as a user writes it, with both numbers rounded up.
+
+    ``relative`` is in units of u, two of which are one ulp.
+    """
     ulps, atol = (
         Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(value) for value in (relative / 2, absolute)
     )

@@ -1,9 +1,10 @@
-"""compare: actual against expected arrays, in a fixed order - names, shape, dtype, finiteness, values - as records.
+"""compare: the comparison of actual with expected arrays, in a fixed order: names, shape, dtype, finiteness, values.
 
-``compare`` holds every element against its proved allowance, ``suspect`` against the narrower one of a model.
+``compare`` holds every element against its proved allowance, ``suspect`` against the narrower one of a model. Both
+return records of the differences, which ``report`` puts into words.
 
-It computes and words nothing: ``report`` does. The first sort of difference found in an array is the only one reported
-of it, with all its sites, for what comes later in the order is usually only its consequence.
+Only the first sort of difference found in an array is reported of it, with all its sites, because what comes later in
+the order is usually only its consequence.
 """
 
 from __future__ import annotations
@@ -27,18 +28,20 @@ from harness.space.case import Array
 from harness.space.config import RNNConfig
 
 SITES: Final = 5
-"""Sites that a record shows: enough to see a pattern, few enough to read."""
+"""The number of sites that a record shows: enough to see a pattern, few enough to read."""
 
 LOOKED_AT: Final = 256
-"""Elements of an array that ``suspect`` looks at, those furthest beyond their floor: some 40 microseconds each."""
+"""The number of elements of an array that ``suspect`` looks at, those furthest beyond their floor. Each takes some 40
+microseconds."""
 
 
 _OF_LAYER: Final = re.compile(r"_l\d+(_reverse)?")
-"""What ends a parameter's name; it is no part of the kind where values differ, for a smaller case has fewer layers."""
+"""The end of a parameter's name. It is no part of the kind where values differ, because a smaller case has fewer
+layers."""
 
 
 class Sort(Enum):
-    """What an array differs in."""
+    """The sort of difference of an array."""
 
     MISSING = "missing"
     UNEXPECTED = "unexpected"
@@ -47,7 +50,8 @@ class Sort(Enum):
     FINITENESS = "finiteness"
     VALUE = "value"
     SUSPICIOUS = "suspicious value"
-    """Within what the worst roundings may do, but beyond ``tolerance.LAMBDA`` standard deviations of usual ones."""
+    """A value within what the worst roundings may do, but beyond ``tolerance.LAMBDA`` standard deviations of usual
+    ones."""
     RATE = "rate"
     """A derivative that differences do not approach at the rate at which they approach a right one (``taylor``)."""
     CHANGED = "changed input"
@@ -57,7 +61,7 @@ class Sort(Enum):
 
 
 OF_VALUE: Final = frozenset({Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS})
-"""Differences of numbers, where everything else is right."""
+"""The differences of numbers, where everything else is right."""
 
 
 @dataclass(frozen=True)
@@ -69,35 +73,35 @@ class Site:
     expected: complex
     allowance: float
     equation: Equation | None = field(default=None, compare=False, repr=False)
-    """How the element comes about, where the subject's own operands are known exactly."""
+    """The equation of the element, where the subject's own operands are known exactly."""
 
     @property
     def difference(self) -> float:
-        """|actual - expected|."""
+        """The size of the difference, |actual - expected|."""
         return abs(self.actual - self.expected)
 
     @property
     def excess(self) -> float:
-        """How many times its allowance the difference is; infinite where either is not finite."""
+        """The difference as a multiple of its allowance; infinite where either value is not finite."""
         ratio = self.difference / self.allowance if self.allowance else math.inf
         return math.inf if math.isnan(ratio) else ratio
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """How one array differs: what sort of difference, what was expected and found, and, element by element, where."""
+    """The difference of one array: its sort, what was expected and found, and some of the elements that differ."""
 
     array: str
     sort: Sort
     layer: int | None = None
-    """Of which inner layer the array is the output, where it is not the whole stack's."""
+    """The inner layer of which the array is the output, where it is not the whole stack's."""
     probed: bool = False
-    """Whether it was seen with probes, which add units to the layer (``oracle.probes``)."""
+    """True if it was seen with probes, which add units to the layer (``oracle.probes``)."""
     law: str = ""
-    """The law that it breaks, where what is expected is not the reference's but comes from other runs of the subject
+    """The law that it breaks, where the expected array is not the reference's but comes from other runs of the subject
     (``checks.laws``)."""
     others: str = ""
-    """Those runs, in words."""
+    """The other runs, in words."""
     expected: str = ""
     actual: str = ""
     count: int = 0
@@ -106,11 +110,11 @@ class Mismatch:
     rtol: float = 0.0
     """The smallest absolute, or else relative, tolerance that would have let the array pass."""
     sites: tuple[Site, ...] = ()
-    """The worst site first (by difference over allowance), then the first ones in index order."""
+    """The worst site (by difference over allowance), and then the first ones in index order."""
 
     @property
     def kind(self) -> str:
-        """What stays the same while a failing case is made smaller; a suspicion may turn out to be a proof."""
+        """The part that stays the same while a failing case is shrunk; a suspicion may turn out to be a proof."""
         sort = Sort.VALUE if self.sort is Sort.SUSPICIOUS else self.sort
         array = _OF_LAYER.sub("", self.array) if self.sites else self.array
         kind = f"{array}: {sort.value}"
@@ -125,7 +129,7 @@ def compare(
     *,
     probed: bool = False,
 ) -> list[Mismatch]:
-    """Every array of ``actual`` that differs from ``expected`` by more than its allowance; empty if none does."""
+    """Return a mismatch for every array of ``actual`` that is off by more than its allowance."""
     found = (_differs(config, name, array, expected[name]) for name, array in actual.items() if name in expected)
     return [replace(mismatch, layer=layer, probed=probed) for mismatch in found if mismatch is not None]
 
@@ -139,13 +143,13 @@ def suspect(
     *,
     probed: bool = False,
 ) -> list[Mismatch]:
-    """Every array that is beyond the soft allowance somewhere, of those whose operands are known exactly."""
+    """Return a mismatch for every array beyond the soft allowance, of those whose operands are known exactly."""
     found = (_suspicious(config, name, array, expected[name], arithmetic) for name, array in actual.items())
     return [replace(mismatch, layer=layer, probed=probed) for mismatch in found if mismatch is not None]
 
 
 def merged(parts: Sequence[tuple[int, Sequence[Mismatch]]], arrays: Mapping[str, Array]) -> tuple[Mismatch, ...]:
-    """The mismatches of parts of a batch, each with the number of its first sequence, as those of the whole batch."""
+    """Return the mismatches of a whole batch, given those of its parts, each with the number of its first sequence."""
     groups: dict[tuple[str, Sort, int | None], list[Mismatch]] = {}
     for first, mismatches in parts:
         for mismatch in mismatches:
@@ -168,7 +172,7 @@ def merged(parts: Sequence[tuple[int, Sequence[Mismatch]]], arrays: Mapping[str,
 
 
 def check_form(config: RNNConfig, actual: Mapping[str, Array], *, required: tuple[str, ...]) -> list[Mismatch]:
-    """Names, shapes and dtypes alone, which must be right before any value means something."""
+    """Compare names, shapes and dtypes alone, which must be right before any value means something."""
     found = [Mismatch(name, Sort.MISSING, expected=_spec(config, name)) for name in required if name not in actual]
     for name, array in actual.items():
         if name not in config.returned:
@@ -181,10 +185,10 @@ def check_form(config: RNNConfig, actual: Mapping[str, Array], *, required: tupl
 
 
 def beyond(actual: Floats, expected: Floats, allowance: Floats) -> NDArray[np.bool_]:
-    """Which elements are further off than they may be."""
+    """Return a mask of the elements that are further off than they may be."""
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.abs(actual - expected)
-        # Written so that a NaN fails it, unless it is the NaN expected: only "within the allowance" passes.
+        # Only "within the allowance" passes, so that a NaN fails this test, unless a NaN is expected.
         bad = ~((difference <= allowance) | np.isinf(allowance))
         if bad.any():
             bad &= ~((actual == expected) | (np.isnan(actual) & np.isnan(expected)))
@@ -192,7 +196,7 @@ def beyond(actual: Floats, expected: Floats, allowance: Floats) -> NDArray[np.bo
 
 
 def same_numbers(a: Array, b: Array) -> bool:
-    """Whether two arrays hold the same numbers, NaN being the same as NaN, and 0 as -0."""
+    """Tell whether two arrays hold the same numbers; NaN counts as equal to NaN, and 0 to -0."""
     return a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
 
 
@@ -239,7 +243,7 @@ def _suspicious(
 
 
 def _enough(actual: NDArray[np.float64], expected: NDArray[np.float64], flat: NDArray[np.intp]) -> tuple[float, float]:
-    """The smallest atol, and the smallest rtol, that would have let the given elements pass."""
+    """Return the smallest atol, and the smallest rtol, that would have let the given elements pass."""
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         off = np.abs(actual.flat[flat] - expected.flat[flat])
         relative = off / np.abs(expected.flat[flat])

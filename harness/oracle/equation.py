@@ -1,4 +1,4 @@
-"""Equation: the exact equation of one element, with the operands that a subject used, as sums of products."""
+"""equation: the exact equation of one element, with sums of products of the operands that the subject used."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ Floats = NDArray[np.float64]
 
 
 class Equation(NamedTuple):
-    """value = function(sum_k a_k b_k) * phi'(state), where phi' stands only if a state is given.
+    """The equation value = function(sum_k a_k b_k) * phi'(state), in which phi' stands only if a state is given.
 
-    All numbers are float64, exactly what the subject read. ``phi'`` is 1 - state**2 for tanh, 1 or 0 for relu.
+    All numbers are float64, and exactly those that the subject read. ``phi'`` is 1 - state**2 for tanh, and 1 or 0 for
+    relu.
     """
 
     a: Floats
-    """(m)."""
+    """The first factor of each product, (m)."""
     b: Floats
-    """(m)."""
+    """The second factor of each product, (m)."""
     function: str = "identity"
-    """``identity``, ``tanh`` or ``relu``; another one, such as a fault's, cannot be evaluated exactly."""
+    """The name of the function: ``identity``, ``tanh`` or ``relu``. Any other, such as a fault's, cannot be evaluated
+    exactly."""
     state: float | None = None
     nonlinearity: str = "tanh"
-    """Of phi'."""
+    """The name of the nonlinearity whose slope is phi'."""
     groups: tuple[int, ...] = ()
-    """How many terms each partial sum takes, where parts are summed apart and then together."""
+    """The number of terms in each partial sum, where parts are first summed by themselves and then added up."""

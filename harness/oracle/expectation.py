@@ -1,8 +1,9 @@
-"""expectation: what a correct subject may give on a case, each element with its expected value and its allowance.
+"""expectation: the expected value and the allowance of each element that a correct subject may return on a case.
 
-Step-local where the subject's own states are known: every state is compared with one step of the reference taken at
-the subject's own input and previous state, so that errors neither accumulate nor explode. End to end otherwise: the
-allowance is carried along from step to step and layer to layer, which stays sound but soon goes blind.
+The comparison is step-local where the subject's own states are known. Every state is compared with one step of the
+reference, taken at the subject's own input and previous state, so that errors neither accumulate nor explode. Otherwise
+the comparison is end to end. The allowance is carried along from step to step and layer to layer, which stays sound,
+but soon is too wide to show a mistake.
 """
 
 from __future__ import annotations
@@ -36,20 +37,21 @@ from harness.space.config import RNNConfig
 Index = tuple[int, ...]
 
 BLOCK: Final = 2**13
-"""Numbers of an operand that are worked on at once. Larger arrays are fetched from the system anew each time, and to
-touch new memory costs more than to compute: 0.6 ms with blocks of this size, 1.4 without, for 200 rows of 64 units."""
+"""The number of elements of an operand that are worked on at once. Larger arrays are fetched from the system anew each
+time, and touching new memory costs more than computing: for 200 rows of 64 units it takes 0.6 ms with blocks of this
+size, and 1.4 ms without."""
 
 
 DROPOUT_ROUNDINGS: Final = 4
-"""Roundings between a state and what dropout keeps of it, as ``between`` counts them."""
+"""The number of roundings between a state and what dropout keeps of it, as ``between`` counts them."""
 
 
 @dataclass(frozen=True)
 class Expected:
     """An array's expected values, and the largest difference from each that rounding can explain (inf: exempt).
 
-    Where an element's operands are known exactly, so is its equation, and a smaller difference may still be suspicious:
-    ``floor`` is a lower limit of what may be, elementwise.
+    Where an element's operands are known exactly, its ``equation`` is known, too, and a smaller difference may still be
+    suspicious. ``floor`` is a lower limit of the suspicious differences, elementwise.
     """
 
     values: Floats
@@ -57,16 +59,16 @@ class Expected:
     floor: Floats | None = None
     equation: Callable[[Index], Equation] | None = None
     or_nan: NDArray[np.bool_] | None = None
-    """Where NaN is accepted, too, as a known deviation gives it."""
+    """A mask of the elements where NaN is accepted, too, because a known deviation gives NaN there."""
 
 
 def or_nan(expected: Expected, deviating: Expected) -> Expected:
-    """Accept NaN, too, where a known deviation gives it."""
+    """Return an expectation that accepts NaN, too, where a known deviation gives it."""
     return replace(expected, or_nan=np.isnan(deviating.values))
 
 
 class Setting(NamedTuple):
-    """What is compared with what: the reference (or a fault), the case, and the subject's arithmetic."""
+    """The setting of a comparison: the reference (or a fault), the case, and the subject's arithmetic."""
 
     reference: Reference
     case: Case
@@ -74,23 +76,24 @@ class Setting(NamedTuple):
 
 
 class Operand(NamedTuple):
-    """What a step reads: its values, and how far they may be off (``None``: exact)."""
+    """An operand that a step reads: its values, and how far they may be off (``None``: exact)."""
 
     values: Floats
     error: Floats | None = None
 
 
 class Layer(NamedTuple):
-    """The output of a layer (T, N, D*H) as far as it is known: values, and how far they may be off."""
+    """The output of a layer (T, N, D*H), as far as known: values, and how far they may be off (``None``: exact)."""
 
     output: Floats
     error: Floats | None = None
 
 
 def expect_local(setting: Setting, states: Sequence[Layer]) -> list[dict[str, Expected]]:
-    """What every layer's ``output``, and of the whole stack all arrays, may be, given the subject's own states.
+    """Return the expected arrays of every layer, given the subject's own states.
 
-    ``states[l]`` is the output of layer l, time first. The last of the dicts is the whole stack's.
+    ``states[l]`` is the output of layer l, time first. Each dict but the last holds a layer's ``output``. The last one
+    holds all arrays of the whole stack.
     """
     reference, case, _ = setting
     config = case.config
@@ -111,7 +114,7 @@ def expect_local(setting: Setting, states: Sequence[Layer]) -> list[dict[str, Ex
 
 
 def single_step_states(reference: Reference, config: RNNConfig, h_n: Array) -> list[Layer]:
-    """The output of every layer of a case with a single time step, where h_n (L*D, N, H) holds them all."""
+    """Return the output of every layer of a case with a single time step, where h_n (L*D, N, H) holds them all."""
     shape = (1, config.N, config.num_directions * config.hidden_size)
     states = [Layer(zeros(config, *shape)) for _ in range(config.num_layers)]
     for (layer, direction), row in zip(reference.h_n_order(config), h_n, strict=True):
@@ -120,7 +123,7 @@ def single_step_states(reference: Reference, config: RNNConfig, h_n: Array) -> l
 
 
 def end_to_end_states(setting: Setting) -> list[Layer]:
-    """The output of every layer, knowing nothing of the subject's states."""
+    """Return the output of every layer, computed without the subject's states."""
     reference, case, _ = setting
     below = [Layer(reference.time_major(case.x, case.config))]
     states: list[Layer] = []
@@ -131,7 +134,10 @@ def end_to_end_states(setting: Setting) -> list[Layer]:
 
 
 def read_by(setting: Setting, at: tuple[int, int], below: Sequence[Layer]) -> Layer:
-    """What a layer and direction read of x and of what is left of each output below: the last."""
+    """Return what a layer and direction read: the last of ``below``, if no fault reads another.
+
+    ``below`` holds x, and what dropout leaves of each output below.
+    """
     reference, case, _ = setting
     output = reference.layer_input(case, *at, [layer.output for layer in below])
     same = [layer for layer in below if layer.output is output]
@@ -142,7 +148,7 @@ def read_by(setting: Setting, at: tuple[int, int], below: Sequence[Layer]) -> La
 
 
 def _start(setting: Setting, at: tuple[int, int], states: Sequence[Layer]) -> Operand:
-    """The initial state of a layer and direction, which may be the final one of another, computed before."""
+    """Return the initial state of a layer and direction, which may be the final state of another, computed before."""
     reference, case, _ = setting
     values = reference.start(case, *at, [state.output for state in states])
     source = reference.starts_from(case.config, *at)
@@ -154,10 +160,10 @@ def _start(setting: Setting, at: tuple[int, int], states: Sequence[Layer]) -> Op
 
 
 def between(setting: Setting, layer: int, states: Sequence[Layer]) -> Layer:
-    """What a layer reads of the output of the one before, ``states[layer]``: what dropout leaves of it.
+    """Return what the next layer reads of ``states[layer]``: what dropout leaves of it.
 
-    1 - p, its inverse and the product are rounded, and the inverse once more where that is done in another way; unless
-    it is a power of two. The product may overflow.
+    1 - p, its inverse and the product are rounded, and the inverse once more in some implementations. An inverse that
+    is a power of two costs no rounding. The product may overflow.
     """
     reference, case, arithmetic = setting
     output, error = states[layer].output, states[layer].error
@@ -177,7 +183,7 @@ def between(setting: Setting, layer: int, states: Sequence[Layer]) -> Layer:
 
 
 def expect_end_to_end(setting: Setting, states: Sequence[Layer]) -> dict[str, Expected]:
-    """``output``, ``h_n`` and ``readout`` of the case, by its ``end_to_end_states``."""
+    """Return the expected ``output``, ``h_n`` and ``readout`` of the case, given its ``end_to_end_states``."""
     reference, config = setting.reference, setting.case.config
     final: dict[tuple[int, int], Expected] = {}
     for layer, d in reference.h_n_order(config):
@@ -192,14 +198,15 @@ def expect_end_to_end(setting: Setting, states: Sequence[Layer]) -> dict[str, Ex
 def carried_along(
     setting: Setting, layer: int, below: Sequence[Layer], states: Sequence[Layer], own: Floats | None = None
 ) -> tuple[Floats, Floats]:
-    """A layer's states (T, N, D*H), and how far a correct run's may be from them, the errors carried step by step.
+    """Return a layer's states (T, N, D*H), and how far a correct run's may be from them; errors go from step to step.
 
-    They are the reference's, or ``own``: those of another run. Then the error is how far the two runs may be apart,
-    each with its own roundings: at most one step's allowance around what the reference makes of the one run's
-    operands, and the distance of that run's own state from the same. ``states`` are those of the layers before it.
+    The states are the reference's, or ``own``: those of another run. With ``own``, the error is how far the two runs
+    may be apart, each with its own roundings. That is at most one step's allowance around what the reference makes of
+    that run's operands, plus the distance of its own state from the same. ``states`` are those of the layers before it.
 
     Errors are carried twice: elementwise, e <- |W_hh| e + ..., which grows by the row sums of |W_hh|, and as the norm
-    of each row's, which grows by the largest singular value. An element is off by at most the smaller of the two.
+    of the errors of each row, which grows by the largest singular value. An element is off by at most the smaller of
+    the two.
     """
     reference, case, arithmetic = setting
     config = case.config
@@ -221,7 +228,7 @@ def carried_along(
             with np.errstate(invalid="ignore", over="ignore"):
                 if own is not None:
                     apart = np.abs(own[t][..., part] - y)
-                    apart[np.isnan(apart)] = 0.0  # both are non-finite: what reads them is exempt, or settled by that
+                    apart[np.isnan(apart)] = 0.0  # not finite: what reads such states is exempt, or settled by them
                     y, elementwise, alone = own[t][..., part], elementwise + apart, alone + apart
                 error = np.fmin(elementwise, alone + by_unit * norm)
                 grown = np.fmin(_norm(error), _norm(alone) + largest * norm)
@@ -238,7 +245,10 @@ def carried_along(
 
 
 def _recalled(held: Sequence[tuple[Operand, Floats]], steps: Sequence[int]) -> tuple[Operand, Floats]:
-    """The sum of the states of some steps, of all from the initial one on, and the norms of their errors."""
+    """Return the sum of the states of some steps, and that of the norms of their errors.
+
+    ``held`` holds all states from the initial one on.
+    """
     if len(steps) == 1:
         return held[steps[0] + 1]
     chosen = [held[step + 1] for step in steps]
@@ -248,14 +258,14 @@ def _recalled(held: Sequence[tuple[Operand, Floats]], steps: Sequence[int]) -> t
 
 
 def _growth(w: StepWeights, arithmetic: Arithmetic) -> tuple[Floats, float]:
-    """What the norm of a state's error may grow to in one step: in each unit, and as a norm again.
+    """Return the most that the norm of a state's error may grow by in one step: into each unit, and into a norm again.
 
-    The norms of W_hh's rows, and its largest singular value, which LAPACK gives to some H u64. phi does not enlarge an
-    error. What errors do to the roundings themselves, of which ``step_allowance`` has at most as many as stand here, is
-    relative to |W_hh||e|, whose norm grows by the largest singular value of |W_hh|.
+    These are the norms of W_hh's rows, and its largest singular value, which LAPACK gives to some H u64. phi does not
+    enlarge an error. Errors also change the roundings themselves, of which ``step_allowance`` has at most as many as
+    are counted here. That change is relative to |W_hh||e|, whose norm grows by the largest singular value of |W_hh|.
     """
     H, m = len(w.hh), w.ih.shape[1] + len(w.hh) + 2
-    if arithmetic.is_complex:  # whose tanh is steeper than 1 beside its poles
+    if arithmetic.is_complex:  # a complex tanh is steeper than 1 beside its poles
         return np.full(H, np.inf), np.inf
     if not np.isfinite(w.hh).all():
         return np.full(H, np.inf), np.inf
@@ -269,16 +279,16 @@ def _growth(w: StepWeights, arithmetic: Arithmetic) -> tuple[Floats, float]:
 
 
 def _norm(rows: Floats) -> Floats:
-    """The norm of each row, scaled so that no square underflows."""
+    """Return the norm of each row, scaled so that no square underflows."""
     largest = np.abs(rows).max(axis=-1, keepdims=True, initial=0)
     scale = np.where((largest > 0) & (largest < np.inf), largest, 1.0)
     return np.asarray(scale * np.linalg.norm(rows / scale, axis=-1, keepdims=True))
 
 
 def apart_from_prefixes(setting: Setting, states: Sequence[Layer]) -> list[Layer]:
-    """The states of prefixes of the stack, with how far those inside the whole stack's run may be from them.
+    """Return the states of prefixes of the stack, and how far the same states may be off in the run of the whole stack.
 
-    The top layer's are the whole run's own, and exact.
+    The top layer's states are the whole run's own, and exact.
     """
     below = [Layer(setting.reference.time_major(setting.case.x, setting.case.config))]
     known: list[Layer] = []
@@ -289,7 +299,7 @@ def apart_from_prefixes(setting: Setting, states: Sequence[Layer]) -> list[Layer
 
 
 def laid_out(reference: Reference, config: RNNConfig, expected: Expected) -> Expected:
-    """What was computed with time first, in the layout of the config."""
+    """Return an expectation that was computed with time first, in the layout of the config."""
     if not config.batch_first:
         return expected
     turned = [None if a is None else reference.layout(a, config) for a in (expected.values, expected.allowance)]
@@ -302,7 +312,7 @@ def laid_out(reference: Reference, config: RNNConfig, expected: Expected) -> Exp
 
 
 def joined(reference: Reference, config: RNNConfig, parts: Sequence[Expected]) -> Expected:
-    """The directions' (T, N, H) as one (T, N, D*H)."""
+    """Return the directions' (T, N, H) as one (T, N, D*H)."""
     if len(parts) == 1:
         return parts[0]
     slices = [reference.features(config, d) for d in range(len(parts))]
@@ -330,7 +340,7 @@ def joined(reference: Reference, config: RNNConfig, parts: Sequence[Expected]) -
 
 
 def stacked(rows: Sequence[Expected]) -> Expected:
-    """The rows of h_n or hx, (N, H) each, as one (L*D, N, H)."""
+    """Return the rows of h_n or hx, (N, H) each, as one (L*D, N, H)."""
     floors = [row.floor for row in rows if row.floor is not None]
 
     def equation(index: Index) -> Equation:
@@ -347,7 +357,7 @@ def stacked(rows: Sequence[Expected]) -> Expected:
 
 
 def _direction(setting: Setting, at: tuple[int, int], outputs: Sequence[Layer], states: Sequence[Layer]) -> Expected:
-    """The states (T, N, H) of one layer and direction, each from the subject's own previous one."""
+    """Return the states (T, N, H) of one layer and direction, each computed from the subject's own previous one."""
     (reference, case, arithmetic), (layer, direction) = setting, at
     config, own, below = case.config, states[layer], read_by(setting, at, outputs)
     part = reference.features(config, direction)
@@ -395,19 +405,19 @@ def _hide_padding(
 
 
 def _blocks(operands: Sequence[Floats | None]) -> Iterator[slice]:
-    """The rows of operands, a few at a time."""
+    """Return slices that take the rows of operands a few at a time."""
     given = [array for array in operands if array is not None]
     at_once = max(1, BLOCK // max(array.shape[1] for array in given))
     return (slice(start, start + at_once) for start in range(0, len(given[0]), at_once))
 
 
 def _rows(array: Floats) -> Floats:
-    """(T, N, K) as (T*N, K)."""
+    """Return (T, N, K) as (T*N, K)."""
     return array.reshape(-1, array.shape[-1])
 
 
 def shifted(reference: Reference, config: RNNConfig, direction: int, own: Floats) -> Floats:
-    """What belongs to every step's previous state, of what belongs to the states; zero where there is none."""
+    """Return what belongs to each step's previous state, given what belongs to the states; zero for the initial one."""
     previous, order = np.zeros_like(own), np.asarray(reference.time_order(config, direction))
     previous[order[1:]] = own[order[:-1]]
     write_steps(previous, reference.first_step(config, direction), np.zeros(own.shape[1:]))
@@ -421,7 +431,7 @@ def _step_equation(w: StepWeights, kind: str, x: Floats, h: Floats, unit: int) -
 
 
 class _Steps:
-    """The steps of one layer and direction."""
+    """The steps of one layer and direction, with their bounds."""
 
     def __init__(self, setting: Setting, at: tuple[int, int]) -> None:
         self._reference, case, self._arithmetic = setting
@@ -431,7 +441,7 @@ class _Steps:
         self._first = at[0] == 0
 
     def __call__(self, x: Operand, h: Operand) -> tuple[Floats, Bound, Floats]:
-        """phi(s), its bound, and s, for rows of operands."""
+        """Return phi(s), its bound, and s, for rows of operands."""
         with np.errstate(over="ignore", invalid="ignore"):
             s = self._reference.preactivation(x.values, h.values, self.w)
             activated = self._reference.activation(s, self.kind)
@@ -452,14 +462,18 @@ class _Steps:
         return y, bound, s
 
     def _unsettled(self, read: Operand) -> Floats | None:
-        """How far what a step makes of a state may be off, with the state's own error."""
+        """Return how far off what a step makes of a state may be, the state's own error included."""
         apart = self._reference.unsettled(read.values, self._arithmetic.format.u)
         if apart is None or read.error is None:
             return read.error if apart is None else apart
         return apart + read.error
 
     def _of_new_state(self, y: Floats, activated: Floats, h: Operand, bound: Bound) -> Floats:
-        """The allowance of what a fault makes of phi(s): it adds something, or rounds it, and never lets it fall."""
+        """Return the allowance of what a fault makes of phi(s).
+
+        The fault adds something to phi(s) or rounds it, and its result never falls as phi(s) rises. So the two ends of
+        the allowance of phi(s) bound all that lies between.
+        """
         u = self._arithmetic.format.u
         with np.errstate(over="ignore", invalid="ignore"):
             ends = [
@@ -473,7 +487,7 @@ class _Steps:
 
 
 def at_step(expected: Expected, steps: Steps) -> Expected:
-    """One time step of (T, N, H): the same for every sequence, or one each."""
+    """Return one time step of (T, N, H): the same for every sequence, or one for each."""
     equation = expected.equation
     floor = None if expected.floor is None else at_steps(expected.floor, steps)
 
@@ -488,7 +502,7 @@ def at_step(expected: Expected, steps: Steps) -> Expected:
 def _assemble(
     setting: Setting, output: Expected, final: dict[tuple[int, int], Expected], read: Layer
 ) -> dict[str, Expected]:
-    """Every array in the caller's layout; the readout is taken of ``read``."""
+    """Return every array in the caller's layout; the readout is taken of ``read``."""
     reference, config = setting.reference, setting.case.config
     rows = [final[key] for key in reference.h_n_order(config)]
     arrays = {"output": laid_out(reference, config, output), "h_n": stacked(rows)}

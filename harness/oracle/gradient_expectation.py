@@ -1,15 +1,16 @@
-"""gradient_expectation: what a correct subject's gradients may be, each element with its value and its allowance.
+"""gradient_expectation: the expected value and the allowance of each element of a correct subject's gradients.
 
-The equations are linearised at the subject's own states, so that neither chaos nor the kink of relu enters: the slope
-of a step is that of the state which the subject returned.
+The equations are linearised at the subject's own states: the slope of a step is that of the state which the subject
+returned. So neither chaos nor the kink of relu enters.
 
-Sums. dh_t = g_t + W_hh^T da_{t+1} + (from the layer above) sum_d W_ih^T da_t, and every gradient but da_t itself, are
-sums of products (see ``sums``); a parameter's gradient may be summed up from one such product a time step.
+Sums. dh_t = g_t + W_hh^T da_{t+1} + (from the layer above) sum_d W_ih^T da_t is a sum of products, and so is every
+gradient but da_t itself (see ``sums``). A parameter's gradient may be summed up from one such product a time step.
 
 Slopes. da_t = dh_t phi' is bounded as ``sums`` says.
 
 Local and running. Where da_t itself was observed (see ``probes``), each step starts from it, and the allowance stays a
-few roundings wide. Where only sums of it were, its error is carried along: e_dh_t = ... + |W_hh|^T e_da_{t+1}.
+few roundings wide. Where only sums of da_t were observed, its error is carried along:
+e_dh_t = ... + |W_hh|^T e_da_{t+1}.
 """
 
 from __future__ import annotations
@@ -50,22 +51,25 @@ from harness.space.config import weight_names
 
 
 class Gradients(NamedTuple):
-    """What the gradients may be."""
+    """The expected gradients."""
 
     arrays: dict[str, Expected]
-    """By the names of ``config.gradients``."""
+    """The gradients by the names of ``config.gradients``."""
     preactivations: list[Expected]
-    """da of every layer, (T, N, D*H), time first."""
+    """The da of every layer, (T, N, D*H), time first."""
 
 
 def expect_gradients(setting: Setting, states: Sequence[Layer], observed: Sequence[Floats] | None = None) -> Gradients:
-    """What the gradients may be, given the subject's own states, and its own da of every layer where ``observed``."""
+    """Return the expected gradients, given the subject's own states.
+
+    ``observed`` holds the subject's own da of every layer, where that is known.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         return _Backward(setting, states, observed).run()
 
 
 def expect_whole_run(setting: Setting) -> dict[str, Expected]:
-    """What a case's outputs, and gradients where there is a loss, may be, knowing nothing of the subject's states."""
+    """Return the expected outputs of a case, and with a loss its gradients, computed without the subject's states."""
     states = end_to_end_states(setting)
     expected = expect_end_to_end(setting, states)
     return expected if setting.case.config.loss is None else expected | expect_gradients(setting, states).arrays
@@ -79,7 +83,7 @@ class _Backward:
         self._config, self._states, self._observed = case.config, states, observed
         self._final = reference.final_gradients(case)
         self._sharp = arithmetic.modelled
-        """Whether the soft model speaks of this arithmetic."""
+        """True if the soft model applies to this arithmetic."""
         self._found: dict[str, Expected] = {}
         self._rows: dict[tuple[int, int], Expected] = {}
 
@@ -100,7 +104,10 @@ class _Backward:
         return Gradients({name: self._returned(name, self._found[name]) for name in config.gradients}, inner)
 
     def _returned(self, name: str, expected: Expected) -> Expected:
-        """What is returned of a gradient: all of it, but in a fault that makes something else of it, monotonically."""
+        """Return a gradient in the form in which the caller gets it.
+
+        It is unchanged, except in a fault that makes something else of it, monotonically.
+        """
 
         def change(array: Floats) -> Floats:
             return self._reference.returned_gradient(self._config, name, array)
@@ -114,7 +121,7 @@ class _Backward:
         return Expected(values, allowance)
 
     def _from_loss(self) -> tuple[Known, Floats | None]:
-        """What reaches the top layer's output, and through which matrix: the readout's, where there is one."""
+        """Return what reaches the top layer's output, and through which matrix: the readout's, where there is one."""
         reference, case = self._reference, self._case
         if self._config.output_size is None:
             return Known(reference.output_gradient(case)), None
@@ -131,7 +138,7 @@ class _Backward:
         return Known(g), reference.conjugate(weight)
 
     def _back_through(self, at: tuple[int, int], given: Sum) -> Expected:
-        """Da (T, N, H) of a direction: all steps at once where it was observed, else one after the other."""
+        """Return da (T, N, H) of a direction: all steps at once where it was observed, else one after the other."""
         config, reference, (layer, d) = self._config, self._reference, at
         back = self._weights_back(layer, d)
         own, steps = self._own(layer, d), list(reference.time_order(config, d))
@@ -149,10 +156,10 @@ class _Backward:
         return self._stopped(self._carried_back(at, given, steps), d, steps)
 
     def _carried_back(self, at: tuple[int, int], given: Sum, steps: Sequence[int]) -> Expected:
-        """Da of a direction, one step after the other, the error of each carried on to the next.
+        """Return da of a direction, one step after the other, with the error of each carried on to the next.
 
-        A step's allowance is affine in what the next one carries to it, a_t + b_t |W_hh|^T e_{t+1}, up to where
-        something may overflow: all but the two recurrences is computed of all steps at once.
+        A step's allowance is affine in what the next step carries to it, a_t + b_t |W_hh|^T e_{t+1}, up to where
+        something may overflow. So everything but the two recurrences is computed for all steps at once.
         """
         config, reference, (layer, d) = self._config, self._reference, at
         matrix, slopes = Matrix.of(self._weights_back(layer, d).hh), self._slopes(at, self._own(layer, d))
@@ -167,7 +174,7 @@ class _Backward:
                 values[t] = np.where(visited[t], values[t], 0.0)
         alone = through_slope(given.expected(), slopes, self._arithmetic).allowance
         if not carries:
-            return Expected(values, alone)  # padding in which is taken out
+            return Expected(values, alone)  # the caller clears the padding in it
         later = np.zeros_like(values)
         later[list(carries)] = values[list(carries.values())]
         sums = given.product(Known(later), matrix).expected()
@@ -184,7 +191,7 @@ class _Backward:
         return Expected(values, allowance)
 
     def _stopped(self, expected: Expected, d: int, steps: Sequence[int]) -> Expected:
-        """Without padding, and the steps that a fault does not reach on its way back."""
+        """Clear padding, and the steps that a fault does not reach on its way back."""
         visited = self._reference.visited(self._config)
         if visited is not None:
             hidden = np.broadcast_to(~visited, expected.values.shape)
@@ -207,11 +214,11 @@ class _Backward:
         return back._replace(ih=reference.conjugate(back.ih), hh=reference.conjugate(back.hh))
 
     def _beside(self, array: Floats) -> Floats:
-        """What stands beside da in a parameter's gradient, (T*N, K)."""
+        """Return the factor that stands beside da in a parameter's gradient, (T*N, K)."""
         return flattened(self._reference.conjugate(array))
 
     def _below(self, layer: int) -> Known:
-        """What a layer reads."""
+        """Return what a layer reads."""
         if not layer:
             return Known(self._reference.time_major(self._case.x, self._config))
         return Known(*between(Setting(self._reference, self._case, self._arithmetic), layer - 1, self._states))
@@ -222,7 +229,7 @@ class _Backward:
         return through_slope(dh, slopes, self._arithmetic, (state.values, kind) if local else None)
 
     def _through_layer(self, at: tuple[int, int], expected: Expected) -> tuple[Known, Floats]:
-        """The gradients of a direction's parameters and initial state; and what goes on to the layer below."""
+        """Record the gradients of a direction's parameters and initial state; return what goes to the layer below."""
         config, reference, (layer, d) = self._config, self._reference, at
         back = self._weights_back(layer, d)
         da = Known(expected.values, expected.allowance) if self._observed is None else Known(self._seen(layer, d))
@@ -253,7 +260,10 @@ class _Backward:
         return da, back.ih
 
     def _dropped(self, layer: int, sources: Sequence[tuple[Known, Floats | None]], part: slice) -> Sum:
-        """What reaches some features of a layer's output, through dropout where that is between it and the next."""
+        """Return the sum of the gradients that reach some features of a layer's output.
+
+        Below another layer, they come through its dropout, where there is some.
+        """
         total = self._sum_of(sources, part)
         factors = None if layer == self._config.num_layers - 1 else self._reference.factors_back(self._case, layer)
         if factors is None:
@@ -261,7 +271,7 @@ class _Backward:
         return total.scaled(partial(self._reference.dropped, factors=factors[..., part]), DROPOUT_ROUNDINGS)
 
     def _sum_of(self, sources: Sequence[tuple[Known, Floats | None]], part: slice) -> Sum:
-        """What reaches some features of a layer's output (or x), as a sum still open."""
+        """Return the sum of the gradients that reach some features of a layer's output (or of x), still open."""
         total = self._sum()
         for known, matrix in sources:
             if matrix is None:

@@ -1,14 +1,18 @@
-"""judge: which side is wrong about one number, proved - its exact value in a ball, and both sides held against it.
+"""judge: a proof of which side is wrong about one number: its exact value in a ball, and both sides held against it.
 
-A ball (F. Johansson, "Arb", IEEE Trans. Computers 66, 2017) is a midpoint and a radius that holds every rounding made:
-the exact value is in it, at any precision. A side is wrong if all of the ball is farther off than its bound, and right
-if none is. The subject's bound is given. The reference's is that of float64, as ``tolerance`` models it; u is U64:
+A ball (F. Johansson, "Arb", IEEE Trans. Computers 66, 2017) is a midpoint and a radius that holds every rounding made.
+So the exact value is in it, at any precision. A side is wrong if all of the ball is farther off than its bound, and
+right if none of it is. The subject's bound is given. The reference's bound is that of float64, as ``tolerance`` models
+it; u is U64, and tiny is TINY.
 
-Sum: e = gamma_m A + tiny (4 m + S), with A = sum |a_k b_k|; S = sum |a_k| + |b_k| pays for flushed operands, and one
-more u in gamma for gamma itself. Function: its slope is 1 at most, so y is off by at most E = e + kappa u (|y| + e) +
-tiny, kappa being REFERENCE_TANH_ERROR (measured, not proved) for tanh, else 0. Slope: h h is off by at most p = u h^2 +
-tiny, so q = 1 - h h by d = p + u (|q| + p), and the product of y and q by E |q| + (|y| + E) (d + u (|q| + d)) + tiny.
-For relu, h^2 is taken as 0.
+Sum. e = gamma_m A + tiny (4 m + S), with A = sum |a_k b_k|. S = sum |a_k| + |b_k| pays for flushed operands, and one
+more u in gamma pays for gamma itself.
+
+Function. Its slope is 1 at most, so y is off by at most E = e + kappa u (|y| + e) + tiny. kappa is REFERENCE_TANH_ERROR
+(measured, not proved) for tanh, else 0.
+
+Slope. h h is off by at most p = u h^2 + tiny. So q = 1 - h h is off by d = p + u (|q| + p), and the product of y and q
+by E |q| + (|y| + E) (d + u (|q| + d)) + tiny. For relu, h^2 is taken as 0.
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ from harness.oracle.equation import Equation
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR, gamma
 
 PRECISIONS: Final = tuple(128 << doublings for doublings in range(8))
-"""Bits tried in turn until both sides are decided. The last hold any sum of products of float64 numbers, exactly."""
+"""The precisions, in bits, that are tried in turn until both sides are decided. The last ones hold any sum of products
+of float64 numbers exactly."""
 
 TINY: Final = sys.float_info.min
 FUNCTIONS: Final[dict[str, Callable[[arb], arb]]] = {"identity": arb, "tanh": arb.tanh, "relu": lambda s: s.max(0)}
@@ -37,7 +42,7 @@ SLOPES: Final[dict[str, Callable[[float], arb]]] = {"tanh": lambda h: 1 - arb(h)
 
 
 class Ruling(Enum):
-    """Who is wrong."""
+    """The side that is wrong, if either is."""
 
     SUBJECT = "subject wrong, proved"
     REFERENCE = "reference wrong, proved"
@@ -54,11 +59,11 @@ class Judgement:
     exact: float
     """The midpoint of the ball, to the nearest float64; NaN where there is no ball."""
     subject: float
-    """How many times its allowance the subject is off, at least: more than 1 is wrong."""
+    """A lower bound on the subject's error, as a multiple of its allowance: more than 1 is wrong."""
     reference: float
-    """How many times its own bound the reference is off, at least."""
+    """A lower bound on the reference's error, as a multiple of its own bound."""
     off_by: float
-    """How far the subject is off, at least."""
+    """A lower bound on the subject's error."""
 
 
 class _Side(NamedTuple):
@@ -68,7 +73,11 @@ class _Side(NamedTuple):
 
 
 def judge(equation: Equation, actual: float, expected: float, allowance: float) -> Judgement:
-    """Who is wrong: the subject's ``actual``, off by ``allowance`` if correct, or the reference's ``expected``?"""
+    """Decide who is wrong about one number, the subject or the reference.
+
+    ``actual`` is the subject's number, which is off by at most ``allowance`` if it is correct; ``expected`` is the
+    reference's.
+    """
     if not (_is_defined(equation) and allowance >= 0):
         return Judgement(Ruling.UNDECIDED, math.nan, 0.0, 0.0, 0.0)
     before, flint.ctx.prec = flint.ctx.prec, PRECISIONS[-1]
@@ -94,7 +103,7 @@ def _is_defined(equation: Equation) -> bool:
 
 
 def _sums(equation: Equation) -> tuple[arb, arb, arb]:
-    """The sum of a_k b_k, of |a_k b_k|, and of |a_k| + |b_k|."""
+    """Return the sum of a_k b_k, of |a_k b_k|, and of |a_k| + |b_k|."""
     total = magnitude = operands = arb(0)
     for a, b in zip(equation.a.tolist(), equation.b.tolist(), strict=True):
         term = arb(a) * b
@@ -103,7 +112,7 @@ def _sums(equation: Equation) -> tuple[arb, arb, arb]:
 
 
 def _reference_bound(equation: Equation, magnitude: arb, operands: arb, y: arb, q: arb) -> arb:
-    """The most that a correct float64 reference is off, given |y| and |q|; infinite where it may overflow."""
+    """Return the most that a correct float64 reference is off, given |y| and |q|; infinite where it may overflow."""
     m = len(equation.a)
     e = gamma(m + 1, U64) * magnitude + TINY * (4 * m + operands)
     kappa = REFERENCE_TANH_ERROR if equation.function == "tanh" else 0.0
@@ -119,7 +128,7 @@ def _reference_bound(equation: Equation, magnitude: arb, operands: arb, y: arb, 
 
 
 def _held(value: arb, given: float, bound: arb) -> _Side:
-    """One side, held against the exact value."""
+    """Hold one side against the exact value."""
     if not math.isfinite(given):
         return _Side(bound.is_finite(), math.inf if bound.is_finite() else 0.0, math.inf)
     low, high = (value - given).abs_lower(), (value - given).abs_upper()
@@ -130,13 +139,13 @@ def _held(value: arb, given: float, bound: arb) -> _Side:
 
 
 def _rounded_down(number: arb) -> float:
-    """The largest float64 that is no larger than an exact number, which is not negative."""
+    """Return the largest float64 that is no larger than an exact number, which is not negative."""
     nearest = float(number)
     return nearest if number >= nearest else math.nextafter(nearest, 0.0)
 
 
 def _ruling(subject: bool | None, reference: bool | None) -> Ruling:
-    """What is proved of one side stands, whether or not the other is decided."""
+    """Return the ruling: a side that is proved wrong stays wrong, whether or not the other is decided."""
     if subject or reference:
         return Ruling.BOTH if subject and reference else Ruling.SUBJECT if subject else Ruling.REFERENCE
     return Ruling.UNDECIDED if None in {subject, reference} else Ruling.NEITHER

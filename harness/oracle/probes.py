@@ -1,19 +1,21 @@
-"""probes: units that let a subject's own inner states and gradients be seen, bit for bit, in one ordinary run.
+"""probes: units added to a layer that show a subject's inner states and gradients in one ordinary run.
 
 A stack shows the states of its top layer, and of its gradients only sums. The probed case is another case of the same
-layer, with more features and units: the given network stands in it, and the added units only carry. Each
-layer gets num_layers blocks of H units. Block l of layer l is the given layer. Block j of a higher layer carries up
-what block j holds below it, a state. Block j of a lower layer is read by the given layer j through a unit matrix, so
-that the gradient by it is da of layer j, and this goes on down from carrier to carrier to x.grad.
+layer, with more features and units: the given network stands in it, and the added units only carry. Each layer gets
+num_layers blocks of H units. Block l of layer l is the given layer. Block j of a higher layer carries up what block j
+holds below it, a state. Block j of a lower layer is read by the given layer j through a unit matrix, so that the
+gradient by it is da of layer j. This goes on down from carrier to carrier to x.grad.
 
-Up. A carrier of relu computes max(h + 0 + ... + 0, 0) = h, exactly. One of tanh computes tanh(c h) with c a power of
-two, so small that tanh(a) - a <= a**3 / 3 is less than a fraction of a rounding; each carrier adds one error of tanh.
-Down. A carrier's da is the da above it times 1, plus products with 0, times its slope phi'. For tanh its state is 0 and
-phi' = 1. For relu its state is a small positive constant, hence phi' = 1; the given layers above the first read that
-constant, too, which makes them another network of the same weights. In floating point that respects what is
+Up. A carrier of relu computes max(h + 0 + ... + 0, 0) = h, exactly. A carrier of tanh computes tanh(c h), where c is a
+power of two so small that |tanh(a) - a| <= |a|**3 / 3 is less than a fraction of a rounding. Each carrier adds one
+error of tanh.
+
+Down. A carrier's da is the da above it times 1, plus products with 0, times its slope phi'. For tanh its state is 0,
+and phi' = 1. For relu its state is a small positive constant, hence phi' = 1. The given layers above the first read
+that constant, too, which makes them another network of the same weights. In floating point that respects what is
 representable, nothing on this way is rounded.
 
-What is not finite would spread, as 0 times inf is NaN: then nothing is said.
+A number that is not finite would spread, because 0 times inf is NaN. The probes say nothing then.
 """
 
 from __future__ import annotations
@@ -32,21 +34,24 @@ from harness.space.case import Array, Case
 from harness.space.config import PREACTIVATION, RNNConfig, weight_names
 
 SCALE: Final = {"float64": 2.0**-28, "float32": 2.0**-13, "bfloat16": 2.0**-5, "float16": 2.0**-7}
-"""c, by dtype: c**2 / 3 <= u / 8, far less than what tanh itself may be off."""
+"""The factor c, by dtype. c**2 / 3 <= u / 8, which is far less than what tanh itself may be off by."""
 
 PILOT: Final = 2.0**-6
 """The state of relu's carriers on the way down."""
 
 
 class Witness(NamedTuple):
-    """What a probed case's run shows of its inside, layer by layer, (T, N, D*H) in the probed case's own sizes."""
+    """The inside of a probed case, as its run shows it, layer by layer, (T, N, D*H) in the probed case's own sizes."""
 
     states: list[Layer]
     preactivation_gradients: list[Floats]
 
 
 def probed(case: Case) -> Case:
-    """The case of a wider layer that holds the given one and probes. It has no readout: the loss reads the output."""
+    """Return the case of a wider layer that holds the given one and probes.
+
+    It has no readout: the loss reads the output.
+    """
     given, config = case.config, _wider(case.config)
     specs = {**config.inputs, **config.weights, **config.cotangents}
     arrays = {name: np.zeros(spec.shape) for name, spec in specs.items()}
@@ -70,7 +75,7 @@ def probed(case: Case) -> Case:
 
 
 def witness(setting: Setting, arrays: Mapping[str, Array]) -> Witness | None:
-    """What the run of ``probed(setting.case)`` shows; ``None`` where what shows it is not finite."""
+    """Return what the run of ``probed(setting.case)`` shows; ``None`` where what shows it is not finite."""
     reference, case, arithmetic = setting
     given, config = case.config, _wider(case.config)
     if not all(np.isfinite(arrays[name]).all() for name in ("output", "x.grad")):
@@ -104,9 +109,10 @@ def witness(setting: Setting, arrays: Mapping[str, Array]) -> Witness | None:
 
 @lru_cache(256)
 def selection(config: RNNConfig, name: str, layer: int | None = None) -> tuple[Array, ...]:
-    """Where the given layer's elements of an array stand in the probed one's: an index array an axis, broadcastable.
+    """Return where the given layer's elements of an array stand in the probed one's: one index array for each axis.
 
-    ``layer`` is that of an output, or of a preactivation's gradient, where it is not the top one.
+    The index arrays can be broadcast together. ``layer`` is that of an output, or of a preactivation's gradient, where
+    it is not the top one.
     """
     H, D = config.hidden_size, config.num_directions
     top = config.num_layers - 1 if layer is None else layer
@@ -126,7 +132,7 @@ def selection(config: RNNConfig, name: str, layer: int | None = None) -> tuple[A
 
 
 def cut(expected: Expected, chosen: tuple[Array, ...]) -> Expected:
-    """The given layer's elements of what is expected of the probed one."""
+    """Return the given layer's elements of what is expected of the probed one."""
     equation, floor = expected.equation, expected.floor
     values = expected.values[chosen]
 
@@ -159,7 +165,7 @@ def _connect(config: RNNConfig, weight: Floats, layer: int, d: int) -> None:
 
 
 def _units(config: RNNConfig, j: int, d: int) -> slice:
-    """Block j of a direction among a layer's D*L*H features."""
+    """Return the slice of block j of a direction among a layer's D*L*H features."""
     start = (d * config.num_layers + j) * config.hidden_size
     return slice(start, start + config.hidden_size)
 
@@ -169,11 +175,12 @@ def _all_directions(config: RNNConfig, j: int) -> Array:
 
 
 def _carried_error(state: Floats, hops: int, scale: float, arithmetic: Arithmetic) -> Floats:
-    """How far a state may be from what carriers, ``hops`` of them, made of it.
+    """Return how far a state may be from what ``hops`` carriers made of it.
 
-    A hop is off by tanh's error and by the third of c**2 that tanh(a) differs from a, relatively; to first order in
-    either, so that twice the sum pays for the rest. Underflow, and what tanh may be off absolutely, count as much more
-    as c is small; the latter once a hop, and twice that pays for what later hops make of it.
+    Relatively, a hop is off by tanh's error, and by the c**2 / 3 by which tanh(a) differs from a. Both hold to first
+    order; twice their sum over all hops, taken off the denominator, pays for the rest. Underflow, and what tanh may be
+    off by absolutely, are divided by c. The latter comes once a hop, and is taken twice to pay for what later hops make
+    of it.
     """
     a_hop = arithmetic.tanh_error + SCALE[arithmetic.dtype] ** 2 / 3
     relative = hops * a_hop / (1 - 2 * hops * a_hop)

@@ -1,18 +1,18 @@
-"""sums: what derivatives are made of - sums of products, and products with phi' - each with its allowance.
+"""sums: the sums of products, and the products with phi', that derivatives are made of, each with its allowance.
 
 A derivative along one step, backwards or forwards, is a sum of products of what is known of the subject, times phi' at
 its own state.
 
-Sums. They are bounded as in ``tolerance``. What the subject stores in 16 bits on the way is at most each product and
-each partial sum of them.
+Sums. They are bounded as in ``tolerance``. The subject stores at most each product and each partial sum of them in 16
+bits on the way.
 
-Slopes. With an error e of dh, e' of phi' and a relative r of the roundings (``slope_error``), dh phi' is off by at most
-(phi' + e') e + |dh| e' + (|dh| + e) r. For tanh e' = 2 |h| e_h + e_h**2 where h is off by e_h. For relu phi' is exact,
-unless e_h reaches over 0: then all of dh may or may not pass. So it may where a subject that computes in a wider format
-had a positive state and returned 0, because it underflowed: where h = 0 and s is within an underflow of it, and within
-what rounding its operands, and losing them in the same way, does to s. States that are not finite exempt what they
-reach. Of complex numbers phi' may be large, so that underflow costs |phi'| more, and a product that may overflow is
-exempt.
+Slopes. With an error e of dh, an error e' of phi' and a relative error r of the roundings (``slope_error``), dh phi' is
+off by at most (phi' + e') e + |dh| e' + (|dh| + e) r. For tanh e' = 2 |h| e_h + e_h**2 where h is off by e_h. For relu
+phi' is exact, unless e_h reaches over 0: then all of dh may pass, or none of it. The same is true where a subject that
+computes in a wider format had a positive state and returned 0, because the state underflowed. That may be where h = 0
+and s is within an underflow of 0, widened by what s loses through the rounding of its operands, and through their
+underflow. States that are not finite exempt whatever they reach. For complex numbers phi' may be large, so that
+underflow costs |phi'| more, and a product that may overflow is exempt.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Known(NamedTuple):
     error: Floats | None = None
 
     def map(self, change: Callable[[Floats], Floats]) -> Known:
-        """The same change to both."""
+        """Apply the same change to both."""
         return Known(change(self.values), None if self.error is None else change(self.error))
 
 
 class Slopes(NamedTuple):
-    """phi' (.., H), how far it may be off, and the relative error of its roundings and of the product with it."""
+    """The slope phi' (.., H), how far it may be off, and the relative error of rounding it and the product with it."""
 
     slope: Floats
     off: Floats
@@ -79,10 +79,11 @@ class Sum:
     """A sum of products under construction, elementwise (.., K): its value, and all that its allowance needs."""
 
     def __init__(self, arithmetic: Arithmetic, stored: int, rounded: int, *, soft: bool) -> None:
-        """``stored``: how often a partial result may be rounded to 16 bits, beyond once each part and each addition.
+        """Begin an empty sum.
 
-        ``rounded``: how many operands of a product may be off by a rounding, in a subject that computes more precisely
-        than it returns; one is always paid for.
+        ``stored`` is how often a partial result may be rounded to 16 bits, beyond once for each part and each addition.
+        ``rounded`` is how many operands of a product may be off by a rounding, in a subject that computes more
+        precisely than it returns; one is always paid for. ``soft`` says that the soft model applies.
         """
         self._arithmetic, self._stored, self._soft = arithmetic, stored, soft
         self._arrays: dict[str, Any] = dict.fromkeys(("values", "magnitude", "carried", "operands"), 0.0)
@@ -111,9 +112,9 @@ class Sum:
         return self
 
     def scaled(self, scale: Callable[[Floats], Floats], roundings: int) -> Sum:
-        """What ``scale`` makes of the sum as it is now, at the price of so many roundings more.
+        """Replace the sum by what ``scale`` makes of it as it is now, at the price of so many more roundings.
 
-        A sum that may overflow goes into it as an infinity, of which it may leave nothing.
+        A sum that may overflow enters ``scale`` as an infinity, which dropout may turn into 0.
         """
         reach = self._arrays["magnitude"] + self._arrays["carried"]
         for name in ("values", "magnitude", "carried"):
@@ -125,7 +126,7 @@ class Sum:
         return self
 
     def at(self, t: int) -> Sum:
-        """The same of one time step."""
+        """Return the same sum for one time step."""
         step = Sum(self._arithmetic, self._stored, 0, soft=False)
         step._arrays = {name: a if isinstance(a, float) else a[t] for name, a in self._arrays.items()}
         step._m, step._parts = self._m, self._parts
@@ -137,7 +138,7 @@ class Sum:
         return np.asarray(self._arrays["values"])
 
     def growth(self) -> tuple[float, Floats]:
-        """How much the allowance grows with every unit more that is carried, as long as that is below a limit."""
+        """Return how much the allowance grows with every unit carried, and the limit below which that holds."""
         return sum_growth(self._products(), self._arithmetic)
 
     def _products(self) -> Products:
@@ -145,7 +146,7 @@ class Sum:
         return Products(magnitude, self._m, carried, operands, self._stored + 2 * self._parts)
 
     def expected(self) -> Expected:
-        """The sum's value and allowance."""
+        """Return the sum's value and allowance."""
         values, products = self.values, self._products()
         magnitude, allowance = products.magnitude, sum_allowance(products, self._arithmetic)
         allowance = loosened(allowance, values, self._arithmetic)
@@ -170,12 +171,12 @@ class Sum:
 
 
 def slopes_at(setting: Setting, at: tuple[int, int], state: Known, x: Floats) -> Slopes:
-    """What each step of a layer and direction is multiplied by: phi' at its states (T, N, H), where it reads x."""
+    """Return phi' at the states (T, N, H) of a layer and direction that reads x, with its error."""
     reference, case, arithmetic = setting
     kind, h, u = reference.slope_of(case.config, at[0]), state.values, arithmetic.format.u
     if type(reference).slopes is Reference.slopes:
         slope = reference.slope(h, kind)
-    else:  # a fault's, which need not be that of the states
+    else:  # a fault's slope need not be that of the states
         slope = reference.slopes(case, at, x, reference.previous_states(case, *at, h), h)
     off = np.zeros(h.shape)
     relative: Any = np.zeros(h.shape)
@@ -199,9 +200,9 @@ def slopes_at(setting: Setting, at: tuple[int, int], state: Known, x: Floats) ->
 def through_slope(
     given: Expected, slopes: Slopes, arithmetic: Arithmetic, exact: tuple[Floats, str] | None = None
 ) -> Expected:
-    """The product with phi', for rows of both.
+    """Return the product with phi', for rows of both.
 
-    ``exact``: the states and what phi is, where they and the operands of the sum are the subject's own.
+    ``exact`` holds the states and the name of phi, where the states and the operands of the sum are the subject's own.
     """
     values = given.values * slopes.slope
     size, e, off, relative = np.abs(given.values), given.allowance, slopes.off, slopes.relative
@@ -230,9 +231,9 @@ def through_slope(
 def through_slope_growth(
     given: tuple[float, Floats], sums: Expected, slopes: Slopes, arithmetic: Arithmetic
 ) -> tuple[Floats, Floats]:
-    """How much the allowance of ``through_slope`` grows with what is carried to ``sums``, and up to which limit.
+    """Return how much the allowance of ``through_slope`` grows with what is carried to ``sums``, and up to which limit.
 
-    ``given`` is what ``Sum.growth`` says of these sums. Where an allowance is infinite already, the limit is below 0.
+    ``given`` is ``Sum.growth`` of these sums. Where an allowance is infinite already, the limit is below 0.
     """
     growth, limit = given
     loose = 1 + arithmetic.accepted.rtol
@@ -246,9 +247,9 @@ def through_slope_growth(
 
 
 def _vanishing(setting: Setting, at: tuple[int, int], h: Floats, x: Floats) -> NDArray[np.bool_]:
-    """Whether s, at the subject's own operands, may be positive, and so small that it is lost to underflow.
+    """Tell where s, at the subject's own operands, may be positive and so small that underflow loses it.
 
-    Operands may have been lost in the same way: states of this layer, and of the one below.
+    Operands may have been lost in the same way: states of this layer, and of the layer below.
     """
     reference, case, arithmetic = setting
     w, previous = reference.step_weights(case, *at), reference.previous_states(case, *at, h)
@@ -257,7 +258,8 @@ def _vanishing(setting: Setting, at: tuple[int, int], h: Floats, x: Floats) -> N
     m, tiny = x.shape[-1] + h.shape[-1] + 2, arithmetic.underflow
     slack = (gamma(m + 1, arithmetic.format.u) + gamma(m, U64)) * (sum(sizes) + np.abs(w.b_ih) + np.abs(w.b_hh))
     lost = np.abs(previous) <= tiny
-    write_steps(lost, reference.first_step(case.config, at[1]), np.zeros(lost.shape[1:]))  # which is the caller's
+    # The initial state is the caller's own, and was not lost.
+    write_steps(lost, reference.first_step(case.config, at[1]), np.zeros(lost.shape[1:]))
     slack = slack + tiny * (lost @ np.abs(w.hh).T)
     if at[0]:
         slack = slack + tiny * ((np.abs(x) <= tiny) @ np.abs(w.ih).T)
@@ -265,12 +267,12 @@ def _vanishing(setting: Setting, at: tuple[int, int], h: Floats, x: Floats) -> N
 
 
 def flattened(array: Floats) -> Floats:
-    """(T, N, K) as (T*N, K)."""
+    """Return (T, N, K) as (T*N, K)."""
     return array.reshape(-1, array.shape[-1])
 
 
 def single_column(expected: Expected) -> Expected:
-    """(K, 1) as (K)."""
+    """Return (K, 1) as (K)."""
     equation, floor = expected.equation, expected.floor
     return Expected(
         expected.values[:, 0],

@@ -1,13 +1,12 @@
-"""tangent_expectation: what a correct subject's directional derivatives may be, each with its value and its allowance.
+"""tangent_expectation: the expected value and the allowance of a correct subject's directional derivatives.
 
-The tangent of a step is linear in all that goes into it, and is taken at the subject's own states, like its gradients:
-ds_t = W_ih dx_t + dW_ih x_t + W_hh dh_{t-1} + dW_hh h_{t-1} + db_ih + db_hh, a sum of 2 (I + H) + 2 products, and
-dh_t = phi'(h_t) ds_t; both are bounded as ``sums`` says. Of each product one operand is a state or its tangent, which
-a subject that computes more precisely has rounded when it returned it; the other is the caller's own.
+The tangent of a step is linear in all that goes into it, and is taken at the subject's own states, like its gradients.
+ds_t = W_ih dx_t + dW_ih x_t + W_hh dh_{t-1} + dW_hh h_{t-1} + db_ih + db_hh is a sum of 2 (I + H) + 2 products, and
+dh_t = phi'(h_t) ds_t. Both are bounded as ``sums`` says. One operand of each product is a state or its tangent, which a
+subject that computes more precisely has rounded when it returned it. The other operand is the caller's own.
 
 Local and running. Where the tangents of every layer were observed, each step starts from the subject's own previous
-one, and the allowance stays a few roundings wide. Where not, errors are carried along: e_ds_t = ... +
-|W_hh| e_dh_{t-1}.
+one, and the allowance stays a few roundings wide. Otherwise errors are carried along: e_ds_t = ... + |W_hh| e_dh_{t-1}.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from harness.space.case import Case
 def expect_tangents(
     setting: Setting, along: Case, states: Sequence[Layer], observed: Sequence[Floats] | None = None
 ) -> list[dict[str, Expected]]:
-    """What every layer's ``output.tangent``, and of the whole stack ``h_n.tangent``, too, may be.
+    """Return the expected ``output.tangent`` of every layer; the last dict has the whole stack's ``h_n.tangent``, too.
 
-    ``along`` holds the tangents of the case's inputs and parameters in their places; ``states[l]`` is the output of
-    layer l and ``observed[l]`` its tangent, the subject's own, (T, N, D*H), time first.
+    ``along`` holds the tangents of the case's inputs and parameters in their places. ``states[l]`` is the output of
+    layer l, and ``observed[l]`` its tangent. Both are the subject's own, (T, N, D*H), time first.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return _Forward(setting, along, states, observed).run()
@@ -64,7 +63,7 @@ class _Forward:
         return found
 
     def _direction(self, at: tuple[int, int], below: Known, tangent: Known) -> Expected:
-        """The tangents (T, N, H) of a direction: all steps at once where they were observed, else one by one."""
+        """Return the tangents (T, N, H) of a direction: all steps at once where they were observed, else one by one."""
         config, reference, (layer, d) = self._config, self._reference, at
         w, dw = reference.step_weights(self._case, layer, d), reference.step_weights(self._along, layer, d)
         part, order = reference.features(config, d), reference.time_order(config, d)

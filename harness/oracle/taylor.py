@@ -1,30 +1,31 @@
-"""taylor: is that the derivative of these gradients? The rate at which Taylor's remainder shrinks tells, in float64.
+"""taylor: a test in float64 of a derivative of gradients, by the rate at which Taylor's remainder shrinks.
 
-For gradients g and a derivative D of them along v, R(e) = g(theta + e v) - g(theta) - e D is C e**2 + ... if D is
-right, and e W + C e**2 + ... if it is off by W, until rounding drowns either. No one step e is right for every case:
-too long a step bends, too short a one drowns. So the steps are 2**-8, 2**-12, ..., and what is asked is the rate, the
-mean of log2 R(e) / R(e / 2) between two of them: 2 if D is right, 1 if it is wrong, 0 where rounding reigns. D is
-suspected where the rate of an array's largest remainder is nearer to 1 than to either, twice in a row, at the last
-three steps that rounding does not explain, and where these are short enough for Taylor's series at all.
+For gradients g and a derivative D of them along v, the remainder is R(e) = g(theta + e v) - g(theta) - e D. It is
+C e**2 + ... if D is right, and e W + C e**2 + ... if D is off by W, until rounding drowns either. No single step e is
+right for every case. If it is too long, the terms of higher order count; if it is too short, rounding hides the rest.
+So the steps are 2**-8, 2**-12, ..., and the test looks at the rate, the mean of log2 R(e) / R(e / 2) between two of
+them. It is 2 if D is right, 1 if D is wrong, and 0 where rounding dominates. D is suspected where the rate of an
+array's largest remainder is nearer to 1 than to either of the others, twice in a row, at the last three steps that
+rounding does not explain, and where these are short enough for Taylor's series at all.
 
-Range. Where e is too long, as in chaos it soon is, g is anywhere, and R is about e D, at a rate of 1 whatever D is. The
-gradients themselves tell: S(e) = |g(theta + e v) - g(theta) - 16 (g(theta + e v / 16) - g(theta))| does not know D. It
-is 15/16 C e**2 + ... where the series holds, at a rate of 2, but stays as large as 16 g where g is anywhere. So of the
-three steps S must have a rate above 1.5, or be within its rounding, 17 times that of R; and twice that must be no more
-than g itself, or S could not tell.
+Range. Where e is too long, as it soon is in chaos, g is anywhere, and R is about e D, at a rate of 1 whatever D is. The
+gradients themselves show this: S(e) = |g(theta + e v) - g(theta) - 16 (g(theta + e v / 16) - g(theta))| does not depend
+on D. It is 15/16 C e**2 + ... where the series holds, at a rate of 2, but stays as large as 16 g where g is anywhere.
+So over the three steps S must have a rate above 1.5, or be within its rounding, 17 times that of R, which is taken as
+2 F. And 34 F must be no more than g itself, or S could not tell.
 
-Floor. Both g are within their allowance A of the exact gradients (``gradient_expectation``, end to end), A(theta) and
-A(theta + e v). The nudged theta is rounded, which moves each operand of a product by a relative u64, and D has rounded
+Floor. Both g are within their allowance A of the exact gradients (``gradient_expectation``, end to end): A(theta) and
+A(theta + e v). The nudged theta is rounded, which moves each operand of a product by a relative u64. D has rounded
 products itself: each is one of g's with one operand replaced by its tangent, and e |v| <= |theta| + |theta + e v|.
-Either costs about as much as roundings that A already holds: F = A(theta) + 2 max(A(theta), A(theta + e v)) is taken
-to pay for all. If R > 2 F at both of two steps, C e**2 is more than F at the shorter one, so that the ratio of both is
-at least (256 F - F) / (F + F) > 2**6 if D is right: its rate stays above 1.5.
+Either costs about as much as roundings that A already holds. So F = A(theta) + 2 max(A(theta), A(theta + e v)) is taken
+to pay for all of them. If R > 2 F at both of two steps, C e**2 is more than F at the shorter one, so that the ratio of
+the two remainders is at least (256 F - F) / (F + F) > 2**6 if D is right: its rate stays above 1.5.
 
-relu. Between kinks the gradients are polynomials in e, and all the above holds; across one they jump. So a case says
-nothing unless every unit is surely on one side of its kink, the same at theta as at the three steps in question, by the
-states' own end-to-end errors. What is not finite says nothing, either.
+relu. Between kinks the gradients are polynomials in e, and all of the above holds. Across a kink they jump. So a case
+says nothing unless every unit is surely on one side of its kink, the same at theta as at the three steps in question,
+by the end-to-end errors of the states. Numbers that are not finite say nothing, either.
 
-It is a suspicion and no proof: nothing bounds the next term.
+The result is a suspicion and no proof, because nothing bounds the next term.
 """
 
 from __future__ import annotations
@@ -44,13 +45,14 @@ from harness.space.case import Array, Case
 from harness.space.config import TANGENT
 
 BITS: Final = 4
-"""Between two steps, in powers of two."""
+"""The ratio of each step to the next, as an exponent of two."""
 
 STEPS: Final = tuple(2.0 ** -(BITS * j) for j in range(2, 11))
-"""From where tanh bends, down to where C e**2 is 2**-80 C: beneath every floor unless C is huge."""
+"""The steps, from those at which tanh bends down to those at which C e**2 is 2**-80 C, which is below every floor
+unless C is huge."""
 
 WINDOW: Final = 3
-"""Steps in a row whose rates must say the same."""
+"""The number of steps in a row whose rates must say the same."""
 
 
 class Point(NamedTuple):
@@ -61,16 +63,16 @@ class Point(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """What is known of the exact gradients at a point: their allowances, and which units of relu are on."""
+    """The exact gradients at a point, as far as they are known: their allowances, and which units of relu are on."""
 
     allowances: dict[str, float]
-    """The largest of each array."""
+    """The largest allowance of each array."""
     active: list[Array] | None
-    """``None`` where one may be on either side of its kink."""
+    """The masks of the units that are on, by layer; ``None`` where a unit may be on either side of its kink."""
 
 
 def nudged(case: Case, tangents: Mapping[str, Array], step: float) -> Case:
-    """The case with every input and parameter moved by ``step`` times its tangent; the loss is the same."""
+    """Return the case with every input and parameter moved by ``step`` times its tangent; the loss stays the same."""
     with np.errstate(over="ignore", invalid="ignore"):
         moved = {name: case.arrays[name] + step * tangent for name, tangent in tangents.items()}
     return Case.from_arrays(case.config, {**case.arrays, **moved})
@@ -79,7 +81,10 @@ def nudged(case: Case, tangents: Mapping[str, Array], step: float) -> Case:
 def suspect_rates(
     setting: Setting, derivative: Mapping[str, Array], at: Mapping[str, Array], points: Sequence[Point]
 ) -> list[Mismatch]:
-    """Every gradient whose ``derivative`` is not right, by the gradients ``at`` the case and at points STEPS away."""
+    """Return a mismatch for every gradient whose ``derivative`` is suspected to be wrong.
+
+    ``at`` holds the gradients at the case, and ``points`` those at points that are STEPS away.
+    """
     known: dict[int, _Known] = {}
 
     def at_point(index: int) -> _Known:
@@ -95,7 +100,7 @@ def suspect_rates(
             rests = [change - step * tangent for change, step in zip(changes, STEPS, strict=True)]
             sizes = np.array([_largest(rest) for rest in rests])
         ends = _linear(sizes)
-        if not ends:  # whatever the floor is
+        if not ends:  # no floor changes that
             continue
         here = at_point(-1)
         above = np.flatnonzero(sizes > 6 * here.allowances[name])
@@ -118,13 +123,13 @@ def _largest(array: Array) -> float:
 
 
 def _in_range(changes: Sequence[Array], floor: float) -> bool:
-    """Whether Taylor's series describes how the gradients change over the three steps of a window."""
+    """Tell whether Taylor's series describes how the gradients change over the three steps of a window."""
     longer, shorter = (_largest(a - 2.0**BITS * b) for a, b in pairwise(changes))
     return shorter <= 34 * floor or longer > 2.0 ** (1.5 * BITS) * shorter
 
 
 def _linear(sizes: Floats) -> set[int]:
-    """The last steps of all windows in which remainders shrink like the step: at rates from 0.5 to 1.5."""
+    """Return the last steps of all windows in which remainders shrink like the step: at rates from 0.5 to 1.5."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = sizes[:-1] / sizes[1:]
     alike = (ratios > 2.0 ** (BITS * 0.5)) & (ratios < 2.0 ** (BITS * 1.5))
@@ -138,7 +143,7 @@ def _known(setting: Setting) -> _Known:
         active = _active(setting, states)
         if active is None:
             return _Known(dict.fromkeys(setting.case.config.gradients, np.inf), None)
-        # What is surely off is exactly 0, and so is its slope: an error just below 0 says so, and adds nothing.
+        # A unit that is surely off is exactly 0, and so is its slope. An error just below 0 says so, and adds nothing.
         pairs = zip(states, active, strict=True)
         states = [Layer(h, np.where(on, error, -(2.0**-1074))) for (h, error), on in pairs if error is not None]
     expected = expect_gradients(setting, states).arrays
@@ -147,10 +152,11 @@ def _known(setting: Setting) -> _Known:
 
 
 def _active(setting: Setting, states: Sequence[Layer]) -> list[Array] | None:
-    """Which units of relu are surely on, by layer; ``None`` where one may be on either side of its kink.
+    """Return masks of the relu units that are surely on, by layer; ``None`` if one may be on either side of its kink.
 
-    One is surely on where its state is larger than its error, and surely off where s < 0 and no error reaches over the
-    kink: then what is left of the state's error is underflow's, which is below its root unless sums exceed 2**511.
+    A unit is surely on where its state is larger than its error. It is surely off where s < 0 and no error reaches over
+    the kink: what is left of the state's error is then underflow's, which is below the root of ``underflow`` unless
+    sums exceed 2**511.
     """
     reference, case, arithmetic = setting
     below = reference.time_major(case.x, case.config)
@@ -172,7 +178,7 @@ def _active(setting: Setting, states: Sequence[Layer]) -> list[Array] | None:
 
 
 def _same_side(here: _Known, there: Sequence[_Known]) -> bool:
-    """Whether no unit is, or may be, on another side of its kink."""
+    """Tell whether every unit is surely on the same side of its kink at all points."""
     if here.active is None:
         return False
     return all(

@@ -1,59 +1,67 @@
-"""tolerance: how far a correct implementation may be from the exact result of one step, derived and never guessed.
+"""tolerance: the bounds on the error of one step of a correct implementation, derived and never guessed.
 
-Model. The subject computes in binary floating point with unit roundoff u: each +, * (or fused multiply-add) returns
-its exact result times (1 + d), |d| <= u, or, in the underflow range, something within ``underflow`` of it. Sums may be
-taken in any order and blocking. tanh is off by at most kappa * u, relatively. ``arithmetic`` holds u and kappa.
+Model. The subject computes in binary floating point with unit roundoff u. Each +, * (or fused multiply-add) returns its
+exact result times (1 + d), |d| <= u. In the underflow range it returns something within ``underflow`` of the exact
+result. Sums may be taken in any order and blocking. tanh is off by at most kappa * u, relatively. ``arithmetic`` holds
+u and kappa.
 
-Preactivation. s = W_ih x + b_ih + W_hh h + b_hh sums m = I + H + 2 terms; those whose weight is 0 are exact, and do not
-count. A term meets at most one rounding of its product and m - 1 of additions, so the computed s differs from s by at
-most gamma_m A, with gamma_n = (1 + u)**n - 1 (at most n u / (1 - n u), where that exists) and A = |W_ih||x| + |b_ih| +
-|W_hh||h| + |b_hh| (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., sec. 3.1). The reference
-commits gamma_m(u64) A of its own. A itself is evaluated in float64, which costs a relative gamma_{m+4}(u64): one more u
-in the subject's gamma pays for it, as u > gamma_m(u) gamma_{m+4}(u64).
+Preactivation. s = W_ih x + b_ih + W_hh h + b_hh sums m = I + H + 2 terms. Terms whose weight is 0 are exact, and do not
+count. A term meets at most one rounding of its product and m - 1 roundings of additions. So the computed s differs from
+s by at most gamma_m A, with gamma_n = (1 + u)**n - 1 (at most n u / (1 - n u), where that exists) and
+A = |W_ih||x| + |b_ih| + |W_hh||h| + |b_hh| (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., sec.
+3.1). The reference commits gamma_m(u64) A of its own. A itself is evaluated in float64, which costs a relative
+gamma_{m+4}(u64). One more u in the subject's gamma pays for it, because u > gamma_m(u) gamma_{m+4}(u64).
 
-Storage. A 16-bit result may be summed in float32, whose gamma_m is then the one above, and rounded when it is stored:
-s1 = W_ih x + b_ih, s2 = W_hh h + b_hh, their sum, and phi of it, u each; s1 and s2 carry errors e0 themselves, so that
-u (1 + 3u) (|s1| + |s2| + |s| + 3 e0) holds all three. Where the products are stored before their biases are added,
+Storage. A 16-bit result may be summed in float32, and rounded when it is stored. The gamma_m above is then that of
+float32. Four results are stored, with an error of u each: s1 = W_ih x + b_ih, s2 = W_hh h + b_hh, their sum, and phi of
+it. s1 and s2 carry errors e0 themselves, so that u (1 + 3u) (|s1| + |s2| + |s| + 3 e0) covers the first three. The
+error of tanh includes that of storing phi. Where the products are stored before their biases are added,
 |W_ih x| + |W_hh h| + 2 e0 join the bracket.
 
-Underflow. 2m - 3 operations each add at most ``underflow``, grown by later additions by at most 1 + gamma_m <= 2; the
-reference does no worse, and storage has five more: 8 (m + 1) of them. Hardware that flushes results may flush operands,
-too, and a subject that computes in a wider format returns states that underflowed on their way out: either puts every
-operand off by at most ``underflow``, which adds that times the operand on the other side of each product. eta is the
-sum of both.
+Underflow. The m - 2 products and m - 1 additions are 2m - 3 operations. Each adds at most ``underflow``, and later
+additions enlarge that by a factor of at most 1 + gamma_m <= 2. The reference does no worse, and storage has five more
+such operations: 8 (m + 1) covers all of them. Hardware that flushes results may flush operands, too, and a subject that
+computes in a wider format returns states that underflow only when they are returned. Either puts every operand off by
+at most ``underflow``, which adds that times the operand on the other side of each product. eta is the sum of both
+effects.
 
-Nonlinearity. For |d| <= e, |tanh(s + d) - tanh(s)| is largest towards zero, tanh|s| - tanh(|s| - e), which is
-tanh(e) (1 - tanh|s| tanh(|s| - e)). For relu it is max(0, min(e, s + e)). For anything else, such as a fault's phi of
-slope 1 at most, it is e, and the function is taken to be as accurate as tanh. What a user accepts of tanh beside its
-relative error, an absolute one, is off by as much wherever kappa u |y| is, whatever y: it is added there. In a state
-that an infinite preactivation decides |y| is 1, and in relu's it is 0. It comes anew with each step, and does not grow
-with the error of the state that the step reads.
+Nonlinearity. For |d| <= e, |tanh(s + d) - tanh(s)| is largest towards zero. There it is tanh|s| - tanh(|s| - e), which
+equals tanh(e) (1 - tanh|s| tanh(|s| - e)). For relu the bound is max(0, min(e, s + e)). For anything else, such as a
+fault's phi of slope 1 at most, it is e, and the function is taken to be as accurate as tanh. A user may accept an
+absolute error of tanh beside its relative one. It is added wherever kappa u |y| is, and does not depend on y. (Where an
+infinite preactivation decides the state, |y| is 1 for tanh and 0 for relu; there both errors are taken times |y|.) The
+absolute error comes anew with each step, and does not grow with the error of the state that the step reads.
 
-Overflow. Where a partial sum may reach the largest number, anything may come out (inf, or NaN from inf - inf): there
-the allowance is infinite. No result is larger than its partial sums' reach.
+Overflow. Where a partial sum may reach the largest number, anything may come out: inf, or NaN from inf - inf. There the
+allowance is infinite. No result is larger than the reach of its partial sums.
 
-Complex numbers. Everything above is meant in modulus, u being that of the parts. Each part of a sum of m products is a
-sum of 2 m real ones, in any order, one rounding of a product and 2 m - 1 of additions on the way of each; the sums of
-their absolute values are, as a vector, at most sqrt 2 A. So s is off by at most sqrt 2 gamma_2m A <= gamma_3m A
-((1 + u)**n - 1 is convex in n, and 2 sqrt 2 < 3). That holds for whole complex operations, too, of which a product is
-off by at most sqrt 2 gamma_2 and a sum by u (Higham, Lemma 3.5), and for kernels that keep the parts apart or add up
-their real products one by one; not for those that save one of four multiplications. ``underflow`` is that of a complex
-operation. tanh(s + d) - tanh(s) = (1 - y**2) t / (1 + y t) for t = tanh d, |t| <= tan e: at most |1 - y**2| tan e /
-(1 - |y| tan e), as long as |y| tan e <= 1/2 and e <= 1/2; else s is too near to a pole, and is exempt, unless it is far
-out: tanh is within 2 / (exp(2r) - 1) of 1 or -1 where |Re| >= r, so that two are at most twice as far apart. phi' = 1 -
-y**2 may be large; it is off as ``slope_error`` says. What reads an infinity or a NaN is exempt, for complex
-products make of them what they like; and the soft model and the judge say nothing.
+Complex numbers. Everything above is meant in modulus, and u is that of the parts. Each part of a sum of m products is a
+sum of 2 m real products, in any order, with one rounding of a product and 2 m - 1 roundings of additions on the way of
+each. The sums of their absolute values are, as a vector, at most sqrt 2 A. So s is off by at most sqrt 2 gamma_2m A <=
+gamma_3m A ((1 + u)**n - 1 is convex in n, and 2 sqrt 2 < 3). That holds for whole complex operations, too, of which a
+product is off by at most sqrt 2 gamma_2 and a sum by u (Higham, Lemma 3.5), and for kernels that keep the parts apart
+or add up their real products one by one. It does not hold for kernels that save one of the four multiplications.
+``underflow`` is that of a complex operation.
 
-Infinities and NaN that are read, of real numbers. A NaN makes every unit of its row NaN, in any order. Without one,
-terms that are infinite decide alone, again in any order, as long as the finite ones cannot overflow: 0 times inf, or
-both signs, give NaN, one sign gives itself. So the reference's own result is the only right one; but a weight that is
-subnormal may count as 0, and then nothing is settled. Weights that are not finite settle nothing, either, nor does an
-infinite state of relu: in a subject that computes in a wider format it was a finite one, until it was returned.
+For complex numbers, tanh(s + d) - tanh(s) = (1 - y**2) t / (1 + y t) for t = tanh d, |t| <= tan e. That is at most
+|1 - y**2| tan e / (1 - |y| tan e), as long as |y| tan e <= 1/2 and e <= 1/2. Otherwise s is too near to a pole and is
+exempt, unless it is far out: tanh is within 2 / (exp(2r) - 1) of 1 or -1 where |Re| >= r, so that two of its values are
+at most twice as far apart. phi' = 1 - y**2 may be large; ``slope_error`` bounds its error. Anything that reads an
+infinity or a NaN is exempt, because complex products may make anything of them. The soft model and the judge say
+nothing about complex numbers.
 
-Soft. The above holds for the worst order and the worst roundings. If the roundings of a sum are independent, uniform
-in [-u, u], the variance of its error is u**2 / 3 times the sum of the squared partial results (N. J. Higham and T.
-Mary, SIAM J. Sci. Comput. 41(5), 2019, argue for such models). ``soft_allowance`` is LAMBDA standard deviations, by the
-worst of four orders: a model and no proof. ``benchmarks/false_alarms.py`` counts how often correct code exceeds it.
+Infinities and NaN that are read, for real numbers. A NaN makes every unit of its row NaN, in any order of summation.
+Without a NaN, the infinite terms decide alone, again in any order, as long as the finite ones cannot overflow: 0 times
+inf, or infinities of both signs, give NaN, and infinities of one sign give that infinity. So the reference's own result
+is the only right one. There are three cases in which nothing is settled. A weight that is subnormal may count as 0
+beside an infinity. Weights may be infinite or NaN themselves. And in a subject that computes in a wider format, an
+infinite state of relu was finite until it was returned.
+
+Soft. The bounds above hold for the worst order and the worst roundings. If the roundings of a sum are independent and
+uniform in [-u, u], the variance of its error is u**2 / 3 times the sum of the squared partial results (N. J. Higham and
+T. Mary, SIAM J. Sci. Comput. 41(5), 2019, argue for such models). ``soft_allowance`` is LAMBDA standard deviations, by
+the worst of four orders. It is a model and no proof. ``benchmarks/false_alarms.py`` counts how often correct code
+exceeds it.
 """
 
 from __future__ import annotations
@@ -68,26 +76,26 @@ from harness.oracle.arithmetic import U64, Arithmetic, Format
 from harness.oracle.equation import Equation, Floats
 
 REFERENCE_TANH_ERROR: Final = 4.0
-"""Relative error of the reference's own tanh, NumPy's in float64, in units of u64: 2.4 times the worst of three million
-measured (``benchmarks/tanh_error.py``)."""
+"""The relative error of the reference's own tanh, NumPy's in float64, in units of u64. It is 2.4 times the worst of
+three million measured (``benchmarks/tanh_error.py``)."""
 
 REFERENCE_COMPLEX_TANH_ERROR: Final = 12.0
-"""Likewise of its complex tanh, in modulus: 2.3 times the worst of 280,000 measured."""
+"""The same for its complex tanh, in modulus: 2.3 times the worst of 280,000 measured."""
 
 LAMBDA: Final = 8.0
-"""Standard deviations of the soft allowance. At 6, 13 correct cases of 9,581, each summed in nine orders, exceeded it;
-at 8 none."""
+"""The number of standard deviations in the soft allowance. At 6, 13 of 9,581 correct cases, each summed in nine orders,
+exceeded it; at 8, none did."""
 
 
 class Bound(NamedTuple):
-    """What a correct result may be off by, and the sum of its terms' absolute values."""
+    """The most that a correct result may be off by, and the sum of its terms' absolute values."""
 
     allowance: Floats
     magnitude: Floats
 
 
 class Step(NamedTuple):
-    """The exact operands of steps, one a row: x (.., I), h (.., H) and the four parameters, all float64."""
+    """The exact operands of steps, one step a row: x (.., I), h (.., H) and the four parameters, all float64."""
 
     x: Floats
     h: Floats
@@ -98,9 +106,9 @@ class Step(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """What the allowances of all steps need of the parameters: |W_ih|^T, |W_hh|^T, and their sums over operands.
+    """The sizes of parameters that the allowances of all steps need: |W_ih|^T, |W_hh|^T, and their sums over operands.
 
-    ``terms`` is m: the most terms that a unit's sum has, the two biases among them.
+    ``terms`` is m, the largest number of terms in a unit's sum; it includes the two biases.
     """
 
     ih: Floats
@@ -110,7 +118,7 @@ class Sizes(NamedTuple):
 
     @classmethod
     def of(cls, ih: Floats, hh: Floats) -> Sizes:
-        """Those of two weights, (H, I) and (H, H)."""
+        """Return the sizes of two weights, (H, I) and (H, H)."""
         W, V = np.abs(ih).T, np.abs(hh).T
         terms = np.count_nonzero(W, axis=0) + np.count_nonzero(V, axis=0)
         with np.errstate(over="ignore"):
@@ -129,10 +137,11 @@ def step_allowance(
     x_given: bool = True,
     sizes: Sizes | None = None,
 ) -> Bound:
-    """The largest |actual - y| of a correct step, elementwise (.., H), where y = phi(s) is what the reference gives.
+    """Return the largest |actual - y| of a correct step, elementwise (.., H).
 
-    ``x_error`` and ``h_error`` bound how far the operands themselves may be off; without them, they are exact.
-    ``x_given`` says that x is the caller's own, and no state of a layer below; ``sizes`` spares their computation.
+    y = phi(s) is what the reference gives. ``x_error`` and ``h_error`` bound how far the operands themselves may be
+    off; without them, the operands are exact. ``x_given`` says that x is the caller's own, and no state of a layer
+    below. ``sizes`` saves their computation.
     """
     W, V, of_weights, m = sizes or Sizes.of(step.ih, step.hh)
     form, accepted, n = arithmetic.format, arithmetic.accepted, arithmetic.roundings(m)
@@ -173,17 +182,19 @@ def step_allowance(
 
 
 def _tanh_spread(s: Floats, y: Floats, e: Floats) -> Floats:
-    """How far tanh(s + d) may be from y = tanh(s) for |d| <= e.
+    """Return how far tanh(s + d) may be from y = tanh(s) for |d| <= e.
 
-    Two tanh at 4 u64 each, |s| - e, a product and a difference: 11 u64 pay for the bracket in float64.
+    The bracket is computed with two tanh at 4 u64 each, |s| - e, a product and a difference: 11 u64 pay for its own
+    error in float64.
     """
     return np.asarray(np.tanh(e) * (1 - np.abs(y) * np.tanh(np.abs(s) - e) + 11 * U64))
 
 
 def _complex_tanh_spread(s: Floats, y: Floats, e: Floats) -> Floats:
-    """The same of complex numbers; infinite where they are too near to a pole.
+    """Return the same for complex numbers; infinite where they are too near to a pole.
 
-    The reference's tanh at 12 u64, its square, and some ten more operations: 64 u64 pay for the bracket in float64.
+    The bracket is computed with the reference's tanh at 12 u64, its square, and some ten more operations: 64 u64 pay
+    for its own error in float64.
     """
     far = np.abs(s.real) * (1 - 4 * U64) - e
     with np.errstate(divide="ignore"):
@@ -197,7 +208,7 @@ def _complex_tanh_spread(s: Floats, y: Floats, e: Floats) -> Floats:
 def linear_allowance(
     x: Floats, weight: Floats, bias: Floats, arithmetic: Arithmetic, *, x_error: Floats | None = None
 ) -> Bound:
-    """The largest |actual - y| of a correct y = W x + b, elementwise (.., O), for rows x (.., K)."""
+    """Return the largest |actual - y| of a correct y = W x + b, elementwise (.., O), for rows x (.., K)."""
     W = np.abs(weight).T
     with np.errstate(over="ignore", invalid="ignore"):
         size_x = np.abs(x)
@@ -209,29 +220,30 @@ def linear_allowance(
 
 
 class Products(NamedTuple):
-    """A sum of m products, as far as its error depends on it, elementwise."""
+    """The figures of a sum of m products on which its error depends, elementwise."""
 
     magnitude: Floats
     """The sum of the absolute values of the products."""
     m: int
     carried: Floats | float = 0.0
-    """What errors of the operands amount to."""
+    """The error that errors of the operands make in the sum."""
     operands: Floats | float = 0.0
     """The sum of the operands' own absolute values, which underflow multiplies."""
     stored: int = 2
-    """How often a partial result is rounded to 16 bits."""
+    """The number of times that a partial result is rounded to 16 bits."""
 
 
 def sum_allowance(products: Products, arithmetic: Arithmetic) -> Floats:
-    """The largest error of a sum of products."""
+    """Return the largest error of a sum of products; infinite where the sum may overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
         return unless_overflow(*_sum_error(products, arithmetic), arithmetic.format)
 
 
 def sum_growth(products: Products, arithmetic: Arithmetic) -> tuple[float, Floats]:
-    """How much ``sum_allowance`` grows with every unit more that is carried, and below how much more it stays finite.
+    """Return how much ``sum_allowance`` grows with every unit carried, and the limit below which it stays finite.
 
-    Both of ``_sum_error`` are affine in what is carried, so that they are had from one unit beside nothing.
+    Both results of ``_sum_error`` are affine in what is carried. So their growth is the difference that one unit makes.
+    The limit is for what is carried beyond ``products.carried``.
     """
     nothing = Products(np.zeros(1), products.m, stored=products.stored)
     e, reach = (
@@ -245,7 +257,7 @@ def sum_growth(products: Products, arithmetic: Arithmetic) -> tuple[float, Float
 
 
 def _sum_error(products: Products, arithmetic: Arithmetic) -> tuple[Floats, Floats]:
-    """The error of a sum, and what no partial sum is larger than, the error included."""
+    """Return the error of a sum, and a bound on all of its partial sums, the error included."""
     magnitude, m, moved, operands, stored = products
     form, accepted = arithmetic.format, arithmetic.accepted
     if accepted.operand_u:
@@ -260,11 +272,11 @@ def _sum_error(products: Products, arithmetic: Arithmetic) -> tuple[Floats, Floa
 
 
 def soft_allowance(equation: Equation, expected: float, arithmetic: Arithmetic, *, enough: float = math.inf) -> float:
-    """LAMBDA standard deviations of the error of one correct element, by the variance model of the module's docstring.
+    """Return LAMBDA standard deviations of the error of one correct element, by the variance model of the module.
 
-    ``expected`` is the reference's result, around which the element may lie. The operands are taken to be
-    exact, and the arithmetic to be the dtype's own throughout. Where some order of summation allows ``enough``, others
-    are not tried: it is a lower limit then.
+    ``expected`` is the reference's result, around which the element may lie. The operands are taken to be exact, and
+    the arithmetic to be the dtype's own throughout. Once some order of summation allows ``enough``, the other orders
+    are not tried. The result is a lower limit then.
     """
     u = arithmetic.format.u
     with np.errstate(over="ignore", invalid="ignore"):
@@ -287,7 +299,7 @@ def soft_allowance(equation: Equation, expected: float, arithmetic: Arithmetic, 
 
 
 def _partial_sums(terms: Floats, groups: Sequence[int]) -> Iterator[Floats]:
-    """The partial sums of each order that is thought of: from either end, and of parts, which are then added up."""
+    """Yield the partial sums of each order that is considered: from either end, and of parts that are then added up."""
     yield np.cumsum(terms)
     yield np.cumsum(terms[::-1])
     if groups:
@@ -298,7 +310,10 @@ def _partial_sums(terms: Floats, groups: Sequence[int]) -> Iterator[Floats]:
 
 
 def _soft(equation: Equation, expected: float, arithmetic: Arithmetic, sums: tuple[float, float], e: float) -> float:
-    """The allowance of an element whose sum may be off by e; ``sums``: it, and what float64 makes it off by here."""
+    """Return the allowance of an element whose sum may be off by e.
+
+    ``sums`` holds the sum, and the error that it has here because it is computed in float64.
+    """
     value, own = sums
     u = arithmetic.format.u
     if equation.function == "tanh":
@@ -312,16 +327,17 @@ def _soft(equation: Equation, expected: float, arithmetic: Arithmetic, sums: tup
     if equation.nonlinearity == "relu":
         return float(e) if equation.state > 0 else 0.0
     slope = 1 - equation.state**2 if equation.nonlinearity == "tanh" else 1.0
-    under = 2 * arithmetic.underflow * (2 + abs(value))  # of state**2 and of the product itself
+    under = 2 * arithmetic.underflow * (2 + abs(value))  # the underflow of state**2 and of the product itself
     roundings = float(slope_error(np.asarray(equation.state), np.asarray(slope), arithmetic))
     return float(slope * e + (abs(value) + e) * roundings * u + under)
 
 
 def soft_floor(s: Floats, y: Floats, magnitude: Floats, nonlinearity: str, arithmetic: Arithmetic) -> Floats:
-    """A quick lower limit of ``soft_allowance``, elementwise: what is below it need not be looked at again.
+    """Return a quick lower limit of ``soft_allowance``, elementwise: what is below it need not be looked at again.
 
-    The energy holds s**2 four times and once more as the last partial sum, and by Cauchy and Schwarz the m/6 squares of
-    the terms are at least A**2 / 6, where A is their ``magnitude``. And D(e) >= e phi'(s).
+    The energy holds s**2 four times, and once more as the last partial sum. By Cauchy and Schwarz, the m/6 squares of
+    the terms are at least A**2 / 6, where A is their ``magnitude``. And the spread of tanh for an error e is at least
+    e phi'(s). Only where |s| < e / 2 may it be less, by at most e**3 / 3.
     """
     e = LAMBDA * arithmetic.format.u * np.sqrt((5 * s * s + magnitude * magnitude / 6) / 3)
     if nonlinearity == "tanh":
@@ -330,17 +346,17 @@ def soft_floor(s: Floats, y: Floats, magnitude: Floats, nonlinearity: str, arith
 
 
 def slope_error(h: Floats, slope: Floats, arithmetic: Arithmetic) -> Floats:
-    """How far a factor 1 - h**2 = ``slope``, and the product with it, may be off, in units of u of the sums.
+    """Return the error of a factor 1 - h**2 = ``slope`` and of the product with it, in units of u of the sums.
 
-    h h (1 + d1), subtracted from 1 (1 + d2), is off by u h**2 + u (1 - h**2) <= u at first order, and (1 - h)(1 + h)
-    by 3 u slope; the product adds u slope, so that 1 + slope and 4 slope are needed. 2 + 2 slope is more than either,
-    and by more than the orders of u**2 that were left out.
+    1 - h h is computed as (1 - h h (1 + d1)) (1 + d2), which is off by u h**2 + u (1 - h**2) <= u at first order.
+    (1 - h)(1 + h) is off by 3 u slope. The product adds u slope, so that 1 + slope and 4 slope are needed. 2 + 2 slope
+    is more than either, and by more than the orders of u**2 that were left out.
 
-    A slope that is computed of the preactivation, as 1 / cosh(s)**2, knows nothing of the error that h has as a tanh,
-    kappa u |h| + a: the two are 2 |h| as much apart. Its own roundings, of cosh twice, the square and the quotient,
-    are 6 u slope at most, 4 more than above.
+    A slope that is computed from the preactivation, as 1 / cosh(s)**2, does not have the error of h as a tanh,
+    kappa u |h| + a. So the two slopes are 2 |h| times that error apart. The roundings of that formula (of cosh twice,
+    the square and the quotient) are 6 u slope at most, which is 4 u slope more than above.
     """
-    far = arithmetic.is_complex or bool((slope < 0).any())  # or a fault's, which takes it where phi is not tanh
+    far = arithmetic.is_complex or bool((slope < 0).any())  # a fault may take this slope where phi is not tanh
     error = _complex_slope_error(h, slope) if far else 2 + 2 * slope
     if not arithmetic.backend.slopes_from_states:
         size = np.abs(h)
@@ -350,41 +366,44 @@ def slope_error(h: Floats, slope: Floats, arithmetic: Arithmetic) -> Floats:
 
 
 def _complex_slope_error(h: Floats, slope: Floats) -> Floats:
-    """The same for a complex h, in modulus.
+    """Return the same for a complex h, in modulus.
 
-    A product is off by at most 2 sqrt 2 u, and a difference by u: 1 - h h and the product with it by 2.83 |h|**2 +
-    3.83 |slope|, and (1 - h)(1 + h) by 7.66 |slope|, at first order.
+    A product is off by at most 2 sqrt 2 u, and a difference by u. So, at first order, 1 - h h and the product with it
+    are off by 2.83 |h|**2 + 3.83 |slope|, and (1 - h)(1 + h) by 7.66 |slope|.
     """
     return np.asarray(3 * np.abs(h) ** 2 + 8 * np.abs(slope))
 
 
 def gamma(n: int, u: float) -> float:
-    """gamma_n = (1 + u)**n - 1, the most by which a product of n factors (1 + d), |d| <= u, differs from 1."""
+    """Return gamma_n = (1 + u)**n - 1.
+
+    It is the most by which a product of n factors (1 + d), |d| <= u, differs from 1.
+    """
     return math.expm1(n * math.log1p(u))
 
 
 def row_sum(array: Floats) -> Floats:
-    """The sum over the last axis, which stays."""
+    """Return the sum over the last axis, which stays with size 1."""
     return np.asarray(array.sum(-1, keepdims=True))
 
 
 def unless_overflow(allowance: Floats, reach: Floats, form: Format) -> Floats:
-    """The allowance, but infinite where a partial sum may reach the largest number; NaN fails the test."""
+    """Return the allowance, infinite where a partial sum may reach the largest number, or where ``reach`` is NaN."""
     return np.where(reach < form.largest, allowance, np.inf)
 
 
 def loosened(allowance: Floats, values: Floats, arithmetic: Arithmetic) -> Floats:
-    """The allowance, and beyond it what the user accepts of every result by rtol and atol."""
+    """Return the allowance, and beyond it what the user accepts of every result by rtol and atol."""
     accepted = arithmetic.accepted
     if not accepted.rtol and not accepted.atol:
         return allowance
     with np.errstate(invalid="ignore", over="ignore"):
         more = accepted.atol + accepted.rtol * (np.abs(values) + allowance)
-        return np.where(np.isinf(allowance), np.inf, allowance + more)  # a value that is exempt may be NaN
+        return np.where(np.isinf(allowance), np.inf, allowance + more)  # an exempt value may be NaN
 
 
 def _stored(step: Step, s: Floats, e: Floats, *, stores_products: bool) -> Floats:
-    """|s1| + |s2| + |s| + 3 e0, and with stored products |W_ih x| + |W_hh h| + 2 e0."""
+    """Return |s1| + |s2| + |s| + 3 e0, and with stored products |W_ih x| + |W_hh h| + 2 e0 more."""
     p1, p2 = step.x @ step.ih.T, step.h @ step.hh.T
     parts = np.abs(p1 + step.b_ih) + np.abs(p2 + step.b_hh) + np.abs(s) + 3 * e
     return parts + np.abs(p1) + np.abs(p2) + 2 * e if stores_products else parts
@@ -399,9 +418,9 @@ def _settled(
     trusted: tuple[bool, bool],
     carried: Floats | float,
 ) -> Floats:
-    """The allowance of rows that read an infinity or a NaN: that of a sure result where there is one.
+    """Return the allowance of rows that read an infinity or a NaN: that of a certain result, where there is one.
 
-    ``trusted`` says of x, and of h, whether an infinite number in it is surely infinite.
+    ``trusted`` says of x, and of h, whether an infinite number in it is certainly infinite.
     """
     parameters = (step.ih, step.hh, step.b_ih, step.b_hh)
     if not all(np.isfinite(array).all() for array in parameters):

@@ -1,4 +1,4 @@
-"""alone: scripts, and questions about a subject, in fresh processes of their own."""
+"""alone: the run of a script in a fresh process of its own."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final, NamedTuple
 
 PATIENCE: Final = 120.0
-"""Seconds that a script may take: it imports torch, and runs one case."""
+"""The seconds that a script may take: it imports torch, and runs one case."""
 
 
 class Said(Enum):
-    """What a script says of itself."""
+    """The last word of a script about itself."""
 
     FAILED = "FAILED"
     FIXED = "FIXED"
     ERROR = "ERROR"
-    """Neither: it did not get to its end."""
+    """The script said neither, because it did not get to its end."""
 
 
 class Run(NamedTuple):
@@ -56,9 +56,9 @@ def _ended(
     *,
     merged: bool = True,
 ) -> int | None:
-    """The exit code of a process of one thread, without input; ``None`` where it had to be ended."""
+    """Return the exit code of a process of one thread, without input; ``None`` where it had to be ended."""
     errors = subprocess.STDOUT if merged else subprocess.DEVNULL
-    environ = {**environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}  # what is said last, comes last
+    environ = {**environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}  # the last line must not wait in a buffer
     process = _process(command, env=environ, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
     with suppress(subprocess.TimeoutExpired), process as started:
         return started.wait(timeout)
@@ -67,7 +67,7 @@ def _ended(
 
 @contextmanager
 def _process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process; it, and what it started, does not outlive the block, unless it ended by itself."""
+    """Start a process; it, and what it started, does not outlive the block, unless it ended by itself."""
     process = subprocess.Popen(command, start_new_session=True, **options)  # noqa: S603 - this interpreter
     try:
         yield process

@@ -1,4 +1,4 @@
-"""script_checks: the end of a script - it makes the call, compares what comes back, and says FAILED or FIXED."""
+"""endings: the end of a script, which makes the call, compares what comes back, and says FAILED or FIXED."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from harness.space.case import Array
 from harness.space.config import RNNConfig
 
 SHOWN: Final = 5
-"""Elements of an array that a script shows."""
+"""The number of elements of an array that a script shows."""
 
 _DIGITS: Final = {"float32": 10, "complex64": 10, "bfloat16": 6, "float16": 7}
-"""Significant digits of an expected value: two more than the dtype tells apart, in most cases."""
+"""The significant digits of an expected value: two more than the dtype tells apart, in most cases."""
 
 _VERDICT: Final = ['print("FAILED" if failed else "FIXED")', "sys.exit(failed)"]
 
@@ -33,7 +33,7 @@ class Wanted(NamedTuple):
     allowance: dict[str, Array]
 
     def against(self, actual: Mapping[str, Array]) -> dict[str, Array]:
-        """Which elements of each array are off by more."""
+        """Return a mask of the elements of each array that are off by more."""
         found = {}
         for name, want in self.values.items():
             if name in actual and actual[name].shape == want.shape:
@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
         return found
 
     def as_one(self, actual: Mapping[str, Array]) -> dict[str, float] | None:
-        """One allowance an array that is enough for each element, if it shows just as many to be wrong."""
+        """Return one allowance for each array, if that finds the same elements to be wrong; else ``None``."""
         most = {name: float(allowed.max(initial=0.0)) for name, allowed in self.allowance.items()}
         if not all(map(np.isfinite, most.values())):
             return None
@@ -53,7 +53,7 @@ class Wanted(NamedTuple):
         return {name: up(allowed) for name, allowed in most.items()} if same else None
 
     def to_write(self, actual: Mapping[str, Array]) -> dict[str, Array]:
-        """The arrays that a script holds, by the names under which its file does."""
+        """Return the arrays that a script holds, by the names under which its file does."""
         parts = {f"expected {name}": want for name, want in self.values.items()}
         if self.as_one(actual) is None:
             parts |= {f"allowance {name}": allowed for name, allowed in self.allowance.items()}
@@ -61,14 +61,14 @@ class Wanted(NamedTuple):
 
 
 def up(value: float) -> float:
-    """The number of two digits that is no smaller."""
+    """Return the smallest number of two significant digits that is no smaller than the value."""
     if not np.isfinite(value):
         return value
     return float(Context(prec=2, rounding=ROUND_CEILING).create_decimal_from_float(value))
 
 
 def shortened(wanted: Wanted, dtype: str) -> Wanted:
-    """The same with fewer digits in what may be written out, for which the allowance makes room."""
+    """Return the same with fewer digits in what may be written out; the allowance makes room for that."""
     values, allowance = dict(wanted.values), dict(wanted.allowance)
     for name, want in wanted.values.items():
         if want.size > TOGETHER:
@@ -92,7 +92,7 @@ def _short(value: Any, digits: int) -> complex:
 def values_end(
     program: Program, config: RNNConfig, wanted: Wanted, actual: Mapping[str, Array], comment: Sequence[str]
 ) -> list[str]:
-    """Compare whole arrays."""
+    """Return the code that compares whole arrays."""
     literals, torch = program.literals, program.literals.library == "torch"
     flat = wanted.as_one(actual)
     lines = [*program.body, *_actual(program), *_padding(config, wanted, torch=torch), ""]
@@ -142,7 +142,10 @@ def sites_end(
     sites: Sequence[tuple[str, tuple[int, ...], complex, float]],
     comment: Sequence[str],
 ) -> list[str]:
-    """Compare some elements alone: array, index, expected value and allowance of each."""
+    """Return the code that compares some elements alone.
+
+    ``sites`` holds the array, index, expected value and allowance of each.
+    """
     got = _converted(config, torch=program.literals.library == "torch")
     rows = [f'    ("{name}", {index}, {want!r}, {up(allowed)}),' for name, index, want, allowed in sites]
     return [
@@ -165,7 +168,7 @@ def sites_end(
 
 
 def form_end(program: Program, config: RNNConfig, names: Sequence[str]) -> list[str]:
-    """Compare shapes and dtypes alone."""
+    """Return the code that compares shapes and dtypes alone."""
     torch = program.literals.library == "torch"
     rows = []
     for name in names:
@@ -196,7 +199,7 @@ def form_end(program: Program, config: RNNConfig, names: Sequence[str]) -> list[
 
 
 def malformed_end(program: Program, config: RNNConfig, said: str) -> list[str]:
-    """Look at what came back at all; ``said`` is what was wrong with it."""
+    """Return the code that looks at what came back at all; ``said`` is what was wrong with it."""
     call = program.body[-1].partition(" = ")[2]
     if re.search(r"expected \(output, h_n", said):
         counts = (2,) if config.output_size is None else (2, 3)
@@ -221,7 +224,7 @@ def malformed_end(program: Program, config: RNNConfig, said: str) -> list[str]:
 
 
 def raised_end(program: Program, error: str) -> list[str]:
-    """Make the call, which raises an error of that name."""
+    """Return the code that makes the call, which raises an error of that name."""
     known = isinstance(getattr(builtins, error, None), type)
     name = error.rpartition(".")[2]
     caught = error if known else "Exception"
@@ -238,7 +241,10 @@ def raised_end(program: Program, error: str) -> list[str]:
 
 
 def died_end(program: Program, code: int | None) -> list[str]:
-    """Make the call in a process of its own, which it ends with an exit code, or with a signal (``None``)."""
+    """Return the code that makes the call in a process of its own, which the call ends.
+
+    ``code`` is the exit code with which it ends, or ``None`` for a signal.
+    """
     program.imports.add("import subprocess")
     dies = "code < 0" if code is None else f"code == {code}"
     return [
@@ -259,7 +265,7 @@ def died_end(program: Program, code: int | None) -> list[str]:
 
 
 def changed_end(program: Program, names: Sequence[str]) -> list[str]:
-    """Look whether what was given is as it was."""
+    """Return the code that looks whether what was given is as it was."""
     torch = program.literals.library == "torch"
     given = {name: program.names[name] for name in names if name in program.names}
     if not given:
@@ -287,7 +293,7 @@ def changed_end(program: Program, names: Sequence[str]) -> list[str]:
 
 
 def aliased_end(program: Program, pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Look whether tensors share their memory."""
+    """Return the code that looks whether tensors share their memory."""
     known = program.results | program.names
     lines = [*program.body, "", "failed = False"]
     for pair in pairs:
@@ -299,7 +305,7 @@ def aliased_end(program: Program, pairs: Sequence[tuple[str, str]]) -> list[str]
 
 
 def overwritten_end(program: Program, config: RNNConfig, names: Sequence[str]) -> list[str]:
-    """Keep what comes back, and look whether the next call leaves it as it was."""
+    """Return the code that keeps what comes back, and looks whether the next call leaves it as it was."""
     torch = program.literals.library == "torch"
     if torch and "output" in names and config.lengths is not None:
         raise Unwritten("the output is packed, and a script would keep a copy of it, padded")
@@ -326,7 +332,7 @@ def overwritten_end(program: Program, config: RNNConfig, names: Sequence[str]) -
 
 
 def form_names(mismatches: Sequence[Mismatch], config: RNNConfig, returned: Sequence[str]) -> list[str]:
-    """The arrays whose form a script compares."""
+    """Return the names of the arrays whose form a script compares."""
     if unexpected := [mismatch.array for mismatch in mismatches if mismatch.sort is Sort.UNEXPECTED]:
         raise Unwritten(f"{', '.join(unexpected)} is returned, which nn.RNN has not")
     missing = {mismatch.array for mismatch in mismatches if mismatch.sort is Sort.MISSING}
@@ -340,7 +346,10 @@ def _actual(program: Program) -> list[str]:
 
 
 def _padding(config: RNNConfig, wanted: Wanted, *, torch: bool) -> list[str]:
-    """Overwrite what may be anything: of torch's output, which is padded with zeros, it is not much."""
+    """Return the code that overwrites padding, where there may be anything.
+
+    torch's output is left out, because it is padded with zeros.
+    """
     names = [name for name in wanted.values if name == "readout" or (name == "output" and not torch)]
     if config.lengths is None or config.packing == "equal" or not names:
         return []
@@ -362,7 +371,7 @@ def _dict(target: str, arrays: Mapping[str, tuple[str, Array]], literals: Litera
 
 
 def _converted(config: RNNConfig, *, torch: bool) -> str:
-    """What came back, in the numbers that expected values are in."""
+    """Return the code that turns what came back into the numbers that expected values are in."""
     wide = "complex128" if config.is_complex else "float64"
     if not torch:
         return f"np.asarray(actual[name]).astype(np.{wide})"

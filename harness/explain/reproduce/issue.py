@@ -17,10 +17,10 @@ from harness.search.hunt import Finding
 from harness.space.case import Case
 
 SHOWN: Final = 3
-"""Arrays whose differences an issue shows; later ones mostly follow from the first."""
+"""The number of arrays whose differences an issue shows; later ones mostly follow from the first."""
 
 LONG: Final = 4_000
-"""Characters of a case that no seed gives, beyond which it is not written out."""
+"""The number of characters beyond which a case that no seed gives is not written out."""
 
 _SAID: Final = {
     Sort.MISSING: "{array} is missing, expected {expected}",
@@ -44,9 +44,9 @@ def issue(
     *,
     code: Mapping[str, str] | None = None,
 ) -> str:
-    """A bug report, ready to be pasted: what is known of the cause, the proof, the script, and what it ran on.
+    """Return a bug report, ready to be pasted: what is known of the cause, the proof, the script, and what it ran on.
 
-    ``code`` is the line of NumPy that makes the mistake, and nn.RNN's, by whose they are.
+    ``code`` holds two lines of NumPy, by whose they are: the one that makes the mistake, and nn.RNN's.
     """
     result = finding.result
     parts = [f"# {title(finding)}", _expectation(result), *_happened(finding)]
@@ -72,7 +72,7 @@ def issue(
 
 
 def title(finding: Finding) -> str:
-    """What is wrong, in one line."""
+    """Return what is wrong, in one line."""
     result, name = finding.result, shown(finding.subject)
     if not result.mismatches:
         return _one_line(f"{name}: {_own_name(result.message)}")
@@ -83,7 +83,10 @@ def title(finding: Finding) -> str:
 
 
 def regression_test(finding: Finding) -> str:
-    """A test for pytest, which fails as long as the finding does. A large case is read from the file that keeps it."""
+    """Return a test for pytest, which fails as long as the finding does.
+
+    A large case is read from the file that keeps it.
+    """
     case, name = finding.case, re.sub(r"\W+", "_", finding.subject.rpartition(":")[2] or finding.subject)
     written, imports = 'Case.load(Path(__file__).with_name("case.json"))', ["from pathlib import Path", ""]
     if not _long(case):
@@ -110,7 +113,7 @@ def regression_test(finding: Finding) -> str:
 
 
 def _expectation(result: Result) -> str:
-    """What was expected."""
+    """Return what was expected."""
     law = next((mismatch for mismatch in result.mismatches if mismatch.law), None)
     if law is not None:
         return f"**Expected:** the law of {law.law}: the same as {law.others}."
@@ -185,7 +188,7 @@ def _long(case: Case) -> bool:
 
 
 def _imported(written: str, *names: str) -> str:
-    """The import of what the code of a case needs, and of further names."""
+    """Return the import of what the code of a case needs, and of further names."""
     made = "Case" if written.startswith("Case") else "draw"
     sparse = {"sparse"} if "sparse(" in written else set()
     ordered = sorted({made, *sparse, *names}, key=lambda name: (name.islower(), name))
@@ -193,7 +196,7 @@ def _imported(written: str, *names: str) -> str:
 
 
 def _spread(call: str) -> str:
-    """A call, with its arguments on lines of their own where one line is too short for it."""
+    """Return a call, with its arguments on lines of their own where one line is too short for it."""
     tree = ast.parse(call, mode="eval").body
     assert isinstance(tree, ast.Call)
     function = ast.get_source_segment(call, tree.func) or ""
@@ -206,7 +209,7 @@ def _spread(call: str) -> str:
 
 
 def _fenced(text: str, language: str) -> str:
-    """A block of code, whose fence is longer than any in it."""
+    """Return a block of code, whose fence is longer than any in it."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
@@ -221,5 +224,5 @@ def _one_line(text: str) -> str:
 
 
 def _own_name(message: str) -> str:
-    """A message in which a file that was given to check goes by its own name."""
+    """Return a message in which a file that was given to check goes by its own name."""
     return re.sub(r"\b_rnn_harness_subject_(\w+\.)", r"\1", message)

@@ -1,7 +1,7 @@
 """literals: arrays as the code that makes them, in NumPy or in torch, as a person would write it.
 
-Small ones are written out, and those that are mostly zeros as zeros and what is not; large ones are read from a file
-that lies next to the script.
+Small arrays are written out. Those that are mostly zeros are written as zeros, and what is not zero is set. Large
+arrays are read from a file that lies next to the script.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ import numpy as np
 from harness.space.case import Array
 
 WIDTH: Final = 100
-"""Columns of a generated script."""
+"""The number of columns of a generated script."""
 
 TOGETHER: Final = 400
-"""Numbers that a script writes out in all, some forty lines; where there are more, the larger arrays go to the file."""
+"""The most numbers that a script writes out in all, some forty lines. Where there are more, the larger arrays go to the
+file."""
 
 SMALL: Final = 32
-"""Numbers of an array that is written out whatever the others are: three lines."""
+"""The most numbers of an array that is written out whatever the others are: three lines."""
 
 PATCHES: Final = 8
-"""Elements at most that are set one by one."""
+"""The largest number of elements that are set one by one."""
 
 SPARSE: Final = 9
-"""Elements at least of an array in which that is done."""
+"""The smallest number of elements of an array in which that is done."""
 
 FILE: Final = "arrays.npz"
 
@@ -47,23 +48,23 @@ class Code:
     patches: tuple[str, ...] = ()
 
     def assigned(self, target: str) -> list[str]:
-        """Statements that give the array to ``target``."""
+        """Return statements that give the array to ``target``."""
         return [f"{target} = {self.expression}", *self.patched(target)]
 
     def patched(self, target: str) -> list[str]:
-        """Statements that set the elements which the expression leaves zero."""
+        """Return statements that set the elements which the expression leaves zero."""
         return [target + patch for patch in self.patches]
 
 
 @dataclass
 class Literals:
-    """Writes arrays for a script that uses NumPy, ``np``, or ``torch``. ``stored`` is what its file must hold."""
+    """A writer of arrays for a script that uses NumPy, ``np``, or ``torch``. ``stored`` is what its file must hold."""
 
     library: str
     device: str = "cpu"
     stored: dict[str, Array] = field(default_factory=dict)
     too_large: frozenset[str] = frozenset()
-    """Names of the arrays that are read from the file."""
+    """The names of the arrays that are read from the file."""
 
     def choose(self, arrays: Mapping[str, Array]) -> None:
         """Decide which of all the arrays of a script, by name, go to its file."""
@@ -72,7 +73,7 @@ class Literals:
             self.too_large = frozenset(name for name, cost in costs.items() if cost > SMALL)
 
     def code(self, name: str, array: Array, *, wide: bool = False, column: int = 0, indent: int = 0) -> Code:
-        """The code of one array, which begins at some column; a ``wide`` one stays where NumPy is, on the CPU."""
+        """Return the code of one array that begins at some column; a ``wide`` one stays where NumPy is, on the CPU."""
         device = "cpu" if wide else self.device
         if name in self.too_large:
             self.stored[name] = array.astype(np.float32) if array.dtype == BFLOAT16 else array
@@ -87,7 +88,7 @@ class Literals:
         return Code(f"{make}({nested(array, column + len(make) + 1 + len(end), indent)}{end}")
 
     def _dtype(self, array: Array) -> str:
-        """The dtype as an argument; nothing where it is what the library takes anyway."""
+        """Return the dtype as an argument; empty where it is the one that the library takes anyway."""
         name = array.dtype.name
         if self.library == "torch":
             return "" if name == "float32" else f"dtype=torch.{name}"
@@ -104,7 +105,7 @@ class Literals:
 
 
 def nested(array: Array, column: int = 0, indent: int = 0) -> str:
-    """An array as nested lists, on one line if that is short enough for one which has ``column`` columns already."""
+    """Return an array as nested lists, on one line if that fits behind the ``column`` columns that it has already."""
     if not array.ndim:
         return number(array)
     if array.ndim == 1:
@@ -118,7 +119,7 @@ def nested(array: Array, column: int = 0, indent: int = 0) -> str:
 
 
 def listed(begin: str, items: Sequence[str], end: str, column: int = 0, indent: int = 0) -> str:
-    """``begin``, items between commas, ``end``: on one line, or else with the items on lines of their own."""
+    """Return ``begin``, items between commas, and ``end``: on one line, or with the items on lines of their own."""
     line = f"{begin}{', '.join(items)}{end}"
     if column + len(line) <= WIDTH:
         return line
@@ -131,7 +132,7 @@ def listed(begin: str, items: Sequence[str], end: str, column: int = 0, indent: 
 
 
 def number(value: Array) -> str:
-    """One element, of an array or by itself, as an expression that its dtype reads back bit for bit."""
+    """Return one element, of an array or by itself, as an expression that its dtype reads back bit for bit."""
     if value.dtype.kind == "c":
         real, imaginary = number(value.real), number(value.imag)
         plain = np.isfinite(value) and value.real and value.imag  # a literal loses the sign of a zero
@@ -150,13 +151,13 @@ def _complex(real: str, imaginary: str) -> str:
 
 
 def _written(array: Array) -> int:
-    """How many numbers are written for an array."""
+    """Return how many numbers are written for an array."""
     patches = _patches(array)
     return array.size if patches is None else len(patches)
 
 
 def _patches(array: Array) -> list[tuple[int, ...]] | None:
-    """Where an array that is mostly zeros is not zero; ``None`` where it is not mostly zeros."""
+    """Return where an array that is mostly zeros is not zero; ``None`` where it is not mostly zeros."""
     if array.dtype.kind == "b":
         return None
     zero = (array == 0) & ~np.signbit(array.real) & ~np.signbit(array.imag)

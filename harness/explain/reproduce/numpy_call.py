@@ -1,4 +1,4 @@
-"""script_numpy: the call of a function as code, as ``subjects.function`` makes it."""
+"""numpy_call: the call of a function as code, as ``subjects.function`` makes it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from harness.space.outcome import Outcome
 
 
 def numpy_program(case: Case, user: User, literals: Literals, masks: Sequence[Array], outcome: Outcome) -> Program:
-    """The call of a function on a case; ``masks`` are in the layout in which it is given them.
+    """Return the call of a function on a case; ``masks`` are in the layout in which it is given them.
 
-    The outcome tells in which of the forms that it may choose it returns its arrays.
+    A function may return its arrays in several forms. ``outcome`` tells in which it does.
     """
     config, program = case.config, Program(literals, user)
     if np.dtype(config.dtype) == BFLOAT16:
@@ -89,7 +89,7 @@ def _write_masks(masks: Sequence[Array], program: Program, *, drops: bool) -> No
 
 
 def _laid_out(config: RNNConfig, code: str, shape: tuple[int, ...]) -> str:
-    """The same array, as it is to lie in memory."""
+    """Return the code of the same array, as it is to lie in memory."""
     if config.strides == "transposed":
         return f"{code}.T.copy().T"
     if config.strides == "stepped":
@@ -98,7 +98,7 @@ def _laid_out(config: RNNConfig, code: str, shape: tuple[int, ...]) -> str:
 
 
 def _namespace(config: RNNConfig) -> str:
-    """All that a function may read of its config."""
+    """Return the code of all that a function may read of its config."""
     derived = {name: getattr(config, name) for name in ("num_directions", "is_complex", "drops", "packing")}
     fields: dict[str, Any] = config.to_dict() | derived
     named = [f"{name}={quoted(value) if isinstance(value, str) else value}" for name, value in fields.items()]
@@ -129,7 +129,7 @@ def _called_at_another_shape(config: RNNConfig, user: User) -> str:
 
 
 def _unpacked(called: str, config: RNNConfig, user: User, outcome: Outcome, program: Program) -> str:
-    """The call, with a name for each thing that comes back."""
+    """Return the call, with a name for each thing that comes back."""
     whole = "output" in outcome.arrays
     order = ("output", "h_n", "readout") if whole else ("readout", "h_n")
     names = [name for name in order if name in outcome.arrays]
@@ -148,7 +148,7 @@ def _unpacked(called: str, config: RNNConfig, user: User, outcome: Outcome, prog
 
 
 def _dtype(config: RNNConfig) -> list[str]:
-    """The dtype as an argument of NumPy's."""
+    """Return the dtype as an argument of NumPy's."""
     if config.dtype == "float64":
         return []
     return ["ml_dtypes.bfloat16" if np.dtype(config.dtype) == BFLOAT16 else f"np.{config.dtype}"]

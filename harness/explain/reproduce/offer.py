@@ -1,4 +1,4 @@
-"""offer: a script is handed over if it was seen to fail, and else the reason why there is none."""
+"""offer: the script of a finding, handed over if it was seen to fail, and else the reason why there is none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.subjects.protocol import Subject
 
 @dataclass(frozen=True)
 class Offer:
-    """A script that was seen to fail, where it lies; or why there is none."""
+    """A script that was seen to fail, where it lies; or the reason why there is none."""
 
     path: Path | None = None
     script: Script = field(default_factory=Script)

@@ -1,4 +1,4 @@
-"""program: a script in the making - what it imports, the arrays it holds, the call, and where the results are."""
+"""program: a script in the making: its imports, the arrays it holds, the call, and where the results are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TAKEN = """
     dtype file transposed stepped module spec n length Same Cell Path SimpleNamespace kept
 """
 TAKEN: Final = frozenset(_TAKEN.split())
-"""Names that a script uses itself."""
+"""The names that a script uses itself."""
 
 
 _GROUND: Final = {
@@ -26,27 +26,27 @@ _GROUND: Final = {
     '      f" {torch.get_num_threads()} thread(s)")',
     "np": 'print(f"NumPy {np.__version__}, Python {sys.version.split()[0]}")',
 }
-"""What a script says that it ran on, by the library whose arrays it makes."""
+"""The line in which a script says what it ran on, by the library whose arrays it makes."""
 
 
 class Unwritten(Exception):
-    """A failure that no script can show; says why."""
+    """A failure that no script can show; its message says why."""
 
 
 class User(NamedTuple):
-    """What is called, by its name in a script, and the lines that import it."""
+    """The function or class that is called, by its name in a script, and the lines that import it."""
 
     expression: str
     lines: tuple[str, ...] = ()
     is_class: bool = True
     is_cell: bool = False
-    """Whether the names of its parameters have no layer."""
+    """True if the names of its parameters have no layer."""
     takes: tuple[str, ...] = ()
-    """What a function is given, by name."""
+    """The names of the arguments that a function takes."""
     flags: str = ""
-    """cuDNN's flags around the call."""
+    """The flags of cuDNN around the call."""
     environ: Mapping[str, str] = {}
-    """Variables that must be set before torch is imported."""
+    """The variables that must be set before torch is imported."""
 
 
 @dataclass
@@ -58,21 +58,21 @@ class Program:
     imports: set[str] = field(default_factory=set)
     helpers: list[str] = field(default_factory=list)
     given: list[str] = field(default_factory=list)
-    """Statements that make what the call is given."""
+    """The statements that make what the call is given."""
     body: list[str] = field(default_factory=list)
-    """The call, and what is needed to make it."""
+    """The statements of the call, and of what is needed to make it."""
     again: list[str] = field(default_factory=list)
-    """The call once more, with another x and other cotangents."""
+    """The statements of the call once more, with another x and other cotangents."""
     results: dict[str, str] = field(default_factory=dict)
     """The expression of each array that came back, by name."""
     gradients: str = ""
-    """A dict of those that are gradients."""
+    """The expression of a dict of those that are gradients."""
     names: dict[str, str] = field(default_factory=dict)
     """The expression of each array that was given, by name."""
 
 
 def user_of(spec: str, *, is_class: bool, is_cell: bool = False, takes: tuple[str, ...] = ()) -> User:
-    """How a script imports what ``spec`` names, ``path/to/file.py:name`` or ``module:name``."""
+    """Return how a script imports what ``spec`` names, ``path/to/file.py:name`` or ``module:name``."""
     place, _, name = spec.rpartition(":")
     outer, *inner = name.split(".")
     alias = "subject" if outer in TAKEN or (is_class and outer == "rnn") else outer
@@ -99,7 +99,7 @@ def user_of(spec: str, *, is_class: bool, is_cell: bool = False, takes: tuple[st
 
 
 def written(headline: str, program: Program, end: Sequence[str]) -> str:
-    """The whole script: ``end`` is what makes the call and judges it."""
+    """Return the whole script; ``end`` is what makes the call and judges it."""
     imports, given = {"import sys", *program.imports}, list(program.given)
     library = program.literals.library
     third = {"import numpy as np"} if library == "np" else {"import torch"}
@@ -128,12 +128,12 @@ def written(headline: str, program: Program, end: Sequence[str]) -> str:
 
 
 def indented(lines: Sequence[str]) -> list[str]:
-    """The lines inside a block."""
+    """Return the lines, as they stand inside a block."""
     return [f"    {line}" if line else line for text in lines for line in text.split("\n")]
 
 
 def handed(case: Case) -> Mapping[str, Array]:
-    """What a script writes of each array: all, or of one that is expanded what is repeated."""
+    """Return what a script writes of each array: all, or the repeated part of one that is expanded."""
     config = case.config
     if config.strides != "expanded":
         return case.arrays
@@ -146,7 +146,7 @@ def handed(case: Case) -> Mapping[str, Array]:
 
 
 def quoted(text: str) -> str:
-    """A string as code, in double quotes where that needs no escape."""
+    """Return a string as code, in double quotes where that needs no escape."""
     shown = repr(text)
     return f'"{shown[1:-1]}"' if shown[0] == "'" and '"' not in shown else shown
 
@@ -156,7 +156,7 @@ def _looked_in(folder: Path, what: str) -> list[str]:
 
 
 def _importable(stem: str) -> bool:
-    """Whether a file can be imported by its name without being taken for something else."""
+    """Tell whether a file can be imported by its name without being taken for something else."""
     return stem.isidentifier() and stem not in {*sys.stdlib_module_names, "numpy", "torch", "ml_dtypes"}
 
 

@@ -1,8 +1,8 @@
 """script: a finding as a Python script that shows it without this package.
 
-The script holds the case, calls what the user named, and compares with what is expected end to end: nothing of the
-subject's inner states is needed for that. Where the difference is too small to be seen so, and shows at the subject's
-own states alone, the elements that were found there are compared.
+The script holds the case, calls what the user named, and compares with what is expected end to end. Nothing of the
+subject's inner states is needed for that. Where the difference is too small to be seen in this way, and shows at the
+subject's own states alone, the elements that were found there are compared.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _BATCHED: Final = {"x", "hx", "output", "h_n", "readout"}
 
 @dataclass(frozen=True)
 class Script:
-    """A script's text, and the arrays that must lie next to it in ``arrays.npz``, if any; or why there is none."""
+    """A script's text, and the arrays that must lie next to it in ``arrays.npz``, if any; or why there is no script."""
 
     text: str | None = None
     arrays: Mapping[str, Array] = field(default_factory=dict)
     reason: str = ""
 
     def write(self, folder: Path) -> Path:
-        """Write the script, and its arrays, into a folder. Raises ``OSError`` where that cannot be."""
+        """Write the script, and its arrays, into a folder. Raises ``OSError`` where that fails."""
         assert self.text is not None
         if self.arrays:
             with atomic_write(folder / FILE) as file:
@@ -60,7 +60,10 @@ class Script:
 
 
 def script(finding: Finding, subject: Subject, *, accepted: Accepted = STRICT) -> Script:
-    """The script that shows a finding. ``subject`` is what it was found on, and is run once."""
+    """Return the script that shows a finding.
+
+    ``subject`` is what it was found on. It is run once, unless it crashes on the case.
+    """
     try:
         _require_one_call(finding.result)
         user = user_named(finding.subject, subject)
@@ -72,7 +75,7 @@ def script(finding: Finding, subject: Subject, *, accepted: Accepted = STRICT) -
 
 
 def user_named(spec: str, subject: Subject) -> User:
-    """How a script calls the subject of that name. Raises ``Unwritten`` where none can."""
+    """Return how a script calls the subject of that name. Raises ``Unwritten`` where none can."""
     if spec in OWN:
         return OWN[spec]
     if spec in registered():
@@ -102,7 +105,7 @@ def _require_one_call(result: Result) -> None:
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes the script of one finding; the outcome is that of the case, run once more."""
+    """The maker of one finding's script; the outcome is that of the case, run once more."""
 
     finding: Finding
     subject: Subject
@@ -129,7 +132,7 @@ class _Maker:
         return self._of_values(accepted)
 
     def _of_form(self, result: Result) -> Script:
-        """Of what has no values to compare."""
+        """Return the script of a failure without values to compare."""
         config, mismatches = self.finding.case.config, result.mismatches
         sorts = {mismatch.sort for mismatch in mismatches}
         forward = any(mismatch.array not in config.gradients for mismatch in mismatches) and sorts <= _OF_FORM
@@ -152,7 +155,7 @@ class _Maker:
         return self._written(headline, program, end)
 
     def _of_overwritten(self, names: list[str]) -> Script:
-        """Of what the next call overwrites."""
+        """Return the script of a failure in which the next call overwrites what came back."""
         config = self.finding.case.config
         program = self._program(backward=any(name in config.gradients for name in names))
         end = checks.overwritten_end(program, config, names)
@@ -198,14 +201,14 @@ class _Maker:
         return self._written(headline, program, checks.sites_end(program, config, sites, comment))
 
     def _wanted(self, setting: Setting) -> checks.Wanted:
-        """What must come back of the case, end to end, in its own shapes."""
+        """Return what must come back of the case, end to end, in its own shapes."""
         config = self.finding.case.config
         with np.errstate(all="ignore"):
             expected = expect_whole_run(setting)
         values, allowance = {}, {}
         for name, one in expected.items():
             unread = name.startswith("readout.") and "readout.grad" not in config.cotangents
-            if name not in self.outcome.arrays or (unread and self.user.is_class):  # of which autograd knows nothing
+            if name not in self.outcome.arrays or (unread and self.user.is_class):  # autograd knows nothing of these
                 continue
             alone = not config.batched and name.removesuffix(".grad") in _BATCHED
             values[name], allowance[name] = (
@@ -214,7 +217,7 @@ class _Maker:
         return checks.Wanted(values, allowance)
 
     def _program(self, compared: Mapping[str, Array] | None = None, *, backward: bool = True) -> Program:
-        """The call of the case; ``compared`` is what a script must write beside it."""
+        """Return the call of the case; ``compared`` is what a script must write beside it."""
         case, user = self.finding.case, self.user
         config, library = case.config, "torch" if user.is_class else "np"
         literals = Literals(library, config.device)
@@ -235,14 +238,14 @@ def _seen_from_outside(mismatch: Mismatch) -> bool:
 
 
 def _takes(user: User, config: RNNConfig, name: str) -> bool:
-    """Whether a function is given an array of the case."""
+    """Tell whether a function is given an array of the case."""
     if name in config.inputs:
         return {"x": "x", "hx": "h0"}[name] in user.takes
     return ("weights" if name in config.weights else "cotangents") in user.takes
 
 
 def _given_masks(case: Case, subject: Subject) -> list[Array]:
-    """A function's masks in the layout in which it gets them."""
+    """Return a function's masks in the layout in which it gets them."""
     masks = (masks_of(subject, case) or {}).values()
     if not case.config.batched:
         return [mask[:, 0] for mask in masks]
@@ -250,7 +253,7 @@ def _given_masks(case: Case, subject: Subject) -> list[Array]:
 
 
 def _exit_code(message: str) -> int | None:
-    """The exit code with which a process ended; ``None`` where a signal ended it."""
+    """Return the exit code with which a process ended; ``None`` where a signal ended it."""
     if "died of" in message:
         return None
     if (found := re.search(r"exit code (\d+)", message)) and found[1] != "0":
@@ -259,14 +262,14 @@ def _exit_code(message: str) -> int | None:
 
 
 def _as_compared(config: RNNConfig, name: str, array: Array) -> Array:
-    """What came back, in the dtype in which it is compared, and with zeros where there is padding."""
+    """Return what came back, in the dtype in which it is compared, and with zeros where there is padding."""
     if config.lengths is not None and name in {"output", "readout"}:
         return np.where(padding(config)[..., None], array.dtype.type(0), array)
     return array.astype(config.plain.dtype) if name.endswith(".grad") else array
 
 
 def index_of(config: RNNConfig, name: str, site: Site) -> tuple[int, ...]:
-    """The index of an element by its place, as ``RNNConfig.locate`` names it."""
+    """Return the index of an element by its place, as ``RNNConfig.locate`` names it."""
     axes, place = config.plain.returned[name].axes, site.place
     if name.startswith(("weight", "readout.weight")):
         return int(place["row"]), int(place["column"])

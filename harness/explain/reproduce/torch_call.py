@@ -1,4 +1,4 @@
-"""script_torch: the call of a module as code, torch's own or a drop-in class, as ``subjects.torch_module`` makes it."""
+"""torch_call: the call of a module as code, torch's own or a drop-in class, as ``subjects.torch_module`` makes it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OWN: Final = {
 
 
 def shown(spec: str) -> str:
-    """What a subject is called by who does not know this package."""
+    """Return the name of a subject for readers who do not know this package."""
     if spec not in OWN:
         return spec
     flags = OWN[spec].flags
@@ -74,7 +74,7 @@ _PACKING: Final = "from torch.nn.utils.rnn import pack_padded_sequence, pad_pack
 
 
 def torch_program(case: Case, user: User, literals: Literals, *, backward: bool = True) -> Program:
-    """The call of a module on a case; unless ``backward``, without its gradients."""
+    """Return the call of a module on a case; unless ``backward``, without its gradients."""
     return _Writer(case, user, literals, backward=backward).program
 
 
@@ -132,7 +132,7 @@ class _Writer:
             given += ["for tensor in weights.values():", "    tensor.requires_grad_()"]
 
     def _laid_out(self, name: str, code: str) -> str:
-        """The same tensor, as it is to lie in memory."""
+        """Return the code of the same tensor, as it is to lie in memory."""
         config = self.config
         if name in config.weights or (name in config.cotangents and config.autocast is not None):
             return code
@@ -158,7 +158,7 @@ class _Writer:
         return name.removesuffix("_l0") if self.user.is_cell else name
 
     def _built(self, dtype: str) -> str:
-        """The constructor's call: of torch's own modules with what is not at its default."""
+        """Return the constructor's call: for torch's own modules, with what is not at its default."""
         config, plain = self.config, RNNConfig(1, 1)
         own = self.user in OWN.values()
         names = ("bias", "nonlinearity") if self.user == CELL else _ARGUMENTS
@@ -235,7 +235,7 @@ class _Writer:
         program.results = {"output": "output", "h_n": "h_n"}
         if config.output_size is not None:
             inner.append("readout = torch.nn.functional.linear(output, readout_weight, readout_bias)")
-            # Of packed sequences, padding is overwritten before it is compared.
+            # The padding of packed sequences is overwritten before it is compared.
             program.results["readout"] = "readout" if config.lengths is None else "readout.detach().clone()"
         around = self._around()
         program.body += [f"with {', '.join(around)}:", *indented(inner)] if around else inner
@@ -252,7 +252,7 @@ class _Writer:
         return around
 
     def _used(self) -> list[str]:
-        """A call at another shape before, backwards too where a loss is."""
+        """Return a call at another shape before, with its way back where there is a loss."""
         config = self.config
         shape: tuple[int, ...] = (config.T + 1,)
         if config.batched:
