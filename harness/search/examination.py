@@ -66,7 +66,7 @@ class Examination:
 
     @property
     def lacking(self) -> list[str]:
-        """The conditions that are still missing before the subject can be said to agree, with how much of each was seen."""
+        """The conditions missing before the subject can be said to agree, with how much of each was seen."""
         hunt, lacking = self.hunt, []
         if hunt.total < CASES:
             lacking.append(f"{hunt.total} of {CASES} cases")

@@ -573,7 +573,7 @@ class _Hunter:
         return case, result
 
     def _without_law(self, case: Case, result: Result) -> tuple[Case, Result]:
-        """Return a case that the failing law ran and that fails without the law, with its result; or else the given case.
+        """Return a case that the failing law ran and that fails alone, or else the given case; and the case's result.
 
         A case with a known deviation counts, too.
         """
