@@ -15,8 +15,8 @@ DISAGREES and SUSPECT are ``check_agreement``'s verdicts; every one of them is l
 that draw its case again. A case counts under ``forward`` for output, h_n and readout, under ``gradients`` for the rest.
 ``np.allclose`` and ``assert_close``, each at its defaults for the dtype, compare the same subject's arrays with the
 float64 reference (rounded to the dtype for ``assert_close``). They are asked only if all numbers are finite: ``finite``
-says how often. ``end to end`` counts cases whose inner states could not be had, ``known`` those that a known deviation
-of torch's explains.
+says how often. ``end to end`` counts cases whose inner states could not be obtained, ``known`` those that a known
+deviation of torch's explains.
 
 Run: ``python benchmarks/false_alarms.py --subject orders --cases 200000 --workers 2``.
 """

@@ -140,7 +140,7 @@ def told(stranger: Stranger, seed: int) -> dict[str, Any]:
 
 
 def false_claims(stranger: Stranger, finding: Finding, factors: Factors, told: list[str]) -> list[str]:
-    """Return the claims about a finding's needs that contradict the manifest of the mistakes told."""
+    """Return the claims about a finding's needs that contradict the manifest of the reported mistakes."""
     mistakes = [one for one in stranger.mistakes if one.truth in told] or list(stranger.mistakes)
     if any(one.rarely or one.how != "values" for one in mistakes):
         return []

@@ -19,7 +19,7 @@ Every fault of the catalogue is planted as ``selftest`` plants it, and run in ea
 All but ModuleInfo compare by ``np.allclose`` with the reference rounded to the dtype, or with ``--close assert_close``
 by that. Examples do not depend on the subject as long as none fails, so they are drawn once for all faults, and their
 cost is added to each. Seconds are CPU time of one thread up to the first kill: drawing, expecting, running, comparing.
-Shrinking is not timed. The harness plans its covering array anew for each fault, which ``selftest`` does once for all
+Shrinking is not timed. The harness plans its covering array again for each fault, which ``selftest`` does once for all
 faults with the same scope.
 
 An example on which a correct layer fails proves nothing. ``kills`` counts a fault that fails anywhere; ``sound`` only

@@ -130,7 +130,7 @@ def _laws_of(given: Any) -> Scope | None:
 
 
 def _parts(given: Any) -> tuple[Any, ...]:
-    """Return what a function computes with, which is the same if it is made anew for every example; else the object."""
+    """Return what a function computes with, which stays the same when the function is made again; else the object."""
     if inspect.ismethod(given):
         return (given.__self__, *_parts(given.__func__))
     if not inspect.isfunction(given):
@@ -148,4 +148,4 @@ identities.
 """
 
 _kept = lru_cache(KEPT)(as_subject)
-"""The subjects of names and classes, so that torch modules are not built anew for every example."""
+"""The subjects of names and classes, so that torch modules are not built again for every example."""

@@ -132,7 +132,7 @@ def _load_profile(name: str) -> None:
     """Register and load one of the plugin's Hypothesis profiles.
 
     Hypothesis has a CI profile of its own, which it loads by itself in a CI environment: derandomised, and without a
-    database. That repeats the same examples for ever and forgets every failure. The plugin's profiles fix the seed
+    database. That repeats the same examples in every run and forgets every failure. The plugin's profiles fix the seed
     instead (0 in ci, so that a required check is not flaky; elsewhere the header's seed), which leaves the database on:
     a failure found by a nightly run is tried first by the next run that shares its database. There is no deadline,
     because the first call of a layer is always slow.

@@ -73,7 +73,7 @@ class Observation:
     """
     prefixes: dict[int, Array] | None = None
     """The subject's output of the first k layers run alone, by k, for each layer whose output is not in the outcome
-    itself; ``None`` if that could not be had.
+    itself; ``None`` if that could not be obtained.
     """
     probed: tuple[Case, Outcome] | None = None
     """The case ``probes.probed(case)`` and its outcome; ``None`` without gradients, or if the subject does not support
@@ -196,7 +196,7 @@ class Departure(NamedTuple):
 def departures(observation: Observation, reference: Reference = REFERENCE) -> list[Departure]:
     """Return where each layer departs from its expected values, in the order of computation: forward, then back.
 
-    The list is empty if the inner states could not be had; for gradients it has only what probes show.
+    The list is empty if the inner states could not be obtained; for gradients it has only what probes show.
     """
     if observation.unfit is not None or observation.prefixes is None:
         return []

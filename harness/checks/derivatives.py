@@ -53,7 +53,7 @@ class _Observation(NamedTuple):
     """The tangents, each in the place of the array it belongs to."""
     arrays: Mapping[str, Array]
     layers: list[Mapping[str, Array]] | None
-    """``output`` and ``output.tangent`` of every layer; ``None`` if they could not be had."""
+    """``output`` and ``output.tangent`` of every layer; ``None`` if they could not be obtained."""
 
 
 def differentiable(config: RNNConfig) -> bool:
@@ -94,7 +94,7 @@ def _forward_mode(jvp: Derivative, setting: Setting) -> Result:
 
 
 def _layers(jvp: Derivative, case: Case, along: Case, arrays: Mapping[str, Array]) -> list[Mapping[str, Array]] | None:
-    """Return the results of each layer in the subject's own run, as far as they can be had."""
+    """Return the results of each layer in the subject's own run, as far as they can be obtained."""
     config = case.config
     if config.T == 1:
         return [{}] * config.num_layers  # h_n holds them

@@ -1,7 +1,7 @@
 """The check of dropout: random masks must obey the law of dropout.
 
 nn.RNN is documented to apply dropout, in training, to the outputs of each layer except the last one. Each element
-becomes zero with probability p, independently and anew in each call, and kept elements are multiplied by 1/(1-p).
+becomes zero with probability p, independently and newly in each call, and kept elements are multiplied by 1/(1-p).
 
 A net that shows its masks is a stack of relu layers that pass on what they read (W_ih = 1, W_hh = 0), given x = 1. Its
 output is the product of the masks between its layers, scaled. Two things are checked.

@@ -277,7 +277,7 @@ def _plain(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
 
 
 def _asked(scope: Scope, config: RNNConfig, known: RNNConfig) -> bool:
-    """Return whether a scope has a config, apart from the factors that a known config of the subject has, too.
+    """Return whether a scope has a config, ignoring factors that have the same value in a known config.
 
     Sizes are free unless they are pinned, and a config without gradients is always allowed.
     """

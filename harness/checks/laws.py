@@ -1,6 +1,6 @@
 """Laws: relations between runs of one subject that a correct subject satisfies whatever its arithmetic.
 
-A law says that the arrays of a case can also be had from runs on other cases, whose arrays are rearranged into the
+A law says that the arrays of a case can also be computed from runs on other cases, whose arrays are rearranged into the
 case's own. It knows no values. Each law's docstring gives its statement, in which ``rnn(x)`` stands for everything that
 is returned. Gradients with respect to parameters add up wherever several runs are put together.
 """

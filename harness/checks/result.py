@@ -124,7 +124,7 @@ class Result:
         return f"{self.verdict.value}: {self.message.partition(':')[0]}"
 
     def shows(self, kind: str) -> bool:
-        """Return whether this result has a failure of that kind, perhaps beside others.
+        """Return whether this result has a failure of that kind, perhaps among others.
 
         While a case is shrunk, this must stay true.
         """

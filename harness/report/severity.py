@@ -46,7 +46,7 @@ _OF_STATE: Final = frozenset({Sort.CHANGED, Sort.ALIASED})
 _PLAIN: Final = RNNConfig(1, 1)
 
 _HUGE: Final = 8
-"""Numbers of at least this fraction of a dtype's largest count as huge. The special regime has a quarter of the
+"""The divisor of a dtype's largest number from which on numbers count as huge. The special regime has a quarter of the
 largest; in a smaller case such a number may have lost bits, which at most halves it.
 """
 

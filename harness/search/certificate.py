@@ -15,7 +15,7 @@ class Certificate:
     """
 
     configs: int = 0
-    """The number of plainer configs that were tried, together with ``cases`` sets of values, and that pass."""
+    """The number of plainer configs that were tried, with ``cases`` sets of values in total, and that pass."""
     cases: int = 0
     """The number of cases of these configs."""
     numbers: int = 0

@@ -43,7 +43,7 @@ from harness.space.scope import COST, SIZE_FACTORS, Scope, configure
 Floats = NDArray[np.float64]
 
 OTHERS: Final = 8
-"""The number of sizes of a class, beside its boundaries, that configs are spread over."""
+"""The number of sizes of a class, besides its boundaries, that configs are spread over."""
 
 DEMAND: Final = 0.1
 """The highest weight of two classes of sizes with many boundaries that are still to meet, relative to an interaction.

@@ -49,7 +49,7 @@ whole scope takes 984 configs; the configs drawn after that have two cases each.
 
 CRASHES: Final = 20.0
 """The seconds that shrinking a crash may take. A fresh process takes 20 to 30 ms, or one or two seconds if it imports
-torch anew, and shrinking a crash kills 12 to 20 processes; if that takes longer, it is not worth the wait.
+torch again, and shrinking a crash kills 12 to 20 processes; if that takes longer, it is not worth the wait.
 """
 
 DEATHS: Final = 20
@@ -100,7 +100,7 @@ TOLD_CASES: Final = 20
 LAWS: Final = "laws"
 
 BESIDE: Final = (LAWS, TWICE, PROBES, DERIVATIVES)
-"""The checks beside agreement that are made on some cases."""
+"""The checks in addition to agreement that are made on some cases."""
 
 
 class Stop(Enum):
@@ -159,7 +159,7 @@ class Hunt:
     coverage: Coverage = field(default_factory=Coverage)
     """The coverage of the cases that were compared."""
     beside: dict[str, Coverage] = field(default_factory=dict)
-    """The coverage of the checks beside agreement: ``LAWS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``."""
+    """The coverage of the checks in addition to agreement: ``LAWS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``."""
     laws: Counter[str] = field(default_factory=Counter)
     """Counts of how often the subject was held to each law, and kept it."""
     checks: Counter[Method] = field(default_factory=Counter)
@@ -201,7 +201,7 @@ class Hunt:
         return self.checks.total()
 
     def count(self, asked: Asked, result: Result) -> None:
-        """Count a case that was compared, and the checks made beside agreement."""
+        """Count a case that was compared, and the checks made in addition to agreement."""
         self.coverage.add(asked.config, asked.regime, new_config=asked.first)
         self.not_compared.update({role_of(name) for name in result.not_compared})
         self.ignored.update(result.ignored)
@@ -585,7 +585,7 @@ class _Hunter:
         return case, result
 
     def _forwards(self, case: Case, result: Result) -> tuple[Case, Result]:
-        """If a gradient is wrong, return a case of the same sizes that is wrong in the forward pass, if there is one.
+        """Look for a case of the same sizes that is wrong in the forward pass, if a gradient is wrong, and return it.
 
         A mistake in the forward pass makes gradients wrong, too, and its first effect says more. Without such a case,
         the given one is returned.

@@ -41,8 +41,8 @@ FEATURES: Final = (
     "loss",
     "autocast",
 )
-"""Factors of which a subject may support some values only, and for the others return or raise something arbitrary, such
-as a port of one layer that refuses nothing.
+"""Factors for which a subject may support some values only, and for the others return or raise something arbitrary,
+such as a port of one layer that refuses nothing.
 """
 
 PLACES: Final = {"T": 3, "N": 2, "input_size": 4, "hidden_size": 5}
@@ -54,7 +54,7 @@ have a shape of their own, which at this rate would take longer than a whole sea
 """
 
 FEW: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
-"""The sizes, beside 1, of a subject that is slow at new shapes: all different; a search begins with them."""
+"""The sizes, besides 1, of a subject that is slow at new shapes: all different; a search begins with them."""
 
 PAIRED: Final = ("dtype", "nonlinearity", "bias", "batch_first", "bidirectional", "hx", "loss", "batched")
 """Factors with a value that may open what is refused beside another value, such as gradients in float64."""

@@ -29,8 +29,8 @@ FEWER: Final = ("dyadic", "normal")
 """The regimes for those fewer tries."""
 
 NEAREST: Final = 4
-"""The number of a size's plainer values that the first pass tries; of the others, it tries only powers of two. All of
-them would be 195 for a size of 196, and a failing size is met within a factor of two.
+"""The number of a size's plainest values that the first pass tries; of the others, it tries powers of two and the
+nearest. All of them would be 195 for a size of 196, and a failing size is met within a factor of two.
 """
 
 LEAPT: Final = ("num_layers", "T", "N", "hidden_size", "input_size")
@@ -94,7 +94,7 @@ class Shrinking:
         self._leapt: list[dict[str, Any]] = []
         """The flags with which small sizes were tried."""
         self._done: RNNConfig | None = None
-        """The config of which every plainer one was tried with drawn values."""
+        """The config whose plainer configs were all tried with drawn values."""
         self._cases = 0
         self._in_passing: Found | None = None
         """The smallest failing case so far in an unfinished round."""

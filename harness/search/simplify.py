@@ -24,8 +24,8 @@ BITS: Final = 53
 """The number of bits of the longest significand."""
 
 NEARER: Final = 12
-"""The number of powers of two beyond 2 or 0.5 that are tried for a number that is far out: up to 2**11, so that a limit
-such as 6, 20 or 1,000 is shown by a readable number.
+"""The exponent below which powers of two beyond 2 or 0.5 are tried for a number that is far out: up to 2**11, so that a
+limit such as 6, 20 or 1,000 is shown by a readable number.
 """
 
 Check = Callable[[Case], Result]

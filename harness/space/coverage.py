@@ -232,8 +232,8 @@ class Coverage:
     def share(self, scope: Scope, strength: int) -> tuple[int, int]:
         """Return how many interactions of ``strength`` factors, 1 to 4, were met, and how many can be met in the scope.
 
-        An interaction is one class (``interactions.class_of``) of each of the factors; only factors of which the scope
-        has several classes count.
+        An interaction is one class (``interactions.class_of``) of each of the factors; only factors with several
+        classes in the scope count.
         """
         met = self._which(interactions_of(scope), strength)
         return int(met.sum()), len(met)

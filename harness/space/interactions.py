@@ -162,7 +162,7 @@ class Interactions:
 
     @cached_property
     def varying(self) -> tuple[str, ...]:
-        """The factors of which more than one class is possible; only these have interactions."""
+        """The factors with more than one possible class; only these have interactions."""
         return tuple(name for name in self.values if len(self.possible(name)) > 1)
 
     def possible(self, factor: str) -> tuple[int, ...]:
@@ -305,7 +305,7 @@ _STATE: Final[Any] = _State._make(map(np.array, zip(*_STATES, strict=True)))
 
 
 def _called(_scope: Scope, where: _Where) -> Bools:
-    """Rule for batching, packing, sorting and memory layout."""
+    """Return which states fit batching, packing, sorting and memory layout."""
     packed = where("lengths", lambda lengths: lengths is not None)
     uneven = where("lengths", lambda lengths: lengths in {"falling", "any"})
     single = where("batched", lambda batched: not batched)
@@ -322,7 +322,7 @@ def _called(_scope: Scope, where: _Where) -> Bools:
 
 
 def _differentiated(_scope: Scope, where: _Where) -> Bools:
-    """Rule for losses, and for what is asked without one."""
+    """Return which states fit the losses, and the choices without a loss."""
     loss = where("loss", lambda loss: loss is not None)
     weights = where("wrt", lambda wrt: wrt == "weights")
     fits: Bools = (
@@ -334,7 +334,7 @@ def _differentiated(_scope: Scope, where: _Where) -> Bools:
 
 
 def _computed(scope: Scope, where: _Where) -> Bools:
-    """Rule for arithmetic and dropout."""
+    """Return which states fit arithmetic and dropout."""
     is_complex = where("dtype", lambda dtype: dtype in COMPLEX)
     cast = where("autocast", lambda autocast: autocast is not None)
     meta = where("device", lambda device: device == "meta")

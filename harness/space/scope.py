@@ -24,7 +24,8 @@ MULTIPLES: Final = (23, 24, 25, 47, 48, 49, 95, 96, 97)
 """Multiples of the vector widths of 8, 16 and 32 numbers that are not powers of two, with their neighbours."""
 
 SIZES: Final = (*range(1, 17), *range(1, 17), *BOUNDARIES * 4, *LARGE, *MULTIPLES)
-"""The values that a size is drawn from: a third of draws is uniform up to 16, half a boundary, and the rest larger."""
+"""The values that a size is drawn from: in a third of draws any size up to 16, in half a boundary, else a larger one.
+"""
 
 COST: Final = 2**20
 """The highest cost (``RNNConfig.cost``) of a drawn config; above it, all sizes but the largest are made smaller. It

@@ -51,8 +51,8 @@ class Stratum:
 def strata(scope: Scope | None = None) -> list[Stratum]:
     """Split ``scope`` (the whole space by default) into strata by nonlinearity, directions, and gradients or none.
 
-    Together the strata are the scope, and no config is in two of them. A factor of which the scope has only one half
-    does not split it. ::
+    Together the strata are the scope, and no config is in two of them. A factor with only one half in the scope does
+    not split it. ::
 
         @pytest.mark.parametrize("stratum", strata(), ids=str)
         def test_my_kernel(stratum):

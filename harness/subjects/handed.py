@@ -30,7 +30,7 @@ class Model(NamedTuple):
     """The layer's own arguments, in float64, which holds the numbers of all dtypes; the call is left at the defaults.
     """
     nonlinearity: str | None = None
-    """The nonlinearity; ``None`` if it cannot be told, as from weights alone."""
+    """The nonlinearity; ``None`` if it is unknown, as for weights alone."""
     batch_first: bool | None = None
     drops: bool = False
     """True if it is in training mode with dropout between its layers."""

@@ -70,7 +70,7 @@ class _Run(NamedTuple):
 
 @dataclasses.dataclass
 class _Noticed:
-    """Observations about a call beside its arrays, as in an ``Outcome``."""
+    """Observations about a call in addition to its arrays, as in an ``Outcome``."""
 
     aliased: tuple[tuple[str, str], ...] = ()
     overwritten: tuple[str, ...] = ()

@@ -73,7 +73,7 @@ def _replaced(_module: torch.nn.Module, config: RNNConfig, weights: Weights, bui
 
 
 class _Same(torch.nn.Module):
-    """A parametrization that returns the original's numbers, computed anew each time."""
+    """A parametrization that returns the original's numbers, computed again each time."""
 
     def forward(self, original: torch.Tensor) -> torch.Tensor:
         return original.clone()

@@ -1,4 +1,4 @@
-"""Tests of gradients and suspicions: each way of being wrong has a verdict and a name, and correct results have none."""
+"""Tests of gradients and suspicions: each way of being wrong has a verdict and a name, and right results have none."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Two more correct ways to sum, beside the bases."""
+"""Two more correct ways to sum, in addition to the bases."""
 
 from __future__ import annotations
 
