@@ -92,7 +92,7 @@ class _Rows:
         self._factors, number = len(space.values), len(space.names)
         self._others = space.factor[:, None] != space.factor[None, :]
         prefixes = space.of(max(strength - 1, 0))
-        # Each prefix has a line of the numbers that complete it to an interaction. What is no prefix has the last line,
+        # Each prefix has a line of the numbers that complete it to an interaction. Anything else has the last line,
         # which is empty.
         self._line = np.full((number,) * prefixes.shape[1], len(prefixes), dtype=np.int64)
         self._left = np.zeros((len(prefixes) + 1, number), dtype=np.int16)

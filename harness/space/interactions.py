@@ -249,10 +249,10 @@ class Interactions:
 
     @cached_property
     def boundaries(self) -> dict[str, tuple[int, ...]]:
-        """The sizes of each factor that deserve a config of their own, if some config has them.
+        """The sizes of each factor that deserve a config of their own.
 
-        They are ``EDGES``, ``ALONE``, and the scope's smallest and largest. Some are in no config, such as long
-        sequences on meta.
+        They are ``EDGES``, ``ALONE``, and the scope's smallest and largest, as far as some config has them: long
+        sequences on meta, for example, have none.
         """
         found = {}
         for name in SIZE_FACTORS:
