@@ -5,7 +5,7 @@ import signal
 from harness.threads import one_thread_a_process
 
 one_thread_a_process()  # before NumPy or torch is imported
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a process that a shell starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["pytester"]

@@ -1,11 +1,11 @@
-"""What a comparison costs, beside what is compared: milliseconds of one processor a case, torch's nn.RNN in float32.
+"""The cost of a comparison beside that of the run itself: milliseconds of one processor per case, nn.RNN in float32.
 
-- reference: the plain reference's forward; hard: expectation and comparison, without the subject; soft: and the search
-  for suspicious elements. All at the default regime, one layer, tanh.
-- torch: its forward and backward; running: the comparison of its gradients as they are; probes: the comparison, and the
-  subject's second run, that shows every inner gradient.
-- packed: the plain reference's forward and backward, and the whole comparison, of the same sizes packed in any lengths,
-  as multiples of what they take for padded input.
+- reference: the plain reference's forward pass; hard: expectation and comparison, without the subject; soft: hard, and
+  the check for suspicious elements. All use the default regime, one layer, and tanh.
+- torch: its forward and backward pass; running: the comparison of its gradients as they are; probes: the comparison,
+  and the subject's second run, that shows every inner gradient.
+- packed: the plain reference's forward and backward pass, and the whole comparison, for the same sizes packed in any
+  lengths, as multiples of the time for padded input.
 - memory: the peak of what the forward comparison of a large case allocates through NumPy.
 
 Run: ``python benchmarks/cost.py``. Each figure is the median of repeated runs.
@@ -39,7 +39,7 @@ LARGE = RNNConfig(1024, 1024, T=500, N=64)
 
 
 def median(call: Callable[[], Any], seconds: float = 1.0) -> float:
-    """The median processor time of a call, in milliseconds."""
+    """Return the median processor time of a call, in milliseconds."""
     times: list[float] = []
     call()
     end = time.process_time() + seconds
@@ -51,7 +51,7 @@ def median(call: Callable[[], Any], seconds: float = 1.0) -> float:
 
 
 def forward(config: RNNConfig) -> tuple[float, float, float]:
-    """Reference, hard, and hard and soft."""
+    """Return the times of the reference, of the hard comparison, and of both comparisons."""
     case = draw(config)
     reference, seen = Reference(), observe(TorchSubject(), case)
     plain = median(lambda: reference.run(case))
@@ -61,7 +61,7 @@ def forward(config: RNNConfig) -> tuple[float, float, float]:
 
 
 def backward(config: RNNConfig) -> tuple[float, float, float]:
-    """Torch forward and backward, running, and with probes."""
+    """Return the times of torch forward and backward, of the running comparison, and of the one with probes."""
     case, subject = draw(config.replace(loss="both")), TorchSubject()
     torch = median(lambda: subject.run(case))
     running = observe(subject, case, with_probes=False)
@@ -69,7 +69,7 @@ def backward(config: RNNConfig) -> tuple[float, float, float]:
 
 
 def packed(config: RNNConfig) -> tuple[float, float]:
-    """How many times longer the reference, and the comparison, take for packed input."""
+    """Return how many times longer the reference, and the comparison, take for packed input."""
     padded = draw(config.replace(loss="both"))
     other = draw(configure(factors_of(padded.config) | {"lengths": "any"})).plain()
     reference, subject = Reference(), TorchSubject()
@@ -80,7 +80,7 @@ def packed(config: RNNConfig) -> tuple[float, float]:
 
 
 def memory() -> float:
-    """MiB at the peak, beside the case and what the subject returned."""
+    """Return the peak memory in MiB, without the case and the subject's results."""
     seen = observe(TorchSubject(), draw(LARGE))
     tracemalloc.start()
     assess(seen)

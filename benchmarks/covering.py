@@ -1,6 +1,7 @@
-"""What a covering array costs, and how many configs that are drawn at random meet as much: ``search.covering``.
+"""The cost of covering arrays, and the number of random configs that meet as much (``search.covering``).
 
-Of torch's whole scope, and of a function's that takes all that there is. Run: ``python benchmarks/covering.py``.
+Both are measured for torch's whole scope, and for that of a function that takes every argument there is. Run: ``python
+benchmarks/covering.py``.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from harness.space.scope import COST
 from harness.subjects.torch_module import TorchSubject
 
 DRAWN: Final = 20_000
-"""Configs that are drawn before what has not met is given up."""
+"""The number of drawn configs after which interactions that have not met are given up."""
 
 SHARES: Final = (0.9, 0.99, 0.999, 1.0)
 
 
 def everything(weights: object, config: object, cotangents: object, lengths: object, masks: object) -> None:
-    """A function that is asked for nearly everything; it is never run."""
+    """Take every argument, so that nearly everything is asked for; it is never run."""
 
 
 def samples(scope: Scope, seed: int = 0) -> Iterator[RNNConfig]:
-    """Configs as a search draws them."""
+    """Yield configs as a search draws them."""
     for number in count():
         for stratum in strata(scope):
             yield from stratum.sample(Random(f"{seed}/{stratum}/{number}"), UNIT)
 
 
 def counted(ran: list[RNNConfig]) -> Coverage:
-    """What these configs met."""
+    """Return what these configs met."""
     coverage = Coverage()
     for config in ran:
         coverage.add_config(config)
@@ -45,10 +46,10 @@ def counted(ran: list[RNNConfig]) -> Coverage:
 
 
 def arrays(name: str, scope: Scope) -> None:
-    """Sizes and prices of the arrays."""
+    """Print the sizes and costs of the arrays."""
     for strength in (2, 3, 4):
         interactions_of.cache_clear()
-        covering(scope.only(T=1), 2)  # imports, and what NumPy does once
+        covering(scope.only(T=1), 2)  # for imports, and for NumPy's first use
         start = time.perf_counter()
         found = covering(scope, strength, seed=1)
         seconds = time.perf_counter() - start
@@ -61,7 +62,7 @@ def arrays(name: str, scope: Scope) -> None:
 
 
 def at_random(name: str, scope: Scope) -> None:
-    """How many configs a search draws until they meet what the arrays meet."""
+    """Print how many configs a search draws until they meet what the arrays meet."""
     start, coverage, drawn = time.perf_counter(), Coverage(), list[RNNConfig]()
     wanted = {(strength, share) for strength in (2, 3) for share in SHARES}
     for number, config in enumerate(samples(scope), start=1):
@@ -88,7 +89,7 @@ def at_random(name: str, scope: Scope) -> None:
 
 
 def left_out(scope: Scope) -> None:
-    """The pairs of boundaries that cost too much."""
+    """Print the pairs of boundaries that cost too much."""
     found: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for f, a, g, b in interactions_of(scope).payable_pairs(payable=False):
         found.setdefault((f, g), []).append((a, b))
@@ -97,7 +98,7 @@ def left_out(scope: Scope) -> None:
 
 
 def counting(scope: Scope) -> None:
-    """What it costs to count a config."""
+    """Print the cost of counting a config."""
     found = covering(scope)
     start = time.process_time()
     coverage = Coverage()

@@ -1,17 +1,17 @@
-"""What share of nets with a small planted fault is seen: by ``np.allclose``, by ``assert_close``, by the harness.
+"""The share of nets in which a small planted fault is seen: by ``np.allclose``, by ``assert_close``, by the harness.
 
-Nets of the default regime, tanh, float32. Each fault is planted in torch's own run, through changed weights or changed
-gradients, or in a recurrence written out in NumPy float32, and is there in whatever case the subject is given: in
-prefixes of the stack, and in the wider cases that ``check_agreement`` makes. Three tables:
+The nets are of the default regime, tanh, float32. Each fault is planted in torch's own run, through changed weights or
+changed gradients, or in a recurrence written out in NumPy float32. It is there in every case that the subject is given:
+in prefixes of the stack, and in the wider cases that ``check_agreement`` makes. There are three tables:
 
 - forward: one layer, T 5-50, H 8-128; the outputs are compared;
 - gradients: one layer, T 20-40, H 8-32; ``np.allclose`` and ``assert_close`` look at the gradients alone;
 - layer 0 of a stack of three bidirectional layers, T 5-30, H 8-32, compared without a loss and with one.
 
-The columns are the share of nets on which each says that something is wrong, so that a row without a fault holds the
-false alarms: ``np.allclose`` and ``torch.testing.assert_close`` at their defaults, against the float64 reference
-(rounded to float32 for the latter); ``hard``, where the verdict is DISAGREES; ``soft``, where it is DISAGREES or
-SUSPECT. The last table is what each costs on a small net, in ms a case, the subject's own run included.
+The columns are the shares of nets on which each way says that something is wrong, so that a row without a fault holds
+the false alarms: ``np.allclose`` and ``torch.testing.assert_close`` at their defaults, against the float64 reference
+(rounded to float32 for the latter); ``hard``, if the verdict is DISAGREES; ``soft``, if it is DISAGREES or SUSPECT. The
+last table is the cost of each on a small net, in ms per case, the subject's own run included.
 
 Run: ``python benchmarks/detection.py`` (some minutes), or with ``--nets 10``.
 """
@@ -49,33 +49,33 @@ Change = Callable[[Array], Array]
 
 COLUMNS: Final = ("np.allclose", "assert_close", "hard", "soft")
 CUT: Final = 15
-"""Steps that truncated backpropagation goes back."""
+"""The number of steps that truncated backpropagation goes back."""
 TORCH: Final = TorchSubject()
 
 
 def same(array: Array) -> Array:
-    """No change."""
+    """Return the array unchanged."""
     return array
 
 
 def to_tf32(array: Array) -> Array:
-    """Float32 rounded to TF32's 11 bits, to nearest even."""
+    """Round float32 to TF32's 11 bits, to nearest even."""
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
     return ((bits + 0x0FFF + ((bits >> 13) & 1)) & 0xFFFFE000).astype(np.uint32).view(np.float32)
 
 
 def to_bf16(array: Array) -> Array:
-    """Float32 rounded to bfloat16's 8 bits."""
+    """Round float32 to bfloat16's 8 bits."""
     return array.astype(ml_dtypes.bfloat16).astype(np.float32)
 
 
 def scaled(array: Array, factor: float) -> Array:
-    """All of it times 1 + ``factor``, rounded once."""
+    """Multiply all of the array by 1 + ``factor``, rounded once."""
     return (array.astype(np.float64) * (1 + factor)).astype(array.dtype)
 
 
 def one_scaled(array: Array, factor: float) -> Array:
-    """The first entry times 1 + ``factor``."""
+    """Multiply the first entry by 1 + ``factor``."""
     changed = array.copy()
     changed.flat[0] = scaled(changed.flat[:1], factor)[0]
     return changed
@@ -93,11 +93,11 @@ class Tampered:
         self._weights, self._gradients = weights or {}, gradients or {}
 
     def devices(self) -> tuple[str, ...]:
-        """The CPU."""
+        """Return the CPU."""
         return ("cpu",)
 
     def run(self, case: Case) -> Outcome:
-        """Change, run, change."""
+        """Change the weights, run, and change the gradients."""
         changed = {name: self._weights.get(name, same)(array) for name, array in case.weights.items()}
         outcome = TORCH.run(replace(case, weights=changed))
         arrays = {name: self._gradients.get(name, same)(array) for name, array in outcome.arrays.items()}
@@ -106,29 +106,29 @@ class Tampered:
 
 @dataclass(frozen=True)
 class Stepwise:
-    """One layer, one direction, time first, in NumPy float32, forward and back; each field is a way to be wrong."""
+    """One layer, one direction, time first, in NumPy float32, forward and backward; each field is a way to be wrong."""
 
     operands: Change = same
-    """What is done to every operand of a product on the way forward."""
+    """A change of every operand of a product in the forward pass."""
     carried: Change = same
-    """What is done to a state before the next step reads it."""
+    """A change of a state before the next step reads it."""
     bend: float = 0.0
-    """The most that tanh is off by."""
+    """The largest error of tanh."""
     operands_back: Change = same
-    """What is done to every operand of a product on the way back."""
+    """A change of every operand of a product in the backward pass."""
     for_slope: Change = same
-    """What is done to a state before tanh' is taken of it."""
+    """A change of a state before tanh' is computed from it."""
     cut: int | None = None
-    """After how many steps the way back ends."""
+    """The number of steps after which the backward pass ends."""
     name: str = "stepwise"
     offers: ClassVar = {"loss": LOSSES}
 
     def devices(self) -> tuple[str, ...]:
-        """NumPy arrays live on the CPU."""
+        """Return the CPU, because NumPy arrays are on the CPU."""
         return ("cpu",)
 
     def run(self, case: Case) -> Outcome:
-        """Forward, and back where there is a loss."""
+        """Run forward, and backward if there is a loss."""
         return attempt(lambda: self._run(case))
 
     def _run(self, case: Case) -> dict[str, Array]:
@@ -177,7 +177,7 @@ class Stepwise:
 
 
 class Row(NamedTuple):
-    """A fault: what it is called, who has it, and what is done to a case beforehand."""
+    """A fault: its name, the subject that has it, and a change of the case beforehand."""
 
     fault: str
     subject: Subject
@@ -193,14 +193,14 @@ class Table(NamedTuple):
 
 
 def small_b_hh(case: Case, largest: float) -> Case:
-    """The case with b_hh made so small."""
+    """Return the case with b_hh scaled down to a largest value."""
     b_hh = case.weights["bias_hh_l0"].astype(np.float64)
     small = (b_hh * (largest / np.abs(b_hh).max())).astype(np.float32)
     return replace(case, weights={**case.weights, "bias_hh_l0": small}, origin=None)
 
 
 def with_loss(case: Case) -> Case:
-    """The same net, with a loss that reads all."""
+    """Return the same net with a loss that reads everything."""
     config = case.config.replace(loss="both")
     assert case.origin is not None
     rng = np.random.default_rng(case.origin.seed)
@@ -209,7 +209,7 @@ def with_loss(case: Case) -> Case:
 
 
 def on(name: str, change: Callable[[Array, float], Array], factor: float) -> Tampered:
-    """One parameter changed."""
+    """Return torch with one parameter changed."""
     return Tampered(weights={name: lambda array: change(array, factor)})
 
 
@@ -281,12 +281,12 @@ SMALL: Final = RNNConfig(8, 16, T=10, N=2, hx=True)
 
 
 def allclose(actual: Array, expected: Array) -> bool:
-    """``np.allclose`` at its defaults."""
+    """Compare by ``np.allclose`` at its defaults."""
     return bool(np.allclose(actual, expected))
 
 
 def assert_close(actual: Array, expected: Array) -> bool:
-    """``torch.testing.assert_close`` at its defaults for float32."""
+    """Compare by ``torch.testing.assert_close`` at its defaults for float32."""
     try:
         torch.testing.assert_close(torch.tensor(actual), torch.tensor(expected.astype(np.float32)))
     except AssertionError:
@@ -295,7 +295,7 @@ def assert_close(actual: Array, expected: Array) -> bool:
 
 
 def seen(row: Row, case: Case, *, gradients: bool) -> tuple[bool, bool, bool, bool]:
-    """Which columns say that something is wrong."""
+    """Return which columns say that something is wrong."""
     case = row.prepared(case)
     observed = observe(row.subject, case)
     verdict = assess(observed).verdict
@@ -309,7 +309,7 @@ def seen(row: Row, case: Case, *, gradients: bool) -> tuple[bool, bool, bool, bo
 
 
 def shares(table: Table, nets: int, seed: int) -> Iterator[tuple[str, list[float]]]:
-    """Every fault, and what share of nets each column sees it in; the nets are the same for all."""
+    """Yield every fault with the share of nets in which each column sees it; the nets are the same for all faults."""
     cases = []
     for i in range(nets):
         rng = Random(f"{seed}/{table.title}/{i}")
@@ -322,7 +322,7 @@ def shares(table: Table, nets: int, seed: int) -> Iterator[tuple[str, list[float
 
 
 def costs(repetitions: int = 200) -> Iterator[tuple[str, list[float]]]:
-    """Ms a case of each column, on a small net, without and with gradients; hard and soft come from one call."""
+    """Yield each column's ms per case on a small net, without and with gradients; hard and soft come from one call."""
     for title, config in (("forward", SMALL), ("with gradients", SMALL.replace(loss="both"))):
         cases = [draw(config, "default", i) for i in range(repetitions)]
 
@@ -348,7 +348,7 @@ def costs(repetitions: int = 200) -> Iterator[tuple[str, list[float]]]:
 
 
 def main() -> None:
-    """Plant, look, and print."""
+    """Plant the faults, look for them, and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--nets", type=int, default=60, help="nets for each fault")
     parser.add_argument("--seed", type=int, default=0)

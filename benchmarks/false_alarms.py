@@ -1,22 +1,22 @@
-"""How often a correct implementation is called wrong: by the harness, by ``np.allclose``, by ``assert_close``.
+"""The false alarms on correct implementations: by the harness, by ``np.allclose``, and by ``assert_close``.
 
 Cases are drawn from all regimes, sizes 1 to 33 (mostly small), every layout, gradients included; case i of a seed is
 the same whatever the number of workers. Each is run on one correct subject:
 
-- torch: torch's own ``nn.RNN`` and autograd, in all four dtypes;
-- calls: the same over the whole scope that it is searched in, large sizes and every way of calling it: packed,
+- torch: torch's own ``nn.RNN`` and autograd, in all dtypes;
+- calls: the same over the whole scope that torch is searched in, large sizes and every way of calling it: packed,
   unbatched, in strides, in autocast, with dropout, prepared in all ways; with probes in one case of four;
-- orders: written by hand here, forward and back, in float32 and float64; each case takes all its sums in one of nine
-  orders, with or without fused multiply-add (emulated: in a wider format, rounded once);
-- fma: the same, always with fused multiply-add, whatever the order is;
-- wide: the same in float64 (float64 in the machine's long double), rounded only when it returns, in all four dtypes.
+- orders: written by hand here, forward and backward, in float32 and float64; each case takes all its sums in one of
+  nine orders, with or without fused multiply-add (emulated: in a wider format, rounded once);
+- fma: the same, always with fused multiply-add;
+- wide: the same in float64 (float64 in the machine's long double), rounded only when it returns, in all dtypes.
 
-DISAGREES and SUSPECT are ``check_agreement``'s verdicts; every one of them is listed below the table with what draws
-its case again. A case counts under ``forward`` for output, h_n and readout, under ``gradients`` for the rest.
-``np.allclose`` and ``assert_close``, each at its defaults for the dtype, hold the same subject's arrays against the
-float64 reference (rounded to the dtype for ``assert_close``). They are asked only where all numbers are finite:
-``finite`` says how often. ``end to end`` counts cases whose inner states could not be had, ``known`` those that a
-known deviation of torch's explains.
+DISAGREES and SUSPECT are ``check_agreement``'s verdicts; every one of them is listed below the table with the arguments
+that draw its case again. A case counts under ``forward`` for output, h_n and readout, under ``gradients`` for the rest.
+``np.allclose`` and ``assert_close``, each at its defaults for the dtype, compare the same subject's arrays with the
+float64 reference (rounded to the dtype for ``assert_close``). They are asked only if all numbers are finite: ``finite``
+says how often. ``end to end`` counts cases whose inner states could not be obtained, ``known`` those that a known
+deviation of torch's explains.
 
 Run: ``python benchmarks/false_alarms.py --subject orders --cases 200000 --workers 2``.
 """
@@ -60,40 +60,41 @@ Array = NDArray[Any]
 FORWARD: Final = ("output", "h_n", "readout")
 PARTS: Final = ("forward", "gradients")
 CHUNK: Final = 200
-"""Cases between two reports of progress."""
+"""The number of cases between two reports of progress."""
 LIMIT: Final = 1_500_000
-"""Products a layer (of the probed case, which is wider) beyond which a case is drawn again for the hand-written
-subjects, which form every product by itself."""
+"""The number of products per layer (of the probed case, which is wider) beyond which a case is drawn again for the
+hand-written subjects, which form every product by itself.
+"""
 LANES: Final = 16
 
 
 class Products(NamedTuple):
-    """a (m, R, 1) times b (m, 1, K), to be summed over m; or, where b is ``None``, a (1, R, K) as it is."""
+    """Products a (m, R, 1) times b (m, 1, K), to be summed over m; or, if b is ``None``, a (1, R, K) as it is."""
 
     a: Array
     b: Array | None
 
     def formed(self) -> Array:
-        """The products, (m, R, K)."""
+        """Return the products, (m, R, K)."""
         return self.a if self.b is None else self.a * self.b
 
     def multiplied(self) -> Array:
-        """Their sum, by a matrix product."""
+        """Return their sum, by a matrix product."""
         return np.asarray(self.a[0] if self.b is None else self.a[..., 0].T @ self.b[:, 0])
 
 
 def rows_times(rows: Array, matrix: Array) -> Products:
-    """Rows (R, m) times a matrix (m, K)."""
+    """Return rows (R, m) times a matrix (m, K)."""
     return Products(rows.T[:, :, None], matrix[:, None, :])
 
 
 def sequential(terms: Array) -> Array:
-    """One term after the other; ``accumulate``, unlike ``sum``, is bound to that."""
+    """Add one term after the other; ``accumulate``, unlike ``sum``, guarantees this order."""
     return np.asarray(np.add.accumulate(terms, axis=0)[-1])
 
 
 def in_pairs(terms: Array) -> Array:
-    """Neighbours first, then the sums of neighbours."""
+    """Add neighbours first, then the sums of neighbours."""
     while len(terms) > 1:
         paired = terms[: len(terms) // 2 * 2]
         terms = np.concatenate([paired[::2] + paired[1::2], terms[len(paired) :]])
@@ -101,14 +102,14 @@ def in_pairs(terms: Array) -> Array:
 
 
 def in_lanes(terms: Array) -> Array:
-    """As a vector unit does: every 16th term into one lane, then the lanes in pairs."""
+    """Add like a vector unit: every 16th term into one lane, then the lanes in pairs."""
     missing = -len(terms) % LANES
     padded = np.concatenate([terms, np.zeros((missing, *terms.shape[1:]), terms.dtype)])
     return in_pairs(sequential(padded.reshape(-1, LANES, *terms.shape[1:])))
 
 
 def by_size(terms: Array, *, down: bool) -> Array:
-    """Each element's terms by their absolute value."""
+    """Add each element's terms in the order of their absolute values."""
     order = np.argsort(np.abs(terms), axis=0, kind="stable")
     return sequential(np.take_along_axis(terms, order[::-1] if down else order, axis=0))
 
@@ -121,25 +122,26 @@ ORDERS: Final[dict[str, Callable[[Array], Array]]] = {
     "small first": lambda terms: by_size(terms, down=False),
     "large first": lambda terms: by_size(terms, down=True),
 }
-"""Orders of one flat sum. The others are ``random``, ``gemms`` (a matrix product for each part, then the parts in
-pairs) and ``fma``."""
+"""The orders of one flat sum. The others are ``random``, ``gemms`` (a matrix product for each part, then the parts in
+pairs) and ``fma``.
+"""
 
 CHOICES: Final = (*ORDERS, "random", "gemms", "fma")
 
 
 class Style(NamedTuple):
-    """How a hand-written subject computes one case, and everything it derives from it."""
+    """The way a hand-written subject computes one case, and everything that is derived from the case."""
 
     order: str = "gemms"
     seed: int = 0
-    """Of the random orders."""
+    """The seed of the random orders."""
     factored: bool = False
-    """Whether tanh' is (1 - h)(1 + h) instead of 1 - h h."""
+    """True if tanh' is (1 - h)(1 + h) instead of 1 - h h."""
     wide: bool = False
-    """Whether all is computed in a wider format and rounded once."""
+    """True if everything is computed in a wider format and rounded once."""
 
     def total(self, parts: Sequence[Products]) -> Array:
-        """The sum of all products."""
+        """Return the sum of all products."""
         if self.order == "gemms":
             sums = [part.multiplied() for part in parts]
             return in_pairs(np.stack(sums)) if len(sums) > 1 else sums[0]
@@ -153,7 +155,7 @@ class Style(NamedTuple):
 
     @staticmethod
     def _fused(parts: Sequence[Products]) -> Array:
-        """Sums in a row, each product added before it is rounded. In long double that is rounded twice, at 2**-64."""
+        """Add in a row, each product before it is rounded. In long double that is rounded twice, at 2**-64."""
         dtype = parts[0].a.dtype
         wider = np.float64 if dtype == np.float32 else np.longdouble
         exact = [Products(p.a.astype(wider), None if p.b is None else p.b.astype(wider)).formed() for p in parts]
@@ -165,7 +167,7 @@ class Style(NamedTuple):
 
 
 class HandWritten:
-    """A correct recurrent layer and its gradients, in NumPy, written without a look at ``harness.oracle``."""
+    """A correct recurrent layer and its gradients, in NumPy, written without looking at ``harness.oracle``."""
 
     offers: ClassVar = {"loss": LOSSES}
 
@@ -174,11 +176,11 @@ class HandWritten:
         self.style = style
 
     def devices(self) -> tuple[str, ...]:
-        """NumPy arrays live on the CPU."""
+        """Return the CPU, because NumPy arrays are on the CPU."""
         return ("cpu",)
 
     def run(self, case: Case) -> Outcome:
-        """Forward, and back where there is a loss."""
+        """Run forward, and backward if there is a loss."""
 
         def call() -> Mapping[str, Array]:
             config = case.config
@@ -194,16 +196,16 @@ class HandWritten:
 
 
 class _Pass:
-    """One run, all arrays in the format that is computed in, time first."""
+    """One run, with all arrays in the format of the computation, time first."""
 
     def __init__(self, config: RNNConfig, arrays: dict[str, Array], style: Style) -> None:
         self.config, self.arrays, self.style = config, arrays, style
         self.dtype = arrays["x"].dtype
         self.x = self._turned(arrays["x"])
         self.inputs: list[Array] = []
-        """What every layer reads, (T, N, features)."""
+        """The inputs of every layer, (T, N, features)."""
         self.before: dict[tuple[int, int], Array] = {}
-        """What every step of a layer and direction reads of its own past, (T, N, H)."""
+        """The previous state that every step of a layer and direction reads, (T, N, H)."""
         self.states: dict[tuple[int, int], Array] = {}
 
     def run(self) -> dict[str, Array]:
@@ -299,7 +301,7 @@ class _Pass:
         return da
 
     def _over_time(self, left: Array, right: Array, d: int) -> Array:
-        """The sum over time and batch of left (T, N, R) times right (T, N, K): (R, K), from the last step on."""
+        """Return the sum over time and batch of left (T, N, R) times right (T, N, K): (R, K), from the last step on."""
         return self._sum([Products(left[t][:, :, None], right[t][:, None, :]) for t in reversed(self._steps(d))])
 
     def _sum(self, parts: Sequence[Products]) -> Array:
@@ -317,7 +319,7 @@ def _rows(array: Array) -> Array:
 
 
 def _below(das: Sequence[Array], matrices: Sequence[Array]) -> Callable[[int, slice], list[Products]]:
-    """What reaches the layer below, at a time step and for some of its features."""
+    """Return a function for what reaches the layer below, at a time step and for some of its features."""
     return lambda t, part: [rows_times(da[t], W[:, part]) for da, W in zip(das, matrices, strict=True)]
 
 
@@ -329,11 +331,11 @@ CALLS: Final = "torch, in any call"
 
 CHEAP: Final = 2**17
 RARE: Final = 0.9
-"""In nine cases of ten that are called in any way, sizes give way at an eighth of what a search affords."""
+"""The share of cases called in any way in which sizes give way at an eighth of the cost that a search affords."""
 
 
 class Drawn(NamedTuple):
-    """One case, who runs it, and what to say of it."""
+    """One case, the subject that runs it, and a description of the subject."""
 
     number: int
     case: Case
@@ -342,7 +344,7 @@ class Drawn(NamedTuple):
 
 
 def drawn(subject: str, seed: int, index: int) -> Drawn:
-    """Case ``index`` of a seed."""
+    """Return case ``index`` of a seed."""
     rng = Random(f"{seed}/{index}")
     if subject == "calls":
         return Drawn(index, draw(_any_call(rng), rng.choice(list(REGIMES)), rng.getrandbits(32)), TORCH, CALLS)
@@ -376,19 +378,19 @@ def drawn(subject: str, seed: int, index: int) -> Drawn:
 
 
 def _any_call(rng: Random) -> RNNConfig:
-    """A config of the whole scope, each factor drawn alone."""
+    """Return a config of the whole scope, with each factor drawn alone."""
     factors = {name: rng.choice(getattr(WHOLE, name)) for name in WHOLE.values()}
     factors["dropout"], factors["training"] = rng.choice(WHOLE.modes)
     return configure(affordable(factors, CHEAP if rng.random() < RARE else COST), rng.getrandbits(32))
 
 
 def _size(rng: Random) -> int:
-    """1 to 33, mostly small."""
+    """Draw a size from 1 to 33, mostly small."""
     return rng.randint(*rng.choices(((1, 6), (7, 17), (18, 33)), (70, 24, 6))[0])
 
 
 def _products(config: RNNConfig) -> int:
-    """Products in one direction of the widest layer that is run."""
+    """Return the products in one direction of the widest layer that is run."""
     wider = config.num_layers if config.loss is not None else 1
     H = wider * config.hidden_size
     features = config.input_size + (config.num_directions * H if config.loss is not None else 0)
@@ -397,7 +399,7 @@ def _products(config: RNNConfig) -> int:
 
 
 class Counted(NamedTuple):
-    """What some cases came to: numbers by ``dtype/part/what``, and every alarm of the harness."""
+    """The results of some cases: numbers by ``dtype/part/what``, and every alarm of the harness."""
 
     numbers: Counter[str]
     alarms: list[dict[str, Any]]
@@ -469,7 +471,7 @@ def _assert_close(actual: Array, expected: Array) -> bool:
 
 
 def counted_in_chunks(subject: str, seed: int, cases: int, workers: int) -> Iterator[Counted]:
-    """The cases, some at a time, in this process or in several."""
+    """Yield the results, some cases at a time, in this process or in several."""
     chunks = [range(start, min(start + CHUNK, cases)) for start in range(0, cases, CHUNK)]
     if workers == 1:
         for chunk in chunks:
@@ -482,7 +484,7 @@ def counted_in_chunks(subject: str, seed: int, cases: int, workers: int) -> Iter
 
 
 def table(numbers: Mapping[str, int]) -> Iterator[str]:
-    """The figures, a line for each dtype and part."""
+    """Yield the figures, a line for each dtype and part."""
     columns = ("cases", "disagrees", "suspect", "finite", "allclose", "assert_close")
     heads = ("cases", "DISAGREES", "SUSPECT", "finite", "np.allclose", "assert_close")
     yield f"{'':20}" + "".join(f"{head:>15}" for head in heads)
@@ -509,7 +511,7 @@ def main() -> None:
     for counted in counted_in_chunks(asked.subject, asked.seed, asked.cases, asked.workers):
         whole.numbers.update(counted.numbers)
         whole.alarms.extend(counted.alarms)
-        for alarm in counted.alarms:  # at once, should the rest not be waited for
+        for alarm in counted.alarms:  # printed at once, in case nobody waits for the rest
             print(f"\n{alarm['index']} {alarm['verdict']}: {alarm['case']}: {alarm['what'][0]}", file=sys.stderr)
         done = min(done + CHUNK, asked.cases)
         spent = time.perf_counter() - start

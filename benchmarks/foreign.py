@@ -1,13 +1,12 @@
-"""How well a foreign set of wrong implementations is found, made small, and named.
+"""The success of finding, shrinking and naming the mistakes of foreign sets of wrong implementations.
 
-The sets (``tests/foreign``) were written without knowledge of the catalogue of faults. For each: the checks
-and the seconds to its first failure, the seconds to make that small and to explain it, its size beside the true
-minimum, and the cause that was named, beside the truth, for a person to compare:
-``python benchmarks/foreign.py [NAME]...``.
+The sets (``tests/foreign``) were written without knowledge of the catalogue of faults. For each implementation this
+prints the checks and the seconds to its first failure, the seconds to shrink and explain that, its size beside the true
+minimum, and the named cause beside the truth, for a person to compare: ``python benchmarks/foreign.py [NAME]...``.
 
-The third set has right implementations, too, and says in which words each mistake may be told. Of it is measured what
-a user of the command reads: the verdict, how many defects are reported, whether the cause that is named first is the
-right one, and how many lines there are until the end of the first finding.
+The third set has right implementations, too, and says in which words each mistake may be reported. For it the benchmark
+measures what a user of the command reads: the verdict, how many defects are reported, whether the first named cause is
+the right one, and how many lines there are until the end of the first finding.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ from tests.foreign.strangers_node import NODE  # noqa: E402
 
 
 def measured(wrong: Wrong, seed: int) -> dict[str, Any]:
-    """One wrong implementation, searched and explained as the command does it."""
+    """Measure one wrong implementation, searched and explained as the command does it."""
     subject = as_subject(wrong.subject, wrong.name)
     start = time.process_time()
     found: list[float] = []
@@ -104,12 +103,12 @@ def measured(wrong: Wrong, seed: int) -> dict[str, Any]:
 
 
 def scope(subject: Subject, wrong: Wrong) -> Scope:
-    """All that the subject offers, pinned as the mistake needs it."""
+    """Return everything that the subject offers, pinned as the mistake needs it."""
     return scope_of(subject, KERNEL).only(**wrong.scope)
 
 
 def told(stranger: Stranger, seed: int) -> dict[str, Any]:
-    """What the command says of a stranger's implementation."""
+    """Return what the command says about a stranger's implementation."""
     subject = as_subject(stranger.spec)
     investigation = Investigation(subject)
     start = time.process_time()
@@ -141,7 +140,7 @@ def told(stranger: Stranger, seed: int) -> dict[str, Any]:
 
 
 def false_claims(stranger: Stranger, finding: Finding, factors: Factors, told: list[str]) -> list[str]:
-    """What is said of a finding's needs, and is not so by what the manifest says of the mistakes told."""
+    """Return the claims about a finding's needs that contradict the manifest of the reported mistakes."""
     mistakes = [one for one in stranger.mistakes if one.truth in told] or list(stranger.mistakes)
     if any(one.rarely or one.how != "values" for one in mistakes):
         return []
@@ -163,7 +162,7 @@ def false_claims(stranger: Stranger, finding: Finding, factors: Factors, told: l
 
 
 def graded(stranger: Stranger, finding: Finding, explanation: Explanation) -> dict[str, Any]:
-    """What is said of a finding's cause, and how right that is."""
+    """Return what is said about a finding's cause, and how right that is."""
     diagnosis, result = explanation.diagnosis, finding.result
     config = {"config": repr(finding.case.config), "kind": result.kind}
     config |= {"needs": needs_line(explanation.factors)} if explanation.factors is not None else {}
@@ -181,10 +180,10 @@ def graded(stranger: Stranger, finding: Finding, explanation: Explanation) -> di
 
 
 def _graded(stranger: Stranger, said: str, certain: bool | None) -> dict[str, Any]:
-    """``right`` if it is said in one of the words that were stated beforehand, ``possibly`` where it is not certain.
+    """Return the grade of a sentence: ``right`` if it has a word stated beforehand, ``possibly`` if it is not certain.
 
-    Else ``misleading`` where another cause is certain, and ``unknown`` where none is. ``certain`` is ``None`` where
-    there is no cause to be named but what was seen: that is right in the right words, and never misleading.
+    Otherwise the grade is ``misleading`` if another cause is certain, and ``unknown`` if none is. ``certain`` is
+    ``None`` if there is no cause to name beyond what was seen: that is right in the right words, and never misleading.
     """
     known = not said.startswith("unknown:")
     right = [m.truth for m in stranger.mistakes if known and any(word.lower() in said.lower() for word in m.words)]
@@ -193,7 +192,10 @@ def _graded(stranger: Stranger, said: str, certain: bool | None) -> dict[str, An
 
 
 def lines_to_the_first_finding(subject: Subject, done: Examination, explanations: list[Explanation]) -> int:
-    """The lines that the command prints until the end of the first finding, on 100 columns, or all."""
+    """Return the number of lines that the command prints, on 100 columns, until the end of the first finding.
+
+    Without a finding, all lines are counted.
+    """
     findings = []
     for finding, explanation in zip(done.hunt.findings, explanations, strict=True):
         with TemporaryDirectory() as folder:
@@ -210,7 +212,7 @@ def _printed(report: RenderableType) -> list[str]:
 
 
 def print_told(row: dict[str, Any]) -> None:
-    """A stranger's row."""
+    """Print a stranger's row."""
     wrong = "" if row["verdict_right"] else "! "
     print(f"{wrong}{row['name']}  [{', '.join(row['families']) or 'right'}]  {' '.join(row['mistakes'])}")
     print(f"    {row['verdict']}; {row['seconds']:.1f} s, {row['checks']} checks, {row['lines']} lines")
@@ -222,7 +224,7 @@ def print_told(row: dict[str, Any]) -> None:
 
 
 def print_shares(rows: list[dict[str, Any]]) -> None:
-    """What became of the third set as a whole."""
+    """Print the results for the third set as a whole."""
     wrong = [row for row in rows if row["mistakes"]]
     right = [row for row in rows if not row["mistakes"]]
     firsts = Counter(row["found"][0]["grade"] for row in wrong if row["found"])
@@ -275,7 +277,7 @@ def third(names: list[str], seed: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Print a row each, and the shares; with --json, all that was measured."""
+    """Print a row each, and the shares; with --json, write everything that was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     sets = ["first", "second", "both", "third", "all"]

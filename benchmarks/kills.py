@@ -1,35 +1,35 @@
-"""How many planted faults each way of testing kills, and how fast: the harness, and what one would write without it.
+"""The planted faults that each way of testing kills, and the time it takes: the harness beside common alternatives.
 
 Every fault of the catalogue is planted as ``selftest`` plants it, and run in each way until it is killed:
 
 - harness: ``hunt`` with its default budget, over what the planted subject offers, as ``selftest`` has it: gradients,
-  packed batches, masks or a readout only where the fault needs them; a kill ends in a finding;
-- harness, whole space: the same, where every planted subject offers all of that, so that nothing tells where to look;
+  packed batches, masks or a readout only if the fault needs them; a kill ends in a finding;
+- harness, whole space: the same, but every planted subject offers all of these, so that nothing tells where to look;
 - hypothesis: a property over the harness's own ``configs`` (sizes 1 to 16, float32, layers, nonlinearity, bias,
-  batch_first, bidirectional, hx), its arrays drawn by ``hypothesis.extra.numpy``, which draws some of the elements and
-  fills the rest with one value; compared with ``Reference``. With ``gradients``, those of a loss on the output, on h_n
-  or on both, too;
-- every element: the same, each element drawn (``fill=nothing()``); what outgrows Hypothesis's buffer is not drawn;
-- hypothesis-torch: the same, drawn by its ``tensor_strategy``, which draws each element, too;
-- ModuleInfo: torch's own samples of ``nn.RNN``, float32 and float64, train and eval, with gradients and without, packed
-  ones too, on freshly initialised weights; compared with torch by ``assert_close``, of gradients those of the outputs'
-  sum;
+  batch_first, bidirectional, hx). Its arrays are drawn by ``hypothesis.extra.numpy``, which draws some of the elements
+  and fills the rest with one value; results are compared with ``Reference``. With ``gradients``, those of a loss on the
+  output, on h_n or on both are compared, too;
+- every element: the same, with each element drawn (``fill=nothing()``); examples that exceed Hypothesis's buffer are
+  not drawn;
+- hypothesis-torch: the same, drawn by its ``tensor_strategy``, which also draws each element;
+- ModuleInfo: torch's own samples of ``nn.RNN``, float32 and float64, train and eval, with gradients and without, also
+  packed, on freshly initialised weights; compared with torch by ``assert_close``, gradients of the outputs' sum;
 - notebook: the one example of ``examples/notebook.py``, the readout included.
 
 All but ModuleInfo compare by ``np.allclose`` with the reference rounded to the dtype, or with ``--close assert_close``
 by that. Examples do not depend on the subject as long as none fails, so they are drawn once for all faults, and their
-price is added to each. Seconds are CPU time of one thread up to the first kill: drawing, expecting, running, comparing.
-Nothing is made smaller on the clock. The harness plans its covering array anew for each fault, which ``selftest`` does
-once for all of the same scope.
+cost is added to each. Seconds are CPU time of one thread up to the first kill: drawing, expecting, running, comparing.
+Shrinking is not timed. The harness plans its covering array again for each fault, which ``selftest`` does once for all
+faults with the same scope.
 
-An example on which a right layer fails proves nothing. ``kills`` counts a fault that fails anywhere; ``sound`` only one
-that fails where torch and the reference planted without a fault pass; seconds and examples are up to the first sound
-kill. ``a run`` is the price of all examples on torch. False alarms are the share of examples that each right layer
-fails on.
+An example on which a correct layer fails proves nothing. ``kills`` counts a fault that fails anywhere; ``sound`` only
+one that fails where torch and the reference planted without a fault pass; seconds and examples are up to the first
+sound kill. ``a run`` is the cost of all examples on torch. False alarms are the share of examples on which each correct
+layer fails.
 
 Run: ``python benchmarks/kills.py`` (a quarter of an hour), or with ``--families bias``, ``--only IgnoresBiasHH``,
-``--ways harness notebook``. Needs ``pip install hypothesis-torch expecttest``; ways whose package is not there are left
-out.
+``--ways harness notebook``. It needs ``pip install hypothesis-torch expecttest``; ways whose package is missing are
+left out.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ SIZES: Final = tuple(range(1, 17))
 NAIVE: Final = Scope().only(
     **dict.fromkeys(("input_size", "hidden_size", "T", "N"), SIZES), dtype="float32", dropout=0.0, training=False
 )
-"""What a property by hand would ask of a layer."""
+"""The scope that a property written by hand would ask of a layer."""
 WAYS: Final = ("harness", "harness-whole", "hypothesis", "every-element", "hypothesis-torch", "ModuleInfo", "notebook")
 REFERENCE: Final = Reference()
 TORCH: Final = TorchSubject()
@@ -87,7 +87,7 @@ TORCH: Final = TorchSubject()
 
 @dataclass(frozen=True)
 class Example:
-    """A case, what is expected of it, and the CPU seconds that both took."""
+    """A case, its expected results, and the CPU seconds that both took."""
 
     case: Case
     expected: Arrays
@@ -105,40 +105,40 @@ class Way:
 
 @dataclass
 class Killed:
-    """Whether a fault was killed, and after how much."""
+    """The result for one fault: if it was killed, and at what cost."""
 
     kill: bool = False
-    """It fails somewhere."""
+    """True if it fails somewhere."""
     sound: bool = False
-    """It fails where right layers pass."""
+    """True if it fails where correct layers pass."""
     examples: int | None = None
     seconds: float | None = None
-    """Up to the first sound kill."""
+    """Seconds up to the first sound kill."""
 
 
 @dataclass
 class Row:
-    """What a way came to."""
+    """The results of one way of testing."""
 
     way: str
     examples: int
-    """In one run."""
+    """The number of examples in one run."""
     run_seconds: float
-    """One run over torch."""
+    """The seconds of one run on torch."""
     alarms_torch: float
-    """Share of examples on which torch fails."""
+    """The share of examples on which torch fails."""
     alarms_planted: float
-    """Share of examples on which the reference fails, planted without a fault."""
+    """The share of examples on which the reference, planted without a fault, fails."""
     faults: dict[str, Killed]
 
 
 def allclose(actual: Array, expected: Array) -> bool:
-    """``np.allclose`` at its defaults."""
+    """Compare by ``np.allclose`` at its defaults."""
     return bool(np.allclose(actual, expected))
 
 
 def assert_close(actual: Array, expected: Array) -> bool:
-    """``torch.testing.assert_close`` at its defaults."""
+    """Compare by ``torch.testing.assert_close`` at its defaults."""
     try:
         torch.testing.assert_close(torch.from_numpy(np.array(actual)), torch.from_numpy(np.array(expected)))
     except AssertionError:
@@ -147,34 +147,34 @@ def assert_close(actual: Array, expected: Array) -> bool:
 
 
 def right(offers: Mapping[str, Any]) -> PlantedSubject:
-    """The reference, planted without a fault."""
+    """Return the reference, planted without a fault."""
     subject = PlantedSubject(Fault())
     subject.name, subject.offers = "no fault", dict(offers)
     return subject
 
 
 def returned(subject: Subject, case: Case) -> dict[str, Array]:
-    """What a subject gives on a case, padding of outputs zero."""
+    """Return what a subject gives on a case, with padding of outputs set to zero."""
     outcome = subject.run(case)
     assert outcome.failure is None, (subject.name, case.config, outcome.message)
     return as_plain(case.config, outcome.arrays)
 
 
 def fails(subject: Subject, example: Example, close: Close) -> bool:
-    """Whether a subject fails on an example."""
+    """Return whether a subject fails on an example."""
     actual = returned(subject, example.case)
     return not all(close(actual[name], array) for name, array in example.expected.items())
 
 
 def by_reference(case: Case, before: float) -> Example:
-    """A case, and what the reference makes of it in the case's dtype; ``before`` is when its drawing began."""
+    """Return a case with the reference's results in its dtype; ``before`` is when its drawing began."""
     with np.errstate(all="ignore"):
         expected = {name: array.astype(case.config.dtype) for name, array in REFERENCE.run(case).items()}
     return Example(case, expected, time.process_time() - before)
 
 
 def naive(count: int, seed: int, arrays: Drawn, *, gradients: bool) -> list[Example]:
-    """The examples of a property, of the seed that Hypothesis would take."""
+    """Return the examples of a property for the seed that Hypothesis would take."""
     scope = NAIVE.only(loss=("output", "h_n", "both")) if gradients else NAIVE
     examples: list[Example] = []
     before = time.process_time()
@@ -204,7 +204,7 @@ def naive(count: int, seed: int, arrays: Drawn, *, gradients: bool) -> list[Exam
 
 
 def drawing(way: str, largest: float) -> Drawn:
-    """How a property draws an array. Raises ``ImportError`` where its package is not there."""
+    """Return how a property draws an array. Raise ``ImportError`` if its package is missing."""
     floats = st.floats(-largest, largest, width=32)
     if way == "hypothesis":
         return lambda shape: hnp.arrays(np.float32, shape, elements=floats)
@@ -223,7 +223,7 @@ def drawing(way: str, largest: float) -> Drawn:
 
 
 def module_info(seed: int) -> list[Example]:
-    """Torch's samples of ``nn.RNN``. Raises ``ImportError`` where what they need is not there."""
+    """Return torch's samples of ``nn.RNN``. Raise ``ImportError`` if what they need is missing."""
     modules: Any = importlib.import_module("torch.testing._internal.common_modules")
     info = next(one for one in modules.module_db if one.module_cls is torch.nn.RNN)
     torch.manual_seed(seed)
@@ -242,7 +242,7 @@ def module_info(seed: int) -> list[Example]:
 
 
 def of_sample(sample: Any, dtype: torch.dtype, *, training: bool, gradients: bool) -> Case:
-    """A sample as a case: its arguments, its inputs, and a module's fresh weights."""
+    """Return a sample as a case: its arguments, its inputs, and a module's fresh weights."""
     arguments, (x, *state) = sample.constructor_input.kwargs, sample.forward_input.args
     module = torch.nn.RNN(**arguments, dtype=dtype)
     called: dict[str, Any] = {"hx": bool(state), "dtype": str(dtype).removeprefix("torch."), "training": training}
@@ -258,7 +258,7 @@ def of_sample(sample: Any, dtype: torch.dtype, *, training: bool, gradients: boo
 
 
 def of_module(config: RNNConfig, module: torch.nn.Module, x: torch.Tensor, hx: torch.Tensor | None = None) -> Case:
-    """A case of a module's weights, with a loss that is the sum of what it reads."""
+    """Return a case with a module's weights, and a loss that is the sum of what it reads."""
     given_ = {"x": x} if hx is None else {"x": x, "hx": hx}
     arrays = {name: tensor.detach().numpy() for name, tensor in {**given_, **dict(module.named_parameters())}.items()}
     ones = {name: np.ones(spec.shape, config.dtype) for name, spec in config.cotangents.items()}
@@ -266,7 +266,7 @@ def of_module(config: RNNConfig, module: torch.nn.Module, x: torch.Tensor, hx: t
 
 
 def notebook(seed: int) -> list[Example]:
-    """The notebook's model and input."""
+    """Return the notebook's model and input."""
     before = time.process_time()
     torch.manual_seed(seed)
     config = RNNConfig(1, 5, batch_first=True, T=10, N=1, output_size=2)
@@ -276,7 +276,7 @@ def notebook(seed: int) -> list[Example]:
 
 
 def measured(way: Way, faults: Sequence[Fault]) -> Row:
-    """A way tried on right layers, then on each fault."""
+    """Try a way on correct layers, then on each fault."""
     sound: list[bool] = []
     alarms: Counter[str] = Counter()
     took = sum(example.seconds for example in way.examples)
@@ -296,7 +296,7 @@ def measured(way: Way, faults: Sequence[Fault]) -> Row:
 
 
 def tried(way: Way, subject: Subject, sound: Sequence[bool]) -> Killed:
-    """A fault tried on example after example, up to the first sound kill."""
+    """Try a fault on example after example, up to the first sound kill."""
     killed, spent = Killed(), 0.0
     for number, (example, passes) in enumerate(zip(way.examples, sound, strict=True), 1):
         start = time.process_time()
@@ -309,7 +309,7 @@ def tried(way: Way, subject: Subject, sound: Sequence[bool]) -> Killed:
 
 
 def everything() -> dict[str, Any]:
-    """All that planted subjects offer."""
+    """Return everything that planted subjects offer."""
     offers: dict[str, Any] = {}
     for fault in CATALOGUE:
         offers |= PlantedSubject(fault).offers
@@ -317,18 +317,18 @@ def everything() -> dict[str, Any]:
 
 
 def forget_plans() -> None:
-    """Let the next search pay for its covering array, as the only search of a process does."""
+    """Make the next search plan its covering array, as the only search of a process does."""
     interactions_of.cache_clear()
     _covering.cache_clear()
 
 
 def by_harness(name: str, faults: Sequence[Fault], seed: int, cases: int | None) -> Row:
-    """The harness tried on right layers, over what each fault's subject offers, and on each fault."""
+    """Try the harness on correct layers, over what each fault's subject offers, and on each fault."""
     subjects = [PlantedSubject(fault.planted()) for fault in faults]
     if name == "harness-whole":
         for subject in subjects:
             subject.offers = everything()
-    hunt(TORCH, cases=100, seed=seed)  # what is imported and cached is nobody's price
+    hunt(TORCH, cases=100, seed=seed)  # imports and caches that are filled once are not measured
     forget_plans()
     start = time.process_time()
     runs = {"torch": [hunt(TORCH, cases=cases, seed=seed)], "planted": list[Hunt]()}
@@ -352,7 +352,7 @@ def by_harness(name: str, faults: Sequence[Fault], seed: int, cases: int | None)
 
 
 def hunted(subject: PlantedSubject, seed: int, cases: int | None, *, clean: bool) -> Killed:
-    """A fault searched for as ``selftest`` does; the clock stops where the search says that it makes one smaller."""
+    """Search for a fault as ``selftest`` does; the clock stops when the search begins to shrink a failure."""
     forget_plans()
     start, began = time.process_time(), list[float]()
 
@@ -369,14 +369,14 @@ def hunted(subject: PlantedSubject, seed: int, cases: int | None, *, clean: bool
 
 
 def ways(options: argparse.Namespace) -> Iterator[Way]:
-    """The ways that are lists of examples, as far as they were asked for and what they need is here."""
+    """Yield the ways that are lists of examples, if they were asked for and what they need is installed."""
     close = {"allclose": allclose, "assert_close": assert_close}[options.close]
     seed = options.seed
     for name in options.ways:
         try:
             if name in {"hypothesis", "every-element", "hypothesis-torch"}:
                 arrays = drawing(name, options.largest)
-                naive(5, seed, arrays, gradients=True)  # what is imported and cached is nobody's price
+                naive(5, seed, arrays, gradients=True)  # imports and caches that are filled once are not measured
                 for gradients, count in product((False, True), options.examples):
                     title = f"{name}, {count}{', gradients' if gradients else ''}"
                     yield Way(title, naive(count, seed, arrays, gradients=gradients), close)
@@ -391,13 +391,13 @@ def ways(options: argparse.Namespace) -> Iterator[Way]:
 
 
 def said(way: str, done: int, of: int) -> None:
-    """How far it is, on standard error."""
+    """Print the progress on standard error."""
     end = "" if done < of else f"\r{'':70}\r"
     print(f"\r{way}: {done} of {of} faults{end}", end="", file=sys.stderr, flush=True)
 
 
 def figures(row: Row, faults: Sequence[Fault]) -> dict[str, Any]:
-    """What a way came to, as plain data."""
+    """Return the results of a way as plain data."""
     sound = [one for one in row.faults.values() if one.sound]
     families: dict[str, Counter[str]] = {}
     for fault in faults:
@@ -418,7 +418,7 @@ def figures(row: Row, faults: Sequence[Fault]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The lines of the table, a way each; then the sound kills of each family."""
+    """Yield the lines of the table, one per way; then the sound kills of each family."""
     of = rows[0]["of"]
     yield f"{'':30}{'':>9}{'kills of':>14}  {'s to a kill':>18}{'examples':>14}{'':>11}{'% false alarms':>18}"
     heads = ("examples", f"{of}", "sound", "median", "worst", "median", "worst", "a run, s", "torch", "no fault")
@@ -440,7 +440,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--only", nargs="+", default=[], help="faults by their class")
@@ -455,7 +455,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measured_all(options: argparse.Namespace) -> dict[str, Any]:
-    """Every way tried on every fault, as plain data; the table is printed."""
+    """Try every way on every fault, print the table, and return the figures as plain data."""
     faults, _ = chosen(options.only, options.families)
     start = time.perf_counter()
     rows = []

@@ -1,9 +1,10 @@
-"""How exactly torch keeps the laws: where ``TorchSubject.exact_laws`` comes from, and how many false alarms there are.
+"""The exactness with which torch keeps the laws, from which ``TorchSubject.exact_laws`` comes, and false alarms.
 
-Cases are drawn over all that torch is asked, in sizes up to 33 and at most 2**17 multiplications; each is held to every
-law that applies to it. A cell says of how many cases the two sides were equal to the bit, of those compared; ``-`` that
-none was. ``exact`` counts the cases in which a declared law was broken, ``beyond`` those in which the two sides were
-further apart than their allowances: both must be 0. Each such case is listed below the table with what draws it again.
+Cases are drawn over everything that torch is asked, in sizes up to 33 and at most 2**17 multiplications; each is held
+to every law that applies to it. A cell says in how many of the compared cases the two sides were equal to the bit;
+``-`` means that none was compared. ``exact`` counts the cases in which a declared law was broken, ``beyond`` those in
+which the two sides differed by more than their allowances: both must be 0. Each such case is listed below the table
+with the arguments that draw it again.
 
 Run: ``python benchmarks/laws.py --cases 4000``.
 """
@@ -34,7 +35,7 @@ PARTS: Final = ("", GRADIENTS)
 
 
 class Remembering(TorchSubject):
-    """torch, which declares what it is told to, and runs a case once however often it is asked."""
+    """torch with freely chosen declarations, which runs each case only once however often it is asked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,27 +43,27 @@ class Remembering(TorchSubject):
         self._laws: frozenset[str] | None = None
 
     def declaring(self, laws: frozenset[str] | None) -> Remembering:
-        """The same subject, with other laws declared."""
+        """Return the same subject with other declared laws."""
         self._laws = laws
         return self
 
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:
-        """What it is told to declare, or what torch does."""
+        """Return the laws that it was told to declare, or those that torch declares."""
         return super().exact_laws(config) if self._laws is None else self._laws
 
     def run(self, case: Case) -> Outcome:
-        """What torch gives."""
+        """Return torch's outcome, remembered from the first run."""
         if case.id not in self._known:
             self._known[case.id] = super().run(case)
         return self._known[case.id]
 
     def forget(self) -> None:
-        """Make room."""
+        """Forget the outcomes, to save memory."""
         self._known.clear()
 
 
 def configs(seed: int, number: int) -> Iterator[RNNConfig]:
-    """Configs of torch's scope on the CPU, as a search draws them but for their sizes."""
+    """Yield configs of torch's scope on the CPU, as a search draws them except for their sizes."""
     scope = scope_of(TorchSubject()).only(device="cpu", output_size=[None, None, 2])
     sizes = [*range(1, 10), *BOUNDARIES]
     for i in range(number):
@@ -74,12 +75,12 @@ def configs(seed: int, number: int) -> Iterator[RNNConfig]:
             factors["dropout"] = 0.0
         config = configure(affordable(factors, COST), i)
         if config.lengths is not None and config.loss is not None:
-            config = config.replace(output_size=None)  # whose bias has a gradient from padding, too
+            config = config.replace(output_size=None)  # its bias has a gradient from padding, too
         yield config
 
 
 class Count:
-    """What was seen of every law and dtype."""
+    """Counts for every law and dtype."""
 
     def __init__(self) -> None:
         self.compared: Counter[tuple[bool, str, str]] = Counter()
@@ -90,7 +91,7 @@ class Count:
         self._subject = Remembering()
 
     def add(self, case: Case) -> None:
-        """Hold torch to every law on a case."""
+        """Check every law on a case of torch's."""
         self._subject.forget()
         for law in LAWS.values():
             loose = check_law(self._subject.declaring(frozenset()), case, law)
@@ -110,7 +111,7 @@ class Count:
     def _tally(self, law: Law, case: Case, bits: Result) -> None:
         broken = {name.array.endswith(GRADIENTS) for name in bits.mismatches}
         for part in PARTS:
-            readout = case.config.output_size is not None  # of which nothing is declared
+            readout = case.config.output_size is not None  # nothing is declared for it
             if part and (case.config.loss is None or readout or law is LAWS["grad mode"]):
                 continue
             key = in_order(case.config), law.name + part, case.config.plain.dtype
@@ -123,7 +124,7 @@ class Count:
             self.listed.append(f"{which} {law.name} {result.kind} {result.message}: {case.config!r} {case.origin}")
 
     def table(self, *, orderly: bool) -> Iterator[str]:
-        """A row for every law, and for its gradients."""
+        """Yield a row for every law, and for its gradients."""
         yield f"{'in order' if orderly else 'otherwise':28}" + "".join(f"{dtype:>14}" for dtype in DTYPES)
         for name in LAWS:
             for part in PARTS:
@@ -132,7 +133,7 @@ class Count:
                 yield f"{name + part:28}" + "".join(f"{cell:>14}" for cell in cells)
 
     def summary(self) -> Iterator[str]:
-        """How often a law was held to, and how often it was called broken."""
+        """Yield how often a law was checked, and how often it was called broken."""
         for which, alarms in self.alarms.items():
             yield f"{which:8} {alarms.total()} alarms in {self.trials:,} trials of {len(LAWS)} laws"
         yield from self.listed

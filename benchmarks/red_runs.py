@@ -1,7 +1,8 @@
-"""How long a red run takes: seconds of one processor from the first failing check to an explained finding.
+"""The duration of a red run: seconds of one processor from the first failing check to an explained finding.
 
-Of every fault of the catalogue, of the two older foreign sets, and of oneDNN's defect in bfloat16 products of an odd
-number of terms, which ``tests/emulated`` has on any CPU, as if it were not known: ``python benchmarks/red_runs.py``.
+It is measured for every fault of the catalogue, for the two older foreign sets, and for oneDNN's defect in bfloat16
+products of an odd number of terms. ``tests/emulated`` has that defect on any CPU, and here it counts as unknown. Run:
+``python benchmarks/red_runs.py``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from tests.foreign.manifest_forty import FORTY  # noqa: E402
 
 
 class Red(NamedTuple):
-    """A wrong subject, and where to search it."""
+    """A wrong subject, and the scope to search."""
 
     name: str
     subject: Subject
@@ -45,21 +46,21 @@ class Red(NamedTuple):
 
 
 def catalogue() -> Iterator[Red]:
-    """Every fault, planted."""
+    """Yield every fault, planted."""
     for fault in CATALOGUE:
         subject = PlantedSubject(fault.planted())
         yield Red(type(fault).__name__, subject, subject.scope())
 
 
 def foreign() -> Iterator[Red]:
-    """Both older sets."""
+    """Yield both older foreign sets."""
     for wrong in (*WRONG, *FORTY):
         subject = as_subject(wrong.subject, wrong.name)
         yield Red(wrong.name, subject, scope_of(subject, KERNEL).only(**wrong.scope))
 
 
 def defect() -> Iterator[Red]:
-    """The emulated defect, which is known unless this process does not know it."""
+    """Yield the emulated defect, after removing it from this process's known deviations."""
     known: Any = everything
     known.KNOWN = tuple(one for one in known.KNOWN if "bfloat16" not in one.name)
     known.TOGETHER = known.KNOWN[0]
@@ -71,7 +72,7 @@ SETS = {"catalogue": catalogue, "foreign": foreign, "defect": defect}
 
 
 def seconds_of(red: Red) -> float | None:
-    """Seconds from the first failing check to the explained finding; ``None`` where nothing fails."""
+    """Return the seconds from the first failing check to the explained finding; ``None`` if nothing fails."""
     began, ended = list[float](), list[float]()
     investigation = Investigation(red.subject)
 
@@ -89,7 +90,7 @@ def seconds_of(red: Red) -> float | None:
 
 
 def main() -> None:
-    """Print median and worst of each set."""
+    """Print the median and the worst time of each set."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("sets", nargs="*", help=", ".join(SETS))
     parser.add_argument("--json", type=Path)

@@ -1,4 +1,4 @@
-"""The search beside other ways of testing, in one table: what it finds, how fast, at what price (kills, throughput).
+"""The search beside other ways of testing, in one table: its kills and its throughput.
 
 Run: ``python benchmarks/search.py --json search.json`` (half an hour), on a machine that does nothing else.
 """

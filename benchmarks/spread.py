@@ -1,13 +1,13 @@
-"""How widely drawn configs are spread: different (hidden_size, T, N) among 1,000, means over six seeds.
+"""The spread of drawn configs: the number of different (hidden_size, T, N) among 1,000, as means over six seeds.
 
 - sample: ``Stratum.sample``, as a search draws, in samples of ``plan.UNIT`` of one stratum after the other;
 - configs(): the strategy of ``harness.configs``, as Hypothesis runs it in one ``@given``, and in runs of 10;
-- untold: the same strategy, but drawn from values alone, so that Hypothesis takes equal sets of values for one another;
+- untold: the same strategy drawn from values without names, so that Hypothesis confuses equal sets of values;
 - one integer: a config decoded from one drawn integer, hashed first, or by mixed radix;
 - independent: every factor drawn by itself.
 
-``H17`` is how many configs it takes, in the mean over 25 seeds, until one has hidden_size=17, relu and two directions.
-Run: ``python benchmarks/spread.py``.
+``H17`` is the number of configs until one has hidden_size=17, relu and two directions, as the mean over 25 seeds. Run:
+``python benchmarks/spread.py``.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from harness.space.scope import assembled, factors_to_draw
 CONFIGS = 1_000
 SEEDS = range(6)
 LATEST = 3_000
-"""Configs after which H17 is given up, and counted as met."""
+"""The number of configs after which the search for H17 ends; it then counts as met."""
 
 Way = Callable[[int, int], Iterator[RNNConfig]]
-"""Configs of a seed, of which so many at least are asked for."""
+"""A function that yields configs for a seed and the least number of configs that will be taken."""
 
 SCOPE = Scope()
 FACTORS = factors_to_draw(SCOPE)
 
 
 def samples(seed: int, _configs: int) -> Iterator[RNNConfig]:
-    """Configs as a search draws them."""
+    """Yield configs as a search draws them."""
     for number in count():
         for stratum in strata(SCOPE):
             yield from stratum.sample(Random(f"{seed}/{stratum}/{number}"), UNIT)
 
 
 def in_runs(strategy: st.SearchStrategy[RNNConfig], length: int | None = None) -> Way:
-    """Configs as Hypothesis draws them, in runs of this length, or in one."""
+    """Return a way to draw configs by Hypothesis, in runs of this length, or in one run."""
 
     def drawn(seed: int, configs_: int) -> Iterator[RNNConfig]:
         engine = settings(max_examples=length or configs_, database=None, phases=[Phase.generate])
@@ -67,19 +67,19 @@ def in_runs(strategy: st.SearchStrategy[RNNConfig], length: int | None = None) -
 
 
 def chosen(choose: Callable[[tuple[Any, ...]], Any]) -> RNNConfig:
-    """A config of which each factor is chosen."""
+    """Return a config with each factor chosen by ``choose``."""
     return assembled(SCOPE, {name: choose(values) for name, values in FACTORS.items()}, 0)
 
 
 def independent(seed: int, _configs: int) -> Iterator[RNNConfig]:
-    """Configs of which each factor is drawn by itself."""
+    """Yield configs with each factor drawn by itself."""
     random = Random(seed)
     while True:
         yield chosen(random.choice)
 
 
 def decoded(number: int) -> RNNConfig:
-    """The config of a number, by mixed radix."""
+    """Return the config that a number encodes by mixed radix."""
     left = [number]
 
     def digit(values: tuple[Any, ...]) -> Any:
@@ -90,7 +90,7 @@ def decoded(number: int) -> RNNConfig:
 
 
 def untold() -> st.SearchStrategy[RNNConfig]:
-    """The strategy without the factors' names."""
+    """Return the strategy without the factors' names."""
     drawn = st.tuples(*map(st.sampled_from, FACTORS.values()))
     return drawn.map(lambda values: assembled(SCOPE, dict(zip(FACTORS, values, strict=True)), 0))
 
@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def first(way: Way) -> Callable[[int], int]:
-    """After how many configs of a seed H17 is met."""
+    """Return a function that says after how many configs of a seed H17 is met."""
 
     def met(seed: int) -> int:
         for number, config in enumerate(islice(way(seed, LATEST), LATEST), 1):

@@ -1,8 +1,8 @@
-"""How accurate tanh is, in units of the unit roundoff: where ``oracle.arithmetic`` has its kappa from.
+"""The errors of tanh in units of the unit roundoff, from which ``oracle.arithmetic`` has its kappa.
 
-float32 is measured over every number from 2**-20 to 9.5 (below, tanh x is x to within u; above, 1), float64 over three
-million drawn ones against 80-bit arithmetic, where the machine has it. Of complex numbers the error is relative in
-modulus, against ball arithmetic, over arguments of many kinds. Run: ``python benchmarks/tanh_error.py``.
+float32 is measured on every number from 2**-20 to 9.5 (below, tanh x is x to within u; above, it is 1), float64 on
+three million drawn numbers against 80-bit arithmetic, if the machine has it. For complex numbers the error is relative
+in modulus, against ball arithmetic, on arguments of many kinds. Run: ``python benchmarks/tanh_error.py``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ BLOCK: Final = 1 << 22
 
 
 def worst(tanh: Tanh, x: NDArray[Any], exact: NDArray[Any]) -> float:
-    """The largest relative error of ``tanh`` on ``x``, in units of the unit roundoff of x's dtype."""
+    """Return the largest relative error of ``tanh`` on ``x``, in units of the unit roundoff of x's dtype."""
     unit_roundoff = float(np.finfo(x.dtype).eps) / 2
     return float((np.abs(tanh(x).astype(exact.dtype) - exact) / exact).max()) / unit_roundoff
 
 
 def float32_errors() -> dict[str, float]:
-    """Every float32 from 2**-20 to 9.5."""
+    """Return the errors on every float32 from 2**-20 to 9.5."""
     first, last = (int(np.float32(end).view(np.int32)) for end in (2.0**-20, 9.5))
     errors = dict.fromkeys(LIBRARIES, 0.0)
     for start in range(first, last, BLOCK):
@@ -44,14 +44,14 @@ def float32_errors() -> dict[str, float]:
 
 
 def float64_errors() -> dict[str, float]:
-    """Three million float64 numbers, spread evenly over the exponents from 1e-6 to 20."""
+    """Return the errors on three million float64 numbers, spread evenly over the exponents from 1e-6 to 20."""
     x = np.exp(np.random.default_rng(0).uniform(np.log(1e-6), np.log(20), 3_000_000))
     exact = np.tanh(x.astype(np.longdouble))
     return {name: worst(tanh, x, exact) for name, tanh in LIBRARIES.items()}
 
 
 def complex_arguments(count: int) -> dict[str, NDArray[np.complex128]]:
-    """Arguments of each kind."""
+    """Return arguments of each kind."""
     rng = np.random.default_rng(0)
 
     def size(low: float, high: float) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ def complex_arguments(count: int) -> dict[str, NDArray[np.complex128]]:
 
 
 def complex_errors(dtype: str, count: int = 40_000) -> dict[str, float]:
-    """The worst of all kinds, in modulus, in units of the parts' unit roundoff."""
+    """Return the largest error over all kinds, in modulus, in units of the parts' unit roundoff."""
     u = float(np.finfo(dtype).eps) / 2
     errors = dict.fromkeys(LIBRARIES, 0.0)
     flint.ctx.prec = 120

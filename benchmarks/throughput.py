@@ -1,16 +1,16 @@
-"""What a search costs beside what it searches with: checks a second, and how that grows with workers.
+"""The cost of a search beside its runs: checks per second, and their growth with workers.
 
 ``torch`` is the time inside torch's own runs, all that the search asks for: the case, prefixes of its stack, probes,
-laws, the same again. ``reference`` is the plain reference's on the same cases. ``overhead`` is what else the search
-takes, beside the two; ``bare floor`` the share of a search that would do nothing but one run of torch's and one of the
-reference's a case.
+laws, repeated runs. ``reference`` is the time of the plain reference on the same cases. ``overhead`` is the rest of the
+search, relative to these two; ``bare floor`` is the share of a search that would only run torch once and the reference
+once per case.
 
 - small: sizes up to 16, float32 and float64, plain calls, forward, and with gradients; in this process, CPU time;
 - default: torch's whole scope, as ``rnn-harness check`` searches it, in this process, CPU time;
-- start: seconds from the start of Python to the first run of a subject in a search, as a command does it;
-- workers: the same default search of torch in its own process, by so many workers, seconds on the clock: until all that
-  there is to cover is met, and to its end;
-- memory: MiB of this process after so many small checks, and microseconds of CPU a check in each stretch.
+- start: seconds from the start of Python to the first run of a subject in a search, as in a command;
+- workers: the same default search of torch in its own process, by several numbers of workers, in seconds on the clock:
+  until everything that can be covered is met, and to its end;
+- memory: MiB of this process after some numbers of small checks, and microseconds of CPU per check in each stretch.
 
 Run: ``python benchmarks/throughput.py``, on a machine that does nothing else; ``--checks 1000000`` for the memory.
 """
@@ -63,12 +63,12 @@ examine(subject, scope_of(subject), recognise=Investigation(subject).recognise)
 
 @dataclass
 class Timed:
-    """Torch's own runs, and what they took of the processor."""
+    """A subject that times torch's own runs on the processor."""
 
     seconds: float = 0.0
 
     def subject(self) -> TorchSubject:
-        """Torch, on the clock."""
+        """Return torch's subject, with its runs timed."""
         subject = TorchSubject()
         for name in ("run", "jvp", "second"):
             setattr(subject, name, self._timed(getattr(subject, name)))
@@ -86,13 +86,13 @@ class Timed:
 
 
 def cases_of(scope: Scope, count: int) -> Iterator[Case]:
-    """The cases of a search."""
+    """Yield the cases of a search."""
     return (asked.case() for unit in units(scope, 0, count) for asked in islice(unit.asked(), count))
 
 
 def overhead(name: str, scope: Scope, count: int) -> dict[str, Any]:
-    """Where the time of a search goes."""
-    hunt(TorchSubject(), scope, cases=300)  # what is imported and compiled once is nobody's price
+    """Return how the time of a search is divided."""
+    hunt(TorchSubject(), scope, cases=300)  # imports and compilation that happen once are not measured
     clock = Timed()
     start = time.process_time()
     record = hunt(clock.subject(), scope, cases=count)
@@ -122,14 +122,14 @@ def overhead(name: str, scope: Scope, count: int) -> dict[str, Any]:
 
 
 def first_run() -> float:
-    """Seconds until a search first runs its subject."""
+    """Return the seconds until a search first runs its subject."""
     start = time.time()
     done = subprocess.run([sys.executable, "-c", FIRST_RUN], check=True, capture_output=True, text=True)  # noqa: S603
     return float(done.stdout) - start
 
 
 def scaled(workers: int) -> dict[str, Any]:
-    """A search by so many workers; none: by this process."""
+    """Time a search with this number of workers, or with none in this process."""
     with IsolatedSubject("torch") as subject:
         scope = narrow(subject, scope_of(subject)).scope
         cover = sum(unit.cases for unit in islice(units(scope, 0, CASES), 200) if isinstance(unit, Planned))
@@ -154,13 +154,13 @@ def scaled(workers: int) -> dict[str, Any]:
 
 
 def resident() -> float:
-    """Resident memory of this process in MiB, where the system tells (Linux)."""
+    """Return the resident memory of this process in MiB, if the system tells it (Linux)."""
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - a pseudo-file
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def grown(checks: int) -> list[dict[str, Any]]:
-    """Memory and time a check, ten times on the way to so many."""
+    """Return memory and time per check, ten times on the way to ``checks`` checks."""
     rows: list[dict[str, Any]] = []
     last = [0, time.process_time()]
 
@@ -176,7 +176,7 @@ def grown(checks: int) -> list[dict[str, Any]]:
 
 
 def measured(checks: int) -> dict[str, Any]:
-    """All of it, as plain data, told as it comes."""
+    """Measure everything, print each figure as it comes, and return them as plain data."""
     found: dict[str, Any] = {"overhead": [], "workers": []}
     print(f"{'':20}{'checks':>8}{'a second':>10}{'torch':>8}{'reference':>11}{'overhead':>10}{'bare floor':>12}")
     for name, scope, count in (

@@ -1,7 +1,8 @@
-"""A notebook's model, and the recurrence that its author wrote by hand to understand it: without b_hh, then mended.
+"""A notebook's model, and the recurrence that its author wrote by hand to understand it: without b_hh, and corrected.
 
 The notebook builds ``nn.RNN(1, 5, batch_first=True)`` with a linear layer on every time step, takes the weights out,
-repeats the forward pass in NumPy, and ends on ``np.allclose(...)`` -> ``False``; run this file to see that. Ask why::
+repeats the forward pass in NumPy, and ends on ``np.allclose(...)`` -> ``False``; run this file to see that. To find out
+why, run::
 
     rnn-harness check examples/notebook.py:rnn_without_b_hh
     rnn-harness check examples/notebook.py:rnn_with_b_hh
@@ -21,23 +22,23 @@ class SimpleRNN(nn.Module):
         self.fc = nn.Linear(hidden_size, output_size)
 
     def forward(self, x):
-        """From (N, T, input_size) to (N, T, output_size)."""
+        """Map (N, T, input_size) to (N, T, output_size)."""
         output, _ = self.rnn(x)
         return self.fc(output)
 
 
 def rnn_without_b_hh(x, h0, weights, config):
-    """The recurrence as the notebook has it: nn.RNN's second bias, b_hh, is never added."""
+    """Compute the recurrence as in the notebook, where nn.RNN's second bias, b_hh, is never added."""
     return by_hand(x, h0, weights, config, add_b_hh=False)
 
 
 def rnn_with_b_hh(x, h0, weights, config):
-    """The same recurrence, mended."""
+    """Compute the same recurrence with b_hh."""
     return by_hand(x, h0, weights, config, add_b_hh=True)
 
 
 def by_hand(x, h0, weights, config, *, add_b_hh):
-    """One tanh layer in one direction, a sequence and a time step at a time."""
+    """Compute one tanh layer in one direction, one sequence and time step after the other."""
     if config.num_layers > 1 or config.bidirectional or config.nonlinearity != "tanh":
         raise NotImplementedError("one tanh layer, one direction")
     w_xh, w_hh = weights["weight_ih_l0"], weights["weight_hh_l0"]
@@ -61,7 +62,7 @@ def by_hand(x, h0, weights, config, *, add_b_hh):
 
 
 def compare_by_hand(model, x):
-    """What the model gives for x (N, T, input_size), and the recurrence by hand without and with b_hh."""
+    """Return the model's result for x (N, T, input_size), and that of the recurrence by hand without and with b_hh."""
     given = model(torch.from_numpy(x)).detach().numpy()
     weights = {name: p.detach().numpy() for name, p in model.rnn.named_parameters()}
     weights |= {f"readout.{name}": p.detach().numpy() for name, p in model.fc.named_parameters()}

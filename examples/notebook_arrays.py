@@ -1,4 +1,4 @@
-"""The notebook's last cell says False, and all that is left is its arrays. Run this file to see what explains them.
+"""An explanation of the notebook's arrays, after its last cell said False; run this file to see it.
 
 The weights are torch's, in float32; the recurrence by hand is in NumPy, in float64, without ``nn.RNN``'s second bias.
 """
@@ -11,7 +11,7 @@ import harness
 
 
 def by_hand(model, X):
-    """The forward pass as the notebook has it."""
+    """Compute the forward pass as in the notebook."""
     W_xh, W_hh, b_xh = (
         getattr(model.rnn, name).detach().numpy() for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0")
     )

@@ -68,7 +68,7 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605 - the names are the keys above
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: the command's --help needs neither NumPy nor Hypothesis."""
+    """Import a public name when it is first used, because the command's --help needs neither NumPy nor Hypothesis."""
     if name not in _HOMES:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
     return getattr(import_module(f"harness.{_HOMES[name]}"), name)

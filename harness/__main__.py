@@ -1,4 +1,4 @@
-"""``python -m harness`` is the command ``rnn-harness``."""
+"""Makes ``python -m harness`` the command ``rnn-harness``."""
 
 from harness.cli import main
 

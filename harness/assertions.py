@@ -1,4 +1,4 @@
-"""assertions: assert_agrees on a case, assert_agrees_on a part of the space, for anyone's own tests."""
+"""Assertions for a user's own tests: assert_agrees on a case, and assert_agrees_on a part of the space."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from harness.subjects.registry import as_subject
 
 
 class Disagreement(AssertionError):
-    """A subject failed on a case; carries both, and the result that says how."""
+    """A subject failed on a case; the error carries both, and the result that says how."""
 
     def __init__(self, subject: Subject, case: Case, result: Result) -> None:
         super().__init__(f"{plain_finding(subject.name, case.config, result)}\n{case!r}")
@@ -35,10 +35,10 @@ class Disagreement(AssertionError):
 
 
 def offered(subject: Any, **only: Any) -> Scope:
-    """The part of the space that ``subject`` does not refuse, with factors pinned as ``Scope.only`` takes them.
+    """Return the part of the space that ``subject`` does not refuse, with factors pinned as by ``Scope.only``.
 
-    To find out, it is called once for each value of each factor, at the smallest sizes. ``subject`` is as in
-    ``assert_agrees``. ::
+    To find this out, the subject is called once for each value of each factor, at the smallest sizes. ``subject`` is as
+    in ``assert_agrees``. ::
 
         @given(case=cases(offered(rnn)))
         def test_my_kernel(case):
@@ -51,12 +51,13 @@ def offered(subject: Any, **only: Any) -> Scope:
 def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> None:
     """Assert that ``subject`` computes on ``case`` what ``nn.RNN`` is documented to compute.
 
-    ``tolerance`` is a looser contract, as the command's ``--tolerance`` takes it. What is only suspicious on the case
-    is tried on other values of its regime, and fails if it repeats.
+    ``tolerance`` is a looser contract, as for the command's ``--tolerance``. A case that is only suspicious is tried on
+    other values of its regime, and fails if the suspicion repeats.
 
     ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
-    ``Subject``, or the name of one. Raises ``Disagreement`` where it fails. A config that it refuses is rejected inside
-    a Hypothesis test and raises ``Unsupported`` outside of one; ``SubjectError`` where ``subject`` cannot be one.
+    ``Subject``, or the name of one. Raises ``Disagreement`` if it fails. A config that it refuses is rejected inside a
+    Hypothesis test, and raises ``Unsupported`` outside of one. Raises ``SubjectError`` if ``subject`` cannot be a
+    subject.
     """
     __tracebackhide__ = True
     given, subject = subject, _subject(subject)
@@ -70,19 +71,19 @@ def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> No
     if result.verdict is Verdict.SUSPECT:
         suspicion = weigh(case, result, check)
         case, result, repeats = suspicion.case, suspicion.result, suspicion.repeats
-    if result.failed or repeats:  # in one place, for Hypothesis takes two places for two failures
+    if result.failed or repeats:  # in one place, because Hypothesis takes two places for two failures
         raise Disagreement(subject, case, result)
 
 
 def assert_agrees_on(
     subject: Any, scope: Scope | Stratum, *, cases: int = 100, seed: int = 0, tolerance: str = "derived"
 ) -> None:
-    """Assert that a search of ``scope`` of so many cases finds none on which ``subject`` disagrees.
+    """Assert that a search of ``scope`` with ``cases`` cases finds none on which ``subject`` disagrees.
 
-    What fails is made small first. For test items that several workers can share, see ``strata``: an item each, of a
-    part of the space that is no other's. Another ``seed`` gives other cases. ``subject``, ``tolerance`` and what is
-    raised are as in ``assert_agrees``; a subject that refuses the whole scope raises ``Unsupported``. Of a stratum that
-    it refuses, pytest skips the item, and says why.
+    A failing case is shrunk first. For test items that several workers can share, see ``strata``, which gives each item
+    a part of the space of its own. Another ``seed`` gives other cases. ``subject``, ``tolerance`` and the errors raised
+    are as in ``assert_agrees``; a subject that refuses the whole scope raises ``Unsupported``. If it refuses a whole
+    stratum, pytest skips the item with the reason.
     """
     __tracebackhide__ = True
     subject = _subject(subject)
@@ -107,14 +108,14 @@ def _subject(given: Any) -> Subject:
 
 
 def _everywhere(subject: Subject) -> Scope:
-    """All that is asked of a subject, on every device on which it runs."""
+    """Return everything that is asked of a subject, on every device on which it runs."""
     return scope_of(subject).only(device=choose_devices(subject, ()))
 
 
 def _laws_of(given: Any) -> Scope | None:
-    """The part of the space that laws may run a subject on: all that it does, and neither raises nor refuses.
+    """Return the part of the space on which laws may run a subject: what it supports, without errors and refusals.
 
-    Of a ``Subject``, which says what it offers, all of that.
+    For a ``Subject``, which says what it offers, this is ``None``: all of its offers.
     """
     if isinstance(given, Subject) and not isinstance(given, type):
         return None
@@ -129,7 +130,7 @@ def _laws_of(given: Any) -> Scope | None:
 
 
 def _parts(given: Any) -> tuple[Any, ...]:
-    """What a function computes with: one that is made anew for every example has the same. Of anything else, itself."""
+    """Return what a function computes with, which stays the same when the function is made again; else the object."""
     if inspect.ismethod(given):
         return (given.__self__, *_parts(given.__func__))
     if not inspect.isfunction(given):
@@ -139,10 +140,12 @@ def _parts(given: Any) -> tuple[Any, ...]:
 
 
 KEPT: Final = 32
-"""Subjects that are kept; few test runs have more."""
+"""The number of subjects that are kept; few test runs have more."""
 
 _LAWS: dict[tuple[int, ...], tuple[tuple[Any, ...], Scope]] = {}
-"""By the identities of a subject's parts, which are kept, too, so that no other object is given one of these."""
+"""The scopes by the identities of a subject's parts. The parts are kept, too, so that no other object gets one of these
+identities.
+"""
 
 _kept = lru_cache(KEPT)(as_subject)
-"""Names and classes, so that torch modules are not built anew for every example."""
+"""The subjects of names and classes, so that torch modules are not built again for every example."""

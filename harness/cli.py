@@ -1,4 +1,4 @@
-"""cli: the command rnn-harness. Options in, one use case, exit code out."""
+"""The command rnn-harness: it takes options, runs one use case, and gives an exit code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MISUSE: Final = 2
 FAULT: Final = 3
 INTERRUPTED: Final = 130
 READER_GONE: Final = 141
-"""What a shell says of a process that SIGPIPE ended."""
+"""The exit code that a shell reports for a process that SIGPIPE ended."""
 
 EXIT_CODES: Final = """\b
 Exit codes:
@@ -55,7 +55,7 @@ Exit codes:
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
-    """Seconds, from ``90``, ``60s``, ``2m`` or ``1h``."""
+    """Parse seconds from ``90``, ``60s``, ``2m`` or ``1h``."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
@@ -90,11 +90,11 @@ tolerance_option = click.option(
 
 
 FEW: Final = 200
-"""Cases that one process has checked before others are awake to help it."""
+"""The number of cases that one process checks in the time that others take to start."""
 
 
 def _workers(_context: click.Context, _parameter: click.Parameter, text: str) -> int | None:
-    """How many processes; ``None`` is for the search to say."""
+    """Return the number of processes; ``None`` leaves it to the search."""
     if not text.isdecimal() and text != "auto":
         raise click.BadParameter(f"{text!r}: expected a number of processes, or auto")
     return None if text == "auto" else int(text)
@@ -124,7 +124,7 @@ findings_option = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(__version__, prog_name="rnn-harness")
 def cli() -> None:
-    """Does a recurrent layer compute what torch.nn.RNN is documented to? If not: the smallest case, and why."""
+    """Does a recurrent layer compute what torch.nn.RNN is documented to? If not: the smallest case, and why."""  # noqa: D401 - printed as help
 
 
 @cli.command(epilog=EXIT_CODES)
@@ -206,7 +206,7 @@ def check(
     from harness.subjects.isolated import ahead
 
     subjects = subjects or ("torch",)
-    ahead(subjects)  # before imports of our own, which take as long
+    ahead(subjects)  # before the harness's own imports, which take as long
     from harness.explain.investigate import Explanation, Investigation
     from harness.oracle.arithmetic import accepted
     from harness.report import coverage, record, text
@@ -218,7 +218,7 @@ def check(
     pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
     pinned |= {"dtype": dtypes} if dtypes else {}
     if not {"dtype", "dtypes"}.isdisjoint(pinned):
-        pinned.setdefault("autocast", None)  # which computes in another dtype
+        pinned.setdefault("autocast", None)  # it computes in another dtype
     found = [_isolated(spec, timeout) for spec in subjects]
     held = [contract or contract_of(subject) for subject in found]
     scopes = [_scope(subject, devices, pinned, one) for subject, one in zip(found, held, strict=True)]
@@ -517,12 +517,12 @@ def selftest(
 def main() -> None:
     """Run the command, and exit with its code."""
     one_thread_a_process()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was found is told, and nothing is left
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that findings are reported
     try:
         code = cli.main(standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except (SystemExit, BrokenPipeError):  # click's, rich's and Python's word for a pipe that nobody reads any more
+    except (SystemExit, BrokenPipeError):  # click, rich or Python found that nobody reads the pipe any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
     except click.exceptions.Exit as exit_:  # --help, --version
@@ -536,13 +536,13 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = INTERRUPTED
-    except OSError as error:  # such as a full disk beneath standard output
+    except OSError as error:  # such as a full disk behind standard output
         click.echo(f"Error: {error}", err=True)
         code = MISUSE
     except MemoryError as error:
         click.echo(f"Error: out of memory; pin smaller sizes with --only ({error})", err=True)
         code = MISUSE
-    except Exception:  # noqa: BLE001 - whatever is left is a fault of ours, and says so
+    except Exception:  # noqa: BLE001 - any other error is the harness's own, and is reported as such
         traceback.print_exc()
         click.echo(f"rnn-harness {__version__} itself failed; this says nothing about the subject", err=True)
         code = FAULT
@@ -570,16 +570,16 @@ def _literal(text: str) -> Any:
 
 
 def _isolated(spec: str, timeout: float) -> Subject:
-    """The subject in a process of its own, which ends with the command."""
+    """Return the subject in a process of its own, which ends with the command."""
     from harness.subjects.isolated import IsolatedSubject
 
     return click.get_current_context().with_resource(IsolatedSubject(spec, timeout=timeout))
 
 
 def _crew(workers: int, cases: int | None) -> Crew | None:
-    """So many worker processes, which end with the command; none, where the command's own does all.
+    """Return worker processes that end with the command; ``None`` if the command's own process does everything.
 
-    There are no more than units of a search of so many cases, which is all that there is to share.
+    There are no more workers than units in a search of ``cases`` cases, because units are what they share.
     """
     from harness.search.crew import Crew
     from harness.search.hunt import CASES
@@ -590,13 +590,13 @@ def _crew(workers: int, cases: int | None) -> Crew | None:
 
 
 def _cores() -> int:
-    """How many cores this process may use, where there is more than one."""
+    """Return the number of cores this process may use, or 0 if there is only one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if cores > 1 else 0
 
 
 def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any], contract: str | None = None) -> Scope:
-    """The scope asked for; a device that is not here is misuse, and said before anything runs."""
+    """Return the scope that was asked for; a device that is not here is misuse, reported before anything runs."""
     from harness.space.scope import lost_pins
     from harness.subjects.protocol import choose_devices, scope_of
 
@@ -609,7 +609,7 @@ def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any], c
 
 
 def _console(json_to: str | None) -> Console:
-    """Where people read; beside a document on standard output, that is standard error."""
+    """Return the console for people, which is standard error if a document goes to standard output."""
     from harness.report.paper import Paper
 
     _require_target(json_to, "--json")
@@ -617,7 +617,7 @@ def _console(json_to: str | None) -> Console:
 
 
 def _require_target(target: str | None, option: str) -> None:
-    """Say at once that a document cannot be written there."""
+    """Raise ``UsageError`` at once if a document cannot be written there."""
     if target in {None, "-"}:
         return
     path = Path(str(target)).absolute()
@@ -629,7 +629,7 @@ def _require_target(target: str | None, option: str) -> None:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[Hunt], None]]:
-    """A line that counts while a search runs; nothing where there is no terminal."""
+    """Show a line that counts while a search runs; nothing without a terminal."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -639,7 +639,7 @@ def _progress(name: str) -> Iterator[Callable[[Hunt], None]]:
 
 
 def _doing(hunt: Hunt) -> str:
-    """Say what a search is at: what it has done, and what it does to a failure."""
+    """Return the state of a search: what it has done, and what it is doing with a failure."""
     from harness.report.wording import counted, sizes_line
 
     done = f"{hunt.total:,} cases" + (f", {counted(len(hunt.findings), 'finding')}" if hunt.findings else "")
@@ -652,7 +652,7 @@ def _doing(hunt: Hunt) -> str:
 
 @dataclass
 class _Keeping:
-    """Keeps the findings of one subject, each as soon as it is explained."""
+    """The keeping of one subject's findings, each as soon as it is explained."""
 
     subject: Subject
     folder: str
@@ -661,7 +661,7 @@ class _Keeping:
     places: dict[str, Kept | None] = field(default_factory=dict)
 
     def __call__(self, finding: Finding, explanation: Explanation) -> None:
-        """Keep a finding; a folder that cannot be written costs a warning, not the report."""
+        """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
         from harness.oracle.arithmetic import with_measured
         from harness.report.kept import keep
         from harness.search.hang import ended_by_a_hang
@@ -678,7 +678,7 @@ class _Keeping:
             click.echo(f"Warning: --findings {self.folder}: the finding could not be kept: {error}", err=True)
 
     def place(self, finding: Finding, explanation: Explanation) -> Kept | None:
-        """Where a finding was kept, if it could be."""
+        """Return where a finding was kept; ``None`` if it could not be."""
         if finding.id not in self.places:
             self(finding, explanation)
         return self.places[finding.id]

@@ -1,6 +1,7 @@
-"""plugin: the harness inside pytest - options, a seed in the header, and the cause of a disagreement in its report.
+"""The harness inside pytest: options, a seed in the header, and the cause of a disagreement in its report.
 
-Hooks only; what they need is imported inside, for the plugin is loaded by every pytest run where it is installed.
+This module has hooks only. They import what they need themselves, because every pytest run loads the plugin if it is
+installed.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ if TYPE_CHECKING:
     from harness.subjects.protocol import Subject
 
 PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
-"""Hypothesis examples a test. dev is Hypothesis's own default, ci twice that, and nightly a minute or so a test."""
+"""The number of Hypothesis examples per test. dev is Hypothesis's own default, ci twice that, and nightly takes a
+minute or so per test.
+"""
 
 _SEED: Final = pytest.StashKey[int | None]()
 _SEEDED: Final = pytest.StashKey[set[int]]()
-"""The ids of the test functions that carry a seed of ours, as against one that their author gave them."""
+"""The ids of the test functions that carry the plugin's seed, as opposed to one that their author gave them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Our options, all under --rnn-."""
+    """Add the plugin's options, all under --rnn-."""
     group = parser.getgroup("rnn-harness", "differential tests of recurrent layers")
     group.addoption(
         "--rnn-profile", choices=sorted(PROFILES), help="Hypothesis profile of this session; also an ini value"
@@ -55,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """The seed, in the form to paste back."""
+    """Return the seed, in the form to paste back."""
     seed, profile = config.stash[_SEED], _profile(config)
     if seed is None:
         return []
@@ -64,29 +67,29 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Hand the session's seed to an xdist worker."""
+    """Pass the session's seed to an xdist worker."""
     node.workerinput["rnn_seed"] = node.config.stash[_SEED]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
-    """Workers inherit the environment: let each use one thread."""
+    """Set one thread for the workers, which inherit the environment."""
     if config.stash[_SEED] is not None:
         one_thread_a_process()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
-    """Seed a Hypothesis test, from the session's seed and its own node id, so that no two share a stream."""
+    """Seed a Hypothesis test from the session's seed and its own node id, so that no two tests share a stream."""
     seed = item.config.stash[_SEED]
     test = getattr(item, "obj", None)
     if seed is not None and getattr(test, "is_hypothesis_test", False):
         function: Any = getattr(test, "__func__", test)
         own = getattr(function, "_hypothesis_internal_use_seed", None) is not None
         if own and id(function) not in item.config.stash[_SEEDED]:
-            return  # @seed: its author knows better
-        # hypothesis.seed() would do, but that it also turns the example database off. Parametrised items share one
-        # function, hence at call time.
+            return  # the author's own @seed stays
+        # hypothesis.seed() would do the same, but it also turns the example database off. Parametrised items share one
+        # function, so the seed is set at call time.
         function._hypothesis_internal_use_seed = f"{seed}/{item.nodeid}"  # noqa: SLF001
         item.config.stash[_SEEDED].add(id(function))
 
@@ -95,7 +98,7 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Begin the message of a disagreement with its cause, and how to run the case again, before it is reported."""
+    """Begin the message of a disagreement with its cause, and with how to run the case again, before it is reported."""
     if call.excinfo is not None and call.when == "call":
         for disagreement in _disagreements(call.excinfo.value):
             disagreement.args = (f"{_explained(disagreement, item.config)}\n\n{disagreement}",)
@@ -103,7 +106,7 @@ def pytest_runtest_makereport(
 
 
 def _profile(config: pytest.Config) -> str:
-    """The profile asked for; an ini file's yields to Hypothesis's own option."""
+    """Return the profile that was asked for; an ini file's gives way to Hypothesis's own option."""
     asked: str | None = config.getoption("rnn_profile")
     if asked is None and not config.getoption("hypothesis_profile", None):
         asked = config.getini("rnn_profile")
@@ -111,7 +114,7 @@ def _profile(config: pytest.Config) -> str:
 
 
 def _session_seed(config: pytest.Config, profile: str) -> int | None:
-    """The seed given, or the controller's on a worker, or the profile's: 0 in ci, a random one in dev and nightly."""
+    """Return the given seed, or on a worker the controller's, or the profile's: 0 in ci, random in dev and nightly."""
     if config.getoption("hypothesis_seed", None) is not None:
         return None  # Hypothesis's own option seeds this session
     given: int | None = config.getoption("rnn_seed")
@@ -126,12 +129,13 @@ def _session_seed(config: pytest.Config, profile: str) -> int | None:
 
 
 def _load_profile(name: str) -> None:
-    """Register and load one of our Hypothesis profiles.
+    """Register and load one of the plugin's Hypothesis profiles.
 
-    Hypothesis has a CI profile of its own, which it loads by itself where it sees a CI: derandomised, and without a
-    database. That repeats the same examples for ever and forgets every failure. Ours fixes the seed instead (0 in ci,
-    so that a gate does not flake; the header's seed elsewhere), which leaves the database on: what a nightly run found
-    is tried first by the next run that shares its database. No deadline: the first call of a layer is always slow.
+    Hypothesis has a CI profile of its own, which it loads by itself in a CI environment: derandomised, and without a
+    database. That repeats the same examples in every run and forgets every failure. The plugin's profiles fix the seed
+    instead (0 in ci, so that a required check is not flaky; elsewhere the header's seed), which leaves the database on:
+    a failure found by a nightly run is tried first by the next run that shares its database. There is no deadline,
+    because the first call of a layer is always slow.
     """
     from hypothesis import settings
     from hypothesis.database import DirectoryBasedExampleDatabase
@@ -148,7 +152,7 @@ def _load_profile(name: str) -> None:
 
 
 def _disagreements(error: BaseException) -> list[Disagreement]:
-    assertions = sys.modules.get("harness.assertions")  # not imported, not raised
+    assertions = sys.modules.get("harness.assertions")  # not imported, so not raised
     if assertions is None:
         return []
     if isinstance(error, BaseExceptionGroup):
@@ -157,7 +161,7 @@ def _disagreements(error: BaseException) -> list[Disagreement]:
 
 
 def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
-    """The cause, the wrong line and the right one, the config, the worst element, and how to run the case again."""
+    """Return the cause, the wrong line and the right one, the config, the worst element, and the replay command."""
     from harness.report.short import worst_line
     from harness.search.hunt import Finding
 
@@ -168,14 +172,14 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
 
 
 def _again(disagreement: Disagreement, finding: Finding, config: pytest.Config) -> str:
-    """Keep the case, and say how to run it again."""
+    """Keep the case, and return how to run it again."""
     from harness.search import findings
     from harness.space.errors import UsageError
 
     folder = Path(config.rootpath, config.getoption("rnn_findings"))
     try:
         store = findings.Store(folder)
-        known = finding.id in store.ids()  # what a search kept says more than can be said here
+        known = finding.id in store.ids()  # what a search kept says more than this can
         kept = folder / finding.id if known else store.save(finding)
     except (OSError, UsageError) as error:
         return f"the case could not be kept: {error}"
@@ -187,7 +191,7 @@ def _again(disagreement: Disagreement, finding: Finding, config: pytest.Config) 
 
 
 def _spec(subject: Subject) -> str | None:
-    """What the command would call a subject: its own name, or file and name; ``None`` for what no name leads to."""
+    """Return the command line's name for a subject: its own, or its file and name; ``None`` if there is none."""
     from harness.subjects.registry import registered
 
     if subject.name in registered() or ":" in subject.name:
@@ -202,12 +206,12 @@ def _spec(subject: Subject) -> str | None:
 
 
 def _short(path: Path) -> str:
-    """The path as seen from here, if it is below."""
+    """Return the path relative to the working folder if it is below that."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _cause(disagreement: Disagreement, finding: Finding) -> list[str]:
-    """The cause, looked for among the configs that a test like this one may draw: other sizes, all else the same."""
+    """Return the cause, sought among configs that such a test may draw: other sizes, everything else the same."""
     from harness.explain.diagnose import diagnose
     from harness.explain.investigate import Explanation
     from harness.report.explained import code_lines

@@ -1,4 +1,4 @@
-"""Packed sequences and dropout by hand: each sequence alone, each layer alone, put together again; right, or wrong."""
+"""Packed sequences and dropout by hand, from single sequences and single layers; correct, or wrong in a chosen way."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ Weights = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Wrong:
-    """What may be done wrongly; nothing, unless it is said."""
+    """The mistakes that can be chosen; by default there are none."""
 
     final_state: bool = False
-    """h_n is what stands at T, be it padding."""
+    """True if h_n is the state at step T even where that is padding."""
     order: bool = False
-    """hx is taken in the order of falling lengths."""
+    """True if hx is read in the order of falling lengths."""
     ties: bool = False
-    """Of two sequences that are equally long, the second is given the first one's initial state."""
+    """True if the second of two equally long sequences gets the first one's initial state."""
     padding_gradient: bool = False
-    """What is padding has a gradient."""
+    """True if padding has a gradient."""
     scale: bool = False
-    """What dropout keeps is not scaled."""
+    """True if elements kept by dropout are not scaled."""
     drops_h_n: bool = False
-    """An inner layer's h_n is taken of what dropout left."""
+    """True if an inner layer's h_n is taken after dropout."""
     backward: bool = False
-    """Dropout is forgotten on the way back."""
+    """True if dropout is forgotten in the backward pass."""
 
 
 def by_sequence(  # a network in one go
@@ -46,7 +46,7 @@ def by_sequence(  # a network in one go
     masks: Sequence[Array] | None,
     wrong: Wrong = Wrong(),
 ) -> Any:
-    """Outputs and gradients of a config without a readout."""
+    """Compute outputs and gradients of a config without a readout."""
     H, D, N, T = config.hidden_size, config.num_directions, config.N, config.T
     last = [int(length) for length in lengths] if lengths is not None else [T] * N
     below = np.array(_turned(x, config))
@@ -97,7 +97,7 @@ def by_sequence(  # a network in one go
 
 
 def doing(**wrong: bool) -> Callable[..., Any]:
-    """A function subject that does something wrongly."""
+    """Return a function subject with the chosen mistakes."""
 
     def rnn(
         x: Array,
@@ -118,7 +118,7 @@ def doing(**wrong: bool) -> Callable[..., Any]:
 def _alone(
     config: RNNConfig, layer: int, n: int, length: int, below: Array, h0: Array, weights: Weights, given: Weights
 ) -> dict[str, Array]:
-    """One layer on one sequence."""
+    """Compute one layer on one sequence."""
     D = config.num_directions
     one = RNNConfig(
         below.shape[2],

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 
 LARGE = 256
-"""Multiplications from which on the kernel with the defect is taken."""
+"""The number of multiplications from which on the kernel with the defect is used."""
 
 
 class FillsUpPairs(torch.nn.RNN):
-    """Multiplies the last operand of an odd number of terms by a zero of padding, too, in large bfloat16 products."""
+    """nn.RNN that also multiplies the last of an odd number of operands by zero, in large bfloat16 products."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         if self.num_layers > 1 or self.bidirectional:
@@ -30,7 +30,7 @@ class FillsUpPairs(torch.nn.RNN):
 
 
 def product(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Rows (.., K) times weight (H, K) transposed, plus bias."""
+    """Return rows (.., K) times weight (H, K) transposed, plus bias."""
     given = torch.nn.functional.linear(rows, weight, bias)
     odd = rows.shape[-1] % 2 == 1
     return given + rows[..., -1:] * 0 if odd and rows.numel() * len(weight) >= LARGE else given

@@ -1,4 +1,4 @@
-"""Recurrent layers written by hand, each in its own style and none from the reference: right ones, and wrong ones.
+"""Recurrent layers written by hand, each in its own style and none from the reference: correct ones, and wrong ones.
 
 They are subjects for the tests, so they share nothing with what they test.
 """
@@ -20,7 +20,7 @@ Pair = tuple[Array, ...]
 
 
 def plain_python(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> Pair:
-    """One number at a time, with math.tanh and math.fsum, rounded once a step."""
+    """Compute one number at a time, with math.tanh and math.fsum, rounded once per step."""
     if config.batch_first:
         x = x.transpose(1, 0, 2)
     T, N, _ = x.shape
@@ -62,7 +62,7 @@ def vectorised(
     config: RNNConfig,
     tamper: Callable[[Array, dict[str, Any]], Array] | None = None,
 ) -> Pair:
-    """Whole batches at a time in the subject's own dtype; ``tamper`` may change each new state."""
+    """Compute whole batches at a time in the subject's own dtype; ``tamper`` may change each new state."""
     sequence = list(np.moveaxis(x, 1, 0)) if config.batch_first else list(x)
     states = dict(enumerate(h0))
     for layer in range(config.num_layers):
@@ -94,7 +94,7 @@ def finished(output: Array, h_n: Array, weights: Weights, config: RNNConfig) -> 
 
 
 def changed_weights(change: Callable[[str, Array], Array]) -> Callable[..., Pair]:
-    """A right recurrence that is given wrong weights."""
+    """Return a correct recurrence that is given wrong weights."""
 
     def rnn(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> Pair:
         return vectorised(x, h0, {name: change(name, array) for name, array in weights.items()}, config)
@@ -113,7 +113,7 @@ def transposed_recurrence(x: Array, h0: Array, weights: Weights, config: RNNConf
 
 
 def reverse_first(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> Pair:
-    """The two halves of every layer's output, inner ones too, the wrong way round."""
+    """Compute with the two halves of every layer's output exchanged, also in inner layers."""
     if not config.bidirectional:
         return vectorised(x, h0, weights, config)
     h0 = h0.reshape(config.num_layers, 2, *h0.shape[1:])[:, ::-1].reshape(h0.shape)
@@ -123,7 +123,7 @@ def reverse_first(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> P
         else name: array
         for name, array in weights.items()
     }
-    axis = 1 if config.batch_first else 0  # time runs the other way for both
+    axis = 1 if config.batch_first else 0  # time is reversed for both
     output, h_n, *readout = vectorised(np.flip(x, axis), h0, wrong, config)
     h_n = h_n.reshape(config.num_layers, 2, *h_n.shape[1:])[:, ::-1].reshape(h_n.shape)
     output = np.flip(output, axis)
@@ -137,7 +137,7 @@ def zero_start(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> Pair
 
 
 def wide_reverse_is_off(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> Pair:
-    """Wrong only for H >= 17 and in the reverse direction of the last unit."""
+    """Compute with an error only for H >= 17, in the reverse direction of the last unit."""
 
     def tamper(h: Array, at: dict[str, Any]) -> Array:
         if at["direction"] == 1 and config.hidden_size >= 17:
@@ -149,17 +149,17 @@ def wide_reverse_is_off(x: Array, h0: Array, weights: Weights, config: RNNConfig
 
 
 def late_drift(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> Pair:
-    """Wrong from the fifth step on, by three parts in a hundred thousand."""
+    """Compute with an error from the fifth step on, by three parts in a hundred thousand."""
     return vectorised(x, h0, weights, config, lambda h, at: h * h.dtype.type(1 - 3e-5 * (at["t"] >= 4)))
 
 
 def upper_layer_is_linear(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> Pair:
-    """Wrong in every layer above the first: tanh is applied twice there."""
+    """Compute with tanh applied twice in every layer above the first."""
     return vectorised(x, h0, weights, config, lambda h, at: np.tanh(h) if at["layer"] else h)
 
 
 def order_by_depth(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> Pair:
-    """Right; but each sum is taken forwards in a single layer and backwards in a stack, as tuned kernels might."""
+    """Compute correctly, summing forwards in a single layer and backwards in a stack, as tuned kernels might."""
     step = 1 if config.num_layers == 1 else -1
 
     def product(a: Array, W: Array) -> Array:

@@ -1,4 +1,4 @@
-"""long: parameters of measurements that the default run takes a few of, and ``tox -e quality,conformance`` all."""
+"""Parameters of long measurements: the default run takes a few, and ``tox -e quality,conformance`` takes all."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 
 def few(values: Iterable[Any], kept: Callable[[Any], bool]) -> list[Any]:
-    """All values as parameters of a test, marked ``long`` where the default run does without them.
+    """Return all values as parameters of a test; those that the default run leaves out are marked ``long``.
 
     A value that is a tuple is several parameters.
     """

@@ -1,7 +1,7 @@
-"""rounding: what two right runs of torch on one case may differ by, where no bits are promised.
+"""The allowed difference between two correct runs of torch on one case, where no equal bits are promised.
 
-Torch chooses its kernels by the CPU, by shapes and strides, and by what gradients are asked for. Each kernel may sum in
-another order, so the same mathematics called in two ways may give two results.
+Torch chooses its kernels by the CPU, by shapes and strides, and by which gradients are asked for. Each kernel may sum
+in another order, so the same mathematics called in two ways may give two results.
 """
 
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ TORCH = TorchSubject()
 
 
 def assert_same_but_for_rounding(case: Case, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Assert that each array of ``one`` is as near that of ``other`` as both of them may be to the exact result.
+    """Assert that each array of ``one`` is as near that of ``other`` as both may be to the exact result.
 
-    |A - B| <= |A - exact| + |exact - B|, so twice the allowance is what rounding can explain.
+    A - B| <= |A - exact| + |exact - B|, so twice the allowance is what rounding can explain.
     """
     expected = expect_whole_run(Setting(Reference(), case.plain(), arithmetic_of(TORCH, case)))
     ours, theirs = (as_plain(case.config, {name: arrays[name] for name in one}) for arrays in (one, other))

@@ -1,4 +1,4 @@
-"""assert_agrees, and the public names."""
+"""Tests of assert_agrees, and of the public names."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -154,5 +154,5 @@ def test_no_law_runs_a_function_on_what_it_does_not_do() -> None:
             states.append(h)
         return np.stack(states), h[None]
 
-    for seed in range(40):  # a law each, by the seed
+    for seed in range(40):  # the seed chooses one law each
         assert_agrees(rnn, draw(RNNConfig(3, 4, T=5, N=2, hx=True), "normal", seed))

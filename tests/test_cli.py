@@ -1,4 +1,4 @@
-"""The command: exit codes, clear errors, JSON, and what is kept where."""
+"""Tests of the command: exit codes, clear errors, JSON, and what is kept where."""
 
 import json
 import os
@@ -22,14 +22,14 @@ RIGHT = f"{EXAMPLES / 'notebook.py'}:rnn_with_b_hh"
 
 
 class Run:
-    """What a command did."""
+    """The result of running a command."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
 
     @property
     def words(self) -> str:
-        """Standard output with its layout taken out."""
+        """Standard output without its layout."""
         return " ".join(self.out.split())
 
 
@@ -201,7 +201,7 @@ def test_misuse_is_exit_2_and_one_clear_error(run: Any, arguments: list[str], wo
     ],
 )
 def test_each_way_a_subject_fails_is_told_apart(run: Any, tmp_path: Path, body: str, code: int, words: str) -> None:
-    # In float64, zeros of float64 are a mistake that no two faults make: all pairs would be tried.
+    # In float64, float64 zeros would be a mistake that no two faults make, and all pairs would be tried.
     pins = ("--only", "input_size=1", "--only", "hidden_size=1", "--dtype", "float32")
     done = run("check", subject(tmp_path, body), *pins)
 
@@ -319,7 +319,7 @@ def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(
     assert hangs["message"] == "no answer within 1 s"
     assert not hangs["minimal"]
     assert leaves["message"] == "its process ended with exit code 0"
-    assert err.count("hello from the import") > 10  # once a process, those that died included
+    assert err.count("hello from the import") > 10  # once per process, also for those that died
     assert "hello from C" in err
     assert "hello from Python" in err
 
@@ -441,7 +441,7 @@ def test_a_fault_of_ours_is_exit_3_and_says_so(
 def test_durations(run: Any, text: str) -> None:
     done = run("check", RIGHT, "--time", text)
 
-    assert done.code in {cli.AGREES, cli.MISUSE}  # which, depends on how much is seen until then
+    assert done.code in {cli.AGREES, cli.MISUSE}  # this depends on how much is seen until then
     assert "ended by the time" in done.words
 
 

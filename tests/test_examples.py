@@ -1,4 +1,4 @@
-"""The examples stay true: the notebook's model, redone by hand, and the harness's word on it."""
+"""Tests of the examples: the notebook's model, redone by hand, and what the harness says about it."""
 
 import importlib.util
 from pathlib import Path

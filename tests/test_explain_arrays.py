@@ -1,4 +1,4 @@
-"""The command `explain`, the example, and what the README says of them."""
+"""Tests of the command `explain`, the example, and what the README says about them."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.fixture
 def rnn(run: Any) -> nn.RNN:
-    """Of ``model.pt``, beside ``x.npy``, ``h0.npy``, and what it gives without b_hh and with it."""
+    """Write ``model.pt``, ``x.npy``, ``h0.npy``, and the results without b_hh and with it; return the layer."""
     torch.manual_seed(0)
     rnn = nn.RNN(3, 4, batch_first=True, nonlinearity="relu")
     x, h0 = np.random.default_rng(0).standard_normal((2, 5, 3)), np.ones((1, 2, 4))

@@ -1,4 +1,4 @@
-"""The pytest plugin, run in a pytest of its own."""
+"""Tests of the pytest plugin, run in a pytest of its own."""
 
 import sys
 from pathlib import Path
@@ -33,7 +33,7 @@ QUICK = (
     .replace("@given(", "@settings(phases=[Phase.generate, Phase.shrink])\n@given(")
     .replace('["float32"]', '["float32"], T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2]')
 )
-"""The same in a sixth of the time: small sizes, and Hypothesis does not explain what it found."""
+"""The same test in a sixth of the time: small sizes, and Hypothesis does not explain what it found."""
 
 DRAWS = """
 import pytest
@@ -193,7 +193,7 @@ def test_parametrised_items_do_not_repeat_each_other_s_draws(pytester: pytest.Py
 
     first, second = drawn(pytester, 0), drawn(pytester, 1)
 
-    # The first example of any Hypothesis test is the plainest one; the others are the seed's.
+    # The first example of any Hypothesis test is the plainest one; the others depend on the seed.
     assert not set(first[1:]) & set(second[1:])
 
 

@@ -1,4 +1,4 @@
-"""The README keeps its word."""
+"""Tests of the README: its claims hold."""
 
 import re
 from pathlib import Path

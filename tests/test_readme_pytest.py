@@ -1,4 +1,4 @@
-"""The README's blocks for pytest do what it says: of a right function, of a right one that refuses, of a wrong one."""
+"""Tests of the README's blocks for pytest: on a correct function, on a correct one that refuses, and on a wrong one."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_a_block(name: str, block: str, pytester: pytest.Pytester) -> None:
         ("cases=200", "cases=60"),
         ("(deadline=", "(max_examples=40, deadline="),
     ):
-        block = block.replace(given, less)  # which takes a fifth of the time
+        block = block.replace(given, less)  # it takes a fifth of the time
     pytester.makepyfile(block)
 
     result = pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-seed=0")

@@ -1,1 +1,1 @@
-"""Checks: properties of a subject on a case. Each returns a result; none prints."""
+"""Checks: properties of a subject on a case; each returns a result, and none prints."""

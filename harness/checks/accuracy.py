@@ -1,20 +1,20 @@
-"""accuracy: how far a subject's tanh is off, measured on a sweep of arguments that are exactly known.
+"""The measurement of accuracy: the errors of a subject's tanh, on a sweep of exactly known arguments.
 
 A tanh that is less accurate than assumed (``arithmetic``) is no mistake of the layer, and shows in every case. So it is
-measured before a search, where nothing is known of the subject's backend: one step of one layer, W_ih = 1, all else 0,
-of which every preactivation is x itself. What was measured is accepted in the search, which then finds what else there
-is.
+measured before a search if nothing is known of the subject's backend. The measured net is one step of one layer with
+W_ih = 1 and all else 0, so that every preactivation is x itself. The search accepts the measured error, and then finds
+other mistakes.
 
-Measure. |tanh_of_the_subject(x) - tanh(x)| <= r u |tanh(x)| + a. Where r <= 8 does for all of the sweep, a is 0. Where
-not, r is the largest relative error of results of at least 1/2, and a what smaller ones are off beyond that: a
-formula such as 1 - 2 / (exp(2x) + 1) has errors that go by the 1 in it, so that relative ones grow without limit
-towards 0. A sum of terms of size 1 is off by as much, whatever is left of it. What is too far off, and at most twice as
-far near 0, is relative, too.
+Measure. |tanh_of_the_subject(x) - tanh(x)| <= r u |tanh(x)| + a. If r <= 8 suffices for the whole sweep, a is 0.
+Otherwise r is the largest relative error of results of at least 1/2, and a is the excess of the errors of smaller
+results. A formula such as 1 - 2 / (exp(2x) + 1) has errors in proportion to the 1 in it, so that relative errors grow
+without limit towards 0; a sum of terms of size 1 is off by as much, whatever remains of it. An error that is too large,
+and at most twice as large near 0, is treated as relative, too.
 
-Classes. 4 ulp are 8 u: r <= 8. At 1/2 that is 4 u, and so much is allowed below, a <= 4 u. Such a tanh agrees, and its
-error is told. One that is farther off is a finding, and so is one that is NaN where tanh is 1. What is off by more than
-``ANOTHER``, or gives fewer bits than its dtype has, or is right on arguments of few bits alone, is another function
-or other arithmetic: the search has more to say of it.
+Classes. 4 ulp are 8 u: r <= 8. At 1/2 that is 4 u, and as much is allowed below, a <= 4 u. Such a tanh agrees, and its
+error is reported. A larger error is a finding, and so is a NaN where tanh is 1. If it is off by more than ``ANOTHER``,
+gives fewer bits than its dtype has, or is right on arguments of few bits only, it is another function or another
+arithmetic: the search can say more about it.
 """
 
 from __future__ import annotations
@@ -43,41 +43,43 @@ from harness.subjects.protocol import Subject, backend_of
 DTYPES: Final = ("float32", "float64")
 
 CLOSE: Final = 8.0
-"""Relative error of a tanh that agrees, in units of u: 4 ulp. Of 1.3 million arguments in float32, XLA's rational is
-off by 6.2 u in plain NumPy, (exp(x) - exp(-x)) / (exp(x) + exp(-x)) by 4.7 u where the result is at least 1/2, and
-1 - 2 / (exp(2x) + 1) by 5.4 u there."""
+"""The relative error of a tanh that still agrees, in units of u: 4 ulp. On 1.3 million arguments in float32, XLA's
+rational is off by 6.2 u in plain NumPy, (exp(x) - exp(-x)) / (exp(x) + exp(-x)) by 4.7 u where the result is at least
+1/2, and 1 - 2 / (exp(2x) + 1) by 5.4 u there.
+"""
 
 NEAR: Final = 0.5
-"""Results that are nearer to 0 may be off by as much as ``CLOSE`` allows at this one."""
+"""The result below which errors may be as large in absolute terms as ``CLOSE`` allows at this result."""
 
 MARGIN: Final = 1.5
-"""A search accepts this many times the error that was measured. A sweep meets the worst argument by chance: on 12
-million arguments, each of the three tanh above was off by at most 1.4 times as much."""
+"""The factor between the measured error and what a search accepts, because a sweep meets the worst argument only by
+chance. On 12 million arguments, each of the three tanh above was off by at most 1.4 times the measured error.
+"""
 
 POINTS: Final = 2_000
-"""Arguments of a run."""
+"""The number of arguments of a run."""
 
 FEWER: Final = 64
-"""Arguments of a subject that refuses as many."""
+"""The number of arguments for a subject that refuses that many."""
 
 SQUARES: Final[tuple[int, ...]] = (1, 2, 8, 16, 32)
-"""Sizes of layers that are tried, of those in the scope."""
+"""The layer sizes to try, if they are in the scope."""
 
 FEW_BITS: Final = 8
-"""Bits of an argument that no rounding of operands changes: bfloat16's."""
+"""The bits of an argument that no rounding of operands changes: bfloat16's."""
 
 COARSE: Final = 2.0**-13
-"""A relative error that is half of what TF32 makes of an argument."""
+"""A relative error that is half of what TF32 does to an argument."""
 
 ZOOMED: Final = 12
 AROUND: Final = 24
-"""The worst arguments of a sweep, by each of three measures, and how many are tried around each."""
+"""The number of worst arguments of a sweep by each of three measures, and the number tried around each."""
 
 FEWEST: Final = 4
-"""Bits below which an error is no matter of precision."""
+"""The number of correct bits below which an error is not a matter of precision."""
 
 ANOTHER: Final = 2.0**-8
-"""An error of another function: a tanh of bfloat16 has no more."""
+"""The error of another function; a tanh in bfloat16 has no larger one."""
 
 
 @dataclass(frozen=True)
@@ -86,19 +88,19 @@ class Accuracy:
 
     dtype: str
     relative: float
-    """The largest relative error, in units of u; where ``absolute`` is not 0, of results of at least ``NEAR``."""
+    """The largest relative error, in units of u; if ``absolute`` is not 0, only of results of at least ``NEAR``."""
     at: float
-    """Its argument."""
+    """The argument of that error."""
     absolute: float = 0.0
-    """The largest error of smaller results, beyond that."""
+    """The largest excess of smaller results' errors over the relative error."""
     absolute_at: float = 0.0
     nan_from: float = math.inf
     """The size of arguments from which on it is NaN."""
     points: int = 0
     assumed: bool = False
-    """True where its errors are no larger than those that are assumed, or that the user accepts."""
+    """True if its errors are no larger than the assumed ones, or than those that the user accepts."""
     alone: tuple[Case, ...] = field(default=(), compare=False, repr=False)
-    """The cases that show a tanh that does not agree: NaN first, then the worst error, with nothing else in it."""
+    """The cases that show a tanh that does not agree, and nothing else: NaN first, then the worst error."""
 
     @property
     def u(self) -> float:
@@ -107,27 +109,27 @@ class Accuracy:
 
     @property
     def close(self) -> bool:
-        """Say if a tanh with these errors agrees."""
+        """True if a tanh with these errors agrees."""
         return self.assumed or (self.relative <= CLOSE and self.absolute <= NEAR * CLOSE * self.u)
 
     @property
     def alone_at(self) -> float:
-        """The argument that shows best how far it is off."""
+        """The argument that shows the error best."""
         return self.at if self.relative > CLOSE or not self.absolute else self.absolute_at
 
     @property
     def accepted(self) -> tuple[str, float, float]:
-        """The errors that a search is to accept, as ``Accepted.measured`` has them."""
+        """The errors that a search accepts, in the form of ``Accepted.measured``."""
         return self.dtype, MARGIN * self.relative, MARGIN * self.absolute
 
     @property
     def tolerance(self) -> str:
-        """How a user asks for that, in whole ulp."""
+        """The option value by which a user accepts these errors, in whole ulp."""
         return tanh_tolerance(2 * math.ceil(self.accepted[1] / 2), self.accepted[2])
 
     @property
     def error_line(self) -> str:
-        """How far it is off, and where."""
+        """The size of the error and its argument, in words."""
         said = f"{self.relative:.3g} u ({self.relative / 2:.3g} ulp), at x = {self.at:.3g}"
         if self.absolute:
             said += f", and near 0 by {self.absolute:.2g} more ({self.absolute / self.u:.2g} u)"
@@ -135,18 +137,18 @@ class Accuracy:
 
 
 class _Swept(NamedTuple):
-    """Arguments, and what a subject made of them."""
+    """Arguments, and the subject's results for them."""
 
     x: Floats
     y: Floats
 
     def where(self, chosen: NDArray[np.bool_]) -> _Swept:
-        """Some of them."""
+        """Return the chosen arguments with their results."""
         return _Swept(self.x[chosen], self.y[chosen])
 
 
 def measure(subject: Subject, scope: Scope, accepted: Accepted) -> Iterator[Accuracy]:
-    """What is to be said of a subject's tanh, by dtype, if anything is; at most two runs of each."""
+    """Yield the measured accuracy of a subject's tanh for each dtype that needs it, with at most two sweeps each."""
     device = next((device for device in scope.device if device != "meta"), None)
     for dtype in DTYPES if device is not None and "tanh" in scope.nonlinearity else ():
         if dtype in scope.dtype:
@@ -171,7 +173,7 @@ class _Sweep:
         self._u = self._arithmetic.format.u
 
     def measured(self) -> Accuracy | None:
-        """What is to be said of its tanh, if anything is."""
+        """Return the accuracy of its tanh if there is something to report, else ``None``."""
         few = _few_bits(arguments())
         first = self._first(few if self._arithmetic.accepted.operand_u else arguments())
         if first is None:
@@ -188,7 +190,7 @@ class _Sweep:
         return self._judged(swept)
 
     def _judged(self, swept: _Swept) -> Accuracy | None:
-        """What is said of a sweep, if it is a matter of accuracy."""
+        """Return the accuracy that a sweep shows, or ``None`` if the errors are not a matter of accuracy."""
         nan_from = _nan_from(swept)
         if nan_from is None or (nan_from < math.inf and 1 - math.tanh(nan_from) > self._u):
             return None
@@ -208,13 +210,16 @@ class _Sweep:
         return replace(found, alone=tuple(self._alone(x) for x in alone))
 
     def _of_something_else(self, x: Floats, off: Floats, exact: Floats) -> bool:
-        """Whether one argument is right in one place and wrong in another, or those of few bits are all right."""
+        """Return whether an argument is right only in some places, or all arguments of few bits are right."""
         close = off <= CLOSE * self._u * np.maximum(np.abs(exact), NEAR)
         coarse = (off / np.abs(exact)).max() > COARSE
         return bool(np.isin(x[~close], x[close]).any() or (coarse and close[x == _rounded(x)].all()))
 
     def _alone(self, x: float) -> Case:
-        """A case of one argument alone; of as many as were swept, where that is computed in another way."""
+        """Return a case of one argument alone.
+
+        If a single argument is computed differently, the case has as many copies of it as were swept together.
+        """
         together, config = self._run(np.full(1, x)), self._config
         case = one_step(config.replace(T=1, N=1), np.full(min(config.input_size, config.hidden_size), x))
         single = self._subject.run(case).arrays.get("output", np.zeros(1))
@@ -235,13 +240,13 @@ class _Sweep:
         return _errors(swept, self._u)
 
     def _assumed(self, off: Floats, exact: Floats) -> bool:
-        """Whether errors are what is assumed of the subject, or accepted."""
+        """Return whether errors are within those that are assumed of the subject, or accepted."""
         arithmetic, accepted = self._arithmetic, self._arithmetic.accepted
         relative, absolute = arithmetic.tanh_error + accepted.rtol, arithmetic.tanh_absolute + accepted.atol
         return bool((off <= relative * np.abs(exact) + absolute).all())
 
     def _zoomed(self, first: _Swept) -> Floats:
-        """Arguments around the worst ones, and between the last that is finite and the first that is not."""
+        """Return arguments around the worst ones, and between the last finite result and the first other one."""
         finite = np.isfinite(first.y)
         swept = first.where(finite)
         off, exact = self._errors(swept)
@@ -249,7 +254,7 @@ class _Sweep:
         measures = (off / size, off, np.where(size >= NEAR, off / size, 0))
         worst = np.concatenate([np.argsort(-measure)[:ZOOMED] for measure in measures])
         around = np.linspace(1 - 2.0**-6, 1 + 2.0**-6, AROUND)
-        points = [swept.x[worst], np.outer(swept.x[worst], around).ravel()]  # the same ones, in other places
+        points = [swept.x[worst], np.outer(swept.x[worst], around).ravel()]  # the same ones again, in other places
         if not finite.all():
             lost = np.abs(first.x[~finite]).min()
             last = np.abs(swept.x)[np.abs(swept.x) < lost].max(initial=0)
@@ -258,7 +263,7 @@ class _Sweep:
         return np.concatenate(points)
 
     def _first(self, x: Floats) -> _Swept | None:
-        """The first sweep, in the first shape that the subject does; that is kept for the one after it."""
+        """Run the first sweep, in the first shape that the subject supports; the second sweep uses the same shape."""
         for config in self._shapes():
             self._config = config
             swept = self._run(x)
@@ -267,7 +272,7 @@ class _Sweep:
         return None
 
     def _shapes(self) -> Iterator[RNNConfig]:
-        """One unit and all arguments in a batch, or one after the other; then more units, then fewer arguments."""
+        """Yield shapes: one unit with all arguments as a batch or as a sequence; more units; fewer arguments."""
         scope, config = self._scope, self._config
         sizes = [(size, size) for size in SQUARES if size in scope.input_size and size in scope.hidden_size]
         few = max(1, min(scope.N)) if config.batched else 1
@@ -280,12 +285,12 @@ class _Sweep:
 
     @property
     def _room(self) -> int:
-        """How many arguments go into a run."""
+        """The number of arguments in a run."""
         config = self._config
         return config.T * config.N * min(config.input_size, config.hidden_size)
 
     def _run(self, x: Floats) -> _Swept | Failure | None:
-        """What the subject makes of arguments, of some of them where there is no room for all; or that it refuses."""
+        """Return the subject's results for arguments, for some of them if not all fit; or its failure if it refuses."""
         config = self._config
         room = self._room
         chosen = x if x.size <= room else x[np.linspace(0, x.size - 1, room).astype(int)]
@@ -301,7 +306,7 @@ class _Sweep:
 
 
 def one_step(config: RNNConfig, x: Floats) -> Case:
-    """A case whose preactivations are the numbers given: W_ih is 1, and all else 0."""
+    """Return a case whose preactivations are the numbers given: W_ih is 1, and all else 0."""
     width = min(config.input_size, config.hidden_size)
     arrays = {name: np.zeros(spec.shape, config.dtype) for name, spec in {**config.inputs, **config.weights}.items()}
     for name, array in arrays.items():
@@ -312,7 +317,7 @@ def one_step(config: RNNConfig, x: Floats) -> Case:
 
 
 def arguments() -> Floats:
-    """Arguments of both signs, as many of each size from 2**-30 to 2**10, and as many again of each part of [-10, 10].
+    """Return arguments of both signs: half spread over sizes from 2**-30 to 2**10, half over [-10, 10].
 
     Beyond 710, exp overflows in float64, too.
     """
@@ -321,7 +326,7 @@ def arguments() -> Floats:
 
 
 def split(off: Floats, exact: Floats, u: float) -> tuple[float, float]:
-    """r, in units of u, and a, of which every error is at most r u |tanh| + a."""
+    """Return r, in units of u, and a, such that every error is at most r u |tanh| + a."""
     size = np.abs(exact)
     relative = float((off / size).max(initial=0)) / u
     if relative <= CLOSE:
@@ -334,19 +339,19 @@ def split(off: Floats, exact: Floats, u: float) -> tuple[float, float]:
 
 
 def bits_of(u: float) -> int:
-    """Bits of the significand of a format with unit roundoff u = 2**-bits."""
+    """Return the bits of the significand of a format with unit roundoff u = 2**-bits."""
     return int(-np.log2(u))
 
 
 def significant_bits(numbers: Floats) -> int:
-    """The most significant bits that any of the numbers needs, from its first 1 to its last."""
+    """Return the most significant bits that any of the numbers needs, from its first 1 to its last."""
     mantissas = np.abs(np.frexp(numbers[np.isfinite(numbers) & (numbers != 0)])[0] * 2.0**53).astype(np.int64)
     trailing = np.log2(mantissas & -mantissas)
     return int(53 - trailing.min(initial=53))
 
 
 def _few_bits(x: Floats) -> Floats:
-    """The same arguments, of ``FEW_BITS`` significant bits."""
+    """Return the same arguments, rounded to ``FEW_BITS`` significant bits."""
     return np.unique(_rounded(x))
 
 
@@ -356,7 +361,10 @@ def _rounded(x: Floats) -> Floats:
 
 
 def _errors(swept: _Swept, u: float) -> tuple[Floats, Floats]:
-    """|y - tanh(x)|, and tanh(x): of float32 numbers in float64, of others by balls of 128 bits (``oracle.judge``)."""
+    """Return |y - tanh(x)| and tanh(x).
+
+    They are computed in float64 for float32 numbers, otherwise with balls of 128 bits (``oracle.judge``).
+    """
     exact = np.tanh(swept.x)
     if u > U64:
         return np.abs(swept.y - exact), exact
@@ -369,7 +377,7 @@ def _errors(swept: _Swept, u: float) -> tuple[Floats, Floats]:
 
 
 def _nan_from(swept: _Swept) -> float | None:
-    """The least size from which on all arguments of a sign give NaN, infinite without any; ``None`` of others."""
+    """Return the least size from which on all arguments of a sign give NaN: infinite without NaN, else ``None``."""
     lost = ~np.isfinite(swept.y)
     if not lost.any():
         return math.inf
@@ -380,15 +388,15 @@ def _nan_from(swept: _Swept) -> float | None:
 
 
 class Overflows(NamedTuple):
-    """Excuses NaN where a preactivation is so large that a subject's tanh gives that."""
+    """An excuse for NaN where a preactivation is so large that a subject's tanh gives NaN."""
 
     name: str
-    """Of the finding that tells so."""
+    """The name of the finding that reports it."""
     dtype: str
     nan_from: float
 
     def excuses(self, observation: Observation, result: Result) -> bool:
-        """Whether the subject gives NaN where its tanh does, and is right everywhere else."""
+        """Return whether the subject gives NaN where its tanh does, and is right everywhere else."""
         if observation.unfit is not None or observation.arithmetic.dtype != self.dtype:
             return False
         if any(mismatch.law or mismatch.sort is not Sort.FINITENESS for mismatch in result.mismatches):
@@ -399,7 +407,10 @@ class Overflows(NamedTuple):
 
 
 class _Overflowing(Reference):
-    """nn.RNN with a tanh that is NaN of large arguments, be they that large but for the roundings of their sums."""
+    """An nn.RNN whose tanh is NaN for large arguments.
+
+    It is NaN also for arguments that are large apart from the rounding of their sums.
+    """
 
     def __init__(self, nan_from: float) -> None:
         self._nan_from = nan_from * (1 - 2.0**-10)

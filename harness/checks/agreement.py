@@ -1,12 +1,14 @@
-"""agreement: does a subject compute, on a case, what the reference says that nn.RNN computes?
+"""The check of agreement: it compares a subject, on a case, with what the reference says that nn.RNN computes.
 
-``observe`` runs the subject, ``assess`` compares. The comparison is step-local (see ``oracle.expectation``), for which
-the subject's output of every layer must be known. In a single time step, h_n holds them all. Otherwise inner layers
-are reached by running the subject on prefixes of the stack, with the same weights, and taken for those inside the
-full run if the h_n of both are equal. That is strong evidence, no proof: states that differ by a rounding may meet
-again. So a difference that is seen only through a prefix is a disagreement only if it is larger than the two runs' own
-roundings can make it, and else suspicious. Gradients are compared twice: as the case has them, where inner errors are
-carried along, and with probes (``oracle.probes``), which show every inner state and gradient of a wider layer.
+``observe`` runs the subject, ``assess`` compares. The comparison is step-local (see ``oracle.expectation``), so the
+subject's output of every layer must be known. In a single time step, h_n holds all of them. Otherwise inner layers are
+reached by running the subject on prefixes of the stack, with the same weights. Their outputs are taken for those inside
+the full run if both runs have equal h_n. That is strong evidence but no proof, because states that differ by a rounding
+may become equal again. So a difference that is seen only through a prefix is a disagreement only if it is larger than
+the two runs' own roundings can make it; if not, it is suspicious.
+
+Gradients are compared twice: as the case has them, where inner errors are carried along, and with probes
+(``oracle.probes``), which show every inner state and gradient of a wider layer.
 """
 
 from __future__ import annotations
@@ -41,40 +43,48 @@ from harness.subjects.protocol import Subject, backend_of, masks_of
 REFERENCE: Final = Reference()
 
 CHUNK: Final = 2**19
-"""States compared at once, as far as whole sequences allow: some ten arrays of so many float64 are 40 MiB."""
+"""The number of states compared at once, as far as whole sequences allow; some ten float64 arrays of this size are 40
+MiB.
+"""
 
 
 PROBED_COST: Final = 2**23
-"""What a probed case may cost (``RNNConfig.cost``); dearer gradients are compared without probes. Near it, at 2**22.7,
-probes take 22 ms, beside 11 for the case itself."""
+"""The highest cost of a probed case (``RNNConfig.cost``); more expensive gradients are compared without probes. Near
+it, at 2**22.7, probes take 22 ms, beside 11 ms for the case itself.
+"""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a subject gave on a case, on prefixes of its stack, and with probes around it."""
+    """The results of a subject on a case, on prefixes of its stack, and with probes around it."""
 
     case: Case
-    """The plain form of the case (``Case.plain``) that it was run on, with the masks that dropout drew in the run."""
+    """The plain form of the case that was run (``Case.plain``), with the masks that dropout drew in the run."""
     outcome: Outcome
-    """Likewise, in the plain form's shapes."""
+    """The outcome in the plain form's shapes."""
     arithmetic: Arithmetic
     raw: Outcome | None = None
     """The outcome as it was returned."""
     unfit: Result | None = None
-    """The result, where there are no values to compare."""
+    """The result, if there are no values to compare."""
     independent: bool = True
-    """Whether roundings may be taken to be independent, as the soft model does: not where one value is read again and
-    again, for it is rounded in the same way each time."""
+    """True if roundings may be taken to be independent, as the soft model does. They are not if one value is read again
+    and again, because it is rounded in the same way each time.
+    """
     prefixes: dict[int, Array] | None = None
-    """Its output of the first k layers run alone, by k, where the output of layer k is not in the outcome itself;
-    ``None`` where that could not be had."""
+    """The subject's output of the first k layers run alone, by k, for each layer whose output is not in the outcome
+    itself; ``None`` if that could not be obtained.
+    """
     probed: tuple[Case, Outcome] | None = None
-    """``probes.probed(case)`` and its outcome on it; ``None`` without gradients, or where it does not do that."""
+    """The case ``probes.probed(case)`` and its outcome; ``None`` without gradients, or if the subject does not support
+    it.
+    """
     or_nan: Reference | None = None
-    """A known deviation: where it gives NaN, NaN is accepted beside what is right."""
+    """A known deviation: where it gives NaN, NaN is accepted as well as the right value."""
     rounded: float = 0.0
-    """How far each number may be from what was computed, beyond the allowance: as where it was typed from a print. Such
-    numbers are compared end to end alone, for what the next step read is not known."""
+    """The distance that each number may have from the computed one in addition to the allowance, for example if it was
+    typed from a print. Such numbers are compared end to end only, because what the next step read is not known.
+    """
 
 
 def check_agreement(
@@ -85,16 +95,16 @@ def check_agreement(
     accepted: Accepted = STRICT,
     with_probes: bool = True,
 ) -> Result:
-    """Run ``subject`` on ``case`` and compare all that it returns.
+    """Run ``subject`` on ``case`` and compare everything that it returns.
 
-    ``accepted`` is a contract looser than the dtype's own. Without probes, gradients are compared less sharply, in
-    half the time.
+    ``accepted`` is a contract looser than the dtype's own. Without probes, gradients are compared less sharply, in half
+    the time.
     """
     return assess(observe(subject, case, accepted, with_probes=with_probes), reference)
 
 
 def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_probes: bool = True) -> Observation:
-    """Run ``subject`` on ``case``, and on the prefixes of its stack and the probes that a local comparison needs."""
+    """Run ``subject`` on ``case``, on prefixes of its stack, and with the probes that a local comparison needs."""
     outcome, arithmetic = subject.run(case), arithmetic_of(subject, case, accepted)
     if (bad := unfit(case, outcome)) is not None:
         return Observation(case, outcome, arithmetic, outcome, bad)
@@ -104,10 +114,10 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
     plain = replace(case, masks=masks).plain()
     independent = case.config.strides != "expanded"
     seen = Observation(plain, _plain_outcome(case.config, outcome), arithmetic, outcome, independent=independent)
-    # Carriers round what they carry as any unit does: only the dtype's own roundings leave it as it is.
+    # Carriers round what they carry like any unit: only the dtype's own roundings leave it unchanged.
     packed_alone = case.config.replace(enforce_sorted=False) == plain.config
     worthwhile = with_probes and accepted.derived and not masks and packed_alone
-    worthwhile = worthwhile and not case.config.is_complex  # whose sums are not modelled so sharply
+    worthwhile = worthwhile and not case.config.is_complex  # their sums are not modelled so sharply
     return replace(
         seen,
         prefixes=_prefixes(subject, case, seen.outcome),
@@ -116,22 +126,22 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
 
 
 def _plain_outcome(config: RNNConfig, outcome: Outcome) -> Outcome:
-    """What was returned, in the shapes and the dtype of the plain form."""
+    """Return the results in the shapes and the dtype of the plain form."""
     if config.plain is config and config.lengths is None:
         return outcome
     arrays = as_plain(config, outcome.arrays)
-    with np.errstate(over="ignore", invalid="ignore"):  # of a gradient in float32, where autocast has float16
+    with np.errstate(over="ignore", invalid="ignore"):  # a float32 gradient may overflow autocast's float16
         return replace(outcome, arrays={name: array.astype(config.plain.dtype) for name, array in arrays.items()})
 
 
 def arithmetic_of(subject: Subject, case: Case, accepted: Accepted = STRICT) -> Arithmetic:
-    """What is assumed of the subject's arithmetic on a case."""
+    """Return the assumptions about the subject's arithmetic on a case."""
     backend, dtype = BACKENDS.get(backend_of(subject, case.config), BACKENDS[UNKNOWN]), case.config.plain.dtype
     return Arithmetic(dtype, backend, accepted.in_dtype(dtype))
 
 
 def assess(observation: Observation, reference: Reference = REFERENCE, *, soft: bool = True) -> Result:
-    """Compare what was observed with what ``reference`` allows; unless ``soft``, by the hard allowances alone."""
+    """Compare an observation with what ``reference`` allows; unless ``soft``, only with the hard allowances."""
     if observation.unfit is not None:
         return observation.unfit
     soft = soft and observation.independent
@@ -174,19 +184,19 @@ def _assess(observation: Observation, reference: Reference, *, soft: bool) -> Re
 
 
 class Departure(NamedTuple):
-    """Which elements of a layer are wrong in themselves: by one step from the subject's own state, or back."""
+    """The elements of a layer that are wrong in themselves: by one step from the subject's own state, or back."""
 
     array: str
-    """``output`` or ``preactivation.grad``."""
+    """The name ``output`` or ``preactivation.grad``."""
     layer: int
     bad: NDArray[np.bool_]
-    """(T, N, D*H), time first."""
+    """The wrong elements, (T, N, D*H), time first."""
 
 
 def departures(observation: Observation, reference: Reference = REFERENCE) -> list[Departure]:
-    """Where each layer departs from what is expected of it, in the order of computation: forward, then back.
+    """Return where each layer departs from its expected values, in the order of computation: forward, then back.
 
-    Empty where the inner states could not be had; of gradients only what probes show.
+    The list is empty if the inner states could not be obtained; for gradients it has only what probes show.
     """
     if observation.unfit is not None or observation.prefixes is None:
         return []
@@ -215,7 +225,7 @@ def departures(observation: Observation, reference: Reference = REFERENCE) -> li
 
 
 def _sequences(observation: Observation, start: int, stop: int) -> Observation:
-    """Some sequences of the batch alone; forward, each is a case of its own."""
+    """Return some sequences of the batch alone; in a forward pass, each is a case of its own."""
     case, outcome = observation.case, observation.outcome
     steps = 0 if case.config.batch_first else 1
 
@@ -261,7 +271,7 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
         return None
     wider = probes.probed(case)
     offered: Mapping[str, Any] = getattr(subject, "offers", {})
-    asked = wider.config.wrt in offered.get("wrt", (wider.config.wrt,))  # probes are read from the gradient by x
+    asked = wider.config.wrt in offered.get("wrt", (wider.config.wrt,))  # probes are read from x's gradient
     if wider.config.cost > PROBED_COST or not asked:
         return None
     outcome = subject.run(wider)
@@ -271,7 +281,7 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
 
 
 def _states(observation: Observation, reference: Reference) -> list[Layer]:
-    """The output of every layer: from the outcome where it holds it, else from a prefix."""
+    """Return the output of every layer, from the outcome if it holds it, else from a prefix."""
     case, arrays, prefixes = observation.case, observation.outcome.arrays, observation.prefixes or {}
     layers = case.config.num_layers
     inner = [Layer(reference.time_major(array, case.config)) for array in prefixes.values()]
@@ -285,7 +295,7 @@ def _states(observation: Observation, reference: Reference) -> list[Layer]:
 def _local(
     observation: Observation, states: Sequence[Layer], reference: Reference, *, soft: bool
 ) -> tuple[list[Mismatch], list[Mismatch]]:
-    """The disagreements of the case itself, and what is suspicious in it."""
+    """Return the disagreements of the case itself, and its suspicious differences."""
     case = observation.case
     expected = _expected(observation, states, reference)
     found = _compared_layers(observation, states, expected, reference)
@@ -295,7 +305,7 @@ def _local(
         proved = _compared_layers(observation, states, wider, reference)
         if proved:
             return proved, []
-        # Where the two runs may be anything apart, as after an overflow, the one says nothing of the other.
+        # Where the two runs may differ by any amount, as after an overflow, one says nothing about the other.
         found = _compared_layers(observation, states, _exempt_as(wider, expected), reference)
         return [], [replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in found]
     return found, [] if found or not soft else _compared_layers(observation, states, expected, reference, soft=True)
@@ -304,7 +314,7 @@ def _local(
 def _exempt_as(
     wider: Sequence[dict[str, Expected]], expected: Sequence[dict[str, Expected]]
 ) -> list[dict[str, Expected]]:
-    """What is expected, but for what is exempt in the other."""
+    """Return the expected values of the second argument, with infinite allowances wherever the first has them."""
     pairs = zip(wider, expected, strict=True)
     return [
         {
@@ -338,10 +348,10 @@ def _compared_layers(
     *,
     soft: bool = False,
 ) -> list[Mismatch]:
-    """Layer by layer, from the first one up."""
+    """Compare layer by layer, from the first one up."""
     case, arithmetic = observation.case, observation.arithmetic
     found: list[Mismatch] = []
-    for layer, own in enumerate(states[:-1] if case.config.T > 1 else ()):  # in a single step, h_n says the same
+    for layer, own in enumerate(states[:-1] if case.config.T > 1 else ()):  # in a single step, h_n shows the same
         config = case.config.prefix(layer + 1)
         actual = {"output": reference.layout(own.output, config)}
         if soft:
@@ -357,7 +367,7 @@ def _compared_layers(
 def _with_probes(
     observation: Observation, wider: Case, outcome: Outcome, reference: Reference, *, soft: bool
 ) -> tuple[list[Mismatch], list[Mismatch]] | None:
-    """The disagreements that probes show, and what is suspicious in them; ``None`` where they show nothing."""
+    """Return the disagreements that probes show, and the suspicious differences; ``None`` if probes show nothing."""
     case, arithmetic = observation.case, observation.arithmetic
     config = case.config
     seen = probes.witness(Setting(reference, case, arithmetic), outcome.arrays)
@@ -397,12 +407,12 @@ def _end_to_end(observation: Observation, reference: Reference) -> list[Mismatch
 
 
 def _needs_no_prefix(mismatch: Mismatch, case: Case) -> bool:
-    """Whether a mismatch is the first layer's own: what it read is the case's x, not a prefix's output."""
+    """Return whether a mismatch is the first layer's own, which read the case's x and not a prefix's output."""
     return mismatch.array == "output" and (mismatch.layer == 0 or case.config.num_layers == 1)
 
 
 def failure_of(outcome: Outcome) -> Result | None:
-    """The result of an outcome that has no arrays at all."""
+    """Return the result of an outcome that has no arrays at all, or ``None``."""
     if outcome.failure is Failure.UNSUPPORTED:
         return Result(Verdict.UNSUPPORTED, message=outcome.message)
     if outcome.failure is Failure.RAISED:
@@ -415,7 +425,10 @@ def failure_of(outcome: Outcome) -> Result | None:
 
 
 def unfit(case: Case, outcome: Outcome) -> Result | None:
-    """The result of an outcome that has no values to compare, or that broke a rule before any value matters."""
+    """Return the result of an outcome whose values need no comparison, or ``None``.
+
+    Such an outcome has no values, or breaks a rule that comes first: form, unchanged inputs, separate memory.
+    """
     if (failure := failure_of(outcome)) is not None:
         return failure
     found = _form(case, outcome) + [Mismatch(name, Sort.CHANGED) for name in outcome.changed_inputs]
@@ -424,7 +437,7 @@ def unfit(case: Case, outcome: Outcome) -> Result | None:
 
 
 def _form(case: Case, outcome: Outcome) -> list[Mismatch]:
-    """What is wrong with names, shapes and dtypes; of gradients only where the outputs are right."""
+    """Return what is wrong with names, shapes and dtypes; gradients are included only if the outputs are right."""
     found = check_form(case.config, outcome.arrays, required=_required(case))
     if any(mismatch.array in case.config.outputs for mismatch in found):
         return [mismatch for mismatch in found if mismatch.array not in case.config.gradients]

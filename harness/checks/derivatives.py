@@ -1,10 +1,11 @@
-"""derivatives: are a subject's directional derivatives right, of what it returns and of its gradients?
+"""The check of derivatives: a subject's directional derivatives, of its results and of its gradients.
 
 They are asked of subjects that offer them (see ``subjects.protocol``), on cases with a loss. Forward mode, ``jvp``, is
-compared step by step as the states are (``oracle.tangent_expectation``), and inner layers are reached as there: in a
-single time step h_n and h_n.tangent hold them all, and else prefixes of the stack do, if both are equal. A difference
-above the first layer, where prefixes were needed, is proved only if the end-to-end comparison sees one, too. Second
-order, ``second``, is held against differences of the subject's own gradients (``oracle.taylor``), in float64 alone.
+compared step by step like the states (``oracle.tangent_expectation``). Inner layers are reached in the same way: in a
+single time step h_n and h_n.tangent hold them all; otherwise prefixes of the stack do, if both of these are equal. If
+prefixes were needed, a difference above the first layer is proved only if the end-to-end comparison sees one, too.
+Second order, ``second``, is compared with differences of the subject's own gradients (``oracle.taylor``), in float64
+only.
 """
 
 from __future__ import annotations
@@ -38,25 +39,25 @@ from harness.space.values import tangents
 from harness.subjects.protocol import Subject
 
 Derivative = Callable[[Case, Mapping[str, Array]], Outcome]
-"""What a subject offers: ``jvp`` and ``second``."""
+"""The methods that a subject may offer: ``jvp`` and ``second``."""
 
 RETURNED: Final = ("output", "h_n")
 
 
 class _Observation(NamedTuple):
-    """What a subject's forward mode gave."""
+    """The results of a subject's forward mode."""
 
     setting: Setting
-    """With the case as it was asked: without a loss and a readout."""
+    """The setting with the case as it was asked, without a loss and a readout."""
     along: Case
-    """The tangents, in the places of what they belong to."""
+    """The tangents, each in the place of the array it belongs to."""
     arrays: Mapping[str, Array]
     layers: list[Mapping[str, Array]] | None
-    """``output`` and ``output.tangent`` of every layer; ``None`` where they could not be had."""
+    """``output`` and ``output.tangent`` of every layer; ``None`` if they could not be obtained."""
 
 
 def differentiable(config: RNNConfig) -> bool:
-    """Whether derivatives beyond gradients are asked for: in the plainest call, by everything."""
+    """Return whether derivatives beyond gradients are asked for: in the plainest call, with respect to everything."""
     plain = config.plain is config and config.lengths is None and config.wrt == "all"
     return plain and not config.drops and not config.is_complex and config.device != "meta"
 
@@ -64,7 +65,7 @@ def differentiable(config: RNNConfig) -> bool:
 def check_derivatives(
     subject: Subject, case: Case, reference: Reference = REFERENCE, accepted: Accepted = STRICT
 ) -> Result:
-    """Compare the derivatives that ``subject`` offers; *unsupported* where it refuses all that it was asked."""
+    """Compare the derivatives that ``subject`` offers; the result is *unsupported* if it refuses all of them."""
     results: list[Result] = []
     setting = Setting(reference, case, arithmetic_of(subject, case, accepted))
     jvp, second = (getattr(subject, name, None) for name in ("jvp", "second"))
@@ -93,7 +94,7 @@ def _forward_mode(jvp: Derivative, setting: Setting) -> Result:
 
 
 def _layers(jvp: Derivative, case: Case, along: Case, arrays: Mapping[str, Array]) -> list[Mapping[str, Array]] | None:
-    """What each layer of the subject's own run gave, as far as can be had."""
+    """Return the results of each layer in the subject's own run, as far as they can be obtained."""
     config = case.config
     if config.T == 1:
         return [{}] * config.num_layers  # h_n holds them
@@ -126,7 +127,7 @@ def _assess(seen: _Observation) -> Result:
 
 
 def _states(seen: _Observation, name: str) -> list[Layer]:
-    """The output of every layer, or its tangent, time first."""
+    """Return the output of every layer, or its tangent, time first."""
     assert seen.layers is not None
     reference, case, _ = seen.setting
     if case.config.T == 1:
@@ -137,7 +138,7 @@ def _states(seen: _Observation, name: str) -> list[Layer]:
 
 
 def _compared(seen: _Observation, expected: Sequence[Mapping[str, Expected]], *, soft: bool = False) -> list[Mismatch]:
-    """Layer by layer, from the first one up."""
+    """Compare layer by layer, from the first one up."""
     assert seen.layers is not None
     config, arithmetic = seen.setting.case.config, seen.setting.arithmetic
     found: list[Mismatch] = []
@@ -190,7 +191,7 @@ def _given(along: Case) -> dict[str, Array]:
 
 
 def _form(config: RNNConfig, arrays: Mapping[str, Array]) -> list[Mismatch]:
-    """Names, shapes and dtypes, of what was returned and of the tangents."""
+    """Check names, shapes and dtypes of the results and of the tangents."""
     plain = {name: array for name, array in arrays.items() if not name.endswith(TANGENT)}
     along = {name.removesuffix(TANGENT): array for name, array in arrays.items() if name.endswith(TANGENT)}
     found = [replace(m, array=m.array + TANGENT) for m in check_form(config, along, required=RETURNED)]

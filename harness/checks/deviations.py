@@ -1,7 +1,7 @@
-"""deviations: where torch's own nn.RNN is known not to refuse as it should, why, and whose fault that is.
+"""Known deviations of torch's own nn.RNN in what it refuses, with the reason and with who would have to change it.
 
-A deviation is no excuse for more than it says: it is matched by the break, by what went wrong, and by the call's code
-or the message. Torch differs from version to version: what an older one does is listed, too.
+A deviation excuses no more than it says: it is matched by the break, by what went wrong, and by the call's code or the
+message. Torch differs between versions; deviations of older versions are listed, too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 
 class Lapse(Enum):
-    """What is wrong with an answer to a malformed call, mildest first."""
+    """The ways in which an answer to a malformed call can be wrong, mildest first."""
 
     MESSAGE = "refused without a fact that the message must carry"
     CLASS = "refused with another exception"
@@ -23,18 +23,18 @@ class Lapse(Enum):
 
 
 class Whose(Enum):
-    """Who would have to change something."""
+    """The party that would have to change something."""
 
     TORCH = "torch"
     ONEDNN = "oneDNN"
     NUMPY = "NumPy"
     DOCUMENTATION = "torch's documentation"
-    """It gives the call no meaning, and does not say that it is not refused either."""
+    """The documentation gives the call no meaning, and does not say that it is not refused either."""
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """One known deviation, by three patterns: of the break's name, of its label and code, of the exception."""
+    """One known deviation, given by patterns for the break's name, for its label and code, and for the exception."""
 
     name: str
     whose: Whose
@@ -45,14 +45,14 @@ class Deviation:
     said: str = ""
 
     def explains(self, lapse: Lapse, name: str, where: str, said: str) -> bool:
-        """Whether a lapse on one break is this one."""
+        """Return whether a lapse on one break is this deviation."""
         return lapse in self.lapses and all(
             re.search(pattern, text) for pattern, text in ((self.breaks, name), (self.where, where), (self.said, said))
         )
 
 
 def known(lapse: Lapse, name: str, where: str, said: str) -> Deviation | None:
-    """The deviation that explains a lapse on one break, if there is one."""
+    """Return the deviation that explains a lapse on one break, or ``None``."""
     return next((deviation for deviation in DEVIATIONS if deviation.explains(lapse, name, where, said)), None)
 
 

@@ -1,21 +1,22 @@
-"""dropout: do masks that cannot be known beforehand obey the law of dropout?
+"""The check of dropout: random masks must obey the law of dropout.
 
-nn.RNN is documented to put dropout on the outputs of each layer except the last one, in training: each element becomes
-zero with probability p, independently and anew in each call, and what is kept is multiplied by 1/(1-p).
+nn.RNN is documented to apply dropout, in training, to the outputs of each layer except the last one. Each element
+becomes zero with probability p, independently and newly in each call, and kept elements are multiplied by 1/(1-p).
 
-A net that shows its masks is a stack of relu layers that pass on what they read (W_ih = 1, W_hh = 0), given x = 1: its
-output is the product of the masks between its layers, scaled. Two things are asked of it.
+A net that shows its masks is a stack of relu layers that pass on what they read (W_ih = 1, W_hh = 0), given x = 1. Its
+output is the product of the masks between its layers, scaled. Two things are checked.
 
-*Values.* With the masks that a run showed, all else is determined: the scale, h_n, which holds states before they are
-dropped, and every gradient. The reference is given these masks, and the run compared with it. For gradients the last
-layer has a bias of 1, so that what was dropped has a slope, too. In eval mode and with p = 0 there are no masks; and
-where layers read nothing of those below (W_ih = 0) and keep the state that they begin with (W_hh = 1), none has effect.
+*Values.* With the masks that a run showed, everything else is determined: the scale, h_n, which holds states before
+they are dropped, and every gradient. The reference is given these masks, and the run is compared with it. For gradients
+the last layer has a bias of 1, so that dropped elements have a slope, too. In eval mode and with p = 0 there are no
+masks. In layers that read nothing of those below (W_ih = 0) and keep their initial state (W_hh = 1), masks have no
+effect.
 
-*Chance.* How many elements are kept, in all and at every single place along each axis, and how often two that should
-be independent agree, neighbours along time, batch, units, directions and calls: each is binomial, if the law holds, and
-a test fails only where its probability is below its share of ``FALSE_ALARMS``. Two calls show 16,384 elements, in which
-a rate off by 0.04 is found in 99 of 100 runs, in a single time step (2,048) one off by 0.12, and in a single sequence
-or unit (512) one off by 0.23.
+*Chance.* Two things are counted: the kept elements, in total and at every single place along each axis; and the pairs
+that agree among those that should be independent, neighbours along time, batch, units, directions and calls. Each count
+is binomial if the law holds, and a test fails only if the count's probability is below the test's share of
+``FALSE_ALARMS``. Two calls show 16,384 elements. In these, a rate that is off by 0.04 is found in 99 of 100 runs; in a
+single time step (2,048 elements), a rate off by 0.12; and in a single sequence or unit (512), a rate off by 0.23.
 """
 
 from __future__ import annotations
@@ -39,19 +40,19 @@ from harness.space.scope import SIZE_FACTORS, SIZES, Scope, factors_of
 from harness.subjects.protocol import Subject, scope_of
 
 FALSE_ALARMS: Final = 1e-9
-"""The most by which a subject that obeys the law may fail a run of all tests, by chance. Each has an equal share."""
+"""The highest probability that a subject that obeys the law fails a run of all tests; each test has an equal share."""
 
 CALLS: Final = 2
-"""Runs of each config, each with an x of its own, from which torch's generator is seeded."""
+"""The number of runs of each config, each with an x of its own, from which torch's generator is seeded."""
 
 STEPS: Final = 8
 SEQUENCES: Final = 32
 UNITS: Final = 32
 LENGTHS: Final = tuple(STEPS - 5 * n % STEPS for n in range(SEQUENCES))
-"""Every length from 1 to 8, in no order."""
+"""Lengths that contain every length from 1 to 8, in no order."""
 
 AXES: Final = ("call", "t", "n", "direction", "unit")
-"""Of masks as they are counted."""
+"""The axes of masks as they are counted."""
 
 _NEIGHBOURS: Final = {
     "call": "two calls",
@@ -65,15 +66,19 @@ Masks = NDArray[np.bool_]
 
 
 def applies(subject: Subject) -> bool:
-    """Whether a subject draws masks in training: it then offers ``masks``, be it as ``False``, for they are unknown."""
+    """Return whether a subject draws masks in training.
+
+    Such a subject offers ``masks``, also with the value ``False`` if its masks are unknown.
+    """
     return "masks" in getattr(subject, "offers", {})
 
 
 def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: Scope | None = None) -> Result:
     """Run ``subject`` on nets that show its masks, from the plainest on, up to the first that breaks the law.
 
-    They are called in no way that is not in ``scope``, which is all that the subject offers unless given.
-    *Unsupported*, if it refuses dropout in training everywhere. A device without numbers, meta, cannot be asked.
+    The nets are called only in ways that are in ``scope``, which by default is all that the subject offers. The result
+    is *unsupported* if it refuses dropout in training everywhere. The device meta, which has no numbers, cannot be
+    checked.
     """
     if not applies(subject):
         return Result(Verdict.UNSUPPORTED, message="it draws no masks: dropout in training is not asked of it")
@@ -98,13 +103,13 @@ def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: S
 
 
 def _is_in(scope: Scope, config: RNNConfig) -> bool:
-    """Whether a scope has a config, but for its probability, its mode, and sizes where the scope pins none."""
+    """Return whether a scope has a config, ignoring its probability, its mode, and sizes that are not pinned."""
     free = {name for name in SIZE_FACTORS if set(getattr(scope, name)) >= set(SIZES)} | {"dropout", "training"}
     return all(value in getattr(scope, name) for name, value in factors_of(config).items() if name not in free)
 
 
 def _configs(device: str, dtypes: Sequence[str]) -> Iterator[RNNConfig]:
-    """From where there is nothing to drop, over all p and dtypes, to the ways of calling, and backwards."""
+    """Yield the configs: nets with nothing to drop, then all p and dtypes, then ways of calling, then gradients."""
     base = RNNConfig(
         UNITS + 1,
         UNITS,
@@ -125,13 +130,13 @@ def _configs(device: str, dtypes: Sequence[str]) -> Iterator[RNNConfig]:
     for dtype in dtypes:
         for p in (0.5, 0.1, 0.9, 1.0):
             yield base.replace(dtype=dtype, dropout=p)
-    base, stacked = (config.replace(dropout=0.25) for config in (base, stacked))  # at which no 1 - p passes for p
+    base, stacked = (config.replace(dropout=0.25) for config in (base, stacked))  # at this rate, no 1 - p passes for p
     yield from (base.replace(bidirectional=True), base.replace(num_layers=3), stacked)
     for way in (base, stacked):
         yield way.replace(batch_first=True)
         yield way.replace(lengths=LENGTHS)
         yield way.replace(batched=False, N=1, T=STEPS * SEQUENCES // 4)
-    back = base.replace(dropout=0.5, loss="output")  # at which sums of what is kept are exact
+    back = base.replace(dropout=0.5, loss="output")  # at this rate, sums of kept elements are exact
     for config in (back, back.replace(bidirectional=True)):
         yield config
         yield config.replace(lengths=LENGTHS)
@@ -161,12 +166,15 @@ def _check(subject: Subject, config: RNNConfig, level: float, seed: int) -> Resu
 
 
 def _shows(config: RNNConfig) -> bool:
-    """Whether masks are drawn, and have an effect: in the nets with an initial state, layers read nothing."""
+    """Return whether masks are drawn and have an effect; in the nets with an initial state, layers read nothing."""
     return config.drops and not config.hx
 
 
 def _case(config: RNNConfig, seed: tuple[int, int]) -> Case:
-    """The net of a config that shows its masks; x has one more feature, which no weight reads, to tell calls apart."""
+    """Build the net of a config that shows its masks.
+
+    x has one more feature, which no weight reads, to tell calls apart.
+    """
     arrays = {name: np.zeros(spec.shape) for name, spec in config.weights.items()}
     for layer in range(config.num_layers):
         for d in range(config.num_directions):
@@ -184,15 +192,15 @@ def _case(config: RNNConfig, seed: tuple[int, int]) -> Case:
 
 
 def _lift(config: RNNConfig) -> float:
-    """The last layer's bias: where nothing is kept, relu has a slope only above zero."""
+    """Return the last layer's bias: where nothing is kept, relu has a slope only above zero."""
     return 0.0 if config.loss is None else 1.0
 
 
 def _masks(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[int, Array]:
-    """Masks of all inner layers that a run may have drawn, by what it returned, in the plain form's shapes.
+    """Return masks of all inner layers that a run may have drawn, given its results, in the plain form's shapes.
 
-    The output shows the product of all, and the last steps in h_n what is kept below each layer. What neither shows
-    had no effect.
+    The output shows the product of all masks, and the last steps in h_n show what is kept below each layer. What
+    neither shows had no effect.
     """
     plain = config.plain
     kept = REFERENCE.time_major(arrays["output"], plain) > _lift(config)
@@ -205,7 +213,7 @@ def _masks(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[int, Array]:
 
 
 def _exact(config: RNNConfig, mismatches: Sequence[Mismatch]) -> list[str]:
-    """What differs from what the masks that were seen would give, in words: one array for each rule that it breaks."""
+    """Describe the differences from what the seen masks would give, with one array for each rule that is broken."""
     found: dict[str, str] = {}
     for mismatch in mismatches:
         site = mismatch.sites[0]
@@ -216,7 +224,7 @@ def _exact(config: RNNConfig, mismatches: Sequence[Mismatch]) -> list[str]:
 
 
 def _rule(config: RNNConfig, name: str) -> str:
-    """What an array of that name obeys in that config."""
+    """Name the rule that an array of that name obeys in that config."""
     if not config.training:
         return "dropout in eval mode"
     if not config.dropout:
@@ -231,9 +239,10 @@ def _rule(config: RNNConfig, name: str) -> str:
 
 
 def _by_chance(config: RNNConfig, calls: Masks, level: float) -> list[str]:
-    """The laws of chance that masks (call, T, N, D*H) break.
+    """Return the laws of chance that masks (call, T, N, D*H) break.
 
-    Where the rate is wrong, agreement means nothing; nor does the rate in one place where the masks are dependent.
+    If the rate is wrong, agreement of pairs means nothing; if the masks are dependent, the rate in one place means
+    nothing.
     """
     kept = calls.reshape(_sizes(config))
     visited = REFERENCE.visited(config.plain)
@@ -253,7 +262,7 @@ def _wrong_rate(config: RNNConfig, kept: Masks, there: Masks, level: float) -> l
 
 
 def _wrong_places(config: RNNConfig, kept: Masks, there: Masks, level: float) -> list[str]:
-    """The first place along each axis where the rate is wrong, and right everywhere else."""
+    """Return the first place along each axis where the rate is wrong and right everywhere else."""
     expected = _rate(config)
     found = []
     for axis, name in enumerate(AXES):
@@ -270,7 +279,7 @@ def _wrong_places(config: RNNConfig, kept: Masks, there: Masks, level: float) ->
 
 
 def _dependences(config: RNNConfig, kept: Masks, there: Masks, level: float) -> list[str]:
-    """Pairs that do not overlap are independent of each other, so that how many agree is binomial."""
+    """Compare pairs that do not overlap; they are independent of each other, so the number that agree is binomial."""
     rate = _rate(config)
     expected = rate**2 + (1 - rate) ** 2
     found = []
@@ -291,7 +300,7 @@ def _share(some: Masks, of: Masks) -> str:
 
 
 def _rate(config: RNNConfig) -> float:
-    """The probability that every mask between the layers keeps an element."""
+    """Return the probability that every mask between the layers keeps an element."""
     return float((1 - config.dropout) ** (config.num_layers - 1))
 
 
@@ -300,15 +309,16 @@ def _sizes(config: RNNConfig) -> tuple[int, ...]:
 
 
 def _tests(config: RNNConfig) -> int:
-    """The number of tests made of a config: the rate, the rate at each place, and a sort of pairs along each axis."""
+    """Return the number of tests of a config: the rate, the rate at each place, and the pairs along each axis."""
     return 1 + sum(_sizes(config)) + len(AXES) if _shows(config) else 0
 
 
 def surprising(count: int, total: int, probability: float, level: float) -> bool:
-    """Whether so many of so many are further off than chance makes them with a probability of ``level``.
+    """Return whether ``count`` of ``total`` is further off than chance makes it with probability ``level``.
 
-    By Chernoff's bound, a binomial count is at ``count`` or beyond, seen from its mean, with a probability of at most
-    exp(-total D), D the relative entropy of count/total and ``probability``. Each side has half of ``level``.
+    By Chernoff's bound, a binomial count is at ``count`` or beyond it, seen from its mean, with a probability of at
+    most exp(-total D), where D is the relative entropy of count/total and ``probability``. Each side has half of
+    ``level``.
     """
     if not total:
         return False

@@ -1,4 +1,4 @@
-"""everything: all that a search asks of a subject on a case, in the order in which a failure is best explained."""
+"""All checks that a search makes of a subject on a case, in the order in which a failure is best explained."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ def check(
     scope: Scope | None = None,
     excuses: Sequence[Excuse] = (),
 ) -> Result:
-    """Agreement, unless a known deviation explains what is against it; then a law, and the rest.
+    """Check agreement, unless a known deviation explains a disagreement; then a law; then everything else.
 
-    It ends with the first thing that is wrong. The law is one that fits the case, unless ``laws`` says which, or none;
-    for it nothing is asked beyond ``scope``, which is all that the subject offers unless given.
-    The rest, like probes, is left out without ``with_probes``: the same answer twice, which a further call leaves as it
-    is, and derivatives. That a subject refuses those is not held against it. What ``excuses`` explain is taken to
-    agree, as known deviations are.
+    The check ends with the first thing that is wrong. The law is one that fits the case, unless ``laws`` says which
+    laws, or none; for it the subject is asked nothing beyond ``scope``, which by default is all that it offers.
+
+    Everything else is left out without ``with_probes``, like the probes themselves: the same answer twice, which a
+    further call must leave unchanged, and derivatives, which a subject may refuse. Failures that ``excuses`` explain
+    count as agreement, as known deviations do.
     """
     observation = observe(subject, case, accepted, with_probes=with_probes)
     result = assess(observation, reference)
@@ -52,12 +53,12 @@ def check(
     rest = _Rest(subject, case, observation, result, reference, accepted, laws, scope).result(with_probes=with_probes)
     if against(rest):
         return rest if rest.wavers else _unless_excused(observation, rest, excuses)
-    own = backend_of(subject, case.config).startswith(TORCH)  # others' layers need not have what torch is known for
+    own = backend_of(subject, case.config).startswith(TORCH)  # known deviations are of torch's own layers
     return replace(rest, spared=spared(observation.case)) if own and rest.method is not Method.FORM else rest
 
 
 def against(result: Result) -> bool:
-    """Whether a result speaks against its subject: a failure, or a suspicion."""
+    """Return whether a result counts against its subject, as a failure or a suspicion."""
     return result.failed or result.verdict is Verdict.SUSPECT
 
 
@@ -67,7 +68,7 @@ def _unless_excused(observation: Observation, result: Result, excuses: Iterable[
 
 
 class _Rest(NamedTuple):
-    """What is asked of a subject that agrees."""
+    """The checks of a subject that agrees."""
 
     subject: Subject
     case: Case
@@ -79,7 +80,7 @@ class _Rest(NamedTuple):
     scope: Scope | None
 
     def result(self, *, with_probes: bool) -> Result:
-        """The first thing that is wrong, or else that it agrees."""
+        """Return the first thing that is wrong, or the agreement."""
         subject, case, agreement = self.subject, self.case, self.agreement
         also = list(agreement.also)
         random = case.config.drops and agreement.method is Method.FORM  # unknown masks differ in every run

@@ -1,8 +1,9 @@
-"""known: deviations from nn.RNN's documentation that torch and its libraries are known to have, in values.
+"""Known deviations of torch and its libraries from nn.RNN's documentation, in values.
 
-Each is a reference that deviates likewise. A difference is known if the subject agrees with such a reference, within
-its tolerance, or gives NaN where it does and is right everywhere else. A search tells how often that was, and when one
-could have shown and did not. No case is left out for them. Deviations in what is refused are in ``deviations``.
+Each is a reference that deviates in the same way. A difference is known if the subject agrees with such a reference,
+within its tolerance, or gives NaN where that reference does and is right everywhere else. A search reports how often
+that happened, and when a deviation could have shown and did not. No case is left out because of them. Deviations in
+what is refused are in ``deviations``.
 """
 
 from __future__ import annotations
@@ -24,35 +25,35 @@ from harness.space.config import RNNConfig
 
 
 class Excuse(Protocol):
-    """Why a failure is no news: what it comes of is known."""
+    """A known cause that excuses a failure."""
 
     @property
     def name(self) -> str:
-        """By which it is counted."""
+        """The name under which it is counted."""
         ...
 
     def excuses(self, observation: Observation, result: Result) -> bool:
-        """Whether that is what a result, which came of the observation, comes of."""
+        """Return whether this is the cause of a result, which came from the observation."""
         ...
 
 
 class ValueDeviation(NamedTuple):
-    """A deviation, and the reference that has it: NaN where a number is right."""
+    """A deviation, and the reference that has it, which gives NaN where a number is right."""
 
     name: str
     whose: Whose
     reason: str
     reference: Reference
     concerns: Callable[[RNNConfig], bool]
-    """Whether it can show on a config, in its plain form."""
+    """A test of whether it can show on a config, in its plain form."""
     issue: str = ""
-    """The file in ``checks/issues`` that reports it to who can mend it."""
+    """The file in ``checks/issues`` that reports it to the people who can fix it."""
 
     def excuses(self, observation: Observation, _result: Result) -> bool:
-        """Whether the subject deviates as the reference does everywhere, or in some places, where it gives NaN.
+        """Return whether the subject deviates as the reference does, everywhere or only in some places that give NaN.
 
-        A kernel that is taken for some sizes deviates in some products of a case. What a NaN does to gradients, the
-        whole of the deviation tells, and a part of it does not.
+        A kernel that is chosen for some sizes deviates in some products of a case only. For gradients, only the
+        reference that deviates everywhere says what a NaN does to them.
         """
         if observation.unfit is not None or not self.concerns(observation.case.config):
             return False
@@ -61,7 +62,7 @@ class ValueDeviation(NamedTuple):
             return any(assess(*way).verdict is Verdict.AGREES for way in ways)
 
     def spares(self, case: Case) -> bool:
-        """Whether it would show on a case, in its plain form, on numbers that are not finite."""
+        """Return whether it would show on a case, in its plain form, through numbers that are not finite."""
         if not self.concerns(case.config) or all(np.isfinite(array).all() for array in case.arrays.values()):
             return False
         with np.errstate(invalid="ignore", over="ignore"):
@@ -69,14 +70,14 @@ class ValueDeviation(NamedTuple):
         return any(not same_numbers(array, right[name]) for name, array in deviating.items())
 
     def report(self) -> str:
-        """The issue that reports it, in Markdown; empty where there is none."""
+        """Return the issue that reports it, in Markdown, or an empty text if there is none."""
         return files(__package__).joinpath("issues", self.issue).read_text("utf-8") if self.issue else ""
 
 
 def times_zero(rows: Floats, block: int) -> Floats | float:
-    """What a block of terms gives that is filled up with its last operand times zero: 0, or NaN if that is infinite.
+    """Return what a block gives that is filled up with its last operand times zero: 0, or NaN if that is infinite.
 
-    ``rows`` are operands (.., K); where K is a multiple of ``block``, nothing is filled up.
+    ``rows`` are operands (.., K); if K is a multiple of ``block``, nothing is filled up.
     """
     return rows[..., -1:] * 0.0 if rows.shape[-1] % block else 0.0
 
@@ -124,7 +125,7 @@ TOGETHER: Final = ValueDeviation(
 
 
 class _SkipsZeros(Reference):
-    """A weight matrix of one number, zero, makes zero of whatever it is multiplied with."""
+    """A reference in which a weight matrix of one number, zero, makes every product with it zero."""
 
     def __init__(self, *, of_x: bool, of_h: bool) -> None:
         self._skipped = of_x, of_h
@@ -138,7 +139,7 @@ class _SkipsZeros(Reference):
 
 
 class ShortcutDeviation(NamedTuple):
-    """A deviation of the library that a function computes with: the subject agrees with a reference that has it."""
+    """A deviation of a function's library: the subject agrees with a reference that has the deviation."""
 
     name: str
     whose: Whose
@@ -147,7 +148,7 @@ class ShortcutDeviation(NamedTuple):
     concerns: Callable[[RNNConfig], bool]
 
     def excuses(self, observation: Observation, _result: Result) -> bool:
-        """Whether the subject agrees with one of the references everywhere."""
+        """Return whether the subject agrees with one of the references everywhere."""
         if observation.unfit is not None or not self.concerns(observation.case.config):
             return False
         with np.errstate(invalid="ignore", over="ignore"):
@@ -164,14 +165,14 @@ OF_NUMPY: Final = (
         lambda config: config.hidden_size == 1,
     ),
 )
-"""What functions are not held to, which compute with NumPy as a rule."""
+"""Deviations that functions are not held to, because they usually compute with NumPy."""
 
 
 def excused(observation: Observation, result: Result, excuses: Iterable[Excuse] = (*KNOWN, TOGETHER)) -> str | None:
-    """The name of the first that excuses a result, if one does."""
+    """Return the name of the first excuse for a result, or ``None``."""
     return next((excuse.name for excuse in excuses if excuse.excuses(observation, result)), None)
 
 
 def spared(case: Case) -> tuple[str, ...]:
-    """The names of the known deviations that would show on a case, in its plain form."""
+    """Return the names of the known deviations that would show on a case, in its plain form."""
     return tuple(deviation.name for deviation in KNOWN if deviation.spares(case))

@@ -1,16 +1,17 @@
-"""lawfulness: does a subject keep the laws, on a case?
+"""The check of the laws: it tells whether a subject keeps them on a case.
 
-Both sides of a law are the subject's own. Where it declares that it keeps a law to the bit (``exact_laws``, of a
-config), any difference breaks it. Else the two sides may be as far apart as their allowances together: each is within
+Both sides of a law come from the subject. If it declares that it keeps a law to the bit (``exact_laws``, for a config),
+any difference breaks the law. Otherwise the two sides may differ by the sum of their allowances: each side is within
 its own end-to-end allowance of the exact result, which is the same for both by the law, and so |A - B| <= a_A + a_B.
-The other side's allowance is put together from those of its runs as its arrays are, for that is linear. Where one run
-reads what another returned (a *composed* law), the chain of runs is itself a way to compute the case, of the same
-operations in the same formats, and its allowance is the case's.
+The other side's allowance is put together from those of its runs in the same way as its arrays, because that is linear.
+If one run reads what another returned (a *composed* law), the chain of runs is itself a way to compute the case, with
+the same operations in the same formats, and its allowance is the case's.
 
-This needs no reference's values, but goes blind where errors grow: agreement is the sharp check. What laws see beyond
-it is what is far below any allowance, where bits are promised.
+This needs no values of a reference, but becomes blind where errors grow: agreement is the sharp check. Beyond
+agreement, laws see differences far below any allowance if the subject promises equal bits.
 
-How often torch 2.13 on an x86 CPU keeps each to the bit, in per cent (100: always), forward and in its gradients:
+The table shows how often torch 2.13 on an x86 CPU keeps each law to the bit, in per cent (100 means always). The first
+number of each pair is for outputs, the second for gradients:
 
                       in order                          otherwise
                       f32     f64     bf16    f16       f32     f64     bf16    f16
@@ -37,9 +38,10 @@ training              100 100 100 100 100 100 100 100   100 100 100 100 100 100 
 loss sum              100 0   100 16  100 11  100 0     100 21  100 6   100 12  100 26
 loss scale            - -     100 100 100 100 - -       100 100 100 100 100 100 - -
 
-``in order`` is ``subjects.torch_module.in_order``. ``benchmarks/laws.py --cases 1600 --seed 2``: 17,971 trials of laws
-that apply, of which none was called broken; some cells are of a few cases. A GEMM of other sizes sums in another order,
-so neither splits nor packing are exact (for torch, other sizes are other operations: pytorch issue 58128).
+``in order`` is ``subjects.torch_module.in_order``. The numbers are from ``benchmarks/laws.py --cases 1600 --seed 2``:
+17,971 trials of laws that apply, none of which was called broken; some cells rest on a few cases. A GEMM of other sizes
+sums in another order, so neither splits nor packing are exact (for torch, other sizes are other operations: pytorch
+issue 58128).
 """
 
 from __future__ import annotations
@@ -67,17 +69,17 @@ from harness.space.scope import SIZE_FACTORS, SIZES, Scope, factors_of
 from harness.subjects.protocol import Subject, masks_of, scope_of
 
 GRADIENTS: Final = ".grad"
-"""What ends the name of a law's part that speaks of gradients, as it ends their names: ``batch first.grad``."""
+"""The suffix that marks the part of a law about gradients, as in their names: ``batch first.grad``."""
 
 
 def laws_for(case: Case) -> list[Law]:
-    """The laws that apply to a case, in an order drawn by its seed: a search holds a case to the first that it can."""
+    """Return the laws that apply to a case, in an order drawn from its seed; a search checks the first that it can."""
     applicable = [law for law in LAWS.values() if law.speaks_of(case)]
     return Random(case.seed).sample(applicable, len(applicable))
 
 
 def law_of(kind: str) -> tuple[Law, ...] | None:
-    """The law that a result's kind names, to make its case smaller by; ``None`` where it names none."""
+    """Return the law named by a result's kind, which its case is then shrunk by; ``None`` if it names none."""
     named = kind.removeprefix(f"{Verdict.BROKEN.value}: {_BREAKS}").partition(":")[0]
     return (LAWS[named],) if named in LAWS else None
 
@@ -91,10 +93,11 @@ def check_laws(
     scope: Scope | None = None,
     known: Outcome | None = None,
 ) -> Result:
-    """Hold ``subject`` to laws on ``case``, to one of ``laws_for`` or to all that are given; the first broken is told.
+    """Check the laws on ``case``: the first of ``laws_for`` that is possible, or all given; return the first broken.
 
-    It is asked nothing beyond ``scope``, which is all that it offers unless given; a law that needs more, or something
-    that the subject refuses, is left out, and so is one that does not apply. ``known`` is what it gave on the case.
+    The subject is asked nothing beyond ``scope``, which by default is all that it offers. A law is skipped if it needs
+    more, if it needs something that the subject refuses, or if it does not apply. ``known`` is what the subject gave on
+    the case.
     """
     if case.config.device == "meta":
         return Result(Verdict.AGREES, method=Method.FORM)
@@ -118,7 +121,7 @@ def check_law(
     scope: Scope | None = None,
     known: Outcome | None = None,
 ) -> Result | None:
-    """Hold ``subject`` to one law on ``case``; ``None`` where the law does not apply, or asks for too much."""
+    """Check one law on ``case``; return ``None`` if the law does not apply or asks for too much."""
     if not law.speaks_of(case):
         return None
     try:
@@ -128,7 +131,7 @@ def check_law(
 
 
 def asked_by(subject: Subject, case: Case, law: Law, scope: Scope | None = None) -> list[Case]:
-    """The cases on which a law has the subject run: one of them may show by itself what is wrong."""
+    """Return the cases on which a law has the subject run; one of them may show by itself what is wrong."""
     trial = _Trial(subject, case, law, STRICT, scope or scope_of(subject))
     with suppress(_Ended):
         trial.result()
@@ -136,7 +139,7 @@ def asked_by(subject: Subject, case: Case, law: Law, scope: Scope | None = None)
 
 
 class _Ended(Exception):
-    """Ends a trial before there is anything to compare: with a result, or with nothing said."""
+    """Raised to end a trial before there is anything to compare, with a result or with ``None``."""
 
     def __init__(self, result: Result | None) -> None:
         super().__init__(result)
@@ -144,7 +147,7 @@ class _Ended(Exception):
 
 
 class _Trial:
-    """A subject held to one law on one case."""
+    """One trial of a subject: one law on one case."""
 
     def __init__(
         self,
@@ -179,7 +182,7 @@ class _Trial:
         return self._breaks(found) if found else Result(Verdict.AGREES, method=Method.LAWS)
 
     def _own(self) -> Outcome:
-        """What the subject gives on the case itself, asked for when it is needed."""
+        """Return what the subject gives on the case itself; it is run only when this is needed."""
         if self._known is None:
             self._known = self._subject.run(self._case)
             if (bad := unfit(self._case, self._known)) is not None:
@@ -189,7 +192,7 @@ class _Trial:
     def _run(self, case: Case) -> Arrays:
         if not _asked(self._scope, case.config, self._case.config):
             raise _Ended(None)
-        self._own()  # or what is wrong with the case itself would be told of the other run
+        self._own()  # otherwise an error of the case itself would be reported for the other run
         self.asked.append(case)
         outcome = self._subject.run(case)
         if outcome.failure is Failure.UNSUPPORTED or outcome.not_returned:
@@ -208,9 +211,9 @@ class _Trial:
         return Result(Verdict.DISAGREES, named, method=Method.LAWS)
 
     def _within(self, arrays: Arrays, other: Arrays) -> Iterator[dict[str, Floats]]:
-        """How far the two sides may be apart: not at all where that is declared.
+        """Yield the allowed differences between the two sides; they are zero for what is declared exact.
 
-        First as far as one side's allowance goes, which mostly does; then as far as both go.
+        The first allows one side's allowance, which usually is enough; the second allows those of both.
         """
         case, law = self._case, self._law
         exact = self._exact(arrays, other)
@@ -230,7 +233,7 @@ class _Trial:
             yield one_side | {name: one_side[name] + others[name] for name in wide}
 
     def _exact(self, arrays: Arrays, names: Iterable[str]) -> dict[str, bool]:
-        """Of which arrays the subject declares that it keeps the law to the bit."""
+        """Return for each array whether the subject declares that it keeps the law to the bit there."""
         config, law = self._case.config, self._law
         declare: Callable[[RNNConfig], frozenset[str]] | None = getattr(self._subject, "exact_laws", None)
         if declare is None or not self._accepted.derived or not law.exact(self._case, arrays):
@@ -239,11 +242,11 @@ class _Trial:
         return {n: not self._of_readout(n) and law.name + GRADIENTS * n.endswith(GRADIENTS) in declared for n in names}
 
     def _of_readout(self, name: str) -> bool:
-        """Whether an array went through the readout, of which no layer declares anything."""
+        """Return whether an array went through the readout, for which no layer declares anything."""
         return self._case.config.output_size is not None and (name.endswith(GRADIENTS) or name == "readout")
 
     def _allowances(self, case: Case) -> Arrays:
-        """How far what a correct subject returns may be from the exact result, in the shapes of what it returns."""
+        """Return how far a correct subject's results may be from the exact result, in the shapes of the results."""
         arithmetic = arithmetic_of(self._subject, case, self._accepted)
         setting = Setting(REFERENCE, replace(case, masks=self._masks(case)).plain(), arithmetic)
         expected = expect_whole_run(setting)
@@ -263,20 +266,20 @@ _BREAKS: Final = "breaks the law of "
 
 
 def _added(array: Array) -> Floats:
-    """What it costs to add two parts in float64."""
+    """Return the rounding error of adding two parts in float64."""
     wide = to_float64(array)
     return np.where(np.isfinite(wide), U64 * np.abs(wide), 0.0)
 
 
 def _plain(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
-    """What was returned, in the shapes of the plain form; what stands in padding is nobody's."""
+    """Return the results in the shapes of the plain form, in which padding is not compared."""
     return as_plain(config, arrays)
 
 
 def _asked(scope: Scope, config: RNNConfig, known: RNNConfig) -> bool:
-    """Whether a scope has a config, in all that is not as in one that is known.
+    """Return whether a scope has a config, ignoring factors that have the same value in a known config.
 
-    Sizes are free unless pinned, and so is to run forwards only.
+    Sizes are free unless they are pinned, and a config without gradients is always allowed.
     """
     here, there = factors_of(config), factors_of(known)
     left = _FREE if config.loss is not None else {*_FREE, "loss", "wrt"}
@@ -288,4 +291,4 @@ def _asked(scope: Scope, config: RNNConfig, known: RNNConfig) -> bool:
 
 
 _FREE: Final = frozenset({"dropout", "output_size"})
-"""Factors of which a law only makes the plainest."""
+"""Factors that a law changes only to their plainest value."""

@@ -1,8 +1,8 @@
-"""laws: relations between runs of one subject, each of which a right one keeps whatever its arithmetic.
+"""Laws: relations between runs of one subject that a correct subject satisfies whatever its arithmetic.
 
-A law says that a run can be had in another way: from other runs, of other cases, whose arrays are rearranged into its
-own. It knows no values. Its statement stands in its docstring, where ``rnn(x)`` is everything that comes back, and
-gradients by parameters add up wherever several runs are put together.
+A law says that the arrays of a case can also be computed from runs on other cases, whose arrays are rearranged into the
+case's own. It knows no values. Each law's docstring gives its statement, in which ``rnn(x)`` stands for everything that
+is returned. Gradients with respect to parameters add up wherever several runs are put together.
 """
 
 from __future__ import annotations
@@ -23,33 +23,34 @@ from harness.space.config import PREPARATIONS, ArraySpec, RNNConfig, never_rise
 
 Arrays = Mapping[str, Array]
 Run = Callable[[Case], Arrays]
-"""What a subject returns on a case; or its allowances, which are put together in the same way."""
+"""The results of a subject on a case, or its allowances, which are put together in the same way."""
 
 
 @dataclass(frozen=True)
 class Law:
-    """One law: what it is called, where it applies, and how to come by a case's arrays in another way."""
+    """One law: its name, the cases it applies to, and another way to get a case's arrays."""
 
     name: str
     others: str
-    """What the other runs are, for a sentence: "differs from that of ..."."""
+    """A phrase for the other runs that completes the sentence "differs from that of ..."."""
     applies: Callable[[Case], bool]
     other: Callable[[Case, Run], Arrays]
-    """The arrays of a case, as far as the law speaks of them, from other runs. What it returns more is left aside.
+    """A function that returns the case's arrays from other runs, as far as the law covers them; others are ignored.
 
-    Everything but a composed law is linear in what is run, without subtractions, so that it carries errors, too.
+    Except in a composed law, it is linear in the results of the runs, without subtractions, so that it can carry error
+    bounds, too.
     """
     same_masks: bool = False
-    """Whether dropout draws the same masks in the other runs; else the law does not apply where it draws any."""
+    """True if dropout draws the same masks in the other runs; if not, the law does not apply when dropout draws any."""
     composed: bool = False
-    """Whether one run reads what another one returned."""
+    """True if one run reads what another one returned."""
     about: Callable[[Case], Case] = lambda case: case
-    """The case that the law speaks of, instead of the one at hand."""
+    """The case that the law is about, derived from the case at hand."""
     exact: Callable[[Case, Arrays], bool] = lambda _case, _arrays: True
-    """Whether a subject that keeps the law to the bit does so here, by what it returned on the case."""
+    """A test of whether a subject that keeps the law to the bit must do so here, given what it returned on the case."""
 
     def speaks_of(self, case: Case) -> bool:
-        """Whether the law says something about a case."""
+        """Return whether the law applies to a case."""
         return (self.same_masks or not case.config.drops) and self.applies(case)
 
 
@@ -58,7 +59,7 @@ LAWS: Final[dict[str, Law]] = {}
 
 
 def _law(others: str, applies: Callable[[RNNConfig], bool], **more: Any) -> Callable[[Callable[..., Arrays]], Law]:
-    """Make a law of a function, which gives it its name."""
+    """Return a decorator that makes a law of a function and names the law after it."""
 
     def made(other: Callable[..., Arrays]) -> Law:
         name = other.__name__.replace("_", " ")
@@ -78,21 +79,21 @@ def _finite(case: Case) -> bool:
 
 @_law("two parts of the batch", lambda config: config.N > 1)
 def batch_split(case: Case, run: Run) -> Arrays:
-    """``rnn(x) == [rnn(x[:, :k]), rnn(x[:, k:])]``."""
+    """Apply the law ``rnn(x) == [rnn(x[:, :k]), rnn(x[:, k:])]``."""
     k = _random(case).randrange(1, case.config.N)
     return _sequences_joined(case, run, [_sequences(case, range(k)), _sequences(case, range(k, case.config.N))])
 
 
 @_law("the same sequences in another order", lambda config: config.N > 1)
 def batch_permutation(case: Case, run: Run) -> Arrays:
-    """``rnn(x[:, p]) == rnn(x)[:, p]``."""
+    """Apply the law ``rnn(x[:, p]) == rnn(x)[:, p]`` for a permutation p."""
     order = _order(case, case.config.N)
     return _taken(case.config, run(_sequences(case, order)), "N", np.argsort(order))
 
 
 @_law("one sequence alone, and the others", lambda config: config.lengths is not None)
 def packed_alone(case: Case, run: Run) -> Arrays:
-    """``rnn(packed)[:, n] == rnn(x[:lengths[n], n])``, for one n; the others are packed again."""
+    """Apply the law ``rnn(packed)[:, n] == rnn(x[:lengths[n], n])`` for one n; the others are packed again."""
     config = case.config
     n = _random(case).randrange(config.N)
     others = [m for m in range(config.N) if m != n]
@@ -107,14 +108,14 @@ def packed_alone(case: Case, run: Run) -> Arrays:
     lambda config: config.packing == "equal" or (config.lengths is None and config.batched and config.N > 0),
 )
 def packed_equal_lengths(case: Case, run: Run) -> Arrays:
-    """``rnn(pack(x, [T] * N)) == rnn(x)``."""
+    """Apply the law ``rnn(pack(x, [T] * N)) == rnn(x)``."""
     config = case.config
     return run(_changed(case, lengths=(config.T,) * config.N if config.lengths is None else None, enforce_sorted=False))
 
 
 @_law("other padding", lambda config: config.lengths is not None and config.strides != "expanded")
 def padding_unread(case: Case, run: Run) -> Arrays:
-    """``rnn(packed) == rnn(packed with zeros for padding)``."""
+    """Apply the law ``rnn(packed) == rnn(packed with zeros for padding)``."""
     hidden = padding(case.config)[..., None]
     return run(_case(case.config, {**case.arrays, "x": np.where(hidden, case.x.dtype.type(0), case.x)}))
 
@@ -124,7 +125,10 @@ def padding_unread(case: Case, run: Run) -> Arrays:
     lambda config: config.packing in {"equal", "falling"},
 )
 def sorted_or_not(case: Case, run: Run) -> Arrays:
-    """``rnn(pack(x, enforce_sorted=True)) == rnn(pack(x, enforce_sorted=False))``, where lengths never rise."""
+    """Apply the law ``rnn(pack(x, enforce_sorted=True)) == rnn(pack(x, enforce_sorted=False))``.
+
+    It holds for lengths that never rise.
+    """
     return run(_changed(case, enforce_sorted=not case.config.enforce_sorted))
 
 
@@ -134,7 +138,7 @@ def sorted_or_not(case: Case, run: Run) -> Arrays:
     same_masks=True,
 )
 def unbatched(case: Case, run: Run) -> Arrays:
-    """``rnn(x[:, 0]) == rnn(x)[:, 0]``, where N is 1."""
+    """Apply the law ``rnn(x[:, 0]) == rnn(x)[:, 0]`` for N = 1."""
     other = case.config.replace(batched=not case.config.batched)
     arrays = run(_case(other, _reshaped(case.arrays, _specs(other))))
     return _reshaped(arrays, _specs(case.config))
@@ -142,7 +146,7 @@ def unbatched(case: Case, run: Run) -> Arrays:
 
 @_law("the transposed input with the other batch_first", lambda config: config.batched)
 def batch_first(case: Case, run: Run) -> Arrays:
-    """``rnn(x.T, batch_first=True) == rnn(x, batch_first=False).T``."""
+    """Apply the law ``rnn(x.T, batch_first=True) == rnn(x, batch_first=False).T``."""
     config = case.config
 
     def turned(arrays: Arrays) -> dict[str, Array]:
@@ -161,9 +165,9 @@ def batch_first(case: Case, run: Run) -> Arrays:
     composed=True,
 )
 def time_split(case: Case, run: Run) -> Arrays:
-    """``rnn(x, hx) == [rnn(x[:k], hx), rnn(x[k:], h_k)]``, h_k being the first one's h_n.
+    """Apply the law ``rnn(x, hx) == [rnn(x[:k], hx), rnn(x[k:], h_k)]``, where h_k is the first run's h_n.
 
-    Back, the gradient of h_k by the second one is given to the first one's h_n.
+    In the backward pass, the second run's gradient with respect to h_k is given to the first run's h_n.
     """
     config = case.config
     k = _random(case).randrange(1, config.T)
@@ -180,9 +184,9 @@ def time_split(case: Case, run: Run) -> Arrays:
 
 @_law("a stack's lower layers, and its upper ones on top", lambda config: config.num_layers > 1, composed=True)
 def layer_split(case: Case, run: Run) -> Arrays:
-    """``rnn(x) == upper(lower(x))``, where h_n is both one's.
+    """Apply the law ``rnn(x) == upper(lower(x))``, where h_n is made of both parts' h_n.
 
-    Back, the gradient of what the upper ones read is given to the lower ones' output.
+    In the backward pass, the gradient with respect to the upper part's input is given to the lower part's output.
     """
     config, D = case.config, case.config.num_directions
     k = _random(case).randrange(1, config.num_layers)
@@ -200,9 +204,9 @@ def layer_split(case: Case, run: Run) -> Arrays:
 
 @_law("the reversed input with the two directions' weights exchanged", lambda config: config.bidirectional)
 def direction_reversal(case: Case, run: Run) -> Arrays:
-    """``rnn(flip(x), exchanged weights) == flip(rnn(x))``, with the directions' features and rows exchanged.
+    """Apply the law ``rnn(flip(x), exchanged weights) == flip(rnn(x))``.
 
-    A sequence that is packed is reversed within its own length.
+    The features and rows of the two directions are exchanged, too. A packed sequence is reversed within its own length.
     """
     config = case.config
     return _mirrored(config, run(_case(config, _mirrored(config, case.arrays))))
@@ -213,7 +217,7 @@ def direction_reversal(case: Case, run: Run) -> Arrays:
     lambda config: config.bidirectional and config.num_layers == 1 and config.output_size is None,
 )
 def two_directions(case: Case, run: Run) -> Arrays:
-    """``birnn(x) == [rnn(x), flip(rnn(flip(x)))]``, of one layer."""
+    """Apply the law ``birnn(x) == [rnn(x), flip(rnn(flip(x)))]`` for one layer."""
     config = case.config
     one = config.replace(bidirectional=False)
     forward, backward = case.arrays, _mirrored(config, case.arrays)
@@ -233,7 +237,7 @@ def two_directions(case: Case, run: Run) -> Arrays:
 
 @_law("the same units in another order", lambda config: config.hidden_size > 1)
 def unit_permutation(case: Case, run: Run) -> Arrays:
-    """``rnn(x, P W_ih, P W_hh P^T, P b) == P rnn(x)``, with the same P in every layer and direction."""
+    """Apply the law ``rnn(x, P W_ih, P W_hh P^T, P b) == P rnn(x)``, with the same P in every layer and direction."""
     config = case.config
     order = _order(case, config.hidden_size)
     return _reordered(config, run(_case(config, _reordered(config, case.arrays, order))), np.argsort(order))
@@ -252,14 +256,14 @@ def _without_recurrence(case: Case) -> Case:
     about=_without_recurrence,
 )
 def zero_recurrence(case: Case, run: Run) -> Arrays:
-    """``rnn(x) == rnn(x as T * N sequences of one step)`` where W_hh is zero; but for the gradient by W_hh.
+    """Apply the law ``rnn(x) == rnn(x as T * N sequences of one step)`` for W_hh = 0.
 
-    What is given must be finite, for 0 times anything else is NaN.
+    The gradient with respect to W_hh is left out. The inputs must be finite, because 0 times anything else is NaN.
     """
     config = case.config
     folded = config.replace(T=1, N=config.T * config.N, hx=False)
     steps = (config.N, config.T) if config.batch_first else (config.T, config.N)
-    final = np.zeros((config.num_layers, config.num_directions, *steps), bool)  # whose states are in h_n
+    final = np.zeros((config.num_layers, config.num_directions, *steps), bool)  # true for states that are in h_n
     by_time = final.swapaxes(-1, -2) if config.batch_first else final
     by_time[:, 0, -1] = True
     by_time[:, 1:, 0] = True
@@ -274,12 +278,12 @@ def zero_recurrence(case: Case, run: Run) -> Arrays:
     return _reshaped({n: a for n, a in found.items() if not n.startswith("weight_hh")}, _specs(config))
 
 
-# How it is called
+# Ways of calling
 
 
 @_law("another grad mode", lambda _config: True, same_masks=True)
 def grad_mode(case: Case, run: Run) -> Arrays:
-    """``rnn(x)`` is the same with and without gradients, and in inference mode."""
+    """Apply the law that ``rnn(x)`` is the same with and without gradients, and in inference mode."""
     if case.config.loss is not None:
         return run(_changed(case, loss=None, wrt="all"))
     return run(_changed(case, grad_mode=_another(case, (None, "enable_grad", "inference_mode"), case.config.grad_mode)))
@@ -287,14 +291,14 @@ def grad_mode(case: Case, run: Run) -> Arrays:
 
 @_law("a module that came to its weights in another way", lambda _config: True, same_masks=True)
 def preparation(case: Case, run: Run) -> Arrays:
-    """``prepared(rnn)(x) == rnn(x)``, whatever the preparation."""
+    """Apply the law ``prepared(rnn)(x) == rnn(x)`` for any preparation."""
     new = case.config.preparation != "new"
     return run(_changed(case, preparation="new" if new else _another(case, PREPARATIONS, "new")))
 
 
 @_law("arrays that lie in memory in another way", lambda _config: True, same_masks=True)
 def strides(case: Case, run: Run) -> Arrays:
-    """``rnn(strided x) == rnn(contiguous x)``."""
+    """Apply the law ``rnn(strided x) == rnn(contiguous x)``."""
     if case.config.strides != "contiguous":
         return run(_changed(case, strides="contiguous"))
     return run(_changed(case, strides=_random(case).choice(("transposed", "stepped"))))
@@ -302,21 +306,21 @@ def strides(case: Case, run: Run) -> Arrays:
 
 @_law("gradients by more, or by fewer", lambda config: config.loss is not None, same_masks=True)
 def wrt(case: Case, run: Run) -> Arrays:
-    """Outputs, and the gradients that both have, are the same whatever else gradients are by."""
+    """Apply the law that outputs and common gradients do not depend on which other gradients are asked for."""
     part = case.config.wrt != "all"
     return run(_changed(case, wrt="all" if part else _random(case).choice(("inputs", "weights"))))
 
 
 @_law("hx of zeros", lambda config: not config.hx, same_masks=True)
 def zero_hx(case: Case, run: Run) -> Arrays:
-    """``rnn(x, None) == rnn(x, zeros)``."""
+    """Apply the law ``rnn(x, None) == rnn(x, zeros)``."""
     given = case.config.replace(hx=True)
     return run(Case.from_arrays(given, {**case.arrays, "hx": np.zeros(given.inputs["hx"].shape, given.dtype)}))
 
 
 @_law("the other mode, train or eval", lambda _config: True)
 def training(case: Case, run: Run) -> Arrays:
-    """``rnn.train()(x) == rnn.eval()(x)`` where no dropout draws; in eval mode, whatever the dropout."""
+    """Apply the law ``rnn.train()(x) == rnn.eval()(x)`` where dropout draws nothing; in eval mode, for any dropout."""
     return run(_changed(case, training=not case.config.training, dropout=0.0))
 
 
@@ -325,7 +329,7 @@ def training(case: Case, run: Run) -> Arrays:
 
 @_law("the loss of the output plus that of h_n", lambda config: config.loss == "both", same_masks=True)
 def loss_sum(case: Case, run: Run) -> Arrays:
-    """``grad(loss of output + loss of h_n) == grad(loss of output) + grad(loss of h_n)``."""
+    """Apply the law ``grad(loss of output + loss of h_n) == grad(loss of output) + grad(loss of h_n)``."""
     one, other = (run(_changed(case, loss=loss)) for loss in ("output", "h_n"))
     return {n: _sum([a, other[n]]) if n.endswith(".grad") else a for n, a in one.items()}
 
@@ -339,13 +343,15 @@ def _divisible(case: Case) -> bool:
 
 
 def _in_range(case: Case, arrays: Arrays) -> bool:
-    """Whether no operation on the way back can have underflowed or overflowed, in one layer.
+    """Return whether no operation of the backward pass can have underflowed or overflowed, for one layer.
 
-    Numbers of p bits that are at least m are multiples of 2**-p m; so are their sums, rounded or not, for rounding
-    makes the multiple no finer, and products are multiples of the product. Of a slope 1 - h**2, it is 2**-2p. If
-    all that may be met on the longest way back is a multiple of a normal number, none of it is rounded for being small.
-    An overflow would show, as no infinity is ever hidden: it is in the sums that are the gradients; and what is scaled
-    down overflows only where the rest does.
+    Numbers of p bits that are at least m in size are multiples of 2**-p m. So are their sums, rounded or not, because
+    rounding does not make the multiple finer; and products are multiples of the product of the two. A slope 1 - h**2 is
+    a multiple of 2**-2p. If every number on the longest path back is a multiple of a normal number, none of them is
+    rounded because it is small.
+
+    An overflow would show, because an infinity is never hidden: it ends up in the sums that are the gradients. The
+    scaled-down loss overflows only where the original loss does.
     """
     config = case.config
     if (
@@ -355,7 +361,7 @@ def _in_range(case: Case, arrays: Arrays) -> bool:
         or not all(np.isfinite(a).all() for a in arrays.values())
     ):
         return False
-    bits = 53 if config.plain.dtype == "float64" else 24  # 16 bits are summed in 24, or in fewer
+    bits = 53 if config.plain.dtype == "float64" else 24  # 16-bit products are summed in 24 bits, or in fewer
     weights = min((_grain(a, bits) for n, a in case.weights.items() if n.startswith("weight")), default=0)
     beside = min(_grain(a, bits) for a in (case.x, arrays["output"], case.arrays.get("hx", case.x)))
     readout = _grain(case.weights["readout.weight"], bits) if config.output_size is not None else 0
@@ -366,7 +372,7 @@ def _in_range(case: Case, arrays: Arrays) -> bool:
 
 
 def _grain(array: Array, bits: int) -> float:
-    """The binary logarithm of a number that all of the array are multiples of; at most 0."""
+    """Return the binary logarithm of a number that divides all numbers of the array; at most 0."""
     with np.errstate(invalid="ignore"):
         sizes = np.abs(array.astype(np.float64))
     smallest = sizes[sizes > 0].min(initial=1.0)
@@ -381,7 +387,7 @@ def _grain(array: Array, bits: int) -> float:
     exact=_in_range,
 )
 def loss_scale(case: Case, run: Run) -> Arrays:
-    """``grad(loss / 4) * 4 == grad(loss)``, to the bit where nothing underflows or overflows."""
+    """Apply the law ``grad(loss / 4) * 4 == grad(loss)``, to the bit where nothing underflows or overflows."""
     less = {n: _scaled(a, QUARTER) if n in case.cotangents else a for n, a in case.arrays.items()}
     found = run(Case.from_arrays(case.config, less))
     with np.errstate(over="ignore"):
@@ -392,7 +398,7 @@ def loss_scale(case: Case, run: Run) -> Arrays:
 
 
 def _random(case: Case) -> Random:
-    """What a law chooses by: the same for the same case, and other than what chose the law."""
+    """Return a generator for a law's choices: the same for the same case, and not the one that chose the law."""
     return Random(f"law {case.seed}")
 
 
@@ -401,26 +407,29 @@ def _another(case: Case, choices: Sequence[Any], than: Any) -> Any:
 
 
 def _order(case: Case, of: int) -> list[int]:
-    """A permutation that is not the identity."""
+    """Return a permutation that is not the identity."""
     order = _random(case).sample(range(of), of)
     return order if order != sorted(order) else order[1:] + order[:1]
 
 
 def _specs(config: RNNConfig) -> dict[str, ArraySpec]:
-    """The shape of everything that goes in or may come out; of gradients, whether they are asked for or not."""
+    """Return the shape of every input, every output, and every gradient, even of gradients that are not asked for."""
     into = {**config.inputs, **config.weights, **config.outputs}
     return into | {f"{name}.grad": spec for name, spec in into.items()}
 
 
 def _case(config: RNNConfig, arrays: Arrays) -> Case:
-    """A case of arrays in any dtype; what is ``expanded`` is no longer one value when it is rearranged."""
+    """Build a case from arrays in any dtype.
+
+    Expanded arrays become contiguous, because after a rearrangement they are not one value any more.
+    """
     if config.strides == "expanded":
         config = config.replace(strides="contiguous")
     return Case.from_arrays(config, {name: np.asarray(array, config.dtype) for name, array in arrays.items()})
 
 
 def _changed(case: Case, **changes: Any) -> Case:
-    """The same arrays, called in another way."""
+    """Return the same arrays, called in another way."""
     return Case.from_arrays(case.config.replace(**changes), case.arrays)
 
 
@@ -433,7 +442,7 @@ def _scaled(array: Array, by: float) -> Array:
 
 
 def _sum(arrays: Iterable[Array]) -> Array:
-    """A sum in float64, which adds no rounding that the dtype would notice."""
+    """Return a sum in float64, which adds no rounding that the dtype would notice."""
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(sum(to_float64(array) for array in arrays))
 
@@ -443,7 +452,7 @@ def _without(arrays: Arrays, name: str) -> dict[str, Array]:
 
 
 def _taken(config: RNNConfig, arrays: Arrays, axis: str, index: Any) -> dict[str, Array]:
-    """Some places along what an axis counts, of every array that has such an axis."""
+    """Return the arrays with some places taken along every axis that counts ``axis``."""
     specs, found = _specs(config), dict(arrays)
     for name in found.keys() & specs.keys():
         for place, counted in enumerate(specs[name].axes):
@@ -453,7 +462,7 @@ def _taken(config: RNNConfig, arrays: Arrays, axis: str, index: Any) -> dict[str
 
 
 def _joined(config: RNNConfig, parts: Sequence[Arrays], axis: str) -> dict[str, Array]:
-    """Arrays one after the other along what an axis counts, of those that have it; the others added up."""
+    """Join the arrays of several parts along the axis that counts ``axis``, and add up the arrays without it."""
     found: dict[str, Array] = {}
     for name in config.returned.keys() & set.intersection(*map(set, parts)):
         axes, arrays = config.returned[name].axes, [part[name] for part in parts]
@@ -462,7 +471,7 @@ def _joined(config: RNNConfig, parts: Sequence[Arrays], axis: str) -> dict[str, 
 
 
 def _sequences(case: Case, index: Sequence[int]) -> Case:
-    """Some sequences of a batch; packed ones without the padding that none of them needs."""
+    """Return some sequences of a batch; if they are packed, without padding that none of them needs."""
     config = case.config
     arrays = _taken(config, case.arrays, "N", index)
     if config.lengths is None:
@@ -474,7 +483,7 @@ def _sequences(case: Case, index: Sequence[int]) -> Case:
 
 
 def _sequences_joined(case: Case, run: Run, parts: Sequence[Case]) -> dict[str, Array]:
-    """The arrays of a batch from those of its parts, each padded to the whole batch's length."""
+    """Return the arrays of a batch from those of its parts, each padded to the whole batch's length."""
     specs = _specs(case.config)
 
     def padded(arrays: Arrays) -> dict[str, Array]:
@@ -490,21 +499,21 @@ def _sequences_joined(case: Case, run: Run, parts: Sequence[Case]) -> dict[str, 
 
 
 def _of_layers(config: RNNConfig, num_layers: int) -> RNNConfig:
-    return config.replace(num_layers=num_layers, dropout=0.0)  # which draws nothing, where a law of layers applies
+    return config.replace(num_layers=num_layers, dropout=0.0)  # dropout draws nothing where this is used
 
 
 def _rows(arrays: Arrays, rows: slice) -> dict[str, Array]:
-    """The arrays with some rows of hx and h_n alone."""
+    """Return the arrays with only some rows of hx and of the gradient of h_n."""
     return {name: array[rows] if name in {"hx", "h_n.grad"} else array for name, array in arrays.items()}
 
 
 def _renumbered(name: str, by: int) -> str:
-    """The name of a parameter (or its gradient) some layers up; one that is below them is nobody's."""
+    """Return the name of a parameter (or its gradient) some layers up; a negative layer gives an unused name."""
     return re.sub(r"_l(-?\d+)", lambda found: f"_l{int(found[1]) + by}", name)
 
 
 def _other_direction(name: str) -> str:
-    """The name of a parameter (or its gradient) in the other direction."""
+    """Return the name of a parameter (or its gradient) in the other direction."""
     base, gradient, _ = name.partition(".grad")
     if not base.startswith(("weight", "bias")):
         return name
@@ -512,7 +521,7 @@ def _other_direction(name: str) -> str:
 
 
 def _flipped(config: RNNConfig, array: Array) -> Array:
-    """An array backwards in time, of packed sequences each within its own length."""
+    """Reverse an array in time; packed sequences are reversed within their own lengths."""
     if config.lengths is None:
         return np.flip(array, 1 if config.batched and config.batch_first else 0)
     steps, lengths = np.arange(config.T)[:, None], np.array(config.lengths)
@@ -523,7 +532,7 @@ def _flipped(config: RNNConfig, array: Array) -> Array:
 
 
 def _mirrored(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
-    """What goes in or comes out, with time reversed and the directions exchanged. Its own inverse."""
+    """Return inputs or outputs with time reversed and the directions exchanged. This is its own inverse."""
     specs, found = _specs(config), {}
     for name, array in arrays.items():
         axes = specs[name].axes
@@ -538,7 +547,7 @@ def _mirrored(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
 
 
 def _first_direction(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
-    """What goes into the forward direction of a single layer."""
+    """Return the inputs of the forward direction of a single layer."""
     specs, H = _specs(config), config.hidden_size
     found = {name: array for name, array in arrays.items() if "_reverse" not in name}
     for name, array in found.items():
@@ -550,7 +559,7 @@ def _first_direction(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
 
 
 def _reordered(config: RNNConfig, arrays: Arrays, order: Any) -> dict[str, Array]:
-    """What goes in or comes out, with the units of every layer in another order."""
+    """Return inputs or outputs with the units of every layer in another order."""
     H, D = config.hidden_size, config.num_directions
     features = np.concatenate([np.asarray(order) + d * H for d in range(D)])
     return _taken(config, _taken(config, arrays, "H", order), "D*H", features)

@@ -1,4 +1,4 @@
-"""refusals: whether a malformed call is refused, by the right exception, with the facts that its author needs."""
+"""The check of refusals: a malformed call must raise the right exception, with the facts that its author needs."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ class CallSubject(Protocol):
 
     @property
     def name(self) -> str:
-        """How the subject is asked for, and what reports call it."""
+        """The name by which the subject is asked for and reported."""
         ...
 
     def call(self, call: Call) -> Answer:
-        """What comes of a call, malformed or not."""
+        """Run a call, malformed or not, and return its answer."""
         ...
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """How a malformed call was answered, and what is wrong with that."""
+    """The answer to a malformed call, and what is wrong with it."""
 
     answer: Answer
     lapse: Lapse | None = None
-    """``None`` if it was refused as it must be."""
+    """The lapse in the answer; ``None`` if the call was refused as it must be."""
     late: bool = False
-    """Whether it was refused, but at a later stage than it could have been."""
+    """True if it was refused, but at a later stage than possible."""
     missing: tuple[Fact, ...] = ()
-    """What the message does not mention."""
+    """The facts that the message does not mention."""
     deviations: tuple[Deviation, ...] = ()
-    """Known deviations of torch's that explain the lapse."""
+    """Known deviations of torch that explain the lapse."""
 
     @property
     def new(self) -> bool:
-        """Whether this is a finding: something is wrong, and no known deviation explains it."""
+        """True if this is a finding: something is wrong, and no known deviation explains it."""
         return self.lapse is not None and not self.deviations
 
 
 def check_refusal(subject: CallSubject, broken: Broken) -> Refusal:
-    """Make the call, and hold the answer against what each of its breaks asks for; the answer may be about any."""
+    """Make the call, and compare the answer with what each break asks for; it may be about any of the breaks."""
     answer = subject.call(broken.call)
     if answer.unsupported:
         return Refusal(answer)
@@ -57,7 +57,7 @@ def check_refusal(subject: CallSubject, broken: Broken) -> Refusal:
         return min(fitting, key=lambda refusal: refusal.late)
     found = [_explanation(broken, pair, refusal) for pair, refusal in zip(broken.breaks, graded, strict=True)]
     deviations = tuple(deviation for deviation in found if deviation is not None)
-    # What accepts two breaks has to be known for either; one exception is about one of them.
+    # If two breaks are accepted, a deviation must be known for each; an exception is about one of them.
     if answer.kind is Kind.ACCEPTED and None in found:
         deviations = ()
     mildest = min(graded, key=lambda refusal: list(Lapse).index(refusal.lapse or Lapse.CRASHED))
@@ -65,7 +65,7 @@ def check_refusal(subject: CallSubject, broken: Broken) -> Refusal:
 
 
 def _graded(answer: Answer, kind: Break, variant: Variant) -> Refusal:
-    """The answer, taken for one to this break."""
+    """Grade the answer as an answer to this break."""
     if answer.kind in _FAILURES:
         return Refusal(answer, _FAILURES[answer.kind])
     assert answer.stage is not None  # true of every refusal

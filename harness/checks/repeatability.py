@@ -1,6 +1,6 @@
-"""repeatability: the same case must give the same numbers again, or no other check of the subject means anything.
+"""The check of repeatability: the same case must give the same numbers again, or no other check means anything.
 
-And what a call gave must stay as it is when another one is made.
+The results of a call must also stay unchanged when another call is made.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ from harness.space.scope import COST
 from harness.subjects.protocol import Subject, masks_of
 
 DEAREST: Final = COST
-"""What a case may cost for a further call: all that draws are held to. Of those asked twice, one in thirteen costs
-more, and would take two fifths of what further calls take; without them that is some 2 % of torch's default search."""
+"""The highest cost of a case for which a further call is made, the same as for drawn configs. Of the cases that are
+asked twice, one in thirteen costs more, and would take two fifths of the time of further calls. Without them, further
+calls take some 2 % of torch's default search.
+"""
 
 
 def check_repeatability(subject: Subject, case: Case, first: Outcome | None = None) -> Result:
-    """Run ``subject`` on ``case`` twice: *broken* if the outcomes differ in any number or in their failure.
+    """Run ``subject`` on ``case`` twice; the result is *broken* if the outcomes differ.
 
-    ``first`` is the outcome of a run that was made already.
+    Outcomes differ in a number or in their failure. ``first`` is the outcome of an earlier run, if there was one.
     """
     return _same(case, first or subject.run(case), subject.run(case))
 
 
 def check_twice(subject: Subject, case: Case, first: Outcome) -> Result:
-    """The same of a run that was made already, and *disagrees* if what comes back is overwritten by a further call.
+    """Compare a second run with ``first``, and see if a further call overwrites its results: then it *disagrees*.
 
-    That is asked of a subject that has ``run_twice``, which answers it where its arrays are: those here are copies.
+    Overwriting is checked by the subject's ``run_twice``, if it has one, in the process of its arrays, because the
+    arrays here are copies.
     """
     run: Callable[[Case], Outcome] = subject.run
     if case.config.cost <= DEAREST:
@@ -58,10 +61,10 @@ def _same(case: Case, first: Outcome, second: Outcome) -> Result:
 
 
 def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Case], Result]) -> Result:
-    """``result``, which ``check`` gave on the case; or, if the subject wavers there, the result that says so.
+    """Return ``result``, which ``check`` gave on the case; or, if the subject wavers there, the result that says so.
 
-    A process that dies must die again, wherever in the check it did. A hang is believed: asking again may take as long;
-    and so is a run with masks that cannot be had, which differs from any other.
+    A process that died must die again, anywhere in the check. A hang is believed, because asking again may take as
+    long. So is a run with unknown masks, which differs from any other run.
     """
     random = masks_of(subject, case) is None
     if result.failure is Failure.HUNG or result.wavers or random:

@@ -1,4 +1,4 @@
-"""Result: what a check found, under one of four verdicts that are never mixed."""
+"""Result: what a check found, under one of several verdicts that are never mixed."""
 
 from __future__ import annotations
 
@@ -12,50 +12,55 @@ from harness.space.config import PREACTIVATION
 from harness.space.outcome import Failure
 
 _OF_GRADIENT: Final = re.compile(rf"[\w.]+\.grad: {Sort.VALUE.value}")
-"""The kinds of wrong gradients. One mistake shows in one or another of them, by its numbers and by what there is to
-see: W_hh's takes an initial state if there is one step."""
+"""A pattern for the kinds of wrong gradients. One mistake may show in different gradients, depending on the numbers and
+on what there is to see: with a single step, W_hh has a gradient only if there is an initial state.
+"""
 
 _INSIDE: Final = f"{PREACTIVATION}: {Sort.VALUE.value}"
-"""The kind of what probes alone see: in a smaller case it may be seen from outside, but not the other way round."""
+"""The kind of an error that only probes see. In a smaller case such an error may be seen from outside, but an error
+that is seen from outside must not become one that only probes see.
+"""
 
 
 _FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
 
 WAVERS: Final = "not deterministic: two runs of the same case gave different results"
-"""What the message of a result begins with, where a subject gave two answers to one question."""
+"""The beginning of a result's message if the subject gave two answers to one question."""
 
 
 OF_TANH: Final = "its tanh is "
-"""Likewise, where the tanh alone was measured, and is what is wrong (``checks.accuracy``)."""
+"""The beginning of a result's message if the tanh alone was measured and is wrong (``checks.accuracy``)."""
 
 
 TWICE: Final = "twice"
-"""The same answer, to the same question; and it stays as it is when another is asked."""
+"""The check that the same case gives the same answer again, and that the answer stays unchanged by a further call."""
 
 PROBES: Final = "probes"
-"""Gradients, with probes (``oracle.probes``)."""
+"""The check of gradients with probes (``oracle.probes``)."""
 
 DERIVATIVES: Final = "derivatives"
-"""Directional derivatives, of outputs or of gradients."""
+"""The check of directional derivatives, of outputs or of gradients."""
 
 
 class Verdict(Enum):
-    """What can be said of a subject, or of a case. A fault of the harness itself is none of these: it is raised."""
+    """The possible statements about a subject or a case. An error of the harness itself is raised instead."""
 
     AGREES = "agrees"
     DISAGREES = "disagrees"
     SUSPECT = "suspect"
-    """Within what rounding can do at worst, but beyond what it does: no proof, but strong evidence if it repeats."""
+    """Within the worst that rounding can do, but beyond what it usually does: no proof, but strong evidence if it
+    repeats.
+    """
     NOT_ENOUGH = "not enough seen"
-    """What was compared agrees, and is too little to say so of the subject."""
+    """Everything that was compared agrees, but that is too little to say so of the subject."""
     UNSUPPORTED = "unsupported"
-    """The subject says that it cannot do this config."""
+    """The subject says that it does not support this config."""
     BROKEN = "broken"
     """The subject raised, died, did not answer in time, or does not give the same answer twice."""
 
 
 class Method(Enum):
-    """How sharp a comparison was."""
+    """The sharpness of a comparison."""
 
     LOCAL = "step by step, at the subject's own states"
     CARRIED = "step by step; gradients without probes, their errors carried along from step to step"
@@ -75,51 +80,54 @@ class Result:
     traceback: str = ""
     method: Method = Method.LOCAL
     deviation: str | None = None
-    """The known deviation that explains why it does not agree; then it is taken to agree."""
+    """The known deviation that explains a disagreement; the subject is then taken to agree."""
     failure: Failure | None = None
-    """What became of the subject's process, where nothing came back of it."""
+    """The failure of the subject's process, if it returned nothing."""
     also: tuple[str, ...] = ()
-    """What a subject that agrees was held to beside its agreement: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws."""
+    """Further checks that an agreeing subject passed: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws."""
     not_compared: tuple[str, ...] = ()
     """Gradients that the subject does not return."""
     ignored: tuple[str, ...] = ()
-    """Gradients that it returns, and nn.RNN does not have."""
+    """Gradients that the subject returns and nn.RNN does not have."""
     spared: tuple[str, ...] = ()
     """Known deviations that would have shown, and did not."""
 
     @property
     def failed(self) -> bool:
-        """Whether this is a finding: the subject disagrees, or is broken."""
+        """True if this is a finding: the subject disagrees, or is broken."""
         return self.verdict in {Verdict.DISAGREES, Verdict.BROKEN}
 
     @property
     def wavers(self) -> bool:
-        """Whether the subject gave two answers to one question."""
+        """True if the subject gave two answers to one question."""
         return self.message.startswith(WAVERS)
 
     @property
     def raised_at(self) -> tuple[str, str] | None:
-        """The file and the line where it ended: the last one that is no installed package's, if there is one."""
+        """The file and line of the last frame outside installed packages, or of the last frame, if there are frames."""
         frames: list[tuple[str, str]] = _FRAME.findall(self.traceback)
         own = [frame for frame in frames if "site-packages" not in frame[0]]
         return (own or frames)[-1] if frames else None
 
     @property
     def of_tanh(self) -> bool:
-        """Whether it is how accurate the subject's tanh is."""
+        """True if the result is about the accuracy of the subject's tanh."""
         return self.message.startswith(OF_TANH)
 
     @property
     def kind(self) -> str:
-        """Which array differs first and how, or which error was raised."""
+        """The array that differs first and how it differs, or the error that was raised."""
         if self.mismatches:
             return self.mismatches[0].kind
-        if self.failure is not None:  # of one mistake a process may die in several ways
+        if self.failure is not None:  # the same mistake may end a process in several ways
             return f"{self.verdict.value}: {self.failure.value}"
         return f"{self.verdict.value}: {self.message.partition(':')[0]}"
 
     def shows(self, kind: str) -> bool:
-        """Whether this is a failure of that kind, be it beside others: what must stay while a case is made smaller."""
+        """Return whether this result has a failure of that kind, perhaps among others.
+
+        While a case is shrunk, this must stay true.
+        """
         for mismatch in self.mismatches if _OF_GRADIENT.fullmatch(kind) else ():
             if _OF_GRADIENT.fullmatch(mismatch.kind) and (kind == _INSIDE or not mismatch.probed):
                 return True

@@ -1,1 +1,1 @@
-"""Report: the only code that formats for people and for machines."""
+"""Reports: the only code that formats for people and for machines."""

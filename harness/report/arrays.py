@@ -1,4 +1,4 @@
-"""arrays: a user's arrays explained in a dozen lines, the verdict and the cause first."""
+"""Explanation of a user's arrays in a dozen lines, the verdict and the cause first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.subjects.calling import a_or_an
 from harness.subjects.handed import model
 
 _WIDTH: Final = 8
-"""Of the words that the lines begin with, and of a space."""
+"""The width of the words that begin the lines, with a space."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,11 +31,11 @@ class Answer:
     """The answer of ``explain``; it prints as its lines."""
 
     agrees: bool
-    """Whether the arrays are what nn.RNN gives, as far as its derived allowances tell."""
+    """True if the arrays are what nn.RNN gives, as far as its derived allowances tell."""
     cause: str | None
-    """What reproduces the arrays where they are not, or what is wrong with their shape."""
+    """The mistake that reproduces the arrays if they are wrong, or what is wrong with their shape."""
     certain: bool
-    """Whether one known mistake alone reproduces everything that is wrong."""
+    """True if exactly one known mistake reproduces everything that is wrong."""
     others: tuple[str, ...] = ()
     """Other known mistakes that would give the same numbers."""
     lines: tuple[str, ...] = field(default=(), compare=False)
@@ -57,17 +57,18 @@ def explain(
     atol: float = 0.0,
     more: Sequence[Sequence[Any]] = (),
 ) -> Answer:
-    """Does ``actual``, which your own code made of ``x``, agree with what ``nn.RNN`` computes? If not, why not?
+    """Tell whether ``actual``, which your own code made of ``x``, is what ``nn.RNN`` computes, and if not, why.
 
-    ``module`` is an ``nn.RNN``, a module that holds one and at most one ``nn.Linear`` behind it, or a dict of their
-    weights as ``state_dict()`` names them; it is asked for its weights, never run. ``actual`` is the output, the
-    readout, h_n, a tuple of these, or a dict by name. Arrays are NumPy's or tensors.
+    ``module`` is an ``nn.RNN``, a module that holds one and at most one ``nn.Linear`` after it, or a dict of their
+    weights as ``state_dict()`` names them; only its weights are used, and it is never run. ``actual`` is the output,
+    the readout, h_n, a tuple of these, or a dict by name. Arrays are NumPy's or tensors.
 
-    ``nonlinearity`` and ``batch_first`` are the module's unless told; where weights alone are given, both are tried.
-    ``atol`` is how far each number of ``actual`` may be off by itself: 5e-5 for four printed digits after the point.
-    ``more`` holds further cases, ``(x, actual)`` or ``(x, actual, hx)``, which tell apart what one case does not.
+    ``nonlinearity`` and ``batch_first`` are the module's by default; if only weights are given, both values are tried.
+    ``atol`` is the error that each number of ``actual`` may have by itself: 5e-5 for four printed digits after the
+    point. ``more`` holds further cases, ``(x, actual)`` or ``(x, actual, hx)``, which tell apart what one case does
+    not.
 
-    Raises ``UsageError`` where there is nothing to compare.
+    Raises ``UsageError`` if there is nothing to compare.
     """
     if nonlinearity not in {None, *NONLINEARITIES}:
         raise UsageError(f"nonlinearity={nonlinearity!r}: expected {' or '.join(map(repr, NONLINEARITIES))}")
@@ -168,7 +169,7 @@ def _digits(reading: Reading) -> int | None:
 
 
 def _sure(found: Found, reproduces: str) -> str:
-    """How sure a cause is, and what would make it surer."""
+    """Return how certain a cause is, and what would make it more certain."""
     if not found.certain and len(found.causes) == 1:
         return f"{reproduces}, but few are wrong: more=[(x, actual)] takes other inputs"
     if not found.certain:
@@ -182,7 +183,7 @@ def _sure(found: Found, reproduces: str) -> str:
 
 
 def _sentence(cause: Cause) -> str:
-    """The mistake, the parameters that it concerns, and the reading, where that is not what was said."""
+    """Return the mistake, its parameters, and the reading of the arrays if that is not the one that was given."""
     config = cause.reading.config
     if cause.reading.other == "dtype":
         return "rounds to float32 somewhere on the way: to that precision, all is right"
@@ -193,13 +194,13 @@ def _sentence(cause: Cause) -> str:
 
 
 def _code(cause: Cause, reading: Reading) -> list[tuple[str, str]]:
-    """The wrong line of code, and the right one, where the catalogue has them."""
+    """Return the wrong line of code, and the right one, if the catalogue has them."""
     code = None if cause.fault is None else cause.fault.lines(reading.config)
     return [] if code is None else list(zip(("yours", "nn.RNN"), code, strict=True))
 
 
 def _first(reading: Reading, case: int, mismatch: Mismatch) -> str:
-    """Where it begins: by each step's own account where all states are known."""
+    """Return where the error begins: if all states are known, by comparing each step alone."""
     where = first_departure(reading.seen[case].observation)
     if where is None:
         site = min(mismatch.sites, key=lambda one: tuple(map(str, one.place.values())))

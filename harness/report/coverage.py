@@ -1,4 +1,4 @@
-"""coverage: how thoroughly a space was searched, as a table, and as data that several runs can be put together from."""
+"""Coverage reports: the thoroughness of a search, as a table, and as data that can be merged over several runs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from harness.space.scope import Scope
 AGREEMENT: Final = "agreement"
 
 STRENGTHS: Final = {2: "pairs", 3: "triples", 4: "fours"}
-"""Of how many factors interactions are told, as far as they are counted, and what they are called."""
+"""The words for interactions, by the number of factors; they are reported as far as they are counted."""
 
 
 @dataclass
 class Searched:
-    """What of a scope was met with a subject, by check."""
+    """The part of a scope that was met with a subject, by check."""
 
     subject: str
     scope: Scope
@@ -37,18 +37,18 @@ class Searched:
 
     @classmethod
     def by(cls, hunt: Hunt) -> Self:
-        """What one search met."""
+        """Return what one search met."""
         checks = {AGREEMENT: hunt.coverage}
         checks |= {check: hunt.beside[check] for check in BESIDE if check in hunt.beside}
         return cls(hunt.subject, hunt.scope, checks, hunt.laws)
 
     @property
     def strength(self) -> int:
-        """Of how many factors interactions are counted for every check."""
+        """The largest number of factors whose interactions are counted for every check."""
         return min(coverage.strength for coverage in self.checks.values())
 
     def add(self, other: Searched) -> None:
-        """Count what another search met, too, of its scope and this one."""
+        """Add what another search met, and its scope to this one."""
         self.scope = self.scope.joined(other.scope)
         self.laws.update(other.laws)
         for check, coverage in other.checks.items():
@@ -57,7 +57,7 @@ class Searched:
             self.checks[check].merge(coverage)
 
     def record(self) -> dict[str, Any]:
-        """All of it, exactly, as plain data."""
+        """Return everything, exactly, as plain data."""
         return {
             "subject": self.subject,
             "scope": self.scope.record(),
@@ -67,15 +67,15 @@ class Searched:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Self:
-        """What ``record`` wrote. Raises ``UsageError`` or ``KeyError`` where that is something else."""
+        """Return the object that ``record`` wrote. Raise ``UsageError`` or ``KeyError`` for anything else."""
         checks = {check: Coverage.of_record(one) for check, one in record["checks"].items()}
         return cls(record["subject"], Scope.of_record(record["scope"]), checks, Counter(record["laws"]))
 
 
 def read(paths: Sequence[Path]) -> list[Searched]:
-    """What these files hold, as ``check --coverage`` writes them, put together by subject. Raises ``UsageError``."""
+    """Read files that ``check --coverage`` wrote, and merge them by subject. Raise ``UsageError`` for other files."""
     found: dict[str, Searched] = {}
-    for path in {path.resolve(): path for path in paths}.values():  # a run counts once, however often it is named
+    for path in {path.resolve(): path for path in paths}.values():  # a run counts once, however often its file is named
         for one in _of_file(path):
             if one.subject in found:
                 found[one.subject].add(one)
@@ -85,12 +85,12 @@ def read(paths: Sequence[Path]) -> list[Searched]:
 
 
 def document(searched: Sequence[Searched]) -> dict[str, Any]:
-    """What ``read`` reads."""
+    """Return the data that ``read`` reads."""
     return {"coverage": [one.record() for one in searched]}
 
 
 def shares_record(searched: Searched) -> dict[str, Any]:
-    """The shares that the table shows, as plain data."""
+    """Return the shares that the table shows, as plain data."""
     return {
         check: {
             "cases": coverage.cases,
@@ -102,12 +102,12 @@ def shares_record(searched: Searched) -> dict[str, Any]:
 
 
 def table(searched: Searched) -> Table:
-    """Of each check: its cases, and the shares of what can meet in the scope."""
+    """Return a table with each check's number of cases, and its shares of what can meet in the scope."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     drawn.add_column("share of", no_wrap=True)
     none = Coverage.counting(searched.strength)
     for name in ("cases", *(name for name, *_ in _shares(searched.scope, none, searched.strength))):
-        drawn.add_column(name, justify="right", no_wrap=" " not in name)  # with fours, 80 columns take one that wraps
+        drawn.add_column(name, justify="right", no_wrap=" " not in name)  # with fours, one heading must wrap
     for check, coverage in searched.checks.items():
         shares = [wording.share(met, of) for _, met, of in _shares(searched.scope, coverage, searched.strength)]
         drawn.add_row(check, f"{coverage.cases:,}", *shares)
@@ -118,7 +118,7 @@ def table(searched: Searched) -> Table:
 
 
 def in_short(searched: Searched) -> str:
-    """The shares of agreement in a sentence, equal ones together, and the cases of every other check."""
+    """Return the shares of agreement in a sentence, equal ones together, and the cases of every other check."""
     alike: dict[str, list[str]] = {}
     for name, met, of in _shares(searched.scope, searched.checks[AGREEMENT], searched.strength):
         if of:
@@ -135,7 +135,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def missing_lines(searched: Searched, number: int) -> Iterator[Text]:
-    """Interactions of the fewest factors that no case had, so many at most."""
+    """Yield at most ``number`` interactions that no case had, those of the fewest factors first."""
     left = number
     for strength in range(1, searched.strength + 1):
         met, of = searched.checks[AGREEMENT].share(searched.scope, strength)
@@ -151,7 +151,7 @@ def missing_lines(searched: Searched, number: int) -> Iterator[Text]:
 
 
 def _shares(scope: Scope, coverage: Coverage, strength: int) -> list[tuple[str, int, int]]:
-    """What was met, of how many, by what it is called."""
+    """Return, for each share, its name, what was met, and how much there is."""
     boundaries = coverage.boundaries(scope).values()
     return [
         ("values", *map(sum, zip(*coverage.met(scope).values(), strict=True))),  # type: ignore[list-item]

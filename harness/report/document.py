@@ -1,4 +1,4 @@
-"""document: how reports are written as data, each with the version of its form."""
+"""Writing of reports as data, each with the version of its form."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Final
 from harness.space.atomic import atomic_write
 
 VERSION: Final = 2
-"""Of the documents' form; a change that readers could trip over raises it."""
+"""The version of the documents' form; a change that readers could stumble over raises it."""
 
 
 def write(document: dict[str, Any], target: str) -> None:
-    """Write a document to a file, atomically, or to standard output for ``-``. Raises ``OSError``."""
+    """Write a document to a file, atomically, or to standard output for ``-``. Raise ``OSError`` if that fails."""
     text = json.dumps({"version": VERSION, **document}, indent=2, default=str, allow_nan=False) + "\n"
     if target == "-":
         sys.stdout.write(text)

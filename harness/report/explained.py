@@ -1,4 +1,4 @@
-"""explained: why a subject fails, in sentences that its author can act on."""
+"""Explanations of failures, in sentences that the subject's author can act on."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from harness.space.config import LOSSES, PREACTIVATION, RNNConfig
 from harness.subjects.switches import SWITCHES
 
 NAMED: Final = 3
-"""Causes that are said, where several are possible."""
+"""The number of causes that are named if several are possible."""
 
 
 def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None = None) -> list[str]:
-    """The cause in one sentence, and how sure it is."""
+    """Return the cause in one sentence, and then how certain it is."""
     pairs = f", nor do any two of them ({counted(diagnosis.pairs, 'pair')} tried)" if diagnosis.pairs else ""
     if not diagnosis.causes:
         none = f"none of the {diagnosis.tried} known faults alone explains it{pairs}"
@@ -48,7 +48,7 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None
 
 
 def code_lines(diagnosis: Diagnosis | None, config: RNNConfig) -> dict[str, str]:
-    """The line of NumPy that makes the mistake and nn.RNN's own, by whose they are, where one cause alone is left."""
+    """Return the line of NumPy with the mistake and nn.RNN's own line, by whose they are, if a single cause is left."""
     if diagnosis is None or len(diagnosis.causes) != 1:
         return {}
     return _code(diagnosis.causes[0], config)
@@ -60,7 +60,7 @@ def _code(fault: Fault, config: RNNConfig) -> dict[str, str]:
 
 
 def coarse(diagnosis: Diagnosis) -> Precision | None:
-    """The subject's arithmetic, if that explains it and no fault does."""
+    """Return the subject's arithmetic if that explains the failure and no fault does, else ``None``."""
     precision = diagnosis.precision
     return None if diagnosis.causes or precision is None or not precision.explains else precision
 
@@ -72,7 +72,7 @@ def _grounds(diagnosis: Diagnosis) -> str:
 
 
 def precision_lines(precision: Precision) -> list[str]:
-    """What a subject's arithmetic looks like, in one sentence each."""
+    """Describe a subject's arithmetic, one property in each sentence."""
     lines = []
     if precision.rounds_results:
         lines.append(f"its results have {_bits(precision.returned_bits)} where the dtype has {precision.dtype_bits}")
@@ -89,7 +89,7 @@ def precision_lines(precision: Precision) -> list[str]:
 
 
 def where_line(where: Where) -> str:
-    """Where it begins, and what only follows."""
+    """Return where the failure begins, and what only follows from it."""
     config = where.case.config
     what = "gradient by a preactivation" if where.array == PREACTIVATION else "state"
     layer = f"layer={where.layer}, " if config.num_layers > 1 else ""
@@ -102,36 +102,36 @@ def where_line(where: Where) -> str:
 
 
 def clue_line(clue: Clue) -> str:
-    """What the wrong numbers have in common."""
+    """Return what the wrong numbers have in common."""
     what = clue.role if clue.role in {"output", "h_n", "readout"} else f"{clue.role}'s gradient"
     return f"every wrong value of {what} {clue.text}"
 
 
 def needs_line(factors: Factors) -> str:
-    """What the failure needs."""
+    """Return what the failure needs."""
     return _condition(factors) or "nothing in particular: it fails at every size, and whatever the other factors are"
 
 
 def fails_line(factors: Factors, further: int = 0) -> str:
-    """What the failure needs, in a few words, and how many more cases failed so."""
+    """Return what the failure needs, in a few words, and how many more cases failed with the same cause."""
     condition = _condition(factors)
     said = f"with {condition}" if condition else "at every size, whatever the other factors are"
     return f"{said}; {counted(further, 'more case')}" if further else said
 
 
 def independent_line(factors: Factors) -> str:
-    """What the failure does not depend on."""
+    """Return the factors that the failure does not depend on."""
     free = [name for name, size in factors.sizes.items() if not size.pattern]
     return ", ".join([*free, *(name for name in factors.independent if name not in CALLED)])
 
 
 def passing_line(factors: Factors) -> str | None:
-    """The nearest neighbour that passes."""
+    """Return the nearest neighbour that passes, or ``None``."""
     return None if factors.passing is None else f"the same with {_named(*factors.passing)}"
 
 
 def kernels_line(kernels: Kernels) -> str | None:
-    """Say which settings make the failure go away, and what ran; nothing where none does."""
+    """Return which settings make the failure go away, and which kernels ran; ``None`` if no setting does."""
     if not kernels.passes:
         return None
     passes, fails = (", ".join(SWITCHES[name].words for name in names) for names in (kernels.passes, kernels.fails))
@@ -140,7 +140,7 @@ def kernels_line(kernels: Kernels) -> str | None:
 
 
 def minimal_lines(certificate: Certificate) -> list[str]:
-    """What "minimal" rests on."""
+    """Return what "minimal" rests on."""
     if not certificate.complete:
         return list(certificate.untried)
     tried = []
@@ -157,7 +157,7 @@ def minimal_lines(certificate: Certificate) -> list[str]:
 
 
 def explanation_record(explanation: Explanation, config: RNNConfig) -> dict[str, Any]:
-    """The same as data."""
+    """Return the explanation as data."""
     return {
         "cause": None if explanation.diagnosis is None else _cause(explanation.diagnosis, config, explanation.factors),
         "factors": None if explanation.factors is None else _factors(explanation.factors),
@@ -169,7 +169,7 @@ def explanation_record(explanation: Explanation, config: RNNConfig) -> dict[str,
 
 
 def certificate_record(certificate: Certificate) -> dict[str, Any]:
-    """A certificate as data."""
+    """Return a certificate as data."""
     return {"complete": certificate.complete, **vars(certificate), "text": minimal_lines(certificate)}
 
 
@@ -177,7 +177,7 @@ _SIGNS: Final = {"==": "equal to", "!=": "other than"}
 
 
 def _any_loss(name: str, several: Collection[Any]) -> bool:
-    """Whether it is said that gradients take a loss, which goes without saying."""
+    """Return whether a condition only says that gradients need a loss, which goes without saying."""
     return name == "loss" and {*several} == {*LOSSES} - {None}
 
 

@@ -1,4 +1,4 @@
-"""kept: a finding on disk: the case, the record, and what its reader may need of it, each in a file of its own."""
+"""Keeping a finding on disk: the case, the record, and what its reader may need, each in a file of its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def keep(
     accepted: Accepted = STRICT,
     tolerance: str = "derived",
 ) -> Kept:
-    """Write a finding into a folder of its own below ``directory``, with a script that was run. Raises ``OSError``."""
+    """Write a finding into a folder of its own below ``directory``, with a script that was run.
+
+    Raises ``OSError`` if that fails.
+    """
     with TemporaryDirectory(prefix="rnn-harness-") as place:
         folder = Path(place)
         try:

@@ -1,4 +1,4 @@
-"""paper: a console that writes no spaces at the ends of lines, where no terminal needs them."""
+"""A console that writes no spaces at the ends of lines, because only a terminal needs them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.console import Console
 
 
 class Paper(Console):
-    """A console that pads no line, unless it is a terminal."""
+    """A console that does not pad lines, unless it is a terminal."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as any console does."""

@@ -1,4 +1,4 @@
-"""place: where a finding was kept."""
+"""The place in which a finding was kept."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Kept:
     folder: Path
     files: tuple[str, ...] = ()
     script: str | None = None
-    """The stand-alone script, which was seen to fail in a fresh process; ``None`` where there is none."""
+    """The stand-alone script, which was seen to fail in a fresh process; ``None`` if there is none."""
     no_script: str = ""
-    """Why there is none."""
+    """The reason why there is no script."""
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it is not where ``replay`` looks unless told otherwise."""
+        """True if it is not in the folder in which ``replay`` looks by default."""
         return self.folder.parent != Path(DIRECTORY)

@@ -1,4 +1,4 @@
-"""record: reports as plain data, for --json."""
+"""Reports as plain data, for --json."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.space.config import RNNConfig
 
 
 def examination_record(done: Examination, findings: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """One subject's examination: its search, what came of it (records of findings), and what else it was asked."""
+    """Return one subject's examination: its search with records of its findings, and its other checks."""
     return {
         **hunt_record(done.hunt, findings),
         "verdict": done.verdict.value if done.verdict else None,
@@ -37,7 +37,7 @@ def examination_record(done: Examination, findings: Sequence[dict[str, Any]] = (
 
 
 def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """One subject's search."""
+    """Return one subject's search."""
     return {
         "subject": hunt.subject,
         "verdict": hunt.verdict.value if hunt.verdict else None,
@@ -84,7 +84,7 @@ def _ids(hunt: Hunt) -> set[str]:
 
 
 def finding_record(finding: Finding, explanation: Explanation | None = None) -> dict[str, Any]:
-    """A finding, its numbers as JSON has them: a non-finite one is a string."""
+    """Return a finding with numbers as JSON supports them: a non-finite number is a string."""
     record = {
         "id": finding.id,
         "subject": finding.subject,
@@ -103,7 +103,7 @@ def finding_record(finding: Finding, explanation: Explanation | None = None) -> 
 
 
 def kept_record(kept: Kept | None) -> dict[str, Any]:
-    """Where a finding was kept."""
+    """Return the place in which a finding was kept."""
     return {
         "folder": None if kept is None else str(kept.folder),
         "script": None if kept is None or kept.script is None else str(kept.folder / kept.script),
@@ -111,7 +111,7 @@ def kept_record(kept: Kept | None) -> dict[str, Any]:
 
 
 def stored_record(stored: Stored) -> dict[str, Any]:
-    """A finding that was kept before."""
+    """Return a finding that was kept earlier."""
     return {
         "id": stored.id,
         "subject": stored.subject,
@@ -124,7 +124,7 @@ def stored_record(stored: Stored) -> dict[str, Any]:
 
 
 def result_record(result: Result) -> dict[str, Any]:
-    """A check's result."""
+    """Return a check's result."""
     return {
         "verdict": result.verdict.value,
         "message": result.message,
@@ -135,7 +135,7 @@ def result_record(result: Result) -> dict[str, Any]:
 
 
 def shapes_record(config: RNNConfig) -> dict[str, Any]:
-    """The shape of every array."""
+    """Return the shape of every array."""
     groups = {"inputs": config.inputs, "weights": config.weights, "outputs": config.outputs}
     return {
         "config": config.to_dict(),
@@ -176,7 +176,7 @@ def _suspicion(suspicion: Suspicion) -> dict[str, Any]:
 
 
 def as_json(value: Any) -> Any:
-    """The same data with numbers as JSON has them."""
+    """Return the same data with numbers as JSON supports them."""
     if isinstance(value, dict):
         return {str(key): as_json(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -185,5 +185,5 @@ def as_json(value: Any) -> Any:
 
 
 def _json_number(value: complex) -> float | str:
-    """A number as JSON has it, else its text."""
+    """Return a number if JSON supports it, else its text."""
     return str(value) if isinstance(value, complex) or not math.isfinite(value) else value

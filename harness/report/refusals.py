@@ -1,4 +1,4 @@
-"""refusals: what a search for calls that are not refused did and found, for people and as data."""
+"""Reports of a search for missing refusals, for people and as data."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from harness.space.breaks import Break, Variant
 from harness.space.call import MODULE
 
 _LINE: Final = 70
-"""Characters of a line on 80 columns, less some that words leave at its end."""
+"""The characters of a line on 80 columns, less some that words leave at its end."""
 
 _WAYS: Final = 3
-"""Ways to answer wrongly that may take two lines each: with the headline and one before it, eight lines."""
+"""The number of wrong ways to answer that may take two lines each: with the headline and one line before it, eight
+lines.
+"""
 
 _MORE: Final = len("; ... and 10 more: -v")
 
@@ -29,7 +31,7 @@ _OUTCOMES: Final = {Kind.ACCEPTED: "accepted", Kind.CRASHED: "the process ended"
 
 
 def add_refusals(facts: Table, refusals: Refusals) -> None:
-    """Add to a table of facts how many malformed calls were made and refused, and which known deviations were met."""
+    """Add to a table of facts the numbers of malformed calls made and refused, and the known deviations met."""
     so_far = "; interrupted" if refusals.interrupted else ""
     calls = f"{wording.counted(refusals.calls, 'malformed call')} of {wording.counted(len(refusals.tried), 'kind')}"
     facts.add_row("refusals", f"{calls} in {refusals.seconds:.1f} s{so_far}; --seed {refusals.seed}")
@@ -46,7 +48,7 @@ def add_refusals(facts: Table, refusals: Refusals) -> None:
 
 
 def add_refusals_in_short(facts: Table, refusals: Refusals) -> None:
-    """Add the same in a line; well-formed calls that were not accepted have one more."""
+    """Add the same in one line, and one more line for well-formed calls that were not accepted."""
     so_far = " until interrupted" if refusals.interrupted else ""
     calls = wording.counted(refusals.calls, "malformed call")
     parts = [f"{refusals.refused:,} of {calls} refused as documented{so_far}"]
@@ -61,12 +63,12 @@ def add_refusals_in_short(facts: Table, refusals: Refusals) -> None:
 
 
 def refusals_findings(refusals: Refusals) -> RenderableType:
-    """Every finding."""
+    """Return every finding."""
     return Group(*(part for wrong in refusals.findings for part in ("", _finding(refusals.subject, wrong))))
 
 
 def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
-    """A line for each way to answer a malformed call wrongly: how many kinds of calls, and which."""
+    """Return a line for each wrong way to answer a malformed call: the number of kinds of calls and their names."""
     if not refusals.findings:
         return Group()
     names: dict[str, list[str]] = {}
@@ -82,7 +84,7 @@ def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
 
 
 def _some(names: list[str], length: int) -> str:
-    """As many names as fit into the length, and how many more there are."""
+    """Return as many names as fit into the length, and how many more there are."""
     if len("; ".join(names)) <= length:
         return "; ".join(names)
     shown = names[:1]
@@ -93,7 +95,7 @@ def _some(names: list[str], length: int) -> str:
 
 
 def refusals_record(refusals: Refusals) -> dict[str, Any]:
-    """The same as plain data."""
+    """Return the same as plain data."""
     return {
         "subject": refusals.subject,
         "seed": refusals.seed,
@@ -168,7 +170,7 @@ def _finding_record(subject: str, wrong: Wrong) -> dict[str, Any]:
 
 
 def _module(subject: str) -> str:
-    """What the class is called in code: torch's own in full, another by its own name."""
+    """Return the name of the class in code: torch's own in full, another class by its own name."""
     return MODULE if subject == "torch" else subject.rpartition(":")[2]
 
 
@@ -177,7 +179,7 @@ def _tally(counts: Counter[str]) -> str:
 
 
 def fact_table() -> Table:
-    """An empty table of facts, each with its name before it."""
+    """Return an empty table of facts, each with its name before it."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")

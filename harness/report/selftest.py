@@ -1,4 +1,4 @@
-"""selftest: what the harness came to when it was measured on itself, for people and as data."""
+"""Reports of the harness's self-test, for people and as data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _COLUMNS: Final = (
     "then\nmed.",
     "\nmax",
 )
-"""Narrow enough for a terminal of 80 columns."""
+"""The headings, narrow enough for a terminal of 80 columns."""
 
 _LEGEND: Final = (
     "1st kill: CPU seconds until a fault shows, the median and the longest, and the median of checks; true min.: the "
@@ -63,11 +63,11 @@ _EXCEPTIONS: Final[dict[str, Exceptional]] = {
     "named among several": lambda trial: _killed(trial, lambda kill: kill.naming is Naming.AMONG),
     "numbers not plain": lambda trial: _killed(trial, lambda kill: not kill.plain),
 }
-"""What is worth a look, the gravest first."""
+"""The trials that deserve a look, the gravest kind first."""
 
 
 def selftest_report(done: Selftest) -> RenderableType:
-    """A table by family, what is exceptional, the correct subjects, and all of it in a sentence."""
+    """Return a table by family, the exceptions, the correct subjects, and a summary in a sentence."""
     parts: list[RenderableType] = []
     if done.trials:
         parts += [_by_family(done.trials), Padding(Text(_LEGEND, "dim"), (1, 0, 1, 2))]
@@ -79,7 +79,7 @@ def selftest_report(done: Selftest) -> RenderableType:
 
 
 def summary(done: Selftest) -> str:
-    """What it came to."""
+    """Return the results in a sentence."""
     parts = []
     if done.trials:
         killed = [trial.kill for trial in done.trials if trial.kill is not None]
@@ -102,7 +102,7 @@ def summary(done: Selftest) -> str:
 
 
 def selftest_record(done: Selftest) -> dict[str, Any]:
-    """The same as plain data, every figure of every row, and the versions."""
+    """Return the same as plain data: every figure of every row, and the versions."""
     record = {
         "passed": done.passed,
         "interrupted": done.interrupted,
@@ -143,7 +143,7 @@ def _families(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
 
 
 def _figures(trials: Sequence[Trial]) -> dict[str, Any]:
-    """What some faults came to; a median, or a worst one, is of those that were killed."""
+    """Return the figures of some faults; medians and worst values are of those that were killed."""
     killed = [trial for trial in trials if trial.kill is not None]
     kills = [trial.kill for trial in trials if trial.kill is not None]
     named = Counter(kill.naming for kill in kills)
@@ -185,7 +185,7 @@ def _exceptions(trials: Sequence[Trial]) -> Iterator[RenderableType]:
 
 
 def _listed(what: str, rows: Sequence[tuple[str, str]]) -> Iterator[RenderableType]:
-    """How many there are of something, and each, with what is to be said of it; nothing where there is none."""
+    """Yield the number of things of a kind, and each of them with a remark; nothing if there are none."""
     if not rows:
         return
     table = Table.grid(padding=(0, 2))
@@ -198,7 +198,7 @@ def _listed(what: str, rows: Sequence[tuple[str, str]]) -> Iterator[RenderableTy
 
 
 def _said(what: str, trial: Trial) -> str:
-    """What is to be said of a fault that is exceptional."""
+    """Return the remark on an exceptional fault."""
     kill = trial.kill
     if kill is None:
         return f"{counted(trial.checks, 'check')} in {_seconds(trial.seconds)} s of CPU time; it {trial.sentence}"
@@ -215,7 +215,7 @@ def _said(what: str, trial: Trial) -> str:
 
 
 def _instead(kill: Kill) -> str:
-    """What was said, where the fault itself was not."""
+    """Return the cause that was named instead of the fault."""
     if kill.causes:
         return ("" if kill.certain else "possibly ") + _or(cause.sentence for cause in kill.causes)
     if kill.precision is not None and (lines := precision_lines(kill.precision)):

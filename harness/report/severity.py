@@ -1,4 +1,4 @@
-"""severity: how grave a finding is, and in which order findings are told: what a user must mend first comes first."""
+"""The severity of findings and the order in which they are reported: what a user must fix first comes first."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Severity(Enum):
     """Classes of findings, the gravest first; the value is the word for it in a summary."""
 
     VALUES = "values"
-    """Wrong numbers, or shapes or dtypes, of a plain call."""
+    """Wrong numbers, or shapes or dtypes, in a plain call."""
     GRADIENTS = "gradients"
-    """Wrong gradients of a plain call."""
+    """Wrong gradients in a plain call."""
     CONDITION = "condition"
-    """Wrong only where it is called in a special way, or after other calls; or it writes into what it is given."""
+    """Wrong only if the layer is called in a special way, or after other calls; or it writes into its inputs."""
     CRASH = "error"
     """It raises, dies, hangs, or gives two answers to one question."""
     SPECIAL = "special"
-    """Wrong only where numbers are infinite, NaN, subnormal or huge."""
+    """Wrong only for numbers that are infinite, NaN, subnormal or huge."""
     EMPTY = "empty"
     """Wrong only in a batch of no sequences."""
     ACCURACY = "accuracy"
@@ -46,25 +46,26 @@ _OF_STATE: Final = frozenset({Sort.CHANGED, Sort.ALIASED})
 _PLAIN: Final = RNNConfig(1, 1)
 
 _HUGE: Final = 8
-"""Numbers of at least this part of a dtype's largest count as huge: the special regime has a quarter of it, of which a
-smaller case may have dropped bits, and that at most halves it."""
+"""The divisor of a dtype's largest number from which on numbers count as huge. The special regime has a quarter of the
+largest; in a smaller case such a number may have lost bits, which at most halves it.
+"""
 
 
 @dataclass(frozen=True)
 class Told:
-    """A finding with all that is told of it, and the findings that are told along with it."""
+    """A finding with everything that is reported about it, and the findings that are reported together with it."""
 
     finding: Finding
     explanation: Explanation = field(default_factory=Explanation)
     kept: Kept | None = None
     further: int = 0
-    """Further cases that fail of the same cause."""
+    """The number of further cases that fail with the same cause."""
     also: tuple[Finding, ...] = ()
     """Findings on the same case, or errors raised by the same line."""
 
     @property
     def certain(self) -> bool:
-        """Whether its cause is certain, or was measured."""
+        """True if its cause is certain, or was measured."""
         if self.finding.result.of_tanh:
             return True
         return self.explanation.diagnosis is not None and self.explanation.diagnosis.certain
@@ -77,7 +78,7 @@ class Told:
 
 
 def severity(finding: Finding, explanation: Explanation) -> Severity:
-    """The class of a finding, by how its case fails and what is special about the case."""
+    """Return the class of a finding, by how its case fails and what is special about the case."""
     result, config = finding.result, finding.case.config
     first, diagnosis = result.mismatches[0] if result.mismatches else None, explanation.diagnosis
     coarse = diagnosis is not None and explained.coarse(diagnosis) is not None
@@ -95,9 +96,9 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
 
 
 def in_order(told: Sequence[Told]) -> list[Told]:
-    """Findings as they are told: one of each case and of each line that raises, the gravest first.
+    """Return the findings in the order of the report: one for each case and each line that raises, the gravest first.
 
-    Inside a class those of a certain cause come first, then those of which more cases fail, then as they were found.
+    Within a class, findings with a certain cause come first, then those with more failing cases, then the earlier ones.
     """
     groups: dict[Any, list[Told]] = {}
     for one in told:
@@ -109,7 +110,7 @@ def in_order(told: Sequence[Told]) -> list[Told]:
 
 
 def has_special_values(case: Case) -> bool:
-    """Whether a case has an infinity, a NaN, a subnormal or a huge number, but for NaN as padding."""
+    """Return whether a case has an infinity, a NaN, a subnormal or a huge number; NaN as padding does not count."""
     limits: Any = ml_dtypes.finfo(case.config.dtype)  # type: ignore[no-untyped-call]
     tiny, huge = float(limits.tiny), float(limits.max) / _HUGE
     for name, array in case.arrays.items():
@@ -124,7 +125,7 @@ def has_special_values(case: Case) -> bool:
 
 
 def _together(group: Sequence[Told]) -> Told:
-    """Several findings as one: what was kept and explained last, which is what stands in the store."""
+    """Merge several findings into the one that was kept and explained last, which is the one in the store."""
     *others, last = group
     if not others:
         return last
@@ -134,7 +135,7 @@ def _together(group: Sequence[Told]) -> Told:
 
 
 def _error(result: Result) -> tuple[str, ...] | None:
-    """The exception's type, and the file and line that raised it."""
+    """Return the exception's type, and the file and line that raised it."""
     at = result.raised_at
     return None if at is None or result.failure is not Failure.RAISED else (result.message.partition(":")[0], *at)
 

@@ -1,4 +1,4 @@
-"""short: a finding in about a dozen lines: the cause, what is wrong, the smallest case, and how to run it."""
+"""Short reports: a finding in about a dozen lines, with the cause, the error, the smallest case, and how to run it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 
 LINE: Final = 64
-"""Characters of a fact's line, on 80 columns."""
+"""The characters of a fact's line, on 80 columns."""
 
 IN_FULL: Final = 3
-"""Findings that are shown by more than a line: with the verdict and the facts, these fill a screen."""
+"""The number of findings shown with more than a line; together with the verdict and the facts, these fill a screen."""
 
 _LISTED: Final = 8
-"""Findings that a summary lists."""
+"""The number of findings that a summary lists."""
 
 _SHARE: Final = re.compile(r",? in \d+ of \d+ elements \(.*\)$")
 
@@ -38,7 +38,7 @@ _WORD: Final = max(len(one.value) for one in Severity)
 
 
 def shown_in_full(told: Sequence[Told]) -> list[bool]:
-    """Which findings are shown by more than a line: the first, those of a certain cause, and a second one of two."""
+    """Return which findings get more than a line: the first, those with a certain cause, and the second of two."""
     left, shown = IN_FULL, []
     for number, one in enumerate(told):
         shown.append(left > 0 and (number == 0 or one.certain or len(told) == 2))
@@ -47,7 +47,7 @@ def shown_in_full(told: Sequence[Told]) -> list[bool]:
 
 
 def short_finding(number: int, told: Told, tolerance: str = "derived") -> RenderableType:
-    """A finding: its cause and how sure that is, then what a reader needs to act on it."""
+    """Show a finding: its cause and how certain that is, then what a reader needs to act on it."""
     cause, sure = cause_of(told)
     head = Table.grid(padding=(0, 2), expand=True)
     head.add_column(no_wrap=True)
@@ -63,7 +63,7 @@ def short_finding(number: int, told: Told, tolerance: str = "derived") -> Render
 
 
 def summary(told: Sequence[Told]) -> RenderableType:
-    """One line a finding, the gravest first; empty of one or two, which are in sight."""
+    """Show one line per finding, the gravest first; nothing for one or two findings, which are in sight."""
     if len(told) < 3:
         return Group()
     lines = []
@@ -75,7 +75,7 @@ def summary(told: Sequence[Told]) -> RenderableType:
 
 
 def _in_a_line(told: Told) -> str:
-    """The cause, or else what is wrong and with what, as short as it tells findings apart."""
+    """Return the cause, or else what is wrong and on what condition, just long enough to tell findings apart."""
     said, sure = cause_of(told)
     if sure in {"certain", "possibly"}:
         return f"possibly {said}" if sure == "possibly" else said
@@ -84,7 +84,7 @@ def _in_a_line(told: Told) -> str:
 
 
 def cause_of(told: Told) -> tuple[str, str]:
-    """The cause, or else what is wrong, in a sentence, and how sure the cause is."""
+    """Return the cause, or else what is wrong, in a sentence, and how certain the cause is."""
     diagnosis, result = told.explanation.diagnosis, told.finding.result
     if result.of_tanh and not (diagnosis is not None and diagnosis.causes):
         return failure_line(result), "measured"
@@ -101,14 +101,14 @@ def cause_of(told: Told) -> tuple[str, str]:
 
 
 def failure_line(result: Result) -> str:
-    """How a case fails, in one line."""
+    """Return in one line how a case fails."""
     if result.message or not result.mismatches:
         return (result.message or result.kind).splitlines()[0]
     return wording.mismatch_line(result.mismatches[0])
 
 
 def worst_line(result: Result, config: RNNConfig) -> str | None:
-    """The worst element: its place, what it is, what it should be, and what rounding allows."""
+    """Return the worst element: its place, its value, the expected value, and what rounding allows."""
     mismatch = next((one for one in result.mismatches if one.sites), None)
     if mismatch is None:
         return None
@@ -120,7 +120,7 @@ def worst_line(result: Result, config: RNNConfig) -> str | None:
 
 
 def case_line(case: Case, kept: Kept | None = None, length: int = 3 * LINE) -> str:
-    """A case as Python has it; a long one without its zeros, as far as it fits, and where the whole is."""
+    """Return a case as Python code; a long one without its zeros, as far as it fits, and where all of it is."""
     whole = repr(case)
     if len(whole) <= length:
         return whole
@@ -135,11 +135,11 @@ def case_line(case: Case, kept: Kept | None = None, length: int = 3 * LINE) -> s
 
 
 def replay_line(told: Told, tolerance: str = "derived") -> str:
-    """The command that runs a finding once more."""
+    """Return the command that runs a finding once more."""
     line = f"rnn-harness replay {told.finding.id}"
     if told.kept is not None and told.kept.elsewhere:
         line += f" --findings {shlex.quote(str(told.kept.folder.parent))}"
-    if tolerance == "derived":  # what it was found under is kept with it
+    if tolerance == "derived":  # the tolerance it was found under is kept with it
         return line
     finding = told.finding
     return f"{line} --tolerance {with_measured(tolerance, finding.accepted, finding.case.config.plain.dtype)}"
@@ -174,7 +174,7 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
 
 
 def _conditions(told: Told) -> Iterator[tuple[str, str]]:
-    """With what it fails, and what passes, where, with which kernel, and beside which other mistake."""
+    """Yield the conditions of the failure: what it needs, what passes, where, with which kernel, and other mistakes."""
     explanation = told.explanation
     if explanation.factors is not None:
         yield "fails", _cut(explained.fails_line(explanation.factors, told.further), 2 * LINE)
@@ -190,7 +190,7 @@ def _conditions(told: Told) -> Iterator[tuple[str, str]]:
 
 
 def _array(mismatch: Mismatch) -> str:
-    """The array's name, and of which layer or law it is, if not of the whole run."""
+    """Return the array's name, with its layer or law if it is not from the whole run."""
     if mismatch.law:
         return f"by the law of {mismatch.law}, {mismatch.array}"
     if mismatch.layer is not None:
@@ -199,5 +199,5 @@ def _array(mismatch: Mismatch) -> str:
 
 
 def _cut(text: str, length: int) -> str:
-    """The text, or the whole words of it that fit."""
+    """Return the text, or the whole words of it that fit."""
     return text if len(text) <= length else text[: length - 2].rsplit(" ", 1)[0] + " …"

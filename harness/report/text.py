@@ -1,4 +1,4 @@
-"""text: what the command line shows, as rich renderables."""
+"""The output of the command line, as rich renderables."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ _STYLES = {
     Verdict.BROKEN: "bold magenta",
 }
 _SHOWN_MISMATCHES = 3
-"""Mismatches shown in full; the first one is the cause, later ones mostly follow from it."""
+"""The number of mismatches shown in full; the first one is the cause, and later ones mostly follow from it."""
 
 
 def examination_report(
     done: Examination, told: Sequence[Told] = (), tolerance: str = "derived", *, verbose: bool = False
 ) -> RenderableType:
-    """A subject's verdict, its findings in the order given, what it was asked, and a summary.
+    """Return a subject's verdict, its findings in the given order, the facts of its checks, and a summary.
 
-    Each finding takes a dozen lines at most, and so do the facts, unless it is to be ``verbose``.
+    Each finding takes a dozen lines at most, and so do the facts, unless ``verbose`` is true.
     """
     so_far = " so far" if done.interrupted and done.verdict is Verdict.AGREES else ""
     head = Text(wording.headline(done.hunt.subject, done.verdict) + so_far + _tally(done, told), _STYLES[done.verdict])
@@ -87,11 +87,11 @@ def examination_report(
 
 
 _PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})
-"""Mistakes that show in any run, with dropout, too."""
+"""Mistakes that show in any run, also with dropout."""
 
 
 def _dropout(result: Result) -> RenderableType:
-    """What is wrong with a subject's dropout, which shows in many runs together."""
+    """Show what is wrong with a subject's dropout, which only many runs together show."""
     cause, _, rest = result.message.partition(": ")
     wrong, _, config = rest.rpartition("; in ")
     facts = fact_table()
@@ -102,11 +102,11 @@ def _dropout(result: Result) -> RenderableType:
 
 
 def _tally(done: Examination, told: Sequence[Told]) -> str:
-    """How many bugs there are, how many cases fail, and how many refusals are wrong: what follows the verdict."""
+    """Return the text after the verdict: the numbers of bugs, of failing cases, and of wrong refusals."""
     hunt, parts = done.hunt, []
     suspected = sum(one.finding.result.verdict is Verdict.SUSPECT for one in told)
     if bugs := len(told) - suspected:
-        # Without a certain cause, two findings may be of one bug.
+        # Without a certain cause, two findings may come from one bug.
         unsure = bugs > 1 and not all(one.certain for one in told)
         parts.append(f"{'up to ' if unsure else ''}{wording.counted(bugs, 'bug')}")
     if suspected:
@@ -155,7 +155,7 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
 
 
 def _add_gradients(facts: Table, hunt: Hunt) -> None:
-    """Which gradients were not compared, and which are nobody's."""
+    """Add the gradients that were not compared, and those that nn.RNN does not have."""
     if hunt.scope.loss == (None,):
         facts.add_row("gradients", "not asked for")
     if hunt.not_compared:
@@ -166,25 +166,25 @@ def _add_gradients(facts: Table, hunt: Hunt) -> None:
 
 
 def _add_accuracy(facts: Table, hunt: Hunt) -> None:
-    """How far its tanh is off, where that is more than assumed and no finding."""
+    """Add the error of its tanh, if that is more than assumed and no finding."""
     for one in hunt.accuracy:
         if one.close and not one.assumed:
             facts.add_row("accuracy", Text(wording.accuracy_line(one)))
 
 
 def _add_slow(facts: Table, hunt: Hunt) -> None:
-    """Why a subject was asked for few sizes."""
+    """Add why a subject was asked for few sizes."""
     if hunt.slow:
         facts.add_row("slow", f"a new shape takes {hunt.slow:.2g} s: few sizes were asked for")
 
 
 def _undone(hunt: Hunt) -> list[str]:
-    """The factors of which some values are neither done nor refused."""
+    """Return the factors with values that are neither supported nor refused."""
     return list(dict.fromkeys(what.partition("=")[0] for what in hunt.undone))
 
 
 def _add_undone(facts: Table, hunt: Hunt) -> None:
-    """What the subject neither does nor refuses, how it fails there, and what to do about that."""
+    """Add the values that the subject neither supports nor refuses, how it fails there, and what to do about that."""
     undone = {what: failure_line(result) for what, (_, result) in hunt.undone.items()}
     for said, names in wording.left_out(undone).items():
         facts.add_row("not done", Text(f"{', '.join(names)}: {said}"))
@@ -221,7 +221,7 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
 
 
 def finding_report(number: int, told: Told, tolerance: str = "derived") -> RenderableType:
-    """All that is told of a finding: its cause, what differs, what that depends on, and how to run it again."""
+    """Show everything about a finding: its cause, what differs, what that depends on, and how to run it again."""
     finding, explanation, kept = told.finding, told.explanation, told.kept
     result, config = finding.result, finding.case.config
     cause, sure = cause_of(told)
@@ -287,7 +287,7 @@ def _add_kept(facts: Table, kept: Kept, replay: str) -> None:
 
 
 def shapes_table(config: RNNConfig) -> RenderableType:
-    """The shape of every array of a config, layer by layer."""
+    """Return the shape of every array of a config, layer by layer."""
     table = Table(
         "array", "axes", "shape", "what it is", title=Text(repr(config)), title_justify="left", title_style="bold"
     )
@@ -313,7 +313,7 @@ def shapes_table(config: RNNConfig) -> RenderableType:
 
 
 def subjects_table(rows: list[tuple[str, ...]]) -> RenderableType:
-    """Name, devices that are here and that are not, and origin of every subject."""
+    """Return every subject's name, its available devices, the missing ones, and its origin."""
     table = Table("subject", "runs here on", "not on", "offered by")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
@@ -321,7 +321,7 @@ def subjects_table(rows: list[tuple[str, ...]]) -> RenderableType:
 
 
 def known_table(rows: Sequence[tuple[str, ...]]) -> RenderableType:
-    """Name, owner and reason of every known deviation."""
+    """Return name, owner and reason of every known deviation."""
     parts: list[RenderableType] = []
     for name, whose, reason in rows:
         parts += [Text(f"{name} ({whose})", "bold"), Padding(Text(reason), (0, 0, 0, 2))]
@@ -329,7 +329,7 @@ def known_table(rows: Sequence[tuple[str, ...]]) -> RenderableType:
 
 
 def replay_report(stored: Stored, subject: str, fate: Fate, result: Result) -> RenderableType:
-    """What became of a finding."""
+    """Return the result of replaying a finding."""
     style = {Fate.FIXED: "bold green", Fate.FAILED: "bold red", Fate.ERROR: "bold yellow"}[fate]
     parts: list[RenderableType] = [Text(f"{fate.value}  {subject} on {stored.path}", style)]
     if fate is Fate.ERROR:
@@ -340,7 +340,7 @@ def replay_report(stored: Stored, subject: str, fate: Fate, result: Result) -> R
 
 
 def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
-    """What was found and kept, newest first."""
+    """Return the findings that were kept, newest first."""
     if not stored:
         return Text(f"no findings in {directory}")
     table = Table.grid(padding=(0, 2))
@@ -353,7 +353,7 @@ def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
 
 
 def stored_report(stored: Sequence[Stored]) -> RenderableType:
-    """All that is known of findings that were kept."""
+    """Return everything that is known about findings that were kept."""
     parts: list[RenderableType] = []
     for one in stored:
         facts = fact_table()
@@ -371,7 +371,7 @@ def stored_report(stored: Sequence[Stored]) -> RenderableType:
 
 
 def _said_before(stored: Stored) -> Iterator[tuple[str, str]]:
-    """What the record of a finding says, as far as it says it."""
+    """Yield what the record of a finding says, as far as it has it."""
     record: Mapping[str, Any] = stored.record
     for mismatch in record.get("mismatches", ()):
         yield "differs", "\n".join([mismatch["text"], *map(_site_before, mismatch.get("sites", ()))])
@@ -405,7 +405,7 @@ def _site_before(site: Mapping[str, Any]) -> str:
 
 
 def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:
-    """What a result rests on: what the subject said, and what differs."""
+    """Return the grounds of a result: what the subject said, and what differs."""
     parts: list[RenderableType] = []
     if result.message:
         parts.append(Text(result.message, "bold"))

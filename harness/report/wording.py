@@ -1,4 +1,4 @@
-"""wording: sentences and numbers as every report writes them."""
+"""Sentences and numbers as every report writes them."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ HINTS: Final = {
 CALLED: Final = frozenset(
     ("wrt", "lengths", "enforce_sorted", "batched", "strides", "autocast", "grad_mode", "preparation")
 )
-"""Factors of how a layer is called, of which most users need not know."""
+"""Factors of the way a layer is called, which most users need not know."""
 
 
 def headline(subject: str, verdict: Verdict | None) -> str:
-    """The verdict as a sentence."""
+    """Return the verdict as a sentence."""
     return {
         None: f"{subject} was not checked",
         Verdict.AGREES: f"{subject} agrees with nn.RNN",
@@ -56,7 +56,7 @@ METHODS: Final = {
     Method.LAWS: "by laws",
     Method.END_TO_END: "end to end, where small errors may hide",
 }
-"""How sharp comparisons were, in few words."""
+"""Short words for the sharpness of comparisons."""
 
 _SHARES: Final = {
     Sort.VALUE: "differs",
@@ -67,7 +67,7 @@ _SHARES: Final = {
 
 
 def mismatch_line(mismatch: Mismatch) -> str:
-    """What differs, in one line."""
+    """Return what differs, in one line."""
     where = mismatch.array
     if mismatch.layer is not None and mismatch.probed:
         where = f"{where} of layer {mismatch.layer}"
@@ -97,21 +97,21 @@ def mismatch_line(mismatch: Mismatch) -> str:
 
 
 def place(site: Site) -> str:
-    """Where a differing element stands: ``t=3, n=0, unit=1``."""
+    """Return the place of a differing element: ``t=3, n=0, unit=1``."""
     return ", ".join(f"{axis}={index}" for axis, index in site.place.items())
 
 
 _DIGITS: Final = {"float64": 17, "float32": 9, "float16": 5, "bfloat16": 4, "complex64": 9, "complex128": 17}
-"""Significant decimal digits that tell any two numbers of a dtype apart; of complex ones, in each part."""
+"""The significant decimal digits that tell any two numbers of a dtype apart; for complex numbers, in each part."""
 
 
 def number(value: complex, dtype: str) -> str:
-    """A value with all the digits that its dtype tells apart."""
+    """Format a value with all the digits that its dtype tells apart."""
     return f"{value:.{_DIGITS[dtype]}g}"
 
 
 def site_row(site: Site, dtype: str) -> tuple[str, ...]:
-    """Place, actual, expected, difference and allowance of one element."""
+    """Return place, actual, expected, difference and allowance of one element."""
     values = number(site.actual, dtype), number(site.expected, dtype)
     return (place(site), *values, f"{site.difference:.3g}", f"{site.allowance:.3g}")
 
@@ -120,28 +120,28 @@ SITE_COLUMNS: Final = ("where", "actual", "expected", "difference", "allowance")
 
 
 def config_line(config: RNNConfig) -> str:
-    """Every field, so that nothing is left to know by heart; how the layer is called, only where that is unusual."""
+    """Return every field, so that none has to be remembered; those of the call only if they are unusual."""
     plain: Mapping[str, Any] = RNNConfig(1, 1).to_dict()
     fields: Mapping[str, Any] = config.to_dict()
     return ", ".join(f"{name}={v}" for name, v in fields.items() if name not in CALLED or v != plain[name])
 
 
 def sizes_line(config: RNNConfig) -> str:
-    """The sizes of a config, in the letters that stand for them."""
+    """Return the sizes of a config, with the letters that stand for them."""
     letters = {"T": config.T, "N": config.N, "I": config.input_size, "H": config.hidden_size, "L": config.num_layers}
     return ", ".join(f"{letter}={size}" for letter, size in letters.items())
 
 
 def leave_out_line(config: RNNConfig) -> str | None:
-    """How to leave out the unusual way in which a layer was called, for who does not want to support it."""
+    """Return how to leave out an unusual way of calling, for users who do not want to support it, or ``None``."""
     plain, here = factors_of(RNNConfig(1, 1)), factors_of(config)
     pins = [f"--only {name}={plain[name]}" for name in here if name in CALLED and here[name] != plain[name]]
-    pins = [pin for pin in pins if "enforce_sorted" not in pin]  # which packing alone brings with it
+    pins = [pin for pin in pins if "enforce_sorted" not in pin]  # it comes with packing only
     return f"if it is not to do this: raise NotImplementedError, or {' '.join(pins)}" if pins else None
 
 
 def judgement_line(judgement: Judgement) -> str:
-    """Which side is wrong, and by how much."""
+    """Return which side is wrong, and by how much."""
     figures = f"the exact result is {judgement.exact:.9g}"
     if judgement.ruling in {Ruling.SUBJECT, Ruling.BOTH}:
         figures += (
@@ -153,7 +153,7 @@ def judgement_line(judgement: Judgement) -> str:
 
 
 def enough_line(result: Result) -> str | None:
-    """The smallest explicit tolerance with which the differing values would have passed."""
+    """Return the smallest explicit tolerance with which the differing values would have passed, if there is one."""
     values = [mismatch for mismatch in result.mismatches if mismatch.sort in {Sort.VALUE, Sort.SUSPICIOUS}]
     if not values or any(mismatch.sort not in {Sort.VALUE, Sort.SUSPICIOUS} for mismatch in result.mismatches):
         return None
@@ -163,12 +163,12 @@ def enough_line(result: Result) -> str | None:
 
 
 def _rounded_up(value: float) -> str:
-    """Two digits, and no less than the value."""
+    """Format a value with two digits, rounded up."""
     return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal_from_float(value):.1e}"
 
 
 def hint(mismatch: Mismatch) -> str | None:
-    """What to do about a mismatch, where that can be said."""
+    """Return what to do about a mismatch, or ``None``."""
     if mismatch.array.endswith(".grad") and mismatch.sort in {Sort.SHAPE, Sort.DTYPE}:
         return None
     if mismatch.array.endswith(".grad") and mismatch.sort is Sort.MISSING:
@@ -182,30 +182,30 @@ def hint(mismatch: Mismatch) -> str | None:
 
 
 def _turned(mismatch: Mismatch) -> bool:
-    """Whether a shape would be right with its first two axes exchanged."""
+    """Return whether a shape would be right with its first two axes exchanged."""
     actual, expected = (re.findall(r"\d+", text.rpartition("=")[2]) for text in (mismatch.actual, mismatch.expected))
     return len(actual) > 1 and [actual[1], actual[0], *actual[2:]] == expected
 
 
 def counted(number_of: int, what: str) -> str:
-    """``1 case``, ``4,000 cases``."""
+    """Return a number with its noun: ``1 case``, ``4,000 cases``."""
     return f"{number_of:,} {what}{'' if number_of == 1 else 's'}"
 
 
 def accuracy_line(accuracy: Accuracy) -> str:
-    """How far tanh is off, in a subject that agrees."""
+    """Return the error of tanh in a subject that agrees."""
     return f"{accuracy.dtype} tanh is {accuracy.error_line}; accepted up to {CLOSE / 2:g} ulp"
 
 
 def dropout_line(result: Result) -> str:
-    """Whether dropout obeys its law, and how sure that is."""
+    """Return whether dropout obeys its law, and how certain that is."""
     if result.failed:
         return result.message
     return f"its masks obey the law of dropout (right ones fail it once in {1 / FALSE_ALARMS:,.0f} runs at most)"
 
 
 def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int]) -> list[str]:
-    """Say which known deviations were met, how often, whose they are, and why; and which are gone."""
+    """Return the known deviations that were met, with how often, whose and why; and those that are gone."""
     every = (*KNOWN, TOGETHER, *OF_NUMPY)
     met = [d for d in every if known.get(d.name)]
     gone = [d for d in every if spared.get(d.name) and d not in met]
@@ -216,7 +216,7 @@ def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int]) -> list
 
 
 def deviations_in_short(known: Mapping[str, int], spared: Mapping[str, int]) -> list[str]:
-    """The known deviations that were met, and those that are gone, a line each without the reasons."""
+    """Return a line for each known deviation that was met, without the reason, and one for those that are gone."""
     every = (*KNOWN, TOGETHER, *OF_NUMPY)
     met = [d for d in every if known.get(d.name)]
     gone = [d.name for d in every if spared.get(d.name) and d not in met]
@@ -231,7 +231,7 @@ _DTYPES: Final = re.compile(r"\bb?float\b")
 
 
 def left_out(refused: Mapping[str, str]) -> dict[str, list[str]]:
-    """What a subject refuses, by what it says; of sentences that differ in numbers alone, the first one."""
+    """Return what a subject refuses, by what it says; sentences that differ only in numbers share the first of them."""
     said: dict[str, str] = {}
     names: dict[str, list[str]] = {}
     for what, why in refused.items():
@@ -241,7 +241,7 @@ def left_out(refused: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def alike(said: Mapping[str, int]) -> dict[str, int]:
-    """How often each sentence was said; of sentences that differ in numbers alone, the first one stands for all."""
+    """Count how often each sentence was said; sentences that differ only in numbers count as the first of them."""
     first: dict[str, str] = {}
     counts: dict[str, int] = {}
     for sentence, number_of in said.items():
@@ -251,7 +251,7 @@ def alike(said: Mapping[str, int]) -> dict[str, int]:
 
 
 def _together(whats: Iterable[str]) -> list[str]:
-    """``num_layers=2``, ``num_layers=3`` as ``num_layers=2-3``, at the first one's place."""
+    """Join ``num_layers=2``, ``num_layers=3`` to ``num_layers=2-3``, at the first one's place."""
     values: dict[str, list[str]] = {}
     for what in whats:
         name, _, value = what.partition("=")
@@ -263,14 +263,14 @@ def _together(whats: Iterable[str]) -> list[str]:
 
 
 def share(met: int, of: int) -> str:
-    """``100 %`` of all and no fewer, and ``0.1 %`` for any; nothing of nothing."""
+    """Format a share: ``100 %`` only for all, at least ``0.1 %`` if there are any, and ``-`` of nothing."""
     if not of:
         return "-"
     return "100 %" if met == of else f"{max(math.floor(1000 * met / of), min(met, 1)) / 10:.1f} %"
 
 
 def values_line(values: Iterable[Any]) -> str:
-    """Met values, with runs of sizes drawn together: ``1-17, 31-33``."""
+    """Join values, with runs of sizes as ranges: ``1-17, 31-33``."""
     listed = list(values)
     if not all(isinstance(value, int) and not isinstance(value, bool) for value in listed):
         return ", ".join(str(value) for value in listed)
@@ -284,7 +284,7 @@ def values_line(values: Iterable[Any]) -> str:
 
 
 def plain_finding(subject: str, config: RNNConfig, result: Result) -> str:
-    """A failing result as plain text, for an exception's message."""
+    """Return a failing result as plain text, for an exception's message."""
     lines = [headline(subject, result.verdict)]
     if result.message:
         lines.append(result.message)

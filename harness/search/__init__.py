@@ -1,1 +1,1 @@
-"""Search: finding cases that fail, and making them small."""
+"""The search: it finds failing cases and shrinks them."""

@@ -1,17 +1,19 @@
-"""covering: few configs in which every so many values of different factors meet, by classes of sizes, where they can.
+"""Covering arrays: few configs in which all combinations of ``strength`` factors' values meet, by classes of sizes.
 
-Greedy, a config at a time, as AETG does: it begins with what has not met, and takes the value that completes the most.
+The algorithm is greedy, one config at a time, as in AETG: each config begins with a combination that has not met, and
+then takes the values that complete the most combinations.
 
-No library of PyPI's was fit for this. Of torch's whole scope, 22 factors that vary, there are 3,273 interactions of two
-factors, 78,623 of three and 1,305,479 of four (``python benchmarks/covering.py``); configs drawn at random meet 83 % of
-three in 700, 99.5 % in 20,000. When it was written, boundaries of sizes aside:
+No library on PyPI was suitable. Torch's whole scope has 22 factors that vary, with 3,273 interactions of two factors,
+78,623 of three and 1,305,479 of four (``python benchmarks/covering.py``). Configs drawn at random meet 83 % of those of
+three in 700 configs, and 99.5 % in 20,000. The comparison, made when this module was written, leaves boundaries of
+sizes out:
 
-- this module: 80 configs of two in 0.05 s, 680 of three in 0.25 s;
-- coverwise 1.6.1 (a C++ program): 109 in 0.4 s, 949 in 9 s, and the same number that can be;
-- covertable 3.2.0: 86 in 7 s, none of three within 150 s;
-- allpairspy 2.5.1: 80 in 0.25 s, and 115 of three, where no fewer than 420 meet them all.
+- this module: 80 configs for two factors in 0.05 s, 680 for three in 0.25 s;
+- coverwise 1.6.1 (a C++ program): 109 in 0.4 s, 949 in 9 s, and the same number of feasible interactions;
+- covertable 3.2.0: 86 in 7 s, no result for three within 150 s;
+- allpairspy 2.5.1: 80 in 0.25 s, and 115 for three, although no fewer than 420 can meet them all.
 
-None chooses sizes, or knows what a config costs.
+None of them chooses sizes, or knows what a config costs.
 """
 
 from __future__ import annotations
@@ -41,25 +43,26 @@ from harness.space.scope import COST, SIZE_FACTORS, Scope, configure
 Floats = NDArray[np.float64]
 
 OTHERS: Final = 8
-"""Sizes of a class, beside its boundaries, that configs are spread over."""
+"""The number of sizes of a class, besides its boundaries, that configs are spread over."""
 
 DEMAND: Final = 0.1
-"""What two classes of sizes of which many boundaries are to meet count for at most, beside an interaction: of 0, 0.1,
-0.4, 1 and 2 it gives the fewest configs."""
+"""The highest weight of two classes of sizes with many boundaries that are still to meet, relative to an interaction.
+Of 0, 0.1, 0.4, 1 and 2, this value gives the fewest configs.
+"""
 
 CHEAPER: Final = 0.3
-"""What ``COST`` counts for, beside a size or a pair of boundaries that is met for the first time."""
+"""The weight of ``COST``, relative to a size or a pair of boundaries that is met for the first time."""
 
 NEVER: Final = -1e6
-"""The gain of a class that cannot be had, below all that can add up."""
+"""The gain of a class that is not possible, below every sum of gains."""
 
 
 def covering(scope: Scope, strength: int = 3, seed: int = 0) -> list[RNNConfig]:
-    """Configs of ``scope`` in which all interactions of ``strength`` factors are met that can be, cheapest first.
+    """Return configs of ``scope`` in which all possible interactions of ``strength`` factors are met, cheapest first.
 
-    Every boundary size is met, and from strength 3 on every pair of them that can be paid. The same arguments give the
-    same configs. They are as ``configure`` leaves them, and as cheap as ``affords`` says. A scope of factors that
-    exclude each other altogether has none. Raises ``UsageError`` for another strength than 2, 3 and 4.
+    Every boundary size is met, and from strength 3 on every affordable pair of them. The same arguments give the same
+    configs. They are built by ``configure``, and as cheap as ``affords`` demands. A scope whose factors exclude each
+    other altogether gives none. Raises ``UsageError`` for a strength other than 2, 3 and 4.
     """
     if strength not in {2, 3, 4}:
         raise UsageError(f"strength={strength!r}: expected 2, 3 or 4")
@@ -80,7 +83,7 @@ def _covering(scope: Scope, strength: int, seed: int) -> tuple[RNNConfig, ...]:
 
 
 class _Rows:
-    """Makes rows, of the number of a class of each factor, until every interaction is met."""
+    """A generator of rows, each with the number of one class of each factor, until every interaction is met."""
 
     def __init__(self, space: Interactions, strength: int, seed: int, demand: Floats) -> None:
         self._space, self._strength, self._demand = space, strength, demand
@@ -89,7 +92,8 @@ class _Rows:
         self._factors, number = len(space.values), len(space.names)
         self._others = space.factor[:, None] != space.factor[None, :]
         prefixes = space.of(max(strength - 1, 0))
-        # Each has a line that says what completes it to an interaction; what is none has the last, which is empty.
+        # Each prefix has a line of the numbers that complete it to an interaction. Anything else has the last line,
+        # which is empty.
         self._line = np.full((number,) * prefixes.shape[1], len(prefixes), dtype=np.int64)
         self._left = np.zeros((len(prefixes) + 1, number), dtype=np.int16)
         if strength > 1:
@@ -101,7 +105,7 @@ class _Rows:
         self._begin()
 
     def unmet(self) -> Iterator[list[int]]:
-        """Interactions that no row has, those of factors with many classes first."""
+        """Yield interactions that are in no row, those of factors with many classes first."""
         if self._strength < 2:
             yield from self._wanted.tolist()
             return
@@ -113,14 +117,14 @@ class _Rows:
                 yield self._wanted[place].tolist()
 
     def row(self, begun: Sequence[int]) -> list[int]:
-        """A row that has these classes and, as it grows, the one that completes the most interactions."""
+        """Return a row with these classes, and of each other factor the class that completes the most interactions."""
         self._begin()
         for number in begun:
             self._take(number)
         return self._completed()
 
     def around(self, fixed: dict[str, int]) -> list[int] | None:
-        """A row with these sizes, which are not the smallest of their classes, that can be paid."""
+        """Return an affordable row with these sizes, which are not the smallest of their classes, or ``None``."""
         space, known = self._space, dict(fixed)
         self._begin()
         if fixed.get("T", 0) > smallest(space.scope)["T"] and "meta" in space.numbers["device"]:
@@ -146,7 +150,7 @@ class _Rows:
         return self._completed()
 
     def _begin(self) -> None:
-        """An empty row."""
+        """Begin an empty row."""
         self._chosen: list[int] = []
         self._gain = self._noise.random(len(self._space.names)) / 20
         self._places = [start for _table, start, _step in self._space.tables]
@@ -154,7 +158,7 @@ class _Rows:
         self._forbid()
 
     def _forbid(self) -> None:
-        """Take no class that fits no state."""
+        """Exclude every class that fits no state."""
         self._gain[np.bitwise_and.reduce(self._fits) == 0] = NEVER
 
     def _take(self, number: int) -> None:
@@ -171,7 +175,7 @@ class _Rows:
                 self._forbid()
 
     def _lines(self, number: int) -> Any:
-        """The lines of the prefixes that a class makes with those chosen before it."""
+        """Return the lines of the prefixes that a class forms with those chosen before it."""
         if len(self._chosen) < self._strength - 2 or self._strength < 2:
             return None
         chosen = np.array(self._chosen, dtype=np.int64)
@@ -182,7 +186,7 @@ class _Rows:
         return self._line[number][tuple(chosen[_combinations(len(chosen), 2)].T)]
 
     def _completed(self) -> list[int]:
-        """The row with the other factors, too; its interactions are now met."""
+        """Complete the row with the other factors, mark its interactions as met, and return it."""
         while len(self._chosen) < self._factors:
             self._take(int(self._gain.argmax()))
         row = np.array(sorted(self._chosen))
@@ -195,12 +199,12 @@ class _Rows:
 
 @lru_cache(128)
 def _combinations(of: int, length: int) -> Ints:
-    """So many of the first few numbers, in order, in every way."""
+    """Return every combination of ``length`` of the first ``of`` numbers, in order."""
     return np.array(list(combinations(range(of), length)), dtype=np.int64).reshape(-1, length)
 
 
 class _Sizes:
-    """Gives each row sizes of its classes, so that sizes, and boundaries in pairs, are met that were not."""
+    """A choice of sizes for each row from its classes, such that new sizes and new pairs of boundaries are met."""
 
     def __init__(self, space: Interactions, *, in_pairs: bool) -> None:
         self._space = space
@@ -215,7 +219,7 @@ class _Sizes:
                 self._slots[name, which] = np.arange(len(pool), len(pool) + len(taken))
                 pool += taken
             self._sizes[name] = np.array(pool)
-        # What a size counts for where it is met for the first time, and a little less each time after that.
+        # The weight of a size that is met for the first time; it gets a little less with each time.
         self._new = {name: np.ones(len(pool)) for name, pool in self._sizes.items()}
         self._todo: dict[tuple[str, str], Floats] = {}
         for pair, meet in space.boundary_pairs.items():
@@ -227,7 +231,7 @@ class _Sizes:
         self._edges = {name: np.isin(self._sizes[name], edges[name]) for name in SIZE_FACTORS}
 
     def demand(self) -> Floats:
-        """For each two classes, what they count for, by how many boundaries of theirs are to meet."""
+        """Return the weight of each two classes, given by how many of their boundaries are still to meet."""
         numbers = self._space.numbers
         found = np.zeros((len(self._space.names),) * 2)
         for (f, g), todo in self._todo.items():
@@ -236,7 +240,7 @@ class _Sizes:
         return found * DEMAND
 
     def unmet(self, *, dear: bool = False) -> Iterator[dict[str, int]]:
-        """Boundaries that have not met, in pairs or alone; the dear ones, which few rows can pay, if asked for."""
+        """Yield boundaries that have not met, in pairs or alone; with ``dear``, only pairs that few rows can afford."""
         for (f, g), todo in self._todo.items():
             for i, j in np.argwhere(todo).tolist():
                 fixed = {f: int(self._sizes[f][i]), g: int(self._sizes[g][j])}
@@ -248,7 +252,7 @@ class _Sizes:
                     yield {name: int(self._sizes[name][i])}
 
     def _with_others(self, fixed: dict[str, int]) -> dict[str, int]:
-        """Two sizes, and two more of the other factors with which the most boundaries meet, if they can be paid."""
+        """Return two sizes with two more of the other factors that meet the most boundaries, if that is affordable."""
         space = self._space
         h, k = (name for name in SIZE_FACTORS if name not in fixed)
         grid = {h: self._sizes[h][:, None], k: self._sizes[k][None, :]}
@@ -266,16 +270,16 @@ class _Sizes:
         return more if space.feasible(numbers)[0] else fixed
 
     def _met_by(self, f: str, g: str) -> Floats:
-        """Which sizes of two factors are to meet, the first one's along the first axis."""
+        """Return which sizes of two factors are still to meet, with the first factor along the first axis."""
         return self._todo[f, g] if (f, g) in self._todo else self._todo[g, f].T
 
     def _is_dear(self, fixed: dict[str, int]) -> bool:
-        """Whether two sizes can be paid beside few others only: not with two layers and directions, and sizes of 2."""
+        """Return whether two sizes are too expensive beside two layers, two directions and other sizes of 2."""
         beside = dict.fromkeys(SIZE_FACTORS, 2) | {"num_layers": 2, "bidirectional": True}
         return not affords(self._space.scope, beside | fixed)
 
     def config(self, row: Sequence[int], fixed: dict[str, int] | None = None) -> RNNConfig:
-        """The config of a row, with sizes of its classes that meet the most that has not met, and can be paid."""
+        """Return the config of a row with affordable sizes of its classes that meet the most new pairs."""
         space = self._space
         classes = dict(space.names[number] for number in row)
         factors = {name: space.values[name][which][0] for name, which in classes.items()}
@@ -310,7 +314,7 @@ class _Sizes:
 
 
 def _configured(factors: dict[str, Any]) -> RNNConfig:
-    """The config of these factors, with lengths of just the sort that is asked for."""
+    """Return the config of these factors, with lengths of exactly the kind that is asked for."""
     for seed in count():
         config = configure(factors, seed)
         if config.packing == factors["lengths"]:

@@ -1,8 +1,8 @@
-"""crew: processes that go through the units of a search ahead of it, whose results come back in the plan's order.
+"""Crew: worker processes that go through the units of a search ahead of it and return results in the plan's order.
 
-What comes back is what one process alone would have seen, whatever the number of workers, and whichever of them was
-faster: the search takes no notice of a result before its turn. A worker that dies loses nothing, for its units are
-given out again; where workers keep dying, the search goes through the units itself.
+The results are those that a single process would have seen, whatever the number of workers and their speed, because the
+search takes in no result before its turn. A worker that dies loses nothing, because its units are given out again. If
+workers keep dying, the search goes through the units itself.
 """
 
 from __future__ import annotations
@@ -30,39 +30,40 @@ from harness.subjects.isolated import forked_from_here
 from harness.subjects.protocol import Subject
 
 AHEAD: Final = 4
-"""Units a worker that are given out before their turn, so that nobody waits while a failure is made small."""
+"""The number of units per worker that are given out before their turn, so that nobody waits while a failure is shrunk.
+"""
 
 DEATHS: Final = 3
-"""Times in a row that the processes may die without a unit coming back."""
+"""The number of times in a row that the processes may die without returning a unit."""
 
 HEARTBEAT: Final = 0.1
-"""Seconds between two words of ``seen`` that nothing has come."""
+"""The seconds after which ``seen`` yields ``None`` if nothing has come."""
 
 
 class Task(NamedTuple):
-    """What a worker has to know of a search."""
+    """The facts that a worker must know of a search."""
 
     subject: bytes
-    """As ``pickled`` makes it; equal ones are one and the same to a worker."""
+    """The subject as ``pickled`` makes it; a worker takes equal bytes for the same subject."""
     scope: Scope
     accepted: Accepted
     shared: bytes | None = None
-    """Likewise a subject for the worker's own process, which is preferred until a worker dies."""
+    """A pickled subject for the worker's own process, which is preferred until a worker dies."""
 
     @classmethod
     def of(cls, subject: Subject, scope: Scope, accepted: Accepted) -> Self:
-        """That of a search. Raises ``UsageError`` for a subject that cannot be copied."""
+        """Return the task of a search. Raise ``UsageError`` for a subject that cannot be copied."""
         shared = getattr(subject, "shared", None)
         return cls(pickled(subject), scope, accepted, None if shared is None else pickle.dumps(shared))
 
     @property
     def apart(self) -> Self:
-        """The same, but for the subject: that has a process of its own, whatever it is."""
+        """The same task with the subject in a process of its own."""
         return self._replace(shared=None)
 
 
 def pickled(subject: Subject) -> bytes:
-    """What a worker makes its own subject from. Raises ``UsageError`` where that cannot be had."""
+    """Pickle a subject for the workers. Raise ``UsageError`` if that is not possible."""
     try:
         return pickle.dumps(subject)
     except Exception as error:  # noqa: BLE001 - what a class's own reduction raises
@@ -73,7 +74,7 @@ def pickled(subject: Subject) -> bytes:
 
 
 class _Scanned(NamedTuple):
-    """What came of a unit, up to a hang if there was one."""
+    """The results of a unit, up to a hang if there was one."""
 
     seen: list[Seen]
     hang: Hang | None
@@ -81,16 +82,16 @@ class _Scanned(NamedTuple):
 
 @dataclass
 class _Given:
-    """A unit, and who has it: nobody yet, or any more, where there is no future."""
+    """A unit, and the future of the worker that has it; ``None`` if no worker has it."""
 
     unit: Unit
     future: Future[_Scanned] | None = None
 
 
 class Crew:
-    """So many worker processes; used as ``with Crew(2) as crew:``.
+    """A number of worker processes, used as ``with Crew(2) as crew:``.
 
-    ``start`` makes an executor of so many workers, anew after it broke.
+    ``start`` makes an executor with that number of workers, and a new one after it broke.
     """
 
     def __init__(self, workers: int, start: Callable[[int], AbstractContextManager[Executor]] | None = None) -> None:
@@ -99,9 +100,9 @@ class Crew:
         self._stack = ExitStack()
         self._pool: Executor | None = None
         self._busy = False
-        """Whether the workers have units of a search that is over."""
+        """True if the workers have units of a search that is over."""
         self._shared: bytes | None = None
-        """The subject that the workers' processes have been shared with."""
+        """The subject that has run in the workers' own processes."""
 
     def __enter__(self) -> Self:
         self._restart()
@@ -111,12 +112,12 @@ class Crew:
         self._stack.close()
 
     def seen(self, task: Task, units: Iterator[Unit], check: Check) -> Generator[Seen | None]:
-        """What comes of the cases of all units, in order; ``None`` now and then where there is nothing yet.
+        """Yield the results of the cases of all units, in order, and ``None`` now and then if there is nothing yet.
 
-        ``check`` is for the units that are gone through here: the first ones, until a worker is awake. Raises ``Hang``
-        where the subject hung, and what the harness itself raised in a worker.
+        ``check`` is for the units that are done in this process: the first ones, until a worker is ready. Raises
+        ``Hang`` if the subject hung, and any error of the harness in a worker.
         """
-        if self._busy or self._shared not in {None, task.shared}:  # no children are forked from what ran torch
+        if self._busy or self._shared not in {None, task.shared}:  # no children are forked after torch ran
             self._restart()
         self._shared = task.shared
         pending: deque[_Given] = deque()
@@ -149,7 +150,7 @@ class Crew:
             yield from scan(unit, check)
 
     def _until_awake(self, task: Task, units: Iterator[Unit], check: Check) -> Iterator[Seen]:
-        """Go through units here until a worker has its subject. Raises ``UsageError`` where it cannot have one."""
+        """Go through units here until a worker has its subject. Raise ``UsageError`` if it cannot have one."""
         try:
             awake = [self._pool_of_workers().submit(_wake, task) for _ in range(self.workers)]
             while not any(future.done() for future in awake):
@@ -158,12 +159,12 @@ class Crew:
                 if future.done():
                     future.result()
         except BrokenExecutor:
-            return  # which will be seen again
+            return  # the caller will see this, too
         except (ImportError, AttributeError, UsageError) as error:
             raise UsageError(f"a worker process cannot make the subject: {error}") from None
 
     def _hand_out(self, task: Task, units: Iterator[Unit], pending: deque[_Given]) -> Future[_Scanned]:
-        """Give out as many units as there may be, each as soon as it is planned, and say what comes of the first."""
+        """Give out units up to the limit, each as soon as it is planned, and return the future of the first."""
         pool = self._pool_of_workers()
         for given in pending:
             given.future = given.future or pool.submit(_scanned, task, given.unit)
@@ -184,17 +185,17 @@ class Crew:
 
 
 def _processes(workers: int) -> AbstractContextManager[Executor]:
-    """Processes of this machine: forked, where the fork server has imported what takes long."""
+    """Return processes of this machine, forked if possible, where the fork server has done the slow imports."""
     return worker_pool(workers, "forkserver" if sys.platform == "linux" else "spawn", forked_from_here)
 
 
 def _wake(task: Task) -> None:
-    """In a worker: make the subject."""
+    """Make the subject, in a worker."""
     _subject(task.shared or task.subject)
 
 
 def _scanned(task: Task, unit: Unit) -> _Scanned:
-    """In a worker: what comes of a unit."""
+    """Go through a unit, in a worker."""
     subject = ended_by_a_hang(_subject(task.shared or task.subject))
     seen: list[Seen] = []
     try:
@@ -206,6 +207,6 @@ def _scanned(task: Task, unit: Unit) -> _Scanned:
 
 @lru_cache(1)
 def _subject(of: bytes) -> Subject:
-    """The subject of the search at hand; the one before it is let go."""
+    """Return the subject of the current search; the previous one is dropped."""
     made: Subject = pickle.loads(of)  # noqa: S301 - it comes from the search itself
     return made

@@ -1,4 +1,4 @@
-"""deadline: what is done with a subject ends when its time is over, at the next call at the latest."""
+"""Deadlines: the work with a subject ends when its time is over, at the next call at the latest."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from harness.subjects.protocol import Subject
 
 
 class Late(BaseException):
-    """The time is over; no ``Exception``, which a subject's own code might catch."""
+    """Raised when the time is over; not an ``Exception``, which a subject's own code might catch."""
 
 
 def ended_at(subject: Subject, moment: float) -> Subject:
-    """The same subject, but for its ``run``, which raises ``Late`` from a moment of ``time.perf_counter`` on."""
+    """Return the same subject with a ``run`` that raises ``Late`` from a moment of ``time.perf_counter`` on."""
     return _Timed(subject, moment)
 
 
@@ -33,5 +33,5 @@ class _Timed:
         return self._subject.run(case)
 
     def __getattr__(self, name: str) -> Any:
-        """What the subject has beside the protocol; it has no more here than there."""
+        """Return an attribute of the subject, so that this object has exactly the attributes of the subject."""
         return getattr(self._subject, name)

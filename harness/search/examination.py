@@ -1,4 +1,4 @@
-"""examination: everything that a subject is asked - cases, what it must refuse, and the law of its dropout."""
+"""Examination: all that a subject is checked for, which is its cases, its refusals, and the law of dropout."""
 
 from __future__ import annotations
 
@@ -21,34 +21,39 @@ from harness.space.scope import SIZE_FACTORS, Scope
 from harness.subjects.protocol import Subject
 
 DROPOUT_RUNS: Final = 70
-"""Runs that the law of dropout takes of a subject of four real dtypes, two each of 35 nets; a search of fewer cases
-does without."""
+"""The number of runs that the law of dropout takes for a subject of four real dtypes, two for each of 35 nets; a search
+of fewer cases leaves it out.
+"""
 
 
 CASES: Final = 200
-"""Cases that must agree before a subject is said to: a mistake that shows on one in 66 is met with 95 %."""
+"""The number of cases that must agree before the subject is said to agree: a mistake that shows on one in 66 is met
+with a probability of 95 %.
+"""
 
 GRADIENTS: Final = 50
-"""The same of cases with gradients, where these are offered: one in 17."""
+"""The number of these cases that must have gradients, if gradients are offered: a mistake on one in 17 is met as
+surely.
+"""
 
 PAIRS: Final = 0.9
-"""The share of the pairs of values, sizes apart, of all that a subject offers, that must have met in these."""
+"""The share of all pairs of values that a subject offers, without sizes, that must have met in these cases."""
 
 
 @dataclass
 class Examination:
-    """What a subject was asked, and what came of it."""
+    """The checks made of a subject, and their results."""
 
     hunt: Hunt
     refusals: Refusals | None = None
-    """``None`` where a subject cannot be called in other ways than it should."""
+    """The record of refusals; ``None`` if the subject cannot be given malformed calls."""
     dropout: Result | None = None
-    """``None`` where it draws no masks."""
+    """The result for the law of dropout; ``None`` if the subject draws no masks."""
     contract: str = KERNEL
 
     @property
     def verdict(self) -> Verdict | None:
-        """What can be said of the subject; ``None`` if nothing."""
+        """The verdict on the subject; ``None`` if there is none."""
         if self.hunt.finding is not None:
             return self.hunt.verdict
         if self.dropout is not None and self.dropout.failed:
@@ -61,7 +66,7 @@ class Examination:
 
     @property
     def lacking(self) -> list[str]:
-        """What is still to be seen before a subject can be said to agree, and how much of it was."""
+        """The conditions missing before the subject can be said to agree, with how much of each was seen."""
         hunt, lacking = self.hunt, []
         if hunt.total < CASES:
             lacking.append(f"{hunt.total} of {CASES} cases")
@@ -75,12 +80,15 @@ class Examination:
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was not finished."""
+        """True if it was not finished."""
         return self.hunt.stop is Stop.INTERRUPTED or (self.refusals is not None and self.refusals.interrupted)
 
 
 def _pairs(hunt: Hunt, *, met: bool) -> int:
-    """How many pairs of two factors' values met, or did not, sizes apart and what the subject's rules exclude."""
+    """Count the pairs of two factors' values that met, or did not.
+
+    Pairs with sizes, and pairs that the subject's rules exclude, are not counted.
+    """
     pairs = (pair for pair in hunt.coverage.interactions(hunt.scope, 2, met=met) if not {*SIZE_FACTORS} & pair.keys())
     return sum(not any(rule.excludes(pair) for rule in hunt.scope.rules) for pair in pairs)
 
@@ -99,11 +107,10 @@ def examine(
     crew: Crew | None = None,
     contract: str = KERNEL,
 ) -> Examination:
-    """Search for failing cases as ``hunt`` does; then, of a module, what it must refuse, and the law of its dropout.
+    """Search for failing cases as ``hunt`` does; for a module, also check its refusals and the law of its dropout.
 
-    What it must refuse is of the kernel's ``contract`` alone.
-    Neither makes more calls than the search was given ``cases``; ``seconds`` bounds the search alone. A finding in one
-    does not keep the others from theirs.
+    Refusals belong to the kernel's ``contract`` only. Neither check makes more calls than the search was given
+    ``cases``; ``seconds`` limits the search alone. A finding in one of them does not stop the others.
     """
     done = Examination(
         hunt(
@@ -130,7 +137,7 @@ def examine(
 
 
 def _refusals(subject: CallSubject, done: Hunt, cases: int | None) -> Refusals | None:
-    """Malformed calls, but of what is on meta already, where little of what a call must be matters."""
+    """Search for missing refusals, except on meta, where few of the rules of a call matter."""
     if not (devices := _with_numbers(done.scope)):
         return None
     calls = refusals.CASES if cases is None else min(cases, refusals.CASES)
@@ -142,7 +149,7 @@ def _with_numbers(scope: Scope) -> tuple[str, ...]:
 
 
 def _dropout(subject: Subject, done: Hunt, cases: int | None) -> Result | None:
-    """The law of dropout on every device that has numbers, if dropout in training is in the scope."""
+    """Check the law of dropout on every device that has numbers, if dropout in training is in the scope."""
     scope, devices = done.scope, _with_numbers(done.scope)
     drops = any(scope.dropout) and True in scope.training and max(scope.num_layers) > 1
     if not devices or not drops or "relu" not in scope.nonlinearity or (cases is not None and cases < DROPOUT_RUNS):

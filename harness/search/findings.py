@@ -1,7 +1,7 @@
-"""findings: failing cases kept in a store, a folder each, and replayed from there.
+"""The store of findings: failing cases are kept in a folder each, and replayed from there.
 
-A finding's folder is there in full or not at all. It is written under another name beside its place, and put there by
-renaming; what stood there before is renamed away first, and readers take it until then.
+A finding's folder is there in full or not at all. It is written under another name in the same directory, and then
+renamed. An older folder in its place is renamed away first, and readers use it until then.
 """
 
 from __future__ import annotations
@@ -38,74 +38,74 @@ from harness.space.errors import UsageError
 from harness.subjects.protocol import Subject
 
 DIRECTORY: Final = ".rnn-harness"
-"""Where findings are kept unless told otherwise."""
+"""The directory in which findings are kept by default."""
 
 CASE: Final = "case.json"
 RECORD: Final = "finding.json"
 
 LISTING: Final = "rnn-harness findings"
-"""The command that lists them, as errors name it."""
+"""The command that lists findings, as errors name it."""
 
 STALE: Final = 24 * 60 * 60.0
-"""Seconds after which a folder that was never put in its place is taken for a dead process's, and removed."""
+"""The seconds after which a folder that was never put in its place is taken to be a dead process's, and removed."""
 
 _ID: Final = re.compile(r"[0-9a-f]{8}")
 _PREFIX: Final = re.compile(r"[0-9a-f]{4,8}")
 _LEFT: Final = re.compile(r"\.([0-9a-f]{8})\.(?:npz\.)?[0-9a-f]{32}(\.old)?")
-"""What a finding is written to, and with ``.old`` what stood in its place before."""
+"""The names of a finding that is being written and, with ``.old``, of one that was replaced."""
 
 _NAME: Final = re.compile(r"\w[\w.-]*")
 _TRIES: Final = 100
-"""How often a finding is looked at again, where others replace it all the time."""
+"""The number of times a finding is read again if others keep replacing it."""
 
 
 class Fate(Enum):
-    """What became of a finding."""
+    """The possible outcomes of a replay."""
 
     FIXED = "FIXED"
     FAILED = "FAILED"
     ERROR = "ERROR"
-    """It could not be asked: the subject now refuses the case, which is neither."""
+    """The case could not be checked: the subject now refuses it, which is neither of the others."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A finding as it was kept, or any case in a file; ``None`` is what the file does not say."""
+    """A finding as it was kept, or any case in a file; ``None`` stands for what the file does not say."""
 
     path: Path
-    """Its folder, or its file."""
+    """The finding's folder, or the file."""
     found: Case | None
-    """The case; ``None`` where the file is damaged."""
+    """The case; ``None`` if the file is damaged."""
     subject: str | None = None
-    """What it was found on."""
+    """The subject it was found on."""
     id: str | None = None
     kept: datetime | None = None
-    """When it was saved, in UTC."""
+    """The time at which it was saved, in UTC."""
     kind: str | None = None
-    """How it failed; ``Result.shows`` tells whether it still fails so."""
+    """The kind of failure; ``Result.shows`` tells whether it still fails in this way."""
     cause: str | None = None
-    """Why, in a line."""
+    """The cause in one line."""
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """What was saved beside the case: the tolerance, the versions."""
+    """The notes saved with the case: the tolerance, the versions."""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """What ``finding.json`` holds."""
+    """The contents of ``finding.json``."""
     damage: str = ""
-    """Why it cannot be read, if it cannot."""
+    """The reason why it cannot be read, if it cannot."""
 
     @property
     def case(self) -> Case:
-        """The case. Raises ``CaseError`` where the file is damaged."""
+        """The case. Raises ``CaseError`` if the file is damaged."""
         if self.found is None:
             raise CaseError(self.damage)
         return self.found
 
     def again(self, result: Result) -> bool | None:
-        """Whether a result shows the same kind of failure as before; ``None`` where that is not known."""
+        """Return whether a result shows the same kind of failure as before; ``None`` if that kind is not known."""
         return None if self.kind is None else result.shows(self.kind)
 
 
 class Store:
-    """Findings in a directory, each in a folder under its id; an older version kept each as ``ID.npz``."""
+    """The findings in a directory, each in a folder named by its id, or in a file ``ID.npz`` from an older version."""
 
     def __init__(self, directory: str | os.PathLike[str] = DIRECTORY) -> None:
         self.directory = Path(directory)
@@ -118,10 +118,10 @@ class Store:
         *,
         tolerance: str = "derived",
     ) -> Path:
-        """Keep a finding in place of an earlier one of its id, whole or not at all, and return its folder.
+        """Keep a finding, in full or not at all, in place of an earlier one with its id, and return its folder.
 
-        ``record`` is plain data about it, ``texts`` are further files by name. Raises ``OSError`` with the path where
-        that cannot be, and leaves nothing behind then.
+        ``record`` is plain data about it; ``texts`` are further files by name. Raises ``OSError`` with the path if that
+        fails, and then leaves nothing behind.
         """
         files = _files(finding, record or {}, texts or {}, tolerance)
         place = self.directory / finding.id
@@ -138,7 +138,7 @@ class Store:
             _sync(temporary)
             self._put(temporary, finding.id)
         except OSError as error:
-            if error.filename is None:  # a full disk does not say which file it was about
+            if error.filename is None:  # a full disk does not name the file
                 raise OSError(error.errno or EIO, error.strerror or str(error), str(place)) from error
             raise
         finally:
@@ -146,9 +146,9 @@ class Store:
         return place
 
     def open(self, given: str) -> Stored:
-        """The finding of an id, or of an id's first four digits or more, if there is only one.
+        """Return the finding with an id, or with an id that begins with at least four given digits.
 
-        Raises ``UsageError`` where there is none, or more than one, and ``CaseError`` where its case is damaged.
+        Raises ``UsageError`` if there is none or more than one, and ``CaseError`` if its case is damaged.
         """
         stored = self._steady(self.resolve(given))
         if stored is None:
@@ -158,7 +158,7 @@ class Store:
         return stored
 
     def remove(self, given: str) -> str:
-        """Remove a finding by its id or a prefix of it, and return the id. Raises as ``open`` does, and ``OSError``."""
+        """Remove a finding by its id or a prefix of it, and return the id. Raise as ``open`` does, and ``OSError``."""
         id_ = self.resolve(given)
         for place in (self.directory / id_, *self._replaced(id_)):
             gone = self._beside(id_)
@@ -170,7 +170,7 @@ class Store:
         return id_
 
     def resolve(self, given: str) -> str:
-        """The id that is meant by an id or its first four digits or more. Raises ``UsageError`` as ``open`` does."""
+        """Return the id meant by an id or its first four digits or more. Raise ``UsageError`` as ``open`` does."""
         if not _PREFIX.fullmatch(given.lower()):
             raise UsageError(
                 f"{given!r}: expected a finding's id, 8 hex digits, or its first 4 or more; {self._how_to_list()}"
@@ -184,16 +184,16 @@ class Store:
         return matching[0]
 
     def ids(self) -> tuple[str, ...]:
-        """The ids of what is kept, in order. Raises ``UsageError`` where the directory cannot be read."""
+        """Return the ids of the findings, in order. Raise ``UsageError`` if the directory cannot be read."""
         try:
-            names = {*self._names(), *self._names()}  # what is renamed during one look may be seen under neither name
+            names = {*self._names(), *self._names()}  # one look may miss a finding that is being renamed
         except OSError as error:
             raise UsageError(f"{self.directory}: cannot be read: {error.strerror or error}") from None
         replaced = {left[1] for name in names if (left := _LEFT.fullmatch(name)) and left[2]}
         return tuple(sorted(replaced | {id_ for name in names if _ID.fullmatch(id_ := name.removesuffix(".npz"))}))
 
     def _steady(self, id_: str) -> Stored | None:
-        """What is kept under an id, all of one saving; ``None`` where it is gone by now."""
+        """Return the finding under an id, all from one save; ``None`` if it is gone by now."""
         for _ in range(_TRIES):
             place = self._place(id_)
             before = _identity(place)
@@ -204,13 +204,13 @@ class Store:
         return None
 
     def _place(self, id_: str) -> Path:
-        """Where a finding is: in its place, where it was put to make room for a later one, or in an older file."""
+        """Return the path of a finding: in its place, renamed away for a later one, or in an older version's file."""
         place = self.directory / id_
         others = () if place.exists() else (*self._replaced(id_), self.directory / f"{id_}.npz")
         return next((other for other in others if other.exists()), place)
 
     def _put(self, temporary: Path, id_: str) -> None:
-        """Put a folder in a finding's place, which others may be doing, too: the last one stays."""
+        """Put a folder in a finding's place; if several processes do that at once, the last one stays."""
         place = self.directory / id_
         replaced: list[Path] = []
         try:
@@ -227,14 +227,14 @@ class Store:
             self._discard(old)
 
     def _discard(self, old: Path) -> None:
-        """Remove what has been replaced, under yet another name, so that no reader meets a part of it."""
+        """Remove a replaced finding, under another name first, so that no reader sees a part of it."""
         gone = self._beside(_LEFT.sub(r"\1", old.name))
         with suppress(OSError):
             old.rename(gone)
             _remove(gone)
 
     def _sweep(self) -> None:
-        """Remove what dead processes left; what they had renamed away and not replaced yet goes back."""
+        """Remove what dead processes left; a finding that they renamed away and did not replace is put back."""
         with suppress(OSError):
             for name in self._names():
                 left, path = _LEFT.fullmatch(name), self.directory / name
@@ -272,16 +272,16 @@ class Store:
         return f"`{LISTING}{elsewhere}` lists them"
 
     def list(self) -> list[Stored]:
-        """Every finding, the newest first. Those whose files are damaged are among them, and say so."""
+        """Return every finding, the newest first, including damaged ones, which say so."""
         every = [stored for id_ in self.ids() if (stored := self._steady(id_)) is not None]
         return sorted(every, key=lambda stored: stored.kept or datetime.min.replace(tzinfo=UTC), reverse=True)
 
 
 def load(given: str | os.PathLike[str], directory: str | os.PathLike[str] = DIRECTORY) -> Stored:
-    """A finding in ``directory`` by its id or a prefix of it, or a case by its path.
+    """Return a finding in ``directory`` by its id or a prefix of it, or a case by its path.
 
-    The path is a finding's folder, or a file that ``to_json`` or ``Case.save`` wrote. Raises ``UsageError`` where there
-    is no such thing, ``CaseError`` where it holds no case.
+    The path is a finding's folder, or a file that ``to_json`` or ``Case.save`` wrote. Raises ``UsageError`` if there is
+    no such thing, and ``CaseError`` if it holds no case.
     """
     path, store = Path(given), Store(directory)
     if isinstance(given, str) and path.name == given and not path.suffix:
@@ -301,9 +301,9 @@ def load(given: str | os.PathLike[str], directory: str | os.PathLike[str] = DIRE
 
 
 def replay(subject: Subject, case: Case, accepted: Accepted = STRICT) -> tuple[Fate, Result]:
-    """Run the case once more: fixed, still failing (be it under suspicion), or refused, and the result that says so.
+    """Run the case once more, and return its fate (fixed, failed or suspect, or refused) and the result.
 
-    ``Stored.again`` tells whether it fails as it did.
+    ``Stored.again`` tells whether it fails in the same way as before.
     """
     check = partial(check_everything, subject, accepted=accepted, laws=tuple(LAWS.values()))
     result = check(case)
@@ -316,7 +316,7 @@ def replay(subject: Subject, case: Case, accepted: Accepted = STRICT) -> tuple[F
 def _files(
     finding: Finding, record: Mapping[str, Any], texts: Mapping[str, str | bytes], tolerance: str
 ) -> dict[str, bytes]:
-    """What goes into a finding's folder, by name."""
+    """Return the contents of a finding's folder by file name."""
     for name in texts:
         if not _NAME.fullmatch(name) or name in {CASE, RECORD}:
             raise ValueError(f"{name!r}: expected a file's plain name, and neither {CASE} nor {RECORD}")
@@ -343,7 +343,7 @@ def _versions() -> dict[str, str]:
 
 
 def _read(path: Path, id_: str | None) -> Stored:
-    """What a finding's folder holds, or an older version's file; a damaged one is no error here, but says so."""
+    """Read a finding's folder, or an older version's file; damage is recorded in the result and raises no error."""
     if path.suffix == ".npz":
         try:
             return _stored(path, id_, *load_with_notes(path), {})
@@ -404,7 +404,7 @@ def _modified(path: Path) -> datetime | None:
 
 
 def _cause(given: Any) -> str | None:
-    """A cause in a line, of a record's ``cause``: text itself, or what has a ``text``, or the faults' sentences."""
+    """Return the cause in one line from a record's ``cause``: text, a dict with ``text``, or the faults' sentences."""
     if isinstance(given, dict):
         faults = given.get("faults")
         faults = faults if isinstance(faults, list) else []
@@ -417,7 +417,7 @@ def _cause(given: Any) -> str | None:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """What changes when something else takes a path's place."""
+    """Return numbers that change when something else takes a path's place."""
     try:
         seen = path.lstat()
     except OSError:
@@ -426,7 +426,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
 
 def _renamed(temporary: Path, place: Path) -> bool:
-    """Rename a folder to a place, unless a folder with something in it is there. Raises ``OSError`` for all else."""
+    """Rename a folder to a place, unless there is a folder that is not empty. Raise ``OSError`` for other obstacles."""
     try:
         temporary.rename(place)
     except OSError as error:
@@ -444,7 +444,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the names in a folder written to the disk, where the system can."""
+    """Have the names in a folder written to the disk, if the system can do that."""
     with suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
         try:

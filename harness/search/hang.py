@@ -1,4 +1,4 @@
-"""hang: the first case that gets no answer ends what is being done with a subject, for the next may take as long."""
+"""Hangs: the first case without an answer ends the work with a subject, because the next may take as long."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.subjects.protocol import Subject
 
 
 class Hang(BaseException):
-    """A subject did not answer in time; no ``Exception``, which Hypothesis would take for a failure to be shrunk."""
+    """Raised when a subject did not answer in time; not an ``Exception``, which Hypothesis would try to shrink."""
 
     def __init__(self, case: Case, result: Result) -> None:
         super().__init__(case, result)
@@ -21,7 +21,7 @@ class Hang(BaseException):
 
 
 def ended_by_a_hang(subject: Subject) -> Subject:
-    """The same subject, but for its ``run``, which raises ``Hang`` with the very case, be it one layer of another."""
+    """Return the same subject with a ``run`` that raises ``Hang`` with the case that hung, which may be a prefix."""
     return _Watched(subject)
 
 
@@ -40,5 +40,5 @@ class _Watched:
         return outcome
 
     def __getattr__(self, name: str) -> Any:
-        """What the subject has beside the protocol; it has no more here than there."""
+        """Return an attribute of the subject, so that this object has exactly the attributes of the subject."""
         return getattr(self._subject, name)

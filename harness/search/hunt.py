@@ -1,4 +1,4 @@
-"""hunt: goes through the cases of a plan within a budget; what fails comes back small, each cause once."""
+"""The search over the cases of a plan within a budget; it shrinks failures and reports each cause once."""
 
 from __future__ import annotations
 
@@ -43,58 +43,68 @@ from harness.space.values import draw
 from harness.subjects.protocol import Subject, choose_devices, ground_of, scope_of
 
 CASES: Final = 1_650
-"""Cases of a search that is given no budget, which torch takes some 25 s of one processor for. To cover its whole scope
-takes 984 configs; of what is drawn after that, two cases ride on a config."""
+"""The number of cases of a search without a budget, for which torch takes some 25 s of one processor. Covering torch's
+whole scope takes 984 configs; the configs drawn after that have two cases each.
+"""
 
 CRASHES: Final = 20.0
-"""Seconds that making a crash smaller may take. A fresh process takes 20 to 30 ms, or one or two seconds where it
-imports torch anew, and a crash dies 12 to 20 times on its way down: what takes longer is not worth waiting for."""
+"""The seconds that shrinking a crash may take. A fresh process takes 20 to 30 ms, or one or two seconds if it imports
+torch again, and shrinking a crash kills 12 to 20 processes; if that takes longer, it is not worth the wait.
+"""
 
 DEATHS: Final = 20
-"""Further deaths of a subject's process that a search goes on past: a second or two each, where torch is imported."""
+"""The number of further deaths of a subject's process that a search continues after; each takes a second or two if
+torch is imported.
+"""
 
 NARROWING: Final = 0.25
 SEARCHING: Final = 0.9
 SHRINKING: Final = 0.6
-"""Shares of the time that may be gone when it is known what a subject does, when the last case is searched, and when a
-failure is last made smaller; what is left is for explaining. A failure comes early as a rule, and has most of the time;
-one that comes last is told as is."""
+"""The shares of the time that may be used up when the search knows what a subject supports, when it starts the last
+case, and when it checks the last shrinking step; the rest is for explaining. A failure usually comes early and gets
+most of the time; one that comes last is reported as it is.
+"""
 
 AFTER: Final = 400
-"""Cases that a search goes on for after a finding, for another of another cause: one that shows on a case in a hundred
-is met with 98 %."""
+"""The number of cases that a search continues for after a finding, to find another cause: one that shows on a case in a
+hundred is met with a probability of 98 %.
+"""
 
 REFUSED: Final = 4
-"""Cases that a subject may refuse for each that is compared, before the search ends as if these had been compared: to
-refuse takes a hundredth of what a comparison takes, so that this costs little, and ends."""
+"""The number of cases that a subject may refuse for each compared case before the search ends as if these had been
+compared. A refusal takes a hundredth of the time of a comparison, so this costs little and makes the search end.
+"""
 
 TAME: Final = ("normal", "default")
-"""Regimes whose numbers stay numbers."""
+"""Regimes whose numbers stay finite."""
 
 TAMELY: Final = 2
-"""Cases of each that are tried where others gave infinities or NaN: a mistake that shows on half of tame cases is met
-with 94 % in four."""
+"""The number of seeds tried per tame regime when a failure had infinities or NaN: a mistake that shows on half of tame
+cases is met in one of the four with a probability of 94 %.
+"""
 
 FORWARDS: Final = 2
-"""Sets of generic values with which the way there is tried where a gradient is wrong, for one may hide a mistake."""
+"""The number of sets of generic values tried in the forward pass when a gradient is wrong, because one set may hide a
+mistake.
+"""
 
 TOLD: Final = 64
-"""Checks between two words on how far it is."""
+"""The number of shrinking checks between two progress messages."""
 
 _INTERRUPTED: Final = Certificate().but_for("interrupted")
 
 TOLD_CASES: Final = 20
-"""Cases between two words on how far it is, while nothing fails."""
+"""The number of cases between two progress messages while nothing fails."""
 
 
 LAWS: Final = "laws"
 
 BESIDE: Final = (LAWS, TWICE, PROBES, DERIVATIVES)
-"""What is asked of some cases beside agreement."""
+"""The checks in addition to agreement that are made on some cases."""
 
 
 class Stop(Enum):
-    """Why a hunt ended."""
+    """The reasons why a search ends."""
 
     FINDING = "a finding"
     BUDGET = "the number of cases"
@@ -106,90 +116,92 @@ class Stop(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A failing case made small, and what failed."""
+    """A failing case, shrunk, and its result."""
 
     subject: str
     case: Case
     result: Result
     certificate: Certificate = NOT_SHRUNK
     accepted: Accepted | None = None
-    """The contract under which it was found, where that is known."""
+    """The contract under which it was found, if that is known."""
 
     @property
     def minimal(self) -> bool:
-        """Whether every plainer neighbour was tried and passes; not where shrinking was cut short, or means nothing."""
+        """True if every plainer neighbour was tried and passes; false if shrinking was cut short or is meaningless."""
         return self.certificate.complete
 
     @property
     def id(self) -> str:
-        """Eight hex digits that stand for this subject on this case."""
+        """Eight hex digits that identify this subject on this case."""
         return hashlib.sha256(f"{self.subject} {self.case.id}".encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 @dataclass
 class Hunt:
-    """What a search did, over which part of the space, and what it found."""
+    """The record of one search: what it did, in which part of the space, and what it found."""
 
     subject: str
     seed: int
     scope: Scope
     ground: dict[str, str] = field(default_factory=dict)
-    """What the subject computed on (``subjects.ground``)."""
+    """The ground that the subject computed on (``subjects.ground``)."""
     refused: dict[str, str] = field(default_factory=dict)
     slow: float = 0.0
-    """Seconds that it takes over a shape that is new to it, if it was asked for few of them for that."""
+    """The seconds that it takes for a shape that is new to it, if it was asked for few shapes because of that."""
     undone: dict[str, tuple[Case, Result]] = field(default_factory=dict)
-    """What it neither does nor refuses, and was left out: ``num_layers=2``, a case of it, and how that fails."""
+    """The values that it neither supports nor refuses, and that were left out: ``num_layers=2``, a case, and how that
+    fails.
+    """
     accepted: Accepted = STRICT
-    """What it was held to: what its user accepts, and what was measured of its tanh."""
+    """The contract it was held to: what its user accepts, and what was measured of its tanh."""
     accuracy: list[Accuracy] = field(default_factory=list)
-    """What was measured of its tanh, by dtype, where that is not what is assumed."""
+    """The measured accuracy of its tanh, by dtype, if it differs from what is assumed."""
     coverage: Coverage = field(default_factory=Coverage)
-    """What was met in cases that were compared."""
+    """The coverage of the cases that were compared."""
     beside: dict[str, Coverage] = field(default_factory=dict)
-    """The same of what was asked beside: ``LAWS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``."""
+    """The coverage of the checks in addition to agreement: ``LAWS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``."""
     laws: Counter[str] = field(default_factory=Counter)
-    """How often the subject was held to each law, and kept it."""
+    """Counts of how often the subject was held to each law, and kept it."""
     checks: Counter[Method] = field(default_factory=Counter)
-    """Cases compared, by how sharply."""
+    """The number of compared cases, by the sharpness of the comparison."""
     not_compared: Counter[str] = field(default_factory=Counter)
-    """In how many cases the gradient by what was not returned, by what nn.RNN calls that in any layer."""
+    """The number of cases without a returned gradient, by the name that nn.RNN has for its array in any layer."""
     ignored: Counter[str] = field(default_factory=Counter)
-    """How often a gradient was returned that nn.RNN does not have."""
+    """Counts of how often each gradient was returned that nn.RNN does not have."""
     unsupported: int = 0
-    """Cases that the subject refused."""
+    """The number of cases that the subject refused."""
     suspicions: list[Suspicion] = field(default_factory=list)
-    """What was suspicious on one case, and did not repeat on enough others to be a finding."""
+    """Suspicions on one case that did not repeat on enough others to be a finding."""
     known: Counter[str] = field(default_factory=Counter)
-    """Cases that do not agree, but in the way of a known deviation, or of what was found before, by its name."""
+    """The number of failing cases that a known deviation or an earlier finding explains, by its name."""
     spared: Counter[str] = field(default_factory=Counter)
-    """Cases on which a known deviation would have shown and did not, by its name."""
+    """The number of cases on which a known deviation would have shown and did not, by its name."""
     shrink_checks: int = 0
     shrinking: bool = False
-    """Whether a failure is being made smaller."""
+    """True while a failure is being shrunk."""
     smallest: RNNConfig | None = None
-    """The config of that failure, as small as it is by now."""
+    """The config of that failure, as small as it is so far."""
     explaining: bool = False
-    """Whether a finding is being explained."""
+    """True while a finding is being explained."""
     seconds: float = 0.0
     until: float = math.inf
-    """When the time of the whole search is over, by ``time.perf_counter``."""
+    """The moment at which the time of the whole search is over, by ``time.perf_counter``."""
     stop: Stop = Stop.BUDGET
     findings: list[Finding] = field(default_factory=list)
-    """What failed, each of another cause than those before, as far as that is known."""
+    """The failures, each with a different cause as far as that is known."""
 
     @property
     def finding(self) -> Finding | None:
-        """The first finding, if there is one."""
+        """The first finding, or ``None``."""
         return self.findings[0] if self.findings else None
 
     @property
     def total(self) -> int:
-        """Cases compared while searching."""
+        """The number of cases compared while searching."""
         return self.checks.total()
 
     def count(self, asked: Asked, result: Result) -> None:
-        """Count a case that was compared, and what was asked beside."""
+        """Count a case that was compared, and the checks made in addition to agreement."""
         self.coverage.add(asked.config, asked.regime, new_config=asked.first)
         self.not_compared.update({role_of(name) for name in result.not_compared})
         self.ignored.update(result.ignored)
@@ -202,7 +214,7 @@ class Hunt:
 
     @property
     def verdict(self) -> Verdict | None:
-        """What can be said of the subject after this search; ``None`` where it ended before the first case."""
+        """The verdict on the subject after this search; ``None`` if it ended before the first case."""
         if self.findings:
             return min((finding.result.verdict for finding in self.findings), key=_GRAVEST.index)
         if self.undone:
@@ -215,7 +227,9 @@ class Hunt:
 _GRAVEST: Final = (Verdict.DISAGREES, Verdict.BROKEN, Verdict.SUSPECT)
 
 Recognise = Callable[[Finding, Hunt], Excuse | None]
-"""How further cases of a finding's cause are known, for a search that goes on; ``None`` ends it."""
+"""A function that returns how to recognise further cases of a finding's cause, so that the search can continue;
+``None`` ends the search.
+"""
 
 
 def hunt(
@@ -233,22 +247,24 @@ def hunt(
 ) -> Hunt:
     """Search ``scope`` for a case on which ``subject`` fails, until one is found or the budget is used up.
 
-    With ``recognise``, which is asked of every finding, the search goes on past those whose cause it can tell again,
-    for ``AFTER`` cases more than at the last one.
+    ``recognise`` is asked about every finding. With it, the search continues after findings whose cause it can
+    recognise, for ``AFTER`` more cases after the last one.
 
-    Without a scope, all that the subject offers is searched. ``accepted`` is a contract looser than the dtypes' own.
+    Without a scope, everything that the subject offers is searched. ``accepted`` is a contract looser than the dtypes'
+    own.
 
-    It begins with a covering array: every three values of different factors that can meet do, or every two where the
-    budget does not allow more; or every ``strength`` of them, 2, 3 or 4, whatever that takes.
+    The search begins with a covering array, in which all values of three different factors that can meet do meet, or of
+    two factors if the budget does not allow more; or of ``strength`` factors, 2, 3 or 4, whatever that takes.
 
-    The budget is ``cases`` that are compared or ``seconds`` of searching, whichever ends first; with neither, ``CASES``
-    of them, and more if a ``strength`` takes more.
-    ``seconds`` bounds all of it: searching ends after ``SEARCHING`` of it, making smaller after ``SHRINKING``, and what
-    explains a finding hears of the end by the record's ``until``. ``CRASHES`` bounds the shrinking of a process's
-    death, and a hang ends it. The same arguments give the same search, whatever the number of workers in the ``crew``,
-    with which it is shared, or without one; each worker has a copy of the subject, as pickle makes it. Ctrl-C ends the
-    search with what was done so far. Raises ``UsageError`` for a budget that allows nothing or a subject that cannot be
-    copied, ``SubjectError`` for a device that is not here.
+    The budget is ``cases`` that are compared or ``seconds`` of searching, whichever ends first; without either, it is
+    ``CASES`` cases, or more if a given ``strength`` takes more. ``seconds`` limits everything: searching ends after
+    ``SEARCHING`` of it, shrinking after ``SHRINKING``, and explanations learn of the end from the record's ``until``.
+    ``CRASHES`` limits the shrinking of a crash, and a hang ends it.
+
+    The same arguments give the same search, whatever the number of workers in the ``crew`` that shares it, or without a
+    crew; each worker has a copy of the subject, made by pickle. Ctrl-C ends the search with what was done so far.
+    Raises ``UsageError`` for a budget that allows nothing or a subject that cannot be copied, and ``SubjectError`` for
+    a device that is not here.
     """
     if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
         raise UsageError(f"cases={cases}, seconds={seconds}: expected a budget above zero")
@@ -290,14 +306,14 @@ def hunt(
         hunter.report_hang(hang)
     except KeyboardInterrupt:
         record.stop = Stop.INTERRUPTED
-        hunter.report(_INTERRUPTED)  # unconfirmed: what hangs once may hang again
+        hunter.report(_INTERRUPTED)  # not confirmed, because a subject that hung once may hang again
     record.seconds = hunter.elapsed()
     record.ground = ground_of(subject, next((d for d in record.scope.device if d != "meta"), "meta"))
     return record
 
 
 class _Enough(BaseException):
-    """Ends a search, from wherever it is; no ``Exception``, which a subject's own code might catch."""
+    """Raised to end a search from anywhere; not an ``Exception``, which a subject's own code might catch."""
 
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop)
@@ -305,7 +321,7 @@ class _Enough(BaseException):
 
 
 class _Hunter:
-    """The state of one search: its budget, its record, and the failure that is being made smaller."""
+    """The state of one search: its budget, its record, and the failure that is being shrunk."""
 
     def __init__(
         self,
@@ -327,28 +343,28 @@ class _Hunter:
         self.recognise: Recognise | None = None
         self.excuses: list[Excuse] = []
         self.unexcused = False
-        """Whether what is seen was checked without the excuses."""
+        """True if the cases from the workers were checked without the excuses."""
         self.progress: Callable[[Hunt], None]
         self._beyond = False
-        """Whether the budget is what a search may take beyond a finding."""
+        """True if the budget is what a search may use after a finding."""
         self._failing: tuple[Case, Result] | None = None
         self._shrink_until = math.inf
         self._kind = ""
         self._proved = False
         self._probing = True
-        """Whether it takes probes, or what is asked along with them, to see the failure at hand."""
+        """True if it takes probes, or the checks made together with them, to see the current failure."""
 
     def elapsed(self) -> float:
         return time.perf_counter() - self._start
 
     def tell(self) -> None:
-        """Say how far the search is."""
+        """Report the progress of the search."""
         self._record.seconds, self._record.shrinking = self.elapsed(), self._failing is not None
         self._record.smallest = None if self._failing is None else self._failing[0].config
         self.progress(self._record)
 
     def narrow(self) -> None:
-        """Leave out what the subject refuses; raise ``_Enough`` if that is everything."""
+        """Leave out what the subject refuses. Raise ``_Enough`` if that is everything."""
         until = math.inf if self._seconds is None else self._start + NARROWING * self._seconds
         narrowed = narrow(self._subject, self._record.scope, until=until)
         self._record.scope, self._record.refused = narrowed.scope, narrowed.refused
@@ -358,9 +374,9 @@ class _Hunter:
             raise _Enough(Stop.REFUSED)
 
     def measure_tanh(self) -> None:
-        """Accept what the subject's tanh is off, so that all else is found; report it where that is too much."""
+        """Accept the measured error of the subject's tanh, so that other mistakes are found; report a large one."""
         record = self._record
-        if record.slow:  # a sweep has shapes of its own
+        if record.slow:  # a sweep needs shapes of its own
             return
         for accuracy in measure(self._subject, record.scope, record.accepted):
             record.accuracy.append(accuracy)
@@ -369,9 +385,9 @@ class _Hunter:
                 record.accepted = record.accepted._replace(measured=(*record.accepted.measured, accuracy.accepted))
 
     def _report_tanh(self, accuracy: Accuracy, case: Case) -> bool:
-        """Report an argument on which tanh is wrong, once for all dtypes, and say whether that is how tanh is.
+        """Report an argument on which tanh is wrong, once for all dtypes, and return whether the tanh itself is wrong.
 
-        It is not, where another mistake explains it. NaN is excused in other cases.
+        It is not if another mistake explains the failure. NaN is then excused in other cases.
         """
         seen = self._check(case, laws=(), with_probes=False)
         if seen.verdict is not Verdict.DISAGREES:
@@ -397,14 +413,14 @@ class _Hunter:
         return True
 
     def go_through(self, seen: Iterator[Seen | None]) -> NoReturn:
-        """Take in one case after the other; raise ``_Enough`` at the end of the budget, or with a finding."""
+        """Take in one case after the other. Raise ``_Enough`` at the end of the budget, or with a finding."""
         while True:
             self._stop_at_budget()
             if (one := next(seen)) is not None:
                 self._take_in(one)
 
     def _make_small(self) -> None:
-        """Make the failure at hand as small as it can be, and report it; raise ``_Enough`` if the search ends there."""
+        """Shrink the current failure as far as possible, and report it. Raise ``_Enough`` if the search ends there."""
         assert self._failing is not None
         shrinking = Shrinking(*self._failing, self._record.scope, self._check_while_shrinking)
         for smaller in shrinking:
@@ -413,7 +429,7 @@ class _Hunter:
         self._report_confirmed(shrinking.certificate)
 
     def _report_confirmed(self, certificate: Certificate) -> None:
-        """Ask once more, in a fresh process where there is one; then go on where the cause can be told again."""
+        """Confirm the failure, in a fresh process if there is one; then continue if the cause can be recognised."""
         assert self._failing is not None
         case, result = self._failing
         if (restart := getattr(self._subject, "restart", None)) is not None:
@@ -430,7 +446,7 @@ class _Hunter:
         self._start_again(excuse)
 
     def _explained(self, recognise: Recognise) -> Excuse | None:
-        """Have the last finding explained, and say so meanwhile."""
+        """Have the last finding explained, and show that in the progress meanwhile."""
         self._record.explaining = True
         self.tell()
         try:
@@ -439,7 +455,7 @@ class _Hunter:
             self._record.explaining = False
 
     def _start_again(self, excuse: Excuse | None) -> None:
-        """Search for what is not of the same cause."""
+        """Continue the search for failures with another cause."""
         self.excuses += [] if excuse is None else [excuse]
         self._failing, self._kind, self._proved, self._shrink_until = None, "", False, math.inf
         last = self._record.total + AFTER
@@ -447,7 +463,7 @@ class _Hunter:
             self.cases, self._beyond = last, True
 
     def report(self, certificate: Certificate) -> None:
-        """Make the failure, if there is one, a finding of the record's."""
+        """Add the current failure, if there is one, to the record's findings."""
         if self._failing is not None:
             self._record.findings.append(
                 Finding(self._subject.name, *self._failing, certificate, self._record.accepted)
@@ -455,12 +471,15 @@ class _Hunter:
             self._failing = None
 
     def report_hang(self, hang: Hang) -> None:
-        """Report what was being made smaller, or else the hang: neither any smaller, as every try may take as long."""
+        """Report the failure that was being shrunk, or else the hang.
+
+        Neither is shrunk further, because every try may take as long.
+        """
         self._failing = self._failing or (hang.case, hang.result)
         self.report(Certificate().but_for("not made smaller: every try may take as long"))
 
     def _take_in(self, seen: Seen) -> None:
-        """Count a case, and go after it if it failed."""
+        """Count a case, and pursue it if it failed."""
         asked, result = seen
         if result.verdict is Verdict.UNSUPPORTED:
             self._record.unsupported += 1
@@ -481,13 +500,13 @@ class _Hunter:
             self._go_after(case, result, with_probes=asked.with_probes)
 
     def _excused(self, case: Case, seen: Seen) -> Result:
-        """What an excuse makes of a failure, if one does."""
+        """Return the result with the excuses applied, if one explains the failure."""
         laws = None if seen.asked.with_law else ()
         again = self._check(case, with_probes=seen.asked.with_probes, laws=laws)
         return again if again.deviation is not None or against(again) else seen.result
 
     def _go_after(self, case: Case, result: Result, *, with_probes: bool) -> None:
-        """Weigh a suspicion, look for a better case of a failure, and make it small."""
+        """Weigh a suspicion, look for a better case of a failure, and shrink it."""
         given = case
         if result.verdict is Verdict.SUSPECT:
             suspicion = weigh(case, result, self._check)
@@ -508,7 +527,7 @@ class _Hunter:
                 self._make_small()
 
     def _take(self, case: Case, result: Result, *, with_probes: bool) -> bool:
-        """Keep a failure that is to be made smaller, unless it wavers."""
+        """Take a failure as the one to shrink, unless it wavers; return whether it was taken."""
         self._failing, self._kind, self._proved = (case, result), result.kind, result.failed
         first = result.mismatches[0] if result.mismatches else None
         forward = first is not None and first.sort in OF_VALUE and first.array in case.config.outputs
@@ -525,7 +544,7 @@ class _Hunter:
         return True
 
     def _note_wavering(self) -> None:
-        """Report that the subject gives two answers to one question, once; and go on, if others are asked for."""
+        """Report once that the subject wavers, and continue if further findings are wanted."""
         before = next((one for one in self._record.findings if one.result.wavers), None)
         if before is not None:
             self._record.known[before.id] += 1
@@ -538,13 +557,13 @@ class _Hunter:
         self._start_again(None)
 
     def _laws(self) -> tuple[Law, ...]:
-        """The law that the failure at hand breaks, if it breaks one."""
+        """Return the law that the current failure breaks, if it breaks one."""
         return law_of(self._kind) or ()
 
     def _tamed(self, case: Case, result: Result) -> tuple[Case, Result]:
-        """Of a failure among infinities or NaN, the same config on tame values, if it fails there or is known for it.
+        """Return the same config with tame values if it fails there, too, or is known to; otherwise the given case.
 
-        What it comes of shows better on numbers that stay numbers, all of which can be compared.
+        The cause of a failure among infinities or NaN shows better on finite numbers, all of which can be compared.
         """
         for regime, seed in product(TAME, range(TAMELY)):
             tame = draw(case.config, regime, seed)
@@ -554,9 +573,9 @@ class _Hunter:
         return case, result
 
     def _without_law(self, case: Case, result: Result) -> tuple[Case, Result]:
-        """A failing case, and how it fails; of one that breaks a law, another that the law ran, if it fails alone.
+        """Return a case that the failing law ran and that fails alone, or else the given case; and the case's result.
 
-        Or if it is known to fail.
+        A case with a known deviation counts, too.
         """
         for law in law_of(result.kind) or () if result.failure is None else ():
             for other in asked_by(self._subject, case, law, self._record.scope):
@@ -566,9 +585,10 @@ class _Hunter:
         return case, result
 
     def _forwards(self, case: Case, result: Result) -> tuple[Case, Result]:
-        """Of a gradient that is wrong, a case of the same sizes that is wrong on the way there, if there is one.
+        """Look for a case of the same sizes that is wrong in the forward pass, if a gradient is wrong, and return it.
 
-        Such a mistake is wrong on the way back, too, and what it does first tells more.
+        A mistake in the forward pass makes gradients wrong, too, and its first effect says more. Without such a case,
+        the given one is returned.
         """
         first, scope = result.mismatches[0] if result.mismatches else None, self._record.scope
         if first is None or first.law or not first.array.endswith(GRADIENTS) or None not in scope.loss:
@@ -603,7 +623,7 @@ class _Hunter:
 
     @staticmethod
     def _stop_at_hang(case: Case, result: Result) -> None:
-        """For what hangs elsewhere than in ``run``."""
+        """Raise ``Hang`` for a hang outside ``run``."""
         if result.failure is Failure.HUNG:
             raise Hang(case, result)
 

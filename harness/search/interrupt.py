@@ -1,4 +1,4 @@
-"""interrupt: Ctrl-C, or SIGTERM, ends a search for sure, even where the KeyboardInterrupt itself is lost."""
+"""Handling of Ctrl-C and SIGTERM: they end a search for certain, even if the KeyboardInterrupt itself is lost."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from types import FrameType
 from typing import Final
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
-"""Signals that end a search: what was found until then is told. A worker process ends at once by the second."""
+"""The signals that end a search; what was found until then is reported. In a worker process SIGTERM ends the process at
+once.
+"""
 
 
 @contextmanager
 def noted_interrupts() -> Iterator[Callable[[], None]]:
-    """Gives a function to call between cases, which raises ``KeyboardInterrupt`` if one came and was swallowed.
+    """Give a function to call between cases, which raises ``KeyboardInterrupt`` if one came and was swallowed.
 
-    Python discards an exception raised inside a garbage collector's callback, of which Hypothesis installs one, and a
-    subject may catch everything. So the signal is noted, too. In threads other than the main one, which no signal
-    reaches, it does nothing.
+    Python discards an exception raised inside a garbage collector's callback, and Hypothesis installs such a callback;
+    also, a subject may catch everything. So the signal is recorded, too. In threads other than the main one, which no
+    signal reaches, this does nothing.
     """
     noted = False
 

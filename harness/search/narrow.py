@@ -1,7 +1,7 @@
-"""narrow: leaves out of a scope what the subject says it cannot do, so that a search spends itself on what it can.
+"""Narrowing: it leaves out of a scope what the subject does not support, so that a search is not spent on it.
 
-What raises an error, or gives arrays of a wrong shape, at the plainest sizes already is not done either: it is told
-once, and left out, too.
+Values that raise an error, or return arrays of a wrong shape, even at the plainest sizes are not supported either. They
+are reported once, and left out, too.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
 NOT_ASKED: Final = frozenset({*SIZE_FACTORS, "dropout", "training"})
-"""Factors that are left as they are: a size is for the run itself to refuse, and dropout means nothing in one layer."""
+"""Factors that are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer."""
 
 UNSEEN: Final = ("nonlinearity", "batch_first")
-"""Factors that no array tells: a function that is not given the config cannot know them, and does one value of each."""
+"""Factors that no array shows: a function that does not get the config cannot know them, and supports one value of
+each.
+"""
 
 FEATURES: Final = (
     "num_layers",
@@ -39,45 +41,47 @@ FEATURES: Final = (
     "loss",
     "autocast",
 )
-"""Factors of which a subject may do some values only, and of the others return or raise whatever comes: a port of one
-layer, say, that refuses nothing."""
+"""Factors for which a subject may support some values only, and for the others return or raise something arbitrary,
+such as a port of one layer that refuses nothing.
+"""
 
 PLACES: Final = {"T": 3, "N": 2, "input_size": 4, "hidden_size": 5}
-"""Sizes at which axes that are mixed up show."""
+"""Sizes at which mixed-up axes show."""
 
 SLOW: Final = 0.05
-"""Seconds beyond what a shape takes again that are many for a new one: some 800 of a search's 1,650 cases have a shape
-of their own, which would take longer so than the search takes of torch, 25 s."""
+"""The seconds that a new shape may take beyond a known one before it counts as slow. Some 800 of a search's 1,650 cases
+have a shape of their own, which at this rate would take longer than a whole search of torch, 25 s.
+"""
 
 FEW: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
-"""Beside 1, the sizes of a subject that is slow over new shapes: all different; a search begins with them."""
+"""The sizes, besides 1, of a subject that is slow at new shapes: all different; a search begins with them."""
 
 PAIRED: Final = ("dtype", "nonlinearity", "bias", "batch_first", "bidirectional", "hx", "loss", "batched")
-"""Factors one of whose values may open what is refused beside another: gradients in float64, say."""
+"""Factors with a value that may open what is refused beside another value, such as gradients in float64."""
 
 
 class Narrowed(NamedTuple):
-    """What is left of a scope, and what the subject said to each value that was left out."""
+    """The rest of a scope, and what the subject said about each value that was left out."""
 
     scope: Scope
     refused: dict[str, str]
-    """``{"num_layers=2": "only one layer"}``."""
+    """The refusals by value: ``{"num_layers=2": "only one layer"}``."""
     accepted: bool = True
-    """Whether any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why."""
+    """True if any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why."""
     slow: float = 0.0
-    """Seconds that it takes over a shape that is new to it, if it is asked for few of them for that."""
+    """The seconds that it takes for a shape that is new to it, if it is asked for few shapes because of that."""
     undone: tuple[tuple[str, Case, Result], ...] = ()
-    """What it neither does nor refuses: ``num_layers=2``, a case of it, and how that fails."""
+    """The values that it neither supports nor refuses: ``num_layers=2``, a case, and how that fails."""
 
 
 def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until: float = math.inf) -> Narrowed:
-    """Ask the subject for each value of each factor, the others being at the plainest that it accepts.
+    """Ask the subject for each value of each factor, with the other factors at the plainest values that it accepts.
 
-    A value refused there is taken to be refused everywhere, but where another factor opens it: then it is asked for
-    beside that alone. A function that cannot see a factor is asked for the value that it does, of ``UNSEEN``. With
-    ``refused_only``, what it neither does nor refuses stays in the scope. What takes long over each new shape, as what
-    is compiled for it, is asked for few shapes. After ``until`` (``time.perf_counter``) nothing is asked any more, and
-    what was not is taken to be done.
+    A value refused there is taken to be refused everywhere, unless another factor opens it: then it is asked for beside
+    that factor's value only. A function that cannot see a factor of ``UNSEEN`` is asked for the value that it supports.
+    With ``refused_only``, values that it neither supports nor refuses stay in the scope. A subject that is slow at each
+    new shape, for example because it compiles for it, is asked for few shapes. After ``until`` (``time.perf_counter``)
+    nothing more is asked, and the remaining values count as supported.
     """
     whole, (unseen, scope) = scope, _without_unseen(subject, scope)
     factors = {name: values for name, values in scope.values().items() if name not in NOT_ASKED and len(values) > 1}
@@ -89,7 +93,7 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
         sizes = {name: size for name, size in FEW.items() if set(getattr(scope, name)) >= set(SIZES)}
         scope = scope.only(**{name: (size, 1) for name, size in sizes.items()}, preparation=scope.preparation[0])
         base, done = configure({**factors_of(base), **sizes}), False
-        quick = ("num_layers", "bidirectional", "lengths", "batched", "loss")  # which are refused as a rule, at once
+        quick = ("num_layers", "bidirectional", "lengths", "batched", "loss")  # these are usually refused, at once
         factors = {name: factors[name] for name in (*quick, *factors) if name in factors and name != "preparation"}
     refused: dict[str, str] = dict(unseen)
     undone: list[tuple[str, Case, Result]] = []
@@ -122,29 +126,29 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
 
 
 def plainest(scope: Scope) -> RNNConfig:
-    """The config with every factor at the scope's plainest value."""
+    """Return the config with every factor at the scope's plainest value."""
     factors = {name: values[0] for name, values in scope.values().items()}
     factors["dropout"], factors["training"] = scope.modes[0]
     return configure(factors)
 
 
 def _without_unseen(subject: Subject, scope: Scope) -> tuple[dict[str, str], Scope]:
-    """The values of unseen factors that a function does not do, and the scope without them."""
+    """Return the values of unseen factors that a function does not support, and the scope without them."""
     factors = {name: values for name in UNSEEN if len(values := scope.values()[name]) > 1}
     if "config" in getattr(subject, "takes", ("config",)) or not factors:
         return {}, scope
     sizes = {name: size for name, size in PLACES.items() if size in getattr(scope, name)}
     base = {**factors_of(plainest(scope)), **sizes}
     choices = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
-    best = max(choices, key=lambda chosen: _fits(subject, configure(base | chosen)))  # of equals, the plainest
+    best = max(choices, key=lambda chosen: _fits(subject, configure(base | chosen)))  # a tie goes to the plainest
     others = [f"{name}={value}" for name, values in factors.items() for value in values if value != best[name]]
     return dict.fromkeys(others, "it does not take config"), scope.only(**best)
 
 
 def _fits(subject: Subject, config: RNNConfig) -> int:
-    """On how many of a few cases a subject is right; fewer than none where its arrays have other shapes.
+    """Return on how many of a few cases a subject is right; -1 if its arrays have wrong shapes.
 
-    A mistake in one of the terms of a step does not show where that term is zero.
+    The cases have some terms of a step set to zero, because a mistake in a term does not show if the term is zero.
     """
     case = draw(config, "normal")
     if unfit(case, subject.run(case)) is not None:
@@ -164,9 +168,10 @@ def _with_zeros(case: Case) -> Iterator[Case]:
 def _accepted(
     subject: Subject, scope: Scope, factors: Mapping[str, tuple[Any, ...]]
 ) -> tuple[RNNConfig | None, bool, float]:
-    """The first config that the subject does, or else accepts, of those near the plainest.
+    """Return the first config near the plainest that the subject supports, or else the first that it accepts.
 
-    And whether it does it, and how much longer a new shape takes than a known one, where that is long.
+    Also returned are whether it supports the config, and how much longer a new shape takes than a known one, if that is
+    long.
     """
     first: RNNConfig | None = None
     for number, config in enumerate(_near(scope, factors)):
@@ -177,38 +182,38 @@ def _accepted(
         if slow or (fits and unfit(case, outcome) is None):
             return config, fits, slow
         first = first or config
-        if number > len(factors):  # what is done nowhere one step away is wrong, and not another layer's
+        if number > len(factors):  # unsupported everywhere one step away means a wrong layer, not another kind of layer
             break
     return first, False, 0.0
 
 
 def _with_other_sizes(subject: Subject, config: RNNConfig) -> tuple[bool, float]:
-    """Whether what it returns has the right shapes where all sizes differ, too, or it does no such sizes; how slow."""
+    """Return whether the shapes are right, or sizes refused, when all sizes differ; and how slow a new shape is."""
     case = draw(_placed(config))
     outcome, seconds = _timed(subject, case)
     fits, slow = outcome.failure is Failure.UNSUPPORTED or unfit(case, outcome) is None, 0.0
-    if seconds > SLOW:  # which may be chance, once
+    if seconds > SLOW:  # a single slow run may be chance
         longer = draw(case.config.replace(T=case.config.T + 2)) if case.config.lengths is None else case
         slow = min(seconds - _timed(subject, case)[1], _timed(subject, longer)[1] - _timed(subject, longer)[1])
     return fits, slow if slow > SLOW else 0.0
 
 
 def _timed(subject: Subject, case: Case) -> tuple[Outcome, float]:
-    """What a subject gives on a case, and the seconds that it takes."""
+    """Return what a subject gives on a case, and the seconds that it takes."""
     start = time.perf_counter()
     return subject.run(case), time.perf_counter() - start
 
 
 def _placed(config: RNNConfig) -> RNNConfig:
-    """The config with sizes at which axes that are mixed up show; a packed batch as it is."""
+    """Return the config with sizes at which mixed-up axes show; a packed batch stays as it is."""
     places = {name: size for name, size in PLACES.items() if name != "N" or config.batched}
     return config.replace(**places) if config.lengths is None else config
 
 
 def _near(scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> Iterator[RNNConfig]:
-    """The configs that differ from the plainest in at most three factors.
+    """Yield the configs that differ from the plainest in at most three factors.
 
-    Then those of other sizes, every size the same: a kernel may do none but multiples of 8, say.
+    The same follows with other sizes, all sizes equal, because a kernel may support only multiples of 8, for example.
     """
     for size in (None, 2, 8, 16, 32):
         sizes = {} if size is None else {name: size for name in SIZE_FACTORS if size in getattr(scope, name)}
@@ -220,7 +225,7 @@ def _near(scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> Iterator[RNNC
 
 
 def _opening(subject: Subject, base: RNNConfig, name: str, value: Any, scope: Scope) -> Rule | None:
-    """Which other factor's values open a value that is refused beside the plainest."""
+    """Return the rule by which another factor's values open a value that is refused at the plainest, or ``None``."""
     for other in PAIRED:
         if other != name:
             values = [one for one in scope.values()[other] if one != factors_of(base)[other]]
@@ -231,7 +236,7 @@ def _opening(subject: Subject, base: RNNConfig, name: str, value: Any, scope: Sc
 
 
 def _opens(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> bool:
-    """Whether a subject accepts two values together, neither of which gives way to the other."""
+    """Return whether a subject accepts two values together, if neither of them gives way to the other."""
     made = factors_of(configure({**factors_of(base), **changes}))
     return changes.items() <= made.items() and _refusal(subject, base, changes) is None
 
@@ -243,7 +248,7 @@ def _refusal(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> s
 
 
 def _turns(outcome: Outcome, config: RNNConfig) -> bool:
-    """Whether the output has the right shape, or has it with its first two axes exchanged."""
+    """Return whether the output has the right shape, or has it with its first two axes exchanged."""
     output = outcome.arrays.get("output")
     if output is None or output.ndim < 2:
         return False
@@ -252,7 +257,7 @@ def _turns(outcome: Outcome, config: RNNConfig) -> bool:
 
 
 def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> tuple[Case, Result] | None:
-    """How a subject fails beside what it does, by an error or the shapes of what it returns, whatever the sizes."""
+    """Return how a subject fails with these changes, by an error or wrong shapes, at all sizes; else ``None``."""
     plain = configure({**factors_of(base), **changes})
     if plain == base:
         return None
@@ -264,13 +269,13 @@ def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> 
             continue
         bad = unfit(case, outcome)
         turned = plain.batch_first != base.batch_first
-        if config is plain and bad is None and turned:  # which one sequence of one step hides
+        if config is plain and bad is None and turned:  # a single sequence of one step hides it
             break
         if turned and bad is not None and bad.mismatches and _turns(outcome, config):
-            return None  # it does turn what it is given, but not all that it returns as it should
+            return None  # it reads the layout right, but returns some array in a wrong one
         if plain.loss is not None and bad is not None and bad.mismatches:
-            return None  # a gradient that is missing, or of a wrong shape, does not make the others so
-        # What writes into its inputs, or dies, does the call; how is for the search to find out.
+            return None  # one missing or misshapen gradient says nothing about the others
+        # A subject that writes into its inputs, or dies, supports the call; the search finds out what is wrong.
         if bad is None or bad.failure is not None or outcome.changed_inputs or outcome.aliased:
             return None
         first = first or (case, bad)

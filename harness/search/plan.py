@@ -1,11 +1,11 @@
-"""plan: the cases of a search in their order, in units that any process can go through without knowing the others.
+"""The plan: the cases of a search in order, in units that any process can do without knowing the others.
 
-First all pairs of flags on small sizes, which is planned in no time; then a covering array of everything; then samples
-of one stratum of the scope after the other, for ever. What a unit asks depends on the scope, the seed and its own place
-alone: it does not matter who goes through it, or when.
+First come all pairs of flags on small sizes, which take almost no time to plan; then a covering array of everything;
+then samples of one stratum of the scope after the other, without end. A unit depends on the scope, the seed and its own
+place only, so it does not matter which process does it, or when.
 
-What is drawn comes from Python's own generator, and not from Hypothesis, which would draw numbers that stand in the
-code at hand: another code in another process. It is also faster: 0.05 ms a config, not 0.8.
+Random choices come from Python's own generator and not from Hypothesis. Hypothesis also draws numbers that occur in the
+local code, which differs between processes. Python's generator is also faster: 0.05 ms a config instead of 0.8 ms.
 """
 
 from __future__ import annotations
@@ -25,44 +25,48 @@ from harness.space.strata import Stratum, strata
 from harness.space.values import draw
 
 COVERED: Final = 0.6
-"""Of a budget, what covering arrays may take; the rest goes to what is drawn, several cases a config, for values
-matter, too. Torch's take 984 of the default 1,650 cases, a budget that was chosen for them."""
+"""The share of a budget that covering arrays may take. The rest goes to drawn configs with several cases each, because
+values matter, too. Torch's arrays take 984 of the default 1,650 cases, a budget that was chosen for them.
+"""
 
 STRENGTHS: Final = (3, 2)
-"""Of how many factors all interactions are met, if the budget allows it, the first before the second."""
+"""The strengths of covering arrays, in order of preference; the first one that the budget allows is used."""
 
 CASES_PER_CONFIG: Final = 2
-"""Cases that ride on a drawn config, each of another regime of values: its module and its masks are made once."""
+"""The number of cases per drawn config, each in another regime of values; its module and its masks are made once."""
 
 SMALL: Final = ((2, 3, 4, 5), (3, 3, 3, 3), (2, 2, 2, 2))
-"""Small sizes, in the order of ``SIZE_FACTORS``, with which a search begins: all different, so that axes mixed up are
-mistakes of shapes; and all the same, so that they are not."""
+"""Small sizes, in the order of ``SIZE_FACTORS``, with which a search begins: all different, so that mixed-up axes give
+wrong shapes; and all the same, so that they do not.
+"""
 
 UNIT: Final = 16
-"""Configs a unit: some 0.3 s of torch's, which is little to lose at the end of a search, and much beside the 2 ms that
-it takes to send a unit away and its results back."""
+"""The number of configs per unit: some 0.3 s of torch's, which is little to lose at the end of a search, and much
+beside the 2 ms that it takes to send a unit to a worker and its results back.
+"""
 
 THOROUGH: Final = 4
-"""One case in so many has probes, which double the price of a gradient, and all that costs as much again. What can have
-probes has them more often where few cases can: so often that they are one in so many, or all of these."""
+"""One case in this many has probes, which double the cost of a gradient, and all other checks that cost as much. If
+only few cases can have probes, those have them more often: until one case in this many has them, or all that can.
+"""
 
 LAWFUL: Final = 4
-"""One case in so many is held to a law, for which the subject runs once or twice more."""
+"""One case in this many is held to a law, for which the subject runs once or twice more."""
 
 
 class Asked(NamedTuple):
-    """A case of a search before its arrays are drawn, and what is asked of the subject on it."""
+    """A case of a search before its arrays are drawn, and the checks to make on it."""
 
     config: RNNConfig
     regime: str
     seed: int
     first: bool
-    """Whether it is the first of its config."""
+    """True if it is the first case of its config."""
     with_probes: bool
     with_law: bool
 
     def case(self) -> Case:
-        """The case itself."""
+        """Draw the case itself."""
         return draw(self.config, self.regime, self.seed)
 
 
@@ -70,29 +74,29 @@ class Unit(Protocol):
     """A few cases of a search."""
 
     def asked(self) -> Iterator[Asked]:
-        """The cases in their order; the same ones every time."""
+        """Return the cases in their order; they are the same every time."""
         ...
 
     @property
     def cases(self) -> int:
-        """How many there are."""
+        """The number of cases."""
         ...
 
 
 @dataclass(frozen=True)
 class Planned:
-    """Some configs of a covering array, of one case each."""
+    """Some configs of a covering array, with one case each."""
 
     seed: int
     probing: float
-    """The share of cases with probes, of those that can have them."""
+    """The share of cases with probes, among those that can have them."""
     first: int
-    """The place of the first of them in the array."""
+    """The place of the first config in the array."""
     configs: tuple[RNNConfig, ...]
     scope: Scope
 
     def asked(self) -> Iterator[Asked]:
-        """A case of each config, of a regime that is drawn."""
+        """Yield one case per config, in a regime that is drawn."""
         for number, config in enumerate(self.configs, self.first):
             random = Random(f"{self.seed}/covering/{number}")
             values = random.randrange(2**32)
@@ -101,13 +105,13 @@ class Planned:
 
     @property
     def cases(self) -> int:
-        """One a config."""
+        """The number of cases, one per config."""
         return len(self.configs)
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A sample of a stratum, of several cases a config."""
+    """A sample of a stratum, with several cases per config."""
 
     seed: int
     probing: float
@@ -115,7 +119,7 @@ class Sampled:
     number: int
 
     def asked(self) -> Iterator[Asked]:
-        """The cases of each config: as many regimes in a row, from a drawn one on, plainest first."""
+        """Yield the cases of each config: several regimes in a row, beginning with a drawn one, plainest first."""
         random = Random(f"{self.seed}/{self.stratum}/{self.number}")
         scope = self.stratum.scope
         names = scope.regimes
@@ -128,14 +132,15 @@ class Sampled:
 
     @property
     def cases(self) -> int:
-        """Several a config."""
+        """The number of cases, several per config."""
         return UNIT * CASES_PER_CONFIG
 
 
 def units(scope: Scope, seed: int, cases: int | None, strength: int | None = None) -> Iterator[Unit]:
-    """The units of a search of so many cases, or of any number, in their order; there is no end to them.
+    """Yield the units of a search of ``cases`` cases, or of any number, in order and without end.
 
-    The covering array is the strongest, of three factors or two, that leaves enough of the budget; or of ``strength``.
+    The covering array is the strongest of three or two factors that leaves enough of the budget, or that of
+    ``strength``.
     """
     probing = min(1, 1 / (THOROUGH * _plain_share(scope)))
     left, place = inf if cases is None or strength is not None else COVERED * cases, 0
@@ -146,14 +151,14 @@ def units(scope: Scope, seed: int, cases: int | None, strength: int | None = Non
         left, place = left - len(planned), place + len(planned)
     parts = strata(scope)
     if cases is not None and cases - place < len(parts) * UNIT * CASES_PER_CONFIG:
-        parts = [Stratum("all", scope)]  # where the budget does not hold a sample of each
+        parts = [Stratum("all", scope)]  # the budget does not hold a sample of each
     for number in count():
         for stratum in parts:
             yield Sampled(seed, probing, stratum, number)
 
 
 def _small(scope: Scope) -> Iterator[list[RNNConfig]]:
-    """The covering array of pairs of flags, on sizes of ``SMALL`` by turns, if the scope has such."""
+    """Return the covering array of pairs of flags, on the sizes of ``SMALL`` in turn, if the scope has them."""
     sized = [dict(zip(SIZE_FACTORS, sizes, strict=True)) for sizes in SMALL]
     sized = [sizes for sizes in sized if all(size in getattr(scope, name) for name, size in sizes.items())]
     if sized:
@@ -166,18 +171,18 @@ def _small(scope: Scope) -> Iterator[list[RNNConfig]]:
 
 
 def enough_for(scope: Scope, strength: int) -> int:
-    """The cases of a search with a covering array of this strength that leaves as much to what is drawn as others."""
+    """Return the number of cases for a covering array of this strength that leaves the usual share to drawn configs."""
     planned = [*_small(scope), *_everything(scope, (strength,))]
     return ceil(sum(map(len, planned)) / COVERED)
 
 
 def _everything(scope: Scope, strengths: Sequence[int]) -> Iterator[list[RNNConfig]]:
-    """The covering arrays, strongest first."""
+    """Return the covering arrays of these strengths, in order."""
     return (covering(scope, strength) for strength in strengths)
 
 
 def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: float) -> Asked:
-    """A config's case of this number; its seed of values decides which of them are asked for more."""
+    """Return a config's case with this number; the seed of values decides which cases get more checks."""
     with_law = (values // THOROUGH + number) % LAWFUL == 0
     thorough = number == values % THOROUGH
     if config.loss is not None and all(getattr(config, name) == value for name, value in _PLAIN.items()):
@@ -186,11 +191,11 @@ def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: fl
 
 
 def _plain_share(scope: Scope) -> float:
-    """Which share of draws can have probes, as far as the way of calling decides."""
+    """Return the share of draws that can have probes, as far as the way of calling decides that."""
     return prod(getattr(scope, name).count(value) / len(getattr(scope, name)) for name, value in _PLAIN.items()) or 1.0
 
 
 _PLAIN: Final = {"batched": True, "strides": "contiguous", "autocast": None, "preparation": "new"}
-"""How what has probes is called."""
+"""The way of calling that probes need."""
 
 _PARTS: Final = 2**16

@@ -1,4 +1,4 @@
-"""pool: worker processes that hear no Ctrl-C, end with whoever started them, and leave nobody waiting."""
+"""Worker processes that ignore Ctrl-C, end with the process that started them, and never leave it waiting."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from multiprocessing.connection import wait
 from typing import Any, Final
 
 LOOK: Final = 0.1
-"""Seconds between two looks for a worker that died, each of which takes some 5 microseconds."""
+"""The seconds between two looks for a dead worker; each look takes some 5 microseconds."""
 
 
 @contextmanager
 def worker_pool(
     workers: int, start_method: str = "spawn", initializer: Callable[..., Any] = dict, *arguments: Any
 ) -> Iterator[ProcessPoolExecutor]:
-    """A pool of so many processes, all of them started; at the end they are ended, whatever they are doing.
+    """Open a pool of ``workers`` processes, all of them started; at the end they are ended, whatever they are doing.
 
-    ``initializer`` runs in each before anything else; unless given, it does nothing.
+    ``initializer`` runs in each of them before anything else; by default, it does nothing.
     """
     before = set(active_children())
     pool = ProcessPoolExecutor(
@@ -43,14 +43,14 @@ def worker_pool(
         ended.set()
         watch.join()
         _await_no_more(pool)
-        pool.shutdown()  # what was not done breaks with them; were it cancelled, Python 3.11 would stumble over it
+        pool.shutdown()  # unfinished work breaks with them; cancelling it would make Python 3.11 fail
 
 
 def _break_with_one(pool: ProcessPoolExecutor, ended: threading.Event) -> None:
     """Break the pool when a worker dies, whatever that worker was doing.
 
-    The executor sees a death between two results. In the middle of one it waits for the rest, and the other workers
-    wait for their turn to write, which the dead one does not give up.
+    The executor notices a death between two results. In the middle of a result it waits for the rest, and the other
+    workers wait for their turn to write, which the dead one does not give up.
     """
     while not ended.wait(LOOK):
         processes = list((getattr(pool, "_processes", None) or {}).values())
@@ -64,8 +64,8 @@ def _break_with_one(pool: ProcessPoolExecutor, ended: threading.Event) -> None:
 def _await_no_more(pool: ProcessPoolExecutor) -> None:
     """Close this process's own end of the pipe for results.
 
-    A worker that ends in the middle of one leaves its beginning, and whoever reads that waits for the rest as long
-    as anybody could write it: which the executor itself could, for it keeps that end open.
+    A worker that ends in the middle of a result leaves its beginning in the pipe. The reader waits for the rest as long
+    as any process could write it; the executor itself could, because it keeps that end open.
     """
     writer = getattr(getattr(pool, "_result_queue", None), "_writer", None)
     if writer is not None:
@@ -87,7 +87,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _unheard_interrupts() -> Iterator[None]:
-    """Processes started in here do not hear Ctrl-C, which a terminal sends to all, before they can say so."""
+    """Start processes that do not receive Ctrl-C, which a terminal sends to all, before they can ignore it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -1,6 +1,6 @@
-"""refusals: draws well-formed calls, breaks one thing in each, or two, and keeps what is not refused as it must be.
+"""The search for missing refusals: it breaks well-formed calls in one or two ways, and keeps wrong answers.
 
-A search does not end with a finding: there is one for each break and what went wrong with it, made small at the end.
+A finding does not end the search. There is one finding for each break and lapse, and it is shrunk at the end.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from harness.space.scope import SIZE_FACTORS, SIZES, Scope
 from harness.subjects.protocol import scope_of
 
 CASES: Final = 700
-"""Malformed calls of a search that is given no number: each break comes up four times in each form of the input."""
+"""The number of malformed calls of a search by default: each break comes up four times in each form of the input."""
 
 _BATCHED: Final = {Form.BATCHED: True, Form.UNBATCHED: False}
 
 _SMALL: Final = (1, 2, 3, 4, 5)
-"""Sizes, unless the scope pins them: what is refused is refused for sizes that differ, however large they are."""
+"""The sizes, unless the scope pins them; refusals depend on sizes that differ, not on how large they are."""
 
 _TWICE: Final = 0.25
 """The share of calls that are broken twice."""
@@ -41,12 +41,12 @@ _NOT_VARIED: Final = (
     *("training", "output_size", "loss", "wrt", "lengths", "enforce_sorted", "batched"),
     *("strides", "autocast", "grad_mode", "preparation"),
 )
-"""Factors that only values can show, and those that a call has in its own way: a ``Base`` says how it is packed."""
+"""Factors that only values can show, and factors that a call sets in its own way: a ``Base`` says how it is packed."""
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """A malformed call that is not refused as it must be, on the plainest call that shows it."""
+    """A malformed call that is not refused as it must be, reduced to the plainest call that shows it."""
 
     broken: Broken
     refusal: Refusal
@@ -54,35 +54,34 @@ class Wrong:
 
 @dataclass
 class Refusals:
-    """What a search for calls that are not refused did, and what it found."""
+    """The record of a search for missing refusals: what it did, and what it found."""
 
     subject: str
     seed: int
     tried: Counter[str] = field(default_factory=Counter)
-    """Malformed calls by the break; a call that is broken twice counts for either."""
+    """The number of malformed calls by break; a call that is broken twice counts for both."""
     calls: int = 0
     refused: int = 0
-    """Calls refused as they must be."""
+    """The number of calls refused as they must be."""
     late: Counter[str] = field(default_factory=Counter)
-    """Of these, calls broken once that were refused later than they could be, by the break."""
+    """The number of these that were broken once and refused later than possible, by break."""
     unsupported: int = 0
-    """Calls of which the subject says that it does not do them."""
+    """The number of calls that the subject says it does not support."""
     known: Counter[Deviation] = field(default_factory=Counter)
-    """Calls that are met by a known deviation of torch's."""
+    """The number of calls with a known deviation of torch."""
     unusable: Counter[str] = field(default_factory=Counter)
-    """Well-formed calls that were not accepted, so that nothing follows from breaking them, by what was said."""
+    """The number of well-formed calls that were not accepted, by what was said; breaking them would show nothing."""
     findings: list[Wrong] = field(default_factory=list)
     seconds: float = 0.0
     interrupted: bool = False
 
 
 def hunt_refusals(subject: CallSubject, scope: Scope | None = None, *, cases: int = CASES, seed: int = 0) -> Refusals:
-    """Make ``cases`` malformed calls of the configs in ``scope``, and report what is not refused as it must be.
+    """Make ``cases`` malformed calls of the configs in ``scope``, and report those that are not properly refused.
 
-    Without a scope, all that the subject offers is searched, on the CPU.
-
-    The same arguments give the same search. Ctrl-C ends it with what was found so far. A call may end the process:
-    a subject that is not trusted is to be run in another one.
+    Without a scope, everything that the subject offers on the CPU is searched. The same arguments give the same search.
+    Ctrl-C ends it with what was found so far. A call may end the process, so run an untrusted subject in another
+    process.
     """
     record = Refusals(subject.name, seed)
     start = time.perf_counter()
@@ -98,7 +97,7 @@ def hunt_refusals(subject: CallSubject, scope: Scope | None = None, *, cases: in
 
 
 def _whole(scope: Scope) -> Scope:
-    """The scope, of small sizes where it pins none, and without what only values can show."""
+    """Return the scope with small sizes where it does not pin them, and without factors that only values can show."""
     small: dict[str, Any] = {name: _SMALL for name in SIZE_FACTORS if set(getattr(scope, name)) >= set(SIZES)}
     if "N" in small:
         small["N"] = (*_SMALL, 0)
@@ -107,7 +106,7 @@ def _whole(scope: Scope) -> Scope:
 
 
 def _forms(scope: Scope) -> frozenset[Form]:
-    """The forms of the input that a scope has."""
+    """Return the forms of the input that a scope has."""
     packed = {Form.PACKED, Form.BY_HAND} if any(scope.lengths) else set()
     return frozenset({form for form, there in _BATCHED.items() if there in scope.batched} | packed)
 
@@ -126,7 +125,7 @@ class _Search:
         """Breaks that ended the process or hung: each such call takes long, and one finding of it is enough."""
 
     def run(self, cases: int, random: Random) -> None:
-        """Break ``cases`` calls; each break in each form comes up as often as the others, in a new order every time."""
+        """Break ``cases`` calls; each break in each form comes up equally often, in a new order every round."""
         deck: list[tuple[Break, Form]] = []
         for _ in range(cases):
             deck = deck or random.sample(self._deck, len(self._deck))
@@ -136,9 +135,9 @@ class _Search:
                 self._try(drawn)
 
     def _drawn(self, kinds: tuple[Break, ...], form: Form, random: Random) -> Broken | None:
-        """A call that is broken so, of a base that the subject accepts; ``None`` where none is met in some draws."""
+        """Return a call with these breaks whose base the subject accepts; ``None`` if a few draws give none."""
         if form is not Form.BATCHED and not any(self._scope.N):
-            return None  # there are no sequences in the scope
+            return None  # the scope has no sequences
         for _ in range(4):
             base = _base(self._scope, form, random)
             calls = list(broken(base, kinds))
@@ -147,7 +146,7 @@ class _Search:
         return None
 
     def _accepts(self, base: Base) -> bool:
-        """Whether the well-formed call is accepted."""
+        """Return whether the well-formed call is accepted."""
         if base not in self._usable:
             answer = self._subject.call(base.call)
             self._usable[base] = answer.kind is Kind.ACCEPTED
@@ -170,7 +169,7 @@ class _Search:
             self._keep(drawn, refusal)
 
     def _keep(self, drawn: Broken, refusal: Refusal) -> None:
-        """Keep a finding, broken once where that shows it; there is one of each break and lapse."""
+        """Keep a finding, broken only once if that shows it; there is one finding of each break and lapse."""
         for kind in drawn.kinds if len(drawn.kinds) > 1 else ():
             if (alone := self._shows(drawn.base, (kind,), refusal.lapse)) is not None:
                 drawn, refusal = alone.broken, alone.refusal
@@ -182,7 +181,7 @@ class _Search:
             self._record.findings.append(Wrong(drawn, refusal))
 
     def smallest(self, wrong: Wrong) -> Wrong:
-        """The same finding on the plainest base: no factor of it can be made plainer alone. A hang stays as it is."""
+        """Return the finding on the plainest base: no factor of it can be made plainer alone. A hang is not shrunk."""
         kinds, lapse = wrong.broken.kinds, wrong.refusal.lapse
         if lapse is Lapse.HUNG:
             return wrong
@@ -196,7 +195,7 @@ class _Search:
                 return wrong
 
     def _shows(self, base: Base, kinds: tuple[Break, ...], lapse: Lapse | None) -> Wrong | None:
-        """The plainest variant of these breaks that fails in this way on ``base``, if one does."""
+        """Return the plainest variant of these breaks that fails in this way on ``base``, or ``None``."""
         for candidate in broken(base, kinds):
             refusal = check_refusal(self._subject, candidate)
             if refusal.new and refusal.lapse is lapse:
@@ -205,16 +204,16 @@ class _Search:
 
 
 def _with_another(kind: Break, form: Form, random: Random) -> tuple[Break, ...]:
-    """A break and a second one that can be had with it."""
+    """Return a break together with a second one that can be combined with it."""
     fitting = [other for other in BREAKS if form in other.forms and not {*other.parts} & {*kind.parts}]
     return tuple(sorted((kind, random.choice(fitting)), key=BREAKS.index))
 
 
 def _base(scope: Scope, form: Form, random: Random) -> Base:
-    """A well-formed call of that form."""
+    """Return a well-formed call of that form."""
     fields = {name: random.choice(getattr(scope, name)) for name in scope.values()}
     fields["dropout"], fields["training"] = random.choice(scope.modes)
-    if fields["dtype"] in COMPLEX:  # of which torch takes tanh alone, and drops none
+    if fields["dtype"] in COMPLEX:  # torch supports tanh only for these, and no dropout
         fields["nonlinearity"] = "tanh" if "tanh" in scope.nonlinearity else "relu"
         fields["dropout"] = min(scope.dropout)  # a module is called as it is built, in training
     if form is not Form.BATCHED:
@@ -223,7 +222,7 @@ def _base(scope: Scope, form: Form, random: Random) -> Base:
 
 
 def _plainer(base: Base, scope: Scope) -> Iterator[Base]:
-    """Bases that are plainer in one factor; values of the scope stand plainest first."""
+    """Yield bases that are plainer in one factor; the scope lists values plainest first."""
     for form in list(Form)[: list(Form).index(base.form)]:
         yield Base(base.config, form)
     if not base.enforce_sorted:

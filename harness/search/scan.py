@@ -1,4 +1,4 @@
-"""scan: goes through the cases of a unit, one after the other, and says of each what came of it."""
+"""The scan of a unit: it goes through the unit's cases one after the other, and gives the result of each."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from harness.space.config import RNNConfig
 
 
 class Check(Protocol):
-    """Everything that is asked of a subject on a case, as ``checks.everything`` asks it."""
+    """A function that checks a subject on a case in every way, as ``checks.everything`` does."""
 
     def __call__(self, case: Case, *, with_probes: bool = ..., laws: tuple[Law, ...] | None = ...) -> Result:
-        """The result."""
+        """Return the result."""
         ...
 
 
 class Seen(NamedTuple):
-    """A case of a search, and what came of it."""
+    """A case of a search, and its result."""
 
     asked: Asked
     result: Result
 
 
 def scan(unit: Unit, check: Check) -> Iterator[Seen]:
-    """What comes of a unit's cases; of a config that the subject refuses, only the first is tried."""
+    """Yield the results of a unit's cases; if the subject refuses a config, only its first case is tried."""
     refused: RNNConfig | None = None
     for asked in unit.asked():
         if asked.config is refused:

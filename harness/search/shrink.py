@@ -1,4 +1,4 @@
-"""shrink: makes a failing case small, a factor or a number at a time, until none of them can be made plainer alone."""
+"""Shrinking of a failing case, one factor or number at a time, until none of them can be made plainer alone."""
 
 from __future__ import annotations
 
@@ -20,61 +20,66 @@ from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_o
 from harness.space.values import REGIMES, draw
 
 SEEDS: Final = 4
-"""Seeds tried in every regime before a plainer config counts as passing."""
+"""The number of seeds tried in every regime before a plainer config counts as passing."""
 
 FEW: Final = 16
-"""Plainer values of a factor that are each tried so. Of more of them, all but the nearest are tried with less."""
+"""The number of plainer values of a factor up to which all are tried like this; of more, all but the nearest get fewer
+tries.
+"""
 
 FEWER: Final = ("dyadic", "normal")
-"""The regimes that are then left."""
+"""The regimes for those fewer tries."""
 
 NEAREST: Final = 4
-"""Of a size's plainer values, those that are tried at first sight; of the others the powers of two alone. All of them
-would be 195 for a size of 196, and a size that fails is met within a factor of two."""
+"""The number of a size's plainest values that the first pass tries; of the others, it tries powers of two and the
+nearest. All of them would be 195 for a size of 196, and a failing size is met within a factor of two.
+"""
 
 LEAPT: Final = ("num_layers", "T", "N", "hidden_size", "input_size")
-"""The sizes that are tried small all at once."""
+"""The sizes that are made small all at once."""
 
 LEAP: Final = 3
-"""The largest that counts as small: 243 combinations at most, of tiny cases, some 0.5 s. A mistake in packed batches,
-met with 65 sequences, took 477 checks to make small with this, and 2,786 without."""
+"""The largest size that counts as small there: at most 243 combinations of tiny cases, some 0.5 s. A mistake in packed
+batches, met with 65 sequences, took 477 checks to shrink with this, and 2,786 without.
+"""
 
 LEAPS: Final = 2
-"""Sets of generic values that each is tried with, for one may hide a mistake where two hardly do."""
+"""The number of sets of generic values for each combination, because one set may hide a mistake and two hardly do."""
 
 WILD: Final = "special"
-"""The regime that has infinities and NaN. A failure that takes them shows on no other, and is tried on no other."""
+"""The regime with infinities and NaN. A failure that needs them shows in no other regime, and is tried in no other."""
 
 WILD_SEEDS: Final = 8
-"""Seeds that are then tried of it: in a small case few numbers are special, and one of few places may matter."""
+"""The number of seeds then tried in that regime: in a small case few numbers are special, and their places may matter.
+"""
 
 LIMIT: Final = 6_000
-"""Cases that shrinking may check: some 20 s of a subject that takes 3 ms a case, comparison included."""
+"""The number of cases that shrinking may check: some 20 s of a subject that takes 3 ms a case, comparison included."""
 
 Check = Callable[[Case], Result]
 Found = tuple[Case, Result]
 
 _EACH_LENGTH: Final = "each length"
-"""Stands for the lengths one by one, beside ``lengths``, the sort that they are of."""
+"""The name for the single lengths, as opposed to ``lengths``, which is their kind."""
 
 _CALL_BEFORE: Final = "the call before"
-"""Stands for the call at another shape that comes first where ``preparation`` is ``used``: it may be what fails."""
+"""The name for the earlier call at another shape of a ``used`` module, which may be the call that fails."""
 
 _TIED: Final = "sizes that are equal"
-"""Stands for sizes that are the same, and so may have to stay the same."""
+"""The name for sizes that are equal, and so may have to stay equal."""
 
 NUMBERS: Final = ("num_layers", "T", "N", "hidden_size", "input_size", "output_size")
-"""The factors that are walked down as numbers, those that make a case dearest first."""
+"""The factors that are shrunk as numbers, in the order of how expensive they make a case."""
 
 
 class Shrinking:
-    """A failing case on its way down: iterating gives ever plainer failing cases of the same kind.
+    """The shrinking of a failing case: iterating gives ever plainer failing cases of the same kind.
 
-    The last is minimal. For each factor, no plainer value of the scope fails with the others as they are, in any of the
-    values tried: drawn ones, and the case's own with any one time step, sequence, unit or layer left out; and no number
-    of it can be made plainer alone. ``certificate`` says what was tried. Sizes are tried from 1 up, within the scope
-    where it pins them; other factors in the scope's order. Before every value is tried to the end, what is plainer at
-    first sight is taken, a factor at a time.
+    The last case is minimal. For each factor, no plainer value of the scope fails, with the other factors unchanged, in
+    any of the values tried: drawn ones, and the case's own with any one time step, sequence, unit or layer left out. No
+    number of it can be made plainer alone. ``certificate`` says what was tried. Sizes are tried from 1 up, within the
+    scope if it pins them; other factors in the scope's order. Before every value is tried completely, a first pass
+    takes what is quickly found to be plainer, one factor at a time.
 
     A suspicion, which rests on many sets of values, keeps its numbers, unless a plainer case proves it. No more than
     ``limit`` cases are checked.
@@ -85,20 +90,20 @@ class Shrinking:
         self._numbers = result.failed
         unlike = bool(result.mismatches) and result.mismatches[0].sort is Sort.FINITENESS
         self._wild = unlike and case.origin is not None and case.origin.regime == WILD
-        """Whether the failure takes infinities or NaN; tame numbers were tried before."""
+        """True if the failure needs infinities or NaN; tame numbers were tried before."""
         self._unlimited, self._limit, self._left = check, limit, limit
         self._refused: dict[str, None] = {}
         self._leapt: list[dict[str, Any]] = []
         """The flags with which small sizes were tried."""
         self._done: RNNConfig | None = None
-        """The config of which every plainer one was tried with drawn values."""
+        """The config whose plainer configs were all tried with drawn values."""
         self._cases = 0
         self._in_passing: Found | None = None
-        """The smallest failing case so far of a round that is not over."""
+        """The smallest failing case so far in an unfinished round."""
         self.certificate = Certificate().but_for("not made smaller to the end")
 
     def __iter__(self) -> Iterator[Found]:
-        """Ever plainer failing cases."""
+        """Yield ever plainer failing cases."""
         try:
             yield from self._down()
         except Spent as spent:
@@ -135,7 +140,7 @@ class Shrinking:
         return self._unlimited(case)
 
     def _in_one_leap(self) -> Found | None:
-        """A failing case of the same flags whose sizes are all small, in whatever way sizes depend on each other."""
+        """Return a failing case with the same flags and only small sizes, in case the sizes depend on each other."""
         here = factors_of(self._case.config)
         flags = {name: value for name, value in here.items() if name not in LEAPT}
         if flags in self._leapt or all(here[name] <= LEAP for name in LEAPT):
@@ -143,7 +148,7 @@ class Shrinking:
         self._leapt.append(flags)
         packings: list[dict[str, Any]] = [{}]
         if here["lengths"] is not None and "any" in self._scope.lengths:
-            packings.append({"lengths": "any", "enforce_sorted": False})  # it may take several lengths to be small
+            packings.append({"lengths": "any", "enforce_sorted": False})  # a small case may need several lengths
         sizes = [list(self._small(name)) or [here[name]] for name in LEAPT]
         smaller = (combined for combined in product(*sizes) if prod(combined) < prod(here[name] for name in LEAPT))
         for combined in sorted(smaller, key=lambda combined: (prod(combined), combined)):
@@ -165,7 +170,7 @@ class Shrinking:
         )
 
     def _at_first_sight(self) -> Found | None:
-        """What still fails after one round through the factors, each made as plain as it can be in a few tries."""
+        """Return what still fails after one round through the factors, each made as plain as a few tries allow."""
         if self._done == self._case.config:
             return None
         case, found = self._case, None
@@ -181,7 +186,7 @@ class Shrinking:
         return found
 
     def _plainer(self) -> Found | None:
-        """The first failing case of a plainer config; or else of the same one, with values of a plainer regime."""
+        """Return the first failing case of a plainer config, or of the same config with values of a plainer regime."""
         case = self._case
         if self._done == case.config:
             return None
@@ -203,14 +208,17 @@ class Shrinking:
         return None
 
     def _drawn(self, config: RNNConfig, *, few: bool) -> Iterator[Case]:
-        """The drawn cases that a config is tried with: ``few`` says that it has few rivals."""
+        """Return the drawn cases to try for a config; ``few`` says that there are few other configs to try."""
         if self._wild:
             return chain(cases_of(config, WILD_SEEDS if few else 1, (WILD,)), _filled(config) if few else ())
         regimes = self._scope.regimes
         return cases_of(config, SEEDS, regimes) if few else cases_of(config, 1, FEWER)
 
     def _cut(self) -> Found | None:
-        """The case's own values in a plainer config, or with any one step, sequence, unit or layer left out."""
+        """Return a failing case with the case's own values in a plainer config, or ``None``.
+
+        Any one time step, sequence, unit or layer may be left out.
+        """
         case = self._case
         for name in _factors(self._scope):
             if name in NUMBERS:
@@ -238,14 +246,14 @@ class Shrinking:
 
 
 def _spread(configs: Sequence[RNNConfig]) -> Iterator[RNNConfig]:
-    """Of many configs in a row, such as one for each smaller size, the first few, and then ever fewer; and the last."""
+    """Yield the first few of many configs in a row, such as one per smaller size, then ever fewer, and the last."""
     for number, config in enumerate(configs):
         if number < NEAREST or (number + 1) & number == 0 or number == len(configs) - 1:
             yield config
 
 
 def _few(case: Case, config: RNNConfig, regime: str) -> Iterator[Case]:
-    """What a plainer config is tried with first: the seed that drew the case, its own numbers, and a generic set."""
+    """Yield the first tries for a plainer config: the seed that drew the case, its own numbers, and a generic set."""
     if case.origin is not None:
         yield draw(config, *case.origin)
     yield fitted(case, config)
@@ -253,11 +261,11 @@ def _few(case: Case, config: RNNConfig, regime: str) -> Iterator[Case]:
 
 
 class Spent(Exception):
-    """Nothing more may be checked; says why."""
+    """Raised when no further case may be checked; it says why."""
 
 
 def cases_of(config: RNNConfig, seeds: int = SEEDS, regimes: Iterable[str] = tuple(REGIMES)) -> Iterator[Case]:
-    """The cases tried of a config, plainest first."""
+    """Return the cases to try for a config, plainest first."""
     return (draw(config, regime, seed) for regime in regimes for seed in range(seeds))
 
 
@@ -270,13 +278,16 @@ def _filled(config: RNNConfig) -> Iterator[Case]:
 
 
 def _factors(scope: Scope) -> tuple[str, ...]:
-    """In the order in which they are made plainer: first what runs the module at other sizes, too, then sizes."""
+    """Return the factors in the order in which they are made plainer.
+
+    Preparation comes first, because it may run the module at other sizes, too; then sizes; then the others.
+    """
     ordered = ("preparation", _CALL_BEFORE, *NUMBERS)
     return (*ordered, *(name for name in scope.values() if name not in ordered), _EACH_LENGTH, _TIED)
 
 
 def _with_plainer(name: str, config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
-    """The config with every plainer value of a factor, plainest first."""
+    """Yield the config with every plainer value of a factor, plainest first."""
     if name == _EACH_LENGTH:
         yield from _plainer_lengths(config, scope)
         return
@@ -298,15 +309,15 @@ def _changed(config: RNNConfig, name: str, value: Any) -> RNNConfig:
     if name == "lengths" or config.lengths is None:
         return configure(factors_of(config) | {name: value})
     try:
-        return config.replace(**{name: value})  # which keeps the lengths
+        return config.replace(**{name: value})  # this keeps the lengths
     except ConfigError:
         return config
 
 
 def _plainer_lengths(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
-    """With one sequence, of those that are shorter than the longest, as long as that; or else shorter still.
+    """Yield the config with one sequence shorter than the longest set to the longest length, or made shorter.
 
-    The sort of lengths stays, or becomes a plainer one: a step that another one takes back would have no end.
+    The kind of lengths stays, or becomes a plainer one; if two steps could undo each other, shrinking would not end.
     """
     given = config.lengths or ()
     sorts = {config.packing, *_plainer_values("lengths", config.packing, scope)}
@@ -319,7 +330,7 @@ def _plainer_lengths(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
 
 
 def _plainer_ties(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
-    """With two sizes that are equal both smaller, or the input's and that of a layer's output."""
+    """Yield the config with two equal sizes both smaller, or the input size and the equal size of a layer's output."""
     for one, other in combinations(SIZE_FACTORS, 2):
         if getattr(config, one) == getattr(config, other):
             for size in _plainer_values(one, getattr(config, one), scope):
@@ -332,7 +343,7 @@ def _plainer_ties(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
 
 
 def _call_before(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
-    """The call before that of a used module, alone, where the scope has it."""
+    """Yield the earlier call of a used module, alone, if the scope has it."""
     if config.preparation == "used":
         before = config.call_before
         if all(_allows(scope, name, getattr(before, name)) for name in ("T", "N", "preparation")):
@@ -340,14 +351,14 @@ def _call_before(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
 
 
 def _allows(scope: Scope, name: str, value: Any) -> bool:
-    """Whether a factor may have a value; of sizes, any where none is pinned."""
+    """Return whether a factor may have a value; a size may have any if the scope does not pin it."""
     allowed = set(getattr(scope, name))
     return value in allowed or allowed >= set(SIZES)
 
 
 def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:
     allowed = getattr(scope, name)
-    if name == "N" and value == 0:  # no sequence at all is stranger than one
+    if name == "N" and value == 0:  # an empty batch is stranger than one sequence
         return [1] if 1 in allowed else []
     if set(allowed) >= set(SIZES):
         return range(1, value)

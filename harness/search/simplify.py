@@ -1,7 +1,7 @@
-"""simplify: makes the numbers of a failing case plain, until no number can be made plainer alone.
+"""Simplification: the numbers of a failing case are made plain, until none can be made plainer alone.
 
-Zero is plainest, then 1, -1, 2, 0.5, -2, -0.5; beyond those, powers of two, and what has fewer significant bits. Large
-steps come first: all numbers at once, then whole arrays, halves of what is left, and at last one number after another.
+Zero is plainest, then 1, -1, 2, 0.5, -2, -0.5; after those, powers of two, and numbers with fewer significant bits.
+Large steps come first: all numbers at once, then whole arrays, then halves of what is left, and finally single numbers.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ PLAIN: Final = (0.0, 1.0, -1.0, 2.0, 0.5, -2.0, -0.5)
 """Numbers that need no explanation, the plainest first."""
 
 BITS: Final = 53
-"""Of the longest significand: more bits are no plainer than any."""
+"""The number of bits of the longest significand."""
 
 NEARER: Final = 12
-"""Powers of two beyond 2 or 0.5 that are tried in the place of a number that is far out: up to 2**11, so that a limit
-such as 6, 20 or 1,000 is met by a number that can be read."""
+"""The exponent below which powers of two beyond 2 or 0.5 are tried for a number that is far out: up to 2**11, so that a
+limit such as 6, 20 or 1,000 is shown by a readable number.
+"""
 
 Check = Callable[[Case], Result]
 Found = tuple[Case, Result]
 Cell = tuple[str, NDArray[np.intp]]
-"""A number of a case that can change alone: its array, and its places in it, which are several where one value is
-expanded over an axis."""
+"""A number of a case that can change alone: its array, and its places in it; there are several places if one value is
+expanded over an axis.
+"""
 
 
 class Simplifying:
-    """A failing case whose numbers are made plain; ``tried`` counts the plainer numbers that were tried in the end."""
+    """The simplification of a failing case's numbers; ``tried`` counts the plainer numbers of the last round."""
 
     def __init__(self, case: Case, kind: str, check: Check) -> None:
         self._case, self._kind, self._check = case, kind, check
@@ -43,7 +45,7 @@ class Simplifying:
         self.tried = 0
 
     def __iter__(self) -> Iterator[Found]:
-        """Ever plainer failing cases; the last is minimal in every number."""
+        """Yield ever plainer failing cases; the last is minimal in every number."""
         yield from self._first(self._all_at_once())
         yield from self._zeros()
         yield from self._first([self._with([(cell, 1.0) for cell in self._nonzero()])])
@@ -60,7 +62,7 @@ class Simplifying:
                         break
 
     def _zeros(self) -> Iterator[Found]:
-        """Zero in ever smaller groups of what is not zero: each array, then halves, down to single numbers."""
+        """Set ever smaller groups of nonzero numbers to zero: each array, then halves, down to single numbers."""
         for name in self._case.arrays:
             group = [cell for cell in self._nonzero() if cell[0] == name]
             if len(group) > 1:
@@ -77,7 +79,7 @@ class Simplifying:
             size //= 2
 
     def _all_at_once(self) -> Iterator[Case]:
-        """Every number as the nearest plain one, or else with ever more bits."""
+        """Yield the case with every number replaced by the nearest plain one, then rounded to more and more bits."""
         yield self._with([(cell, _nearest(self._value(cell))) for cell in self._cells])
         for bits in (1, 2, 4, 8):
             yield self._with([(cell, _rounded(self._value(cell), bits)) for cell in self._cells])
@@ -119,7 +121,7 @@ class Simplifying:
 
 
 def with_arrays(case: Case, arrays: dict[str, Array]) -> Case:
-    """The same config with other numbers, which come from no seed."""
+    """Return the same config with other numbers, which come from no seed."""
     named = dict(arrays)
     cotangents = {name: named.pop(name) for name in case.cotangents}
     return replace(
@@ -128,7 +130,7 @@ def with_arrays(case: Case, arrays: dict[str, Array]) -> Case:
 
 
 def cells(case: Case) -> Iterator[Cell]:
-    """The numbers of a case that can change alone, small arrays first: not what is padding."""
+    """Yield the numbers of a case that can change alone, small arrays first, without padding."""
     config = case.config
     hidden = None if config.lengths is None else padding(config)
     for name, array in sorted(case.arrays.items(), key=lambda item: item[1].size):
@@ -148,7 +150,7 @@ def cells(case: Case) -> Iterator[Cell]:
 
 
 def plainer(value: complex) -> Iterator[complex]:
-    """Numbers that are plainer than one, the plainest first."""
+    """Yield numbers that are plainer than the given one, the plainest first."""
     if is_negative_zero(value):
         yield 0.0
         return
@@ -169,12 +171,12 @@ def plainer(value: complex) -> Iterator[complex]:
 
 
 def is_negative_zero(value: complex) -> bool:
-    """Whether a number is -0.0, which equals 0.0 and is less plain."""
+    """Return whether a number is -0.0, which equals 0.0 and is less plain."""
     return value == 0 and math.copysign(1, value.real) < 0
 
 
 def _nearer(number: float) -> Iterator[float]:
-    """Powers of two between a number and the plain ones, the nearest to these first, if they are not too many."""
+    """Yield powers of two between a number and the plain ones, those nearest to the plain ones first, up to a limit."""
     exponent = math.frexp(number)[1] - 1
     for k in range(2, NEARER):
         power = math.ldexp(math.copysign(1, number), k if exponent > 0 else -k)
@@ -189,7 +191,7 @@ def _nearest(value: complex) -> complex:
 
 
 def _rounded(value: complex, bits: int) -> complex:
-    """The nearest number of so many significant bits, of complex ones in each part."""
+    """Return the nearest number of ``bits`` significant bits; both parts of a complex number are rounded."""
     if isinstance(value, complex) and value.imag:
         return complex(_rounded(value.real, bits).real, _rounded(value.imag, bits).real)
     number = value.real
@@ -203,6 +205,6 @@ def _rounded(value: complex, bits: int) -> complex:
 
 
 def _bits(number: float) -> int:
-    """Significant bits, from the first 1 to the last."""
+    """Return the number of significant bits, from the first 1 to the last."""
     mantissa = int(abs(math.frexp(number)[0]) * 2.0**BITS)
     return BITS - ((mantissa & -mantissa).bit_length() - 1) if mantissa else 0

@@ -1,4 +1,4 @@
-"""answer: what came of one call of a recurrent module, be it well formed or not."""
+"""The answer to one call of a recurrent module, whether the call is well formed or malformed."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ class Stage(Enum):
 
     @property
     def place(self) -> int:
-        """How many stages come before this one."""
+        """The number of stages before this one."""
         return list(Stage).index(self)
 
 
 class Kind(Enum):
-    """What can come of a call."""
+    """The ways in which a call can end."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
-    """It raised an exception."""
+    """The call raised an exception."""
     CRASHED = "crashed"
-    """The process that ran it ended."""
+    """The process that ran the call ended."""
     HUNG = "hung"
-    """It did not come back in time."""
+    """The call did not return in time."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a call: what it returned, or what it raised and where, or how its process ended.
+    """The result of a call: the things it returned, the exception it raised and where, or how its process ended.
 
-    ``classes`` are the names of the exception's class and of the classes that it inherits from, nearest first;
-    ``returned`` says shape, dtype and finiteness of each thing returned.
+    ``classes`` are the names of the exception's class and of its base classes, nearest first. ``returned`` gives the
+    shape, dtype and finiteness of each thing returned.
     """
 
     kind: Kind
@@ -48,25 +48,28 @@ class Answer:
 
     @classmethod
     def accepted(cls, *returned: str) -> Answer:
-        """It returned something."""
+        """Return the answer of a call that returned something."""
         return cls(Kind.ACCEPTED, returned=returned)
 
     @classmethod
     def refused(cls, stage: Stage, error: BaseException) -> Answer:
-        """It raised ``error``."""
+        """Return the answer of a call that raised ``error``."""
         return cls(Kind.REFUSED, stage, tuple(base.__name__ for base in type(error).__mro__), str(error))
 
     @classmethod
     def crashed(cls, message: str) -> Answer:
-        """Its process ended; ``message`` says how, such as by which signal."""
+        """Return the answer of a call whose process ended; ``message`` says how, such as by which signal."""
         return cls(Kind.CRASHED, message=message)
 
     @classmethod
     def hung(cls, message: str) -> Answer:
-        """It did not come back; ``message`` says after how long."""
+        """Return the answer of a call that did not come back; ``message`` says after how long."""
         return cls(Kind.HUNG, message=message)
 
     @property
     def unsupported(self) -> bool:
-        """Whether the subject says that it does not do this: of what must be refused, nothing follows from it."""
+        """True if the subject says that it does not support this call.
+
+        Such an answer does not show whether the subject refuses the malformed calls that it must refuse.
+        """
         return "NotImplementedError" in self.classes

@@ -1,4 +1,4 @@
-"""atomic: files that are there in full or not at all, whatever happens while they are written."""
+"""Atomic writing of files: a file is there in full or not at all, whatever happens while it is written."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from uuid import uuid4
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to, which takes ``path``'s place when the block ends well, and otherwise leaves no trace.
+    """Open a temporary file that takes the place of ``path`` if the block ends well, and is deleted otherwise.
 
-    What is there and no regular file, such as a pipe, is written to as it is; a link is followed. Raises ``OSError``
-    where the folder cannot be written.
+    If ``path`` exists and is not a regular file, such as a pipe, it is written to directly. A link is followed. Raises
+    ``OSError`` if the folder cannot be written to.
     """
     target = Path(path).resolve()
     if target.exists() and not target.is_file():

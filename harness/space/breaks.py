@@ -1,7 +1,7 @@
-"""breaks: the ways to break a well-formed call, each with the stage, the exceptions and the facts of its refusal.
+"""Breaks: ways to break a well-formed call, each with the stage, the exceptions and the facts of its refusal.
 
-What must be refused is what has no documented meaning. Of a message only facts are asked: names, and both numbers of a
-mismatch, in whatever words.
+A call must be refused if it has no documented meaning. The message must carry certain facts, such as names and both
+numbers of a mismatch, in any words.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from harness.space.answer import Stage
 from harness.space.call import Base, ByHand, Call, Code, Form, Packing, Tensor, code_of
 
 Fact = tuple[str, ...]
-"""Something that a message must carry, as any one of these words or numbers."""
+"""A fact that a message must carry, given as alternative words or numbers."""
 
 VALUE: Final = ("ValueError", "RuntimeError")
 TYPE: Final = ("TypeError", "ValueError")
 OBJECT: Final = ("TypeError", "ValueError", "AttributeError")
-"""What is no tensor at all may fail at the first attribute it lacks."""
+"""The exceptions for a value that is not a tensor, which may fail at the first attribute that it lacks."""
 
 ANY: Final = ("TypeError", "ValueError", "RuntimeError", "IndexError", "AttributeError")
-"""Of what no documentation gives a meaning to, and none says who refuses it."""
+"""The exceptions for a call that no documentation gives a meaning to and that no documentation says who refuses."""
 
 LATER: Final = ("TypeError", "ValueError", "RuntimeError")
-"""What is refused at a later stage than it could be is refused for another reason."""
+"""The exceptions for a refusal at a later stage than possible, which then has another reason."""
 
 _PADDED: Final = (Form.BATCHED, Form.UNBATCHED)
 _DTYPES: Final = {
@@ -42,7 +42,7 @@ _NAMES: Final = {**_DTYPES, "complex128": ("complex128", "ComplexDouble", "compl
 
 
 class Variant(NamedTuple):
-    """A call that is broken in one way: what is wrong in it, the call, and what a refusal must mention."""
+    """A call broken in one way: what is wrong in it, the call, and the facts that a refusal must mention."""
 
     label: str
     call: Call
@@ -56,14 +56,14 @@ Variants = Iterator[Variant]
 class Break:
     """One way to break a call, in several variants, plainest first.
 
-    ``variants(base, call)`` breaks ``call``, which is ``base``'s own or one with other parts broken already.
+    ``variants(base, call)`` breaks ``call``, which is ``base``'s own call, or one with other parts broken already.
     """
 
     name: str
     parts: tuple[str, ...]
-    """What it changes of a call; two breaks that share a part cannot be had at once."""
+    """The parts of a call that it changes; two breaks that share a part cannot be combined."""
     stage: Stage
-    """Where it can be seen at the earliest, and is to be refused; later is a remark."""
+    """The earliest stage that can see the mistake and should refuse it; a later refusal is only remarked on."""
     raises: tuple[str, ...]
     variants: Callable[[Base, Call], Variants]
     forms: tuple[Form, ...] = tuple(Form)
@@ -71,7 +71,7 @@ class Break:
 
 @dataclass(frozen=True)
 class Broken:
-    """A call that is broken once, or twice in parts that do not touch; and the well-formed call that it was."""
+    """A call broken once, or twice in different parts, together with the well-formed call that it was."""
 
     base: Base
     breaks: tuple[tuple[Break, Variant], ...]
@@ -83,22 +83,22 @@ class Broken:
 
     @property
     def kinds(self) -> tuple[Break, ...]:
-        """The breaks alone."""
+        """The breaks without their variants."""
         return tuple(kind for kind, _ in self.breaks)
 
     @property
     def name(self) -> str:
-        """Which breaks these are."""
+        """The names of the breaks."""
         return " + ".join(kind.name for kind in self.kinds)
 
     @property
     def label(self) -> str:
-        """What is wrong in the call."""
+        """A description of what is wrong in the call."""
         return "; ".join(variant.label for _, variant in self.breaks)
 
 
 def broken(base: Base, kinds: tuple[Break, ...]) -> Iterator[Broken]:
-    """Every call that ``kinds`` make of ``base``, plainest first; none where a kind does not apply to it."""
+    """Yield every call that ``kinds`` make of ``base``, plainest first; none if a kind does not apply to it."""
     yield from _broken(base, kinds, base.call, ())
 
 
@@ -115,12 +115,12 @@ def _broken(
 
 
 def carries(message: str, fact: Fact) -> bool:
-    """Whether a message carries a fact: numbers as whole numbers, words in any case."""
+    """Return whether a message carries a fact: numbers as whole numbers, words in any case."""
     return any(re.search(rf"(?<!\d){re.escape(word)}(?!\d)", message, re.IGNORECASE) for word in fact)
 
 
 def _argument(name: str, *values: Any) -> Callable[[Base, Call], Variants]:
-    """Values that a constructor argument cannot have."""
+    """Return variants that give a constructor argument each of these values, which it cannot have."""
 
     def variants(base: Base, call: Call) -> Variants:
         for value in values:
@@ -131,7 +131,7 @@ def _argument(name: str, *values: Any) -> Callable[[Base, Call], Variants]:
 
 
 def _fitted(base: Base, call: Call, name: str, value: Any) -> Call:
-    """The call with x and hx of a wrong size's own size, so that nothing but the argument itself is wrong."""
+    """Return the call with x and hx fitted to a wrong size, so that nothing but the argument itself is wrong."""
     if not isinstance(value, int | float) or value < 0:
         return call
     if name == "input_size":
@@ -175,7 +175,7 @@ def _x_rank(base: Base, call: Call) -> Variants:
         Form.BY_HAND: (shape[1:], (1, *shape)),
     }
     for wrong in by_form[base.form]:
-        # Packing tells a rank by the number of sequences that it would be.
+        # Packing counts this dimension as the number of sequences.
         facts = () if base.form is Form.PACKED else ((str(len(wrong)),),)
         yield Variant(f"x of {len(wrong)} dimensions", call.replace(x=base.tensor(*wrong)), facts)
 
@@ -382,7 +382,7 @@ def _sizes_negative(base: Base, call: Call) -> Variants:
 
 
 def _by_hand(base: Base, call: Call, label: str, sizes: tuple[int, ...], more: int = 0) -> Variant:
-    """A pack of batch sizes, of as many rows as they say, and ``more``."""
+    """Return a variant with a pack of these batch sizes, with as many rows as they say plus ``more``."""
     x = base.tensor(max(sum(sizes) + more, 0), base.config.input_size)
     return Variant(label, call.replace(x=x, packing=ByHand(Code(f"torch.tensor({list(sizes)})"))))
 
@@ -407,9 +407,10 @@ def _indices_number(base: Base, call: Call) -> Variants:
 
 
 def _indexed(base: Base, call: Call, label: str, by: list[int], back: list[int] | None = None) -> Variant:
-    """A pack with indices to sort and to unsort by; torch is given both, for it makes none of what is no permutation.
+    """Return a variant of a pack with indices to sort and to unsort by.
 
-    What it would make has entries that nothing was written to, so that the same call could be refused or not.
+    Torch gets both, because it cannot derive the second from indices that are no permutation: its result would have
+    entries that nothing was written to, and the same call could be refused or not.
     """
     packing = ByHand(
         Code(f"torch.tensor({list(base.batch_sizes)})"),
@@ -420,7 +421,10 @@ def _indexed(base: Base, call: Call, label: str, by: list[int], back: list[int] 
 
 
 def _parameter_shape(role: str) -> Callable[[Base, Call], Variants]:
-    """Shapes that a parameter cannot have, of the first layer and of the last, in their last directions."""
+    """Return variants that give a parameter shapes it cannot have.
+
+    The parameters are the first and the last one of this role, in the order of ``state_dict``.
+    """
 
     def variants(base: Base, call: Call) -> Variants:
         names = [name for name in base.config.weights if name.startswith(role)]
@@ -454,13 +458,13 @@ def _parameter_device(base: Base, call: Call) -> Variants:
 
 
 def _others(size: int) -> tuple[int, ...]:
-    """Sizes near ``size``, of which 1 would broadcast."""
+    """Return sizes near ``size``; among them is 1, which would broadcast."""
     near = (size + 1, 1, size - 1, 2 * size)
     return tuple(dict.fromkeys(other for other in near if other > 0 and other != size))
 
 
 def _other_dtypes(base: Base) -> Iterator[tuple[str, tuple[Fact, ...]]]:
-    """Every other dtype, with the facts of its mismatch."""
+    """Return every other dtype, with the facts of its mismatch."""
     own = base.config.dtype
     return ((dtype, (_NAMES[own], names)) for dtype, names in _DTYPES.items() if dtype != own)
 

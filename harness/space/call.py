@@ -1,6 +1,7 @@
-"""call: one whole use of a recurrent module as plain data, and as the code that it stands for.
+"""Call: one whole use of a recurrent module as plain data, and as the code that the data stand for.
 
-A ``Call`` may be malformed in any way: nothing in it is validated. Its code is what runs, and what a finding shows.
+A ``Call`` may be malformed in any way, because nothing in it is validated. Its code is what runs, and what a finding
+shows.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from harness.space.config import RNNConfig
 
 MODULE: Final = "torch.nn.RNN"
 PACKERS: Final = ("PackedSequence", "pack_padded_sequence")
-"""What a call's code uses by these names, out of ``torch.nn.utils.rnn``."""
+"""The names from ``torch.nn.utils.rnn`` that a call's code uses."""
 
 _DEFAULTS: Final = RNNConfig(1, 1)
 
 
 @dataclass(frozen=True)
 class Code:
-    """A value that is no literal, by the code that makes it: ``Code("torch.tanh")``."""
+    """A value that has no literal, given by the code that makes it: ``Code("torch.tanh")``."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor by its shape: of ones, for what is refused is not refused for its numbers."""
+    """A tensor given by its shape; it holds ones, because no call is refused for its numbers."""
 
     shape: tuple[int, ...]
     dtype: str = "float32"
@@ -40,7 +41,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Packing:
-    """The input is packed by ``pack_padded_sequence``; ``lengths`` may be anything."""
+    """Packing of the input by ``pack_padded_sequence``; ``lengths`` may be anything."""
 
     lengths: Any
     enforce_sorted: bool = True
@@ -49,7 +50,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class ByHand:
-    """The input is the data of a ``PackedSequence`` that is made by hand."""
+    """Packing by hand: the input is the data of a ``PackedSequence`` that the call itself makes."""
 
     batch_sizes: Any
     sorted_indices: Any = None
@@ -58,7 +59,7 @@ class ByHand:
 
 @dataclass(frozen=True)
 class Call:
-    """A module's constructor arguments, its parameters that are replaced, the input, its packing, and hx.
+    """A module's constructor arguments, its replaced parameters, the input, its packing, and hx.
 
     ``x`` and ``hx`` are a ``Tensor``, ``Code``, or any literal; ``hx`` is not passed if it is ``None``.
     """
@@ -70,17 +71,18 @@ class Call:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def replace(self, **changes: Any) -> Call:
-        """The same call but for ``changes``."""
+        """Return the same call with ``changes``."""
         return dataclasses.replace(self, **changes)
 
     def with_arguments(self, **changes: Any) -> Call:
-        """The same call with other constructor arguments."""
+        """Return the same call with other constructor arguments."""
         return self.replace(arguments={**self.arguments, **changes})
 
     def steps(self, module: str = MODULE) -> Iterator[tuple[Stage | None, str]]:
-        """The call line by line, each with its stage; a line of no stage makes what is passed, and cannot fail.
+        """Yield the call line by line, each line with its stage.
 
-        ``module`` is what the class is called there.
+        A line without a stage makes a value that is passed, and cannot fail. ``module`` is the name of the class in the
+        code.
         """
         yield Stage.CONSTRUCTOR, f"rnn = {module}({_arguments(self.arguments)})"
         yield None, f"x = {code_of(self.x)}"
@@ -96,7 +98,7 @@ class Call:
         yield Stage.CALL, "result = rnn(x)" if self.hx is None else "result = rnn(x, hx)"
 
     def as_code(self, module: str = MODULE) -> str:
-        """Code that makes this call, to be pasted; ``module`` is what the class is called there."""
+        """Return code that makes this call, ready to be pasted; ``module`` is the name of the class in it."""
         imports = ["import torch"]
         if self.packing is not None:
             imports.append(f"from torch.nn.utils.rnn import {', '.join(PACKERS)}")
@@ -104,7 +106,7 @@ class Call:
 
 
 class Form(Enum):
-    """How the input is passed, plainest first."""
+    """The ways to pass the input, plainest first."""
 
     BATCHED = "batched"
     UNBATCHED = "unbatched"
@@ -114,7 +116,7 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Base:
-    """A well-formed call: a config, and how its input is passed. Where sequences are packed, N is at least 1."""
+    """A well-formed call: a config, and the form of its input. If sequences are packed, N is at least 1."""
 
     config: RNNConfig
     form: Form = Form.BATCHED
@@ -122,13 +124,13 @@ class Base:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """Of the sequences to be packed: T, T - 1, ..., but at least 1; backwards where they need not be sorted."""
+        """The lengths of the sequences to be packed: T, T - 1, ..., at least 1; reversed if they need not be sorted."""
         lengths = tuple(max(self.config.T - n, 1) for n in range(self.config.N))
         return lengths if self.enforce_sorted else lengths[::-1]
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
-        """How many of the sequences have each step."""
+        """The number of sequences that have each step."""
         return tuple(sum(t < length for length in self.lengths) for t in range(self.config.T))
 
     @property
@@ -143,7 +145,7 @@ class Base:
 
     @property
     def hx(self) -> Tensor:
-        """An initial state that fits, whether it is passed or not."""
+        """An initial state that fits, even if the call does not pass one."""
         config = self.config
         rows = config.num_layers * config.num_directions
         batch = () if self.form is Form.UNBATCHED else (config.N,)
@@ -166,12 +168,12 @@ class Base:
         return Call(arguments, self.x, self.hx if config.hx else None, packing)
 
     def tensor(self, *shape: int) -> Tensor:
-        """A tensor of this shape, of the config's dtype and device."""
+        """Return a tensor of this shape, with the config's dtype and device."""
         return Tensor(shape, self.config.dtype, self.config.device)
 
 
 def code_of(value: Any) -> str:
-    """The code that makes a value."""
+    """Return the code that makes a value."""
     if isinstance(value, Code):
         return value.text
     if not isinstance(value, Tensor):
@@ -182,7 +184,7 @@ def code_of(value: Any) -> str:
 
 
 def _arguments(arguments: Mapping[str, Any]) -> str:
-    """Constructor arguments: the sizes by their place where both are there, the others by name."""
+    """Return constructor arguments as code: the sizes by position if both are there, the others by name."""
     sizes = ("input_size", "hidden_size")
     both = all(name in arguments for name in sizes)
     return ", ".join(
@@ -191,7 +193,7 @@ def _arguments(arguments: Mapping[str, Any]) -> str:
 
 
 def _fields(packing: Packing | ByHand) -> str:
-    """The first field by its place, and the others that are not at their defaults."""
+    """Return a packing's fields as code: the first by position, and any other that is not at its default by name."""
     first, *others = dataclasses.fields(packing)
     given = [
         f"{other.name}={code_of(getattr(packing, other.name))}"

@@ -1,4 +1,4 @@
-"""Case: a config with concrete arrays, which is everything needed to run it once, exactly, anywhere."""
+"""Case: a config with concrete arrays, which is everything needed to run it once, exactly, on any machine."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ from harness.space.errors import UsageError
 Array = NDArray[Any]
 
 FORMAT: Final = 2
-"""Version of the file format; a file that says a higher one is refused, never guessed at."""
+"""The version of the file format; a file with a higher one is refused."""
 
 _WIDENED: Final = (ml_dtypes.bfloat16.__name__,)
-"""Dtypes of ml_dtypes, of which NumPy knows the name once that is imported, but which its files do not keep."""
+"""Dtypes of ml_dtypes that NumPy knows by name once ml_dtypes is imported, but does not keep in its files."""
 
 _INLINE: Final = 48
-"""Numbers that a repr writes out in full when it could also name the seed: about three lines of text."""
+"""The count of numbers that a repr still writes out in full although it could name the seed: about three lines of text.
+"""
 
 
 _SPARSE: Final = 8
-"""Numbers of an array that is written by its entries, if most are zero: fewer are read at a glance."""
+"""The smallest array that is written by its entries if most are zero; a smaller one is read at a glance."""
 
 
 class CaseError(UsageError):
-    """Arrays that do not fit their config, or a file that holds no case."""
+    """Arrays that do not fit their config, or a file that does not hold a case."""
 
 
 class Origin(NamedTuple):
-    """Where a case's values came from: ``values.draw(config, regime, seed)``."""
+    """The source of a case's values: ``values.draw(config, regime, seed)``."""
 
     regime: str
     seed: int
@@ -49,15 +50,14 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Case:
-    """One config and its arrays, in the shapes, order and dtype that the config derives; all are read-only.
+    """One config and its arrays, in the shapes, order and dtype that the config derives; all arrays are read-only.
 
-    ``x`` is (T, N, I), or (N, T, I) if batch_first; ``hx`` is (L*D, N, H), or ``None`` where the config passes none;
-    ``weights`` maps every parameter's name to its array, and ``cotangents`` the name of each gradient that a loss
-    gives to its own. Without a batch axis, N is left out of every shape. Raises ``CaseError`` where an array does not
-    fit.
+    ``x`` is (T, N, I), or (N, T, I) if batch_first. ``hx`` is (L*D, N, H), or ``None`` if the config passes none.
+    ``weights`` maps every parameter's name to its array, and ``cotangents`` the name of each gradient that a loss gives
+    to its array. Without a batch axis, N is left out of every shape. Raises ``CaseError`` if an array does not fit.
 
-    ``masks`` are not part of a case, but known of a run: what dropout kept of each inner layer's output (T, N, D*H),
-    time first, by layer.
+    ``masks`` do not belong to the case itself but to one run of it: what dropout kept of each inner layer's output (T,
+    N, D*H), time first, by layer.
     """
 
     config: RNNConfig
@@ -93,7 +93,7 @@ class Case:
 
     @classmethod
     def of(cls, config: RNNConfig, x: Any, hx: Any = None, *, origin: Origin | None = None, **others: Any) -> Case:
-        """A case from anything NumPy can turn into arrays; what a case's repr pastes back to.
+        """Build a case from anything NumPy can turn into arrays; a case's repr is such a call.
 
         A dot in a name is an underscore here: ``readout_weight``, ``output_grad``.
         """
@@ -105,7 +105,7 @@ class Case:
 
     @classmethod
     def from_arrays(cls, config: RNNConfig, arrays: Mapping[str, Array]) -> Case:
-        """A case of arrays by name, as ``arrays`` gives them; others than the config's are left out."""
+        """Build a case from arrays by name, as ``arrays`` gives them; arrays that are not the config's are left out."""
         weights, cotangents = ({name: arrays[name] for name in part} for part in (config.weights, config.cotangents))
         return cls(config, arrays["x"], arrays["hx"] if config.hx else None, weights, None, cotangents)
 
@@ -116,13 +116,13 @@ class Case:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """Every array by name: ``x``, ``hx`` where given, the weights, the cotangents."""
+        """Every array by name: ``x``, ``hx`` if given, the weights, the cotangents."""
         given = {"x": self.x} if self.hx is None else {"x": self.x, "hx": self.hx}
         return {**given, **self.weights, **self.cotangents}
 
     @property
     def id(self) -> str:
-        """Eight hex digits that stand for this very case: same config and same bits, same id."""
+        """Eight hex digits that identify this case: the same config and bits give the same id."""
         digest = hashlib.sha256(repr(self.config).encode())
         for array in self.arrays.values():
             digest.update(array.tobytes())
@@ -130,11 +130,11 @@ class Case:
 
     @property
     def seed(self) -> int:
-        """Of a random generator that dropout is to draw from; prefixes of a stack share it, for they share x."""
+        """The seed for the random generator of dropout; prefixes of a stack share it because they share x."""
         return zlib.crc32(self.x.tobytes())
 
     def plain(self) -> Case:
-        """The same computation called in the plainest way; see ``RNNConfig.plain``. What is padding, is zero."""
+        """Return the same computation called in the plainest way (``RNNConfig.plain``), with padding set to zero."""
         config, plain = self.config, self.config.plain
         if plain is config and config.lengths is None:
             return self
@@ -144,13 +144,13 @@ class Case:
         return Case(plain, arrays.pop("x"), arrays.pop("hx", None), arrays, None, cotangents, self.masks)
 
     def forward(self) -> Case:
-        """The case without its loss: only what a forward pass sees."""
+        """Return the case without its loss, which is what a forward pass sees."""
         if self.config.loss is None:
             return self
         return Case(self.config.replace(loss=None, wrt="all"), self.x, self.hx, self.weights, masks=self.masks)
 
     def prefix(self, num_layers: int) -> Case:
-        """The case of this stack's first ``num_layers`` layers, without the readout and without gradients."""
+        """Return the case of this stack's first ``num_layers`` layers, without the readout and without gradients."""
         config = self.config.prefix(num_layers)
         hx = None if self.hx is None else self.hx[: num_layers * config.num_directions]
         masks = {layer: mask for layer, mask in self.masks.items() if layer < num_layers - 1}
@@ -165,19 +165,19 @@ class Case:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Case:
-        """Read back what ``save`` wrote, or a finding's ``case.json``. Raises ``CaseError`` where there is none."""
+        """Read back a case that ``save`` wrote, or a finding's ``case.json``. Raise ``CaseError`` if there is none."""
         if str(path).endswith(".json"):
-            from harness.space.case_json import load_json  # which is of cases
+            from harness.space.case_json import load_json  # which imports this module
 
             return load_json(path)[0]
         return load_with_notes(path)[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as one block of numbers, a tenth of the price of as many arrays; read-only again afterwards."""
+        """Pickle as one block of numbers, which costs a tenth of pickling each array; read-only again afterwards."""
         return _unpickled, (self.config, self.origin, b"".join(array.tobytes() for array in self.arrays.values()))
 
     def __repr__(self) -> str:
-        """Pastes back: the numbers in full when they are few, else the seed that drew them (else in full again)."""
+        """Return code that pastes back: the numbers if they are few or have no seed, else the seed that drew them."""
         if self.origin is not None and sum(spec.size for spec in self.specs.values()) > _INLINE:
             return f"draw({self.config!r}, regime={self.origin.regime!r}, seed={self.origin.seed})"
         named = {name.replace(".", "_"): array for name, array in self.arrays.items()}
@@ -186,7 +186,10 @@ class Case:
 
 
 def sparse(shape: tuple[int, ...], entries: Mapping[tuple[int, ...], complex]) -> NDArray[np.complex128 | np.float64]:
-    """Zeros but for some entries: ``sparse((17, 17), {(16, 3): 1.0})``, as a case's repr writes what is mostly zero."""
+    """Return zeros except for some entries, such as ``sparse((17, 17), {(16, 3): 1.0})``.
+
+    A case's repr writes arrays that are mostly zero in this way.
+    """
     array = np.zeros(shape, np.complex128 if any(isinstance(value, complex) for value in entries.values()) else float)
     for index, value in entries.items():
         array[index] = value
@@ -194,9 +197,9 @@ def sparse(shape: tuple[int, ...], entries: Mapping[tuple[int, ...], complex]) -
 
 
 def as_plain(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Arrays that go with a config, in the shapes of its ``plain`` one; dtypes stay.
+    """Return arrays that belong to a config in the shapes of its ``plain`` config; dtypes stay.
 
-    What is padding, is zero; but of x's gradient, which is to be zero there by itself.
+    Padding is set to zero, except in x's gradient, where the subject itself must return zero.
     """
     plain: dict[str, Array] = {}
     for name, array in arrays.items():
@@ -211,14 +214,14 @@ def as_plain(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[str, Array]
 
 @lru_cache(64)
 def padding(config: RNNConfig) -> NDArray[np.bool_]:
-    """Which steps of which sequences are padding, (T, N), or (N, T) if batch_first."""
+    """Return which steps of which sequences are padding, (T, N), or (N, T) if batch_first."""
     assert config.lengths is not None
     behind = np.arange(config.T)[:, None] >= np.array(config.lengths)
     return behind.T if config.batch_first else behind
 
 
 def _expanded(array: Array, name: str) -> bool:
-    """Whether an array is one value along its first axis; a gradient that a loss gives, one value throughout."""
+    """Return whether an array is one value along its first axis; a gradient that a loss gives, one value throughout."""
     first = array.reshape(-1)[:1] if name.endswith(".grad") else array[:1]
     return np.broadcast_to(first, array.shape).tobytes() == array.tobytes() if array.size else True
 
@@ -234,7 +237,7 @@ def _unpickled(config: RNNConfig, origin: Origin | None, numbers: bytes) -> Case
 
 
 def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]:
-    """The case in a file, and the notes that were saved with it."""
+    """Return the case in a file, and the notes that were saved with it."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             header = json.loads(str(stored["header"]))
@@ -258,12 +261,12 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
 
 
 def _storable(array: Array) -> Array:
-    """The array in a dtype that NumPy's files know; an exact cast."""
+    """Cast the array, exactly, to a dtype that NumPy's files know."""
     return array.astype(np.float32) if array.dtype.name in _WIDENED else array
 
 
 def _read_only(array: Array) -> Array:
-    """A view that cannot be written through; the caller's own array stays as it was."""
+    """Return a view that cannot be written through; the caller's own array stays writable."""
     view = array.view()
     view.flags.writeable = False
     return view
@@ -274,7 +277,7 @@ def _describe(value: object) -> str:
 
 
 def _sparsely(array: Array) -> str:
-    """As nested lists, or by its entries that are not zero, where these are few of many; a -0 is one of them."""
+    """Return the array as nested lists, or by its nonzero entries if these are few of many; a -0 counts as nonzero."""
     set_bytes = np.frombuffer(array.tobytes(), np.uint8).reshape(array.size, array.itemsize)
     entries = np.argwhere(set_bytes.any(1).reshape(array.shape)) if array.size else np.empty((0, array.ndim))
     if array.size < _SPARSE or 2 * len(entries) > array.size:
@@ -284,7 +287,7 @@ def _sparsely(array: Array) -> str:
 
 
 def _paste(array: Array) -> str:
-    """An array as nested lists that ``Case.of`` reads back bit for bit."""
+    """Return the array as nested lists that ``Case.of`` reads back bit for bit."""
     if array.ndim:
         return f"[{', '.join(_paste(row) for row in array)}]" if array.size else f"np.zeros({array.shape})"
     if array.dtype.kind == "c":  # a literal would lose the sign of a zero
@@ -292,7 +295,7 @@ def _paste(array: Array) -> str:
     value = float(array)
     if not np.isfinite(value):
         return f'float("{value}")'
-    # float32's shortest text is not always the text whose float64 rounds back to it; then write the float64's. So, too,
-    # where bfloat16's is -0, an int, which has no sign.
+    # float32's shortest text is not always a text whose float64 rounds back to it; if not, write the float64's. The
+    # same is done if bfloat16's text is -0, which is an int and has no sign.
     short = str(array[()])
     return short if array.dtype.type(float(short)) == array and value else repr(value)

@@ -1,4 +1,4 @@
-"""case_json: a case as JSON, which people can read, compare and edit, exactly and as data only."""
+"""A case as JSON that people can read, compare and edit; it is exact, and holds data only."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from harness.space.errors import UsageError
 from harness.space.values import draw
 
 FORMAT: Final = 1
-"""Version of the JSON form; a file that says a higher one is refused, never guessed at."""
+"""The version of the JSON form; a file with a higher one is refused."""
 
 _NON_FINITE: Final = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
-"""What JSON has no numbers for, as the strings that stand for it."""
+"""The values that JSON has no numbers for, by the strings that stand for them."""
 
 _KEYS: Final = {"format", "config", "origin", "arrays", "notes"}
 _REQUIRED: Final = ("format", "config", "arrays")
 _SHOWN: Final = 40
-"""Characters of a wrong value that an error repeats."""
+"""The number of characters of a wrong value that an error repeats."""
 
 
 def to_json(case: Case, /, **notes: Any) -> str:
-    """The case as JSON text that ``from_json`` reads back bit for bit, but for what a NaN carries.
+    """Return the case as JSON text that ``from_json`` reads back bit for bit, except for the payload of a NaN.
 
-    A number is written as a short text that rounds to it in its dtype, a complex one as ``[re, im]``.
-    ``notes`` are plain data; raises ``ValueError`` where they hold a number that JSON has not.
+    A number is written as a short text that rounds to it in its dtype, a complex one as ``[re, im]``. ``notes`` are
+    plain data. Raises ``ValueError`` if they hold a number that JSON does not have.
     """
     origin = None if case.origin is None else case.origin._asdict()
     return (
@@ -53,16 +53,16 @@ def to_json(case: Case, /, **notes: Any) -> str:
 
 
 def from_json(text: str | bytes, source: str | os.PathLike[str] = "case.json") -> tuple[Case, dict[str, Any]]:
-    """The case that JSON text holds, and its notes; ``source`` is what errors call it.
+    """Return the case in a JSON text and its notes; errors call the text ``source``.
 
     ``origin`` and ``notes`` may be missing. An origin that does not draw these numbers, because somebody edited them,
-    is left out. Raises ``CaseError`` for what is no case, saying where it is wrong and what was expected.
+    is left out. Raises ``CaseError`` for text that is not a case, and says where it is wrong and what was expected.
     """
     return _Reader(os.fspath(source)).case(text)
 
 
 def load_json(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]:
-    """The case in a file, and its notes. Raises ``CaseError`` where the file is missing or holds no case."""
+    """Return the case in a file, and its notes. Raise ``CaseError`` if the file is missing or holds no case."""
     try:
         text = Path(path).read_bytes()
     except FileNotFoundError:
@@ -77,13 +77,13 @@ def _dumped(value: Any) -> str:
 
 
 def _object(fields: Mapping[str, str], indent: str) -> str:
-    """An object of values that are JSON already, a line each."""
+    """Format an object of values that are JSON already, one line per field."""
     lines = ",\n".join(f"{indent}  {json.dumps(name)}: {value}" for name, value in fields.items())
     return f"{{\n{lines}\n{indent}}}" if fields else "{}"
 
 
 def _laid_out(array: Array) -> str:
-    """An array as nested lists: each innermost row on a line of its own; what holds a single row is one line."""
+    """Format an array as nested lists: each innermost row on its own line; an array with a single row is one line."""
     return _lines(_readable(array), array.ndim if array.size > array.shape[-1] else 1, "    ")
 
 
@@ -96,13 +96,13 @@ def _lines(value: list[Any], depth: int, indent: str) -> str:
 
 
 def _readable(array: Array) -> Any:
-    """The array as nested lists of floats whose texts are short, and which round to its numbers."""
+    """Return the array as nested lists of floats that have short texts and round to its numbers."""
     if array.dtype.kind == "c":
         array = np.stack([array.real, array.imag], axis=-1)
-    with np.errstate(invalid="ignore"):  # a NaN that signals
+    with np.errstate(invalid="ignore"):  # a signalling NaN
         exact = array.astype(np.float64)
         if array.dtype != np.float64:
-            # The text that is shortest as a float32 need not be one whose nearest float64 rounds back to it.
+            # The shortest text of a float32 is not always one whose nearest float64 rounds back to it.
             short = np.array([float(str(number)) for number in array.ravel()]).reshape(array.shape)
             exact = np.where(short.astype(array.dtype) == array, short, exact)
     if np.isfinite(exact).all():
@@ -115,7 +115,7 @@ def _readable(array: Array) -> Any:
 
 
 class _Reader:
-    """Reads one file, whose name every error begins with."""
+    """A reader of one file, whose name begins every error."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -177,7 +177,7 @@ class _Reader:
             if not isinstance(value, dict):
                 self._refuse(f"{name}: {_shown(value)}, expected an object")
         layers = fields.get("num_layers")
-        if isinstance(layers, int) and layers > len(arrays):  # before the shapes of so many are derived
+        if isinstance(layers, int) and layers > len(arrays):  # before so many shapes are derived
             self._refuse(f"arrays: {len(arrays)} of them, too few for num_layers={layers}")
         try:
             return RNNConfig.from_dict(fields)
@@ -236,12 +236,12 @@ class _Reader:
 
 
 def _integer(text: str) -> float:
-    """An int, but for a zero that has a sign, and for what is too long for one."""
+    """Parse an int; a negative zero and a number too long for an int become floats."""
     return float(text) if text == "-0" or len(text) > 300 else int(text)
 
 
 def _draws(origin: Origin, case: Case) -> bool:
-    """Whether the case is what its origin draws; what a NaN carries does not matter."""
+    """Return whether the case has the values that its origin draws; the payload of a NaN does not count."""
     try:
         drawn = draw(case.config, *origin).arrays
     except UsageError:
@@ -254,13 +254,13 @@ def _same(a: Array, b: Array) -> bool:
         return True
     if a.dtype.kind == "c":
         return _same(np.stack([a.real, a.imag]), np.stack([b.real, b.imag]))
-    with np.errstate(invalid="ignore"):  # a NaN that signals
+    with np.errstate(invalid="ignore"):  # a signalling NaN
         nan, others = np.isnan(a), np.isnan(b)
     return bool(np.array_equal(nan, others) and a[~nan].tobytes() == b[~nan].tobytes())
 
 
 def _place(name: str, index: int, shape: tuple[int, ...]) -> str:
-    """Where the element of a flattened array stands: ``x[2][0]``."""
+    """Return the place of an element of a flattened array: ``x[2][0]``."""
     return f"arrays: {name}" + "".join(f"[{i}]" for i in (np.unravel_index(index, shape) if shape else ()))
 
 

@@ -1,6 +1,7 @@
-"""RNNConfig: one point of the space, validated at the door, and the shape of every array that follows from it.
+"""RNNConfig: one validated point of the space, and the shape of every array that follows from it.
 
-Letters, everywhere: T time, N batch, I input_size, H hidden_size, O output_size, L num_layers, D directions (1 or 2).
+These letters are used everywhere: T time, N batch, I input_size, H hidden_size, O output_size, L num_layers, D
+directions (1 or 2).
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ PREPARATIONS: Final = (
 )
 DIRECTIONS: Final = ("forward", "reverse")
 PREACTIVATION: Final = "preactivation.grad"
-"""What the gradient by a layer's s_t = W_ih x_t + ... is called where it is compared; nobody returns it."""
+"""The name used in comparisons for the gradient with respect to a layer's s_t = W_ih x_t + ...; no subject returns it.
+"""
 
 TANGENT: Final = ".tangent"
-"""What ends the name of a directional derivative: ``h_n.tangent``; of a gradient's, ``x.grad.tangent``."""
+"""The suffix in the name of a directional derivative: ``h_n.tangent``, or ``x.grad.tangent`` for a gradient's."""
 
 _DEVICE = re.compile(r"[a-z_]\w*(:\d+)?")
 
@@ -57,35 +59,37 @@ class ArraySpec(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many numbers the array holds."""
+        """The number of elements in the array."""
         return prod(self.shape)
 
 
 @dataclass(frozen=True, repr=False)
 class RNNConfig:
-    """The arguments of ``nn.RNN`` under their own names and defaults, and how the layer is called.
+    """The arguments of ``nn.RNN`` under their own names and defaults, and the way in which the layer is called.
 
-    The first eight fields are the constructor's. Of the call:
+    The first eight fields are the constructor's. The others describe the call:
 
-    - ``T``, ``N``: number of time steps and of sequences in the batch;
-    - ``hx``: whether an initial hidden state is passed (``None`` is passed where it is not);
+    - ``T``, ``N``: the number of time steps, and of sequences in the batch;
+    - ``hx``: true if an initial hidden state is passed, false if ``None`` is passed;
     - ``dtype``, ``device``: of every array;
-    - ``training``: train or eval mode, which only dropout can tell apart;
+    - ``training``: train or eval mode, which differ only in dropout;
     - ``output_size``: if not ``None``, an ``nn.Linear(D*H, O)`` reads out every time step;
-    - ``loss``: if not ``None``, gradients are taken, of a linear function of the output (the readout where there is
+    - ``loss``: if not ``None``, gradients are taken of a linear function of the output (of the readout if there is
       one), of h_n, or of both;
-    - ``wrt``: by what: ``all`` that goes in, the ``inputs`` alone with frozen weights, or the ``weights`` alone;
-    - ``lengths``: if not ``None``, the batch is packed: sequence n has ``lengths[n]`` steps, and what stands behind
-      them is padding; ``enforce_sorted`` packs what never rises in length as ``enforce_sorted=True`` does;
-    - ``batched``: if false, nothing has a batch axis, and N is 1;
-    - ``strides``: how x, hx and the gradients that a loss gives lie in memory: in order (``contiguous``), with their
-      axes ``transposed``, in every other place (``stepped``), or ``expanded``, one value along the first axis, and of
-      a gradient one value throughout;
+    - ``wrt``: what the gradients are taken with respect to: ``all`` inputs and weights, the ``inputs`` alone with
+      frozen weights, or the ``weights`` alone;
+    - ``lengths``: if not ``None``, the batch is packed: sequence n has ``lengths[n]`` steps, and the steps after them
+      are padding; ``enforce_sorted`` packs lengths that never rise as ``enforce_sorted=True`` does;
+    - ``batched``: if false, no array has a batch axis, and N is 1;
+    - ``strides``: the layout in memory of x, hx and the gradients that a loss gives: in order (``contiguous``), with
+      their axes ``transposed``, in every other place (``stepped``), or ``expanded``, which is one value along the first
+      axis, and for a gradient one value throughout;
     - ``autocast``: the dtype of torch's automatic mixed precision around the call;
-    - ``grad_mode``: without a loss, ``None`` is torch's no_grad; ``enable_grad`` and ``inference_mode`` are themselves;
-    - ``preparation``: how the module came to hold its weights, and whether it was ``used`` at another shape before.
+    - ``grad_mode``: the mode of a call without a loss: ``None`` is torch's no_grad, and ``enable_grad`` and
+      ``inference_mode`` are the modes of those names;
+    - ``preparation``: the way in which the module got its weights, or that it was ``used`` at another shape before.
 
-    Raises ``ConfigError`` for a config that cannot be.
+    Raises ``ConfigError`` for a config that is not possible.
     """
 
     input_size: int
@@ -143,7 +147,7 @@ class RNNConfig:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> RNNConfig:
-        """The config that ``to_dict`` wrote; unknown or missing names raise ``ConfigError``."""
+        """Return the config that ``to_dict`` wrote. Raise ``ConfigError`` for unknown or missing names."""
         known = {field.name: field for field in dataclasses.fields(cls)}
         if unknown := sorted(set(fields) - set(known)):
             raise ConfigError(f"unknown config fields {', '.join(unknown)}: expected some of {', '.join(known)}")
@@ -153,16 +157,16 @@ class RNNConfig:
         return cls(**{**fields, "lengths": tuple(lengths) if isinstance(lengths, list) else lengths})
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field by name, as plain data."""
+        """Return every field by name, as plain data."""
         return dataclasses.asdict(self)
 
     @property
     def call_before(self) -> RNNConfig:
-        """The config of the call that a used module saw: a step longer, and a sequence more where there is a batch."""
+        """The config of a used module's earlier call: one step longer, and one sequence more if there is a batch."""
         return self.replace(T=self.T + 1, N=self.N + self.batched, preparation="new")
 
     def replace(self, **changes: Any) -> RNNConfig:
-        """The same config but for ``changes``; lengths follow T and N, unless they are among them."""
+        """Return the same config with ``changes``; lengths are fitted to a new T or N unless they are changed, too."""
         if self.lengths is not None and "lengths" not in changes and not {"T", "N"}.isdisjoint(changes):
             T, N = changes.get("T", self.T), changes.get("N", self.N)
             changes["lengths"] = fitted_lengths(self.lengths, T, N, falling=self.enforce_sorted)
@@ -184,22 +188,22 @@ class RNNConfig:
         return self if plain == self else plain
 
     def dtype_of(self, name: str) -> str:
-        """The dtype of what comes back: gradients are in that of what they belong to."""
+        """Return the dtype of an array that a subject returns; a gradient has the dtype of its array."""
         return self.dtype if name.endswith(".grad") else self.autocast or self.dtype
 
     @property
     def is_complex(self) -> bool:
-        """Whether the numbers are complex."""
+        """True if the numbers are complex."""
         return self.dtype in COMPLEX
 
     @property
     def drops(self) -> bool:
-        """Whether dropout draws masks: in training, between layers."""
+        """True if dropout draws masks, which it does in training and between layers."""
         return self.training and self.dropout > 0 and self.num_layers > 1
 
     @property
     def packing(self) -> str | None:
-        """What sort of lengths the sequences have, if they are packed: ``equal``, ``falling`` or ``any``."""
+        """The kind of lengths of packed sequences: ``equal``, ``falling`` or ``any``; ``None`` without packing."""
         if self.lengths is None:
             return None
         if len(set(self.lengths)) == 1:
@@ -208,20 +212,20 @@ class RNNConfig:
 
     @property
     def cost(self) -> int:
-        """Multiplications of a forward pass, where a step of a layer and direction counts for no fewer than 2**13.
+        """The number of multiplications of a forward pass; each step of a layer and direction adds another 2**13.
 
-        That is what they cost in the comparison, where a step of the way back takes some 0.1 ms.
+        The 2**13 are the cost of such a step in the comparison, where a step of the backward pass takes some 0.1 ms.
         """
         H, D, L = self.hidden_size, self.num_directions, self.num_layers
         features = self.input_size + (L - 1) * D * H + L * H
         return self.T * D * (L * 2**13 + self.N * H * features)
 
     def prefix(self, num_layers: int) -> RNNConfig:
-        """The config of this stack's first ``num_layers`` layers, without the readout and without gradients."""
+        """Return the config of this stack's first ``num_layers`` layers, without the readout and without gradients."""
         return _prefix(self, num_layers)
 
     def __repr__(self) -> str:
-        """Pastes back; leaves out what is at its default."""
+        """Return code that pastes back; fields at their defaults are left out."""
         shown = [f"{self.input_size}, {self.hidden_size}"]
         for field in dataclasses.fields(self)[2:]:
             value = getattr(self, field.name)
@@ -230,7 +234,7 @@ class RNNConfig:
         return f"RNNConfig({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as its fields alone, and one object again for all that are equal: shapes are derived once."""
+        """Pickle the fields alone. Equal configs unpickle to one object, so that their shapes are derived only once."""
         return _unpickled, tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     @property
@@ -240,7 +244,7 @@ class RNNConfig:
 
     @cached_property
     def inputs(self) -> dict[str, ArraySpec]:
-        """What the layer is given: ``x``, and ``hx`` where it is passed."""
+        """The arrays that the layer is given: ``x``, and ``hx`` if it is passed."""
         sizes = self._sizes
         specs = {"x": _spec(f"{self._steps} I", sizes)}
         if self.hx:
@@ -249,7 +253,7 @@ class RNNConfig:
 
     @cached_property
     def weights(self) -> dict[str, ArraySpec]:
-        """Every parameter in the order of ``nn.RNN``'s ``state_dict``, then the readout's."""
+        """Every parameter in the order of ``nn.RNN``'s ``state_dict``, then the readout's parameters."""
         sizes = self._sizes
         specs: dict[str, ArraySpec] = {}
         for layer in range(self.num_layers):
@@ -269,16 +273,16 @@ class RNNConfig:
 
     @cached_property
     def cotangents(self) -> dict[str, ArraySpec]:
-        """The gradients of the loss with respect to what it reads, which are given: ``output.grad``, ``h_n.grad``."""
+        """The given gradients of the loss with respect to the outputs it reads: ``output.grad``, ``h_n.grad``."""
         output = "output" if self.output_size is None else "readout"
         read = {"output": (output,), "h_n": ("h_n",), "both": (output, "h_n"), None: ()}[self.loss]
         return {f"{name}.grad": self.outputs[name] for name in read}
 
     @cached_property
     def gradients(self) -> dict[str, ArraySpec]:
-        """What a backward pass returns: ``x.grad``, ``hx.grad``, and every parameter's, as far as ``wrt`` asks.
+        """The gradients that a backward pass returns, as far as ``wrt`` asks: those of ``x``, ``hx`` and the weights.
 
-        Nothing without a loss.
+        Their names end in ``.grad``. There are none without a loss.
         """
         if self.loss is None:
             return {}
@@ -287,12 +291,12 @@ class RNNConfig:
 
     @cached_property
     def returned(self) -> dict[str, ArraySpec]:
-        """Everything that may come back: the outputs, then the gradients."""
+        """Everything that a subject may return: the outputs, then the gradients."""
         return {**self.outputs, **self.gradients}
 
     @cached_property
     def outputs(self) -> dict[str, ArraySpec]:
-        """What the layer returns: ``output``, ``h_n``, and ``readout`` where there is one."""
+        """The outputs of the layer: ``output``, ``h_n``, and ``readout`` if there is one."""
         sizes = self._sizes
         specs = {"output": _spec(f"{self._steps} D*H", sizes), "h_n": _spec(f"L*D {self._batch} H", sizes)}
         if self.output_size is not None:
@@ -310,7 +314,7 @@ class RNNConfig:
         return "N" if self.batched else ""
 
     def locate(self, name: str, index: tuple[int, ...]) -> dict[str, int | str]:
-        """Name the place of one element of what comes back: ``{"t": 3, "n": 0, "unit": 1}``."""
+        """Name the place of one element of a returned array: ``{"t": 3, "n": 0, "unit": 1}``."""
         name = name.removesuffix(TANGENT)
         axes = ("T", "N", "D*H") if name == PREACTIVATION else self.returned[name].axes
         if name.startswith(("weight", "readout.weight")):
@@ -347,12 +351,12 @@ def _prefix(config: RNNConfig, num_layers: int) -> RNNConfig:
 
 
 def never_rise(lengths: tuple[int, ...]) -> bool:
-    """Whether no sequence is longer than the one before, as ``enforce_sorted=True`` demands."""
+    """Return whether no sequence is longer than the one before it, as ``enforce_sorted=True`` demands."""
     return list(lengths) == sorted(lengths, reverse=True)
 
 
 def fitted_lengths(lengths: Sequence[int], T: int, N: int, *, falling: bool = False) -> tuple[int, ...]:
-    """Lengths of N sequences that are like the given ones: repeated, cut at T, and the longest stretched to T."""
+    """Return lengths of N sequences like the given ones: repeated, cut at T, and the longest one set to T."""
     fitted = [min(lengths[n % len(lengths)], T) for n in range(N)]
     if fitted:
         fitted[fitted.index(max(fitted))] = T
@@ -360,14 +364,17 @@ def fitted_lengths(lengths: Sequence[int], T: int, N: int, *, falling: bool = Fa
 
 
 def weight_names(layer: int, direction: int, *, bias: bool = True) -> tuple[str, ...]:
-    """``nn.RNN``'s names for the parameters of one layer and direction: W_ih, W_hh, b_ih, b_hh."""
+    """Return ``nn.RNN``'s names for the parameters of one layer and direction: W_ih, W_hh, b_ih, b_hh."""
     end = f"_l{layer}_reverse" if direction else f"_l{layer}"
     roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if bias else ("weight_ih", "weight_hh")
     return tuple(role + end for role in roles)
 
 
 def role_of(name: str) -> str:
-    """What a parameter or an input is called in any layer and direction: ``weight_ih`` of ``weight_ih_l0.grad``."""
+    """Return the part of an array's name that is the same in every layer and direction.
+
+    For ``weight_ih_l0.grad`` it is ``weight_ih``.
+    """
     return name.removesuffix(".grad").partition("_l")[0]
 
 

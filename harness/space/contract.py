@@ -1,4 +1,4 @@
-"""contract: how strictly a subject is held, as a port of a layer or as a kernel in the place of torch's."""
+"""The two contracts a subject can be held to: that of a port of a layer, or that of a kernel in torch's place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.space.errors import UsageError
 
-if TYPE_CHECKING:  # the command's --help needs no NumPy
+if TYPE_CHECKING:  # only for the type checker: the command's --help must not have to import NumPy
     from harness.space.scope import Scope
 
 PORT: Final = "port"
@@ -16,11 +16,11 @@ CONTRACTS: Final = {
     PORT: "finite numbers, one sequence or more, plain arrays",
     KERNEL: "all that nn.RNN promises: infinities and NaN, empty batches, any strides, malformed calls",
 }
-"""What each asks, in a line."""
+"""One line per contract on what it asks."""
 
 
 def under(scope: Scope, contract: str) -> Scope:
-    """The part of a scope that a contract asks for. Raises ``UsageError`` for an unknown contract."""
+    """Return the part of a scope that a contract asks for. Raise ``UsageError`` for an unknown contract."""
     if contract not in CONTRACTS:
         raise UsageError(f"contract={contract!r}: expected {' or '.join(CONTRACTS)}")
     if contract == KERNEL:

@@ -1,4 +1,4 @@
-"""coverage: which part of a scope was met, counting what ran and not what was planned."""
+"""Coverage: the part of a scope that was met, counted on the cases that ran and not on those that were planned."""
 
 from __future__ import annotations
 
@@ -21,48 +21,50 @@ from harness.space.quadruples import Quadruples
 from harness.space.scope import SIZE_FACTORS, Scope
 
 FACTORS: Final = tuple(Scope().values())
-"""Every factor, in the order of a scope's."""
+"""Every factor, in the order of a scope's fields."""
 
 WAITING: Final = 256
-"""Configs that wait to have their interactions counted, which costs some 5 µs each for many and 1 ms for one."""
+"""The number of configs that wait to have their interactions counted together, because counting costs some 5 µs each
+for many and 1 ms for one.
+"""
 
 PAIRS: Final = 2**15
-"""Pairs of two factors' sizes that are remembered; a scope of all usual sizes has 702 of each two."""
+"""The number of pairs of two factors' sizes that are remembered; a scope of all usual sizes has 702 of each two."""
 
 
 class _Met:
-    """Which classes of factors have met, two and three at a time, in 2 MiB; classes are numbered as they come.
+    """A record of which classes of factors have met, two and three at a time, in 2 MiB.
 
-    Four at a time, too, if they are counted.
+    Classes are numbered in the order in which they come. Fours are recorded only if ``quadruples`` are given.
     """
 
     def __init__(self, quadruples: Quadruples | None = None) -> None:
         self.quadruples = quadruples
         self.numbers: dict[tuple[str, Any], int] = {}
         self.known: dict[str, dict[Any, int]] = {name: {} for name in FACTORS}
-        """The number of a value's class; 0 is nobody's."""
+        """The number of each value's class, by factor; no class has the number 0."""
         self.sizes = {pair: set[tuple[int, int]]() for pair in combinations(SIZE_FACTORS, 2)}
         self._waiting: list[list[int]] = []
         self._by_two = np.zeros((0, 0), dtype=np.bool_)
         self._by_three = np.zeros((0, 0, 0), dtype=np.bool_)
 
     def number(self, factor: str, which: Any) -> int:
-        """The number of a class, a new one if need be."""
+        """Return the number of a class, a new one if the class is new."""
         return self.numbers.setdefault((factor, which), len(self.numbers) + 1)
 
     def add(self, row: list[int]) -> None:
-        """Have the classes of a config met, at some time."""
+        """Record that the classes of a config have met; they are counted later, many configs at once."""
         self._waiting.append(row)
         if len(self._waiting) >= WAITING:
             self.by_three()
 
     def by_two(self) -> Bools:
-        """Whether two numbers have met, the first being of the earlier factor; a number meets itself."""
+        """Return which pairs of numbers have met, the earlier factor's number first; a number meets itself."""
         self.by_three()
         return self._by_two
 
     def by_three(self) -> Bools:
-        """Whether three numbers have met, in the order of their factors."""
+        """Return which triples of numbers have met, in the order of their factors."""
         if len(self._by_three) <= len(self.numbers):
             self._widen(max(128, 2 * len(self.numbers)))
         if self._waiting:
@@ -79,7 +81,7 @@ class _Met:
         return self._by_three
 
     def by_four(self, rows: NDArray[np.int64]) -> Bools:
-        """Which rows of four numbers have met. Raises ``UsageError`` if they are not counted."""
+        """Return which rows of four numbers have met. Raise ``UsageError`` if fours are not counted."""
         self.by_three()
         if self.quadruples is None:
             raise UsageError("strength=4: was not counted; count it with Coverage.counting(4)")
@@ -92,7 +94,7 @@ class _Met:
         self._by_two, self._by_three = two, three
 
     def merge(self, other: _Met) -> None:
-        """Have met here what has met there."""
+        """Record everything that has met in another record."""
         here = np.array([0, *(self.number(*known) for known in other.numbers)])
         two, three, there = self.by_two(), self.by_three(), len(here)
         two[np.ix_(here, here)] |= other.by_two()[:there, :there]
@@ -100,12 +102,12 @@ class _Met:
         for pair, sizes in other.sizes.items():
             self.sizes[pair] |= sizes
         if self.quadruples is None or other.quadruples is None:
-            self.quadruples = None  # what was counted in one alone is not what was met
+            self.quadruples = None  # fours counted in only one of the two do not cover both
         else:
             self.quadruples.merge(other.quadruples, here)
 
     def record(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """Return all of the record as plain data."""
         known = slice(len(self.numbers) + 1)
         return {
             "classes": [list(which) for which in self.numbers],
@@ -118,7 +120,7 @@ class _Met:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> _Met:
-        """What ``record`` wrote."""
+        """Return the record whose plain data ``record`` wrote."""
         four = record.get("by_four")
         met = cls(None if four is None else Quadruples(_unpacked(four, (record["fours"],))))
         for factor, which in record["classes"]:
@@ -142,7 +144,7 @@ def _unpacked(text: str, shape: tuple[int, ...]) -> Bools:
 
 @dataclass
 class Coverage:
-    """How often each value of each factor was met, each regime, and which classes of factors have met each other."""
+    """Counts of how often each value of each factor and each regime was met, and which classes of factors have met."""
 
     factors: dict[str, Counter[Any]] = field(default_factory=dict)
     regimes: Counter[str] = field(default_factory=Counter)
@@ -150,24 +152,27 @@ class Coverage:
     _met: _Met = field(default_factory=_Met, repr=False, compare=False)
 
     def add(self, config: RNNConfig, regime: str, *, new_config: bool = True) -> None:
-        """Count a case, and its config unless that was counted with another case of it."""
+        """Count a case, and its config unless the config was counted with another case of it."""
         if new_config:
             self.add_config(config)
         self.regimes[regime] += 1
 
     @classmethod
     def counting(cls, strength: int) -> Self:
-        """One that counts interactions of so many factors, and of fewer: 3, or 4 at 0.3 ms a config, not 15 µs."""
+        """Return an empty coverage that counts interactions of up to ``strength`` factors.
+
+        It counts at least three at once, at 15 µs a config; four cost 0.3 ms a config.
+        """
         return cls(_met=_Met(Quadruples() if strength > 3 else None))
 
     @property
     def strength(self) -> int:
-        """Of how many factors interactions are counted, at most."""
+        """The largest number of factors whose interactions are counted."""
         return 3 if self._met.quadruples is None else 4
 
     @property
     def cases(self) -> int:
-        """How many cases were counted."""
+        """The number of cases that were counted."""
         return self.regimes.total()
 
     def add_config(self, config: RNNConfig) -> None:
@@ -188,7 +193,7 @@ class Coverage:
                 sizes.add((getattr(config, f), getattr(config, g)))
 
     def merge(self, other: Coverage) -> None:
-        """Count what another has counted, too."""
+        """Add the counts of another coverage."""
         self.configs += other.configs
         self.regimes.update(other.regimes)
         for name, values in other.factors.items():
@@ -196,7 +201,7 @@ class Coverage:
         self._met.merge(other._met)
 
     def record(self) -> dict[str, Any]:
-        """What was met, exactly, as plain data."""
+        """Return everything that was met, exactly, as plain data."""
         factors = {name: [list(item) for item in values.items()] for name, values in self.factors.items()}
         return {
             "configs": self.configs,
@@ -207,7 +212,7 @@ class Coverage:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Coverage:
-        """What ``record`` wrote. Raises ``UsageError`` where that is something else."""
+        """Return the coverage that ``record`` wrote. Raise ``UsageError`` for anything else."""
         try:
             factors = {name: Counter(dict(map(tuple, items))) for name, items in record["factors"].items()}
             return cls(factors, Counter(record["regimes"]), record["configs"], _Met.of_record(record["met"]))
@@ -215,7 +220,7 @@ class Coverage:
             raise UsageError(f"not a record of what a search met: {type(error).__name__}: {error}") from None
 
     def met(self, scope: Scope) -> dict[str, tuple[int, int]]:
-        """For each factor, how many of the scope's values were met, and of how many that some config has."""
+        """Return, for each factor, how many of the scope's values were met, and how many of them some config has."""
         space = interactions_of(scope)
         return {
             name: (sum(value in self.factors.get(name, {}) for value in some), len(some))
@@ -225,32 +230,33 @@ class Coverage:
         }
 
     def share(self, scope: Scope, strength: int) -> tuple[int, int]:
-        """How many interactions of so many factors, 1 to 4, were met, and how many can be met in the scope.
+        """Return how many interactions of ``strength`` factors, 1 to 4, were met, and how many can be met in the scope.
 
-        An interaction is a class of each (``interactions.class_of``), of factors of which the scope has several.
+        An interaction is one class (``interactions.class_of``) of each of the factors; only factors with several
+        classes in the scope count.
         """
         met = self._which(interactions_of(scope), strength)
         return int(met.sum()), len(met)
 
     def interactions(self, scope: Scope, strength: int, *, met: bool) -> Iterator[dict[str, Any]]:
-        """The interactions that were met, or those that were not, as factors and classes."""
+        """Yield the interactions that were met, or those that were not, as factors and classes."""
         space = interactions_of(scope)
         return space.named(space.of(strength)[self._which(space, strength) == met])
 
     def boundaries(self, scope: Scope) -> dict[str, tuple[int, int]]:
-        """For each factor that is a size, how many boundaries of the scope were met, and of how many."""
+        """Return, for each factor that is a size, how many boundaries of the scope were met, and how many there are."""
         return {
             name: (sum(size in self.factors.get(name, {}) for size in sizes), len(sizes))
             for name, sizes in interactions_of(scope).boundaries.items()
         }
 
     def boundary_pairs(self, scope: Scope) -> tuple[int, int]:
-        """How many pairs of two factors' boundaries were met in a config, and how many the scope can pay."""
+        """Return how many pairs of two factors' boundaries were met in a config, and how many the scope can afford."""
         pairs = list(interactions_of(scope).payable_pairs())
         return sum((a, b) in self._met.sizes[f, g] for f, a, g, b in pairs), len(pairs)
 
     def _which(self, space: Interactions, strength: int) -> Bools:
-        """Which interactions were met."""
+        """Return which interactions were met."""
         if strength not in {1, 2, 3, 4}:
             raise UsageError(f"strength={strength!r}: expected 1, 2, 3 or 4")
         here: NDArray[np.int64] = np.array([self._met.numbers.get(name, 0) for name in space.names], dtype=np.int64)

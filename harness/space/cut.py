@@ -1,7 +1,7 @@
-"""cut: the arrays of a case, fitted to another config: what stays keeps its numbers, what goes is left out.
+"""Cuts of a case: its arrays fitted to another config, so that places that stay keep their numbers.
 
-So a failing case is made smaller without losing the very values that make it fail: by a unit, a time step, a sequence,
-a layer, a direction, a dtype or a layout.
+A failing case is made smaller in this way without losing the values that make it fail: by a unit, a time step, a
+sequence, a layer, a direction, a dtype or a layout.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from harness.space.case import Array, Case, padding
 from harness.space.config import ArraySpec, RNNConfig, fitted_lengths
 
 AXES: Final = {"T": "T", "N": "N", "input_size": "I", "hidden_size": "H", "output_size": "O", "num_layers": "L"}
-"""The letter of each factor that is the length of an axis."""
+"""The axis letter of each factor that is the length of an axis."""
 
 Kept = Mapping[str, tuple[int, ...]]
-"""Which places of an axis stay, by its letter; the first ones, unless said."""
+"""The places that stay on an axis, by the axis letter; on an axis that is not listed, the first ones stay."""
 
 
 def without_one(case: Case, factor: str) -> Iterator[Case]:
-    """The case with any one time step, sequence, unit, layer but the first, ... left out, the last one first."""
+    """Yield the case with each single time step, sequence, unit or layer left out, the last one first.
+
+    The first layer is never left out.
+    """
     letter, size = AXES[factor], getattr(case.config, factor)
     if size is None or size < 2:
         return
@@ -42,7 +45,7 @@ def without_one(case: Case, factor: str) -> Iterator[Case]:
 
 
 def fitted(case: Case, config: RNNConfig, kept: Kept | None = None) -> Case:
-    """The case in another config. What the config has more of than the case, is zero."""
+    """Return the case fitted to another config. Entries that the case does not have are zero."""
     here, there = case.specs, {**config.inputs, **config.weights, **config.cotangents}
     sizes = _axes(case.config), _axes(config)
     given = _unpadded(case)
@@ -67,7 +70,7 @@ def _axes(config: RNNConfig) -> dict[str, int]:
 
 
 def _source(name: str, kept: Kept) -> str:
-    """What a parameter was called before layers were left out; another array keeps its name."""
+    """Return the name that a parameter had before layers were left out; the name of any other array stays."""
     head, mark, tail = name.rpartition("_l")
     if not mark or "L" not in kept:
         return name
@@ -76,13 +79,13 @@ def _source(name: str, kept: Kept) -> str:
 
 
 class _Fitting:
-    """How the axes of arrays change; an axis of two letters, such as D*H, is taken apart into both."""
+    """A change of the axes of arrays; an axis of two letters, such as D*H, is split into both."""
 
     def __init__(self, here: Mapping[str, int], there: Mapping[str, int], kept: Kept) -> None:
         self._here, self._there, self._kept = here, there, kept
 
     def of(self, array: Array, old: ArraySpec, new: ArraySpec) -> Array:
-        """An array in the axes and sizes of a new spec."""
+        """Return an array in the axes and sizes of a new spec."""
         letters, shape = self._apart(old, self._here)
         wanted, sizes = self._apart(new, self._there)
         array = array.reshape(shape)
@@ -101,7 +104,7 @@ class _Fitting:
 
     @staticmethod
     def _apart(spec: ArraySpec, sizes: Mapping[str, int]) -> tuple[list[str], tuple[int, ...]]:
-        """The single letters of a spec's axes, a second one of a kind with a stroke, and their sizes."""
+        """Return the single letters of a spec's axes and their sizes; a repeated letter gets a prime."""
         letters: list[str] = []
         shape: list[int] = []
         for axis, size in zip(spec.axes, spec.shape, strict=True):
@@ -116,7 +119,7 @@ def _with(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
 
 
 def _cast(array: Array, config: RNNConfig) -> Array:
-    """In the config's dtype; of complex numbers, where it is real, the real part."""
+    """Convert to the config's dtype; if that is real and the array is complex, keep the real part."""
     real = array.real if array.dtype.kind == "c" and not config.is_complex else array
     return np.ascontiguousarray(real.astype(config.dtype))
 
@@ -130,7 +133,7 @@ def _expand(config: RNNConfig, arrays: dict[str, Array]) -> None:
 
 
 def _unpadded(case: Case) -> Mapping[str, Array]:
-    """The arrays, where what is padding in x is zero: it may be none in another config."""
+    """Return the arrays with the padding in x set to zero, because it may not be padding in another config."""
     if case.config.lengths is None or case.config.strides == "expanded":
         return case.arrays
     x = case.x.copy()
@@ -139,7 +142,7 @@ def _unpadded(case: Case) -> Mapping[str, Array]:
 
 
 def _pad(config: RNNConfig, arrays: dict[str, Array]) -> None:
-    """What is padding now is NaN, or in a readout's gradient zero."""
+    """Set padding to NaN in x, and to zero in a readout's gradient."""
     if config.lengths is None:
         return
     if config.strides != "expanded":

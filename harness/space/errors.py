@@ -1,4 +1,4 @@
-"""errors: the one that means "this cannot be asked"; its text says what was given, what was expected, what to do."""
+"""The error for a request that cannot be answered; its text says what was given, what was expected and what to do."""
 
 
 class UsageError(ValueError):

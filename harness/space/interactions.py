@@ -1,8 +1,9 @@
-"""interactions: what can meet what in a scope, by class: every t values of different factors that some config has.
+"""Interactions: every combination of t values of different factors that some config of a scope has, by class.
 
-Sizes are told apart by class (``class_of``), every other factor by its values. Whether values can meet is exact and
-cheap: the factors that exclude each other fall into four groups, which know of each other no more than ``_STATES`` say,
-so that each group has a table from its own values to the states they fit, and values can meet if a state fits all.
+Sizes are grouped into classes (``class_of``); every other factor is taken by its values. The answer to which values can
+meet is exact and cheap. The factors that exclude each other fall into four groups. All that a group needs to know of
+the others is a ``_State``, so each group has a table from its own values to the states that they fit, and values can
+meet if one state fits all groups.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
 
 CLASSES: Final = ((1, "none"), (2, "one"), (8, "small"), (12, "about 8"), (24, "about 16"), (48, "about 32"))
-"""Below which size each class ends; what is larger is ``large``."""
+"""The size below which each class ends; larger sizes are ``large``."""
 
 EDGES: Final = frozenset({*BOUNDARIES, *LARGE})
-"""Sizes each of which is worth a config, and every pair of which is, as far as it can be paid."""
+"""Sizes that each deserve a config of their own, as does every pair of them as far as it is affordable."""
 
 ALONE: Final = frozenset(MULTIPLES)
-"""Sizes each of which is worth a config, but not every pair."""
+"""Sizes that each deserve a config of their own, but not in every pair."""
 
 SMALL: Final = 3
-"""A size that is left as it is where others are too dear; at most one other size may then be larger."""
+"""A size up to this stays as it is if the others cost too much; at most one other size may then be larger."""
 
 COSTLY: Final = (*SIZE_FACTORS, "num_layers", "bidirectional")
 """The factors that a config's cost depends on."""
@@ -43,16 +44,16 @@ GROUPS: Final = (
     ("dtype", "autocast", "device", "training", "dropout", "nonlinearity"),
     COSTLY,
 )
-"""Factors that exclude each other. Those in none exclude nothing."""
+"""Groups of factors that exclude each other; a factor in no group excludes nothing."""
 
 
 class _State(NamedTuple):
-    """What the groups of factors know of each other: sizes as far as they matter to other factors, and two flags."""
+    """The knowledge that groups of factors share: sizes as far as they matter to other factors, and flags."""
 
     N: int
     """0, 1, or 2 for more."""
     T: int
-    """1, 2 for what is small, 3 for more."""
+    """1, 2 for small sizes, 3 for larger ones."""
     stacked: bool
     packed: bool
     complex: bool
@@ -62,11 +63,11 @@ _FLAGS: Final = (False, True)
 _STATES: Final = tuple(
     _State(*state) for state in product((0, 1, 2), (1, 2, 3), _FLAGS, _FLAGS, _FLAGS) if state[0] or not state[3]
 )
-"""No more than 64, the bits of a mask. There is nothing to pack in an empty batch."""
+"""All states, at most 64, which are the bits of a mask; an empty batch has nothing to pack."""
 
 
 def class_of(factor: str, value: Any) -> Any:
-    """What a factor's value is told apart by: of sizes and numbers of layers a class, else the value itself."""
+    """Return the class of a factor's value: a range for sizes, layers and dropout, otherwise the value itself."""
     if factor in SIZE_FACTORS or (factor == "output_size" and value is not None):
         return next((name for end, name in CLASSES if value < end), "large")
     if factor == "num_layers":
@@ -77,10 +78,11 @@ def class_of(factor: str, value: Any) -> Any:
 
 
 def affords(scope: Scope, factors: Mapping[str, Any]) -> Any:
-    """Whether these sizes, layers and directions are drawn together: ``COST`` at most, or but one size is not small.
+    """Return whether these sizes, layers and directions can be drawn together.
 
-    Small is what ``affordable`` would leave: the smallest that the scope has, or ``SMALL``. On meta, T is small.
-    Sizes may be arrays, for as many answers.
+    They can if the cost is at most ``COST``, or if at most one size is not small. Sizes that ``affordable`` would leave
+    count as small: up to the smallest that the scope has, or up to ``SMALL``. On meta, T has to be small. Sizes may be
+    arrays; then the answer is an array.
     """
     few = smallest(scope)
     large = sum(1 * (factors[name] > few[name]) for name in SIZE_FACTORS)
@@ -89,7 +91,7 @@ def affords(scope: Scope, factors: Mapping[str, Any]) -> Any:
 
 
 def cost_of(factors: Mapping[str, Any]) -> Any:
-    """``RNNConfig.cost`` of these factors, which may be arrays."""
+    """Return ``RNNConfig.cost`` of these factors, which may be arrays."""
     H, L, D = factors["hidden_size"], factors["num_layers"], 1 + factors["bidirectional"]
     features = factors["input_size"] + (L - 1) * D * H + L * H
     return factors["T"] * D * (L * 2**13 + factors["N"] * H * features)
@@ -97,21 +99,21 @@ def cost_of(factors: Mapping[str, Any]) -> Any:
 
 @lru_cache(16)
 def smallest(scope: Scope) -> dict[str, int]:
-    """Up to which size each factor counts as small."""
+    """Return the size up to which each factor counts as small."""
     return {name: max(SMALL, min(getattr(scope, name))) for name in SIZE_FACTORS}
 
 
 @lru_cache(4)
 def interactions_of(scope: Scope) -> Interactions:
-    """The interactions of a scope, which are derived once."""
+    """Return the interactions of a scope, which are derived once."""
     return Interactions(scope)
 
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Every class of every factor as a number, and which of them can meet.
+    """Every class of every factor as a number, and the combinations of them that can meet.
 
-    The numbers of a factor's classes follow each other, in the order of the scope's fields and plainest first.
+    The numbers of a factor's classes are consecutive, in the order of the scope's fields and plainest first.
     """
 
     scope: Scope
@@ -140,7 +142,7 @@ class Interactions:
         return tuple((name, which) for name, classes in self.values.items() for which in classes)
 
     def number(self, factor: str, value: Any) -> int:
-        """The number of a value's class."""
+        """Return the number of a value's class."""
         return self.numbers[factor][class_of(factor, value)]
 
     @cached_property
@@ -150,26 +152,26 @@ class Interactions:
 
     @cached_property
     def cheapest(self) -> dict[str, int]:
-        """The smallest that the scope has of all that a config's cost depends on."""
+        """The smallest value in the scope of each factor that a config's cost depends on."""
         return {name: min(getattr(self.scope, name)) for name in COSTLY}
 
     @cached_property
     def factor(self) -> Ints:
-        """The place of each number's factor among all factors."""
+        """The index of each number's factor among all factors."""
         return np.repeat(np.arange(len(self.values)), [len(classes) for classes in self.values.values()])
 
     @cached_property
     def varying(self) -> tuple[str, ...]:
-        """The factors of which more than one class can be had: interactions are theirs."""
+        """The factors with more than one possible class; only these have interactions."""
         return tuple(name for name in self.values if len(self.possible(name)) > 1)
 
     def possible(self, factor: str) -> tuple[int, ...]:
-        """The classes of a factor that some config has."""
+        """Return the classes of a factor that some config has."""
         ids = np.array(list(self.numbers[factor].values()))
         return tuple(ids[self.feasible(ids[:, None])].tolist())
 
     def feasible(self, tuples: Ints) -> Bools:
-        """Of each row, numbers of classes of different factors, whether some config has them all."""
+        """Return, for each row of numbers of classes of different factors, whether some config has them all."""
         fits = np.full(len(tuples), ~np.uint64(0))
         for table, start, step in self.tables:
             place = np.full(len(tuples), start)
@@ -180,7 +182,7 @@ class Interactions:
         return found
 
     def of(self, strength: int) -> Ints:
-        """Every interaction of so many factors, one a row, in order."""
+        """Return every interaction of ``strength`` factors, one per row, in order."""
         return self._found[strength] if strength in self._found else self._find(strength)
 
     @cached_property
@@ -199,12 +201,15 @@ class Interactions:
 
     @cached_property
     def tables(self) -> tuple[tuple[NDArray[np.uint64], int, Ints], ...]:
-        """Of each group: the states that its values fit, where those of none are, and how far each number moves."""
+        """A lookup table for each group: the states that its values fit, the start index, and each number's step.
+
+        The start is the entry for a row without any value of the group; each value moves the index by its step.
+        """
         found = []
         for names in GROUPS:
             rule = _RULES.get(names[0])
             fits = self._sizes_mask(self._least) if rule is None else self._mask(names, rule)
-            for axis in range(fits.ndim):  # behind the last class stands: any
+            for axis in range(fits.ndim):  # the entry after the last class stands for any class
                 fits = np.concatenate([fits, np.bitwise_or.reduce(fits, axis, keepdims=True)], axis)
             step = np.zeros(len(self.names), dtype=np.int64)
             stride = fits.size
@@ -216,21 +221,21 @@ class Interactions:
 
     @cached_property
     def _least(self) -> dict[str, tuple[int, ...]]:
-        """The smallest of each class of sizes, layers and directions."""
+        """The smallest value of each class of sizes, layers and directions."""
         return {name: tuple(min(values) for values in self.values[name].values()) for name in COSTLY}
 
     def _mask(self, names: tuple[str, ...], rule: _Rule) -> NDArray[np.uint64]:
-        """Which states each combination of classes fits, as bits."""
+        """Return the states that each combination of classes fits, as bits."""
         places = {name: axis for axis, name in enumerate(names)}
 
         def where(name: str, holds: Callable[[Any], bool]) -> Bools:
-            """Whether a class of a factor is so, along its axis."""
+            """Return which classes of a factor satisfy a condition, along the factor's axis."""
             return _along(places[name], len(names), [holds(which) for which in self.values[name]])
 
         return _bits(rule(self.scope, where), tuple(len(self.values[name]) for name in names))
 
     def _sizes_mask(self, sizes: Mapping[str, Sequence[int]]) -> NDArray[np.uint64]:
-        """Which states each combination of sizes, layers and directions fits, if it can be paid."""
+        """Return the states that each combination of sizes, layers and directions fits if it is affordable, as bits."""
         shape = tuple(len(sizes[name]) for name in COSTLY)
         along = {name: _along(axis, len(COSTLY), sizes[name]) for axis, name in enumerate(COSTLY)}
         T = np.where(along["T"] < 2, 1, np.where(along["T"] <= smallest(self.scope)["T"], 2, 3))
@@ -239,14 +244,15 @@ class Interactions:
         return _bits(fits, shape)
 
     def named(self, tuples: Ints) -> Iterator[dict[str, Any]]:
-        """Rows of numbers as factors and classes."""
+        """Return rows of numbers as factors and classes."""
         return (dict(self.names[number] for number in row) for row in tuples.tolist())
 
     @cached_property
     def boundaries(self) -> dict[str, tuple[int, ...]]:
-        """The sizes of each factor that are worth a config, if any has it: long sequences on meta, say, none has.
+        """The sizes of each factor that deserve a config of their own.
 
-        They are ``EDGES``, ``ALONE``, and the scope's smallest and largest.
+        They are ``EDGES``, ``ALONE``, and the scope's smallest and largest, as far as some config has them: long
+        sequences on meta, for example, have none.
         """
         found = {}
         for name in SIZE_FACTORS:
@@ -257,7 +263,7 @@ class Interactions:
 
     @cached_property
     def paired(self) -> dict[str, tuple[int, ...]]:
-        """The boundaries of each factor that are to meet those of the others."""
+        """The boundaries of each factor that should meet those of the others."""
         ends = {name: {min(getattr(self.scope, name)), max(getattr(self.scope, name))} for name in SIZE_FACTORS}
         return {
             name: tuple(size for size in sizes if size in ends[name] or size not in ALONE)
@@ -266,18 +272,18 @@ class Interactions:
 
     @cached_property
     def boundary_pairs(self) -> dict[tuple[str, str], Bools]:
-        """Which of these two factors' can meet in a config: the others cost too much, whatever the rest is."""
+        """The pairs of two factors' boundaries that can meet in a config; the others always cost too much."""
         edges = self.paired
         return {(f, g): self._meet({f: edges[f], g: edges[g]}) for f, g in combinations(SIZE_FACTORS, 2)}
 
     def payable_pairs(self, *, payable: bool = True) -> Iterator[tuple[str, int, str, int]]:
-        """The pairs of boundaries that can meet; or those that are left out since they cost too much."""
+        """Yield the pairs of boundaries that can meet, or those that are left out because they cost too much."""
         for (f, g), can in self.boundary_pairs.items():
             for i, j in np.argwhere(can == payable).tolist():
                 yield f, self.paired[f][i], g, self.paired[g][j]
 
     def _meet(self, sizes: Mapping[str, Sequence[int]]) -> Bools:
-        """Which sizes of these factors can meet in a config, the rest being as small as it can be."""
+        """Return which sizes of these factors can meet in a config if the rest is as small as possible."""
         scope, few = self.scope, smallest(self.scope)["T"]
         least: dict[str, Sequence[int]] = {name: (min(getattr(scope, name)),) for name in COSTLY}
         least["T"] = _first_of(scope.T, lambda T: 0 if T == 1 else 1 if few >= T else 2)
@@ -299,7 +305,7 @@ _STATE: Final[Any] = _State._make(map(np.array, zip(*_STATES, strict=True)))
 
 
 def _called(_scope: Scope, where: _Where) -> Bools:
-    """Batched, packed, sorted, in memory."""
+    """Return which states fit batching, packing, sorting and memory layout."""
     packed = where("lengths", lambda lengths: lengths is not None)
     uneven = where("lengths", lambda lengths: lengths in {"falling", "any"})
     single = where("batched", lambda batched: not batched)
@@ -316,7 +322,7 @@ def _called(_scope: Scope, where: _Where) -> Bools:
 
 
 def _differentiated(_scope: Scope, where: _Where) -> Bools:
-    """Losses, and what is asked without one."""
+    """Return which states fit the losses, and the choices without a loss."""
     loss = where("loss", lambda loss: loss is not None)
     weights = where("wrt", lambda wrt: wrt == "weights")
     fits: Bools = (
@@ -328,7 +334,7 @@ def _differentiated(_scope: Scope, where: _Where) -> Bools:
 
 
 def _computed(scope: Scope, where: _Where) -> Bools:
-    """Arithmetic and dropout."""
+    """Return which states fit arithmetic and dropout."""
     is_complex = where("dtype", lambda dtype: dtype in COMPLEX)
     cast = where("autocast", lambda autocast: autocast is not None)
     meta = where("device", lambda device: device == "meta")
@@ -341,24 +347,24 @@ def _computed(scope: Scope, where: _Where) -> Bools:
         & ~(masked & (cast | is_complex | (not scope.masks)))
         & ~(meta & (_STATE.T > 2))
     )
-    # One layer has nothing between layers to drop, and nn.RNN warns.
+    # One layer has no place between layers to drop, and nn.RNN warns.
     return fits & ~(dropout & ~_STATE.stacked) if 0 in scope.dropout else fits
 
 
 def _along(axis: int, axes: int, values: Sequence[Any]) -> NDArray[Any]:
-    """Values along one of so many axes, behind which there is one more for the states."""
+    """Return values along one of several axes; one more axis follows for the states."""
     return np.array(values).reshape(tuple(-1 if i == axis else 1 for i in range(axes + 1)))
 
 
 def _bits(fits: Bools, shape: tuple[int, ...]) -> NDArray[np.uint64]:
-    """The last axis, of states, as the bits of a number."""
+    """Return the last axis, that of the states, as the bits of a number."""
     whole = np.broadcast_to(fits, (*shape, len(_STATES)))
     bits: NDArray[np.uint64] = np.where(whole, _BITS, np.uint64(0)).sum(-1, dtype=np.uint64)
     return bits
 
 
 def _first_of(sizes: Sequence[int], sort: Callable[[int], int]) -> tuple[int, ...]:
-    """The smallest size of each sort."""
+    """Return the smallest size of each kind."""
     found: dict[int, int] = {}
     for size in sorted(sizes):
         found.setdefault(sort(size), size)
@@ -366,4 +372,4 @@ def _first_of(sizes: Sequence[int], sort: Callable[[int], int]) -> tuple[int, ..
 
 
 _RULES: Final = {"batched": _called, "loss": _differentiated, "dtype": _computed}
-"""By the first factor of a group; that of sizes counts what they cost."""
+"""The rules by the first factor of a group; the group of sizes has none here, because its rule is the cost."""

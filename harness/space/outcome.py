@@ -1,4 +1,4 @@
-"""Outcome: what a run gave, be it arrays, a refusal, a crash, or something that is no answer at all."""
+"""The outcome of one run: arrays, a refusal, a crash, or something that is not an answer at all."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from harness.space.case import Array
 
 
 class Failure(Enum):
-    """Why a run gave no arrays."""
+    """The reasons why a run gave no arrays."""
 
     UNSUPPORTED = "unsupported"
-    """The subject says that it cannot do this config."""
+    """The subject says that it does not support this config."""
     RAISED = "raised"
     """The subject raised an error."""
     MALFORMED = "malformed"
-    """The subject returned something that is not the arrays it owes."""
+    """The subject returned something other than the arrays that it had to return."""
     CRASHED = "died"
     """The subject's process ended without an answer."""
     HUNG = "hung"
@@ -26,17 +26,18 @@ class Failure(Enum):
 
 
 LOST: Final = frozenset({Failure.CRASHED, Failure.HUNG})
-"""Failures that leave no process to ask again."""
+"""Failures after which there is no process left to ask again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The arrays of one run by name (``output``, ``h_n``, ``readout``; a subject may leave some out), or its failure.
+    """The arrays of one run by name, or the failure of the run.
 
-    ``changed_inputs`` names the arrays that the subject wrote into although they were only lent to it, and ``aliased``
-    pairs of arrays that share memory although one can be written to for itself: ``("h_n", "output")``. ``overwritten``
-    names those that a further call changed, where one was made. ``not_returned`` and ``ignored`` name gradients: those
-    that a subject has none of, and those that were returned beside what nn.RNN has.
+    The names are ``output``, ``h_n``, ``readout`` and those of the gradients; a subject may leave some out.
+    ``changed_inputs`` names the arrays that the subject wrote into although they were only lent to it. ``aliased``
+    lists pairs of arrays that share memory although each should be writable on its own, such as ``("h_n", "output")``.
+    ``overwritten`` names the arrays that a further call changed, if one was made. ``not_returned`` names the gradients
+    that the subject does not have, and ``ignored`` those that it returned although nn.RNN does not have them.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)

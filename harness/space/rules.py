@@ -1,4 +1,4 @@
-"""rules: what a subject does only beside certain values of another factor."""
+"""Rules about values of a factor that a subject supports only beside certain values of another factor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """A factor's value that is asked for only beside some values of another factor: gradients in float64, say."""
+    """A value of one factor that is asked for only beside some values of another, such as gradients in float64."""
 
     factor: str
     value: Any
@@ -16,11 +16,14 @@ class Rule(NamedTuple):
 
     @property
     def words(self) -> str:
-        """``dtype=float64``."""
+        """The condition of the rule in words, such as ``dtype=float64``."""
         return f"{self.beside}={' or '.join(map(str, self.opening))}"
 
     def excludes(self, factors: Mapping[str, Any]) -> bool:
-        """Whether values of some factors break the rule; they cannot where one of its two factors is not among them."""
+        """Return whether these factors break the rule.
+
+        They cannot break it if one of the rule's two factors is missing from them.
+        """
         if not {self.factor, self.beside} <= factors.keys():
             return False
         return bool(factors[self.factor] == self.value and factors[self.beside] not in self.opening)

@@ -1,4 +1,4 @@
-"""Scope: the part of the space to look at, as the values that each factor of a config may take."""
+"""Scope: a part of the space, given as the values that each factor of a config may take."""
 
 from __future__ import annotations
 
@@ -14,46 +14,52 @@ from harness.space.rules import Rule
 from harness.space.values import REGIMES
 
 BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
-"""Sizes at which blocked and vectorised kernels change their path: one and two, and powers of two with neighbours."""
+"""Sizes at which blocked and vectorised kernels change their path: one, two, and powers of two with their neighbours.
+"""
 
 LARGE: Final = (63, 64, 65, 127, 128, 129, 255, 256, 257)
-"""The same of larger powers."""
+"""Larger powers of two with their neighbours."""
 
 MULTIPLES: Final = (23, 24, 25, 47, 48, 49, 95, 96, 97)
-"""Multiples of the widths of vectors, 8, 16 and 32 numbers, that are no powers of two, with neighbours."""
+"""Multiples of the vector widths of 8, 16 and 32 numbers that are not powers of two, with their neighbours."""
 
 SIZES: Final = (*range(1, 17), *range(1, 17), *BOUNDARIES * 4, *LARGE, *MULTIPLES)
-"""What a size is drawn from: in a third of draws whatever is no larger than 16, in half a boundary, and else more."""
+"""The values that a size is drawn from: in a third of draws any size up to 16, in half a boundary, else a larger one.
+"""
 
 COST: Final = 2**20
-"""What a drawn config may cost (``RNNConfig.cost``), before its other sizes give way to its largest: 8 to 11 ms of
-torch and comparison with gradients, without probes."""
+"""The highest cost (``RNNConfig.cost``) of a drawn config; above it, all sizes but the largest are made smaller. It
+corresponds to 8 to 11 ms of torch and comparison with gradients, without probes.
+"""
 
 PACKINGS: Final = (None, "equal", "falling", "any")
-"""Not packed; packed with lengths that are all the same, that never rise, and any."""
+"""The kinds of packing: not packed, or packed with lengths that are all the same, that never rise, or in any order."""
 
 SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
 """The factors that are sizes of arrays and nothing else."""
 
 _ASKED_WITH: Final[dict[str, dict[str, str]]] = {"wrt": {"loss": "both"}, "enforce_sorted": {"lengths": "equal"}}
-"""Without which a factor's value, sound or not, gives way to its default."""
+"""The values of other factors that a factor needs to be checked: without them ``configure`` would replace its value,
+valid or not, by the default.
+"""
 
 BESIDE: Final = frozenset({"masks", "regimes", "rules"})
-"""Fields of a scope that are no factors of a config."""
+"""The fields of a scope that are not factors of a config."""
 
 _PLURALS: Final = {"dtypes": "dtype", "devices": "device", "losses": "loss"}
 
 
 @dataclass(frozen=True)
 class Scope:
-    """The values that each field of an ``RNNConfig`` may take, plainest first; listed twice is drawn twice as often.
+    """The values that each field of an ``RNNConfig`` may take, plainest first; repeated values are drawn more often.
 
-    What only some subjects do (16-bit dtypes, gradients) is not in it unless asked for, or offered by the subject.
+    Features that only some subjects have (16-bit dtypes, gradients) are not in a scope unless they are asked for, or
+    offered by the subject.
 
-    Some are no fields of a config: ``lengths`` are of a sort (``PACKINGS``), from which ``configure`` makes as many as
-    there are sequences; ``masks`` says that dropout in training is in the scope, which only a subject can be asked
-    whose masks can be had: they are random, and replayed in the reference; ``regimes`` are those of the values; and
-    ``rules`` say what is asked for beside some values of another factor only.
+    Some fields are not fields of a config. ``lengths`` are kinds of packing (``PACKINGS``), from which ``configure``
+    makes one length per sequence. ``masks`` says that dropout in training is in the scope; this is possible only for a
+    subject whose masks can be read, because they are random and have to be replayed in the reference. ``regimes`` are
+    those of the values. ``rules`` say which values are asked for only beside some values of another factor.
     """
 
     input_size: tuple[int, ...] = SIZES
@@ -86,15 +92,15 @@ class Scope:
 
     @classmethod
     def around(cls, config: RNNConfig) -> Scope:
-        """Any sizes, and everything else as in ``config``."""
+        """Return a scope with any sizes and everything else as in ``config``."""
         kept = {name: (value,) for name, value in factors_of(config).items() if name not in SIZE_FACTORS}
         return cls(masks=config.drops).only(**kept)
 
     def only(self, **pins: Any) -> Scope:
-        """This scope with some factors pinned: to one value, or to several given as a collection.
+        """Return this scope with some factors pinned, to one value or to several given as a collection.
 
-        Plurals may be written: ``dtypes``, ``devices``, ``losses``. Raises ``ConfigError`` for a value
-        that no config can have, ``UsageError`` for an unknown factor or an empty collection.
+        Plurals are allowed: ``dtypes``, ``devices``, ``losses``. Raises ``ConfigError`` for a value that no config can
+        have, and ``UsageError`` for an unknown factor or an empty collection.
         """
         named = {_PLURALS.get(name, name): value for name, value in pins.items()}
         known = [field.name for field in dataclasses.fields(self)]
@@ -108,7 +114,7 @@ class Scope:
         pinned |= {"masks": named["masks"]} if "masks" in named else {}
         scope = dataclasses.replace(self, **pinned)
         if not {"N", "lengths"}.isdisjoint(pinned) and "batched" not in pinned and True in scope.batched:
-            # A call without a batch axis has no other N than 1, and no lengths.
+            # A call without a batch axis has N=1 and no lengths.
             fits = 1 in scope.N and None in scope.lengths
             scope = scope if fits else dataclasses.replace(scope, batched=(True,))
         if not scope.modes:
@@ -116,17 +122,21 @@ class Scope:
                 f"dropout={scope.dropout} with training={scope.training}: dropout draws random masks in training, and "
                 "those of this subject cannot be had; pin dropout=0 or training=False"
             )
-        # Of complex numbers torch takes tanh alone, and drops none: they are not to give up what is pinned.
+        # With complex numbers torch supports tanh only, and no dropout; if relu or dropout is pinned, complex dtypes
+        # go.
         real = tuple(dtype for dtype in scope.dtype if dtype not in COMPLEX)
         fit = "tanh" in scope.nonlinearity and not all(p and training for p, training in scope.modes)
         return scope if fit or not real else dataclasses.replace(scope, dtype=real)
 
     def ruled(self, rules: Iterable[Rule]) -> Scope:
-        """This scope with rules beside those that it has."""
+        """Return this scope with ``rules`` added to those that it has."""
         return dataclasses.replace(self, rules=(*self.rules, *rules))
 
     def abiding(self, config: RNNConfig, number: int) -> RNNConfig:
-        """The config as the rules have it: what is ruled out gives way, or what it stands beside, by turns."""
+        """Return the config changed until it breaks no rule.
+
+        For even and odd ``number`` in turn, a rule changes the factor it stands beside, or the ruled-out value itself.
+        """
         for rule in self.rules:
             factors = factors_of(config)
             if rule.excludes(factors):
@@ -145,12 +155,12 @@ class Scope:
         return tuple((p, training) for p, training in pairs if self.masks or not (p and training))
 
     def values(self) -> dict[str, tuple[Any, ...]]:
-        """Every factor and its values, each once."""
+        """Return every factor and its values, each value once."""
         names = (field.name for field in dataclasses.fields(self) if field.name not in BESIDE)
         return {name: tuple(dict.fromkeys(getattr(self, name))) for name in names}
 
     def joined(self, other: Scope) -> Scope:
-        """The smallest scope that has both."""
+        """Return the smallest scope that contains both."""
         mine, theirs = self.values(), other.values()
         both = {
             name: getattr(self, name) + tuple(value for value in theirs[name] if value not in mine[name])
@@ -160,45 +170,45 @@ class Scope:
         return dataclasses.replace(self, masks=self.masks or other.masks, regimes=regimes, **both)
 
     def record(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """Return all of the scope as plain data."""
         return dataclasses.asdict(self)
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Scope:
-        """What ``record`` wrote. Raises ``UsageError`` or ``ConfigError`` where that is something else."""
+        """Return the scope that ``record`` wrote. Raise ``UsageError`` or ``ConfigError`` for anything else."""
         return cls().only(**record)
 
 
 def factors_of(config: RNNConfig) -> dict[str, Any]:
-    """A config's value of each factor of a scope."""
+    """Return a config's value of each factor of a scope."""
     return config.to_dict() | {"lengths": config.packing}
 
 
 def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
-    """The config of a value for each factor, where of factors that exclude each other one gives way, as said below.
+    """Build the config from a value for each factor. Of factors that exclude each other, one gives way, as coded below.
 
-    ``seed`` decides on the lengths of a batch that is packed.
+    ``seed`` decides the lengths of a packed batch.
     """
     named = dict(factors)
     packing = named.get("lengths")
     if not named.get("batched", True):
         named |= {"N": 1, "lengths": None}
     elif packing is not None:
-        named["N"] = max(named["N"], 1)  # there is nothing to pack in an empty batch, which torch refuses
+        named["N"] = max(named["N"], 1)  # an empty batch has nothing to pack, and torch refuses it
         named["lengths"] = lengths_of(packing, named["T"], named["N"], seed)
     if named.get("lengths") is not None and named.get("output_size") is not None and named["strides"] == "expanded":
-        named["strides"] = "contiguous"  # what a readout's gradient is in padding, zero, is not what it is elsewhere
+        named["strides"] = "contiguous"  # a readout's gradient is zero in padding, but not elsewhere
     if named.get("lengths") is None or packing == "any":
         named["enforce_sorted"] = False
     if named.get("loss") is None:
         named["wrt"] = "all"
     else:
         named["grad_mode"] = None
-    if named.get("dtype") != "float32" or named.get("device") == "meta":  # of which autocast knows nothing
+    if named.get("dtype") != "float32" or named.get("device") == "meta":  # autocast does not apply to these
         named["autocast"] = None
     if named.get("autocast") is not None and named.get("training"):
-        named["dropout"] = 0.0  # whose masks are drawn in another dtype
-    if named.get("dtype") in COMPLEX:  # which torch neither rectifies nor drops, nor packs where x has a gradient
+        named["dropout"] = 0.0  # autocast would draw the masks in another dtype
+    if named.get("dtype") in COMPLEX:  # torch has no relu or dropout of them, and no x.grad when packed
         named["nonlinearity"] = "tanh"
         if named.get("training"):
             named["dropout"] = 0.0
@@ -208,22 +218,22 @@ def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
 
 
 def factors_to_draw(scope: Scope) -> dict[str, tuple[Any, ...]]:
-    """For each factor the values to draw from; ``mode`` stands for dropout and training, which go in pairs."""
+    """Return the values to draw from for each factor; ``mode`` stands for dropout and training, which go in pairs."""
     values = {name: getattr(scope, name) for name in scope.values() if name not in {"dropout", "training"}}
     return values | {"mode": scope.modes}
 
 
 def assembled(scope: Scope, drawn: Mapping[str, Any], seed: int) -> RNNConfig:
-    """The config of a value drawn for each of ``factors_to_draw``, as cheap as it should be; ``seed`` as above."""
+    """Build the config from a value for each of ``factors_to_draw``, cut to the allowed cost; ``seed`` as above."""
     factors = dict(drawn)
     factors["dropout"], factors["training"] = factors.pop("mode")
     if factors["num_layers"] == 1 and 0 in scope.dropout:
-        factors["dropout"] = 0.0  # one layer has nothing between layers to drop, and nn.RNN warns
+        factors["dropout"] = 0.0  # one layer has no place between layers to drop, and nn.RNN warns
     return configure(affordable(factors, scope=scope), seed)
 
 
 def lost_pins(scope: Scope, pinned: Collection[str]) -> dict[str, Any]:
-    """Factors that were pinned to one value, but that no config of the scope has, since others exclude it."""
+    """Return the factors pinned to one value that no config of the scope has, because other factors exclude it."""
     values = scope.values()
     single = {name: values[name][0] for name in pinned if name in values and len(values[name]) == 1}
     plainest = {name: of[0] for name, of in values.items()}
@@ -240,12 +250,15 @@ def lost_pins(scope: Scope, pinned: Collection[str]) -> dict[str, Any]:
 
 
 def _kept(name: str, pinned: Any, made: Any) -> bool:
-    """Whether a pin is in a config; of lengths, some sorts of which look alike where there is one step, if any are."""
+    """Return whether a pin is in a config.
+
+    For lengths, only being packed or not counts, because some kinds of packing look alike if there is one step.
+    """
     return (pinned is None) == (made is None) if name == "lengths" else bool(pinned == made)
 
 
 def lengths_of(packing: str, T: int, N: int, seed: int) -> tuple[int, ...]:
-    """Lengths of N sequences, the longest T: ties and length 1 come often where they are not ``equal``."""
+    """Draw lengths of N sequences, the longest being T; ties and length 1 are frequent unless they are ``equal``."""
     if packing == "equal":
         return (T,) * N
     random = Random(seed)
@@ -255,9 +268,9 @@ def lengths_of(packing: str, T: int, N: int, seed: int) -> tuple[int, ...]:
 
 
 def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None = None) -> dict[str, Any]:
-    """The factors, with sizes other than the largest made small until the config costs no more than that.
+    """Return the factors with all sizes but the largest made small, until the config costs no more than ``cost``.
 
-    None leaves the scope: where that has nothing so small, the smallest that it has is taken.
+    No size leaves the scope: if the scope has no size that small, its smallest is taken.
     """
     named, scope = dict(factors), scope or Scope()
 
@@ -265,7 +278,7 @@ def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None
         drawn: int = named[name]
         return min((size for size in getattr(scope, name) if size >= min(drawn, 1 + drawn % 4)), default=drawn)
 
-    if named.get("device") == "meta":  # whose operations are slow, and each only a shape
+    if named.get("device") == "meta":  # meta's operations are slow, and each only computes a shape
         named |= {"T": small("T")}
     sizes = sorted(SIZE_FACTORS, key=lambda name: named[name])
     for name in sizes[:-1]:
@@ -294,6 +307,6 @@ def _values(name: str, value: Any) -> tuple[Any, ...]:
             raise ConfigError(f"lengths={one!r}: expected one of {', '.join(map(repr, PACKINGS))}")
         try:
             configure(plain | {name: one})
-        except TypeError as error:  # an unhashable or otherwise unfit value
+        except TypeError as error:  # an unhashable or otherwise unusable value
             raise ConfigError(f"{name}={one!r}: {error}") from None
     return values

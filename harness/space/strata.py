@@ -1,4 +1,4 @@
-"""strata: a scope in parts that share no config, so that processes, or items of a test run, look at different ones."""
+"""Strata: the parts of a scope that share no config, so that processes or test items can search different configs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ _HALVES: Final[dict[str, dict[str, Callable[[Any], bool]]]] = {
     "bidirectional": {"unidirectional": lambda value: not value, "bidirectional": bool},
     "loss": {"forward": lambda value: value is None, "gradients": lambda value: value is not None},
 }
-"""The factors that a scope is split by, into halves of about the same size; what each is called, and what is of it."""
+"""The factors that split a scope into halves of about the same size: the name of each half, and the test for its
+values.
+"""
 
 
 @dataclass(frozen=True, repr=False)
 class Stratum:
-    """A part of a scope, and what it is called."""
+    """A part of a scope, with its name."""
 
     name: str
     scope: Scope
@@ -30,13 +32,14 @@ class Stratum:
         return self.name
 
     def __repr__(self) -> str:
-        """Short, for pytest shows it above a failure: a scope in full takes a screen."""
+        """Return a short text, because pytest shows it above a failure and a scope in full takes a screen."""
         return f"<Stratum {self.name}>"
 
     def sample(self, random: Random, count: int) -> list[RNNConfig]:
-        """So many configs, in which no value of a factor comes again before each was drawn as often as the scope says.
+        """Return ``count`` configs, in which the values of each factor are dealt like cards.
 
-        Independent of each other otherwise. The same state of ``random`` gives the same configs, wherever it is.
+        No value of a factor comes again before each value was drawn as often as the scope lists it. Otherwise the
+        configs are independent of each other. The same state of ``random`` gives the same configs on every machine.
         """
         columns = {name: _dealt(random, values, count) for name, values in factors_to_draw(self.scope).items()}
         return [
@@ -46,9 +49,10 @@ class Stratum:
 
 
 def strata(scope: Scope | None = None) -> list[Stratum]:
-    """The parts of ``scope`` (the whole space unless given): by nonlinearity, directions, and gradients or none.
+    """Split ``scope`` (the whole space by default) into strata by nonlinearity, directions, and gradients or none.
 
-    Together they are the scope, and no config is in two. Factors of which it has one half only split nothing. ::
+    Together the strata are the scope, and no config is in two of them. A factor with only one half in the scope does
+    not split it. ::
 
         @pytest.mark.parametrize("stratum", strata(), ids=str)
         def test_my_kernel(stratum):
@@ -68,6 +72,6 @@ def strata(scope: Scope | None = None) -> list[Stratum]:
 
 
 def _dealt(random: Random, values: tuple[Any, ...], count: int) -> list[Any]:
-    """So many of the values, dealt like cards, from as many packs as it takes."""
+    """Return ``count`` of the values, dealt like cards from as many shuffled packs as it takes."""
     packs = -(-count // len(values))
     return [card for _ in range(packs) for card in random.sample(values, len(values))][:count]

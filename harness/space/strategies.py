@@ -1,4 +1,4 @@
-"""Hypothesis strategies over the space: configs() and cases(), for anyone's own @given tests and for our search."""
+"""Hypothesis strategies over the space, configs() and cases(), for a user's own @given tests."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from harness.space.values import draw
 
 
 def configs(scope: Scope | None = None, **only: Any) -> st.SearchStrategy[RNNConfig]:
-    """Configs of ``scope`` (the whole space unless given), with factors pinned as ``Scope.only`` takes them.
+    """Return a strategy for configs of ``scope`` (the whole space by default), with factors pinned by ``Scope.only``.
 
-    Shrinks towards one layer, one direction, tanh, bias, time first, no hx, float32, and sizes of 1.
+    It shrinks towards one layer, one direction, tanh, bias, time first, no hx, float32, and sizes of 1.
     """
     return _configs((scope or Scope()).only(**only))
 
 
 def cases(scope: Scope | None = None, *, regimes: Sequence[str] | None = None, **only: Any) -> st.SearchStrategy[Case]:
-    """Cases: a config as ``configs`` draws it, a regime (the scope's, unless given), and the seed of its values.
+    """Return a strategy for cases: a config as from ``configs``, a regime, and the seed of the values.
 
-    Shrinks like ``configs``, then towards the first of ``regimes`` and towards seed 0. ::
+    The regimes are those of the scope unless ``regimes`` is given. The strategy shrinks like ``configs``, then towards
+    the first of the regimes and towards seed 0. ::
 
         @given(case=cases(bidirectional=False, dtypes=["float32"]))
         def test_my_kernel(case): ...
@@ -34,16 +35,16 @@ def cases(scope: Scope | None = None, *, regimes: Sequence[str] | None = None, *
 
 
 def seeds() -> st.SearchStrategy[int]:
-    """Seeds of values, from a range wide enough that two draws rarely meet; shrinks towards 0."""
+    """Return a strategy for seeds of values. The range is so wide that two draws rarely meet; it shrinks towards 0."""
     return st.integers(0, 2**32 - 1)
 
 
 def _configs(scope: Scope) -> st.SearchStrategy[RNNConfig]:
     varying = {name: values for name, values in factors_to_draw(scope).items() if len(values) > 1}
     fixed = {name: values[0] for name, values in factors_to_draw(scope).items() if len(values) == 1}
-    # Hypothesis copies what it drew to wherever it draws from the same values, so that most examples would be near
-    # copies of earlier ones. The name tells factors apart: among 1,000 configs, 826 different (hidden_size, T, N)
-    # where there were 440, of 922 among independent draws (benchmarks/spread.py).
+    # Hypothesis copies what it drew to every place that draws from the same values, so that most examples would be near
+    # copies of earlier ones. Pairing each value with its factor's name tells the factors apart: among 1,000 configs,
+    # 826 different (hidden_size, T, N) instead of 440; independent draws give 922 (benchmarks/spread.py).
     drawn = [st.sampled_from([(name, value) for value in values]) for name, values in varying.items()]
     seeded = any(scope.lengths) or bool(scope.rules)
 

@@ -1,7 +1,7 @@
-"""values: a regime and a seed become the arrays of a case.
+"""Values: the arrays of a case, made from a regime and a seed.
 
-Hypothesis draws only the seed. Drawing arrays element by element costs some ten times as much an example, and its
-favourite values (zeros, equal numbers) are the very ones that hide a transposed or a forgotten matrix.
+Hypothesis draws only the seed. Drawing arrays element by element costs some ten times as much per example, and
+Hypothesis prefers values (zeros, equal numbers) that hide a transposed or a forgotten matrix.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from harness.space.errors import UsageError
 
 Floats = NDArray[np.float64]
 Filler = Callable[[Generator, RNNConfig, dict[str, Floats]], None]
-"""Scales, in place, arrays that come filled with N(0, 1)."""
+"""A function that scales, in place, arrays that were filled with N(0, 1)."""
 
 
 def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
-    """The case that ``seed`` gives in ``regime``: the same bits on every machine with the same NumPy.
+    """Draw the case that ``seed`` gives in ``regime``: the same bits on every machine with the same NumPy.
 
-    No two arrays of a case are equal, and none is constant or symmetric by design: equal values would hide a
+    No two arrays of a case are equal, and none is constant or symmetric by design, because equal values would hide a
     transposition, a permutation, or one array taken for another. Raises ``UsageError`` for an unknown regime.
     """
     if regime not in REGIMES:
@@ -39,15 +39,15 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
         arrays = _joined(arrays, _filled(rng, config, regime))
     cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
     if config.lengths is not None and config.strides != "expanded":
-        cast["x"][padding(config)] = np.nan  # what is padding must reach nothing
+        cast["x"][padding(config)] = np.nan  # padding must not reach any result
     if config.lengths is not None and "readout.grad" in cast:
-        cast["readout.grad"][padding(config)] = 0  # a readout is of the padded output, and would be one of padding, too
+        cast["readout.grad"][padding(config)] = 0  # the loss would otherwise read padding
     cotangents = {name: cast.pop(name) for name in config.cotangents}
     return Case(config, cast.pop("x"), cast.pop("hx", None), cast, Origin(regime, seed), cotangents)
 
 
 def with_other_inputs(case: Case) -> Case:
-    """The case with 1 added to x, and cotangents twice as large: whatever comes back of it is different."""
+    """Return the case with 1 added to x and the cotangents doubled, so that everything returned is different."""
     with np.errstate(all="ignore"):
         x = case.x + case.x.dtype.type(1)
         cotangents = {name: array + array for name, array in case.cotangents.items()}
@@ -55,7 +55,7 @@ def with_other_inputs(case: Case) -> Case:
 
 
 def _filled(rng: Generator, config: RNNConfig, regime: str) -> dict[str, Floats]:
-    """The arrays in float64; of complex numbers one part."""
+    """Return the arrays in float64. For a complex dtype, return one of the two parts."""
     specs = {**config.inputs, **config.weights, **config.cotangents}
     flat = rng.standard_normal(sum(spec.size for spec in specs.values()))
     arrays: dict[str, Floats] = {}
@@ -70,7 +70,7 @@ def _filled(rng: Generator, config: RNNConfig, regime: str) -> dict[str, Floats]
 
 
 def _joined(real: dict[str, Floats], imaginary: dict[str, Floats]) -> dict[str, NDArray[Any]]:
-    """Complex numbers of their parts, either of which may be infinite or NaN."""
+    """Join real and imaginary parts into complex arrays. Either part may be infinite or NaN."""
     whole: dict[str, NDArray[Any]] = {}
     for name, part in real.items():
         whole[name] = part.astype(np.complex128)
@@ -79,7 +79,10 @@ def _joined(real: dict[str, Floats], imaginary: dict[str, Floats]) -> dict[str, 
 
 
 def _expand(config: RNNConfig, arrays: dict[str, Floats]) -> None:
-    """Make what is handed over with stride 0 one value along its first axis, as a loss like output.sum() makes all."""
+    """Repeat one value along the first axis of each array that is passed with stride 0.
+
+    A gradient that the loss gives becomes one value throughout, because a loss like output.sum() gives such a gradient.
+    """
     for name, array in arrays.items():
         if array.size and name in config.cotangents:
             array[...] = array.flat[0]
@@ -88,44 +91,47 @@ def _expand(config: RNNConfig, arrays: dict[str, Floats]) -> None:
 
 
 def tangents(case: Case) -> dict[str, Array]:
-    """A direction for every input and parameter, N(0, 1) in the case's dtype: the case's id is the seed.
+    """Draw a direction for every input and parameter from N(0, 1), in the case's dtype; the case's id is the seed.
 
-    Its numbers are finite and near 1, whatever the regime, so that no part of the case hides behind another.
+    The numbers are finite and near 1 whatever the regime, so that no part of the case hides behind another.
     """
     rng, specs = Generator(PCG64(int(case.id, 16))), {**case.config.inputs, **case.config.weights}
     return {name: rng.standard_normal(spec.shape).astype(case.config.dtype) for name, spec in specs.items()}
 
 
 def _dyadic(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> None:
-    """Multiples of 1/16 up to 1, all different in a small case: sums of products are exact, only tanh rounds."""
+    """Fill the arrays with multiples of 1/16 up to 1, all different in a small case.
+
+    Sums of their products are exact, so that only tanh rounds.
+    """
     pool = np.concatenate([np.arange(1, 17), -np.arange(1, 17)]) / 16
     total = sum(array.size for array in arrays.values())
     blocks = -(-total // pool.size)
     values = rng.permuted(np.tile(pool, (blocks, 1)), axis=1).ravel()
     start = 0
-    for name, array in sorted(arrays.items(), key=lambda item: item[1].size):  # small ones share a block
+    for name, array in sorted(arrays.items(), key=lambda item: item[1].size):  # small arrays share a block
         array[...] = values[start : start + array.size].reshape(array.shape)
         start += array.size
         if name.startswith("weight"):
-            # A power of two keeps them exact; without it, wide sums would saturate tanh and hide everything.
+            # A power of two keeps them exact. Without the scaling, wide sums would saturate tanh and hide everything.
             array *= 2.0 ** -round(log2(array.shape[1]) / 2)
 
 
 def _default(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
-    """``nn.RNN``'s own initialisation, U(-1/sqrt(H), 1/sqrt(H)) for weights and biases; N(0, 1) input."""
+    """Use ``nn.RNN``'s own initialisation, U(-1/sqrt(H), 1/sqrt(H)), for weights and biases; keep N(0, 1) inputs."""
     bound = 1 / sqrt(config.hidden_size)
     for name in config.weights:
         arrays[name][...] = rng.uniform(-bound, bound, arrays[name].shape)
 
 
 def _normal(_rng: Generator, _config: RNNConfig, _arrays: dict[str, Floats]) -> None:
-    """N(0, 1) everywhere, as a hand-written test would draw it."""
+    """Leave N(0, 1) everywhere, as a hand-written test would draw it."""
 
 
 def _spectral(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
-    """Recurrent matrices with a spectral radius around and above 1, where states live long or turn chaotic.
+    """Scale the recurrent matrices to a spectral radius around and above 1, where states live long or become chaotic.
 
-    By the circular law, N(0, 1) entries over sqrt(H) have a radius that tends to 1.
+    By the circular law, a matrix with N(0, 1) entries over sqrt(H) has a spectral radius that tends to 1.
     """
     radius = rng.choice([0.9, 1.0, 1.1, 2.0])
     for name, array in arrays.items():
@@ -134,21 +140,22 @@ def _spectral(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> N
 
 
 def _saturated(_rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
-    """Ten times N(0, 1) weights: tanh at its ends, relu growing by the step."""
+    """Multiply the weights by ten, which drives tanh to its ends and makes relu grow with every step."""
     for name in config.weights:
         arrays[name] *= 10
 
 
 def _sparse(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> None:
-    """Seven of ten entries are zero, so that single terms stand alone."""
+    """Set seven of ten entries to zero, so that single terms stand alone."""
     for array in arrays.values():
         array[rng.random(array.shape) < 0.7] = 0
 
 
 def _special(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
-    """One entry in ten at an edge of its dtype: signed zero, subnormal, tiny, huge; infinities and NaN in x and hx.
+    """Set one entry in ten to an edge value of its dtype: signed zero, subnormal, tiny, or huge.
 
-    At least one in x, so that small cases have one, too.
+    In x and hx infinities and NaN are among the edge values. At least one entry of x is set, so that small cases have
+    an edge value, too.
     """
     limits: Any = ml_dtypes.finfo(config.dtype)  # type: ignore[no-untyped-call]
     subnormal, tiny, largest = float(limits.smallest_subnormal), float(limits.tiny), float(limits.max)
@@ -171,4 +178,4 @@ REGIMES: Final[dict[str, Filler]] = {
     "sparse": _sparse,
     "special": _special,
 }
-"""From plain to wild, which is also the order in which a failing case is simplified."""
+"""The regimes from plain to wild, which is also the order in which a failing case is simplified."""

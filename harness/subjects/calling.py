@@ -1,4 +1,4 @@
-"""calling: user code is run on copies, and whatever it does becomes an outcome."""
+"""Running of user code on copies, so that whatever it does becomes an outcome."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from harness.space.outcome import Failure, Outcome
 
 
 class Malformed(Exception):
-    """The subject returned something that is not the arrays it owes."""
+    """Raised when a subject returned something other than the arrays that it had to return."""
 
 
 def attempt(call: Callable[[], Mapping[str, Array]]) -> Outcome:
-    """The outcome of ``call``: its arrays, its refusal, or its failure. What it prints goes to standard error."""
+    """Return the outcome of ``call``: its arrays, its refusal, or its failure. Prints go to standard error."""
     try:
         with redirect_stdout(sys.stderr):
             return Outcome(call())
@@ -38,14 +38,14 @@ def attempt(call: Callable[[], Mapping[str, Array]]) -> Outcome:
 
 
 def named_outputs(returned: Any, *, readout: bool) -> dict[str, Array]:
-    """Copies of what a subject returned, by name. Raises ``Malformed`` as ``by_name`` and ``as_array`` do."""
+    """Return copies of a subject's results, by name. Raise ``Malformed`` as ``by_name`` and ``as_array`` do."""
     return as_arrays(by_name(returned, readout=readout))
 
 
 def by_name(returned: Any, *, readout: bool) -> dict[str, Any]:
-    """What a subject returned, by name.
+    """Return a subject's results by name.
 
-    Accepted: ``(output, h_n)``; with a readout ``(output, h_n, readout)``, or ``(readout, h_n)``, or the readout
+    Accepted are ``(output, h_n)``; and with a readout ``(output, h_n, readout)``, or ``(readout, h_n)``, or the readout
     alone, as a model that ends in its linear layer returns it. Raises ``Malformed`` for anything else.
     """
     expected = "(output, h_n, readout) or (readout, h_n)" if readout else "(output, h_n)"
@@ -61,21 +61,21 @@ def by_name(returned: Any, *, readout: bool) -> dict[str, Any]:
 
 
 def as_arrays(named: Mapping[str, Any]) -> dict[str, Array]:
-    """Copies of arrays and tensors, by name. Raises ``Malformed`` for anything else."""
+    """Return copies of arrays and tensors, by name. Raise ``Malformed`` for anything else."""
     return {name: as_array(name, value) for name, value in named.items()}
 
 
 def as_array(name: str, value: Any) -> Array:
-    """A NumPy copy of an array or tensor. Raises ``Malformed`` for anything else."""
+    """Return a NumPy copy of an array or tensor. Raise ``Malformed`` for anything else."""
     if not _is_array(value):
         raise Malformed(f"returned {_describe(value)} for {name}, expected an array")
     try:
-        if getattr(value, "is_meta", False):  # which has no numbers
+        if getattr(value, "is_meta", False):  # meta has no numbers
             value = value.new_zeros(value.shape, device="cpu")
         if hasattr(value, "detach"):
             value = _numbers_of(value.detach().cpu())
         array = np.asarray(value).copy()
-    except (TypeError, ValueError) as error:  # a dtype or device that NumPy cannot hold
+    except (TypeError, ValueError) as error:  # a dtype or device that NumPy does not support
         raise Malformed(f"returned {_describe(value)} for {name} that is no NumPy array: {error}") from None
     if array.dtype.kind not in "fiubc" and array.dtype != ml_dtypes.bfloat16:
         raise Malformed(f"returned an array of {array.dtype} for {name}, expected numbers")
@@ -83,13 +83,13 @@ def as_array(name: str, value: Any) -> Array:
 
 
 def named_gradients(gradients: Mapping[Any, Any]) -> dict[str, Any]:
-    """Gradients that a subject returned under the names of what they belong to, ``x`` or ``x.grad``; h0 is hx, too."""
+    """Return a subject's gradients under names such as ``x.grad``; ``x`` is accepted, too, and ``h0`` for ``hx``."""
     names = {name: str(name).removesuffix(".grad") for name in gradients}
     return {f"{'hx' if names[n] == 'h0' else names[n]}.grad": gradient for n, gradient in gradients.items()}
 
 
 def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:
-    """The names of the arrays in ``lent`` that no longer hold what the case holds."""
+    """Return the names of the arrays in ``lent`` that no longer equal the case's."""
     originals = case.arrays
     return tuple(
         name for name, array in lent.items() if name in originals and array.tobytes() != originals[name].tobytes()
@@ -97,30 +97,30 @@ def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:
 
 
 class Held:
-    """What a subject returned, by name, and a copy of it: whatever is called later must leave it as it was."""
+    """A subject's results by name, and a copy of them, to check that later calls leave them as they were."""
 
     def __init__(self, returned: Mapping[str, Any]) -> None:
-        """Raises ``Malformed`` for what is no array."""
+        """Copy the results. Raise ``Malformed`` for a result that is not an array."""
         self._returned = returned
         self.arrays = as_arrays(returned)
 
     def overwritten(self) -> tuple[str, ...]:
-        """The names of what is not as it was."""
+        """Return the names of the results that changed."""
         return tuple(name for name, array in self.arrays.items() if not self._still(name, array))
 
     def _still(self, name: str, array: Array) -> bool:
         try:
             return as_array(name, self._returned[name]).tobytes() == array.tobytes()
-        except Exception:  # noqa: BLE001 - memory that was taken away, or whatever a class of the user's raises
+        except Exception:  # noqa: BLE001 - memory that was freed, or whatever a class of the user's raises
             return False
 
 
 def _numbers_of(tensor: Any) -> Any:
-    """What NumPy can read of a tensor on the CPU; torch does not hand it bfloat16, which float32 holds exactly."""
+    """Return the numbers of a CPU tensor for NumPy; bfloat16 goes through float32, which holds it exactly."""
     if str(tensor.dtype) == "torch.bfloat16":
         return tensor.float().numpy().astype(ml_dtypes.bfloat16)
     if str(tensor.dtype).startswith("torch.complex"):
-        tensor = tensor.resolve_conj().resolve_neg()  # which torch may have left to be done
+        tensor = tensor.resolve_conj().resolve_neg()  # torch may have deferred these operations
     return tensor.numpy()
 
 
@@ -133,12 +133,12 @@ def _describe(value: object) -> str:
 
 
 def a_or_an(noun: str) -> str:
-    """``a list``, ``an int``, ``an ndarray``."""
+    """Return a noun with its article: ``a list``, ``an int``, ``an ndarray``."""
     return f"{'an' if noun.lower().startswith((*'aeio', 'nd')) else 'a'} {noun}"
 
 
 def _own_frames(frames: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame that is not this package's."""
+    """Return the traceback from the first frame outside this package."""
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("harness."):
         frames = frames.tb_next
     return frames

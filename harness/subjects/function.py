@@ -21,14 +21,14 @@ from harness.subjects.calling import Held, attempt, by_name, changed, named_grad
 from harness.subjects.protocol import SubjectError
 
 GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")
-"""What a function may take, by these names; it may leave some out."""
+"""The names of the arguments that a function may take; it may leave some out."""
 
 OPENS: Final[dict[str, dict[str, Any]]] = {
     "cotangents": {"loss": LOSSES},
     "lengths": {"lengths": (None, *PACKINGS)},
     "masks": {"masks": True},
 }
-"""The part of the space that a function is asked for only if it takes something, by what it takes."""
+"""The parts of the space that a function is asked for only if it takes a certain argument, by that argument."""
 
 SIGNATURES: Final = """\
     def rnn(x, h0, weights, config): ...   # -> (output, h_n)
@@ -54,15 +54,15 @@ for infinities and NaN, empty batches and any strides."""
 
 
 class FunctionSubject:
-    """A plain function, given NumPy arrays of its own to work on."""
+    """A plain function that is given its own NumPy arrays to work on."""
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
-        """``name`` is what it was asked for as. Raises ``SubjectError`` for a signature that cannot be served."""
+        """Wrap a function under the ``name`` it was asked for. Raise ``SubjectError`` for an unusable signature."""
         self.name = name
         self._function = function
         self.contract = getattr(function, "contract", PORT)
         self.takes = _taken(function, name)
-        """What the function takes, of ``GIVEN``."""
+        """The names in ``GIVEN`` that the function takes."""
         self.offers: dict[str, Any] = {
             "strides": (*["contiguous"] * 5, *STRIDES[1:]),
             "preparation": (*["new"] * 9, "used"),
@@ -72,11 +72,11 @@ class FunctionSubject:
         self.offers |= getattr(function, "offers", {})
 
     def devices(self) -> tuple[str, ...]:
-        """NumPy arrays live on the CPU."""
+        """Return the CPU, because NumPy arrays are on the CPU."""
         return ("cpu",)
 
     def masks(self, case: Case) -> list[Array] | None:
-        """Masks for dropout, time first, (T, N, D*H) for each inner layer; the case decides."""
+        """Return dropout masks, time first, (T, N, D*H) for each inner layer; the case's seed determines them."""
         config, rng = case.config, np.random.default_rng(case.seed)
         shape = (config.T, config.N, config.num_directions * config.hidden_size)
         return [rng.random(shape) >= config.dropout for _ in range(config.num_layers - 1)]
@@ -86,7 +86,7 @@ class FunctionSubject:
         return self._called(case)[0]
 
     def run_twice(self, case: Case) -> Outcome:
-        """What ``run`` gives, and which of it another call overwrites: with other inputs, of the same shapes."""
+        """Run the case, and find out which results another call, with other inputs of the same shapes, overwrites."""
         outcome, held = self._called(case)
         if held is None:
             return outcome
@@ -115,7 +115,7 @@ class FunctionSubject:
         return replace(outcome, not_returned=_not_returned(outcome, config)), next(iter(held), None)
 
     def _given(self, case: Case, lent: Mapping[str, Array]) -> dict[str, Any]:
-        """All that the function may take, of the case and of its arrays as they are ``lent``."""
+        """Return everything that the function may take: facts of the case, and its arrays as they are ``lent``."""
         config = case.config
         h0_shape = (config.num_layers * config.num_directions, *[config.N] * config.batched, config.hidden_size)
         return {
@@ -131,7 +131,7 @@ class FunctionSubject:
     def _returned(
         self, given: Mapping[str, Any], config: RNNConfig, ignored: list[str] | None = None
     ) -> dict[str, Any]:
-        """What the function returns, by name; the names of gradients that nobody asks for go into ``ignored``."""
+        """Return the function's results by name; names of gradients that nn.RNN does not have go into ``ignored``."""
         returned = self._function(**{name: given[name] for name in self.takes})
         gradients: Mapping[str, Any] = {}
         if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], Mapping):
@@ -140,7 +140,7 @@ class FunctionSubject:
         return {**by_name(returned, readout=config.output_size is not None), **gradients}
 
     def _refuse(self, config: RNNConfig) -> None:
-        """Raise ``NotImplementedError`` for what the function could not do, since it is not told of it."""
+        """Raise ``NotImplementedError`` for features that the function cannot know of from its arguments."""
         needed = {"cotangents": config.loss is not None, "lengths": config.lengths is not None, "masks": config.drops}
         for name, needs in needed.items():
             if needs and name not in self.takes:
@@ -160,7 +160,7 @@ class FunctionSubject:
 
 
 def _lent(case: Case) -> dict[str, Array]:
-    """Copies of the case's arrays, the inputs and cotangents lying in memory as the config says."""
+    """Return copies of the case's arrays, with the inputs and cotangents in the config's memory layout."""
     config = case.config
     return {
         name: array.copy() if name in config.weights else _laid_out(array, config, name)
@@ -169,7 +169,7 @@ def _lent(case: Case) -> dict[str, Array]:
 
 
 def _laid_out(array: Array, config: RNNConfig, name: str) -> Array:
-    """A copy that lies in memory as ``config.strides`` says."""
+    """Return a copy in the memory layout of ``config.strides``."""
     if config.strides == "transposed":
         return array.T.copy().T
     if config.strides == "stepped":
@@ -183,7 +183,10 @@ def _laid_out(array: Array, config: RNNConfig, name: str) -> Array:
 
 
 def _asked(gradients: Mapping[str, Any], config: RNNConfig, ignored: list[str]) -> Mapping[str, Any]:
-    """The gradients that the config asks for; all of them, where it asks for none of these."""
+    """Return the gradients that the config asks for.
+
+    If it asks for none of them and some of the names are unknown, return all, so that the comparison reports them.
+    """
     if config.loss is None:
         return {}
     asked = {name: gradient for name, gradient in gradients.items() if name in config.gradients}
@@ -193,7 +196,7 @@ def _asked(gradients: Mapping[str, Any], config: RNNConfig, ignored: list[str]) 
 
 
 def _not_returned(outcome: Outcome, config: RNNConfig) -> tuple[str, ...]:
-    """The gradients that a function has none of, in any layer or direction, where it has some."""
+    """Return the gradients that a function returns in no layer or direction, if it returns any gradients at all."""
     if config.loss is None or not (returned := {role_of(name) for name in outcome.arrays if name in config.gradients}):
         return ()
     return tuple(name for name in config.gradients if role_of(name) not in returned)
@@ -206,7 +209,7 @@ def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
         raise SubjectError(f"{name}: its signature cannot be read ({error}); expected one of\n{SIGNATURES}") from None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         names = {p.name for p in parameters}
-        return tuple(name for name in GIVEN if name not in OPENS or name in names)  # who does more, says so
+        return tuple(name for name in GIVEN if name not in OPENS or name in names)  # more has to be named explicitly
     named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
     unknown = [
         p.name for p in parameters if p.name not in GIVEN and (p.default is p.empty or p.kind is p.POSITIONAL_ONLY)

@@ -1,4 +1,4 @@
-"""ground: the software and hardware that a result stands on, as the process that computed it sees them."""
+"""The ground: the software and hardware that a result rests on, as seen by the process that computed it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, Final
 
 PACKAGES: Final = ("rnn-harness", "numpy", "torch", "hypothesis", "ml_dtypes", "python-flint")
-"""Distributions whose versions are told, where they are installed."""
+"""The distributions whose versions are reported if they are installed."""
 
 VARIABLES: Final = re.compile(r"ONEDNN_|DNNL_|ATEN_|MKL_|OMP_NUM|OPENBLAS_|KMP_|CUBLAS_|NVIDIA_TF32|TORCH_")
-"""Environment variables that choose kernels or threads."""
+"""The names of environment variables that choose kernels or threads."""
 
 
 def ground(device: str = "cpu", *, with_torch: bool = True) -> dict[str, str]:
-    """Tell what this process computes on: packages, CPU, libraries and their kernels, threads, and the device.
+    """Return what this process computes on: packages, CPU, libraries and their kernels, threads, and the device.
 
-    Torch is asked only ``with_torch``, and where it is imported already.
+    Torch is asked only if ``with_torch`` is true and torch is already imported.
     """
     facts = {**_machine(), **_libraries()}
     if with_torch and "torch" in sys.modules:
@@ -33,7 +33,7 @@ def ground(device: str = "cpu", *, with_torch: bool = True) -> dict[str, str]:
 
 
 def line(facts: dict[str, str]) -> str:
-    """The most telling facts, in one line."""
+    """Return the most informative facts in one line."""
     parts = []
     if "ATen" in facts:
         parts.append(f"torch {facts['torch']} on {facts['ATen']}")
@@ -49,9 +49,9 @@ def line(facts: dict[str, str]) -> str:
 
 
 def heard(spoken: str) -> tuple[str | None, tuple[str, ...]]:
-    """Read what oneDNN says of itself under ``ONEDNN_VERBOSE=1``: the instruction set it may use, and what it ran.
+    """Parse what oneDNN prints under ``ONEDNN_VERBOSE=1``: the instruction set it may use, and the primitives it ran.
 
-    Of each primitive: its kind, its implementation and its shapes, such as ``matmul gemm:jit:bf16 27x17:17x9``.
+    A primitive is given by its kind, its implementation and its shapes, such as ``matmul gemm:jit:bf16 27x17:17x9``.
     """
     isa, ran = None, dict[str, None]()
     for text in spoken.splitlines():
@@ -66,7 +66,7 @@ def heard(spoken: str) -> tuple[str | None, tuple[str, ...]]:
 
 
 def speak() -> None:
-    """Have oneDNN compute something, so that it says what it is."""
+    """Have oneDNN compute something, so that it prints its instruction set."""
     import torch
 
     mkldnn: Any = torch.backends.mkldnn
@@ -93,7 +93,7 @@ def _cpu() -> str:
 
 @cache
 def _libraries() -> dict[str, str]:
-    """The BLAS that NumPy has loaded, and the processor that it computes for."""
+    """Return the BLAS that NumPy has loaded, and the processor that it computes for."""
     from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
     for library in threadpool_info():

@@ -1,4 +1,4 @@
-"""handed: what a user hands over to be explained - a module or its weights, arrays, tensors, or files of them."""
+"""Reading of what a user wants explained: a module or its weights, arrays, tensors, or files of them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ _WANTED: Final = "expected a torch.nn.RNN, a module that holds one, or a dict of
 
 
 class Model(NamedTuple):
-    """The weights of an nn.RNN, and of a linear layer behind it, and what is known of how they are used."""
+    """The weights of an nn.RNN, and of a linear layer after it, and what is known of their use."""
 
     weights: dict[str, Array]
-    """Under the names of ``RNNConfig.weights``, in their order."""
+    """The weights under the names of ``RNNConfig.weights``, in their order."""
     config: RNNConfig
-    """The layer's own arguments, in float64, which holds numbers of all dtypes; its call is left at the defaults."""
+    """The layer's own arguments, in float64, which holds the numbers of all dtypes; the call is left at the defaults.
+    """
     nonlinearity: str | None = None
-    """``None`` where weights alone cannot tell."""
+    """The nonlinearity; ``None`` if it is unknown, as for weights alone."""
     batch_first: bool | None = None
     drops: bool = False
-    """Whether it is in training mode with dropout between its layers."""
+    """True if it is in training mode with dropout between its layers."""
 
 
 def model(module: Any) -> Model:
-    """What a module, or a dict of weights, holds. Raises ``UsageError`` where that is not one nn.RNN."""
+    """Return the model in a module or a dict of weights. Raise ``UsageError`` unless it holds exactly one nn.RNN."""
     if isinstance(module, Mapping):
         return _of_weights({str(name): array(str(name), value) for name, value in module.items()})
     if not hasattr(module, "named_modules"):
@@ -62,7 +63,7 @@ def model(module: Any) -> Model:
 
 
 def array(name: str, value: Any) -> Array:
-    """The numbers of an array, a tensor or nested lists. Raises ``UsageError`` for what has none, or complex ones."""
+    """Return the numbers of an array, a tensor or nested lists. Raise ``UsageError`` if they are none or complex."""
     try:
         found = as_array(name, value if hasattr(value, "__array__") else np.asarray(value))
     except (Malformed, TypeError, ValueError, RuntimeError) as error:
@@ -75,9 +76,9 @@ def array(name: str, value: Any) -> Array:
 
 
 def load(path: str) -> Any:
-    """What a file holds: ``.npy`` an array, ``.npz`` arrays by name, anything else what ``torch.save`` wrote.
+    """Load a file: ``.npy`` gives an array, ``.npz`` arrays by name, and any other file what ``torch.save`` wrote.
 
-    Raises ``UsageError`` where nothing can be read. No file is trusted to run code.
+    Raises ``UsageError`` if nothing can be read. No file can run code.
     """
     try:
         if Path(path).suffix in {".npy", ".npz"}:
@@ -88,7 +89,7 @@ def load(path: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
-    except Exception as error:  # noqa: BLE001 - whatever unpacking a stranger's file raises
+    except Exception as error:  # noqa: BLE001 - unpacking an unknown file may raise anything
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):  # a class that torch does not allow
             raise UsageError(
                 f"{path}: holds more than tensors, such as a whole module, which could run code when it is read:"
@@ -101,7 +102,7 @@ def load(path: str) -> Any:
 
 
 def _of_weights(given: Mapping[str, Array]) -> Model:
-    """Weights under any prefix, ``rnn.weight_ih_l0`` and ``fc.weight``; what is left over is the readout."""
+    """Build the model from weights under any prefix, such as ``rnn.weight_ih_l0``; other weights are the readout's."""
     found, rest = {}, {}
     prefixes, layers, reverse = set(), [-1], False
     for name, value in given.items():

@@ -1,4 +1,4 @@
-"""isolated: a subject in a process of its own, so that what it does to its process it does to no other."""
+"""A subject in a process of its own, so that a crash or any other effect on its process stays there."""
 
 from __future__ import annotations
 
@@ -36,20 +36,21 @@ from harness.subjects.shared import Sharing
 from harness.subjects.switches import apply, switch_of
 
 TIMEOUT: Final = 60.0
-"""Seconds that a subject may take over one case, unless told otherwise: the largest case of the usual scope takes a
-plain loop in Python about one."""
+"""The seconds that a subject may take over one case by default; a plain loop in Python takes about one second for the
+largest case of the usual scope.
+"""
 
 STARTING: Final = 60.0
-"""Seconds, at least, that a subject may take to be imported."""
+"""The least number of seconds that a subject may take to be imported."""
 
 LONGEST: Final = 1e6
-"""Seconds that a system call can wait, and more than anyone does."""
+"""The longest wait in seconds that a system call accepts; nobody waits that long."""
 
 GRACE: Final = 1.0
-"""Seconds that a process gets to end by itself, where nobody waits for what it does."""
+"""The seconds that a process gets to end by itself when nobody waits for its work any more."""
 
 WRITING: Final = 0.2
-"""Seconds that a process gets to write down where it hangs."""
+"""The seconds that a process gets to write down where it hangs."""
 
 OPTIONAL: Final[dict[str, Callable[[Outcome], Any]]] = {
     "run_twice": lambda outcome: outcome,
@@ -60,35 +61,37 @@ OPTIONAL: Final[dict[str, Callable[[Outcome], Any]]] = {
     "call": lambda outcome: (Answer.hung if outcome.failure is Failure.HUNG else Answer.crashed)(outcome.message),
     "absent": lambda _outcome: {},
 }
-"""Methods that a subject may have beside the protocol's, ``backend`` apart, and what each gives where the process is
-lost, of which an outcome tells."""
+"""The optional methods of a subject other than ``backend``, and what each returns if the process was lost, given the
+outcome that describes the loss.
+"""
 
 GROUND: Final = "ground"
 SPEAK: Final = "speak"
-"""What a child answers for itself: what it computes on; and nothing, after oneDNN has computed something."""
+"""The requests that a child answers itself: what it computes on, and a computation that makes oneDNN print."""
 
-# CPython's own choice from 3.14 on: on macOS, system libraries do not survive a fork.
+# From 3.14 on, CPython chooses the same: on macOS, system libraries do not survive a fork.
 _CONTEXT: Any = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
 _FORKS: Final = _CONTEXT.get_start_method() == "forkserver"
 
 
 class _About(NamedTuple):
-    """What a subject says of itself once it is found."""
+    """The facts that a subject gives about itself once it is found."""
 
     name: str
     devices: tuple[str, ...]
     offers: Mapping[str, tuple[Any, ...]]
     optional: tuple[str, ...]
-    """Its methods beside the protocol's."""
+    """The names of its optional methods."""
     called: Mapping[str, Any]
-    """How it is called, as far as it says: ``takes`` of a function, ``is_cell`` of a module; and its contract."""
+    """Facts about how it is called, if it has them: ``takes`` of a function, ``is_cell`` of a module, and its contract.
+    """
     shares_process: bool
     switchable: bool
-    """Whether it computes with torch."""
+    """True if it computes with torch."""
 
 
 class _LostError(Exception):
-    """A process that will not answer any more; carries what is to be said of it."""
+    """A process that will not answer any more; the error carries the outcome to report."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.message)
@@ -98,9 +101,10 @@ class _LostError(Exception):
 class IsolatedSubject:
     """The subject that ``spec`` names, in a child process.
 
-    A case on which the process dies is *crashed*, one that it does not answer within ``timeout`` seconds is *hung*;
-    the next case gets a fresh process. Raises what ``find_subject`` does. ``close`` ends the process, as does the end
-    of a ``with``, and of this process. ``switches`` are names of ``SWITCHES``, which are set in the process.
+    If the process dies on a case, the case is *crashed*; if it does not answer within ``timeout`` seconds, the case is
+    *hung*. The next case gets a fresh process. Raises what ``find_subject`` raises. The process ends with ``close``, at
+    the end of a ``with`` block, and with this process. ``switches`` are names of ``SWITCHES``, which are set in the
+    process.
     """
 
     def __init__(self, spec: str, *, timeout: float = TIMEOUT, switches: tuple[str, ...] = ()) -> None:
@@ -115,13 +119,13 @@ class IsolatedSubject:
         self.offers = about.offers
         self._devices = about.devices
         self.switchable = about.switchable
-        """Whether it computes with torch, so that switches matter to it."""
+        """True if it computes with torch, so that switches affect it."""
         self.shared = Sharing(spec, timeout) if about.shares_process and not self._switches else None
-        """The same in the process of who pickles it back, where the subject says that it can be there."""
+        """A ``Sharing`` that makes the same subject in the process that unpickles it, if the subject allows that."""
         for name, value in about.called.items():
             setattr(self, name, value)
         self._backend = lru_cache(256)(partial(self._ask, "backend"))
-        for method in about.optional:  # so that hasattr says what it would say of the subject itself
+        for method in about.optional:  # so that hasattr gives what it would for the subject itself
             ask = partial(self._ask_optional, method)
             setattr(self, method, lru_cache(256)(ask) if method == "exact_laws" else ask)
 
@@ -132,7 +136,7 @@ class IsolatedSubject:
         self.close()
 
     def __reduce__(self) -> tuple[Callable[[str], IsolatedSubject], tuple[str]]:
-        """Another of the same, in a process of its own: that is what a copy of it is."""
+        """Pickle the arguments, so that a copy is the same subject in another process."""
         return partial(IsolatedSubject, timeout=self._timeout, switches=self._switches), (self._spec,)
 
     def close(self) -> None:
@@ -142,25 +146,25 @@ class IsolatedSubject:
             self._worker = None
 
     def devices(self) -> tuple[str, ...]:
-        """The devices on which it said that it can run here."""
+        """Return the devices on which the subject said that it can run here."""
         return self._devices
 
     def backend(self, config: RNNConfig) -> str:
-        """The backend that the subject names; unknown where asking for it ends the process."""
+        """Return the backend that the subject names, or ``"unknown"`` if the question ends the process."""
         said = self._backend(config)
         return "unknown" if isinstance(said, Outcome) else str(said)
 
     def run(self, case: Case) -> Outcome:
-        """What the subject gives on a case, or what became of its process."""
+        """Run the subject on a case, and return its outcome or what became of its process."""
         outcome: Outcome = self._ask("run", case)
         return outcome
 
     def switched(self, switch: str) -> IsolatedSubject:
-        """The same in another process, under one more switch."""
+        """Return the same subject in another process, under one more switch."""
         return IsolatedSubject(self._spec, timeout=self._timeout, switches=(*self._switches, switch))
 
     def ground(self, device: str = "cpu") -> dict[str, str]:
-        """What it computes on (``ground.ground``), and of torch the instruction set that oneDNN may use."""
+        """Return what it computes on (``ground.ground``) and, with torch, the instruction set that oneDNN may use."""
         facts = self._ask(GROUND, device)
         if isinstance(facts, Outcome):
             return {}
@@ -169,11 +173,11 @@ class IsolatedSubject:
         return dict(facts)
 
     def kernels(self, case: Case) -> tuple[str, ...]:
-        """The implementations of oneDNN's that it runs on a case, with their shapes; none where it runs none."""
+        """Return the oneDNN implementations that it runs on a case, with their shapes; there may be none."""
         return heard(self._spoken("run", case))[1] if self.switchable else ()
 
     def _spoken(self, method: str, *arguments: Any) -> str:
-        """What oneDNN prints during a call in a process of its own."""
+        """Return the text that oneDNN prints during a call in a process of its own."""
         worker: _Worker | None = None
         with suppress(_LostError, SubjectError):
             worker = _Worker(self._spec, self._switches, listening=True)
@@ -186,7 +190,7 @@ class IsolatedSubject:
         return spoken
 
     def restart(self) -> None:
-        """Answer the next call in a fresh process, which knows nothing of earlier ones."""
+        """Use a fresh process for the next call, without memory of earlier calls."""
         self.close()
 
     def _abandon(self) -> None:
@@ -222,7 +226,7 @@ class IsolatedSubject:
             raise
         except _LostError as lost:
             return lost.outcome
-        except SubjectError as error:  # it was found before
+        except SubjectError as error:  # the subject was found before
             return Outcome(failure=Failure.CRASHED, message=f"its process cannot be started again: {error}")
         finally:
             if self._worker is not None and self._worker.ended:
@@ -230,45 +234,45 @@ class IsolatedSubject:
 
 
 class _Worker:
-    """One child process, the pipe to it, and the file to which its last traceback goes."""
+    """One child process, the pipe to it, and the file that receives its last traceback."""
 
     def __init__(self, spec: str, switches: tuple[str, ...], *, listening: bool = False) -> None:
         self._folder = TemporaryDirectory(prefix="rnn-harness-")
         self._trace = Path(self._folder.name) / "traceback"
         setting = _Setting(dict(os.environ), switches, listening=listening)
         self._connection, theirs = _CONTEXT.Pipe()
-        # A fork waits for what is imported ahead, and Ctrl-C must not; the process it is of was started safely.
+        # A fork waits for what is imported ahead, and Ctrl-C must not; the fork server itself was started safely.
         with theirs, nullcontext() if _FORKS else _safely():
             self._process = _CONTEXT.Process(target=_serve, args=(theirs, spec, setting, self._trace), name=spec)
             self._process.start()
         self.end = weakref.finalize(self, _end, self._process, self._connection, self._folder)
-        atexit.register(self.end)  # before multiprocessing waits for it; a daemon may have no children of its own
+        atexit.register(self.end)  # runs before multiprocessing waits for it; a daemon may not have children of its own
 
     def spoken(self) -> str:
-        """What was printed on standard output so far, of a process that is listened to."""
+        """Return what a process with ``listening`` has printed on standard output so far."""
         return _beside(self._trace).read_text(errors="replace") if _beside(self._trace).exists() else ""
 
     @property
     def ended(self) -> bool:
-        """Whether it is over."""
+        """True if the process is over."""
         return not self.end.alive
 
     def kill(self) -> None:
-        """End it, whatever it is doing."""
+        """End the process, whatever it is doing."""
         if not self.ended:
             self._process.kill()
             self.end()
 
     def request(self, method: str, arguments: tuple[Any, ...]) -> None:
-        """Ask for a call of the subject's method. Raises ``_LostError``."""
+        """Ask for a call of the subject's method. Raise ``_LostError`` if the process is lost."""
         try:
             self._connection.send((method, arguments))
         except OSError:
             self._lost(Failure.CRASHED, self._death())
 
     def answer(self, timeout: float) -> Any:
-        """Wait for the answer. Raises ``_LostError``, or what the child raised."""
-        # Its own children may hold the pipe open after its death.
+        """Wait for the answer. Raise ``_LostError`` if the process is lost, or what the child raised."""
+        # The sentinel is needed because the child's own children may hold the pipe open after its death.
         ready = wait([self._connection, self._process.sentinel], min(timeout, LONGEST))
         if not ready:
             self._interrogate()
@@ -285,7 +289,7 @@ class _Worker:
         return given
 
     def _interrogate(self) -> None:
-        """Have a process that hangs write down where."""
+        """Have a hanging process write down where it hangs."""
         if hasattr(faulthandler, "register") and self._process.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGUSR1)
@@ -306,9 +310,10 @@ class _Worker:
 
 
 def forked_from_here() -> None:
-    """In a process that is itself forked from the fork server, and runs nothing of torch's: fork children from it.
+    """Fork later children directly from this process, instead of from a fork server.
 
-    They have what it has imported, where a fork server of its own would import torch once more.
+    The caller must itself be forked from the fork server, and must not run torch code. The children get what this
+    process has imported; a fork server of its own would import torch once more.
     """
     global _CONTEXT  # noqa: PLW0603 - a property of the process
     if _FORKS:
@@ -317,10 +322,10 @@ def forked_from_here() -> None:
 
 
 def ahead(specs: Sequence[str]) -> None:
-    """Have what these subjects need imported beside what the caller does next, once a process.
+    """Import what these subjects need in the fork server, while the caller goes on. It happens once per process.
 
-    Every child is forked from the process that did so, which makes a fresh one cheap. Where there is no such process,
-    on other systems than Linux, it does nothing.
+    Every child is forked from the fork server, which makes a fresh child cheap. On systems other than Linux there is no
+    fork server, and nothing happens.
     """
     if _CONTEXT.get_start_method() != "forkserver":
         return
@@ -335,7 +340,7 @@ def ahead(specs: Sequence[str]) -> None:
 
 
 def _mentions_torch(spec: str) -> bool:
-    """Whether a subject looks as if it needed torch: if that is wrong, it costs time."""
+    """Return whether a subject seems to need torch; a wrong guess only costs time."""
     try:
         return spec.partition(":")[0] == "torch" or "torch" in Path(spec.rpartition(":")[0]).read_text(errors="replace")
     except OSError:
@@ -344,10 +349,10 @@ def _mentions_torch(spec: str) -> bool:
 
 @contextmanager
 def _safely() -> Iterator[None]:
-    """Processes started in here are not ended by Ctrl-C, which is the parent's, and import nothing from its folder."""
+    """Start processes that survive Ctrl-C, which is meant for the parent, and import nothing from their folder."""
     given = os.environ.get("PYTHONSAFEPATH")
     in_main_thread = threading.current_thread() is threading.main_thread()
-    os.environ["PYTHONSAFEPATH"] = "1"  # a user's random.py is not the one that multiprocessing needs
+    os.environ["PYTHONSAFEPATH"] = "1"  # a user's random.py must not replace the one that multiprocessing imports
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
     try:
         yield
@@ -378,30 +383,30 @@ def _signal_name(number: int) -> str:
 
 
 def _own_lines(trace: Path) -> str:
-    """What faulthandler wrote, most recent call first, down to the first frame of the child's harness.
+    """Return what faulthandler wrote, most recent call first, up to the first frame of the child's harness.
 
-    Where that lies, the first line says: it need not be where this process has its own.
+    The first line gives the folder of that harness, which need not be the folder of this process's own.
     """
     lines = trace.read_text(errors="replace").splitlines(keepends=True) if trace.exists() else []
     return "".join(takewhile(lambda line: lines[0].strip() not in line, lines[1:]))
 
 
 class _Setting(NamedTuple):
-    """What a child's process is to be like."""
+    """The settings of a child's process."""
 
     environ: dict[str, str]
     switches: tuple[str, ...]
     listening: bool
-    """Whether what oneDNN says is kept."""
+    """True if what oneDNN prints is kept."""
 
 
 def _beside(trace: Path) -> Path:
-    """Where what is printed goes, in a child that is listened to."""
+    """Return the file for printed text, in a child with ``listening``."""
     return trace.with_name("spoken")
 
 
 def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace: Path) -> None:
-    """The child: find the subject, then answer until the parent has gone."""
+    """Run the child: find the subject, then answer requests until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(setting.environ)
@@ -409,12 +414,12 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
         os.environ["ONEDNN_VERBOSE"] = "1"
         os.dup2(os.open(_beside(trace), os.O_WRONLY | os.O_CREAT), 1)
     else:
-        os.dup2(2, 1)  # standard output is the harness's, for C code, too
+        os.dup2(2, 1)  # standard output belongs to the harness, and C code must not write to it either
     sys.stdout = sys.stderr
     np.random.seed()  # noqa: NPY002 - after a fork, NumPy's own generator would repeat what its siblings drew
     threading.Thread(target=_end_with_parent, args=(trace.parent,), daemon=True).start()
-    with suppress(EOFError, OSError):  # the parent has gone
-        file = trace.open("w")  # for as long as the process lives
+    with suppress(EOFError, OSError):  # raised when the parent is gone
+        file = trace.open("w")  # stays open as long as the process lives
         print(Path(__file__).parent, file=file, flush=True)
         faulthandler.enable(file, all_threads=False)
         if hasattr(faulthandler, "register"):
@@ -430,7 +435,7 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
             }
             call = own[method] if method in own else getattr(found[0], method)
             _answer(connection, partial(call, *arguments))
-    shutil.rmtree(trace.parent, ignore_errors=True)  # a parent that was killed has tidied up nothing
+    shutil.rmtree(trace.parent, ignore_errors=True)  # a parent that was killed did not clean up
 
 
 def _find(spec: str, switches: tuple[str, ...], found: list[Subject]) -> _About:
@@ -438,7 +443,7 @@ def _find(spec: str, switches: tuple[str, ...], found: list[Subject]) -> _About:
         apply(switch)
     try:
         subject = find_subject(spec)
-    except KeyboardInterrupt:  # the subject's own: the user's go to the parent alone
+    except KeyboardInterrupt:  # raised by the subject itself: the user's Ctrl-C reaches the parent alone
         raise SubjectError(f"{spec}: while it was imported, KeyboardInterrupt") from None
     found.append(subject)
     optional = tuple(method for method in OPTIONAL if callable(getattr(subject, method, None)))
@@ -454,7 +459,7 @@ def _answer(connection: Connection[Any, Any], call: Callable[[], Any]) -> None:
     error: Exception | None = None
     try:
         given = call()
-    except KeyboardInterrupt:  # the subject's own, too
+    except KeyboardInterrupt:  # raised by the subject itself, too
         given = Outcome(failure=Failure.RAISED, message="KeyboardInterrupt")
     except SubjectError as raised:
         error = SubjectError(str(raised))
@@ -466,7 +471,7 @@ def _answer(connection: Connection[Any, Any], call: Callable[[], Any]) -> None:
 
 
 def _end_with_parent(folder: Path) -> None:
-    """However long a call takes that nobody waits for any more."""
+    """End this process with its parent, so that a long call does not go on when nobody waits for it."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""Subject: what an implementation under test looks like to the harness."""
+"""The Subject protocol: the interface of an implementation under test."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from harness.subjects.ground import ground
 
 
 class SubjectError(UsageError):
-    """A subject that cannot be had: unknown, not importable, of a wrong signature, or on a device that is not here."""
+    """A subject that is not available: unknown, not importable, of a wrong signature, or on a missing device."""
 
 
 class Unsupported(NotImplementedError):
-    """Raised by a subject to say that it does not do a config; a plain ``NotImplementedError`` says the same."""
+    """Raised by a subject to say that it does not support a config; a plain ``NotImplementedError`` says the same."""
 
 
 def choose_devices(subject: Subject, asked: Sequence[str]) -> tuple[str, ...]:
-    """The devices asked for by the subject's own names: ``cuda`` for ``cuda:0``. All of them, if none is asked for.
+    """Return the devices asked for under the subject's own names, such as ``cuda:0`` for ``cuda``; by default, all.
 
-    meta, which has no values, is then drawn less often than the others.
-
-    Raises ``SubjectError`` for one that is not here.
+    With all devices, meta is drawn less often than the others, because it has no values. Raises ``SubjectError`` for a
+    device that is not here.
     """
     here = subject.devices()
     chosen = tuple(device if device in here else f"{device}:0" for device in asked)
@@ -38,21 +37,21 @@ def choose_devices(subject: Subject, asked: Sequence[str]) -> tuple[str, ...]:
 
 
 def backend_of(subject: Subject, config: RNNConfig) -> str:
-    """The backend that the subject says it computes a config on, as ``oracle.arithmetic`` names it; or unknown."""
+    """Return the backend that the subject names for a config, as in ``oracle.arithmetic``, or ``"unknown"``."""
     name: Callable[[RNNConfig], str] = getattr(subject, "backend", lambda _config: "unknown")
     return name(config)
 
 
 def ground_of(subject: Subject, device: str) -> dict[str, str]:
-    """What a subject computes on, as it says itself; else what this process does."""
+    """Return the ground of a subject: the software and hardware that it names, or else those of this process."""
     name: Callable[[str], dict[str, str]] = getattr(subject, "ground", ground)
     return name(device)
 
 
 def masks_of(subject: Subject, case: Case) -> dict[int, Array] | None:
-    """What dropout keeps of each inner layer's output in a run, (T, N, D*H), by layer: nothing where it drops nothing.
+    """Return the masks of dropout by layer: what a run keeps of each inner layer's output, (T, N, D*H).
 
-    ``None`` where the subject cannot say.
+    There are none if the config drops nothing. Returns ``None`` if the subject cannot tell its masks.
     """
     if not case.config.drops:
         return {}
@@ -62,12 +61,12 @@ def masks_of(subject: Subject, case: Case) -> dict[int, Array] | None:
 
 
 def contract_of(subject: object) -> str:
-    """The contract that a subject is held to, unless another is asked for (``space.contract``)."""
+    """Return the contract that a subject is held to unless another is asked for (``space.contract``)."""
     return str(getattr(subject, "contract", KERNEL))
 
 
 def scope_of(subject: object, contract: str | None = None) -> Scope:
-    """All that a contract, the subject's own unless given, asks of it: the usual scope, and what it offers beyond."""
+    """Return the scope that a contract (by default the subject's own) asks of it, including the subject's offers."""
     return under(Scope().only(**getattr(subject, "offers", {})), contract or contract_of(subject))
 
 
@@ -75,32 +74,34 @@ def scope_of(subject: object, contract: str | None = None) -> Scope:
 class Subject(Protocol):
     """An implementation under test.
 
-    ``run`` reports the subject's own failures in the outcome; what it raises is the harness's fault. It gives the
-    same answer to the same case, whatever ran before.
+    ``run`` reports the subject's own failures in the outcome; an exception that it raises is an error of the harness.
+    It gives the same answer to the same case, whatever ran before.
 
-    It may also have ``offers``, values of factors by name that are not in everyone's scope (``{"dtype": ("float32",
-    "bfloat16"), "loss": LOSSES}``), ``backend(config)``, the name of what is known of its arithmetic, and ``contract``,
-    how strictly it is held unless asked otherwise.
-    ``shares_process = True`` says that it leaves its process as it found it (the floating-point environment, NumPy, the
-    warnings), and that a worker may run it in its own, without another beside it: until one dies of it.
+    A subject may also have these attributes. ``offers`` are values of factors by name that are not in everyone's scope
+    (``{"dtype": ("float32", "bfloat16"), "loss": LOSSES}``). ``backend(config)`` names the backend whose arithmetic is
+    known. ``contract`` is the contract it is held to unless another is asked for. ``shares_process = True`` says that
+    it leaves its process as it found it (the floating-point environment, NumPy, the warnings), and that a worker may
+    run it in its own process without another one beside it, until a worker dies of it.
 
-    ``run_twice(case)`` gives what ``run`` does, and names in ``Outcome.overwritten`` what a further call changed of it.
+    ``run_twice(case)`` gives what ``run`` does, and names in ``Outcome.overwritten`` the arrays that a further call
+    changed.
 
-    And it may have derivatives beyond gradients, along ``tangents`` that are given by the names of inputs and
-    parameters; each returns an ``Outcome`` as ``run`` does. ``jvp(case, tangents)`` is asked of cases without a loss
+    It may also have derivatives beyond gradients, along ``tangents`` that are given by the names of inputs and
+    parameters; each returns an ``Outcome`` as ``run`` does. ``jvp(case, tangents)`` is asked for cases without a loss
     and a readout and gives ``output``, ``h_n``, and their directional derivatives ``output.tangent`` and
-    ``h_n.tangent``. ``second(case, tangents)`` gives the directional derivative of every gradient, under its name.
+    ``h_n.tangent``. ``second(case, tangents)`` gives the directional derivative of every gradient, under the gradient's
+    name.
     """
 
     @property
     def name(self) -> str:
-        """How the subject is asked for, and what reports call it."""
+        """The name by which the subject is asked for and reported."""
         ...
 
     def devices(self) -> tuple[str, ...]:
-        """The devices on which it can run here; never empty."""
+        """Return the devices on which it can run here; there is at least one."""
         ...
 
     def run(self, case: Case) -> Outcome:
-        """What the subject gives on a case."""
+        """Run the subject on a case."""
         ...

@@ -1,4 +1,4 @@
-"""registry: from what a user names or hands over to a Subject."""
+"""The registry, which turns a name or an object of the user's into a Subject."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.switches import SUBJECTS
 
 GROUP: Final = "rnn_harness.subjects"
-"""Entry-point group under which other distributions offer subjects: each entry, called, gives a ``Subject``."""
+"""The entry-point group in which other distributions offer subjects; calling an entry gives a ``Subject``."""
 
 _FORMS: Final = "a name that 'rnn-harness subjects' lists, path/to/file.py:name or module:name"
 
 
 def registered() -> dict[str, EntryPoint]:
-    """The subjects that this and other installed distributions offer, by name; nothing is imported yet."""
+    """Return the subjects that this and other installed distributions offer, by name, without importing them."""
     own = {
         "torch": "harness.subjects.torch_module:TorchSubject",
         **{name: f"harness.subjects.torch_switched:{_attribute(name)}" for name in SUBJECTS},
@@ -44,9 +44,9 @@ def _attribute(name: str) -> str:
 
 
 def find_subject(spec: str) -> Subject:
-    """The subject that ``spec`` names: a registered one, ``path/to/file.py:name`` or ``module:name``.
+    """Return the subject that ``spec`` names: a registered one, ``path/to/file.py:name`` or ``module:name``.
 
-    Raises ``SubjectError`` where there is none, saying why and what there is instead.
+    Raises ``SubjectError`` if there is none, and says why and what there is instead.
     """
     offered = registered()
     if spec in offered:
@@ -86,16 +86,16 @@ def _named_in(path: str) -> str:
 
 
 def _offer(holder: Any, name: str) -> str:
-    """What may have been meant by ``name``: the closest things that can be called, or the first few."""
+    """List what ``name`` may have meant: the callables with the closest names, or the first few."""
     names = [n for n in vars(holder) if callable(getattr(holder, n)) and not n.startswith("_")]
     few = get_close_matches(name, names) or names[:10]
     return f"what can be called there: {', '.join(few) or 'nothing'}"
 
 
 def as_subject(given: Any, name: str | None = None) -> Subject:
-    """The subject that ``given`` is: a spec, a ``Subject``, a drop-in class for ``nn.RNN``, or a function.
+    """Return the subject for ``given``: a spec, a ``Subject``, a drop-in class for ``nn.RNN``, or a function.
 
-    ``name`` is what reports call it. Raises ``SubjectError`` for anything else.
+    Reports call it ``name``. Raises ``SubjectError`` for anything else.
     """
     if isinstance(given, str):
         return find_subject(given)
@@ -105,7 +105,7 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
     if inspect.isclass(given):
         if not hasattr(given, "load_state_dict"):
             raise SubjectError(f"{name}: a class must be a torch.nn.Module with nn.RNN's constructor and state_dict")
-        from harness.subjects.torch_module import TorchSubject  # torch only when a subject needs it
+        from harness.subjects.torch_module import TorchSubject  # torch is imported only when a subject needs it
 
         factory: Any = given
         return TorchSubject(factory, name)
@@ -127,7 +127,7 @@ def _load_file(spec: str, path: Path) -> ModuleType:
     assert location is not None  # true of every .py file, like the next line
     assert location.loader is not None
     module = importlib.util.module_from_spec(location)
-    sys.modules[location.name] = module  # dataclasses and pickle look a class's module up there
+    sys.modules[location.name] = module  # dataclasses and pickle look up a class's module there
     _look_in(path.parent.resolve())  # as `python path/to/file.py` would
     try:
         location.loader.exec_module(module)
@@ -150,13 +150,13 @@ def _load_module(spec: str, name: str) -> ModuleType:
 
 
 def _reason(error: BaseException) -> str:
-    """An import's error, with the last line of user code that led to it."""
+    """Describe an import's error, with the last line of user code that led to it."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     at = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames[1:] else ""
     return f"{type(error).__name__}: {error}{at}"
 
 
 def _look_in(folder: Path) -> None:
-    """Let imports find modules in ``folder``, for good: a function may import when it is called."""
+    """Let imports find modules in ``folder``, permanently, because a function may import when it is called."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

@@ -1,8 +1,8 @@
-"""shared: a subject in the process of who asks it, which ends where an answer takes too long.
+"""A subject in the process of its caller; the process ends if an answer takes too long.
 
-That is for workers, with whom nothing is lost, and for subjects that leave their process as they found it: its
-floating-point environment, NumPy, the warnings. It spares what a process of its own costs: a quarter of a search of
-small cases, an eighth of torch's default one.
+Workers use it, because a worker that ends loses nothing, for subjects that leave their process as they found it: its
+floating-point environment, NumPy, the warnings. It saves the cost of a separate process: a quarter of a search of small
+cases, an eighth of torch's default one.
 """
 
 from __future__ import annotations
@@ -20,23 +20,27 @@ from harness.space.outcome import Outcome
 from harness.subjects.registry import find_subject
 
 PATIENCE: Final = 5.0
-"""Seconds after which the process ends: five times what the largest case of the usual scope takes a plain loop in
-Python. A call that takes longer is made in a process of its own, whose cost is nothing beside it."""
+"""The seconds after which the process ends: five times what a plain loop in Python takes for the largest case of the
+usual scope. A longer call is made in a separate process, whose cost is small beside such a call.
+"""
 
 
 class Sharing(NamedTuple):
-    """The subject that ``spec`` names, wherever pickle makes it of this: a ``SharedSubject`` there."""
+    """A recipe for the subject that ``spec`` names: unpickling it makes a ``SharedSubject`` in that process."""
 
     spec: str
     timeout: float
 
     def __reduce__(self) -> tuple[Callable[[str, float], SharedSubject], tuple[str, float]]:
-        """What is sent is how to make it."""
+        """Pickle the constructor and its arguments instead of the subject."""
         return SharedSubject, (self.spec, self.timeout)
 
 
 class SharedSubject:
-    """The subject that ``spec`` names, in this process, which ends where a call takes ``timeout`` or ``PATIENCE``."""
+    """The subject that ``spec`` names, in this process, which ends if a call is too long.
+
+    A call is too long after ``timeout`` or ``PATIENCE`` seconds, whichever is less.
+    """
 
     def __init__(self, spec: str, timeout: float) -> None:
         self._subject = find_subject(spec)
@@ -44,16 +48,16 @@ class SharedSubject:
         self.name = self._subject.name
 
     def devices(self) -> tuple[str, ...]:
-        """The devices on which it can run here."""
+        """Return the devices on which it can run here."""
         return self._subject.devices()
 
     def run(self, case: Case) -> Outcome:
-        """What the subject gives on a case."""
+        """Run the subject on a case."""
         with _watched(self._patience):
             return self._subject.run(case)
 
     def __getattr__(self, name: str) -> Any:
-        """What the subject has beside the protocol, watched where it is called."""
+        """Return an attribute of the subject; a method is wrapped so that its calls are watched, too."""
         found = getattr(self._subject, name)
         if not callable(found):
             return found
@@ -68,9 +72,10 @@ class SharedSubject:
 
 @contextmanager
 def _watched(seconds: float) -> Iterator[None]:
-    """End the process unless the block is left in time, whoever holds Python's lock: by an alarm that nobody hears.
+    """End the process if the block takes too long, no matter which thread holds Python's lock.
 
-    Two system calls, where a thread that watches takes 0.3 ms to begin and end on a machine that is busy.
+    An alarm signal without a handler ends it. That takes two system calls; starting and ending a watching thread takes
+    0.3 ms on a busy machine.
     """
     if not hasattr(signal, "setitimer"):
         with _watched_by_a_thread(seconds):
@@ -85,7 +90,7 @@ def _watched(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _watched_by_a_thread(seconds: float) -> Iterator[None]:
-    """The same, where there are no alarms."""
+    """Do the same on systems without alarms."""
     faulthandler.dump_traceback_later(seconds, file=_nowhere(), exit=True)
     try:
         yield
@@ -95,5 +100,5 @@ def _watched_by_a_thread(seconds: float) -> Iterator[None]:
 
 @cache
 def _nowhere() -> IO[str]:
-    """A file that takes what nobody reads: a process of its own will say where the subject hangs."""
-    return open(os.devnull, "w", encoding="ascii")  # noqa: PTH123 - for as long as the process lives
+    """Open a file that discards the traceback; the separate process will report where the subject hangs."""
+    return open(os.devnull, "w", encoding="ascii")  # noqa: PTH123 - stays open as long as the process lives

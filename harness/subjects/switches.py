@@ -1,6 +1,6 @@
-"""switches: settings of torch and its libraries that choose other kernels, each for a process of its own.
+"""Switches: settings of torch and its libraries that choose other kernels, each for a process of its own.
 
-Most are read once, when torch first computes: they take a fresh process, and are set before anything runs there.
+Most of them are read once, when torch first computes. They need a fresh process and are set before anything runs in it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Switch:
-    """One setting, by the variables, or the call of torch's, that make it."""
+    """One setting, given by the environment variables or the torch call that make it."""
 
     words: str
-    """The setting as its user would make it."""
+    """The setting in the form in which a user would make it."""
     environ: Mapping[str, str] = field(default_factory=dict)
     call: str = ""
-    """A line of Python, to be run once torch is imported."""
+    """A line of Python to run once torch is imported."""
     on: str = "cpu"
-    """The sort of device for which it matters."""
+    """The kind of device that it affects."""
     alone: bool = True
-    """Whether it sets one thing only, so that what it changes is told by it."""
+    """True if it sets one thing only, so that a change in the results points to that thing."""
 
 
 def _variable(name: str, value: str) -> Switch:
@@ -45,7 +45,7 @@ SWITCHES: Final = {
         alone=False,
     ),
 }
-"""By the name that stands behind ``torch:`` where torch's nn.RNN is checked under one."""
+"""The switches by the name after ``torch:`` in the subject that uses each."""
 
 SUBJECTS: Final = tuple(f"torch:{name}" for name, switch in SWITCHES.items() if switch.on == "cpu")
 """The names of torch's nn.RNN under each switch of a CPU; for CUDA, ``torch_cudnn`` has subjects of its own."""
@@ -54,21 +54,21 @@ _applied: list[str] = []
 
 
 def switch_of(spec: str) -> str | None:
-    """The name of the switch that a subject's name asks for."""
+    """Return the name of the switch that a subject's name asks for, or ``None``."""
     return spec.removeprefix("torch:") if spec in SUBJECTS else None
 
 
 def apply(name: str) -> None:
-    """Set a switch in this process, for good. Raises ``ImportError`` where it needs torch, which is not here."""
+    """Set a switch in this process, permanently. Raise ``ImportError`` if it needs torch and torch is not installed."""
     switch = SWITCHES[name]
     os.environ.update(switch.environ)
     if switch.call:
-        import torch  # only for a switch that needs it
+        import torch  # imported only for a switch that needs it
 
         exec(switch.call, {"torch": torch})  # noqa: S102 - a line of the table above, which a script shows as well
     _applied.append(name)
 
 
 def is_applied(name: str) -> bool:
-    """Whether this process computes under a switch."""
+    """Return whether this process runs under a switch."""
     return name in _applied

@@ -1,7 +1,8 @@
-"""torch_ahead: torch, imported before it is asked for; if it cannot be, that is for who asks to find out.
+"""Imports torch before it is needed; if that fails, the code that needs torch will report it.
 
-With it comes what it imports only in its first gradients, duals and parametrized modules, and takes as long again. A
-search asks for all of them, and every process that is forked from this one is spared that.
+This module also imports the parts that torch itself would import at its first gradients, dual numbers and parametrized
+modules, which takes as long again. A search uses all of them, and every process that is forked from this one then
+starts with them.
 """
 
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""torch_calls: makes a call, step by step, of a module that torch builds."""
+"""Runs a call, step by step, on a module that torch builds."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from harness.space.call import PACKERS, Call
 
 
 def perform(factory: Callable[..., torch.nn.Module], call: Call) -> Answer:
-    """What comes of ``call`` if ``factory`` makes the module. What it prints goes to standard error."""
+    """Run ``call`` on a module that ``factory`` makes, and return its answer. Prints go to standard error."""
     names: dict[str, Any] = {"torch": torch, "RNN": factory} | {name: getattr(rnn, name) for name in PACKERS}
     with redirect_stdout(sys.stderr), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a call may be odd, and yet be well formed
+        warnings.simplefilter("ignore")  # a call may be well formed and still cause a warning
         for stage, line in call.steps("RNN"):
             try:
                 if stage is Stage.PARAMETERS:
                     _require_parameters(names["rnn"], call)
-                exec(line, names)  # noqa: S102 - a call's own code, so that a finding shows what was run
+                exec(line, names)  # noqa: S102 - the call's own code, which is also what a finding shows
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -35,14 +35,14 @@ def perform(factory: Callable[..., torch.nn.Module], call: Call) -> Answer:
 
 
 def _require_parameters(module: torch.nn.Module, call: Call) -> None:
-    """A module that keeps no parameter under a name of nn.RNN's cannot be given another one there."""
+    """Raise ``NotImplementedError`` if the module has no parameter under a name that the call replaces."""
     own = dict(module.named_parameters())
     if missing := [name for name in call.parameters if name not in own]:
         raise NotImplementedError(f"no parameter {', '.join(missing)}")
 
 
 def _described(returned: Any) -> Iterator[str]:
-    """Shape, dtype, device and finiteness of every tensor that was returned; of anything else, its type."""
+    """Describe every returned tensor by its shape, dtype, device and finiteness, and anything else by its type."""
     if isinstance(returned, rnn.PackedSequence):
         yield f"PackedSequence of {''.join(_described(returned.data))}"
     elif isinstance(returned, tuple | list):

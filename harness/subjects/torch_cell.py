@@ -1,6 +1,6 @@
-"""torch_cell: torch's nn.RNNCell, looped over time, as a subject of its own.
+"""A subject that loops torch's nn.RNNCell over time.
 
-A cell is one step of one layer in one direction; a loop of it is to compute what such an ``nn.RNN`` does.
+A cell is one step of one layer in one direction; a loop over it must compute what such an ``nn.RNN`` computes.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class CellLoop(torch.nn.RNNCell):
         bidirectional: bool = False,
         **options: Any,
     ) -> None:
-        """Raises ``NotImplementedError`` for what a cell has not."""
+        """Build the cell. Raise ``NotImplementedError`` for arguments that a cell does not have."""
         if num_layers > 1 or bidirectional or batch_first or dropout:
             raise NotImplementedError("a cell is one layer and one direction, and takes one time step")
         super().__init__(input_size, hidden_size, bias, nonlinearity, **options)
 
     def forward(self, x: Any, hx: torch.Tensor | None = None) -> Any:
-        """Output (T, N, H) and h_n (1, N, H) for x (T, N, I) and hx (1, N, H); without the N, if x has none."""
+        """Return output (T, N, H) and h_n (1, N, H) for x (T, N, I) and hx (1, N, H); all without N if x has none."""
         if isinstance(x, PackedSequence):
             raise NotImplementedError("a cell knows nothing of packed sequences")
         h, states = None if hx is None else hx[0], []
@@ -46,7 +46,7 @@ class CellLoop(torch.nn.RNNCell):
 
 
 class CellSubject(TorchSubject):
-    """``torch:cell``."""
+    """The subject ``torch:cell``."""
 
     def __init__(self) -> None:
         super().__init__(CellLoop, "torch:cell")

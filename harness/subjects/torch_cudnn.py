@@ -1,6 +1,6 @@
-"""torch_cudnn: torch's nn.RNN on CUDA with cuDNN off, and with its float32 products in TF32 or not, as subjects.
+"""Subjects for torch's nn.RNN on CUDA with cuDNN off, with TF32 products, and with float32 products.
 
-They were never run on a GPU by the authors; what they switch was seen on a CPU.
+The authors never ran them on a GPU; that they set the flags was seen on a CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.subjects.torch_module import TorchSubject
 class CudnnSubject(TorchSubject):
     """``nn.RNN`` on the CUDA devices that are here, under some of cuDNN's flags.
 
-    Raises ``SubjectError`` where there is none.
+    Raises ``SubjectError`` if there is no such device.
     """
 
     def __init__(self, name: str, **flags: bool) -> None:
@@ -31,26 +31,26 @@ class CudnnSubject(TorchSubject):
             raise SubjectError(f"{name}: needs CUDA; {self.absent().get('cuda', 'torch finds none')}")
 
     def devices(self) -> tuple[str, ...]:
-        """The CUDA devices that are here."""
+        """Return the CUDA devices that are here."""
         return self._cuda
 
     def run(self, case: Case) -> Outcome:
-        """As torch's, under the flags."""
+        """Run torch's own method under the flags."""
         with self._switched():
             return super().run(case)
 
     def run_twice(self, case: Case) -> Outcome:
-        """As torch's, under the flags."""
+        """Run torch's own method under the flags."""
         with self._switched():
             return super().run_twice(case)
 
     def jvp(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
-        """As torch's, under the flags."""
+        """Run torch's own method under the flags."""
         with self._switched():
             return super().jvp(case, tangents)
 
     def second(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
-        """As torch's, under the flags."""
+        """Run torch's own method under the flags."""
         with self._switched():
             return super().second(case, tangents)
 
@@ -61,15 +61,15 @@ class CudnnSubject(TorchSubject):
 
 
 def without_cudnn() -> CudnnSubject:
-    """``torch:no-cudnn``: torch's own kernels."""
+    """Return ``torch:no-cudnn``, which uses torch's own kernels."""
     return CudnnSubject("torch:no-cudnn", enabled=False)
 
 
 def with_tf32() -> CudnnSubject:
-    """``torch:tf32``: cuDNN may round the operands of float32 products to TF32, as ``--tolerance tf32`` accepts."""
+    """Return ``torch:tf32``: cuDNN may round float32 operands of products to TF32, as ``--tolerance tf32`` accepts."""
     return CudnnSubject("torch:tf32", enabled=True, allow_tf32=True)
 
 
 def without_tf32() -> CudnnSubject:
-    """``torch:ieee``: cuDNN may not."""
+    """Return ``torch:ieee``: cuDNN may not round to TF32."""
     return CudnnSubject("torch:ieee", enabled=True, allow_tf32=False)

@@ -1,4 +1,4 @@
-"""torch_devices: where torch can run here, and why not where not."""
+"""The devices on which torch can run here, and the reasons why others are missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def devices() -> tuple[str, ...]:
-    """The CPU, every accelerator that torch finds here, and ``meta``, which has shapes and dtypes only."""
+    """Return the CPU, every accelerator that torch finds here, and ``meta``, which has shapes and dtypes only."""
     found = ["cpu"]
     for name in _accelerators():
         found += [name] if name == "mps" else [f"{name}:{i}" for i in range(_count(name))]
@@ -16,7 +16,7 @@ def devices() -> tuple[str, ...]:
 
 
 def absent() -> dict[str, str]:
-    """The accelerators that are not here, and why."""
+    """Return the accelerators that are not here, with the reasons."""
     backends: Any = torch.backends
     built = {"cuda": backends.cuda.is_built(), "mps": backends.mps.is_built(), "xpu": hasattr(torch, "xpu")}
     here = _accelerators()
@@ -25,12 +25,12 @@ def absent() -> dict[str, str]:
 
 
 def _accelerators() -> list[str]:
-    own = torch._C._get_privateuse1_backend_name()  # noqa: SLF001 - by no other name can it be had
+    own = torch._C._get_privateuse1_backend_name()  # noqa: SLF001 - no public function gives the name
     return [name for name in ("cuda", "mps", "xpu", own) if _count(name)]
 
 
 def _count(name: str) -> int:
-    """How many devices of a kind are here."""
+    """Return the number of devices of a kind that are here."""
     kind: Any = getattr(torch, name, None)
     if kind is None or not getattr(kind, "is_available", lambda: False)():
         return 0

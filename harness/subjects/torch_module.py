@@ -38,18 +38,18 @@ from harness.subjects.torch_preparation import parameters_by_name, prepared, ren
 from harness.subjects.torch_tensors import laid_out, on_device, to_numpy
 
 _MODULES = 64
-"""Modules kept for the next case of the same config. A search runs a handful of cases a config, one after the other."""
+"""The number of modules kept for the next case of the same config; a search runs a few cases per config in a row."""
 
 EXACT: Final = frozenset(
     name + part for name in ("loss scale", "padding unread", "training", "zero hx") for part in ("", ".grad")
 )
-"""Laws that nn.RNN keeps to the bit on a CPU, and so in its gradients: measured (``benchmarks/laws.py``)."""
+"""The laws that nn.RNN keeps to the bit on a CPU, for outputs and gradients, as measured by ``benchmarks/laws.py``."""
 
 EXACT_IN_ORDER: Final = EXACT | {
     "grad mode",
     *(name + part for name in ("preparation", "unbatched", "wrt") for part in ("", ".grad")),
 }
-"""Laws that it keeps to the bit where what it multiplies lies in order (``in_order``), likewise."""
+"""The laws that it keeps to the bit if its operands lie in order (``in_order``), measured in the same way."""
 
 _make_dual: Callable[..., torch.Tensor] = forward_ad.make_dual
 _unpack_dual: Callable[..., Any] = forward_ad.unpack_dual
@@ -58,19 +58,19 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 class _Run(NamedTuple):
-    """One forward pass: what it gave, as arrays and as tensors; what gradients are by; and what shares memory."""
+    """One forward pass: its results as arrays and as tensors, the tensors to differentiate by, and shared memory."""
 
     named: dict[str, Array]
     results: dict[str, torch.Tensor]
     own: dict[str, torch.Tensor]
-    """The results that are the module's own, with what is packed as it came back."""
+    """The results as the module itself returned them, still packed if they were packed."""
     asked: list[torch.Tensor]
     aliased: tuple[tuple[str, str], ...]
 
 
 @dataclasses.dataclass
 class _Noticed:
-    """What is to be told of a call beside its arrays, as an ``Outcome`` does."""
+    """Observations about a call in addition to its arrays, as in an ``Outcome``."""
 
     aliased: tuple[tuple[str, str], ...] = ()
     overwritten: tuple[str, ...] = ()
@@ -79,8 +79,8 @@ class _Noticed:
 class TorchSubject:
     """A recurrent ``torch.nn.Module``, built by a factory that takes ``nn.RNN``'s constructor arguments.
 
-    The readout, where a config has one, is torch's own linear function of the module's output. Gradients are those of
-    autograd, and so are the derivatives beyond them, by forward mode and by double backward.
+    The readout of a config is torch's own linear function of the module's output. Gradients are those of autograd, and
+    the derivatives beyond them come from forward mode and from double backward.
     """
 
     OFFERS: Final[dict[str, Any]] = {
@@ -94,7 +94,7 @@ class TorchSubject:
         "grad_mode": (*[None] * 2, *GRAD_MODES[1:]),
         "preparation": (*["new"] * 18, *PREPARATIONS[1:]),
     }
-    """The whole space. What is dear, or plain in all but one respect, is drawn less often than what is not."""
+    """The whole space. Values that are expensive, or that are plain in all but one respect, are drawn less often."""
 
     def __init__(self, factory: Callable[..., torch.nn.Module] = torch.nn.RNN, name: str = "torch") -> None:
         self.name = name
@@ -103,11 +103,11 @@ class TorchSubject:
         self.offers = {**self.OFFERS, "masks": factory is torch.nn.RNN}
         self.is_cell = isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
         self.shares_process = factory is torch.nn.RNN
-        if not self.is_cell:  # whose constructor is another
+        if not self.is_cell:  # a cell has another constructor
             self.call: Callable[[Call], Answer] = partial(perform, factory)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the modules that are kept: a copy builds its own."""
+        """Return the state without the kept modules; a copy builds its own."""
         return {name: value for name, value in vars(self).items() if name != "_module"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -115,29 +115,32 @@ class TorchSubject:
         self._module = self._keeping()
 
     def devices(self) -> tuple[str, ...]:
-        """The CPU, every accelerator that torch finds here, and meta."""
+        """Return the CPU, every accelerator that torch finds here, and meta."""
         return torch_devices.devices()
 
     def absent(self) -> dict[str, str]:
-        """The accelerators that are not here, and why."""
+        """Return the accelerators that are not here, with the reasons."""
         return torch_devices.absent()
 
     def backend(self, config: RNNConfig) -> str:
-        """Torch's own kernels are known by their device; of another module's arithmetic nothing is."""
+        """Return torch's backend by its device, or ``"unknown"`` for a module whose arithmetic is not torch's own."""
         own = self._factory is torch.nn.RNN or self.is_cell
         return f"torch {config.device.partition(':')[0]}" if own else "unknown"
 
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:
-        """The laws that nn.RNN keeps to the bit; of another module or device, or complex numbers, nothing is known."""
+        """Return the laws that nn.RNN keeps to the bit.
+
+        There are none for another module or device, or for complex numbers, because nothing is known of them.
+        """
         if self._factory is not torch.nn.RNN or config.device != "cpu" or config.is_complex:
             return frozenset()
         return EXACT_IN_ORDER if in_order(config) else EXACT
 
     def masks(self, case: Case) -> list[Array] | None:
-        """What dropout keeps of each inner layer's output in ``run``, time first, (T, N, D*H), as booleans.
+        """Return what dropout keeps of each inner layer's output in ``run``, time first, (T, N, D*H), as booleans.
 
-        ``nn.RNN`` on a CPU draws one mask after the other, as the dropout function does of as many ones, under the same
-        seed. Of another module or device, nothing is known.
+        ``nn.RNN`` on a CPU draws one mask after the other. The dropout function draws the same masks from an array of
+        ones under the same seed. For any other module or device nothing is known, and the result is ``None``.
         """
         config = case.config
         if self._factory is not torch.nn.RNN or config.device != "cpu":
@@ -161,24 +164,27 @@ class TorchSubject:
         return self._attempt(case, partial(self._call, case))
 
     def run_twice(self, case: Case) -> Outcome:
-        """What ``run`` gives, and which of it another call of the module overwrites: with other inputs.
+        """Run the case, and find out which results a second call of the module, with other inputs, overwrites.
 
-        On meta, where nothing has numbers, there is no other call.
+        On meta there is no second call, because nothing has numbers there.
         """
         work = self._call if case.config.device == "meta" else self._call_twice
         return self._attempt(case, partial(work, case))
 
     def jvp(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
-        """The outputs and their directional derivatives, by torch's forward mode with dual inputs and parameters."""
+        """Return the outputs and their directional derivatives, by forward mode with dual inputs and parameters."""
         return self._attempt(case, partial(self._forward_mode, case, tangents))
 
     def second(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
-        """Every gradient's directional derivative, by double backward: the gradient of tangents times gradients."""
+        """Return every gradient's directional derivative, by double backward.
+
+        That is the gradient of the sum of tangents times gradients.
+        """
         return self._attempt(case, partial(self._double_backward, case, tangents))
 
     @staticmethod
     def _attempt(case: Case, work: Callable[[Tensors, _Noticed], Mapping[str, Array]]) -> Outcome:
-        """The outcome of some work on a copy of the case's arrays."""
+        """Return the outcome of some work on a copy of the case's arrays."""
         lent: dict[str, torch.Tensor] = {}
         noticed = _Noticed()
 
@@ -205,7 +211,7 @@ class TorchSubject:
     def _call_twice(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
         config = case.config
         module, other = self._loaded(config, lent), with_other_inputs(case)
-        if config.preparation == "used":  # which it is by now
+        if config.preparation == "used":  # it has been used by now
             other = dataclasses.replace(other, config=config.replace(preparation="new"))
         with _grad_mode(config):
             done, gradients = self._results(case, module, lent)
@@ -217,17 +223,17 @@ class TorchSubject:
             return done.named | {name: held.arrays[name] for name in gradients}
 
     def _results(self, case: Case, module: torch.nn.Module, lent: Tensors) -> tuple[_Run, Tensors]:
-        """What the module gives, forward, and back where a loss is."""
+        """Return what the module gives, forward, and backward if there is a loss."""
         done = self._outputs(case, module, lent)
         of_the_form = all(done.named[name].shape == spec.shape for name, spec in case.config.outputs.items())
         return done, self._gradients(case, done, lent) if case.config.loss and of_the_form else {}
 
     def _loaded(self, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
-        """The module of a config, with a case's weights in it."""
+        """Return the module of a config, with a case's weights in it."""
         module = self._module(_structure(config))
         weights = {name: lent[name] for name in config.weights if not name.startswith("readout")}
         with torch.no_grad():
-            if config.preparation == "functional_call":  # which is to take the weights that it is given, not its own
+            if config.preparation == "functional_call":  # it must use the weights that it is given, not its own
                 return self._in_mode(self._build(config), config)
             weights = renamed(module, weights)
             _load(module, weights)
@@ -264,7 +270,7 @@ class TorchSubject:
     def _called(
         self, module: torch.nn.Module, case: Case, given: Tensors, weights: Tensors
     ) -> tuple[Any, dict[str, torch.Tensor]]:
-        """What the module returns, and its parameters by nn.RNN's names."""
+        """Return what the module returns, and its parameters by nn.RNN's names."""
         config = case.config
         if config.preparation == "used":
             self._use(module, config)
@@ -284,7 +290,7 @@ class TorchSubject:
 
     @staticmethod
     def _use(module: torch.nn.Module, config: RNNConfig) -> None:
-        """Call a module at another shape, backwards too where a loss is."""
+        """Call a module at another shape, and backward if there is a loss."""
         shape: tuple[int, ...] = (config.T + 1,)
         if config.batched:
             shape = (config.N + 1, config.T + 1) if config.batch_first else (config.T + 1, config.N + 1)
@@ -305,7 +311,7 @@ class TorchSubject:
         primals = [*(lent[name] for name in config.inputs), *_parameters(module, config).values()]
         along = [on_device(tangents[name], config.device) for name in names]
         with warnings.catch_warnings(), torch.no_grad(), forward_ad.dual_level():
-            # The first dual tensor loads what torch has written for torch.jit, of which torch then warns.
+            # The first dual tensor loads code that torch has written for torch.jit, and torch then warns of that code.
             warnings.filterwarnings("ignore", r".*torch\.jit\.script", DeprecationWarning)
             duals = list(map(_make_dual, primals, along))
             given, parameters = duals[: len(config.inputs)], duals[len(config.inputs) :]
@@ -335,7 +341,7 @@ class TorchSubject:
                 if gradient is not None and gradient.requires_grad
             ]
             found: tuple[torch.Tensor | None, ...] = (None,) * len(asked)
-            if pairs:  # else every gradient is constant
+            if pairs:  # otherwise every gradient is constant
                 found = torch.autograd.grad([g for g, _ in pairs], asked, [v for _, v in pairs], allow_unused=True)
         return {
             name: as_array(name, torch.zeros_like(tensor) if result is None else result)
@@ -344,20 +350,24 @@ class TorchSubject:
 
     @staticmethod
     def _gradients(case: Case, done: _Run, lent: Tensors) -> dict[str, torch.Tensor]:
-        """What autograd gives for each tensor asked for. Where it gives none, the gradient is missing."""
+        """Return autograd's gradient for each tensor asked for; tensors without one are left out."""
         roots = [done.results[name.removesuffix(".grad")] for name in case.cotangents]
         cotangents = [lent[name] for name in case.cotangents]
         for i, root in enumerate(roots):
-            if cotangents[i].dtype != root.dtype:  # a conversion puts in order what it is given
+            if cotangents[i].dtype != root.dtype:  # a conversion would make the copy contiguous
                 cotangents[i] = laid_out(cotangents[i].to(root.dtype), case.config.strides, constant=True)
         gradients = torch.autograd.grad(roots, done.asked, cotangents, allow_unused=True)
         found = dict(zip(case.config.gradients, gradients, strict=True))
-        if "readout.grad" not in case.cotangents:  # a readout that no loss reads has none, and rightly so
+        if "readout.grad" not in case.cotangents:  # a readout that no loss reads has no gradient, which counts as zero
             found |= {n: torch.zeros_like(t) for n, t in zip(found, done.asked, strict=True) if "readout" in n}
         return {name: gradient for name, gradient in found.items() if gradient is not None}
 
     def _keeping(self) -> Callable[[RNNConfig], torch.nn.Module]:
-        """How a config's module is had. Another than torch's may remember earlier calls, and a case says if it may."""
+        """Return a function that gives a config's module.
+
+        Modules are kept only for torch's own class. Another class may remember earlier calls, and the case decides
+        whether a module was used before.
+        """
         return lru_cache(_MODULES)(self._build) if self._factory is torch.nn.RNN else self._build
 
     def _build(self, config: RNNConfig) -> torch.nn.Module:
@@ -367,24 +377,24 @@ class TorchSubject:
         }
         dtype = getattr(torch, config.dtype)
         with warnings.catch_warnings():
-            # That dropout means nothing in a single layer is the config's own choice, and no news to its author.
+            # The config chose dropout in a single layer, where it does nothing, and the user need not be warned of it.
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
-            with _seeded(0):  # who uses the weights that a module begins with, uses the same ones again
+            with _seeded(0):  # a module that uses its initial weights must always start from the same ones
                 return self._factory(
                     config.input_size, config.hidden_size, **arguments, device=config.device, dtype=dtype
                 )
 
 
 def in_order(config: RNNConfig) -> bool:
-    """Whether torch multiplies contiguous arrays, adds a bias to them, and casts nothing.
+    """Return whether torch multiplies contiguous arrays, adds a bias to them, and casts nothing.
 
-    Else it chooses among kernels that sum in different orders, by memory and by what gradients are asked for, too.
+    Otherwise it chooses among kernels that sum in different orders, depending on memory and on the gradients asked for.
     """
     return config.strides == "contiguous" and not config.batch_first and config.bias and config.autocast is None
 
 
 def _tensors(case: Case, names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """Copies of some of the case's arrays, the inputs and cotangents lying in memory as the config says."""
+    """Return copies of some of the case's arrays, with the inputs and cotangents in the config's memory layout."""
     config, made = case.config, {}
     for name in names:
         made[name] = on_device(case.arrays[name], config.device)
@@ -394,12 +404,12 @@ def _tensors(case: Case, names: Iterable[str]) -> dict[str, torch.Tensor]:
 
 
 def _data(returned: Any) -> Any:
-    """A tensor that was returned, or that of a packed sequence."""
+    """Return a returned tensor, or the data of a packed sequence."""
     return returned.data if isinstance(returned, PackedSequence) else returned
 
 
 def _packed(x: torch.Tensor, config: RNNConfig) -> PackedSequence:
-    """The sequences of x, packed. Raises ``NotImplementedError`` for what torch 2.13 refuses with another error."""
+    """Pack the sequences of x. Raise ``NotImplementedError`` where torch 2.13 raises another error."""
     assert config.lengths is not None
     if config.is_complex and x.requires_grad:
         raise NotImplementedError("packing does not support automatic differentiation of complex numbers")
@@ -409,13 +419,13 @@ def _packed(x: torch.Tensor, config: RNNConfig) -> PackedSequence:
 
 
 def _padded(returned: Any, config: RNNConfig) -> Any:
-    """What was returned, with a packed output padded. Raises ``Malformed`` if it is not packed."""
+    """Return the module's results with a packed output padded. Raise ``Malformed`` if the output is not packed."""
     if not isinstance(returned, tuple | list) or not returned:
         return returned
     if not isinstance(returned[0], PackedSequence):
         kind = a_or_an(type(returned[0]).__name__)
         raise Malformed(f"returned {kind} for output, expected a PackedSequence, as the input is")
-    if config.device == "meta":  # where what was sorted cannot be padded, for its indices have no numbers
+    if config.device == "meta":  # padding needs the values of the sort indices
         steps = (config.N, config.T) if config.batch_first else (config.T, config.N)
         return (returned[0].data.sum() + returned[0].data.new_zeros(*steps, returned[0].data.shape[1]), *returned[1:])
     output, _ = pad_packed_sequence(returned[0], batch_first=config.batch_first, total_length=config.T)
@@ -423,14 +433,14 @@ def _padded(returned: Any, config: RNNConfig) -> Any:
 
 
 def _grad_mode(config: RNNConfig) -> contextlib.AbstractContextManager[Any]:
-    """Gradients where there is a loss; else what the config says."""
+    """Enable gradients if there is a loss; otherwise use the config's mode."""
     if config.grad_mode == "inference_mode":
         return torch.inference_mode()
     return torch.set_grad_enabled(config.loss is not None or config.grad_mode == "enable_grad")
 
 
 def _autocast(config: RNNConfig) -> contextlib.AbstractContextManager[Any]:
-    """Torch's automatic mixed precision, if the config asks for it."""
+    """Return torch's automatic mixed precision if the config asks for it, else a context that does nothing."""
     if config.autocast is None:
         return contextlib.nullcontext()
     return torch.autocast(config.device.partition(":")[0], getattr(torch, config.autocast))
@@ -438,7 +448,7 @@ def _autocast(config: RNNConfig) -> contextlib.AbstractContextManager[Any]:
 
 @contextlib.contextmanager
 def _frozen(module: torch.nn.Module, config: RNNConfig) -> Iterator[None]:
-    """The module's parameters without gradients, where those by the inputs alone are asked for."""
+    """Freeze the module's parameters if only gradients with respect to the inputs are asked for."""
     freeze = config.loss is not None and config.wrt == "inputs"
     if freeze:
         module.requires_grad_(requires_grad=False)
@@ -451,9 +461,9 @@ def _frozen(module: torch.nn.Module, config: RNNConfig) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """The generator that dropout and initialisation draw from, at a seed; afterwards as it was."""
+    """Seed the generator that dropout and initialisation draw from, and restore its state afterwards."""
     state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for devices, too, which takes a while
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed also looks for devices, which takes a while
     try:
         yield
     finally:
@@ -461,7 +471,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _require_device(results: Tensors, config: RNNConfig) -> None:
-    """Raise ``Malformed`` for a tensor that is not where what went in is."""
+    """Raise ``Malformed`` for a tensor that is not on the inputs' device."""
     here = torch.device(config.device)
     for name, tensor in results.items():
         there = getattr(tensor, "device", here)
@@ -470,7 +480,7 @@ def _require_device(results: Tensors, config: RNNConfig) -> None:
 
 
 def _aliased(results: Tensors, given: Tensors) -> tuple[tuple[str, str], ...]:
-    """Which results share memory with what was given, or with each other."""
+    """Return which results share memory with what was given, or with each other."""
     seen: dict[int, str] = {_storage(tensor): name for name, tensor in given.items() if tensor.numel()}
     found: list[tuple[str, str]] = []
     for name, tensor in results.items():
@@ -487,7 +497,7 @@ def _storage(tensor: torch.Tensor) -> int:
 
 
 def _parameters(module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.Tensor]:
-    """The module's own parameters, under nn.RNN's names. Gradients cannot be asked of a module without them."""
+    """Return the module's own parameters under nn.RNN's names. Raise ``NotImplementedError`` if some are missing."""
     own = parameters_by_name(module)
     names = [name for name in config.weights if not name.startswith("readout")]
     if missing := [name for name in names if name not in own]:
@@ -496,7 +506,7 @@ def _parameters(module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.T
 
 
 def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """What ``load_state_dict`` does, at a third of its price where the module's parameters are just these weights."""
+    """Load weights as ``load_state_dict`` does, at a third of its cost if they are exactly the module's parameters."""
     parameters = dict(module.named_parameters())
     plain = parameters.keys() == weights.keys() and not any(True for _ in module.buffers())
     if plain and all(parameter.shape == weights[name].shape for name, parameter in parameters.items()):
@@ -508,6 +518,6 @@ def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
 
 @lru_cache(_MODULES)
 def _structure(config: RNNConfig) -> RNNConfig:
-    """The config with what the constructor does not see at its default, so that modules are shared."""
+    """Return the config with all fields that the constructor does not see at their defaults, to share modules."""
     names = [field.name for field in dataclasses.fields(config)[:8]]
     return RNNConfig(**{name: getattr(config, name) for name in (*names, "device", "dtype")})

@@ -1,6 +1,7 @@
-"""torch_preparation: the ways in which a module comes to hold its weights, none of which may change what it computes.
+"""The ways in which a module comes to hold its weights; none of them may change what it computes.
 
-Each takes a module that holds them and gives one that should do the same, by the names of ``RNNConfig.preparation``.
+Each takes a module that holds the weights and returns one that should compute the same. They are keyed by the names of
+``RNNConfig.preparation``.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ Weights = Mapping[str, torch.Tensor]
 
 
 def prepared(module: torch.nn.Module, config: RNNConfig, weights: Weights, build: Build) -> torch.nn.Module:
-    """A module that should compute what ``module`` does, which holds ``weights`` already; ``build`` makes new ones."""
-    if config.preparation in {"new", "used", "functional_call"}:  # which are ways of calling it
+    """Return a module that should compute what ``module`` does.
+
+    ``module`` already holds ``weights``; ``build`` makes new modules.
+    """
+    if config.preparation in {"new", "used", "functional_call"}:  # these affect the call alone
         return module
     return _WAYS[config.preparation](module, config, weights, build)
 
@@ -69,7 +73,7 @@ def _replaced(_module: torch.nn.Module, config: RNNConfig, weights: Weights, bui
 
 
 class _Same(torch.nn.Module):
-    """A parametrization that gives the number itself, computed anew from the original every time."""
+    """A parametrization that returns the original's numbers, computed again each time."""
 
     def forward(self, original: torch.Tensor) -> torch.Tensor:
         return original.clone()
@@ -86,7 +90,7 @@ def _parametrize(_module: torch.nn.Module, config: RNNConfig, weights: Weights, 
 
 
 def parameters_by_name(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """The module's parameters under nn.RNN's names, which they had before they were parametrized."""
+    """Return the module's parameters under nn.RNN's names, also if they are parametrized."""
     layer = "_l0" if isinstance(module, torch.nn.RNNCell) else ""
     return {
         name.removeprefix("parametrizations.").removesuffix(".original") + layer: parameter
@@ -95,7 +99,7 @@ def parameters_by_name(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]
 
 
 def renamed(module: torch.nn.Module, weights: Weights) -> dict[str, torch.Tensor]:
-    """Weights under the module's own names: a cell's are nn.RNN's without the layer."""
+    """Return weights under the module's own names; a cell's names are nn.RNN's without the layer."""
     is_cell = isinstance(module, torch.nn.RNNCell)
     return {name.removesuffix("_l0") if is_cell else name: tensor for name, tensor in weights.items()}
 

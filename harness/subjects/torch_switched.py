@@ -1,4 +1,4 @@
-"""torch_switched: torch's own nn.RNN under a switch that chooses other kernels, in a process of its own."""
+"""Torch's own nn.RNN under a switch that chooses other kernels, in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from harness.subjects.torch_module import TorchSubject
 
 
 class SwitchedSubject(TorchSubject):
-    """``nn.RNN`` on a CPU, in a process in which the switch that its name tells is set."""
+    """``nn.RNN`` on a CPU, in a process in which the switch in its name is set."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name)
         self.shares_process = False
 
     def devices(self) -> tuple[str, ...]:
-        """The CPU, whose kernels the switches choose."""
+        """Return the CPU, whose kernels the switches choose."""
         return ("cpu",)
 
     def absent(self) -> dict[str, str]:
-        """Nothing is missing: only the CPU is asked for."""
+        """Return nothing, because only the CPU is asked for."""
         return {}
 
-    def exact_laws(self, config: RNNConfig) -> frozenset[str]:  # noqa: ARG002 - of any
-        """None: that a law holds to the bit was measured without a switch."""
+    def exact_laws(self, config: RNNConfig) -> frozenset[str]:  # noqa: ARG002 - the same for every config
+        """Return no laws, because exactness was measured without a switch."""
         return frozenset()
 
 
 def _switched(name: str) -> Subject:
-    """Torch's own where the switch is set; elsewhere a process in which it is."""
+    """Return torch's own subject if the switch is set in this process, else one in a process in which it is set."""
     spec = f"torch:{name}"
     return SwitchedSubject(spec) if is_applied(name) else IsolatedSubject(spec)
 

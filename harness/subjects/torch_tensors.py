@@ -1,4 +1,4 @@
-"""torch_tensors: arrays become tensors, on their device and as they are to lie in memory, and become arrays again."""
+"""Conversion of arrays to tensors on their device and in their memory layout, and back to arrays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from harness.space.case import Array
 
 
 def on_device(array: Array, device: str) -> torch.Tensor:
-    """The array's copy on a device; a dtype that the device does not have, as float64 on mps, is unsupported."""
+    """Return a copy of the array on a device.
+
+    Raises ``NotImplementedError`` for a dtype that the device does not have, such as float64 on mps.
+    """
     try:
         return from_numpy(array).to(device)
     except TypeError as error:
@@ -18,10 +21,11 @@ def on_device(array: Array, device: str) -> torch.Tensor:
 
 
 def from_numpy(array: Array) -> torch.Tensor:
-    """A tensor with a copy of the array's numbers, bfloat16 included, which torch does not read from NumPy.
+    """Return a tensor with a copy of the array's numbers, also in bfloat16, which torch does not read from NumPy.
 
-    It lies in memory that torch allocated, which always begins at a multiple of 64 bytes. NumPy's may begin at any
-    multiple of 16, and kernels may sum in another order where memory begins elsewhere: one case could give two answers.
+    The tensor lies in memory that torch allocated, which always begins at a multiple of 64 bytes. NumPy's memory may
+    begin at any multiple of 16, and kernels may sum in another order if memory begins elsewhere: one case could then
+    give two answers.
     """
     if array.dtype == ml_dtypes.bfloat16:
         return torch.from_numpy(array.view(np.int16).copy()).clone().view(torch.bfloat16)
@@ -29,7 +33,10 @@ def from_numpy(array: Array) -> torch.Tensor:
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:
-    """An array of the tensor's numbers, bfloat16 included, which torch does not hand to NumPy; zeros for meta's."""
+    """Return an array of the tensor's numbers; zeros for meta.
+
+    It also handles bfloat16, which torch does not convert to NumPy.
+    """
     tensor = tensor.detach()
     if tensor.device.type == "meta":
         tensor = torch.zeros_like(tensor, device="cpu")
@@ -40,9 +47,9 @@ def to_numpy(tensor: torch.Tensor) -> Array:
 
 
 def laid_out(tensor: torch.Tensor, strides: str, *, constant: bool = False) -> torch.Tensor:
-    """The same numbers, lying in memory as a config's ``strides`` says.
+    """Return the same numbers in the memory layout that a config's ``strides`` names.
 
-    What is ``expanded`` is one value along its first axis, or if ``constant`` one value throughout, with stride 0.
+    The layout ``expanded`` is one value along the first axis, or if ``constant`` one value throughout, with stride 0.
     """
     if strides == "transposed":
         axes = tuple(reversed(range(tensor.dim())))

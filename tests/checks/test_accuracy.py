@@ -1,4 +1,4 @@
-"""accuracy: a tanh that is less accurate than assumed is measured, told or found once, and hides nothing else."""
+"""Tests of accuracy: an inaccurate tanh is measured, is reported once or accepted, and hides no other mistake."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Activation = Callable[[Any], Any]
 
 
 def port(activation: Activation, *, ignores_b_hh: bool = False) -> Callable[..., Any]:
-    """One layer and direction, of a tanh of one's own."""
+    """Return one layer in one direction with a given activation."""
 
     def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
         if config.num_layers > 1 or config.bidirectional or config.batch_first:
@@ -41,24 +41,24 @@ def port(activation: Activation, *, ignores_b_hh: bool = False) -> Callable[...,
 
 
 def off_by(units: float) -> Activation:
-    """Tanh with a relative error of up to so many u, here and there."""
+    """Return a tanh with a relative error of up to ``units`` u that varies with the argument."""
 
     def activation(s: Any) -> Any:
         wide = s.astype(np.float64)
-        # An exact tanh of float64 is NumPy's own here, which adds less than 2 u.
+        # NumPy's tanh in float64 counts as exact here; it adds less than 2 u.
         return np.tanh(wide) * (1 + units * FORMATS[s.dtype.name].u * np.sin(1e3 * wide))
 
     return activation
 
 
 def by_one_exponential(s: Any) -> Any:
-    """Errors that go by the 1 in it: 522 ulp and more near 0."""
+    """Compute tanh with errors in proportion to the 1 in the formula: 522 ulp and more near 0."""
     with np.errstate(all="ignore"):
         return 1 - 2 / (np.exp(2 * s) + 1)
 
 
 def by_two_exponentials(s: Any) -> Any:
-    """inf / inf for large arguments."""
+    """Compute tanh in a way that gives inf / inf for large arguments."""
     with np.errstate(all="ignore"):
         return (np.exp(s) - np.exp(-s)) / (np.exp(s) + np.exp(-s))
 
@@ -85,7 +85,7 @@ def test_a_tanh_within_4_ulp_agrees_and_its_error_is_told(units: float) -> None:
     assert done.verdict is Verdict.AGREES
     [accuracy] = done.accuracy
     assert accuracy.close
-    assert units - 0.5 < accuracy.relative < units + 1  # which rounding the result adds
+    assert units - 0.5 < accuracy.relative < units + 1  # rounding the result adds this
     assert (accuracy.absolute, accuracy.nan_from) == (0, np.inf)
     assert accuracy_line(accuracy).startswith("float32 tanh is off by up to ")
 

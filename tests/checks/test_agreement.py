@@ -1,4 +1,4 @@
-"""agreement: verdicts, and how the inner states of a black box are reached."""
+"""Tests of agreement: the verdicts, and the ways to reach the inner states of a black box."""
 
 from typing import Any
 
@@ -75,7 +75,7 @@ def test_a_subject_that_refuses_prefixes_is_compared_end_to_end_and_that_is_said
 
 def test_prefixes_that_are_not_the_layers_inside_are_not_trusted() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        wide = config.num_layers == 1  # a kernel that picks another path for one layer, right to within rounding
+        wide = config.num_layers == 1  # a kernel that takes another path for one layer, correct to within rounding
         implementation = implementations.plain_python if wide else implementations.vectorised
         return implementation(x, h0, weights, config)
 
@@ -86,14 +86,14 @@ def test_prefixes_that_are_not_the_layers_inside_are_not_trusted() -> None:
 
 
 def test_states_that_meet_again_do_not_make_a_prefix_s_roundings_the_stack_s() -> None:
-    # Run alone, the first layer differs inside by a rounding, and may yet end on the same h_n.
+    # Run alone, the first layer differs inside by a rounding, and may still end on the same h_n.
     methods = set()
     for seed in range(60):
         for H in (1, 2):
             case = draw(RNNConfig(4, H, num_layers=2, T=4, N=3), "saturated", seed)
             result = checked(implementations.order_by_depth, case)
             methods.add(result.method)
-            assert not result.failed, (seed, H, result)  # at most suspicious, for what is behind a prefix is no proof
+            assert not result.failed, (seed, H, result)  # at most suspicious, because a prefix is no proof
 
     assert methods == {Method.LOCAL, Method.END_TO_END}
 

@@ -1,4 +1,4 @@
-"""Derivatives beyond gradients: right ones agree, and what is left out of them is found."""
+"""Tests of derivatives beyond gradients: correct ones agree, and omissions in them are found."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,7 +29,7 @@ LOSSES = ["output", "h_n", "both"]
 
 
 class Changed(TorchSubject):
-    """torch, but what its derivatives return is changed; ``given`` changes what they are asked for."""
+    """torch with changed results of its derivatives; ``given`` changes the tangents that they get."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ def test_each_way_in_which_forward_mode_fails_has_a_name_of_its_own(change: Any,
 
 
 class Hessian(torch.nn.Module):
-    """nn.RNN of one layer; on its way back phi' is right, but a constant to whoever differentiates it again."""
+    """An nn.RNN of one layer whose phi' is correct in the backward pass, but constant when differentiated again."""
 
     def __init__(self, input_size: int, hidden_size: int, **others: Any) -> None:
         super().__init__()
@@ -227,7 +227,7 @@ def test_chaos_in_which_differences_tend_to_nothing_is_no_suspicion() -> None:
 
 def test_a_kink_that_every_step_crosses_says_nothing() -> None:
     config = RNNConfig(1, 1, nonlinearity="relu", bias=False, N=2, dtype="float64", loss="output")
-    for g in range(1, 9):  # for another direction each, as the case's id is another
+    for g in range(1, 9):  # a different id gives a different direction
         weights: dict[str, Any] = {"weight_ih_l0": [[1.0]], "weight_hh_l0": [[0.0]]}
         case = Case.of(config, [[[-(2.0**-50)], [1.0]]], output_grad=[[[g], [g]]], **weights)
         assert check_derivatives(TORCH, case).verdict is Verdict.AGREES

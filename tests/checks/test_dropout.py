@@ -1,4 +1,4 @@
-"""Dropout's law: layers that obey it pass, whatever their masks, and each way to break it is found and named."""
+"""Tests of the law of dropout: right layers pass whatever their masks, and each way to break it is found and named."""
 
 import math
 import re
@@ -28,7 +28,7 @@ ONE_PLACE = "in RNNConfig\\(33, 32, num_layers=2, nonlinearity='relu', dropout=0
 
 
 class Layered(torch.nn.RNN):
-    """A right drop-in for nn.RNN that runs one layer after the other; a fault overrides one small method."""
+    """A correct drop-in for nn.RNN that runs one layer after the other; a fault overrides one small method."""
 
     def layer(self, x: Any, hx: torch.Tensor, layer: int) -> tuple[Any, torch.Tensor]:
         run = rnn_relu if self.nonlinearity == "relu" else rnn_tanh
@@ -85,7 +85,7 @@ class Layered(torch.nn.RNN):
 
 
 class OneMaskAlong(Layered):
-    """One mask for all places along an axis; of packed sequences, which have none, as it should be."""
+    """One mask for all places along an axis; packed sequences, which do not have the axis, are correct."""
 
     axis: int
 
@@ -156,7 +156,7 @@ class Never(Layered):
 
 
 class OnTheRecurrence(Layered):
-    """What W_hh reads is dropped, as well as what the next layer reads."""
+    """Dropout that applies to the input of W_hh as well as to the next layer's input."""
 
     def layer(self, x: Any, hx: torch.Tensor, layer: int) -> tuple[Any, torch.Tensor]:
         if isinstance(x, PackedSequence) or self.bidirectional:
@@ -251,7 +251,7 @@ class OnlyBfloat16IsUnscaled(Layered):
 
 
 class Opposite(Layered):
-    """What is kept of a sequence, its neighbour drops."""
+    """Dropout in which each sequence drops what its neighbour keeps."""
 
     def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
         if not self.training or output.dim() == 2 or output.shape[1] == 1 or self.dropout != 0.5:
@@ -310,7 +310,7 @@ def test_the_same_layers_without_a_fault_agree() -> None:
 @pytest.mark.kernels
 def test_torch_agrees_and_with_its_own_masks_unknown_too() -> None:
     class DropIn(torch.nn.RNN):
-        """Whose masks nobody claims to know."""
+        """A drop-in whose masks are unknown."""
 
     for subject in (TORCH, as_subject(DropIn)):
         assert applies(subject)
@@ -318,7 +318,7 @@ def test_torch_agrees_and_with_its_own_masks_unknown_too() -> None:
 
 
 class Recorded(TorchSubject):
-    """torch, which refuses some configs, and keeps what it ran."""
+    """torch that refuses some configs, and records what it ran."""
 
     def __init__(
         self, refuses: Callable[[RNNConfig], bool], change: Callable[[Outcome], Outcome] = lambda o: o
@@ -340,7 +340,7 @@ def test_what_is_refused_is_left_out_and_all_of_it_is_unsupported() -> None:
 
     without = Recorded(lambda c: c.drops)
     assert check_dropout(without) == Result(Verdict.UNSUPPORTED, message="not this one")
-    assert without.ran  # in eval mode it was asked all the same
+    assert without.ran  # in eval mode it was asked nevertheless
 
 
 def test_functions_draw_no_masks_and_are_not_asked() -> None:
@@ -439,7 +439,7 @@ def test_chance_surprises_no_oftener_than_the_level(probability: Fraction, level
         found = [k for k in range(total + 1) if surprising(k, total, float(probability), level)]
         assert tail(found, total, probability) <= level
         beyond = [k for k in range(total + 1) if k not in found]
-        assert beyond == list(range(beyond[0], beyond[-1] + 1))  # what does not surprise lies around the mean
+        assert beyond == list(range(beyond[0], beyond[-1] + 1))  # the counts that do not surprise lie around the mean
 
 
 def test_what_cannot_be_is_surprising_at_any_level_and_nothing_is_not() -> None:

@@ -1,4 +1,4 @@
-"""everything: what is asked of a subject on a case, in which order, and how often."""
+"""Tests of everything: which checks are made of a subject on a case, in which order, and how often."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ FORWARD = LOST.forward()
 
 
 class Watched(TorchSubject):
-    """Torch; what it is asked is noted, and how it answers can be changed."""
+    """Torch that records what it is asked, and whose answers can be changed."""
 
     def __init__(self, **wrong: Any) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ def test_a_failure_of_repeatability_is_not_explained_by_any_deviation(monkeypatc
 
 
 class Keeps:
-    """A right subject, whose ``run_twice`` has a word to add."""
+    """A correct subject whose ``run_twice`` adds chosen fields to the outcome."""
 
     name = "keeps"
 

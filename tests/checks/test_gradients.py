@@ -1,4 +1,4 @@
-"""Gradients and suspicions: each way of being wrong has its verdict and its name, and what is right has none."""
+"""Tests of gradients and suspicions: each way of being wrong has a verdict and a name, and right results have none."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +27,7 @@ def checked(function: Any, case: Case = CASE) -> Result:
 
 
 def with_gradients(change: Callable[[dict[str, Any], Any], Any], **wrong: Any) -> Callable[..., Any]:
-    """Right outputs, and gradients that were changed."""
+    """Return a subject with correct outputs and changed gradients."""
     right = subject(**wrong)
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
@@ -139,7 +139,7 @@ def test_an_inner_gradient_that_is_off_by_little_is_seen_with_probes(nonlinearit
     assert result.verdict is Verdict.DISAGREES
     found = [m for m in result.mismatches if m.array == PREACTIVATION]
     assert all(m.probed for m in result.mismatches)
-    assert layer in {m.layer for m in found}  # above it, too, where the layer spoils what is carried through it
+    assert layer in {m.layer for m in found}  # also above it, as it spoils what it carries
     assert not {m.layer for m in found} & set(range(layer))
     assert {site.place["t"] for m in found if m.layer == layer for site in m.sites} == {1}
     observation = observe(as_subject(subject(tamper=tamper)), case)
@@ -154,7 +154,7 @@ def test_an_upper_layer_s_slope_that_is_another_function_s_is_found() -> None:
     result = checked(subject(tamper=tamper))
 
     assert result.verdict is Verdict.DISAGREES
-    assert not result.mismatches[0].probed  # so much is seen without
+    assert not result.mismatches[0].probed  # this much is seen without probes
 
 
 def test_probes_are_not_asked_of_who_cannot_and_of_no_forward_pass() -> None:
@@ -188,7 +188,9 @@ def biased(by: float) -> Callable[..., Any]:
 
 
 LONG = draw(RNNConfig(512, 512, bias=True), "normal", 3)
-"""Sums so long that what they may lose at worst hides what they never lose; and weights so small that tanh tells."""
+"""A case whose sums are so long that the worst possible loss hides what never gets lost, and whose weights are so small
+that tanh shows it.
+"""
 LONG = Case(
     LONG.config, LONG.x, None, {n: a / np.float32(32) if n.startswith("weight") else a for n, a in LONG.weights.items()}
 )
@@ -281,7 +283,7 @@ def test_what_is_exempt_stays_exempt_under_a_looser_contract(contract: str) -> N
         return tuple(np.nan_to_num(array) for array in implementations.vectorised(x, h0, weights, config))
 
     case = draw(RNNConfig(2, 3, T=2, N=1), "normal", 0)
-    infinite = {**case.arrays, "weight_ih_l0": np.full((3, 2), np.inf, np.float32)}  # with which nothing is settled
+    infinite = {**case.arrays, "weight_ih_l0": np.full((3, 2), np.inf, np.float32)}  # with these, nothing is settled
 
     with np.errstate(invalid="ignore"):
         result = checked_under(without_nan, Case.from_arrays(case.config, infinite), contract)

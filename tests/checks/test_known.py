@@ -1,4 +1,4 @@
-"""known: a deviation of torch's own explains what it says, and no more."""
+"""Tests of known deviations: one of torch's own explains what it says, and no more."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ DROPPING = RNNConfig(3, 2, 2, dropout=0.9, T=3, N=5, training=True)
 
 
 def with_nan(config: RNNConfig) -> Case:
-    """A NaN in the second step of each sequence, and so in the first layer's states from there on: few are kept."""
+    """Return a case with a NaN in the second step of each sequence, and so in all later states of the first layer."""
     arrays = dict(draw(config, "normal", 0).arrays)
     x = arrays["x"] = arrays["x"].copy()
     (x.swapaxes(0, 1) if config.batch_first else x)[1, ..., 0] = np.nan
@@ -35,7 +35,7 @@ def with_nan(config: RNNConfig) -> Case:
 
 
 class Off(TorchSubject):
-    """Torch, but for one element of the first step's output."""
+    """Torch with one wrong element in the first step's output."""
 
     def run(self, case: Case) -> Outcome:
         outcome = super().run(case)
@@ -139,7 +139,7 @@ FILLED_UP = "bfloat16 pairs are filled up"
 
 
 def with_an_infinity(config: RNNConfig, feature: int) -> Case:
-    """An infinity in one feature of the third sequence, at every step."""
+    """Return a case with an infinity in one feature of the third sequence, at every step."""
     arrays = dict(draw(config, "normal", 0).arrays)
     x = arrays["x"] = arrays["x"].copy()
     x[:, 2, feature] = np.inf
@@ -201,7 +201,7 @@ def test_the_issue_s_script_says_what_this_machine_does() -> None:
 
 
 def dots(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """One layer by np.dot, whose BLAS skips a product with zero where it has one column by one."""
+    """Compute one layer by np.dot, whose BLAS skips a product with zero if the matrix is (1, 1)."""
     w = {name.removesuffix("_l0"): array for name, array in weights.items()}
     h, states = h0[0], []
     for frame in x:
@@ -212,7 +212,7 @@ def dots(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 
 def skips(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """The same shortcut on any NumPy."""
+    """Compute the same layer, with the same shortcut on any NumPy."""
     lost = x if weights["weight_ih_l0"].any() else np.where(np.isfinite(x), x, 0)
     return dots(lost, h0, weights, config)
 

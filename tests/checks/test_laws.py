@@ -1,4 +1,4 @@
-"""laws: right subjects keep every one, and for each there is a mistake that breaks it, and that its removal hides."""
+"""Tests of the laws: correct subjects keep them all, and for each there is a mistake that only that law shows."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,7 +31,7 @@ Change = Callable[[Case, dict[str, Any]], dict[str, Any]]
 
 
 class Changed(TorchSubject):
-    """torch, but what it is given or what it returns is changed; and so it declares no law to the bit."""
+    """torch with changed inputs or results, which therefore declares no law to the bit."""
 
     def __init__(
         self, change: Change = lambda _case, arrays: arrays, given: Callable[[Case], Case] = lambda c: c
@@ -48,7 +48,7 @@ class Changed(TorchSubject):
 
 
 def off_where(wrong: Callable[[RNNConfig], bool], *names: str, by: float = 0.01) -> Changed:
-    """A subject some of whose arrays are one part in a hundred off, in some configs."""
+    """Return a subject with some arrays off by one part in a hundred, in some configs."""
 
     def change(case: Case, arrays: dict[str, Any]) -> dict[str, Any]:
         factor = 1 + by * wrong(case.config)
@@ -62,7 +62,7 @@ def shifted(by: Callable[[Case], Any]) -> Changed:
 
 
 def number(case: Case, axis: str) -> Any:
-    """A hundredth of every place along an axis of the output."""
+    """Return one hundredth of the index along an axis of the output."""
     axes = case.config.outputs["output"].axes
     shape = [size if name == axis else 1 for name, size in zip(axes, case.config.outputs["output"].shape, strict=True)]
     return 0.01 * np.arange(max(shape)).reshape(shape)
@@ -223,7 +223,7 @@ def ulp_off_when_unbatched(case: Case, arrays: dict[str, Any]) -> dict[str, Any]
 
 
 class Ulp(Changed):
-    """Off by one unit in the last place where unbatched, but it declares what torch does."""
+    """torch that is off by one unit in the last place without a batch axis, although it declares what torch does."""
 
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:
         return TORCH.exact_laws(config)

@@ -1,4 +1,4 @@
-"""Whether an answer to a malformed call is right, and which deviations are known."""
+"""Tests of refusals: which answers to a malformed call are right, and which deviations are known."""
 
 import pytest
 
@@ -15,7 +15,7 @@ BASE = Base(RNNConfig(3, 4, T=3, N=2))
 
 
 class Says:
-    """Answers every call alike."""
+    """A subject that gives the same answer to every call."""
 
     name = "says"
 

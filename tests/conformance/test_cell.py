@@ -1,4 +1,4 @@
-"""torch's nn.RNNCell: it computes a step of nn.RNN, and refuses what does not fit, with the numbers that do not."""
+"""Conformance of torch's nn.RNNCell: it computes a step of nn.RNN, and refuses misfits with the mismatched numbers."""
 
 from typing import Any
 

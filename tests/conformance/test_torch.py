@@ -1,4 +1,4 @@
-"""The product at work: torch's own nn.RNN against the reference, in every regime of values, every dtype, and back."""
+"""Conformance of torch's own nn.RNN with the reference, in every regime of values and every dtype, with gradients."""
 
 import os
 from itertools import cycle, product
@@ -18,7 +18,7 @@ TORCH = TorchSubject()
 
 DEVICES = [os.environ["RNN_DEVICE"]] if "RNN_DEVICE" in os.environ else TORCH.devices()[:-1]  # meta has no values
 EACH_ONCE = set(zip(REGIMES, cycle(DTYPES), strict=False))
-"""Every regime and every dtype, each in one test at least."""
+"""Pairs that contain every regime and every dtype at least once."""
 
 
 @pytest.mark.parametrize("device", DEVICES)

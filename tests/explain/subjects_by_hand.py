@@ -1,4 +1,4 @@
-"""Recurrent layers by hand as the text of files that import nothing but NumPy or torch; right but for WRONG."""
+"""Recurrent layers by hand, as texts of files that import only NumPy or torch; all but those in WRONG are correct."""
 
 FUNCTION = '''\
 """A recurrent layer by hand, one sequence at a time."""

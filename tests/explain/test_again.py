@@ -1,4 +1,4 @@
-"""again: further failures of a cause that is known are told from those of another."""
+"""Tests of recognition: further failures of a known cause are told apart from those of another cause."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""explain: arrays alone are judged by the reference, and the mistake that reproduces them is named."""
+"""Tests of explaining arrays: the reference judges them alone, and the mistake that reproduces them is named."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def of(config: RNNConfig, seed: int = 1) -> Case:
 
 
 def made(reference: Reference, case: Case, *names: str) -> Any:
-    """What a layer gives of some names, computed in float64 and rounded once to float32."""
+    """Return the named results of a layer, computed in float64 and rounded once to float32."""
     arrays = {name: array.astype(np.float32) for name, array in reference.run(case).items()}
     return arrays[names[0]] if len(names) == 1 else tuple(arrays[name] for name in names)
 

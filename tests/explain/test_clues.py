@@ -1,4 +1,4 @@
-"""clues: what wrong numbers have in common is said where no known mistake explains them."""
+"""Tests of clues: they say what wrong numbers have in common if no known mistake explains them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ Change = Callable[[dict[str, Any], RNNConfig], dict[str, Any]]
 
 
 def of_gradient(name: str, change: Callable[[Any, RNNConfig], Any]) -> Callable[..., Any]:
-    """Right, but for one gradient."""
+    """Return a layer that is correct except for one gradient."""
     layer = right()
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:

@@ -1,4 +1,4 @@
-"""diagnose: the right cause by name, and no cause where the catalogue has none."""
+"""Tests of diagnosis: it names the right cause, and none if the catalogue has none."""
 
 from typing import Any
 
@@ -89,7 +89,7 @@ def test_a_known_mistake_that_is_made_under_a_condition_is_named_and_its_excepti
 
 def test_what_only_looks_like_a_known_mistake_on_the_smallest_case_is_not_named_after_it() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        # half of b_hh is lost: on a case whose only bias it is, it is as if b_ih stood in its place
+        # half of b_hh is lost; on a case with no other bias, that looks as if b_ih stood in its place
         wrong = {name: array * (0.5 if "bias_hh" in name else 1) for name, array in weights.items()}
         return implementations.vectorised(x, h0, {n: a.astype(x.dtype) for n, a in wrong.items()}, config)
 
@@ -98,7 +98,7 @@ def test_what_only_looks_like_a_known_mistake_on_the_smallest_case_is_not_named_
 
 def test_what_rare_values_alone_have_for_a_known_mistake_is_chance() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        # where nn.RNN's is NaN, of which several faults are as near to this as can be told
+        # where nn.RNN's is NaN, several faults are equally near to this
         return implementations.vectorised(np.clip(x, -8, 8), h0, weights, config)
 
     case = draw(RNNConfig(2, 2), "normal", 1)
@@ -111,24 +111,24 @@ def test_what_rare_values_alone_have_for_a_known_mistake_is_chance() -> None:
 
 def test_a_suspicion_convicts_no_fault() -> None:
     case = draw(RNNConfig(2, 3), "normal", 1)
-    case = with_arrays(case, {**case.arrays, "bias_hh_l0": np.zeros(3, np.float32)})  # right without b_hh, too
+    case = with_arrays(case, {**case.arrays, "bias_hh_l0": np.zeros(3, np.float32)})  # also correct without b_hh
     suspected = Result(Verdict.SUSPECT, (Mismatch("output", Sort.SUSPICIOUS),))
 
     assert named(diagnose(as_subject(implementations.without_b_hh), Finding("mine", case, suspected))) == []
 
 
 def both(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Forgets b_hh, and starts from zeros."""
+    """Compute the layer without b_hh, starting from zeros."""
     return implementations.without_b_hh(x, h0 * 0, weights, config)
 
 
 def test_two_mistakes_that_always_come_together_are_named_as_a_pair() -> None:
-    # Of bias and hx there is always both, so that neither is seen alone.
+    # Bias and hx always occur together here, so neither mistake is seen alone.
     diagnosis = diagnosed(both, Scope().only(bias=True, hx=True, dtype="float64"))
 
     assert diagnosis is not None
     assert diagnosis.pairs > 0
-    assert named(diagnosis) == ["IgnoresBiasHH"]  # of the two, the one that the smallest case shows
+    assert named(diagnosis) == ["IgnoresBiasHH"]  # of the two mistakes, the one that the smallest case shows
     assert [type(other).__name__ for other in diagnosis.elsewhere] == ["IgnoresHx"]
     assert diagnosis.certain
 

@@ -1,4 +1,4 @@
-"""factors: what a failure needs, from which size on, and what passes beside it; here the config alone decides."""
+"""Tests of factors: what a failure needs, from which size on, and what passes; here the config alone decides."""
 
 from collections.abc import Callable
 from functools import partial

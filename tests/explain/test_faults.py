@@ -1,4 +1,4 @@
-"""The catalogue: every fault is a mistake of its own, shows where it says, adds up with others, and can be told."""
+"""Tests of the catalogue: every fault is different, shows where it says, combines with others, and is recognisable."""
 
 import itertools
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ OTHERWISE_BACK = {
     "ReverseStartsInPadding": "what is computed in padding is given nothing",
     "UpdatesInPlace": "it goes back as if the whole state were replaced at once",
 }
-"""Faults on the way there whose gradients are not those of what they compute, and what they are."""
+"""Faults of the forward pass whose gradients are not those of what they compute, with the gradients they have."""
 
 ONES: dict[str, Any] = {"weight_ih_l0": [[1]], "weight_hh_l0": [[1]], "bias_ih_l0": [1], "bias_hh_l0": [1]}
 
@@ -47,7 +47,7 @@ each_fault = pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: type(
 
 
 def masked(case: Case) -> Case:
-    """The plain case, with masks where dropout draws them."""
+    """Return the plain case, with masks if dropout draws them."""
     subject = PlantedSubject(CATALOGUE[0])
     return replace(case.plain(), masks=dict(enumerate(subject.masks(case))) if case.config.drops else {})
 
@@ -55,10 +55,10 @@ def masked(case: Case) -> Case:
 def generic(dtype: str = "float64") -> Iterator[Case]:
     for seed, (config, regime) in enumerate(itertools.product(GENERIC, REGIMES)):
         yield masked(draw(config.replace(dtype=dtype), regime, seed))
-    x = np.full((2, 1, 1), np.nan)  # which relu must not lose
+    x = np.full((2, 1, 1), np.nan)  # relu must keep this NaN
     yield Case.of(RNNConfig(1, 1, nonlinearity="relu", dtype=dtype, T=2), x, **ONES)
     x = np.zeros((2, 4, 3))
-    x[:, 0, 2] = x[:, 2, 0] = np.inf  # the last feature of a sequence, and the first of another
+    x[:, 0, 2] = x[:, 2, 0] = np.inf  # the last feature of one sequence, and the first of another
     ones: dict[str, Any] = {"weight_ih_l0": np.ones((2, 3)), "weight_hh_l0": np.ones((2, 2))}
     yield Case.of(RNNConfig(3, 2, nonlinearity="relu", bias=False, dtype=dtype, T=2, N=4), x, **ones)
     yield Case.of(RNNConfig(1, 1, nonlinearity="relu", dtype=dtype, T=2), np.full((2, 1, 1), -np.inf), **ONES)
@@ -74,7 +74,7 @@ def bits(fault: Reference, case: Case) -> tuple[bytes, ...]:
 
 @pytest.fixture(scope="module")
 def everything() -> dict[str, list[tuple[bytes, ...]]]:
-    """What each fault, and the reference, makes of the generic cases."""
+    """Return the results of each fault, and of the reference, on the generic cases."""
     cases = list(generic())
     faults = {type(fault).__name__: fault for fault in CATALOGUE}
     return {name: [bits(fault, case) for case in cases] for name, fault in {**faults, "": Reference()}.items()}

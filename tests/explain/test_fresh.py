@@ -1,4 +1,4 @@
-"""fresh: cases around a failing one: of its scope, no smaller than it, and of sizes that tell faults apart."""
+"""Tests of fresh cases: they are in the scope, no smaller than the failing one, and their sizes tell faults apart."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""investigate: findings are explained in the light of those before, and a search goes on past causes that it knows."""
+"""Tests of investigation: findings are explained given earlier ones, and a search continues after known causes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,13 +54,13 @@ def transposed_and_reversed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def without_b_hh() -> tuple[Hunt, Investigation]:
-    """A search that several tests look at."""
+    """Run a search whose result several tests use."""
     return searched(implementations.without_b_hh)
 
 
 @pytest.fixture(scope="module")
 def transposed() -> tuple[Hunt, Investigation]:
-    """Another one."""
+    """Run another search for several tests."""
     return searched(implementations.transposed_recurrence)
 
 
@@ -185,7 +185,7 @@ def test_the_certificate_counts_what_was_tried(transposed: tuple[Hunt, Investiga
     assert finding.certificate.configs >= 2
     assert finding.certificate.cases >= 28
     assert finding.certificate.numbers >= 2
-    assert not finding.certificate.fresh_process  # a function in this process has no other
+    assert not finding.certificate.fresh_process  # a function in this process has no other process
 
 
 SAME = Explanation(factors=Factors({"bias": True}))
@@ -267,7 +267,7 @@ def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding() -> None:
 
 @contextmanager
 def unknown(name: str) -> Iterator[None]:
-    """Without one of the known deviations."""
+    """Remove one of the known deviations."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(everything, "KNOWN", tuple(one for one in KNOWN if one.name != name))
         patch.setattr(everything, "TOGETHER", KNOWN[0])

@@ -1,4 +1,4 @@
-"""A failing case is run under each switch: what goes away with a kernel is that kernel's, and is told once."""
+"""Tests of kernels: a failing case is run under each switch, and failures of one kernel are reported once."""
 
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,7 @@ check = partial(check_agreement, with_probes=False)
 
 
 class Kernel(FunctionSubject):
-    """Right, but for a kernel, taken for odd sizes alone, that one switch turns off."""
+    """A subject that is correct except for a kernel, used for odd sizes only, that one switch turns off."""
 
     switchable = True
 
@@ -45,7 +45,7 @@ class Kernel(FunctionSubject):
 
 
 class Mistake(Kernel):
-    """Wrong in its own code, whatever the switch."""
+    """A subject with a mistake in its own code, under every switch."""
 
     def switched(self, switch: str) -> Self:
         return type(self)(self._off)

@@ -1,4 +1,4 @@
-"""likeness: does a subject compute what a fault computes? Asked of mistakes by hand and of right ones."""
+"""Tests of likeness: whether a subject computes what a fault does, for mistakes by hand and for correct subjects."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def seen(function: Any, case: Case | None = None) -> Seen:
 
 
 def late(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Returns each state a step late, hx first; the next step reads the right one."""
+    """Return each state a step late, hx first, while the next step reads the correct one."""
     output, h_n = implementations.vectorised(x, h0, weights, config)
     return np.concatenate([h0, output[:-1]]), h_n
 
@@ -76,7 +76,7 @@ def test_a_fault_is_active_where_it_makes_a_difference(bias: float, shows: bool)
 
 
 def test_what_makes_no_more_than_roundings_is_active_but_cannot_be_told() -> None:
-    one = seen(implementations.vectorised, with_b_hh(1e-9))  # in float32, where states of 1 are rounded by 6e-8
+    one = seen(implementations.vectorised, with_b_hh(1e-9))  # in float32, which rounds states of 1 by 6e-8
 
     assert one.active(fault("IgnoresBiasHH"))
     assert not one.tells_apart(fault("IgnoresBiasHH"))

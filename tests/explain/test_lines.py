@@ -1,4 +1,4 @@
-"""The lines that a fault shows: put in the place of the right one in a small RNN, the wrong line makes the mistake."""
+"""Tests of the faults' code lines: in the place of the right line in a small RNN, the wrong line makes the mistake."""
 
 import ast
 import math
@@ -79,7 +79,7 @@ y = output @ W_out.T + b_out
 output = np.moveaxis(output, 0, time)
 y = np.moveaxis(y, 0, time)
 """
-"""nn.RNN as its documentation has it, as most people write it."""
+"""nn.RNN as in its documentation, written as most people write it."""
 
 BACK: Final = """
 grads, dhx = {}, np.zeros((L * D, N, H))
@@ -119,7 +119,7 @@ def returned(name, grad):
     return grad
 grads = {name: returned(name, grad) for name, grad in grads.items()}
 """
-"""Backpropagation through time, likewise."""
+"""Backpropagation through time, written as most people write it."""
 
 BY_UNITS: Final = f"""
 old, h, new = h, h.copy(), np.zeros((N, H))
@@ -220,10 +220,12 @@ SAME: Final[Mapping[str, Mapping[str, str]]] = {
         lines.GRADIENT: f'if name in ("x", "hx"): return grad\ndW = grad\n{lines.GRADIENT_OF_PARAMETER}'
     },
 }
-"""Right lines that the programs write otherwise: what to write in the place of their lines, which is the same."""
+"""Right lines that the programs write differently, with equivalent lines to put in their place."""
 
 CLOSE: Final = 1e-9
-"""Sums of some twenty numbers about one differ by 1e-14 in another order; the mistakes change them by 1e-6 at least."""
+"""The tolerance: sums of some twenty numbers near one differ by 1e-14 in another order, and the mistakes change them by
+at least 1e-6.
+"""
 
 TWO_WAYS = RNNConfig(3, 4, 2, bidirectional=True, T=5, N=3, hx=True, dtype="float64")
 ONE_WAY = RNNConfig(3, 4, 3, T=5, N=3, hx=True, dtype="float64")
@@ -283,7 +285,7 @@ each_fault = pytest.mark.parametrize(
 
 
 class Replaced(NamedTuple):
-    """A line of a program, and what stands in its place."""
+    """A line of a program, and its replacement."""
 
     right: str
     wrong: str
@@ -365,7 +367,7 @@ def test_a_line_has_the_nonlinearity_and_the_parameter_of_what_failed() -> None:
 
 
 def cases(fault: Fault) -> list[Case]:
-    """Generic cases on which the lines can be run, some with the values that the mistake needs."""
+    """Return generic cases on which the lines can be run, some with the values that the mistake needs."""
     name = type(fault).__name__
     configs = OF_FAULT.get(name) or OF_RIGHT.get(right_of(fault)) or OF_FAMILY.get(fault.family, (*TANHS, *RELUS))
     found = [drawn(config) for config in configs]
@@ -394,10 +396,10 @@ def right_of(fault: Fault) -> str:
 
 
 def compared(fault: Fault, config: RNNConfig) -> list[str]:
-    """The arrays that the line is about: of a mistake on the way there, not the gradients."""
+    """Return the arrays that the line affects; for a mistake in the forward pass, these are not the gradients."""
     if config.loss is not None:
         return list(config.gradients)
-    if type(fault).__name__ == "ComputesFirstLayerOnly":  # whose line leaves open what the other rows of h_n are
+    if type(fault).__name__ == "ComputesFirstLayerOnly":  # its line leaves the other rows of h_n open
         return ["output"]
     return ["readout"] if fault.family == "readout" else ["output", "h_n"]
 
@@ -408,7 +410,7 @@ def hidden(case: Case, arrays: Arrays, name: str) -> None:
 
 
 def run(case: Case, line: Replaced) -> Arrays:
-    """What the programs compute with a line in the place of the right one."""
+    """Return what the programs compute with the right line replaced."""
     config, L, D = case.config, case.config.num_layers, case.config.num_directions
     places = [(layer, d) for layer in range(L) for d in range(D)]
     names = {at: weight_names(*at) for at in places}
@@ -439,7 +441,7 @@ def run(case: Case, line: Replaced) -> Arrays:
 
 
 def program(text: str, config: RNNConfig, line: Replaced) -> str:
-    """A program with a line in the place of the right one, under its condition if it has one."""
+    """Return a program with the right line replaced, under the new line's condition if it has one."""
     for old, new in SAME.get(line.right, {}).items():
         text = written(text, old, new)
     wrong, _, condition = line.wrong.partition("  # if ")
@@ -451,7 +453,7 @@ def program(text: str, config: RNNConfig, line: Replaced) -> str:
 
 
 def written(text: str, old: str, new: str) -> str:
-    """A program with some lines in the place of one, as deep as that one."""
+    """Return a program with a line replaced by others, indented as deep."""
     rows = []
     for row in text.splitlines():
         indent = row[: len(row) - len(row.lstrip())]

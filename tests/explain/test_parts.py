@@ -1,4 +1,4 @@
-"""parts: mistakes that are made in a part of the network only, by hand, and what they are named."""
+"""Tests of parts: mistakes by hand in a part of the network only, and the names they get."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def fault(name: str) -> Fault:
 
 
 def without_b_hh_where(part: Any) -> Any:
-    """A right layer, but for b_hh, which is zero wherever the mask that a part gives is."""
+    """Return a layer that is correct except that b_hh is multiplied by the mask of a part."""
 
     def change(name: str, array: Any) -> Any:
         return array * part(name, array) if "bias_hh" in name else array
@@ -72,7 +72,7 @@ def test_a_mistake_in_some_units_is_named_with_which(kept: Any, where: str) -> N
 
 def test_a_mistake_in_the_gradient_of_one_parameter_is_named_with_it() -> None:
     class Averages(torch.nn.RNN):
-        """The gradients of its weight_hh are averages over the batch, not sums."""
+        """A layer whose weight_hh gradients are averages over the batch instead of sums."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""precision: coarse arithmetic is told from a mistake, and described."""
+"""Tests of precision: coarse arithmetic is told apart from a mistake, and described."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ def same(array: Any) -> Any:
 
 
 def stepwise(operand: Change, activation: Change) -> Callable[..., Any]:
-    """One layer and direction, its operands rounded, its activation chosen."""
+    """Return one layer in one direction with a given rounding of operands and a given activation."""
 
     def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
         W, V = operand(weights["weight_ih_l0"]), operand(weights["weight_hh_l0"])

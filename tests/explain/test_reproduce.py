@@ -1,4 +1,4 @@
-"""reproduce: a finding becomes a script that fails by itself, an issue, and a test; each says FIXED once it is."""
+"""Tests of reproduction: a finding becomes a script, an issue, and a test; the script fails alone, until the fix."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ WRONG, RIGHT = "WRONG = True", "WRONG = False"
 
 @pytest.fixture(autouse=True)
 def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is imported from a test's folder, such as a random.py, is there for that test alone."""
+    """Restore the import path, so that imports from a test's folder, such as a random.py, end with the test."""
     monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 def saved(folder: Path, name: str, text: str) -> Path:
-    """A file; what replaces one of the same length within a second, Python takes for the same, and does not read."""
+    """Write a file under a new name; Python would not reread a file replaced by one of equal length within a second."""
     path = folder / name
     path.write_text(text)
     return path
@@ -58,7 +58,7 @@ def found(spec: str, config: RNNConfig, regime: str = "normal", seed: int = 0) -
 
 
 def run_here(path: Path) -> str:
-    """What a script prints when it is run in this process."""
+    """Return what a script prints when it is run in this process."""
     printed, before = io.StringIO(), list(sys.path)
     try:
         with contextlib.redirect_stdout(printed), warnings.catch_warnings(), contextlib.suppress(SystemExit):
@@ -76,7 +76,7 @@ def _lies_in(module: Any, folder: Path) -> bool:
 
 
 class Lying:
-    """A right subject, of which the first array that it returns is told otherwise than it is."""
+    """A correct subject, but its first returned array is reported with wrong numbers."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
@@ -208,7 +208,7 @@ def test_what_is_called_and_expected_is_what_was_asked_of_torch(config: RNNConfi
         assert made.text is None
         return
     assert made.text is not None, made.reason
-    assert run_here(made.write(tmp_path)).endswith("FIXED\n")  # for torch is right
+    assert run_here(made.write(tmp_path)).endswith("FIXED\n")  # torch is correct
 
 
 @pytest.mark.kernels

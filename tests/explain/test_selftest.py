@@ -1,4 +1,4 @@
-"""The selftest: what it says of a fault that is found, of one that cannot be, and of who is accused wrongly."""
+"""Tests of the self-test: what it says of faults that are found or cannot be, and of falsely accused subjects."""
 
 from dataclasses import replace
 from typing import Any
@@ -64,7 +64,7 @@ def test_times_to_the_kill_and_after_it_add_up(monkeypatch: pytest.MonkeyPatch) 
     ticks = iter(range(100))
     monkeypatch.setattr("time.process_time", lambda: float(next(ticks)))
 
-    trial = tried_on(NAMED["UpperLayersForgetState"])  # whose shrinking takes long enough to be told of
+    trial = tried_on(NAMED["UpperLayersForgetState"])  # its shrinking takes long enough for a progress message
 
     assert trial.kill is not None
     assert (trial.seconds, trial.kill.shrink_seconds, trial.kill.explain_seconds) == (1.0, 1.0, 1.0)
@@ -145,7 +145,7 @@ def test_two_workers_give_the_rows_of_one_in_the_order_asked_for() -> None:
     ]
     assert sorted(told) == [(number, 4, name) for number, _, name in sorted(told)]
     assert {name for _, _, name in told} == {"UpperLayersForgetState", "IgnoresBiasHH", "ChangesNothing", "plain"}
-    assert not one.passed  # for one fault is none
+    assert not one.passed  # a single fault has none
 
 
 def test_an_interrupt_gives_what_was_done_so_far() -> None:

@@ -1,4 +1,4 @@
-"""where: the first wrong element in the order of computation, its pattern, and what only follows from it."""
+"""Tests of where: the first wrong element in the order of computation, its pattern, and what only follows from it."""
 
 from typing import Any
 
@@ -87,7 +87,7 @@ def test_a_mistake_on_the_way_back_is_located_with_probes() -> None:
     import torch
 
     class Detached(torch.nn.RNN):
-        """Its upper layer gives the lower one no gradient from its first steps."""
+        """A layer whose upper layer passes no gradient to the lower one from its first steps."""
 
         def forward(self, x: Any, hx: Any = None) -> Any:
             output, h_n = super().forward(x, hx)
@@ -101,7 +101,7 @@ def test_a_mistake_on_the_way_back_is_located_with_probes() -> None:
 
     assert found is not None
     assert found.array == "preactivation.grad"
-    assert found.place["t"] == 1  # backwards, the last of the steps that get none
+    assert found.place["t"] == 1  # in reverse order, the last of the steps without a gradient
     assert found.follows == 0
     assert found.pattern == "t: 0, 1 of 4"
 

@@ -1,4 +1,4 @@
-"""fifty: variations of ``numpy_base`` that are wrong, each in one way (``manifest`` says which)."""
+"""Variations of ``numpy_base`` that are wrong, each in one way (``manifest`` says which)."""
 
 from __future__ import annotations
 

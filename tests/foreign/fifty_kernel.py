@@ -1,4 +1,4 @@
-"""fifty_kernel: variations of ``kernel_base`` that are wrong, each in one way (``manifest`` says which)."""
+"""Variations of ``kernel_base`` that are wrong, each in one way (``manifest`` says which)."""
 
 from __future__ import annotations
 

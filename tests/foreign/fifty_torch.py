@@ -1,4 +1,4 @@
-"""fifty_torch: variations of ``torch_base`` that are wrong, each in one way (``manifest`` says which)."""
+"""Variations of ``torch_base`` that are wrong, each in one way (``manifest`` says which)."""
 
 from __future__ import annotations
 

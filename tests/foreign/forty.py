@@ -1,4 +1,4 @@
-"""forty: wrong implementations in NumPy, each with one mistake that ports, kernels and homework make."""
+"""Wrong implementations in NumPy, each with one mistake that ports, kernels and homework make."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _named(rnn: Callable[..., Any], net: type[Net]) -> Callable[..., Any]:
 
 
 def forwards(net: type[Net]) -> Callable[..., Any]:
-    """Without gradients, packed sequences and dropout."""
+    """Return a function of ``net`` without gradients, packed sequences and dropout."""
 
     def rnn(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> tuple[Any, ...]:
         return net(x, h0, weights, config).run({})
@@ -37,7 +37,7 @@ def forwards(net: type[Net]) -> Callable[..., Any]:
 
 
 def packing(net: type[Net]) -> Callable[..., Any]:
-    """Without gradients and dropout."""
+    """Return a function of ``net`` without gradients and dropout."""
 
     def rnn(x: Array, h0: Array, weights: Weights, config: RNNConfig, lengths: Array | None) -> tuple[Any, ...]:
         return net(x, h0, weights, config, lengths).run({})
@@ -49,7 +49,7 @@ def packing(net: type[Net]) -> Callable[..., Any]:
 
 
 class FirstBiasEverywhere(Net):
-    """The sum of the biases was folded once a direction, above the loop over the layers."""
+    """The sum of the biases was computed once per direction, above the loop over the layers."""
 
     def bias(self, layer: int, d: int) -> Array:
         return super().bias(0, d)
@@ -74,7 +74,7 @@ class ColumnMajorInputWeights(Net):
 
 
 class SinglePrecisionBias(Net):
-    """The biases are added up in a float32 buffer, whatever the dtype."""
+    """The biases are added in a float32 buffer, whatever the dtype."""
 
     def bias(self, layer: int, d: int) -> Array:
         return super().bias(layer, d).astype(np.float32).astype(self.dtype)
@@ -92,7 +92,7 @@ class LateBias32(Net):
 
 
 class BiasAlongBatch(Net):
-    """States are columns, (H, N), and the bias (H,) was left to broadcast where it could."""
+    """States are columns, (H, N), and the bias (H,) is left to broadcast where it can."""
 
     def cell(self, layer: int, d: int, t: int, x_t: Array, h: Array) -> Array:
         s = self.project(x_t, self.w_ih(layer, d)) + self.recur(h, self.w_hh(layer, d))
@@ -105,7 +105,7 @@ class BiasAlongBatch(Net):
 
 
 class UnrolledByFour(Net):
-    """The loop over time is unrolled by four; the loop over what remains does not advance its pointer into x."""
+    """The loop over time is unrolled by four; the loop over the rest does not advance its pointer into x."""
 
     def scan(self, layer: int, d: int, inputs: Array) -> tuple[Array, Array]:
         order = self.times(d)
@@ -116,7 +116,7 @@ class UnrolledByFour(Net):
 
 
 class Wavefront(Kernel):
-    """The layers of a one-directional stack run as a wavefront that lacks a barrier: each reads its lower one late."""
+    """The layers of a one-directional stack run as a wavefront without a barrier: each reads the one below too late."""
 
     def load(self, layer: int, t: int, source: Array) -> Any:
         if not layer or self.D == 2:
@@ -125,7 +125,7 @@ class Wavefront(Kernel):
 
 
 class ChunksOnward(Net):
-    """Time is cut into chunks of 8; the reverse direction runs backwards in each, but the chunks go forwards."""
+    """Time is cut into chunks of 8; the reverse direction runs backwards in each chunk, but the chunks go forwards."""
 
     def times(self, d: int) -> list[int]:
         if not d:
@@ -157,7 +157,7 @@ class ByteSteps(Kernel):
 
 
 class OutputActivated(Kernel):
-    """What the last layer returns goes through the activation once more; its states do not."""
+    """The output of the last layer goes through the activation once more; its states do not."""
 
     def launch(self, layer: int, d: int, source: Array, h: Array, target: Array) -> Array:
         last = super().launch(layer, d, source, h, target).copy()
@@ -167,7 +167,7 @@ class OutputActivated(Kernel):
 
 
 class SigmoidTanh(Kernel):
-    """tanh(s) = 1 - 2 / (exp(2 s) + 1), as many kernels have it: what is small is lost beside the 1."""
+    """tanh(s) = 1 - 2 / (exp(2 s) + 1), as in many kernels: small results are lost beside the 1."""
 
     def tanh(self, s: Array) -> Array:
         with np.errstate(all="ignore"):
@@ -175,7 +175,7 @@ class SigmoidTanh(Kernel):
 
 
 class OverflowingTanh(Kernel):
-    """tanh(s) = (exp(2 s) - 1) / (exp(2 s) + 1) by an exact exp: infinity by infinity."""
+    """tanh(s) = (exp(2 s) - 1) / (exp(2 s) + 1) with an exact exp: it becomes infinity by infinity."""
 
     def tanh(self, s: Array) -> Array:
         with np.errstate(all="ignore"):
@@ -183,14 +183,14 @@ class OverflowingTanh(Kernel):
 
 
 class ReluByFmax(Kernel):
-    """fmaxf(s, 0.0f) returns the number of a number and a NaN."""
+    """fmaxf(s, 0.0f) returns the number if one operand is a NaN."""
 
     def act(self, s: Array) -> Array:
         return super().act(s) if self.config.nonlinearity == "tanh" else np.fmax(s, 0)
 
 
 class ReverseAlwaysTanh(Net):
-    """The reverse cell is built without being told the nonlinearity."""
+    """The reverse cell is built without the nonlinearity."""
 
     def cell(self, layer: int, d: int, t: int, x_t: Array, h: Array) -> Array:
         s = self.project(x_t, self.w_ih(layer, d)) + self.recur(h, self.w_hh(layer, d)) + self.bias(layer, d)
@@ -201,7 +201,7 @@ class ReverseAlwaysTanh(Net):
 
 
 class OverlappingTail4(Net):
-    """Four sequences at a time, the last four once more for the rest: those of both are advanced in place, twice."""
+    """Four sequences are advanced at a time, and the last four once more for the rest, so some are advanced twice."""
 
     def cell(self, layer: int, d: int, t: int, x_t: Array, h: Array) -> Array:
         state = h.copy()
@@ -213,7 +213,7 @@ class OverlappingTail4(Net):
 
 
 class TailWithoutState8(Kernel):
-    """The units after the last full block of 8 go through a loop of their own, which has no recurrent product."""
+    """The units after the last full block of 8 have a loop of their own, without the recurrent product."""
 
     def recurrent(self, h: Array, w_hh: Array, units: slice) -> Array:
         s = super().recurrent(h, w_hh, units)
@@ -221,7 +221,7 @@ class TailWithoutState8(Kernel):
 
 
 class TransposedTiles16(Kernel):
-    """Where tiles of 16 by 16 fit, W_hh is loaded by tiles, each of which comes in transposed."""
+    """If tiles of 16 by 16 fit, W_hh is loaded by tiles, each of which is transposed."""
 
     def recurrent(self, h: Array, w_hh: Array, units: slice) -> Array:
         if self.H % 16 == 0:
@@ -241,7 +241,7 @@ class StaleStage64(Kernel):
 
 
 class ReverseShifted(Net):
-    """What the reverse direction computed is turned round within T, not within each sequence's own length."""
+    """The output of the reverse direction is turned round within T, not within each sequence's own length."""
 
     def scan(self, layer: int, d: int, inputs: Array) -> tuple[Array, Array]:
         outputs, h = super().scan(layer, d, inputs)
@@ -257,7 +257,7 @@ _LENGTHS: Final[dict[tuple[int, int], Array]] = {}
 
 
 class LengthsKept(Net):
-    """The mask of what is padding is made once for each (T, N), and kept."""
+    """The padding mask is made once for each (T, N), and kept."""
 
     def __init__(self, x: Array, h0: Array, weights: Weights, config: RNNConfig, lengths: Array | None = None) -> None:
         if lengths is not None:
@@ -266,7 +266,7 @@ class LengthsKept(Net):
 
 
 class SquareMaskTransposed(Net):
-    """The mask of what is padding comes as (N, T), and is turned by looking at its shape."""
+    """The padding mask comes as (N, T), and is turned depending on its shape."""
 
     def __init__(self, x: Array, h0: Array, weights: Weights, config: RNNConfig, lengths: Array | None = None) -> None:
         super().__init__(x, h0, weights, config, lengths)
@@ -275,7 +275,7 @@ class SquareMaskTransposed(Net):
 
 
 class LastGradientLost(Net):
-    """The gradient by h_n enters at step T - 1, where shorter sequences are masked."""
+    """The gradient with respect to h_n enters at step T - 1, where shorter sequences are masked."""
 
     def scan_back(self, layer: int, d: int, g_out: Array, g_last: Array) -> tuple[Array, Array, Array]:
         return super().scan_back(layer, d, g_out, g_last if d else np.where(self.active[-1], g_last, 0))
@@ -285,14 +285,14 @@ class LastGradientLost(Net):
 
 
 class DividedByP(Net):
-    """What is kept is divided by p, the probability to drop."""
+    """Kept elements are divided by p, the probability to drop."""
 
     def drop(self, layer: int, a: Array) -> Array:
         return np.where(self.masks[layer], a / np.asarray(self.config.dropout, self.dtype), 0) if self.masks else a
 
 
 class UnscaledOnTheWayBack(Net):
-    """The way back keeps the mask alone, not the factor."""
+    """The backward pass uses the mask alone, without the factor."""
 
     back = False
 
@@ -319,7 +319,7 @@ _WORKSPACES: Final[dict[tuple[Any, ...], Array]] = {}
 
 
 class KeptWorkspace(Net):
-    """Outputs go to a workspace that is allocated once a shape, and handed out."""
+    """Outputs are written to a workspace that is allocated once per shape, and returned."""
 
     def forward(self) -> tuple[Array, Array]:
         output, h_n = super().forward()
@@ -345,14 +345,14 @@ class WrongCheckpoint(Net):
 
 
 class TanhOfTanh(Net):
-    """The derivative, 1 - tanh(.)^2, is handed the state that has been through tanh."""
+    """The derivative, 1 - tanh(.)^2, is given the state, which has been through tanh already."""
 
     def through_act(self, g: Array, h: Array) -> Array:
         return super().through_act(g, np.tanh(h) if self.config.nonlinearity == "tanh" else h)
 
 
 class InitialStateForgotten(Net):
-    """The gradient by W_hh sums h_0 .. h_T-2, the initial state is not among them."""
+    """The gradient with respect to W_hh sums h_0 .. h_T-2 without the initial state."""
 
     def scan(self, layer: int, d: int, inputs: Array) -> tuple[Array, Array]:
         outputs, h = super().scan(layer, d, inputs)
@@ -361,7 +361,7 @@ class InitialStateForgotten(Net):
 
 
 class Clipped(Net):
-    """The gradients by the weights are clipped at 5, as a well-known script of a hundred lines does."""
+    """The gradients with respect to the weights are clipped at 5, as a well-known script of a hundred lines does."""
 
     def backward(self, g_output: Array, g_h_n: Array) -> dict[str, Array]:
         found = super().backward(g_output, g_h_n)
@@ -369,7 +369,7 @@ class Clipped(Net):
 
 
 class OneLossOnly(Net):
-    """``if g_output is not None: ... elif g_h_n is not None: ...``."""
+    """The gradient code is ``if g_output is not None: ... elif g_h_n is not None: ...``."""
 
     def gradients(self, output: Array, h_n: Array, cotangents: Mapping[str, Array]) -> dict[str, Array]:
         if len(cotangents) > 1:
@@ -377,7 +377,7 @@ class OneLossOnly(Net):
         return super().gradients(output, h_n, cotangents)
 
 
-# Readout, layout, and paths that are chosen by two things.
+# Readout, layout, and paths that depend on two things.
 
 
 class InterleavedReadout(Net):
@@ -389,7 +389,7 @@ class InterleavedReadout(Net):
 
 
 class UnbatchedAsBatch(Net):
-    """An input without a batch axis gets one of time in its place: T sequences of one step."""
+    """An input without a batch axis gets a time axis of one: T sequences of one step."""
 
     def time_first(self, a: Array) -> Array:
         return super().time_first(a) if self.config.batched else a[None]
@@ -405,7 +405,7 @@ class UnbatchedAsBatch(Net):
 
 
 class NoBiasNoState(Net):
-    """The path for layers without a bias begins at zero."""
+    """The path for layers without a bias starts at zero."""
 
     def initial(self, layer: int, d: int) -> Any:
         h = super().initial(layer, d)

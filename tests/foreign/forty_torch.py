@@ -1,4 +1,4 @@
-"""forty_torch: wrong implementations that are modules, each with one mistake."""
+"""Wrong implementations that are modules, each with one mistake."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class InversePermutation(ByHand):
 
 
 class OneMaskForBothDirections(ByHand):
-    """The mask is drawn for H features, and lies over either half."""
+    """The mask is drawn for H features, and used for both halves."""
 
     def between(self, layer: int, steps: list[Tensor]) -> list[Tensor]:
         if not (self.bidirectional and self.dropout and self.training and layer + 1 < self.num_layers):
@@ -27,7 +27,7 @@ class OneMaskForBothDirections(ByHand):
 
 
 class ZerosOnce(ByHand):
-    """The zeros to begin with are made once a batch size; what is left in them is the last call's h_n."""
+    """The initial zeros are made once per batch size, and hold the last call's h_n afterwards."""
 
     zeros: Tensor | None = None
 
@@ -47,7 +47,7 @@ class ZerosOnce(ByHand):
 
 
 class ReluByWhere(ByHand):
-    """Zero where s < 0 and else s: that is relu, but for its derivative at 0, which is 1."""
+    """It gives zero for s < 0 and s otherwise: that is relu, except for the derivative at 0, which is 1."""
 
     def act(self, s: Tensor) -> Tensor:
         return super().act(s) if self.nonlinearity == "tanh" else torch.where(s < 0, torch.zeros_like(s), s)

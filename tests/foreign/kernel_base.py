@@ -1,4 +1,4 @@
-"""kernel_base: a forward pass as a GPU kernel would do it, block by block, in methods that a variation may override."""
+"""A forward pass as a GPU kernel does it, block by block, in methods that a variation may override."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Weights = Mapping[str, Array]
 
 
 class Kernel:
-    """Blocks of sequences and units; sums go over chunks of features."""
+    """A layer computed in blocks of sequences and units; sums go over chunks of features."""
 
     block_n, block_h, chunk = 32, 8, 16
 
@@ -83,7 +83,7 @@ class Kernel:
 
 
 def function(kernel: type[Kernel]) -> Callable[..., Any]:
-    """The function that makes one call of ``kernel``; its name is the class's in snake case."""
+    """Return the function that makes one call of ``kernel``; its name is the class's in snake case."""
 
     def rnn(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> tuple[Array, Array]:
         return kernel(x, h0, weights, config).run()

@@ -1,4 +1,4 @@
-"""manifest: what is wrong with each of the wrong implementations, in one sentence, and the right ones beside them."""
+"""The manifest of the wrong implementations, with their mistakes in one sentence each, and of the correct ones."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ FAMILIES: Final = (
 class Wrong:
     """An implementation with one mistake.
 
-    ``truth`` is the mistake. ``smallest`` is what a minimal failing case has of sizes and flags, by reasoning alone,
-    as far as that is certain: where two cases are both minimal (T=2 without hx, T=1 with it), what they differ in is
-    left out. ``scope`` is what has to be pinned for the mistake to be met at all.
+    ``truth`` is the mistake. ``smallest`` gives the sizes and flags of a minimal failing case, by reasoning alone, as
+    far as that is certain: if two cases are both minimal (T=2 without hx, T=1 with it), the fields in which they differ
+    are left out. ``scope`` holds the pins without which the mistake cannot be met.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Right:
 
 
 def _least(*without: str, **more: Any) -> dict[str, Any]:
-    """Every size 1 and one direction, but for what is given, and but for what is left open."""
+    """Return size 1 for every size and one direction, except for given values and for fields left open."""
     least = {"input_size": 1, "hidden_size": 1, "num_layers": 1, "T": 1, "N": 1, "bidirectional": False}
     return {name: value for name, value in (least | more).items() if name not in without}
 

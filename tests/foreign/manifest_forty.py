@@ -1,4 +1,4 @@
-"""manifest_forty: what is wrong with each of the forty, in one sentence."""
+"""The manifest of the forty implementations: the mistake of each, in one sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.foreign.manifest import Wrong
 
 
 def _least(*without: str, **more: Any) -> dict[str, Any]:
-    """Every size 1 and one direction, but for what is given, and but for what is left open."""
+    """Return size 1 for every size and one direction, except for given values and for fields left open."""
     least = {"input_size": 1, "hidden_size": 1, "num_layers": 1, "T": 1, "N": 1, "bidirectional": False}
     return {name: value for name, value in (least | more).items() if name not in without}
 

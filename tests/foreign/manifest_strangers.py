@@ -1,4 +1,4 @@
-"""manifest_strangers: which of the strangers' implementations are right, and what is wrong with the others."""
+"""The manifest of the strangers' implementations: which are correct, and what is wrong with the others."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Predicate = Callable[[RNNConfig], bool]
 class Mistake:
     """One mistake of an implementation.
 
-    ``words`` are pieces of sentences by which the right cause is known in a report; any one will do, in any case.
-    ``shows`` says on which configs the mistake can be seen: on all of them with generic numbers, unless ``rarely``.
-    ``mend`` replaces pieces of the source, after which the mistake is gone and nothing else has changed.
-    ``smallest`` is as in ``manifest.Wrong``. ``how`` is what is wrong: the ``values`` (or shapes, or an error), the
-    ``inputs``, which were written into, or ``later``, what is returned when there were other calls before or after.
+    ``words`` are parts of sentences that identify the right cause in a report; any one suffices, in upper or lower
+    case. ``shows`` says on which configs the mistake can be seen: on all of them with generic numbers, unless
+    ``rarely``. ``mend`` replaces parts of the source; afterwards the mistake is gone and nothing else has changed.
+    ``smallest`` is as in ``manifest.Wrong``. ``how`` says what is wrong: the ``values`` (or shapes, or an error), the
+    ``inputs``, which were written into, or ``later``, the results if there were other calls before or after.
     """
 
     family: str
@@ -36,10 +36,10 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Stranger:
-    """An implementation; right if it has no mistakes.
+    """An implementation; it is correct if it has no mistakes.
 
     ``refuses`` says which configs it refuses. ``scope`` is what its author would leave out with ``--only``,
-    ``contract`` what its author would hold it to, and ``partial`` are the gradients that it does not return.
+    ``contract`` the contract its author would choose, and ``partial`` the gradients that it does not return.
     """
 
     name: str
@@ -52,11 +52,11 @@ class Stranger:
 
     @property
     def spec(self) -> str:
-        """What the command is told to check."""
+        """The name under which the command checks it."""
         return f"{self.subject.__module__.replace('.', '/')}.py:{self.subject.__qualname__}"
 
 
-# What configs have in common.
+# Common properties of configs.
 
 
 def never(_config: RNNConfig) -> bool:
@@ -124,7 +124,7 @@ def several_units(config: RNNConfig) -> bool:
 
 
 def recurs(config: RNNConfig) -> bool:
-    """Some step reads a state that is not zero."""
+    """Return whether some step reads a state that is not zero."""
     return config.T > 1 or config.hx
 
 
@@ -149,20 +149,20 @@ def loss_of_h_n(config: RNNConfig) -> bool:
 
 
 def both(*predicates: Predicate) -> Predicate:
-    """All of them."""
+    """Return whether all predicates hold."""
     return lambda config: all(predicate(config) for predicate in predicates)
 
 
 def any_of(*predicates: Predicate) -> Predicate:
-    """One of them at least."""
+    """Return whether at least one predicate holds."""
     return lambda config: any(predicate(config) for predicate in predicates)
 
 
 _ONE: Final = any_of(deep, two_ways)
-"""One layer and one direction is all that it does."""
+"""The predicate of an implementation that supports one layer and one direction only."""
 
 
-# Right.
+# Correct.
 
 _numpy, _back, _torch, _node = strangers_numpy, strangers_back, strangers_torch, strangers_node
 
@@ -824,7 +824,7 @@ WRONG_FORWARD: Final = (
 )
 
 
-# Wrong on the way back.
+# Wrong in the backward pass.
 
 _GRADED: Final = _least("T", "N")
 

@@ -1,4 +1,4 @@
-"""numpy_base: the recurrence and its gradients, written out in NumPy, in methods that a variation may override."""
+"""The recurrence and its gradients, written out in NumPy, in methods that a variation may override."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Weights = Mapping[str, Array]
 
 
 class Record(NamedTuple):
-    """What the way back needs of one layer and direction, time first: its inputs, the states before and after."""
+    """The arrays that the backward pass needs of one layer and direction, time first: inputs and states."""
 
     inputs: Array
     before: Array
@@ -24,7 +24,7 @@ class Record(NamedTuple):
 
 
 class Net:
-    """One call: everything time first inside, (T, N, features), and with a batch axis."""
+    """One call, with everything time first inside, (T, N, features), and with a batch axis."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Net:
         return np.swapaxes(a, 0, 1) if self.config.batch_first else a
 
     def laid_out(self, a: Array) -> Array:
-        """The reverse of ``time_first``."""
+        """Undo ``time_first``."""
         if not self.config.batched:
             return a[:, 0]
         return a.swapaxes(0, 1) if self.config.batch_first else a
@@ -106,7 +106,7 @@ class Net:
         return self.act(s + self.bias(layer, d))
 
     def carry(self, d: int, t: int, new: Array, h: Array) -> Array:
-        """The state after a step: a sequence that has ended, or not begun, keeps its own."""
+        """Return the state after a step; a sequence that has ended, or not begun, keeps its own."""
         return np.where(self.active[t], new, h)
 
     def emit(self, new: Array, h: Array) -> Array:
@@ -125,7 +125,7 @@ class Net:
         return outputs, h
 
     def drop(self, layer: int, a: Array) -> Array:
-        """Dropout after an inner layer, of its output and, likewise, of its output's gradient."""
+        """Apply dropout after an inner layer, to its output or to its output's gradient."""
         keep = np.asarray(1 - self.config.dropout, self.dtype)
         return np.where(self.masks[layer], a / keep, 0) if self.masks else a
 
@@ -147,15 +147,15 @@ class Net:
     # Back.
 
     def through_act(self, g: Array, h: Array) -> Array:
-        """The gradient by the preactivation, from the one by the state h."""
+        """Return the gradient with respect to the preactivation, given the one with respect to the state h."""
         return g * (1 - h * h) if self.config.nonlinearity == "tanh" else np.where(h <= 0, 0, g)
 
     def pass_on(self, step: int, g: Array) -> Array:
-        """What the gradient by a state is before it meets ``step``, counted from the last one."""
+        """Return the gradient with respect to a state as it enters ``step``, counted from the last one."""
         return g
 
     def scan_back(self, layer: int, d: int, g_out: Array, g_last: Array) -> tuple[Array, Array, Array]:
-        """The gradients by the preactivations, by the initial state, and by that as if W_hh were the identity."""
+        """Return the gradients by the preactivations and the initial state, and the latter also for W_hh = 1."""
         by_s, h, first = np.zeros_like(g_out), g_last, np.zeros_like(g_last)
         for step, t in enumerate(reversed(self.times(d))):
             g = g_out[t] + self.pass_on(step, h)
@@ -197,7 +197,7 @@ class Net:
         found["x"] = np.where(self.active, above, 0)
         return found
 
-    # The whole.
+    # Complete calls.
 
     def gradients(self, output: Array, h_n: Array, cotangents: Mapping[str, Array]) -> dict[str, Array]:
         g_output, g_h_n = np.zeros_like(output), np.zeros_like(h_n)
@@ -226,7 +226,7 @@ class Net:
 
 
 def function(net: type[Net]) -> Callable[..., Any]:
-    """The function that makes one call of ``net``; its name is the class's in snake case."""
+    """Return the function that makes one call of ``net``; its name is the class's in snake case."""
 
     def rnn(
         x: Array,

@@ -1,4 +1,4 @@
-"""right: two more correct ways to sum, beside the bases."""
+"""Two more correct ways to sum, in addition to the bases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 class Kahan(Kernel):
-    """Sums from the last feature to the first, compensated."""
+    """Compensated sums from the last feature to the first."""
 
     def chunked(self, a: Array, w: Array) -> Array:
         total = np.zeros((len(a), len(w)), a.dtype)
@@ -31,7 +31,7 @@ class Kahan(Kernel):
 
 
 class Wide(Net):
-    """Every step in float64, its state rounded to the dtype; gradients in float64 from these states."""
+    """Steps in float64 with states rounded to the dtype, and gradients in float64 from these states."""
 
     def cell(self, layer: int, d: int, t: int, x_t: Array, h: Array) -> Array:
         wide = [a.astype(np.float64) for a in (x_t, h, self.w_ih(layer, d), self.w_hh(layer, d))]

@@ -1,4 +1,4 @@
-"""What the strangers' manifest says of each implementation holds, judged by torch's nn.RNN and its autograd."""
+"""Tests of the strangers' manifest: it holds for each implementation, judged by torch's nn.RNN and its autograd."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ LAYERS: Final = (
     RNNConfig(3, 4, T=3, N=2, hx=True),
     RNNConfig(3, 4, T=6, N=2, batch_first=True),
 )
-"""A handful of layers. Dropout of 1 leaves nothing to chance."""
+"""A few configs with several layers; dropout of 1 leaves nothing to chance."""
 
 ONE_LOSS: Final = (2, 3, 13, 20)
-"""Those of them with losses of output alone and of h_n alone, too."""
+"""The indices of those that are also checked with losses of the output alone and of h_n alone."""
 
 CONFIGS: Final = (
     *LAYERS,
@@ -62,23 +62,24 @@ CONFIGS: Final = (
 )
 
 KINDS: Final = {"tanh": ("normal",), "relu": ("normal", "whole", "infinite")}
-"""Of numbers, by the nonlinearity: normal ones; small whole ones, of which relu's sums are exact and often 0; and an
-infinite one, which only outputs can be compared on, for what autograd makes of it nobody promised."""
+"""Kinds of numbers, by nonlinearity: normal ones; small whole ones, for which relu's sums are exact and often 0; and an
+infinite one, for which only outputs are compared, because autograd promises nothing there.
+"""
 
 
 SEEN: Final = {"values": {"values", "later"}, "inputs": {"inputs"}, "later": {"later"}}
-"""How a mistake is seen: whole numbers may hide it in the first of two cases."""
+"""The ways in which a mistake may be seen: whole numbers may hide it in the first of two cases."""
 
 
 class Case(NamedTuple):
     config: RNNConfig
     arrays: Arrays
-    """Of x, hx where there is one, the weights, and the cotangents."""
+    """The arrays of x, of hx if there is one, of the weights, and of the cotangents."""
 
 
 @lru_cache(1024)
 def drawn(config: RNNConfig, kind: str, seed: int) -> Case:
-    """Absolute values of a weight's row or column sum up to 1 at most, so that errors do not grow by it."""
+    """Draw a case in which each weight's rows and columns have absolute sums up to 1, so that errors do not grow."""
     rng, arrays = np.random.default_rng(seed), {}
     for name, spec in {**config.inputs, **config.weights, **config.cotangents}.items():
         if kind == "normal":
@@ -94,7 +95,7 @@ def drawn(config: RNNConfig, kind: str, seed: int) -> Case:
 
 
 def judged(module: nn.Module, case: Case, dtype: torch.dtype = torch.float64) -> Arrays:
-    """What a module with nn.RNN's parameters gives on a case, and autograd's gradients."""
+    """Return what a module with nn.RNN's parameters gives on a case, and autograd's gradients."""
     config = case.config
     given = {name: torch.tensor(array).to(dtype) for name, array in case.arrays.items()}
     module.load_state_dict({name: given[name] for name in config.weights})
@@ -130,12 +131,12 @@ def expected(config: RNNConfig, kind: str, seed: int) -> Arrays:
 
 
 def allowances(case: Case) -> tuple[float, float]:
-    """How far two correct results may be apart, of the outputs and of the gradients.
+    """Return how far two correct results may differ, for the outputs and for the gradients.
 
-    Each is off by u, the unit roundoff, times what it sums (gamma_n = n u / (1 - n u), any order), and by 8 u for its
-    tanh. Weights pass errors on as they are (rows and columns sum up to 1), tanh and relu do not make them larger, so
-    they add up: over steps, and over layers. tanh' = 1 - h**2 is off by 2 |h| times the state's error. A gradient by
-    weights sums over steps and sequences.
+    Each is off by u, the unit roundoff, times what it sums (gamma_n = n u / (1 - n u), in any order), and by 8 u for
+    its tanh. Weights do not enlarge errors (rows and columns sum up to 1), nor do tanh and relu, so errors add up over
+    steps and over layers. tanh' = 1 - h**2 is off by 2 |h| times the state's error. A gradient with respect to weights
+    sums over steps and sequences.
     """
     config = case.config
     T, N, H, D = config.T, max(config.N, 1), config.hidden_size, config.num_directions
@@ -161,13 +162,13 @@ def allowances(case: Case) -> tuple[float, float]:
 
 
 def within(actual: NDArray[Any], right: NDArray[Any], allowance: float) -> bool:
-    with np.errstate(invalid="ignore"):  # of infinities, which are equal or are not
+    with np.errstate(invalid="ignore"):  # raised for infinities, which are either equal or not
         near = np.abs(actual - right) <= allowance
     return bool((near | (actual == right) | (np.isnan(actual) & np.isnan(right))).all())
 
 
 def close(case: Case, kind: str, seed: int, results: Any) -> bool:
-    """Whether results are what nn.RNN gives: the same names, shapes and dtype, and values within the allowances."""
+    """Return whether results are nn.RNN's: the same names, shapes and dtype, and values within the allowances."""
     right = expected(case.config, kind, seed)
     names = {name for name in right if name in results or not name.endswith(".grad")}
     forward, back = allowances(case)
@@ -199,17 +200,17 @@ class Subject:
         return getattr(module, self._name)
 
     def asked(self, config: RNNConfig) -> bool:
-        """Whether such a config is asked of it: losses and dropout only of what takes them."""
+        """Return whether a config is asked of it; losses and dropout need a function that takes them."""
         return self.is_class or not (config.drops or (config.loss and "cotangents" not in self.takes))
 
     def forget(self) -> None:
-        """Be as before the first call."""
+        """Return to the state before the first call."""
         self._built = None
         if self._remembers:
             self._found = self._loaded()
 
     def __call__(self, case: Case) -> tuple[Any, bool]:
-        """What it returns, by name, and whether it left alone what it was lent."""
+        """Return its results by name, and whether it left its inputs unchanged."""
         lent = {name: array.copy() for name, array in case.arrays.items()}
         with np.errstate(all="ignore"):
             results = self._of_class(case) if self.is_class else self._of_function(case.config, lent)
@@ -238,7 +239,7 @@ class Subject:
 
 
 def _code(stranger: Stranger, mended: tuple[Mistake, ...]) -> CodeType:
-    """The stranger's module, the source mended where a piece is once in the subject, or else in the module."""
+    """Compile the stranger's module with mended source; each piece must occur once in the subject or in the module."""
     path = Path(inspect.getfile(stranger.subject))
     source, own = path.read_text(encoding="utf-8"), inspect.getsource(stranger.subject)
     for old, new in (pair for mistake in mended for pair in mistake.mend):
@@ -251,12 +252,12 @@ def _code(stranger: Stranger, mended: tuple[Mistake, ...]) -> CodeType:
 
 @lru_cache(8)
 def _compiled(source: str, path: str) -> CodeType:
-    """Once for all that have nothing mended, for it takes 14 ms."""
+    """Compile once for all subjects without changes, because it takes 14 ms."""
     return compile(source, path, "exec")
 
 
 def wrong(subject: Subject, config: RNNConfig, kind: str) -> str:
-    """What is wrong on a case, or on another one of the same config after it: nothing if all is right."""
+    """Return what is wrong on a case, or on a second one of the same config; an empty text if nothing is."""
     first, second = drawn(config, kind, 1), drawn(config, kind, 2)
     subject.forget()
     try:
@@ -281,7 +282,7 @@ def _complete(subject: Subject, config: RNNConfig, results: Arrays) -> bool:
 
 
 def seen(stranger: Stranger, mended: tuple[Mistake, ...] = ()) -> dict[RNNConfig, set[str]]:
-    """What is wrong with a stranger's implementation, by config; it must refuse just what the manifest says."""
+    """Return what is wrong with a stranger's implementation, by config; it must refuse what the manifest says."""
     subject, found = Subject(stranger, mended), {}
     for config in CONFIGS:
         if subject.asked(config) and all(getattr(config, name) == value for name, value in stranger.scope.items()):
@@ -294,7 +295,7 @@ def seen(stranger: Stranger, mended: tuple[Mistake, ...] = ()) -> dict[RNNConfig
 
 
 def _named(strangers: tuple[Stranger, ...]) -> pytest.MarkDecorator:
-    """A parameter each; what is in JavaScript needs node."""
+    """Return a parameter for each stranger; those in JavaScript need node."""
     without_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
     return pytest.mark.parametrize(
         "stranger",
@@ -316,9 +317,9 @@ def test_a_wrong_one_is_wrong_where_its_mistakes_show_and_nowhere_else(stranger:
 
     for config, faults in found.items():
         showing = [mistake for mistake in stranger.mistakes if mistake.shows(config)]
-        if config.N:  # what an empty batch shows is of its shape alone
+        if config.N:  # an empty batch can only show errors of shape
             assert faults <= {how for mistake in showing for how in SEEN[mistake.how]}, config
-            wide = config.dtype == "float32"  # the allowances, which may hold what float64 shows, too
+            wide = config.dtype == "float32"  # the allowances, which may hide what float64 shows
             must = [m for m in showing if not m.rarely and not (wide and m.shows(config.replace(**_64)))]
             assert faults or not must, config
     assert any(found.values()) or stranger.mistakes[0].family == "refusals"
@@ -355,13 +356,13 @@ FREE: Final = {
     "dtype": ("float32", "float64"),
     "loss": (None, "output", "h_n", "both"),
 }
-"""What a factor may be where the manifest leaves it open."""
+"""The values of factors that the manifest leaves open."""
 
 
 def showing(stranger: Stranger, mistake: Mistake, factors: Mapping[str, Any]) -> bool:
-    """Whether the mistake shows on any config of these factors."""
+    """Return whether the mistake shows on any config with these factors."""
     choices = {name: (factors[name],) if name in factors else values for name, values in FREE.items()}
-    configs: Any = (  # that are not checked, which takes a hundred times as long
+    configs: Any = (  # not validated as configs, which would take a hundred times as long
         SimpleNamespace(**dict(zip(choices, values, strict=True)), dropout=1.0, drops=False, training=True)
         for values in product(*choices.values())
     )

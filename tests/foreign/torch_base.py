@@ -1,4 +1,4 @@
-"""torch_base: nn.RNN's constructor and checks, and a forward pass of its own in methods to be overridden."""
+"""nn.RNN's constructor and checks, with a forward pass of its own in methods that can be overridden."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 
 class ByHand(nn.RNN):
-    """A step is a list entry: x_t of the sequences that are that long, (n_t, features), n_t never rising."""
+    """A layer whose steps are list entries: x_t of the sequences with that step, (n_t, features), n_t never rising."""
 
     packs = True
 
@@ -46,7 +46,7 @@ class ByHand(nn.RNN):
         return torch.stack(steps, dim=1 if self.batch_first else 0), h_n
 
     def refuse(self, x: Any, hx: Any) -> None:
-        """Let nn.RNN raise what it raises; what it computes is not used."""
+        """Let nn.RNN raise its errors; its results are not used."""
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             super().forward(x, hx)
 
@@ -99,7 +99,7 @@ class ByHand(nn.RNN):
         return states[::-1], h
 
     def step(self, layer: int, d: int, i: int, x_t: Tensor, h: Tensor) -> Tensor:
-        """The state after the i-th step that is taken."""
+        """Return the state after the i-th step that is taken."""
         end = f"_l{layer}{'_reverse' if d else ''}"
         b_ih, b_hh = (getattr(self, role + end) if self.bias else None for role in ("bias_ih", "bias_hh"))
         s = functional.linear(x_t, getattr(self, "weight_ih" + end), b_ih)
@@ -109,7 +109,7 @@ class ByHand(nn.RNN):
         return torch.tanh(s) if self.nonlinearity == "tanh" else torch.relu(s)
 
     def between(self, layer: int, steps: list[Tensor]) -> list[Tensor]:
-        """What the next layer is given of a layer's output, or the caller of the last one's."""
+        """Return what the next layer gets of a layer's output, or the caller of the last one's."""
         if self.dropout and self.training and layer + 1 < self.num_layers:
             return [functional.dropout(h, self.dropout) for h in steps]
         return steps

@@ -1,4 +1,4 @@
-"""twelve: recurrent layers as twelve people might write them, each with one mistake (``manifest`` says which)."""
+"""Recurrent layers as twelve people might write them, each with one mistake (``manifest`` says which)."""
 
 from __future__ import annotations
 
@@ -433,7 +433,7 @@ def concatenated(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> Pa
     return inputs.swapaxes(0, 1) if config.batch_first else inputs, h_n
 
 
-# 10. Everything that can be done at once is: all inputs, and both directions as a batch of matrices.
+# 10. Everything that can be done at once: all inputs, and both directions as a batch of matrices.
 
 
 def _fast_tanh(s: Array) -> Any:

@@ -20,7 +20,7 @@ Tamper = Callable[[Array, int, int], Array]
 
 
 class Run(NamedTuple):
-    """What a run gives, and its inside: time first, layer by layer, (T, N, D*H)."""
+    """The results and the inside of a run: time first, layer by layer, (T, N, D*H)."""
 
     arrays: dict[str, Array]
     states: list[Array]
@@ -28,7 +28,7 @@ class Run(NamedTuple):
 
 
 def one_by_one(a: Array, b: Array, step: int = 1) -> Array:
-    """A b^T, term by term, each sum rounded to the arrays' own dtype."""
+    """Return A b^T, term by term, with each sum rounded to the arrays' own dtype."""
     terms = [a[:, k : k + 1] * b[:, k] for k in range(a.shape[1])[::step]]
     total = terms[0]
     for term in terms[1:]:
@@ -44,7 +44,10 @@ def in_pairs(a: Array, b: Array) -> Array:
 
 
 def fused(a: Array, b: Array) -> Array:
-    """Each product exact and rounded with its sum, as an FMA chain does: in float64, where float32's are exact."""
+    """Return A b^T like an FMA chain: each exact product is rounded with its sum.
+
+    The products are exact because float64 holds those of float32.
+    """
     total = np.zeros((len(a), len(b)), np.float64)
     for k in range(a.shape[1]):
         total = (total + a[:, k : k + 1].astype(float) * b[:, k].astype(float)).astype(a.dtype).astype(float)
@@ -52,7 +55,7 @@ def fused(a: Array, b: Array) -> Array:
 
 
 def flushing(a: Array, b: Array) -> Array:
-    """Subnormal operands and results are zero."""
+    """Return A b^T with subnormal operands and results set to zero."""
     return _flushed(one_by_one(_flushed(a), _flushed(b)))
 
 
@@ -79,9 +82,10 @@ def run_by_hand(  # noqa: PLR0915 - it is a whole network in one go
     tamper: Tamper | None = None,
     carry: bool = True,
 ) -> Run:
-    """Run a case in ``work`` (its own dtype); ``stored``: to the case's dtype is rounded whatever leaves a sum or tanh.
+    """Run a case in ``work`` (by default its own dtype); ``stored`` rounds every sum and tanh to the case's dtype.
 
-    Wrong on purpose: ``tamper`` may change da, given layer and t; without ``carry`` no gradient flows back in time.
+    It can be wrong on purpose: ``tamper`` may change da, given layer and t; without ``carry`` no gradient flows back in
+    time.
     """
     config = case.config
     inner = np.dtype(work or config.dtype)
@@ -161,7 +165,7 @@ def run_by_hand(  # noqa: PLR0915 - it is a whole network in one go
 
 
 def subject(**wrong: Any) -> Callable[..., Any]:
-    """A function subject that runs by hand."""
+    """Return a function subject that runs by hand."""
 
     def rnn(x: Array, h0: Array, weights: Mapping[str, Array], config: RNNConfig, cotangents: Any) -> Any:
         arrays = run_by_hand(

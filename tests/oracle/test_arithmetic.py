@@ -1,4 +1,4 @@
-"""arithmetic: formats as others know them, and what a user may accept."""
+"""Tests of arithmetic: formats as others know them, and what a user may accept."""
 
 import math
 from typing import Any

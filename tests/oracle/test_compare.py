@@ -1,4 +1,4 @@
-"""compare: the order of what is looked at, and records that name the place."""
+"""Tests of comparison: the order in which arrays are looked at, and records that name the place."""
 
 from dataclasses import replace
 from typing import Any
@@ -79,7 +79,7 @@ FLOAT32 = Arithmetic("float32")
 
 
 def one_term(off: float) -> tuple[dict[str, Any], dict[str, Expected]]:
-    """An output that is 1 everywhere, by one product, and off by as much at one place."""
+    """Return an output that is 1 everywhere, by one product, and off by ``off`` in one place."""
     values = np.ones(CONFIG.outputs["output"].shape)
     floor = soft_floor(values, values, values, "identity", FLOAT32)
     equation = Equation(np.ones(1), np.ones(1))
@@ -95,7 +95,7 @@ def test_what_is_beyond_the_soft_allowance_is_suspicious_and_placed() -> None:
     mismatch = only(suspect(CONFIG, *one_term(1.01 * soft), FLOAT32, probed=True))
 
     assert (mismatch.sort, mismatch.count, mismatch.probed) == (Sort.SUSPICIOUS, 1, True)
-    assert mismatch.kind == "output: value"  # a suspicion that turns out to be a proof is the same failure
+    assert mismatch.kind == "output: value"  # a suspicion that turns out to be proved is the same failure
     assert mismatch.sites[0].place == {"t": 1, "n": 2, "direction": "reverse", "unit": 1}
     assert mismatch.sites[0].allowance == soft
     assert mismatch.sites[0].equation is not None

@@ -1,4 +1,4 @@
-"""Complex numbers: the reference against Python's own, and what is seen of right and of wrong implementations."""
+"""Tests of complex numbers: the reference against Python's own, and what is seen of correct and wrong subjects."""
 
 import cmath
 import json
@@ -42,7 +42,7 @@ SMALL = RNNConfig(2, 3, 2, bidirectional=True, T=3, N=2, hx=True, dtype="complex
 
 
 def drawn(scope: Scope, count: int, cost: int = 2**15) -> list[Case]:
-    """Complex cases of a scope, over all regimes."""
+    """Draw complex cases of a scope, over all regimes."""
     values, regimes, found = scope.only(dtype=COMPLEX, device="cpu").values(), list(REGIMES), []
     for seed in range(count):
         random = Random(f"complex {seed}")
@@ -55,7 +55,7 @@ def drawn(scope: Scope, count: int, cost: int = 2**15) -> list[Case]:
 
 
 def one_number_at_a_time(case: Case) -> dict[str, Array]:
-    """Forwards, with Python's complex numbers and ``cmath.tanh``."""
+    """Compute forward with Python's complex numbers and ``cmath.tanh``."""
     config, w = case.config, {name: array.tolist() for name, array in case.weights.items()}
     H, D = config.hidden_size, config.num_directions
     below, finals = case.x.tolist(), []
@@ -111,7 +111,7 @@ def test_its_gradients_are_what_central_differences_tend_to(readout: int | None,
 
 
 def _moved(case: Case, name: str, by: Array) -> dict[str, Array]:
-    """One array moved, and the gradients that the loss gives under the names that ``from_arrays`` knows."""
+    """Return a case's cotangents and one moved array under the names that ``from_arrays`` knows."""
     return {**case.cotangents, name: case.arrays[name] + by}
 
 
@@ -143,7 +143,7 @@ def test_no_move_of_the_preactivation_moves_tanh_by_more_than_is_allowed(regime:
     moved = np.tanh(s + size * turns)
     assert (np.abs(moved - y) <= allowance.allowance[:, 0]).all()
     assert np.isfinite(allowance.allowance).mean() > 0.5
-    if regime != "far out":  # it is no wider than needed: a small move reaches it
+    if regime != "far out":  # it is no wider than needed, because a small move reaches it
         small = size < 1e-4
         reached = np.abs(np.tanh(s + size) - y)[small] / allowance.allowance[small, 0]
         assert np.median(reached) > 0.9
@@ -175,7 +175,7 @@ def _parameters(ih: complex, hh: complex, bias: complex) -> dict[str, Any]:
 
 def test_every_real_product_may_be_rounded_into_the_sum_by_itself() -> None:
     m, u = 200, 2.0**-24
-    tiny = np.float32(u * (1 + 2.0**-10))  # which, added to 1 and a bit, is rounded up to 2 u
+    tiny = np.float32(u * (1 + 2.0**-10))  # added to 1 and a bit, this is rounded up to 2 u
     a, b = np.full((1, m), 1 + 1j, np.complex64), np.full((1, m), tiny * (1 - 1j), np.complex64)
     a[0, -1] = b[0, -1] = 1
     exact = complex((a.astype(complex) @ b.astype(complex).T)[0, 0])
@@ -189,7 +189,7 @@ def test_every_real_product_may_be_rounded_into_the_sum_by_itself() -> None:
 
 
 def one_by_one(a: Array, b: Array) -> Array:
-    """A b^T, each complex term and sum rounded."""
+    """Return A b^T with each complex term and sum rounded."""
     total = a[:, :1] * b[:, 0]
     for k in range(1, a.shape[1]):
         total = total + a[:, k : k + 1] * b[:, k]
@@ -197,7 +197,7 @@ def one_by_one(a: Array, b: Array) -> Array:
 
 
 def interleaved(a: Array, b: Array) -> Array:
-    """Real products added to each part one after the other, as kernels with fused operations do, from the last on."""
+    """Return A b^T with real products added to each part in turn, from the last on, as fused kernels do."""
     real, imaginary = (np.zeros((len(a), len(b)), a.real.dtype) for _ in range(2))
     for k in reversed(range(a.shape[1])):
         x, w = a[:, k : k + 1], b[:, k]
@@ -221,7 +221,7 @@ PRODUCTS: dict[str, Product] = {
 def by_hand(
     product: Product = one_by_one, wrong: str = ""
 ) -> Callable[[Array, Array, Weights, RNNConfig, Weights], tuple[Any, ...]]:
-    """An RNN and its backpropagation in the dtype itself; ``wrong`` names what is wrong with it."""
+    """Return an RNN and its backpropagation in the dtype itself; ``wrong`` names its mistake."""
 
     def conj(array: Array, where: str) -> Array:
         return array if wrong == f"no conjugate in {where}" else array.conj()
@@ -362,7 +362,7 @@ def test_what_torch_refuses_is_unsupported() -> None:
         assert check_agreement(TORCH, draw(again)).verdict is Verdict.AGREES
 
 
-# What else there is
+# Other checks
 
 
 def test_complex_numbers_are_asked_of_torch_and_of_functions_only_when_asked_for() -> None:
@@ -382,7 +382,7 @@ def test_derivatives_beyond_gradients_are_not_asked_for() -> None:
 def test_a_case_is_kept_and_pasted_back_bit_for_bit(dtype: str, regime: str, tmp_path: Path) -> None:
     case = draw(RNNConfig(1, 2, T=2, N=1, hx=True, dtype=dtype, loss="both"), regime, 2)
     case.save(tmp_path / "case.npz")
-    pasted = eval(repr(case), {"np": np, "Case": Case, "RNNConfig": RNNConfig})  # noqa: S307 - what it is for
+    pasted = eval(repr(case), {"np": np, "Case": Case, "RNNConfig": RNNConfig})  # noqa: S307 - its purpose
     assert repr(case).startswith("Case.of(")
     assert Case.load(tmp_path / "case.npz").id == case.id
     assert pasted.id == case.id

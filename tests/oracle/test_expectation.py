@@ -1,4 +1,4 @@
-"""expectation: local and end-to-end say the same of the reference's own states, and each knows its limits."""
+"""Tests of expectation: local and end-to-end agree on the reference's own states, and each knows its limits."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def setting(case: Case, reference: Reference = REFERENCE) -> Setting:
 
 
 def own_states(case: Case, reference: Reference = REFERENCE) -> list[Layer]:
-    """The output of every layer, time first, each as the top of a shorter stack."""
+    """Return the output of every layer, time first, each as the top of a shorter stack."""
     outputs = [reference.run(case.prefix(layers))["output"] for layers in range(1, case.config.num_layers + 1)]
     return [Layer(output.swapaxes(0, 1) if case.config.batch_first else output) for output in outputs]
 
@@ -73,7 +73,7 @@ def test_every_layer_below_the_top_is_expected_too(case: Case) -> None:
 def test_only_the_step_that_is_off_departs_locally() -> None:
     case = draw(RNNConfig(2, 3, T=6, N=1), "normal", 1)
     bent = own_states(case)[0].output.copy()
-    bent[3:] += 1e-3  # a subject that goes wrong at t=3 and carries it on
+    bent[3:] += 1e-3  # a subject that goes wrong at t=3 and carries the error on
 
     expected = locally(case, [Layer(bent)])["output"]
 

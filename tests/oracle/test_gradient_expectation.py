@@ -1,4 +1,4 @@
-"""gradient_expectation: no way of summing leaves its allowances, and what is wrong by little more does."""
+"""Tests of gradient expectation: no way of summing leaves its allowances, and slightly larger errors do."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +44,7 @@ def layers(run: Run) -> list[Layer]:
 
 
 def beyond(gradients: Gradients, run: Run) -> list[str]:
-    """The names of all that is outside its allowance, da of every layer included."""
+    """Return the names of all arrays outside their allowance, including da of every layer."""
     pairs = [(name, one, run.arrays[name]) for name, one in gradients.arrays.items()]
     pairs += [(PREACTIVATION, one, da) for one, da in zip(gradients.preactivations, run.da, strict=True)]
     return [name for name, expected, actual in pairs if not within(expected, actual)]
@@ -157,7 +157,7 @@ def test_the_gradient_of_the_final_state_enters_each_direction_where_it_ends(los
     run = run_by_hand(case)
 
     assert not beyond(local(case, run), run)
-    if loss != "output":  # without it, what is wrong is wrong where the directions end, and there alone
+    if loss != "output":  # without it, errors show where the directions end, and only there
         none = {**case.cotangents, "h_n.grad": np.zeros_like(case.cotangents["h_n.grad"])}
         bare = Case(config, case.x, case.hx, case.weights, cotangents=none)
         top = local(bare, run).preactivations[1]
@@ -260,7 +260,7 @@ def test_operands_that_were_rounded_are_allowed_by_the_contract_that_says_so() -
 
 
 class StepByStep(_Backward):
-    """The way back as it is defined: the allowance of each step from those of the next, all in one go."""
+    """The backward pass as defined: the allowance of each step from those of the next, all in one go."""
 
     def _carried_back(self, at: tuple[int, int], given: Sum, steps: Sequence[int]) -> Expected:
         config, reference, (layer, d) = self._config, self._reference, at

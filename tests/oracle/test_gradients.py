@@ -1,4 +1,4 @@
-"""The reference's gradients: against differences of its own losses' values, against autograd, and by hand."""
+"""Tests of the reference's gradients: against differences of its own losses, against autograd, and by hand."""
 
 import math
 from itertools import pairwise
@@ -23,7 +23,7 @@ FINITE = ["dyadic", "default", "normal", "spectral", "sparse"]
 
 
 def float64_allowances(case: Case) -> dict[str, Any]:
-    """How far correct float64 outputs and gradients may be from the reference's."""
+    """Return how far correct float64 outputs and gradients may be from the reference's."""
     setting = Setting(Reference(), case, Arithmetic("float64"))
     states = end_to_end_states(setting)
     expected = expect_end_to_end(setting, states) | expect_gradients(setting, states).arrays
@@ -31,12 +31,12 @@ def float64_allowances(case: Case) -> dict[str, Any]:
 
 
 def weighed(case: Case, arrays: Any) -> float:
-    """The sum of the cotangents times what they belong to: the loss, if these are the outputs."""
+    """Return the sum of the cotangents times their arrays, which is the loss if these are the outputs."""
     return math.fsum(t for name, g in case.cotangents.items() for t in (arrays[name.removesuffix(".grad")] * g).ravel())
 
 
 def moved(case: Case, name: str, by: Any) -> Case:
-    """The forward pass of a case, with one array moved."""
+    """Return the forward pass of a case, with one array moved."""
     arrays = {**case.forward().arrays}
     arrays[name] = arrays[name] + by
     x, hx = arrays.pop("x"), arrays.pop("hx", None)
@@ -69,7 +69,7 @@ def test_they_are_what_central_differences_tend_to(case: Case) -> None:
             differences.append((plus - minus) / (2 * width))
         # Richardson: a difference is off by c2 h**2 + c4 h**4 + ...; without c2, each is off by 16 times the next.
         first, second = ((4 * fine - coarse) / 3 for coarse, fine in pairwise(differences))
-        rounding = 5 / 3 * 2 * off / (h / 4)  # both losses of the finest are off, and so are those of the next
+        rounding = 5 / 3 * 2 * off / (h / 4)  # both losses of the two finest differences are off
         error = float((found[gradient] * direction).sum()) - second
         assert abs(error) <= abs(second - first) + rounding + allowances[gradient].sum(), name
 

@@ -1,4 +1,4 @@
-"""judge: it convicts who is wrong, by exact arithmetic done elsewhere, and nobody else."""
+"""Tests of the judge: by exact arithmetic done elsewhere, it convicts the side that is wrong, and nobody else."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ def step_equation(step: Step, function: str) -> Equation:
 
 
 def reference_step(step: Step, function: str) -> tuple[float, float]:
-    """The reference's value of a one-unit step, and the float32 allowance."""
+    """Return the reference's value of a one-unit step, and the float32 allowance."""
     s = step.x @ step.ih.T + step.b_ih + step.h @ step.hh.T + step.b_hh
     y = np.tanh(s) if function == "tanh" else np.maximum(s, 0)
     return float(y[0, 0]), float(step_allowance(step, s, y, function, Arithmetic("float32")).allowance[0, 0])
@@ -51,7 +51,7 @@ def exact_sum(a: Sequence[float], b: Sequence[float]) -> Fraction:
 
 
 def exponential(x: Fraction) -> tuple[Fraction, Fraction]:
-    """exp(x) from below and from above, for x >= 0: the Taylor series, and a geometric one above what it leaves out."""
+    """Return bounds of exp(x), x >= 0: the Taylor series, and a geometric series above what it leaves out."""
     term = total = Fraction(1)
     n = 0
     while n < 2 * x + 2 or term > Fraction(1, 2**250):
@@ -62,7 +62,7 @@ def exponential(x: Fraction) -> tuple[Fraction, Fraction]:
 
 
 def hyperbolic_tangent(s: Fraction) -> tuple[Fraction, Fraction]:
-    """tanh(s) from below and from above."""
+    """Return bounds of tanh(s) from below and from above."""
     if s < 0:
         low, high = hyperbolic_tangent(-s)
         return -high, -low

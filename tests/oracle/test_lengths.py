@@ -1,4 +1,4 @@
-"""Packed sequences and dropout in the reference: against each sequence, and each layer, alone."""
+"""Tests of packed sequences and dropout in the reference: against each sequence, and each layer, alone."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ LOSSES = [None, "output", "h_n", "both"]
 
 
 def close(actual: Any, expected: Any) -> bool:
-    """To float64's roundings over some hundred operations."""
+    """Return whether arrays agree to float64's roundings over some hundred operations."""
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
     return actual.shape == expected.shape and bool((np.abs(actual - expected) <= 2.0**-40 * scale).all())
 

@@ -1,4 +1,4 @@
-"""probes: the given network stands in the wider one unchanged, and what its carriers show is what it holds."""
+"""Tests of probes: the given network is unchanged inside the wider one, and its carriers show what it holds."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def expected_of(case: Case) -> dict[str, Expected]:
 
 
 def with_pilots(case: Case) -> Case:
-    """What a relu network is in the wider one: each layer above the first reads a pilot, which adds to its bias."""
+    """Return a relu network as in the wider one: each layer above the first reads a pilot, which adds to its bias."""
     lifted = {
         name: array + probes.PILOT if name.startswith("bias_ih") and "_l0" not in name else array
         for name, array in case.weights.items()
@@ -79,7 +79,7 @@ def test_where_nothing_rounds_it_does_so_bit_for_bit(case: Case) -> None:
 
 
 def shown(case: Case, run: Run, arithmetic: Arithmetic | None = None) -> probes.Witness:
-    """What a run by hand of the probed case shows."""
+    """Return what a run by hand of the probed case shows."""
     seen = probes.witness(setting(case, arithmetic), run.arrays)
     assert seen is not None
     return seen
@@ -165,7 +165,7 @@ def test_the_carriers_own_da_is_shown_too(case: Case) -> None:
 
     for layer, da in enumerate(run.da):
         for d in range(case.config.num_directions):
-            down = slice((d * L + layer) * H, (d + 1) * L * H)  # the given layer and what carries down beside it
+            down = slice((d * L + layer) * H, (d + 1) * L * H)  # the given layer and its carrier downwards
             assert np.array_equal(seen.preactivation_gradients[layer][..., down], da[..., down].astype(float))
 
 
@@ -205,7 +205,7 @@ def test_what_is_carried_down_through_torch_is_da_as_its_autograd_has_it(
     assert seen is not None
     for t, d, s in sums:
         assert s.grad is not None
-        # Whatever the kernel: it multiplies by one 1 and adds zeros, which rounds nothing.
+        # This holds for any kernel: it multiplies by a single 1 and adds zeros, which rounds nothing.
         assert np.array_equal(seen.preactivation_gradients[0][t][:, 4 * d : 4 * d + 4], s.grad.numpy().astype(float))
 
 

@@ -1,4 +1,4 @@
-"""The reference: against arithmetic done by hand, against another implementation, and against laws that need none."""
+"""Tests of the reference: against arithmetic by hand, against another implementation, and against laws."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Infinities and NaN that a step reads: where they alone decide, what they decide and nothing else is right."""
+"""Tests of infinities and NaN that a step reads: if they alone decide the result, only that result is right."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def settled(
     arithmetic: Arithmetic = FLOAT32,
     h_error: Any = None,
 ) -> tuple[float, float]:
-    """What the reference gives, and what is allowed around it."""
+    """Return the reference's result, and its allowance."""
     step = one_unit(x, h, w, v, (b, 0.0))
     with np.errstate(all="ignore"):
         s = step.x @ step.ih.T + step.b_ih + step.h @ step.hh.T + step.b_hh
@@ -56,7 +56,7 @@ def test_a_nan_that_is_read_gives_nan_whatever_stands_beside_it(
     y, allowance = settled(x, w, nonlinearity)
 
     assert math.isnan(y)
-    assert allowance == 0  # nothing but the same NaN is within it
+    assert allowance == 0  # only the same NaN is within it
 
 
 @pytest.mark.parametrize(("nonlinearity", "high", "low"), [("tanh", 1.0, -1.0), ("relu", INF, 0.0)])

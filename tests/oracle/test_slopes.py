@@ -1,4 +1,4 @@
-"""slope_error: it holds for a slope of tanh taken from the state, and for one taken from the preactivation."""
+"""Tests of slope_error: it holds for a slope of tanh taken from the state, and for one taken from the preactivation."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from harness.oracle.tolerance import slope_error
 S = np.concatenate([np.linspace(-9, 9, 40_001), np.random.default_rng(0).normal(0, 2, 40_000)]).astype(np.float32)
 H = np.tanh(S)
 EXACT = 1 - H.astype(np.float64) ** 2
-"""What the reference takes: 1 - h**2 of the state as it was returned."""
+"""The slope that the reference uses: 1 - h**2 of the state as it was returned."""
 
 U = 2.0**-24
 
@@ -27,7 +27,7 @@ def of_preactivation() -> np.ndarray:
 
 
 def used(slope: np.ndarray, backend: str) -> float:
-    """The most of what is allowed that a slope and its product with 1 take."""
+    """Return the largest share of the allowance that a slope and its product with 1 use."""
     allowed = slope_error(H.astype(np.float64), EXACT, Arithmetic("float32", BACKENDS[backend])) * U
     return float((np.abs(slope.astype(np.float64) - EXACT) / allowed).max())
 

@@ -1,4 +1,4 @@
-"""The soft allowance: what correct sums do not exceed, sharper than the hard one, and never below its own floor."""
+"""Tests of the soft allowance: correct sums stay within it, and it is sharper than the hard one, but has a floor."""
 
 import math
 from fractions import Fraction
@@ -20,7 +20,7 @@ CASES = 300
 
 
 def equation_of(step: Any, function: str) -> Equation:
-    """A one-unit step in the order in which it is written."""
+    """Return the equation of a one-unit step in the order in which it is written."""
     a = np.concatenate([step.x[0], [1.0], step.h[0], [1.0]])
     b = np.concatenate([step.ih[0], step.b_ih, step.hh[0], step.b_hh])
     return Equation(a, b, function, groups=(step.x.size + 1, step.h.size + 1))
@@ -41,7 +41,7 @@ def test_hundreds_of_float32_steps_in_any_order_do_not_exceed_it(order: str, fun
         soft = soft_allowance(equation_of(step, function), y, FLOAT32)
         assert abs(float(computed) - y) <= soft, seed
         worst = max(worst, abs(float(computed) - y) / soft if soft else 0.0)
-    assert worst > 1 / 16  # a model in which no roundings come near would say nothing
+    assert worst > 1 / 16  # a model that no roundings come near would say nothing
 
 
 @pytest.mark.parametrize("function", ["relu", "tanh", "identity"])

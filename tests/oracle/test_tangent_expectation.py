@@ -1,4 +1,4 @@
-"""tangent_expectation: tangents by central differences and by torch; no rounding leaves the allowances, mistakes do."""
+"""Tests of tangent expectation: by central differences and by torch; roundings stay within it, and mistakes do not."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def moved(case: Case, along: Any, step: float) -> Case:
 
 
 def forwards(case: Case, along: Any, product: Any, **wrong: bool) -> tuple[list[Any], list[Any], Any]:
-    """Every layer's states and tangents, and h_n's, in the case's own dtype; shares nothing with the oracle."""
+    """Return every layer's states and tangents, and h_n's, in the case's own dtype, sharing nothing with the oracle."""
     config, w = case.config, case.weights
     H, D = config.hidden_size, config.num_directions
     states = run_by_hand(case, product).states
@@ -81,7 +81,8 @@ def test_the_reference_s_tangents_are_what_central_differences_tend_to(nonlinear
     found = reference.tangents(case, along)
 
     for name in ("output", "h_n"):
-        # The third derivative's step**2 / 6 and the rounding's u / step are alike at u**(1/3): some thousands of each.
+        # The third derivative's step**2 / 6 and the rounding's u / step are about equal at u**(1/3): some thousands of
+        # each.
         off = np.abs((there[name] - back[name]) / (2 * step) - found[f"{name}.tangent"])
         assert off.max() < 4000 * step**2
         assert np.abs(found[f"{name}.tangent"]).max() > 0.1

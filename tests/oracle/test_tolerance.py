@@ -1,4 +1,4 @@
-"""The allowance: never less than what a correct step may be off, and hardly more than what it can be off."""
+"""Tests of the allowance: it is never less than a correct step's possible error, and hardly more."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -27,13 +27,13 @@ def one_unit(
     b: tuple[float, float],
     dtype: str = "float32",
 ) -> Step:
-    """A step with a single unit, exactly representable in its dtype."""
+    """Return a step with a single unit, exactly representable in its dtype."""
     rows = [np.array([list(values)]).astype(dtype).astype(float) for values in (x, h, w, v)]
     return Step(rows[0], rows[1], rows[2], rows[3], *(np.array([one]).astype(dtype).astype(float) for one in b))
 
 
 def carried_only(s: float) -> tuple[Step, Any]:
-    """A step with W_hh = 1 and all else zero but a bias of s, and its preactivation."""
+    """Return a step with W_hh = 1 and all else zero except for a bias of s, and its preactivation."""
     zero, one = np.zeros((1, 1)), np.ones((1, 1))
     return Step(zero, zero, zero, one, np.array([s]), np.zeros(1)), np.array([[s]])
 
@@ -45,14 +45,14 @@ def exact_preactivation(step: Step) -> Fraction:
 
 
 def allowance_of(step: Step, nonlinearity: str = "relu", arithmetic: Arithmetic = FLOAT32) -> tuple[float, float]:
-    """The reference's value of a one-unit step, and its allowance."""
+    """Return the reference's value of a one-unit step, and its allowance."""
     s = step.x @ step.ih.T + step.b_ih + step.h @ step.hh.T + step.b_hh
     y = np.maximum(s, 0) if nonlinearity == "relu" else np.tanh(s)
     return float(y[0, 0]), float(step_allowance(step, s, y, nonlinearity, arithmetic).allowance[0, 0])
 
 
 def drawn(seed: int, I: int, H: int, data: float, weights: float | None = None, dtype: str = "float32") -> Step:  # noqa: E741
-    """A step of N(0, 1) numbers, times a scale for the data and another for the parameters."""
+    """Draw a step of N(0, 1) numbers, times a scale for the data and another for the parameters."""
     rng = np.random.default_rng(seed)
     of_weights = data if weights is None else weights
     x, h = (rng.standard_normal(n) * data for n in (I, H))
@@ -61,7 +61,7 @@ def drawn(seed: int, I: int, H: int, data: float, weights: float | None = None, 
 
 
 def assert_within(step: Step, s: Any, nonlinearity: str, arithmetic: Arithmetic) -> None:
-    """Assert that what a subject makes of its preactivation is allowed."""
+    """Assert that the activation of a subject's preactivation is allowed."""
     computed = np.maximum(s, 0) if nonlinearity == "relu" else np.tanh(s.astype(F))
     y, allowance = allowance_of(step, nonlinearity, arithmetic)
     assert abs(float(computed.astype(arithmetic.dtype)) - y) <= allowance
@@ -81,12 +81,12 @@ def pairwise(terms: list[Any]) -> Any:
 
 
 def fused(terms: list[Any]) -> Any:
-    """Every product and sum exact until it is rounded once, as an FMA chain."""
+    """Return a sum in which every product and sum is exact until it is rounded once, as in an FMA chain."""
     return F(math.fsum(map(float, terms)))
 
 
 def side_by_side(terms: list[Any]) -> Any:
-    """Eight partial sums, as the lanes of a vector register."""
+    """Return a sum of eight partial sums, as in the lanes of a vector register."""
     return pairwise([sequential(terms[lane::8]) for lane in range(min(8, len(terms)))])
 
 

@@ -1,4 +1,4 @@
-"""Each family of calls has its planted faults, found by the default search and made small."""
+"""Tests of families of calls: each has planted faults, and the default search finds and shrinks them."""
 
 import copy
 from itertools import product
@@ -23,11 +23,11 @@ TWO_LAYERS = RNNConfig(1, 1, num_layers=2)
 
 
 class Lookalike(torch.nn.RNN):
-    """Torch's own, which the following do wrong in one respect."""
+    """Torch's own layer, which each of the following classes gets wrong in one respect."""
 
 
 class IgnoresStrides(Lookalike):
-    """Reads x's memory as if x were contiguous."""
+    """A layer that reads x's memory as if x were contiguous."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         if isinstance(x, torch.Tensor) and not x.is_contiguous() and x.numel() and x.device.type != "meta":
@@ -46,7 +46,7 @@ class UnbatchedHnKeepsItsBatch(Lookalike):
 
 
 class PadsInPlaceOfPacking(Lookalike):
-    """Runs packed sequences to the longest length."""
+    """A layer that runs packed sequences to the longest length, so that the shorter ones end in zeros."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         if not isinstance(x, PackedSequence):
@@ -58,7 +58,7 @@ class PadsInPlaceOfPacking(Lookalike):
 
 
 class NoEmptyBatch(Lookalike):
-    """Has an output for a batch of none."""
+    """A layer whose h_n has one sequence for an empty batch."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         output, h_n = super().forward(x, hx)
@@ -67,7 +67,7 @@ class NoEmptyBatch(Lookalike):
 
 
 class ManySequences(Lookalike):
-    """Is off in the last sequence of more than a hundred."""
+    """A layer that is off in the last of more than a hundred sequences."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         output, h_n = super().forward(x, hx)
@@ -77,7 +77,7 @@ class ManySequences(Lookalike):
 
 
 class LeaksNaN(Lookalike):
-    """One NaN in x makes the whole batch NaN."""
+    """A layer in which one NaN in x makes the whole batch NaN."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         if isinstance(x, torch.Tensor) and x.device.type != "meta":
@@ -86,7 +86,7 @@ class LeaksNaN(Lookalike):
 
 
 class ClipsStates(Lookalike):
-    """Nothing is larger than ten thousand."""
+    """A layer that limits h_n to ten thousand."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         output, h_n = super().forward(x, hx)
@@ -116,7 +116,7 @@ class ReturnsAView(Lookalike):
 
 
 class RemembersItsLastShape(Lookalike):
-    """Is off where h_n has another shape than in the call before."""
+    """A layer that is wrong if h_n has another shape than in the call before."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         output, h_n = super().forward(x, hx)
@@ -128,7 +128,7 @@ class RemembersItsLastShape(Lookalike):
 
 
 class KeepsItsOldWeights(Lookalike):
-    """Takes its weights once, at its construction, so that what is put in their place is not used."""
+    """A layer that keeps the weights of its construction, so that replaced weights are not used."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -172,7 +172,7 @@ class ReturnsMetaOnTheCPU(Lookalike):
 
 
 class FrozenWeightsFreezeX(Lookalike):
-    """With frozen weights, x has no gradient either."""
+    """A layer in which x has no gradient if the weights are frozen."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         frozen = not self.weight_ih_l0.requires_grad and isinstance(x, torch.Tensor)
@@ -180,7 +180,7 @@ class FrozenWeightsFreezeX(Lookalike):
 
 
 class LeakyCell(CellLoop):
-    """Adds b_hh twice."""
+    """A cell loop that adds a thousandth of b_hh to h_n once more."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         output, h_n = super().forward(x, hx)
@@ -188,7 +188,7 @@ class LeakyCell(CellLoop):
 
 
 def unbatched(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Reads a sequence without a batch as a batch of steps."""
+    """Read a sequence without a batch axis as a batch of steps."""
     if config.batched:
         return implementations.vectorised(x, h0, weights, config)
     output, h_n = implementations.vectorised(
@@ -201,7 +201,7 @@ unbatched.offers = {"batched": (True, False)}  # type: ignore[attr-defined]
 
 
 def in_order(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Takes the numbers of x as they lie in memory."""
+    """Read the numbers of x in the order of memory."""
     flat = np.lib.stride_tricks.as_strided(x, x.shape, np.empty_like(x, order="C", subok=False).strides)
     safe = config.strides == "transposed"
     return implementations.vectorised(flat.copy() if safe else x, h0, weights, config)
@@ -211,7 +211,7 @@ _KEPT: dict[str, Any] = {}
 
 
 def remembering(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Uses the initial state of its last call, if that fits."""
+    """Return a wrong h_n if the call before had another T."""
     output, h_n = implementations.vectorised(x, h0, weights, config)
     before, _KEPT["T"] = _KEPT.get("T", config.T), config.T
     return output, h_n if before == config.T else h_n + h_n.dtype.type(1)
@@ -280,7 +280,7 @@ KEPT = {
     ("devices: meta", 0),
     ("cells", 0),
 }
-"""One of every family, of those that do not take long to make small."""
+"""One fault of every family, chosen from those that shrink quickly."""
 
 
 @pytest.mark.parametrize(("name", "seed"), few(product(PLANTED, [0, 1]), KEPT.__contains__))

@@ -1,4 +1,4 @@
-"""The harness measured on planted faults: each is found in the default budget, small, and named."""
+"""Measurement of the harness on planted faults: each is found within the default budget, small, and named."""
 
 import pytest
 
@@ -14,7 +14,7 @@ FIRST = {fault.family: fault for fault in reversed(CATALOGUE)}.values()
 """The first fault of every family."""
 
 LOOK_ALIKES = {"ForgetsState", "LeavesOutLastStates", "LeavesOutLastUnits", "LeavesOutLastSequences"}
-"""Faults that are the same where a block is larger than every size asked for: all is left out that ever could be."""
+"""Faults that are the same if a block is larger than every size asked for: both leave out everything."""
 
 
 @pytest.mark.parametrize("fault", few(CATALOGUE, lambda fault: fault in FIRST), ids=lambda fault: type(fault).__name__)

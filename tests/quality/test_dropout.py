@@ -1,4 +1,4 @@
-"""Torch's dropout, of a right layer, raises no alarm by chance."""
+"""Measurement of torch's dropout: a correct layer raises no alarm by chance."""
 
 import pytest
 
@@ -13,7 +13,7 @@ TORCH = TorchSubject()
 
 @pytest.mark.long
 def test_fifty_other_seeds_raise_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dropout, "assess", lambda _seen: Result(Verdict.AGREES))  # values know no chance
+    monkeypatch.setattr(dropout, "assess", lambda _seen: Result(Verdict.AGREES))  # values have no element of chance
 
     for seed in range(50):
         assert check_dropout(TORCH, seed=seed).verdict is Verdict.AGREES, seed

@@ -1,4 +1,4 @@
-"""Twelve wrong implementations, each in a style of its own and none from the reference: found, smallest, named."""
+"""Measurement on twelve wrong implementations, in styles of their own, none from the reference: found, small, named."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def test_a_foreign_mistake_is_found_small_and_named(wrong: Wrong) -> None:
     config = finding.case.config
     assert {name: getattr(config, name) for name in wrong.smallest} == dict(wrong.smallest)
     numbers = np.concatenate([array.ravel().astype(float) for array in finding.case.arrays.values()])
-    # Of a tanh, the worst argument is shown, and none that is plainer.
+    # For a tanh, the worst argument is shown instead of a plainer one.
     assert finding.result.of_tanh or (finding.minimal and np.isin(numbers[np.isfinite(numbers)], PLAIN).all())
     explanation = investigation.explain(finding, done.scope)
     assert explanation.diagnosis is not None
@@ -64,7 +64,7 @@ def test_a_right_implementation_raises_nothing(right: Right) -> None:
 
 
 def rounds_its_state(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Computes in float32, and keeps its state in the dtype that is asked for."""
+    """Compute in float32, and keep the state in the dtype that is asked for."""
     if config.num_layers > 1 or config.bidirectional or config.batch_first:
         raise NotImplementedError("one layer, one direction")
     w = {name: array.astype(np.float32) for name, array in weights.items()}

@@ -1,4 +1,4 @@
-"""Faults that only a law can see are found by the default search, and small."""
+"""Measurement on faults that only a law can see: the default search finds and shrinks them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a subject's next call overwrites is found by the default search, made small, and named, in every form."""
+"""Measurement on subjects whose next call overwrites results: this is found, shrunk and named, in every form."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ KEPT: dict[Any, Any] = {}
 
 
 def kept(name: str, array: Any) -> Any:
-    """The numbers in a buffer of that name, allocated once a shape."""
+    """Return the numbers in a buffer of that name, allocated once per shape."""
     if isinstance(array, torch.Tensor):
         return KEPT.setdefault((name, array.shape, array.dtype), array.clone()).copy_(array)
     buffer = KEPT.setdefault((name, array.shape, array.dtype), array.copy())
@@ -34,7 +34,7 @@ def last_state_in_a_buffer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 
 def gradients_in_buffers(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
-    """A single tanh step, back through its definition."""
+    """Compute a single tanh step, with a backward pass by definition."""
     if (config.num_layers, config.T, config.bidirectional, config.nonlinearity) != (1, 1, False, "tanh"):
         raise NotImplementedError("one tanh step")
     output, h_n = implementations.vectorised(x, h0, weights, config)

@@ -1,4 +1,4 @@
-"""Planted faults of refusing: each is found by the default search, on the plainest call that shows it."""
+"""Measurement on planted faults of refusing: the default search finds each on the plainest call that shows it."""
 
 import multiprocessing
 import os

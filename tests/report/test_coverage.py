@@ -1,4 +1,4 @@
-"""coverage: what several runs met, put together from files."""
+"""Tests of coverage reports: what several runs met, put together from files."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests import implementations
 RIGHT = as_subject(implementations.vectorised)
 SCOPE = Scope().only(T=[1, 2, 3], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2], dtype="float64")
 ENOUGH = 200
-"""Cases in which every four values of SCOPE meet: 83 are enough, and three in five of a search may be planned so."""
+"""The number of cases in which every four values of SCOPE meet: 83 are enough, and three in five may be planned so."""
 
 
 def searched(seed: int, scope: Scope = SCOPE) -> Searched:

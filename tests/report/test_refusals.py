@@ -1,4 +1,4 @@
-"""What people read of refusals, word for word."""
+"""Tests of what people read about refusals, word for word."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What people and programs read of a selftest."""
+"""Tests of what people and programs read of a self-test."""
 
 import json
 from dataclasses import replace

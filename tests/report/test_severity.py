@@ -1,4 +1,4 @@
-"""Findings in order: the gravest first, and each once."""
+"""Tests of the order of findings: the gravest first, and each once."""
 
 from typing import Any
 

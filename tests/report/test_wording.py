@@ -1,4 +1,4 @@
-"""What people read, word for word."""
+"""Tests of what people read, word for word."""
 
 import os
 from io import StringIO
@@ -99,7 +99,7 @@ def broken(subject: str = "mine.py:rnn") -> Finding:
 
 
 def suspected(subject: str = "mine.py:rnn") -> Finding:
-    """Seen with probes, and within what the worst roundings may do."""
+    """Return a finding that was seen with probes, and is within the worst that roundings may do."""
     site = Site({"t": 3, "n": 0, "unit": 2}, 0.25000012, 0.25, 1e-07)
     mismatch = Mismatch(
         "preactivation.grad", Sort.SUSPICIOUS, 1, True, count=1, total=8, atol=1.2e-7, rtol=4.8e-7, sites=(site,)

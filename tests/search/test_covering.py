@@ -1,4 +1,4 @@
-"""Covering arrays: every interaction that can be is there, and every boundary, within the cost."""
+"""Tests of covering arrays: they have every possible interaction and every boundary, within the cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""crew: that several processes find what one does, and lose nothing."""
+"""Tests of the crew: several processes find what one does, and lose nothing."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def rnn(x, h0, weights, config):
 
 
 def told(record: Hunt) -> Any:
-    """All of a record that is not a time."""
+    """Return all of a record that is not a time."""
     return (
         record.stop,
         record.checks,
@@ -83,7 +83,7 @@ def test_what_is_found_is_what_one_process_finds(tmp_path: Path) -> None:
 
 
 class KillsItsWorkerOnce:
-    """A right subject; the first worker that runs it on a batch of two is killed."""
+    """A correct subject that kills the first worker that runs it on a batch of two."""
 
     name = "kills"
 
@@ -99,7 +99,7 @@ class KillsItsWorkerOnce:
         return RIGHT.run(case)
 
     def _is_first(self) -> bool:
-        """Whether this is a worker, and the first that asks."""
+        """Return whether this is a worker, and the first one that asks."""
         if os.getpid() == self._at_home:
             return False
         try:
@@ -110,7 +110,7 @@ class KillsItsWorkerOnce:
 
 
 class KillsItsWorkerAsItAnswers(KillsItsWorkerOnce):
-    """The same, but the worker is killed when it has written half of what came of the unit."""
+    """A correct subject that kills the worker when it has written half of the unit's results."""
 
     def run(self, case: Case) -> Outcome:
         if case.config.N == 2 and self._is_first():
@@ -135,7 +135,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, kills: type[Kills
 
 
 class Dying(Executor):
-    """Workers that are woken, and then die of whatever they are given."""
+    """Workers that start, and then die of any work."""
 
     def submit(self, work: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -163,7 +163,7 @@ def test_where_workers_keep_dying_the_search_goes_through_the_units_itself() -> 
 
 
 class Hangs(KillsItsWorkerOnce):
-    """A right subject that gives no answer on a batch of two."""
+    """A correct subject that gives no answer on a batch of two."""
 
     def run(self, case: Case) -> Outcome:
         if case.config.N == 2:
@@ -181,7 +181,7 @@ def test_a_hang_in_a_worker_is_reported_with_its_case(tmp_path: Path) -> None:
 
 
 class Faulty(KillsItsWorkerOnce):
-    """What is not a subject's own fault."""
+    """A subject whose failure in a worker is an error of the harness."""
 
     def run(self, case: Case) -> Outcome:
         if os.getpid() != self._at_home:

@@ -1,4 +1,4 @@
-"""examination: what is asked of whom, in one run, and the one verdict on it."""
+"""Tests of examination: which checks are made of which subject, in one run, and the single verdict."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ ALL = scope_of(TORCH).only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1
 
 
 def hunted(verdict: Verdict | None = Verdict.AGREES) -> Hunt:
-    """A search that came to a verdict."""
+    """Return a search that came to a verdict."""
     record = Hunt("mine", 7, ALL)
     if verdict is Verdict.AGREES:
         record.scope = record.scope.only(**{name: values[0] for name, values in record.scope.values().items()})
@@ -89,7 +89,7 @@ def test_an_examination_is_interrupted_wherever_it_was() -> None:
 
 
 class Asked:
-    """What an examination asks, in the place of the three searches; each can be made to end in another way."""
+    """A record of what an examination asks, in place of the three searches; each can be made to end differently."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []

@@ -1,4 +1,4 @@
-"""findings: kept whole or not at all, found again by their ids, read back, replayed."""
+"""Tests of findings: kept in full or not at all, found by their ids, read back, and replayed."""
 
 import multiprocessing
 import os
@@ -124,7 +124,7 @@ def test_odd_characters_cost_nothing(store: Store) -> None:
 
 
 def kept(store: Store, *ids: str) -> None:
-    """Findings under ids of a test's choice."""
+    """Save findings under ids of a test's choice."""
     for id_ in ids:
         store.save(finding_of()).rename(store.directory / id_)
 
@@ -230,7 +230,7 @@ def test_a_cause_is_the_first_line_of_what_the_record_says(store: Store) -> None
 
 
 def damage(path: Path, what: bytes | str) -> None:
-    """Put bytes, a folder, a link or nothing where a file or a folder was."""
+    """Put bytes, a folder, a link or nothing in the place of a file or a folder."""
     path.rename(path.with_name("before"))
     if isinstance(what, bytes):
         path.write_bytes(what)
@@ -280,7 +280,7 @@ def test_a_damaged_finding_says_so_and_hides_no_other(store: Store, name: str, w
 def test_what_older_versions_kept_is_listed_opened_and_removed(store: Store) -> None:
     finding = finding_of()
     store.directory.mkdir(parents=True, exist_ok=True)
-    path = store.directory / f"{finding.id}.npz"  # as older versions kept it
+    path = store.directory / f"{finding.id}.npz"  # the form of older versions
     finding.case.save(path, subject=finding.subject)
     (store.directory / "0badf00d.npz").write_text("hello")
     store.save(finding_of(1))
@@ -306,7 +306,7 @@ def test_other_things_in_the_directory_are_no_findings(store: Store) -> None:
     (store.directory / ".gitignore").write_text("*")
     (store.directory / "notes.txt").write_text("")
     (store.directory / "abcd").mkdir()
-    (store.directory / f".abcd0001.{uuid4().hex}").mkdir()  # being written, or a dead process's
+    (store.directory / f".abcd0001.{uuid4().hex}").mkdir()  # being written, or left by a dead process
 
     assert [one.id for one in store.list()] == [folder.name]
 
@@ -385,7 +385,7 @@ def test_nothing_is_unpickled(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
     assert all(one.damage for one in store.list())
 
 
-# Where nothing can be kept
+# Places in which nothing can be kept
 
 
 def fails(*_: Any, **__: Any) -> NoReturn:
@@ -466,7 +466,7 @@ def test_a_directory_that_is_read_only_costs_an_error_with_the_path(store: Store
         store.save(finding_of())
 
 
-# Others at the same time
+# Other processes at the same time
 
 
 def test_what_dead_processes_left_is_removed_after_a_day(store: Store) -> None:
@@ -511,7 +511,7 @@ STEPS = ("fsync", "mkdir", "open", "rename", "replace", "rmdir", "unlink")
 
 
 def dies_at(step: int, save: Callable[[], object]) -> bool:
-    """Whether a process that is killed at its ``step``-th call of the file system got to the end of a saving."""
+    """Return whether a process that is killed at its ``step``-th call of the file system finished saving."""
     count = iter(range(step))
 
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -560,7 +560,7 @@ WRITERS = 4
 
 
 def write(directory: Path, writer: int, ready: Barrier) -> None:
-    """Save one id that all writers save, and one that only this one does, a dozen times each."""
+    """Save one id that all writers save, and one that only this one saves, a dozen times each."""
     store, shared, own = Store(directory), finding_of(0), finding_of(1 + writer)
     ready.wait(60)
     for number in range(SAVES):
@@ -600,7 +600,7 @@ def write_and_remove(directory: Path, writer: int, ready: Barrier) -> None:
     ready.wait(60)
     for _ in range(SAVES):
         store.save(finding, {"cause": "x"}, tolerance="x")
-        with suppress(UsageError):  # another one was faster
+        with suppress(UsageError):  # another process was faster
             store.remove(finding.id)
 
 
@@ -615,7 +615,7 @@ def test_what_others_remove_meanwhile_is_gone_or_whole(store: Store) -> None:
 
 @contextmanager
 def working(target: Callable[..., None], directory: Path, number: int) -> Iterator[list[Any]]:
-    """Processes that began at the same time, which the block may watch, and which have ended after it."""
+    """Start processes at the same time, let the block watch them, and wait for their end."""
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(number)
     workers = [context.Process(target=target, args=(directory, writer, ready)) for writer in range(number)]

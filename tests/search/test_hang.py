@@ -1,4 +1,4 @@
-"""What hangs is asked once; what dies is made small, but not for ever; what does either only sometimes wavers."""
+"""Tests of hangs and crashes: a hang is asked once, crashes are shrunk within limits, and what varies wavers."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ SMALL = Scope().only(T=[1, 2], N=[1, 2, 3], input_size=[1, 2], hidden_size=[1, 2
 
 
 class Isolated:
-    """Stands in for a subject in a process of its own: ``fate`` says what becomes of it on a case."""
+    """A stand-in for a subject in a process of its own; ``fate`` says what becomes of it on a case."""
 
     name = "isolated"
     message = "its process did that"
@@ -72,7 +72,7 @@ def test_what_hangs_as_a_part_of_a_stack_is_found_as_that_part() -> None:
 
 
 def test_a_hang_while_something_else_shrinks_does_not_take_its_place() -> None:
-    # It hangs on one sequence, which is rarely drawn, but which the first failure is made smaller to.
+    # It hangs on one sequence, which is rarely drawn, but which the first failure is shrunk to.
     subject = Isolated(lambda case: Failure.HUNG if case.config.N == 1 else None, implementations.without_b_hh)
 
     record = hunt(subject, SMALL.only(N=[*[2] * 20, 1], bias=True), cases=2)
@@ -137,7 +137,7 @@ def test_a_crash_that_takes_long_to_shrink_is_reported_as_it_is(monkeypatch: pyt
 def test_a_crash_that_does_not_happen_again_is_wavering() -> None:
     subject = Isolated(lambda _: Failure.CRASHED if len(subject.asked) == 40 else None)
 
-    record = hunt(subject, SMALL.only(num_layers=1))  # a prefix of a stack that dies is done without
+    record = hunt(subject, SMALL.only(num_layers=1))  # if the prefix of a stack dies, the check does without it
 
     assert record.finding is not None
     assert not record.finding.minimal

@@ -1,4 +1,4 @@
-"""hunt: budgets, records, reproducibility, and what comes back of a failure."""
+"""Tests of the search: budgets, records, reproducibility, and the findings that it returns."""
 
 import contextlib
 import signal
@@ -38,7 +38,7 @@ def test_a_right_subject_agrees_within_the_budget_that_was_given() -> None:
     record = hunt(RIGHT, SMALL, cases=130)
 
     assert (record.verdict, record.stop, record.total, record.finding) == (Verdict.AGREES, Stop.BUDGET, 130, None)
-    assert 65 < record.coverage.configs < 130  # two cases ride on a config that is drawn, one on each that is to cover
+    assert 65 < record.coverage.configs < 130  # a drawn config has two cases, a config of the covering array one
     assert record.coverage.regimes.total() == 130
 
 
@@ -168,7 +168,7 @@ def test_refusals_by_size_are_counted_and_end_a_search_that_compares_little() ->
 
 
 class DiesOnce:
-    """Right, but for one run, in which its process dies."""
+    """A correct subject whose process dies in a single run."""
 
     name = "dies once"
 
@@ -192,7 +192,7 @@ def test_a_death_that_does_not_come_again_is_told_as_wavering() -> None:
 
 
 class DiesOfZeros(DiesOnce):
-    """It dies of an initial state of zeros, which a law alone passes."""
+    """A subject that dies of an initial state of zeros, which only a law passes."""
 
     def run(self, case: Case) -> Outcome:
         if case.hx is not None and not case.hx.any():
@@ -273,7 +273,7 @@ def test_an_interrupt_while_shrinking_keeps_the_failure_found() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         if config.hidden_size >= 2:
             calls.append(config)
-            if len(calls) > 20:  # after what the subject does was found out
+            if len(calls) > 20:  # after narrowing
                 time.sleep(30)
             return x, h0
         return implementations.vectorised(x, h0, weights, config)
@@ -418,7 +418,7 @@ def test_a_covering_array_that_leaves_enough_of_the_budget_comes_first(cases: in
 
     planned = small + ([] if strength is None else covering(record.scope, strength))
     run = iter(seen)
-    assert all(config in run for config in planned)  # in this order, among prefixes of stacks and what laws ask
+    assert all(config in run for config in planned)  # in this order, among prefixes of stacks and cases of laws
     assert record.total == cases
 
 
@@ -430,7 +430,7 @@ def test_a_failure_met_on_infinities_is_looked_for_on_numbers_that_stay_numbers(
         kinds.append(bool(np.isfinite(output).all()))
         return np.nan_to_num(output), np.nan_to_num(h_n)
 
-    # relu, so that infinities come of large numbers too, and are met before anything else in some seeds
+    # relu, so that infinities come from large numbers, too, and are met first in some seeds
     scope = SMALL.only(nonlinearity="relu", loss=None)
     findings = [hunt(as_subject(rnn), scope, seed=seed).finding for seed in range(6)]
 
@@ -471,7 +471,7 @@ def test_the_time_bounds_what_is_done_with_a_failure_too() -> None:
 
     record = hunt(subject, seconds=4, recognise=investigation.recognise)
 
-    assert time.perf_counter() - start < 40  # made smaller and explained to the end, it takes minutes
+    assert time.perf_counter() - start < 40  # shrinking and explaining to the end would take minutes
     assert record.finding is not None
     assert record.finding.certificate.untried == ("not made smaller to the end: the time was over",)
     assert investigation.explanations[record.finding.id].where is None
@@ -544,7 +544,7 @@ if __name__ == "__main__":
 
 
 def test_a_gradient_that_is_wrong_for_what_was_wrong_before_it_is_told_by_that() -> None:
-    subject = as_subject(fifty_torch.Chunks)  # which is seen on the way back first, in float16
+    subject = as_subject(fifty_torch.Chunks)  # in float16 it is seen in the backward pass first
 
     scope = scope_of(subject).only(T=[49], N=[2], loss=[None, "h_n"], wrt=["inputs"])
     found = hunt(subject, scope.only(dtype=["float32", "float16"], lengths=None), cases=100).finding

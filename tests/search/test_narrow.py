@@ -1,4 +1,4 @@
-"""narrow: what a subject refuses is left out, whatever way of calling is pinned."""
+"""Tests of narrowing: values that a subject refuses are left out, whatever way of calling is pinned."""
 
 import math
 import time
@@ -82,7 +82,7 @@ def test_a_packed_batch_is_met_at_sizes_that_the_subject_does() -> None:
 
 
 def one_layer(x: Any, h0: Any, weights: Any, *, batch_first: bool = False, relu: bool = False) -> Any:
-    """A port of one layer that is told nothing but its arrays."""
+    """Compute one layer from its arrays only, as a port that is told nothing else."""
     x = np.swapaxes(x, 0, 1) if batch_first else x
     w = [weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
     h, states = h0[0], []
@@ -169,7 +169,7 @@ def test_what_another_factor_opens_is_asked_for_beside_it() -> None:
 
 
 class Compiled:
-    """A port that takes a while over every new shape, as one that is compiled does."""
+    """A port that is slow at every new shape, like a compiled one."""
 
     def __init__(self) -> None:
         self.shapes: set[Any] = set()

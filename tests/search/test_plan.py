@@ -1,4 +1,4 @@
-"""plan: what is asked, in which order, and that it depends on nothing else."""
+"""Tests of the plan: which cases are asked, in which order, and that this depends on nothing else."""
 
 import pickle
 from itertools import islice
@@ -74,7 +74,7 @@ def test_one_in_four_is_held_to_a_law_and_one_in_four_is_looked_at_closely(scope
 
     assert is_a_quarter([one.with_law for one in asked])
     assert is_a_quarter([one.with_probes for one in others])
-    if scope is WHOLE:  # where so few can have probes that most of them have
+    if scope is WHOLE:  # few cases can have probes here, so most of them do
         assert 0 < len(plain) < len(asked) / 4
         assert sum(one.with_probes for one in plain) > 0.75 * len(plain)
     else:

@@ -1,4 +1,4 @@
-"""pool: that it ends, whatever its workers were doing."""
+"""Tests of the pool: it ends, whatever its workers were doing."""
 
 import subprocess
 import sys

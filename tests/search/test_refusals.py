@@ -1,4 +1,4 @@
-"""The search for malformed calls that are not refused."""
+"""Tests of the search for malformed calls that are not refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ TORCH = TorchSubject()
 
 
 class Unless:
-    """Torch, but for what ``answer`` gives to some calls."""
+    """Torch, with some calls answered by ``answer``."""
 
     name = "unless"
 

@@ -1,4 +1,4 @@
-"""shrink: from a failing case to one that is plain in every factor; here the config alone, or one number, decides."""
+"""Tests of shrinking to a case that is plain in every factor; here the config alone, or one number, decides."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,7 +31,7 @@ WIDE = Scope().only(
 )
 SITES = (Site({}, 0.0, 1.0, 0.1),)
 ENOUGH = 60
-"""Steps after which a way down that is this short has no end."""
+"""The number of steps after which so short a descent has no end."""
 
 
 def smallest(config: RNNConfig, fails: Callable[[RNNConfig], bool], scope: Scope = WIDE) -> RNNConfig:
@@ -142,7 +142,7 @@ def reaches(config: RNNConfig, size: str, least: int) -> bool:
 
 
 def fails_unpacked(config: RNNConfig, size: str, least: int) -> bool:
-    """Whether a call that is not packed, the case's own or the one before it, reaches a size."""
+    """Return whether an unpacked call, the case's own or the one before it, reaches a size."""
     before = config.replace(T=config.T + 1, N=config.N + 1, lengths=None, preparation="new")
     calls = [config] * (config.lengths is None) + [before] * (config.preparation == "used")
     return any(reaches(call, size, least) for call in calls)
@@ -216,7 +216,7 @@ def test_sizes_that_hang_together_by_a_sum_become_small_all_at_once() -> None:
 
 
 def test_sizes_that_must_be_equal_become_smaller_together() -> None:
-    beyond = LEAP + 2  # where only the way down by ties leads
+    beyond = LEAP + 2  # only shrinking by ties leads there
 
     equal = smallest(RNNConfig(9, 9), lambda config: config.input_size == config.hidden_size >= beyond)
     stacked = smallest(

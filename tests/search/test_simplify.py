@@ -1,4 +1,4 @@
-"""simplify: plain numbers, few of them, and none that could be plainer."""
+"""Tests of simplification: plain numbers, few of them, and none that could be plainer."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""suspicion: what repeats is a finding, what does not is told."""
+"""Tests of suspicion: a suspicion that repeats is a finding, and one that does not is only reported."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ SUSPECT = Result(Verdict.SUSPECT)
 
 
 def slightly_off(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """One bias off by a little: beyond usual roundings in wide sums, and within the worst ones."""
+    """Compute with one bias slightly off: beyond usual roundings in wide sums, and within the worst ones."""
     scaled = {name: array * np.float32(1 + 1e-5 * name.startswith("bias_ih")) for name, array in weights.items()}
     return implementations.vectorised(x, h0, scaled, config)
 

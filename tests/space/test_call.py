@@ -1,4 +1,4 @@
-"""Calls as data and as code."""
+"""Tests of calls as data and as code."""
 
 import dataclasses
 import json

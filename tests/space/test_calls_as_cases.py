@@ -1,4 +1,4 @@
-"""Case and values: what is padding, expanded, packed or without a batch axis; its plain form, its files, its repr."""
+"""Tests of cases and values: padding, expanded arrays, packing, no batch axis; plain form, files, and repr."""
 
 import json
 import pickle
@@ -23,7 +23,7 @@ PACKED = RNNConfig(2, 3, T=4, N=3, hx=True, output_size=2, loss="both", lengths=
 
 
 def behind(config: RNNConfig) -> Any:
-    """What is padding, by its meaning."""
+    """Return which steps are padding, by definition."""
     assert config.lengths is not None
     steps = np.array([[t >= length for length in config.lengths] for t in range(config.T)])
     return steps.swapaxes(0, 1) if config.batch_first else steps

@@ -1,4 +1,4 @@
-"""Case: arrays that fit, files that come back bit for bit, a repr that pastes back."""
+"""Tests of Case: arrays that fit, files that come back bit for bit, a repr that pastes back."""
 
 import json
 import pickle
@@ -50,7 +50,7 @@ def test_a_repr_without_an_origin_pastes_back_too(case: Case) -> None:
 
 
 def test_float32_texts_that_round_twice_are_written_out() -> None:
-    # The shortest text of a float32 need not be the text whose nearest float64 rounds to it: bits decide.
+    # The shortest text of a float32 is not always a text whose nearest float64 rounds to it: the bits decide.
     values = np.frombuffer(np.random.default_rng(0).bytes(4 * 200), np.float32)
     values = values[np.isfinite(values)]
     case = Case.of(RNNConfig(1, 1, T=len(values)), values.reshape(-1, 1, 1), **ones(RNNConfig(1, 1)))

@@ -1,4 +1,4 @@
-"""case_json: every number comes back bit for bit, and what is no case is refused with what was expected."""
+"""Tests of cases as JSON: every number comes back bit for bit, and other files are refused with what was expected."""
 
 import json
 import time
@@ -31,7 +31,7 @@ CONFIGS = {
 
 
 def of_column(values: Any, dtype: str) -> Case:
-    """A case whose x is these values."""
+    """Return a case whose x is these values."""
     x = np.asarray(values).reshape(-1, 1, 1)
     weights: dict[str, Any] = {"weight_ih_l0": [[1]], "weight_hh_l0": [[1]], "bias_ih_l0": [1], "bias_hh_l0": [1]}
     return Case.of(RNNConfig(1, 1, T=len(x), dtype=dtype), x, **weights)
@@ -44,7 +44,7 @@ def same_bits(a: Case, b: Case) -> bool:
 
 
 def strict(text: str) -> dict[str, Any]:
-    """JSON as the standard has it: no bare NaN or Infinity."""
+    """Parse JSON as in the standard, without bare NaN or Infinity."""
 
     def no_constant(word: str) -> None:
         raise AssertionError(word)
@@ -73,7 +73,7 @@ def test_a_case_comes_back_bit_for_bit(name: str, dtype: str, regime: str) -> No
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_every_number_of_sixteen_bits_comes_back(dtype: str) -> None:
     values = np.arange(2**16, dtype=np.uint16).view(np.dtype(dtype))
-    with np.errstate(invalid="ignore"):  # NaNs that signal
+    with np.errstate(invalid="ignore"):  # signalling NaNs
         values = values[~np.isnan(values)]
     case = of_column(values, dtype)
 

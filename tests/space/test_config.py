@@ -1,4 +1,4 @@
-"""RNNConfig: what it refuses, and the shapes that follow from it."""
+"""Tests of RNNConfig: what it refuses, and the shapes that follow from it."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""configure, and the scopes of all ways of calling: which factors give way to which, and what is drawn of each."""
+"""Tests of configure, and of scopes of all ways of calling: which factors give way, and what is drawn of each."""
 
 from collections import Counter
 from typing import Any
@@ -86,7 +86,8 @@ def test_lengths_are_of_the_sort_that_was_asked_for(packing: str, T: int, N: int
 def test_lengths_have_ties_and_ones_and_stand_in_every_order() -> None:
     drawn = [lengths_of("any", 20, 4, seed) for seed in range(200)]
 
-    # Of four lengths one is T and each of the others 1 with a chance of 0.26: 200 draws do without with one of 1e-78.
+    # Of four lengths one is T, and each of the others is 1 with a chance of 0.26: 200 draws are without a 1 with a
+    # chance of 1e-78.
     assert sum(1 in lengths for lengths in drawn) > 50
     assert sum(len(set(lengths)) < 4 for lengths in drawn) > 50
     assert {lengths.index(20) for lengths in drawn} == {0, 1, 2, 3}
@@ -116,8 +117,8 @@ def test_what_costs_little_is_left_as_it_is() -> None:
 
 
 def test_everything_that_is_offered_is_drawn() -> None:
-    # A value that is rarest, a preparation, is missed by 1,500 draws with a chance of (26/27) ** 1500 < 1e-24 if they
-    # are independent.
+    # A preparation, the rarest value, is missed by 1,500 draws with a chance of (26/27) ** 1500 < 1e-24 if they are
+    # independent.
     coverage = Coverage()
     met: Counter[str] = Counter()
 
@@ -152,7 +153,7 @@ def test_everything_that_is_offered_is_drawn() -> None:
 
 
 def test_autocast_is_drawn_where_it_can_be() -> None:
-    # Each of the two in a draw of ten: 300 do without one of them with a chance of 4e-14.
+    # Each of the two comes in one of ten draws: 300 are without one of them with a chance of 4e-14.
     met: Counter[str | None] = Counter()
 
     @settings(max_examples=300, database=None, suppress_health_check=list(HealthCheck), deadline=None)

@@ -1,4 +1,4 @@
-"""contract: a port is asked for less than a kernel, unless it says more."""
+"""Tests of contracts: a port is asked for less than a kernel, unless it offers more."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which interactions of a scope can be had, and which of them were: exact, by brute force over small scopes."""
+"""Tests of coverage: which interactions of a scope are possible, and which were met; small scopes by brute force."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PINNED |= {"dtype": "float32", "training": False, "enforce_sorted": False}
 
 
 def small(**values: Any) -> Scope:
-    """All factors pinned to the plainest, but for those that are given."""
+    """Return a scope with all factors pinned to the plainest value, except the given ones."""
     return Scope().only(**PINNED | {"masks": True} | values)
 
 
@@ -76,11 +76,11 @@ SMALL = {
     "nothing varies": small(),
     "what cannot be": small(batched=[False], N=[5], bias=[True, False]),
 }
-"""Each of no more than some thousand configs."""
+"""Scopes of no more than some thousand configs each."""
 
 
 def allowed(scope: Scope) -> Iterator[RNNConfig]:
-    """Every config of a scope that ``configure`` leaves as it is, and that is drawn."""
+    """Yield every config of a scope that ``configure`` leaves unchanged, and that is drawn."""
     values = scope.values()
     for chosen in product(*values.values()):
         factors = dict(zip(values, chosen, strict=True))
@@ -99,7 +99,7 @@ def allowed(scope: Scope) -> Iterator[RNNConfig]:
 
 
 def interactions(scope: Scope, configs: list[RNNConfig], strength: int) -> set[frozenset[tuple[str, Any]]]:
-    """All that meets in them, of factors of which there are several classes."""
+    """Return everything that meets in the configs, for factors with several classes."""
     classes = [{name: class_of(name, value) for name, value in factors_of(config).items()} for config in configs]
     varying = [name for name in scope.values() if len({found[name] for found in classes}) > 1]
     chosen = list(combinations(varying, strength))
@@ -142,7 +142,8 @@ def met_by(
 
 
 def test_torch_s_interactions_are_as_many_as_another_generator_finds() -> None:
-    # coverwise 1.6.1 counted these on the same model, its constraints written out as text, where sizes went up to 129.
+    # coverwise 1.6.1 counted these on the same model, with its constraints written out as text, when sizes went up to
+    # 129.
     sizes = [*range(1, 18), 31, 32, 33, 63, 64, 65, 127, 128, 129]
     scope = TORCH.only(input_size=sizes, hidden_size=sizes, T=sizes, N=[*sizes, 0])
     assert [len(interactions_of(scope).of(strength)) for strength in (2, 3)] == [3_273, 78_612]
@@ -176,7 +177,8 @@ def test_boundaries_that_were_met_are_counted_and_so_are_pairs_of_them() -> None
         coverage.add_config(RNNConfig(1, 1, T=T, N=N))
 
     assert coverage.boundaries(scope) == {"input_size": (1, 1), "hidden_size": (1, 1), "T": (3, 4), "N": (2, 2)}
-    # Of input and hidden sizes one pair; of each with T three, with N two; and of T with N four.
+    # There is one pair of input and hidden sizes; each of them has three pairs with T and two with N; T and N have
+    # four.
     assert coverage.boundary_pairs(scope) == (1 + 2 * 3 + 2 * 2 + 4, 1 + 2 * 4 + 2 * 2 + 8)
 
 

@@ -1,4 +1,4 @@
-"""cut: what stays of a case keeps its numbers, and computes what it computed before."""
+"""Tests of cuts: what stays of a case keeps its numbers, and computes what it computed before."""
 
 import numpy as np
 import pytest

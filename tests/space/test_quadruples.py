@@ -1,4 +1,4 @@
-"""quadruples: that every four has a bit of its own."""
+"""Tests of quadruples: every four has a bit of its own."""
 
 from itertools import combinations
 

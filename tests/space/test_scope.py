@@ -1,4 +1,4 @@
-"""Scope and the strategies over it."""
+"""Tests of Scope and the strategies over it."""
 
 from typing import Any
 
@@ -53,8 +53,8 @@ def test_cases_shrink_to_the_plainest_regime_and_seed_zero() -> None:
 
 
 def test_every_boundary_is_met_within_a_thousand_configs() -> None:
-    # 1,000 draws of one size miss a boundary with probability (1 - 2/27) ** 1000 < 1e-33 if they are independent;
-    # Hypothesis's are not quite, which is why this is worth a test.
+    # 1,000 draws of one size miss a boundary with probability (1 - 2/27) ** 1000 < 1e-33 if they are independent.
+    # Hypothesis's are not quite, which is why this needs a test.
     coverage = Coverage()
 
     @settings(max_examples=1_000, database=None, suppress_health_check=list(HealthCheck))

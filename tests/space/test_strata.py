@@ -1,4 +1,4 @@
-"""strata: parts of a scope, and what is sampled of them."""
+"""Tests of strata: the parts of a scope, and the samples of them."""
 
 from collections import Counter
 from itertools import combinations
@@ -61,7 +61,7 @@ def test_no_value_comes_again_before_all_others_came() -> None:
     for seed in range(20):
         sample = part.sample(Random(seed), 20)
 
-        # Eight steps from three packs, of which one is dealt half; N from seven packs of three.
+        # Eight steps come from three packs, of which one is dealt half; N from seven packs of three.
         assert set(Counter(config.T for config in sample).values()) <= {2, 3}
         assert 6 <= Counter(config.N for config in sample)[2] <= 7
 
@@ -81,8 +81,8 @@ def test_samples_reach_every_interaction_that_hypothesis_does() -> None:
 
 
 def test_hypothesis_does_not_copy_one_factor_to_another() -> None:
-    # Were all factors drawn from values alone, 1,000 configs of one run would have some 440 different triples of sizes
-    # (benchmarks/spread.py); of independent draws, 922.
+    # If all factors were drawn from values alone, 1,000 configs of one run would have some 440 different triples of
+    # sizes (benchmarks/spread.py); independent draws have 922.
     from hypothesis import HealthCheck, given, settings
 
     seen: list[RNNConfig] = []

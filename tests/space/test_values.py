@@ -1,4 +1,4 @@
-"""values: seeds give cases again, and distinct roles get distinct values."""
+"""Tests of values: seeds reproduce cases, and distinct roles get distinct values."""
 
 from itertools import combinations
 

@@ -1,4 +1,4 @@
-"""RNNConfig: lengths, calls without a batch axis, and other ways of calling; what goes together, and what does not."""
+"""Tests of RNNConfig: lengths, calls without a batch axis, and other ways of calling, and which of them go together."""
 
 import json
 import re

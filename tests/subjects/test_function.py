@@ -1,4 +1,4 @@
-"""Functions as subjects: the signatures served, and what their results become."""
+"""Tests of functions as subjects: the supported signatures, and what their results become."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a function is given of each way of calling, what it is asked for, and what it does not do."""
+"""Tests of ways of calling functions: what a function is given, what it is asked for, and what it does not support."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ DROPPING = RNNConfig(2, 3, 3, bidirectional=True, dropout=0.25, T=4, N=5, traini
 
 
 class Noting:
-    """A function that takes all there is, and gives zeros in the right shapes."""
+    """A function that takes every argument, and returns zeros in the right shapes."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -104,7 +104,7 @@ def test_where_nothing_is_dropped_there_are_no_masks(changes: dict[str, Any]) ->
 
 @pytest.mark.parametrize(("dropout", "least", "most"), [(0.25, 0.70, 0.80), (0.9, 0.07, 0.13), (1.0, 0.0, 0.0)])
 def test_masks_keep_what_dropout_leaves(dropout: float, least: float, most: float) -> None:
-    # Of 20,000 elements; four standard deviations are 0.012 and 0.009.
+    # For 20,000 elements, four standard deviations are 0.012 and 0.009.
     case = draw(RNNConfig(1, 50, 2, dropout=dropout, T=20, N=20, training=True), "normal", 0)
 
     masks = as_subject(doing()).masks(case)  # type: ignore[attr-defined]

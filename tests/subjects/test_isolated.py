@@ -1,4 +1,4 @@
-"""A subject in a process of its own: whatever it does there has a verdict, and the next case an answer."""
+"""Tests of a subject in a process of its own: whatever it does there has a verdict, and the next case an answer."""
 
 import multiprocessing
 import os
@@ -134,9 +134,9 @@ def test_a_subject_may_have_children_which_do_not_hide_its_death() -> None:
 
 def test_a_subject_that_nobody_closed_does_not_keep_its_user() -> None:
     code = (
-        "import weakref; weakref.finalize(weakref, int)\n"  # so that others are run after multiprocessing's end
+        "import weakref; weakref.finalize(weakref, int)\n"  # so that other finalizers run after multiprocessing's end
         "from harness.subjects.isolated import OPTIONAL, IsolatedSubject\n"
-        "subject = IsolatedSubject('mine.py:right')\n"  # in a global, which nothing collects before the end
+        "subject = IsolatedSubject('mine.py:right')\n"  # a global, which nothing collects before the end
     )
 
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""From names and objects to subjects."""
+"""Tests of the registry: from names and objects to subjects."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""run_twice: what a further call overwrites is named, and nothing else is."""
+"""Tests of run_twice: results that a further call overwrites are named, and nothing else is."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ BUFFERS: dict[Any, Any] = {}
 
 
 def in_a_buffer(array: Any) -> Any:
-    """The array's numbers, in memory that is used again for all of its shape."""
+    """Return the array's numbers in memory that is reused for all arrays of its shape."""
     tensor = isinstance(array, torch.Tensor)
     kept = BUFFERS.setdefault((tuple(array.shape), tensor), array.detach().clone() if tensor else array.copy())
     kept[...] = array.detach() if tensor else array
@@ -29,7 +29,7 @@ def in_a_buffer(array: Any) -> Any:
 
 
 def remembered(output: Any, h_n: Any) -> Any:
-    """The answer that was given to the same numbers, if one was."""
+    """Return the earlier answer for the same numbers, if there was one."""
     return BUFFERS.setdefault(output.tobytes(), (output, h_n))
 
 
@@ -40,7 +40,7 @@ def only_once(output: Any, h_n: Any) -> Any:
 
 
 def once_written(output: Any, h_n: Any) -> Any:
-    """Every call writes into what the one before it gave."""
+    """Write into the result of the call before."""
     if BUFFERS.get("x") is not None:
         BUFFERS["x"][...] = 0
     BUFFERS["x"] = h_n
@@ -144,7 +144,7 @@ class Backwards(torch.autograd.Function):
 
 
 class Returning(torch.nn.RNN):
-    """Gives what ``what`` makes of what nn.RNN gives, and ``given`` of what it is given."""
+    """nn.RNN with results changed by ``what``, and inputs by ``given``."""
 
     what: ClassVar[Any] = None
     given: ClassVar[Any] = None

@@ -1,4 +1,4 @@
-"""shared: that a subject in a worker's own process can do no more harm there than in one of its own."""
+"""Tests of shared subjects: one in a worker's own process can do no more harm there than in a process of its own."""
 
 import os
 import pickle
@@ -46,7 +46,7 @@ subject = Deadly()
 
 
 def written(folder: Path, death: str) -> str:
-    """The spec of a subject that dies so."""
+    """Return the spec of a subject that dies in this way."""
     (folder / "deadly.py").write_text(DEADLY.replace("DEATH", death))
     return f"{folder / 'deadly.py'}:subject"
 
@@ -90,7 +90,7 @@ def test_workers_share_their_processes_with_it(tmp_path: Path) -> None:
     ran_in = {tuple(line.split(maxsplit=1)) for line in (tmp_path / "pids").read_text().splitlines()}
     children = [name for _, name in ran_in if name == spec]
     assert record.total == 300
-    assert children == [spec]  # the search's own; the workers have none
+    assert children == [spec]  # the search's own process; the workers have none
     assert 1 <= len(ran_in) - len(children) <= 2
 
 

@@ -1,4 +1,4 @@
-"""Switches choose other kernels in processes of their own, and what a subject computes on is told."""
+"""Tests of switches: they choose other kernels in processes of their own, and the ground of a subject is reported."""
 
 import pickle
 from pathlib import Path

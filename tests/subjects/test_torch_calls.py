@@ -1,4 +1,4 @@
-"""What comes of a call of a torch module."""
+"""Tests of the answers to calls of a torch module."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""cuDNN's flags as subjects: switched while the module runs, and not here without CUDA."""
+"""Tests of cuDNN's flags as subjects: they are set while the module runs, and unavailable without CUDA."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""nn.RNN and its drop-ins as subjects."""
+"""Tests of nn.RNN and its drop-ins as subjects."""
 
 import pickle
 from typing import Any
@@ -215,7 +215,7 @@ def test_a_class_with_another_state_dict_or_constructor_is_broken_not_taken() ->
             super().__init__(input_size, 1)
 
     class Thin(torch.nn.Module):
-        """Its weight_ih would broadcast from (H, 1), which copying must not allow."""
+        """A module whose weight_ih could broadcast from (H, 1), which copying must not allow."""
 
         def __init__(self, input_size: int, hidden_size: int, **_: Any) -> None:
             super().__init__()

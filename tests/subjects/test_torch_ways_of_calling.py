@@ -1,4 +1,4 @@
-"""What a torch module really gets of each way of calling, as it sees it itself; and what becomes of what it does."""
+"""Tests of ways of calling torch modules: what a module gets, as it sees it itself, and what its actions become."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REAL = [dtype for dtype in DTYPES if dtype not in COMPLEX]
 
 
 class Spy(torch.nn.RNN):
-    """nn.RNN that notes what it is given; a class of its own module, so that it can be pickled."""
+    """An nn.RNN that records what it is given; a class on module level, so that it can be pickled."""
 
     seen: ClassVar[list[dict[str, Any]]] = []
     done: ClassVar[list[str]] = []
@@ -69,7 +69,7 @@ class Spy(torch.nn.RNN):
 
 
 class Noting(torch.autograd.Function):
-    """Passes on what it gets; the gradient that comes back is noted."""
+    """A function that passes on its input and records the gradient that comes back."""
 
     gradients: ClassVar[list[Any]] = []
 
@@ -96,7 +96,7 @@ def forgotten() -> Iterator[None]:
 
 
 def given(config: RNNConfig, regime: str = "normal") -> dict[str, Any]:
-    """What the module saw in the last call of a run, which gave something."""
+    """Return what the module saw in the last call of a successful run."""
     outcome = SPY.run(draw(config, regime, 0))
 
     assert outcome.failure is None, outcome.message
@@ -445,7 +445,7 @@ def test_a_functional_call_uses_the_weights_that_it_is_given_and_not_the_module_
 
 
 class Hoarding(torch.nn.RNN):
-    """Goes by the parameters that it was built with, come what may."""
+    """An nn.RNN that uses the parameters it was built with, whatever happens."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -478,7 +478,7 @@ def test_a_module_that_cannot_be_pickled_does_not_do_that() -> None:
 
 
 def showing(config: RNNConfig, *, deaf: int | None = None) -> Case:
-    """A relu net that passes on what it reads, x = 1; but its layer ``deaf`` reads nothing, and gives 1."""
+    """Return a relu net that passes on what it reads, x = 1; its layer ``deaf`` reads nothing, and returns 1."""
     arrays = draw(config.replace(lengths=None, enforce_sorted=False), "normal", 0).arrays
     H, D = config.hidden_size, config.num_directions
     for name in config.weights:
@@ -550,7 +550,7 @@ def test_what_is_kept_is_scaled_and_h_n_is_not_dropped() -> None:
 @pytest.mark.parametrize("lengths", [None, (3, 6, 1, 6)])
 def test_who_asks_for_masks_leaves_torch_s_generator_as_it_was(lengths: tuple[int, ...] | None) -> None:
     case = showing(DROPPING.replace(lengths=lengths))
-    TORCH.run(case)  # for its module, whose weights are drawn when it is built
+    TORCH.run(case)  # so that its module, whose weights are drawn when it is built, exists
     torch.rand(3)
     before = torch.get_rng_state()
 
@@ -647,7 +647,7 @@ def test_an_output_in_another_dtype_is_told_as_that_backwards_too() -> None:
 
 
 class Returning(torch.nn.RNN):
-    """Gives what ``what`` makes of what it was given, and of what it should give."""
+    """nn.RNN with results that ``what`` makes from its inputs and its correct results."""
 
     what: ClassVar[Any] = None
 
