@@ -1,4 +1,4 @@
-"""Tests of the README's blocks for pytest: on a correct function, on a correct one that refuses, and on a wrong one."""
+"""The documents' blocks for pytest do what they say: of a right function, of one that refuses, of a wrong one."""
 
 import re
 from pathlib import Path
@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(
-    r"^```python\n(.*?)^```", (ROOT / "README.md").read_text().partition("## In pytest")[2], re.DOTALL | re.MULTILINE
-)[:2]
+PAGES = ("README.md", "docs/pytest.md")
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    if "def test_" in block
+]
 
 FUNCTIONS = {
     "right": "from tests.implementations import vectorised as rnn",
@@ -26,7 +30,7 @@ def rnn(x, h0, weights, config):
 }
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["property", "strata"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["property", "strata"])  # of which there must be two
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_block(name: str, block: str, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(my_rnn=f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{FUNCTIONS[name]}")
@@ -35,7 +39,7 @@ def test_a_block(name: str, block: str, pytester: pytest.Pytester) -> None:
         ("cases=200", "cases=60"),
         ("(deadline=", "(max_examples=40, deadline="),
     ):
-        block = block.replace(given, less)  # it takes a fifth of the time
+        block = block.replace(given, less)  # which takes a fifth of the time
     pytester.makepyfile(block)
 
     result = pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-seed=0")
