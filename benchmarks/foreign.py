@@ -94,7 +94,7 @@ def measured(wrong: Wrong, seed: int) -> dict[str, Any]:
         "larger_than_true": minimum,
         "plain": all(abs(one) in {abs(p) for p in PLAIN} for one in numbers),
         "certain": finding.result.of_tanh or bool(diagnosis and diagnosis.certain),
-        "causes": [] if diagnosis is None else [type(fault).__name__ for fault in diagnosis.causes],
+        "causes": [] if diagnosis is None else [fault.name for fault in diagnosis.causes],
         "cause": [finding.result.message or finding.result.kind]
         if diagnosis is None or finding.result.of_tanh
         else cause_lines(diagnosis, finding.case.config, explanation.factors),

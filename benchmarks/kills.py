@@ -148,7 +148,7 @@ def assert_close(actual: Array, expected: Array) -> bool:
 
 def right(offers: Mapping[str, Any]) -> PlantedSubject:
     """Return the reference, planted without a fault."""
-    subject = PlantedSubject(Fault())
+    subject = PlantedSubject(Fault("none", "makes no mistake", {}))
     subject.name, subject.offers = "no fault", dict(offers)
     return subject
 
@@ -290,7 +290,7 @@ def measured(way: Way, faults: Sequence[Fault]) -> Row:
         sound.append(not by_torch and not by_planted)
     row = Row(way.name, len(sound), took, alarms["torch"] / len(sound), alarms["planted"] / len(sound), faults={})
     for fault in faults:
-        row.faults[type(fault).__name__] = tried(way, PlantedSubject(fault.planted()), sound)
+        row.faults[fault.name] = tried(way, PlantedSubject(fault), sound)
         said(way.name, len(row.faults), len(faults))
     return row
 
@@ -324,7 +324,7 @@ def forget_plans() -> None:
 
 def by_harness(name: str, faults: Sequence[Fault], seed: int, cases: int | None) -> Row:
     """Try the harness on correct layers, over what each fault's subject offers, and on each fault."""
-    subjects = [PlantedSubject(fault.planted()) for fault in faults]
+    subjects = [PlantedSubject(fault) for fault in faults]
     if name == "harness-whole":
         for subject in subjects:
             subject.offers = everything()
@@ -401,7 +401,7 @@ def figures(row: Row, faults: Sequence[Fault]) -> dict[str, Any]:
     sound = [one for one in row.faults.values() if one.sound]
     families: dict[str, Counter[str]] = {}
     for fault in faults:
-        killed = row.faults[type(fault).__name__]
+        killed = row.faults[fault.name]
         counts = families.setdefault(fault.family, Counter())
         counts.update({"faults": 1, "kills": killed.kill, "sound": killed.sound})
     seconds = [one.seconds for one in sound if one.seconds is not None]

@@ -48,8 +48,8 @@ class Red(NamedTuple):
 def catalogue() -> Iterator[Red]:
     """Yield every fault, planted."""
     for fault in CATALOGUE:
-        subject = PlantedSubject(fault.planted())
-        yield Red(type(fault).__name__, subject, subject.scope())
+        subject = PlantedSubject(fault)
+        yield Red(fault.name, subject, subject.scope())
 
 
 def foreign() -> Iterator[Red]:

@@ -275,7 +275,7 @@ def _alike(runs: Sequence[Floats], others: Sequence[Floats]) -> bool:
 def _every(reading: Reading) -> list[Fault]:
     """Return every fault of the catalogue, with each parameter that one of the cases can tell."""
     fitted = (fault for known in CATALOGUE for seen in reading.seen for fault in known.fitted(seen.case.config))
-    return list({(type(fault), fault.value): fault for fault in fitted}.values())
+    return list({(fault.name, fault.k): fault for fault in fitted}.values())
 
 
 def _parts(reading: Reading, faults: Sequence[Fault]) -> Iterator[Fault]:

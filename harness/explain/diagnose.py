@@ -157,7 +157,7 @@ class _Trial:
         if not causes and not self._beside:
             passed, pairs = self._pairs(here, every, singles)
             causes, hits, spared = self._surviving([pair for pair in passed if here.reproduces(pair)])
-            causes, elsewhere = self._own(here, causes if len(causes) <= FEW else [])
+            causes, elsewhere = self._own(here, self._distinct(causes) if len(causes) <= FEW else [])
         precision = None
         if not causes and finite and self._case.config.loss is None:
             precision = estimate(self._subject, self._case, self._accepted)
@@ -209,6 +209,18 @@ class _Trial:
         most = max(hits[fault] for fault in left if spared[fault] == fewest)
         best = [fault for fault in left if (spared[fault], hits[fault]) == (fewest, most)]
         return widest(best), most, fewest
+
+    def _distinct(self, causes: Sequence[Fault]) -> list[Fault]:
+        """Return the first of those that compute the same: they are one mistake in other words.
+
+        Rare values do not count: one way may leave out an infinity that the other multiplies by zero.
+        """
+        kept: list[Fault] = []
+        cases = [seen for seen in self._known if not seen.rare]
+        for cause in causes:
+            if not any(all(seen.alike(cause, other) for seen in cases) for other in kept):
+                kept.append(cause)
+        return kept
 
     def _own(self, here: Seen, causes: list[Fault]) -> tuple[list[Fault], tuple[Fault, ...]]:
         """Split two mistakes that explain everything together: the one that explains the case alone, and the other."""
@@ -262,5 +274,5 @@ def widest(faults: Sequence[Fault]) -> list[Fault]:
     kinds: dict[Any, Fault] = {}
     for fault in faults:
         of = getattr(fault, "fault", None)
-        kinds.setdefault(fault if of is None else (type(of), of.value), fault)
+        kinds.setdefault(fault if of is None else (of.name, of.k), fault)
     return list(kinds.values())

@@ -65,13 +65,19 @@ class Seen:
         if not fault.stepwise or (fault.across and self.observation.prefixes is None):
             return self.resembles(fault) and not self._resembles_right  # whole runs cannot name what they hide
         with np.errstate(all="ignore"):
-            return assess(self.observation, fault, soft=False).verdict is Verdict.AGREES
+            return assess(self.observation, fault.reference, soft=False).verdict is Verdict.AGREES
 
     def loses_numbers_as(self, fault: Fault) -> bool:
         """Tell whether the subject is right there, but for NaN in any of the places where the fault gives NaN."""
         with np.errstate(all="ignore"):
-            accepting = replace(self.observation, or_nan=fault)
+            accepting = replace(self.observation, or_nan=fault.reference)
             return assess(accepting, REFERENCE, soft=False).verdict is Verdict.AGREES
+
+    def alike(self, one: Fault, other: Fault) -> bool:
+        """Tell whether two faults give the same numbers there, but for the roundings of float64."""
+        with np.errstate(all="ignore"):
+            run, others, tiny = one.run(self.case), other.run(self.case), np.finfo(np.float64).tiny
+        return all(np.allclose(array, others[name], ROUNDINGS, tiny, equal_nan=True) for name, array in run.items())
 
     def undecided(self, fault: Fault) -> bool:
         """Tell whether it cannot be decided: whole runs of the fault and of a right subject both resemble this one."""
@@ -99,7 +105,7 @@ class Seen:
                 if given[name].shape == right.shape
             )
 
-    def resembles(self, fault: Reference) -> bool:
+    def resembles(self, fault: Fault | Reference) -> bool:
         """Tell whether whole runs of both agree. That says little where errors grow, but takes little time."""
         if self.observation.unfit is not None:
             return False

@@ -6,14 +6,16 @@ A part is one direction, the first layer or those above it, some gradients, or a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from harness.explain.faults import Fault
+from harness.explain.faults.base import Change, Changes, Place
 from harness.explain.pairs import pair_of
-from harness.oracle.reference import Floats, Reference, Steps, StepWeights, Visited
+from harness.oracle.reference import Floats, Reference, StepWeights, Visited
 from harness.space.case import Case
 from harness.space.config import RNNConfig, weight_names
 
@@ -21,44 +23,39 @@ RIGHT: Final = Reference()
 
 ORDINALS: Final = ("first", "second", "third", "fourth", "fifth")
 
-Place = tuple[int, int]
-"""A layer and a direction."""
-
 
 def parts_of(fault: Fault, config: RNNConfig) -> Iterator[Fault]:
     """Yield the fault in each part in which a case of a config may show it."""
-    yield InPlaces(fault, "in the forward direction only", by_direction=0)
-    yield InPlaces(fault, "in the first layer only", lambda at: at[0] == 0)
+    yield in_direction(fault, 0)
+    yield in_layers(fault, "in the first layer only", lambda layer, _d: layer == 0)
     if config.bidirectional:
-        yield InPlaces(fault, "in the reverse direction only", by_direction=1)
+        yield in_direction(fault, 1)
     if config.num_layers > 1:
-        yield InPlaces(fault, "in the layers above the first only", lambda at: at[0] > 0)
+        yield in_layers(fault, "in the layers above the first only", lambda layer, _d: layer > 0)
         for layer in range(1, min(config.num_layers, len(ORDINALS))):
-            yield InPlaces(fault, f"in the {ORDINALS[layer]} layer only", partial(_of_layer, layer))
+            yield in_layers(fault, f"in the {ORDINALS[layer]} layer only", partial(_of_layer, layer))
         if config.bidirectional:
-            yield InPlaces(fault, "in the reverse direction above the first layer only", lambda at: min(at) > 0)
+            above = "in the reverse direction above the first layer only"
+            yield in_layers(fault, above, lambda layer, d: min(layer, d) > 0)
     if config.loss is None:
         return
     if fault.of_each:
-        yield InGradients(fault, "the parameters", PARAMETERS)
+        yield in_gradients(fault, "the parameters", PARAMETERS)
     if fault.of_each or _of_parameters(fault):
         for name, group in OF_GRADIENTS.items():
-            yield InGradients(fault, name, group)
+            yield in_gradients(fault, name, group)
     if fault.of_each:
         for name in ("x", "hx"):
-            yield InGradients(fault, name, (name,))
+            yield in_gradients(fault, name, (name,))
 
 
-def _of_layer(layer: int, at: Place) -> bool:
-    return at[0] == layer
+def _of_layer(chosen: int, layer: int, _direction: int) -> bool:
+    return layer == chosen
 
 
 def _of_parameters(fault: Fault) -> bool:
-    """Tell whether a fault, right forwards, changes what enters the parameters' gradients, or how it is summed."""
-    hooks = ("entering", "weight_gradients")
-    return fault.family == "gradients" and any(
-        getattr(type(fault), hook) is not getattr(Reference, hook) for hook in hooks
-    )
+    """Tell whether a fault that is right forward changes the terms of the parameters' gradients, or their sum."""
+    return fault.family == "gradients" and not fault.changes.keys().isdisjoint({"entering", "weight_gradients"})
 
 
 PARAMETERS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -81,11 +78,11 @@ def from_places(fault: Fault, first: Mapping[str, int]) -> Iterator[Fault]:
     for axis, place in first.items():
         if place:
             named = _NAMED[axis]
-            yield InElements(fault, axis, f"from {named} {place} on", partial(_from, place))
-            yield InElements(
+            yield in_elements(fault, axis, f"from {named} {place} on", partial(_from, place))
+            yield in_elements(
                 fault, axis, f"in the {named}s after the last full block of {place}", partial(_rest, place)
             )
-            yield InElements(fault, axis, f"in the last {named} only", _last)
+            yield in_elements(fault, axis, f"in the last {named} only", _last)
 
 
 def _from(place: int, size: int) -> Visited:
@@ -105,161 +102,188 @@ _NAMED: Final = {"unit": "unit", "n": "sequence", "t": "step"}
 
 
 def together(one: Fault, other: Fault) -> Fault:
-    """Return a fault that makes both mistakes at once, where one of them may be made in a part only."""
+    """Return a fault that makes both mistakes, even if one of them is made in a part only."""
     for part, rest in ((one, other), (other, one)):
-        if isinstance(part, _Part):
-            return part.beside(rest)
+        if isinstance(part, Part):
+            return replace(part, beside=rest)
     return pair_of(one, other)
 
 
-class _Part(Fault):
-    """makes a fault in a part of what it could be made in."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Part(Fault):
+    """A mistake in a part of what it could be made in."""
 
-    stepwise = False
+    fault: Fault
+    where: str
+    beside: Fault | None = None
+    """A mistake that is made everywhere, in the part, too."""
 
-    def __init__(self, fault: Fault, where: str) -> None:
-        self.fault, self.where = fault, where
-        self.right: Reference = RIGHT
-        """The reference, or the other fault, that computes where the fault is not made."""
+    def layers(self) -> list[Changes]:
+        """Return the changes: those of the mistake beside, and what tells the part from the rest."""
+        if self.beside is None:
+            return [self.confined(self.fault.reference, RIGHT)]
+        within = together(self.fault, self.beside)
+        return [*self.beside.layers(), self.confined(within.reference, self.beside.reference)]
 
-    def beside(self, other: Fault) -> Fault:
-        """Return this fault with another one beside it, which is made wherever it would be made alone.
-
-        That is in the part, outside of it, and in what is neither.
-        """
-        own = type(self)
-        bases = (own,) if isinstance(other, own) else (own, type(other))
-        both: _Part = object.__new__(type(own.__name__, bases, {"stepwise": False}))
-        both.__dict__.update({**vars(other), **vars(self)})
-        both.fault, both.right = together(self.fault, other), other
-        return both
+    def confined(self, wrong: Reference, right: Reference) -> Changes:
+        """Return the changes that ask ``wrong`` in the part, and ``right`` elsewhere."""
+        raise NotImplementedError
 
     @property
     def sentence(self) -> str:
+        """The mistake, and its part, for people."""
         return f"{self.fault.sentence}, {self.where}"
 
     def lines(self, config: RNNConfig) -> tuple[str, str] | None:
+        """Return the lines of the mistake."""
         return self.fault.lines(config)
 
     def concerned(self, config: RNNConfig) -> list[str]:
+        """Return the parameters of a config that the mistake gets wrong."""
         return self.fault.concerned(config)
 
 
-class InPlaces(_Part):
-    """makes a fault in some layers or directions only."""
+def _part(kind: type[_P], fault: Fault, where: str, **more: Any) -> _P:
+    return kind(fault.name, "", {}, family=fault.family, stepwise=False, fault=fault, where=where, **more)
 
-    def __init__(
-        self, fault: Fault, where: str, made: Callable[[Place], bool] | None = None, by_direction: int | None = None
-    ) -> None:
-        super().__init__(fault, where)
-        self._made = made or (lambda at: at[1] == by_direction)
-        self._by_direction = by_direction
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InPlaces(Part):
+    """A mistake in some layers or directions only."""
+
+    made: Callable[[int, int], bool]
+    by_direction: int | None = None
+    """The direction, where that alone decides."""
 
     def concerned(self, config: RNNConfig) -> list[str]:
+        """Return the parameters of those places that the mistake gets wrong."""
         places = ((layer, d) for layer in range(config.num_layers) for d in range(config.num_directions))
-        made = {name for at in places if self._made(at) for name in weight_names(*at, bias=config.bias)}
+        made = {name for at in places if self.made(*at) for name in weight_names(*at, bias=config.bias)}
         return [name for name in super().concerned(config) if name in made]
 
-    def _of(self, layer: int, direction: int) -> Reference:
-        return self.fault if self._made((layer, direction)) else self.right
+    def confined(self, wrong: Reference, right: Reference) -> Changes:
+        """Return the changes that ask ``wrong`` in those places, and ``right`` elsewhere."""
 
-    def _of_direction(self, direction: int) -> Reference:
-        return self.fault if direction == self._by_direction else self.right
+        def of(at: Place) -> Reference:
+            return wrong if self.made(*at) else right
 
-    def step_weights(self, case: Case, layer: int, direction: int) -> StepWeights:
-        return self._of(layer, direction).step_weights(case, layer, direction)
+        def of_place(choice: str) -> Change:
+            return lambda _right, case, layer, d, *rest: getattr(of((layer, d)), choice)(case, layer, d, *rest)
 
-    def initial_state(self, case: Case, layer: int, direction: int) -> Floats:
-        return self._of(layer, direction).initial_state(case, layer, direction)
+        def of_direction(choice: str) -> Change:
+            def change(_right: Reference, config: RNNConfig, d: int, *rest: Any) -> Any:
+                return getattr(wrong if d == self.by_direction else right, choice)(config, d, *rest)
 
-    def start(self, case: Case, layer: int, direction: int, states: Sequence[Floats]) -> Floats:
-        return self._of(layer, direction).start(case, layer, direction, states)
+            return change
 
-    def layer_input(self, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
-        return self._of(layer, direction).layer_input(case, layer, direction, below)
+        def weights_back(_right: Reference, at: Place, w: StepWeights) -> StepWeights:
+            return of(at).weights_back(at, w)
 
-    def time_order(self, config: RNNConfig, direction: int) -> Sequence[int]:
-        return self._of_direction(direction).time_order(config, direction)
+        def slopes(_right: Reference, case: Case, at: Place, *rest: Floats) -> Floats:
+            return of(at).slopes(case, at, *rest)
 
-    def final_step(self, config: RNNConfig, direction: int) -> Steps:
-        return self._of_direction(direction).final_step(config, direction)
+        def of_steps(choice: str) -> Change:
+            def change(_right: Reference, case: Case, at: Place, *rest: Floats, **_visited: Visited | None) -> Any:
+                own = of(at)
+                return getattr(own, choice)(case, at, *rest, visited=own.visited(case.config))  # as that one counts
 
-    def run_direction(
-        self, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
-    ) -> None:
-        own = self._of(*at)
-        visited = own.visited(case.config)  # as this reference or fault counts the steps
-        own.run_direction(case, at, x, start, states, visited=visited)
+            return change
 
-    def written(self, case: Case, layer: int, states: Floats) -> Floats:
-        output = self.right.written(case, layer, states)
-        if self._by_direction is None or self._by_direction >= case.config.num_directions:
+        def written(everywhere: Reference, case: Case, layer: int, states: Floats) -> Floats:
+            output = right.written(case, layer, states)
+            if self.by_direction is None or self.by_direction >= case.config.num_directions:
+                return output
+            output, part = output.copy(), everywhere.features(case.config, self.by_direction)
+            output[..., part] = wrong.written(case, layer, states)[..., part]
             return output
-        output, part = output.copy(), self.features(case.config, self._by_direction)
-        output[..., part] = self.fault.written(case, layer, states)[..., part]
-        return output
 
-    def previous_states(
-        self, case: Case, layer: int, direction: int, own: Floats, states: Sequence[Floats] | None = None
-    ) -> Floats:
-        return self._of(layer, direction).previous_states(case, layer, direction, own, states)
-
-    def slopes(self, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
-        return self._of(*at).slopes(case, at, x, previous, own)
-
-    def weights_back(self, at: Place, w: StepWeights) -> StepWeights:
-        return self._of(*at).weights_back(at, w)
-
-    def back_direction(
-        self, case: Case, at: Place, g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
-    ) -> tuple[Floats, Floats]:
-        own = self._of(*at)
-        visited = own.visited(case.config)
-        return own.back_direction(case, at, g, g_final, slopes, visited=visited)
-
-    def entering(self, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
-        return self._of_direction(direction).entering(config, direction, parameter, da)
+        places = ("step_weights", "initial_state", "start", "layer_input", "previous_states")
+        directions = ("time_order", "final_step", "entering")
+        return {
+            **{choice: of_place(choice) for choice in places},
+            **{choice: of_direction(choice) for choice in directions},
+            **{choice: of_steps(choice) for choice in ("run_direction", "back_direction")},
+            "slopes": slopes,
+            "weights_back": weights_back,
+            "written": written,
+        }
 
 
-class InElements(_Part):
-    """makes a fault in some units, steps or sequences only; what the others compute, is right."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InElements(Part):
+    """A mistake in some units, steps or sequences only; the others are computed right."""
 
-    def __init__(self, fault: Fault, axis: str, where: str, made: Callable[[int], Visited]) -> None:
-        super().__init__(fault, where)
-        self._axis, self._made_at = axis, made
+    axis: str
+    made: Callable[[int], Visited]
 
-    def run_direction(
-        self, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
-    ) -> None:
-        config, kind = case.config, self.right.nonlinearity_of(case.config, at[0])
-        wrong, right = self.fault.step_weights(case, *at), self.right.step_weights(case, *at)
-        made: Visited = self._made_at({"unit": config.hidden_size, "n": config.N, "t": config.T}[self._axis])
-        if self._axis == "n":
-            made = made[:, None]
-        h = start
-        for t in self.time_order(config, at[1]):
-            off = self.fault.step(x[t], h, wrong, self.fault.nonlinearity_of(config, at[0]))
-            new = np.where(made[t] if self._axis == "t" else made, off, self.right.step(x[t], h, right, kind))
-            h = new if visited is None else np.where(visited[t], new, h)
-            states[t] = new if visited is None else np.where(visited[t], new, 0.0)
+    def confined(self, wrong: Reference, right: Reference) -> Changes:
+        """Return the change that takes the steps of ``wrong`` in those elements, and of ``right`` elsewhere."""
+
+        def run_direction(
+            everywhere: Reference,
+            case: Case,
+            at: Place,
+            x: Floats,
+            start: Floats,
+            states: Floats,
+            *,
+            visited: Visited | None,
+        ) -> None:
+            config, kind = case.config, right.nonlinearity_of(case.config, at[0])
+            of_wrong, of_right = wrong.step_weights(case, *at), right.step_weights(case, *at)
+            made: Visited = self.made({"unit": config.hidden_size, "n": config.N, "t": config.T}[self.axis])
+            if self.axis == "n":
+                made = made[:, None]
+            h = start
+            for t in everywhere.time_order(config, at[1]):
+                off = wrong.step(x[t], h, of_wrong, wrong.nonlinearity_of(config, at[0]))
+                new = np.where(made[t] if self.axis == "t" else made, off, right.step(x[t], h, of_right, kind))
+                h = new if visited is None else np.where(visited[t], new, h)
+                states[t] = new if visited is None else np.where(visited[t], new, 0.0)
+
+        return {"run_direction": run_direction}
 
 
-class InGradients(_Part):
-    """makes a fault in the gradients of some parameters only."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InGradients(Part):
+    """A mistake in the gradients of some parameters only."""
 
-    def __init__(self, fault: Fault, of: str, names: Sequence[str]) -> None:
-        super().__init__(fault, f"of {of} alone")
-        self._names = tuple(names)
+    names: tuple[str, ...]
 
-    def weight_gradients(
-        self, config: RNNConfig, direction: int, da: Floats, beside: tuple[Floats, Floats]
-    ) -> StepWeights:
-        off, right = (one.weight_gradients(config, direction, da, beside) for one in (self.fault, self.right))
-        made = (name in self._names for name in PARAMETERS)
-        return StepWeights(
-            *(pair[0] if here else pair[1] for here, pair in zip(made, zip(off, right, strict=True), strict=True))
-        )
+    def confined(self, wrong: Reference, right: Reference) -> Changes:
+        """Return the changes that take those gradients of ``wrong``, and the others of ``right``."""
 
-    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
-        own = self.fault if name.split("_l", maxsplit=1)[0].removesuffix(".grad") in self._names else self.right
-        return own.returned_gradient(config, name, gradient)
+        def weight_gradients(_right: Reference, *arguments: Any) -> StepWeights:
+            off, as_it_should = (one.weight_gradients(*arguments) for one in (wrong, right))
+            pairs = zip(PARAMETERS, off, as_it_should, strict=True)
+            return StepWeights(*(one if name in self.names else other for name, one, other in pairs))
+
+        def returned_gradient(_right: Reference, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+            own = wrong if name.split("_l", maxsplit=1)[0].removesuffix(".grad") in self.names else right
+            return own.returned_gradient(config, name, gradient)
+
+        return {"weight_gradients": weight_gradients, "returned_gradient": returned_gradient}
+
+
+_P = TypeVar("_P", bound=Part)
+
+
+def in_direction(fault: Fault, direction: int) -> InPlaces:
+    """Return the fault in one direction only."""
+    named = "in the reverse direction only" if direction else "in the forward direction only"
+    return _part(InPlaces, fault, named, made=lambda _layer, d: d == direction, by_direction=direction)
+
+
+def in_layers(fault: Fault, where: str, made: Callable[[int, int], bool]) -> InPlaces:
+    """Return the fault in the layers and directions of which ``made`` says so."""
+    return _part(InPlaces, fault, where, made=made)
+
+
+def in_elements(fault: Fault, axis: str, where: str, made: Callable[[int], Visited]) -> InElements:
+    """Return the fault in some elements of an axis, of whose size ``made`` makes a mask."""
+    return _part(InElements, fault, where, axis=axis, made=made)
+
+
+def in_gradients(fault: Fault, of: str, names: Sequence[str]) -> InGradients:
+    """Return the fault in the gradients of the parameters whose names begin so."""
+    return _part(InGradients, fault, f"of {of} alone", names=tuple(names))

@@ -21,7 +21,7 @@ class PlantedSubject:
     """
 
     def __init__(self, fault: Fault) -> None:
-        self.name = type(fault).__name__
+        self.name = fault.name
         self._fault = fault
         needed = fault.smallest
         self.offers: dict[str, Any] = {}

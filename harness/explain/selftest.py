@@ -19,8 +19,9 @@ import numpy as np
 
 from harness.explain.correct import CORRECT, correct_subject
 from harness.explain.diagnose import Diagnosis
-from harness.explain.faults import CATALOGUE, Fault
+from harness.explain.faults import BY_NAME, CATALOGUE, Fault, named
 from harness.explain.investigate import Investigation
+from harness.explain.parts import Part
 from harness.explain.planted import PlantedSubject
 from harness.explain.precision import Precision
 from harness.search.examination import Examination, examine
@@ -166,14 +167,14 @@ def chosen(names: Sequence[str], families: Sequence[str] = ()) -> tuple[list[Fau
     if not names and not families:
         return list(CATALOGUE), list(CORRECT)
     of_families = list(dict.fromkeys(fault.family for fault in CATALOGUE))
-    of_faults = [type(fault).__name__ for fault in CATALOGUE]
+    of_faults = [fault.name for fault in CATALOGUE]
     for family in families:
         _known(family, of_families, "family", ", ".join(of_families))
     everything = [*of_faults, *of_families, *CORRECT, ALL_CORRECT]
     for name in names:
         _known(name, everything, "fault", f"a fault's class, a family, or {ALL_CORRECT}")
     asked = {*names, *families}
-    faults = [fault for fault in CATALOGUE if not asked.isdisjoint((type(fault).__name__, fault.family))]
+    faults = [fault for fault in CATALOGUE if not asked.isdisjoint((fault.name, fault.family))]
     correct = [name for name in CORRECT if not set(names).isdisjoint((name, ALL_CORRECT))]
     return faults, correct
 
@@ -198,9 +199,11 @@ def selftest(
     acquitted: list[Future[Acquittal]] = []
     with suppress(KeyboardInterrupt), worker_pool(workers, "spawn", _ready) as pool:
         done.interrupted = True
-        tried += [pool.submit(tried_on, fault, seed, cases) for fault in faults]
+        for fault in faults:  # one of the catalogue goes by its name: its functions cannot be sent to another process
+            sent = fault.name if BY_NAME.get(fault.name) is fault else fault
+            tried.append(pool.submit(_tried, sent, seed, cases))
         acquitted += [pool.submit(acquitted_of, name, seed, cases) for name in correct]
-        of = [*(type(fault).__name__ for fault in faults), *correct]
+        of = [*(fault.name for fault in faults), *correct]
         names: dict[Future[Any], str] = dict(zip([*tried, *acquitted], of, strict=True))
         for number, future in enumerate(as_completed(names), 1):
             future.result()
@@ -212,9 +215,12 @@ def selftest(
     return done
 
 
+def _tried(fault: str | Fault, seed: int, cases: int | None) -> Trial:
+    return tried_on(named(fault) if isinstance(fault, str) else fault, seed, cases)
+
+
 def tried_on(fault: Fault, seed: int = 0, cases: int | None = None) -> Trial:
     """Try the harness on a planted fault."""
-    fault = fault.planted()
     subject = PlantedSubject(fault)
     start, began = time.process_time(), list[float]()
 
@@ -230,7 +236,7 @@ def tried_on(fault: Fault, seed: int = 0, cases: int | None = None) -> Trial:
     if record.finding is not None:
         kill = _kill(fault, subject, record.finding, record, searched - shrinking)
     smallest = next(iter(fault.smallest), None)
-    about = type(fault).__name__, fault.family, fault.sentence, smallest
+    about = fault.name, fault.family, fault.sentence, smallest
     return Trial(*about, record.total, shrinking - start, kill)
 
 
@@ -261,17 +267,17 @@ def _kill(fault: Fault, subject: PlantedSubject, finding: Finding, record: Hunt,
         shrink_seconds=shrink_seconds,
         explain_seconds=seconds,
         naming=naming(fault, diagnosis),
-        causes=() if diagnosis is None else tuple(Cause(type(one).__name__, one.sentence) for one in diagnosis.causes),
+        causes=() if diagnosis is None else tuple(Cause(one.name, one.sentence) for one in diagnosis.causes),
         certain=diagnosis is not None and diagnosis.certain,
         precision=None if diagnosis is None else diagnosis.precision,
     )
 
 
 def naming(fault: Fault, diagnosis: Diagnosis | None) -> Naming:
-    """Return how a diagnosis names a fault. Only its own class is right, whatever looks like it."""
-    kinds = [] if diagnosis is None else [type(cause) for cause in diagnosis.causes]
-    if type(fault) in kinds:
-        return Naming.RIGHTLY if len(kinds) == 1 else Naming.AMONG
+    """Return how a diagnosis names a fault. Only the fault itself is right, not a part of it or a look-alike."""
+    names = [] if diagnosis is None else [cause.name for cause in diagnosis.causes if not isinstance(cause, Part)]
+    if diagnosis is not None and fault.name in names:
+        return Naming.RIGHTLY if len(diagnosis.causes) == 1 else Naming.AMONG
     return Naming.WRONGLY if diagnosis is not None and diagnosis.certain else Naming.NOT
 
 

@@ -209,7 +209,7 @@ def _cause(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None) -> 
         "certain": diagnosis.certain,
         "faults": [
             {
-                "name": type(fault).__name__,
+                "name": fault.name,
                 "sentence": fault.sentence,
                 "parameters": fault.concerned(config),
                 "code": _code(fault, config) or None,

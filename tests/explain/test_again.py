@@ -11,10 +11,7 @@ from harness.checks.known import Excuse
 from harness.checks.result import Result, Verdict
 from harness.explain.again import ByCause
 from harness.explain.factors import Factors, Size
-from harness.explain.faults import CATALOGUE, Fault
-from harness.explain.faults.gradients import ForgetsReverseToInput
-from harness.explain.faults.over_time import ResetsState
-from harness.explain.faults.rounding import KeepsOutputInFloat32
+from harness.explain.faults import Fault, named
 from harness.explain.investigate import Investigation
 from harness.explain.likeness import Seen
 from harness.explain.pairs import pair_of
@@ -25,10 +22,8 @@ from harness.search.simplify import with_arrays
 from tests import implementations
 from tests.foreign import fifty_torch
 
-(WITHOUT_B_HH,) = (fault for fault in CATALOGUE if type(fault).__name__ == "IgnoresBiasHH")
-(AVERAGES,) = (fault for fault in CATALOGUE if type(fault).__name__ == "AveragesOverTime")
-(SORTED,) = (fault for fault in CATALOGUE if type(fault).__name__ == "LeavesHnSorted")
-RESETS_AT_32 = ResetsState(resets_every=32)
+WITHOUT_B_HH, AVERAGES, SORTED = map(named, ("IgnoresBiasHH", "AveragesOverTime", "LeavesHnSorted"))
+RESETS_AT_32 = named("ResetsState", 32)
 KNOWN = ByCause("3f9c2a11", (WITHOUT_B_HH,), Factors({"bias": True}), forwards=True)
 CASE = draw(RNNConfig(3, 4, T=4, N=2, bidirectional=True), "normal", 1)
 
@@ -127,7 +122,7 @@ def test_what_has_no_values_is_known_of_no_cause() -> None:
 
 
 def test_a_mistake_in_the_gradient_by_x_is_known_again_though_probes_read_that() -> None:
-    subject = PlantedSubject(ForgetsReverseToInput())
+    subject = PlantedSubject(named("ForgetsReverseToInput"))
     investigation, asked = Investigation(subject), list[Finding]()
 
     def recognise(finding: Finding, record: Hunt) -> Excuse | None:
@@ -141,11 +136,11 @@ def test_a_mistake_in_the_gradient_by_x_is_known_again_though_probes_read_that()
 
 
 def test_a_mistake_that_is_known_as_a_whole_is_active_where_it_shows_in_the_last_bits_alone() -> None:
-    subject = PlantedSubject(KeepsOutputInFloat32())
+    subject = PlantedSubject(named("KeepsOutputInFloat32"))
     none: dict[str, Any] = {"weight_hh_l0": [[0]], "bias_ih_l0": [0], "bias_hh_l0": [0]}
     case = Case.of(RNNConfig(1, 1, dtype="float64", T=1), [[[15]]], weight_ih_l0=[[1]], **none)
 
     seen = Seen(observe(subject, case))
 
     assert not seen.right
-    assert seen.active(KeepsOutputInFloat32())
+    assert seen.active(named("KeepsOutputInFloat32"))

@@ -20,14 +20,14 @@ PLAIN = RNNConfig(3, 4, T=5, N=2)
 
 
 def fault(name: str) -> Fault:
-    return next(one for one in CATALOGUE if type(one).__name__ == name)
+    return next(one for one in CATALOGUE if one.name == name)
 
 
 def of(config: RNNConfig, seed: int = 1) -> Case:
     return draw(config, "default", seed)
 
 
-def made(reference: Reference, case: Case, *names: str) -> Any:
+def made(reference: Fault | Reference, case: Case, *names: str) -> Any:
     """Return the named results of a layer, computed in float64 and rounded once to float32."""
     arrays = {name: array.astype(np.float32) for name, array in reference.run(case).items()}
     return arrays[names[0]] if len(names) == 1 else tuple(arrays[name] for name in names)

@@ -37,7 +37,7 @@ def test_mistakes_written_by_hand_are_named(function: Any, name: str) -> None:
 
     assert diagnosis is not None
     assert diagnosis.certain
-    assert type(diagnosis.causes[0]).__name__ == name
+    assert diagnosis.causes[0].name == name
     assert diagnosis.fresh > 0
 
 
@@ -63,7 +63,7 @@ def test_an_infinity_out_of_place_is_no_matter_of_precision() -> None:
 
 def named(diagnosis: Diagnosis | None) -> list[str]:
     assert diagnosis is not None
-    return [type(cause).__name__ for cause in diagnosis.causes]
+    return [cause.name for cause in diagnosis.causes]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_two_mistakes_that_always_come_together_are_named_as_a_pair() -> None:
     assert diagnosis is not None
     assert diagnosis.pairs > 0
     assert named(diagnosis) == ["IgnoresBiasHH"]  # of the two mistakes, the one that the smallest case shows
-    assert [type(other).__name__ for other in diagnosis.elsewhere] == ["IgnoresHx"]
+    assert [other.name for other in diagnosis.elsewhere] == ["IgnoresHx"]
     assert diagnosis.certain
 
 
@@ -151,6 +151,6 @@ def test_a_crash_needs_no_cause() -> None:
 
 
 def test_the_parameters_concerned_are_named() -> None:
-    fault = next(fault for fault in CATALOGUE if type(fault).__name__ == "IgnoresBiasHH")
+    fault = next(fault for fault in CATALOGUE if fault.name == "IgnoresBiasHH")
 
     assert fault.concerned(RNNConfig(1, 1, num_layers=2)) == ["bias_hh_l0", "bias_hh_l1"]

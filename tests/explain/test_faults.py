@@ -11,10 +11,8 @@ import pytest
 from harness import Case, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.result import Verdict
-from harness.explain.faults import CATALOGUE, Fault
-from harness.explain.faults.gradients import StopsBackpropagation
-from harness.explain.faults.over_time import ReadsXLate, ResetsState
-from harness.explain.faults.weights import ForgetsInput
+from harness.explain.faults import CATALOGUE, Fault, named
+from harness.explain.pairs import pair_of
 from harness.explain.planted import PlantedSubject
 from harness.oracle.reference import Reference
 from harness.space.case import Array
@@ -43,7 +41,7 @@ OTHERWISE_BACK = {
 
 ONES: dict[str, Any] = {"weight_ih_l0": [[1]], "weight_hh_l0": [[1]], "bias_ih_l0": [1], "bias_hh_l0": [1]}
 
-each_fault = pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: type(fault).__name__)
+each_fault = pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: fault.name)
 
 
 def masked(case: Case) -> Case:
@@ -67,7 +65,7 @@ def generic(dtype: str = "float64") -> Iterator[Case]:
     yield Case.of(at_zero, [[[0]]], weight_ih_l0=[[1]], weight_hh_l0=[[1]], output_grad=[[[1]]], **zero)
 
 
-def bits(fault: Reference, case: Case) -> tuple[bytes, ...]:
+def bits(fault: Fault | Reference, case: Case) -> tuple[bytes, ...]:
     with np.errstate(all="ignore"):
         return tuple(np.round(array, 9).tobytes() for array in fault.run(case).values())
 
@@ -76,14 +74,12 @@ def bits(fault: Reference, case: Case) -> tuple[bytes, ...]:
 def everything() -> dict[str, list[tuple[bytes, ...]]]:
     """Return the results of each fault, and of the reference, on the generic cases."""
     cases = list(generic())
-    faults = {type(fault).__name__: fault for fault in CATALOGUE}
-    return {name: [bits(fault, case) for case in cases] for name, fault in {**faults, "": Reference()}.items()}
+    faults: dict[str, Fault | Reference] = {"": Reference(), **{fault.name: fault for fault in CATALOGUE}}
+    return {name: [bits(fault, case) for case in cases] for name, fault in faults.items()}
 
 
 @each_fault
 def test_a_fault_shows_on_each_of_its_smallest_cases(fault: Fault) -> None:
-    fault = fault.planted()
-
     assert fault.smallest
     for config in fault.smallest[:6]:
         cases = [masked(draw(config, regime, seed)) for regime in (*REGIMES, "special", "sparse") for seed in range(24)]
@@ -109,7 +105,7 @@ def test_every_two_faults_differ_somewhere(everything: dict[str, list[tuple[byte
     ],
 )
 def test_some_faults_look_alike_where_a_size_or_a_factor_is_plain(names: tuple[str, str], config: RNNConfig) -> None:
-    one, other = (fault for name in names for fault in CATALOGUE if type(fault).__name__ == name)
+    one, other = map(named, names)
     case = draw(config, "normal")
 
     assert bits(one, case) == bits(other, case)
@@ -124,39 +120,27 @@ def test_every_fault_has_a_sentence_of_its_own() -> None:
     for fault in fitted:
         assert fault.sentence[0].islower()
         assert "\n" not in fault.sentence
-        if fault.parameter is not None:
-            assert f"{fault.value:g}" in fault.sentence or fault.value == 1
-        assert type(fault).__doc__
+        if fault.k is not None:
+            assert f"{fault.k:g}" in fault.sentence or fault.k == 1
 
 
 @each_fault
 def test_a_fault_is_of_a_family_and_has_few_values(fault: Fault) -> None:
     assert fault.family
     for config in (RNNConfig(1, 1), RNNConfig(129, 129, 3, "relu", T=129, N=129)):
-        values = [one.value for one in fault.fitted(config)]
+        values = [one.k for one in fault.fitted(config)]
         assert len(values) <= 12
         assert len(set(values)) == len(values)
-    planted = fault.planted()
-    assert planted.sentence == fault.sentence
-    if planted.parameter is not None:
-        assert any(planted.value in [one.value for one in fault.fitted(config)] for config in fault.smallest)
-
-
-def test_no_two_faults_share_the_name_of_a_parameter() -> None:
-    names = [fault.parameter[0] for fault in CATALOGUE if fault.parameter is not None]
-
-    assert len(set(names)) == len(names)
+    if fault.k is not None:
+        assert any(fault.k in [one.k for one in fault.fitted(config)] for config in fault.smallest)
 
 
 @each_fault
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_fault_adds_up_with_another(fault: Fault, order: int) -> None:
-    other = (
-        next(f for f in CATALOGUE if type(f).__name__ == "IgnoresBiasIH")
-        if isinstance(fault, ReadsXLate | ForgetsInput)  # what x is, or when it is read, does not matter to these
-        else ReadsXLate()
-    )
-    both = type("Both", (type(fault), type(other))[::order], {})()
+    # To some it does not matter what x is, or when it is read.
+    other = named("IgnoresBiasIH" if fault.name in {"ReadsXLate", "ForgetsInput"} else "ReadsXLate")
+    both = pair_of(*(fault, other)[::order])
     cases = list(generic())
 
     for one in (fault, other):
@@ -164,13 +148,14 @@ def test_a_fault_adds_up_with_another(fault: Fault, order: int) -> None:
 
 
 def test_two_parameters_stand_side_by_side() -> None:
-    class Both(StopsBackpropagation, ResetsState):
-        pass
+    one, other = named("StopsBackpropagation", 1), named("ResetsState", 3)
+    case = draw(RNNConfig(2, 3, T=7, N=2, loss="output"), "normal", 1)
 
-    both = Both(stops_after=1, resets_every=3)
+    both, planted = pair_of(one, other), pair_of(named("StopsBackpropagation"), named("ResetsState"))
 
-    assert (both.stops_after, both.resets_every) == (1, 3)
-    assert (Both().stops_after, Both().resets_every) == (2, 2)
+    assert both.sentence == f"{one.sentence}; and {other.sentence}"
+    assert bits(both, case) != bits(planted, case)
+    assert both.run(case)["output"].tobytes() == other.run(case)["output"].tobytes()
 
 
 @each_fault
@@ -197,9 +182,9 @@ def test_a_fault_gives_the_same_bits_again_in_the_shapes_of_the_reference(fault:
     [
         f
         for f in CATALOGUE
-        if f.family not in {"gradients", "rounding"} and not type(f).__name__.endswith(("MaskBack", "ScaleBack"))
+        if f.family not in {"gradients", "rounding"} and not f.name.endswith(("MaskBack", "ScaleBack"))
     ],
-    ids=lambda fault: type(fault).__name__,
+    ids=lambda fault: fault.name,
 )
 def test_what_is_wrong_there_is_wrong_back_in_the_same_way(fault: Fault) -> None:
     rng = np.random.default_rng(0)
@@ -213,7 +198,7 @@ def test_what_is_wrong_there_is_wrong_back_in_the_same_way(fault: Fault) -> None
         ends = [loss(fault, moved(case, along, sign * step)) for sign in (1, -1)]
         off.append(abs((ends[0] - ends[1]) / (2 * step) - expected) > 1e-6 * (1 + abs(expected)))
 
-    assert any(off) == (type(fault).__name__ in OTHERWISE_BACK)
+    assert any(off) == (fault.name in OTHERWISE_BACK)
 
 
 def loss(fault: Fault, case: Case) -> float:
@@ -228,7 +213,7 @@ def moved(case: Case, along: dict[str, Array], by: float) -> Case:
     return replace(Case.from_arrays(case.config, arrays), masks=case.masks)
 
 
-@pytest.mark.parametrize("fault", [f for f in CATALOGUE if f.stepwise], ids=lambda fault: type(fault).__name__)
+@pytest.mark.parametrize("fault", [f for f in CATALOGUE if f.stepwise], ids=lambda fault: fault.name)
 def test_a_fault_that_can_be_told_step_by_step_agrees_with_itself(fault: Fault) -> None:
     back = any(config.loss for config in fault.smallest)
     subject = PlantedSubject(fault)
@@ -237,5 +222,5 @@ def test_a_fault_that_can_be_told_step_by_step_agrees_with_itself(fault: Fault) 
         case = draw(config, "normal", seed)
         observation = observe(subject, case if back else case.forward(), with_probes=False)
         with np.errstate(all="ignore"):
-            result = assess(observation, fault, soft=False)
+            result = assess(observation, fault.reference, soft=False)
         assert result.verdict is Verdict.AGREES, (config, result)

@@ -16,7 +16,7 @@ GENERIC = RNNConfig(4, 5, T=5, N=3, hx=True)
 
 
 def fault(name: str) -> Fault:
-    return next(fault for fault in CATALOGUE if type(fault).__name__ == name)
+    return next(fault for fault in CATALOGUE if fault.name == name)
 
 
 def seen(function: Any, case: Case | None = None) -> Seen:
@@ -32,8 +32,8 @@ def late(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 def test_of_the_whole_catalogue_only_the_mistake_that_is_made_is_reproduced() -> None:
     one = seen(implementations.without_b_hh)
 
-    assert [type(f).__name__ for f in CATALOGUE if one.reproduces(f)] == ["IgnoresBiasHH"]
-    assert [type(f).__name__ for f in CATALOGUE if one.resembles(f)] == ["IgnoresBiasHH"]
+    assert [f.name for f in CATALOGUE if one.reproduces(f)] == ["IgnoresBiasHH"]
+    assert [f.name for f in CATALOGUE if one.resembles(f)] == ["IgnoresBiasHH"]
     assert not one.right
 
 

@@ -12,9 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness import Case, draw
-from harness.explain.faults import CATALOGUE, Fault, lines
-from harness.explain.faults.bias import IgnoresBiasHH, IgnoresBiasIH
-from harness.explain.faults.rounding import RoundsStateToFloat16
+from harness.explain.faults import CATALOGUE, Fault, lines, named
 from harness.explain.pairs import pair_of
 from harness.explain.parts import parts_of
 from harness.explain.planted import PlantedSubject
@@ -280,7 +278,7 @@ OF_FAULT: Final = {
 }
 
 each_fault = pytest.mark.parametrize(
-    "fault", [fault for fault in CATALOGUE if fault.code is not None], ids=lambda fault: type(fault).__name__
+    "fault", [fault for fault in CATALOGUE if fault.code is not None], ids=lambda fault: fault.name
 )
 
 
@@ -337,7 +335,7 @@ def test_both_lines_are_python_and_fit_a_line(fault: Fault) -> None:
 
 
 def test_the_faults_that_show_no_line_are_those_that_say_why() -> None:
-    assert {type(fault).__name__ for fault in CATALOGUE if fault.code is None} == set(WITHOUT)
+    assert {fault.name for fault in CATALOGUE if fault.code is None} == set(WITHOUT)
 
 
 def test_every_right_line_is_one_of_the_common_ones() -> None:
@@ -347,28 +345,29 @@ def test_every_right_line_is_one_of_the_common_ones() -> None:
 
 
 def test_a_part_shows_the_lines_of_its_fault_and_a_pair_those_of_its_first() -> None:
-    fault, config = IgnoresBiasHH(), RNNConfig(2, 3, 2, bidirectional=True)
+    fault, config = named("IgnoresBiasHH"), RNNConfig(2, 3, 2, bidirectional=True)
 
-    shown = {part.lines(config) for part in parts_of(fault, config)} | {pair_of(fault, IgnoresBiasIH()).lines(config)}
+    shown = {part.lines(config) for part in parts_of(fault, config)} | {
+        pair_of(fault, named("IgnoresBiasIH")).lines(config)
+    }
 
     assert shown == {fault.lines(config)}
 
 
 def test_a_line_has_the_nonlinearity_and_the_parameter_of_what_failed() -> None:
     relu = RNNConfig(1, 1, nonlinearity="relu")
-    resets = next(type(fault) for fault in CATALOGUE if type(fault).__name__ == "ResetsState")
-    back = next(fault for fault in CATALOGUE if type(fault).__name__ == "SlopeOfPreviousState")
+    back = named("SlopeOfPreviousState")
 
-    assert (IgnoresBiasHH().lines(relu) or ("",))[0] == "h = relu(x[t] @ W_ih.T + b_ih + h @ W_hh.T)"
-    assert (resets(resets_every=3).lines(relu) or ("",))[0] == "h_prev = 0 * h0  # if i > 0 and i % 3 == 0"
+    assert (named("IgnoresBiasHH").lines(relu) or ("",))[0] == "h = relu(x[t] @ W_ih.T + b_ih + h @ W_hh.T)"
+    assert (named("ResetsState", 3).lines(relu) or ("",))[0] == "h_prev = 0 * h0  # if i > 0 and i % 3 == 0"
     assert back.lines(relu) == ("da = dh * (h_prev > 0)", "da = dh * (h > 0)")
     assert back.lines(RNNConfig(1, 1)) == ("da = dh * (1 - h_prev**2)", "da = dh * (1 - h**2)")
-    assert RoundsStateToFloat16().lines(relu) is None
+    assert named("RoundsStateToFloat16").lines(relu) is None
 
 
 def cases(fault: Fault) -> list[Case]:
     """Return generic cases on which the lines can be run, some with the values that the mistake needs."""
-    name = type(fault).__name__
+    name = fault.name
     configs = OF_FAULT.get(name) or OF_RIGHT.get(right_of(fault)) or OF_FAMILY.get(fault.family, (*TANHS, *RELUS))
     found = [drawn(config) for config in configs]
     for case in list(found):
@@ -399,7 +398,7 @@ def compared(fault: Fault, config: RNNConfig) -> list[str]:
     """Return the arrays that the line affects; for a mistake in the forward pass, these are not the gradients."""
     if config.loss is not None:
         return list(config.gradients)
-    if type(fault).__name__ == "ComputesFirstLayerOnly":  # its line leaves the other rows of h_n open
+    if fault.name == "ComputesFirstLayerOnly":  # its line leaves the other rows of h_n open
         return ["output"]
     return ["readout"] if fault.family == "readout" else ["output", "h_n"]
 

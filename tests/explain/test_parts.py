@@ -9,7 +9,7 @@ import torch
 from harness import RNNConfig, Scope, as_subject, draw, hunt
 from harness.explain.diagnose import diagnose
 from harness.explain.faults import CATALOGUE, Fault
-from harness.explain.parts import InGradients, InPlaces, from_places, parts_of, together
+from harness.explain.parts import from_places, in_direction, in_gradients, parts_of, together
 from harness.oracle.reference import Reference
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
@@ -19,7 +19,7 @@ WIDE = RNNConfig(3, 5, num_layers=2, bidirectional=True, T=4, N=2, hx=True, dtyp
 
 
 def fault(name: str) -> Fault:
-    return next(fault for fault in CATALOGUE if type(fault).__name__ == name)
+    return next(fault for fault in CATALOGUE if fault.name == name)
 
 
 def without_b_hh_where(part: Any) -> Any:
@@ -100,7 +100,7 @@ def test_only_what_a_config_can_show_is_tried() -> None:
 
 
 def test_the_parameters_concerned_are_those_of_the_part() -> None:
-    part = InPlaces(fault("IgnoresBiasHH"), "in the reverse direction only", by_direction=1)
+    part = in_direction(fault("IgnoresBiasHH"), 1)
 
     assert part.concerned(WIDE) == ["bias_hh_l0_reverse", "bias_hh_l1_reverse"]
 
@@ -111,7 +111,7 @@ def on_its_own(subject: Subject, name: str) -> Any:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_part_goes_with_another_mistake_that_is_made_everywhere(order: int) -> None:
-    part = InPlaces(fault("IgnoresBiasHH"), "in the reverse direction only", by_direction=1)
+    part = in_direction(fault("IgnoresBiasHH"), 1)
     reverse_lost = without_b_hh_where(lambda name, _array: "_reverse" not in name)
 
     both = together(*(part, fault("IgnoresHx"))[::order]).run(draw(WIDE, "normal", 2))
@@ -140,10 +140,10 @@ def test_units_that_are_wrong_leave_the_others_right_beside_another_mistake() ->
 
 def test_gradients_of_some_parameters_leave_the_others_right() -> None:
     case = draw(WIDE.replace(loss="both"), "normal", 2)
-    averaging = next(f for f in CATALOGUE if type(f).__name__ == "AveragesOverBatch")
+    averaging = next(f for f in CATALOGUE if f.name == "AveragesOverBatch")
 
     part, right, wrong = (
-        f.run(case) for f in (InGradients(averaging, "weight_hh", ("weight_hh",)), Reference(), averaging)
+        f.run(case) for f in (in_gradients(averaging, "weight_hh", ("weight_hh",)), Reference(), averaging)
     )
 
     for name, array in part.items():
@@ -153,9 +153,9 @@ def test_gradients_of_some_parameters_leave_the_others_right() -> None:
 
 def test_what_is_done_to_each_gradient_is_done_to_some_only() -> None:
     case = draw(WIDE.replace(loss="both"), "normal", 2)
-    clipping = next(f for f in CATALOGUE if type(f).__name__ == "ClipsGradients")
+    clipping = next(f for f in CATALOGUE if f.name == "ClipsGradients")
 
-    part, right, wrong = (f.run(case) for f in (InGradients(clipping, "x", ("x",)), Reference(), clipping))
+    part, right, wrong = (f.run(case) for f in (in_gradients(clipping, "x", ("x",)), Reference(), clipping))
 
     for name, array in part.items():
         np.testing.assert_array_equal(array, (wrong if name == "x.grad" else right)[name])

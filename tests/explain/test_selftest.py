@@ -25,15 +25,11 @@ from harness.explain.selftest import Naming, Trial, acquitted_of, chosen, naming
 from harness.space.errors import UsageError
 from harness.subjects.function import FunctionSubject
 
-NAMED = {type(fault).__name__: fault for fault in CATALOGUE}
+NAMED = {fault.name: fault for fault in CATALOGUE}
 BIAS_HH, BIAS_IH = NAMED["IgnoresBiasHH"], NAMED["IgnoresBiasIH"]
 
 
-class ChangesNothing(Fault):
-    """changes nothing."""
-
-    family = "bias"
-    smallest = (RNNConfig(1, 1),)
+NOTHING = Fault("ChangesNothing", "changes nothing", {}, family="bias", smallest=(RNNConfig(1, 1),))
 
 
 def without_times(trial: Trial) -> Trial:
@@ -71,7 +67,7 @@ def test_times_to_the_kill_and_after_it_add_up(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_cannot_be_found_is_not_killed() -> None:
-    trial = tried_on(ChangesNothing(), cases=20)
+    trial = tried_on(NOTHING, cases=20)
 
     assert trial.kill is None
     assert trial.checks == 20
@@ -81,7 +77,7 @@ def test_what_cannot_be_found_is_not_killed() -> None:
 def test_what_cannot_be_found_is_exit_1_and_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "CATALOGUE", (ChangesNothing(), BIAS_HH))
+    monkeypatch.setattr(module, "CATALOGUE", (NOTHING, BIAS_HH))
 
     code = cli.cli.main(["selftest", "--family", "bias", "--examples", "20"], standalone_mode=False)
 
@@ -132,7 +128,7 @@ def test_each_way_to_be_named(causes: tuple[Fault, ...], fresh: int, expected: N
 
 
 def test_two_workers_give_the_rows_of_one_in_the_order_asked_for() -> None:
-    faults = [NAMED["UpperLayersForgetState"], BIAS_HH, ChangesNothing()]
+    faults = [NAMED["UpperLayersForgetState"], BIAS_HH, NOTHING]
     told: list[tuple[int, int, str]] = []
 
     one = selftest(faults, ["plain"], seed=2, cases=30, workers=1)

@@ -432,7 +432,7 @@ def test_its_cause_is_named() -> None:
         subject, Finding("mine", case, check_agreement(subject, case), certificate=Certificate()), Scope()
     )
     assert diagnosis is not None
-    assert [type(fault).__name__ for fault in diagnosis.causes] == ["IgnoresBiasHH"]
+    assert [fault.name for fault in diagnosis.causes] == ["IgnoresBiasHH"]
 
 
 def test_a_function_is_not_asked_for_relu() -> None:

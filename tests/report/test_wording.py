@@ -62,7 +62,7 @@ WHERE = Where(
     2,
 )
 KEPT = Kept(Path(".rnn-harness/3f9c2a11"), ("case.json", "finding.json", "reproduce.py", "issue.md"), "reproduce.py")
-CAUSE = Diagnosis(tuple(fault for fault in CATALOGUE if type(fault).__name__ == "IgnoresBiasHH"), 17, 10)
+CAUSE = Diagnosis(tuple(fault for fault in CATALOGUE if fault.name == "IgnoresBiasHH"), 17, 10)
 
 
 WHY = Explanation(CAUSE, FACTORS, WHERE)
@@ -306,7 +306,7 @@ def test_no_cause_is_admitted() -> None:
 
 
 def test_the_lines_of_code_are_said_of_the_only_cause_that_is_left() -> None:
-    named = {type(fault).__name__: fault for fault in CATALOGUE}
+    named = {fault.name: fault for fault in CATALOGUE}
 
     lines = explained.code_lines(Diagnosis((named["NoNonlinearity"],), 17, 0), CONFIG)
 

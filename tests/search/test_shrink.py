@@ -319,7 +319,7 @@ def test_what_takes_a_nan_is_made_small_where_another_way_to_it_was_found() -> N
     def check(case: Case) -> Result:
         with np.errstate(invalid="ignore"):
             wrong = case.config.T >= 3 and bool(np.isnan(case.x.sum(-1)).all())
-        site = Mismatch("output", Sort.FINITENESS, 1, 1, SITES)
+        site = Mismatch("output", Sort.FINITENESS, sites=SITES)
         return Result(Verdict.DISAGREES, (site,)) if wrong else Result(Verdict.AGREES)
 
     infinities = np.array([np.inf, -np.inf], np.float32)  # whose sum is NaN: without either, there is none

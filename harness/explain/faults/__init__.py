@@ -1,42 +1,59 @@
-"""faults: named ways of being wrong, each a Reference that gets one small thing wrong; a file for each family."""
+"""faults: named ways of being wrong, each a change of one thing in the reference; a file for each family."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from dataclasses import replace
 from typing import Final
 
+from harness.explain.faults import (
+    batch,
+    bias,
+    directions,
+    dropout,
+    finiteness,
+    gradients,
+    layers,
+    layout,
+    nonlinearity,
+    over_time,
+    packed,
+    readout,
+    rounding,
+    size,
+    state,
+    weights,
+)
 from harness.explain.faults.base import Fault as Fault
 
-FAMILIES: Final = (
-    "bias",
-    "weights",
-    "state",
-    "over_time",
-    "layers",
-    "directions",
-    "nonlinearity",
-    "batch",
-    "size",
-    "packed",
-    "dropout",
-    "rounding",
-    "finiteness",
-    "readout",
-    "layout",
-    "gradients",
-)
-"""The modules of the faults, in the order in which they are tried."""
+FAMILIES: Final = {
+    "bias": bias.FAULTS,
+    "weights": weights.FAULTS,
+    "state": state.FAULTS,
+    "time": over_time.FAULTS,
+    "layers": layers.FAULTS,
+    "directions": directions.FAULTS,
+    "nonlinearity": nonlinearity.FAULTS,
+    "batch": batch.FAULTS,
+    "size": size.FAULTS,
+    "packed": packed.FAULTS,
+    "dropout": dropout.FAULTS,
+    "rounding": rounding.FAULTS,
+    "finiteness": finiteness.FAULTS,
+    "readout": readout.FAULTS,
+    "layout": layout.FAULTS,
+    "gradients": gradients.FAULTS,
+}
+"""The faults by family, in the order in which they are tried."""
+
+CATALOGUE: Final = tuple(replace(fault, family=family) for family, faults in FAMILIES.items() for fault in faults)
+"""Every fault, with the value of its parameter that is planted where the harness itself is measured."""
+
+BY_NAME: Final = {fault.name: fault for fault in CATALOGUE}
 
 
-def _all() -> list[type[Fault]]:
-    """The faults of all families, in the order of their files; names with an underscore are no faults themselves."""
-    found: list[type[Fault]] = []
-    for family in FAMILIES:
-        module = import_module(f"{__name__}.{family}")
-        kinds = (kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Fault))
-        found += [kind for kind in kinds if kind.__module__ == module.__name__ and not kind.__name__.startswith("_")]
-    return found
+def named(name: str, k: float | None = None) -> Fault:
+    """Return a fault of the catalogue by its name, with another value of its parameter where one is given.
 
-
-CATALOGUE: Final[tuple[Fault, ...]] = tuple(kind() for kind in _all())
-"""One of each fault."""
+    Raises ``KeyError`` where there is none of that name.
+    """
+    return BY_NAME[name] if k is None else replace(BY_NAME[name], k=k)

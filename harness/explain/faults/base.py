@@ -1,4 +1,4 @@
-"""base: what a fault is, and the way back through whatever it rearranges on the way there.
+"""base: a fault as data, and the reference with its changes made, on the way there and on the way back.
 
 Where a fault only chooses - another row of hx, another step's output, a transposed weight, zeros - what its numbers are
 given goes back to where each of them was taken from. To find out where that is, the choice is made once among numbers
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
-from typing import Any, ClassVar, Final, NamedTuple
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property, lru_cache, partial
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
@@ -22,91 +23,120 @@ from harness.space.config import RNNConfig, weight_names
 ONE: Final = RNNConfig(1, 1)
 """The smallest config of all."""
 
-_END: Final = re.compile(r"\.(?=\s|$)")
-"""Where a sentence ends: a dot within a name is none."""
-
 TIED: Final = range(2, 130)
 """Sizes of which two must be equal for a fault to show: no one of them can be made smaller alone."""
 
+Place = tuple[int, int]
+"""A layer and a direction."""
 
-class Fault(Reference):
-    """A Reference that is wrong in one way.
+Change = Callable[..., Any]
+"""Another way to make one of the reference's choices: ``change(right, *arguments)``.
 
-    The first sentence of a fault's docstring is its name for people; it reads on from "the subject". A ``k`` in it
-    stands for the fault's parameter.
+``right`` makes this fault's choices as they are without it, and all others as they are. A fault with a parameter has it
+first: ``change(k, right, *arguments)``.
+"""
 
-    Faults add up: a class below two of them makes both mistakes, for each calls ``super()``. So a parameter is an
-    attribute of the instance, of another name in each class.
-    """
+Changes = Mapping[str, Change]
+"""Changes by the name of the choice, a method of ``Reference``."""
 
-    role: ClassVar[str] = ""
-    """What the parameters concerned are called, before the layer's suffix."""
-    family: ClassVar[str] = ""
-    """What sort of mistake it is."""
-    code: ClassVar[tuple[str, str] | None] = None
+
+def _none(_config: RNNConfig) -> Sequence[float]:
+    return ()
+
+
+@dataclass(frozen=True, eq=False)
+class Fault:
+    """A mistake in one thing."""
+
+    name: str
+    says: str
+    """The fault for people; it reads on from "the subject". ``{k}`` stands for the parameter."""
+    changes: Changes
+    _: KW_ONLY
+    family: str = ""
+    """The sort of mistake: the file's that the fault stands in."""
+    role: str = ""
+    """How the names of the parameters concerned begin."""
+    code: tuple[str, str] | None = None
     """The line of NumPy that makes the mistake, and the right one, as in ``lines``; ``None`` where the sentence says it
     better."""
-    smallest: ClassVar[tuple[RNNConfig, ...]] = ()
+    smallest: tuple[RNNConfig, ...] = ()
     """The configs of its minimal cases, of the parameter that is planted."""
-    stepwise: ClassVar[bool] = True
+    stepwise: bool = True
     """Whether it can be told step by step; else only whole runs can be compared, for what it returns as the output is
     not the state that the next step reads, or is hidden in padding; or what it does to a layer depends on those above,
     or on more than a state."""
-    across: ClassVar[bool] = False
+    across: bool = False
     """Whether a sequence begins where another one ends: where no state is known, no step of it can be followed."""
-    parameter: ClassVar[tuple[str, float] | None] = None
-    """The attribute that holds its parameter, and the value that is planted."""
-    of_each: ClassVar[bool] = False
+    of_each: bool = False
     """Whether ``returned_gradient`` does the same to every gradient by itself, so that it may be done to some only."""
+    k: float | None = None
+    """The value of its parameter, if it has one; in the catalogue, the one that is planted."""
+    values: Callable[[RNNConfig], Sequence[float]] = _none
+    """The values of its parameter that a case of a config can tell apart from each other, or from none."""
 
-    def __init__(self, **values: float) -> None:
-        for cls in type(self).__mro__:
-            name, planted = vars(cls).get("parameter") or ("", 0)
-            if name:
-                setattr(self, name, values.get(name, planted))
+    @cached_property
+    def reference(self) -> Changed:
+        """The reference with this mistake."""
+        return Changed(self.layers())
 
-    @property
-    def value(self) -> float | None:
-        """The value of its parameter, if it has one."""
-        return None if self.parameter is None else float(getattr(self, self.parameter[0]))
+    def layers(self) -> list[Changes]:
+        """Return the changes to make, one mapping after the other."""
+        if self.k is None:
+            return [self.changes]
+        return [{name: partial(change, self.k) for name, change in self.changes.items()}]
+
+    def run(self, case: Case) -> dict[str, Floats]:
+        """Return the arrays that a layer with this mistake gives, as ``Reference.run`` does."""
+        return self.reference.run(case)
 
     @property
     def sentence(self) -> str:
-        """The fault's name for people."""
-        sentence = " ".join(_END.split(type(self).__doc__ or "", maxsplit=1)[0].split())
-        if self.value is None:
-            return sentence
-        said = re.sub(r"\bk\b", f"{self.value:g}", sentence)
+        """The fault for people, with the value of its parameter."""
+        if self.k is None:
+            return self.says
+        said = self.says.replace("{k}", f"{self.k:g}")
         said = re.sub(r"\b1 (step|unit|input|state|sequence)s\b", r"1 \1", said)
         return re.sub(r"\b(every|the first|the last) 1 ", r"\1 ", said)
 
     def lines(self, config: RNNConfig) -> tuple[str, str] | None:
-        """The line that makes the mistake, and nn.RNN's, as a config has them; ``None`` where no line says it."""
+        """Return the line that makes the mistake and nn.RNN's, as a config has them; ``None`` where no line says it."""
         if self.code is None:
             return None
-        wrong, right = (filled(line, config.nonlinearity, self.value) for line in self.code)
+        wrong, right = (filled(line, config.nonlinearity, self.k) for line in self.code)
         return wrong, right
 
-    def values(self, config: RNNConfig) -> Sequence[float]:
-        """The values of its parameter that a case of a config can tell apart from each other, or from none."""
-        return ()
-
     def fitted(self, config: RNNConfig) -> list[Fault]:
-        """This fault with each parameter that matters in a config."""
-        if self.parameter is None:
-            return [self]
-        return [type(self)(**{self.parameter[0]: value}) for value in self.values(config)]
-
-    def planted(self) -> Fault:
-        """This fault as it is planted where the harness itself is measured."""
-        return type(self)()
+        """Return this fault with each value of its parameter that matters in a config."""
+        return [self] if self.k is None else [replace(self, k=value) for value in self.values(config)]
 
     def concerned(self, config: RNNConfig) -> list[str]:
-        """The parameters of a config that the fault gets wrong."""
+        """Return the parameters of a config that the fault gets wrong."""
         return [name for name in config.weights if self.role and name.startswith(self.role)]
 
+
+class _Without:
+    """The choices of a model, without some changes."""
+
+    def __init__(self, model: Reference, before: Mapping[str, Callable[..., Any]]) -> None:
+        self._model, self._before = model, before
+
+    def __getattr__(self, name: str) -> Any:
+        return self._before[name] if name in self._before else getattr(self._model, name)
+
+
+class Changed(Reference):
+    """The reference with changes made, the last of which is asked first."""
+
+    def __init__(self, layers: Sequence[Changes]) -> None:
+        self.changed = frozenset(name for changes in layers for name in changes)
+        for changes in layers:
+            right = cast(Reference, _Without(self, {name: getattr(self, name) for name in changes}))
+            for name, change in changes.items():
+                setattr(self, name, partial(change, right))
+
     def run(self, case: Case) -> dict[str, Floats]:
-        """What a Reference returns; what stands in padding is zero, as wherever it is compared."""
+        """Return what a Reference returns; the padding is zero, as wherever it is compared."""
         arrays = super().run(case)
         if case.config.lengths is not None:
             hidden = padding(case.config)[..., None]
@@ -116,7 +146,7 @@ class Fault(Reference):
     def previous_states(
         self, case: Case, layer: int, direction: int, own: Floats, states: Sequence[Floats] | None = None
     ) -> Floats:
-        if not self._changes("reads"):
+        if "reads" not in self.changed:
             return super().previous_states(case, layer, direction, own, states)
         at, visited = (layer, direction), self.visited(case.config)
         previous = np.empty_like(own)
@@ -129,7 +159,7 @@ class Fault(Reference):
     def back_direction(
         self, case: Case, at: tuple[int, int], g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
     ) -> tuple[Floats, Floats]:
-        if not self._changes("reads"):
+        if "reads" not in self.changed:
             return super().back_direction(case, at, g, g_final, slopes, visited=visited)
         config, order = case.config, self.time_order(case.config, at[1])
         hh = self.conjugate(self.weights_back(at, self.step_weights(case, *at)).hh)
@@ -147,16 +177,16 @@ class Fault(Reference):
         return da, owed[0]
 
     def flows_back(self, config: RNNConfig, step: int) -> bool:
-        return super().flows_back(config, step) and (not self._changes("reads") or bool(self.reads(config, step)))
+        return super().flows_back(config, step) and ("reads" not in self.changed or bool(self.reads(config, step)))
 
     def written_back(self, case: Case, layer: int, g: Floats) -> Floats:
-        if not self._changes("written"):
+        if "written" not in self.changed:
             return super().written_back(case, layer, g)
         numbers = numbered(case.config.replace(hx=False)).case  # where nothing but the states counts
         return adjoint(lambda states: self.written(numbers, layer, states), [g], g)[0]
 
     def read_back(self, case: Case, at: tuple[int, int], g: Floats, g_below: Sequence[Floats]) -> None:
-        if not self._changes("layer_input"):
+        if "layer_input" not in self.changed:
             super().read_back(case, at, g, g_below)
             return
         parts = adjoint(lambda *below: self.layer_input(case, *at, below), g_below, g)
@@ -165,7 +195,7 @@ class Fault(Reference):
 
     def hx_gradient(self, case: Case, rows: Mapping[tuple[int, int], Floats]) -> Floats:
         config = case.config
-        if not config.hx or not self._changes("hx_row"):
+        if not config.hx or "hx_row" not in self.changed:
             return super().hx_gradient(case, rows)
         total = np.zeros((len(rows), config.N, config.hidden_size), next(iter(rows.values())).dtype)
         for (layer, d), g in rows.items():
@@ -173,7 +203,7 @@ class Fault(Reference):
         return total
 
     def parameter_gradients(self, case: Case, of_weights: Mapping[tuple[int, int], StepWeights]) -> dict[str, Floats]:
-        if not self._changes("step_weights"):
+        if "step_weights" not in self.changed:
             return super().parameter_gradients(case, of_weights)
         numbers = numbered(case.config)
         total = zeros(case.config, numbers.places + 1)
@@ -184,8 +214,52 @@ class Fault(Reference):
         names = (name for at in of_weights for name in weight_names(*at, bias=case.config.bias))
         return {f"{name}.grad": total[weights[name].astype(np.intp)] for name in names}
 
-    def _changes(self, hook: str) -> bool:
-        return getattr(type(self), hook) is not getattr(Reference, hook)
+
+def parameters(
+    change: Callable[[StepWeights], StepWeights], where: Callable[[int, int], bool] = lambda _layer, _direction: True
+) -> Changes:
+    """Change the parameters of some layers and directions."""
+
+    def step_weights(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+        w = right.step_weights(case, layer, direction)
+        return change(w) if where(layer, direction) else w
+
+    return {"step_weights": step_weights}
+
+
+def without(*names: str) -> Callable[[StepWeights], StepWeights]:
+    """Put zeros in the place of some parameters."""
+    return lambda w: w._replace(**{name: np.zeros_like(getattr(w, name)) for name in names})
+
+
+def returned(change: Callable[[Floats], Floats], *starts: str) -> Changes:
+    """Change the gradients whose names begin so, or all."""
+
+    def returned_gradient(right: Reference, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        gradient = right.returned_gradient(config, name, gradient)
+        return np.asarray(change(gradient)) if not starts or name.startswith(starts) else gradient
+
+    return {"returned_gradient": returned_gradient}
+
+
+def entering(change: Callable[[Floats, RNNConfig], Floats], *names: str) -> Changes:
+    """Change what of da (T, N, H) enters the gradients of some parameters, as ``StepWeights`` names them, or of all."""
+
+    def entering(right: Reference, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+        da = right.entering(config, direction, parameter, da)
+        return np.asarray(change(da, config)) if not names or StepWeights._fields[parameter] in names else da
+
+    return {"entering": entering}
+
+
+def above_first(layer: int, _direction: int) -> bool:
+    """Tell if a layer stands above the first."""
+    return layer > 0
+
+
+def in_reverse(_layer: int, direction: int) -> bool:
+    """Tell if a direction is the reverse one."""
+    return direction > 0
 
 
 class Numbers(NamedTuple):
@@ -197,7 +271,7 @@ class Numbers(NamedTuple):
 
 @lru_cache(64)
 def numbered(config: RNNConfig) -> Numbers:
-    """The numbers of a config's parameters; everything else is zero."""
+    """Count the places of a config's parameters; everything else is zero."""
     plain = config.replace(dtype="float64", loss=None, wrt="all")
     arrays: dict[str, Any] = {}
     count = 0
@@ -209,7 +283,7 @@ def numbered(config: RNNConfig) -> Numbers:
 
 
 def adjoint(select: Callable[..., Floats], like: Sequence[Floats], g: Floats) -> list[Floats]:
-    """What each place of some arrays is given, where ``select`` takes numbers from them that are given ``g``."""
+    """Return what each place of some arrays is given, where ``select`` takes numbers from them that are given ``g``."""
     counts, start = [], 1.0
     for array in like:
         counts.append(np.arange(start, start + array.size).reshape(array.shape))
@@ -219,7 +293,7 @@ def adjoint(select: Callable[..., Floats], like: Sequence[Floats], g: Floats) ->
 
 
 def summed(places: Floats, g: Floats, count: int) -> Floats:
-    """The sum of what is given to each place from 0 to ``count``, of which 0 is none."""
+    """Sum what is given to each place from 0 to ``count``; 0 is no place."""
     chosen = np.asarray(places).astype(np.intp).ravel()
     if g.dtype.kind != "c":
         return np.asarray(np.bincount(chosen, np.asarray(g).ravel(), count + 1), np.float64)
@@ -228,5 +302,5 @@ def summed(places: Floats, g: Floats, count: int) -> Floats:
 
 
 def several(T: int, few: int = 8) -> list[int]:
-    """The numbers below T: the first few, and then powers of two."""
+    """List the numbers below T: the first few, and then powers of two."""
     return [k for k in (*range(1, few + 1), 16, 32, 64, 128) if k < T]

@@ -9,62 +9,70 @@ import numpy as np
 
 from harness.checks.known import times_zero
 from harness.explain.faults.base import ONE, Fault
-from harness.oracle.reference import Floats, StepWeights
+from harness.oracle.reference import Floats, Reference, StepWeights
 from harness.space.config import RNNConfig
 
 BLOCKS: Final = (2, 4, 8, 16)
 """Terms that vector instructions take at once."""
 
 
-class RepeatsLastTermTimesZero(Fault):
-    """sums products in blocks of k, and fills up the last block with the last term's operand times zero."""
-
-    family = "finiteness"
-    smallest = (ONE,)
-    parameter = ("zero_block", 2)
-    zero_block: int
-
-    def values(self, config: RNNConfig) -> Sequence[int]:
-        upper = config.num_directions * config.hidden_size if config.num_layers > 1 else config.input_size
-        sizes = (config.input_size, upper, config.hidden_size)
-        return [block for block in BLOCKS if any(size % block for size in sizes)]
-
-    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
-        filled = times_zero(x, self.zero_block) + times_zero(h, self.zero_block)
-        return super().preactivation(x, h, w) + filled
+def _repeats_last_term_times_zero_values(config: RNNConfig) -> Sequence[int]:
+    upper = config.num_directions * config.hidden_size if config.num_layers > 1 else config.input_size
+    sizes = (config.input_size, upper, config.hidden_size)
+    return [block for block in BLOCKS if any(size % block for size in sizes)]
 
 
-class ReadsOnIntoNextSequence(Fault):
-    """sums products in blocks of k, and fills up the last block with the next sequence's numbers times zero."""
-
-    family, stepwise = "finiteness", False  # the rows of a step must be told apart
-    smallest = (ONE.replace(N=2),)
-    parameter = ("read_block", 2)
-    read_block: int
-
-    def values(self, config: RNNConfig) -> Sequence[int]:
-        return [block for block in BLOCKS if any(size % block for size in (config.input_size, config.hidden_size))]
-
-    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
-        return super().preactivation(x, h, w) + self._of_padding(x) + self._of_padding(h)
-
-    def _of_padding(self, rows: Floats) -> Floats:
-        """0, or NaN in the rows (N, K) that are followed by a number that is not finite, within the padding."""
-        size = rows.shape[-1]
-        read = np.zeros((len(rows), 1))
-        for first in range(size, size + -size % self.read_block):
-            following, column = divmod(first, size)
-            later = rows[following:, column : column + 1] * 0.0
-            read[: len(later)] += later.real
-        return read
+def _repeats_last_term_times_zero(k: int, right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+    filled = times_zero(x, k) + times_zero(h, k)
+    return right.preactivation(x, h, w) + filled
 
 
-class MakesNaNOfInfiniteSums(Fault):
-    """makes NaN of an infinite sum, as infinity minus infinity between its parts does."""
+def _reads_on_into_next_sequence_preactivation(
+    k: int, right: Reference, x: Floats, h: Floats, w: StepWeights
+) -> Floats:
+    return right.preactivation(x, h, w) + _of_padding(x, k) + _of_padding(h, k)
 
-    family = "finiteness"
-    smallest = (ONE,)
 
-    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
-        s = super().preactivation(x, h, w)
-        return s + 0.0 * s
+def _of_padding(rows: Floats, k: int) -> Floats:
+    """0, or NaN in the rows (N, K) that are followed by a number that is not finite, within the padding."""
+    size = rows.shape[-1]
+    read = np.zeros((len(rows), 1))
+    for first in range(size, size + -size % k):
+        following, column = divmod(first, size)
+        later = rows[following:, column : column + 1] * 0.0
+        read[: len(later)] += later.real
+    return read
+
+
+def _makes_nan_of_infinite_sums(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+    s = right.preactivation(x, h, w)
+    return s + 0.0 * s
+
+
+FAULTS: Final = (
+    Fault(
+        "RepeatsLastTermTimesZero",
+        "sums products in blocks of {k}, and fills up the last block with the last term's operand times zero",
+        {"preactivation": _repeats_last_term_times_zero},
+        smallest=(ONE,),
+        k=2,
+        values=_repeats_last_term_times_zero_values,
+    ),
+    Fault(
+        "ReadsOnIntoNextSequence",
+        "sums products in blocks of {k}, and fills up the last block with the next sequence's numbers times zero",
+        {"preactivation": _reads_on_into_next_sequence_preactivation},
+        smallest=(ONE.replace(N=2),),
+        stepwise=False,
+        k=2,
+        values=lambda config: [
+            block for block in BLOCKS if any(size % block for size in (config.input_size, config.hidden_size))
+        ],
+    ),
+    Fault(
+        "MakesNaNOfInfiniteSums",
+        "makes NaN of an infinite sum, as infinity minus infinity between its parts does",
+        {"preactivation": _makes_nan_of_infinite_sums},
+        smallest=(ONE,),
+    ),
+)

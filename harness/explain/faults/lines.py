@@ -80,7 +80,7 @@ _SLOPES: Final = {"tanh": "(1 - {0}**2)", "relu": "({0} > 0)"}
 
 
 def filled(line: str, nonlinearity: str, k: float | None) -> str:
-    """A line with the nonlinearity of a config, its slope, and the value of a fault's parameter."""
+    """Fill in the nonlinearity of a config, its slope, and the value of a fault's parameter."""
     line = line.replace("{phi}", nonlinearity).replace("{other}", "relu" if nonlinearity == "tanh" else "tanh")
     for name, state in (("{slope}", "h"), ("{slope_before}", "h_prev")):
         line = line.replace(name, _SLOPES[nonlinearity].format(state))
