@@ -135,15 +135,17 @@ def _load_profile(name: str) -> None:
     database. That repeats the same examples in every run and forgets every failure. The plugin's profiles fix the seed
     instead (0 in ci, so that a required check is not flaky; elsewhere the header's seed), which leaves the database on:
     a failure found by a nightly run is tried first by the next run that shares its database. There is no deadline,
-    because the first call of a layer is always slow.
+    because the first call of a layer is always slow, and no explain phase: it calls a failing test some 400 times more,
+    and the harness explains failures itself.
     """
-    from hypothesis import settings
+    from hypothesis import Phase, settings
     from hypothesis.database import DirectoryBasedExampleDatabase
 
     settings.register_profile(
         f"rnn-{name}",
         max_examples=PROFILES[name],
         deadline=None,
+        phases=set(Phase) - {Phase.explain},
         derandomize=False,
         database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
         print_blob=True,
