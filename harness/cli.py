@@ -54,6 +54,20 @@ Exit codes:
   141  whoever read the output has gone"""
 
 
+EXIT_CODES_OF_EXPLAIN: Final = """\b
+Exit codes:
+  0    the arrays agree with nn.RNN
+  1    they do not
+  2    misuse"""
+
+EXIT_CODES_OF_REPLAY: Final = """\b
+Exit codes:
+  0    FIXED: the subject passes now
+  1    FAILED: it fails still
+  2    ERROR: it could not be asked, or misuse
+  130  interrupted"""
+
+
 def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
     """Parse seconds from ``90``, ``60s``, ``2m`` or ``1h``."""
     if text is None:
@@ -286,7 +300,7 @@ def coverage_command(files: tuple[Path, ...], missing: int, json_to: str | None)
     return AGREES
 
 
-@cli.command(epilog=EXIT_CODES)
+@cli.command(epilog=EXIT_CODES_OF_EXPLAIN)
 @click.argument("model")
 @click.argument("x")
 @click.argument("actual")
@@ -385,7 +399,7 @@ def subjects(json_to: str | None) -> int:
     return AGREES
 
 
-@cli.command(epilog=EXIT_CODES)
+@cli.command(epilog=EXIT_CODES_OF_REPLAY)
 @click.argument("finding", metavar="ID|FILE")
 @click.option("--subject", "spec", help="What to run it on.  [default: what it was found on]")
 @click.option("--tolerance", metavar="NAME|rtol=R,atol=A", help="A looser contract.  [default: as it was found]")

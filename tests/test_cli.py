@@ -237,6 +237,7 @@ def test_a_finding_is_kept_listed_replayed_and_removed(run: Any) -> None:
     assert "ignores bias_hh" in listed.words
     for words in (
         *("output differs in 1 of 1 elements", "should be 0.76159", "cause ignores bias_hh", "needs", "whatever T"),
+        *("yours h = tanh(x[t] @ W_ih.T + b_ih + h @ W_hh.T)", "nn.RNN h = tanh(x[t] @ W_ih.T + b_ih + h @ W_hh.T"),
         *("passes the same with bias=False", "judge", "to accept", "config input_size=1", "minimal"),
     ):
         assert words in shown.err.replace("\n", " ") or words in " ".join(shown.err.split())

@@ -52,8 +52,8 @@ def add_refusals_in_short(facts: Table, refusals: Refusals) -> None:
     so_far = " until interrupted" if refusals.interrupted else ""
     calls = wording.counted(refusals.calls, "malformed call")
     parts = [f"{refusals.refused:,} of {calls} refused as documented{so_far}"]
-    if refusals.known:
-        parts.append(f"known deviations of torch: {refusals.known.total():,}")
+    if refusals.deviating:
+        parts.append(f"{refusals.deviating:,} not, by known deviations of torch")
     if refusals.unsupported:
         parts.append(f"{refusals.unsupported:,} not supported")
     facts.add_row("refusals", "; ".join(parts))

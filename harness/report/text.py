@@ -68,7 +68,7 @@ def examination_report(
         facts.add_row("dropout", Text(wording.dropout_line(done.dropout).partition(":")[0] + follows))
     if done.refusals is not None:
         (add_refusals if verbose else add_refusals_in_short)(facts, done.refusals)
-    if told:
+    if told and not verbose:
         facts.add_row("more", f"-v, or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}")
     shown: list[RenderableType] = [_dropout(done.dropout)] if alone and done.dropout is not None else []
     for number, (one, whole) in enumerate(zip(told, shown_in_full(told), strict=True), 1):
@@ -257,10 +257,10 @@ def _add_explanation(facts: Table, explanation: Explanation, config: RNNConfig) 
     if explanation.diagnosis is not None:
         lines = explained.cause_lines(explanation.diagnosis, config, explanation.factors)
         facts.add_row("cause", Text("\n".join(lines)))
+        for whose, code in explained.code_lines(explanation.diagnosis, config).items():
+            facts.add_row(whose, Text(code))
     if explanation.clue is not None:
         facts.add_row("clue", Text(explained.clue_line(explanation.clue)))
-        for whose, line in explained.code_lines(explanation.diagnosis, config).items():
-            facts.add_row(whose, Text(line))
     if explanation.where is not None:
         facts.add_row("where", Text(explained.where_line(explanation.where)))
     if (kernel := explained.kernels_line(explanation.kernels)) is not None:
@@ -379,10 +379,15 @@ def _said_before(stored: Stored) -> Iterator[tuple[str, str]]:
         yield "failed", message
     if traceback := record.get("traceback", "").rstrip():
         yield "traceback", traceback
-    for what, name in (("cause", "cause"), ("where", "where"), ("kernel", "kernels"), ("needs", "factors")):
-        text = (record.get(name) or {}).get("text") or ""
+    names = {"cause": "cause", "clue": "clue", "where": "where", "kernel": "kernels", "needs": "factors"}
+    for what, name in names.items():
+        told = record.get(name) or {}
+        text = told if isinstance(told, str) else told.get("text") or ""
         if lines := text if isinstance(text, str) else "\n".join(text):
             yield what, lines
+        if what == "cause":
+            codes = [fault.get("code") or {} for fault in (record.get("cause") or {}).get("faults", ())]
+            yield from codes[0].items() if len(codes) == 1 else ()
     factors = record.get("factors") or {}
     free = [name for name, size in factors.get("sizes", {}).items() if not size["text"]]
     if free := [*free, *(name for name in factors.get("independent", ()) if name not in wording.CALLED)]:

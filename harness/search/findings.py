@@ -29,7 +29,7 @@ from uuid import uuid4
 from harness.checks.everything import check as check_everything
 from harness.checks.laws import LAWS
 from harness.checks.repeatability import confirmed
-from harness.checks.result import Result, Verdict
+from harness.checks.result import OF_TANH, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.hunt import Finding
 from harness.space.case import Case, CaseError, load_with_notes
@@ -49,6 +49,7 @@ LISTING: Final = "rnn-harness findings"
 STALE: Final = 24 * 60 * 60.0
 """The seconds after which a folder that was never put in its place is taken to be a dead process's, and removed."""
 
+UNKNOWN: Final = "cause unknown"
 _ID: Final = re.compile(r"[0-9a-f]{8}")
 _PREFIX: Final = re.compile(r"[0-9a-f]{4,8}")
 _LEFT: Final = re.compile(r"\.([0-9a-f]{8})\.(?:npz\.)?[0-9a-f]{32}(\.old)?")
@@ -381,7 +382,10 @@ def _record(path: Path) -> dict[str, Any]:
 def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any], record: dict[str, Any]) -> Stored:
     subject, kind = (_text(record.get(name)) or _text(notes.get(name)) for name in ("subject", "kind"))
     kept = _time(record.get("kept")) or _modified(path)
-    return Stored(path, case, subject, id_, kept, kind, _cause(record.get("cause")), notes, record)
+    cause = _cause(record.get("cause"))
+    if cause == UNKNOWN and (_text(record.get("message")) or "").startswith(OF_TANH):  # measured, it needs no cause
+        cause = "measured"
+    return Stored(path, case, subject, id_, kept, kind, cause, notes, record)
 
 
 def _text(value: Any) -> str | None:
@@ -413,7 +417,7 @@ def _cause(given: Any) -> str | None:
     if isinstance(given, list):
         return _cause(given[0] if given else None)
     line = (_text(given) or "").partition("\n")[0]
-    return "cause unknown" if line.startswith("unknown: ") else line or None
+    return UNKNOWN if line.startswith("unknown: ") else line or None
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

@@ -68,7 +68,9 @@ class Refusals:
     unsupported: int = 0
     """The number of calls that the subject says it does not support."""
     known: Counter[Deviation] = field(default_factory=Counter)
-    """The number of calls with a known deviation of torch."""
+    """The number of calls by known deviation of torch; a call may show several, and be refused all the same."""
+    deviating: int = 0
+    """The number of calls that were not refused as they must be, for a known deviation of torch."""
     unusable: Counter[str] = field(default_factory=Counter)
     """The number of well-formed calls that were not accepted, by what was said; breaking them would show nothing."""
     findings: list[Wrong] = field(default_factory=list)
@@ -167,6 +169,8 @@ class _Search:
             record.late.update([drawn.name] if refusal.late and len(drawn.kinds) == 1 else [])
         elif refusal.new:
             self._keep(drawn, refusal)
+        else:
+            record.deviating += 1
 
     def _keep(self, drawn: Broken, refusal: Refusal) -> None:
         """Keep a finding, broken only once if that shows it; there is one finding of each break and lapse."""

@@ -103,9 +103,10 @@ class Scope:
         have, and ``UsageError`` for an unknown factor or an empty collection.
         """
         named = {_PLURALS.get(name, name): value for name, value in pins.items()}
-        known = [field.name for field in dataclasses.fields(self)]
+        known = [field.name for field in dataclasses.fields(self) if field.name != "rules"]  # which ``ruled`` adds
         if unknown := sorted(set(named) - set(known)):
-            raise UsageError(f"unknown factor {', '.join(unknown)}: expected some of {', '.join(known)}")
+            names = ", ".join(name for name in known if name != "masks")  # which a subject offers, and no user
+            raise UsageError(f"unknown factor {', '.join(unknown)}: expected some of {names}")
         pinned: dict[str, Any] = {name: _values(name, value) for name, value in named.items() if name not in BESIDE}
         if "regimes" in named:
             pinned["regimes"] = _regimes(named["regimes"])
@@ -167,7 +168,8 @@ class Scope:
             for name in mine
         }
         regimes = tuple(name for name in REGIMES if name in {*self.regimes, *other.regimes})
-        return dataclasses.replace(self, masks=self.masks or other.masks, regimes=regimes, **both)
+        rules = tuple(rule for rule in self.rules if rule in other.rules)
+        return dataclasses.replace(self, masks=self.masks or other.masks, regimes=regimes, rules=rules, **both)
 
     def record(self) -> dict[str, Any]:
         """Return all of the scope as plain data."""
@@ -176,7 +178,9 @@ class Scope:
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Scope:
         """Return the scope that ``record`` wrote. Raise ``UsageError`` or ``ConfigError`` for anything else."""
-        return cls().only(**record)
+        pins = {name: value for name, value in record.items() if name != "rules"}
+        rules = (Rule(factor, value, beside, tuple(opening)) for factor, value, beside, opening in record["rules"])
+        return cls().only(**pins).ruled(rules)
 
 
 def factors_of(config: RNNConfig) -> dict[str, Any]:

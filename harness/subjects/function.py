@@ -190,7 +190,7 @@ def _asked(gradients: Mapping[str, Any], config: RNNConfig, ignored: list[str]) 
     if config.loss is None:
         return {}
     asked = {name: gradient for name, gradient in gradients.items() if name in config.gradients}
-    every = config.replace(wrt="all", hx=True).gradients
+    every = config.replace(wrt="all", hx=True, bias=True).gradients
     ignored += [name.removesuffix(".grad") for name in gradients if name not in every]
     return asked if asked or not ignored else gradients
 

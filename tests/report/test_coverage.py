@@ -10,6 +10,7 @@ from harness import Scope, as_subject, hunt
 from harness.report.coverage import AGREEMENT, Searched, document, missing_lines, read, shares_record, table
 from harness.report.document import write
 from harness.space.errors import UsageError
+from harness.space.rules import Rule
 from tests import implementations
 
 RIGHT = as_subject(implementations.vectorised)
@@ -46,11 +47,13 @@ def test_what_two_runs_met_is_what_both_met(tmp_path: Path) -> None:
 
 
 def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
-    one = searched(3)
+    rule = Rule("loss", "output", "dtype", ("float64",))
+    one = searched(3, SCOPE.ruled([rule]))
 
     [again] = read([written(tmp_path, "1.json", one)])
 
     assert again.scope == one.scope
+    assert again.scope.rules == one.scope.rules != ()
     assert again.checks == one.checks
     assert shares_record(again) == shares_record(one)
 

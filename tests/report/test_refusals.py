@@ -48,6 +48,7 @@ def clean() -> Refusals:
         tried=Counter({"x: rank": 500, "hx: rank": 400}),
         calls=896,
         refused=800,
+        deviating=93,
         late=Counter({"bidirectional no bool": 12, "lengths: beyond T": 3}),
         known=Counter({DEVIATIONS[0]: 4, DEVIATIONS[6]: 90}),
         seconds=1.25,

@@ -9,6 +9,7 @@ from harness import Case, RNNConfig, Scope, cases, configs
 from harness.space.config import ConfigError
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
+from harness.space.rules import Rule
 from harness.space.scope import BOUNDARIES, SIZES, affordable
 from harness.space.strategies import seeds
 
@@ -120,3 +121,16 @@ def test_on_meta_few_steps_are_taken_of_those_in_the_scope() -> None:
 def test_unknown_regimes_are_refused() -> None:
     with pytest.raises(UsageError, match=r"regimes=\['wild'\]: expected some of dyadic"):
         cases(regimes=["dyadic", "wild"])
+
+
+def test_a_joined_scope_keeps_the_rules_of_both_and_drops_those_of_one() -> None:
+    shared, own = Rule("loss", "output", "dtype", ("float64",)), Rule("hx", True, "bias", (True,))
+
+    both = Scope().ruled([shared, own]).joined(Scope().ruled([shared]))
+
+    assert both.rules == (shared,)
+
+
+def test_a_rule_cannot_be_pinned() -> None:
+    with pytest.raises(UsageError, match="unknown factor rules: expected some of input_size"):
+        Scope().only(rules=())

@@ -315,13 +315,16 @@ def test_gradients_that_are_not_asked_for_are_left_out_and_those_that_there_are_
     wrt: str, kept: list[str]
 ) -> None:
     def rnn(config: Any, cotangents: Any) -> Any:
-        every = {name: np.zeros(spec.shape) for name, spec in config.replace(wrt="all").gradients.items()}
+        every = {name: np.zeros(spec.shape) for name, spec in config.replace(wrt="all", bias=True).gradients.items()}
         return np.zeros((4, 5, 3)), np.zeros((1, 5, 3)), {**every, "time": np.zeros(3)}
 
     outcome = as_subject(rnn).run(draw(CONFIG.replace(loss="both", wrt=wrt), "normal", 0))
 
     assert list(outcome.arrays) == ["output", "h_n", *kept]
     assert outcome.ignored == ("time",)
+    # A bias's gradient is nothing odd where the config leaves the biases out.
+    without = as_subject(rnn).run(draw(CONFIG.replace(loss="both", wrt=wrt, bias=False), "normal", 0))
+    assert without.ignored == ("time",)
     assert set(WRT) == {"all", "inputs", "weights"}
 
 
