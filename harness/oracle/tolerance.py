@@ -336,12 +336,15 @@ def soft_floor(s: Floats, y: Floats, magnitude: Floats, nonlinearity: str, arith
     """Return a quick lower limit of ``soft_allowance``, elementwise: what is below it need not be looked at again.
 
     The energy holds s**2 four times, and once more as the last partial sum. By Cauchy and Schwarz, the m/6 squares of
-    the terms are at least A**2 / 6, where A is their ``magnitude``. And the spread of tanh for an error e is at least
-    e phi'(s). Only where |s| < e / 2 may it be less, by at most e**3 / 3.
+    the terms are at least A**2 / 6, where A is their ``magnitude``. The spread of tanh for an error e is at least
+    e phi'(s) where e <= 2 |s|, since all slopes between s and s - e are at least phi'(s). Where |s| is less, it is at
+    least tanh(e), which is more than e / (1 + e).
     """
     e = LAMBDA * arithmetic.format.u * np.sqrt((5 * s * s + magnitude * magnitude / 6) / 3)
     if nonlinearity == "tanh":
-        return np.asarray(e * (1 - y * y) + arithmetic.tanh_error * np.abs(y) + arithmetic.tanh_absolute)
+        return np.asarray(
+            np.minimum(e * (1 - y * y), e / (1 + e)) + arithmetic.tanh_error * np.abs(y) + arithmetic.tanh_absolute
+        )
     return np.asarray(np.where(s > 0, e, 0) if nonlinearity == "relu" else e)
 
 

@@ -84,6 +84,17 @@ def test_the_floor_is_never_above_it(pairs: list[tuple[float, float]], function:
     assert float(floor) <= soft
 
 
+@pytest.mark.parametrize("terms", [4, 100, 400])
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("rest", [0.0, 0.25])
+def test_nor_where_large_terms_cancel_to_little_beside_the_error(terms: int, dtype: str, rest: float) -> None:
+    a, b, arithmetic = np.array([1.0, -1.0] * (terms // 2) + [rest]), np.ones(terms + 1), Arithmetic(dtype)
+
+    soft = soft_allowance(Equation(a, b, "tanh"), float(np.tanh(rest)), arithmetic)
+
+    assert soft_floor(np.array(rest), np.tanh(rest), np.abs(a) @ b, "tanh", arithmetic) <= soft
+
+
 @settings(max_examples=300)
 @given(
     pairs=st.lists(st.tuples(numbers, numbers), min_size=1, max_size=12),
