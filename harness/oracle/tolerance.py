@@ -342,9 +342,8 @@ def soft_floor(s: Floats, y: Floats, magnitude: Floats, nonlinearity: str, arith
     """
     e = LAMBDA * arithmetic.format.u * np.sqrt((5 * s * s + magnitude * magnitude / 6) / 3)
     if nonlinearity == "tanh":
-        return np.asarray(
-            np.minimum(e * (1 - y * y), e / (1 + e)) + arithmetic.tanh_error * np.abs(y) + arithmetic.tanh_absolute
-        )
+        spread = np.fmin(e * (1 - y * y), e / (1 + e))  # where e is infinite, the second is NaN
+        return np.asarray(spread + arithmetic.tanh_error * np.abs(y) + arithmetic.tanh_absolute)
     return np.asarray(np.where(s > 0, e, 0) if nonlinearity == "relu" else e)
 
 

@@ -280,7 +280,7 @@ class StepByStep(_Backward):
         return Expected(values, allowance)
 
 
-FAULTS = [fault for fault in CATALOGUE if fault.family == "gradients"]
+FAULTS = [fault.reference for fault in CATALOGUE if fault.family == "gradients"]
 
 
 @settings(max_examples=150)
