@@ -36,6 +36,7 @@ class Run:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_cores", lambda: 0)  # to start workers takes longer than most searches here
 
     def call(*arguments: str) -> Run:
         monkeypatch.setattr(sys, "argv", ["rnn-harness", *arguments])
