@@ -47,7 +47,7 @@ def counted(ran: list[RNNConfig]) -> Coverage:
 
 def arrays(name: str, scope: Scope) -> None:
     """Print the sizes and costs of the arrays."""
-    for strength in (2, 3, 4):
+    for strength in (2, 3):
         interactions_of.cache_clear()
         covering(scope.only(T=1), 2)  # for imports, and for NumPy's first use
         start = time.perf_counter()

@@ -175,11 +175,6 @@ def cli() -> None:
     metavar="FACTOR=VALUE[,VALUE]",
     help="Pin a factor: num_layers=1, T=5,6. Repeatable.",
 )
-@click.option(
-    "--strength",
-    type=click.Choice(["2", "3", "4"]),
-    help="Have every so many values of different factors meet.  [default: 3, or 2 if --examples are too few]",
-)
 @workers_option
 @click.option(
     "--coverage",
@@ -202,7 +197,6 @@ def check(
     contract: str | None,
     output_size: int | None,
     pins: tuple[str, ...],
-    strength: str | None,
     workers: int | None,
     coverage_to: str | None,
     folder: str,
@@ -251,7 +245,6 @@ def check(
                 cases=examples,
                 seconds=seconds,
                 seed=seed,
-                strength=None if strength is None else int(strength),
                 accepted=within,
                 progress=progress,
                 recognise=investigation.recognise,

@@ -627,18 +627,6 @@ def test_help_says_the_budget_that_is_taken(run: Any, command: str) -> None:
     assert f"[default: {CASES}" in run(command, "--help").words
 
 
-def test_every_four_values_meet_on_request(run: Any) -> None:
-    pins = ("--dtype", "float64", "--only", "T=2", "--only", "N=2", "--only", "input_size=2", "--only", "hidden_size=3")
-    done = run("check", RIGHT, *pins, "--strength", "4", "-n", "0", "--json", "4.json")
-    [subject] = json.loads(Path("4.json").read_text())["subjects"]
-
-    assert done.code == cli.AGREES
-    assert "fours" in done.out
-    share = subject["coverage"]["checks"]["agreement"]["fours"]
-    assert share["met"] == share["of"] > 0
-    assert run("check", RIGHT, "--strength", "5").code == cli.MISUSE
-
-
 def test_coverage_that_cannot_be_read_or_written_is_misuse(run: Any) -> None:
     Path("bad.json").write_text("{}")
 

@@ -22,8 +22,8 @@ from harness.space.scope import Scope
 
 AGREEMENT: Final = "agreement"
 
-STRENGTHS: Final = {2: "pairs", 3: "triples", 4: "fours"}
-"""The words for interactions, by the number of factors; they are reported as far as they are counted."""
+STRENGTHS: Final = {2: "pairs", 3: "triples"}
+"""The words for interactions, by the number of factors."""
 
 
 @dataclass
@@ -42,18 +42,13 @@ class Searched:
         checks |= {check: hunt.beside[check] for check in BESIDE if check in hunt.beside}
         return cls(hunt.subject, hunt.scope, checks, hunt.laws)
 
-    @property
-    def strength(self) -> int:
-        """The largest number of factors whose interactions are counted for every check."""
-        return min(coverage.strength for coverage in self.checks.values())
-
     def add(self, other: Searched) -> None:
         """Add what another search met, and its scope to this one."""
         self.scope = self.scope.joined(other.scope)
         self.laws.update(other.laws)
         for check, coverage in other.checks.items():
             if check not in self.checks:
-                self.checks[check] = Coverage.counting(coverage.strength)
+                self.checks[check] = Coverage()
             self.checks[check].merge(coverage)
 
     def record(self) -> dict[str, Any]:
@@ -95,7 +90,7 @@ def shares_record(searched: Searched) -> dict[str, Any]:
         check: {
             "cases": coverage.cases,
             "configs": coverage.configs,
-            **{name: {"met": met, "of": of} for name, met, of in _shares(searched.scope, coverage, searched.strength)},
+            **{name: {"met": met, "of": of} for name, met, of in _shares(searched.scope, coverage)},
         }
         for check, coverage in searched.checks.items()
     }
@@ -105,14 +100,14 @@ def table(searched: Searched) -> Table:
     """Return a table with each check's number of cases, and its shares of what can meet in the scope."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     drawn.add_column("share of", no_wrap=True)
-    none = Coverage.counting(searched.strength)
-    for name in ("cases", *(name for name, *_ in _shares(searched.scope, none, searched.strength))):
-        drawn.add_column(name, justify="right", no_wrap=" " not in name)  # with fours, one heading must wrap
+    none = Coverage()
+    for name in ("cases", *(name for name, *_ in _shares(searched.scope, none))):
+        drawn.add_column(name, justify="right", no_wrap=True)
     for check, coverage in searched.checks.items():
-        shares = [wording.share(met, of) for _, met, of in _shares(searched.scope, coverage, searched.strength)]
+        shares = [wording.share(met, of) for _, met, of in _shares(searched.scope, coverage)]
         drawn.add_row(check, f"{coverage.cases:,}", *shares)
     drawn.add_section()
-    every = [f"{of:,}" for _, _, of in _shares(searched.scope, none, searched.strength)]
+    every = [f"{of:,}" for _, _, of in _shares(searched.scope, none)]
     drawn.add_row("of", "", *every)
     return drawn
 
@@ -120,7 +115,7 @@ def table(searched: Searched) -> Table:
 def in_short(searched: Searched) -> str:
     """Return the shares of agreement in a sentence, equal ones together, and the cases of every other check."""
     alike: dict[str, list[str]] = {}
-    for name, met, of in _shares(searched.scope, searched.checks[AGREEMENT], searched.strength):
+    for name, met, of in _shares(searched.scope, searched.checks[AGREEMENT]):
         if of:
             alike.setdefault(wording.share(met, of), []).append(name)
     said = ", ".join(f"{share} of {_listed(names)}" for share, names in alike.items())
@@ -137,7 +132,7 @@ def _listed(names: Sequence[str]) -> str:
 def missing_lines(searched: Searched, number: int) -> Iterator[Text]:
     """Yield at most ``number`` interactions that no case had, those of the fewest factors first."""
     left = number
-    for strength in range(1, searched.strength + 1):
+    for strength in (1, *STRENGTHS):
         met, of = searched.checks[AGREEMENT].share(searched.scope, strength)
         if met == of:
             continue
@@ -150,12 +145,12 @@ def missing_lines(searched: Searched, number: int) -> Iterator[Text]:
             yield Text("  " + ", ".join(f"{name}={value}" for name, value in one.items()))
 
 
-def _shares(scope: Scope, coverage: Coverage, strength: int) -> list[tuple[str, int, int]]:
+def _shares(scope: Scope, coverage: Coverage) -> list[tuple[str, int, int]]:
     """Return, for each share, its name, what was met, and how much there is."""
     boundaries = coverage.boundaries(scope).values()
     return [
         ("values", *map(sum, zip(*coverage.met(scope).values(), strict=True))),  # type: ignore[list-item]
-        *((name, *coverage.share(scope, few)) for few, name in STRENGTHS.items() if few <= strength),
+        *((name, *coverage.share(scope, few)) for few, name in STRENGTHS.items()),
         ("edges", sum(met for met, _ in boundaries), sum(of for _, of in boundaries)),
         ("edge pairs", *coverage.boundary_pairs(scope)),
     ]

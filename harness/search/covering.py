@@ -62,10 +62,10 @@ def covering(scope: Scope, strength: int = 3, seed: int = 0) -> list[RNNConfig]:
 
     Every boundary size is met, and from strength 3 on every affordable pair of them. The same arguments give the same
     configs. They are built by ``configure``, and as cheap as ``affords`` demands. A scope whose factors exclude each
-    other altogether gives none. Raises ``UsageError`` for a strength other than 2, 3 and 4.
+    other altogether gives none. Raises ``UsageError`` for a strength other than 2 and 3.
     """
-    if strength not in {2, 3, 4}:
-        raise UsageError(f"strength={strength!r}: expected 2, 3 or 4")
+    if strength not in {2, 3}:
+        raise UsageError(f"strength={strength!r}: expected 2 or 3")
     return list(_covering(scope, strength, seed))
 
 
@@ -179,11 +179,7 @@ class _Rows:
         if len(self._chosen) < self._strength - 2 or self._strength < 2:
             return None
         chosen = np.array(self._chosen, dtype=np.int64)
-        if self._strength == 2:
-            return self._line[number : number + 1]
-        if self._strength == 3:
-            return self._line[number].take(chosen)
-        return self._line[number][tuple(chosen[_combinations(len(chosen), 2)].T)]
+        return self._line[number : number + 1] if self._strength == 2 else self._line[number].take(chosen)
 
     def _completed(self) -> list[int]:
         """Complete the row with the other factors, mark its interactions as met, and return it."""

@@ -29,7 +29,7 @@ from harness.search.crew import Crew, Task
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
-from harness.search.plan import Asked, enough_for, units
+from harness.search.plan import Asked, units
 from harness.search.scan import Seen, scan
 from harness.search.shrink import Shrinking, Spent
 from harness.search.suspicion import Suspicion, weigh
@@ -209,7 +209,7 @@ class Hunt:
             check = what if what in BESIDE else LAWS
             self.laws.update([what] if check is LAWS else [])
             if check not in self.beside:
-                self.beside[check] = Coverage.counting(self.coverage.strength)
+                self.beside[check] = Coverage()
             self.beside[check].add(asked.config, asked.regime)
 
     @property
@@ -239,7 +239,6 @@ def hunt(
     cases: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
-    strength: int | None = None,
     accepted: Accepted = STRICT,
     progress: Callable[[Hunt], None] | None = None,
     recognise: Recognise | None = None,
@@ -254,10 +253,10 @@ def hunt(
     own.
 
     The search begins with a covering array, in which all values of three different factors that can meet do meet, or of
-    two factors if the budget does not allow more; or of ``strength`` factors, 2, 3 or 4, whatever that takes.
+    two factors if the budget does not allow more.
 
     The budget is ``cases`` that are compared or ``seconds`` of searching, whichever ends first; without either, it is
-    ``CASES`` cases, or more if a given ``strength`` takes more. ``seconds`` limits everything: searching ends after
+    ``CASES`` cases. ``seconds`` limits everything: searching ends after
     ``SEARCHING`` of it, shrinking after ``SHRINKING``, and explanations learn of the end from the record's ``until``.
     ``CRASHES`` limits the shrinking of a crash, and a hang ends it.
 
@@ -268,11 +267,9 @@ def hunt(
     """
     if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
         raise UsageError(f"cases={cases}, seconds={seconds}: expected a budget above zero")
-    if strength not in {None, 2, 3, 4}:
-        raise UsageError(f"strength={strength!r}: expected 2, 3 or 4")
     asked = () if scope is None else scope.device
     scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
-    record = Hunt(subject.name, seed, scope, accepted=accepted, coverage=Coverage.counting(strength or 3))
+    record = Hunt(subject.name, seed, scope, accepted=accepted)
     task = None if crew is None else Task.of(subject, scope, accepted)
     subject = ended_by_a_hang(subject)
 
@@ -288,9 +285,7 @@ def hunt(
         with noted_interrupts() as hunter.stop_if_interrupted:
             hunter.narrow()
             hunter.measure_tanh()
-            if strength is not None and cases is None and seconds is None:
-                hunter.cases = max(CASES, enough_for(record.scope, strength))
-            planned = units(record.scope, seed, hunter.cases, strength)
+            planned = units(record.scope, seed, hunter.cases)
             if crew is None or task is None:
                 hunter.go_through(seen for unit in planned for seen in scan(unit, check))
             else:

@@ -10,10 +10,10 @@ local code, which differs between processes. Python's generator is also faster: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from math import ceil, inf, prod
+from math import inf, prod
 from random import Random
 from typing import Final, NamedTuple, Protocol
 
@@ -136,15 +136,14 @@ class Sampled:
         return UNIT * CASES_PER_CONFIG
 
 
-def units(scope: Scope, seed: int, cases: int | None, strength: int | None = None) -> Iterator[Unit]:
+def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
     """Yield the units of a search of ``cases`` cases, or of any number, in order and without end.
 
-    The covering array is the strongest of three or two factors that leaves enough of the budget, or that of
-    ``strength``.
+    The covering array is the stronger of those of three and of two factors that leaves enough of the budget.
     """
     probing = min(1, 1 / (THOROUGH * _plain_share(scope)))
-    left, place = inf if cases is None or strength is not None else COVERED * cases, 0
-    for arrays in (_small(scope), _everything(scope, STRENGTHS if strength is None else (strength,))):
+    left, place = inf if cases is None else COVERED * cases, 0
+    for arrays in (_small(scope), (covering(scope, strength) for strength in STRENGTHS)):
         planned = next((array for array in arrays if len(array) <= left), [])
         for start in range(0, len(planned), UNIT):
             yield Planned(seed, probing, place + start, tuple(planned[start : start + UNIT]), scope)
@@ -168,17 +167,6 @@ def _small(scope: Scope) -> Iterator[list[RNNConfig]]:
             for number, config in enumerate(array)
             for turn in [number % len(sized)]
         ]
-
-
-def enough_for(scope: Scope, strength: int) -> int:
-    """Return the number of cases for a covering array of this strength that leaves the usual share to drawn configs."""
-    planned = [*_small(scope), *_everything(scope, (strength,))]
-    return ceil(sum(map(len, planned)) / COVERED)
-
-
-def _everything(scope: Scope, strengths: Sequence[int]) -> Iterator[list[RNNConfig]]:
-    """Return the covering arrays of these strengths, in order."""
-    return (covering(scope, strength) for strength in strengths)
 
 
 def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: float) -> Asked:

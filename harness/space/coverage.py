@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.interactions import Bools, Interactions, class_of, interactions_of
-from harness.space.quadruples import Quadruples
 from harness.space.scope import SIZE_FACTORS, Scope
 
 FACTORS: Final = tuple(Scope().values())
@@ -35,11 +34,10 @@ PAIRS: Final = 2**15
 class _Met:
     """A record of which classes of factors have met, two and three at a time, in 2 MiB.
 
-    Classes are numbered in the order in which they come. Fours are recorded only if ``quadruples`` are given.
+    Classes are numbered in the order in which they come.
     """
 
-    def __init__(self, quadruples: Quadruples | None = None) -> None:
-        self.quadruples = quadruples
+    def __init__(self) -> None:
         self.numbers: dict[tuple[str, Any], int] = {}
         self.known: dict[str, dict[Any, int]] = {name: {} for name in FACTORS}
         """The number of each value's class, by factor; no class has the number 0."""
@@ -76,16 +74,7 @@ class _Met:
                 two[first + rows[:, i:]] = True
                 for j in range(i + 1, rows.shape[1] - 1):
                     three[(first + rows[:, j, None]) * width + rows[:, j + 1 :]] = True
-            if self.quadruples is not None:
-                self.quadruples.add(rows)
         return self._by_three
-
-    def by_four(self, rows: NDArray[np.int64]) -> Bools:
-        """Return which rows of four numbers have met. Raise ``UsageError`` if fours are not counted."""
-        self.by_three()
-        if self.quadruples is None:
-            raise UsageError("strength=4: was not counted; count it with Coverage.counting(4)")
-        return self.quadruples.have_met(rows)
 
     def _widen(self, width: int) -> None:
         two, three = np.zeros((width,) * 2, dtype=np.bool_), np.zeros((width,) * 3, dtype=np.bool_)
@@ -101,10 +90,6 @@ class _Met:
         three[np.ix_(here, here, here)] |= other.by_three()[:there, :there, :there]
         for pair, sizes in other.sizes.items():
             self.sizes[pair] |= sizes
-        if self.quadruples is None or other.quadruples is None:
-            self.quadruples = None  # fours counted in only one of the two do not cover both
-        else:
-            self.quadruples.merge(other.quadruples, here)
 
     def record(self) -> dict[str, Any]:
         """Return all of the record as plain data."""
@@ -114,15 +99,12 @@ class _Met:
             "by_two": _packed(self.by_two()[known, known]),
             "by_three": _packed(self.by_three()[known, known, known]),
             "sizes": [[f, g, sorted(map(list, sizes))] for (f, g), sizes in self.sizes.items()],
-            "by_four": None if self.quadruples is None else _packed(self.quadruples.bits),
-            "fours": 0 if self.quadruples is None else len(self.quadruples.bits),
         }
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> _Met:
         """Return the record whose plain data ``record`` wrote."""
-        four = record.get("by_four")
-        met = cls(None if four is None else Quadruples(_unpacked(four, (record["fours"],))))
+        met = cls()
         for factor, which in record["classes"]:
             met.number(factor, which)
         width = len(met.numbers) + 1
@@ -156,19 +138,6 @@ class Coverage:
         if new_config:
             self.add_config(config)
         self.regimes[regime] += 1
-
-    @classmethod
-    def counting(cls, strength: int) -> Self:
-        """Return an empty coverage that counts interactions of up to ``strength`` factors.
-
-        It counts at least three at once, at 15 µs a config; four cost 0.3 ms a config.
-        """
-        return cls(_met=_Met(Quadruples() if strength > 3 else None))
-
-    @property
-    def strength(self) -> int:
-        """The largest number of factors whose interactions are counted."""
-        return 3 if self._met.quadruples is None else 4
 
     @property
     def cases(self) -> int:
@@ -230,7 +199,7 @@ class Coverage:
         }
 
     def share(self, scope: Scope, strength: int) -> tuple[int, int]:
-        """Return how many interactions of ``strength`` factors, 1 to 4, were met, and how many can be met in the scope.
+        """Return how many interactions of ``strength`` factors, 1 to 3, were met, and how many can be met in the scope.
 
         An interaction is one class (``interactions.class_of``) of each of the factors; only factors with several
         classes in the scope count.
@@ -257,12 +226,9 @@ class Coverage:
 
     def _which(self, space: Interactions, strength: int) -> Bools:
         """Return which interactions were met."""
-        if strength not in {1, 2, 3, 4}:
-            raise UsageError(f"strength={strength!r}: expected 1, 2, 3 or 4")
+        if strength not in {1, 2, 3}:
+            raise UsageError(f"strength={strength!r}: expected 1, 2 or 3")
         here: NDArray[np.int64] = np.array([self._met.numbers.get(name, 0) for name in space.names], dtype=np.int64)
-        rows = here[space.of(strength)]
-        if strength == 4:
-            return self._met.by_four(rows)
-        columns = rows.T
+        columns = here[space.of(strength)].T
         met = self._met.by_three()[tuple(columns)] if strength == 3 else self._met.by_two()[columns[0], columns[-1]]
         return np.asarray(met, dtype=np.bool_)

@@ -68,20 +68,6 @@ def test_runs_over_different_parts_are_told_of_both(tmp_path: Path) -> None:
     assert pairs[2]["of"] > pairs[0]["of"] == pairs[1]["of"]
 
 
-def test_fours_are_told_where_every_run_counted_them(tmp_path: Path) -> None:
-    scope = SCOPE.only(loss=None, hx=True, batch_first=False)
-    with_fours, without = (Searched.by(hunt(RIGHT, scope, cases=ENOUGH, strength=strength)) for strength in (4, 3))
-    files = [written(tmp_path, "4.json", with_fours), written(tmp_path, "3.json", without)]
-    [again], [both] = read(files[:1]), read(files)
-
-    share = shares_record(with_fours)[AGREEMENT]["fours"]
-    assert share["met"] == share["of"] > shares_record(with_fours)[AGREEMENT]["triples"]["of"]
-    assert shares_record(again) == shares_record(with_fours)
-    assert table(with_fours).columns[5].header == "fours"
-    assert "fours" not in shares_record(both)[AGREEMENT]
-    assert [column.header for column in table(both).columns] == [column.header for column in table(without).columns]
-
-
 def test_what_was_not_met_is_listed_shortest_first() -> None:
     lines = [line.plain for line in missing_lines(searched(1), 40)]
 

@@ -7,7 +7,7 @@ import pytest
 
 from harness import RNNConfig, Scope, scope_of
 from harness.search.covering import covering
-from harness.search.plan import CASES_PER_CONFIG, UNIT, Planned, Sampled, enough_for, units
+from harness.search.plan import CASES_PER_CONFIG, UNIT, Planned, Sampled, units
 from harness.space.strata import strata
 from harness.subjects.torch_module import TorchSubject
 
@@ -26,15 +26,6 @@ def test_pairs_on_small_sizes_come_first_then_the_covering_array_and_strata_in_t
     assert len({asked.seed for unit in head for asked in unit.asked()}) == len(small) + len(covering(SMALL))
     assert [unit.stratum for unit in tail[:8]] == [*strata(SMALL), *strata(SMALL)]
     assert {unit.number for unit in tail[4:8]} == {1}
-
-
-@pytest.mark.parametrize("strength", [2, 3, 4])
-def test_a_strength_that_is_asked_for_is_planned_whatever_the_budget(strength: int) -> None:
-    planned = [unit for unit in islice(units(SMALL, 0, 5, strength), 60) if isinstance(unit, Planned)]
-    configs = [config for unit in planned for config in unit.configs]
-
-    assert configs[-len(covering(SMALL, strength)) :] == covering(SMALL, strength)
-    assert len(configs) == pytest.approx(0.6 * enough_for(SMALL, strength), abs=1)
 
 
 def test_small_sizes_are_all_different_and_all_the_same_by_turns() -> None:

@@ -117,12 +117,12 @@ def test_an_interaction_is_one_that_some_config_has(name: str, strength: int) ->
     assert set(found) == interactions(scope, configs, strength)
 
 
-@pytest.mark.parametrize("strength", [1, 2, 3, 4])
+@pytest.mark.parametrize("strength", [1, 2, 3])
 @pytest.mark.parametrize("name", SMALL)
 def test_the_share_that_was_met_is_exact(name: str, strength: int) -> None:
     scope, configs = SMALL[name], list(allowed(SMALL[name]))
     ran = Random(name).sample(configs, min(7, len(configs)))
-    coverage = Coverage.counting(strength)
+    coverage = Coverage()
     for config in ran:
         coverage.add_config(config)
 
@@ -192,7 +192,7 @@ def test_values_that_no_config_has_are_not_missed() -> None:
 
 
 def test_to_merge_is_to_add_everything() -> None:
-    whole, parts = Coverage.counting(4), [Coverage.counting(4) for _ in range(3)]
+    whole, parts = Coverage(), [Coverage() for _ in range(3)]
     configs = [config for scope in SMALL.values() for config in list(allowed(scope))[:60:7]]
     for number, config in enumerate(configs):
         whole.add_config(config)
@@ -200,22 +200,15 @@ def test_to_merge_is_to_add_everything() -> None:
     parts[0].regimes["dyadic"] += 2
     whole.regimes["dyadic"] += 2
 
-    merged = Coverage.counting(4)
+    merged = Coverage()
     for part in parts:
         merged.merge(Coverage.of_record(part.record()))
 
     assert merged == whole
     for scope in (*SMALL.values(), TORCH):
-        for strength in (1, 2, 3, 4):
+        for strength in (1, 2, 3):
             assert merged.share(scope, strength) == whole.share(scope, strength)
         assert merged.boundary_pairs(scope) == whole.boundary_pairs(scope)
-
-
-def test_what_is_not_counted_in_all_parts_is_not_counted_in_the_whole() -> None:
-    for one, other in ((3, 4), (4, 3)):
-        merged = Coverage.counting(one)
-        merged.merge(Coverage.counting(other))
-        assert merged.strength == Coverage.of_record(merged.record()).strength == 3
 
 
 def test_more_configs_than_wait_are_counted_and_a_copy_counts_the_same() -> None:
@@ -272,9 +265,7 @@ def test_every_size_is_of_a_class() -> None:
 
 
 def test_interactions_of_other_strengths_are_not_counted() -> None:
-    with pytest.raises(UsageError, match="strength=5: expected 1, 2, 3 or 4"):
-        Coverage.counting(4).share(TORCH, 5)
-    with pytest.raises(UsageError, match="strength=4: was not counted"):
+    with pytest.raises(UsageError, match="strength=4: expected 1, 2 or 3"):
         Coverage().share(TORCH, 4)
 
 
