@@ -47,6 +47,9 @@ class Reference:
     other gradient is a sum of products of some da_t with what stood beside it on the way forward.
     """
 
+    changed: frozenset[str] = frozenset()
+    """The names of the choices, which are methods, that are not nn.RNN's own."""
+
     def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
         """Return s_t, for rows of x (.., I) and of the previous state h (.., H)."""
         return x @ w.ih.T + w.b_ih + h @ w.hh.T + w.b_hh
