@@ -9,7 +9,7 @@ For complex numbers, everything that is called float64 here is complex128. The g
 is dL/da + i dL/db, as in torch. The loss is the real part of the sum of conj(cotangent) times the array that it belongs
 to. A step is holomorphic, so that a gradient goes back through z -> w z as a product with conj(w).
 
-Every choice that an implementation can get wrong is a small method. A fault is a subclass that overrides one.
+Every choice that an implementation can get wrong is a small method, which a fault may change.
 """
 
 from __future__ import annotations
