@@ -261,17 +261,17 @@ class Opposite(Layered):
 
 
 FAULTS: dict[type[Layered], str] = {
-    InEvalMode: r"dropout in eval mode: output is [02] at t=\d, n=\d+, unit=\d+, expected 1; in",
+    InEvalMode: r"dropout has an effect in eval mode: output is [02] at t=\d, n=\d+, unit=\d+, expected 1; in",
     AfterTheLast: r"dropout elsewhere than between layers: output is [02] at .*, expected 1",
     OnTheRecurrence: r"dropout elsewhere than between layers: output is .*, expected 1",
     DropsHn: r"dropout elsewhere than between layers: h_n is [02] at layer=0, .*, expected 1",
-    BeforeTheFirst: r"dropout's h_n, which holds states before they are dropped: h_n is [024] at layer=0.* expected 1",
+    BeforeTheFirst: r"dropout's h_n does not hold the states before dropout: h_n is [024] at layer=0.* expected 1",
     VariationalDropout: "independence: the masks of successive time steps agree in 8,192 of 8,192 .*, expected 0.5; in",
     PerSequence: "independence: the masks of neighbouring sequences agree in 8,192 of 8,192 elements .*, expected 0.5;",
     WholeLayersOutput: "independence: the masks of neighbouring units agree in 8,192 of 8,192 elements .* expected 0.5",
     Opposite: r"the masks of neighbouring sequences agree in 0 of 8,192 elements \(0\), expected 0.5; in",
-    Unscaled: r"dropout's scale, 1/\(1-p\) = 2 a layer: output is 1 at .*, expected 2",
-    Shrunk: r"dropout's scale, 1/\(1-p\) = 2 a layer: output is 0.5 at .*, expected 2",
+    Unscaled: r"dropout's scale is not 1/\(1-p\) = 2 per layer: output is 1 at .*, expected 2",
+    Shrunk: r"dropout's scale is not 1/\(1-p\) = 2 per layer: output is 0.5 at .*, expected 2",
     DropsOneMinusP: r"scale, .* = 1.11 a layer: output is 10 .*rate: .* \((0.09|0.1).*\) are kept, expected 0.9, wh",
     WrongRate: r"rate: 9,\d\d\d of 16,384 elements \(0.5.*\) are kept, expected 0.5, which its mask keeps; in",
     Never: r"scale.*: output is 1 .*, expected 2.*rate: 16,384 of 16,384 elements \(1\) are kept, expected 0.5, which",

@@ -132,7 +132,7 @@ def test_what_several_mistakes_would_give_is_said_and_further_cases_settle_it() 
 
     assert not alone.certain
     assert len(alone.others) >= 2
-    assert f"{len(alone.others)} other known mistakes would, too: more=[(x, actual)] tells them apart" in str(alone)
+    assert f"{len(alone.others)} other known mistakes would, too: tell them apart with more=[(x, actual)]" in str(alone)
     assert both.certain
     assert both.cause == f"{known.sentence} (weight_hh_l0)"
 
@@ -236,7 +236,7 @@ def test_what_is_right_but_for_a_rounding_to_float32_is_told_from_a_mistake() ->
 
     answer = ask(case, actual)
 
-    assert answer.cause == "rounds to float32 somewhere on the way: to that precision, all is right"
+    assert answer.cause == "rounds to float32 somewhere: to that precision, everything is right"
 
 
 def test_nan_is_counted() -> None:

@@ -157,7 +157,7 @@ def test_what_another_factor_opens_is_asked_for_beside_it() -> None:
     subject = as_subject(rnn)
     narrowed = narrow(subject, scope_of(subject))
 
-    assert narrowed.refused["loss=h_n but with dtype=float64"] == "gradients in float64 only"
+    assert narrowed.refused["loss=h_n except with dtype=float64"] == "gradients in float64 only"
     assert {rule.words for rule in narrowed.scope.rules} == {"dtype=float64"}
     asked = [one.config for unit in islice(units(narrowed.scope, 0, 400), 40) for one in unit.asked()]
     dtypes = Counter((config.loss is not None, config.dtype) for config in asked)

@@ -153,7 +153,7 @@ def _happened(finding: Finding) -> list[str]:
     if len(result.mismatches) > SHOWN:
         parts.append(f"Further arrays that differ: {', '.join(m.array for m in result.mismatches[SHOWN:])}.")
     if any(mismatch.sort is Sort.SUSPICIOUS for mismatch in result.mismatches):
-        parts.append("No bound proves this wrong, but it is beyond usual roundings, and repeats on other values.")
+        parts.append("No bound proves this wrong, but it exceeds usual roundings, and it repeats on other values.")
     return parts
 
 

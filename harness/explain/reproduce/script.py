@@ -93,7 +93,7 @@ def user_named(spec: str, subject: Subject) -> User:
 def _require_one_call(result: Result) -> None:
     """Raise ``Unwritten`` for what does not show in one call."""
     if result.failure is Failure.HUNG:
-        raise Unwritten("it hangs, and so would a script")
+        raise Unwritten("it hangs, and a script would hang, too")
     if result.wavers:
         raise Unwritten("it gives two answers to one question, of which a script would see one")
     for mismatch in result.mismatches[:1]:
