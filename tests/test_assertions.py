@@ -81,7 +81,7 @@ def refuses(x: Any) -> Any:
 
 
 def test_a_refusal_outside_of_hypothesis_is_an_error() -> None:
-    with pytest.raises(Unsupported, match=r"refuses does not do .*: batch first only"):
+    with pytest.raises(Unsupported, match=r"refuses does not support .*: batch first only"):
         assert_agrees(refuses, CASE)
 
 

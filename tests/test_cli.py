@@ -216,7 +216,7 @@ def test_a_wrong_signature_is_shown_the_right_one(run: Any, tmp_path: Path) -> N
     done = run("check", "mine.py:rnn")
 
     assert done.code == cli.MISUSE
-    assert "takes inputs, state, which nothing is passed for" in done.err
+    assert "takes inputs, state, which are not passed" in done.err
     assert "def rnn(x, h0, weights, config)" in done.err
 
 

@@ -257,7 +257,7 @@ def test_nan_is_counted() -> None:
         (PLAIN, (6, 2, 4), "one step too many; leave the initial state out"),
         (PLAIN, (4, 2, 4), "x has T=5 steps"),
         (PLAIN.replace(bidirectional=True), (5, 2, 4), "one direction is missing"),
-        (PLAIN.replace(bidirectional=True), (2, 8), "one step alone"),
+        (PLAIN.replace(bidirectional=True), (2, 8), "it holds one step; give all steps"),
         (DEEP, (2, 3, 4), "h_n holds a row for each layer and direction"),
         (PLAIN, (7, 7), "expected output (T, N, D*H) = (5, 2, 4) or h_n (L*D, N, H) = (1, 2, 4)"),
     ],
@@ -284,7 +284,7 @@ def test_an_array_that_lacks_axes_of_size_one_is_taken_as_it_must_be() -> None:
     [
         ({"module": None}, "module is a NoneType: expected a torch.nn.RNN"),
         ({"module": nn.LSTM(3, 4)}, "module=LSTM holds 0 nn.RNN"),
-        ({"module": nn.LSTM(3, 4).state_dict()}, "4 times as many rows are an LSTM's or a GRU's"),
+        ({"module": nn.LSTM(3, 4).state_dict()}, "4 times as many rows belong to an LSTM or a GRU"),
         ({"module": {"W_xh": np.zeros((4, 3))}}, "module holds no weight_ih_l0, but W_xh"),
         ({"module": {"a": np.zeros(1), **nn.RNN(3, 4).state_dict()}}, "module holds a beside the nn.RNN"),
         (

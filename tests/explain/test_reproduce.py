@@ -298,9 +298,9 @@ def test_a_script_reads_as_one_that_was_written_by_hand(tmp_path: Path) -> None:
     assert (
         made.text
         == f'''\
-"""{path}:rnn computes another output than nn.RNN is documented to.
+"""{path}:rnn computes another output than nn.RNN is documented to compute.
 
-Prints FAILED and exits with 1 while that is so; FIXED, and 0, once it is not.
+Prints FAILED and exits with 1 while that is so. Afterwards it prints FIXED and exits with 0.
 """
 
 import sys
@@ -324,7 +324,7 @@ print(f"NumPy {{np.__version__}}, Python {{sys.version.split()[0]}}")
 output, h_n = rnn(x=x, weights=weights)
 actual = {{"output": output, "h_n": h_n}}
 
-# In float64, from the equations; allowed is what rounding in float32 can explain.
+# Expected: float64, from the equations. The allowance is what rounding in float32 can explain.
 expected = {{
     "output": np.array([[[0.7039056039]]]),
     "h_n": np.array([[[0.7039056039]]]),
@@ -340,7 +340,7 @@ for name, want in expected.items():
     differing = np.argwhere(~right).tolist()
     for index in map(tuple, differing):
         print(f"{{name}}{{list(index)}} is {{got[index]:.9g}}, expected {{want[index]:.9g}},", end=" ")
-        print(f"off by {{off[index]:.3g}}, allowed is {{allowance[name]:.2g}}")
+        print(f"off by {{off[index]:.3g}}, allowance {{allowance[name]:.2g}}")
     print(f"{{name}}: {{len(differing)}} of {{off.size}} elements are wrong")
     failed = failed or bool(differing)
 print("FAILED" if failed else "FIXED")

@@ -48,7 +48,9 @@ def test_of_a_function_that_takes_three_arguments_no_more_than_they_say_is_asked
     assert narrowed.refused["lengths=any"] == "no packed sequences: it does not take lengths"
     assert narrowed.refused["loss=both"] == "no gradients: it does not take cotangents"
     torch_s = {"autocast=float16", "grad_mode=enable_grad", "preparation=parametrize"}
-    assert {narrowed.refused[one] for one in torch_s} == {"autocast, grad modes and ways to build a module are torch's"}
+    assert {narrowed.refused[one] for one in torch_s} == {
+        "autocast, grad modes and preparations of a module exist in torch only"
+    }
 
 
 @pytest.mark.parametrize(
