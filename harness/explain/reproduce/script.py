@@ -176,7 +176,7 @@ class _Maker:
         if any(wrong.any() for wrong in wanted.against(actual).values()):
             program = self._program(wanted.to_write(actual))
             allowed = f"what rounding in {plain.config.dtype} can explain"
-            allowed += "" if accepted.derived else ", and the tolerance"
+            allowed += "" if accepted.derived else ", plus the accepted tolerance"
             comment = [f"Expected: float64, from the equations. The allowance is {allowed}."]
             if config.autocast is not None and config.loss is not None:
                 comment.append("Gradients are compared in the dtype of autocast.")
