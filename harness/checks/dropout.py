@@ -226,16 +226,16 @@ def _exact(config: RNNConfig, mismatches: Sequence[Mismatch]) -> list[str]:
 def _rule(config: RNNConfig, name: str) -> str:
     """Name the rule that an array of that name obeys in that config."""
     if not config.training:
-        return "dropout has an effect in eval mode"
+        return "dropout must do nothing in eval mode"
     if not config.dropout:
-        return "dropout has an effect with p=0"
+        return "dropout must do nothing with p=0"
     if config.hx:
-        return "dropout elsewhere than between layers"
+        return "dropout must act between layers only"
     if name.endswith(".grad"):
-        return "dropout's gradient does not follow from the output's masks"
+        return "dropout's gradient must follow from the output's masks"
     if name == "h_n":
-        return "dropout's h_n does not hold the states before dropout"
-    return f"dropout's scale is not 1/(1-p) = {keep_scale(config):.3g} per layer"
+        return "h_n must hold the states before dropout"
+    return f"dropout's scale must be 1/(1-p) = {keep_scale(config):.3g} per layer"
 
 
 def _by_chance(config: RNNConfig, calls: Masks, level: float) -> list[str]:

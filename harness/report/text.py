@@ -64,7 +64,7 @@ def examination_report(
         facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more")
     alone = done.dropout is not None and done.dropout.failed and not any(one.severity in _PLAINLY for one in told)
     if done.dropout is not None and not alone:
-        follows = ", which may follow from the above" if done.dropout.failed else ""
+        follows = "; this may fail because of the above" if done.dropout.failed else ""
         facts.add_row("dropout", Text(wording.dropout_line(done.dropout).partition(":")[0] + follows))
     if done.refusals is not None:
         (add_refusals if verbose else add_refusals_in_short)(facts, done.refusals)

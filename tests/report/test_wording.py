@@ -163,7 +163,7 @@ def test_what_is_shown_in_short_is_short(name: str, most: int, width: int) -> No
 
 
 LAWLESS = Result(
-    Verdict.DISAGREES, message="dropout elsewhere than between layers: output is 2, expected 1; in RNNConfig(1, 1)"
+    Verdict.DISAGREES, message="dropout must act between layers only: output is 2, expected 1; in RNNConfig(1, 1)"
 )
 
 
@@ -173,11 +173,11 @@ def test_dropout_that_breaks_its_law_comes_first_where_nothing_else_explains_it(
 
     assert alone[0] == "torch disagrees with nn.RNN: dropout breaks its law"
     assert [line.strip() for line in alone[2:5]] == [
-        "!  dropout elsewhere than between layers",
+        "!  dropout must act between layers only",
         "wrong  output is 2, expected 1",
         "in     RNNConfig(1, 1)",
     ]
-    assert "dropout elsewhere than between layers, which may follow from the above" in follows
+    assert "dropout must act between layers only; this may fail because of the above" in follows
 
 
 def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
