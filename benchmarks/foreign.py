@@ -119,7 +119,7 @@ def told(stranger: Stranger, seed: int) -> dict[str, Any]:
     found = [graded(stranger, *pair) for pair in zip(done.hunt.findings, explanations, strict=True)]
     undone = {what: failure_line(result) for what, (_, result) in done.hunt.undone.items()}
     for said, names in left_out(undone).items():
-        found.append(_graded(stranger, f"{', '.join(names)} neither done nor refused: {said}", None))
+        found.append(_graded(stranger, f"{', '.join(names)} fail and are not refused: {said}", None))
     if done.dropout is not None and done.dropout.failed:
         found.append(_graded(stranger, done.dropout.message, None))
     if done.refusals is not None and done.refusals.findings:

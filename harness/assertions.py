@@ -66,7 +66,7 @@ def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> No
     if result.verdict is Verdict.UNSUPPORTED:
         if currently_in_test_context():
             reject()
-        raise Unsupported(f"{subject.name} does not do {case.config!r}: {result.message}")
+        raise Unsupported(f"{subject.name} does not support {case.config!r}: {result.message}")
     repeats = False
     if result.verdict is Verdict.SUSPECT:
         suspicion = weigh(case, result, check)
@@ -97,7 +97,7 @@ def assert_agrees_on(
         raise Disagreement(subject, *next(iter(record.undone.values())))
     if record.verdict is not Verdict.AGREES:
         said = "; ".join(dict.fromkeys(record.refused.values())) or "it refused every case"
-        said = f"{subject.name} does nothing of this scope: {said}"
+        said = f"{subject.name} supports nothing in this scope: {said}"
         if isinstance(scope, Stratum) and "PYTEST_CURRENT_TEST" in os.environ:
             sys.modules["pytest"].skip(said)
         raise Unsupported(said)

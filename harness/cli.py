@@ -51,20 +51,20 @@ Exit codes:
   2    misuse, or not enough could be checked
   3    the harness itself failed
   130  interrupted, with nothing found until then
-  141  whoever read the output has gone"""
+  141  the reader of the output has gone"""
 
 
 EXIT_CODES_OF_EXPLAIN: Final = """\b
 Exit codes:
   0    the arrays agree with nn.RNN
-  1    they do not
+  1    the arrays disagree with nn.RNN
   2    misuse"""
 
 EXIT_CODES_OF_REPLAY: Final = """\b
 Exit codes:
   0    FIXED: the subject passes now
-  1    FAILED: it fails still
-  2    ERROR: it could not be asked, or misuse
+  1    FAILED: the subject still fails
+  2    ERROR: the finding could not be run, or misuse
   130  interrupted"""
 
 
@@ -85,12 +85,12 @@ timeout_option = click.option(
     default="60s",
     show_default=True,
     metavar="TIME",
-    help="How long a subject may take over one case before it counts as hung.",
+    help="How long a subject may take for one case before it counts as hung.",
 )
 
 
 json_option = click.option(
-    "--json", "json_to", metavar="FILE", help="Write the report as JSON, too; - for standard output."
+    "--json", "json_to", metavar="FILE", help="Also write the report as JSON; - means standard output."
 )
 
 
@@ -99,7 +99,7 @@ tolerance_option = click.option(
     default="derived",
     show_default=True,
     metavar="NAME|rtol=R,atol=A|tanh=Nulp",
-    help="A looser contract: tf32 or bf16 operands in products, numbers of your own, or a less accurate tanh.",
+    help="Accept more: tf32 or bf16 operands in products, a difference of your own, or a less accurate tanh.",
 )
 
 
@@ -121,7 +121,7 @@ workers_option = click.option(
     default="auto",
     show_default=True,
     metavar="N",
-    help="Worker processes: a number, 0 for none, auto for one a core if it is worth it. What is found is the same.",
+    help="Worker processes: a number, 0 for none, or auto: one a core for a large search. Findings stay the same.",
 )
 
 
@@ -138,7 +138,7 @@ findings_option = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(__version__, prog_name="rnn-harness")
 def cli() -> None:
-    """Does a recurrent layer compute what torch.nn.RNN is documented to? If not: the smallest case, and why."""  # noqa: D401 - printed as help
+    """Check that a recurrent layer computes what torch.nn.RNN is documented to; if not, find the case and the cause."""
 
 
 @cli.command(epilog=EXIT_CODES)
@@ -150,7 +150,7 @@ def cli() -> None:
     "--dtype",
     "dtypes",
     multiple=True,
-    help=f"{', '.join(DTYPES)}; repeatable. Without autocast, unless --only asks for it.  "
+    help=f"{', '.join(DTYPES)}; repeatable. Autocast is then off, unless --only asks for it.  "
     "[default: what the subject offers]",
 )
 @click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 1650, or what --time allows]")
@@ -159,7 +159,7 @@ def cli() -> None:
     "seconds",
     callback=_seconds,
     metavar="TIME",
-    help="How long to search, make smaller and explain, such as 60s or 5m; malformed calls come on top.",
+    help="How long to search, shrink and explain, such as 60s or 5m; malformed calls take extra time.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search.")
 @click.option(
@@ -167,7 +167,7 @@ def cli() -> None:
     type=click.Choice(list(CONTRACTS)),
     help=f"port: {CONTRACTS[PORT]}; kernel: {CONTRACTS[KERNEL]}.  [default: port of functions, kernel of classes]",
 )
-@click.option("--output-size", type=int, metavar="O", help="Read out every time step through a linear layer.")
+@click.option("--output-size", type=int, metavar="O", help="Add a linear readout with O outputs to every time step.")
 @click.option(
     "--only",
     "pins",
@@ -180,12 +180,12 @@ def cli() -> None:
     "--coverage",
     "coverage_to",
     metavar="FILE",
-    help="Write what was met, for `rnn-harness coverage`, which puts several runs together.",
+    help="Write what the search met, for `rnn-harness coverage`, which adds up several runs.",
 )
 @findings_option
 @timeout_option
 @tolerance_option
-@click.option("-v", "--verbose", is_flag=True, help="Print all that is known of every finding, and what was met.")
+@click.option("-v", "--verbose", is_flag=True, help="Print everything about every finding, and what the search met.")
 @json_option
 def check(
     subjects: tuple[str, ...],
@@ -206,7 +206,7 @@ def check(
     *,
     verbose: bool,
 ) -> int:
-    """Search for a case on which a SUBJECT fails; without one, check torch's own nn.RNN.
+    """Search for a case on which a SUBJECT fails; without a SUBJECT, check torch's own nn.RNN.
 
     A SUBJECT is a name that `rnn-harness subjects` lists, path/to/file.py:name or module:name, where name is a
     function rnn(x, h0, weights, config) -> (output, h_n) or a class with nn.RNN's constructor and state_dict.
@@ -270,14 +270,16 @@ def check(
 
 @cli.command("coverage")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--missing", type=click.IntRange(min=0), default=0, metavar="N", help="List so many of what was not met.")
+@click.option(
+    "--missing", type=click.IntRange(min=0), default=0, metavar="N", help="List up to N combinations that no run met."
+)
 @json_option
 def coverage_command(files: tuple[Path, ...], missing: int, json_to: str | None) -> int:
-    """Show how thoroughly spaces were searched, by all the runs together that wrote these FILEs.
+    """Show how much of the space the runs that wrote these FILEs met together.
 
-    Each was written by `rnn-harness check --coverage FILE`: in another process, with another seed, on another machine.
-    What counts is what ran. Shares are of what can meet in the scope: values, every two and three of different factors,
-    sizes by class (1, 2 to 7, about 8, about 16, about 32, more), and boundaries of sizes, alone and in pairs.
+    `rnn-harness check --coverage FILE` writes a FILE; the runs may have other seeds or machines. Only what ran counts.
+    The shares are of what can meet in the scope: values of factors, their pairs and triples (sizes by class: 1, 2 to 7,
+    about 8, about 16, about 32, more), and edges, the sizes at which kernels change, alone and in pairs.
     """
     from harness.report import coverage
 
@@ -303,7 +305,10 @@ def coverage_command(files: tuple[Path, ...], missing: int, json_to: str | None)
     "--batch-first/--no-batch-first", default=None, help="Which axis of X is time.  [default: both are tried]"
 )
 @click.option(
-    "--atol", type=float, default=0.0, help="How far numbers of ACTUAL may be off by themselves, as if typed."
+    "--atol",
+    type=float,
+    default=0.0,
+    help="How far each number of ACTUAL may be off by itself, as if rounded in print.",
 )
 @json_option
 def explain(
@@ -317,11 +322,11 @@ def explain(
     *,
     batch_first: bool | None,
 ) -> int:
-    """Say whether ACTUAL is what nn.RNN makes of X, and if not, which known mistake makes it.
+    """Say whether ACTUAL is what nn.RNN computes from X, and if not, which known mistake computes it.
 
-    MODEL holds the weights: a state_dict that torch.save wrote, or an .npz file of them. X and ACTUAL are .npy files,
-    or tensors that torch.save wrote; ACTUAL is the output, the readout or h_n, or an .npz file of these by name. In
-    Python: harness.explain(module, x, actual).
+    MODEL holds the weights: a state_dict that torch.save wrote, or an .npz file. X and ACTUAL are .npy files, or
+    tensors that torch.save wrote. ACTUAL is the output, the readout or h_n, or an .npz file with several of these by
+    name. In Python: harness.explain(module, x, actual).
     """
     from dataclasses import asdict
 
@@ -351,8 +356,8 @@ def explain(
 @click.option("--bias/--no-bias", default=True, show_default=True)
 @click.option("--batch-first", is_flag=True)
 @click.option("--bidirectional", is_flag=True)
-@click.option("--hx", is_flag=True, help="An initial hidden state is passed.")
-@click.option("--output-size", type=int, metavar="O", help="Read out every time step through a linear layer.")
+@click.option("--hx", is_flag=True, help="Pass an initial hidden state.")
+@click.option("--output-size", type=int, metavar="O", help="Add a linear readout with O outputs to every time step.")
 @click.option("-N", "N", type=int, default=1, show_default=True, help="Sequences in the batch.")
 @click.option("-T", "T", type=int, default=1, show_default=True, help="Time steps.")
 @json_option
@@ -369,7 +374,7 @@ def shapes(json_to: str | None, **fields: Any) -> int:
 @cli.command()
 @json_option
 def subjects(json_to: str | None) -> int:
-    """List what can be checked here, on which devices, and why not where not."""
+    """List the subjects that have a name, the devices they run on here, and why they do not run on others."""
     from harness.report import text
     from harness.subjects.registry import find_subject, registered
 
@@ -394,17 +399,17 @@ def subjects(json_to: str | None) -> int:
 
 @cli.command(epilog=EXIT_CODES_OF_REPLAY)
 @click.argument("finding", metavar="ID|FILE")
-@click.option("--subject", "spec", help="What to run it on.  [default: what it was found on]")
-@click.option("--tolerance", metavar="NAME|rtol=R,atol=A", help="A looser contract.  [default: as it was found]")
+@click.option("--subject", "spec", help="The subject to run.  [default: the one it was found on]")
+@click.option("--tolerance", metavar="NAME|rtol=R,atol=A", help="What to accept.  [default: as when it was found]")
 @findings_option
 @timeout_option
 @json_option
 def replay(
     finding: str, spec: str | None, tolerance: str | None, folder: str, timeout: float, json_to: str | None
 ) -> int:
-    """Run a finding once more: FIXED (0), FAILED (1), or ERROR (2), where it could not be asked.
+    """Run a finding again: FIXED (0), FAILED (1), or ERROR (2) if it could not be run.
 
-    ID is that of a finding, or its first digits; FILE a case.json or .npz that was kept elsewhere.
+    ID is the ID of a finding, or its first digits. FILE is a case.json or an .npz that was kept elsewhere.
     """
     from harness.oracle.arithmetic import accepted
     from harness.report import record, text
@@ -414,7 +419,7 @@ def replay(
     contract = accepted(tolerance or stored.notes.get("tolerance", "derived"))
     spec = spec or stored.subject
     if spec is None:
-        raise UsageError(f"{finding}: does not say which subject it was found on; name one with --subject")
+        raise UsageError(f"{finding}: does not name the subject it was found on; name one with --subject")
     subject = _isolated(spec, timeout)
     _scope(subject, (stored.case.config.device,), {})
     fate, result = findings.replay(subject, stored.case, contract)
@@ -429,7 +434,7 @@ def replay(
 @click.argument("name", required=False)
 @json_option
 def known(name: str | None, json_to: str | None) -> int:
-    """List the deviations that torch and its libraries are known to have; with a NAME, the issue that reports it."""
+    """List the known deviations of torch and its libraries; with a NAME, print the issue that reports it."""
     from harness.checks.deviations import DEVIATIONS
     from harness.checks.known import KNOWN, OF_NUMPY
     from harness.report import text
@@ -452,11 +457,11 @@ def known(name: str | None, json_to: str | None) -> int:
 
 @cli.command("findings")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-@click.option("--remove", is_flag=True, help="Remove the findings named.")
+@click.option("--remove", is_flag=True, help="Remove the named findings.")
 @findings_option
 @json_option
 def findings_(ids: tuple[str, ...], folder: str, json_to: str | None, *, remove: bool) -> int:
-    """List what was found and kept; with an ID, all that is known of it."""
+    """List the findings that were kept; with an ID, show everything about it."""
     from harness.report import record, text
     from harness.search.findings import Store
 
@@ -477,14 +482,16 @@ def findings_(ids: tuple[str, ...], folder: str, json_to: str | None, *, remove:
     epilog="""\b
 Exit codes:
   0    every fault found, none named wrongly, no false alarm
-  1    not so
+  1    otherwise
   130  interrupted; what was done so far is shown"""
 )
 @click.argument("names", nargs=-1, metavar="[FAULT|FAMILY]...")
 @click.option("--family", "families", multiple=True, metavar="NAME", help="A family of faults; repeatable.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search.")
 @click.option("--examples", type=click.IntRange(min=1), help="Cases for each subject.  [default: 1650]")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share it.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share the work."
+)
 @json_option
 def selftest(
     names: tuple[str, ...],
@@ -496,9 +503,9 @@ def selftest(
 ) -> int:
     """Measure the harness on itself: faults that it must find and name, and correct subjects that it must not accuse.
 
-    Every fault of the catalogue is planted in a layer, which is then searched and explained as any subject is. A FAULT
-    is the name of its class, such as IgnoresBiasHH; with names or families given, the others are left out, and so are
-    the correct subjects, unless one is named, or all of them: correct.
+    Every fault of the catalogue is planted in a layer, which is then searched and explained like any subject. A FAULT
+    is a fault's name, such as IgnoresBiasHH. With names or families, only these are measured. Correct subjects are
+    named one by one, or all together as `correct`.
     """
     from rich.console import Console
 
@@ -563,7 +570,9 @@ def _pins(pins: tuple[str, ...]) -> dict[str, Any]:
         if not equals or not values:
             raise UsageError(f"--only {pin}: expected FACTOR=VALUE, such as num_layers=1 or T=5,6")
         if name.strip() == "masks":
-            raise UsageError(f"--only {pin}: masks are had or not, as the subject says; pin dropout or training")
+            raise UsageError(
+                f"--only {pin}: expected another factor, because masks depend on the subject; pin dropout or training"
+            )
         values_of = pinned.setdefault(name.strip().replace("-", "_"), [])
         values_of += [_literal(value.strip()) for value in values.split(",")]
     return pinned
@@ -611,7 +620,7 @@ def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any], c
     scope = scope_of(subject, contract).only(**{**pinned, "device": choose_devices(subject, asked)})
     if lost := lost_pins(scope, {*pinned, "device"} if asked else pinned):
         shown = ", ".join(f"{name}={value}" for name, value in lost.items())
-        raise UsageError(f"{shown}: no call of {subject.name} has that beside the other pins; leave one of them out")
+        raise UsageError(f"{shown}: no call of {subject.name} has this together with the other pins; leave one out")
     return scope
 
 

@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--rnn-profile", choices=sorted(PROFILES), help="Hypothesis profile of this session; also an ini value"
     )
-    group.addoption("--rnn-seed", type=int, help="seed every Hypothesis test of this session, each differently")
+    group.addoption("--rnn-seed", type=int, help="seed of this session, from which every Hypothesis test gets its own")
     group.addoption("--rnn-findings", default=".rnn-harness", metavar="DIR", help="where failing cases are kept")
     parser.addini("rnn_profile", "Hypothesis profile of this project: dev, ci or nightly", default="")
 
@@ -187,7 +187,7 @@ def _again(disagreement: Disagreement, finding: Finding, config: pytest.Config) 
         return f"the case could not be kept: {error}"
     spec = _spec(disagreement.subject)
     if spec is None:
-        return f"kept: {kept}, whose case.json replays on any subject that has a name: a local function has none"
+        return f"kept: {kept}; a local function has no name: to replay it, name a subject with --subject"
     named = "" if spec == finding.subject else f" --subject {shlex.quote(spec)}"
     return f"again: rnn-harness replay {shlex.quote(_short(kept))}{named}"
 
@@ -225,7 +225,7 @@ def _cause(disagreement: Disagreement, finding: Finding) -> list[str]:
     try:
         diagnosis = diagnose(subject, finding, Scope.around(disagreement.case.config))
     except Exception as error:  # noqa: BLE001 - a report that cannot be made must not end the session
-        said = f"cause not found, for looking for it failed: {type(error).__name__}: {error}"
+        said = f"cause not found: the search for it failed: {type(error).__name__}: {error}"
         return [f"{subject.name}: {failure_line(finding.result)}", said]
     cause, sure = cause_of(Told(finding, Explanation(diagnosis)))
     code = code_lines(diagnosis, disagreement.case.config)

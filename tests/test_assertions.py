@@ -72,7 +72,7 @@ def test_a_disagreement_on_a_scope_carries_the_smallest_case() -> None:
 
 
 def test_a_scope_that_is_refused_is_no_agreement() -> None:
-    with pytest.raises(Unsupported, match=r"refuses does nothing of this scope: batch first only"):
+    with pytest.raises(Unsupported, match=r"refuses supports nothing in this scope: batch first only"):
         assert_agrees_on(refuses, Scope(), cases=10)
 
 
@@ -81,7 +81,7 @@ def refuses(x: Any) -> Any:
 
 
 def test_a_refusal_outside_of_hypothesis_is_an_error() -> None:
-    with pytest.raises(Unsupported, match=r"refuses does not do .*: batch first only"):
+    with pytest.raises(Unsupported, match=r"refuses does not support .*: batch first only"):
         assert_agrees(refuses, CASE)
 
 

@@ -160,7 +160,7 @@ def test_mine(stratum):
     result = run(pytester, source, "-rs")
 
     result.assert_outcomes(skipped=4)
-    result.stdout.fnmatch_lines(["SKIPPED*refuses does nothing of this scope: no such thing*"])
+    result.stdout.fnmatch_lines(["SKIPPED*refuses supports nothing in this scope: no such thing*"])
 
 
 def test_it_works_under_xdist(pytester: pytest.Pytester) -> None:
@@ -270,5 +270,5 @@ def test_odd():
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*odd: output differs*", "E * cause not found, for looking for it failed: RuntimeError: a fault*"]
+        ["*odd: output differs*", "E * cause not found: the search for it failed: RuntimeError: a fault*"]
     )

@@ -241,7 +241,7 @@ WORDS_OF: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", 
 
 NUMBERS: Final = {
     "README.md": [
-        f"right ones fail it once in {1 / FALSE_ALARMS:,.0f} runs at most",
+        f"a correct layer fails it at most once in {1 / FALSE_ALARMS:,.0f} runs",
         f"none of the other {len(CATALOGUE) - 1} known mistakes",
     ],
     "docs/reference.md": [

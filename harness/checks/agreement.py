@@ -168,7 +168,7 @@ def _assess(observation: Observation, reference: Reference, *, soft: bool) -> Re
     spoke = False
     if not found and observation.probed is not None:
         if (bad := unfit(*observation.probed)) is not None:
-            wider = f"run with probes, which make it {observation.probed[0].config!r}"
+            wider = f"run with probes, in {observation.probed[0].config!r}"
             mismatches = tuple(replace(mismatch, probed=True) for mismatch in bad.mismatches)
             return replace(bad, message=f"{wider}: {bad.message}" if bad.message else "", mismatches=mismatches)
         seen = _with_probes(observation, *observation.probed, reference, soft=soft)

@@ -60,7 +60,7 @@ DEVIATIONS: Final = (
     Deviation(
         "input_size=True",
         Whose.TORCH,
-        "a bool passes the check for an int, and then acts as 1; hidden_size and num_layers refuse it",
+        "the check for an int accepts True, which then means 1; hidden_size and num_layers refuse True",
         (Lapse.ACCEPTED,),
         "^input_size no int$",
         "^input_size=True",
@@ -68,8 +68,8 @@ DEVIATIONS: Final = (
     Deviation(
         "sizes checked by what allocates",
         Whose.TORCH,
-        "no check looks for a bool, and before torch 2.10 or so none at input_size; what refuses is the allocation of "
-        "the weights, which does not name the argument",
+        "no check refuses a bool, and before torch 2.10 or so none looks at input_size; the allocation of the weights "
+        "then fails, and its error does not name the argument",
         (Lapse.MESSAGE,),
         "^(input|hidden)_size ",
         said=r"empty\(\)|negative dimension",
@@ -77,7 +77,7 @@ DEVIATIONS: Final = (
     Deviation(
         "num_layers compared unchecked",
         Whose.TORCH,
-        "its type is not checked: what refuses is a comparison or range(), which does not name the argument",
+        "its type is not checked; a comparison or range() then fails, and its error does not name the argument",
         (Lapse.MESSAGE,),
         "^num_layers no int$",
         said="not supported between|interpreted as an integer",
@@ -85,7 +85,7 @@ DEVIATIONS: Final = (
     Deviation(
         "dropout converted unchecked",
         Whose.TORCH,
-        "float() is called before the check, and does not name the argument",
+        "float() is called before the check, and its error does not name the argument",
         (Lapse.MESSAGE,),
         "^dropout no number$",
         said="could not convert string|float",
@@ -93,7 +93,7 @@ DEVIATIONS: Final = (
     Deviation(
         "input_size=0 in older versions",
         Whose.TORCH,
-        "before torch 2.10 or so input_size was not checked, and no features are multiplied like some",
+        "before torch 2.10 or so input_size was not checked; products over no features give zeros and no error",
         (Lapse.ACCEPTED,),
         "^input_size below 1$",
         "^input_size=0",
@@ -101,7 +101,7 @@ DEVIATIONS: Final = (
     Deviation(
         "batch_first unread for packed input in older versions",
         Whose.TORCH,
-        "before torch 2.10 or so it was refused by the kernel alone, which is not told of it where input is packed",
+        "before torch 2.10 or so only the kernel refused it, and for packed input the kernel does not get it",
         (Lapse.ACCEPTED,),
         "^batch_first no bool$",
         "pack_padded_sequence|PackedSequence",
@@ -109,8 +109,8 @@ DEVIATIONS: Final = (
     Deviation(
         "parameters that broadcast",
         Whose.TORCH,
-        "a parameter's shape is checked by nothing but the arithmetic: one that broadcasts, or a layer of one unit "
-        "that broadcasts to it, is computed with",
+        "only the arithmetic checks a parameter's shape: a parameter that broadcasts is used, and so is one to which "
+        "a layer of one unit broadcasts",
         (Lapse.ACCEPTED,),
         "^(weight|bias)_[ih]h: shape$",
         r"^\w+ of shape \((\)|1,)|^\w+ of shape .* for \(1,",
@@ -118,7 +118,7 @@ DEVIATIONS: Final = (
     Deviation(
         "a bias of another dtype",
         Whose.TORCH,
-        "where x is not contiguous, as with batch_first, the bias is added by itself, which converts it",
+        "where x is not contiguous, as with batch_first, the bias is added in a step of its own, which converts it",
         (Lapse.ACCEPTED,),
         "^parameter: dtype$",
         "^bias",
@@ -126,8 +126,8 @@ DEVIATIONS: Final = (
     Deviation(
         "devices unchecked for packed input",
         Whose.TORCH,
-        "the check that all is on one device is made for padded input alone; a product of tensors on the CPU and on "
-        "meta is on meta, where neither dtypes nor indices are looked at, and what comes back holds no numbers",
+        "torch checks only for padded input that everything is on one device; a product of tensors on the CPU and on "
+        "meta is on meta, where nothing checks dtypes and indices, and the result holds no numbers",
         (Lapse.ACCEPTED, Lapse.MESSAGE),
         "",
         "(?s)(?=.*'meta')(?=.*PackedSequence)",
@@ -135,8 +135,8 @@ DEVIATIONS: Final = (
     Deviation(
         "lengths sorted before they are checked",
         Whose.TORCH,
-        "with enforce_sorted=False sequences are selected by the order of the lengths before their number is looked "
-        "at: sequences without a length are dropped, and what is refused is refused as an index",
+        "with enforce_sorted=False sequences are selected by the order of the lengths before their number is checked: "
+        "sequences without a length are dropped, and an error is one of an index",
         (Lapse.ACCEPTED, Lapse.CLASS, Lapse.MESSAGE),
         "^lengths: (number|no list)$",
         "enforce_sorted=False",
@@ -144,8 +144,8 @@ DEVIATIONS: Final = (
     Deviation(
         "hx sorted before it is checked",
         Whose.TORCH,
-        "the states are selected by sorted_indices before the shape of hx is looked at: states too many are dropped, "
-        "and what is refused is refused as an index",
+        "the states are selected by sorted_indices before the shape of hx is checked: surplus states are dropped, and "
+        "an error is one of an index",
         (Lapse.ACCEPTED, Lapse.CLASS, Lapse.MESSAGE),
         "^hx: (batch|batch of 1|batch first|rank)$",
         "enforce_sorted=False|sorted_indices",
@@ -153,23 +153,23 @@ DEVIATIONS: Final = (
     Deviation(
         "lengths that are no ints",
         Whose.TORCH,
-        "lengths are documented to be ints, but are converted: 2.5 becomes 2, True becomes 1",
+        "lengths are documented to be ints, but others are converted: 2.5 becomes 2, True becomes 1",
         (Lapse.ACCEPTED,),
         "^lengths: no ints$",
     ),
     Deviation(
         "a pack made by hand, unchecked",
         Whose.DOCUMENTATION,
-        "a PackedSequence should never be made by hand, the documentation says, but not what comes of it: data beyond "
-        "batch_sizes and steps of batch size 0 are passed over, indices that are no permutation mix up sequences, and "
-        "where unsorted_indices are left to torch, they are partly whatever was in memory",
+        "the documentation says that nobody should make a PackedSequence by hand, but not what happens then: data "
+        "beyond batch_sizes and steps of batch size 0 are ignored, indices that are no permutation mix up sequences, "
+        "and unsorted_indices that torch then computes hold partly what was in memory before",
         (Lapse.ACCEPTED,),
         "^(batch_sizes: (sum|zero|no list)|indices: (no permutation|number))$",
     ),
     Deviation(
         "batch_sizes=None",
         Whose.DOCUMENTATION,
-        "then the data are taken for a pair of data and batch_sizes, by an assertion",
+        "torch then expects a pair of data and batch_sizes as data, and an assertion fails",
         (Lapse.CLASS,),
         "^batch_sizes: no list$",
         "^batch_sizes is None",

@@ -81,14 +81,14 @@ def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: S
     checked.
     """
     if not applies(subject):
-        return Result(Verdict.UNSUPPORTED, message="it draws no masks: dropout in training is not asked of it")
+        return Result(Verdict.UNSUPPORTED, message="it draws no masks, so its dropout in training is not checked")
     scope = scope or scope_of(subject)
     dtypes = tuple(dict.fromkeys(dtype for dtype in scope.dtype if dtype not in COMPLEX))
     if not dtypes:
-        return Result(Verdict.UNSUPPORTED, message="dropout of complex numbers is not asked of anything")
+        return Result(Verdict.UNSUPPORTED, message="dropout of complex numbers is not checked")
     configs = [config for config in _configs(device, dtypes) if _is_in(scope, config)]
     if not any(map(_shows, configs)):
-        return Result(Verdict.UNSUPPORTED, message="no net that shows masks is in the scope")
+        return Result(Verdict.UNSUPPORTED, message="the scope has no net in which masks show")
     level = FALSE_ALARMS / sum(_tests(config) for config in configs)
     refused: list[Result] = []
     shown = False
@@ -226,16 +226,16 @@ def _exact(config: RNNConfig, mismatches: Sequence[Mismatch]) -> list[str]:
 def _rule(config: RNNConfig, name: str) -> str:
     """Name the rule that an array of that name obeys in that config."""
     if not config.training:
-        return "dropout in eval mode"
+        return "dropout must do nothing in eval mode"
     if not config.dropout:
-        return "dropout with p=0"
+        return "dropout must do nothing with p=0"
     if config.hx:
-        return "dropout elsewhere than between layers"
+        return "dropout must act between layers only"
     if name.endswith(".grad"):
-        return "dropout's gradient, through the masks seen in the output"
+        return "dropout's gradient must follow from the output's masks"
     if name == "h_n":
-        return "dropout's h_n, which holds states before they are dropped"
-    return f"dropout's scale, 1/(1-p) = {keep_scale(config):.3g} a layer"
+        return "h_n must hold the states before dropout"
+    return f"dropout's scale must be 1/(1-p) = {keep_scale(config):.3g} per layer"
 
 
 def _by_chance(config: RNNConfig, calls: Masks, level: float) -> list[str]:
@@ -257,8 +257,8 @@ def _wrong_rate(config: RNNConfig, kept: Masks, there: Masks, level: float) -> l
     expected = _rate(config)
     if not surprising(int(kept.sum()), int(there.sum()), expected, level):
         return []
-    masks = "its mask keeps" if config.num_layers == 2 else f"{config.num_layers - 1} independent masks keep"
-    return [f"dropout's rate: {_share(kept, there)} are kept, expected {expected:.4g}, which {masks}"]
+    masks = "one mask" if config.num_layers == 2 else f"{config.num_layers - 1} independent masks"
+    return [f"dropout's rate: {_share(kept, there)} are kept, expected {expected:.4g} with {masks}"]
 
 
 def _wrong_places(config: RNNConfig, kept: Masks, there: Masks, level: float) -> list[str]:

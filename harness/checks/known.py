@@ -100,7 +100,7 @@ KNOWN: Final = (
     ValueDeviation(
         "dropout multiplies by zero",
         Whose.TORCH,
-        "Dropout is documented to zero elements, but multiplies by a mask: of an infinity or a NaN, it makes a NaN",
+        "dropout is documented to zero elements, but multiplies by a mask, and so it turns infinities into NaN",
         _DropoutMultiplies(),
         lambda config: config.drops,
     ),
@@ -108,7 +108,7 @@ KNOWN: Final = (
         "bfloat16 pairs are filled up",
         Whose.ONEDNN,
         "where a bfloat16 product has an odd number of terms, oneDNN's kernel gemm:jit:bf16 multiplies the last "
-        "feature of x or h by a zero of padding, too: of an infinity there, it makes a NaN",
+        "feature of x or h by a zero of padding, too, which turns an infinity there into NaN",
         _FillsUpPairs(),
         lambda config: config.dtype == "bfloat16",
         issue="onednn_bf16_odd_k.md",
@@ -118,7 +118,7 @@ KNOWN: Final = (
 TOGETHER: Final = ValueDeviation(
     "dropout multiplies what filled-up pairs give",
     Whose.TORCH,
-    "Both of these at once: dropout multiplies a NaN by zero that oneDNN's kernel made",
+    "both of these at once: oneDNN's kernel makes a NaN, and dropout multiplies it by zero",
     _Both(),
     lambda config: config.drops and config.dtype == "bfloat16",
 )
@@ -159,7 +159,7 @@ OF_NUMPY: Final = (
     ShortcutDeviation(
         "a product with zero is skipped",
         Whose.NUMPY,
-        "np.dot of (m, 1) by (1, 1) is 0 where the (1, 1) is 0, though the other operand be infinite or NaN: its BLAS "
+        "np.dot of (m, 1) by (1, 1) is 0 where the (1, 1) is 0, even if the other operand is infinite or NaN: its BLAS "
         "scales by that one number, and has a shortcut for 0",
         tuple(_SkipsZeros(of_x=of_x, of_h=of_h) for of_x, of_h in ((True, True), (True, False), (False, True))),
         lambda config: config.hidden_size == 1,

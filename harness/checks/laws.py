@@ -91,7 +91,7 @@ def batch_permutation(case: Case, run: Run) -> Arrays:
     return _taken(case.config, run(_sequences(case, order)), "N", np.argsort(order))
 
 
-@_law("one sequence alone, and the others", lambda config: config.lengths is not None)
+@_law("one sequence alone, and the others together", lambda config: config.lengths is not None)
 def packed_alone(case: Case, run: Run) -> Arrays:
     """Apply the law ``rnn(packed)[:, n] == rnn(x[:lengths[n], n])`` for one n; the others are packed again."""
     config = case.config
@@ -113,7 +113,7 @@ def packed_equal_lengths(case: Case, run: Run) -> Arrays:
     return run(_changed(case, lengths=(config.T,) * config.N if config.lengths is None else None, enforce_sorted=False))
 
 
-@_law("other padding", lambda config: config.lengths is not None and config.strides != "expanded")
+@_law("other numbers in the padding", lambda config: config.lengths is not None and config.strides != "expanded")
 def padding_unread(case: Case, run: Run) -> Arrays:
     """Apply the law ``rnn(packed) == rnn(packed with zeros for padding)``."""
     hidden = padding(case.config)[..., None]
@@ -160,7 +160,7 @@ def batch_first(case: Case, run: Run) -> Arrays:
 
 
 @_law(
-    "two stretches of time, the state carried over",
+    "two stretches of time, with the state carried over",
     lambda config: config.T > 1 and not config.bidirectional and config.lengths is None,
     composed=True,
 )
@@ -182,7 +182,7 @@ def time_split(case: Case, run: Run) -> Arrays:
     return _joined(config, [start, end], "T") | last | {n: a for n, a in start.items() if n == "hx.grad"}
 
 
-@_law("a stack's lower layers, and its upper ones on top", lambda config: config.num_layers > 1, composed=True)
+@_law("a stack's lower layers, and then its upper ones", lambda config: config.num_layers > 1, composed=True)
 def layer_split(case: Case, run: Run) -> Arrays:
     """Apply the law ``rnn(x) == upper(lower(x))``, where h_n is made of both parts' h_n.
 
@@ -213,7 +213,7 @@ def direction_reversal(case: Case, run: Run) -> Arrays:
 
 
 @_law(
-    "one run forwards, and one on the reversed input",
+    "two runs of one direction, one on the reversed input",
     lambda config: config.bidirectional and config.num_layers == 1 and config.output_size is None,
 )
 def two_directions(case: Case, run: Run) -> Arrays:
@@ -289,14 +289,14 @@ def grad_mode(case: Case, run: Run) -> Arrays:
     return run(_changed(case, grad_mode=_another(case, (None, "enable_grad", "inference_mode"), case.config.grad_mode)))
 
 
-@_law("a module that came to its weights in another way", lambda _config: True, same_masks=True)
+@_law("a module that got its weights in another way", lambda _config: True, same_masks=True)
 def preparation(case: Case, run: Run) -> Arrays:
     """Apply the law ``prepared(rnn)(x) == rnn(x)`` for any preparation."""
     new = case.config.preparation != "new"
     return run(_changed(case, preparation="new" if new else _another(case, PREPARATIONS, "new")))
 
 
-@_law("arrays that lie in memory in another way", lambda _config: True, same_masks=True)
+@_law("arrays with another layout in memory", lambda _config: True, same_masks=True)
 def strides(case: Case, run: Run) -> Arrays:
     """Apply the law ``rnn(strided x) == rnn(contiguous x)``."""
     if case.config.strides != "contiguous":
@@ -304,7 +304,7 @@ def strides(case: Case, run: Run) -> Arrays:
     return run(_changed(case, strides=_random(case).choice(("transposed", "stepped"))))
 
 
-@_law("gradients by more, or by fewer", lambda config: config.loss is not None, same_masks=True)
+@_law("gradients by more arrays, or by fewer", lambda config: config.loss is not None, same_masks=True)
 def wrt(case: Case, run: Run) -> Arrays:
     """Apply the law that outputs and common gradients do not depend on which other gradients are asked for."""
     part = case.config.wrt != "all"
@@ -380,7 +380,7 @@ def _grain(array: Array, bits: int) -> float:
 
 
 @_law(
-    "a loss a quarter as large, times four",
+    "a loss a quarter as large, with its gradients times four",
     lambda config: config.loss is not None,
     given=_divisible,
     same_masks=True,

@@ -77,7 +77,7 @@ def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Cas
     unsteady = check_repeatability(subject, case)
     if unsteady.failed or check(case).kind == result.kind:
         return unsteady if unsteady.failed else result
-    return Result(Verdict.BROKEN, message=f"{WAVERS}: it failed, and then did not, which may be due to earlier calls")
+    return Result(Verdict.BROKEN, message=f"{WAVERS}: it failed, then it did not; earlier calls may be the reason")
 
 
 def _did(outcome: Outcome) -> str:

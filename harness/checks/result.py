@@ -64,10 +64,10 @@ class Method(Enum):
 
     LOCAL = "step by step, at the subject's own states"
     CARRIED = "step by step; gradients without probes, their errors carried along from step to step"
-    FORM = "in names, shapes and dtypes only, for the values cannot be known: dropout without its masks, or meta"
-    DROPOUT = "by the law of dropout, with the masks that a net shows which passes on what it reads"
+    FORM = "in names, shapes and dtypes only; the values are unknown (dropout without its masks, or meta)"
+    DROPOUT = "by the law of dropout, on nets in which its masks show"
     LAWS = "between runs of the subject itself, by laws"
-    END_TO_END = "end to end, since the subject's inner states could not be had: small errors may hide"
+    END_TO_END = "end to end, because the subject's inner states are unknown: small errors may hide"
 
 
 @dataclass(frozen=True)

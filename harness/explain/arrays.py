@@ -401,7 +401,7 @@ def _misfit(config: RNNConfig, given: _Case) -> str:
             if reason := _reason(config, name, value.shape):
                 return f"{said}, expected {name} {spec_line(spec)}: {reason}"
         return f"{said}, expected {' or '.join(f'{name} {spec_line(spec)}' for name, spec in specs.items())}"
-    return "the arrays fit no way of calling nn.RNN together: expected (output, h_n) or (readout, h_n)"
+    return "the arrays do not fit together: expected (output, h_n) or (readout, h_n)"
 
 
 def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
@@ -420,7 +420,7 @@ def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
         "h_n holds a row for each layer and direction": differ == ["L*D"],
         "one step too many; leave the initial state out": differ == ["T"] and sizes["T"] == config.T + 1,
         f"x has T={config.T} steps": differ == ["T"],
-        "one step alone; give those of all steps": one_step,
+        "it holds one step; give all steps": one_step,
     }
     return next((reason for reason, fits in reasons.items() if fits), "")
 

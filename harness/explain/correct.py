@@ -286,11 +286,11 @@ CORRECT: Final[dict[str, str]] = {
     "plain": "written step by step, as NumPy multiplies",
     "reversed": "sums from the last term to the first",
     "kahan": "compensated sums",
-    "fused": "fused multiply-add, a term after the other",
+    "fused": "fused multiply-add, one term after another",
     "wide": "float64 throughout, rounded at the end",
     "wide-steps": "float64 inside a step, rounded at every step",
     "transposed": "weights stored column by column",
-    "tiles": f"sums of {TILE} terms, added up",
+    "tiles": f"sums of {TILE} terms each, added up",
     TORCH: "torch's own nn.RNN, in a process of its own",
 }
 """The correct subjects, each with a description."""

@@ -90,7 +90,7 @@ class Size:
         if all((size % width == rest) == (size in fails) for size in tried):
             return f"at {rest} more than multiples of {width}" if rest else f"at multiples of {width}"
         if all((size % width != 0) == (size in fails) for size in tried):
-            return f"from {self.smallest} on, but at multiples of {width}"
+            return f"from {self.smallest} on, except at multiples of {width}"
         return None
 
 

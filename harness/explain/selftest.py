@@ -172,7 +172,7 @@ def chosen(names: Sequence[str], families: Sequence[str] = ()) -> tuple[list[Fau
         _known(family, of_families, "family", ", ".join(of_families))
     everything = [*of_faults, *of_families, *CORRECT, ALL_CORRECT]
     for name in names:
-        _known(name, everything, "fault", f"a fault's class, a family, or {ALL_CORRECT}")
+        _known(name, everything, "fault", f"a fault's name, a family, or {ALL_CORRECT}")
     asked = {*names, *families}
     faults = [fault for fault in CATALOGUE if not asked.isdisjoint((fault.name, fault.family))]
     correct = [name for name in CORRECT if not set(names).isdisjoint((name, ALL_CORRECT))]

@@ -117,7 +117,7 @@ def _how(found: Found) -> str:
     if all(result.method is Method.LOCAL for result in found.results):
         return "step by step"
     assert found.reading is not None
-    return f"end to end, where less than {max(seen.widest for seen in found.reading.seen):.1g} may hide"
+    return f"end to end; less than {max(seen.widest for seen in found.reading.seen):.1g} may hide"
 
 
 def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
@@ -136,8 +136,8 @@ def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
         yield _line("cause", f"unknown: {found.lost} of {total} are NaN or infinite, where nn.RNN's are finite")
     else:
         pairs = f", nor does any of {counted(found.pairs, 'pair')}" if found.pairs else ""
-        pairs = f", and too many of {found.pairs:,} pairs do to name one" if found.many else pairs
-        parts = "" if found.whole else "; in parts of the network not all were tried: give fewer time steps"
+        pairs = f", and so many of {found.pairs:,} pairs do that none is named" if found.many else pairs
+        parts = "" if found.whole else "; not all were tried in parts of the network: give fewer time steps"
         yield _line("cause", f"unknown: none of the {tried} known mistakes reproduces {every}{pairs}{parts}")
     wrong = [(i, mismatch) for i, result in enumerate(found.results) for mismatch in result.mismatches]
     case, mismatch = wrong[0]
@@ -145,7 +145,7 @@ def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     case, mismatch = max(wrong, key=lambda one: one[1].sites[0].excess)
     yield _line("worst", _worst(reading, case, mismatch))
     if not causes and all(one.sort is Sort.VALUE for _, one in wrong):
-        yield _line("within", f"atol={max(one.atol for _, one in wrong):.1e} of all that is expected")
+        yield _line("within", f"atol={max(one.atol for _, one in wrong):.1e} of every expected number")
     digits = None if causes else _digits(reading)
     if digits is not None:
         most = counted(digits, "digit")
@@ -171,10 +171,10 @@ def _digits(reading: Reading) -> int | None:
 def _sure(found: Found, reproduces: str) -> str:
     """Return how certain a cause is, and what would make it more certain."""
     if not found.certain and len(found.causes) == 1:
-        return f"{reproduces}, but few are wrong: more=[(x, actual)] takes other inputs"
+        return f"{reproduces}, but few are wrong: add other inputs with more=[(x, actual)]"
     if not found.certain:
         would = counted(len(found.causes) - 1, "other known mistake")
-        apart = "on this module they are the same" if found.same else "more=[(x, actual)] tells them apart"
+        apart = "on this module they are the same" if found.same else "tell them apart with more=[(x, actual)]"
         return f"{reproduces}; {would} would, too: {apart}"
     if found.pairs:
         return f"{reproduces}; no mistake alone does, and no other of {found.pairs:,} pairs"
@@ -186,7 +186,7 @@ def _sentence(cause: Cause) -> str:
     """Return the mistake, its parameters, and the reading of the arrays if that is not the one that was given."""
     config = cause.reading.config
     if cause.reading.other == "dtype":
-        return "rounds to float32 somewhere on the way: to that precision, all is right"
+        return "rounds to float32 somewhere: to that precision, everything is right"
     if cause.fault is None:
         return f"takes the other axis for time: it computes what nn.RNN does with batch_first={config.batch_first}"
     concerned = cause.fault.concerned(config)
@@ -206,7 +206,7 @@ def _first(reading: Reading, case: int, mismatch: Mismatch) -> str:
         site = min(mismatch.sites, key=lambda one: tuple(map(str, one.place.values())))
         return f"{mismatch.array}[{place(site)}]{_of(reading, case)}"
     at = ", ".join(f"{axis}={index}" for axis, index in where.place.items())
-    pattern = f"; wrong in themselves are {where.wrong} of {where.total}" + (f", {where.pattern}" * bool(where.pattern))
+    pattern = f"; {where.wrong} of {where.total} are wrong in themselves" + (f", {where.pattern}" * bool(where.pattern))
     follows = f"; {where.follows} more only follow" if where.follows else ""
     return f"{where.array}[{at}]{_of(reading, case)}{pattern}{follows}"
 

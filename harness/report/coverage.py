@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from harness.checks.result import TWICE
 from harness.report import wording
 from harness.report.document import VERSION
 from harness.search.hunt import BESIDE, Hunt
@@ -105,7 +106,7 @@ def table(searched: Searched) -> Table:
         drawn.add_column(name, justify="right", no_wrap=True)
     for check, coverage in searched.checks.items():
         shares = [wording.share(met, of) for _, met, of in _shares(searched.scope, coverage)]
-        drawn.add_row(check, f"{coverage.cases:,}", *shares)
+        drawn.add_row(_shown(check), f"{coverage.cases:,}", *shares)
     drawn.add_section()
     every = [f"{of:,}" for _, _, of in _shares(searched.scope, none)]
     drawn.add_row("of", "", *every)
@@ -120,9 +121,14 @@ def in_short(searched: Searched) -> str:
             alike.setdefault(wording.share(met, of), []).append(name)
     said = ", ".join(f"{share} of {_listed(names)}" for share, names in alike.items())
     beside = ", ".join(
-        f"{one} in {wording.counted(c.cases, 'case')}" for one, c in searched.checks.items() if one != AGREEMENT
+        f"{_shown(one)} in {wording.counted(c.cases, 'case')}" for one, c in searched.checks.items() if one != AGREEMENT
     )
-    return f"{said}; beside agreement: {beside}" if beside else said
+    return f"{said}; also {beside}" if beside else said
+
+
+def _shown(check: str) -> str:
+    """Return the name of a check as tables show it."""
+    return "second run" if check == TWICE else check
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -136,7 +142,7 @@ def missing_lines(searched: Searched, number: int) -> Iterator[Text]:
         met, of = searched.checks[AGREEMENT].share(searched.scope, strength)
         if met == of:
             continue
-        yield Text(f"not met, of {strength} {'factor' if strength == 1 else 'factors'}: {of - met:,} of {of:,}")
+        yield Text(f"not met: {of - met:,} of {of:,} {STRENGTHS.get(strength, 'values')}")
         for one in searched.checks[AGREEMENT].interactions(searched.scope, strength, met=False):
             if not left:
                 yield Text("  …")
@@ -165,5 +171,5 @@ def _of_file(path: Path) -> list[Searched]:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UsageError(f"{path}: not what `rnn-harness check --coverage` writes; write it anew") from None
-    raise UsageError(f"{path}: version={version!r}: expected {VERSION}; write it anew")
+        raise UsageError(f"{path}: expected a file of `rnn-harness check --coverage`; write it again") from None
+    raise UsageError(f"{path}: version={version!r}: expected {VERSION}; write it again")

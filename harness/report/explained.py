@@ -41,9 +41,9 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None
     more = f" or one of {len(lines) - NAMED} others" if len(lines) > NAMED else ""
     told = [sure + " or ".join(lines[:NAMED]) + more + where, _grounds(diagnosis)]
     if diagnosis.spared:
-        told.append(f"on {counted(diagnosis.spared, 'other')}, where that would show, the subject is right")
-    told += [f"beside this, it {fault.sentence}: the two explain everything together" for fault in diagnosis.elsewhere]
-    told += [f"beside what was found before: it {fault.sentence}" for fault in diagnosis.beside[:1]]
+        told.append(f"the subject is right on {counted(diagnosis.spared, 'other')} where that would show")
+    told += [f"it also {fault.sentence}: together, the two explain everything" for fault in diagnosis.elsewhere]
+    told += [f"together with an earlier finding: it {fault.sentence}" for fault in diagnosis.beside[:1]]
     return told
 
 
@@ -150,7 +150,7 @@ def minimal_lines(certificate: Certificate) -> list[str]:
         tried.append(counted(certificate.numbers, "plainer number"))
     lines = [f"every plainer neighbour passes: {', '.join(tried)}" if tried else "no config and no number is plainer"]
     if certificate.refused:
-        lines.append(f"could not be tried, for the subject refuses it: {'; '.join(certificate.refused)}")
+        lines.append(f"not tried, because the subject refuses it: {'; '.join(certificate.refused)}")
     if certificate.fresh_process:
         lines.append("it fails in a fresh process, too")
     return lines

@@ -44,7 +44,7 @@ def keep(
             made = offer(finding, subject, folder, accepted=accepted)
             reason = made.reason
         except Hang:
-            reason = "it hangs, and so would a script"
+            reason = "it hangs, and a script would hang, too"
         files = {name: (folder / name).read_bytes() for name in (NAME, FILE) if (folder / name).exists()}
     script = files.get(NAME)
     texts: dict[str, str | bytes] = {**files, ISSUE: _issue(finding, explanation, script)}

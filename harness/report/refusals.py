@@ -37,14 +37,14 @@ def add_refusals(facts: Table, refusals: Refusals) -> None:
     facts.add_row("refusals", f"{calls} in {refusals.seconds:.1f} s{so_far}; --seed {refusals.seed}")
     facts.add_row("", f"{refusals.refused:,} refused as they must be")
     if refusals.late:
-        facts.add_row("", f"{refusals.late.total():,} of these later than they could be: {_tally(refusals.late)}")
+        facts.add_row("", f"{refusals.late.total():,} of these later than possible: {_tally(refusals.late)}")
     if refusals.unsupported:
-        facts.add_row("", f"{refusals.unsupported:,} not supported, as the subject says")
+        facts.add_row("", f"{refusals.unsupported:,} that the subject does not support")
     if refusals.known:
         named = Counter({deviation.name: number for deviation, number in refusals.known.items()})
         facts.add_row("", f"known deviations of torch: {_tally(named)}")
     for said, number in wording.alike(refusals.unusable).items():
-        facts.add_row("left out", Text(f"{wording.counted(number, 'well-formed call')}, not accepted: {said}"))
+        facts.add_row("left out", Text(f"{wording.counted(number, 'well-formed call')} that failed: {said}"))
 
 
 def add_refusals_in_short(facts: Table, refusals: Refusals) -> None:
@@ -59,7 +59,7 @@ def add_refusals_in_short(facts: Table, refusals: Refusals) -> None:
     facts.add_row("refusals", "; ".join(parts))
     if unusable := refusals.unusable:
         calls, said = wording.counted(unusable.total(), "well-formed call"), next(iter(unusable))
-        facts.add_row("", Text(f"{calls} not accepted, so not broken: {said}", no_wrap=True, overflow="ellipsis"))
+        facts.add_row("", Text(f"{calls} failed, so left out: {said}", no_wrap=True, overflow="ellipsis"))
 
 
 def refusals_findings(refusals: Refusals) -> RenderableType:
@@ -122,7 +122,7 @@ def _finding(subject: str, wrong: Wrong) -> RenderableType:
     facts.add_row("wrong", Text(broken.label))
     facts.add_row("expected", Text("\nor ".join(_expected(*pair) for pair in broken.breaks)))
     facts.add_row("happened", Text(_happened(refusal.answer)))
-    facts.add_row("but for that", Text(f"{broken.base.config!r}, {broken.base.form.value}: accepted"))
+    facts.add_row("well formed", Text(f"{broken.base.config!r}, {broken.base.form.value}: accepted"))
     facts.add_row("code", Text(broken.call.as_code(_module(subject))))
     head = Text(f"{broken.name}: {refusal.lapse.value}", "bold red")
     return Group(head, Padding(facts, (0, 0, 0, 2)))

@@ -41,8 +41,8 @@ _COLUMNS: Final = (
 
 _LEGEND: Final = (
     "1st kill: CPU seconds until a fault shows, the median and the longest, and the median of checks; true min.: the "
-    "config is as small as the fault allows; plain: all numbers are 0, ±1, ±2 or ±0.5; named right: as itself alone, "
-    "sev.: among several, wrong: as another for certain, not: neither; then: CPU seconds to make small and explain it"
+    "config is as small as the fault allows; plain: all numbers are 0, ±1, ±2 or ±0.5; named right: it alone is named, "
+    "sev.: among several, wrong: another is certain, not: none of these; then: CPU seconds to shrink and explain it"
 )
 
 _NAMED: Final = (Naming.RIGHTLY, Naming.AMONG, Naming.WRONGLY, Naming.NOT)

@@ -58,13 +58,13 @@ def examination_report(
     head = Text(wording.headline(done.hunt.subject, done.verdict) + so_far + _tally(done, told), _STYLES[done.verdict])
     facts = fact_table()
     if done.verdict is Verdict.NOT_ENOUGH:
-        facts.add_row("seen", f"{', '.join(done.lacking)}; search longer: --examples {CASES} at least, or --time")
+        facts.add_row("seen", f"{', '.join(done.lacking)}; search longer: --examples {CASES} or more, or --time")
     (_add_hunt if verbose else _add_hunt_in_short)(facts, done.hunt)
     if done.contract != KERNEL:
-        facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for all")
+        facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more")
     alone = done.dropout is not None and done.dropout.failed and not any(one.severity in _PLAINLY for one in told)
     if done.dropout is not None and not alone:
-        follows = ", which may follow from the above" if done.dropout.failed else ""
+        follows = "; this may fail because of the above" if done.dropout.failed else ""
         facts.add_row("dropout", Text(wording.dropout_line(done.dropout).partition(":")[0] + follows))
     if done.refusals is not None:
         (add_refusals if verbose else add_refusals_in_short)(facts, done.refusals)
@@ -118,8 +118,8 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
         parts.append(f"{failed:,} of {wording.counted(max(hunt.total + hung, failed), 'case')} fail")
     if hunt.undone:
         lawful = done.dropout is None or not done.dropout.failed
-        right = "what it does agrees; " if hunt.checks and not hunt.findings and lawful else ""
-        parts.append(f"{right}neither done nor refused: some {', '.join(_undone(hunt))}")
+        rest = "; the rest agrees" if hunt.checks and not hunt.findings and lawful else ""
+        parts.append(f"some values of {', '.join(_undone(hunt))} fail and are not refused{rest}")
     wrong = any(one.severity in _PLAINLY for one in told)
     if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES and not wrong:
         parts.append("dropout breaks its law")
@@ -139,7 +139,9 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
     _add_gradients(facts, hunt)
     _add_accuracy(facts, hunt)
     if hunt.suspicions:
-        facts.add_row("suspicious", f"{wording.counted(len(hunt.suspicions), 'case')}, which did not repeat: -v")
+        facts.add_row(
+            "suspicious", f"{wording.counted(len(hunt.suspicions), 'case')}, not repeated on other values; see -v"
+        )
     for said in wording.deviations_in_short(hunt.known, hunt.spared):
         facts.add_row("known", Text(said))
     if hunt.unsupported:
@@ -187,11 +189,11 @@ def _add_undone(facts: Table, hunt: Hunt) -> None:
     """Add the values that the subject neither supports nor refuses, how it fails there, and what to do about that."""
     undone = {what: failure_line(result) for what, (_, result) in hunt.undone.items()}
     for said, names in wording.left_out(undone).items():
-        facts.add_row("not done", Text(f"{', '.join(names)}: {said}"))
+        facts.add_row("fails at", Text(f"{', '.join(names)}: {said}"))
     if undone:
         values = hunt.scope.values()
         pins = (f"--only {name}={','.join(map(str, values[name]))}" for name in _undone(hunt))
-        facts.add_row("advice", Text(f"if it is not to do this: raise NotImplementedError, or {' '.join(pins)}"))
+        facts.add_row("advice", Text(f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}"))
 
 
 def _add_hunt(facts: Table, hunt: Hunt) -> None:
@@ -207,11 +209,11 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
     if known := wording.deviation_lines(hunt.known, hunt.spared):
         facts.add_row("deviations", Text("\n".join(known)))
     if len(hunt.findings) > 1:
-        facts.add_row("found", f"{wording.counted(len(hunt.findings), 'cause')} of failure, one after the other")
+        facts.add_row("found", f"{wording.counted(len(hunt.findings), 'cause')} of failure, found one after another")
     if hunt.unsupported:
         facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
     for said, names in wording.left_out(hunt.refused).items():
-        facts.add_row("left out", Text(f"{', '.join(names)}, for the subject says: {said}"))
+        facts.add_row("left out", Text(f"{', '.join(names)}; the subject says: {said}"))
     _add_undone(facts, hunt)
     _add_slow(facts, hunt)
     if hunt.checks and not hunt.findings:
@@ -228,13 +230,13 @@ def finding_report(number: int, told: Told, tolerance: str = "derived") -> Rende
     facts = fact_table()
     if result.verdict is Verdict.SUSPECT:
         facts.add_row(
-            "suspect", "no bound proves it wrong, but it is beyond usual roundings, and repeats on other values"
+            "suspect", "no bound proves it wrong, but it exceeds usual roundings, and repeats on other values"
         )
     for more in told.also:
         facts.add_row("also", Text(f"{failure_line(more.result)}, on {more.case.config!r}"))
     _add_explanation(facts, explanation, config)
     if told.further:
-        facts.add_row("again", f"{wording.counted(told.further, 'more case')} failed of the same cause")
+        facts.add_row("again", f"{wording.counted(told.further, 'more case')} failed for the same cause")
     if (judgement := judge_worst(result)) is not None:
         facts.add_row("judge", wording.judgement_line(judgement))
     if (enough := wording.enough_line(result)) is not None:
@@ -279,7 +281,7 @@ def _add_kept(facts: Table, kept: Kept, replay: str) -> None:
     facts.add_row("replay", Text(replay))
     if kept.script is not None:
         script = shlex.quote(str(kept.folder / kept.script))
-        facts.add_row("script", Text(f"python {script}, without rnn-harness; it was run, and says FAILED"))
+        facts.add_row("script", Text(f"python {script}; it needs no rnn-harness, and printed FAILED when run"))
     elif kept.no_script:
         facts.add_row("script", Text(f"none: {kept.no_script}"))
     others = [name for name in kept.files if name != kept.script]
@@ -333,9 +335,9 @@ def replay_report(stored: Stored, subject: str, fate: Fate, result: Result) -> R
     style = {Fate.FIXED: "bold green", Fate.FAILED: "bold red", Fate.ERROR: "bold yellow"}[fate]
     parts: list[RenderableType] = [Text(f"{fate.value}  {subject} on {stored.path}", style)]
     if fate is Fate.ERROR:
-        parts.append("the subject now refuses the case, which neither fails nor is fixed")
+        parts.append("the subject now refuses the case, so it neither fails nor is fixed")
     if fate is Fate.FAILED and stored.again(result) is False:
-        parts.append(Text(f"it fails in another way than before, which was {stored.kind}"))
+        parts.append(Text(f"it fails in another way than before; the finding was {stored.kind}"))
     return Group(*parts, *_grounds(result, stored.case.config))
 
 
@@ -418,9 +420,7 @@ def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:
         parts.append(Padding(Text(result.traceback.rstrip(), "dim", no_wrap=True, overflow="ignore"), (0, 0, 0, 2)))
     parts += [_mismatch(mismatch, config) for mismatch in result.mismatches[:_SHOWN_MISMATCHES]]
     if (more := len(result.mismatches) - _SHOWN_MISMATCHES) > 0:
-        parts.append(
-            f"and {wording.counted(more, 'more array')}, {'which differs' if more == 1 else 'which differ'}, too"
-        )
+        parts.append(f"and {wording.counted(more, 'more array')} {'differs' if more == 1 else 'differ'}, too")
     return parts
 
 
@@ -453,7 +453,7 @@ def _suspicions(hunt: Hunt) -> str:
     worst = max(hunt.suspicions, key=lambda suspicion: suspicion.strength)
     return (
         f"{wording.counted(len(hunt.suspicions), 'case')} beyond usual roundings, {worst.strength:.2g} times at most, "
-        f"and did not repeat: the worst one on {worst.again} of {worst.tried} other seeds\n{worst.case!r}"
+        f"not repeated often enough: the worst on {worst.again} of {worst.tried} other seeds\n{worst.case!r}"
     )
 
 

@@ -19,13 +19,13 @@ from harness.space.config import RNNConfig
 from harness.space.scope import factors_of
 
 HINTS: Final = {
-    Sort.SHAPE: "if it is not to do this config: raise NotImplementedError, or leave it out with --only",
+    Sort.SHAPE: "if it need not support this config: raise NotImplementedError, or leave it out with --only",
     Sort.MISSING: "with a readout, return (output, h_n, readout), (readout, h_n) or the readout alone",
     Sort.DTYPE: "return it in x's dtype, output.astype(x.dtype), or check one dtype alone with --dtype",
     Sort.MALFORMED: "return what nn.RNN returns, as arrays",
-    Sort.CHANGED: "work on a copy: nn.RNN leaves what it is given as it was",
-    Sort.OVERWRITTEN: "return a new array each time, or a copy: what nn.RNN returned, its next call leaves as it was",
-    Sort.ALIASED: "return a copy: whoever writes into the one would change the other, as with nn.RNN they do not",
+    Sort.CHANGED: "work on a copy: nn.RNN does not write into its inputs",
+    Sort.OVERWRITTEN: "return a new array each time, or a copy: nn.RNN's next call does not change what it returned",
+    Sort.ALIASED: "return a copy: with nn.RNN, a write into one does not change the other",
 }
 
 
@@ -61,8 +61,8 @@ METHODS: Final = {
 _SHARES: Final = {
     Sort.VALUE: "differs",
     Sort.FINITENESS: "is infinite or NaN where it should not be, or finite where it should not,",
-    Sort.SUSPICIOUS: "differs by more than usual roundings make it",
-    Sort.RATE: "is not what differences of gradients tend to: it is off",
+    Sort.SUSPICIOUS: "differs by more than usual roundings explain",
+    Sort.RATE: "does not match differences of gradients: it is off",
 }
 
 
@@ -83,7 +83,7 @@ def mismatch_line(mismatch: Mismatch) -> str:
         return f"{where} {what} in {mismatch.count} of {mismatch.total} elements ({share:.3g} %)"
     if mismatch.law:
         plain = replace(mismatch, law="")
-        return f"breaks the law of {mismatch.law}: of {mismatch.others}, {mismatch_line(plain)}"
+        return f"breaks the law of {mismatch.law}: for {mismatch.others}, {mismatch_line(plain)}"
     return {
         Sort.MISSING: f"{where} is missing, expected {mismatch.expected}",
         Sort.UNEXPECTED: f"{where} is no output of nn.RNN: {mismatch.actual}",
@@ -137,7 +137,7 @@ def leave_out_line(config: RNNConfig) -> str | None:
     plain, here = factors_of(RNNConfig(1, 1)), factors_of(config)
     pins = [f"--only {name}={plain[name]}" for name in here if name in CALLED and here[name] != plain[name]]
     pins = [pin for pin in pins if "enforce_sorted" not in pin]  # it comes with packing only
-    return f"if it is not to do this: raise NotImplementedError, or {' '.join(pins)}" if pins else None
+    return f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}" if pins else None
 
 
 def judgement_line(judgement: Judgement) -> str:
@@ -159,7 +159,7 @@ def enough_line(result: Result) -> str | None:
         return None
     rtol, atol = max(mismatch.rtol for mismatch in values), max(mismatch.atol for mismatch in values)
     relative = f" or rtol={_rounded_up(rtol)}" if math.isfinite(rtol) else ""
-    return f"this case, it would take --tolerance atol={_rounded_up(atol)}{relative}"
+    return f"this case passes with --tolerance atol={_rounded_up(atol)}{relative}"
 
 
 def _rounded_up(value: float) -> str:
@@ -201,7 +201,7 @@ def dropout_line(result: Result) -> str:
     """Return whether dropout obeys its law, and how certain that is."""
     if result.failed:
         return result.message
-    return f"its masks obey the law of dropout (right ones fail it once in {1 / FALSE_ALARMS:,.0f} runs at most)"
+    return f"its masks obey the law of dropout (a correct layer fails it at most once in {1 / FALSE_ALARMS:,.0f} runs)"
 
 
 def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int]) -> list[str]:
@@ -210,8 +210,8 @@ def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int]) -> list
     met = [d for d in every if known.get(d.name)]
     gone = [d for d in every if spared.get(d.name) and d not in met]
     return [
-        *(f"{counted(known[d.name], 'case')}: {d.name}, known of {d.whose.value}: {d.reason}" for d in met),
-        *(f"gone here: {d.name}, known of {d.whose.value}: right in {counted(spared[d.name], 'case')}" for d in gone),
+        *(f"{counted(known[d.name], 'case')}: {d.name} ({d.whose.value}): {d.reason}" for d in met),
+        *(f"did not show in {counted(spared[d.name], 'case')}: {d.name} ({d.whose.value})" for d in gone),
     ]
 
 
@@ -221,7 +221,7 @@ def deviations_in_short(known: Mapping[str, int], spared: Mapping[str, int]) -> 
     met = [d for d in every if known.get(d.name)]
     gone = [d.name for d in every if spared.get(d.name) and d not in met]
     lines = [f"{counted(known[d.name], 'case')}: {d.name} ({d.whose.value})" for d in met]
-    return lines + ([f"gone here: {', '.join(gone)}"] if gone else [])
+    return lines + ([f"did not show: {', '.join(gone)}"] if gone else [])
 
 
 _NUMBERS: Final = re.compile(r"\d+(?:\s*,\s*\d+)*")

@@ -68,8 +68,8 @@ def pickled(subject: Subject) -> bytes:
         return pickle.dumps(subject)
     except Exception as error:  # noqa: BLE001 - what a class's own reduction raises
         raise UsageError(
-            f"{subject.name} cannot be sent to worker processes ({error}): search without a crew, or name it as "
-            "path/to/file.py:name to IsolatedSubject, which can"
+            f"{subject.name} cannot be sent to worker processes ({error}): search without a crew, or pass "
+            "IsolatedSubject('path/to/file.py:name')"
         ) from None
 
 
@@ -161,7 +161,7 @@ class Crew:
         except BrokenExecutor:
             return  # the caller will see this, too
         except (ImportError, AttributeError, UsageError) as error:
-            raise UsageError(f"a worker process cannot make the subject: {error}") from None
+            raise UsageError(f"a worker process cannot create the subject: {error}") from None
 
     def _hand_out(self, task: Task, units: Iterator[Unit], pending: deque[_Given]) -> Future[_Scanned]:
         """Give out units up to the limit, each as soon as it is planned, and return the future of the first."""

@@ -181,7 +181,9 @@ class Store:
         if not matching:
             raise UsageError(self._unknown(given, ids))
         if len(matching) > 1:
-            raise UsageError(f"{given}: {len(matching)} findings begin so: {', '.join(matching)}; give more digits")
+            raise UsageError(
+                f"{given}: {len(matching)} findings begin with it: {', '.join(matching)}; give more digits"
+            )
         return matching[0]
 
     def ids(self) -> tuple[str, ...]:
@@ -263,7 +265,7 @@ class Store:
 
     def _unknown(self, given: str, ids: tuple[str, ...]) -> str:
         if not ids:
-            return f"{given}: no such finding; {self.directory} holds none"
+            return f"{given}: no such finding; {self.directory} has no findings"
         close = get_close_matches(given.lower(), ids, cutoff=0.5)
         closest = f"the closest: {', '.join(close)}; " if close else ""
         return f"{given}: no such finding in {self.directory}; {closest}{self._how_to_list()}"
@@ -320,7 +322,7 @@ def _files(
     """Return the contents of a finding's folder by file name."""
     for name in texts:
         if not _NAME.fullmatch(name) or name in {CASE, RECORD}:
-            raise ValueError(f"{name!r}: expected a file's plain name, and neither {CASE} nor {RECORD}")
+            raise ValueError(f"{name!r}: expected a plain file name other than {CASE} and {RECORD}")
     what = {"id": finding.id, "subject": finding.subject, "kind": finding.result.kind}
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     document = {**what, "kept": now, "minimal": finding.minimal, **record}

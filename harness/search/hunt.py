@@ -107,11 +107,11 @@ class Stop(Enum):
     """The reasons why a search ends."""
 
     FINDING = "a finding"
-    BUDGET = "the number of cases"
-    AFTER = "the number of cases after the last cause that was found"
-    TIME = "the time"
+    BUDGET = "the limit of cases"
+    AFTER = "the limit of cases after the last cause"
+    TIME = "the time limit"
     INTERRUPTED = "an interrupt"
-    REFUSED = "a refusal of every config near the plainest"
+    REFUSED = "the refusal of every plain config"
 
 
 @dataclass(frozen=True)
@@ -394,7 +394,7 @@ class _Hunter:
         before = next((one for one in record.findings if one.result.of_tanh and one.result.kind == kind), None)
         if before is None:
             self._failing = case, replace(seen, message=said)
-            self.report(Certificate().but_for(f"the worst of {accuracy.points:,} arguments, and nothing else"))
+            self.report(Certificate().but_for(f"it holds the worst of {accuracy.points:,} arguments alone"))
             if self.recognise is None:
                 raise _Enough(Stop.FINDING)
             if (excuse := self._explained(self.recognise)) is not None:
@@ -471,7 +471,7 @@ class _Hunter:
         Neither is shrunk further, because every try may take as long.
         """
         self._failing = self._failing or (hang.case, hang.result)
-        self.report(Certificate().but_for("not made smaller: every try may take as long"))
+        self.report(Certificate().but_for("not made smaller, because every try may hang"))
 
     def _take_in(self, seen: Seen) -> None:
         """Count a case, and pursue it if it failed."""
@@ -545,7 +545,7 @@ class _Hunter:
             self._record.known[before.id] += 1
             self._failing = None
             return
-        self.report(Certificate().but_for("it wavers, which cannot be made smaller"))
+        self.report(Certificate().but_for("not made smaller, because the subject is flaky"))
         if self.recognise is None:
             raise _Enough(Stop.FINDING)
         self._explained(self.recognise)
@@ -599,9 +599,9 @@ class _Hunter:
     def _check_while_shrinking(self, case: Case) -> Result:
         self.stop_if_interrupted()
         if time.perf_counter() >= self._shrink_until:
-            self._cut_short(f"not made smaller to the end: after {CRASHES:g} s of crashes")
+            self._cut_short(f"shrinking not finished: {CRASHES:g} s of crashes are over")
         if self._seconds is not None and self.elapsed() >= SHRINKING * self._seconds:
-            raise Spent("the time was over")
+            raise Spent("the time is over")
         self._record.shrink_checks += 1
         if self._record.shrink_checks % TOLD == 0:
             self.tell()

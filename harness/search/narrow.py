@@ -120,7 +120,7 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
                 refused[f"{name}={value}"] = said
             else:
                 rules.append(rule._replace(value=value))
-                refused[f"{name}={value} but with {rule.words}"] = said
+                refused[f"{name}={value} except with {rule.words}"] = said
         scope = scope.only(**{name: tuple(value for value in getattr(scope, name) if kept[value])})
     return Narrowed(scope.ruled(rules), refused, slow=slow, undone=tuple(undone))
 

@@ -100,7 +100,7 @@ class Shrinking:
         self._cases = 0
         self._in_passing: Found | None = None
         """The smallest failing case so far in an unfinished round."""
-        self.certificate = Certificate().but_for("not made smaller to the end")
+        self.certificate = Certificate().but_for("shrinking not finished")
 
     def __iter__(self) -> Iterator[Found]:
         """Yield ever plainer failing cases."""
@@ -109,7 +109,7 @@ class Shrinking:
         except Spent as spent:
             if self._in_passing is not None:
                 yield self._take(self._in_passing)
-            self.certificate = Certificate().but_for(f"not made smaller to the end: {spent}")
+            self.certificate = Certificate().but_for(f"shrinking not finished: {spent}")
 
     def _down(self) -> Iterator[Found]:
         plainest = 0

@@ -81,10 +81,10 @@ class Case:
             if not isinstance(array, np.ndarray) or array.shape != spec.shape or array.dtype != dtype:
                 raise CaseError(f"{name} is {_describe(array)}, expected {dtype} {spec.shape} = {spec.axes}")
             if self.config.strides == "expanded" and name not in self.weights and not _expanded(array, name):
-                raise CaseError(f"{name} varies along its first axis, which strides='expanded' says is one value")
+                raise CaseError(f"{name} varies along its first axis: strides='expanded' requires one value there")
         g = self.cotangents.get("readout.grad")
         if g is not None and self.config.lengths is not None and g[padding(self.config)].any():
-            raise CaseError("readout.grad is not zero where there is padding, of which there is no readout")
+            raise CaseError("readout.grad is not zero in the padding, which has no readout")
         object.__setattr__(self, "x", _read_only(self.x))
         object.__setattr__(self, "hx", None if self.hx is None else _read_only(self.hx))
         for part in ("weights", "cotangents"):

@@ -121,7 +121,7 @@ class Scope:
         if not scope.modes:
             raise UsageError(
                 f"dropout={scope.dropout} with training={scope.training}: dropout draws random masks in training, and "
-                "those of this subject cannot be had; pin dropout=0 or training=False"
+                "those of this subject are unknown; pin dropout=0 or training=False"
             )
         # With complex numbers torch supports tanh only, and no dropout; if relu or dropout is pinned, complex dtypes
         # go.

@@ -39,18 +39,18 @@ h0       (num_layers * directions, N, hidden_size); zeros where config.hx is Fal
 weights  a dict of arrays under nn.RNN's names: weights["weight_ih_l0"], ...; with a readout also
          weights["readout.weight"] and weights["readout.bias"]
 config   the RNNConfig: config.num_layers, config.bidirectional, ...
-cotangents  the gradients of a loss by what it reads: some of "output.grad" and "h_n.grad" ("readout.grad" in the
-            place of "output.grad" with a readout); empty where config.loss is None
-lengths  the number of steps of each sequence of a packed batch, (N); None where config.lengths is None. What stands in
-         x behind them is NaN; what stands there in what is returned does not matter, but must be 0 in x's gradient
+cotangents  the gradients of a loss by the outputs that it reads: some of "output.grad" and "h_n.grad" (with a readout,
+            "readout.grad" instead of "output.grad"); empty where config.loss is None
+lengths  the number of steps of each sequence of a packed batch, (N); None where config.lengths is None. The padding
+         of x is NaN. The padding of what is returned does not matter, but it must be 0 in x's gradient
 masks    what dropout keeps of each inner layer's output, a list of boolean (T, N, directions * hidden_size), or
          (N, T, ..) if config.batch_first: what is kept is divided by 1 - config.dropout; None where nothing is dropped
 returns  (output, h_n) as nn.RNN does, in x's dtype; with a readout (output, h_n, readout) or (readout, h_n)
-gradients  a dict by the names of what they belong to: "x", "hx" (or "h0"), "weight_ih_l0", ...; what is not in it is
-           not compared
-A config that it does not do: raise NotImplementedError. An attribute, rnn.offers = {"batched": (True, False)}, asks
-for what is not asked of every function: here, for unbatched calls, without the N axis; and rnn.contract = "kernel"
-for infinities and NaN, empty batches and any strides."""
+gradients  a dict by the names of what they belong to: "x", "hx" (or "h0"), "weight_ih_l0", ...; a gradient that is
+           not in it is not compared
+For a config that it does not support, it raises NotImplementedError. Attributes ask for more than is asked of every
+function: rnn.offers = {"batched": (True, False)} for calls without the N axis, and rnn.contract = "kernel" for
+infinities and NaN, empty batches and any strides."""
 
 
 class FunctionSubject:
@@ -150,7 +150,7 @@ class FunctionSubject:
             raise NotImplementedError("no relu of complex numbers: nn.RNN has none")
         torch_s = ("autocast", "grad_mode", "preparation")
         if any(getattr(config, name) not in {None, "new", "used"} for name in torch_s):
-            raise NotImplementedError("autocast, grad modes and ways to build a module are torch's")
+            raise NotImplementedError("autocast, grad modes and preparations of a module exist in torch only")
 
     def _given_masks(self, case: Case) -> list[Array]:
         masks = self.masks(case) or []
@@ -216,6 +216,6 @@ def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     ]
     taken = tuple(p.name for p in named if p.name in GIVEN)
     if unknown or not taken:
-        what = f"takes {', '.join(unknown)}, which nothing is passed for" if unknown else "takes nothing that is passed"
+        what = f"takes {', '.join(unknown)}, which are not passed" if unknown else "takes no argument that is passed"
         raise SubjectError(f"{name}{inspect.signature(function)}: {what}; expected one of\n{SIGNATURES}")
     return taken

@@ -49,7 +49,7 @@ def model(module: Any) -> Model:
     linears = [part for part in module.modules() if isinstance(part, torch.nn.Linear)]
     if len(rnns) != 1 or len(linears) > 1:
         held = f"module={type(module).__name__} holds {len(rnns)} nn.RNN and {len(linears)} nn.Linear"
-        raise UsageError(f"{held}: expected one nn.RNN and at most one nn.Linear; hand over the nn.RNN alone")
+        raise UsageError(f"{held}: expected one nn.RNN and at most one nn.Linear; pass the nn.RNN alone")
     (rnn,) = rnns
     places = [(layer, d) for layer in range(rnn.num_layers) for d in range(2 if rnn.bidirectional else 1)]
     names = [name for place in places for name in weight_names(*place, bias=rnn.bias)]
@@ -119,7 +119,9 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
         raise UsageError(f"module holds {held}, but {names[:200] or 'nothing'}: {_WANTED}")
     for name in ("weight_ih_l0", "weight_hh_l0"):
         if name not in found or found[name].ndim != 2:
-            raise UsageError(f"{name} is missing or no matrix: expected (hidden_size, ...); pass nn.RNN's own weights")
+            raise UsageError(
+                f"{name} is missing or not a matrix: expected (hidden_size, ...); pass nn.RNN's own weights"
+            )
     readout = _readout(rest)
     config = RNNConfig(
         found["weight_ih_l0"].shape[1],
@@ -138,11 +140,11 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
             )
         if found[name].shape != spec.shape:
             gates = len(found["weight_hh_l0"]) // config.hidden_size
-            hint = f"; {gates} times as many rows are an LSTM's or a GRU's" if gates in {3, 4} else ""
+            hint = f"; {gates} times as many rows belong to an LSTM or a GRU" if gates in {3, 4} else ""
             shape, axes = found[name].shape, ", ".join(spec.axes)
             raise UsageError(f"{name} has shape {shape}: expected ({axes}) = {spec.shape}, as nn.RNN has it{hint}")
     if extra := [name for name in found if name not in config.weights]:
-        raise UsageError(f"{', '.join(extra)}: no parameter of {config!r}, as the others are; leave it out")
+        raise UsageError(f"{', '.join(extra)}: expected parameters of {config!r} only; leave it out")
     return Model({name: found[name] for name in config.weights}, config)
 
 

@@ -53,14 +53,14 @@ def find_subject(spec: str) -> Subject:
         try:
             made = offered[spec].load()()
         except ImportError as error:
-            raise SubjectError(f"{spec}: needs a package that is not here ({error}); install it") from None
+            raise SubjectError(f"{spec}: needs a package that is not installed ({error}); install it") from None
         if not isinstance(made, Subject):
             raise SubjectError(f"{spec}: its entry point gave {made!r}, expected a Subject")
         return made
     place, _, name = spec.rpartition(":")
     if not place or not name:
         if spec.endswith(".py") and Path(spec).is_file():
-            raise SubjectError(f"{spec}: name what is to be checked in it: {_named_in(spec)}")
+            raise SubjectError(f"{spec}: expected a function or class of it: {_named_in(spec)}")
         close = get_close_matches(spec, offered)
         forms = f"did you mean {close[0]}?" if close else f"expected {_FORMS}"
         raise SubjectError(f"{spec}: unknown subject; {forms}")
@@ -89,7 +89,7 @@ def _offer(holder: Any, name: str) -> str:
     """List what ``name`` may have meant: the callables with the closest names, or the first few."""
     names = [n for n in vars(holder) if callable(getattr(holder, n)) and not n.startswith("_")]
     few = get_close_matches(name, names) or names[:10]
-    return f"what can be called there: {', '.join(few) or 'nothing'}"
+    return f"it has {', '.join(few) or 'nothing that can be called'}"
 
 
 def as_subject(given: Any, name: str | None = None) -> Subject:
@@ -115,7 +115,7 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
         )
     if not callable(given):
         raise SubjectError(
-            f"{name}: {a_or_an(type(given).__name__)} is no subject; expected a function, a class or {_FORMS}"
+            f"{name}: {a_or_an(type(given).__name__)} is not a subject; expected a function, a class or {_FORMS}"
         )
     return FunctionSubject(given, name)
 

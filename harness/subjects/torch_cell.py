@@ -36,7 +36,7 @@ class CellLoop(torch.nn.RNNCell):
     def forward(self, x: Any, hx: torch.Tensor | None = None) -> Any:
         """Return output (T, N, H) and h_n (1, N, H) for x (T, N, I) and hx (1, N, H); all without N if x has none."""
         if isinstance(x, PackedSequence):
-            raise NotImplementedError("a cell knows nothing of packed sequences")
+            raise NotImplementedError("a cell takes no packed sequences")
         h, states = None if hx is None else hx[0], []
         for step in x:
             h = super().forward(step, h)

@@ -132,7 +132,7 @@ def test_what_several_mistakes_would_give_is_said_and_further_cases_settle_it() 
 
     assert not alone.certain
     assert len(alone.others) >= 2
-    assert f"{len(alone.others)} other known mistakes would, too: more=[(x, actual)] tells them apart" in str(alone)
+    assert f"{len(alone.others)} other known mistakes would, too: tell them apart with more=[(x, actual)]" in str(alone)
     assert both.certain
     assert both.cause == f"{known.sentence} (weight_hh_l0)"
 
@@ -236,7 +236,7 @@ def test_what_is_right_but_for_a_rounding_to_float32_is_told_from_a_mistake() ->
 
     answer = ask(case, actual)
 
-    assert answer.cause == "rounds to float32 somewhere on the way: to that precision, all is right"
+    assert answer.cause == "rounds to float32 somewhere: to that precision, everything is right"
 
 
 def test_nan_is_counted() -> None:
@@ -257,7 +257,7 @@ def test_nan_is_counted() -> None:
         (PLAIN, (6, 2, 4), "one step too many; leave the initial state out"),
         (PLAIN, (4, 2, 4), "x has T=5 steps"),
         (PLAIN.replace(bidirectional=True), (5, 2, 4), "one direction is missing"),
-        (PLAIN.replace(bidirectional=True), (2, 8), "one step alone"),
+        (PLAIN.replace(bidirectional=True), (2, 8), "it holds one step; give all steps"),
         (DEEP, (2, 3, 4), "h_n holds a row for each layer and direction"),
         (PLAIN, (7, 7), "expected output (T, N, D*H) = (5, 2, 4) or h_n (L*D, N, H) = (1, 2, 4)"),
     ],
@@ -284,7 +284,7 @@ def test_an_array_that_lacks_axes_of_size_one_is_taken_as_it_must_be() -> None:
     [
         ({"module": None}, "module is a NoneType: expected a torch.nn.RNN"),
         ({"module": nn.LSTM(3, 4)}, "module=LSTM holds 0 nn.RNN"),
-        ({"module": nn.LSTM(3, 4).state_dict()}, "4 times as many rows are an LSTM's or a GRU's"),
+        ({"module": nn.LSTM(3, 4).state_dict()}, "4 times as many rows belong to an LSTM or a GRU"),
         ({"module": {"W_xh": np.zeros((4, 3))}}, "module holds no weight_ih_l0, but W_xh"),
         ({"module": {"a": np.zeros(1), **nn.RNN(3, 4).state_dict()}}, "module holds a beside the nn.RNN"),
         (

@@ -64,7 +64,7 @@ def test_some_values_of_several_are_listed() -> None:
     ("smallest", "fails", "pattern"),
     [
         (17, lambda H: H >= 17, "from 17 on"),
-        (9, lambda H: H > 8 and H % 8, "from 9 on, but at multiples of 8"),
+        (9, lambda H: H > 8 and H % 8, "from 9 on, except at multiples of 8"),
         (8, lambda H: H % 8 == 0, "at multiples of 8"),
         (9, lambda H: H % 2 == 1, "odd"),
         (8, lambda H: H % 2 == 0, "even"),

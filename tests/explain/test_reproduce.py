@@ -266,7 +266,7 @@ def test_what_is_accepted_is_allowed(tmp_path: Path) -> None:
     assert strict is not None
     assert loose is not None
     assert "can explain.\n" in strict
-    assert "can explain, and what was accepted beyond.\n" in loose
+    assert "can explain, plus the accepted tolerance.\n" in loose
     assert run_here(script(finding, subject, accepted=accepted("atol=0.01")).write(tmp_path)).endswith("FAILED\n")
 
 
@@ -298,9 +298,9 @@ def test_a_script_reads_as_one_that_was_written_by_hand(tmp_path: Path) -> None:
     assert (
         made.text
         == f'''\
-"""{path}:rnn computes another output than nn.RNN is documented to.
+"""{path}:rnn computes another output than nn.RNN is documented to compute.
 
-Prints FAILED and exits with 1 while that is so; FIXED, and 0, once it is not.
+Prints FAILED and exits with 1 while that is so. Afterwards it prints FIXED and exits with 0.
 """
 
 import sys
@@ -324,7 +324,7 @@ print(f"NumPy {{np.__version__}}, Python {{sys.version.split()[0]}}")
 output, h_n = rnn(x=x, weights=weights)
 actual = {{"output": output, "h_n": h_n}}
 
-# In float64, from the equations; allowed is what rounding in float32 can explain.
+# Expected: float64, from the equations. The allowance is what rounding in float32 can explain.
 expected = {{
     "output": np.array([[[0.7039056039]]]),
     "h_n": np.array([[[0.7039056039]]]),
@@ -340,7 +340,7 @@ for name, want in expected.items():
     differing = np.argwhere(~right).tolist()
     for index in map(tuple, differing):
         print(f"{{name}}{{list(index)}} is {{got[index]:.9g}}, expected {{want[index]:.9g}},", end=" ")
-        print(f"off by {{off[index]:.3g}}, allowed is {{allowance[name]:.2g}}")
+        print(f"off by {{off[index]:.3g}}, allowance {{allowance[name]:.2g}}")
     print(f"{{name}}: {{len(differing)}} of {{off.size}} elements are wrong")
     failed = failed or bool(differing)
 print("FAILED" if failed else "FIXED")
@@ -608,7 +608,7 @@ def rnn(x, weights):
     made = script(finding, subject)
 
     assert made.text is not None, made.reason
-    assert "in their own step, they cannot" in made.text
+    assert "over one step, it cannot" in made.text
     assert run_here(made.write(tmp_path)).endswith("FAILED\n")
     saved(tmp_path, "mine.py", f"{RIGHT}\n{text}")
     assert run_here(made.write(tmp_path)).endswith("FIXED\n")
@@ -642,7 +642,7 @@ def test_what_no_script_can_show_has_a_reason(tmp_path: Path) -> None:
 
     (first, *_) = finding.result.mismatches
     assert "hangs" in reason(verdict=Verdict.BROKEN, mismatches=(), failure=Failure.HUNG)
-    assert "two answers" in reason(verdict=Verdict.BROKEN, mismatches=(), message=WAVERS)
+    assert "only one of its answers" in reason(verdict=Verdict.BROKEN, mismatches=(), message=WAVERS)
     assert "law" in reason(mismatches=(replace(first, law="two directions"),))
     assert "derivatives" in reason(mismatches=(replace(first, array="h_n.tangent"),))
     assert "other runs" in reason(verdict=Verdict.BROKEN, mismatches=(), message="ValueError: boom")
@@ -666,7 +666,7 @@ def test_a_subject_that_wavers_is_not_asked_for_a_script(tmp_path: Path) -> None
 
     made = script(Finding(f"{tmp_path / 'mine.py'}:rnn", case, check_repeatability(subject, case)), subject)
 
-    assert "two answers" in made.reason
+    assert "only one of its answers" in made.reason
 
 
 def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_everything_is_chosen_unless_some_are_named() -> None:
         (["ignoresbiashh"], [], "did you mean IgnoresBiasHH"),
         ([], ["lay"], "lay: no such family; did you mean layout"),
         ([], ["IgnoresBiasHH"], "IgnoresBiasHH: no such family; expected bias, weights"),
-        (["?"], [], "expected a fault's class, a family, or correct"),
+        (["?"], [], "expected a fault's name, a family, or correct"),
     ],
 )
 def test_a_name_that_is_none_is_misuse(names: list[str], families: list[str], words: str) -> None:

@@ -71,11 +71,12 @@ def test_runs_over_different_parts_are_told_of_both(tmp_path: Path) -> None:
 def test_what_was_not_met_is_listed_shortest_first() -> None:
     lines = [line.plain for line in missing_lines(searched(1), 40)]
 
-    headings = [line for line in lines if line.startswith("not met, of ")]
+    kinds = ["values", "pairs", "triples"]
+    headings = [line for line in lines if line.startswith("not met: ")]
     listed = [line.count("=") for line in lines if "=" in line]
     assert listed == sorted(listed)
     assert len(listed) == 40
-    assert [int(heading.split()[3]) for heading in headings] == sorted(set(listed))
+    assert [1 + kinds.index(heading.split()[-1]) for heading in headings] == sorted(set(listed))
     assert lines[-1] == "  …"
     assert not list(missing_lines(Searched.by(hunt(RIGHT, SCOPE, cases=ENOUGH)), 5))
 
@@ -92,16 +93,16 @@ def test_the_table_has_a_row_for_each_check_and_what_there_is() -> None:
         "edges",
         "edge pairs",
     ]
-    assert list(shown.columns[0].cells) == [AGREEMENT, "laws", "twice", "of"]
+    assert list(shown.columns[0].cells) == [AGREEMENT, "laws", "second run", "of"]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "not what `rnn-harness check --coverage` writes"),
-        ("[]", "not what `rnn-harness check --coverage` writes"),
+        ("", "expected a file of `rnn-harness check --coverage`"),
+        ("[]", "expected a file of `rnn-harness check --coverage`"),
         ('{"version": 1, "coverage": []}', "version=1: expected 2"),
-        ('{"version": 2, "coverage": [{"subject": "x"}]}', "not what `rnn-harness check --coverage` writes"),
+        ('{"version": 2, "coverage": [{"subject": "x"}]}', "expected a file of `rnn-harness check --coverage`"),
     ],
 )
 def test_what_is_no_such_file_is_misuse(tmp_path: Path, text: str, said: str) -> None:

@@ -163,7 +163,7 @@ def test_what_is_shown_in_short_is_short(name: str, most: int, width: int) -> No
 
 
 LAWLESS = Result(
-    Verdict.DISAGREES, message="dropout elsewhere than between layers: output is 2, expected 1; in RNNConfig(1, 1)"
+    Verdict.DISAGREES, message="dropout must act between layers only: output is 2, expected 1; in RNNConfig(1, 1)"
 )
 
 
@@ -173,11 +173,11 @@ def test_dropout_that_breaks_its_law_comes_first_where_nothing_else_explains_it(
 
     assert alone[0] == "torch disagrees with nn.RNN: dropout breaks its law"
     assert [line.strip() for line in alone[2:5]] == [
-        "!  dropout elsewhere than between layers",
+        "!  dropout must act between layers only",
         "wrong  output is 2, expected 1",
         "in     RNNConfig(1, 1)",
     ]
-    assert "dropout elsewhere than between layers, which may follow from the above" in follows
+    assert "dropout must act between layers only; this may fail because of the above" in follows
 
 
 def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
@@ -193,11 +193,11 @@ def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
 
     shown = rendered(text.examination_report(Examination(hunt)), 200)
 
-    what = "what it does agrees; neither done nor refused: some bidirectional, autocast"
+    what = "some values of bidirectional, autocast fail and are not refused; the rest agrees"
     assert shown.startswith(f"torch disagrees with nn.RNN: {what}\n")
-    assert "advice     if it is not to do this: raise NotImplementedError, or --only bidirectional=" in shown
-    assert "not done   bidirectional=True: output has shape (1, 1, 1), expected (T, N, D*H) = (1, 1, 2)" in shown
-    assert "not done   autocast=bfloat16, float16: output has dtype float32, expected bfloat16" in shown
+    assert "advice     if it need not support this: raise NotImplementedError, or --only bidirectional=" in shown
+    assert "fails at   bidirectional=True: output has shape (1, 1, 1), expected (T, N, D*H) = (1, 1, 2)" in shown
+    assert "fails at   autocast=bfloat16, float16: output has dtype float32, expected bfloat16" in shown
 
 
 def test_gradients_that_were_not_compared_or_are_nobody_s_are_named() -> None:

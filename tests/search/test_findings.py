@@ -112,7 +112,7 @@ def test_two_subjects_that_fail_on_the_same_case_keep_a_finding_each(store: Stor
 
 @pytest.mark.parametrize("name", ["case.json", "finding.json", "../outside", "a/b", ".hidden", "", "a\\b"])
 def test_a_text_has_a_plain_name_of_its_own(store: Store, name: str) -> None:
-    with pytest.raises(ValueError, match="expected a file's plain name"):
+    with pytest.raises(ValueError, match="expected a plain file name"):
         store.save(finding_of(), {}, {name: ""})
 
     assert not store.directory.exists()
@@ -143,14 +143,14 @@ def test_an_id_may_be_cut_short_where_it_is_the_only_one(store: Store) -> None:
     assert store.open("1234").id == "12345678"
     assert store.open("ABCD0001").id == "abcd0001"
     assert store.open("abcd002").id == "abcd0022"
-    with pytest.raises(UsageError, match="abcd: 2 findings begin so: abcd0001, abcd0022; give more digits"):
+    with pytest.raises(UsageError, match="abcd: 2 findings begin with it: abcd0001, abcd0022; give more digits"):
         store.open("abcd")
 
 
 def test_an_unknown_id_is_answered_by_the_closest_and_how_to_list_all(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UsageError, match=r"abcd0001: no such finding; .*folder holds none"):
+    with pytest.raises(UsageError, match=r"abcd0001: no such finding; .*folder has no findings"):
         store.open("abcd0001")
     kept(store, "abcd0001", "12345678")
     with pytest.raises(UsageError, match=r"abcd0011: no such finding in .*; the closest: abcd0001; `rnn-harness fin"):
@@ -361,7 +361,7 @@ def test_a_finding_is_loaded_by_its_id_its_folder_or_its_file(tmp_path: Path, mo
         ("none.json", "none.json: no such file"),
         ("no/such", "no/such: no such file"),
         ("none", "'none': expected a finding's id"),
-        ("abcd0001", "abcd0001: no such finding; .rnn-harness holds none"),
+        ("abcd0001", "abcd0001: no such finding; .rnn-harness has no findings"),
         ("folder", "folder: a folder without case.json; expected a finding's id, its folder, or a case's file"),
         ("text.npz", "text.npz: not a case file"),
         ("text.json", "text.json: not JSON"),

@@ -473,7 +473,7 @@ def test_the_time_bounds_what_is_done_with_a_failure_too() -> None:
 
     assert time.perf_counter() - start < 40  # shrinking and explaining to the end would take minutes
     assert record.finding is not None
-    assert record.finding.certificate.untried == ("not made smaller to the end: the time was over",)
+    assert record.finding.certificate.untried == ("shrinking not finished: the time is over",)
     assert investigation.explanations[record.finding.id].where is None
 
 
@@ -483,7 +483,7 @@ def test_a_failure_that_comes_last_is_told_as_it_is(monkeypatch: pytest.MonkeyPa
     record = hunt(as_subject(implementations.without_b_hh), SMALL, seconds=60)
 
     assert record.finding is not None
-    assert record.finding.certificate.untried == ("not made smaller to the end: the time was over",)
+    assert record.finding.certificate.untried == ("shrinking not finished: the time is over",)
     assert record.shrink_checks == 0
 
 

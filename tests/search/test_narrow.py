@@ -48,7 +48,9 @@ def test_of_a_function_that_takes_three_arguments_no_more_than_they_say_is_asked
     assert narrowed.refused["lengths=any"] == "no packed sequences: it does not take lengths"
     assert narrowed.refused["loss=both"] == "no gradients: it does not take cotangents"
     torch_s = {"autocast=float16", "grad_mode=enable_grad", "preparation=parametrize"}
-    assert {narrowed.refused[one] for one in torch_s} == {"autocast, grad modes and ways to build a module are torch's"}
+    assert {narrowed.refused[one] for one in torch_s} == {
+        "autocast, grad modes and preparations of a module exist in torch only"
+    }
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_what_another_factor_opens_is_asked_for_beside_it() -> None:
     subject = as_subject(rnn)
     narrowed = narrow(subject, scope_of(subject))
 
-    assert narrowed.refused["loss=h_n but with dtype=float64"] == "gradients in float64 only"
+    assert narrowed.refused["loss=h_n except with dtype=float64"] == "gradients in float64 only"
     assert {rule.words for rule in narrowed.scope.rules} == {"dtype=float64"}
     asked = [one.config for unit in islice(units(narrowed.scope, 0, 400), 40) for one in unit.asked()]
     dtypes = Counter((config.loss is not None, config.dtype) for config in asked)

@@ -80,7 +80,7 @@ def test_an_array_that_varies_where_it_is_said_to_be_expanded_is_refused(name: s
     array = case.arrays[name].copy()
     array[-1] += 1
 
-    with pytest.raises(CaseError, match=f"{name} varies along its first axis, which strides='expanded' says is one"):
+    with pytest.raises(CaseError, match=f"{name} varies along its first axis: strides='expanded' requires one"):
         Case.from_arrays(config, case.arrays | {name: array})
     assert Case.from_arrays(config.replace(strides="stepped"), case.arrays | {name: array}).config.loss == "both"
 

@@ -214,7 +214,7 @@ def test_a_scope_without_masks_has_no_dropout_in_training_and_one_with_them_has(
     assert set(Scope().only(**factors).modes) == {(0.0, False), (0.0, True), (0.5, False)}
     assert set(Scope().only(masks=True, **factors).modes) == {(0.0, False), (0.0, True), (0.5, False), (0.5, True)}
     assert Scope().only(masks=True, dropout=0.5, training=True).modes == ((0.5, True),)
-    with pytest.raises(UsageError, match="those of this subject cannot be had"):
+    with pytest.raises(UsageError, match="those of this subject are unknown"):
         Scope().only(masks=True).only(masks=False, dropout=0.5, training=True)
 
 

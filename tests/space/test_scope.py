@@ -88,7 +88,7 @@ def test_every_boundary_is_met_within_a_thousand_configs() -> None:
         ({"grad_mode": "no_grad"}, ConfigError, "grad_mode='no_grad': expected one of None, 'enable_grad', 'inference"),
         ({"preparation": "old"}, ConfigError, "preparation='old': expected one of 'new', 'used', 'deepcopy'"),
         ({"hidden_size": [1, [2]]}, ConfigError, r"hidden_size=\[2\]"),
-        ({"dropout": 0.5, "training": True}, UsageError, "those of this subject cannot be had"),
+        ({"dropout": 0.5, "training": True}, UsageError, "those of this subject are unknown"),
     ],
 )
 def test_a_pin_that_cannot_be_is_refused(pins: dict[str, Any], error: type[Exception], words: str) -> None:

@@ -280,9 +280,15 @@ def test_whoever_offers_calls_without_a_batch_axis_is_given_none() -> None:
         (CONFIG.replace(loss="both"), "no gradients: it does not take cotangents"),
         (CONFIG.replace(N=1, lengths=(4,)), "no packed sequences: it does not take lengths"),
         (DROPPING, "no dropout in training: it does not take masks"),
-        (CONFIG.replace(autocast="bfloat16"), "autocast, grad modes and ways to build a module are torch's"),
-        (CONFIG.replace(grad_mode="inference_mode"), "autocast, grad modes and ways to build a module are torch's"),
-        (CONFIG.replace(preparation="deepcopy"), "autocast, grad modes and ways to build a module are torch's"),
+        (CONFIG.replace(autocast="bfloat16"), "autocast, grad modes and preparations of a module exist in torch only"),
+        (
+            CONFIG.replace(grad_mode="inference_mode"),
+            "autocast, grad modes and preparations of a module exist in torch only",
+        ),
+        (
+            CONFIG.replace(preparation="deepcopy"),
+            "autocast, grad modes and preparations of a module exist in torch only",
+        ),
     ],
 )
 def test_what_a_function_could_not_know_of_it_is_not_called_for(config: RNNConfig, words: str) -> None:

@@ -58,13 +58,13 @@ def test_a_function_may_import_its_neighbours_when_it_is_called(folder: Path) ->
         ("tocrh", "unknown subject; did you mean torch"),
         ("zebra", "unknown subject; expected a name that 'rnn-harness subjects' lists"),
         (":rnn", "unknown subject"),
-        ("mine.py", "name what is to be checked in it: mine.py:rnn"),
-        ("bad.py", "name what is to be checked in it: bad.py:name$"),
+        ("mine.py", "expected a function or class of it: mine.py:rnn"),
+        ("bad.py", "expected a function or class of it: bad.py:name$"),
         ("mine.py:", "unknown subject"),
         ("mine.py:rnn.inner", "mine.py has no inner"),
         ("none.py:rnn", "no such file: none.py"),
-        ("mine.py:nope", "mine.py has no nope; what can be called there: rnn"),
-        ("mine.py:number", "an int is no subject"),
+        ("mine.py:nope", "mine.py has no nope; it has rnn"),
+        ("mine.py:number", "an int is not a subject"),
         ("bad.py:rnn", "bad.py cannot be imported: ZeroDivisionError: division by zero"),
         ("no_such_module:rnn", "no_such_module cannot be imported: ModuleNotFoundError"),
     ],
@@ -96,7 +96,7 @@ def test_objects_are_taken_as_they_are() -> None:
     [
         (torch.nn.RNN(1, 1), "a module that is already built fits one config only"),
         (int, "a class must be a torch.nn.Module"),
-        (3, "an int is no subject"),
+        (3, "an int is not a subject"),
     ],
 )
 def test_what_is_no_subject_is_refused(given: Any, words: str) -> None:

@@ -191,7 +191,7 @@ FAULTS: Final = (
     ),
     Fault(
         "AddsBiasesAlongBatch",
-        "adds the biases along the batch, where N = hidden_size: that of unit n to all units of sequence n",
+        "adds the biases along the batch, where N = hidden_size: unit n's bias to all units of sequence n",
         {"preactivation": _adds_biases_along_batch_preactivation, "entering": _adds_biases_along_batch_entering},
         role="bias",
         code=("h = {phi}((x[t] @ W_ih.T + h @ W_hh.T).T + b_ih + b_hh).T", lines.STEP),

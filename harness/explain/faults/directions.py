@@ -109,14 +109,14 @@ FAULTS: Final = (
     ),
     Fault(
         "ExchangesInnerHalves",
-        "reads, above the first layer, the output below with its reverse half before its forward half",
+        "reads the output below, above the first layer, with its reverse half before its forward half",
         {"layer_input": _exchanges_inner_halves},
         code=("x = np.roll(output, H, -1)", lines.BELOW),
         smallest=(BOTH.replace(num_layers=2),),
     ),
     Fault(
         "SeparatesDirections",
-        "reads, above the first layer, only the direction's own half of the output below: two stacks side by side",
+        "reads only its own direction's half of the output below, above the first layer: two stacks side by side",
         {"step_weights": _separates_directions},
         role="weight_ih",
         code=("x_t = x[t] * (np.arange(2 * H) // H == d)  # if layer > 0", lines.X_T),
@@ -124,7 +124,7 @@ FAULTS: Final = (
     ),
     Fault(
         "ReturnsForwardTwice",
-        "returns the forward half of each output twice, in the place of the reverse half too",
+        "returns the forward half of each output twice, also in the place of the reverse half",
         {"written": _returns_forward_twice},
         code=("output = np.concatenate([forward, forward], -1)", lines.JOIN),
         smallest=(BOTH,),
@@ -176,7 +176,7 @@ FAULTS: Final = (
     ),
     Fault(
         "ReversesBatch",
-        "reverses the batch in place of time in the reverse direction: its hx and h_n are those of other sequences",
+        "reverses the batch instead of time in the reverse direction: its hx and h_n are those of other sequences",
         {
             "time_order": _reverses_batch_time_order,
             "hx_row": _reverses_batch_hx_row,

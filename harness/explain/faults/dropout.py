@@ -77,14 +77,14 @@ def _forgets_scale_back(right: Reference, case: Case, layer: int) -> Floats | No
 FAULTS: Final = (
     Fault(
         "DropsWithoutScaling",
-        "does not divide by 1 - p what dropout keeps",
+        "does not divide what dropout keeps by 1 - p",
         {"factors": _drops_without_scaling},
         code=("x = output * mask", lines.DROPOUT),
         smallest=(DROPS,),
     ),
     Fault(
         "ScalesByKeepProbability",
-        "multiplies by 1 - p what dropout keeps, and does not divide by it",
+        "multiplies what dropout keeps by 1 - p, and does not divide by it",
         {"factors": _scales_by_keep_probability},
         code=("x = output * mask * (1 - p)", lines.DROPOUT),
         smallest=(DROPS,),
@@ -134,14 +134,14 @@ FAULTS: Final = (
     ),
     Fault(
         "ForgetsMaskBack",
-        "forgets dropout on the way back: what was dropped is given a gradient, and what was kept is not scaled",
+        "forgets dropout on the way back: what was dropped gets a gradient, and what was kept is not scaled",
         {"factors_back": _forgets_mask_back},
         code=("d_output = dx", lines.DROPOUT_BACK),
         smallest=(DROPS.replace(loss="output"),),
     ),
     Fault(
         "ForgetsScaleBack",
-        "does not divide by 1 - p on the way back what dropout keeps",
+        "does not divide what dropout keeps by 1 - p on the way back",
         {"factors_back": _forgets_scale_back},
         code=("d_output = dx * mask", lines.DROPOUT_BACK),
         smallest=(DROPS.replace(loss="output"),),

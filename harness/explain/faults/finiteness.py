@@ -71,7 +71,7 @@ FAULTS: Final = (
     ),
     Fault(
         "MakesNaNOfInfiniteSums",
-        "makes NaN of an infinite sum, as infinity minus infinity between its parts does",
+        "gives NaN for an infinite sum, as infinity minus infinity between its parts does",
         {"preactivation": _makes_nan_of_infinite_sums},
         smallest=(ONE,),
     ),

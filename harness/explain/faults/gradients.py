@@ -313,7 +313,7 @@ FAULTS: Final = (
     ),
     Fault(
         "StopsOnTheWayToHx",
-        "goes back {k} steps through time only, counted from the last one, and gives hx what is left there",
+        "goes back only {k} steps through time, counted from the last one, and gives hx what is left there",
         {"reaches": _stops_on_the_way_to_hx_reaches, "back_direction": _stops_on_the_way_to_hx_back_direction},
         code=("steps = range(T - {k}, T)[::-1]", lines.STEPS_BACK),
         smallest=(LOSS.replace(T=3),),
@@ -323,7 +323,7 @@ FAULTS: Final = (
     ),
     Fault(
         "CutsBackpropagation",
-        "cuts the gradient of the state {k} steps before the end: earlier steps are given none by later ones",
+        "cuts the gradient of the state {k} steps before the end: earlier steps get none from later ones",
         {"flows_back": _cuts_backpropagation},
         code=("dh = 0 * da  # if i == T - {k}", lines.STEP_BACK),
         smallest=(LOSS.replace(T=3),),
@@ -350,7 +350,7 @@ FAULTS: Final = (
     ),
     Fault(
         "ForgetsWeightHHBack",
-        "forgets W_hh on the way back: the gradient goes from step to step, and to hx, as it is",
+        "forgets W_hh on the way back: the gradient goes unchanged from step to step, and to hx",
         {"weights_back": _forgets_weight_hh_back},
         role="weight_hh",
         code=("dh = da", lines.STEP_BACK),
@@ -384,7 +384,7 @@ FAULTS: Final = (
     ),
     Fault(
         "DetachesLayers",
-        "detaches the layers from each other: those below the last are given no gradient by the layers above",
+        "detaches the layers from each other: those below the last get no gradient from the layers above",
         {"weights_back": _detaches_layers},
         code=("dx[t] += 0  # if layer > 0", lines.X_BACK),
         smallest=(LOSS.replace(num_layers=2),),
@@ -399,14 +399,14 @@ FAULTS: Final = (
     ),
     Fault(
         "ForgetsReverseBack",
-        "takes no gradient through the reverse direction: its parameters are given none, nor what it reads",
+        "takes no gradient through the reverse direction: its parameters get none, and neither does what it reads",
         {"reaches": _forgets_reverse_back},
         code=("da = 0 * dh  # if d == 1", lines.SLOPE),
         smallest=(LOSS.replace(bidirectional=True),),
     ),
     Fault(
         "GoesBackInOrderOfTime",
-        "goes back through the reverse direction with its output's gradient in the wrong order, not turned in time",
+        "goes back through the reverse direction with its output's gradient in the wrong order, not reversed in time",
         {"back_direction": _goes_back_in_order_of_time},
         code=("dh = dh + d_output[T - 1 - t]  # if d == 1", lines.OUTPUT_BACK),
         smallest=(LOSS.replace(bidirectional=True, T=2),),
@@ -441,7 +441,7 @@ FAULTS: Final = (
     ),
     Fault(
         "TakesLossOfLastStepOnly",
-        "takes the loss of the last time step only: what it gives to the output, or readout, of the others is ignored",
+        "takes the loss of the last time step only: it ignores the gradient of the output, or readout, at the others",
         {
             "output_gradient": _takes_loss_of_last_step_only_output_gradient,
             "readout_gradient": _takes_loss_of_last_step_only_readout_gradient,

@@ -119,14 +119,14 @@ FAULTS: Final = (
     ),
     Fault(
         "UpperLayersReadLate",
-        "reads, above the first layer, the output below one step late: that of t - 1 at step t, and zeros at the first",
+        "reads the output below one step late, above the first layer: that of t - 1 at step t, and zeros at the first",
         {"layer_input": _upper_layers_read_late},
         code=("x_t = x[t - 1] if t > 0 else 0 * x[t]  # if layer > 0", lines.X_T),
         smallest=(TWO,),
     ),
     Fault(
         "UpperLayersReadLastStep",
-        "reads, above the first layer, the last time step of the output below at every step",
+        "reads the last time step of the output below at every step, above the first layer",
         {"layer_input": _upper_layers_read_last_step},
         code=("x_t = x[T - 1]  # if layer > 0", lines.X_T),
         smallest=(TWO.replace(T=2),),

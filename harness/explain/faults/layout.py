@@ -72,7 +72,7 @@ def confused(config: RNNConfig) -> bool:
 FAULTS: Final = (
     Fault(
         "IgnoresBatchFirst",
-        "ignores batch_first: it runs along the first axis all the same, which shows in values where T = N",
+        "ignores batch_first: it always runs along the first axis, which shows in values where T = N",
         {"time_major": _ignores_batch_first_time_major, "layout": _ignores_batch_first_layout},
         code=("time = 0", lines.TIME_AXIS),
         smallest=SQUARE,
@@ -109,7 +109,7 @@ FAULTS: Final = (
     ),
     Fault(
         "ReshapesHx",
-        "reads hx as (N, layers * directions, hidden_size) with batch_first, which leaves nn.RNN's hx as it is",
+        "reads hx as (N, layers * directions, hidden_size) with batch_first, which does not change nn.RNN's hx",
         {"hx_row": _reshapes_hx},
         code=("hx = hx.reshape(N, L * D, H).swapaxes(0, 1)  # if batch_first", lines.HX),
         smallest=tuple(ONE.replace(batch_first=True, N=2, hx=True, num_layers=L, bidirectional=L == 1) for L in (1, 2)),

@@ -147,7 +147,7 @@ FAULTS: Final = (
     ),
     Fault(
         "DelaysOutput",
-        "returns at each step the state before it: the output starts with the initial state, and the last is missing",
+        "returns the state before each step: the output starts with the initial state, and the final one is missing",
         {"written": _delays_output},
         code=("out[t] = h_prev", lines.OUT),
         smallest=(ONE,),

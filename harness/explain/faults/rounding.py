@@ -108,7 +108,7 @@ FAULTS: Final = (
     ),
     Fault(
         "RoundsOperandsToTF32",
-        "rounds the operands of products to TF32, ten bits behind the point",
+        "rounds the operands of products to TF32, ten bits after the point",
         {"preactivation": _rounds_operands_to_tf32_preactivation, "unsettled": _rounds_operands_to_tf32_unsettled},
         smallest=(ONE,),
     ),

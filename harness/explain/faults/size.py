@@ -161,7 +161,7 @@ FAULTS: Final = (
     ),
     Fault(
         "SkipsLastInput",
-        "leaves the last of the inputs that a layer reads out of the sum x @ W_ih.T",
+        "leaves the last input of every layer out of the sum x @ W_ih.T",
         parameters(lambda w: w._replace(ih=cut(w.ih, w.ih.shape[1] - 1))),
         role="weight_ih",
         code=("inputs = range(W_ih.shape[1] - 1)", lines.INPUTS),
@@ -193,7 +193,7 @@ FAULTS: Final = (
     ),
     Fault(
         "SumsFirstInputsOnly",
-        "sums the first {k} inputs only, of those that a layer reads",
+        "sums only the first {k} of the inputs that a layer reads",
         {"step_weights": _sums_first_inputs_only},
         role="weight_ih",
         code=("inputs = range(W_ih.shape[1])[:{k}]", lines.INPUTS),

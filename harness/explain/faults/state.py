@@ -212,14 +212,14 @@ FAULTS: Final = (
     ),
     Fault(
         "TakesHnOneStepEarly",
-        "takes h_n one step before the last, where there is one",
+        "takes h_n one step before the last, if there is such a step",
         {"final_step": _takes_hn_one_step_early},
         code=("h_n[layer * D + d] = out[order[-2]]", lines.FINAL),
         smallest=(ONE.replace(T=2),),
     ),
     Fault(
         "TakesHnBeforeLastStep",
-        "takes the state before the last one for h_n: what the last step reads, with one step the initial state",
+        "takes the state before the last one for h_n; with a single step, that is the initial state",
         {"run": _takes_hn_before_last_step_run, "back_direction": _takes_hn_before_last_step_back_direction},
         code=("h_n[layer * D + d] = h_prev  # which the last step read", lines.FINAL),
         smallest=(ONE,),

@@ -78,7 +78,7 @@ FAULTS: Final = (
     ),
     Fault(
         "ReadsWeightIHByColumns",
-        "reads the memory of weight_ih column by column, where it lies row by row",
+        "reads the memory of weight_ih column by column, although it lies row by row",
         parameters(lambda w: w._replace(ih=w.ih.reshape(w.ih.shape[::-1]).T)),
         role="weight_ih",
         code=('W_ih = flat_weight_ih.reshape((H, -1), order="F")', lines.WEIGHT_IH),
@@ -157,7 +157,7 @@ FAULTS: Final = (
     ),
     Fault(
         "ReadsForwardHalfOnly",
-        "reads, above the first layer, only the forward half of the output below: the other columns are left out",
+        "reads only the forward half of the output below, above the first layer: the other columns are left out",
         {"step_weights": _reads_forward_half_only},
         role="weight_ih",
         code=("x_t = x[t] * (np.arange(2 * H) < H)  # if layer > 0", lines.X_T),

@@ -128,7 +128,7 @@ def values_end(
         f"    differing = {where}",
         f"    for index in map(tuple, {shown}):",
         '        print(f"{name}{list(index)} is {got[index]:.9g}, expected {want[index]:.9g},", end=" ")',
-        f'        print(f"off by {{off[index]:.3g}}, allowed is {{allowance[name]{at}:.2g}}")',
+        f'        print(f"off by {{off[index]:.3g}}, allowance {{allowance[name]{at}:.2g}}")',
         f'    print(f"{{name}}: {{len(differing)}} of {{{size}}} elements are wrong")',
         "    failed = failed or bool(differing)",
         *_VERDICT,
@@ -161,7 +161,7 @@ def sites_end(
         f"    got = {got}[index].item()",
         "    right = abs(got - want) <= allowance",
         '    print(f"{name}{list(index)} is {got:.9g}, expected {want:.9g}, off by {abs(got - want):.3g},", end=" ")',
-        '    print(f"allowed is {allowance:.2g}")',
+        '    print(f"allowance {allowance:.2g}")',
         "    failed = failed or not right",
         *_VERDICT,
     ]
@@ -211,7 +211,7 @@ def malformed_end(program: Program, config: RNNConfig, said: str) -> list[str]:
         right = f'hasattr(returned[{int(found[1] == "h_n")}], "__array__")'
         wrong = f"an array for {found[1]}"
     else:
-        raise Unwritten(f"what comes back is no array that a script could look at: {said}")
+        raise Unwritten(f"a script cannot read what comes back: {said}")
     return [
         *program.body[:-1],
         f"returned = {call}",
@@ -255,11 +255,11 @@ def died_end(program: Program, code: int | None) -> list[str]:
         "",
         'if sys.argv[1:] == ["call"]:',
         "    call()",
-        "else:  # in a process of its own, for the call ends it",
+        "else:  # in a process of its own, because the call ends it",
         '    code = subprocess.run([sys.executable, __file__, "call"]).returncode',
         '    print(f"the process ended with exit code {code}")',
         f"    failed = {dies}",
-        '    assert failed or code == 0, "it ended otherwise than it did"',
+        '    assert failed or code == 0, "it ended in another way than before"',
         *indented(_VERDICT),
     ]
 
@@ -269,7 +269,7 @@ def changed_end(program: Program, names: Sequence[str]) -> list[str]:
     torch = program.literals.library == "torch"
     given = {name: program.names[name] for name in names if name in program.names}
     if not given:
-        raise Unwritten("what was written into cannot be seen from outside")
+        raise Unwritten("a script cannot see what was written into")
     copied = "{name}.detach().clone()" if torch else "{name}.copy()"
     other = "not torch.allclose({0}, {1}, rtol=0, atol=0, equal_nan=True)"
     if not torch:
@@ -298,7 +298,7 @@ def aliased_end(program: Program, pairs: Sequence[tuple[str, str]]) -> list[str]
     lines = [*program.body, "", "failed = False"]
     for pair in pairs:
         if not all(name in known for name in pair):
-            raise Unwritten(f"{' and '.join(pair)} share memory, which cannot be seen from outside")
+            raise Unwritten(f"a script cannot see that {' and '.join(pair)} share memory")
         one, other = (f"{known[name]}.untyped_storage().data_ptr()" for name in pair)
         lines += [f"if {one} == {other}:", f'    print("{pair[0]} shares memory with {pair[1]}")', "    failed = True"]
     return [*lines, *_VERDICT]
@@ -308,7 +308,7 @@ def overwritten_end(program: Program, config: RNNConfig, names: Sequence[str]) -
     """Return the code that keeps what comes back, and looks whether the next call leaves it as it was."""
     torch = program.literals.library == "torch"
     if torch and "output" in names and config.lengths is not None:
-        raise Unwritten("the output is packed, and a script would keep a copy of it, padded")
+        raise Unwritten("the output is packed, and a script would keep a padded copy of it")
     gradients = [name for name in names if name in config.gradients]
     kept = [f'"{name}": returned["{name}"]' if name in gradients else f'"{name}": {name}' for name in names]
     copied, same = "np.array(array)", "np.array_equal(array, before[name], equal_nan=True)"
@@ -334,7 +334,7 @@ def overwritten_end(program: Program, config: RNNConfig, names: Sequence[str]) -
 def form_names(mismatches: Sequence[Mismatch], config: RNNConfig, returned: Sequence[str]) -> list[str]:
     """Return the names of the arrays whose form a script compares."""
     if unexpected := [mismatch.array for mismatch in mismatches if mismatch.sort is Sort.UNEXPECTED]:
-        raise Unwritten(f"{', '.join(unexpected)} is returned, which nn.RNN has not")
+        raise Unwritten(f"{', '.join(unexpected)} is returned, but nn.RNN has no such output")
     missing = {mismatch.array for mismatch in mismatches if mismatch.sort is Sort.MISSING}
     return [name for name in config.returned if name in missing or name in returned]
 
@@ -355,7 +355,7 @@ def _padding(config: RNNConfig, wanted: Wanted, *, torch: bool) -> list[str]:
         return []
     place = "n, length:" if config.batch_first else "length:, n"
     return [
-        f"for n, length in enumerate({list(config.lengths)}):  # behind it, there may be anything",
+        f"for n, length in enumerate({list(config.lengths)}):  # the padding may hold anything",
         *(f'    actual["{name}"][{place}] = 0' for name in names),
     ]
 

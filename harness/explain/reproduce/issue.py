@@ -27,7 +27,7 @@ _SAID: Final = {
     Sort.UNEXPECTED: "{array}, {actual}, is no output of nn.RNN",
     Sort.SHAPE: "{array} has shape {actual}, expected {expected}",
     Sort.DTYPE: "{array} has dtype {actual}, expected {expected}",
-    Sort.CHANGED: "{array} was given, and was written into",
+    Sort.CHANGED: "{array} is an input, and the call wrote into it",
     Sort.ALIASED: "{array} shares memory with {actual}",
     Sort.OVERWRITTEN: "{array} is overwritten by the next call",
     Sort.MALFORMED: "{actual}",
@@ -64,10 +64,13 @@ def issue(
         again = (
             f"`rnn-harness replay` on the saved case, or `assert_agrees({finding.subject!r}, case)` on the one above"
         )
-        parts.append(f"There is no script of its own for this; {again}.")
+        parts.append(f"There is no script for this; use {again}.")
     else:
         beside = " It reads `arrays.npz`, which belongs next to it." if "arrays.npz" in script else ""
-        parts += [f"This prints FAILED and exits with 1, until it is fixed.{beside}", _fenced(script, "python")]
+        parts += [
+            f"This script prints FAILED and exits with 1 until the mistake is fixed.{beside}",
+            _fenced(script, "python"),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -118,14 +121,14 @@ def _expectation(result: Result) -> str:
     if law is not None:
         return f"**Expected:** the law of {law.law}: the same as {law.others}."
     if result.verdict is Verdict.BROKEN:
-        return "**Expected:** an answer, the same one each time."
+        return "**Expected:** an answer, and the same answer each time."
     if result.mismatches[0].sites:
         return (
             "**Expected:** what `nn.RNN` is documented to compute, here by its equations in float64. The allowance of "
-            "each element is the most by which rounding can explain a difference, derived and not guessed."
+            "an element is the largest difference that rounding can explain. It is derived and not guessed."
         )
     if result.mismatches[0].sort is Sort.OVERWRITTEN:
-        return "**Expected:** what `nn.RNN` returns, which stays as it is when it is called again."
+        return "**Expected:** what `nn.RNN` returns, which its next call does not change."
     return "**Expected:** what `nn.RNN` returns, in its names, shapes and dtypes."
 
 
@@ -153,7 +156,7 @@ def _happened(finding: Finding) -> list[str]:
     if len(result.mismatches) > SHOWN:
         parts.append(f"Further arrays that differ: {', '.join(m.array for m in result.mismatches[SHOWN:])}.")
     if any(mismatch.sort is Sort.SUSPICIOUS for mismatch in result.mismatches):
-        parts.append("No bound proves this wrong, but it is beyond usual roundings, and repeats on other values.")
+        parts.append("No bound proves this wrong, but it exceeds usual roundings, and it repeats on other values.")
     return parts
 
 

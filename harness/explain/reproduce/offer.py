@@ -46,4 +46,4 @@ def offer(
     if run.said is Said.FIXED:
         return Offer(script=made, reason="a script that makes the same call does not fail")
     last = (run.output.strip().splitlines() or ["it said nothing"])[-1]
-    return Offer(script=made, reason=f"a script that makes the same call ends otherwise: {last}")
+    return Offer(script=made, reason=f"a script that makes the same call ends in another way: {last}")

@@ -114,7 +114,12 @@ def written(headline: str, program: Program, end: Sequence[str]) -> str:
         imports.add("import os")
     third |= {line for line in imports if "torch" in line or "ml_dtypes" in line}
     parts = [
-        [f'"""{headline}', "", "Prints FAILED and exits with 1 while that is so; FIXED, and 0, once it is not.", '"""'],
+        [
+            f'"""{headline}',
+            "",
+            "Prints FAILED and exits with 1 while that is so. Afterwards it prints FIXED and exits with 0.",
+            '"""',
+        ],
         _in_order(imports - third),
         [f"os.environ[{quoted(name)}] = {quoted(value)}" for name, value in program.user.environ.items()],
         _in_order(third),

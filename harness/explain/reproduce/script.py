@@ -79,7 +79,7 @@ def user_named(spec: str, subject: Subject) -> User:
     if spec in OWN:
         return OWN[spec]
     if spec in registered():
-        raise Unwritten(f"only the package that offers {spec} knows how it is called")
+        raise Unwritten(f"only the package that offers {spec} knows how to call it")
     if ":" not in spec:
         raise Unwritten(f"{spec} cannot be imported by that name")
     takes, is_cell = (getattr(subject, name, None) for name in ("takes", "is_cell"))
@@ -87,20 +87,20 @@ def user_named(spec: str, subject: Subject) -> User:
         return user_of(spec, is_class=True, is_cell=is_cell)
     if takes is not None:
         return user_of(spec, is_class=False, takes=tuple(takes))
-    raise Unwritten(f"{spec} is an object that only itself knows how to call")
+    raise Unwritten(f"a script cannot know how to call the object {spec}")
 
 
 def _require_one_call(result: Result) -> None:
     """Raise ``Unwritten`` for what does not show in one call."""
     if result.failure is Failure.HUNG:
-        raise Unwritten("it hangs, and so would a script")
+        raise Unwritten("it hangs, and a script would hang, too")
     if result.wavers:
-        raise Unwritten("it gives two answers to one question, of which a script would see one")
+        raise Unwritten("it is flaky, and a script would see only one of its answers")
     for mismatch in result.mismatches[:1]:
         if mismatch.law:
-            raise Unwritten("a law between several runs is broken, which one call does not show")
+            raise Unwritten("it breaks a law between several runs, and a script makes one call")
         if mismatch.sort is Sort.RATE or mismatch.array.endswith(TANGENT):
-            raise Unwritten("derivatives beyond gradients are wrong, which one call does not show")
+            raise Unwritten("its derivatives beyond gradients are wrong, and a script computes none")
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,12 @@ class _Maker:
         broken = unfit(case, self.outcome)
         if broken is not None:
             if broken.kind != result.kind:
-                raise Unwritten(f"run once more, it fails otherwise: {broken.kind}")
+                raise Unwritten(f"it fails in another way when run again: {broken.kind}")
             return self._of_form(broken)
         if result.mismatches and result.mismatches[0].sort is Sort.OVERWRITTEN:
             return self._of_overwritten([mismatch.array for mismatch in result.mismatches])
         if not result.mismatches or any(mismatch.sort not in OF_VALUE for mismatch in result.mismatches):
-            raise Unwritten("it fails in other runs than that of the case itself")
+            raise Unwritten("it fails in other runs, not in the case itself")
         if case.config.device == "meta":
             raise Unwritten("tensors on meta have no values")
         return self._of_values(accepted)
@@ -141,13 +141,13 @@ class _Maker:
             name = result.message.partition(":")[0]
             headline, end = f"raises {name.rpartition('.')[2]}", checks.raised_end(program, name)
         elif Sort.MALFORMED in sorts:
-            headline = "returns something else than nn.RNN does"
+            headline = "does not return what nn.RNN returns"
             end = checks.malformed_end(program, config, mismatches[0].actual)
         elif sorts & _OF_FORM:
             names = checks.form_names(mismatches, config, list(self.outcome.arrays))
             headline, end = "returns other shapes or dtypes than nn.RNN does", checks.form_end(program, config, names)
         elif Sort.CHANGED in sorts:
-            headline = "writes into what it is given"
+            headline = "writes into its inputs"
             end = checks.changed_end(program, [m.array for m in mismatches if m.sort is Sort.CHANGED])
         else:
             headline = "returns tensors that share memory"
@@ -159,16 +159,16 @@ class _Maker:
         config = self.finding.case.config
         program = self._program(backward=any(name in config.gradients for name in names))
         end = checks.overwritten_end(program, config, names)
-        return self._written("returns what its next call overwrites", program, end)
+        return self._written("returns arrays that its next call overwrites", program, end)
 
     def _of_values(self, accepted: Accepted) -> Script:
         case, config, mismatches = self.finding.case, self.finding.case.config, self.finding.result.mismatches
         masks = masks_of(self.subject, case)
         if masks is None:
-            raise Unwritten("dropout draws masks that cannot be known")
+            raise Unwritten("the masks of its dropout are unknown")
         array = mismatches[0].array
         computed = f"gradient by {array.removesuffix('.grad')}" if array.endswith(".grad") else array
-        headline = f"computes another {computed} than nn.RNN is documented to"
+        headline = f"computes another {computed} than nn.RNN is documented to compute"
         plain = replace(case, masks=masks).plain()
         setting = Setting(REFERENCE, plain, arithmetic_of(self.subject, case, accepted))
         wanted = checks.shortened(self._wanted(setting), plain.config.dtype)
@@ -176,8 +176,8 @@ class _Maker:
         if any(wrong.any() for wrong in wanted.against(actual).values()):
             program = self._program(wanted.to_write(actual))
             allowed = f"what rounding in {plain.config.dtype} can explain"
-            allowed += "" if accepted.derived else ", and what was accepted beyond"
-            comment = [f"In float64, from the equations; allowed is {allowed}."]
+            allowed += "" if accepted.derived else ", plus the accepted tolerance"
+            comment = [f"Expected: float64, from the equations. The allowance is {allowed}."]
             if config.autocast is not None and config.loss is not None:
                 comment.append("Gradients are compared in the dtype of autocast.")
             return self._written(headline, program, checks.values_end(program, config, wanted, actual, comment))
@@ -188,14 +188,14 @@ class _Maker:
             if _seen_from_outside(mismatch) and np.isfinite(site.expected)
         ]
         if not sites:
-            raise Unwritten("it shows at inner states alone; over the whole run, roundings could explain it")
+            raise Unwritten("it shows only in inner states; over the whole run, rounding could explain it")
         comment = [
-            "Over the whole run, roundings could explain these differences; in their own step, they cannot.",
-            "Expected is what that step makes of the state before it, as it came back itself.",
+            "Over the whole run, rounding could explain these differences; over one step, it cannot.",
+            "So each expected value is one exact step from the state before it, which the subject returned.",
         ]
         if all(mismatch.sort is Sort.SUSPICIOUS for mismatch in mismatches):
             comment[0] = (
-                "No bound proves these wrong; but in one step, roundings are usually no larger than is allowed."
+                "No bound proves these wrong; but over one step, rounding is usually no larger than the allowance."
             )
         program = self._program()
         return self._written(headline, program, checks.sites_end(program, config, sites, comment))
@@ -258,7 +258,7 @@ def _exit_code(message: str) -> int | None:
         return None
     if (found := re.search(r"exit code (\d+)", message)) and found[1] != "0":
         return int(found[1])
-    raise Unwritten(f"a script could not tell that end from another: {message}")
+    raise Unwritten(f"a script cannot recognise this end: {message}")
 
 
 def _as_compared(config: RNNConfig, name: str, array: Array) -> Array:
