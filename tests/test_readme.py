@@ -19,6 +19,7 @@ import pytest
 import harness
 from harness import cli, plugin
 from harness.checks.accuracy import CLOSE, NEAR, POINTS
+from harness.checks.breaks import BREAKS
 from harness.checks.deviations import DEVIATIONS
 from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
@@ -38,7 +39,6 @@ from harness.search import examination, suspicion
 from harness.search.hunt import AFTER, CASES, CRASHES
 from harness.search.plan import COVERED, LAWFUL, THOROUGH, UNIT
 from harness.search.shrink import FEW, SEEDS
-from harness.space.breaks import BREAKS
 from harness.space.contract import KERNEL, PORT, under
 from harness.space.errors import UsageError
 from harness.space.scope import BESIDE, Scope
