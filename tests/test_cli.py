@@ -37,6 +37,7 @@ class Run:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "_cores", lambda: 0)  # to start workers takes longer than most searches here
+    monkeypatch.setattr("harness.search.hunt.AFTER", 100)  # a second cause would show in fewer cases than 400
 
     def call(*arguments: str) -> Run:
         monkeypatch.setattr(sys, "argv", ["rnn-harness", *arguments])

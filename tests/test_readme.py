@@ -19,6 +19,7 @@ import pytest
 import harness
 from harness import cli, plugin
 from harness.checks.accuracy import CLOSE, NEAR, POINTS
+from harness.checks.breaks import BREAKS
 from harness.checks.deviations import DEVIATIONS
 from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
@@ -38,7 +39,6 @@ from harness.search import examination, suspicion
 from harness.search.hunt import AFTER, CASES, CRASHES
 from harness.search.plan import COVERED, LAWFUL, THOROUGH, UNIT
 from harness.search.shrink import FEW, SEEDS
-from harness.space.breaks import BREAKS
 from harness.space.contract import KERNEL, PORT, under
 from harness.space.errors import UsageError
 from harness.space.scope import BESIDE, Scope
@@ -277,7 +277,6 @@ NUMBERS: Final = {
     ],
     "docs/limits.md": [f"a crash for at most {CRASHES:g} seconds"],
     "docs/how-to.md": [f"the group `{GROUP}`"],
-    "docs/measurements.md": [f"total        {len(CATALOGUE)}/{len(CATALOGUE)}"],
 }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
+from harness.checks.breaks import LATER, Break, Broken, Fact, Variant, carries
 from harness.checks.deviations import Deviation, Lapse, known
-from harness.space.answer import Answer, Kind
-from harness.space.breaks import LATER, Break, Broken, Fact, Variant, carries
-from harness.space.call import Call
+from harness.subjects.answer import Answer, Kind
+from harness.subjects.call import Call
 
 _FAILURES: Final = {Kind.ACCEPTED: Lapse.ACCEPTED, Kind.CRASHED: Lapse.CRASHED, Kind.HUNG: Lapse.HUNG}
 

@@ -21,7 +21,7 @@ from harness.explain.faults import CATALOGUE, Fault
 from harness.explain.fresh import fresh_cases, infinite_cases, rare, stilled_cases
 from harness.explain.likeness import Seen
 from harness.explain.pairs import Pair, pair_of
-from harness.explain.parts import from_places, parts_of, together
+from harness.explain.parts import Part, from_places, parts_of, together
 from harness.explain.precision import Precision, estimate
 from harness.explain.where import first_wrong
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -273,6 +273,5 @@ def widest(faults: Sequence[Fault]) -> list[Fault]:
     """
     kinds: dict[Any, Fault] = {}
     for fault in faults:
-        of = getattr(fault, "fault", None)
-        kinds.setdefault(fault if of is None else (of.name, of.k), fault)
+        kinds.setdefault((fault.fault.name, fault.fault.k) if isinstance(fault, Part) else fault, fault)
     return list(kinds.values())

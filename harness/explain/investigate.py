@@ -235,7 +235,7 @@ KERNELS: Final = frozenset({"finiteness", "rounding"})
 def _of_own_code(diagnosis: Diagnosis | None) -> bool:
     """Tell whether the cause is certain, and is none that a kernel may have."""
     causes = () if diagnosis is None or not diagnosis.certain else diagnosis.causes
-    return any(getattr(fault, "fault", fault).family not in KERNELS for fault in causes)
+    return any(fault.family not in KERNELS for fault in causes)
 
 
 def _certain(diagnosis: Diagnosis | None) -> bool:

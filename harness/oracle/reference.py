@@ -9,7 +9,7 @@ For complex numbers, everything that is called float64 here is complex128. The g
 is dL/da + i dL/db, as in torch. The loss is the real part of the sum of conj(cotangent) times the array that it belongs
 to. A step is holomorphic, so that a gradient goes back through z -> w z as a product with conj(w).
 
-Every choice that an implementation can get wrong is a small method. A fault is a subclass that overrides one.
+Every choice that an implementation can get wrong is a small method, which a fault may change.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ class Reference:
     dh_t = g_t + W_hh^T da_{t+1} and da_t = dh_t phi'(s_t), where g_t comes from the layer above or from the loss. Every
     other gradient is a sum of products of some da_t with what stood beside it on the way forward.
     """
+
+    changed: frozenset[str] = frozenset()
+    """The names of the choices, which are methods, that are not nn.RNN's own."""
 
     def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
         """Return s_t, for rows of x (.., I) and of the previous state h (.., H)."""

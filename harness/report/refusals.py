@@ -11,11 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness.checks.breaks import Break, Variant
 from harness.report import wording
 from harness.search.refusals import Refusals, Wrong
-from harness.space.answer import Answer, Kind
-from harness.space.breaks import Break, Variant
-from harness.space.call import MODULE
+from harness.subjects.answer import Answer, Kind
+from harness.subjects.call import MODULE
 
 _LINE: Final = 70
 """The characters of a line on 80 columns, less some that words leave at its end."""

@@ -15,9 +15,9 @@ from harness.search.crew import Crew
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Hunt, Recognise, Stop, hunt
 from harness.search.refusals import Refusals, hunt_refusals
-from harness.space.answer import Kind
 from harness.space.contract import KERNEL
 from harness.space.scope import SIZE_FACTORS, Scope
+from harness.subjects.answer import Kind
 from harness.subjects.protocol import Subject
 
 DROPOUT_RUNS: Final = 70

@@ -15,13 +15,13 @@ from operator import ne
 from random import Random
 from typing import Any, Final
 
+from harness.checks.breaks import BREAKS, Break, Broken, broken
 from harness.checks.deviations import Deviation, Lapse
 from harness.checks.refusals import CallSubject, Refusal, check_refusal
-from harness.space.answer import Kind
-from harness.space.breaks import BREAKS, Break, Broken, broken
-from harness.space.call import Base, Form
 from harness.space.config import COMPLEX, RNNConfig
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope
+from harness.subjects.answer import Kind
+from harness.subjects.call import Base, Form
 from harness.subjects.protocol import scope_of
 
 CASES: Final = 700

@@ -25,10 +25,10 @@ from typing import Any, Final, NamedTuple, NoReturn, Self
 
 import numpy as np
 
-from harness.space.answer import Answer
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import LOST, Failure, Outcome
+from harness.subjects.answer import Answer
 from harness.subjects.ground import ground, heard, speak
 from harness.subjects.protocol import Subject, SubjectError, backend_of
 from harness.subjects.registry import find_subject

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch.nn.utils import rnn
 
-from harness.space.answer import Answer, Stage
-from harness.space.call import PACKERS, Call
+from harness.subjects.answer import Answer, Stage
+from harness.subjects.call import PACKERS, Call
 
 
 def perform(factory: Callable[..., torch.nn.Module], call: Call) -> Answer:

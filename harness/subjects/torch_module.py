@@ -13,8 +13,6 @@ import torch
 from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from harness.space.answer import Answer
-from harness.space.call import Call
 from harness.space.case import Array, Case
 from harness.space.config import (
     AUTOCASTS,
@@ -32,6 +30,8 @@ from harness.space.outcome import Outcome
 from harness.space.scope import PACKINGS
 from harness.space.values import with_other_inputs
 from harness.subjects import torch_devices
+from harness.subjects.answer import Answer
+from harness.subjects.call import Call
 from harness.subjects.calling import Held, Malformed, a_or_an, as_array, as_arrays, attempt, changed, named_outputs
 from harness.subjects.torch_calls import perform
 from harness.subjects.torch_preparation import parameters_by_name, prepared, renamed

@@ -2,12 +2,12 @@
 
 import pytest
 
+from harness.checks.breaks import BREAKS, Broken, broken, carries
 from harness.checks.deviations import DEVIATIONS, Lapse, Whose
 from harness.checks.refusals import Refusal, check_refusal
-from harness.space.answer import Answer, Stage
-from harness.space.breaks import BREAKS, Broken, broken, carries
-from harness.space.call import Base, Call, Form
 from harness.space.config import RNNConfig
+from harness.subjects.answer import Answer, Stage
+from harness.subjects.call import Base, Call, Form
 from harness.subjects.torch_module import TorchSubject
 
 TORCH = TorchSubject()

@@ -112,7 +112,8 @@ for layer in range(L)[::-1]:
 norm_of_all = norm(*grads.values())
 norm_of_grads = norm(*grads.values(), dx, dhx)
 norm_of_all_but_db_hh = norm(*(grads[name] for name in grads if not name.startswith("bias_hh")))
-grads |= {"x": np.moveaxis(dx, 0, time), "hx": dhx}
+dx = np.moveaxis(dx, 0, time)
+grads |= {"x": dx, "hx": dhx}
 def returned(name, grad):
     return grad
 grads = {name: returned(name, grad) for name, grad in grads.items()}
@@ -262,6 +263,7 @@ OF_FAULT: Final = {
     "IgnoresBatchFirst": AS_MANY,
     "ReadsXTimeFirst": AS_MANY,
     "ReturnsOutputTimeFirst": AS_MANY,
+    "ReturnsGradientOfXTimeFirst": tuple(config.replace(loss="both") for config in AS_MANY),
     "ReshapesX": BATCH_FIRST,
     "ReshapesOutput": BATCH_FIRST,
     "ReshapesHx": BATCH_FIRST,

@@ -11,9 +11,9 @@ import torch
 from harness.checks.deviations import Lapse
 from harness.checks.refusals import CallSubject
 from harness.search.refusals import hunt_refusals
-from harness.space.answer import Answer
-from harness.space.call import Base, Call
 from harness.space.config import RNNConfig
+from harness.subjects.answer import Answer
+from harness.subjects.call import Base, Call
 from harness.subjects.torch_module import TorchSubject
 from tests.long import few
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Group
 
+from harness.checks.breaks import BREAKS, broken
 from harness.checks.deviations import DEVIATIONS
 from harness.checks.refusals import check_refusal
 from harness.report.refusals import (
@@ -18,10 +19,9 @@ from harness.report.refusals import (
     refusals_record,
 )
 from harness.search.refusals import Refusals, Wrong
-from harness.space.answer import Answer, Stage
-from harness.space.breaks import BREAKS, broken
-from harness.space.call import Base, Call
 from harness.space.config import RNNConfig
+from harness.subjects.answer import Answer, Stage
+from harness.subjects.call import Base, Call
 from tests.report.test_wording import assert_snapshot, rendered
 
 

@@ -21,6 +21,7 @@ from harness.search.hunt import Hunt, Stop
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from tests import implementations
+from tests.long import few
 
 SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
 RIGHT = as_subject(implementations.vectorised)
@@ -55,7 +56,7 @@ def told(record: Hunt) -> Any:
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", few([1, 2], lambda workers: workers == 2))
 def test_a_right_subject_is_seen_as_one_process_sees_it(workers: int) -> None:
     alone = hunt(RIGHT, SMALL, cases=500)
     with Crew(workers) as crew:

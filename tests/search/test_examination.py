@@ -15,7 +15,7 @@ from harness.search.examination import DROPOUT_RUNS, Examination, examine
 from harness.search.hang import Hang
 from harness.search.hunt import Finding, Hunt, Stop
 from harness.search.refusals import Refusals, Wrong
-from harness.space.answer import Answer
+from harness.subjects.answer import Answer
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+from harness.checks.breaks import BREAKS
 from harness.checks.deviations import Lapse
 from harness.search.refusals import CASES, Refusals, hunt_refusals
-from harness.space.answer import Answer, Stage
-from harness.space.breaks import BREAKS
-from harness.space.call import Base, Call, Form, Tensor
 from harness.space.config import RNNConfig
 from harness.space.scope import Scope
+from harness.subjects.answer import Answer, Stage
+from harness.subjects.call import Base, Call, Form, Tensor
 from harness.subjects.torch_module import TorchSubject
 
 TORCH = TorchSubject()

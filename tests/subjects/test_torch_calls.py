@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from harness.space.answer import Kind, Stage
-from harness.space.call import Base, ByHand, Call, Code, Form, Packing, Tensor
 from harness.space.config import COMPLEX, DTYPES, RNNConfig
+from harness.subjects.answer import Kind, Stage
+from harness.subjects.call import Base, ByHand, Call, Code, Form, Packing, Tensor
 from harness.subjects.torch_calls import perform
 
 GOOD = Base(RNNConfig(3, 4, T=5, N=2, hx=True)).call

@@ -54,6 +54,11 @@ def _reshapes_hx(right: Reference, config: RNNConfig, layer: int, direction: int
     return right.hx_row(config, layer, direction, read)
 
 
+def _returns_gradient_of_x_time_first(right: Reference, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+    gradient = right.returned_gradient(config, name, gradient)
+    return gradient.swapaxes(0, 1) if name == "x.grad" and confused(config) else gradient
+
+
 def turned(config: RNNConfig) -> bool:
     """Whether the batch comes first, and there is one."""
     return config.batch_first and config.lengths is None and config.N > 0
@@ -108,6 +113,14 @@ FAULTS: Final = (
         {"hx_row": _reshapes_hx},
         code=("hx = hx.reshape(N, L * D, H).swapaxes(0, 1)  # if batch_first", lines.HX),
         smallest=tuple(ONE.replace(batch_first=True, N=2, hx=True, num_layers=L, bidirectional=L == 1) for L in (1, 2)),
+        stepwise=False,
+    ),
+    Fault(
+        "ReturnsGradientOfXTimeFirst",
+        "returns x's gradient with time first although batch_first is set, which shows in values where T = N",
+        {"returned_gradient": _returns_gradient_of_x_time_first},
+        code=("dx = np.moveaxis(dx, 0, 0)", lines.X_BACK_AS_ASKED),
+        smallest=tuple(config.replace(loss="output") for config in SQUARE),
         stepwise=False,
     ),
 )

@@ -6,10 +6,10 @@ import pickle
 
 import pytest
 
-from harness.space.answer import Stage
-from harness.space.breaks import BREAKS, broken
-from harness.space.call import Base, ByHand, Call, Code, Form, Packing, Tensor
+from harness.checks.breaks import BREAKS, broken
 from harness.space.config import RNNConfig
+from harness.subjects.answer import Stage
+from harness.subjects.call import Base, ByHand, Call, Code, Form, Packing, Tensor
 
 CONFIG = RNNConfig(3, 4, num_layers=2, batch_first=True, T=3, N=2, hx=True, dtype="float64")
 

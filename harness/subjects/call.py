@@ -13,8 +13,8 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, Final
 
-from harness.space.answer import Stage
 from harness.space.config import RNNConfig
+from harness.subjects.answer import Stage
 
 MODULE: Final = "torch.nn.RNN"
 PACKERS: Final = ("PackedSequence", "pack_padded_sequence")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from harness.space.answer import Stage
-from harness.space.call import Base, ByHand, Call, Code, Form, Packing, Tensor, code_of
+from harness.subjects.answer import Stage
+from harness.subjects.call import Base, ByHand, Call, Code, Form, Packing, Tensor, code_of
 
 Fact = tuple[str, ...]
 """A fact that a message must carry, given as alternative words or numbers."""
