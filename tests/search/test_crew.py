@@ -242,7 +242,7 @@ def gone() -> None:
 
 
 def test_a_subject_that_a_worker_cannot_make_is_misuse(tmp_path: Path) -> None:
-    with Crew(1) as crew, pytest.raises(UsageError, match="cannot make the subject: no such module here"):
+    with Crew(1) as crew, pytest.raises(UsageError, match="cannot create the subject: no such module here"):
         hunt(Nowhere(tmp_path), SMALL, crew=crew)
 
 
