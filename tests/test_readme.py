@@ -52,7 +52,7 @@ from harness.subjects.switches import SUBJECTS, SWITCHES
 ROOT: Final = Path(__file__).parents[1]
 README: Final = (ROOT / "README.md").read_text()
 PAGES: Final = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
-DOCUMENTS: Final = {"README.md": README, **PAGES}
+DOCUMENTS: Final = {"README.md": README, "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text(), **PAGES}
 REFERENCE: Final = PAGES["docs/reference.md"]
 FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -1,0 +1,266 @@
+"""The recipes of CONTRIBUTING.md work: each is followed on a copy of the package, in a process of its own."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copytree
+from typing import Final, NamedTuple
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[1]
+TEXT: Final = (ROOT / "CONTRIBUTING.md").read_text()
+FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+CODE: Final = re.compile(r"`([^`\n]+)`")
+RECIPES: Final = dict(re.findall(r"^## Add an? (\w+)$\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
+
+LINES: Final = 15
+"""The most lines of a recipe, its example included, without empty lines and fences."""
+
+WIDTH: Final = 120
+
+
+class Edit(NamedTuple):
+    """Something to add to a file of the repository."""
+
+    path: str
+    where: str
+    """``after`` a text in its line, ``below`` a line, ``above`` a line, ``at the end``, and so on."""
+    text: str
+    new: str
+
+
+def edits(recipe: str) -> Iterator[Edit]:
+    """Yield what a recipe says is to be added: in blocks of Python, in a table of texts, and in sentences."""
+    for language, block in FENCED.findall(recipe):
+        if language == "python":
+            head, _, new = block.partition("\n")
+            found = re.fullmatch(r'# (\S+), (at the end of|at the end|a new file|below|above)(?: "(.+)"| (\w+))?', head)
+            assert found is not None, head
+            yield Edit(found[1], found[2], found[3] or found[4] or "", new)
+        else:
+            for row in block.splitlines():
+                names, text, new = re.split(r" {2,}", row)
+                yield from (Edit(f"harness/{name}", "after", text, new) for name in names.split(", "))
+    prose = " ".join(FENCED.sub("", recipe).split())
+    for path, text, new in re.findall(r"In `(\S+)`, after `([^`]+)`, add `([^`]+)`", prose):
+        yield Edit(path, "after", text, new)
+
+
+def added(source: str, edit: Edit) -> str:
+    """Return a file's text with an addition; a text that it is to stand at must be there, and only once."""
+    if edit.where in {"at the end", "a new file"}:
+        return f"{source}\n\n{edit.new}" if source else edit.new
+    lines = source.splitlines(keepends=True)
+    if edit.where == "at the end of":
+        (start,) = (n for n, line in enumerate(lines) if line.startswith(f"{edit.text}: "))
+        place = next(n for n in range(start, len(lines)) if lines[n] == ")\n")
+        return "".join([*lines[:place], textwrap.indent(f"{edit.new.rstrip()},\n", "    "), *lines[place:]])
+    whole = [n for n, line in enumerate(lines) if line.strip() == edit.text]
+    if edit.where == "after" and not whole:
+        assert source.count(edit.text) == 1, edit
+        return source.replace(edit.text, edit.text + " " * edit.new[0].isalpha() + edit.new)
+    (place,) = whole
+    if edit.where == "above":
+        return "".join([*lines[:place], f"{edit.new}\n\n", *lines[place:]])
+    line = lines[place]
+    indent = line[: len(line) - len(line.lstrip())] + "    " * line.rstrip().endswith("{")
+    return "".join([*lines[: place + 1], textwrap.indent(f"{edit.new.rstrip()}\n", indent), *lines[place + 1 :]])
+
+
+def followed(name: str, folder: Path) -> Path:
+    """Follow a recipe on a copy of the package and its tests."""
+    for part in ("harness", "tests"):
+        copytree(ROOT / part, folder / part)
+    for edit in edits(RECIPES[name]):
+        path = folder / edit.path
+        assert path.exists() == (edit.where != "a new file"), path
+        changed = added(path.read_text() if path.exists() else "", edit)
+        ast.parse(changed)
+        path.write_text(changed)
+    return folder
+
+
+def ran(folder: Path, *arguments: str) -> str:
+    """Run Python with the package of a folder; return what it prints."""
+    environ = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def commands(recipe: str) -> list[list[str]]:
+    """Return the words of each command that a recipe tells to run."""
+    return [code.split()[1:] for code in CODE.findall(FENCED.sub("", recipe)) if code.startswith("rnn-harness ")]
+
+
+# Following them
+
+
+def test_a_fault_is_found_made_small_and_named(tmp_path: Path) -> None:
+    ((command, name),) = commands(RECIPES["fault"])
+
+    said = " ".join(ran(followed("fault", tmp_path), "-m", "harness", command, name).split())
+
+    assert f'"{name}"' in RECIPES["fault"]
+    assert "1 of 1 fault killed, 1 at the true minimum, 1 named rightly, none wrongly" in said
+
+
+LAW: Final = """
+from tests.checks.test_laws import *
+law = LAWS["{name}"]
+test_every_law_has_a_mistake_that_breaks_it()
+test_a_planted_mistake_breaks_its_law_and_is_not_seen_without_the_law_s_other_runs(law.name, PLANTED[law.name])
+for config in (BACK.replace(hx=True, output_size=2), TWO.replace(num_layers=2, batch_first=True), PACKED):
+    print(check_law(TORCH, draw(config), law).verdict.value)
+"""
+
+
+def test_a_law_is_kept_by_torch_and_broken_by_its_mistake(tmp_path: Path) -> None:
+    (name,) = re.findall(r"^def (\w+)\(", RECIPES["law"], re.MULTILINE)
+
+    said = ran(followed("law", tmp_path), "-c", LAW.format(name=name.replace("_", " ")))
+
+    assert said.split() == ["agrees"] * 3
+
+
+SUBJECT: Final = """
+import torch
+from harness import hunt
+from harness.subjects.registry import find_subject
+subject = find_subject("{name}")
+print(subject.name, hunt(subject, cases=60).verdict.value)
+right = torch.rnn_tanh
+torch.rnn_tanh = lambda x, h0, *more: right(x, 0 * h0, *more)
+print(hunt(subject, cases=60).finding.case.config)
+"""
+
+
+def test_a_subject_is_found_by_its_name_and_checked(tmp_path: Path) -> None:
+    ((_, name),) = commands(RECIPES["subject"])
+
+    said = ran(followed("subject", tmp_path), "-c", SUBJECT.format(name=name))
+
+    assert said.splitlines() == [f"{name} agrees", "RNNConfig(1, 1, T=1, N=1, hx=True)"]
+
+
+CHECK: Final = """
+import numpy as np
+from harness import Result, Scope, Verdict, as_subject, hunt
+from harness.checks import everything
+from tests.implementations import vectorised
+
+def above_one(x, h0, weights, config):
+    return tuple(np.where(np.abs(h) == 1, np.nextafter(h, 2 * h), h) for h in vectorised(x, h0, weights, config))
+
+def searched(function):
+    record = hunt(as_subject(function), one_step, cases=60)
+    print(record.verdict.value, *(f"{one.result.kind} {one.case.config}" for one in record.findings))
+
+one_step = Scope().only(T=1, num_layers=1, nonlinearity="tanh", regimes="saturated")
+searched(above_one)
+searched(vectorised)
+everything.check_range = lambda seen: Result(Verdict.AGREES)
+searched(above_one)
+"""
+
+
+def test_a_check_finds_what_no_other_does_and_accuses_nothing_right(tmp_path: Path) -> None:
+    said = ran(followed("check", tmp_path), "-c", CHECK)
+
+    assert said.splitlines() == ["disagrees output: value RNNConfig(1, 1, T=1, N=1)", "agrees", "agrees"]
+
+
+FACTOR: Final = """
+import torch
+from harness import Scope, as_subject, draw, hunt, scope_of
+from harness.explain.reproduce.script import script
+from harness.report.wording import config_line
+from harness.search import plan, refusals
+from harness.space.config import ConfigError
+from harness.subjects.torch_module import TorchSubject
+from tests.implementations import vectorised
+
+class Deaf(torch.nn.RNN):
+    def forward(self, x, *arguments, hx=None):
+        return super().forward(x, *arguments)
+
+sizes = dict(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2], num_layers=[1, 2], device="cpu")
+right, deaf = TorchSubject(), TorchSubject(Deaf, "deaf.py:Deaf")
+agreeing, failing = (hunt(one, scope_of(one).only(**sizes), cases=100) for one in (right, deaf))
+config = failing.finding.case.config
+print(agreeing.verdict.value, sorted(agreeing.coverage.factors["passing"], key=str))
+print(failing.verdict.value, config, config.plain)
+print("rnn(x, hx=hx)" in script(failing.finding, deaf).text, "passing" in config_line(config.plain))
+print(as_subject(vectorised).run(draw(config)).failure.value)
+print("passing" in refusals._NOT_VARIED, "passing" in plan._PLAIN)
+try:
+    Scope().only(passing="by hand")
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_a_factor_is_drawn_made_plain_and_written(tmp_path: Path) -> None:
+    said = ran(followed("factor", tmp_path), "-c", FACTOR)
+
+    assert said.splitlines() == [
+        "agrees [None, 'keyword']",
+        "disagrees RNNConfig(1, 1, T=1, N=1, hx=True, passing='keyword') RNNConfig(1, 1, T=1, N=1, hx=True)",
+        "True False",
+        "unsupported",
+        "True True",
+        "passing='by hand': expected one of None, 'keyword'",
+    ]
+
+
+# The document
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_short_and_names_its_tests(name: str) -> None:
+    lines = [line for line in RECIPES[name].splitlines() if line and not line.startswith("```")]
+
+    assert len(lines) <= LINES
+    assert "Tests: `tests/" in lines[-1]
+
+
+def test_its_lines_fit() -> None:
+    assert [line for line in TEXT.splitlines() if len(line) > WIDTH] == []
+
+
+def test_the_recipes_are_those_that_it_lists() -> None:
+    assert list(RECIPES) == ["fault", "law", "subject", "check", "factor"]
+    assert re.findall(r"\[\w+\]\(#add-an?-(\w+)\)", TEXT) == list(RECIPES)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_files_and_names_of_a_recipe_exist(name: str) -> None:
+    prose = re.sub(r"after `[^`]+`, add `[^`]+`", "", " ".join(FENCED.sub("", RECIPES[name]).split()))
+    words = {word for code in CODE.findall(prose) if not code.startswith("rnn-harness ") for word in code.split()}
+    paths = {word for word in words if "/" in word or word.endswith(".md")}
+    names = {part for word in words - paths for part in re.split(r"\W", word.partition("=")[0])}
+    sources = "\n".join(path.read_text() for part in ("harness", "tests") for path in (ROOT / part).rglob("*.py"))
+
+    assert {path for path in paths if not any((folder / path).exists() for folder in (ROOT, ROOT / "harness"))} == set()
+    assert {word for word in names if not re.search(rf"\b{word}\b", sources)} == set()
+
+
+def test_the_lines_that_set_up_name_what_there_is() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ((_, setup),) = [found for found in FENCED.findall(TEXT) if found[0] == "sh"]
+
+    assert len(setup.splitlines()) == 3
+    assert set(re.findall(r"\.\[(\w+)\]", setup)) <= set(project["optional-dependencies"])
+    for environment in re.findall(r"tox -e (\S+)", setup)[0].split(","):
+        assert f"[testenv:{environment}]" in (ROOT / "tox.ini").read_text()
