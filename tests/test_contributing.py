@@ -250,7 +250,8 @@ def test_the_files_and_names_of_a_recipe_exist(name: str) -> None:
     words = {word for code in CODE.findall(prose) if not code.startswith("rnn-harness ") for word in code.split()}
     paths = {word for word in words if "/" in word or word.endswith(".md")}
     names = {part for word in words - paths for part in re.split(r"\W", word.partition("=")[0])}
-    sources = "\n".join(path.read_text() for part in ("harness", "tests") for path in (ROOT / part).rglob("*.py"))
+    files = [path for part in ("harness", "tests") for path in (ROOT / part).rglob("*.py") if path != Path(__file__)]
+    sources = "\n".join(path.read_text() for path in files)
 
     assert {path for path in paths if not any((folder / path).exists() for folder in (ROOT, ROOT / "harness"))} == set()
     assert {word for word in names if not re.search(rf"\b{word}\b", sources)} == set()
