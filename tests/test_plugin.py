@@ -113,7 +113,7 @@ def test_a_function_that_no_name_leads_to_is_not_given_one(pytester: pytest.Pyte
     result = run(pytester, local)
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["E * kept: *.rnn-harness/????????, whose case.json *"])
+    result.stdout.fnmatch_lines(["E * kept: *.rnn-harness/????????; a local function has no name: *"])
     result.stdout.no_fnmatch_line("*--subject*")
 
 

@@ -35,7 +35,7 @@ def causes(done: Hunt, investigation: Investigation) -> list[list[str]]:
     found = []
     for finding in done.findings:
         diagnosis = investigation.explanations[finding.id].diagnosis
-        found.append([] if diagnosis is None else [type(cause).__name__ for cause in diagnosis.causes])
+        found.append([] if diagnosis is None else [cause.name for cause in diagnosis.causes])
     return found
 
 
