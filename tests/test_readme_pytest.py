@@ -36,10 +36,10 @@ def test_a_block(name: str, block: str, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(my_rnn=f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{FUNCTIONS[name]}")
     for given, less in (
         ("range(2)", "range(1)"),
-        ("cases=200", "cases=60"),
-        ("(deadline=", "(max_examples=40, deadline="),
+        ("cases=200", "cases=40"),
+        ("(deadline=", "(max_examples=20, deadline="),
     ):
-        block = block.replace(given, less)  # which takes a fifth of the time
+        block = block.replace(given, less)  # which takes a tenth of the time
     pytester.makepyfile(block)
 
     result = pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-seed=0")

@@ -25,6 +25,14 @@ from tests.emulated import FillsUpPairs
 FILLED_UP = "bfloat16 pairs are filled up"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shorter() -> Iterator[None]:
+    """End searches 100 cases after the last finding instead of 400: each mistake here shows in fewer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.search.hunt.AFTER", 100)
+        yield
+
+
 def searched(function: Any, scope: Scope | None = None, **options: Any) -> tuple[Hunt, Investigation]:
     subject = as_subject(function)
     investigation = Investigation(subject)

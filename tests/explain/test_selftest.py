@@ -132,8 +132,8 @@ def test_two_workers_give_the_rows_of_one_in_the_order_asked_for() -> None:
     faults = [NAMED["UpperLayersForgetState"], BIAS_HH, NOTHING]
     told: list[tuple[int, int, str]] = []
 
-    one = selftest(faults, ["plain"], seed=2, cases=30, workers=1)
-    two = selftest(faults, ["plain"], seed=2, cases=30, workers=2, told=lambda *words: told.append(words))
+    one = selftest(faults, ["plain"], seed=2, cases=8, workers=1)
+    two = selftest(faults, ["plain"], seed=2, cases=8, workers=2, told=lambda *words: told.append(words))
 
     assert [trial.name for trial in one.trials] == ["UpperLayersForgetState", "IgnoresBiasHH", "ChangesNothing"]
     assert list(map(without_times, one.trials)) == list(map(without_times, two.trials))
@@ -161,7 +161,7 @@ def test_a_false_alarm_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = replace(ARITHMETICS["plain"], product=lambda a, b: (a @ b) * a.dtype.type(1.001))
     monkeypatch.setitem(ARITHMETICS, "plain", wrong)
 
-    acquittal = acquitted_of("plain", cases=40)
+    acquittal = acquitted_of("plain", cases=5)
 
     assert acquittal.alarms
     assert acquittal.alarms[0].verdict == "disagrees"

@@ -76,7 +76,7 @@ def test_what_is_found_is_what_one_process_finds(tmp_path: Path) -> None:
     for workers in (0, 1, 2):
         with IsolatedSubject(f"{file}:rnn") as subject, Crew(max(workers, 1)) as crew:
             recognise = Investigation(subject).recognise
-            records.append(hunt(subject, cases=900, recognise=recognise, crew=crew if workers else None))
+            records.append(hunt(subject, cases=250, recognise=recognise, crew=crew if workers else None))
 
     assert told(records[0]) == told(records[1]) == told(records[2])
     assert len(records[0].findings) > 1
