@@ -14,7 +14,7 @@ from harness.checks.agreement import arithmetic_of
 from harness.oracle.compare import beyond
 from harness.oracle.expectation import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.oracle.reference import to_float64
+from harness.oracle.known import to_float64
 from harness.space.case import as_plain
 from harness.subjects.torch_module import TorchSubject
 

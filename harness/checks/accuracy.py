@@ -33,7 +33,8 @@ from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import FORMATS, U64, UNKNOWN, Accepted, Arithmetic, tanh_tolerance
 from harness.oracle.compare import Sort
-from harness.oracle.reference import Floats, Reference, to_float64
+from harness.oracle.known import Floats, to_float64
+from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure

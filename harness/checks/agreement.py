@@ -24,17 +24,10 @@ from harness.checks.result import PROBES, Method, Result, Verdict
 from harness.oracle import probes
 from harness.oracle.arithmetic import BACKENDS, STRICT, UNKNOWN, Accepted, Arithmetic
 from harness.oracle.compare import Mismatch, Sort, beyond, check_form, compare, merged, same_numbers, suspect
-from harness.oracle.expectation import (
-    Expected,
-    Layer,
-    Setting,
-    apart_from_prefixes,
-    expect_local,
-    or_nan,
-    single_step_states,
-)
+from harness.oracle.expectation import Expected, Setting, apart_from_prefixes, expect_local, or_nan, single_step_states
 from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
-from harness.oracle.reference import Reference, to_float64
+from harness.oracle.known import Known, to_float64
+from harness.oracle.reference import Reference
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.space.outcome import Failure, Outcome
@@ -209,7 +202,7 @@ def departures(observation: Observation, reference: Reference = REFERENCE) -> li
             reference.time_major(array, case.config)
             for array in (expected["output"].values, expected["output"].allowance)
         )
-        found.append(Departure("output", layer, beyond(own.output, values, allowance.real)))
+        found.append(Departure("output", layer, beyond(own.values, values, allowance.real)))
     if observation.probed is not None and unfit(*observation.probed) is None:
         wider, outcome = observation.probed
         seen = probes.witness(setting, outcome.arrays)
@@ -280,20 +273,20 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     return wider, outcome if unfit(wider, outcome) else _plain_outcome(wider.config, outcome)
 
 
-def _states(observation: Observation, reference: Reference) -> list[Layer]:
+def _states(observation: Observation, reference: Reference) -> list[Known]:
     """Return the output of every layer, from the outcome if it holds it, else from a prefix."""
     case, arrays, prefixes = observation.case, observation.outcome.arrays, observation.prefixes or {}
     layers = case.config.num_layers
-    inner = [Layer(reference.time_major(array, case.config)) for array in prefixes.values()]
+    inner = [Known(reference.time_major(array, case.config)) for array in prefixes.values()]
     if len(prefixes) + ("output" in arrays) < layers:
         inner = single_step_states(reference, case.config, to_float64(arrays["h_n"]))
     if "output" in arrays:
-        return [*inner[: layers - 1], Layer(reference.time_major(arrays["output"], case.config))]
+        return [*inner[: layers - 1], Known(reference.time_major(arrays["output"], case.config))]
     return inner
 
 
 def _local(
-    observation: Observation, states: Sequence[Layer], reference: Reference, *, soft: bool
+    observation: Observation, states: Sequence[Known], reference: Reference, *, soft: bool
 ) -> tuple[list[Mismatch], list[Mismatch]]:
     """Return the disagreements of the case itself, and its suspicious differences."""
     case = observation.case
@@ -325,7 +318,7 @@ def _exempt_as(
     ]
 
 
-def _expected(observation: Observation, states: Sequence[Layer], reference: Reference) -> list[dict[str, Expected]]:
+def _expected(observation: Observation, states: Sequence[Known], reference: Reference) -> list[dict[str, Expected]]:
     setting = Setting(reference, observation.case, observation.arithmetic)
     expected = expect_local(setting, states)
     if observation.or_nan is not None:
@@ -342,7 +335,7 @@ def _accepting_nan(expected: dict[str, Expected], deviating: dict[str, Expected]
 
 def _compared_layers(
     observation: Observation,
-    states: Sequence[Layer],
+    states: Sequence[Known],
     expected: Sequence[dict[str, Expected]],
     reference: Reference,
     *,
@@ -353,12 +346,12 @@ def _compared_layers(
     found: list[Mismatch] = []
     for layer, own in enumerate(states[:-1] if case.config.T > 1 else ()):  # in a single step, h_n shows the same
         config = case.config.prefix(layer + 1)
-        actual = {"output": reference.layout(own.output, config)}
+        actual = {"output": reference.layout(own.values, config)}
         if soft:
             found += suspect(config, actual, expected[layer], arithmetic, layer)
         else:
             found += compare(config, actual, expected[layer], layer)
-    top = {"output": reference.layout(states[-1].output, case.config), **observation.outcome.arrays}
+    top = {"output": reference.layout(states[-1].values, case.config), **observation.outcome.arrays}
     if soft:
         return found + suspect(case.config, top, expected[-1], arithmetic)
     return found + compare(case.config, top, expected[-1])
@@ -387,7 +380,7 @@ def _with_probes(
             suspicious.extend(suspect(config, actual, allowed, arithmetic, layer, probed=True))
 
     for layer, own in enumerate(seen.states):
-        look("output", reference.layout(own.output, wider.config), states[layer]["output"], layer)
+        look("output", reference.layout(own.values, wider.config), states[layer]["output"], layer)
     for layer in reversed(range(config.num_layers)):
         da = seen.preactivation_gradients[layer]
         look(PREACTIVATION, da, gradients.preactivations[layer], layer)

@@ -22,14 +22,14 @@ from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Mismatch, Sort, check_form, compare, same_numbers, suspect
 from harness.oracle.expectation import (
     Expected,
-    Layer,
     Setting,
     end_to_end_states,
     expect_end_to_end,
     expect_local,
     single_step_states,
 )
-from harness.oracle.reference import Reference, to_float64
+from harness.oracle.known import Known, to_float64
+from harness.oracle.reference import Reference
 from harness.oracle.tangent_expectation import expect_tangents
 from harness.oracle.taylor import STEPS, Point, nudged, suspect_rates
 from harness.space.case import Array, Case
@@ -114,7 +114,7 @@ def _layers(jvp: Derivative, case: Case, along: Case, arrays: Mapping[str, Array
 def _assess(seen: _Observation) -> Result:
     if seen.layers is None:
         return _result(_end_to_end(seen), [], Method.END_TO_END)
-    states, derivatives = _states(seen, "output"), [own.output for own in _states(seen, "output" + TANGENT)]
+    states, derivatives = _states(seen, "output"), [own.values for own in _states(seen, "output" + TANGENT)]
     local = expect_local(seen.setting, states)
     beyond = expect_tangents(seen.setting, seen.along, states, derivatives)
     expected = [{**one, **other} for one, other in zip(local, beyond, strict=True)]
@@ -126,15 +126,15 @@ def _assess(seen: _Observation) -> Result:
     return _result(found, [] if found else _compared(seen, expected, soft=True))
 
 
-def _states(seen: _Observation, name: str) -> list[Layer]:
+def _states(seen: _Observation, name: str) -> list[Known]:
     """Return the output of every layer, or its tangent, time first."""
     assert seen.layers is not None
     reference, case, _ = seen.setting
     if case.config.T == 1:
         rows = seen.arrays[name.replace("output", "h_n")]
         inner = single_step_states(reference, case.config, to_float64(rows))
-        return [*inner[:-1], Layer(reference.time_major(seen.arrays[name], case.config))]
-    return [Layer(reference.time_major(arrays[name], case.config)) for arrays in seen.layers]
+        return [*inner[:-1], Known(reference.time_major(seen.arrays[name], case.config))]
+    return [Known(reference.time_major(arrays[name], case.config)) for arrays in seen.layers]
 
 
 def _compared(seen: _Observation, expected: Sequence[Mapping[str, Expected]], *, soft: bool = False) -> list[Mismatch]:

@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 from harness.checks.agreement import REFERENCE, Observation, arithmetic_of, assess, unfit
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.compare import Mismatch
-from harness.oracle.reference import keep_scale, write_steps
+from harness.oracle.known import write_steps
+from harness.oracle.unroll import keep_scale
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import COMPLEX, DIRECTIONS, RNNConfig, weight_names
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope, factors_of

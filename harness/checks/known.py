@@ -18,8 +18,10 @@ import numpy as np
 from harness.checks.agreement import REFERENCE, Observation, assess
 from harness.checks.deviations import Whose
 from harness.checks.result import Result, Verdict
+from harness.oracle.cell import StepWeights
 from harness.oracle.compare import same_numbers
-from harness.oracle.reference import Floats, Reference, StepWeights
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 

@@ -61,7 +61,7 @@ from harness.oracle.arithmetic import STRICT, U64, Accepted
 from harness.oracle.compare import Mismatch, compare, same_numbers
 from harness.oracle.expectation import Expected, Setting
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.oracle.reference import Floats, to_float64
+from harness.oracle.known import Floats, to_float64
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from harness.oracle.arithmetic import FORMATS
-from harness.oracle.reference import to_float64
+from harness.oracle.known import to_float64
 from harness.space.case import Array, Case, padding
 from harness.space.config import PREPARATIONS, ArraySpec, RNNConfig, never_rise
 

@@ -27,7 +27,7 @@ from harness.explain.pairs import pair_of
 from harness.explain.parts import from_places, parts_of
 from harness.explain.where import first_wrong
 from harness.oracle.arithmetic import FORMATS, Arithmetic
-from harness.oracle.reference import Floats
+from harness.oracle.known import Floats
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import NONLINEARITIES, ArraySpec, RNNConfig
 from harness.space.errors import UsageError

@@ -20,7 +20,8 @@ from harness.explain.faults import Fault
 from harness.oracle.compare import beyond
 from harness.oracle.expectation import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.oracle.reference import Floats, Reference, to_float64
+from harness.oracle.known import Floats, to_float64
+from harness.oracle.reference import Reference
 
 SLACK: Final = 64.0
 """The multiple of a right run's allowance that a fault's whole run may be off by. It takes the same operations, at

@@ -15,7 +15,10 @@ import numpy as np
 from harness.explain.faults import Fault
 from harness.explain.faults.base import Change, Changes, Place
 from harness.explain.pairs import pair_of
-from harness.oracle.reference import Floats, Reference, StepWeights, Visited
+from harness.oracle.cell import StepWeights
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import State, Visited
 from harness.space.case import Case
 from harness.space.config import RNNConfig, weight_names
 
@@ -229,17 +232,18 @@ class InElements(Part):
             *,
             visited: Visited | None,
         ) -> None:
-            config, kind = case.config, right.nonlinearity_of(case.config, at[0])
+            config, kind = case.config, right.nonlinearity(case.config, at[0])
             of_wrong, of_right = wrong.step_weights(case, *at), right.step_weights(case, *at)
             made: Visited = self.made({"unit": config.hidden_size, "n": config.N, "t": config.T}[self.axis])
             if self.axis == "n":
                 made = made[:, None]
-            h = start
-            for t in everywhere.time_order(config, at[1]):
-                off = wrong.step(x[t], h, of_wrong, wrong.nonlinearity_of(config, at[0]))
-                new = np.where(made[t] if self.axis == "t" else made, off, right.step(x[t], h, of_right, kind))
-                h = new if visited is None else np.where(visited[t], new, h)
-                states[t] = new if visited is None else np.where(visited[t], new, 0.0)
+
+            def step(t: int, held: State) -> State:
+                off = wrong.step(x[t], held[0], of_wrong, wrong.nonlinearity(config, at[0]))
+                here = made[t] if self.axis == "t" else made
+                return (np.where(here, off, right.step(x[t], held[0], of_right, kind)),)
+
+            everywhere.along_time(config, at[1], (start,), step, (states,), visited=visited)
 
         return {"run_direction": run_direction}
 

@@ -19,7 +19,8 @@ from harness.checks.agreement import Observation, assess, observe
 from harness.checks.result import Verdict
 from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, tanh_tolerance
 from harness.oracle.arithmetic import accepted as contract_of
-from harness.oracle.reference import Floats, Reference, to_float64
+from harness.oracle.known import Floats, to_float64
+from harness.oracle.reference import Reference
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR
 from harness.space.case import Case
 from harness.space.values import draw

@@ -122,7 +122,7 @@ def _following(observation: Observation, states: list[Departure]) -> int:
     count = 0
     for own, one, departure in zip(known, expected, states, strict=True):
         if own is not None and one.error is not None:
-            off = beyond(REFERENCE.time_major(own, config), one.output, one.error)
+            off = beyond(REFERENCE.time_major(own, config), one.values, one.error)
             count += int((off & ~departure.bad).sum())
     return count
 

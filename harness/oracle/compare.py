@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected
-from harness.oracle.reference import Floats, to_float64
+from harness.oracle.known import Floats, to_float64
 from harness.oracle.tolerance import soft_allowance
 from harness.space.case import Array
 from harness.space.config import RNNConfig

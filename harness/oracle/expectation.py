@@ -11,26 +11,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.oracle.arithmetic import U64, Arithmetic
+from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.equation import Equation
-from harness.oracle.reference import (
-    Floats,
-    Reference,
-    Steps,
-    StepWeights,
-    at_steps,
-    keep_scale,
-    readout_weights,
-    recalled,
-    write_steps,
-    zeros,
-)
-from harness.oracle.tolerance import Bound, Sizes, Step, gamma, linear_allowance, soft_floor, step_allowance
+from harness.oracle.known import Floats, Known, Steps, at_steps, write_steps, zeros
+from harness.oracle.reference import Reference
+from harness.oracle.tolerance import gamma, linear_allowance, norms, soft_floor
+from harness.oracle.unroll import Place, State, Unroll, keep_scale, readout_weights, through_layers
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
@@ -70,103 +62,99 @@ def or_nan(expected: Expected, deviating: Expected) -> Expected:
 class Setting(NamedTuple):
     """The setting of a comparison: the reference (or a fault), the case, and the subject's arithmetic."""
 
-    reference: Reference
+    reference: Unroll
     case: Case
     arithmetic: Arithmetic
 
-
-class Operand(NamedTuple):
-    """An operand that a step reads: its values, and how far they may be off (``None``: exact)."""
-
-    values: Floats
-    error: Floats | None = None
-
-
-class Layer(NamedTuple):
-    """The output of a layer (T, N, D*H), as far as known: values, and how far they may be off (``None``: exact)."""
-
-    output: Floats
-    error: Floats | None = None
+    @property
+    def elman(self) -> Reference:
+        """The reference, where something is derived for the Elman cell alone."""
+        if not isinstance(self.reference, Reference):
+            raise TypeError(f"{type(self.reference).__name__}: expected a Reference, whose derivatives have allowances")
+        return self.reference
 
 
-def expect_local(setting: Setting, states: Sequence[Layer]) -> list[dict[str, Expected]]:
+def expect_local(setting: Setting, states: Sequence[Known]) -> list[dict[str, Expected]]:
     """Return the expected arrays of every layer, given the subject's own states.
 
     ``states[l]`` is the output of layer l, time first. Each dict but the last holds a layer's ``output``. The last one
     holds all arrays of the whole stack.
     """
-    reference, case, _ = setting
-    config = case.config
-    below = [Layer(reference.time_major(case.x, config))]
-    final: dict[tuple[int, int], Expected] = {}
-    expected: list[dict[str, Expected]] = []
-    for layer in range(len(states)):
+    reference, config = setting.reference, setting.case.config
+    final: dict[Place, Expected] = {}
+
+    def layer_states(layer: int, below: Sequence[Known], _expected: Sequence[Expected]) -> Expected:
         parts = [_direction(setting, (layer, d), below, states) for d in range(config.num_directions)]
         for d, part in enumerate(parts):
             final[layer, d] = at_step(part, reference.final_step(config, d))
-        output = joined(reference, config, parts)
-        expected.append({"output": laid_out(reference, config, output)})
-        if layer < config.num_layers - 1:
-            below.append(between(setting, layer, states))
-    output = joined(reference, config, parts)
-    expected[-1] = _assemble(setting, output, final, states[-1])
-    return expected
+        return joined(reference, config, parts)
+
+    def passed(layer: int, _expected: Sequence[Expected]) -> Known:
+        return between(setting, layer, states)
+
+    outputs = through_layers(len(states), _given(setting), layer_states, passed)
+    expected = [{"output": laid_out(reference, config, output)} for output in outputs[:-1]]
+    return [*expected, _assemble(setting, outputs[-1], final, states[-1])]
 
 
-def single_step_states(reference: Reference, config: RNNConfig, h_n: Array) -> list[Layer]:
+def _given(setting: Setting) -> Known:
+    """Return x, time first."""
+    return Known(setting.reference.time_major(setting.case.x, setting.case.config))
+
+
+def single_step_states(reference: Unroll, config: RNNConfig, h_n: Array) -> list[Known]:
     """Return the output of every layer of a case with a single time step, where h_n (L*D, N, H) holds them all."""
     shape = (1, config.N, config.num_directions * config.hidden_size)
-    states = [Layer(zeros(config, *shape)) for _ in range(config.num_layers)]
+    states = [Known(zeros(config, *shape)) for _ in range(config.num_layers)]
     for (layer, direction), row in zip(reference.h_n_order(config), h_n, strict=True):
-        states[layer].output[0][..., reference.features(config, direction)] = row
+        states[layer].values[0][..., reference.features(config, direction)] = row
     return states
 
 
-def end_to_end_states(setting: Setting) -> list[Layer]:
+def end_to_end_states(setting: Setting) -> list[Known]:
     """Return the output of every layer, computed without the subject's states."""
-    reference, case, _ = setting
-    below = [Layer(reference.time_major(case.x, case.config))]
-    states: list[Layer] = []
-    for layer in range(case.config.num_layers):
-        states.append(Layer(*carried_along(setting, layer, below, states)))
-        below.append(between(setting, layer, states))
-    return states
+
+    def layer_states(layer: int, below: Sequence[Known], states: Sequence[Known]) -> Known:
+        return carried_along(setting, layer, below, states)
+
+    layers = setting.case.config.num_layers
+    return through_layers(layers, _given(setting), layer_states, partial(between, setting))
 
 
-def read_by(setting: Setting, at: tuple[int, int], below: Sequence[Layer]) -> Layer:
+def read_by(setting: Setting, at: Place, below: Sequence[Known]) -> Known:
     """Return what a layer and direction read: the last of ``below``, if no fault reads another.
 
     ``below`` holds x, and what dropout leaves of each output below.
     """
     reference, case, _ = setting
-    output = reference.layer_input(case, *at, [layer.output for layer in below])
-    same = [layer for layer in below if layer.output is output]
+    output = reference.layer_input(case, *at, [layer.values for layer in below])
+    same = [layer for layer in below if layer.values is output]
     if same or all(layer.error is None for layer in below):
-        return same[0] if same else Layer(output)
-    errors = [np.zeros(layer.output.shape) if layer.error is None else layer.error for layer in below]
-    return Layer(output, reference.layer_input(case, *at, errors))
+        return same[0] if same else Known(output)
+    errors = [np.zeros(layer.values.shape) if layer.error is None else layer.error for layer in below]
+    return Known(output, reference.layer_input(case, *at, errors))
 
 
-def _start(setting: Setting, at: tuple[int, int], states: Sequence[Layer]) -> Operand:
+def _start(setting: Setting, at: Place, states: Sequence[Known]) -> Known:
     """Return the initial state of a layer and direction, which may be the final state of another, computed before."""
     reference, case, _ = setting
-    values = reference.start(case, *at, [state.output for state in states])
+    values = reference.start(case, *at, [state.values for state in states])
     source = reference.starts_from(case.config, *at)
     error = None if source is None else states[source[0]].error
     if source is None or error is None:
-        return Operand(values)
+        return Known(values)
     final = at_steps(error, reference.final_step(case.config, source[1]))
-    return Operand(values, final[:, reference.features(case.config, source[1])])
+    return Known(values, final[:, reference.features(case.config, source[1])])
 
 
-def between(setting: Setting, layer: int, states: Sequence[Layer]) -> Layer:
+def between(setting: Setting, layer: int, states: Sequence[Known]) -> Known:
     """Return what the next layer reads of ``states[layer]``: what dropout leaves of it.
 
     1 - p, its inverse and the product are rounded, and the inverse once more in some implementations. An inverse that
     is a power of two costs no rounding. The product may overflow.
     """
     reference, case, arithmetic = setting
-    output, error = states[layer].output, states[layer].error
+    output, error = states[layer].values, states[layer].error
     if layer not in case.masks:
         return states[layer]
     with np.errstate(invalid="ignore", over="ignore"):
@@ -178,26 +166,26 @@ def between(setting: Setting, layer: int, states: Sequence[Layer]) -> Layer:
             u = arithmetic.format.u
             rounded = gamma(DROPOUT_ROUNDINGS, u) * np.abs(kept) + arithmetic.underflow * case.masks[layer]
             grown = 0.0 if carried is None else carried * (1 + gamma(DROPOUT_ROUNDINGS, u))
-            return Layer(kept, np.asarray(rounded + grown))
-        return Layer(kept, carried)
+            return Known(kept, np.asarray(rounded + grown))
+        return Known(kept, carried)
 
 
-def expect_end_to_end(setting: Setting, states: Sequence[Layer]) -> dict[str, Expected]:
+def expect_end_to_end(setting: Setting, states: Sequence[Known]) -> dict[str, Expected]:
     """Return the expected ``output``, ``h_n`` and ``readout`` of the case, given its ``end_to_end_states``."""
     reference, config = setting.reference, setting.case.config
-    final: dict[tuple[int, int], Expected] = {}
+    final: dict[Place, Expected] = {}
     for layer, d in reference.h_n_order(config):
         last, part = reference.final_step(config, d), reference.features(config, d)
         values, error = (at_steps(array, last)[..., part] for array in states[layer] if array is not None)
         final[layer, d] = Expected(values, error)
     top = states[-1]
     assert top.error is not None
-    return _assemble(setting, Expected(top.output, top.error), final, top)
+    return _assemble(setting, Expected(top.values, top.error), final, top)
 
 
 def carried_along(
-    setting: Setting, layer: int, below: Sequence[Layer], states: Sequence[Layer], own: Floats | None = None
-) -> tuple[Floats, Floats]:
+    setting: Setting, layer: int, below: Sequence[Known], states: Sequence[Known], own: Floats | None = None
+) -> Known:
     """Return a layer's states (T, N, D*H), and how far a correct run's may be from them; errors go from step to step.
 
     The states are the reference's, or ``own``: those of another run. With ``own``, the error is how far the two runs
@@ -208,97 +196,57 @@ def carried_along(
     of the errors of each row, which grows by the largest singular value. An element is off by at most the smaller of
     the two.
     """
-    reference, case, arithmetic = setting
+    reference, case, _ = setting
     config = case.config
     shape = (config.T, config.N, config.num_directions * config.hidden_size)
-    values, errors = zeros(config, *shape), np.empty(shape)
+    whole, visited = Known(zeros(config, *shape), np.empty(shape)), reference.visited(config)
     for direction in range(config.num_directions):
         part, at = reference.features(config, direction), (layer, direction)
-        x = read_by(setting, at, below)
-        start = _start(setting, at, [*states, Layer(values, errors)])
-        steps = _Steps(setting, at)
-        by_unit, largest = _growth(steps.w, arithmetic)
-        held = [(start, np.zeros((config.N, 1)) if start.error is None else _norm(start.error))]
-        visited = reference.visited(config)
-        for step, t in enumerate(reference.time_order(config, direction)):
-            h, norm = _recalled(held, reference.reads(config, step))
-            x_t = Operand(x.output[t], None if x.error is None else x.error[t])
-            y, (elementwise, _), _ = steps(x_t, h)
-            _, (alone, _), _ = steps(x_t, Operand(h.values))
-            with np.errstate(invalid="ignore", over="ignore"):
-                if own is not None:
-                    apart = np.abs(own[t][..., part] - y)
-                    apart[np.isnan(apart)] = 0.0  # not finite: what reads such states is exempt, or settled by them
-                    y, elementwise, alone = own[t][..., part], elementwise + apart, alone + apart
-                error = np.fmin(elementwise, alone + by_unit * norm)
-                grown = np.fmin(_norm(error), _norm(alone) + largest * norm)
-            if visited is None:
-                held.append((Operand(y, error), grown))
-            else:
-                before, norm_before = held[-1]
-                off = np.zeros_like(error) if before.error is None else before.error
-                kept = Operand(np.where(visited[t], y, before.values), np.where(visited[t], error, off))
-                held.append((kept, np.where(visited[t], grown, norm_before)))
-                y, error = np.where(visited[t], y, 0.0), np.where(visited[t], error, 0.0)
-            values[t][..., part], errors[t][..., part] = y, error
-    return values, errors
+        start = _start(setting, at, [*states, whole])
+        error = np.zeros(start.values.shape) if start.error is None else start.error
+        step = _carrying(setting, at, read_by(setting, at, below), None if own is None else own[..., part])
+        written = tuple(array[..., part] for array in whole if array is not None)
+        reference.along_time(config, direction, (start.values, error, norms(error)), step, written, visited=visited)
+    return whole
 
 
-def _recalled(held: Sequence[tuple[Operand, Floats]], steps: Sequence[int]) -> tuple[Operand, Floats]:
-    """Return the sum of the states of some steps, and that of the norms of their errors.
+def _carrying(setting: Setting, at: Place, x: Known, own: Floats | None) -> Callable[[int, State], State]:
+    """Return the step that carries a state, its error, and the norm of that error, for ``carried_along``."""
+    reference, case, arithmetic = setting
+    w = reference.step_weights(case, *at)
+    steps = reference.bounded_steps(w, reference.nonlinearity(case.config, at[0]), arithmetic, first=at[0] == 0)
+    by_unit, largest = reference.growth(w, arithmetic)
 
-    ``held`` holds all states from the initial one on.
-    """
-    if len(steps) == 1:
-        return held[steps[0] + 1]
-    chosen = [held[step + 1] for step in steps]
-    errors = [h.error for h, _ in chosen if h.error is not None]
-    values = recalled([h.values for h, _ in held], steps)
-    return Operand(values, np.sum(errors, 0) if errors else None), recalled([norm for _, norm in held], steps)
+    def step(t: int, held: State) -> State:
+        h, error, norm = held
+        x_t = x.map(lambda array: array[t])
+        y, error, _ = steps(x_t, Known(h, error))
+        alone = steps(x_t, Known(h)).allowance
+        with np.errstate(invalid="ignore", over="ignore"):
+            if own is not None:
+                apart = np.abs(own[t] - y)
+                apart[np.isnan(apart)] = 0.0  # not finite: what reads such states is exempt, or settled by them
+                y, error, alone = own[t], error + apart, alone + apart
+            error = np.fmin(error, alone + by_unit * norm)
+            return y, error, np.fmin(norms(error), norms(alone) + largest * norm)
 
-
-def _growth(w: StepWeights, arithmetic: Arithmetic) -> tuple[Floats, float]:
-    """Return the most that the norm of a state's error may grow by in one step: into each unit, and into a norm again.
-
-    These are the norms of W_hh's rows, and its largest singular value, which LAPACK gives to some H u64. phi does not
-    enlarge an error. Errors also change the roundings themselves, of which ``step_allowance`` has at most as many as
-    are counted here. That change is relative to |W_hh||e|, whose norm grows by the largest singular value of |W_hh|.
-    """
-    H, m = len(w.hh), w.ih.shape[1] + len(w.hh) + 2
-    if arithmetic.is_complex:  # a complex tanh is steeper than 1 beside its poles
-        return np.full(H, np.inf), np.inf
-    if not np.isfinite(w.hh).all():
-        return np.full(H, np.inf), np.inf
-    each = [2 * gamma(m + 1, arithmetic.sum_u), 8 * arithmetic.format.u, arithmetic.tanh_error]
-    relative = (
-        math.prod(1 + error for error in [*each, arithmetic.accepted.product_error, arithmetic.accepted.rtol]) - 1
-    )
-    with np.errstate(over="ignore"):
-        signed, unsigned = (float(np.linalg.norm(matrix, 2)) * (1 + 16 * H * U64) for matrix in (w.hh, np.abs(w.hh)))
-        return _norm(w.hh)[:, 0] * (1 + relative), signed + relative * unsigned
+    return step
 
 
-def _norm(rows: Floats) -> Floats:
-    """Return the norm of each row, scaled so that no square underflows."""
-    largest = np.abs(rows).max(axis=-1, keepdims=True, initial=0)
-    scale = np.where((largest > 0) & (largest < np.inf), largest, 1.0)
-    return np.asarray(scale * np.linalg.norm(rows / scale, axis=-1, keepdims=True))
-
-
-def apart_from_prefixes(setting: Setting, states: Sequence[Layer]) -> list[Layer]:
+def apart_from_prefixes(setting: Setting, states: Sequence[Known]) -> list[Known]:
     """Return the states of prefixes of the stack, and how far the same states may be off in the run of the whole stack.
 
     The top layer's states are the whole run's own, and exact.
     """
-    below = [Layer(setting.reference.time_major(setting.case.x, setting.case.config))]
-    known: list[Layer] = []
-    for layer, state in enumerate(states[:-1]):
-        known.append(Layer(*carried_along(setting, layer, below, known, state.output)))
-        below.append(between(setting, layer, known))
+
+    def layer_states(layer: int, below: Sequence[Known], known: Sequence[Known]) -> Known:
+        return carried_along(setting, layer, below, known, states[layer].values)
+
+    known = through_layers(len(states) - 1, _given(setting), layer_states, partial(between, setting))
     return [*known, states[-1]]
 
 
-def laid_out(reference: Reference, config: RNNConfig, expected: Expected) -> Expected:
+def laid_out(reference: Unroll, config: RNNConfig, expected: Expected) -> Expected:
     """Return an expectation that was computed with time first, in the layout of the config."""
     if not config.batch_first:
         return expected
@@ -311,7 +259,7 @@ def laid_out(reference: Reference, config: RNNConfig, expected: Expected) -> Exp
     return Expected(turned[0], turned[1], floor, swapped)
 
 
-def joined(reference: Reference, config: RNNConfig, parts: Sequence[Expected]) -> Expected:
+def joined(reference: Unroll, config: RNNConfig, parts: Sequence[Expected]) -> Expected:
     """Return the directions' (T, N, H) as one (T, N, D*H)."""
     if len(parts) == 1:
         return parts[0]
@@ -356,44 +304,43 @@ def stacked(rows: Sequence[Expected]) -> Expected:
     )
 
 
-def _direction(setting: Setting, at: tuple[int, int], outputs: Sequence[Layer], states: Sequence[Layer]) -> Expected:
+def _direction(setting: Setting, at: Place, outputs: Sequence[Known], states: Sequence[Known]) -> Expected:
     """Return the states (T, N, H) of one layer and direction, each computed from the subject's own previous one."""
     (reference, case, arithmetic), (layer, direction) = setting, at
     config, own, below = case.config, states[layer], read_by(setting, at, outputs)
     part = reference.features(config, direction)
-    known = [state.output for state in states]
-    previous = reference.previous_states(case, layer, direction, own.output[..., part], known)
+    known = [state.values for state in states]
+    previous = reference.previous_states(case, layer, direction, own.values[..., part], known)
     error = None if own.error is None else shifted(reference, config, direction, own.error[..., part])
-    exact = below.error is None and own.error is None and arithmetic.modelled
-    steps = _Steps(setting, at)
+    w, kind = reference.step_weights(case, *at), reference.nonlinearity(config, layer)
+    steps, of_unit = reference.bounded_steps(w, kind, arithmetic, first=not layer), reference.equation(w, kind)
+    exact = below.error is None and own.error is None and arithmetic.modelled and of_unit is not None
     values, allowance = np.empty(previous.shape, previous.dtype), np.empty(previous.shape)
     floor = np.empty(previous.shape) if exact else None
-    operands = [None if a is None else _rows(a) for a in (below.output, below.error, previous, error)]
+    operands = [None if a is None else _rows(a) for a in (below.values, below.error, previous, error)]
     for rows in _blocks(operands):
         x, x_error, h, h_error = (None if a is None else a[rows] for a in operands)
         assert x is not None
         assert h is not None
-        y, bound, s = steps(Operand(x, x_error), Operand(h, h_error))
-        _rows(values)[rows], _rows(allowance)[rows] = y, bound.allowance
-        if floor is not None:
-            with np.errstate(over="ignore", invalid="ignore"):
-                _rows(floor)[rows] = soft_floor(s, y, bound.magnitude, steps.kind, arithmetic)
+        bounded = steps(Known(x, x_error), Known(h, h_error), soft=exact)
+        _rows(values)[rows], _rows(allowance)[rows] = bounded.values, bounded.allowance
+        if floor is not None and bounded.floor is not None:
+            _rows(floor)[rows] = bounded.floor
     if own.error is not None:
         allowance += own.error[..., part]
     _hide_padding(reference, config, values, allowance, floor)
     if floor is None:
         return Expected(values, allowance)
 
-    w, kind = steps.w, steps.kind
-
     def equation(index: Index) -> Equation:
-        return _step_equation(w, kind, below.output[index[:2]], previous[index[:2]], index[2])
+        assert of_unit is not None
+        return of_unit(below.values[index[:2]], previous[index[:2]], index[2])
 
     return Expected(values, allowance, floor, equation)
 
 
 def _hide_padding(
-    reference: Reference, config: RNNConfig, values: Floats, allowance: Floats, floor: Floats | None
+    reference: Unroll, config: RNNConfig, values: Floats, allowance: Floats, floor: Floats | None
 ) -> None:
     visited = reference.visited(config)
     if visited is None:
@@ -416,74 +363,12 @@ def _rows(array: Floats) -> Floats:
     return array.reshape(-1, array.shape[-1])
 
 
-def shifted(reference: Reference, config: RNNConfig, direction: int, own: Floats) -> Floats:
+def shifted(reference: Unroll, config: RNNConfig, direction: int, own: Floats) -> Floats:
     """Return what belongs to each step's previous state, given what belongs to the states; zero for the initial one."""
     previous, order = np.zeros_like(own), np.asarray(reference.time_order(config, direction))
     previous[order[1:]] = own[order[:-1]]
     write_steps(previous, reference.first_step(config, direction), np.zeros(own.shape[1:]))
     return previous
-
-
-def _step_equation(w: StepWeights, kind: str, x: Floats, h: Floats, unit: int) -> Equation:
-    a = np.concatenate([x, [1.0], h, [1.0]])
-    b = np.concatenate([w.ih[unit], w.b_ih[unit : unit + 1], w.hh[unit], w.b_hh[unit : unit + 1]])
-    return Equation(a, b, function=kind, groups=(x.size + 1, h.size + 1))
-
-
-class _Steps:
-    """The steps of one layer and direction, with their bounds."""
-
-    def __init__(self, setting: Setting, at: tuple[int, int]) -> None:
-        self._reference, case, self._arithmetic = setting
-        self.w = self._reference.step_weights(case, *at)
-        self.kind = self._reference.nonlinearity_of(case.config, at[0])
-        self._sizes = Sizes.of(self.w.ih, self.w.hh)
-        self._first = at[0] == 0
-
-    def __call__(self, x: Operand, h: Operand) -> tuple[Floats, Bound, Floats]:
-        """Return phi(s), its bound, and s, for rows of operands."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            s = self._reference.preactivation(x.values, h.values, self.w)
-            activated = self._reference.activation(s, self.kind)
-            y = self._reference.new_state(activated, h.values, self.w)
-        bound = step_allowance(
-            Step(x.values, h.values, *self.w),
-            s,
-            activated,
-            self.kind,
-            self._arithmetic,
-            x_error=x.error if self._first else self._unsettled(x),
-            h_error=self._unsettled(h),
-            x_given=self._first,
-            sizes=self._sizes,
-        )
-        if y is not activated:
-            bound = bound._replace(allowance=self._of_new_state(y, activated, h, bound))
-        return y, bound, s
-
-    def _unsettled(self, read: Operand) -> Floats | None:
-        """Return how far off what a step makes of a state may be, the state's own error included."""
-        apart = self._reference.unsettled(read.values, self._arithmetic.format.u)
-        if apart is None or read.error is None:
-            return read.error if apart is None else apart
-        return apart + read.error
-
-    def _of_new_state(self, y: Floats, activated: Floats, h: Operand, bound: Bound) -> Floats:
-        """Return the allowance of what a fault makes of phi(s).
-
-        The fault adds something to phi(s) or rounds it, and its result never falls as phi(s) rises. So the two ends of
-        the allowance of phi(s) bound all that lies between.
-        """
-        u = self._arithmetic.format.u
-        with np.errstate(over="ignore", invalid="ignore"):
-            ends = [
-                self._reference.new_state(activated + off, h.values, self.w)
-                for off in (-bound.allowance, bound.allowance)
-            ]
-            allowance = np.maximum(*(np.abs(end - y) for end in ends))
-            allowance = allowance + 4 * u * (bound.magnitude + np.abs(activated) + np.abs(h.values))
-            allowance[np.isnan(allowance)] = np.inf
-            return np.asarray(allowance if h.error is None else allowance + h.error)
 
 
 def at_step(expected: Expected, steps: Steps) -> Expected:
@@ -499,9 +384,7 @@ def at_step(expected: Expected, steps: Steps) -> Expected:
     return Expected(values, allowance, floor, None if equation is None else at_t)
 
 
-def _assemble(
-    setting: Setting, output: Expected, final: dict[tuple[int, int], Expected], read: Layer
-) -> dict[str, Expected]:
+def _assemble(setting: Setting, output: Expected, final: dict[Place, Expected], read: Known) -> dict[str, Expected]:
     """Return every array in the caller's layout; the readout is taken of ``read``."""
     reference, config = setting.reference, setting.case.config
     rows = [final[key] for key in reference.h_n_order(config)]
@@ -511,22 +394,22 @@ def _assemble(
     return arrays
 
 
-def _readout(setting: Setting, read: Layer) -> Expected:
+def _readout(setting: Setting, read: Known) -> Expected:
     reference, case, arithmetic = setting
     weight, bias = readout_weights(case)
-    if reference.readout_input(case.config, read.output) is not read.output:
+    if reference.readout_input(case.config, read.values) is not read.values:
         error = None if read.error is None else reference.readout_input(case.config, read.error)
-        read = Layer(reference.readout_input(case.config, read.output), error)
+        read = Known(reference.readout_input(case.config, read.values), error)
     with np.errstate(over="ignore", invalid="ignore"):
-        y = reference.readout(read.output, weight, bias)
-    allowance, magnitude = linear_allowance(read.output, weight, bias, arithmetic, x_error=read.error)
+        y = reference.readout(read.values, weight, bias)
+    allowance, magnitude = linear_allowance(read.values, weight, bias, arithmetic, x_error=read.error)
     if case.config.lengths is not None:
         _hide_padding(reference, case.config, y, allowance, None)
     if read.error is not None or not arithmetic.modelled:
         return Expected(y, allowance)
 
     def equation(index: Index) -> Equation:
-        a = np.concatenate([read.output[index[:2]], [1.0]])
+        a = np.concatenate([read.values[index[:2]], [1.0]])
         return Equation(a, np.concatenate([weight[index[2]], bias[index[2] : index[2] + 1]]))
 
     with np.errstate(over="ignore", invalid="ignore"):

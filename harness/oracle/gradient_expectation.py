@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.oracle.cell import StepWeights
 from harness.oracle.expectation import (
     DROPOUT_ROUNDINGS,
     Expected,
-    Layer,
     Setting,
     between,
     end_to_end_states,
@@ -35,9 +35,8 @@ from harness.oracle.expectation import (
     shifted,
     stacked,
 )
-from harness.oracle.reference import Floats, StepWeights, at_steps, readout_weights, write_steps, zeros
+from harness.oracle.known import Floats, Known, at_steps, write_steps, zeros
 from harness.oracle.sums import (
-    Known,
     Matrix,
     Slopes,
     Sum,
@@ -47,6 +46,7 @@ from harness.oracle.sums import (
     through_slope,
     through_slope_growth,
 )
+from harness.oracle.unroll import Place, State, readout_weights
 from harness.space.config import weight_names
 
 
@@ -59,7 +59,7 @@ class Gradients(NamedTuple):
     """The da of every layer, (T, N, D*H), time first."""
 
 
-def expect_gradients(setting: Setting, states: Sequence[Layer], observed: Sequence[Floats] | None = None) -> Gradients:
+def expect_gradients(setting: Setting, states: Sequence[Known], observed: Sequence[Floats] | None = None) -> Gradients:
     """Return the expected gradients, given the subject's own states.
 
     ``observed`` holds the subject's own da of every layer, where that is known.
@@ -78,14 +78,15 @@ def expect_whole_run(setting: Setting) -> dict[str, Expected]:
 class _Backward:
     """One backward pass, from the loss through the layers down to x."""
 
-    def __init__(self, setting: Setting, states: Sequence[Layer], observed: Sequence[Floats] | None) -> None:
-        self._reference, self._case, self._arithmetic = reference, case, arithmetic = setting
-        self._config, self._states, self._observed = case.config, states, observed
-        self._final = reference.final_gradients(case)
-        self._sharp = arithmetic.modelled
+    def __init__(self, setting: Setting, states: Sequence[Known], observed: Sequence[Floats] | None) -> None:
+        self._setting, self._reference = setting, setting.elman
+        self._case, self._arithmetic = setting.case, setting.arithmetic
+        self._config, self._states, self._observed = setting.case.config, states, observed
+        self._final = setting.reference.final_gradients(setting.case)
+        self._sharp = setting.arithmetic.modelled
         """True if the soft model applies to this arithmetic."""
         self._found: dict[str, Expected] = {}
-        self._rows: dict[tuple[int, int], Expected] = {}
+        self._rows: dict[Place, Expected] = {}
 
     def run(self) -> Gradients:
         config, reference = self._config, self._reference
@@ -130,14 +131,14 @@ class _Backward:
         if "readout.grad" in case.cotangents:
             g = reference.readout_gradient(case)
         over_rows = Known(flattened(g).T)
-        read = Known(*self._states[-1]).map(partial(reference.readout_input, self._config))
+        read = self._states[-1].map(partial(reference.readout_input, self._config))
         of_weight = self._sum(rounded=1).product(over_rows, Matrix.of(*read.map(self._beside)))
         of_bias = self._sum().product(over_rows, Matrix.of(np.ones((over_rows.values.shape[1], 1))))
         self._found["readout.weight.grad"] = of_weight.expected()
         self._found["readout.bias.grad"] = single_column(of_bias.expected())
         return Known(g), reference.conjugate(weight)
 
-    def _back_through(self, at: tuple[int, int], given: Sum) -> Expected:
+    def _back_through(self, at: Place, given: Sum) -> Expected:
         """Return da (T, N, H) of a direction: all steps at once where it was observed, else one after the other."""
         config, reference, (layer, d) = self._config, self._reference, at
         back = self._weights_back(layer, d)
@@ -152,10 +153,10 @@ class _Backward:
                 if reference.flows_back(config, step):
                     later[t] = da[following]
             whole = given.product(Known(later), Matrix.of(back.hh)).expected()
-            return self._stopped(self._through_slope(whole, self._slopes(at, own), own), d, steps)
-        return self._stopped(self._carried_back(at, given, steps), d, steps)
+            return self._stopped(self._through_slope(whole, at, own), d, steps)
+        return self._stopped(self._carried_back(at, given), d, steps)
 
-    def _carried_back(self, at: tuple[int, int], given: Sum, steps: Sequence[int]) -> Expected:
+    def _carried_back(self, at: Place, given: Sum) -> Expected:
         """Return da of a direction, one step after the other, with the error of each carried on to the next.
 
         A step's allowance is affine in what the next step carries to it, a_t + b_t |W_hh|^T e_{t+1}, up to where
@@ -163,31 +164,32 @@ class _Backward:
         """
         config, reference, (layer, d) = self._config, self._reference, at
         matrix, slopes = Matrix.of(self._weights_back(layer, d).hh), self._slopes(at, self._own(layer, d))
-        carries = {t: later for step, (t, later) in enumerate(pairwise(steps), 1) if reference.flows_back(config, step)}
         visited = reference.visited(config)
         dh = np.broadcast_to(given.values, slopes.slope.shape)
-        values = np.empty_like(slopes.slope)
-        for t in reversed(steps):
-            whole = dh[t] + values[carries[t]] @ matrix.values if t in carries else dh[t]
-            values[t] = whole * slopes.slope[t]
-            if visited is not None:
-                values[t] = np.where(visited[t], values[t], 0.0)
+        values, later = np.empty_like(slopes.slope), np.zeros_like(slopes.slope)
+
+        def step(t: int, following: State | None) -> State:
+            if following is None:
+                return (dh[t] * slopes.slope[t],)
+            later[t] = following[0]
+            return ((dh[t] + later[t] @ matrix.values) * slopes.slope[t],)
+
+        reference.back_along_time(config, d, step, (values,), visited=visited)
         alone = through_slope(given.expected(), slopes, self._arithmetic).allowance
-        if not carries:
+        if config.T == 1:
             return Expected(values, alone)  # the caller clears the padding in it
-        later = np.zeros_like(values)
-        later[list(carries)] = values[list(carries.values())]
         sums = given.product(Known(later), matrix).expected()
         uncarried = through_slope(sums, slopes, self._arithmetic).allowance
         growth, limit = through_slope_growth(given.growth(), sums, slopes, self._arithmetic)
         allowance = np.empty(values.shape)
-        for t in reversed(steps):
-            allowance[t] = alone[t]
-            if t in carries:
-                carried = allowance[carries[t]] @ matrix.size
-                allowance[t] = np.where(carried < limit[t], uncarried[t] + growth[t] * carried, np.inf)
-            if visited is not None:
-                allowance[t] = np.where(visited[t], allowance[t], 0.0)
+
+        def bound(t: int, following: State | None) -> State:
+            if following is None:
+                return (alone[t],)
+            carried = following[0] @ matrix.size
+            return (np.where(carried < limit[t], uncarried[t] + growth[t] * carried, np.inf),)
+
+        reference.back_along_time(config, d, bound, (allowance,), visited=visited)
         return Expected(values, allowance)
 
     def _stopped(self, expected: Expected, d: int, steps: Sequence[int]) -> Expected:
@@ -203,9 +205,8 @@ class _Backward:
                 expected.values[t] = expected.allowance[t] = 0.0
         return expected
 
-    def _slopes(self, at: tuple[int, int], state: Known) -> Slopes:
-        setting = Setting(self._reference, self._case, self._arithmetic)
-        slopes = slopes_at(setting, at, state, self._below(at[0]).values)
+    def _slopes(self, at: Place, state: Known) -> Slopes:
+        slopes = slopes_at(self._setting, at, state, self._below(at[0]).values)
         return slopes._replace(slope=self._reference.conjugate(slopes.slope))
 
     def _weights_back(self, layer: int, d: int) -> StepWeights:
@@ -221,14 +222,14 @@ class _Backward:
         """Return what a layer reads."""
         if not layer:
             return Known(self._reference.time_major(self._case.x, self._config))
-        return Known(*between(Setting(self._reference, self._case, self._arithmetic), layer - 1, self._states))
+        return between(self._setting, layer - 1, self._states)
 
-    def _through_slope(self, dh: Expected, slopes: Slopes, state: Known) -> Expected:
+    def _through_slope(self, dh: Expected, at: Place, state: Known) -> Expected:
         local = state.error is None and self._observed is not None
-        kind = self._reference.nonlinearity(self._config)
-        return through_slope(dh, slopes, self._arithmetic, (state.values, kind) if local else None)
+        kind = self._reference.nonlinearity(self._config, at[0])
+        return through_slope(dh, self._slopes(at, state), self._arithmetic, (state.values, kind) if local else None)
 
-    def _through_layer(self, at: tuple[int, int], expected: Expected) -> tuple[Known, Floats]:
+    def _through_layer(self, at: Place, expected: Expected) -> tuple[Known, Floats]:
         """Record the gradients of a direction's parameters and initial state; return what goes to the layer below."""
         config, reference, (layer, d) = self._config, self._reference, at
         back = self._weights_back(layer, d)
@@ -236,7 +237,7 @@ class _Backward:
         x = self._below(layer)
         own = self._own(layer, d)
         previous = Known(
-            reference.previous_states(self._case, layer, d, own.values, [state.output for state in self._states]),
+            reference.previous_states(self._case, layer, d, own.values, [state.values for state in self._states]),
             None if own.error is None else shifted(reference, config, d, own.error),
         )
         before = reference.remembered(config, d, previous.values, own.values)
@@ -285,7 +286,7 @@ class _Backward:
 
     def _own(self, layer: int, d: int) -> Known:
         part = self._reference.features(self._config, d)
-        return Known(*self._states[layer]).map(lambda a: a[..., part])
+        return self._states[layer].map(lambda a: a[..., part])
 
     def _seen(self, layer: int, d: int) -> Floats:
         assert self._observed is not None

@@ -28,8 +28,8 @@ import numpy as np
 
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.equation import Equation
-from harness.oracle.expectation import Expected, Index, Layer, Setting
-from harness.oracle.reference import Floats
+from harness.oracle.expectation import Expected, Index, Setting
+from harness.oracle.known import Floats, Known
 from harness.space.case import Array, Case
 from harness.space.config import PREACTIVATION, RNNConfig, weight_names
 
@@ -43,7 +43,7 @@ PILOT: Final = 2.0**-6
 class Witness(NamedTuple):
     """The inside of a probed case, as its run shows it, layer by layer, (T, N, D*H) in the probed case's own sizes."""
 
-    states: list[Layer]
+    states: list[Known]
     preactivation_gradients: list[Floats]
 
 
@@ -82,7 +82,7 @@ def witness(setting: Setting, arrays: Mapping[str, Array]) -> Witness | None:
         return None
     top = reference.time_major(arrays["output"], config)
     probes = reference.time_major(arrays["x.grad"], config)[..., given.input_size :]
-    states: list[Layer] = []
+    states: list[Known] = []
     gradients: list[Floats] = []
     for layer in range(given.num_layers):
         state, error = np.zeros_like(top), np.zeros_like(top)
@@ -102,7 +102,7 @@ def witness(setting: Setting, arrays: Mapping[str, Array]) -> Witness | None:
                 if j >= layer:
                     start = (j * given.num_directions + d) * given.hidden_size
                     da[..., units] = probes[..., start : start + given.hidden_size]
-        states.append(Layer(state, error if error.any() else None))
+        states.append(Known(state, error if error.any() else None))
         gradients.append(da)
     return Witness(states, gradients)
 

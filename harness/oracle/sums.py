@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from harness.oracle.arithmetic import U64, Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected, Index, Setting
-from harness.oracle.reference import Floats, write_steps
+from harness.oracle.known import Floats, Known, write_steps
 from harness.oracle.tolerance import (
     Products,
     gamma,
@@ -38,17 +38,6 @@ from harness.oracle.tolerance import (
     sum_growth,
     unless_overflow,
 )
-
-
-class Known(NamedTuple):
-    """An array, and how far a correct subject's may be from it (``None``: it is the subject's own)."""
-
-    values: Floats
-    error: Floats | None = None
-
-    def map(self, change: Callable[[Floats], Floats]) -> Known:
-        """Apply the same change to both."""
-        return Known(change(self.values), None if self.error is None else change(self.error))
 
 
 class Slopes(NamedTuple):
@@ -172,7 +161,7 @@ class Sum:
 
 def slopes_at(setting: Setting, at: tuple[int, int], state: Known, x: Floats) -> Slopes:
     """Return phi' at the states (T, N, H) of a layer and direction that reads x, with its error."""
-    reference, case, arithmetic = setting
+    reference, (_, case, arithmetic) = setting.elman, setting
     kind, h, u = reference.slope_of(case.config, at[0]), state.values, arithmetic.format.u
     if "slopes" not in reference.changed:
         slope = reference.slope(h, kind)
@@ -251,7 +240,7 @@ def _vanishing(setting: Setting, at: tuple[int, int], h: Floats, x: Floats) -> N
 
     Operands may have been lost in the same way: states of this layer, and of the layer below.
     """
-    reference, case, arithmetic = setting
+    reference, (_, case, arithmetic) = setting.elman, setting
     w, previous = reference.step_weights(case, *at), reference.previous_states(case, *at, h)
     s = reference.preactivation(x, previous, w)
     sizes = (row_sum(np.abs(rows)) * np.abs(matrix).max(initial=0) for rows, matrix in ((x, w.ih), (previous, w.hh)))

@@ -12,17 +12,19 @@ one, and the allowance stays a few roundings wide. Otherwise errors are carried 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from harness.oracle.expectation import Expected, Layer, Setting, at_step, joined, laid_out, shifted, stacked
-from harness.oracle.reference import Floats
-from harness.oracle.sums import Known, Matrix, Slopes, Sum, slopes_at, through_slope
+from harness.oracle.expectation import Expected, Setting, at_step, joined, laid_out, shifted, stacked
+from harness.oracle.known import Floats, Known
+from harness.oracle.sums import Matrix, Slopes, Sum, slopes_at, through_slope
+from harness.oracle.unroll import Place, State, through_layers
 from harness.space.case import Case
 
 
 def expect_tangents(
-    setting: Setting, along: Case, states: Sequence[Layer], observed: Sequence[Floats] | None = None
+    setting: Setting, along: Case, states: Sequence[Known], observed: Sequence[Floats] | None = None
 ) -> list[dict[str, Expected]]:
     """Return the expected ``output.tangent`` of every layer; the last dict has the whole stack's ``h_n.tangent``, too.
 
@@ -33,57 +35,72 @@ def expect_tangents(
         return _Forward(setting, along, states, observed).run()
 
 
+class _Below(NamedTuple):
+    """What a layer reads, and its tangent."""
+
+    values: Known
+    tangent: Known
+
+
 class _Forward:
     """One pass of tangents, from x through the layers up to the output."""
 
     def __init__(
-        self, setting: Setting, along: Case, states: Sequence[Layer], observed: Sequence[Floats] | None
+        self, setting: Setting, along: Case, states: Sequence[Known], observed: Sequence[Floats] | None
     ) -> None:
         self._setting, self._along, self._states, self._observed = setting, along, states, observed
-        self._reference, self._case, self._arithmetic = setting
+        self._reference, self._case, self._arithmetic = setting.elman, setting.case, setting.arithmetic
         self._config = setting.case.config
         self._sharp = self._arithmetic.modelled
 
     def run(self) -> list[dict[str, Expected]]:
         config, reference = self._config, self._reference
-        below = Known(reference.time_major(self._case.x, config))
-        tangent = Known(reference.time_major(self._along.x, config))
-        found: list[dict[str, Expected]] = []
-        final: dict[tuple[int, int], Expected] = {}
-        for layer, state in enumerate(self._states):
-            parts = [self._direction((layer, d), below, tangent) for d in range(config.num_directions)]
+        final: dict[Place, Expected] = {}
+
+        def layer_tangents(layer: int, below: Sequence[_Below], _tangents: Sequence[Expected]) -> Expected:
+            parts = [self._direction((layer, d), below[-1]) for d in range(config.num_directions)]
             for d, part in enumerate(parts):
                 final[layer, d] = at_step(part, reference.final_step(config, d))
-            whole = joined(reference, config, parts)
-            found.append({"output.tangent": laid_out(reference, config, whole)})
-            below = Known(*state)
-            own = None if self._observed is None else self._observed[layer]
-            tangent = Known(whole.values, whole.allowance) if own is None else Known(own)
+            return joined(reference, config, parts)
+
+        def passed(layer: int, tangents: Sequence[Expected]) -> _Below:
+            if self._observed is not None:
+                return _Below(self._states[layer], Known(self._observed[layer]))
+            return _Below(self._states[layer], Known(tangents[-1].values, tangents[-1].allowance))
+
+        x, dx = (Known(reference.time_major(case.x, config)) for case in (self._case, self._along))
+        tangents = through_layers(len(self._states), _Below(x, dx), layer_tangents, passed)
+        found = [{"output.tangent": laid_out(reference, config, one)} for one in tangents]
         found[-1]["h_n.tangent"] = stacked([final[key] for key in reference.h_n_order(config)])
         return found
 
-    def _direction(self, at: tuple[int, int], below: Known, tangent: Known) -> Expected:
+    def _direction(self, at: Place, below: _Below) -> Expected:
         """Return the tangents (T, N, H) of a direction: all steps at once where they were observed, else one by one."""
         config, reference, (layer, d) = self._config, self._reference, at
+        x, dx = below
         w, dw = reference.step_weights(self._case, layer, d), reference.step_weights(self._along, layer, d)
-        part, order = reference.features(config, d), reference.time_order(config, d)
-        own = Known(*self._states[layer]).map(lambda a: a[..., part])
+        part = reference.features(config, d)
+        own = self._states[layer].map(lambda a: a[..., part])
         error = None if own.error is None else shifted(reference, config, d, own.error)
         previous = Known(reference.previous_states(self._case, layer, d, own.values), error)
-        ds = Sum(self._arithmetic, 0, 0, soft=self._sharp).product(tangent, Matrix.of(w.ih.T))
-        ds.product(below, Matrix.of(dw.ih.T)).product(previous, Matrix.of(dw.hh.T))
+        ds = Sum(self._arithmetic, 0, 0, soft=self._sharp).product(dx, Matrix.of(w.ih.T))
+        ds.product(x, Matrix.of(dw.ih.T)).product(previous, Matrix.of(dw.hh.T))
         for bias in (dw.b_ih, dw.b_hh):
             ds.plain(Known(np.broadcast_to(bias, own.values.shape)))
-        slopes, matrix = slopes_at(self._setting, at, own, below.values), Matrix.of(w.hh.T)
+        slopes, matrix = slopes_at(self._setting, at, own, x.values), Matrix.of(w.hh.T)
         if self._observed is not None:
             carried = reference.previous_states(self._along, layer, d, self._observed[layer][..., part])
             whole = ds.product(Known(carried), matrix).expected()
-            exact = (own.values, reference.nonlinearity(config)) if own.error is None else None
+            exact = (own.values, reference.nonlinearity(config, layer)) if own.error is None else None
             return through_slope(whole, slopes, self._arithmetic, exact)
-        values, allowance = np.empty(own.values.shape), np.empty(own.values.shape)
-        step = Known(reference.initial_state(self._along, layer, d))
-        for t in order:
-            of_step = ds.at(t).product(step, matrix).expected()
+        found = Expected(np.empty(own.values.shape), np.empty(own.values.shape))
+
+        def step(t: int, held: State) -> State:
+            of_step = ds.at(t).product(Known(*held), matrix).expected()
             dh = through_slope(of_step, Slopes(*(a[t] for a in slopes)), self._arithmetic)
-            values[t], allowance[t] = step = Known(dh.values, dh.allowance)
-        return Expected(values, allowance)
+            return dh.values, dh.allowance
+
+        start = reference.initial_state(self._along, layer, d)
+        written = found.values, found.allowance
+        reference.along_time(config, d, (start, np.zeros(start.shape)), step, written, visited=None)
+        return found

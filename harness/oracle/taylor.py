@@ -38,9 +38,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from harness.oracle.compare import Mismatch, Sort, compare
-from harness.oracle.expectation import Expected, Layer, Setting, end_to_end_states
+from harness.oracle.expectation import Expected, Setting, end_to_end_states
 from harness.oracle.gradient_expectation import expect_gradients
-from harness.oracle.reference import Floats
+from harness.oracle.known import Floats, Known
 from harness.space.case import Array, Case
 from harness.space.config import TANGENT
 
@@ -139,26 +139,27 @@ def _linear(sizes: Floats) -> set[int]:
 
 def _known(setting: Setting) -> _Known:
     states, active = end_to_end_states(setting), None
-    if setting.reference.nonlinearity(setting.case.config) == "relu":
+    config = setting.case.config
+    if any(setting.reference.nonlinearity(config, layer) == "relu" for layer in range(config.num_layers)):
         active = _active(setting, states)
         if active is None:
             return _Known(dict.fromkeys(setting.case.config.gradients, np.inf), None)
         # A unit that is surely off is exactly 0, and so is its slope. An error just below 0 says so, and adds nothing.
         pairs = zip(states, active, strict=True)
-        states = [Layer(h, np.where(on, error, -(2.0**-1074))) for (h, error), on in pairs if error is not None]
+        states = [Known(h, np.where(on, error, -(2.0**-1074))) for (h, error), on in pairs if error is not None]
     expected = expect_gradients(setting, states).arrays
     allowances = {name: float(one.allowance.max(initial=0)) for name, one in expected.items()}
     return _Known(allowances, active or [])
 
 
-def _active(setting: Setting, states: Sequence[Layer]) -> list[Array] | None:
+def _active(setting: Setting, states: Sequence[Known]) -> list[Array] | None:
     """Return masks of the relu units that are surely on, by layer; ``None`` if one may be on either side of its kink.
 
     A unit is surely on where its state is larger than its error. It is surely off where s < 0 and no error reaches over
     the kink: what is left of the state's error is then underflow's, which is below the root of ``underflow`` unless
     sums exceed 2**511.
     """
-    reference, case, arithmetic = setting
+    reference, (_, case, arithmetic) = setting.elman, setting
     below = reference.time_major(case.x, case.config)
     found: list[Array] = []
     for layer, (values, errors) in enumerate(states):

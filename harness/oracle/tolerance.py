@@ -5,63 +5,16 @@ exact result times (1 + d), |d| <= u. In the underflow range it returns somethin
 result. Sums may be taken in any order and blocking. tanh is off by at most kappa * u, relatively. ``arithmetic`` holds
 u and kappa.
 
-Preactivation. s = W_ih x + b_ih + W_hh h + b_hh sums m = I + H + 2 terms. Terms whose weight is 0 are exact, and do not
-count. A term meets at most one rounding of its product and m - 1 roundings of additions. So the computed s differs from
-s by at most gamma_m A, with gamma_n = (1 + u)**n - 1 (at most n u / (1 - n u), where that exists) and
-A = |W_ih||x| + |b_ih| + |W_hh||h| + |b_hh| (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., sec.
-3.1). The reference commits gamma_m(u64) A of its own. A itself is evaluated in float64, which costs a relative
-gamma_{m+4}(u64). One more u in the subject's gamma pays for it, because u > gamma_m(u) gamma_{m+4}(u64).
+Each term of an allowance is derived where it is computed. ``step_allowance`` puts them together.
 
-Storage. A 16-bit result may be summed in float32, and rounded when it is stored. The gamma_m above is then that of
-float32. Four results are stored, with an error of u each: s1 = W_ih x + b_ih, s2 = W_hh h + b_hh, their sum, and phi of
-it. s1 and s2 carry errors e0 themselves, so that u (1 + 3u) (|s1| + |s2| + |s| + 3 e0) covers the first three. The
-error of tanh includes that of storing phi. Where the products are stored before their biases are added,
-|W_ih x| + |W_hh h| + 2 e0 join the bracket.
-
-Underflow. The m - 2 products and m - 1 additions are 2m - 3 operations. Each adds at most ``underflow``, and later
-additions enlarge that by a factor of at most 1 + gamma_m <= 2. The reference does no worse, and storage has five more
-such operations: 8 (m + 1) covers all of them. Hardware that flushes results may flush operands, too, and a subject that
-computes in a wider format returns states that underflow only when they are returned. Either puts every operand off by
-at most ``underflow``, which adds that times the operand on the other side of each product. eta is the sum of both
-effects.
-
-Nonlinearity. For |d| <= e, |tanh(s + d) - tanh(s)| is largest towards zero. There it is tanh|s| - tanh(|s| - e), which
-equals tanh(e) (1 - tanh|s| tanh(|s| - e)). For relu the bound is max(0, min(e, s + e)). For anything else, such as a
-fault's phi of slope 1 at most, it is e, and the function is taken to be as accurate as tanh. A user may accept an
-absolute error of tanh beside its relative one. It is added wherever kappa u |y| is, and does not depend on y. (Where an
-infinite preactivation decides the state, |y| is 1 for tanh and 0 for relu; there both errors are taken times |y|.) The
-absolute error comes anew with each step, and does not grow with the error of the state that the step reads.
-
-Overflow. Where a partial sum may reach the largest number, anything may come out: inf, or NaN from inf - inf. There the
-allowance is infinite. No result is larger than the reach of its partial sums.
-
-Complex numbers. Everything above is meant in modulus, and u is that of the parts. Each part of a sum of m products is a
-sum of 2 m real products, in any order, with one rounding of a product and 2 m - 1 roundings of additions on the way of
+Complex numbers. Everything is meant in modulus, and u is that of the parts. Each part of a sum of m products is a sum
+of 2 m real products, in any order, with one rounding of a product and 2 m - 1 roundings of additions on the way of
 each. The sums of their absolute values are, as a vector, at most sqrt 2 A. So s is off by at most sqrt 2 gamma_2m A <=
 gamma_3m A ((1 + u)**n - 1 is convex in n, and 2 sqrt 2 < 3). That holds for whole complex operations, too, of which a
 product is off by at most sqrt 2 gamma_2 and a sum by u (Higham, Lemma 3.5), and for kernels that keep the parts apart
 or add up their real products one by one. It does not hold for kernels that save one of the four multiplications.
-``underflow`` is that of a complex operation.
-
-For complex numbers, tanh(s + d) - tanh(s) = (1 - y**2) t / (1 + y t) for t = tanh d, |t| <= tan e. That is at most
-|1 - y**2| tan e / (1 - |y| tan e), as long as |y| tan e <= 1/2 and e <= 1/2. Otherwise s is too near to a pole and is
-exempt, unless it is far out: tanh is within 2 / (exp(2r) - 1) of 1 or -1 where |Re| >= r, so that two of its values are
-at most twice as far apart. phi' = 1 - y**2 may be large; ``slope_error`` bounds its error. Anything that reads an
-infinity or a NaN is exempt, because complex products may make anything of them. The soft model and the judge say
-nothing about complex numbers.
-
-Infinities and NaN that are read, for real numbers. A NaN makes every unit of its row NaN, in any order of summation.
-Without a NaN, the infinite terms decide alone, again in any order, as long as the finite ones cannot overflow: 0 times
-inf, or infinities of both signs, give NaN, and infinities of one sign give that infinity. So the reference's own result
-is the only right one. There are three cases in which nothing is settled. A weight that is subnormal may count as 0
-beside an infinity. Weights may be infinite or NaN themselves. And in a subject that computes in a wider format, an
-infinite state of relu was finite until it was returned.
-
-Soft. The bounds above hold for the worst order and the worst roundings. If the roundings of a sum are independent and
-uniform in [-u, u], the variance of its error is u**2 / 3 times the sum of the squared partial results (N. J. Higham and
-T. Mary, SIAM J. Sci. Comput. 41(5), 2019, argue for such models). ``soft_allowance`` is LAMBDA standard deviations, by
-the worst of four orders. It is a model and no proof. ``benchmarks/false_alarms.py`` counts how often correct code
-exceeds it.
+``underflow`` is that of a complex operation. Anything that reads an infinity or a NaN is exempt, because complex
+products may make anything of them. The soft model and the judge say nothing about complex numbers.
 """
 
 from __future__ import annotations
@@ -144,12 +97,12 @@ def step_allowance(
     below. ``sizes`` saves their computation.
     """
     W, V, of_weights, m = sizes or Sizes.of(step.ih, step.hh)
-    form, accepted, n = arithmetic.format, arithmetic.accepted, arithmetic.roundings(m)
+    form, accepted = arithmetic.format, arithmetic.accepted
     with np.errstate(over="ignore", invalid="ignore"):
         size_x, size_h = np.abs(step.x), np.abs(step.h)
         products = size_x @ W + size_h @ V
         magnitude = products + (np.abs(step.b_ih) + np.abs(step.b_hh))
-        eta = arithmetic.underflow * (8 * (m + 1) + of_weights + (row_sum(size_x) + row_sum(size_h)))
+        eta = _underflowed(m, of_weights + (row_sum(size_x) + row_sum(size_h)), arithmetic)
         carried: Floats | float = 0.0
         if x_error is not None:
             carried = carried + x_error @ W
@@ -158,32 +111,82 @@ def step_allowance(
         if accepted.operand_u:
             carried = carried + accepted.product_error * (products + carried)
         reach = magnitude + carried
-        e = (gamma(n + 1, arithmetic.sum_u) + gamma(n, U64)) * reach + carried * (1 + gamma(n, U64))
+        e = _summed(m, reach, carried, arithmetic)
         if arithmetic.wide:
-            parts = _stored(step, s, e, stores_products=arithmetic.backend.stores_products)
-            e = e + form.u * (1 + 3 * form.u) * parts
+            e = e + _stored(step, s, e, arithmetic)
         e = e + eta
-        if arithmetic.is_complex:
-            spread = _complex_tanh_spread(s, y, e) if nonlinearity == "tanh" else e
-            own = arithmetic.tanh_error + REFERENCE_COMPLEX_TANH_ERROR * U64
-            allowance = spread + own * (np.abs(y) + spread) + arithmetic.tanh_absolute + eta
-        elif nonlinearity == "relu":
-            spread = np.maximum(0, np.minimum(e, s + e))
-            allowance = spread + eta
-        else:
-            spread = _tanh_spread(s, y, e) if nonlinearity == "tanh" else e
-            relative = arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64
-            allowance = spread + relative * (np.abs(y) + spread) + arithmetic.tanh_absolute + eta
-        allowance = unless_overflow(allowance, reach + e, form)
+        allowance = unless_overflow(_applied(s, y, e, nonlinearity, arithmetic) + eta, reach + e, form)
     if not arithmetic.is_complex and not np.isfinite(reach).all():
         tanh = nonlinearity == "tanh"
         allowance = _settled(allowance, step, y, arithmetic, trusted=(x_given or tanh, tanh), carried=carried)
     return Bound(loosened(allowance, y, arithmetic), magnitude)
 
 
+def _summed(m: int, reach: Floats, carried: Floats | float, arithmetic: Arithmetic) -> Floats:
+    """Return the error of s = W_ih x + b_ih + W_hh h + b_hh, a sum of m = I + H + 2 terms.
+
+    Terms whose weight is 0 are exact, and do not count. A term meets at most one rounding of its product and m - 1
+    roundings of additions. So the computed s differs from s by at most gamma_m A, with gamma_n = (1 + u)**n - 1 (at
+    most n u / (1 - n u), where that exists) and A = |W_ih||x| + |b_ih| + |W_hh||h| + |b_hh| (N. J. Higham, Accuracy and
+    Stability of Numerical Algorithms, 2nd ed., sec. 3.1). The reference commits gamma_m(u64) A of its own. A itself is
+    evaluated in float64, which costs a relative gamma_{m+4}(u64). One more u in the subject's gamma pays for it,
+    because u > gamma_m(u) gamma_{m+4}(u64). Errors of the operands add what is ``carried``, and ``reach`` is A with it.
+    """
+    n = arithmetic.roundings(m)
+    return (gamma(n + 1, arithmetic.sum_u) + gamma(n, U64)) * reach + carried * (1 + gamma(n, U64))
+
+
+def _stored(step: Step, s: Floats, e: Floats, arithmetic: Arithmetic) -> Floats:
+    """Return the error of storing partial results in 16 bits, where sums are taken in float32; e is that of a sum.
+
+    Four results are stored, with an error of u each: s1 = W_ih x + b_ih, s2 = W_hh h + b_hh, their sum, and phi of it.
+    s1 and s2 carry errors e themselves, so that u (1 + 3u) (|s1| + |s2| + |s| + 3 e) covers the first three. The error
+    of tanh includes that of storing phi. Where the products are stored before their biases are added,
+    |W_ih x| + |W_hh h| + 2 e join the bracket.
+    """
+    p1, p2 = step.x @ step.ih.T, step.h @ step.hh.T
+    parts = np.abs(p1 + step.b_ih) + np.abs(p2 + step.b_hh) + np.abs(s) + 3 * e
+    if arithmetic.backend.stores_products:
+        parts = parts + np.abs(p1) + np.abs(p2) + 2 * e
+    u = arithmetic.format.u
+    return np.asarray(u * (1 + 3 * u) * parts)
+
+
+def _underflowed(m: int, operands: Floats, arithmetic: Arithmetic) -> Floats:
+    """Return what underflow may cost a step; ``operands`` are the sums of the operands' absolute values.
+
+    The m - 2 products and m - 1 additions are 2m - 3 operations. Each adds at most ``underflow``, and later additions
+    enlarge that by a factor of at most 1 + gamma_m <= 2. The reference does no worse, and storage has five more such
+    operations: 8 (m + 1) covers all of them. Hardware that flushes results may flush operands, too, and a subject that
+    computes in a wider format returns states that underflow only when they are returned. Either puts every operand off
+    by at most ``underflow``, which adds that times the operand on the other side of each product.
+    """
+    return np.asarray(arithmetic.underflow * (8 * (m + 1) + operands))
+
+
+def _applied(s: Floats, y: Floats, e: Floats, nonlinearity: str, arithmetic: Arithmetic) -> Floats:
+    """Return the error of y = phi(s), where s is off by e.
+
+    For relu it is at most max(0, min(e, s + e)). For anything but tanh and relu, such as a fault's phi of slope 1 at
+    most, it is e, and the function is taken to be as accurate as tanh. A user may accept an absolute error of tanh
+    beside its relative one. It is added wherever kappa u |y| is, and does not depend on y. It comes anew with each
+    step, and does not grow with the error of the state that the step reads.
+    """
+    if arithmetic.is_complex:
+        spread = _complex_tanh_spread(s, y, e) if nonlinearity == "tanh" else e
+        own = arithmetic.tanh_error + REFERENCE_COMPLEX_TANH_ERROR * U64
+        return np.asarray(spread + own * (np.abs(y) + spread) + arithmetic.tanh_absolute)
+    if nonlinearity == "relu":
+        return np.asarray(np.maximum(0, np.minimum(e, s + e)))
+    spread = _tanh_spread(s, y, e) if nonlinearity == "tanh" else e
+    relative = arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64
+    return np.asarray(spread + relative * (np.abs(y) + spread) + arithmetic.tanh_absolute)
+
+
 def _tanh_spread(s: Floats, y: Floats, e: Floats) -> Floats:
     """Return how far tanh(s + d) may be from y = tanh(s) for |d| <= e.
 
+    It is largest towards zero. There it is tanh|s| - tanh(|s| - e), which is tanh(e) (1 - tanh|s| tanh(|s| - e)).
     The bracket is computed with two tanh at 4 u64 each, |s| - e, a product and a difference: 11 u64 pay for its own
     error in float64.
     """
@@ -192,6 +195,11 @@ def _tanh_spread(s: Floats, y: Floats, e: Floats) -> Floats:
 
 def _complex_tanh_spread(s: Floats, y: Floats, e: Floats) -> Floats:
     """Return the same for complex numbers; infinite where they are too near to a pole.
+
+    tanh(s + d) - tanh(s) = (1 - y**2) t / (1 + y t) for t = tanh d, |t| <= tan e. That is at most
+    |1 - y**2| tan e / (1 - |y| tan e), as long as |y| tan e <= 1/2 and e <= 1/2. Otherwise s is too near to a pole and
+    is exempt, unless it is far out: tanh is within 2 / (exp(2r) - 1) of 1 or -1 where |Re| >= r, so that two of its
+    values are at most twice as far apart.
 
     The bracket is computed with the reference's tanh at 12 u64, its square, and some ten more operations: 64 u64 pay
     for its own error in float64.
@@ -203,6 +211,34 @@ def _complex_tanh_spread(s: Floats, y: Floats, e: Floats) -> Floats:
     bracket = np.abs(1 - y * y) + 64 * U64 * (1 + size * size)
     near = np.where((e <= 0.5) & (size * t <= 0.5), t * bracket / (1 - np.minimum(size * t, 0.5)), np.inf)
     return np.fmin(near, apart)
+
+
+def error_growth(ih: Floats, hh: Floats, arithmetic: Arithmetic) -> tuple[Floats, float]:
+    """Return the most that the norm of a state's error may grow by in one step: into each unit, and into a norm again.
+
+    These are the norms of W_hh's rows, and its largest singular value, which LAPACK gives to some H u64. phi does not
+    enlarge an error. Errors also change the roundings themselves, of which ``step_allowance`` has at most as many as
+    are counted here. That change is relative to |W_hh||e|, whose norm grows by the largest singular value of |W_hh|.
+    """
+    H, m = len(hh), ih.shape[1] + len(hh) + 2
+    if arithmetic.is_complex:  # a complex tanh is steeper than 1 beside its poles
+        return np.full(H, np.inf), np.inf
+    if not np.isfinite(hh).all():
+        return np.full(H, np.inf), np.inf
+    each = [2 * gamma(m + 1, arithmetic.sum_u), 8 * arithmetic.format.u, arithmetic.tanh_error]
+    relative = (
+        math.prod(1 + error for error in [*each, arithmetic.accepted.product_error, arithmetic.accepted.rtol]) - 1
+    )
+    with np.errstate(over="ignore"):
+        signed, unsigned = (float(np.linalg.norm(matrix, 2)) * (1 + 16 * H * U64) for matrix in (hh, np.abs(hh)))
+        return norms(hh)[:, 0] * (1 + relative), signed + relative * unsigned
+
+
+def norms(rows: Floats) -> Floats:
+    """Return the norm of each row, scaled so that no square underflows."""
+    largest = np.abs(rows).max(axis=-1, keepdims=True, initial=0)
+    scale = np.where((largest > 0) & (largest < np.inf), largest, 1.0)
+    return np.asarray(scale * np.linalg.norm(rows / scale, axis=-1, keepdims=True))
 
 
 def linear_allowance(
@@ -272,7 +308,11 @@ def _sum_error(products: Products, arithmetic: Arithmetic) -> tuple[Floats, Floa
 
 
 def soft_allowance(equation: Equation, expected: float, arithmetic: Arithmetic, *, enough: float = math.inf) -> float:
-    """Return LAMBDA standard deviations of the error of one correct element, by the variance model of the module.
+    """Return LAMBDA standard deviations of the error of one correct element. It is a model and no proof.
+
+    If the roundings of a sum are independent and uniform in [-u, u], the variance of its error is u**2 / 3 times the
+    sum of the squared partial results (N. J. Higham and T. Mary, SIAM J. Sci. Comput. 41(5), 2019, argue for such
+    models). The worst of four orders counts. ``benchmarks/false_alarms.py`` counts how often correct code exceeds it.
 
     ``expected`` is the reference's result, around which the element may lie. The operands are taken to be exact, and
     the arithmetic to be the dtype's own throughout. Once some order of summation allows ``enough``, the other orders
@@ -390,7 +430,10 @@ def row_sum(array: Floats) -> Floats:
 
 
 def unless_overflow(allowance: Floats, reach: Floats, form: Format) -> Floats:
-    """Return the allowance, infinite where a partial sum may reach the largest number, or where ``reach`` is NaN."""
+    """Return the allowance, infinite where a partial sum may reach the largest number, or where ``reach`` is NaN.
+
+    There anything may come out: inf, or NaN from inf - inf. No result is larger than the reach of its partial sums.
+    """
     return np.where(reach < form.largest, allowance, np.inf)
 
 
@@ -404,13 +447,6 @@ def loosened(allowance: Floats, values: Floats, arithmetic: Arithmetic) -> Float
         return np.where(np.isinf(allowance), np.inf, allowance + more)  # an exempt value may be NaN
 
 
-def _stored(step: Step, s: Floats, e: Floats, *, stores_products: bool) -> Floats:
-    """Return |s1| + |s2| + |s| + 3 e0, and with stored products |W_ih x| + |W_hh h| + 2 e0 more."""
-    p1, p2 = step.x @ step.ih.T, step.h @ step.hh.T
-    parts = np.abs(p1 + step.b_ih) + np.abs(p2 + step.b_hh) + np.abs(s) + 3 * e
-    return parts + np.abs(p1) + np.abs(p2) + 2 * e if stores_products else parts
-
-
 def _settled(
     allowance: Floats,
     step: Step,
@@ -421,6 +457,13 @@ def _settled(
     carried: Floats | float,
 ) -> Floats:
     """Return the allowance of rows that read an infinity or a NaN: that of a certain result, where there is one.
+
+    A NaN makes every unit of its row NaN, in any order of summation. Without a NaN, the infinite terms decide alone,
+    again in any order, as long as the finite ones cannot overflow: 0 times inf, or infinities of both signs, give NaN,
+    and infinities of one sign give that infinity. So the reference's own result is the only right one. |y| is 1 for
+    tanh then and 0 for relu, so that both errors of tanh are taken times |y|. There are three cases in which nothing is
+    settled. A weight that is subnormal may count as 0 beside an infinity. Weights may be infinite or NaN themselves.
+    And in a subject that computes in a wider format, an infinite state of relu was finite until it was returned.
 
     ``trusted`` says of x, and of h, whether an infinite number in it is certainly infinite.
     """

@@ -8,14 +8,14 @@ from harness import Case, RNNConfig, cases, draw
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.expectation import (
     Expected,
-    Layer,
     Setting,
     end_to_end_states,
     expect_end_to_end,
     expect_local,
     single_step_states,
 )
-from harness.oracle.reference import Floats, Reference
+from harness.oracle.known import Floats, Known
+from harness.oracle.reference import Reference
 from tests.oracle.by_hand import PRODUCTS, run_by_hand
 
 REFERENCE = Reference()
@@ -25,13 +25,13 @@ def setting(case: Case, reference: Reference = REFERENCE) -> Setting:
     return Setting(reference, case, Arithmetic(case.config.dtype))
 
 
-def own_states(case: Case, reference: Reference = REFERENCE) -> list[Layer]:
+def own_states(case: Case, reference: Reference = REFERENCE) -> list[Known]:
     """Return the output of every layer, time first, each as the top of a shorter stack."""
     outputs = [reference.run(case.prefix(layers))["output"] for layers in range(1, case.config.num_layers + 1)]
-    return [Layer(output.swapaxes(0, 1) if case.config.batch_first else output) for output in outputs]
+    return [Known(output.swapaxes(0, 1) if case.config.batch_first else output) for output in outputs]
 
 
-def locally(case: Case, states: list[Layer] | None = None, reference: Reference = REFERENCE) -> dict[str, Expected]:
+def locally(case: Case, states: list[Known] | None = None, reference: Reference = REFERENCE) -> dict[str, Expected]:
     return expect_local(setting(case, reference), own_states(case) if states is None else states)[-1]
 
 
@@ -67,15 +67,15 @@ def test_every_layer_below_the_top_is_expected_too(case: Case) -> None:
 
     assert len(expected) == case.config.num_layers
     for layer, state in zip(expected, states, strict=True):
-        assert within(layer["output"], state.output.swapaxes(0, 1) if case.config.batch_first else state.output)
+        assert within(layer["output"], state.values.swapaxes(0, 1) if case.config.batch_first else state.values)
 
 
 def test_only_the_step_that_is_off_departs_locally() -> None:
     case = draw(RNNConfig(2, 3, T=6, N=1), "normal", 1)
-    bent = own_states(case)[0].output.copy()
+    bent = own_states(case)[0].values.copy()
     bent[3:] += 1e-3  # a subject that goes wrong at t=3 and carries the error on
 
-    expected = locally(case, [Layer(bent)])["output"]
+    expected = locally(case, [Known(bent)])["output"]
 
     departs = np.asarray(np.abs(bent - expected.values) > expected.allowance).reshape(6, -1).max(axis=1)
     assert departs[3]
@@ -129,7 +129,7 @@ def test_a_readout_inherits_the_error_of_the_states_it_reads() -> None:
 def test_a_single_step_s_h_n_holds_the_output_of_every_layer(case: Case) -> None:
     states = single_step_states(REFERENCE, case.config, REFERENCE.run(case)["h_n"])
 
-    assert all(np.array_equal(a.output, b.output) for a, b in zip(states, own_states(case), strict=True))
+    assert all(np.array_equal(a.values, b.values) for a, b in zip(states, own_states(case), strict=True))
 
 
 def test_what_a_fault_overrides_reaches_both_ways() -> None:

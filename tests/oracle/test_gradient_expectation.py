@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from harness import Case, Reference, RNNConfig, cases, draw
 from harness.explain.faults import CATALOGUE
 from harness.oracle.arithmetic import BACKENDS, CONTRACTS, UNKNOWN, Arithmetic, accepted
-from harness.oracle.expectation import Expected, Layer, Setting, end_to_end_states
+from harness.oracle.expectation import Expected, Setting, end_to_end_states
 from harness.oracle.gradient_expectation import Gradients, _Backward, expect_gradients
-from harness.oracle.sums import Known, Matrix, Slopes, Sum, through_slope
+from harness.oracle.known import Known
+from harness.oracle.sums import Matrix, Slopes, Sum, through_slope
 from harness.space.config import DTYPES, PREACTIVATION
 from harness.space.scope import PACKINGS
 from harness.space.values import REGIMES
@@ -39,8 +40,8 @@ def local(case: Case, run: Run, arithmetic: Arithmetic | None = None) -> Gradien
     return expect_gradients(setting, layers(run), [da.astype(float) for da in run.da])
 
 
-def layers(run: Run) -> list[Layer]:
-    return [Layer(state.astype(float)) for state in run.states]
+def layers(run: Run) -> list[Known]:
+    return [Known(state.astype(float)) for state in run.states]
 
 
 def beyond(gradients: Gradients, run: Run) -> list[str]:
@@ -176,7 +177,7 @@ def test_at_a_kink_that_an_uncertain_state_may_be_beyond_all_or_nothing_passes(
     state: float, error: float, allowed: bool
 ) -> None:
     setting = Setting(Reference(), one_relu(state), Arithmetic("float32"))
-    uncertain = Layer(np.full((1, 1, 1), state), np.full((1, 1, 1), error))
+    uncertain = Known(np.full((1, 1, 1), state), np.full((1, 1, 1), error))
 
     (da,) = expect_gradients(setting, [uncertain]).preactivations
 
@@ -189,7 +190,7 @@ def test_at_a_kink_that_an_uncertain_state_may_be_beyond_all_or_nothing_passes(
 def test_at_a_kink_an_exact_state_leaves_no_choice(state: float) -> None:
     setting = Setting(Reference(), one_relu(state), Arithmetic("float32"))
 
-    (da,) = expect_gradients(setting, [Layer(np.full((1, 1, 1), state))]).preactivations
+    (da,) = expect_gradients(setting, [Known(np.full((1, 1, 1), state))]).preactivations
 
     assert within(da, np.full((1, 1, 1), 3.0 if state else 0.0))
     assert not within(da, np.full((1, 1, 1), 0.0 if state else 3.0))
@@ -262,8 +263,9 @@ def test_operands_that_were_rounded_are_allowed_by_the_contract_that_says_so() -
 class StepByStep(_Backward):
     """The backward pass as defined: the allowance of each step from those of the next, all in one go."""
 
-    def _carried_back(self, at: tuple[int, int], given: Sum, steps: Sequence[int]) -> Expected:
+    def _carried_back(self, at: tuple[int, int], given: Sum) -> Expected:
         config, reference, (layer, d) = self._config, self._reference, at
+        steps = reference.time_order(config, d)
         matrix, slopes = Matrix.of(self._weights_back(layer, d).hh), self._slopes(at, self._own(layer, d))
         visited = reference.visited(config)
         values, allowance = np.zeros_like(slopes.slope), np.zeros(slopes.slope.shape)
@@ -318,7 +320,7 @@ def test_what_may_overflow_on_the_way_back_exempts_all_before_it() -> None:
     )
     setting = Setting(Reference(), case, Arithmetic("float32"))
 
-    [da] = expect_gradients(setting, [Layer(np.ones((4, 1, 1)), np.full((4, 1, 1), 1e-3))]).preactivations
+    [da] = expect_gradients(setting, [Known(np.ones((4, 1, 1)), np.full((4, 1, 1), 1e-3))]).preactivations
 
     assert np.isfinite(da.allowance[2:]).all()
     assert np.isinf(da.allowance[:2]).all()  # 1e15 * 3e15**2 is 9e45, and float32 ends at 3e38

@@ -107,7 +107,7 @@ def test_relu_carries_every_state_and_da_bit_for_bit(order: str, dtype: str, wor
 
     for layer, da in enumerate(run.da):
         assert seen.states[layer].error is None
-        assert np.array_equal(seen.states[layer].output, run.states[layer].astype(float))
+        assert np.array_equal(seen.states[layer].values, run.states[layer].astype(float))
         chosen = probes.selection(case.config, PREACTIVATION, layer)
         assert np.array_equal(seen.preactivation_gradients[layer][chosen], da.astype(float)[chosen])
 

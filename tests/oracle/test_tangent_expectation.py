@@ -8,7 +8,8 @@ from hypothesis import given, settings
 
 from harness import Case, Reference, RNNConfig, cases, draw
 from harness.oracle.arithmetic import U64, Arithmetic
-from harness.oracle.expectation import Expected, Layer, Setting, end_to_end_states
+from harness.oracle.expectation import Expected, Setting, end_to_end_states
+from harness.oracle.known import Known
 from harness.oracle.tangent_expectation import expect_tangents
 from harness.space.values import tangents
 from tests.oracle.by_hand import PRODUCTS, run_by_hand
@@ -55,7 +56,7 @@ def forwards(case: Case, along: Any, product: Any, **wrong: bool) -> tuple[list[
 
 def expected(case: Case, along: Any, states: list[Any], observed: list[Any] | None) -> list[dict[str, Expected]]:
     setting = Setting(Reference(), case, Arithmetic(case.config.dtype))
-    known = [Layer(a.astype(float)) for a in states] if observed else end_to_end_states(setting)
+    known = [Known(a.astype(float)) for a in states] if observed else end_to_end_states(setting)
     seen = [a.astype(float) for a in observed] if observed else None
     return expect_tangents(setting, Case.from_arrays(case.config, along), known, seen)
 

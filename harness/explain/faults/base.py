@@ -16,7 +16,10 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 
 from harness.explain.faults.lines import filled
-from harness.oracle.reference import Floats, Reference, StepWeights, Visited, recalled, write_steps, zeros
+from harness.oracle.cell import StepWeights
+from harness.oracle.known import Floats, write_steps, zeros
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import State, Visited
 from harness.space.case import Case, padding
 from harness.space.config import RNNConfig, weight_names
 
@@ -150,10 +153,13 @@ class Changed(Reference):
             return super().previous_states(case, layer, direction, own, states)
         at, visited = (layer, direction), self.visited(case.config)
         previous = np.empty_like(own)
-        held = [self.initial_state(case, *at) if states is None else self.start(case, *at, states)]
-        for step, t in enumerate(self.time_order(case.config, direction)):
-            previous[t] = recalled(held, self.reads(case.config, step))
-            held.append(own[t] if visited is None else np.where(visited[t], own[t], held[-1]))
+        start = self.initial_state(case, *at) if states is None else self.start(case, *at, states)
+
+        def step(t: int, held: State) -> State:
+            previous[t] = held[0]
+            return (own[t],)
+
+        self.along_time(case.config, direction, (start,), step, (), visited=visited)
         return previous
 
     def back_direction(

@@ -9,7 +9,9 @@ import numpy as np
 
 from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault, Place
-from harness.oracle.reference import Floats, Reference, Visited, at_steps
+from harness.oracle.known import Floats, at_steps
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import Visited
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 

@@ -18,7 +18,9 @@ from harness.explain.faults.base import (
     parameters,
     without,
 )
-from harness.oracle.reference import Floats, Reference, StepWeights
+from harness.oracle.cell import StepWeights
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 

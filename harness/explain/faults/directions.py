@@ -10,7 +10,10 @@ import numpy as np
 from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault, Place
 from harness.explain.faults.weights import half_of
-from harness.oracle.reference import Floats, Reference, StepWeights, Visited
+from harness.oracle.cell import StepWeights
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import Visited
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault, Place
-from harness.oracle.reference import Floats, Reference, at_steps, keep_scale
+from harness.oracle.known import Floats, at_steps
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import keep_scale
 from harness.space.case import Case
 
 DROPS = ONE.replace(num_layers=2, dropout=0.5, training=True)

@@ -9,7 +9,9 @@ import numpy as np
 
 from harness.checks.known import times_zero
 from harness.explain.faults.base import ONE, Fault
-from harness.oracle.reference import Floats, Reference, StepWeights
+from harness.oracle.cell import StepWeights
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
 from harness.space.config import RNNConfig
 
 BLOCKS: Final = (2, 4, 8, 16)

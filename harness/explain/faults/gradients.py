@@ -14,7 +14,10 @@ from harness.explain.faults.over_time import from_the_last
 from harness.explain.faults.readout import last_only
 from harness.explain.faults.rounding import stored
 from harness.explain.faults.size import below
-from harness.oracle.reference import Floats, Reference, Steps, StepWeights, Visited, at_steps, write_steps
+from harness.oracle.cell import StepWeights
+from harness.oracle.known import Floats, Steps, at_steps, write_steps
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import Visited
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -168,7 +171,7 @@ def _slope_of_tanh_of_state(right: Reference, h: Floats, nonlinearity: str) -> F
 def _slope_of_preactivation(
     right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
 ) -> Floats:
-    if right.nonlinearity_of(case.config, at[0]) != "tanh":
+    if right.nonlinearity(case.config, at[0]) != "tanh":
         return right.slopes(case, at, x, previous, own)
     s = right.preactivation(x, previous, right.step_weights(case, *at))
     return np.asarray(1 - s * s)

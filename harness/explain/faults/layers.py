@@ -10,7 +10,8 @@ import numpy as np
 from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, TIED, Fault, Place
 from harness.explain.faults.over_time import late
-from harness.oracle.reference import Floats, Reference, to_float64
+from harness.oracle.known import Floats, to_float64
+from harness.oracle.reference import Reference
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 

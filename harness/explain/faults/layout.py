@@ -7,7 +7,8 @@ from typing import Final
 
 from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, TIED, Fault
-from harness.oracle.reference import Floats, Reference
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 

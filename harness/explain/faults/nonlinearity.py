@@ -10,7 +10,9 @@ import numpy as np
 
 from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Changes, Fault, Place
-from harness.oracle.reference import Floats, Reference, Visited, at_steps, write_steps
+from harness.oracle.known import Floats, at_steps, write_steps
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import Visited
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -21,19 +23,19 @@ HARMLESS = "identity"
 """What no nonlinearity is called."""
 
 
-def _always_tanh(right: Reference, config: RNNConfig) -> str:
+def _always_tanh(right: Reference, config: RNNConfig, layer: int) -> str:
     return "tanh"
 
 
-def _always_relu(right: Reference, config: RNNConfig) -> str:
+def _always_relu(right: Reference, config: RNNConfig, layer: int) -> str:
     return "relu"
 
 
-def _exchanges_nonlinearities(right: Reference, config: RNNConfig) -> str:
-    return "relu" if right.nonlinearity(config) == "tanh" else "tanh"
+def _exchanges_nonlinearities(right: Reference, config: RNNConfig, layer: int) -> str:
+    return "relu" if right.nonlinearity(config, layer) == "tanh" else "tanh"
 
 
-def _no_nonlinearity_nonlinearity(right: Reference, config: RNNConfig) -> str:
+def _no_nonlinearity_nonlinearity(right: Reference, config: RNNConfig, layer: int) -> str:
     return HARMLESS
 
 
@@ -42,7 +44,7 @@ def _no_nonlinearity_activation(right: Reference, s: Floats, nonlinearity: str) 
 
 
 def _no_nonlinearity_in_last_layer_nonlinearity_of(right: Reference, config: RNNConfig, layer: int) -> str:
-    return HARMLESS if layer == config.num_layers - 1 else right.nonlinearity_of(config, layer)
+    return HARMLESS if layer == config.num_layers - 1 else right.nonlinearity(config, layer)
 
 
 def _no_nonlinearity_in_last_layer_activation(right: Reference, s: Floats, nonlinearity: str) -> Floats:
@@ -50,7 +52,7 @@ def _no_nonlinearity_in_last_layer_activation(right: Reference, s: Floats, nonli
 
 
 def _nonlinearity_in_first_layer_only_nonlinearity_of(right: Reference, config: RNNConfig, layer: int) -> str:
-    return HARMLESS if layer else right.nonlinearity_of(config, layer)
+    return HARMLESS if layer else right.nonlinearity(config, layer)
 
 
 def _nonlinearity_in_first_layer_only_activation(right: Reference, s: Floats, nonlinearity: str) -> Floats:
@@ -59,16 +61,16 @@ def _nonlinearity_in_first_layer_only_activation(right: Reference, s: Floats, no
 
 def _tanh_in_last_layer(right: Reference, config: RNNConfig, layer: int) -> str:
     last = 0 < layer == config.num_layers - 1
-    return "tanh" if last else right.nonlinearity_of(config, layer)
+    return "tanh" if last else right.nonlinearity(config, layer)
 
 
 def _relu_in_last_layer(right: Reference, config: RNNConfig, layer: int) -> str:
     last = 0 < layer == config.num_layers - 1
-    return "relu" if last else right.nonlinearity_of(config, layer)
+    return "relu" if last else right.nonlinearity(config, layer)
 
 
 def _tanh_above_first_layer(right: Reference, config: RNNConfig, layer: int) -> str:
-    return "tanh" if layer else right.nonlinearity_of(config, layer)
+    return "tanh" if layer else right.nonlinearity(config, layer)
 
 
 def _no_nonlinearity_at_last_step_activation(right: Reference, s: Floats, nonlinearity: str) -> Floats:
@@ -99,15 +101,15 @@ def _no_nonlinearity_at_last_step_slopes(
 def _instead(name: str, phi: _Function, steepness: _Function, of: Sequence[str] = ("relu",)) -> Changes:
     """Apply ``phi``, whose slope by the preactivation is ``steepness``, in the place of other nonlinearities."""
 
-    def nonlinearity(right: Reference, config: RNNConfig) -> str:
-        replaced = right.nonlinearity(config)
+    def nonlinearity(right: Reference, config: RNNConfig, layer: int) -> str:
+        replaced = right.nonlinearity(config, layer)
         return name if replaced in of else replaced
 
     def activation(right: Reference, s: Floats, nonlinearity: str) -> Floats:
         return phi(s) if nonlinearity == name else right.activation(s, nonlinearity)
 
     def slopes(right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
-        if right.nonlinearity_of(case.config, at[0]) != name:
+        if right.nonlinearity(case.config, at[0]) not in of:
             return right.slopes(case, at, x, previous, own)
         return steepness(right.preactivation(x, previous, right.step_weights(case, *at)))
 
@@ -223,7 +225,7 @@ def _applies_gelu_steepness(s: Floats) -> Floats:
 def _activates_output(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
     output = right.written(case, layer, states)
     top = layer == case.config.num_layers - 1
-    return right.activation(output, right.nonlinearity_of(case.config, layer)) if top else output
+    return right.activation(output, right.nonlinearity(case.config, layer)) if top else output
 
 
 def _relu_drops_nan(right: Reference, s: Floats, nonlinearity: str) -> Floats:
@@ -294,7 +296,7 @@ FAULTS: Final = (
         "NoNonlinearityInLastLayer",
         "applies no nonlinearity in the last layer",
         {
-            "nonlinearity_of": _no_nonlinearity_in_last_layer_nonlinearity_of,
+            "nonlinearity": _no_nonlinearity_in_last_layer_nonlinearity_of,
             "activation": _no_nonlinearity_in_last_layer_activation,
         },
         code=("h = s  # if layer == L - 1", lines.PHI),
@@ -305,7 +307,7 @@ FAULTS: Final = (
         "NonlinearityInFirstLayerOnly",
         "applies the nonlinearity in the first layer only",
         {
-            "nonlinearity_of": _nonlinearity_in_first_layer_only_nonlinearity_of,
+            "nonlinearity": _nonlinearity_in_first_layer_only_nonlinearity_of,
             "activation": _nonlinearity_in_first_layer_only_activation,
         },
         code=("h = s  # if layer > 0", lines.PHI),
@@ -314,7 +316,7 @@ FAULTS: Final = (
     Fault(
         "TanhInLastLayer",
         "applies tanh in the last layer of several, although nonlinearity='relu'",
-        {"nonlinearity_of": _tanh_in_last_layer},
+        {"nonlinearity": _tanh_in_last_layer},
         code=("h = tanh(s)  # if layer == L - 1", lines.PHI),
         smallest=(RELU.replace(num_layers=2),),
         stepwise=False,
@@ -322,7 +324,7 @@ FAULTS: Final = (
     Fault(
         "ReluInLastLayer",
         "applies relu in the last layer of several, although nonlinearity='tanh'",
-        {"nonlinearity_of": _relu_in_last_layer},
+        {"nonlinearity": _relu_in_last_layer},
         code=("h = relu(s)  # if layer == L - 1", lines.PHI),
         smallest=(ONE.replace(num_layers=2),),
         stepwise=False,
@@ -330,7 +332,7 @@ FAULTS: Final = (
     Fault(
         "TanhAboveFirstLayer",
         "applies tanh in every layer above the first, although nonlinearity='relu'",
-        {"nonlinearity_of": _tanh_above_first_layer},
+        {"nonlinearity": _tanh_above_first_layer},
         code=("h = tanh(s)  # if layer > 0", lines.PHI),
         smallest=(RELU.replace(num_layers=2),),
     ),

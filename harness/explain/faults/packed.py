@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault, Place
-from harness.oracle.reference import Floats, Reference, Steps, Visited
+from harness.oracle.known import Floats, Steps
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import Visited
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 

@@ -9,7 +9,8 @@ import numpy as np
 from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault
 from harness.explain.faults.over_time import late
-from harness.oracle.reference import Floats, Reference
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 

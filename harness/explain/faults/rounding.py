@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from harness.explain.faults.base import ONE, Fault
-from harness.oracle.reference import Floats, Reference, StepWeights
+from harness.oracle.cell import StepWeights
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
 from harness.space.case import Case
 
 TF32_BITS = 11

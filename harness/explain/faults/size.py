@@ -9,7 +9,9 @@ import numpy as np
 from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Fault, Place, parameters
 from harness.explain.faults.batch import taken
-from harness.oracle.reference import Floats, Reference, StepWeights
+from harness.oracle.cell import StepWeights
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 

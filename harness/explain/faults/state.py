@@ -8,7 +8,10 @@ import numpy as np
 
 from harness.explain.faults import lines
 from harness.explain.faults.base import ONE, Changes, Fault, Place, parameters, without
-from harness.oracle.reference import Floats, Reference, Steps, StepWeights, Visited, at_steps, recalled, write_steps
+from harness.oracle.cell import StepWeights
+from harness.oracle.known import Floats, Steps, at_steps, write_steps
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import State, Visited
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
@@ -29,15 +32,16 @@ def _without_at_first_step(*left_out: str) -> Changes:
     def run_direction(
         right: Reference, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
     ) -> None:
-        w, kind = right.step_weights(case, *at), right.nonlinearity_of(case.config, at[0])
-        held, first = [start], np.asarray(right.first_step(case.config, at[1]))[..., None]
-        for step, t in enumerate(right.time_order(case.config, at[1])):
-            h = recalled(held, right.reads(case.config, step))
-            new = right.step(x[t], h, w, kind)
+        w, kind = right.step_weights(case, *at), right.nonlinearity(case.config, at[0])
+        first = np.asarray(right.first_step(case.config, at[1]))[..., None]
+
+        def step(t: int, held: State) -> State:
+            new = right.step(x[t], held[0], w, kind)
             if (first == t).any():
-                new = np.where(first == t, right.step(x[t], h, without(*left_out)(w), kind), new)
-            held.append(new if visited is None else np.where(visited[t], new, held[-1]))
-            states[t] = new if visited is None else np.where(visited[t], new, 0.0)
+                new = np.where(first == t, right.step(x[t], held[0], without(*left_out)(w), kind), new)
+            return (new,)
+
+        right.along_time(case.config, at[1], (start,), step, (states,), visited=visited)
 
     def entering(right: Reference, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
         entering = right.entering(config, direction, parameter, da)
@@ -59,7 +63,7 @@ def _ignores_hx(right: Reference, config: RNNConfig, layer: int, direction: int,
 
 
 def _activates_hx(right: Reference, case: Case, layer: int, direction: int) -> Floats:
-    return right.activation(right.initial_state(case, layer, direction), right.nonlinearity_of(case.config, layer))
+    return right.activation(right.initial_state(case, layer, direction), right.nonlinearity(case.config, layer))
 
 
 def _reads_hx_by_direction(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:

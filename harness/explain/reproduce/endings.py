@@ -13,7 +13,7 @@ import numpy as np
 from harness.explain.reproduce.literals import BFLOAT16, TOGETHER, Literals, listed
 from harness.explain.reproduce.program import Program, Unwritten, indented
 from harness.oracle.compare import Mismatch, Sort
-from harness.oracle.reference import to_float64
+from harness.oracle.known import to_float64
 from harness.space.case import Array
 from harness.space.config import RNNConfig
 

@@ -1,0 +1,54 @@
+"""known: arrays of float64, single time steps of them, and arrays that are known up to an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.space.case import Array
+from harness.space.config import RNNConfig
+
+Floats = NDArray[np.float64]
+"""An array of float64, or of complex128 for a complex dtype. Code that holds for both is written once."""
+Steps = int | NDArray[np.intp]
+"""A time step; for packed sequences, an array (N) of one time step for each."""
+
+
+class Known(NamedTuple):
+    """An array, and how far a correct subject's may be from it (``None``: it is exact, or the subject's own)."""
+
+    values: Floats
+    error: Floats | None = None
+
+    def map(self, change: Callable[[Floats], Floats]) -> Known:
+        """Apply the same change to both."""
+        return Known(change(self.values), None if self.error is None else change(self.error))
+
+
+def at_steps(array: Floats, steps: Steps) -> Floats:
+    """Return one time step of (T, N, ..): the same for every sequence, or one for each."""
+    return array[steps] if isinstance(steps, int) else array[steps, np.arange(array.shape[1])]
+
+
+def write_steps(array: NDArray[Any], steps: Steps, values: NDArray[Any]) -> None:
+    """Write (N, ..) into one time step of (T, N, ..): the same for every sequence, or one for each."""
+    if isinstance(steps, int):
+        array[steps] = values
+    else:
+        array[steps, np.arange(array.shape[1])] = values
+
+
+def zeros(config: RNNConfig, *shape: int) -> Floats:
+    """Return zeros of the dtype that a config's numbers are cast to."""
+    return np.zeros(shape, np.complex128 if config.is_complex else np.float64)
+
+
+def to_float64(array: Array) -> Floats:
+    """Cast an array to float64, or to complex128.
+
+    The cast is exact: every number of the narrower dtypes is a float64, and so is each part of a complex number.
+    """
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
