@@ -329,14 +329,14 @@ class Unroll(Cell):
         ``step`` returns the state of a time step, given the state that it reads. If it returns more arrays than
         ``states`` holds, the rest is carried on to later steps, and not written. Padding is zero, and leaves no trace.
         """
-        held = [start]
+        held, partly = [start], _partly(visited)
         for step_number, t in enumerate(self.time_order(config, direction)):
             new = step(t, recalled(held, self.reads(config, step_number)))
-            if visited is None:
-                held.append(new)
+            if t in partly:
+                held.append(_where(partly[t], new, held[-1]))
+                new = _where(partly[t], new)
             else:
-                held.append(_where(visited[t], new, held[-1]))
-                new = _where(visited[t], new)
+                held.append(new)
             for array, state in zip(states, new, strict=False):
                 array[t] = state
 
@@ -354,11 +354,11 @@ class Unroll(Cell):
         ``step`` returns those of a time step, given those of the step that read its state: ``None`` where no gradient
         comes from there. Padding has none.
         """
-        later: State | None = None
+        later, partly = None, _partly(visited)
         for step_number, t in reversed(list(enumerate(self.time_order(config, direction)))):
             new = step(t, later)
-            if visited is not None:
-                new = _where(visited[t], new)
+            if t in partly:
+                new = _where(partly[t], new)
             for array, gradient in zip(gradients, new, strict=True):
                 array[t] = gradient
             later = new if self.flows_back(config, step_number) else None
@@ -485,6 +485,13 @@ def recalled(held: Sequence[State], steps: Sequence[int]) -> State:
     if not steps:
         return tuple(np.zeros_like(array) for array in held[0])
     return tuple(np.sum(arrays, 0) for arrays in zip(*(held[step + 1] for step in steps), strict=True))
+
+
+def _partly(visited: Visited | None) -> dict[int, Visited]:
+    """Return the masks (N, 1) of the time steps that some sequences lack."""
+    if visited is None:
+        return {}
+    return {t: visited[t] for t in np.flatnonzero(~visited.all((1, 2))).tolist()}
 
 
 def _where(mask: Visited, new: State, old: Iterable[Floats | float] | None = None) -> State:
