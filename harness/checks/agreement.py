@@ -104,16 +104,19 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
     masks = masks_of(subject, case)
     if masks is None or case.config.device == "meta":
         return Observation(case, outcome, arithmetic, outcome, Result(Verdict.AGREES, method=Method.FORM))
-    plain = replace(case, masks=masks).plain()
-    independent = case.config.strides != "expanded"
-    seen = Observation(plain, _plain_outcome(case.config, outcome), arithmetic, outcome, independent=independent)
+    plain, config = (replace(case, masks=masks) if masks else case).plain(), case.config
     # Carriers round what they carry like any unit: only the dtype's own roundings leave it unchanged.
-    packed_alone = case.config.replace(enforce_sorted=False) == plain.config
+    packed_alone = config is plain.config or config.replace(enforce_sorted=False) == plain.config
     worthwhile = with_probes and accepted.derived and not masks and packed_alone
-    worthwhile = worthwhile and not case.config.is_complex  # their sums are not modelled so sharply
-    return replace(
-        seen,
-        prefixes=_prefixes(subject, case, seen.outcome),
+    worthwhile = worthwhile and not config.is_complex  # their sums are not modelled so sharply
+    computed = _plain_outcome(config, outcome)
+    return Observation(
+        plain,
+        computed,
+        arithmetic,
+        outcome,
+        independent=config.strides != "expanded",
+        prefixes=_prefixes(subject, case, computed),
         probed=_probed(subject, plain) if worthwhile else None,
     )
 
