@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from harness import Case, Outcome, Reference, RNNConfig, Subject, Verdict, check_agreement, draw
 from harness.checks.agreement import assess, observe
-from harness.space.config import LOSSES
+from harness.space.parts import LOSSES
 from harness.subjects.calling import attempt
 from harness.subjects.torch_module import TorchSubject
 

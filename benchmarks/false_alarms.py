@@ -47,7 +47,8 @@ from harness import Case, Outcome, Reference, RNNConfig, Subject, Verdict, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.known import excused
 from harness.checks.result import Method, Result
-from harness.space.config import DTYPES, LOSSES, weight_names
+from harness.space.config import weight_names
+from harness.space.parts import DTYPES, LOSSES
 from harness.space.scope import COST, affordable, configure
 from harness.space.values import REGIMES
 from harness.subjects.calling import attempt

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from harness import __version__
-from harness.space.config import DTYPES, NONLINEARITIES, RNNConfig
+from harness.space.config import RNNConfig
 from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
+from harness.space.parts import DTYPES, NONLINEARITIES
 from harness.threads import one_thread_a_process
 
 if TYPE_CHECKING:

@@ -187,7 +187,7 @@ from harness import Scope, as_subject, draw, hunt, scope_of
 from harness.explain.reproduce.script import script
 from harness.report.wording import config_line
 from harness.search import plan, refusals
-from harness.space.config import ConfigError
+from harness.space.parts import ConfigError
 from harness.subjects.torch_module import TorchSubject
 from tests.implementations import vectorised
 

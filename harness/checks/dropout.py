@@ -36,7 +36,8 @@ from harness.oracle.compare import Mismatch
 from harness.oracle.known import write_steps
 from harness.oracle.unroll import keep_scale
 from harness.space.case import Array, Case, as_plain
-from harness.space.config import COMPLEX, DIRECTIONS, RNNConfig, weight_names
+from harness.space.config import DIRECTIONS, RNNConfig, weight_names
+from harness.space.parts import COMPLEX
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope, factors_of
 from harness.subjects.protocol import Subject, scope_of
 

@@ -19,7 +19,8 @@ import numpy as np
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.known import to_float64
 from harness.space.case import Array, Case, padding
-from harness.space.config import PREPARATIONS, ArraySpec, RNNConfig, never_rise
+from harness.space.config import ArraySpec, RNNConfig, never_rise
+from harness.space.parts import PREPARATIONS
 
 Arrays = Mapping[str, Array]
 Run = Callable[[Case], Arrays]

@@ -29,9 +29,10 @@ from harness.explain.where import first_wrong
 from harness.oracle.arithmetic import FORMATS, Arithmetic
 from harness.oracle.known import Floats
 from harness.space.case import Array, Case, as_plain
-from harness.space.config import NONLINEARITIES, ArraySpec, RNNConfig
+from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
+from harness.space.parts import NONLINEARITIES
 from harness.subjects.handed import Model, array
 
 RETURNED: Final = ("readout", "output", "h_n")

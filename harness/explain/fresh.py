@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from harness.space.case import Array, Case
-from harness.space.config import COMPLEX, ConfigError, RNNConfig
+from harness.space.config import RNNConfig
+from harness.space.parts import COMPLEX, ConfigError
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
 from harness.space.values import draw
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from harness.explain.faults import Fault
 from harness.space.case import Array, Case
-from harness.space.config import LOSSES, RNNConfig
+from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome
+from harness.space.parts import LOSSES
 from harness.space.scope import PACKINGS, Scope
 from harness.subjects.protocol import scope_of
 

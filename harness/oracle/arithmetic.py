@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
 from typing import Final, NamedTuple
 
-from harness.space.config import COMPLEX
 from harness.space.errors import UsageError
+from harness.space.parts import COMPLEX
 
 
 class Format(NamedTuple):

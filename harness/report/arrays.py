@@ -17,8 +17,8 @@ from harness.explain.where import first_departure
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.explained import NAMED
 from harness.report.wording import counted, number, place
-from harness.space.config import NONLINEARITIES
 from harness.space.errors import UsageError
+from harness.space.parts import NONLINEARITIES
 from harness.subjects.calling import a_or_an
 from harness.subjects.handed import model
 

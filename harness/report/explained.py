@@ -15,7 +15,8 @@ from harness.explain.precision import NAMES, Precision
 from harness.explain.where import Where
 from harness.report.wording import CALLED, counted
 from harness.search.certificate import Certificate
-from harness.space.config import LOSSES, PREACTIVATION, RNNConfig
+from harness.space.config import PREACTIVATION, RNNConfig
+from harness.space.parts import LOSSES
 from harness.subjects.switches import SWITCHES
 
 NAMED: Final = 3

@@ -18,7 +18,7 @@ from harness.report.place import Kept
 from harness.report.wording import CALLED
 from harness.search.hunt import Finding
 from harness.space.case import Case, padding
-from harness.space.config import TANGENT, RNNConfig
+from harness.space.config import PLAINEST, TANGENT, RNNConfig
 from harness.space.outcome import Failure
 
 
@@ -43,7 +43,6 @@ class Severity(Enum):
 
 _OF_STATE: Final = frozenset({Sort.CHANGED, Sort.ALIASED})
 
-_PLAIN: Final = RNNConfig(1, 1)
 
 _HUGE: Final = 8
 """The divisor of a dtype's largest number from which on numbers count as huge. The special regime has a quarter of the
@@ -141,4 +140,4 @@ def _error(result: Result) -> tuple[str, ...] | None:
 
 
 def _called_specially(config: RNNConfig) -> bool:
-    return config.drops or any(getattr(config, name) != getattr(_PLAIN, name) for name in CALLED)
+    return config.drops or any(getattr(config, name) != getattr(PLAINEST, name) for name in CALLED)

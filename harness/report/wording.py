@@ -15,7 +15,8 @@ from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
-from harness.space.config import RNNConfig
+from harness.space.config import AXES, PLAINEST, RNNConfig
+from harness.space.parts import WAY
 from harness.space.scope import factors_of
 
 HINTS: Final = {
@@ -29,9 +30,7 @@ HINTS: Final = {
 }
 
 
-CALLED: Final = frozenset(
-    ("wrt", "lengths", "enforce_sorted", "batched", "strides", "autocast", "grad_mode", "preparation")
-)
+CALLED: Final = frozenset({"wrt", *WAY})
 """Factors of the way a layer is called, which most users need not know."""
 
 
@@ -121,20 +120,20 @@ SITE_COLUMNS: Final = ("where", "actual", "expected", "difference", "allowance")
 
 def config_line(config: RNNConfig) -> str:
     """Return every field, so that none has to be remembered; those of the call only if they are unusual."""
-    plain: Mapping[str, Any] = RNNConfig(1, 1).to_dict()
+    plain: Mapping[str, Any] = PLAINEST.to_dict()
     fields: Mapping[str, Any] = config.to_dict()
     return ", ".join(f"{name}={v}" for name, v in fields.items() if name not in CALLED or v != plain[name])
 
 
 def sizes_line(config: RNNConfig) -> str:
     """Return the sizes of a config, with the letters that stand for them."""
-    letters = {"T": config.T, "N": config.N, "I": config.input_size, "H": config.hidden_size, "L": config.num_layers}
+    letters = {letter: getattr(config, factor) for factor, letter in AXES.items() if factor != "output_size"}
     return ", ".join(f"{letter}={size}" for letter, size in letters.items())
 
 
 def leave_out_line(config: RNNConfig) -> str | None:
     """Return how to leave out an unusual way of calling, for users who do not want to support it, or ``None``."""
-    plain, here = factors_of(RNNConfig(1, 1)), factors_of(config)
+    plain, here = factors_of(PLAINEST), factors_of(config)
     pins = [f"--only {name}={plain[name]}" for name in here if name in CALLED and here[name] != plain[name]]
     pins = [pin for pin in pins if "enforce_sorted" not in pin]  # it comes with packing only
     return f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}" if pins else None

@@ -19,7 +19,8 @@ from typing import Final, NamedTuple, Protocol
 
 from harness.search.covering import covering
 from harness.space.case import Case
-from harness.space.config import RNNConfig
+from harness.space.config import PLAINEST, RNNConfig
+from harness.space.parts import WAY
 from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
 from harness.space.strata import Stratum, strata
 from harness.space.values import draw
@@ -183,7 +184,9 @@ def _plain_share(scope: Scope) -> float:
     return prod(getattr(scope, name).count(value) / len(getattr(scope, name)) for name, value in _PLAIN.items()) or 1.0
 
 
-_PLAIN: Final = {"batched": True, "strides": "contiguous", "autocast": None, "preparation": "new"}
-"""The way of calling that probes need."""
+_PLAIN: Final = {
+    name: getattr(PLAINEST, name) for name in WAY if name not in {"lengths", "enforce_sorted", "grad_mode"}
+}
+"""The way of calling that probes need: packed or not, and a loss leaves no choice of a grad mode."""
 
 _PARTS: Final = 2**16

@@ -18,7 +18,8 @@ from typing import Any, Final
 from harness.checks.breaks import BREAKS, Break, Broken, broken
 from harness.checks.deviations import Deviation, Lapse
 from harness.checks.refusals import CallSubject, Refusal, check_refusal
-from harness.space.config import COMPLEX, RNNConfig
+from harness.space.config import PLAINEST, RNNConfig
+from harness.space.parts import COMPLEX, RESULTS, WAY
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope
 from harness.subjects.answer import Kind
 from harness.subjects.call import Base, Form
@@ -35,12 +36,7 @@ _SMALL: Final = (1, 2, 3, 4, 5)
 _TWICE: Final = 0.25
 """The share of calls that are broken twice."""
 
-_PLAIN: Final = RNNConfig(1, 1)
-
-_NOT_VARIED: Final = (
-    *("training", "output_size", "loss", "wrt", "lengths", "enforce_sorted", "batched"),
-    *("strides", "autocast", "grad_mode", "preparation"),
-)
+_NOT_VARIED: Final = ("training", *RESULTS, *WAY)
 """Factors that only values can show, and factors that a call sets in its own way: a ``Base`` says how it is packed."""
 
 
@@ -103,7 +99,7 @@ def _whole(scope: Scope) -> Scope:
     small: dict[str, Any] = {name: _SMALL for name in SIZE_FACTORS if set(getattr(scope, name)) >= set(SIZES)}
     if "N" in small:
         small["N"] = (*_SMALL, 0)
-    called = {name: (getattr(_PLAIN, name),) for name in _NOT_VARIED}
+    called = {name: (getattr(PLAINEST, name),) for name in _NOT_VARIED}
     return scope.only(**small, **called)
 
 

@@ -14,8 +14,9 @@ from harness.oracle.compare import Sort
 from harness.search.certificate import Certificate
 from harness.search.simplify import Simplifying
 from harness.space.case import Case
-from harness.space.config import ConfigError, RNNConfig, never_rise
+from harness.space.config import RNNConfig, never_rise
 from harness.space.cut import fitted, without_one
+from harness.space.parts import ConfigError
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
 from harness.space.values import REGIMES, draw
 

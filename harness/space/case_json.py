@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.space.case import Array, Case, CaseError, Origin
-from harness.space.config import ArraySpec, ConfigError, RNNConfig
+from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
+from harness.space.parts import ConfigError
 from harness.space.values import draw
 
 FORMAT: Final = 1

@@ -7,48 +7,41 @@ directions (1 or 2).
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
 from typing import Any, Final, NamedTuple
 
-from harness.space.errors import UsageError
-
-NONLINEARITIES: Final = ("tanh", "relu")
-COMPLEX: Final = ("complex64", "complex128")
-DTYPES: Final = ("float32", "float64", "bfloat16", "float16", *COMPLEX)
-LOSSES: Final = (None, "output", "h_n", "both")
-WRT: Final = ("all", "inputs", "weights")
-STRIDES: Final = ("contiguous", "transposed", "stepped", "expanded")
-AUTOCASTS: Final = (None, "bfloat16", "float16")
-GRAD_MODES: Final = (None, "enable_grad", "inference_mode")
-PREPARATIONS: Final = (
-    "new",
-    "used",
-    "deepcopy",
-    "pickle",
-    "state_dict",
-    "assign",
-    "to_dtype",
-    "replaced",
-    "parametrize",
-    "functional_call",
+from harness.space.parts import (
+    COMPLEX,
+    REQUIRED,
+    WAY,
+    CallConfig,
+    ConfigError,
+    LayerConfig,
+    ResultConfig,
+    WayConfig,
 )
+
+AXES: Final = {"T": "T", "N": "N", "input_size": "I", "hidden_size": "H", "output_size": "O", "num_layers": "L"}
+"""The axis letter of each factor that is the length of an axis."""
+
+PLACES: Final = {"T": "t", "N": "n", "I": "feature", "H": "unit", "O": "o"}
+"""The name of a place on each of these axes: ``t=3, n=0, unit=1``."""
+
 DIRECTIONS: Final = ("forward", "reverse")
+PARAMETERS: Final = {"weight_ih": "H {below}", "weight_hh": "H H", "bias_ih": "H", "bias_hh": "H"}
+"""The axes of a cell's parameters, by role; ``below`` is the axis of what the layer reads. nn.RNN's cell has H rows. A
+cell with several gates would have a table of its own, with H rows for each gate.
+"""
+
 PREACTIVATION: Final = "preactivation.grad"
 """The name used in comparisons for the gradient with respect to a layer's s_t = W_ih x_t + ...; no subject returns it.
 """
 
 TANGENT: Final = ".tangent"
 """The suffix in the name of a directional derivative: ``h_n.tangent``, or ``x.grad.tangent`` for a gradient's."""
-
-_DEVICE = re.compile(r"[a-z_]\w*(:\d+)?")
-
-
-class ConfigError(UsageError):
-    """A config that no recurrent layer can have."""
 
 
 class ArraySpec(NamedTuple):
@@ -64,78 +57,18 @@ class ArraySpec(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class RNNConfig:
-    """The arguments of ``nn.RNN`` under their own names and defaults, and the way in which the layer is called.
+class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclass takes the last one's fields first
+    """A layer, a call of it, the results that are asked for, and the way of the call.
 
-    The first eight fields are the constructor's. The others describe the call:
-
-    - ``T``, ``N``: the number of time steps, and of sequences in the batch;
-    - ``hx``: true if an initial hidden state is passed, false if ``None`` is passed;
-    - ``dtype``, ``device``: of every array;
-    - ``training``: train or eval mode, which differ only in dropout;
-    - ``output_size``: if not ``None``, an ``nn.Linear(D*H, O)`` reads out every time step;
-    - ``loss``: if not ``None``, gradients are taken of a linear function of the output (of the readout if there is
-      one), of h_n, or of both;
-    - ``wrt``: what the gradients are taken with respect to: ``all`` inputs and weights, the ``inputs`` alone with
-      frozen weights, or the ``weights`` alone;
-    - ``lengths``: if not ``None``, the batch is packed: sequence n has ``lengths[n]`` steps, and the steps after them
-      are padding; ``enforce_sorted`` packs lengths that never rise as ``enforce_sorted=True`` does;
-    - ``batched``: if false, no array has a batch axis, and N is 1;
-    - ``strides``: the layout in memory of x, hx and the gradients that a loss gives: in order (``contiguous``), with
-      their axes ``transposed``, in every other place (``stepped``), or ``expanded``, which is one value along the first
-      axis, and for a gradient one value throughout;
-    - ``autocast``: the dtype of torch's automatic mixed precision around the call;
-    - ``grad_mode``: the mode of a call without a loss: ``None`` is torch's no_grad, and ``enable_grad`` and
-      ``inference_mode`` are the modes of those names;
-    - ``preparation``: the way in which the module got its weights, or that it was ``used`` at another shape before.
+    The fields are those of the parts. The layer's come first, and may be given by position as in ``nn.RNN``. The others
+    are given by name.
 
     Raises ``ConfigError`` for a config that is not possible.
     """
 
-    input_size: int
-    hidden_size: int
-    num_layers: int = 1
-    nonlinearity: str = "tanh"
-    bias: bool = True
-    batch_first: bool = False
-    dropout: float = 0.0
-    bidirectional: bool = False
-    _: KW_ONLY
-    T: int = 1
-    N: int = 1
-    hx: bool = False
-    dtype: str = "float32"
-    device: str = "cpu"
-    training: bool = False
-    output_size: int | None = None
-    loss: str | None = None
-    wrt: str = "all"
-    lengths: tuple[int, ...] | None = None
-    enforce_sorted: bool = False
-    batched: bool = True
-    strides: str = "contiguous"
-    autocast: str | None = None
-    grad_mode: str | None = None
-    preparation: str = "new"
-
     def __post_init__(self) -> None:
-        for name in ("input_size", "hidden_size", "num_layers", "T"):
-            _require_int(name, getattr(self, name), at_least=1)
-        _require_int("N", self.N, at_least=0)
-        if self.output_size is not None:
-            _require_int("output_size", self.output_size, at_least=1)
-        for name in ("bias", "batch_first", "bidirectional", "hx", "training", "enforce_sorted", "batched"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name}={getattr(self, name)!r}: expected True or False")
-        for name, choices in _CHOICES.items():
-            _require_one_of(name, getattr(self, name), choices)
-        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout <= 1:
-            raise ConfigError(f"dropout={self.dropout!r}: expected a probability, a number from 0 to 1")
-        if not isinstance(self.device, str) or not _DEVICE.fullmatch(self.device):
-            raise ConfigError(f"device={self.device!r}: expected a name like 'cpu', 'cuda' or 'cuda:0'")
-        self._require_consistent()
-
-    def _require_consistent(self) -> None:
+        for part in (LayerConfig, CallConfig, ResultConfig, WayConfig):
+            part.__post_init__(self)
         if self.lengths is not None:
             object.__setattr__(self, "lengths", _lengths(self.lengths, self.T, self.N))
         if self.enforce_sorted and (self.lengths is None or not never_rise(self.lengths)):
@@ -151,7 +84,7 @@ class RNNConfig:
         known = {field.name: field for field in dataclasses.fields(cls)}
         if unknown := sorted(set(fields) - set(known)):
             raise ConfigError(f"unknown config fields {', '.join(unknown)}: expected some of {', '.join(known)}")
-        if missing := [name for name in ("input_size", "hidden_size") if name not in fields]:
+        if missing := [name for name in REQUIRED if name not in fields]:
             raise ConfigError(f"missing config fields {', '.join(missing)}: they have no default")
         lengths = fields.get("lengths")
         return cls(**{**fields, "lengths": tuple(lengths) if isinstance(lengths, list) else lengths})
@@ -175,16 +108,9 @@ class RNNConfig:
     @cached_property
     def plain(self) -> RNNConfig:
         """The same computation called in the plainest way: batched, in order, with a new module, in its own dtype."""
-        plain = self.replace(
-            batch_first=self.batch_first and self.batched,
-            batched=True,
-            strides="contiguous",
-            dtype=self.autocast or self.dtype,
-            autocast=None,
-            grad_mode=None,
-            preparation="new",
-            enforce_sorted=False,
-        )
+        usual = {name: getattr(PLAINEST, name) for name in WAY if name != "lengths"}
+        layout = self.batch_first and self.batched
+        plain = self.replace(batch_first=layout, dtype=self.autocast or self.dtype, **usual)
         return self if plain == self else plain
 
     def dtype_of(self, name: str) -> str:
@@ -212,13 +138,9 @@ class RNNConfig:
 
     @property
     def cost(self) -> int:
-        """The number of multiplications of a forward pass; each step of a layer and direction adds another 2**13.
-
-        The 2**13 are the cost of such a step in the comparison, where a step of the backward pass takes some 0.1 ms.
-        """
-        H, D, L = self.hidden_size, self.num_directions, self.num_layers
-        features = self.input_size + (L - 1) * D * H + L * H
-        return self.T * D * (L * 2**13 + self.N * H * features)
+        """The cost of a case of this config, as ``cost_of`` counts it."""
+        cost: int = cost_of(vars(self))
+        return cost
 
     def prefix(self, num_layers: int) -> RNNConfig:
         """Return the config of this stack's first ``num_layers`` layers, without the readout and without gradients."""
@@ -226,10 +148,10 @@ class RNNConfig:
 
     def __repr__(self) -> str:
         """Return code that pastes back; fields at their defaults are left out."""
-        shown = [f"{self.input_size}, {self.hidden_size}"]
-        for field in dataclasses.fields(self)[2:]:
+        shown = [repr(getattr(self, name)) for name in REQUIRED]
+        for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value != field.default or field.name in {"T", "N"}:
+            if field.name not in REQUIRED and (value != field.default or field.name in {"T", "N"}):
                 shown.append(f"{field.name}={value!r}")
         return f"RNNConfig({', '.join(shown)})"
 
@@ -257,15 +179,10 @@ class RNNConfig:
         sizes = self._sizes
         specs: dict[str, ArraySpec] = {}
         for layer in range(self.num_layers):
+            below = "I" if layer == 0 else "D*H"
             for direction in range(self.num_directions):
                 for name in weight_names(layer, direction, bias=self.bias):
-                    if name.startswith("bias"):
-                        axes = "H"
-                    elif name.startswith("weight_hh"):
-                        axes = "H H"
-                    else:
-                        axes = "H I" if layer == 0 else "H D*H"
-                    specs[name] = _spec(axes, sizes)
+                    specs[name] = _spec(PARAMETERS[role_of(name)].format(below=below), sizes)
         if self.output_size is not None:
             specs["readout.weight"] = _spec("O D*H", sizes)
             specs["readout.bias"] = _spec("O", sizes)
@@ -326,7 +243,7 @@ class RNNConfig:
             elif axis == "L*D":
                 place |= {"layer": i // self.num_directions} | self._direction(i % self.num_directions)
             else:
-                place[{"T": "t", "N": "n", "I": "feature", "H": "unit", "O": "o"}[axis]] = i
+                place[PLACES[axis]] = i
         return place
 
     def _direction(self, direction: int) -> dict[str, int | str]:
@@ -334,9 +251,12 @@ class RNNConfig:
 
     @property
     def _sizes(self) -> dict[str, int]:
-        H, D = self.hidden_size, self.num_directions
-        sizes = {"T": self.T, "N": self.N, "I": self.input_size, "H": H, "D*H": D * H, "L*D": self.num_layers * D}
-        return sizes | ({} if self.output_size is None else {"O": self.output_size})
+        sizes = {letter: getattr(self, factor) for factor, letter in AXES.items()}
+        return sizes | {"D": self.num_directions}
+
+
+PLAINEST: Final = RNNConfig(1, 1)
+"""The config with every field at its default, and sizes of 1."""
 
 
 @lru_cache(64)
@@ -348,6 +268,17 @@ def _unpickled(*values: Any) -> RNNConfig:
 def _prefix(config: RNNConfig, num_layers: int) -> RNNConfig:
     dropout = config.dropout if num_layers > 1 else 0.0
     return config.replace(num_layers=num_layers, dropout=dropout, output_size=None, loss=None, wrt="all")
+
+
+def cost_of(factors: Mapping[str, Any]) -> Any:
+    """Return the number of multiplications of a forward pass; each step of a layer and direction adds another 2**13.
+
+    The 2**13 are the cost of such a step in the comparison, where a step of the backward pass takes some 0.1 ms. The
+    factors are the sizes, layers and directions. They may be arrays; then the cost is an array.
+    """
+    H, L, D = factors["hidden_size"], factors["num_layers"], 1 + factors["bidirectional"]
+    features = factors["input_size"] + (L - 1) * D * H + L * H
+    return factors["T"] * D * (L * 2**13 + factors["N"] * H * features)
 
 
 def never_rise(lengths: tuple[int, ...]) -> bool:
@@ -366,8 +297,7 @@ def fitted_lengths(lengths: Sequence[int], T: int, N: int, *, falling: bool = Fa
 def weight_names(layer: int, direction: int, *, bias: bool = True) -> tuple[str, ...]:
     """Return ``nn.RNN``'s names for the parameters of one layer and direction: W_ih, W_hh, b_ih, b_hh."""
     end = f"_l{layer}_reverse" if direction else f"_l{layer}"
-    roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if bias else ("weight_ih", "weight_hh")
-    return tuple(role + end for role in roles)
+    return tuple(role + end for role in PARAMETERS if bias or not role.startswith("bias"))
 
 
 def role_of(name: str) -> str:
@@ -380,24 +310,7 @@ def role_of(name: str) -> str:
 
 def _spec(axes: str, sizes: Mapping[str, int]) -> ArraySpec:
     names = tuple(axes.split())
-    return ArraySpec(names, tuple(sizes[name] for name in names))
-
-
-def _require_int(name: str, value: object, *, at_least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ConfigError(f"{name}={value!r}: expected an int of at least {at_least}")
-
-
-_CHOICES: Final[dict[str, tuple[str | None, ...]]] = {
-    "nonlinearity": NONLINEARITIES,
-    "dtype": DTYPES,
-    "loss": LOSSES,
-    "wrt": WRT,
-    "strides": STRIDES,
-    "autocast": AUTOCASTS,
-    "grad_mode": GRAD_MODES,
-    "preparation": PREPARATIONS,
-}
+    return ArraySpec(names, tuple(prod(sizes[letter] for letter in name.split("*")) for name in names))
 
 
 def _lengths(lengths: Any, T: int, N: int) -> tuple[int, ...]:
@@ -407,8 +320,3 @@ def _lengths(lengths: Any, T: int, N: int) -> tuple[int, ...]:
     if not sound or max(lengths) != T:
         raise ConfigError(f"lengths={lengths!r}: expected N={N} of them, from 1 to T={T}, and the longest T itself")
     return tuple(lengths)
-
-
-def _require_one_of(name: str, value: object, choices: tuple[str | None, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")

@@ -7,15 +7,11 @@ sequence, a layer, a direction, a dtype or a layout.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 import numpy as np
 
 from harness.space.case import Array, Case, padding
-from harness.space.config import ArraySpec, RNNConfig, fitted_lengths
-
-AXES: Final = {"T": "T", "N": "N", "input_size": "I", "hidden_size": "H", "output_size": "O", "num_layers": "L"}
-"""The axis letter of each factor that is the length of an axis."""
+from harness.space.config import AXES, ArraySpec, RNNConfig, fitted_lengths
 
 Kept = Mapping[str, tuple[int, ...]]
 """The places that stay on an axis, by the axis letter; on an axis that is not listed, the first ones stay."""

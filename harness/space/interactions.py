@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.space.config import COMPLEX
+from harness.space.parts import COMPLEX
 from harness.space.scope import BOUNDARIES, COST, LARGE, MULTIPLES, SIZE_FACTORS, Scope
 
 Ints = NDArray[np.integer[Any]]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from harness.space.config import COMPLEX, NONLINEARITIES, ConfigError, RNNConfig
+from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
+from harness.space.parts import COMPLEX, NONLINEARITIES, ConfigError
 from harness.space.rules import Rule
 from harness.space.values import REGIMES
 

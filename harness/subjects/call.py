@@ -13,14 +13,13 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, Final
 
-from harness.space.config import RNNConfig
+from harness.space.config import PLAINEST, RNNConfig
+from harness.space.parts import OPTIONS, REQUIRED
 from harness.subjects.answer import Stage
 
 MODULE: Final = "torch.nn.RNN"
 PACKERS: Final = ("PackedSequence", "pack_padded_sequence")
 """The names from ``torch.nn.utils.rnn`` that a call's code uses."""
-
-_DEFAULTS: Final = RNNConfig(1, 1)
 
 
 @dataclass(frozen=True)
@@ -155,9 +154,9 @@ class Base:
     def call(self) -> Call:
         """The call itself; arguments at their defaults are left out."""
         config = self.config
-        names = ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional", "device")
-        given = {name: getattr(config, name) for name in names if getattr(config, name) != getattr(_DEFAULTS, name)}
-        if config.dtype != _DEFAULTS.dtype:
+        named = {name: getattr(config, name) for name in (*OPTIONS, "device")}
+        given = {name: value for name, value in named.items() if value != getattr(PLAINEST, name)}
+        if config.dtype != PLAINEST.dtype:
             given["dtype"] = Code(f"torch.{config.dtype}")
         packing: Packing | ByHand | None = None
         if self.form is Form.PACKED:
@@ -185,10 +184,9 @@ def code_of(value: Any) -> str:
 
 def _arguments(arguments: Mapping[str, Any]) -> str:
     """Return constructor arguments as code: the sizes by position if both are there, the others by name."""
-    sizes = ("input_size", "hidden_size")
-    both = all(name in arguments for name in sizes)
+    both = all(name in arguments for name in REQUIRED)
     return ", ".join(
-        code_of(value) if both and name in sizes else f"{name}={code_of(value)}" for name, value in arguments.items()
+        code_of(value) if both and name in REQUIRED else f"{name}={code_of(value)}" for name, value in arguments.items()
     )
 
 

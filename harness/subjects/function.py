@@ -12,9 +12,10 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from harness.space.case import Array, Case
-from harness.space.config import LOSSES, STRIDES, RNNConfig, role_of
+from harness.space.config import PLAINEST, RNNConfig, role_of
 from harness.space.contract import PORT
 from harness.space.outcome import Outcome
+from harness.space.parts import LOSSES, OF_TORCH, STRIDES
 from harness.space.scope import PACKINGS
 from harness.space.values import draw, with_other_inputs
 from harness.subjects.calling import Held, attempt, by_name, changed, named_gradients
@@ -148,8 +149,7 @@ class FunctionSubject:
                 raise NotImplementedError(f"no {what}: it does not take {name}")
         if config.is_complex and config.nonlinearity != "tanh":
             raise NotImplementedError("no relu of complex numbers: nn.RNN has none")
-        torch_s = ("autocast", "grad_mode", "preparation")
-        if any(getattr(config, name) not in {None, "new", "used"} for name in torch_s):
+        if any(getattr(config, name) not in {getattr(PLAINEST, name), "used"} for name in OF_TORCH):
             raise NotImplementedError("autocast, grad modes and preparations of a module exist in torch only")
 
     def _given_masks(self, case: Case) -> list[Array]:

@@ -14,19 +14,20 @@ from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from harness.space.case import Array, Case
-from harness.space.config import (
+from harness.space.config import TANGENT, RNNConfig
+from harness.space.outcome import Outcome
+from harness.space.parts import (
     AUTOCASTS,
     COMPLEX,
     DTYPES,
     GRAD_MODES,
+    LAYER,
     LOSSES,
+    OPTIONS,
     PREPARATIONS,
     STRIDES,
-    TANGENT,
     WRT,
-    RNNConfig,
 )
-from harness.space.outcome import Outcome
 from harness.space.scope import PACKINGS
 from harness.space.values import with_other_inputs
 from harness.subjects import torch_devices
@@ -371,10 +372,7 @@ class TorchSubject:
         return lru_cache(_MODULES)(self._build) if self._factory is torch.nn.RNN else self._build
 
     def _build(self, config: RNNConfig) -> torch.nn.Module:
-        arguments: dict[str, Any] = {
-            name: getattr(config, name)
-            for name in ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
-        }
+        arguments: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS}
         dtype = getattr(torch, config.dtype)
         with warnings.catch_warnings():
             # The config chose dropout in a single layer, where it does nothing, and the user need not be warned of it.
@@ -519,5 +517,4 @@ def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
 @lru_cache(_MODULES)
 def _structure(config: RNNConfig) -> RNNConfig:
     """Return the config with all fields that the constructor does not see at their defaults, to share modules."""
-    names = [field.name for field in dataclasses.fields(config)[:8]]
-    return RNNConfig(**{name: getattr(config, name) for name in (*names, "device", "dtype")})
+    return RNNConfig(**{name: getattr(config, name) for name in (*LAYER, "device", "dtype")})

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from harness import Case, Stratum, assert_agrees, assert_agrees_on, cases, scope_of, strata
-from harness.space.config import DTYPES, LOSSES
+from harness.space.parts import DTYPES, LOSSES
 from harness.space.values import REGIMES
 from harness.subjects.torch_module import TorchSubject
 from tests.long import few

@@ -18,7 +18,8 @@ from harness.explain.pairs import pair_of
 from harness.explain.planted import PlantedSubject
 from harness.oracle.reference import Reference
 from harness.space.case import Array
-from harness.space.config import LOSSES, RNNConfig
+from harness.space.config import RNNConfig
+from harness.space.parts import LOSSES
 
 GENERIC = (
     RNNConfig(9, 10, 2, bidirectional=True, T=4, N=9, hx=True, loss="both"),

@@ -30,7 +30,7 @@ from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.search.hunt import Finding
 from harness.space.case_json import to_json
-from harness.space.config import PREPARATIONS, STRIDES
+from harness.space.parts import PREPARATIONS, STRIDES
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject
 from harness.subjects.registry import find_subject

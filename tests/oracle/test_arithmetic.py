@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.oracle.arithmetic import BACKENDS, CONTRACTS, FORMATS, STRICT, UNKNOWN, Accepted, Arithmetic, accepted
-from harness.space.config import COMPLEX, DTYPES
 from harness.space.errors import UsageError
+from harness.space.parts import COMPLEX, DTYPES
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -24,7 +24,7 @@ from harness.report import wording
 from harness.report.record import result_record
 from harness.search.certificate import Certificate
 from harness.search.hunt import Finding
-from harness.space.config import COMPLEX
+from harness.space.parts import COMPLEX
 from harness.space.scope import Scope, affordable, configure
 from harness.space.values import REGIMES
 from harness.subjects.function import FunctionSubject

@@ -15,7 +15,8 @@ from harness.oracle.expectation import Expected, Setting, end_to_end_states
 from harness.oracle.gradient_expectation import Gradients, _Backward, expect_gradients
 from harness.oracle.known import Known
 from harness.oracle.sums import Matrix, Slopes, Sum, through_slope
-from harness.space.config import DTYPES, PREACTIVATION
+from harness.space.config import PREACTIVATION
+from harness.space.parts import DTYPES
 from harness.space.scope import PACKINGS
 from harness.space.values import REGIMES
 from tests.oracle.by_hand import PRODUCTS, Run, run_by_hand

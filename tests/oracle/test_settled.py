@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness import Case, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, Arithmetic
 from harness.oracle.tolerance import step_allowance
-from harness.space.config import COMPLEX
+from harness.space.parts import COMPLEX
 from tests import implementations
 from tests.oracle.test_tolerance import one_unit
 

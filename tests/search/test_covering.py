@@ -12,10 +12,10 @@ import pytest
 
 from harness import RNNConfig, Scope
 from harness.search.covering import covering
-from harness.space.config import LOSSES, STRIDES
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.interactions import affords, class_of, interactions_of
+from harness.space.parts import LOSSES, STRIDES
 from harness.space.scope import COST, PACKINGS, SIZE_FACTORS, configure, factors_of
 from tests.space.test_coverage import SMALL, TORCH, allowed, interactions, small
 

@@ -14,7 +14,7 @@ from harness.search import hunt as hunt_module
 from harness.search.findings import Fate
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Stop
-from harness.space.config import LOSSES
+from harness.space.parts import LOSSES
 from harness.subjects.protocol import Subject
 from tests import implementations
 

@@ -12,7 +12,7 @@ import pytest
 from harness import RNNConfig, Scope, Verdict, as_subject, hunt, scope_of
 from harness.search.narrow import narrow
 from harness.search.plan import units
-from harness.space.config import AUTOCASTS, GRAD_MODES, PREPARATIONS, STRIDES
+from harness.space.parts import AUTOCASTS, GRAD_MODES, PREPARATIONS, STRIDES
 from harness.space.scope import PACKINGS
 from harness.subjects.function import FunctionSubject
 from tests import implementations

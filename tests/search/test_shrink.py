@@ -14,7 +14,8 @@ from harness.oracle.compare import Mismatch, Site, Sort
 from harness.search.shrink import LEAP, Shrinking
 from harness.search.simplify import with_arrays
 from harness.space.case import Case
-from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, PREACTIVATION, PREPARATIONS, STRIDES, WRT
+from harness.space.config import PREACTIVATION
+from harness.space.parts import AUTOCASTS, DTYPES, GRAD_MODES, PREPARATIONS, STRIDES, WRT
 from harness.space.scope import PACKINGS
 
 WIDE = Scope().only(

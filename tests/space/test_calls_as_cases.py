@@ -11,7 +11,7 @@ from hypothesis import given
 
 from harness import Case, RNNConfig, cases, draw
 from harness.space.case import CaseError, as_plain, load_with_notes, padding
-from harness.space.config import LOSSES
+from harness.space.parts import LOSSES
 from harness.space.values import REGIMES
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from harness import Case, RNNConfig, cases, draw, sparse
 from harness.space.case import CaseError, load_with_notes
-from harness.space.config import COMPLEX, DTYPES
+from harness.space.parts import COMPLEX, DTYPES
 
 NAMES = {"Case": Case, "RNNConfig": RNNConfig, "draw": draw, "sparse": sparse, "np": np}
 

@@ -13,7 +13,7 @@ import pytest
 from harness import Case, RNNConfig, draw
 from harness.space.case import CaseError, Origin
 from harness.space.case_json import from_json, load_json, to_json
-from harness.space.config import COMPLEX, DTYPES
+from harness.space.parts import COMPLEX, DTYPES
 from harness.space.values import REGIMES
 
 REAL = [dtype for dtype in DTYPES if dtype not in COMPLEX]

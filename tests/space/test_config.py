@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.space.config import ConfigError, RNNConfig
+from harness.space.config import RNNConfig
+from harness.space.parts import ConfigError
 from harness.space.strategies import configs
 
 

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
 from harness import RNNConfig, Scope, as_subject, configs
-from harness.space.config import AUTOCASTS, DTYPES, GRAD_MODES, LOSSES, PREPARATIONS, STRIDES, WRT
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
+from harness.space.parts import AUTOCASTS, DTYPES, GRAD_MODES, LOSSES, PREPARATIONS, STRIDES, WRT
 from harness.space.scope import COST, PACKINGS, SIZE_FACTORS, affordable, configure, factors_of, lengths_of, lost_pins
 from harness.space.strategies import seeds
 from harness.subjects.protocol import scope_of

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from harness import RNNConfig, Scope
-from harness.space.config import DTYPES, GRAD_MODES, LOSSES, STRIDES, WRT
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.interactions import ALONE, CLASSES, EDGES, affords, class_of, cost_of, interactions_of
+from harness.space.parts import DTYPES, GRAD_MODES, LOSSES, STRIDES, WRT
 from harness.space.scope import COST, PACKINGS, SIZE_FACTORS, SIZES, affordable, configure, factors_of
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject

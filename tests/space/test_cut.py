@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from harness import Case, Reference, RNNConfig, draw
-from harness.space.config import STRIDES
 from harness.space.cut import fitted, without_one
+from harness.space.parts import STRIDES
 
 STACK = RNNConfig(3, 2, num_layers=3, bidirectional=True, T=4, N=3, hx=True, loss="both", output_size=2)
 RUN = Reference().run

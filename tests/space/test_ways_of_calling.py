@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.space.config import ConfigError, RNNConfig, fitted_lengths
+from harness.space.config import RNNConfig, fitted_lengths
+from harness.space.parts import ConfigError
 from harness.space.scope import Scope
 from harness.space.strategies import configs
 from harness.subjects.protocol import scope_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import Case, Failure, RNNConfig, as_subject, draw
-from harness.space.config import LOSSES
+from harness.space.parts import LOSSES
 from harness.subjects.protocol import SubjectError, Unsupported, backend_of, scope_of
 
 CASE = draw(RNNConfig(2, 3, T=4, N=5, hx=True), "normal", 0)

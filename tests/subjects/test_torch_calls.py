@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness.space.config import COMPLEX, DTYPES, RNNConfig
+from harness.space.config import RNNConfig
+from harness.space.parts import COMPLEX, DTYPES
 from harness.subjects.answer import Kind, Stage
 from harness.subjects.call import Base, ByHand, Call, Code, Form, Packing, Tensor
 from harness.subjects.torch_calls import perform

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from harness import Case, Failure, RNNConfig, as_subject, cases, check_agreement, draw
 from harness.oracle.arithmetic import BACKENDS
-from harness.space.config import DTYPES, LOSSES
+from harness.space.parts import DTYPES, LOSSES
 from harness.subjects.protocol import backend_of, scope_of
 from harness.subjects.torch_cell import CellLoop, CellSubject
 from harness.subjects.torch_module import TorchSubject

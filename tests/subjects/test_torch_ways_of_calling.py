@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.checks.result import Method
-from harness.space.config import COMPLEX, DTYPES, PREPARATIONS
+from harness.space.parts import COMPLEX, DTYPES, PREPARATIONS
 from harness.subjects import torch_devices
 from harness.subjects.torch_module import TorchSubject
 from tests.rounding import assert_same_but_for_rounding

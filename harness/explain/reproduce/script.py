@@ -29,7 +29,7 @@ from harness.oracle.gradient_expectation import expect_whole_run
 from harness.search.hunt import Finding
 from harness.space.atomic import atomic_write
 from harness.space.case import Array, Case, padding
-from harness.space.config import TANGENT, RNNConfig
+from harness.space.config import PLACES, TANGENT, RNNConfig
 from harness.space.outcome import Failure, Outcome
 from harness.subjects.protocol import Subject, masks_of
 from harness.subjects.registry import registered
@@ -281,5 +281,5 @@ def index_of(config: RNNConfig, name: str, site: Site) -> tuple[int, ...]:
         elif axis == "L*D":
             index.append(int(place["layer"]) * config.num_directions + direction)
         elif axis != "N" or config.batched:
-            index.append(int(place[{"T": "t", "N": "n", "I": "feature", "H": "unit", "O": "o"}[axis]]))
+            index.append(int(place[PLACES[axis]]))
     return tuple(index)

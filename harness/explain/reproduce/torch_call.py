@@ -7,7 +7,8 @@ from typing import Any, Final
 from harness.explain.reproduce.literals import Literals, listed
 from harness.explain.reproduce.program import Program, User, handed, indented, quoted
 from harness.space.case import Case
-from harness.space.config import RNNConfig
+from harness.space.config import PLAINEST
+from harness.space.parts import OPTIONS
 from harness.subjects.switches import SUBJECTS, SWITCHES
 
 TORCH: Final = User("torch.nn.RNN")
@@ -69,7 +70,6 @@ class Same(torch.nn.Module):
     def forward(self, original):
         return original.clone()'''
 
-_ARGUMENTS: Final = ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
 _PACKING: Final = "from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence"
 
 
@@ -159,12 +159,12 @@ class _Writer:
 
     def _built(self, dtype: str) -> str:
         """Return the constructor's call: for torch's own modules, with what is not at its default."""
-        config, plain = self.config, RNNConfig(1, 1)
+        config = self.config
         own = self.user in OWN.values()
-        names = ("bias", "nonlinearity") if self.user == CELL else _ARGUMENTS
+        names = ("bias", "nonlinearity") if self.user == CELL else OPTIONS
         given: dict[str, Any] = {name: getattr(config, name) for name in names}
         if own:
-            given = {name: value for name, value in given.items() if value != getattr(plain, name)}
+            given = {name: value for name, value in given.items() if value != getattr(PLAINEST, name)}
         options = [f"{name}={quoted(value) if isinstance(value, str) else value}" for name, value in given.items()]
         if not own or config.device != "cpu":
             options.append(f'device="{config.device}"')
