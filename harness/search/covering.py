@@ -27,14 +27,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.space.config import RNNConfig
+from harness.space.config import RNNConfig, cost_of
 from harness.space.errors import UsageError
 from harness.space.interactions import (
     COSTLY,
     Interactions,
     Ints,
     affords,
-    cost_of,
     interactions_of,
     smallest,
 )

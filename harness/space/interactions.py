@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.space.config import cost_of
 from harness.space.parts import COMPLEX
 from harness.space.scope import BOUNDARIES, COST, LARGE, MULTIPLES, SIZE_FACTORS, Scope
 
@@ -88,13 +89,6 @@ def affords(scope: Scope, factors: Mapping[str, Any]) -> Any:
     large = sum(1 * (factors[name] > few[name]) for name in SIZE_FACTORS)
     fits = (large < 2) | (cost_of(factors) <= COST)
     return fits & (factors["T"] <= few["T"]) if factors.get("device") == "meta" else fits
-
-
-def cost_of(factors: Mapping[str, Any]) -> Any:
-    """Return ``RNNConfig.cost`` of these factors, which may be arrays."""
-    H, L, D = factors["hidden_size"], factors["num_layers"], 1 + factors["bidirectional"]
-    features = factors["input_size"] + (L - 1) * D * H + L * H
-    return factors["T"] * D * (L * 2**13 + factors["N"] * H * features)
 
 
 @lru_cache(16)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from harness.space.config import RNNConfig
+from harness.space.config import RNNConfig, cost_of
 from harness.space.errors import UsageError
 from harness.space.parts import COMPLEX, NONLINEARITIES, ConfigError
 from harness.space.rules import Rule
@@ -287,7 +287,7 @@ def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None
         named |= {"T": small("T")}
     sizes = sorted(SIZE_FACTORS, key=lambda name: named[name])
     for name in sizes[:-1]:
-        if RNNConfig(**{key: named[key] for key in (*SIZE_FACTORS, "num_layers", "bidirectional")}).cost <= cost:
+        if cost_of(named) <= cost:
             break
         named[name] = small(name)
     return named

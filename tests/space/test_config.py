@@ -142,6 +142,14 @@ def test_plain_data_reads_back(config: RNNConfig) -> None:
     assert RNNConfig.from_dict(config.to_dict()) == config
 
 
+@given(configs(output_size=[None, 2]))
+def test_the_cost_counts_the_products_of_every_step_and_something_for_the_step_itself(config: RNNConfig) -> None:
+    matrices = sum(spec.size for name, spec in config.weights.items() if name.startswith("weight"))
+    steps = config.T * config.num_layers * config.num_directions
+
+    assert config.cost == config.T * config.N * matrices + 2**13 * steps
+
+
 def test_unknown_and_missing_fields_are_named() -> None:
     with pytest.raises(ConfigError, match="unknown config fields proj_size"):
         RNNConfig.from_dict({"input_size": 1, "hidden_size": 1, "proj_size": 0})
