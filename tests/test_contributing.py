@@ -204,6 +204,9 @@ print(failing.verdict.value, config, config.plain)
 print("rnn(x, hx=hx)" in script(failing.finding, deaf).text, "passing" in config_line(config.plain))
 print(as_subject(vectorised).run(draw(config)).failure.value)
 print("passing" in refusals._NOT_VARIED, "passing" in plan._PLAIN)
+for met in (True, False):
+    pairs = agreeing.coverage.interactions(agreeing.scope, 2, met=met)
+    print([tuple(pair.values()) for pair in pairs if pair.keys() == {"hx", "passing"}])
 try:
     Scope().only(passing="by hand")
 except ConfigError as error:
@@ -220,6 +223,8 @@ def test_a_factor_is_drawn_made_plain_and_written(tmp_path: Path) -> None:
         "True False",
         "unsupported",
         "True True",
+        "[(False, None), (True, None), (True, 'keyword')]",
+        "[]",
         "passing='by hand': expected one of None, 'keyword'",
     ]
 

@@ -35,9 +35,8 @@ from harness.space.interactions import (
     Ints,
     affords,
     interactions_of,
-    smallest,
 )
-from harness.space.scope import COST, SIZE_FACTORS, Scope, configure
+from harness.space.scope import COST, SIZE_FACTORS, Scope, configure, smallest
 
 Floats = NDArray[np.float64]
 

@@ -19,7 +19,8 @@ from harness.checks.breaks import BREAKS, Break, Broken, broken
 from harness.checks.deviations import Deviation, Lapse
 from harness.checks.refusals import CallSubject, Refusal, check_refusal
 from harness.space.config import PLAINEST, RNNConfig
-from harness.space.parts import COMPLEX, RESULTS, WAY
+from harness.space.constraints import settled
+from harness.space.parts import RESULTS, WAY
 from harness.space.scope import SIZE_FACTORS, SIZES, Scope
 from harness.subjects.answer import Kind
 from harness.subjects.call import Base, Form
@@ -213,9 +214,7 @@ def _base(scope: Scope, form: Form, random: Random) -> Base:
     """Return a well-formed call of that form."""
     fields = {name: random.choice(getattr(scope, name)) for name in scope.values()}
     fields["dropout"], fields["training"] = random.choice(scope.modes)
-    if fields["dtype"] in COMPLEX:  # torch supports tanh only for these, and no dropout
-        fields["nonlinearity"] = "tanh" if "tanh" in scope.nonlinearity else "relu"
-        fields["dropout"] = min(scope.dropout)  # a module is called as it is built, in training
+    fields = settled({**fields, "training": True}) | {"training": False}  # a module is called as it is built
     if form is not Form.BATCHED:
         fields["N"] = random.choice([N for N in scope.N if N])
     return Base(RNNConfig(**fields), form, enforce_sorted=form is not Form.PACKED or random.random() < 0.5)

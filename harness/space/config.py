@@ -13,8 +13,10 @@ from functools import cached_property, lru_cache
 from math import prod
 from typing import Any, Final, NamedTuple
 
+from harness.space.constraints import IMPOSSIBLE
 from harness.space.parts import (
     COMPLEX,
+    PARTS,
     REQUIRED,
     WAY,
     CallConfig,
@@ -67,16 +69,14 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
     """
 
     def __post_init__(self) -> None:
-        for part in (LayerConfig, CallConfig, ResultConfig, WayConfig):
+        for part in PARTS:
             part.__post_init__(self)
         if self.lengths is not None:
             object.__setattr__(self, "lengths", _lengths(self.lengths, self.T, self.N))
-        if self.enforce_sorted and (self.lengths is None or not never_rise(self.lengths)):
-            raise ConfigError(f"enforce_sorted=True with lengths={self.lengths}: expected lengths that never rise")
-        if not self.batched and (self.N != 1 or self.lengths is not None):
-            raise ConfigError(f"batched=False with N={self.N}, lengths={self.lengths}: expected N=1 and no lengths")
-        if self.autocast is not None and self.dtype != "float32":
-            raise ConfigError(f"autocast={self.autocast!r} with dtype={self.dtype!r}: expected dtype='float32'")
+        factors = vars(self) | {"lengths": self.packing}
+        for constraint in IMPOSSIBLE:
+            if constraint.excludes(factors):
+                raise ConfigError(constraint.error.format_map(vars(self)))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> RNNConfig:

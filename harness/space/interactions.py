@@ -1,25 +1,25 @@
 """Interactions: every combination of t values of different factors that some config of a scope has, by class.
 
 Sizes are grouped into classes (``class_of``); every other factor is taken by its values. The answer to which values can
-meet is exact and cheap. The factors that exclude each other fall into four groups. All that a group needs to know of
-the others is a ``_State``, so each group has a table from its own values to the states that they fit, and values can
-meet if one state fits all groups.
+meet is exact and cheap. Most constraints are on factors of one of four groups. All that a group needs to know of the
+others is a state: for each condition of another group's constraint on its factors, whether it is met. So each group has
+a table from its own values to the states that they fit, and values can meet if one state fits all groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import combinations, product
-from typing import Any, Final, NamedTuple
+from functools import cached_property, lru_cache, reduce
+from itertools import chain, combinations, product
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.space.config import cost_of
-from harness.space.parts import COMPLEX
-from harness.space.scope import BOUNDARIES, COST, LARGE, MULTIPLES, SIZE_FACTORS, Scope
+from harness.space.constraints import Condition, Constraint
+from harness.space.scope import BOUNDARIES, COST, LARGE, MULTIPLES, SIZE_FACTORS, Scope, smallest
 
 Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
@@ -33,9 +33,6 @@ EDGES: Final = frozenset({*BOUNDARIES, *LARGE})
 ALONE: Final = frozenset(MULTIPLES)
 """Sizes that each deserve a config of their own, but not in every pair."""
 
-SMALL: Final = 3
-"""A size up to this stays as it is if the others cost too much; at most one other size may then be larger."""
-
 COSTLY: Final = (*SIZE_FACTORS, "num_layers", "bidirectional")
 """The factors that a config's cost depends on."""
 
@@ -43,28 +40,13 @@ GROUPS: Final = (
     ("batched", "lengths", "enforce_sorted", "strides", "output_size"),
     ("loss", "wrt", "grad_mode"),
     ("dtype", "autocast", "device", "training", "dropout", "nonlinearity"),
-    COSTLY,
 )
-"""Groups of factors that exclude each other; a factor in no group excludes nothing."""
+"""Groups of factors that exclude each other, so that few states are needed. A factor that is in no group and in a
+constraint joins the group of the constraint.
+"""
 
-
-class _State(NamedTuple):
-    """The knowledge that groups of factors share: sizes as far as they matter to other factors, and flags."""
-
-    N: int
-    """0, 1, or 2 for more."""
-    T: int
-    """1, 2 for small sizes, 3 for larger ones."""
-    stacked: bool
-    packed: bool
-    complex: bool
-
-
-_FLAGS: Final = (False, True)
-_STATES: Final = tuple(
-    _State(*state) for state in product((0, 1, 2), (1, 2, 3), _FLAGS, _FLAGS, _FLAGS) if state[0] or not state[3]
-)
-"""All states, at most 64, which are the bits of a mask; an empty batch has nothing to pack."""
+STATES: Final = 64
+"""The most states, which are the bits of a mask."""
 
 
 def class_of(factor: str, value: Any) -> Any:
@@ -91,10 +73,8 @@ def affords(scope: Scope, factors: Mapping[str, Any]) -> Any:
     return fits & (factors["T"] <= few["T"]) if factors.get("device") == "meta" else fits
 
 
-@lru_cache(16)
-def smallest(scope: Scope) -> dict[str, int]:
-    """Return the size up to which each factor counts as small."""
-    return {name: max(SMALL, min(getattr(scope, name))) for name in SIZE_FACTORS}
+_On = tuple[str, Condition]
+"""A factor, and a condition on it."""
 
 
 @lru_cache(4)
@@ -142,7 +122,10 @@ class Interactions:
     @cached_property
     def least(self) -> dict[str, dict[int, int]]:
         """The smallest size, number of layers or flag of each class, by factor and number."""
-        return {name: dict(zip(self.numbers[name].values(), self._least[name], strict=True)) for name in COSTLY}
+        return {
+            name: {self.numbers[name][which]: values[0] for which, values in self.values[name].items()}
+            for name in COSTLY
+        }
 
     @cached_property
     def cheapest(self) -> dict[str, int]:
@@ -197,45 +180,91 @@ class Interactions:
     def tables(self) -> tuple[tuple[NDArray[np.uint64], int, Ints], ...]:
         """A lookup table for each group: the states that its values fit, the start index, and each number's step.
 
-        The start is the entry for a row without any value of the group; each value moves the index by its step.
+        The start is the entry for a row without any value of the group; each value moves the index by its step. The
+        last group is that of the sizes, layers and directions, whose only constraint is the cost.
         """
         found = []
-        for names in GROUPS:
-            rule = _RULES.get(names[0])
-            fits = self._sizes_mask(self._least) if rule is None else self._mask(names, rule)
+        for group, constraints in [*self._grouped, (COSTLY, ())]:
+            first = {name: [values[0] for values in self.values[name].values()] for name in group}
+            fits = self._mask(first, constraints)
             for axis in range(fits.ndim):  # the entry after the last class stands for any class
                 fits = np.concatenate([fits, np.bitwise_or.reduce(fits, axis, keepdims=True)], axis)
             step = np.zeros(len(self.names), dtype=np.int64)
             stride = fits.size
-            for name, size in zip(names, fits.shape, strict=True):
+            for name, size in zip(group, fits.shape, strict=True):
                 stride //= size
                 step[list(self.numbers[name].values())] = (np.arange(size - 1) - (size - 1)) * stride
             found.append((fits.ravel(), fits.size - 1, step))
         return tuple(found)
 
     @cached_property
-    def _least(self) -> dict[str, tuple[int, ...]]:
-        """The smallest value of each class of sizes, layers and directions."""
-        return {name: tuple(min(values) for values in self.values[name].values()) for name in COSTLY}
+    def _grouped(self) -> list[tuple[tuple[str, ...], list[Constraint]]]:
+        """The groups with their constraints; a constraint is the group's that has the most of its factors."""
+        groups = [list(names) for names in GROUPS]
+        of_group: list[list[Constraint]] = [[] for _ in groups]
+        for constraint in self.scope.constraints:
+            home = max(range(len(groups)), key=lambda i: len(constraint.excluded.keys() & groups[i]))
+            of_group[home].append(constraint)
+            grouped = {*COSTLY, *chain.from_iterable(groups)}
+            groups[home] += [name for name in constraint.excluded if name not in grouped]
+        return [(tuple(group), constraints) for group, constraints in zip(groups, of_group, strict=True)]
 
-    def _mask(self, names: tuple[str, ...], rule: _Rule) -> NDArray[np.uint64]:
-        """Return the states that each combination of classes fits, as bits."""
-        places = {name: axis for axis, name in enumerate(names)}
+    @cached_property
+    def _shared(self) -> tuple[_On, ...]:
+        """The conditions on a factor that are in constraints of other groups than its own."""
+        return tuple(
+            dict.fromkeys(
+                (name, holds)
+                for group, constraints in self._grouped
+                for constraint in constraints
+                for name, holds in constraint.excluded.items()
+                if name not in group
+            )
+        )
 
-        def where(name: str, holds: Callable[[Any], bool]) -> Bools:
-            """Return which classes of a factor satisfy a condition, along the factor's axis."""
-            return _along(places[name], len(names), [holds(which) for which in self.values[name]])
+    def _shows(self, factor: str, value: Any) -> tuple[tuple[_On, bool], ...]:
+        """Return which of the shared conditions on a factor its value meets."""
+        return tuple(((name, holds), bool(holds(value))) for name, holds in self._shared if name == factor)
 
-        return _bits(rule(self.scope, where), tuple(len(self.values[name]) for name in names))
+    @cached_property
+    def _states(self) -> tuple[dict[_On, bool], ...]:
+        """All states: each says which of the shared conditions are met, and none of them breaks a constraint."""
+        shown = [
+            dict.fromkeys(self._shows(name, value) for value in self.scope.values()[name])
+            for name in dict.fromkeys(name for name, _holds in self._shared)
+        ]
+        states = [dict(chain.from_iterable(state)) for state in product(*shown)]
+        states = [
+            state
+            for state in states
+            if not any(all(state.get(one) for one in each.excluded.items()) for each in self.scope.constraints)
+        ]
+        if len(states) > STATES:
+            raise ValueError(f"{len(states)} states, expected at most {STATES}: join GROUPS that share constraints")
+        return tuple(states)
 
-    def _sizes_mask(self, sizes: Mapping[str, Sequence[int]]) -> NDArray[np.uint64]:
-        """Return the states that each combination of sizes, layers and directions fits if it is affordable, as bits."""
-        shape = tuple(len(sizes[name]) for name in COSTLY)
-        along = {name: _along(axis, len(COSTLY), sizes[name]) for axis, name in enumerate(COSTLY)}
-        T = np.where(along["T"] < 2, 1, np.where(along["T"] <= smallest(self.scope)["T"], 2, 3))
-        fits = (np.minimum(along["N"], 2) == _STATE.N) & (T == _STATE.T)
-        fits = fits & ((along["num_layers"] > 1) == _STATE.stacked) & affords(self.scope, along)
-        return _bits(fits, shape)
+    def _mask(self, values: Mapping[str, Sequence[Any]], constraints: Iterable[Constraint] = ()) -> NDArray[np.uint64]:
+        """Return the states that each combination of values fits, as bits; sizes must be affordable, too."""
+        along = {name: _along(axis, len(values), values[name]) for axis, name in enumerate(values)}
+
+        def in_states(on: _On) -> Bools:
+            return np.array([state[on] for state in self._states], dtype=np.bool_)
+
+        def met(name: str, holds: Condition) -> Bools:
+            """Return where a condition is met, along the factor's axis, or along the states if it has none here."""
+            return np.vectorize(holds, [bool])(along[name]) if name in along else in_states((name, holds))
+
+        fits = np.full(len(self._states), fill_value=True)
+        for on in self._shared:
+            if on[0] in along:
+                fits = fits & (met(*on) == in_states(on))
+        for constraint in constraints:
+            fits = fits & ~reduce(np.logical_and, (met(*on) for on in constraint.excluded.items()))
+        if along.keys() == set(COSTLY):
+            fits = fits & affords(self.scope, along)
+        bits = np.uint64(1) << np.arange(len(self._states), dtype=np.uint64)
+        mask: NDArray[np.uint64] = np.where(fits, bits, np.uint64(0)).sum(-1, dtype=np.uint64)
+        return np.broadcast_to(mask, tuple(map(len, values.values())))
 
     def named(self, tuples: Ints) -> Iterator[dict[str, Any]]:
         """Return rows of numbers as factors and classes."""
@@ -278,92 +307,18 @@ class Interactions:
 
     def _meet(self, sizes: Mapping[str, Sequence[int]]) -> Bools:
         """Return which sizes of these factors can meet in a config if the rest is as small as possible."""
-        scope, few = self.scope, smallest(self.scope)["T"]
-        least: dict[str, Sequence[int]] = {name: (min(getattr(scope, name)),) for name in COSTLY}
-        least["T"] = _first_of(scope.T, lambda T: 0 if T == 1 else 1 if few >= T else 2)
-        least["N"] = _first_of(scope.N, lambda N: min(N, 2))
-        least["num_layers"] = _first_of(scope.num_layers, lambda L: L > 1)
-        fits = self._sizes_mask({**least, **sizes})
-        for table, start, _step in self.tables[:3]:
+        least: dict[str, Sequence[int]] = {}
+        for name in COSTLY:  # the smallest size of those that show the same
+            ordered = sorted(getattr(self.scope, name), reverse=True)
+            least[name] = tuple({self._shows(name, size): size for size in ordered}.values())
+        fits = self._mask({**least, **sizes})
+        for table, start, _step in self.tables[:-1]:
             fits = fits & table[start]
         rest = tuple(axis for axis, name in enumerate(COSTLY) if name not in sizes)
         found: Bools = (fits != 0).any(rest)
         return found
 
 
-_Where = Callable[[str, Callable[[Any], bool]], Bools]
-_Rule = Callable[[Scope, _Where], Bools]
-
-_BITS: Final = np.uint64(1) << np.arange(len(_STATES), dtype=np.uint64)
-_STATE: Final[Any] = _State._make(map(np.array, zip(*_STATES, strict=True)))
-
-
-def _called(_scope: Scope, where: _Where) -> Bools:
-    """Return which states fit batching, packing, sorting and memory layout."""
-    packed = where("lengths", lambda lengths: lengths is not None)
-    uneven = where("lengths", lambda lengths: lengths in {"falling", "any"})
-    single = where("batched", lambda batched: not batched)
-    odd = where("strides", lambda strides: strides == "expanded") & where("output_size", lambda size: size is not None)
-    ordered = where("lengths", lambda lengths: lengths in {"equal", "falling"})
-    fits: Bools = (
-        (packed == _STATE.packed)
-        & ~(uneven & ((_STATE.N < 2) | (_STATE.T < 2)))
-        & ~(single & (packed | (_STATE.N != 1)))
-        & ~(where("enforce_sorted", bool) & ~ordered)
-        & ~(odd & packed)
-    )
-    return fits
-
-
-def _differentiated(_scope: Scope, where: _Where) -> Bools:
-    """Return which states fit the losses, and the choices without a loss."""
-    loss = where("loss", lambda loss: loss is not None)
-    weights = where("wrt", lambda wrt: wrt == "weights")
-    fits: Bools = (
-        ~(~loss & ~where("wrt", lambda wrt: wrt == "all"))
-        & ~(loss & where("grad_mode", lambda mode: mode is not None))
-        & ~(loss & ~weights & _STATE.packed & _STATE.complex)
-    )
-    return fits
-
-
-def _computed(scope: Scope, where: _Where) -> Bools:
-    """Return which states fit arithmetic and dropout."""
-    is_complex = where("dtype", lambda dtype: dtype in COMPLEX)
-    cast = where("autocast", lambda autocast: autocast is not None)
-    meta = where("device", lambda device: device == "meta")
-    dropout = where("dropout", bool)
-    masked = dropout & where("training", bool)
-    fits: Bools = (
-        (is_complex == _STATE.complex)
-        & ~(cast & (where("dtype", lambda dtype: dtype != "float32") | meta))
-        & ~(is_complex & where("nonlinearity", lambda name: name != "tanh"))
-        & ~(masked & (cast | is_complex | (not scope.masks)))
-        & ~(meta & (_STATE.T > 2))
-    )
-    # One layer has no place between layers to drop, and nn.RNN warns.
-    return fits & ~(dropout & ~_STATE.stacked) if 0 in scope.dropout else fits
-
-
 def _along(axis: int, axes: int, values: Sequence[Any]) -> NDArray[Any]:
     """Return values along one of several axes; one more axis follows for the states."""
     return np.array(values).reshape(tuple(-1 if i == axis else 1 for i in range(axes + 1)))
-
-
-def _bits(fits: Bools, shape: tuple[int, ...]) -> NDArray[np.uint64]:
-    """Return the last axis, that of the states, as the bits of a number."""
-    whole = np.broadcast_to(fits, (*shape, len(_STATES)))
-    bits: NDArray[np.uint64] = np.where(whole, _BITS, np.uint64(0)).sum(-1, dtype=np.uint64)
-    return bits
-
-
-def _first_of(sizes: Sequence[int], sort: Callable[[int], int]) -> tuple[int, ...]:
-    """Return the smallest size of each kind."""
-    found: dict[int, int] = {}
-    for size in sorted(sizes):
-        found.setdefault(sort(size), size)
-    return tuple(found.values())
-
-
-_RULES: Final = {"batched": _called, "loss": _differentiated, "dtype": _computed}
-"""The rules by the first factor of a group; the group of sizes has none here, because its rule is the cost."""

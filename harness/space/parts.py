@@ -140,6 +140,17 @@ class WayConfig:
         _require_flags_and_choices(self, WayConfig)
 
 
+PARTS: Final[tuple[type[Any], ...]] = (LayerConfig, CallConfig, ResultConfig, WayConfig)
+"""The parts, in the order of their fields."""
+
+
+def require_value(name: str, value: object) -> None:
+    """Raise ``ConfigError`` if a field of no config has this value, whatever the other fields are."""
+    for part in PARTS:
+        if name in _names(part):
+            part(**{one: 1 for one in REQUIRED if part is LayerConfig} | {name: value})
+
+
 def _names(part: type[Any]) -> tuple[str, ...]:
     return tuple(one.name for one in fields(part))
 
@@ -175,7 +186,7 @@ _EXPECTED: Final[dict[type[Any], list[tuple[str, tuple[str | None, ...] | None]]
         for one in fields(part)
         if isinstance(one.default, bool) or _CHOICES in one.metadata
     ]
-    for part in (LayerConfig, CallConfig, ResultConfig, WayConfig)
+    for part in PARTS
 }
 """The fields of each part that are flags, and those that have choices, with the choices."""
 

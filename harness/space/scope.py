@@ -5,12 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from random import Random
 from typing import Any, Final
 
-from harness.space.config import RNNConfig, cost_of
+from harness.space.config import PLAINEST, RNNConfig, cost_of
+from harness.space.constraints import (
+    CONSTRAINTS,
+    Constraint,
+    above,
+    among,
+    below,
+    is_complex,
+    off,
+    on,
+    possible,
+    settled,
+)
 from harness.space.errors import UsageError
-from harness.space.parts import COMPLEX, NONLINEARITIES, ConfigError
+from harness.space.parts import NONLINEARITIES, ConfigError, require_value
 from harness.space.rules import Rule
 from harness.space.values import REGIMES
 
@@ -36,16 +49,17 @@ corresponds to 8 to 11 ms of torch and comparison with gradients, without probes
 PACKINGS: Final = (None, "equal", "falling", "any")
 """The kinds of packing: not packed, or packed with lengths that are all the same, that never rise, or in any order."""
 
+SMALL: Final = 3
+"""A size up to this stays as it is if the others cost too much; at most one other size may then be larger."""
+
 SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
 """The factors that are sizes of arrays and nothing else."""
 
-_ASKED_WITH: Final[dict[str, dict[str, str]]] = {"wrt": {"loss": "both"}, "enforce_sorted": {"lengths": "equal"}}
-"""The values of other factors that a factor needs to be checked: without them ``configure`` would replace its value,
-valid or not, by the default.
-"""
-
 BESIDE: Final = frozenset({"masks", "regimes", "rules"})
 """The fields of a scope that are not factors of a config."""
+
+_MASKED: Final = Constraint({"dropout": on, "training": on})
+"""The constraint on a scope without masks."""
 
 _PLURALS: Final = {"dtypes": "dtype", "devices": "device", "losses": "loss"}
 
@@ -116,19 +130,16 @@ class Scope:
         pinned |= {"masks": named["masks"]} if "masks" in named else {}
         scope = dataclasses.replace(self, **pinned)
         if not {"N", "lengths"}.isdisjoint(pinned) and "batched" not in pinned and True in scope.batched:
-            # A call without a batch axis has N=1 and no lengths.
-            fits = 1 in scope.N and None in scope.lengths
+            fits = possible("batched", off, scope.values())
             scope = scope if fits else dataclasses.replace(scope, batched=(True,))
         if not scope.modes:
             raise UsageError(
                 f"dropout={scope.dropout} with training={scope.training}: dropout draws random masks in training, and "
                 "those of this subject are unknown; pin dropout=0 or training=False"
             )
-        # With complex numbers torch supports tanh only, and no dropout; if relu or dropout is pinned, complex dtypes
-        # go.
-        real = tuple(dtype for dtype in scope.dtype if dtype not in COMPLEX)
-        fit = "tanh" in scope.nonlinearity and not all(p and training for p, training in scope.modes)
-        return scope if fit or not real else dataclasses.replace(scope, dtype=real)
+        real = tuple(dtype for dtype in scope.dtype if not is_complex(dtype))  # complex dtypes go if relu is pinned
+        fits = possible("dtype", is_complex, scope.values())
+        return scope if fits or not real else dataclasses.replace(scope, dtype=real)
 
     def ruled(self, rules: Iterable[Rule]) -> Scope:
         """Return this scope with ``rules`` added to those that it has."""
@@ -150,11 +161,25 @@ class Scope:
     def _ruled(self, factor: str, value: Any) -> bool:
         return any((rule.factor, rule.value) == (factor, value) for rule in self.rules)
 
+    @cached_property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The constraints on the factors of this scope: those of every config, and its own."""
+        own = [] if self.masks else [_MASKED]
+        if 0 in self.dropout:  # one layer has no place between layers to drop, and nn.RNN warns
+            own.append(Constraint({"dropout": on, "num_layers": below(2)}, ("dropout", 0.0)))
+        if "meta" in self.device:  # whose operations are slow, and each only computes a shape
+            own.append(Constraint({"device": among("meta"), "T": above(smallest(self)["T"])}))
+        return (*CONSTRAINTS, *own)
+
     @property
     def modes(self) -> tuple[tuple[float, bool], ...]:
         """The pairs (dropout, training) that can be compared."""
         pairs = ((p, training) for p in self.dropout for training in self.training)
-        return tuple((p, training) for p, training in pairs if self.masks or not (p and training))
+        return tuple(
+            (p, training)
+            for p, training in pairs
+            if self.masks or not _MASKED.excludes({"dropout": p, "training": training})
+        )
 
     def values(self) -> dict[str, tuple[Any, ...]]:
         """Return every factor and its values, each value once."""
@@ -189,36 +214,17 @@ def factors_of(config: RNNConfig) -> dict[str, Any]:
     return config.to_dict() | {"lengths": config.packing}
 
 
-def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
-    """Build the config from a value for each factor. Of factors that exclude each other, one gives way, as coded below.
+_PLAINEST: Final = factors_of(PLAINEST)
 
-    ``seed`` decides the lengths of a packed batch.
+
+def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
+    """Build the config from values for factors; a factor without one is at its plainest.
+
+    Of factors that exclude each other, one gives way (``CONSTRAINTS``). ``seed`` decides the lengths of a packed batch.
     """
-    named = dict(factors)
-    packing = named.get("lengths")
-    if not named.get("batched", True):
-        named |= {"N": 1, "lengths": None}
-    elif packing is not None:
-        named["N"] = max(named["N"], 1)  # an empty batch has nothing to pack, and torch refuses it
+    named = settled({**_PLAINEST, **factors})
+    if (packing := named["lengths"]) is not None:
         named["lengths"] = lengths_of(packing, named["T"], named["N"], seed)
-    if named.get("lengths") is not None and named.get("output_size") is not None and named["strides"] == "expanded":
-        named["strides"] = "contiguous"  # a readout's gradient is zero in padding, but not elsewhere
-    if named.get("lengths") is None or packing == "any":
-        named["enforce_sorted"] = False
-    if named.get("loss") is None:
-        named["wrt"] = "all"
-    else:
-        named["grad_mode"] = None
-    if named.get("dtype") != "float32" or named.get("device") == "meta":  # autocast does not apply to these
-        named["autocast"] = None
-    if named.get("autocast") is not None and named.get("training"):
-        named["dropout"] = 0.0  # autocast would draw the masks in another dtype
-    if named.get("dtype") in COMPLEX:  # torch has no relu or dropout of them, and no x.grad when packed
-        named["nonlinearity"] = "tanh"
-        if named.get("training"):
-            named["dropout"] = 0.0
-        if named.get("lengths") is not None and named.get("loss") is not None:
-            named["wrt"] = "weights"
     return RNNConfig(**named)
 
 
@@ -232,9 +238,7 @@ def assembled(scope: Scope, drawn: Mapping[str, Any], seed: int) -> RNNConfig:
     """Build the config from a value for each of ``factors_to_draw``, cut to the allowed cost; ``seed`` as above."""
     factors = dict(drawn)
     factors["dropout"], factors["training"] = factors.pop("mode")
-    if factors["num_layers"] == 1 and 0 in scope.dropout:
-        factors["dropout"] = 0.0  # one layer has no place between layers to drop, and nn.RNN warns
-    return configure(affordable(factors, scope=scope), seed)
+    return configure(settled(affordable(factors, scope=scope), scope.constraints), seed)
 
 
 def lost_pins(scope: Scope, pinned: Collection[str]) -> dict[str, Any]:
@@ -272,6 +276,12 @@ def lengths_of(packing: str, T: int, N: int, seed: int) -> tuple[int, ...]:
     return tuple(sorted(lengths, reverse=True) if packing == "falling" else lengths)
 
 
+@lru_cache(16)
+def smallest(scope: Scope) -> dict[str, int]:
+    """Return the size up to which each factor counts as small."""
+    return {name: max(SMALL, min(getattr(scope, name))) for name in SIZE_FACTORS}
+
+
 def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None = None) -> dict[str, Any]:
     """Return the factors with all sizes but the largest made small, until the config costs no more than ``cost``.
 
@@ -283,7 +293,7 @@ def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None
         drawn: int = named[name]
         return min((size for size in getattr(scope, name) if size >= min(drawn, 1 + drawn % 4)), default=drawn)
 
-    if named.get("device") == "meta":  # meta's operations are slow, and each only computes a shape
+    if named.get("device") == "meta":
         named |= {"T": small("T")}
     sizes = sorted(SIZE_FACTORS, key=lambda name: named[name])
     for name in sizes[:-1]:
@@ -305,13 +315,9 @@ def _values(name: str, value: Any) -> tuple[Any, ...]:
     values = tuple(value) if several else (value,)
     if not values:
         raise UsageError(f"{name}={value!r}: expected at least one value")
-    plain: dict[str, Any] = {"input_size": 1, "hidden_size": 1, "T": 1, "N": 1, "loss": None, "dtype": "float32"}
-    plain |= _ASKED_WITH.get(name, {})
     for one in values:
-        if name == "lengths" and one not in PACKINGS:
+        if name != "lengths":
+            require_value(name, one)
+        elif one not in PACKINGS:
             raise ConfigError(f"lengths={one!r}: expected one of {', '.join(map(repr, PACKINGS))}")
-        try:
-            configure(plain | {name: one})
-        except TypeError as error:  # an unhashable or otherwise unusable value
-            raise ConfigError(f"{name}={one!r}: {error}") from None
     return values
