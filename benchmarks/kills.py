@@ -182,8 +182,7 @@ def naive(count: int, seed: int, arrays: Drawn, *, gradients: bool) -> list[Exam
     @st.composite
     def cases(draw_from: st.DrawFn) -> Case:
         config = draw_from(configs(scope))
-        specs = {**config.inputs, **config.weights, **config.cotangents}
-        return Case.from_arrays(config, {name: draw_from(arrays(spec.shape)) for name, spec in specs.items()})
+        return Case.from_arrays(config, {name: draw_from(arrays(spec.shape)) for name, spec in config.given.items()})
 
     @seeded(seed)
     @settings(

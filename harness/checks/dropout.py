@@ -38,7 +38,7 @@ from harness.oracle.unroll import keep_scale
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import DIRECTIONS, RNNConfig, weight_names
 from harness.space.parts import COMPLEX
-from harness.space.scope import SIZE_FACTORS, SIZES, Scope, factors_of
+from harness.space.scope import Scope, factors_of
 from harness.subjects.protocol import Subject, scope_of
 
 FALSE_ALARMS: Final = 1e-9
@@ -106,8 +106,8 @@ def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: S
 
 def _is_in(scope: Scope, config: RNNConfig) -> bool:
     """Return whether a scope has a config, ignoring its probability, its mode, and sizes that are not pinned."""
-    free = {name for name in SIZE_FACTORS if set(getattr(scope, name)) >= set(SIZES)} | {"dropout", "training"}
-    return all(value in getattr(scope, name) for name, value in factors_of(config).items() if name not in free)
+    factors = factors_of(config).items()
+    return all(scope.allows(name, value) for name, value in factors if name not in {"dropout", "training"})
 
 
 def _configs(device: str, dtypes: Sequence[str]) -> Iterator[RNNConfig]:

@@ -65,7 +65,7 @@ from harness.oracle.known import Floats, to_float64
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
-from harness.space.scope import SIZE_FACTORS, SIZES, Scope, factors_of
+from harness.space.scope import Scope, factors_of
 from harness.subjects.protocol import Subject, masks_of, scope_of
 
 GRADIENTS: Final = ".grad"
@@ -283,11 +283,7 @@ def _asked(scope: Scope, config: RNNConfig, known: RNNConfig) -> bool:
     """
     here, there = factors_of(config), factors_of(known)
     left = _FREE if config.loss is not None else {*_FREE, "loss", "wrt"}
-    for name, allowed in scope.values().items():
-        free = name in left or (name in SIZE_FACTORS and set(allowed) >= set(SIZES))
-        if not free and here[name] != there[name] and here[name] not in allowed:
-            return False
-    return True
+    return all(name in left or here[name] == there[name] or scope.allows(name, here[name]) for name in here)
 
 
 _FREE: Final = frozenset({"dropout", "output_size"})

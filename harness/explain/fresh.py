@@ -10,7 +10,7 @@ import numpy as np
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.parts import COMPLEX, ConfigError
-from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
+from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
 from harness.space.values import draw
 
 REGIMES: Final = ("normal", "default")
@@ -157,7 +157,7 @@ def fitting(name: str, size: int, scope: Scope) -> int:
     A factor that is not pinned may have any size.
     """
     allowed: tuple[int, ...] = getattr(scope, name)
-    if set(allowed) >= set(SIZES):
+    if scope.is_free(name):
         return size
     return min((one for one in allowed if one >= size), default=max(allowed))
 

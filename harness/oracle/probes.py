@@ -53,8 +53,7 @@ def probed(case: Case) -> Case:
     It has no readout: the loss reads the output.
     """
     given, config = case.config, _wider(case.config)
-    specs = {**config.inputs, **config.weights, **config.cotangents}
-    arrays = {name: np.zeros(spec.shape) for name, spec in specs.items()}
+    arrays = {name: np.zeros(spec.shape) for name, spec in config.given.items()}
     arrays["x"][..., : given.input_size] = case.x
     if given.nonlinearity == "relu":
         arrays["x"][..., given.input_size + given.num_directions * given.hidden_size :] = PILOT
@@ -70,8 +69,7 @@ def probed(case: Case) -> Case:
             _connect(given, arrays[weight_names(layer, d)[0]], layer, d)
     with np.errstate(over="ignore"):
         cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
-    cotangents = {name: cast.pop(name) for name in config.cotangents}
-    return Case(config, cast.pop("x"), cast.pop("hx", None), cast, cotangents=cotangents)
+    return Case.from_arrays(config, cast)
 
 
 def witness(setting: Setting, arrays: Mapping[str, Array]) -> Witness | None:

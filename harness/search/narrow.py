@@ -18,7 +18,7 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
 from harness.space.rules import Rule
-from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
+from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
@@ -90,7 +90,7 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
         refusal = _refusal(subject, plainest(scope), {})
         return Narrowed(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
     if slow:
-        sizes = {name: size for name, size in FEW.items() if set(getattr(scope, name)) >= set(SIZES)}
+        sizes = {name: size for name, size in FEW.items() if scope.is_free(name)}
         scope = scope.only(**{name: (size, 1) for name, size in sizes.items()}, preparation=scope.preparation[0])
         base, done = configure({**factors_of(base), **sizes}), False
         quick = ("num_layers", "bidirectional", "lengths", "batched", "loss")  # these are usually refused, at once

@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context
 from multiprocessing.connection import wait
 from typing import Any, Final
+
+from harness.threads import end_with_parent
 
 LOOK: Final = 0.1
 """The seconds between two looks for a dead worker; each look takes some 5 microseconds."""
@@ -74,15 +76,8 @@ def _await_no_more(pool: ProcessPoolExecutor) -> None:
 
 def _ready(initializer: Callable[..., Any], *arguments: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     initializer(*arguments)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from harness.checks.refusals import CallSubject, Refusal, check_refusal
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.constraints import settled
 from harness.space.parts import RESULTS, WAY
-from harness.space.scope import SIZE_FACTORS, SIZES, Scope
+from harness.space.scope import SIZE_FACTORS, Scope
 from harness.subjects.answer import Kind
 from harness.subjects.call import Base, Form
 from harness.subjects.protocol import scope_of
@@ -97,7 +97,7 @@ def hunt_refusals(subject: CallSubject, scope: Scope | None = None, *, cases: in
 
 def _whole(scope: Scope) -> Scope:
     """Return the scope with small sizes where it does not pin them, and without factors that only values can show."""
-    small: dict[str, Any] = {name: _SMALL for name in SIZE_FACTORS if set(getattr(scope, name)) >= set(SIZES)}
+    small: dict[str, Any] = {name: _SMALL for name in SIZE_FACTORS if scope.is_free(name)}
     if "N" in small:
         small["N"] = (*_SMALL, 0)
     called = {name: (getattr(PLAINEST, name),) for name in _NOT_VARIED}

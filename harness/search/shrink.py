@@ -17,7 +17,7 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig, never_rise
 from harness.space.cut import fitted, without_one
 from harness.space.parts import ConfigError
-from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
+from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
 from harness.space.values import REGIMES, draw
 
 SEEDS: Final = 4
@@ -163,12 +163,9 @@ class Shrinking:
         return None
 
     def _small(self, name: str) -> Iterable[int]:
-        allowed = getattr(self._scope, name)
-        return (
-            range(1, LEAP + 1)
-            if set(allowed) >= set(SIZES)
-            else sorted(size for size in set(allowed) if 0 < size <= LEAP)
-        )
+        if self._scope.is_free(name):
+            return range(1, LEAP + 1)
+        return sorted(size for size in set(getattr(self._scope, name)) if 0 < size <= LEAP)
 
     def _at_first_sight(self) -> Found | None:
         """Return what still fails after one round through the factors, each made as plain as a few tries allow."""
@@ -233,7 +230,7 @@ class Shrinking:
         return None
 
     def _in_scope(self, config: RNNConfig, name: str) -> bool:
-        return _allows(self._scope, name, getattr(config, name)) and config.dropout in self._scope.dropout
+        return self._scope.allows(name, getattr(config, name)) and config.dropout in self._scope.dropout
 
     def _neighbour(self, candidate: Case) -> Found | None:
         self._cases += 1
@@ -347,21 +344,15 @@ def _call_before(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
     """Yield the earlier call of a used module, alone, if the scope has it."""
     if config.preparation == "used":
         before = config.call_before
-        if all(_allows(scope, name, getattr(before, name)) for name in ("T", "N", "preparation")):
+        if all(scope.allows(name, getattr(before, name)) for name in ("T", "N", "preparation")):
             yield before
-
-
-def _allows(scope: Scope, name: str, value: Any) -> bool:
-    """Return whether a factor may have a value; a size may have any if the scope does not pin it."""
-    allowed = set(getattr(scope, name))
-    return value in allowed or allowed >= set(SIZES)
 
 
 def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:
     allowed = getattr(scope, name)
     if name == "N" and value == 0:  # an empty batch is stranger than one sequence
         return [1] if 1 in allowed else []
-    if set(allowed) >= set(SIZES):
+    if scope.is_free(name):
         return range(1, value)
     if name in NUMBERS:
         smaller = sorted(other for other in set(allowed) if None not in {other, value} and other < value)

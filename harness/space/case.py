@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.space.atomic import atomic_write
-from harness.space.config import ArraySpec, RNNConfig
+from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 
 Array = NDArray[Any]
@@ -76,7 +76,7 @@ class Case:
         if list(self.cotangents) != list(self.config.cotangents):
             raise CaseError(f"cotangents are {list(self.cotangents)}, expected {list(self.config.cotangents)}")
         dtype = np.dtype(self.config.dtype)
-        for name, spec in self.specs.items():
+        for name, spec in self.config.given.items():
             array = self.arrays[name]
             if not isinstance(array, np.ndarray) or array.shape != spec.shape or array.dtype != dtype:
                 raise CaseError(f"{name} is {_describe(array)}, expected {dtype} {spec.shape} = {spec.axes}")
@@ -104,15 +104,16 @@ class Case:
         return cls(config, array(x), None if hx is None else array(hx), named, origin, cotangents)
 
     @classmethod
-    def from_arrays(cls, config: RNNConfig, arrays: Mapping[str, Array]) -> Case:
+    def from_arrays(
+        cls,
+        config: RNNConfig,
+        arrays: Mapping[str, Array],
+        origin: Origin | None = None,
+        masks: Mapping[int, Array] | None = None,
+    ) -> Case:
         """Build a case from arrays by name, as ``arrays`` gives them; arrays that are not the config's are left out."""
         weights, cotangents = ({name: arrays[name] for name in part} for part in (config.weights, config.cotangents))
-        return cls(config, arrays["x"], arrays["hx"] if config.hx else None, weights, None, cotangents)
-
-    @property
-    def specs(self) -> dict[str, ArraySpec]:
-        """The shape of every array, by name: the inputs, the weights, the cotangents."""
-        return {**self.config.inputs, **self.config.weights, **self.config.cotangents}
+        return cls(config, arrays["x"], arrays["hx"] if config.hx else None, weights, origin, cotangents, masks or {})
 
     @property
     def arrays(self) -> dict[str, Array]:
@@ -140,8 +141,7 @@ class Case:
             return self
         with np.errstate(over="ignore"):
             arrays = {name: array.astype(plain.dtype) for name, array in as_plain(config, self.arrays).items()}
-        cotangents = {name: arrays.pop(name) for name in plain.cotangents}
-        return Case(plain, arrays.pop("x"), arrays.pop("hx", None), arrays, None, cotangents, self.masks)
+        return Case.from_arrays(plain, arrays, masks=self.masks)
 
     def forward(self) -> Case:
         """Return the case without its loss, which is what a forward pass sees."""
@@ -178,7 +178,7 @@ class Case:
 
     def __repr__(self) -> str:
         """Return code that pastes back: the numbers if they are few or have no seed, else the seed that drew them."""
-        if self.origin is not None and sum(spec.size for spec in self.specs.values()) > _INLINE:
+        if self.origin is not None and sum(spec.size for spec in self.config.given.values()) > _INLINE:
             return f"draw({self.config!r}, regime={self.origin.regime!r}, seed={self.origin.seed})"
         named = {name.replace(".", "_"): array for name, array in self.arrays.items()}
         shown = ", ".join(f"{name}={_sparsely(array)}" for name, array in named.items())
@@ -220,6 +220,25 @@ def padding(config: RNNConfig) -> NDArray[np.bool_]:
     return behind.T if config.batch_first else behind
 
 
+def prescribe(config: RNNConfig, arrays: Mapping[str, Array]) -> None:
+    """Set, in place, the numbers that a config prescribes in arrays that are not weights.
+
+    With ``expanded`` strides an input has one value along its first axis, and a cotangent one value throughout, because
+    a loss like output.sum() gives such a gradient. Otherwise padding in x is NaN, which must not reach any result. A
+    readout's gradient is zero in padding, which the loss would otherwise read.
+    """
+    expanded = config.strides == "expanded"
+    for name, array in arrays.items():
+        if expanded and array.size and name in config.cotangents:
+            array[...] = array.flat[0]
+        elif expanded and array.size and name in config.inputs:
+            array[...] = array[:1].copy()
+    if config.lengths is not None and not expanded:
+        arrays["x"][padding(config)] = np.nan
+    if config.lengths is not None and "readout.grad" in arrays:
+        arrays["readout.grad"][padding(config)] = 0
+
+
 def _expanded(array: Array, name: str) -> bool:
     """Return whether an array is one value along its first axis; a gradient that a loss gives, one value throughout."""
     first = array.reshape(-1)[:1] if name.endswith(".grad") else array[:1]
@@ -229,11 +248,10 @@ def _expanded(array: Array, name: str) -> bool:
 def _unpickled(config: RNNConfig, origin: Origin | None, numbers: bytes) -> Case:
     arrays: dict[str, Array] = {}
     start, dtype = 0, np.dtype(config.dtype)
-    for name, spec in {**config.inputs, **config.weights, **config.cotangents}.items():
+    for name, spec in config.given.items():
         arrays[name] = np.frombuffer(numbers, dtype, spec.size, start).reshape(spec.shape)
         start += spec.size * dtype.itemsize
-    weights, cotangents = ({name: arrays[name] for name in part} for part in (config.weights, config.cotangents))
-    return Case(config, arrays["x"], arrays.get("hx"), weights, origin, cotangents)
+    return Case.from_arrays(config, arrays, origin)
 
 
 def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]:
@@ -253,9 +271,8 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
         config = RNNConfig.from_dict(header["config"])
         if config.dtype in _WIDENED:
             arrays = {name: array.astype(config.dtype) for name, array in arrays.items()}
-        weights, cotangents = ({name: arrays[name] for name in part} for part in (config.weights, config.cotangents))
         origin = None if header["origin"] is None else Origin(*header["origin"])
-        return Case(config, arrays["x"], arrays.get("hx"), weights, origin, cotangents), dict(header["notes"])
+        return Case.from_arrays(config, arrays, origin), dict(header["notes"])
     except (KeyError, TypeError) as error:
         raise CaseError(f"{path}: incomplete case file: {error!r}") from None
 

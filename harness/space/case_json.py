@@ -128,8 +128,7 @@ class _Reader:
         origin, notes = self._origin(document.get("origin")), document.get("notes", {})
         if not isinstance(notes, dict):
             self._refuse(f"notes: {_shown(notes)}, expected an object")
-        weights, cotangents = ({name: arrays[name] for name in part} for part in (config.weights, config.cotangents))
-        build = partial(Case, config, arrays["x"], arrays.get("hx"), weights, cotangents=cotangents)
+        build = partial(Case.from_arrays, config, arrays)
         try:
             case = build(origin=origin)
         except CaseError as error:
@@ -186,7 +185,7 @@ class _Reader:
             self._refuse(f"config: {error}")
 
     def _arrays(self, config: RNNConfig, given: dict[str, Any]) -> dict[str, Array]:
-        specs = {**config.inputs, **config.weights, **config.cotangents}
+        specs = config.given
         if missing := [name for name in specs if name not in given]:
             self._refuse(f"arrays: no {', '.join(missing)}; expected {', '.join(specs)}")
         if unknown := [name for name in given if name not in specs]:

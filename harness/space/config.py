@@ -196,6 +196,11 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
         return {f"{name}.grad": self.outputs[name] for name in read}
 
     @cached_property
+    def given(self) -> dict[str, ArraySpec]:
+        """Everything that a subject is given: the inputs, the weights, the cotangents."""
+        return {**self.inputs, **self.weights, **self.cotangents}
+
+    @cached_property
     def gradients(self) -> dict[str, ArraySpec]:
         """The gradients that a backward pass returns, as far as ``wrt`` asks: those of ``x``, ``hx`` and the weights.
 

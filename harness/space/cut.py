@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from harness.space.case import Array, Case, padding
+from harness.space.case import Array, Case, padding, prescribe
 from harness.space.config import AXES, ArraySpec, RNNConfig, fitted_lengths
 
 Kept = Mapping[str, tuple[int, ...]]
@@ -42,11 +42,11 @@ def without_one(case: Case, factor: str) -> Iterator[Case]:
 
 def fitted(case: Case, config: RNNConfig, kept: Kept | None = None) -> Case:
     """Return the case fitted to another config. Entries that the case does not have are zero."""
-    here, there = case.specs, {**config.inputs, **config.weights, **config.cotangents}
+    here = case.config.given
     sizes = _axes(case.config), _axes(config)
     given = _unpadded(case)
     arrays: dict[str, Array] = {}
-    for name, spec in there.items():
+    for name, spec in config.given.items():
         source = _source(name, kept or {})
         if source in here:
             found = _Fitting(sizes[0], sizes[1], kept or {}).of(given[source], here[source], spec)
@@ -54,11 +54,8 @@ def fitted(case: Case, config: RNNConfig, kept: Kept | None = None) -> Case:
             found = np.zeros(spec.shape)
         with np.errstate(over="ignore", invalid="ignore"):
             arrays[name] = _cast(found, config)
-    if config.strides == "expanded":
-        _expand(config, arrays)
-    _pad(config, arrays)
-    cotangents = {name: arrays.pop(name) for name in config.cotangents}
-    return Case(config, arrays.pop("x"), arrays.pop("hx", None), arrays, None, cotangents)
+    prescribe(config, arrays)
+    return Case.from_arrays(config, arrays)
 
 
 def _axes(config: RNNConfig) -> dict[str, int]:
@@ -120,14 +117,6 @@ def _cast(array: Array, config: RNNConfig) -> Array:
     return np.ascontiguousarray(real.astype(config.dtype))
 
 
-def _expand(config: RNNConfig, arrays: dict[str, Array]) -> None:
-    for name, array in arrays.items():
-        if array.size and name in config.cotangents:
-            array[...] = array.flat[0]
-        elif array.size and name in config.inputs:
-            array[...] = array[:1].copy()
-
-
 def _unpadded(case: Case) -> Mapping[str, Array]:
     """Return the arrays with the padding in x set to zero, because it may not be padding in another config."""
     if case.config.lengths is None or case.config.strides == "expanded":
@@ -135,13 +124,3 @@ def _unpadded(case: Case) -> Mapping[str, Array]:
     x = case.x.copy()
     x[padding(case.config)] = 0
     return {**case.arrays, "x": x}
-
-
-def _pad(config: RNNConfig, arrays: dict[str, Array]) -> None:
-    """Set padding to NaN in x, and to zero in a readout's gradient."""
-    if config.lengths is None:
-        return
-    if config.strides != "expanded":
-        arrays["x"][padding(config)] = np.nan
-    if "readout.grad" in arrays:
-        arrays["readout.grad"][padding(config)] = 0

@@ -171,6 +171,14 @@ class Scope:
             own.append(Constraint({"device": among("meta"), "T": above(smallest(self)["T"])}))
         return (*CONSTRAINTS, *own)
 
+    def is_free(self, name: str) -> bool:
+        """Return whether a factor is a size that is not pinned, so that it may have any value."""
+        return name in SIZE_FACTORS and set(SIZES) <= set(getattr(self, name))
+
+    def allows(self, name: str, value: Any) -> bool:
+        """Return whether a factor may have a value."""
+        return value in getattr(self, name) or self.is_free(name)
+
     @property
     def modes(self) -> tuple[tuple[float, bool], ...]:
         """The pairs (dropout, training) that can be compared."""

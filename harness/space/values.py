@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
-from harness.space.case import Array, Case, Origin, padding
+from harness.space.case import Array, Case, Origin, prescribe
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 
@@ -38,12 +38,8 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     if config.is_complex:
         arrays = _joined(arrays, _filled(rng, config, regime))
     cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
-    if config.lengths is not None and config.strides != "expanded":
-        cast["x"][padding(config)] = np.nan  # padding must not reach any result
-    if config.lengths is not None and "readout.grad" in cast:
-        cast["readout.grad"][padding(config)] = 0  # the loss would otherwise read padding
-    cotangents = {name: cast.pop(name) for name in config.cotangents}
-    return Case(config, cast.pop("x"), cast.pop("hx", None), cast, Origin(regime, seed), cotangents)
+    prescribe(config, cast)
+    return Case.from_arrays(config, cast, Origin(regime, seed))
 
 
 def with_other_inputs(case: Case) -> Case:
@@ -56,16 +52,13 @@ def with_other_inputs(case: Case) -> Case:
 
 def _filled(rng: Generator, config: RNNConfig, regime: str) -> dict[str, Floats]:
     """Return the arrays in float64. For a complex dtype, return one of the two parts."""
-    specs = {**config.inputs, **config.weights, **config.cotangents}
-    flat = rng.standard_normal(sum(spec.size for spec in specs.values()))
+    flat = rng.standard_normal(sum(spec.size for spec in config.given.values()))
     arrays: dict[str, Floats] = {}
     start = 0
-    for name, spec in specs.items():
+    for name, spec in config.given.items():
         arrays[name] = flat[start : start + spec.size].reshape(spec.shape)
         start += spec.size
     REGIMES[regime](rng, config, arrays)
-    if config.strides == "expanded":
-        _expand(config, arrays)
     return arrays
 
 
@@ -76,18 +69,6 @@ def _joined(real: dict[str, Floats], imaginary: dict[str, Floats]) -> dict[str, 
         whole[name] = part.astype(np.complex128)
         whole[name].imag = imaginary[name]
     return whole
-
-
-def _expand(config: RNNConfig, arrays: dict[str, Floats]) -> None:
-    """Repeat one value along the first axis of each array that is passed with stride 0.
-
-    A gradient that the loss gives becomes one value throughout, because a loss like output.sum() gives such a gradient.
-    """
-    for name, array in arrays.items():
-        if array.size and name in config.cotangents:
-            array[...] = array.flat[0]
-        elif array.size and name in config.inputs:
-            array[...] = array[:1].copy()
 
 
 def tangents(case: Case) -> dict[str, Array]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from itertools import takewhile
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -34,6 +34,7 @@ from harness.subjects.protocol import Subject, SubjectError, backend_of
 from harness.subjects.registry import find_subject
 from harness.subjects.shared import Sharing
 from harness.subjects.switches import apply, switch_of
+from harness.threads import end_with_parent
 
 TIMEOUT: Final = 60.0
 """The seconds that a subject may take over one case by default; a plain loop in Python takes about one second for the
@@ -417,7 +418,7 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
         os.dup2(2, 1)  # standard output belongs to the harness, and C code must not write to it either
     sys.stdout = sys.stderr
     np.random.seed()  # noqa: NPY002 - after a fork, NumPy's own generator would repeat what its siblings drew
-    threading.Thread(target=_end_with_parent, args=(trace.parent,), daemon=True).start()
+    end_with_parent(partial(shutil.rmtree, trace.parent, ignore_errors=True))
     with suppress(EOFError, OSError):  # raised when the parent is gone
         file = trace.open("w")  # stays open as long as the process lives
         print(Path(__file__).parent, file=file, flush=True)
@@ -468,12 +469,3 @@ def _answer(connection: Connection[Any, Any], call: Callable[[], Any]) -> None:
     except BaseException:  # noqa: BLE001 - others may not survive the pipe
         error = RuntimeError(f"in the subject's process:\n{traceback.format_exc()}")
     connection.send((given, error))
-
-
-def _end_with_parent(folder: Path) -> None:
-    """End this process with its parent, so that a long call does not go on when nobody waits for it."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)

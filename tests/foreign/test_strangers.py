@@ -81,7 +81,7 @@ class Case(NamedTuple):
 def drawn(config: RNNConfig, kind: str, seed: int) -> Case:
     """Draw a case in which each weight's rows and columns have absolute sums up to 1, so that errors do not grow."""
     rng, arrays = np.random.default_rng(seed), {}
-    for name, spec in {**config.inputs, **config.weights, **config.cotangents}.items():
+    for name, spec in config.given.items():
         if kind == "normal":
             array = np.clip(rng.standard_normal(spec.shape), -2, 2)
         else:

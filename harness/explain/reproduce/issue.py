@@ -183,7 +183,7 @@ def _case_block(case: Case) -> str:
 
 
 def _numbers(case: Case) -> int:
-    return sum(spec.size for spec in case.specs.values())
+    return sum(spec.size for spec in case.config.given.values())
 
 
 def _long(case: Case) -> bool:

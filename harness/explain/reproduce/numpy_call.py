@@ -30,7 +30,7 @@ def numpy_program(case: Case, user: User, literals: Literals, masks: Sequence[Ar
         _write_dict("cotangents", {name: arrays[name] for name in config.cotangents}, program)
         if config.strides != "contiguous":
             for name in config.cotangents:
-                made = _laid_out(config, f'cotangents["{name}"]', case.specs[name].shape)
+                made = _laid_out(config, f'cotangents["{name}"]', config.given[name].shape)
                 program.given.append(f'cotangents["{name}"] = {made}')
     if "lengths" in user.takes:
         given = "None" if config.lengths is None else f"np.array({list(config.lengths)})"
@@ -63,7 +63,7 @@ def _write_inputs(case: Case, program: Program) -> None:
             program.given.append(f"h0 = np.zeros({', '.join([str(shape), *dtype])})")
             continue
         code = program.literals.code(name, arrays[name], column=len(f"{variable} = "))
-        made = _laid_out(config, variable if code.patches else code.expression, case.specs[name].shape)
+        made = _laid_out(config, variable if code.patches else code.expression, config.given[name].shape)
         program.given += code.assigned(variable) if code.patches else []
         if made != variable:
             program.given.append(f"{variable} = {made}")

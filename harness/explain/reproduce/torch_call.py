@@ -142,7 +142,7 @@ class _Writer:
         strides = self.config.strides
         if strides in _LAYOUTS:
             return f"{strides}({code})"
-        spec = self.case.specs[name]
+        spec = self.case.config.given[name]
         return f"{code}.expand({spec.shape})" if strides == "expanded" and spec.size else code
 
     def _other_inputs(self) -> list[str]:
