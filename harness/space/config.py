@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from harness.space.constraints import IMPOSSIBLE
 from harness.space.parts import (
@@ -33,10 +33,8 @@ PLACES: Final = {"T": "t", "N": "n", "I": "feature", "H": "unit", "O": "o"}
 """The name of a place on each of these axes: ``t=3, n=0, unit=1``."""
 
 DIRECTIONS: Final = ("forward", "reverse")
-PARAMETERS: Final = {"weight_ih": "H {below}", "weight_hh": "H H", "bias_ih": "H", "bias_hh": "H"}
-"""The axes of a cell's parameters, by role; ``below`` is the axis of what the layer reads. nn.RNN's cell has H rows. A
-cell with several gates would have a table of its own, with H rows for each gate.
-"""
+PARAMETERS: Final = {"weight_ih": "{rows} {below}", "weight_hh": "{rows} H", "bias_ih": "{rows}", "bias_hh": "{rows}"}
+"""The axes of a layer's parameters, by role; ``rows`` are those of all gates, and ``below`` is what the layer reads."""
 
 PREACTIVATION: Final = "preactivation.grad"
 """The name used in comparisons for the gradient with respect to a layer's s_t = W_ih x_t + ...; no subject returns it.
@@ -66,6 +64,10 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
     are given by name.
 
     Raises ``ConfigError`` for a config that is not possible.
+    """
+
+    gates: ClassVar[int] = 1
+    """The number of blocks of H rows in each parameter of the layer's cell; for another kind of cell, a subclass says.
     """
 
     def __post_init__(self) -> None:
@@ -153,7 +155,7 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
             value = getattr(self, field.name)
             if field.name not in REQUIRED and (value != field.default or field.name in {"T", "N"}):
                 shown.append(f"{field.name}={value!r}")
-        return f"RNNConfig({', '.join(shown)})"
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the fields alone. Equal configs unpickle to one object, so that their shapes are derived only once."""
@@ -178,11 +180,12 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
         """Every parameter in the order of ``nn.RNN``'s ``state_dict``, then the readout's parameters."""
         sizes = self._sizes
         specs: dict[str, ArraySpec] = {}
+        rows = "H" if self.gates == 1 else f"{self.gates}*H"
         for layer in range(self.num_layers):
             below = "I" if layer == 0 else "D*H"
             for direction in range(self.num_directions):
                 for name in weight_names(layer, direction, bias=self.bias):
-                    specs[name] = _spec(PARAMETERS[role_of(name)].format(below=below), sizes)
+                    specs[name] = _spec(PARAMETERS[role_of(name)].format(rows=rows, below=below), sizes)
         if self.output_size is not None:
             specs["readout.weight"] = _spec("O D*H", sizes)
             specs["readout.bias"] = _spec("O", sizes)
@@ -315,7 +318,8 @@ def role_of(name: str) -> str:
 
 def _spec(axes: str, sizes: Mapping[str, int]) -> ArraySpec:
     names = tuple(axes.split())
-    return ArraySpec(names, tuple(prod(sizes[letter] for letter in name.split("*")) for name in names))
+    shape = (prod(sizes[one] if one in sizes else int(one) for one in name.split("*")) for name in names)
+    return ArraySpec(names, tuple(shape))
 
 
 def _lengths(lengths: Any, T: int, N: int) -> tuple[int, ...]:

@@ -4,7 +4,6 @@ The equations are those of the ``torch.nn.GRU`` documentation page. For |d| <= e
 a b E / (1 + min(a, b) E) away from a = sigmoid(s), with b = sigmoid(-s) and E = exp(e) - 1.
 """
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,12 @@ from harness.oracle.expectation import Expected, Setting, expect_local
 from harness.oracle.known import Floats, Known
 from harness.oracle.tolerance import gamma
 from harness.oracle.unroll import Unroll
-from harness.space.config import ArraySpec
 
 SIGMOID = 3.0  # the relative error of torch's own, in units of u: its worst is 2.5 on a hundred million float32
 
 
 class GRUConfig(RNNConfig):
-    @cached_property
-    def weights(self) -> dict[str, ArraySpec]:
-        return {name: ArraySpec(("3*H", *a[1:]), (3 * n[0], *n[1:])) for name, (a, n) in super().weights.items()}
+    gates = 3
 
 
 class GRU(Unroll):
