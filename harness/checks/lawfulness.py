@@ -125,14 +125,14 @@ def check_law(
     if not law.speaks_of(case):
         return None
     try:
-        return _Trial(subject, case, law, accepted, scope or scope_of(subject), known=known).result()
+        return _Application(subject, case, law, accepted, scope or scope_of(subject), known=known).result()
     except _Ended as ended:
         return ended.result
 
 
 def asked_by(subject: Subject, case: Case, law: Law, scope: Scope | None = None) -> list[Case]:
     """Return the cases on which a law has the subject run; one of them may show by itself what is wrong."""
-    trial = _Trial(subject, case, law, STRICT, scope or scope_of(subject))
+    trial = _Application(subject, case, law, STRICT, scope or scope_of(subject))
     with suppress(_Ended):
         trial.result()
     return trial.asked
@@ -146,7 +146,7 @@ class _Ended(Exception):
         self.result = result
 
 
-class _Trial:
+class _Application:
     """One trial of a subject: one law on one case."""
 
     def __init__(

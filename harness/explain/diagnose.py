@@ -96,8 +96,8 @@ def diagnose(
         return None
     finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in finding.result.mismatches)
     scope = scope or Scope()
-    asked = _Asked(subject, case, scope if case.config.loss is not None else scope.only(loss=None), accepted)
-    return _Trial(asked, tuple(beside), wavers=wavers).diagnosis(finite=finite)
+    asked = _Question(subject, case, scope if case.config.loss is not None else scope.only(loss=None), accepted)
+    return _Inquiry(asked, tuple(beside), wavers=wavers).diagnosis(finite=finite)
 
 
 def nameable(finding: Finding) -> Case | None:
@@ -114,7 +114,7 @@ def nameable(finding: Finding) -> Case | None:
     return finding.case if mismatches[0].array.endswith(".grad") else finding.case.forward()
 
 
-class _Asked(NamedTuple):
+class _Question(NamedTuple):
     """A subject, the case on which it fails, the part of the space to look at around it, and the contract."""
 
     subject: Subject
@@ -123,10 +123,10 @@ class _Asked(NamedTuple):
     accepted: Accepted
 
 
-class _Trial:
+class _Inquiry:
     """One subject, one failing case, and the faults that may be its cause."""
 
-    def __init__(self, asked: _Asked, beside: tuple[Fault, ...], *, wavers: bool) -> None:
+    def __init__(self, asked: _Question, beside: tuple[Fault, ...], *, wavers: bool) -> None:
         self._subject, self._case, self._scope, self._accepted = asked
         self._beside, self._wavers = beside, wavers
         self._known: list[Seen] = []

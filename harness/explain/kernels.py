@@ -20,7 +20,7 @@ from harness.space.errors import UsageError
 from harness.subjects.protocol import Subject
 from harness.subjects.switches import SWITCHES
 
-Check = Callable[[Subject, Case], Result]
+SubjectCheck = Callable[[Subject, Case], Result]
 
 
 @runtime_checkable
@@ -57,7 +57,7 @@ class Kernels:
 NONE: Final = Kernels()
 
 
-def kernels_of(subject: Subject, case: Case, result: Result, check: Check) -> Kernels:
+def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> Kernels:
     """Run a failing case under every switch of its device; the result is ``NONE`` for a subject without switches."""
     if not isinstance(subject, Switchable) or not subject.switchable:
         return NONE
@@ -81,7 +81,7 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: Check) -> Ke
 class ByKernel:
     """An excuse for failures of a like kind that go away with the same kernel as a finding."""
 
-    def __init__(self, name: str, found: Result, subject: Switchable, switch: str, check: Check) -> None:
+    def __init__(self, name: str, found: Result, subject: Switchable, switch: str, check: SubjectCheck) -> None:
         self.name = name
         self._found, self._check = found, check
         self._switched = subject.switched(switch)

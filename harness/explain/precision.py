@@ -97,7 +97,7 @@ class Precision:
         return self.activation_units > 1 and self.activation_error < 2.0**-FEWEST
 
 
-class _Seen(NamedTuple):
+class _SingleStep(NamedTuple):
     """One case of a single step: what came back, what was expected of it, and the sizes that scale its errors."""
 
     observation: Observation
@@ -131,7 +131,7 @@ def estimate(subject: Subject, case: Case, accepted: Accepted) -> Precision | No
     return None
 
 
-def _see(subject: Subject, case: Case, accepted: Accepted) -> _Seen | None:
+def _see(subject: Subject, case: Case, accepted: Accepted) -> _SingleStep | None:
     observation = observe(subject, case, accepted)
     h_n = observation.outcome.arrays.get("h_n")
     if h_n is None or h_n.shape != case.config.outputs["h_n"].shape or not np.isfinite(h_n).all():
@@ -145,10 +145,10 @@ def _see(subject: Subject, case: Case, accepted: Accepted) -> _Seen | None:
         q = x**2 @ (w.ih**2).T + h**2 @ (w.hh**2).T + w.b_ih**2 + w.b_hh**2
         rows.append((s, reference.activation(s, case.config.nonlinearity), np.sqrt(2 * q * VARIANCE)))
     s, expected, scale = (np.stack(part) for part in zip(*rows, strict=True))
-    return _Seen(observation, to_float64(h_n), expected, s, scale)
+    return _SingleStep(observation, to_float64(h_n), expected, s, scale)
 
 
-def _estimated(exact: list[_Seen], rounded: list[_Seen], found: Observation) -> Precision:
+def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], found: Observation) -> Precision:
     arithmetic = exact[0].observation.arithmetic
     narrow = arithmetic.dtype in {"bfloat16", "float16"}  # too narrow for dyadic sums to be exact
     off, units = 0.0, 0.0
@@ -176,7 +176,7 @@ def _estimated(exact: list[_Seen], rounded: list[_Seen], found: Observation) -> 
     )
 
 
-def _tanh_contract(exact: list[_Seen], arithmetic: Arithmetic) -> str | None:
+def _tanh_contract(exact: list[_SingleStep], arithmetic: Arithmetic) -> str | None:
     """Return the contract that the errors of tanh fit into, in whole ulp; ``None`` for another activation."""
     if exact[0].observation.case.config.nonlinearity != "tanh":
         return None
@@ -186,7 +186,7 @@ def _tanh_contract(exact: list[_Seen], arithmetic: Arithmetic) -> str | None:
     return tanh_tolerance(2 * math.ceil(relative / 2), absolute)
 
 
-def _sum_bits(cases: list[_Seen]) -> float | None:
+def _sum_bits(cases: list[_SingleStep]) -> float | None:
     relu = cases[0].observation.case.config.nonlinearity == "relu"
     noise: list[Floats] = []
     signs: list[Floats] = []
@@ -205,7 +205,7 @@ def _sum_bits(cases: list[_Seen]) -> float | None:
     return float(-np.log2(size))
 
 
-def _passes(cases: list[_Seen], contract: Accepted) -> bool:
+def _passes(cases: list[_SingleStep], contract: Accepted) -> bool:
     return _all_agree([seen.observation for seen in cases], contract)
 
 

@@ -23,7 +23,7 @@ from harness.oracle.arithmetic import Accepted
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.plan import Unit
 from harness.search.pool import worker_pool
-from harness.search.scan import Check, Seen, scan
+from harness.search.scan import Checked, FullCheck, scan
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from harness.subjects.isolated import forked_from_here
@@ -76,7 +76,7 @@ def pickled(subject: Subject) -> bytes:
 class _Scanned(NamedTuple):
     """The results of a unit, up to a hang if there was one."""
 
-    seen: list[Seen]
+    seen: list[Checked]
     hang: Hang | None
 
 
@@ -111,7 +111,7 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def seen(self, task: Task, units: Iterator[Unit], check: Check) -> Generator[Seen | None]:
+    def seen(self, task: Task, units: Iterator[Unit], check: FullCheck) -> Generator[Checked | None]:
         """Yield the results of the cases of all units, in order, and ``None`` now and then if there is nothing yet.
 
         ``check`` is for the units that are done in this process: the first ones, until a worker is ready. Raises
@@ -149,7 +149,7 @@ class Crew:
         for unit in chain([given.unit for given in pending], units):
             yield from scan(unit, check)
 
-    def _until_awake(self, task: Task, units: Iterator[Unit], check: Check) -> Iterator[Seen]:
+    def _until_awake(self, task: Task, units: Iterator[Unit], check: FullCheck) -> Iterator[Checked]:
         """Go through units here until a worker has its subject. Raise ``UsageError`` if it cannot have one."""
         try:
             awake = [self._pool_of_workers().submit(_wake, task) for _ in range(self.workers)]
@@ -197,7 +197,7 @@ def _wake(task: Task) -> None:
 def _scanned(task: Task, unit: Unit) -> _Scanned:
     """Go through a unit, in a worker."""
     subject = ended_by_a_hang(_subject(task.shared or task.subject))
-    seen: list[Seen] = []
+    seen: list[Checked] = []
     try:
         seen.extend(scan(unit, partial(check_everything, subject, accepted=task.accepted, scope=task.scope)))
     except Hang as hang:

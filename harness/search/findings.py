@@ -61,12 +61,12 @@ _TRIES: Final = 100
 
 
 class Fate(Enum):
-    """The possible outcomes of a replay."""
+    """The possible outcomes of a failure that is run again, by a replay or by its script."""
 
     FIXED = "FIXED"
     FAILED = "FAILED"
     ERROR = "ERROR"
-    """The case could not be checked: the subject now refuses it, which is neither of the others."""
+    """It is not known: the subject now refuses the case, or the script did not get to its end."""
 
 
 @dataclass(frozen=True)

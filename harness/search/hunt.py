@@ -30,7 +30,7 @@ from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
 from harness.search.plan import Asked, units
-from harness.search.scan import Seen, scan
+from harness.search.scan import Checked, scan
 from harness.search.shrink import Shrinking, Spent
 from harness.search.suspicion import Suspicion, weigh
 from harness.space.case import Case
@@ -407,7 +407,7 @@ class _Hunter:
             self.excuses.append(Overflows(before.id, accuracy.dtype, accuracy.nan_from))
         return True
 
-    def go_through(self, seen: Iterator[Seen | None]) -> NoReturn:
+    def go_through(self, seen: Iterator[Checked | None]) -> NoReturn:
         """Take in one case after the other. Raise ``_Enough`` at the end of the budget, or with a finding."""
         while True:
             self._stop_at_budget()
@@ -473,7 +473,7 @@ class _Hunter:
         self._failing = self._failing or (hang.case, hang.result)
         self.report(Certificate().but_for("not made smaller, because every try may hang"))
 
-    def _take_in(self, seen: Seen) -> None:
+    def _take_in(self, seen: Checked) -> None:
         """Count a case, and pursue it if it failed."""
         asked, result = seen
         if result.verdict is Verdict.UNSUPPORTED:
@@ -494,7 +494,7 @@ class _Hunter:
         if case is not None and against(result):
             self._go_after(case, result, with_probes=asked.with_probes)
 
-    def _excused(self, case: Case, seen: Seen) -> Result:
+    def _excused(self, case: Case, seen: Checked) -> Result:
         """Return the result with the excuses applied, if one explains the failure."""
         laws = None if seen.asked.with_law else ()
         again = self._check(case, with_probes=seen.asked.with_probes, laws=laws)

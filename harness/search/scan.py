@@ -12,7 +12,7 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 
 
-class Check(Protocol):
+class FullCheck(Protocol):
     """A function that checks a subject on a case in every way, as ``checks.everything`` does."""
 
     def __call__(self, case: Case, *, with_probes: bool = ..., laws: tuple[Law, ...] | None = ...) -> Result:
@@ -20,14 +20,14 @@ class Check(Protocol):
         ...
 
 
-class Seen(NamedTuple):
+class Checked(NamedTuple):
     """A case of a search, and its result."""
 
     asked: Asked
     result: Result
 
 
-def scan(unit: Unit, check: Check) -> Iterator[Seen]:
+def scan(unit: Unit, check: FullCheck) -> Iterator[Checked]:
     """Yield the results of a unit's cases; if the subject refuses a config, only its first case is tried."""
     refused: RNNConfig | None = None
     for asked in unit.asked():
@@ -35,4 +35,4 @@ def scan(unit: Unit, check: Check) -> Iterator[Seen]:
             continue
         result = check(asked.case(), with_probes=asked.with_probes, laws=None if asked.with_law else ())
         refused = asked.config if result.verdict is Verdict.UNSUPPORTED else None
-        yield Seen(asked, result)
+        yield Checked(asked, result)

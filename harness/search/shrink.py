@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations, product
 from math import prod
 from typing import Any, Final
@@ -12,7 +12,7 @@ import numpy as np
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import Sort
 from harness.search.certificate import Certificate
-from harness.search.simplify import Simplifying
+from harness.search.simplify import Check, Found, Simplifying
 from harness.space.case import Case
 from harness.space.config import RNNConfig, never_rise
 from harness.space.cut import fitted, without_one
@@ -56,9 +56,6 @@ WILD_SEEDS: Final = 8
 
 LIMIT: Final = 6_000
 """The number of cases that shrinking may check: some 20 s of a subject that takes 3 ms a case, comparison included."""
-
-Check = Callable[[Case], Result]
-Found = tuple[Case, Result]
 
 _EACH_LENGTH: Final = "each length"
 """The name for the single lengths, as opposed to ``lengths``, which is their kind."""

@@ -13,7 +13,7 @@ import numpy as np
 from harness.space.case import Array, Case, padding, prescribe
 from harness.space.config import AXES, ArraySpec, RNNConfig, fitted_lengths
 
-Kept = Mapping[str, tuple[int, ...]]
+Staying = Mapping[str, tuple[int, ...]]
 """The places that stay on an axis, by the axis letter; on an axis that is not listed, the first ones stay."""
 
 
@@ -40,7 +40,7 @@ def without_one(case: Case, factor: str) -> Iterator[Case]:
         yield fitted(case, config, {letter: stays})
 
 
-def fitted(case: Case, config: RNNConfig, kept: Kept | None = None) -> Case:
+def fitted(case: Case, config: RNNConfig, kept: Staying | None = None) -> Case:
     """Return the case fitted to another config. Entries that the case does not have are zero."""
     here = case.config.given
     sizes = _axes(case.config), _axes(config)
@@ -62,7 +62,7 @@ def _axes(config: RNNConfig) -> dict[str, int]:
     return {"L": config.num_layers, "D": config.num_directions, "H": config.hidden_size}
 
 
-def _source(name: str, kept: Kept) -> str:
+def _source(name: str, kept: Staying) -> str:
     """Return the name that a parameter had before layers were left out; the name of any other array stays."""
     head, mark, tail = name.rpartition("_l")
     if not mark or "L" not in kept:
@@ -74,7 +74,7 @@ def _source(name: str, kept: Kept) -> str:
 class _Fitting:
     """A change of the axes of arrays; an axis of two letters, such as D*H, is split into both."""
 
-    def __init__(self, here: Mapping[str, int], there: Mapping[str, int], kept: Kept) -> None:
+    def __init__(self, here: Mapping[str, int], there: Mapping[str, int], kept: Staying) -> None:
         self._here, self._there, self._kept = here, there, kept
 
     def of(self, array: Array, old: ArraySpec, new: ArraySpec) -> Array:

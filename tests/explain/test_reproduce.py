@@ -21,13 +21,14 @@ from harness import Case, Disagreement, Failure, Outcome, Result, RNNConfig, Ver
 from harness.checks.everything import check
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import WAVERS
-from harness.explain.reproduce.alone import Said, run_alone
+from harness.explain.reproduce.alone import run_alone
 from harness.explain.reproduce.issue import issue, regression_test
 from harness.explain.reproduce.literals import Literals, nested
 from harness.explain.reproduce.offer import offer
 from harness.explain.reproduce.script import index_of, script
 from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Mismatch, Site, Sort
+from harness.search.findings import Fate
 from harness.search.hunt import Finding
 from harness.space.case_json import to_json
 from harness.space.parts import PREPARATIONS, STRIDES
@@ -146,9 +147,9 @@ def test_a_wrong_function_fails_by_itself_until_it_is_mended(config: RNNConfig, 
     assert offered.script.text is not None
     assert "harness" not in offered.script.text
     assert "torch" not in offered.script.text
-    assert run_alone(offered.path).said is Said.FAILED
+    assert run_alone(offered.path).fate is Fate.FAILED
     saved(tmp_path, "by_hand.py", FUNCTION.replace(WRONG, RIGHT))
-    assert run_alone(offered.path).said is Said.FIXED
+    assert run_alone(offered.path).fate is Fate.FIXED
 
 
 @pytest.mark.kernels
@@ -176,7 +177,7 @@ def test_subjects_in_processes_of_their_own_are_told_apart(tmp_path: Path) -> No
             offered = offer(Finding(spec, case, check_agreement(subject, case)), subject, tmp_path)
 
         assert offered.path is not None, offered.reason
-        assert run_alone(offered.path).said is Said.FAILED
+        assert run_alone(offered.path).fate is Fate.FAILED
 
 
 WAYS = [
@@ -383,7 +384,7 @@ def test_a_module_is_found_in_the_folder_in_which_it_was(tmp_path: Path, monkeyp
     offered = offer(finding, subject, elsewhere)
 
     assert offered.path is not None, offered.reason
-    assert run_alone(offered.path, cwd=elsewhere).said is Said.FAILED
+    assert run_alone(offered.path, cwd=elsewhere).fate is Fate.FAILED
 
 
 ALWAYS = "x * 0, h0"
@@ -549,7 +550,7 @@ def test_a_process_that_dies_is_watched_from_another(death: str, tmp_path: Path)
 
     assert offered.path is not None, offered.reason
     saved(tmp_path, "mine.py", "def rnn(x, h0):\n    return x, h0\n")
-    assert run_alone(offered.path).said is Said.FIXED
+    assert run_alone(offered.path).fate is Fate.FIXED
 
 
 TORCH_FORMS = {
@@ -674,25 +675,25 @@ def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:
 
     run = run_alone(path, timeout=2)
 
-    assert run.said is Said.ERROR
+    assert run.fate is Fate.ERROR
     assert run.output.startswith("begun\n")
     assert "no end within 2 s" in run.output
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "fate"),
     [
-        ("print('FAILED')", Said.ERROR),
-        ("import sys; print('FAILED'); sys.exit(1)", Said.FAILED),
-        ("import sys; sys.exit(1)", Said.ERROR),
-        ("print('FAILED'); raise ValueError", Said.ERROR),
-        ("print('FIXED')", Said.FIXED),
-        ("print(input())", Said.ERROR),
-        ("import os; print('FIXED' if os.environ['OMP_NUM_THREADS'] == '1' else 'not')", Said.FIXED),
+        ("print('FAILED')", Fate.ERROR),
+        ("import sys; print('FAILED'); sys.exit(1)", Fate.FAILED),
+        ("import sys; sys.exit(1)", Fate.ERROR),
+        ("print('FAILED'); raise ValueError", Fate.ERROR),
+        ("print('FIXED')", Fate.FIXED),
+        ("print(input())", Fate.ERROR),
+        ("import os; print('FIXED' if os.environ['OMP_NUM_THREADS'] == '1' else 'not')", Fate.FIXED),
     ],
 )
-def test_a_script_is_believed_if_word_and_exit_code_agree(text: str, said: Said, tmp_path: Path) -> None:
-    assert run_alone(saved(tmp_path, "reproduce.py", text)).said is said
+def test_a_script_is_believed_if_word_and_exit_code_agree(text: str, fate: Fate, tmp_path: Path) -> None:
+    assert run_alone(saved(tmp_path, "reproduce.py", text)).fate is fate
 
 
 def read_back(written: Literals, array: Any, library: Any) -> Any:

@@ -8,32 +8,24 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final, NamedTuple
+
+from harness.search.findings import Fate
 
 PATIENCE: Final = 120.0
 """The seconds that a script may take: it imports torch, and runs one case."""
 
 
-class Said(Enum):
-    """The last word of a script about itself."""
+class Ended(NamedTuple):
+    """A script that was run: what its last word and its exit code say, and all that it printed."""
 
-    FAILED = "FAILED"
-    FIXED = "FIXED"
-    ERROR = "ERROR"
-    """The script said neither, because it did not get to its end."""
-
-
-class Run(NamedTuple):
-    """A script's last word, and all that it printed."""
-
-    said: Said
+    fate: Fate
     output: str
 
 
-def run_alone(path: Path, timeout: float = PATIENCE, cwd: Path | None = None) -> Run:
+def run_alone(path: Path, timeout: float = PATIENCE, cwd: Path | None = None) -> Ended:
     """Run a script in a fresh process, as a user would, on one thread."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     with TemporaryDirectory(prefix="rnn-reproduce-") as own, (Path(own) / "output").open("w+b") as output:
@@ -41,10 +33,10 @@ def run_alone(path: Path, timeout: float = PATIENCE, cwd: Path | None = None) ->
         output.seek(0)
         text = output.read().decode(errors="replace")
     if code is None:
-        return Run(Said.ERROR, f"{text}\nno end within {timeout:g} s")
+        return Ended(Fate.ERROR, f"{text}\nno end within {timeout:g} s")
     last = (text.strip().splitlines() or [""])[-1]
-    ends = {(1, "FAILED"): Said.FAILED, (0, "FIXED"): Said.FIXED}
-    return Run(ends.get((code, last), Said.ERROR), text)
+    ends = {(1, "FAILED"): Fate.FAILED, (0, "FIXED"): Fate.FIXED}
+    return Ended(ends.get((code, last), Fate.ERROR), text)
 
 
 def _ended(

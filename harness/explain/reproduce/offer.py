@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.explain.reproduce.alone import PATIENCE, Run, Said, run_alone
+from harness.explain.reproduce.alone import PATIENCE, Ended, run_alone
 from harness.explain.reproduce.literals import FILE
 from harness.explain.reproduce.script import Script, script
 from harness.oracle.arithmetic import STRICT, Accepted
+from harness.search.findings import Fate
 from harness.search.hunt import Finding
 from harness.subjects.protocol import Subject
 
@@ -32,18 +33,18 @@ def offer(
     made = script(finding, subject, accepted=accepted)
     if made.text is None:
         return Offer(script=made, reason=made.reason)
-    run = Run(Said.ERROR, "")
+    run = Ended(Fate.ERROR, "")
     path = made.write(folder)
     try:
         run = run_alone(path, timeout)
     finally:
-        if run.said is not Said.FAILED:
+        if run.fate is not Fate.FAILED:
             path.unlink(missing_ok=True)
             if made.arrays:
                 (folder / FILE).unlink(missing_ok=True)
-    if run.said is Said.FAILED:
+    if run.fate is Fate.FAILED:
         return Offer(path, made)
-    if run.said is Said.FIXED:
+    if run.fate is Fate.FIXED:
         return Offer(script=made, reason="a script that makes the same call does not fail")
     last = (run.output.strip().splitlines() or ["it said nothing"])[-1]
     return Offer(script=made, reason=f"a script that makes the same call ends in another way: {last}")
