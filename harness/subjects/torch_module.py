@@ -32,8 +32,22 @@ from harness.space.values import with_other_inputs
 from harness.subjects import torch_devices
 from harness.subjects.answer import Answer
 from harness.subjects.call import Call
-from harness.subjects.calling import Held, Malformed, a_or_an, as_array, as_arrays, attempt, changed, named_outputs
+from harness.subjects.calling import (
+    Held,
+    Malformed,
+    a_or_an,
+    as_array,
+    as_arrays,
+    attempt,
+    changed,
+    named_outputs,
+    place_of,
+)
+from harness.subjects.capabilities import Capabilities, Recipe
+from harness.subjects.figures import TORCH
+from harness.subjects.recipes import RECIPES
 from harness.subjects.torch_calls import perform
+from harness.subjects.torch_known import Known, is_cell, known_of
 from harness.subjects.torch_preparation import parameters_by_name, prepared, renamed
 from harness.subjects.torch_tensors import laid_out, on_device, to_numpy
 
@@ -96,15 +110,34 @@ class TorchSubject:
     }
     """The whole space. Values that are expensive, or that are plain in all but one respect, are drawn less often."""
 
-    def __init__(self, factory: Callable[..., torch.nn.Module] = torch.nn.RNN, name: str = "torch") -> None:
+    def __init__(
+        self,
+        factory: Callable[..., torch.nn.Module] = torch.nn.RNN,
+        name: str = "torch",
+        *,
+        known: Known | None = None,
+        recipe: Recipe | None = None,
+    ) -> None:
+        """Take a class, what is ``known`` of it beyond ``torch_known``, and how a script builds and calls it."""
         self.name = name
         self._factory = factory
+        self._known = known or known_of(factory)
         self._module = self._keeping()
-        self.offers = {**self.OFFERS, "masks": factory is torch.nn.RNN}
-        self.is_cell = isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
-        self.shares_process = factory is torch.nn.RNN
-        if not self.is_cell:  # a cell has another constructor
-            self.call: Callable[[Call], Answer] = partial(perform, factory)
+        self.capabilities = Capabilities(
+            offers={**self.OFFERS, "masks": self._known.draws_masks},
+            arithmetic=TORCH if self._known.own else {},
+            is_torch=self._known.own,
+            recipe=recipe or RECIPES.get(name, Recipe(is_cell=is_cell(factory))),
+            place=place_of(factory),
+            absent=torch_devices.absent(),
+            shares_process=self._known.shares_process,
+            exact_laws=self.exact_laws,
+            masks=self.masks,
+            run_twice=self.run_twice,
+            jvp=self.jvp,
+            second=self.second,
+            call=None if is_cell(factory) else self.perform,  # a cell has another constructor
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the kept modules; a copy builds its own."""
@@ -118,21 +151,12 @@ class TorchSubject:
         """Return the CPU, every accelerator that torch finds here, and meta."""
         return torch_devices.devices()
 
-    def absent(self) -> dict[str, str]:
-        """Return the accelerators that are not here, with the reasons."""
-        return torch_devices.absent()
-
-    def backend(self, config: RNNConfig) -> str:
-        """Return torch's backend by its device, or ``"unknown"`` for a module whose arithmetic is not torch's own."""
-        own = self._factory is torch.nn.RNN or self.is_cell
-        return f"torch {config.device.partition(':')[0]}" if own else "unknown"
-
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:
-        """Return the laws that nn.RNN keeps to the bit.
+        """Return the laws that the class keeps to the bit.
 
-        There are none for another module or device, or for complex numbers, because nothing is known of them.
+        There are none if nothing is known of the class, and none on another device or for complex numbers.
         """
-        if self._factory is not torch.nn.RNN or config.device != "cpu" or config.is_complex:
+        if not self._known.exact or config.device != "cpu" or config.is_complex:
             return frozenset()
         return EXACT_IN_ORDER if in_order(config) else EXACT
 
@@ -140,10 +164,11 @@ class TorchSubject:
         """Return what dropout keeps of each inner layer's output in ``run``, time first, (T, N, D*H), as booleans.
 
         ``nn.RNN`` on a CPU draws one mask after the other. The dropout function draws the same masks from an array of
-        ones under the same seed. For any other module or device nothing is known, and the result is ``None``.
+        ones under the same seed. For another device, and for a class of which this is not known, the result is
+        ``None``.
         """
         config = case.config
-        if self._factory is not torch.nn.RNN or config.device != "cpu":
+        if not self._known.draws_masks or config.device != "cpu":
             return None
         features = config.num_directions * config.hidden_size
         ones = torch.ones(config.T, config.N, features)
@@ -158,6 +183,10 @@ class TorchSubject:
                     mask, _ = pad_packed_sequence(packed._replace(data=data), total_length=config.T)
                 kept.append(to_numpy(mask != 0))
         return kept
+
+    def perform(self, call: Call) -> Answer:
+        """Make a call, malformed or not, on a module of the class."""
+        return perform(self._factory, call)
 
     def run(self, case: Case) -> Outcome:
         """Load the case's weights into a module of its config, and call it."""
@@ -365,10 +394,9 @@ class TorchSubject:
     def _keeping(self) -> Callable[[RNNConfig], torch.nn.Module]:
         """Return a function that gives a config's module.
 
-        Modules are kept only for torch's own class. Another class may remember earlier calls, and the case decides
-        whether a module was used before.
+        Modules are kept only if they forget earlier calls, because the case decides whether a module was used before.
         """
-        return lru_cache(_MODULES)(self._build) if self._factory is torch.nn.RNN else self._build
+        return lru_cache(_MODULES)(self._build) if self._known.forgets else self._build
 
     def _build(self, config: RNNConfig) -> torch.nn.Module:
         arguments: dict[str, Any] = {
