@@ -46,7 +46,7 @@ from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.figures import TORCH
 from harness.subjects.recipes import RECIPES
 from harness.subjects.torch_calls import perform
-from harness.subjects.torch_known import Known, is_cell, known_of
+from harness.subjects.torch_facts import Facts, facts_of, is_cell
 from harness.subjects.torch_modes import autocast, frozen, grad_mode, seeded
 from harness.subjects.torch_preparation import MODULES, in_mode, load, parameters_of, prepared, renamed, structure
 from harness.subjects.torch_tensors import data_of, laid_out, on_device, packed, padded, tensors_of, to_numpy
@@ -115,22 +115,22 @@ class TorchSubject:
         factory: Callable[..., torch.nn.Module] = torch.nn.RNN,
         name: str = "torch",
         *,
-        known: Known | None = None,
+        facts: Facts | None = None,
         recipe: Recipe | None = None,
     ) -> None:
-        """Take a class, what is ``known`` of it beyond ``torch_known``, and how a script builds and calls it."""
+        """Take a class, the ``facts`` of it if not those of ``torch_facts``, and how a script builds and calls it."""
         self.name = name
         self._factory = factory
-        self._known = known or known_of(factory)
+        self._facts = facts or facts_of(factory)
         self._module = self._keeping()
         self.capabilities = Capabilities(
-            offers={**self.OFFERS, "masks": self._known.draws_masks},
-            arithmetic=TORCH if self._known.own else {},
-            is_torch=self._known.own,
+            offers={**self.OFFERS, "masks": self._facts.draws_masks},
+            arithmetic=TORCH if self._facts.own else {},
+            is_torch=self._facts.own,
             recipe=recipe or RECIPES.get(name, Recipe(is_cell=is_cell(factory))),
             place=place_of(factory),
             absent=torch_devices.absent(),
-            shares_process=self._known.shares_process,
+            shares_process=self._facts.shares_process,
             exact_laws=self.exact_laws,
             masks=self.masks,
             run_twice=self.run_twice,
@@ -201,7 +201,7 @@ class TorchSubject:
 
         There are none if nothing is known of the class, and none on another device or for complex numbers.
         """
-        if not self._known.exact or config.device != "cpu" or config.is_complex:
+        if not self._facts.exact or config.device != "cpu" or config.is_complex:
             return frozenset()
         return EXACT_IN_ORDER if in_order(config) else EXACT
 
@@ -213,7 +213,7 @@ class TorchSubject:
         ``None``.
         """
         config = case.config
-        if not self._known.draws_masks or config.device != "cpu":
+        if not self._facts.draws_masks or config.device != "cpu":
             return None
         features = config.num_directions * config.hidden_size
         ones = torch.ones(config.T, config.N, features)
@@ -426,7 +426,7 @@ class TorchSubject:
 
         Modules are kept only if they forget earlier calls, because the case decides whether a module was used before.
         """
-        return lru_cache(MODULES)(self.build) if self._known.forgets else self.build
+        return lru_cache(MODULES)(self.build) if self._facts.forgets else self.build
 
 
 def in_order(config: RNNConfig) -> bool:

@@ -10,7 +10,7 @@ import torch
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject
 from harness.subjects.switches import is_applied
-from harness.subjects.torch_known import KNOWN
+from harness.subjects.torch_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
 
 
@@ -19,8 +19,8 @@ class SwitchedSubject(TorchSubject):
 
     def __init__(self, name: str) -> None:
         # Exactness was measured without a switch; and a worker, which runs other subjects, must not have one.
-        known = replace(KNOWN[torch.nn.RNN], exact=False, shares_process=False)
-        super().__init__(name=name, known=known)
+        facts = replace(FACTS[torch.nn.RNN], exact=False, shares_process=False)
+        super().__init__(name=name, facts=facts)
         self.capabilities = replace(self.capabilities, absent={})  # only the CPU is asked for
 
     def devices(self) -> tuple[str, ...]:

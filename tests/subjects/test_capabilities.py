@@ -25,7 +25,7 @@ from harness.subjects.protocol import Subject, SubjectError, backend_of, ground_
 from harness.subjects.recipes import RECIPES
 from harness.subjects.registry import registered
 from harness.subjects.torch_cell import CellLoop, CellSubject
-from harness.subjects.torch_known import KNOWN, Known, known_of
+from harness.subjects.torch_facts import FACTS, Facts, facts_of
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 
@@ -122,9 +122,9 @@ def test_everything_is_known_of_nn_rnn_alone() -> None:
     class Cell(torch.nn.RNNCell):
         pass
 
-    assert all(vars(known_of(torch.nn.RNN)).values())
-    assert known_of(Mine) == Known()
-    assert known_of(Cell) == Known(own=True)
+    assert all(vars(facts_of(torch.nn.RNN)).values())
+    assert facts_of(Mine) == Facts()
+    assert facts_of(Cell) == Facts(own=True)
 
 
 @pytest.mark.parametrize(("factory", "own"), [(torch.nn.RNN, True), (CellLoop, True), (torch.nn.GRU, False)])
@@ -151,7 +151,7 @@ def test_what_is_known_of_a_class_can_be_told() -> None:
     class Mine(torch.nn.RNN):
         pass
 
-    told = TorchSubject(Mine, "mine", known=replace(KNOWN[torch.nn.RNN], draws_masks=False)).capabilities
+    told = TorchSubject(Mine, "mine", facts=replace(FACTS[torch.nn.RNN], draws_masks=False)).capabilities
 
     assert told.is_torch
     assert told.shares_process

@@ -13,7 +13,7 @@ from harness.space.config import DTYPES, LOSSES
 from harness.subjects import figures
 from harness.subjects.protocol import backend_of, scope_of
 from harness.subjects.torch_cell import CellLoop, CellSubject
-from harness.subjects.torch_known import KNOWN
+from harness.subjects.torch_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
 from harness.subjects.torch_tensors import from_numpy, to_numpy
 from tests.rounding import assert_same_but_for_rounding
@@ -192,7 +192,7 @@ def test_modules_that_remember_nothing_are_shared_between_cases_but_no_weights(k
             super().__init__(*args, **kwargs)
             built.append(self)
 
-    subject = TorchSubject(Counted, "counted", known=KNOWN[torch.nn.RNN] if kept else None)
+    subject = TorchSubject(Counted, "counted", facts=FACTS[torch.nn.RNN] if kept else None)
     config = RNNConfig(2, 3, T=4)
     first, second = draw(config, "normal", 1), draw(config.replace(T=7, N=2), "normal", 2)
 

@@ -1,4 +1,4 @@
-"""torch_known: what is known of classes of recurrent modules. Everything is known of torch's own nn.RNN alone."""
+"""torch_facts: what is known of classes of recurrent modules. Everything is known of torch's own nn.RNN alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Known:
+class Facts:
     """What is known of the modules that a class makes; by default, nothing."""
 
     own: bool = False
@@ -26,8 +26,8 @@ class Known:
     """True if they leave their process as they found it (``Capabilities.shares_process``)."""
 
 
-KNOWN: Final[dict[Any, Known]] = {
-    torch.nn.RNN: Known(own=True, draws_masks=True, exact=True, forgets=True, shares_process=True)
+FACTS: Final[dict[Any, Facts]] = {
+    torch.nn.RNN: Facts(own=True, draws_masks=True, exact=True, forgets=True, shares_process=True)
 }
 """What is known, by class."""
 
@@ -37,6 +37,6 @@ def is_cell(factory: Callable[..., torch.nn.Module]) -> bool:
     return isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
 
 
-def known_of(factory: Callable[..., torch.nn.Module]) -> Known:
+def facts_of(factory: Callable[..., torch.nn.Module]) -> Facts:
     """Return what is known of a class; a cell is nothing but one step of torch's own."""
-    return KNOWN.get(factory, Known(own=is_cell(factory)))
+    return FACTS.get(factory, Facts(own=is_cell(factory)))
