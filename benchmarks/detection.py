@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness import Case, Outcome, Reference, RNNConfig, Subject, Verdict, check_agreement, draw
+from harness import Capabilities, Case, Outcome, Reference, RNNConfig, Subject, Verdict, check_agreement, draw
 from harness.checks.agreement import assess, observe
 from harness.space.parts import LOSSES
 from harness.subjects.calling import attempt
@@ -85,7 +85,7 @@ class Tampered:
     """Torch's own run, on changed weights, or with changed gradients."""
 
     name = "torch, tampered with"
-    offers: ClassVar = {"loss": LOSSES}
+    capabilities: ClassVar = Capabilities(offers={"loss": LOSSES})
 
     def __init__(
         self, weights: Mapping[str, Change] | None = None, gradients: Mapping[str, Change] | None = None
@@ -121,7 +121,7 @@ class Stepwise:
     cut: int | None = None
     """The number of steps after which the backward pass ends."""
     name: str = "stepwise"
-    offers: ClassVar = {"loss": LOSSES}
+    capabilities: ClassVar = Capabilities(offers={"loss": LOSSES})
 
     def devices(self) -> tuple[str, ...]:
         """Return the CPU, because NumPy arrays are on the CPU."""

@@ -43,7 +43,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness import Case, Outcome, Reference, RNNConfig, Subject, Verdict, draw
+from harness import Capabilities, Case, Outcome, Reference, RNNConfig, Subject, Verdict, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.known import excused
 from harness.checks.result import Method, Result
@@ -170,7 +170,7 @@ class Style(NamedTuple):
 class HandWritten:
     """A correct recurrent layer and its gradients, in NumPy, written without looking at ``harness.oracle``."""
 
-    offers: ClassVar = {"loss": LOSSES}
+    capabilities: ClassVar = Capabilities(offers={"loss": LOSSES})
 
     def __init__(self, style: Style, name: str) -> None:
         self.name = name

@@ -42,7 +42,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
@@ -149,7 +149,8 @@ def assert_close(actual: Array, expected: Array) -> bool:
 def right(offers: Mapping[str, Any]) -> PlantedSubject:
     """Return the reference, planted without a fault."""
     subject = PlantedSubject(Fault("none", "makes no mistake", {}))
-    subject.name, subject.offers = "no fault", dict(offers)
+    subject.name = "no fault"
+    subject.capabilities = replace(subject.capabilities, offers=offers)
     return subject
 
 
@@ -311,7 +312,7 @@ def everything() -> dict[str, Any]:
     """Return everything that planted subjects offer."""
     offers: dict[str, Any] = {}
     for fault in CATALOGUE:
-        offers |= PlantedSubject(fault).offers
+        offers |= PlantedSubject(fault).capabilities.offers
     return offers | {"output_size": (None, *offers["output_size"])}
 
 
@@ -326,7 +327,7 @@ def by_harness(name: str, faults: Sequence[Fault], seed: int, cases: int | None)
     subjects = [PlantedSubject(fault) for fault in faults]
     if name == "harness-whole":
         for subject in subjects:
-            subject.offers = everything()
+            subject.capabilities = replace(subject.capabilities, offers=everything())
     hunt(TORCH, cases=100, seed=seed)  # imports and caches that are filled once are not measured
     forget_plans()
     start = time.process_time()
@@ -334,10 +335,10 @@ def by_harness(name: str, faults: Sequence[Fault], seed: int, cases: int | None)
     took = time.process_time() - start
     clean: dict[str, bool] = {}
     for subject in subjects:
-        if (key := repr(subject.offers)) in clean:
+        if (key := repr(subject.capabilities.offers)) in clean:
             continue
         runs["torch"].append(hunt(TORCH, subject.scope(), cases=cases, seed=seed))
-        runs["planted"].append(hunt(right(subject.offers), subject.scope(), cases=cases, seed=seed))
+        runs["planted"].append(hunt(right(subject.capabilities.offers), subject.scope(), cases=cases, seed=seed))
         clean[key] = not any(run[-1].findings for run in runs.values())
     alarms = {
         who: sum(len(one.findings) for one in of) / max(1, sum(one.total for one in of)) for who, of in runs.items()
@@ -345,7 +346,7 @@ def by_harness(name: str, faults: Sequence[Fault], seed: int, cases: int | None)
     title = "harness, whole space" if name == "harness-whole" else name
     row = Row(title, runs["torch"][0].total, took, alarms["torch"], alarms["planted"], faults={})
     for subject in subjects:
-        row.faults[subject.name] = hunted(subject, seed, cases, clean=clean[repr(subject.offers)])
+        row.faults[subject.name] = hunted(subject, seed, cases, clean=clean[repr(subject.capabilities.offers)])
         said(row.way, len(row.faults), len(subjects))
     return row
 
@@ -363,7 +364,8 @@ def hunted(subject: PlantedSubject, seed: int, cases: int | None, *, clean: bool
     if record.finding is None:
         return Killed()
     case = record.finding.case
-    passes = all(check_agreement(one, case).verdict is Verdict.AGREES for one in (TORCH, right(subject.offers)))
+    correct = (TORCH, right(subject.capabilities.offers))
+    passes = all(check_agreement(one, case).verdict is Verdict.AGREES for one in correct)
     return Killed(True, clean and passes, record.total, (began or [time.process_time()])[0] - start)
 
 

@@ -39,7 +39,7 @@ class Remembering(TorchSubject):
 
     def __init__(self) -> None:
         super().__init__()
-        self._known: dict[str, Outcome] = {}
+        self._outcomes: dict[str, Outcome] = {}
         self._laws: frozenset[str] | None = None
 
     def declaring(self, laws: frozenset[str] | None) -> Remembering:
@@ -53,13 +53,13 @@ class Remembering(TorchSubject):
 
     def run(self, case: Case) -> Outcome:
         """Return torch's outcome, remembered from the first run."""
-        if case.id not in self._known:
-            self._known[case.id] = super().run(case)
-        return self._known[case.id]
+        if case.id not in self._outcomes:
+            self._outcomes[case.id] = super().run(case)
+        return self._outcomes[case.id]
 
     def forget(self) -> None:
         """Forget the outcomes, to save memory."""
-        self._known.clear()
+        self._outcomes.clear()
 
 
 def configs(seed: int, number: int) -> Iterator[RNNConfig]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harness.space.strategies import cases as cases
     from harness.space.strategies import configs as configs
     from harness.space.values import draw as draw
+    from harness.subjects.capabilities import Capabilities as Capabilities
     from harness.subjects.protocol import Subject as Subject
     from harness.subjects.protocol import Unsupported as Unsupported
     from harness.subjects.protocol import scope_of as scope_of
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "report.arrays",
+    "Capabilities": "subjects.capabilities",
     "Case": "space.case",
     "Disagreement": "assertions",
     "Failure": "space.outcome",

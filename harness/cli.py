@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
@@ -221,7 +221,6 @@ def check(
     from harness.report import coverage, record, text
     from harness.report.severity import Told, in_order
     from harness.search.examination import examine
-    from harness.subjects.protocol import contract_of
 
     within = accepted(tolerance)
     pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
@@ -229,7 +228,7 @@ def check(
     if not {"dtype", "dtypes"}.isdisjoint(pinned):
         pinned.setdefault("autocast", None)  # it computes in another dtype
     found = [_isolated(spec, timeout) for spec in subjects]
-    held = [contract or contract_of(subject) for subject in found]
+    held = [contract or subject.capabilities.contract for subject in found]
     scopes = [_scope(subject, devices, pinned, one) for subject, one in zip(found, held, strict=True)]
     console = _console(json_to)
     _require_target(coverage_to, "--coverage")
@@ -381,11 +380,10 @@ def subjects(json_to: str | None) -> int:
 
     rows: list[tuple[str, ...]] = []
     for name, entry in registered().items():
-        absent: dict[str, str] = {}
+        absent: Mapping[str, str] = {}
         try:
             subject = find_subject(name)
-            devices = ", ".join(subject.devices())
-            absent = getattr(subject, "absent", dict)()
+            devices, absent = ", ".join(subject.devices()), subject.capabilities.absent
         except UsageError as error:
             devices = f"not here: {str(error).removeprefix(f'{name}: ')}"
         not_on = "\n".join(f"{device}: {why}" for device, why in absent.items())

@@ -6,7 +6,6 @@ installed.
 
 from __future__ import annotations
 
-import inspect
 import os
 import shlex
 import sys
@@ -198,13 +197,8 @@ def _spec(subject: Subject) -> str | None:
 
     if subject.name in registered() or ":" in subject.name:
         return subject.name
-    given: Any = getattr(subject, "_function", None) or getattr(subject, "_factory", None)
-    name = getattr(given, "__qualname__", "<unknown>")
-    try:
-        file = None if "<" in name else inspect.getsourcefile(given)
-    except TypeError:
-        file = None
-    return None if file is None else f"{_short(Path(file))}:{name}"
+    place = subject.capabilities.place
+    return None if place is None else f"{_short(Path(place[0]))}:{place[1]}"
 
 
 def _short(path: Path) -> str:

@@ -249,11 +249,12 @@ def test_a_test_s_own_seed_and_hypothesis_s_own_options_win(pytester: pytest.Pyt
 
 def test_a_subject_that_breaks_while_it_is_diagnosed_costs_a_line(pytester: pytest.Pytester) -> None:
     source = """
-from harness import Outcome, RNNConfig, assert_agrees, draw
+from harness import Capabilities, Outcome, RNNConfig, assert_agrees, draw
 import numpy as np
 
 class Odd:
     name = "odd"
+    capabilities = Capabilities()
     def devices(self):
         return ("cpu",)
     def run(self, case):

@@ -45,6 +45,7 @@ from harness.space.scope import BESIDE, Scope
 from harness.space.values import REGIMES
 from harness.subjects.function import GIVEN, FunctionSubject
 from harness.subjects.isolated import STARTING, TIMEOUT
+from harness.subjects.protocol import scope_of
 from harness.subjects.registry import GROUP, find_subject, registered
 from harness.subjects.shared import PATIENCE
 from harness.subjects.switches import SUBJECTS, SWITCHES
@@ -316,7 +317,7 @@ def test_the_factors_and_their_values_are_told() -> None:
     assert sorted(told) == sorted(names)
     assert names == {*Scope.__dataclass_fields__} - (BESIDE - {"regimes"})
     table = "\n".join(rows)
-    offers = harness.as_subject("torch").offers  # type: ignore[attr-defined]
+    offers = harness.as_subject("torch").capabilities.offers
     for name, values in {**Scope().values(), **offers, "regimes": REGIMES}.items():
         words = {value for value in values if isinstance(value, str) and name != "device"} if name != "masks" else set()
         assert {word for word in words if f"`{word}`" not in table} == set(), name
@@ -336,8 +337,7 @@ def test_what_is_asked_of_a_function_is_told() -> None:
 
     plain, opened = (FunctionSubject(one, "one") for one in (every, more))
     ports, kernels, others = (
-        under(Scope().only(**one.offers), contract)
-        for one, contract in ((plain, PORT), (plain, KERNEL), (opened, PORT))
+        scope_of(one, contract) for one, contract in ((plain, PORT), (plain, KERNEL), (opened, PORT))
     )
     for name, said in rows.items():
         asked, kernel, other = (

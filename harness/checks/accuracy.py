@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
-from harness.oracle.arithmetic import FORMATS, U64, UNKNOWN, Accepted, Arithmetic, tanh_tolerance
+from harness.oracle.arithmetic import FORMATS, U64, Accepted, Arithmetic, tanh_tolerance
 from harness.oracle.compare import Sort
 from harness.oracle.known import Floats, to_float64
 from harness.oracle.reference import Reference
@@ -159,7 +159,7 @@ def measure(subject: Subject, scope: Scope, accepted: Accepted) -> Iterator[Accu
             alone |= {"dropout": 0.0, "training": False, "strides": "contiguous"}
             config = configure(plainest | fixed | alone)
             plain = config.plain.dtype == dtype and config.num_layers == 1
-            if plain and backend_of(subject, config) == UNKNOWN:
+            if plain and backend_of(subject, config) is None:
                 measured = _Sweep(subject, config, scope, accepted).measured()
                 if measured is not None:
                     yield measured

@@ -13,21 +13,22 @@ Gradients are compared twice: as the case has them, where inner errors are carri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.checks.result import PROBES, Method, Result, Verdict
 from harness.oracle import probes
-from harness.oracle.arithmetic import BACKENDS, STRICT, UNKNOWN, Accepted, Arithmetic
+from harness.oracle.arithmetic import STRICT, Accepted, Arithmetic
 from harness.oracle.compare import Mismatch, Sort, beyond, check_form, compare, merged, same_numbers, suspect
 from harness.oracle.expectation import Expected, Setting, apart_from_prefixes, expect_local, or_nan, single_step_states
 from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
 from harness.oracle.known import Known, to_float64
 from harness.oracle.reference import Reference
+from harness.space.backend import UNKNOWN
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.space.outcome import Failure, Outcome
@@ -132,8 +133,8 @@ def _plain_outcome(config: RNNConfig, outcome: Outcome) -> Outcome:
 
 def arithmetic_of(subject: Subject, case: Case, accepted: Accepted = STRICT) -> Arithmetic:
     """Return the assumptions about the subject's arithmetic on a case."""
-    backend, dtype = BACKENDS.get(backend_of(subject, case.config), BACKENDS[UNKNOWN]), case.config.plain.dtype
-    return Arithmetic(dtype, backend, accepted.in_dtype(dtype))
+    dtype = case.config.plain.dtype
+    return Arithmetic(dtype, backend_of(subject, case.config) or UNKNOWN, accepted.in_dtype(dtype))
 
 
 def assess(observation: Observation, reference: Reference = REFERENCE, *, soft: bool = True) -> Result:
@@ -266,8 +267,9 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     if case.config.loss is None:
         return None
     wider = probes.probed(case)
-    offered: Mapping[str, Any] = getattr(subject, "offers", {})
-    asked = wider.config.wrt in offered.get("wrt", (wider.config.wrt,))  # probes are read from x's gradient
+    asked = wider.config.wrt in subject.capabilities.offers.get(
+        "wrt", (wider.config.wrt,)
+    )  # probes are read from x's gradient
     if wider.config.cost > PROBED_COST or not asked:
         return None
     outcome = subject.run(wider)

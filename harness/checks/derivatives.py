@@ -1,6 +1,6 @@
 """The check of derivatives: a subject's directional derivatives, of its results and of its gradients.
 
-They are asked of subjects that offer them (see ``subjects.protocol``), on cases with a loss. Forward mode, ``jvp``, is
+They are asked of subjects that offer them (``subjects.capabilities``), on cases with a loss. Forward mode, ``jvp``, is
 compared step by step like the states (``oracle.tangent_expectation``). Inner layers are reached in the same way: in a
 single time step h_n and h_n.tangent hold them all; otherwise prefixes of the stack do, if both of these are equal. If
 prefixes were needed, a difference above the first layer is proved only if the end-to-end comparison sees one, too.
@@ -10,7 +10,7 @@ only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -36,10 +36,8 @@ from harness.space.case import Array, Case
 from harness.space.config import TANGENT, RNNConfig
 from harness.space.outcome import Outcome
 from harness.space.values import tangents
+from harness.subjects.capabilities import Derivative
 from harness.subjects.protocol import Subject
-
-Derivative = Callable[[Case, Mapping[str, Array]], Outcome]
-"""The methods that a subject may offer: ``jvp`` and ``second``."""
 
 RETURNED: Final = ("output", "h_n")
 
@@ -68,11 +66,11 @@ def check_derivatives(
     """Compare the derivatives that ``subject`` offers; the result is *unsupported* if it refuses all of them."""
     results: list[Result] = []
     setting = Setting(reference, case, arithmetic_of(subject, case, accepted))
-    jvp, second = (getattr(subject, name, None) for name in ("jvp", "second"))
-    if case.config.loss is not None and jvp is not None:
-        results.append(_forward_mode(jvp, setting))
-    if case.config.loss is not None and second is not None and case.config.dtype == "float64":
-        results.append(_second_order(subject, second, setting))
+    own = subject.capabilities
+    if case.config.loss is not None and own.jvp is not None:
+        results.append(_forward_mode(own.jvp, setting))
+    if case.config.loss is not None and own.second is not None and case.config.dtype == "float64":
+        results.append(_second_order(subject, own.second, setting))
     gravest = (Verdict.BROKEN, Verdict.DISAGREES, Verdict.SUSPECT, Verdict.AGREES, Verdict.UNSUPPORTED)
     worst = min(results, key=lambda result: gravest.index(result.verdict), default=Result(Verdict.UNSUPPORTED))
     return replace(worst, also=(DERIVATIVES,)) if worst.verdict is Verdict.AGREES else worst

@@ -72,7 +72,7 @@ def applies(subject: Subject) -> bool:
 
     Such a subject offers ``masks``, also with the value ``False`` if its masks are unknown.
     """
-    return "masks" in getattr(subject, "offers", {})
+    return "masks" in subject.capabilities.offers
 
 
 def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: Scope | None = None) -> Result:

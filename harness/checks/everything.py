@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from harness.checks.agreement import REFERENCE, Observation, assess, observe
 from harness.checks.derivatives import check_derivatives, differentiable
@@ -17,10 +17,7 @@ from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.scope import Scope
-from harness.subjects.protocol import Subject, backend_of
-
-TORCH: Final = "torch "
-"""The beginning of the names of torch's own backends."""
+from harness.subjects.protocol import Subject
 
 
 def check(
@@ -46,14 +43,14 @@ def check(
     observation = observe(subject, case, accepted, with_probes=with_probes)
     result = assess(observation, reference)
     if against(result):
-        libraries = OF_NUMPY if hasattr(subject, "takes") else ()
+        libraries = OF_NUMPY if subject.capabilities.takes is not None else ()
         return _unless_excused(observation, result, (*KNOWN, TOGETHER, *libraries, *excuses))
     if result.verdict is not Verdict.AGREES:
         return result
     rest = _Rest(subject, case, observation, result, reference, accepted, laws, scope).result(with_probes=with_probes)
     if against(rest):
         return rest if rest.wavers else _unless_excused(observation, rest, excuses)
-    own = backend_of(subject, case.config).startswith(TORCH)  # known deviations are of torch's own layers
+    own = subject.capabilities.is_torch  # known deviations are of torch's own layers
     return replace(rest, spared=spared(observation.case)) if own and rest.method is not Method.FORM else rest
 
 

@@ -46,7 +46,7 @@ issue 58128).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
@@ -235,7 +235,7 @@ class _Application:
     def _exact(self, arrays: Arrays, names: Iterable[str]) -> dict[str, bool]:
         """Return for each array whether the subject declares that it keeps the law to the bit there."""
         config, law = self._case.config, self._law
-        declare: Callable[[RNNConfig], frozenset[str]] | None = getattr(self._subject, "exact_laws", None)
+        declare = self._subject.capabilities.exact_laws
         if declare is None or not self._accepted.derived or not law.exact(self._case, arrays):
             return dict.fromkeys(names, False)
         declared = declare(config)

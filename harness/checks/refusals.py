@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from harness.checks.breaks import LATER, Break, Broken, Fact, Variant, carries
 from harness.checks.deviations import Deviation, Lapse, known
@@ -11,20 +12,6 @@ from harness.subjects.answer import Answer, Kind
 from harness.subjects.call import Call
 
 _FAILURES: Final = {Kind.ACCEPTED: Lapse.ACCEPTED, Kind.CRASHED: Lapse.CRASHED, Kind.HUNG: Lapse.HUNG}
-
-
-@runtime_checkable
-class CallSubject(Protocol):
-    """A subject whose module can be used as a whole, from its constructor on."""
-
-    @property
-    def name(self) -> str:
-        """The name by which the subject is asked for and reported."""
-        ...
-
-    def call(self, call: Call) -> Answer:
-        """Run a call, malformed or not, and return its answer."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -47,9 +34,12 @@ class Refusal:
         return self.lapse is not None and not self.deviations
 
 
-def check_refusal(subject: CallSubject, broken: Broken) -> Refusal:
-    """Make the call, and compare the answer with what each break asks for; it may be about any of the breaks."""
-    answer = subject.call(broken.call)
+def check_refusal(make: Callable[[Call], Answer], broken: Broken) -> Refusal:
+    """Make the call, by a subject's ``call``, and compare the answer with what each break asks for.
+
+    It may be about any of the breaks.
+    """
+    answer = make(broken.call)
     if answer.unsupported:
         return Refusal(answer)
     graded = [_graded(answer, *pair) for pair in broken.breaks]

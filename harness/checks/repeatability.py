@@ -39,10 +39,8 @@ def check_twice(subject: Subject, case: Case, first: Outcome) -> Result:
     Overwriting is checked by the subject's ``run_twice``, if it has one, in the process of its arrays, because the
     arrays here are copies.
     """
-    run: Callable[[Case], Outcome] = subject.run
-    if case.config.cost <= DEAREST:
-        run = getattr(subject, "run_twice", run)
-    second = run(case)
+    run_twice = subject.capabilities.run_twice if case.config.cost <= DEAREST else None
+    second = (run_twice or subject.run)(case)
     if second.failure in LOST and (lost := failure_of(second)) is not None:
         return lost
     same = _same(case, first, second)

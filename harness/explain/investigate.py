@@ -24,7 +24,7 @@ from harness.explain.clues import ByClue, Clue, clue_of
 from harness.explain.diagnose import Diagnosis, diagnose, nameable
 from harness.explain.factors import Factors, depends_on, like
 from harness.explain.faults import Fault
-from harness.explain.kernels import NONE, ByKernel, Kernels, Switchable, kernels_of
+from harness.explain.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.explain.likeness import Seen
 from harness.explain.parts import together
 from harness.explain.where import Where, locate
@@ -132,9 +132,10 @@ class Investigation:
             return None
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if diagnosis is None or not diagnosis.certain:
-            if kernels.passes and finding.result.mismatches and isinstance(self.subject, Switchable):
-                check = self._alone(finding)
-                return ByKernel(name, finding.result, self.subject, kernels.passes[0], check)
+            process = self.subject.capabilities.process
+            if kernels.passes and finding.result.mismatches and process is not None:
+                switched = process.switched(kernels.passes[0])
+                return ByKernel(name, finding.result, switched, self._alone(finding))
             if explanation.clue is not None:
                 return ByClue(name, explanation.clue)
             return ByRegion(name, finding.result, explanation.factors)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol, Self, runtime_checkable
+from typing import Final
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result, Verdict
@@ -21,25 +21,6 @@ from harness.subjects.protocol import Subject
 from harness.subjects.switches import SWITCHES
 
 SubjectCheck = Callable[[Subject, Case], Result]
-
-
-@runtime_checkable
-class Switchable(Subject, Protocol):
-    """A subject that can be run under other settings, as ``IsolatedSubject`` can."""
-
-    switchable: bool
-
-    def switched(self, switch: str) -> Self:
-        """Return the same subject under one more switch."""
-        ...
-
-    def kernels(self, case: Case) -> tuple[str, ...]:
-        """Return the kernels that it runs on a case, by name and shape."""
-        ...
-
-    def close(self) -> None:
-        """End its process."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -59,14 +40,15 @@ NONE: Final = Kernels()
 
 def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> Kernels:
     """Run a failing case under every switch of its device; the result is ``NONE`` for a subject without switches."""
-    if not isinstance(subject, Switchable) or not subject.switchable:
+    process = subject.capabilities.process
+    if process is None or not process.switchable:
         return NONE
     passes, fails = [], []
     for name, switch in SWITCHES.items():
         if not switch.alone or switch.on != case.config.device.partition(":")[0]:
             continue
         with suppress(UsageError, Hang):  # a process that does not start, or does not answer, tells nothing
-            switched = subject.switched(name)
+            switched = process.switched(name)
             try:
                 seen = check(ended_by_a_hang(switched), case)
             finally:
@@ -75,16 +57,16 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck
                 passes.append(name)
             elif like(seen) == like(result):
                 fails.append(name)
-    return Kernels(tuple(passes), tuple(fails), subject.kernels(case))
+    return Kernels(tuple(passes), tuple(fails), process.kernels(case))
 
 
 class ByKernel:
     """An excuse for failures of a like kind that go away with the same kernel as a finding."""
 
-    def __init__(self, name: str, found: Result, subject: Switchable, switch: str, check: SubjectCheck) -> None:
+    def __init__(self, name: str, found: Result, switched: Subject, check: SubjectCheck) -> None:
+        """Excuse failures as ``found``; ``switched`` is the subject under the switch that makes it go away."""
         self.name = name
-        self._found, self._check = found, check
-        self._switched = subject.switched(switch)
+        self._found, self._switched, self._check = found, switched, check
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Tell whether the failure is of a like kind, and the case that was observed agrees under the switch."""

@@ -12,6 +12,7 @@ from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome
 from harness.space.parts import LOSSES
 from harness.space.scope import PACKINGS, Scope
+from harness.subjects.capabilities import Capabilities
 from harness.subjects.protocol import scope_of
 
 
@@ -25,15 +26,16 @@ class PlantedSubject:
         self.name = fault.name
         self._fault = fault
         needed = fault.smallest
-        self.offers: dict[str, Any] = {}
+        offers: dict[str, Any] = {}
         if any(config.loss for config in needed):
-            self.offers["loss"] = LOSSES
+            offers["loss"] = LOSSES
         if any(config.lengths for config in needed):
-            self.offers["lengths"] = (None, *PACKINGS)
+            offers["lengths"] = (None, *PACKINGS)
         if any(config.drops for config in needed):
-            self.offers["masks"] = True
+            offers["masks"] = True
         if any(config.output_size for config in needed):
-            self.offers["output_size"] = (1,)
+            offers["output_size"] = (1,)
+        self.capabilities = Capabilities(offers=offers, masks=self.masks)
 
     def scope(self) -> Scope:
         """Return the part of the space in which the fault can show."""

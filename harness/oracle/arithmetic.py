@@ -1,6 +1,7 @@
 """arithmetic: the assumptions about a subject's floating point: its formats, its backend, and what its user accepts.
 
-Every tolerance rests on these assumptions, and a verdict is proved only under them. Each entry names its source.
+Every tolerance rests on these assumptions, and a verdict is proved only under them. A subject declares what is known of
+its backend, with the source (``space.backend``).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
 from typing import Final, NamedTuple
 
+from harness.space.backend import UNKNOWN, Backend
 from harness.space.errors import UsageError
 from harness.space.parts import COMPLEX
 
@@ -39,63 +41,6 @@ lose, in modulus: a product underflows three times in each part, which is 3 sqrt
 
 U32: Final = FORMATS["float32"].u
 U64: Final = FORMATS["float64"].u
-
-
-class Backend(NamedTuple):
-    """The arithmetic of a family of implementations."""
-
-    tanh_error: float
-    """The bound kappa on the relative error of tanh, in units of u (of float32's u, where sums are wide)."""
-    wide_sums: bool
-    """True if 16-bit dtypes are summed in float32 and rounded only when a result is stored."""
-    stores_products: bool
-    """True if such a result is also stored between a matrix product and the addition of its bias."""
-    source: str
-    """The source of these figures."""
-    slopes_from_states: bool = True
-    """True if the slope of tanh is computed from the state, as 1 - h**2. Otherwise it may be computed from the
-    preactivation by another formula, such as 1 / cosh(s)**2. torch's derivative of tanh reads its result
-    (``derivatives.yaml``)."""
-    complex_tanh_error: float = 8.0
-    """The bound kappa for a complex tanh, in modulus. torch 2.13 and NumPy 2.4 on x86 both use glibc's ctanh. They
-    are within 5.3 u on 280,000 arguments of all kinds, including those near poles and zeros
-    (``benchmarks/tanh_error.py``)."""
-
-
-UNKNOWN: Final = "unknown"
-
-BACKENDS: Final = {
-    UNKNOWN: Backend(
-        2.0,
-        wide_sums=False,
-        stores_products=True,
-        source="not measured: every operation may round to the dtype, and tanh is as accurate as NumPy's and torch's",
-        slopes_from_states=False,
-    ),
-    "torch cpu": Backend(
-        2.0,
-        wide_sums=True,
-        stores_products=True,
-        source="measured, torch 2.13 on x86: tanh is within 1.01 u over every float32 from 2**-20 to 9.5, and within "
-        "1.26 u on three million float64 (benchmarks/tanh_error.py). In 16 bits a bias is fused with its product only "
-        "where the input is contiguous, which batch_first's is not",
-    ),
-    "torch cuda": Backend(
-        4.0,
-        wide_sums=True,
-        stores_products=True,
-        source="not measured: CUDA's guide states 2 ulp, 4 u, for tanhf; TF32 is no part of it and must be off",
-        complex_tanh_error=16.0,
-    ),
-    "torch mps": Backend(
-        4.0, wide_sums=True, stores_products=True, source="not measured: taken to be like CUDA", complex_tanh_error=16.0
-    ),
-    "torch xpu": Backend(
-        4.0, wide_sums=True, stores_products=True, source="not measured: taken to be like CUDA", complex_tanh_error=16.0
-    ),
-}
-"""The backends, by the name under which a subject states its own. NumPy 2.4's float32 tanh is within 1.83 u
-(``benchmarks/tanh_error.py``)."""
 
 
 class Accepted(NamedTuple):
@@ -163,7 +108,7 @@ class Arithmetic:
     """Everything that a tolerance must know about one subject in one dtype."""
 
     dtype: str
-    backend: Backend = BACKENDS[UNKNOWN]
+    backend: Backend = UNKNOWN
     accepted: Accepted = STRICT
 
     @property

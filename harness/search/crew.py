@@ -53,7 +53,8 @@ class Task(NamedTuple):
     @classmethod
     def of(cls, subject: Subject, scope: Scope, accepted: Accepted) -> Self:
         """Return the task of a search. Raise ``UsageError`` for a subject that cannot be copied."""
-        shared = getattr(subject, "shared", None)
+        process = subject.capabilities.process
+        shared = None if process is None else process.shared
         return cls(pickled(subject), scope, accepted, None if shared is None else pickle.dumps(shared))
 
     @property

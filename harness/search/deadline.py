@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from harness.space.case import Case
 from harness.space.outcome import Outcome
@@ -23,6 +22,7 @@ class _Timed:
     def __init__(self, subject: Subject, moment: float) -> None:
         self._subject, self._moment = subject, moment
         self.name = subject.name
+        self.capabilities = subject.capabilities
 
     def devices(self) -> tuple[str, ...]:
         return self._subject.devices()
@@ -31,7 +31,3 @@ class _Timed:
         if time.perf_counter() >= self._moment:
             raise Late
         return self._subject.run(case)
-
-    def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the subject, so that this object has exactly the attributes of the subject."""
-        return getattr(self._subject, name)

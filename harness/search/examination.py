@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.checks.dropout import check_dropout
-from harness.checks.refusals import CallSubject
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search import refusals
@@ -125,7 +124,7 @@ def examine(
         ),
         contract=contract,
     )
-    if isinstance(subject, CallSubject) and not done.interrupted:
+    if subject.capabilities.call is not None and not done.interrupted:
         try:
             done.dropout = _dropout(subject, done.hunt, cases)
             done.refusals = _refusals(subject, done.hunt, cases) if contract == KERNEL else None
@@ -134,7 +133,7 @@ def examine(
     return done
 
 
-def _refusals(subject: CallSubject, done: Hunt, cases: int | None) -> Refusals | None:
+def _refusals(subject: Subject, done: Hunt, cases: int | None) -> Refusals | None:
     """Search for missing refusals, except on meta, where few of the rules of a call matter."""
     if not (devices := _with_numbers(done.scope)):
         return None

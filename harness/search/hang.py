@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from harness.checks.agreement import failure_of
 from harness.checks.result import Result
 from harness.space.case import Case
@@ -29,6 +27,7 @@ class _Watched:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self.name = subject.name
+        self.capabilities = subject.capabilities
 
     def devices(self) -> tuple[str, ...]:
         return self._subject.devices()
@@ -38,7 +37,3 @@ class _Watched:
         if outcome.failure is Failure.HUNG and (result := failure_of(outcome)) is not None:
             raise Hang(case, result)
         return outcome
-
-    def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the subject, so that this object has exactly the attributes of the subject."""
-        return getattr(self._subject, name)

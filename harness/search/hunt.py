@@ -427,14 +427,14 @@ class _Hunter:
         """Confirm the failure, in a fresh process if there is one; then continue if the cause can be recognised."""
         assert self._failing is not None
         case, result = self._failing
-        if (restart := getattr(self._subject, "restart", None)) is not None:
-            restart()
+        if (process := self._subject.capabilities.process) is not None:
+            process.restart()
         sure = confirmed(self._subject, case, result, partial(self._check, laws=self._laws()))
         self._failing = case, sure
         if sure.wavers:
             self._note_wavering()
             return
-        self.report(replace(certificate, fresh_process=restart is not None))
+        self.report(replace(certificate, fresh_process=process is not None))
         excuse = None if self.recognise is None else self._explained(self.recognise)
         if excuse is None:
             raise _Enough(Stop.FINDING)

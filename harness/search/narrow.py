@@ -135,7 +135,8 @@ def plainest(scope: Scope) -> RNNConfig:
 def _without_unseen(subject: Subject, scope: Scope) -> tuple[dict[str, str], Scope]:
     """Return the values of unseen factors that a function does not support, and the scope without them."""
     factors = {name: values for name in UNSEEN if len(values := scope.values()[name]) > 1}
-    if "config" in getattr(subject, "takes", ("config",)) or not factors:
+    takes = subject.capabilities.takes
+    if takes is None or "config" in takes or not factors:
         return {}, scope
     sizes = {name: size for name, size in PLACES.items() if size in getattr(scope, name)}
     base = {**factors_of(plainest(scope)), **sizes}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
@@ -17,14 +17,15 @@ from typing import Any, Final
 
 from harness.checks.breaks import BREAKS, Break, Broken, broken
 from harness.checks.deviations import Deviation, Lapse
-from harness.checks.refusals import CallSubject, Refusal, check_refusal
+from harness.checks.refusals import Refusal, check_refusal
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.constraints import settled
+from harness.space.errors import UsageError
 from harness.space.parts import RESULTS, WAY
 from harness.space.scope import SIZE_FACTORS, Scope
-from harness.subjects.answer import Kind
-from harness.subjects.call import Base, Form
-from harness.subjects.protocol import scope_of
+from harness.subjects.answer import Answer, Kind
+from harness.subjects.call import Base, Call, Form
+from harness.subjects.protocol import Subject, scope_of
 
 CASES: Final = 700
 """The number of malformed calls of a search by default: each break comes up four times in each form of the input."""
@@ -75,17 +76,19 @@ class Refusals:
     interrupted: bool = False
 
 
-def hunt_refusals(subject: CallSubject, scope: Scope | None = None, *, cases: int = CASES, seed: int = 0) -> Refusals:
+def hunt_refusals(subject: Subject, scope: Scope | None = None, *, cases: int = CASES, seed: int = 0) -> Refusals:
     """Make ``cases`` malformed calls of the configs in ``scope``, and report those that are not properly refused.
 
     Without a scope, everything that the subject offers on the CPU is searched. The same arguments give the same search.
     Ctrl-C ends it with what was found so far. A call may end the process, so run an untrusted subject in another
-    process.
+    process. Raises ``UsageError`` for a subject that has no ``call``.
     """
+    if (call := subject.capabilities.call) is None:
+        raise UsageError(f"{subject.name}: cannot be given malformed calls")
     record = Refusals(subject.name, seed)
     start = time.perf_counter()
     whole = scope or scope_of(subject)
-    search = _Search(subject, _whole(whole), record, _forms(whole))
+    search = _Search(call, _whole(whole), record, _forms(whole))
     try:
         search.run(cases, Random(seed))
         record.findings = [search.smallest(wrong) for wrong in record.findings]
@@ -113,9 +116,9 @@ def _forms(scope: Scope) -> frozenset[Form]:
 class _Search:
     """The state of one search."""
 
-    def __init__(self, subject: CallSubject, scope: Scope, record: Refusals, forms: frozenset[Form]) -> None:
+    def __init__(self, call: Callable[[Call], Answer], scope: Scope, record: Refusals, forms: frozenset[Form]) -> None:
         self._deck = [(kind, form) for kind in BREAKS for form in kind.forms if form in forms]
-        self._subject = subject
+        self._call = call
         self._scope = scope
         self._record = record
         self._usable: dict[Base, bool] = {}
@@ -147,7 +150,7 @@ class _Search:
     def _accepts(self, base: Base) -> bool:
         """Return whether the well-formed call is accepted."""
         if base not in self._usable:
-            answer = self._subject.call(base.call)
+            answer = self._call(base.call)
             self._usable[base] = answer.kind is Kind.ACCEPTED
             if not self._usable[base]:
                 said = f"{answer.classes[0]}: {answer.message}" if answer.classes else answer.kind.value
@@ -155,7 +158,7 @@ class _Search:
         return self._usable[base]
 
     def _try(self, drawn: Broken) -> None:
-        record, refusal = self._record, check_refusal(self._subject, drawn)
+        record, refusal = self._record, check_refusal(self._call, drawn)
         record.calls += 1
         record.tried.update(kind.name for kind in drawn.kinds)
         record.known.update(refusal.deviations)
@@ -198,7 +201,7 @@ class _Search:
     def _shows(self, base: Base, kinds: tuple[Break, ...], lapse: Lapse | None) -> Wrong | None:
         """Return the plainest variant of these breaks that fails in this way on ``base``, or ``None``."""
         for candidate in broken(base, kinds):
-            refusal = check_refusal(self._subject, candidate)
+            refusal = check_refusal(self._call, candidate)
             if refusal.new and refusal.lapse is lapse:
                 return Wrong(candidate, refusal)
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -135,6 +136,16 @@ def _describe(value: object) -> str:
 def a_or_an(noun: str) -> str:
     """Return a noun with its article: ``a list``, ``an int``, ``an ndarray``."""
     return f"{'an' if noun.lower().startswith((*'aeio', 'nd')) else 'a'} {noun}"
+
+
+def place_of(given: Any) -> tuple[str, str] | None:
+    """Return the file of a function or class, and its name there; ``None`` if it can be found under no name."""
+    name = str(getattr(given, "__qualname__", "<unknown>"))
+    try:
+        file = None if "<" in name else inspect.getsourcefile(given)
+    except (TypeError, OSError):  # it was written in C, or at a prompt
+        return None
+    return None if file is None else (file, name)
 
 
 def _own_frames(frames: TracebackType | None) -> TracebackType | None:

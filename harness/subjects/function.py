@@ -18,7 +18,8 @@ from harness.space.outcome import Outcome
 from harness.space.parts import LOSSES, OF_TORCH, STRIDES
 from harness.space.scope import PACKINGS
 from harness.space.values import draw, with_other_inputs
-from harness.subjects.calling import Held, attempt, by_name, changed, named_gradients
+from harness.subjects.calling import Held, attempt, by_name, changed, named_gradients, place_of
+from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.protocol import SubjectError
 
 GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")
@@ -57,20 +58,26 @@ infinities and NaN, empty batches and any strides."""
 class FunctionSubject:
     """A plain function that is given its own NumPy arrays to work on."""
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
-        """Wrap a function under the ``name`` it was asked for. Raise ``SubjectError`` for an unusable signature."""
+    def __init__(self, function: Callable[..., Any], name: str, recipe: Recipe | None = None) -> None:
+        """Wrap a function under the ``name`` it was asked for; ``recipe`` says how a script calls it.
+
+        Raises ``SubjectError`` for an unusable signature.
+        """
         self.name = name
         self._function = function
-        self.contract = getattr(function, "contract", PORT)
-        self.takes = _taken(function, name)
-        """The names in ``GIVEN`` that the function takes."""
-        self.offers: dict[str, Any] = {
-            "strides": (*["contiguous"] * 5, *STRIDES[1:]),
-            "preparation": (*["new"] * 9, "used"),
-        }
-        for taken in self.takes:
-            self.offers |= OPENS.get(taken, {})
-        self.offers |= getattr(function, "offers", {})
+        self._takes = _taken(function, name)
+        offers: dict[str, Any] = {"strides": (*["contiguous"] * 5, *STRIDES[1:]), "preparation": (*["new"] * 9, "used")}
+        for taken in self._takes:
+            offers |= OPENS.get(taken, {})
+        self.capabilities = Capabilities(
+            offers=offers | getattr(function, "offers", {}),
+            contract=getattr(function, "contract", PORT),
+            takes=self._takes,
+            recipe=recipe or Recipe(),
+            place=place_of(function),
+            masks=self.masks,
+            run_twice=self.run_twice,
+        )
 
     def devices(self) -> tuple[str, ...]:
         """Return the CPU, because NumPy arrays are on the CPU."""
@@ -133,7 +140,7 @@ class FunctionSubject:
         self, given: Mapping[str, Any], config: RNNConfig, ignored: list[str] | None = None
     ) -> dict[str, Any]:
         """Return the function's results by name; names of gradients that nn.RNN does not have go into ``ignored``."""
-        returned = self._function(**{name: given[name] for name in self.takes})
+        returned = self._function(**{name: given[name] for name in self._takes})
         gradients: Mapping[str, Any] = {}
         if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], Mapping):
             gradients = _asked(named_gradients(returned[-1]), config, [] if ignored is None else ignored)
@@ -144,7 +151,7 @@ class FunctionSubject:
         """Raise ``NotImplementedError`` for features that the function cannot know of from its arguments."""
         needed = {"cotangents": config.loss is not None, "lengths": config.lengths is not None, "masks": config.drops}
         for name, needs in needed.items():
-            if needs and name not in self.takes:
+            if needs and name not in self._takes:
                 what = {"cotangents": "gradients", "lengths": "packed sequences", "masks": "dropout in training"}[name]
                 raise NotImplementedError(f"no {what}: it does not take {name}")
         if config.is_complex and config.nonlinearity != "tanh":

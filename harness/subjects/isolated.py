@@ -12,8 +12,9 @@ import threading
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import takewhile
 from multiprocessing import get_context
@@ -26,11 +27,11 @@ from typing import Any, Final, NamedTuple, NoReturn, Self
 import numpy as np
 
 from harness.space.case import Case
-from harness.space.config import RNNConfig
-from harness.space.outcome import LOST, Failure, Outcome
+from harness.space.outcome import Failure, Outcome
 from harness.subjects.answer import Answer
+from harness.subjects.capabilities import Capabilities
 from harness.subjects.ground import ground, heard, speak
-from harness.subjects.protocol import Subject, SubjectError, backend_of
+from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.registry import find_subject
 from harness.subjects.shared import Sharing
 from harness.subjects.switches import apply, switch_of
@@ -53,18 +54,15 @@ GRACE: Final = 1.0
 WRITING: Final = 0.2
 """The seconds that a process gets to write down where it hangs."""
 
-OPTIONAL: Final[dict[str, Callable[[Outcome], Any]]] = {
+IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
+    "exact_laws": lambda _outcome: frozenset(),
+    "masks": lambda _outcome: None,
     "run_twice": lambda outcome: outcome,
     "jvp": lambda outcome: outcome,
     "second": lambda outcome: outcome,
-    "masks": lambda _outcome: None,
-    "exact_laws": lambda _outcome: frozenset(),
     "call": lambda outcome: (Answer.hung if outcome.failure is Failure.HUNG else Answer.crashed)(outcome.message),
-    "absent": lambda _outcome: {},
 }
-"""The optional methods of a subject other than ``backend``, and what each returns if the process was lost, given the
-outcome that describes the loss.
-"""
+"""The results of a subject's methods if the child gives an outcome instead: its own, or that of a lost process."""
 
 GROUND: Final = "ground"
 SPEAK: Final = "speak"
@@ -80,13 +78,8 @@ class _About(NamedTuple):
 
     name: str
     devices: tuple[str, ...]
-    offers: Mapping[str, tuple[Any, ...]]
-    optional: tuple[str, ...]
-    """The names of its optional methods."""
-    called: Mapping[str, Any]
-    """Facts about how it is called, if it has them: ``takes`` of a function, ``is_cell`` of a module, and its contract.
-    """
-    shares_process: bool
+    capabilities: Capabilities
+    """Its capabilities; in the place of each method stands ``_in_the_child``."""
     switchable: bool
     """True if it computes with torch."""
 
@@ -117,18 +110,13 @@ class IsolatedSubject:
         ahead([spec])
         about = self._start()
         self.name = about.name
-        self.offers = about.offers
         self._devices = about.devices
         self.switchable = about.switchable
         """True if it computes with torch, so that switches affect it."""
-        self.shared = Sharing(spec, timeout) if about.shares_process and not self._switches else None
+        shares = about.capabilities.shares_process and not self._switches
+        self.shared = Sharing(spec, timeout) if shares else None
         """A ``Sharing`` that makes the same subject in the process that unpickles it, if the subject allows that."""
-        for name, value in about.called.items():
-            setattr(self, name, value)
-        self._backend = lru_cache(256)(partial(self._ask, "backend"))
-        for method in about.optional:  # so that hasattr gives what it would for the subject itself
-            ask = partial(self._ask_optional, method)
-            setattr(self, method, lru_cache(256)(ask) if method == "exact_laws" else ask)
+        self.capabilities = replace(about.capabilities.with_methods(self._asking), process=self)
 
     def __enter__(self) -> Self:
         return self
@@ -149,11 +137,6 @@ class IsolatedSubject:
     def devices(self) -> tuple[str, ...]:
         """Return the devices on which the subject said that it can run here."""
         return self._devices
-
-    def backend(self, config: RNNConfig) -> str:
-        """Return the backend that the subject names, or ``"unknown"`` if the question ends the process."""
-        said = self._backend(config)
-        return "unknown" if isinstance(said, Outcome) else str(said)
 
     def run(self, case: Case) -> Outcome:
         """Run the subject on a case, and return its outcome or what became of its process."""
@@ -211,9 +194,14 @@ class IsolatedSubject:
             raise
         return about
 
-    def _ask_optional(self, method: str, *arguments: Any) -> Any:
-        given = self._ask(method, *arguments)
-        return OPTIONAL[method](given) if isinstance(given, Outcome) and given.failure in LOST else given
+    def _asking(self, name: str, _method: object) -> Callable[..., Any]:
+        """Return a method that asks the child for the subject's own."""
+        ask = partial(self._ask_unless_lost, name)
+        return lru_cache(256)(ask) if name == "exact_laws" else ask
+
+    def _ask_unless_lost(self, name: str, *arguments: Any) -> Any:
+        given = self._ask(name, *arguments)
+        return IF_LOST[name](given) if isinstance(given, Outcome) else given
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:
@@ -430,11 +418,11 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
         while found:
             method, arguments = connection.recv()
             own: dict[str, Callable[..., Any]] = {
-                "backend": partial(backend_of, found[0]),
+                "run": found[0].run,
                 GROUND: partial(ground, with_torch=_mentions_torch(spec)),
                 SPEAK: speak,
             }
-            call = own[method] if method in own else getattr(found[0], method)
+            call = own[method] if method in own else getattr(found[0].capabilities, method)
             _answer(connection, partial(call, *arguments))
     shutil.rmtree(trace.parent, ignore_errors=True)  # a parent that was killed did not clean up
 
@@ -447,12 +435,14 @@ def _find(spec: str, switches: tuple[str, ...], found: list[Subject]) -> _About:
     except KeyboardInterrupt:  # raised by the subject itself: the user's Ctrl-C reaches the parent alone
         raise SubjectError(f"{spec}: while it was imported, KeyboardInterrupt") from None
     found.append(subject)
-    optional = tuple(method for method in OPTIONAL if callable(getattr(subject, method, None)))
-    called = {name: getattr(subject, name) for name in ("takes", "is_cell", "contract") if hasattr(subject, name)}
-    shares_process = getattr(subject, "shares_process", False)
+    capabilities = replace(subject.capabilities.with_methods(lambda *_: _in_the_child), process=None)
     switchable = _mentions_torch(spec) and "torch" in sys.modules
-    offers = getattr(subject, "offers", {})
-    return _About(subject.name, subject.devices(), offers, optional, called, shares_process, switchable)
+    return _About(subject.name, subject.devices(), capabilities, switchable)
+
+
+def _in_the_child() -> NoReturn:
+    """Stand for a method of the subject, which cannot leave its process."""
+    raise NotImplementedError
 
 
 def _answer(connection: Connection[Any, Any], call: Callable[[], Any]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from harness.space.backend import Backend
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
-from harness.space.contract import KERNEL, under
+from harness.space.contract import under
 from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
 from harness.space.scope import Scope
+from harness.subjects.capabilities import Capabilities
 from harness.subjects.ground import ground
 
 
@@ -36,16 +38,15 @@ def choose_devices(subject: Subject, asked: Sequence[str]) -> tuple[str, ...]:
     return chosen or tuple(device for device in here for _ in range(1 if device == "meta" else 15))
 
 
-def backend_of(subject: Subject, config: RNNConfig) -> str:
-    """Return the backend that the subject names for a config, as in ``oracle.arithmetic``, or ``"unknown"``."""
-    name: Callable[[RNNConfig], str] = getattr(subject, "backend", lambda _config: "unknown")
-    return name(config)
+def backend_of(subject: Subject, config: RNNConfig) -> Backend | None:
+    """Return what is known of the subject's arithmetic on a config's device; ``None`` if nothing is."""
+    return subject.capabilities.arithmetic.get(config.device.partition(":")[0])
 
 
 def ground_of(subject: Subject, device: str) -> dict[str, str]:
     """Return the ground of a subject: the software and hardware that it names, or else those of this process."""
-    name: Callable[[str], dict[str, str]] = getattr(subject, "ground", ground)
-    return name(device)
+    process = subject.capabilities.process
+    return ground(device) if process is None else process.ground(device)
 
 
 def masks_of(subject: Subject, case: Case) -> dict[int, Array] | None:
@@ -55,19 +56,15 @@ def masks_of(subject: Subject, case: Case) -> dict[int, Array] | None:
     """
     if not case.config.drops:
         return {}
-    ask: Callable[[Case], Sequence[Array] | None] = getattr(subject, "masks", lambda _case: None)
-    masks = ask(case)
+    ask = subject.capabilities.masks
+    masks = None if ask is None else ask(case)
     return None if masks is None else dict(enumerate(masks))
 
 
-def contract_of(subject: object) -> str:
-    """Return the contract that a subject is held to unless another is asked for (``space.contract``)."""
-    return str(getattr(subject, "contract", KERNEL))
-
-
-def scope_of(subject: object, contract: str | None = None) -> Scope:
+def scope_of(subject: Subject, contract: str | None = None) -> Scope:
     """Return the scope that a contract (by default the subject's own) asks of it, including the subject's offers."""
-    return under(Scope().only(**getattr(subject, "offers", {})), contract or contract_of(subject))
+    own = subject.capabilities
+    return under(Scope().only(**own.offers), contract or own.contract)
 
 
 @runtime_checkable
@@ -77,25 +74,17 @@ class Subject(Protocol):
     ``run`` reports the subject's own failures in the outcome; an exception that it raises is an error of the harness.
     It gives the same answer to the same case, whatever ran before.
 
-    A subject may also have these attributes. ``offers`` are values of factors by name that are not in everyone's scope
-    (``{"dtype": ("float32", "bfloat16"), "loss": LOSSES}``). ``backend(config)`` names the backend whose arithmetic is
-    known. ``contract`` is the contract it is held to unless another is asked for. ``shares_process = True`` says that
-    it leaves its process as it found it (the floating-point environment, NumPy, the warnings), and that a worker may
-    run it in its own process without another one beside it, until a worker dies of it.
-
-    ``run_twice(case)`` gives what ``run`` does, and names in ``Outcome.overwritten`` the arrays that a further call
-    changed.
-
-    It may also have derivatives beyond gradients, along ``tangents`` that are given by the names of inputs and
-    parameters; each returns an ``Outcome`` as ``run`` does. ``jvp(case, tangents)`` is asked for cases without a loss
-    and a readout and gives ``output``, ``h_n``, and their directional derivatives ``output.tangent`` and
-    ``h_n.tangent``. ``second(case, tangents)`` gives the directional derivative of every gradient, under the gradient's
-    name.
+    It declares as its ``capabilities`` whatever else it offers: ``capabilities = Capabilities()`` stands for nothing.
     """
 
     @property
     def name(self) -> str:
         """The name by which the subject is asked for and reported."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it offers besides ``run``."""
         ...
 
     def devices(self) -> tuple[str, ...]:
@@ -104,4 +93,12 @@ class Subject(Protocol):
 
     def run(self, case: Case) -> Outcome:
         """Run the subject on a case."""
+        ...
+
+
+class Closable(Subject, Protocol):
+    """A subject that holds something, such as a process, until it is closed."""
+
+    def close(self) -> None:
+        """End what it holds."""
         ...

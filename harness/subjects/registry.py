@@ -12,9 +12,10 @@ from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from harness.subjects.calling import a_or_an
+from harness.subjects.capabilities import Capabilities
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.switches import SUBJECTS
@@ -22,6 +23,7 @@ from harness.subjects.switches import SUBJECTS
 GROUP: Final = "rnn_harness.subjects"
 """The entry-point group in which other distributions offer subjects; calling an entry gives a ``Subject``."""
 
+_SUBJECT: Final = "a Subject: name, capabilities = Capabilities(...), devices() and run(case)"
 _FORMS: Final = "a name that 'rnn-harness subjects' lists, path/to/file.py:name or module:name"
 
 
@@ -54,8 +56,8 @@ def find_subject(spec: str) -> Subject:
             made = offered[spec].load()()
         except ImportError as error:
             raise SubjectError(f"{spec}: needs a package that is not installed ({error}); install it") from None
-        if not isinstance(made, Subject):
-            raise SubjectError(f"{spec}: its entry point gave {made!r}, expected a Subject")
+        if not _is_subject(made):
+            raise SubjectError(f"{spec}: its entry point gave {made!r}, expected {_SUBJECT}")
         return made
     place, _, name = spec.rpartition(":")
     if not place or not name:
@@ -99,7 +101,7 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
     """
     if isinstance(given, str):
         return find_subject(given)
-    if isinstance(given, Subject) and not inspect.isclass(given):
+    if _is_subject(given):
         return given
     name = name or str(getattr(given, "__qualname__", type(given).__name__))
     if inspect.isclass(given):
@@ -113,11 +115,18 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
         raise SubjectError(
             f"{name}: a module that is already built fits one config only; pass its class, or a function that calls it"
         )
+    if hasattr(given, "devices"):
+        raise SubjectError(f"{name}: {a_or_an(type(given).__name__)} is not a subject; expected {_SUBJECT}")
     if not callable(given):
         raise SubjectError(
             f"{name}: {a_or_an(type(given).__name__)} is not a subject; expected a function, a class or {_FORMS}"
         )
     return FunctionSubject(given, name)
+
+
+def _is_subject(given: object) -> TypeGuard[Subject]:
+    """Return whether an object has all that a subject has."""
+    return isinstance(given, Subject) and not inspect.isclass(given) and isinstance(given.capabilities, Capabilities)
 
 
 def _load_file(spec: str, path: Path) -> ModuleType:

@@ -46,6 +46,7 @@ class SharedSubject:
         self._subject = find_subject(spec)
         self._patience = min(timeout, PATIENCE)
         self.name = self._subject.name
+        self.capabilities = self._subject.capabilities.with_methods(self._within)
 
     def devices(self) -> tuple[str, ...]:
         """Return the devices on which it can run here."""
@@ -56,16 +57,13 @@ class SharedSubject:
         with _watched(self._patience):
             return self._subject.run(case)
 
-    def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the subject; a method is wrapped so that its calls are watched, too."""
-        found = getattr(self._subject, name)
-        if not callable(found):
-            return found
+    def _within(self, _name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a method of the subject whose calls are watched, too."""
 
-        @wraps(found)
+        @wraps(method)
         def call(*arguments: Any) -> Any:
             with _watched(self._patience):
-                return found(*arguments)
+                return method(*arguments)
 
         return call
 

@@ -28,7 +28,7 @@ class CudnnSubject(TorchSubject):
         self._flags = flags
         self._cuda = tuple(device for device in super().devices() if device.startswith("cuda"))
         if not self._cuda:
-            raise SubjectError(f"{name}: needs CUDA; {self.absent().get('cuda', 'torch finds none')}")
+            raise SubjectError(f"{name}: needs CUDA; {self.capabilities.absent.get('cuda', 'torch finds none')}")
 
     def devices(self) -> tuple[str, ...]:
         """Return the CUDA devices that are here."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 import torch
 from torch.autograd import forward_ad
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from harness.space.case import Array, Case
 from harness.space.config import TANGENT, RNNConfig
@@ -21,9 +21,7 @@ from harness.space.parts import (
     COMPLEX,
     DTYPES,
     GRAD_MODES,
-    LAYER,
     LOSSES,
-    OPTIONS,
     PREPARATIONS,
     STRIDES,
     WRT,
@@ -33,13 +31,24 @@ from harness.space.values import with_other_inputs
 from harness.subjects import torch_devices
 from harness.subjects.answer import Answer
 from harness.subjects.call import Call
-from harness.subjects.calling import Held, Malformed, a_or_an, as_array, as_arrays, attempt, changed, named_outputs
+from harness.subjects.calling import (
+    Held,
+    Malformed,
+    as_array,
+    as_arrays,
+    attempt,
+    changed,
+    named_outputs,
+    place_of,
+)
+from harness.subjects.capabilities import Capabilities, Recipe
+from harness.subjects.figures import TORCH
+from harness.subjects.recipes import RECIPES
 from harness.subjects.torch_calls import perform
-from harness.subjects.torch_preparation import parameters_by_name, prepared, renamed
-from harness.subjects.torch_tensors import laid_out, on_device, to_numpy
-
-_MODULES = 64
-"""The number of modules kept for the next case of the same config; a search runs a few cases per config in a row."""
+from harness.subjects.torch_facts import Facts, facts_of, is_cell
+from harness.subjects.torch_modes import autocast, frozen, grad_mode, seeded
+from harness.subjects.torch_preparation import MODULES, in_mode, load, parameters_of, prepared, renamed, structure
+from harness.subjects.torch_tensors import data_of, laid_out, on_device, packed, padded, tensors_of, to_numpy
 
 EXACT: Final = frozenset(
     name + part for name in ("loss scale", "padding unread", "training", "zero hx") for part in ("", ".grad")
@@ -80,6 +89,9 @@ class _Noticed:
 class TorchSubject:
     """A recurrent ``torch.nn.Module``, built by a factory that takes ``nn.RNN``'s constructor arguments.
 
+    A run has four steps, each a method: ``build``, ``prepare``, ``call`` and ``differentiate``. A subclass for a module
+    that is compiled, exported or run by other means replaces those in which it differs.
+
     The readout of a config is torch's own linear function of the module's output. Gradients are those of autograd, and
     the derivatives beyond them come from forward mode and from double backward.
     """
@@ -97,15 +109,34 @@ class TorchSubject:
     }
     """The whole space. Values that are expensive, or that are plain in all but one respect, are drawn less often."""
 
-    def __init__(self, factory: Callable[..., torch.nn.Module] = torch.nn.RNN, name: str = "torch") -> None:
+    def __init__(
+        self,
+        factory: Callable[..., torch.nn.Module] = torch.nn.RNN,
+        name: str = "torch",
+        *,
+        facts: Facts | None = None,
+        recipe: Recipe | None = None,
+    ) -> None:
+        """Take a class, the ``facts`` of it if not those of ``torch_facts``, and how a script builds and calls it."""
         self.name = name
         self._factory = factory
+        self._facts = facts or facts_of(factory)
         self._module = self._keeping()
-        self.offers = {**self.OFFERS, "masks": factory is torch.nn.RNN}
-        self.is_cell = isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
-        self.shares_process = factory is torch.nn.RNN
-        if not self.is_cell:  # a cell has another constructor
-            self.call: Callable[[Call], Answer] = partial(perform, factory)
+        self.capabilities = Capabilities(
+            offers={**self.OFFERS, "masks": self._facts.draws_masks},
+            arithmetic=TORCH if self._facts.own else {},
+            is_torch=self._facts.own,
+            recipe=recipe or RECIPES.get(name, Recipe(is_cell=is_cell(factory))),
+            place=place_of(factory),
+            absent=torch_devices.absent(),
+            shares_process=self._facts.shares_process,
+            exact_laws=self.exact_laws,
+            masks=self.masks,
+            run_twice=self.run_twice,
+            jvp=self.jvp,
+            second=self.second,
+            call=None if is_cell(factory) else self.perform,  # a cell has another constructor
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the kept modules; a copy builds its own."""
@@ -119,21 +150,57 @@ class TorchSubject:
         """Return the CPU, every accelerator that torch finds here, and meta."""
         return torch_devices.devices()
 
-    def absent(self) -> dict[str, str]:
-        """Return the accelerators that are not here, with the reasons."""
-        return torch_devices.absent()
+    def build(self, config: RNNConfig) -> torch.nn.Module:
+        """Return a new module with a config's constructor arguments. This is the first step."""
+        arguments: dict[str, Any] = {
+            name: getattr(config, name)
+            for name in ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
+        }
+        dtype = getattr(torch, config.dtype)
+        with warnings.catch_warnings():
+            # The config chose dropout in a single layer, where it does nothing, and the user need not be warned of it.
+            warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
+            with seeded(0):  # a module that uses its initial weights must always start from the same ones
+                return self._factory(
+                    config.input_size, config.hidden_size, **arguments, device=config.device, dtype=dtype
+                )
 
-    def backend(self, config: RNNConfig) -> str:
-        """Return torch's backend by its device, or ``"unknown"`` for a module whose arithmetic is not torch's own."""
-        own = self._factory is torch.nn.RNN or self.is_cell
-        return f"torch {config.device.partition(':')[0]}" if own else "unknown"
+    def prepare(self, config: RNNConfig, weights: Tensors) -> torch.nn.Module:
+        """Return a module that has come to hold the weights as ``config.preparation`` says. This is the second step."""
+        module = self._module(structure(config))
+        with torch.no_grad():
+            if config.preparation == "functional_call":  # it must use the weights that it is given, not its own
+                return in_mode(self.build(config), config)
+            own = renamed(module, weights)
+            load(module, own)
+        return in_mode(prepared(module, config, own, self.build), config)
+
+    def call(self, module: torch.nn.Module, parameters: Tensors | None, *arguments: Any, **named: Any) -> Any:
+        """Return what a module returns, on its own parameters or on those that are given. This is the third step."""
+        if parameters is None:
+            return module(*arguments, **named)
+        return torch.func.functional_call(module, dict(parameters), arguments, named)
+
+    def differentiate(
+        self,
+        roots: Sequence[torch.Tensor],
+        by: Sequence[torch.Tensor],
+        cotangents: Sequence[torch.Tensor],
+        *,
+        again: bool = False,
+    ) -> Sequence[torch.Tensor | None]:
+        """Return the gradient by each tensor, ``None`` where there is none. This is the fourth step.
+
+        If it is to be done ``again``, the gradients can be differentiated themselves.
+        """
+        return torch.autograd.grad(roots, by, cotangents, allow_unused=True, create_graph=again)
 
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:
-        """Return the laws that nn.RNN keeps to the bit.
+        """Return the laws that the class keeps to the bit.
 
-        There are none for another module or device, or for complex numbers, because nothing is known of them.
+        There are none if nothing is known of the class, and none on another device or for complex numbers.
         """
-        if self._factory is not torch.nn.RNN or config.device != "cpu" or config.is_complex:
+        if not self._facts.exact or config.device != "cpu" or config.is_complex:
             return frozenset()
         return EXACT_IN_ORDER if in_order(config) else EXACT
 
@@ -141,35 +208,40 @@ class TorchSubject:
         """Return what dropout keeps of each inner layer's output in ``run``, time first, (T, N, D*H), as booleans.
 
         ``nn.RNN`` on a CPU draws one mask after the other. The dropout function draws the same masks from an array of
-        ones under the same seed. For any other module or device nothing is known, and the result is ``None``.
+        ones under the same seed. For another device, and for a class of which this is not known, the result is
+        ``None``.
         """
         config = case.config
-        if self._factory is not torch.nn.RNN or config.device != "cpu":
+        if not self._facts.draws_masks or config.device != "cpu":
             return None
         features = config.num_directions * config.hidden_size
         ones = torch.ones(config.T, config.N, features)
-        packed = None if config.lengths is None else _packed(ones, config.replace(batch_first=False))
+        pack = None if config.lengths is None else packed(ones, config.replace(batch_first=False))
         kept: list[Array] = []
-        with _seeded(case.seed):
+        with seeded(case.seed):
             for _ in range(config.num_layers - 1):
-                if packed is None:
+                if pack is None:
                     mask = torch.nn.functional.dropout(ones, config.dropout)
                 else:
-                    data = torch.nn.functional.dropout(packed.data, config.dropout)
-                    mask, _ = pad_packed_sequence(packed._replace(data=data), total_length=config.T)
+                    data = torch.nn.functional.dropout(pack.data, config.dropout)
+                    mask, _ = pad_packed_sequence(pack._replace(data=data), total_length=config.T)
                 kept.append(to_numpy(mask != 0))
         return kept
 
+    def perform(self, call: Call) -> Answer:
+        """Make a call, malformed or not, on a module of the class."""
+        return perform(self._factory, call)
+
     def run(self, case: Case) -> Outcome:
         """Load the case's weights into a module of its config, and call it."""
-        return self._attempt(case, partial(self._call, case))
+        return self._attempt(case, partial(self._once, case))
 
     def run_twice(self, case: Case) -> Outcome:
         """Run the case, and find out which results a second call of the module, with other inputs, overwrites.
 
         On meta there is no second call, because nothing has numbers there.
         """
-        work = self._call if case.config.device == "meta" else self._call_twice
+        work = self._once if case.config.device == "meta" else self._twice
         return self._attempt(case, partial(work, case))
 
     def jvp(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
@@ -190,7 +262,7 @@ class TorchSubject:
         noticed = _Noticed()
 
         def call() -> Mapping[str, Array]:
-            lent.update(_tensors(case, case.arrays))
+            lent.update(tensors_of(case, case.arrays))
             return work(lent, noticed)
 
         outcome = attempt(call)
@@ -202,23 +274,23 @@ class TorchSubject:
             overwritten=noticed.overwritten,
         )
 
-    def _call(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
-        module = self._loaded(case.config, lent)
-        with _grad_mode(case.config):
+    def _once(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
+        module = self._prepared(case.config, lent)
+        with grad_mode(case.config):
             done, gradients = self._results(case, module, lent)
             noticed.aliased = done.aliased
             return done.named | as_arrays(gradients)
 
-    def _call_twice(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
+    def _twice(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
         config = case.config
-        module, other = self._loaded(config, lent), with_other_inputs(case)
+        module, other = self._prepared(config, lent), with_other_inputs(case)
         if config.preparation == "used":  # it has been used by now
             other = dataclasses.replace(other, config=config.replace(preparation="new"))
-        with _grad_mode(config):
+        with grad_mode(config):
             done, gradients = self._results(case, module, lent)
             noticed.aliased = done.aliased
             held = Held({**done.own, **gradients})
-            others = {**lent, **_tensors(other, (*config.inputs, *config.cotangents))}
+            others = {**lent, **tensors_of(other, (*config.inputs, *config.cotangents))}
             attempt(lambda: self._results(other, module, others)[0].named)
             noticed.overwritten = held.overwritten()
             return done.named | {name: held.arrays[name] for name in gradients}
@@ -229,20 +301,8 @@ class TorchSubject:
         of_the_form = all(done.named[name].shape == spec.shape for name, spec in case.config.outputs.items())
         return done, self._gradients(case, done, lent) if case.config.loss and of_the_form else {}
 
-    def _loaded(self, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
-        """Return the module of a config, with a case's weights in it."""
-        module = self._module(_structure(config))
-        weights = {name: lent[name] for name in config.weights if not name.startswith("readout")}
-        with torch.no_grad():
-            if config.preparation == "functional_call":  # it must use the weights that it is given, not its own
-                return self._in_mode(self._build(config), config)
-            weights = renamed(module, weights)
-            _load(module, weights)
-        return self._in_mode(prepared(module, config, weights, self._build), config)
-
-    @staticmethod
-    def _in_mode(module: torch.nn.Module, config: RNNConfig) -> torch.nn.Module:
-        return module if module.training == config.training else module.train(config.training)
+    def _prepared(self, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
+        return self.prepare(config, {name: lent[name] for name in config.weights if not name.startswith("readout")})
 
     def _outputs(self, case: Case, module: torch.nn.Module, lent: Tensors) -> _Run:
         config = case.config
@@ -253,13 +313,13 @@ class TorchSubject:
         if config.loss is not None:
             given = {name: tensor.detach().requires_grad_(name in by) for name, tensor in given.items()}
             readout = [tensor.detach().requires_grad_("readout.weight" in by) for tensor in readout]
-        with _frozen(module, config):
+        with frozen(module, config):
             raw, own = self._called(module, case, given, weights)
-            returned = raw if config.lengths is None else _padded(raw, config)
-            with _autocast(config):
+            returned = raw if config.lengths is None else padded(raw, config)
+            with autocast(config):
                 named = named_outputs(returned, readout=False)
                 results = dict(zip(named, returned, strict=True))
-                own_results = dict(zip(named, map(_data, raw), strict=True))
+                own_results = dict(zip(named, map(data_of, raw), strict=True))
                 _require_device(results, config)
                 if readout:
                     results["readout"] = torch.nn.functional.linear(torch.as_tensor(returned[0]), *readout)
@@ -277,28 +337,26 @@ class TorchSubject:
             self._use(module, config)
         x: torch.Tensor | PackedSequence = given["x"]
         if config.lengths is not None:
-            x = _packed(given["x"], config)
-        arguments = (x, *(tensor for name, tensor in given.items() if name == "hx"))
-        own = {} if config.loss is None else _parameters(module, config)
-        with _seeded(case.seed) if config.drops else contextlib.nullcontext(), _autocast(config):
-            if config.preparation == "functional_call":
-                own = {name: tensor for name, tensor in weights.items() if not name.startswith("readout")}
-                own = {name: tensor.detach().requires_grad_(config.wrt != "inputs") for name, tensor in own.items()}
-                returned = torch.func.functional_call(module, renamed(module, own), arguments)
-            else:
-                returned = module(*arguments)
+            x = packed(given["x"], config)
+        hx = [tensor for name, tensor in given.items() if name == "hx"]
+        own, call = {} if config.loss is None else parameters_of(module, config), partial(self.call, module, None)
+        if config.preparation == "functional_call":
+            own = {name: tensor for name, tensor in weights.items() if not name.startswith("readout")}
+            own = {name: tensor.detach().requires_grad_(config.wrt != "inputs") for name, tensor in own.items()}
+            call = partial(self.call, module, renamed(module, own))
+        with seeded(case.seed) if config.drops else contextlib.nullcontext(), autocast(config):
+            returned = call(x, *hx)
         return returned, own
 
-    @staticmethod
-    def _use(module: torch.nn.Module, config: RNNConfig) -> None:
+    def _use(self, module: torch.nn.Module, config: RNNConfig) -> None:
         """Call a module at another shape, and backward if there is a loss."""
         shape: tuple[int, ...] = (config.T + 1,)
         if config.batched:
             shape = (config.N + 1, config.T + 1) if config.batch_first else (config.T + 1, config.N + 1)
         dtype = getattr(torch, config.dtype)
         x = torch.ones(*shape, config.input_size, device=config.device, dtype=dtype)
-        with _autocast(config):
-            output = module(x)[0]
+        with autocast(config):
+            output = self.call(module, None, x)[0]
         if config.loss is not None and output.requires_grad:
             output.real.sum().backward()
             module.zero_grad()
@@ -307,9 +365,9 @@ class TorchSubject:
         self, case: Case, tangents: Mapping[str, Array], lent: Tensors, _noticed: _Noticed
     ) -> Mapping[str, Array]:
         config = case.config
-        module = self._loaded(config, lent)
+        module = self._prepared(config, lent)
         names = [*config.inputs, *config.weights]
-        primals = [*(lent[name] for name in config.inputs), *_parameters(module, config).values()]
+        primals = [*(lent[name] for name in config.inputs), *parameters_of(module, config).values()]
         along = [on_device(tangents[name], config.device) for name in names]
         with warnings.catch_warnings(), torch.no_grad(), forward_ad.dual_level():
             # The first dual tensor loads code that torch has written for torch.jit, and torch then warns of that code.
@@ -317,7 +375,7 @@ class TorchSubject:
             duals = list(map(_make_dual, primals, along))
             given, parameters = duals[: len(config.inputs)], duals[len(config.inputs) :]
             by_name = renamed(module, dict(zip(config.weights, parameters, strict=True)))
-            returned = torch.func.functional_call(module, by_name, tuple(given))
+            returned = self.call(module, by_name, *given)
             named = named_outputs(returned, readout=False)
             for name, result in zip(tuple(named), returned, strict=True):
                 tangent = _unpack_dual(result).tangent
@@ -331,33 +389,32 @@ class TorchSubject:
         config = case.config
         along = {f"{name}.grad": on_device(array, config.device) for name, array in tangents.items()}
         with torch.enable_grad():
-            done = self._outputs(case, self._loaded(config, lent), lent)
+            done = self._outputs(case, self._prepared(config, lent), lent)
             asked = done.asked
             roots = [done.results[name.removesuffix(".grad")] for name in case.cotangents]
             cotangents = [lent[name] for name in case.cotangents]
-            first = torch.autograd.grad(roots, asked, cotangents, allow_unused=True, create_graph=True)
+            first = self.differentiate(roots, asked, cotangents, again=True)
             pairs = [
                 (gradient, along[name])
                 for name, gradient in zip(config.gradients, first, strict=True)
                 if gradient is not None and gradient.requires_grad
             ]
-            found: tuple[torch.Tensor | None, ...] = (None,) * len(asked)
+            found: Sequence[torch.Tensor | None] = (None,) * len(asked)
             if pairs:  # otherwise every gradient is constant
-                found = torch.autograd.grad([g for g, _ in pairs], asked, [v for _, v in pairs], allow_unused=True)
+                found = self.differentiate([g for g, _ in pairs], asked, [v for _, v in pairs])
         return {
             name: as_array(name, torch.zeros_like(tensor) if result is None else result)
             for name, tensor, result in zip(config.gradients, asked, found, strict=True)
         }
 
-    @staticmethod
-    def _gradients(case: Case, done: _Run, lent: Tensors) -> dict[str, torch.Tensor]:
+    def _gradients(self, case: Case, done: _Run, lent: Tensors) -> dict[str, torch.Tensor]:
         """Return autograd's gradient for each tensor asked for; tensors without one are left out."""
         roots = [done.results[name.removesuffix(".grad")] for name in case.cotangents]
         cotangents = [lent[name] for name in case.cotangents]
         for i, root in enumerate(roots):
             if cotangents[i].dtype != root.dtype:  # a conversion would make the copy contiguous
                 cotangents[i] = laid_out(cotangents[i].to(root.dtype), case.config.strides, constant=True)
-        gradients = torch.autograd.grad(roots, done.asked, cotangents, allow_unused=True)
+        gradients = self.differentiate(roots, done.asked, cotangents)
         found = dict(zip(case.config.gradients, gradients, strict=True))
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has no gradient, which counts as zero
             found |= {n: torch.zeros_like(t) for n, t in zip(found, done.asked, strict=True) if "readout" in n}
@@ -366,21 +423,9 @@ class TorchSubject:
     def _keeping(self) -> Callable[[RNNConfig], torch.nn.Module]:
         """Return a function that gives a config's module.
 
-        Modules are kept only for torch's own class. Another class may remember earlier calls, and the case decides
-        whether a module was used before.
+        Modules are kept only if they forget earlier calls, because the case decides whether a module was used before.
         """
-        return lru_cache(_MODULES)(self._build) if self._factory is torch.nn.RNN else self._build
-
-    def _build(self, config: RNNConfig) -> torch.nn.Module:
-        arguments: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS}
-        dtype = getattr(torch, config.dtype)
-        with warnings.catch_warnings():
-            # The config chose dropout in a single layer, where it does nothing, and the user need not be warned of it.
-            warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
-            with _seeded(0):  # a module that uses its initial weights must always start from the same ones
-                return self._factory(
-                    config.input_size, config.hidden_size, **arguments, device=config.device, dtype=dtype
-                )
+        return lru_cache(MODULES)(self.build) if self._facts.forgets else self.build
 
 
 def in_order(config: RNNConfig) -> bool:
@@ -389,83 +434,6 @@ def in_order(config: RNNConfig) -> bool:
     Otherwise it chooses among kernels that sum in different orders, depending on memory and on the gradients asked for.
     """
     return config.strides == "contiguous" and not config.batch_first and config.bias and config.autocast is None
-
-
-def _tensors(case: Case, names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """Return copies of some of the case's arrays, with the inputs and cotangents in the config's memory layout."""
-    config, made = case.config, {}
-    for name in names:
-        made[name] = on_device(case.arrays[name], config.device)
-        if name not in config.weights:
-            made[name] = laid_out(made[name], config.strides, constant=name in config.cotangents)
-    return made
-
-
-def _data(returned: Any) -> Any:
-    """Return a returned tensor, or the data of a packed sequence."""
-    return returned.data if isinstance(returned, PackedSequence) else returned
-
-
-def _packed(x: torch.Tensor, config: RNNConfig) -> PackedSequence:
-    """Pack the sequences of x. Raise ``NotImplementedError`` where torch 2.13 raises another error."""
-    assert config.lengths is not None
-    if config.is_complex and x.requires_grad:
-        raise NotImplementedError("packing does not support automatic differentiation of complex numbers")
-    return pack_padded_sequence(
-        x, torch.tensor(config.lengths), batch_first=config.batch_first, enforce_sorted=config.enforce_sorted
-    )
-
-
-def _padded(returned: Any, config: RNNConfig) -> Any:
-    """Return the module's results with a packed output padded. Raise ``Malformed`` if the output is not packed."""
-    if not isinstance(returned, tuple | list) or not returned:
-        return returned
-    if not isinstance(returned[0], PackedSequence):
-        kind = a_or_an(type(returned[0]).__name__)
-        raise Malformed(f"returned {kind} for output, expected a PackedSequence, as the input is")
-    if config.device == "meta":  # padding needs the values of the sort indices
-        steps = (config.N, config.T) if config.batch_first else (config.T, config.N)
-        return (returned[0].data.sum() + returned[0].data.new_zeros(*steps, returned[0].data.shape[1]), *returned[1:])
-    output, _ = pad_packed_sequence(returned[0], batch_first=config.batch_first, total_length=config.T)
-    return (output, *returned[1:])
-
-
-def _grad_mode(config: RNNConfig) -> contextlib.AbstractContextManager[Any]:
-    """Enable gradients if there is a loss; otherwise use the config's mode."""
-    if config.grad_mode == "inference_mode":
-        return torch.inference_mode()
-    return torch.set_grad_enabled(config.loss is not None or config.grad_mode == "enable_grad")
-
-
-def _autocast(config: RNNConfig) -> contextlib.AbstractContextManager[Any]:
-    """Return torch's automatic mixed precision if the config asks for it, else a context that does nothing."""
-    if config.autocast is None:
-        return contextlib.nullcontext()
-    return torch.autocast(config.device.partition(":")[0], getattr(torch, config.autocast))
-
-
-@contextlib.contextmanager
-def _frozen(module: torch.nn.Module, config: RNNConfig) -> Iterator[None]:
-    """Freeze the module's parameters if only gradients with respect to the inputs are asked for."""
-    freeze = config.loss is not None and config.wrt == "inputs"
-    if freeze:
-        module.requires_grad_(requires_grad=False)
-    try:
-        yield
-    finally:
-        if freeze:
-            module.requires_grad_(requires_grad=True)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed the generator that dropout and initialisation draw from, and restore its state afterwards."""
-    state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed also looks for devices, which takes a while
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(state)
 
 
 def _require_device(results: Tensors, config: RNNConfig) -> None:
@@ -492,29 +460,3 @@ def _aliased(results: Tensors, given: Tensors) -> tuple[tuple[str, str], ...]:
 
 def _storage(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
-
-
-def _parameters(module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.Tensor]:
-    """Return the module's own parameters under nn.RNN's names. Raise ``NotImplementedError`` if some are missing."""
-    own = parameters_by_name(module)
-    names = [name for name in config.weights if not name.startswith("readout")]
-    if missing := [name for name in names if name not in own]:
-        raise NotImplementedError(f"gradients need parameters under nn.RNN's names; {', '.join(missing)} is missing")
-    return {name: own[name] for name in names}
-
-
-def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Load weights as ``load_state_dict`` does, at a third of its cost if they are exactly the module's parameters."""
-    parameters = dict(module.named_parameters())
-    plain = parameters.keys() == weights.keys() and not any(True for _ in module.buffers())
-    if plain and all(parameter.shape == weights[name].shape for name, parameter in parameters.items()):
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
-    else:
-        module.load_state_dict(weights)
-
-
-@lru_cache(_MODULES)
-def _structure(config: RNNConfig) -> RNNConfig:
-    """Return the config with all fields that the constructor does not see at their defaults, to share modules."""
-    return RNNConfig(**{name: getattr(config, name) for name in (*LAYER, "device", "dtype")})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
-from harness.space.config import RNNConfig
+import torch
+
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject
 from harness.subjects.switches import is_applied
+from harness.subjects.torch_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
 
 
@@ -15,20 +18,14 @@ class SwitchedSubject(TorchSubject):
     """``nn.RNN`` on a CPU, in a process in which the switch in its name is set."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name=name)
-        self.shares_process = False
+        # Exactness was measured without a switch; and a worker, which runs other subjects, must not have one.
+        facts = replace(FACTS[torch.nn.RNN], exact=False, shares_process=False)
+        super().__init__(name=name, facts=facts)
+        self.capabilities = replace(self.capabilities, absent={})  # only the CPU is asked for
 
     def devices(self) -> tuple[str, ...]:
         """Return the CPU, whose kernels the switches choose."""
         return ("cpu",)
-
-    def absent(self) -> dict[str, str]:
-        """Return nothing, because only the CPU is asked for."""
-        return {}
-
-    def exact_laws(self, config: RNNConfig) -> frozenset[str]:  # noqa: ARG002 - the same for every config
-        """Return no laws, because exactness was measured without a switch."""
-        return frozenset()
 
 
 def _switched(name: str) -> Subject:

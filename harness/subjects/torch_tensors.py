@@ -1,12 +1,18 @@
-"""Conversion of arrays to tensors on their device and in their memory layout, and back to arrays."""
+"""Conversion of arrays to tensors on their device, in their memory layout and packed, and back to arrays."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import torch
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from harness.space.case import Array
+from harness.space.case import Array, Case
+from harness.space.config import RNNConfig
+from harness.subjects.calling import Malformed, a_or_an
 
 
 def on_device(array: Array, device: str) -> torch.Tensor:
@@ -60,3 +66,42 @@ def laid_out(tensor: torch.Tensor, strides: str, *, constant: bool = False) -> t
         one = tensor.reshape(-1)[0].clone() if constant else tensor[:1].clone()
         return one.expand(tensor.shape)
     return tensor
+
+
+def tensors_of(case: Case, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Return copies of some of the case's arrays, with the inputs and cotangents in the config's memory layout."""
+    config, made = case.config, {}
+    for name in names:
+        made[name] = on_device(case.arrays[name], config.device)
+        if name not in config.weights:
+            made[name] = laid_out(made[name], config.strides, constant=name in config.cotangents)
+    return made
+
+
+def data_of(returned: Any) -> Any:
+    """Return a returned tensor, or the data of a packed sequence."""
+    return returned.data if isinstance(returned, PackedSequence) else returned
+
+
+def packed(x: torch.Tensor, config: RNNConfig) -> PackedSequence:
+    """Pack the sequences of x. Raise ``NotImplementedError`` where torch 2.13 raises another error."""
+    assert config.lengths is not None
+    if config.is_complex and x.requires_grad:
+        raise NotImplementedError("packing does not support automatic differentiation of complex numbers")
+    return pack_padded_sequence(
+        x, torch.tensor(config.lengths), batch_first=config.batch_first, enforce_sorted=config.enforce_sorted
+    )
+
+
+def padded(returned: Any, config: RNNConfig) -> Any:
+    """Return the module's results with a packed output padded. Raise ``Malformed`` if the output is not packed."""
+    if not isinstance(returned, tuple | list) or not returned:
+        return returned
+    if not isinstance(returned[0], PackedSequence):
+        kind = a_or_an(type(returned[0]).__name__)
+        raise Malformed(f"returned {kind} for output, expected a PackedSequence, as the input is")
+    if config.device == "meta":  # padding needs the values of the sort indices
+        steps = (config.N, config.T) if config.batch_first else (config.T, config.N)
+        return (returned[0].data.sum() + returned[0].data.new_zeros(*steps, returned[0].data.shape[1]), *returned[1:])
+    output, _ = pad_packed_sequence(returned[0], batch_first=config.batch_first, total_length=config.T)
+    return (output, *returned[1:])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
+from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Method, Result
 from harness.oracle.compare import Sort
@@ -201,6 +201,7 @@ def test_a_refusal_is_no_failure() -> None:
 def test_a_subject_that_returns_nothing_at_all_is_told_what_is_missing() -> None:
     class Empty:
         name = "empty"
+        capabilities = Capabilities()
 
         def devices(self) -> tuple[str, ...]:
             return ("cpu",)

@@ -9,7 +9,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from harness import Case, Failure, Outcome, Reference, RNNConfig, Subject, Verdict, as_subject, cases, draw, hunt
+from harness import (
+    Capabilities,
+    Case,
+    Failure,
+    Outcome,
+    Reference,
+    RNNConfig,
+    Subject,
+    Verdict,
+    as_subject,
+    cases,
+    draw,
+    hunt,
+)
 from harness.checks.agreement import check_agreement
 from harness.checks.derivatives import check_derivatives
 from harness.checks.everything import check
@@ -184,7 +197,8 @@ class OnlySecond:
     """A subject's runs and second order, without its forward mode."""
 
     def __init__(self, subject: Any) -> None:
-        self.name, self.devices, self.run, self.second = "only second", subject.devices, subject.run, subject.second
+        self.name, self.devices, self.run = "only second", subject.devices, subject.run
+        self.capabilities = Capabilities(second=subject.second)
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])

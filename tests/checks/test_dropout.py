@@ -15,7 +15,7 @@ from torch._VF import rnn_relu, rnn_tanh
 from torch.nn.functional import dropout as drop
 from torch.nn.utils.rnn import PackedSequence
 
-from harness import Case, Failure, Outcome, RNNConfig, Subject, Verdict, as_subject, check_agreement, draw
+from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Subject, Verdict, as_subject, check_agreement, draw
 from harness.checks import dropout
 from harness.checks.dropout import FALSE_ALARMS, applies, check_dropout, surprising
 from harness.checks.result import Method, Result
@@ -354,7 +354,7 @@ def test_functions_draw_no_masks_and_are_not_asked() -> None:
 def test_a_plain_subject_that_says_it_draws_masks_is_asked() -> None:
     class Plain:
         name = "plain"
-        offers = {"masks": False}  # noqa: RUF012 - as a user would write it
+        capabilities = Capabilities(offers={"masks": False})
 
         def devices(self) -> tuple[str, ...]:
             return ("cpu",)
@@ -452,7 +452,7 @@ def test_what_cannot_be_is_surprising_at_any_level_and_nothing_is_not() -> None:
 
 @pytest.mark.parametrize(("total", "off"), [(16_384, 0.04), (2_048, 0.12), (512, 0.23)])
 def test_a_rate_that_is_off_is_found_as_the_module_says(total: int, off: float) -> None:
-    level = FALSE_ALARMS / sum(dropout._tests(config) for config in dropout._configs("cpu", TORCH.offers["dtype"]))
+    level = FALSE_ALARMS / sum(dropout._tests(config) for config in dropout._configs("cpu", TORCH.OFFERS["dtype"]))
     for p in (0.1, 0.5, 0.9):
         for rate in {p - off, p + off}:
             if not 0 < rate < 1:

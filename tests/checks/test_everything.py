@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, draw
+from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks import everything
 from harness.checks.everything import check
 from harness.checks.repeatability import DEAREST, confirmed
@@ -200,6 +200,7 @@ class Keeps:
     name = "keeps"
 
     def __init__(self, **word: Any) -> None:
+        self.capabilities = Capabilities(run_twice=self.run_twice)
         self._word = word
         self._own = as_subject(implementations.vectorised)
 
@@ -244,6 +245,7 @@ def test_a_process_that_is_lost_in_a_further_call_is_no_second_answer(failure: F
 def test_masks_that_cannot_be_had_do_not_waver() -> None:
     class Dropping:
         name = "dropping"
+        capabilities = Capabilities()
 
         def devices(self) -> tuple[str, ...]:
             return ("cpu",)

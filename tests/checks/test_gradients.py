@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
+from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.everything import check
 from harness.checks.result import Method, Result
@@ -162,7 +162,7 @@ def test_probes_are_not_asked_of_who_cannot_and_of_no_forward_pass() -> None:
 
     class Narrow:
         name = "narrow"
-        offers = {"loss": ("both",)}  # noqa: RUF012 - a subject may state it so
+        capabilities = Capabilities(offers={"loss": ("both",)})
 
         def devices(self) -> tuple[str, ...]:
             return ("cpu",)

@@ -1,5 +1,7 @@
 """Tests of refusals: which answers to a malformed call are right, and which deviations are known."""
 
+from collections.abc import Callable
+
 import pytest
 
 from harness.checks.breaks import BREAKS, Broken, broken, carries
@@ -14,16 +16,9 @@ TORCH = TorchSubject()
 BASE = Base(RNNConfig(3, 4, T=3, N=2))
 
 
-class Says:
-    """A subject that gives the same answer to every call."""
-
-    name = "says"
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def call(self, call: Call) -> Answer:
-        return self._answer
+def says(answer: Answer) -> Callable[[Call], Answer]:
+    """Return the ``call`` of a subject that gives the same answer to every call."""
+    return lambda _call: answer
 
 
 def one(label: str, *names: str, base: Base = BASE) -> Broken:
@@ -32,7 +27,7 @@ def one(label: str, *names: str, base: Base = BASE) -> Broken:
 
 
 def judged(label: str, name: str, answer: Answer) -> Refusal:
-    return check_refusal(Says(answer), one(label, name))
+    return check_refusal(says(answer), one(label, name))
 
 
 def refused(error: BaseException, stage: Stage = Stage.CALL) -> Answer:
@@ -91,13 +86,13 @@ def test_of_two_breaks_the_message_may_be_about_either() -> None:
     both = one("", "x: features", "hx: features")
 
     for words in ("3, 4", "4, 5"):
-        assert check_refusal(Says(refused(ValueError(words))), both).lapse is None
-    assert check_refusal(Says(refused(ValueError("7"))), both).lapse is Lapse.MESSAGE
-    assert check_refusal(Says(refused(OSError("3, 4"))), both).lapse is Lapse.CLASS
+        assert check_refusal(says(refused(ValueError(words))), both).lapse is None
+    assert check_refusal(says(refused(ValueError("7"))), both).lapse is Lapse.MESSAGE
+    assert check_refusal(says(refused(OSError("3, 4"))), both).lapse is Lapse.CLASS
 
 
 def test_accepting_two_breaks_is_known_only_if_either_is() -> None:
-    accepted, packed = Says(Answer.accepted()), Base(BASE.config, Form.PACKED)
+    accepted, packed = says(Answer.accepted()), Base(BASE.config, Form.PACKED)
 
     known = check_refusal(
         accepted, one("floats; bias_ih_l0 of shape (1,)", "lengths: no ints", "bias_ih: shape", base=packed)
@@ -136,7 +131,7 @@ def test_torch_refuses_what_it_is_not_known_to_accept(kind: object, form: Form) 
         for enforce_sorted in (True, False):
             base = Base(config, form, enforce_sorted)
             for candidate in broken(base, tuple(one for one in BREAKS if one is kind)):
-                result = check_refusal(TORCH, candidate)
+                result = check_refusal(TORCH.perform, candidate)
                 assert not result.new, (candidate.label, result, candidate.call.as_code())
 
 

@@ -250,7 +250,7 @@ def test_another_slope_can_be_told_step_by_step_where_some_preactivations_are_ze
     fault: Fault, nonlinearity: str
 ) -> None:
     subject = PlantedSubject(fault)
-    subject.offers |= {"loss": LOSSES}
+    subject.capabilities = replace(subject.capabilities, offers={**subject.capabilities.offers, "loss": LOSSES})
     for seed in range(3):
         case = stilled(RNNConfig(3, 4, 2, nonlinearity, T=3, N=2, hx=True, loss="both"), seed)
         observation = observe(subject, case, with_probes=False)

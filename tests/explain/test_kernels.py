@@ -8,10 +8,11 @@ from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement, observe
 from harness.checks.result import Result
 from harness.explain.investigate import Investigation
-from harness.explain.kernels import NONE, ByKernel, Switchable, kernels_of
+from harness.explain.kernels import NONE, ByKernel, kernels_of
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.explained import kernels_line
 from harness.space.scope import Scope
+from harness.subjects.capabilities import OwnProcess
 from harness.subjects.function import FunctionSubject
 from tests import implementations
 
@@ -22,11 +23,14 @@ check = partial(check_agreement, with_probes=False)
 class Kernel(FunctionSubject):
     """A subject that is correct except for a kernel, used for odd sizes only, that one switch turns off."""
 
+    shared = None
     switchable = True
 
     def __init__(self, off: float = 1.5, *, on: bool = True) -> None:
         super().__init__(implementations.vectorised, "kernel")
         self._off, self._on = off, on
+        process: OwnProcess = self
+        self.capabilities = replace(self.capabilities, process=process)
 
     def run(self, case: Case) -> Outcome:
         outcome = super().run(case)
@@ -39,6 +43,12 @@ class Kernel(FunctionSubject):
 
     def kernels(self, case: Case) -> tuple[str, ...]:
         return ("matmul ours 2x3:3x4",)
+
+    def ground(self, device: str) -> dict[str, str]:
+        return {"device": device}
+
+    def restart(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -57,7 +67,6 @@ def test_what_a_switch_turns_off_passes_with_it_and_fails_with_the_others() -> N
 
     found = kernels_of(subject, case, check(subject, case), check)
 
-    assert isinstance(subject, Switchable)
     assert found.passes == ("no-mkldnn",)
     assert "onednn-avx2" in found.fails
     assert "no-cudnn" not in found.fails
@@ -99,7 +108,7 @@ def test_failures_that_go_away_with_one_kernel_are_one_finding() -> None:
 def test_a_failure_of_another_sort_is_another_finding() -> None:
     subject, case = Kernel(), draw(CONFIG, "normal")
     result = check(subject, case)
-    excuse = ByKernel("3f9c2a11", result, subject, "no-mkldnn", check)
+    excuse = ByKernel("3f9c2a11", result, subject.switched("no-mkldnn"), check)
     observation = observe(subject, case)
 
     missing = Result(Verdict.DISAGREES, (Mismatch("output", Sort.MISSING),))
@@ -112,6 +121,6 @@ def test_a_failure_of_another_sort_is_another_finding() -> None:
 
 def test_a_failure_that_stays_without_the_kernel_is_another_finding() -> None:
     subject, case = Kernel(), draw(CONFIG, "normal")
-    excuse = ByKernel("3f9c2a11", check(subject, case), subject, "aten-avx2", check)
+    excuse = ByKernel("3f9c2a11", check(subject, case), subject.switched("aten-avx2"), check)
 
     assert not excuse.excuses(observe(subject, case), check(subject, case))

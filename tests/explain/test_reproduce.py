@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,11 @@ from harness.search.findings import Fate
 from harness.search.hunt import Finding
 from harness.space.case_json import to_json
 from harness.space.parts import PREPARATIONS, STRIDES
+from harness.subjects.capabilities import Recipe
+from harness.subjects.function import FunctionSubject
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject
+from harness.subjects.recipes import RECIPES
 from harness.subjects.registry import find_subject
 from tests.explain.subjects_by_hand import DROP_IN, FUNCTION
 
@@ -81,9 +85,7 @@ class Lying:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._subject, name)
+        self.capabilities = subject.capabilities
 
     @property
     def name(self) -> str:
@@ -228,6 +230,7 @@ def test_a_cell_is_looped_over_time(preparation: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("flags", ["no-cudnn", "tf32", "ieee"])
 def test_the_flags_of_cudnn_are_switched(flags: str, tmp_path: Path) -> None:
     subject, case = Lying(find_subject("torch")), draw(TWO.replace(loss="both"))
+    subject.capabilities = replace(subject.capabilities, recipe=RECIPES[f"torch:{flags}"])
 
     made = script(Finding(f"torch:{flags}", case, check_agreement(subject, case, with_probes=False)), subject)
 
@@ -648,6 +651,22 @@ def test_what_no_script_can_show_has_a_reason(tmp_path: Path) -> None:
     assert "derivatives" in reason(mismatches=(replace(first, array="h_n.tangent"),))
     assert "other runs" in reason(verdict=Verdict.BROKEN, mismatches=(), message="ValueError: boom")
     assert "imported" in reason("by_hand")
+
+
+def test_a_registered_subject_may_say_how_a_script_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding, subject = found(f"{saved(tmp_path, 'by_hand.py', FUNCTION)}:rnn", PLAIN)
+    finding = replace(finding, subject="by-hand")
+    monkeypatch.setattr("harness.explain.reproduce.script.registered", lambda: {"by-hand": None})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    recipe = Recipe("by_hand.rnn", (f"sys.path.insert(0, {str(tmp_path)!r})", "import by_hand"))
+
+    untold = script(finding, subject)
+    told = script(finding, FunctionSubject(import_module("by_hand").rnn, "by-hand", recipe))
+
+    assert "only the package that offers by-hand knows" in untold.reason
+    assert told.text is not None, told.reason
+    assert "harness" not in told.text
+    assert run_here(told.write(tmp_path)).endswith("FAILED\n")
 
 
 def test_masks_that_cannot_be_known_have_a_reason(tmp_path: Path) -> None:

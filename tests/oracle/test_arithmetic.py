@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.oracle.arithmetic import BACKENDS, CONTRACTS, FORMATS, STRICT, UNKNOWN, Accepted, Arithmetic, accepted
+from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arithmetic, accepted
+from harness.space.backend import UNKNOWN
 from harness.space.errors import UsageError
 from harness.space.parts import COMPLEX, DTYPES
+from harness.subjects.figures import TORCH
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -26,16 +28,16 @@ def test_every_dtype_has_its_format(dtype: str) -> None:
 
 
 def test_every_backend_says_where_its_figures_are_from() -> None:
-    assert all(backend.source and backend.tanh_error >= 1 for backend in BACKENDS.values())
-    assert not BACKENDS[UNKNOWN].wide_sums
-    assert BACKENDS[UNKNOWN].stores_products
+    assert all(backend.source and backend.tanh_error >= 1 for backend in (UNKNOWN, *TORCH.values()))
+    assert not UNKNOWN.wide_sums
+    assert UNKNOWN.stores_products
 
 
 @pytest.mark.parametrize(
     ("dtype", "wide"), [("float32", False), ("float64", False), ("bfloat16", True), ("float16", True)]
 )
 def test_only_sixteen_bits_are_summed_more_widely_and_only_where_it_is_known(dtype: str, wide: bool) -> None:
-    known, unknown = Arithmetic(dtype, BACKENDS["torch cpu"]), Arithmetic(dtype)
+    known, unknown = Arithmetic(dtype, TORCH["cpu"]), Arithmetic(dtype)
 
     assert known.wide == wide
     assert known.sum_u == (2.0**-24 if wide else FORMATS[dtype].u)
@@ -47,7 +49,7 @@ def test_only_sixteen_bits_are_summed_more_widely_and_only_where_it_is_known(dty
 def test_a_wide_tanh_is_off_by_its_own_error_and_by_being_stored(dtype: str) -> None:
     u, own = FORMATS[dtype].u, 2 * 2.0**-24
 
-    assert Arithmetic(dtype, BACKENDS["torch cpu"]).tanh_error == pytest.approx((1 + own) * (1 + u) - 1, rel=2.0**-40)
+    assert Arithmetic(dtype, TORCH["cpu"]).tanh_error == pytest.approx((1 + own) * (1 + u) - 1, rel=2.0**-40)
     assert Arithmetic(dtype).tanh_error == 2 * u
 
 

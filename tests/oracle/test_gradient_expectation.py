@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from harness import Case, Reference, RNNConfig, cases, draw
 from harness.explain.faults import CATALOGUE
-from harness.oracle.arithmetic import BACKENDS, CONTRACTS, UNKNOWN, Arithmetic, accepted
+from harness.oracle.arithmetic import CONTRACTS, Arithmetic, accepted
 from harness.oracle.expectation import Expected, Setting, end_to_end_states
 from harness.oracle.gradient_expectation import Gradients, _Backward, expect_gradients
 from harness.oracle.known import Known
 from harness.oracle.sums import Matrix, Slopes, Sum, through_slope
+from harness.space.backend import UNKNOWN
 from harness.space.config import PREACTIVATION
 from harness.space.parts import DTYPES
 from harness.space.scope import PACKINGS
 from harness.space.values import REGIMES
+from harness.subjects.figures import TORCH
 from tests.oracle.by_hand import PRODUCTS, Run, run_by_hand
 
 SMALL: dict[str, Any] = {
@@ -104,7 +106,7 @@ def test_sixteen_bits_whose_every_operation_rounds_stay_within_both(order: str, 
 def test_sixteen_bits_that_are_summed_in_float32_stay_within_both(order: str, case: Case) -> None:
     with np.errstate(all="ignore"):
         run = run_by_hand(case, PRODUCTS[order], work="float32", stored=True)
-    wide = Arithmetic(case.config.dtype, BACKENDS["torch cpu"])
+    wide = Arithmetic(case.config.dtype, TORCH["cpu"])
 
     assert not beyond(local(case, run, wide), run)
     assert not beyond(running(case, run, wide), run)
@@ -258,7 +260,7 @@ def test_operands_that_were_rounded_are_allowed_by_the_contract_that_says_so() -
     run = run_by_hand(case, rounded)
 
     assert beyond(local(case, run), run)
-    assert not beyond(local(case, run, Arithmetic("float32", BACKENDS[UNKNOWN], CONTRACTS["bf16"])), run)
+    assert not beyond(local(case, run, Arithmetic("float32", UNKNOWN, CONTRACTS["bf16"])), run)
 
 
 class StepByStep(_Backward):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from harness import Case, Reference, RNNConfig, as_subject, cases, check_agreement, draw
+from harness import Capabilities, Case, Reference, RNNConfig, as_subject, cases, check_agreement, draw
 from harness.checks.result import Method, Verdict
 from harness.space.case import as_plain
 from harness.subjects.protocol import scope_of
@@ -97,6 +97,7 @@ def test_what_stands_in_the_padding_of_an_output_does_not_matter() -> None:
 def test_masks_that_cannot_be_had_leave_the_form_alone_to_compare() -> None:
     class Dropping:
         name = "dropping"
+        capabilities = Capabilities()
 
         def devices(self) -> tuple[str, ...]:
             return ("cpu",)

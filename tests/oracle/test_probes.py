@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from harness import Case, Reference, RNNConfig, cases, draw
 from harness.oracle import probes
-from harness.oracle.arithmetic import BACKENDS, Accepted, Arithmetic
+from harness.oracle.arithmetic import Accepted, Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected, Setting, end_to_end_states, expect_end_to_end
 from harness.oracle.gradient_expectation import expect_gradients
+from harness.space.backend import UNKNOWN
 from harness.space.config import PREACTIVATION
+from harness.subjects.figures import TORCH
 from tests.oracle.by_hand import PRODUCTS, Run, run_by_hand
 
 pytestmark = pytest.mark.kernels
@@ -121,7 +123,7 @@ def test_tanh_carries_every_da_bit_for_bit_and_every_state_to_within_what_is_sta
 ) -> None:
     case = data.draw(cases(**SMALL, regimes=FINITE, dtypes=[dtype], nonlinearity="tanh"))
     run = run_by_hand(probes.probed(case), PRODUCTS[order], work=work, stored=work is not None)
-    arithmetic = Arithmetic(dtype, BACKENDS["torch cpu" if work else "unknown"])
+    arithmetic = Arithmetic(dtype, TORCH["cpu"] if work else UNKNOWN)
 
     seen = shown(case, run, arithmetic)
 

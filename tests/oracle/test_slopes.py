@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from harness.oracle.arithmetic import BACKENDS, UNKNOWN, Arithmetic
+from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.tolerance import slope_error
+from harness.space.backend import UNKNOWN, Backend
+from harness.subjects.figures import TORCH
 
 S = np.concatenate([np.linspace(-9, 9, 40_001), np.random.default_rng(0).normal(0, 2, 40_000)]).astype(np.float32)
 H = np.tanh(S)
@@ -26,9 +28,9 @@ def of_preactivation() -> np.ndarray:
     return np.asarray(1 / np.cosh(S) ** 2)
 
 
-def used(slope: np.ndarray, backend: str) -> float:
+def used(slope: np.ndarray, backend: Backend) -> float:
     """Return the largest share of the allowance that a slope and its product with 1 use."""
-    allowed = slope_error(H.astype(np.float64), EXACT, Arithmetic("float32", BACKENDS[backend])) * U
+    allowed = slope_error(H.astype(np.float64), EXACT, Arithmetic("float32", backend)) * U
     return float((np.abs(slope.astype(np.float64) - EXACT) / allowed).max())
 
 
@@ -39,6 +41,6 @@ def test_it_holds_where_nothing_is_known(slope: object) -> None:
 
 
 def test_a_backend_that_takes_it_from_the_state_is_held_to_that() -> None:
-    assert used(of_state(), "torch cpu") <= 1
-    assert used(of_factors(), "torch cpu") <= 1
-    assert used(of_preactivation(), "torch cpu") > 1
+    assert used(of_state(), TORCH["cpu"]) <= 1
+    assert used(of_factors(), TORCH["cpu"]) <= 1
+    assert used(of_preactivation(), TORCH["cpu"]) > 1

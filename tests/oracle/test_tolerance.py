@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.oracle.arithmetic import BACKENDS, CONTRACTS, FORMATS, U64, UNKNOWN, Accepted, Arithmetic
+from harness.oracle.arithmetic import CONTRACTS, FORMATS, U64, Accepted, Arithmetic
 from harness.oracle.tolerance import Step, gamma, linear_allowance, step_allowance
+from harness.space.backend import UNKNOWN
 from harness.space.strategies import seeds
+from harness.subjects.figures import TORCH
 
 F = np.float32
 FLOAT32, FLOAT64 = Arithmetic("float32"), Arithmetic("float64")
-KAPPA = BACKENDS[UNKNOWN].tanh_error
+KAPPA = UNKNOWN.tanh_error
 
 
 def one_unit(
@@ -197,7 +199,7 @@ def test_the_tanh_of_numpy_and_torch_is_as_accurate_as_stated(library: str, dtyp
 
     error = np.abs(y.astype(wide) - np.tanh(x.astype(wide))) / np.tanh(x.astype(wide))
 
-    backend = BACKENDS["torch cpu" if library == "torch" else UNKNOWN]
+    backend = TORCH["cpu"] if library == "torch" else UNKNOWN
     assert float(error.max()) <= backend.tanh_error * FORMATS[dtype].u
 
 
@@ -368,7 +370,7 @@ def test_sixteen_bits_that_are_summed_in_float32_stay_within_it_however_they_are
     scale: float,
 ) -> None:
     step = drawn(seed, I, H, scale, dtype=dtype)
-    backend = BACKENDS["torch cpu"]._replace(stores_products=products)
+    backend = TORCH["cpu"]._replace(stores_products=products)
     x, h, ih, hh, b_ih, b_hh = (array.astype(F) for array in step)
 
     def stored(number: Any) -> Any:
@@ -394,9 +396,9 @@ def test_every_stored_part_may_lose_half_its_last_place(dtype: str) -> None:
 
     assert exact_preactivation(step) == 0
     assert s == -4 * u
-    _, fine = allowance_of(step, "tanh", Arithmetic(dtype, BACKENDS["torch cpu"]))
+    _, fine = allowance_of(step, "tanh", Arithmetic(dtype, TORCH["cpu"]))
     assert 0.9 * fine <= abs(math.tanh(s)) <= fine
-    fused_bias = BACKENDS["torch cpu"]._replace(stores_products=False)
+    fused_bias = TORCH["cpu"]._replace(stores_products=False)
     assert abs(math.tanh(s)) > allowance_of(step, "tanh", Arithmetic(dtype, fused_bias))[1]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from harness import Capabilities, Case, Outcome
 from harness.checks.deviations import Lapse
-from harness.checks.refusals import CallSubject
 from harness.search.refusals import hunt_refusals
 from harness.space.config import RNNConfig
 from harness.subjects.answer import Answer
@@ -67,10 +67,17 @@ class Dies(torch.nn.RNN):
 class InChild:
     """A subject whose calls are made in a process that may end."""
 
-    def __init__(self, subject: CallSubject) -> None:
+    def __init__(self, subject: TorchSubject) -> None:
         self.name = subject.name
+        self.capabilities = Capabilities(call=self.call)
         self._subject = subject
         self._start()
+
+    def devices(self) -> tuple[str, ...]:
+        return self._subject.devices()
+
+    def run(self, case: Case) -> Outcome:
+        return self._subject.run(case)
 
     def call(self, call: Call) -> Answer:
         self._pipe.send(call)
@@ -95,14 +102,14 @@ class InChild:
         theirs.close()
 
 
-def serve(subject: CallSubject, pipe: Connection, others: Connection) -> None:
+def serve(subject: TorchSubject, pipe: Connection, others: Connection) -> None:
     others.close()
     while True:
         try:
             call = pipe.recv()
         except EOFError:
             os._exit(0)
-        pipe.send(subject.call(call))
+        pipe.send(subject.perform(call))
 
 
 @pytest.mark.parametrize("seed", few(range(3), lambda seed: seed == 0))

@@ -21,24 +21,14 @@ from harness.report.refusals import (
 from harness.search.refusals import Refusals, Wrong
 from harness.space.config import RNNConfig
 from harness.subjects.answer import Answer, Stage
-from harness.subjects.call import Base, Call
+from harness.subjects.call import Base
 from tests.report.test_wording import assert_snapshot, rendered
-
-
-class Says:
-    name = "mine.py:RNN"
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def call(self, call: Call) -> Answer:
-        return self._answer
 
 
 def wrong(answer: Answer, *names: str) -> Wrong:
     base = Base(RNNConfig(1, 1, T=1, N=2))
     found = next(broken(base, tuple(kind for kind in BREAKS if kind.name in names)))
-    return Wrong(found, check_refusal(Says(answer), found))
+    return Wrong(found, check_refusal(lambda _call: answer, found))
 
 
 def clean() -> Refusals:

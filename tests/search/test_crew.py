@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness import Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, hunt
+from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, hunt
 from harness.explain.investigate import Investigation
 from harness.search.crew import Crew, pickled
 from harness.search.hunt import Hunt, Stop
@@ -87,6 +87,7 @@ class KillsItsWorkerOnce:
     """A correct subject that kills the first worker that runs it on a batch of two."""
 
     name = "kills"
+    capabilities = Capabilities()
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._at_home = folder, os.getpid()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness import Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.everything import check as check_everything
 from harness.search import findings
 from harness.search import hunt as hunt_module
@@ -16,6 +16,7 @@ from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Stop
 from harness.space.parts import LOSSES
 from harness.subjects.protocol import Subject
+from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 
 SMALL = Scope().only(T=[1, 2], N=[1, 2, 3], input_size=[1, 2], hidden_size=[1, 2])
@@ -25,6 +26,7 @@ class Isolated:
     """A stand-in for a subject in a process of its own; ``fate`` says what becomes of it on a case."""
 
     name = "isolated"
+    capabilities = Capabilities()
     message = "its process did that"
 
     def __init__(self, fate: Callable[[Case], Failure | None], function: Any = implementations.vectorised) -> None:
@@ -84,13 +86,12 @@ def test_a_hang_while_something_else_shrinks_does_not_take_its_place() -> None:
 
 def test_derivatives_that_hang_are_reported_at_once() -> None:
     class Derivatives(Isolated):
-        offers = {"loss": LOSSES}  # noqa: RUF012 - read only
-
         def jvp(self, case: Case, tangents: Any) -> Outcome:
             self.hung += 1
             return Outcome(failure=Failure.HUNG, message="no answer")
 
     subject = Derivatives(lambda _: None, torch.nn.RNN)
+    subject.capabilities = Capabilities(offers={"loss": LOSSES}, jvp=subject.jvp)
 
     record = hunt(subject, SMALL.only(loss="both"))
 
@@ -98,11 +99,12 @@ def test_derivatives_that_hang_are_reported_at_once() -> None:
 
 
 def test_a_watched_subject_has_no_more_than_its_own() -> None:
-    watched = ended_by_a_hang(as_subject("torch"))
+    own = TorchSubject()
+    watched = ended_by_a_hang(own)
 
     assert isinstance(watched, Subject)
-    assert hasattr(watched, "jvp")
-    assert not hasattr(ended_by_a_hang(as_subject(implementations.vectorised)), "jvp")
+    assert watched.capabilities.jvp == own.jvp
+    assert ended_by_a_hang(as_subject(implementations.vectorised)).capabilities.jvp is None
     with pytest.raises(Hang, match="its process did that"):
         ended_by_a_hang(Isolated(lambda _: Failure.HUNG)).run(draw(RNNConfig(1, 1)))
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness import Capabilities, Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
 from harness.explain.investigate import Investigation
 from harness.oracle.compare import Sort
@@ -171,6 +171,7 @@ class DiesOnce:
     """A correct subject whose process dies in a single run."""
 
     name = "dies once"
+    capabilities = Capabilities()
 
     def __init__(self) -> None:
         self.runs = 0

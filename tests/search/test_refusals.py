@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from harness import Capabilities, Case, Outcome
 from harness.checks.breaks import BREAKS
 from harness.checks.deviations import Lapse
 from harness.search.refusals import CASES, Refusals, hunt_refusals
@@ -24,12 +25,19 @@ class Unless:
     name = "unless"
 
     def __init__(self, answer: Callable[[Call], Answer | None]) -> None:
+        self.capabilities = Capabilities(call=self.call)
         self.calls: list[Call] = []
         self._answer = answer
 
+    def devices(self) -> tuple[str, ...]:
+        return TORCH.devices()
+
+    def run(self, case: Case) -> Outcome:
+        return TORCH.run(case)
+
     def call(self, call: Call) -> Answer:
         self.calls.append(call)
-        return self._answer(call) or TORCH.call(call)
+        return self._answer(call) or TORCH.perform(call)
 
 
 def without_time(record: Refusals) -> dict[str, Any]:

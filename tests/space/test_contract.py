@@ -8,7 +8,6 @@ from harness import Scope, as_subject, scope_of
 from harness.space.contract import CONTRACTS, KERNEL, PORT, under
 from harness.space.errors import UsageError
 from harness.space.values import REGIMES
-from harness.subjects.protocol import contract_of
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 
@@ -32,9 +31,9 @@ def test_functions_are_ports_and_classes_are_kernels_unless_they_say_otherwise()
 
     strict.contract = KERNEL  # type: ignore[attr-defined]
 
-    assert contract_of(as_subject(implementations.vectorised)) == PORT
-    assert contract_of(as_subject(strict)) == KERNEL
-    assert contract_of(TorchSubject()) == KERNEL
+    assert as_subject(implementations.vectorised).capabilities.contract == PORT
+    assert as_subject(strict).capabilities.contract == KERNEL
+    assert TorchSubject().capabilities.contract == KERNEL
     assert 0 in scope_of(as_subject(implementations.vectorised), KERNEL).N
 
 

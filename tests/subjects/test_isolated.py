@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from harness import Failure, RNNConfig, draw
 from harness.search.hunt import hunt
 from harness.space.scope import Scope
 from harness.space.values import tangents
-from harness.subjects.isolated import OPTIONAL, IsolatedSubject, _own_lines
+from harness.subjects.capabilities import Capabilities
+from harness.subjects.figures import TORCH
+from harness.subjects.isolated import IF_LOST, IsolatedSubject, _own_lines
 from harness.subjects.protocol import Subject, SubjectError, backend_of, scope_of
 from harness.subjects.registry import as_subject, find_subject
 
@@ -79,8 +82,9 @@ def test_it_is_the_subject_that_it_stands_for() -> None:
         assert isinstance(subject, Subject)
         assert (subject.name, subject.devices()) == (real.name, real.devices())
         assert scope_of(subject) == scope_of(real)
-        assert backend_of(subject, PLAIN.config) == "unknown"
-        assert not hasattr(subject, "jvp")
+        assert backend_of(subject, PLAIN.config) is None
+        assert subject.capabilities.takes == ("x", "h0", "weights", "config", "cotangents")
+        assert subject.capabilities.jvp is None
 
 
 @pytest.mark.kernels
@@ -91,9 +95,11 @@ def test_torch_gives_there_what_it_gives_here() -> None:
     with IsolatedSubject("torch") as subject:
         outcome = subject.run(case)
 
-        assert backend_of(subject, case.config) == "torch cpu"
+        assert backend_of(subject, case.config) == backend_of(real, case.config) == TORCH["cpu"]
         assert scope_of(subject) == scope_of(real)
-        jvp, second = (getattr(subject, name) for name in ("jvp", "second"))
+        jvp, second = subject.capabilities.jvp, subject.capabilities.second
+        assert jvp is not None
+        assert second is not None
         assert set(jvp(case.prefix(2), tangents(case)).arrays) >= {"output.tangent", "h_n.tangent"}
         assert set(second(case, tangents(case)).arrays) == set(case.config.gradients)
     for name, array in real.run(case).arrays.items():
@@ -135,7 +141,7 @@ def test_a_subject_may_have_children_which_do_not_hide_its_death() -> None:
 def test_a_subject_that_nobody_closed_does_not_keep_its_user() -> None:
     code = (
         "import weakref; weakref.finalize(weakref, int)\n"  # so that other finalizers run after multiprocessing's end
-        "from harness.subjects.isolated import OPTIONAL, IsolatedSubject\n"
+        "from harness.subjects.isolated import IsolatedSubject\n"
         "subject = IsolatedSubject('mine.py:right')\n"  # a global, which nothing collects before the end
     )
 
@@ -175,7 +181,7 @@ def test_an_interrupt_while_waiting_ends_the_child_at_once() -> None:
 
 def test_an_interrupt_does_not_wait_for_what_is_imported_ahead() -> None:
     code = (
-        "import os, signal, sys, threading; from harness.subjects.isolated import OPTIONAL, IsolatedSubject\n"
+        "import os, signal, sys, threading; from harness.subjects.isolated import IsolatedSubject\n"
         "threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()\n"
         "try: IsolatedSubject('torch')\n"
         "except KeyboardInterrupt: sys.exit(7)"
@@ -252,7 +258,7 @@ def test_a_crash_is_made_as_small_as_any_failure() -> None:
 @pytest.mark.parametrize("sequences", [1, 2])
 def test_a_child_does_not_outlive_a_parent_that_is_killed(sequences: int) -> None:
     code = (
-        "from harness.subjects.isolated import OPTIONAL, IsolatedSubject; from harness import *; import threading\n"
+        "from harness.subjects.isolated import IsolatedSubject; from harness import *; import threading\n"
         "subject = IsolatedSubject('mine.py:hangs')\n"
         "print(subject._worker._process.pid, flush=True)\n"
         f"subject.run(draw(RNNConfig(1, 1, N={sequences})))\n"  # the first is answered, the second hangs
@@ -281,18 +287,68 @@ def test_a_file_of_the_user_s_does_not_come_before_python_s_own() -> None:
     Path("mine.py").rename("a/mine.py")
     Path("bin").mkdir()
     Path("bin/command").write_text(
-        "from harness.subjects.isolated import OPTIONAL, IsolatedSubject\n"
+        "from harness.subjects.isolated import IsolatedSubject\n"
         "if __name__ == '__main__':\n    IsolatedSubject('a/mine.py:right').close()\n"
     )
 
     subprocess.run([sys.executable, "bin/command"], check=True)
 
 
-def test_what_torch_has_beside_the_protocol_it_has_in_a_process_of_its_own_too() -> None:
-    own: Any = find_subject("torch")
-    other: Any = IsolatedSubject("torch")
+def data_and_methods(capabilities: Capabilities) -> tuple[dict[str, Any], set[str]]:
+    """Return what is the same wherever a subject is, and the names of its methods."""
+    alone = replace(capabilities, process=None)
+    values = {one.name: getattr(alone, one.name) for one in fields(alone)}
+    methods = {name for name, value in values.items() if callable(value)}
+    return {name: value for name, value in values.items() if name not in methods}, methods
 
-    with other as subject:
-        assert all(hasattr(subject, name) == hasattr(own, name) for name in OPTIONAL)
-        assert all(hasattr(own, name) for name in ("jvp", "second", "masks", "call", "exact_laws", "absent"))
-        assert subject.exact_laws(RNNConfig(2, 3)) == own.exact_laws(RNNConfig(2, 3))
+
+@pytest.mark.parametrize("spec", ["torch", "torch:cell", "mine.py:with_gradients"])
+def test_what_a_subject_is_capable_of_it_is_in_a_process_of_its_own_too(spec: str) -> None:
+    own = find_subject(spec).capabilities
+
+    with IsolatedSubject(spec) as subject:
+        assert data_and_methods(subject.capabilities) == data_and_methods(own)
+        here, there = own.exact_laws, subject.capabilities.exact_laws
+        assert here is there is None or (here and there and here(RNNConfig(2, 3)) == there(RNNConfig(2, 3)))
+
+
+def test_every_method_has_a_result_where_the_process_is_lost() -> None:
+    own = find_subject("torch").capabilities
+    methods = {one.name for one in fields(Capabilities) if "Callable" in str(one.type) or "Derivative" in str(one.type)}
+
+    assert methods == {*IF_LOST} == data_and_methods(own)[1]
+
+
+LEAVES = """
+import os
+from harness import Capabilities
+
+class Leaves:
+    name = "leaves"
+
+    def __init__(self):
+        methods = ("exact_laws", "masks", "run_twice", "jvp", "second", "call")
+        self.capabilities = Capabilities(**dict.fromkeys(methods, self.leave))
+
+    def devices(self):
+        return ("cpu",)
+
+    def run(self, case):
+        raise ValueError
+
+    def leave(self, *_):
+        os._exit(3)
+
+subject = Leaves()
+"""
+
+
+def test_a_process_that_a_method_ends_is_told_in_its_result() -> None:
+    Path("leaves.py").write_text(LEAVES)
+    with IsolatedSubject("leaves.py:subject") as subject:
+        own: Any = subject.capabilities
+        said = {name: getattr(own, name)("a question") for name in IF_LOST}
+
+    died = "its process ended with exit code 3"
+    assert {said.pop(name).message for name in ("run_twice", "jvp", "second", "call")} == {died}
+    assert said == {"exact_laws": frozenset(), "masks": None}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness import Outcome, RNNConfig, as_subject, draw
+from harness import Capabilities, Outcome, RNNConfig, as_subject, draw
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.registry import find_subject, registered
 
@@ -78,6 +78,7 @@ def test_what_cannot_be_found_says_why(spec: str, words: str) -> None:
 def test_objects_are_taken_as_they_are() -> None:
     class Mine:
         name = "mine"
+        capabilities = Capabilities()
 
         def devices(self) -> tuple[str, ...]:
             return ("cpu",)

@@ -236,7 +236,8 @@ def test_it_is_asked_where_the_subject_is(tmp_path: Any) -> None:
     )
 
     with IsolatedSubject(f"{file}:rnn") as subject:
-        outcome = subject.run_twice(CASE)  # type: ignore[attr-defined]
+        assert subject.capabilities.run_twice is not None
+        outcome = subject.capabilities.run_twice(CASE)
 
     assert outcome.overwritten == ("output",)
     assert np.array_equal(outcome.arrays["output"], np.broadcast_to(CASE.x[..., :1], (4, 5, 3)))

@@ -12,7 +12,9 @@ import pytest
 from harness import RNNConfig, Scope, draw, hunt
 from harness.search.crew import Crew
 from harness.search.hunt import Hunt, Stop
+from harness.space.backend import UNKNOWN
 from harness.subjects.isolated import IsolatedSubject
+from harness.subjects.protocol import backend_of
 from harness.subjects.shared import SharedSubject, Sharing
 
 SMALL = Scope().only(T=[1, 2], N=[1, 1, 1, 2], input_size=[1, 2], hidden_size=[1, 2])
@@ -20,19 +22,17 @@ SMALL = Scope().only(T=[1, 2], N=[1, 1, 1, 2], input_size=[1, 2], hidden_size=[1
 DEADLY = """
 import multiprocessing, os, signal, time
 from pathlib import Path
-from harness import as_subject
+from harness import Capabilities, as_subject
+from harness.space.backend import UNKNOWN
 from tests import implementations
 
 class Deadly:
     name = "deadly"
-    shares_process = True
+    capabilities = Capabilities(shares_process=True, arithmetic={"cpu": UNKNOWN})
     right = as_subject(implementations.vectorised)
 
     def devices(self):
         return ("cpu",)
-
-    def backend(self, config):
-        return "mine"
 
     def run(self, case):
         with Path(__file__).with_name("pids").open("a") as file:
@@ -71,16 +71,17 @@ def test_what_ends_a_worker_is_found_as_without(tmp_path: Path, death: str) -> N
 
 def test_it_runs_in_the_process_of_who_asks(tmp_path: Path) -> None:
     with IsolatedSubject(written(tmp_path, "pass")) as subject:
-        assert subject.shared is not None
-        copy = pickle.loads(pickle.dumps(subject.shared))  # noqa: S301
+        shared = subject.shared
+        assert shared is not None
+        copy = pickle.loads(pickle.dumps(shared))  # noqa: S301
         copy.run(draw(RNNConfig(1, 1)))
         subject.run(draw(RNNConfig(1, 1)))
 
     inside, apart = (int(line.split()[0]) for line in (tmp_path / "pids").read_text().splitlines())
     assert inside == os.getpid() != apart
     assert isinstance(copy, SharedSubject)
-    assert (copy.name, copy.devices(), copy.backend(RNNConfig(1, 1))) == ("deadly", ("cpu",), "mine")
-    assert not hasattr(copy, "masks")
+    assert (copy.name, copy.devices(), backend_of(copy, RNNConfig(1, 1))) == ("deadly", ("cpu",), UNKNOWN)
+    assert copy.capabilities.masks is None
 
 
 def test_workers_share_their_processes_with_it(tmp_path: Path) -> None:

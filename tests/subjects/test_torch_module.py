@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 
 from harness import Case, Failure, RNNConfig, as_subject, cases, check_agreement, draw
-from harness.oracle.arithmetic import BACKENDS
 from harness.space.parts import DTYPES, LOSSES
+from harness.subjects import figures
 from harness.subjects.protocol import backend_of, scope_of
 from harness.subjects.torch_cell import CellLoop, CellSubject
+from harness.subjects.torch_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
 from harness.subjects.torch_tensors import from_numpy, to_numpy
 from tests.rounding import assert_same_but_for_rounding
@@ -121,10 +122,11 @@ def test_it_offers_sixteen_bits_and_gradients_and_names_its_backend() -> None:
 
     assert set(scope_of(TORCH).dtype) == set(DTYPES)
     assert set(scope_of(TORCH).loss) == set(LOSSES)
-    assert backend_of(TORCH, config) == "torch cpu"
-    assert backend_of(TORCH, config.replace(device="cuda:1")) == "torch cuda"
-    assert backend_of(as_subject(Mine), config) == "unknown"
-    assert {backend_of(TORCH, config.replace(device=d)) for d in ("cpu", "cuda:0", "mps", "xpu:0")} <= set(BACKENDS)
+    assert backend_of(TORCH, config) == figures.TORCH["cpu"]
+    assert backend_of(TORCH, config.replace(device="cuda:1")) == figures.TORCH["cuda"]
+    assert backend_of(TORCH, config.replace(device="meta")) is None
+    assert backend_of(as_subject(Mine), config) is None
+    assert backend_of(CellSubject(), config) == figures.TORCH["cpu"]
 
 
 def test_a_gradient_that_autograd_does_not_reach_is_missing() -> None:
@@ -182,9 +184,7 @@ def test_the_readout_is_a_linear_layer_on_every_step() -> None:
 
 
 @pytest.mark.parametrize(("kept", "builds"), [(True, 1), (False, 3)])
-def test_modules_of_torch_itself_are_shared_between_cases_but_no_weights(
-    kept: bool, builds: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_modules_that_remember_nothing_are_shared_between_cases_but_no_weights(kept: bool, builds: int) -> None:
     built = []
 
     class Counted(torch.nn.RNN):
@@ -192,9 +192,7 @@ def test_modules_of_torch_itself_are_shared_between_cases_but_no_weights(
             super().__init__(*args, **kwargs)
             built.append(self)
 
-    if kept:
-        monkeypatch.setattr(torch.nn, "RNN", Counted)
-    subject = TorchSubject(Counted, "counted")
+    subject = TorchSubject(Counted, "counted", facts=FACTS[torch.nn.RNN] if kept else None)
     config = RNNConfig(2, 3, T=4)
     first, second = draw(config, "normal", 1), draw(config.replace(T=7, N=2), "normal", 2)
 
@@ -254,7 +252,8 @@ def test_a_copy_by_pickle_is_another_of_the_same(subject: TorchSubject) -> None:
     subject.run(case)
     copy = pickle.loads(pickle.dumps(subject))  # noqa: S301
 
-    assert (copy.name, copy.offers, copy.is_cell) == (subject.name, subject.offers, subject.is_cell)
+    own, other = subject.capabilities, copy.capabilities
+    assert (copy.name, other.offers, other.recipe) == (subject.name, own.offers, own.recipe)
     given, again = subject.run(case).arrays, copy.run(case).arrays
     assert given
     assert all(np.array_equal(given[name], again[name]) for name in given | again)

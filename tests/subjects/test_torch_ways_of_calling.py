@@ -725,6 +725,6 @@ def test_accelerators_that_are_not_here_are_told_apart_by_why(monkeypatch: pytes
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(torch.backends.mps, "is_built", lambda: False)
 
-    absent = TORCH.absent()
+    absent = TorchSubject().capabilities.absent
 
     assert absent == {"cuda": "torch finds none", "mps": "this torch is built without it"}

@@ -42,7 +42,7 @@ def numpy_program(case: Case, user: User, literals: Literals, masks: Sequence[Ar
         program.given.append(_namespace(config))
     program.names |= {name: f'weights["{name}"]' for name in config.weights}
     program.names |= {name: f'cotangents["{name}"]' for name in config.cotangents}
-    called = listed(f"{user.expression}(", [f"{name}={name}" for name in user.takes], ")", 30)
+    called = listed(f"{user.recipe.expression}(", [f"{name}={name}" for name in user.takes], ")", 30)
     if config.preparation == "used":
         program.body += ["# It was called at another shape before.", _called_at_another_shape(config, user)]
     program.body.append(_unpacked(called, config, user, outcome, program))
@@ -125,7 +125,7 @@ def _called_at_another_shape(config: RNNConfig, user: User) -> str:
         "masks": f"[{mask}] * {other.num_layers - 1}" if other.drops else "None",
     }
     lines = "".join(f"    {name}={given[name]},\n" for name in user.takes)
-    return f"{user.expression}(\n{lines})"
+    return f"{user.recipe.expression}(\n{lines})"
 
 
 def _unpacked(called: str, config: RNNConfig, user: User, outcome: Outcome, program: Program) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from harness.explain.reproduce.literals import FILE, Literals
 from harness.space.case import Array, Case
+from harness.subjects.capabilities import Recipe
 
 _TAKEN = """
     np torch sys os importlib subprocess arrays x h0 hx weights config cotangents lengths masks packed output h_n
@@ -34,19 +35,16 @@ class Unwritten(Exception):
 
 
 class User(NamedTuple):
-    """The function or class that is called, by its name in a script, and the lines that import it."""
+    """The function or class that is called, in a script."""
 
-    expression: str
-    lines: tuple[str, ...] = ()
-    is_class: bool = True
-    is_cell: bool = False
-    """True if the names of its parameters have no layer."""
+    recipe: Recipe
     takes: tuple[str, ...] = ()
-    """The names of the arguments that a function takes."""
-    flags: str = ""
-    """The flags of cuDNN around the call."""
-    environ: Mapping[str, str] = {}
-    """The variables that must be set before torch is imported."""
+    """The names of the arguments that a function takes; there is at least one."""
+
+    @property
+    def is_class(self) -> bool:
+        """True if it is a class, False if it is a function."""
+        return not self.takes
 
 
 @dataclass
@@ -71,11 +69,11 @@ class Program:
     """The expression of each array that was given, by name."""
 
 
-def user_of(spec: str, *, is_class: bool, is_cell: bool = False, takes: tuple[str, ...] = ()) -> User:
+def user_of(spec: str, recipe: Recipe, takes: tuple[str, ...]) -> User:
     """Return how a script imports what ``spec`` names, ``path/to/file.py:name`` or ``module:name``."""
     place, _, name = spec.rpartition(":")
     outer, *inner = name.split(".")
-    alias = "subject" if outer in TAKEN or (is_class and outer == "rnn") else outer
+    alias = "subject" if outer in TAKEN or (not takes and outer == "rnn") else outer
     imported = f"import {outer}" if alias == outer else f"import {outer} as {alias}"
     path = Path(place)
     if not place.endswith(".py"):
@@ -95,7 +93,7 @@ def user_of(spec: str, *, is_class: bool, is_cell: bool = False, takes: tuple[st
             "spec.loader.exec_module(module)",
             f"{alias} = module.{outer}",
         ]
-    return User(".".join([alias, *inner]), tuple(lines), is_class, is_cell, takes)
+    return User(replace(recipe, expression=".".join([alias, *inner]), lines=tuple(lines)), takes)
 
 
 def written(headline: str, program: Program, end: Sequence[str]) -> str:
@@ -108,9 +106,9 @@ def written(headline: str, program: Program, end: Sequence[str]) -> str:
         imports.add("from pathlib import Path")
         opened = f'np.load(Path(__file__).with_name("{FILE}"), allow_pickle=False)'
         given = [f"with {opened} as file:", "    arrays = dict(file)", *given]
-    if any(line.startswith("FILE =") for line in program.user.lines):
+    if any(line.startswith("FILE =") for line in program.user.recipe.lines):
         imports |= {"import importlib.util", "import os"}
-    if program.user.environ:
+    if environ := program.user.recipe.environ:
         imports.add("import os")
     third |= {line for line in imports if "torch" in line or "ml_dtypes" in line}
     parts = [
@@ -121,9 +119,9 @@ def written(headline: str, program: Program, end: Sequence[str]) -> str:
             '"""',
         ],
         _in_order(imports - third),
-        [f"os.environ[{quoted(name)}] = {quoted(value)}" for name, value in program.user.environ.items()],
+        [f"os.environ[{quoted(name)}] = {quoted(value)}" for name, value in environ.items()],
         _in_order(third),
-        program.user.lines,
+        program.user.recipe.lines,
         program.helpers,
         given,
         [_GROUND[library]],

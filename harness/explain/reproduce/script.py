@@ -21,7 +21,7 @@ from harness.explain.reproduce import endings as checks
 from harness.explain.reproduce.literals import FILE, Literals
 from harness.explain.reproduce.numpy_call import numpy_program
 from harness.explain.reproduce.program import Program, Unwritten, User, handed, user_of, written
-from harness.explain.reproduce.torch_call import OWN, shown, torch_program
+from harness.explain.reproduce.torch_call import shown, torch_program
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import OF_VALUE, Mismatch, Site, Sort
 from harness.oracle.expectation import Setting
@@ -76,18 +76,16 @@ def script(finding: Finding, subject: Subject, *, accepted: Accepted = STRICT) -
 
 def user_named(spec: str, subject: Subject) -> User:
     """Return how a script calls the subject of that name. Raises ``Unwritten`` where none can."""
-    if spec in OWN:
-        return OWN[spec]
+    own = subject.capabilities
+    if own.recipe is not None and own.recipe.expression:
+        return User(own.recipe, own.takes or ())
     if spec in registered():
         raise Unwritten(f"only the package that offers {spec} knows how to call it")
     if ":" not in spec:
         raise Unwritten(f"{spec} cannot be imported by that name")
-    takes, is_cell = (getattr(subject, name, None) for name in ("takes", "is_cell"))
-    if is_cell is not None:
-        return user_of(spec, is_class=True, is_cell=is_cell)
-    if takes is not None:
-        return user_of(spec, is_class=False, takes=tuple(takes))
-    raise Unwritten(f"a script cannot know how to call the object {spec}")
+    if own.recipe is None:
+        raise Unwritten(f"a script cannot know how to call the object {spec}")
+    return user_of(spec, own.recipe, own.takes or ())
 
 
 def _require_one_call(result: Result) -> None:

@@ -9,34 +9,12 @@ from harness.explain.reproduce.program import Program, User, handed, indented, q
 from harness.space.case import Case
 from harness.space.config import PLAINEST
 from harness.space.parts import OPTIONS
-from harness.subjects.switches import SUBJECTS, SWITCHES
-
-TORCH: Final = User("torch.nn.RNN")
-CELL: Final = User("Cell", is_cell=True)
-OWN: Final = {
-    "torch": TORCH,
-    "torch:cell": CELL,
-    "torch:no-cudnn": TORCH._replace(flags="enabled=False"),
-    "torch:tf32": TORCH._replace(flags="enabled=True, allow_tf32=True"),
-    "torch:ieee": TORCH._replace(flags="enabled=True, allow_tf32=False"),
-    **{
-        f"torch:{name}": TORCH._replace(environ=switch.environ, lines=(switch.call,) if switch.call else ())
-        for name, switch in SWITCHES.items()
-        if f"torch:{name}" in SUBJECTS
-    },
-}
-"""The modules that are torch's own, by the names of their subjects."""
+from harness.subjects.recipes import RECIPES
 
 
 def shown(spec: str) -> str:
     """Return the name of a subject for readers who do not know this package."""
-    if spec not in OWN:
-        return spec
-    flags = OWN[spec].flags
-    name = "torch.nn.RNNCell" if OWN[spec].is_cell else "torch.nn.RNN"
-    if spec in SUBJECTS:
-        return f"{name} with {SWITCHES[spec.removeprefix('torch:')].words}"
-    return f"{name} under torch.backends.cudnn.flags({flags})" if flags else name
+    return RECIPES[spec].title if spec in RECIPES else spec
 
 
 _CELL = '''\
@@ -81,7 +59,7 @@ def torch_program(case: Case, user: User, literals: Literals, *, backward: bool 
 class _Writer:
     def __init__(self, case: Case, user: User, literals: Literals, *, backward: bool) -> None:
         self.case, self.config, self.literals = case, case.config, literals
-        self.user = user
+        self.recipe = user.recipe
         self.program = Program(literals, user)
         self.backward = backward and case.config.loss is not None
         self.functional = case.config.preparation == "functional_call"
@@ -95,7 +73,7 @@ class _Writer:
         self.program.again = [*self._other_inputs(), *self.program.body[made:]]
 
     def _helpers(self) -> None:
-        helpers = [_CELL] if self.user == CELL else []
+        helpers = [_CELL] if self.recipe.own and self.recipe.is_cell else []
         if self.config.strides in _LAYOUTS:
             helpers.append(_LAYOUTS[self.config.strides])
         if self.config.preparation == "parametrize":
@@ -155,23 +133,22 @@ class _Writer:
         return [name for name in self.config.weights if not name.startswith("readout")]
 
     def _own_name(self, name: str) -> str:
-        return name.removesuffix("_l0") if self.user.is_cell else name
+        return name.removesuffix("_l0") if self.recipe.is_cell else name
 
     def _built(self, dtype: str) -> str:
         """Return the constructor's call: for torch's own modules, with what is not at its default."""
         config = self.config
-        own = self.user in OWN.values()
-        names = ("bias", "nonlinearity") if self.user == CELL else OPTIONS
+        names = ("bias", "nonlinearity") if self.recipe.own and self.recipe.is_cell else OPTIONS
         given: dict[str, Any] = {name: getattr(config, name) for name in names}
-        if own:
+        if self.recipe.own:
             given = {name: value for name, value in given.items() if value != getattr(PLAINEST, name)}
         options = [f"{name}={quoted(value) if isinstance(value, str) else value}" for name, value in given.items()]
-        if not own or config.device != "cpu":
+        if not self.recipe.own or config.device != "cpu":
             options.append(f'device="{config.device}"')
-        if not own or dtype != "float32":
+        if not self.recipe.own or dtype != "float32":
             options.append(f"dtype=torch.{dtype}")
         sizes = [str(config.input_size), str(config.hidden_size)]
-        return listed(f"{self.user.expression}(", [*sizes, *options], ")", len("other = "))
+        return listed(f"{self.recipe.expression}(", [*sizes, *options], ")", len("other = "))
 
     def _module(self) -> None:
         config, body = self.config, self.program.body
@@ -242,7 +219,7 @@ class _Writer:
 
     def _around(self) -> list[str]:
         config = self.config
-        around = [f"torch.backends.cudnn.flags({self.user.flags})"] if self.user.flags else []
+        around = [f"torch.backends.cudnn.flags({self.recipe.flags})"] if self.recipe.flags else []
         if config.grad_mode == "inference_mode":
             around.append("torch.inference_mode()")
         elif config.loss is None and config.grad_mode is None:
@@ -281,8 +258,7 @@ class _Writer:
             if config.autocast is not None:
                 program.body.append(f"{cotangent} = {self._strided(f'{root}.grad', f'{cotangent}.to({root}.dtype)')}")
             given.append(cotangent)
-        plain = self.user in OWN.values()
-        unused = [] if plain else ["allow_unused=True"]
+        unused = [] if self.recipe.own else ["allow_unused=True"]
         arguments = [f"[{', '.join(roots)}]", "list(asked.values())", f"[{', '.join(given)}]"]
         program.body += [
             listed("asked = {", asked, "}"),
@@ -291,7 +267,7 @@ class _Writer:
         program.gradients = '{f"{name}.grad": tensor for name, tensor in zip(asked, gradients)}'
 
     def _parameters(self) -> str:
-        end = "_l0" if self.user.is_cell else ""
+        end = "_l0" if self.recipe.is_cell else ""
         if self.config.preparation == "parametrize":
             return f'**{{f"{{name}}{end}": rnn.parametrizations[name].original for name in weights}}'
         if self.functional:

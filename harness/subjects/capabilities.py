@@ -1,0 +1,122 @@
+"""capabilities: all that a subject offers besides ``run``, declared in one object, which everything else reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.space.backend import Backend
+from harness.space.case import Array, Case
+from harness.space.config import RNNConfig
+from harness.space.contract import KERNEL
+from harness.space.outcome import Outcome
+from harness.subjects.answer import Answer
+from harness.subjects.call import Call
+
+if TYPE_CHECKING:  # the module of Subject imports this one
+    from harness.subjects.protocol import Closable
+
+Derivative = Callable[[Case, Mapping[str, Array]], Outcome]
+"""A method that is given a case, and tangents by the names of inputs and parameters."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a stand-alone script builds and calls a function or a class of torch modules."""
+
+    expression: str = ""
+    """The function or class in the script. If it is empty, the script imports what the subject's name says."""
+    lines: tuple[str, ...] = ()
+    """The lines that make the expression usable, such as its import."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """The variables that must be set before torch is imported."""
+    flags: str = ""
+    """The flags of cuDNN around the call."""
+    is_cell: bool = False
+    """True if the names of its parameters have no layer."""
+    own: bool = False
+    """True if it is torch's own, so that the script may leave out what is at torch's defaults."""
+    title: str = ""
+    """The name of torch's own for readers who do not know this package."""
+
+
+class OwnProcess(Protocol):
+    """What a subject offers because it runs in a process of its own, as ``IsolatedSubject`` does."""
+
+    @property
+    def shared(self) -> object | None:
+        """An object that becomes the same subject in the process that unpickles it, if the subject allows that."""
+        ...
+
+    @property
+    def switchable(self) -> bool:
+        """True if it computes with torch, so that switches affect it (``switches.SWITCHES``)."""
+        ...
+
+    def restart(self) -> None:
+        """Use a fresh process for the next call, without memory of earlier calls."""
+        ...
+
+    def switched(self, switch: str) -> Closable:
+        """Return the same subject in another process, under one more switch."""
+        ...
+
+    def kernels(self, case: Case) -> tuple[str, ...]:
+        """Return the kernels that it runs on a case, by name and shape."""
+        ...
+
+    def ground(self, device: str) -> dict[str, str]:
+        """Return the software and hardware that its process computes on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a subject offers besides ``run``. The defaults are those of a subject that offers nothing else.
+
+    Its methods are those of an object, such as ``Capabilities(jvp=self.jvp)`` in ``__init__``.
+    """
+
+    offers: Mapping[str, Any] = field(default_factory=dict)
+    """The values of factors by name that are not in everyone's scope, such as ``{"dtype": ("bfloat16",)}``."""
+    contract: str = KERNEL
+    """The contract that it is held to unless another is asked for (``space.contract``)."""
+    arithmetic: Mapping[str, Backend] = field(default_factory=dict)
+    """What is known of its arithmetic, by the kind of device, such as ``cpu``. Where nothing is known, its tanh is
+    measured."""
+    is_torch: bool = False
+    """True if it is a layer of torch's own, which may deviate as torch is known to."""
+    takes: tuple[str, ...] | None = None
+    """The names of the arguments that a function takes; ``None`` for what is no function."""
+    recipe: Recipe | None = None
+    """How a script builds and calls it; ``None`` if no script can."""
+    place: tuple[str, str] | None = None
+    """The file and the name of the function or class that it was made of, if it has a name there."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """The devices that are not here, with the reasons."""
+    shares_process: bool = False
+    """True if it leaves its process as it found it: the floating-point environment, NumPy, the warnings. Then a worker
+    may run it in its own process without another one beside it, until a worker dies of it."""
+    process: OwnProcess | None = None
+    """The process of its own in which it runs, if there is one."""
+    exact_laws: Callable[[RNNConfig], frozenset[str]] | None = None
+    """Returns the laws that it keeps to the bit in a config (``checks.lawfulness``)."""
+    masks: Callable[[Case], Sequence[Array] | None] | None = None
+    """Returns what dropout keeps of each inner layer's output in ``run``, time first, (T, N, D*H), as booleans; or
+    ``None`` if it cannot tell."""
+    run_twice: Callable[[Case], Outcome] | None = None
+    """Does what ``run`` does, and names in ``Outcome.overwritten`` the arrays that a further call changed."""
+    jvp: Derivative | None = None
+    """Returns ``output``, ``h_n``, and their directional derivatives ``output.tangent`` and ``h_n.tangent``. It is
+    asked for cases without a loss and a readout."""
+    second: Derivative | None = None
+    """Returns the directional derivative of every gradient, under the gradient's name."""
+    call: Callable[[Call], Answer] | None = None
+    """Makes one whole use of a module, malformed or not."""
+
+    def with_methods(self, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Capabilities:
+        """Return the same capabilities, each method replaced by ``wrap(name, method)``."""
+        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        values |= {name: wrap(name, one) for name, one in values.items() if callable(one)}
+        return Capabilities(**values)

@@ -1,0 +1,32 @@
+"""recipes: how a script builds and calls torch's own layers, by the names of their subjects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from harness.subjects.capabilities import Recipe
+from harness.subjects.switches import SUBJECTS, SWITCHES
+
+_RNN: Final = Recipe(expression="torch.nn.RNN", own=True, title="torch.nn.RNN")
+
+
+def _flagged(flags: str) -> Recipe:
+    return replace(_RNN, title=f"{_RNN.title} under torch.backends.cudnn.flags({flags})", flags=flags)
+
+
+def _switched(spec: str) -> Recipe:
+    switch = SWITCHES[spec.removeprefix("torch:")]
+    lines = (switch.call,) if switch.call else ()
+    return replace(_RNN, title=f"{_RNN.title} with {switch.words}", lines=lines, environ=switch.environ)
+
+
+RECIPES: Final = {
+    "torch": _RNN,
+    "torch:cell": Recipe(expression="Cell", is_cell=True, own=True, title="torch.nn.RNNCell"),
+    "torch:no-cudnn": _flagged("enabled=False"),
+    "torch:tf32": _flagged("enabled=True, allow_tf32=True"),
+    "torch:ieee": _flagged("enabled=True, allow_tf32=False"),
+    **{spec: _switched(spec) for spec in SUBJECTS},
+}
+"""They are known by name, because a finding is told of where no such subject can be made."""

@@ -1,0 +1,42 @@
+"""torch_facts: what is known of classes of recurrent modules. Everything is known of torch's own nn.RNN alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the modules that a class makes; by default, nothing."""
+
+    own: bool = False
+    """True if they compute with torch's own operations alone, in the way of nn.RNN: the figures of torch's arithmetic
+    hold, and its known deviations."""
+    draws_masks: bool = False
+    """True if they draw one mask of dropout after the other, as torch's function does under the same seed."""
+    exact: bool = False
+    """True if they keep to the bit the laws that nn.RNN keeps."""
+    forgets: bool = False
+    """True if a module remembers nothing of earlier calls, and may be used for the next case of its config."""
+    shares_process: bool = False
+    """True if they leave their process as they found it (``Capabilities.shares_process``)."""
+
+
+FACTS: Final[dict[Any, Facts]] = {
+    torch.nn.RNN: Facts(own=True, draws_masks=True, exact=True, forgets=True, shares_process=True)
+}
+"""What is known, by class."""
+
+
+def is_cell(factory: Callable[..., torch.nn.Module]) -> bool:
+    """Return whether a class makes cells: their parameters' names have no layer, and their constructor is another."""
+    return isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
+
+
+def facts_of(factory: Callable[..., torch.nn.Module]) -> Facts:
+    """Return what is known of a class; a cell is nothing but one step of torch's own."""
+    return FACTS.get(factory, Facts(own=is_cell(factory)))
