@@ -138,7 +138,7 @@ def test_a_class_is_called_by_what_is_known_of_it(factory: type[torch.nn.Module]
 
 
 def test_its_place_is_where_it_is_written_if_that_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     typed = type("Typed", (torch.nn.RNN,), {"__module__": "__main__"})
 
     assert as_subject(implementations.vectorised).capabilities.place == (implementations.__file__, "vectorised")
