@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +11,7 @@ from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search import refusals
 from harness.search.crew import Crew
 from harness.search.hang import Hang, ended_by_a_hang
-from harness.search.hunt import Hunt, Recognise, Stop, hunt
+from harness.search.hunt import Hunt, Progress, Recognise, Stop, hunt
 from harness.search.refusals import Refusals, hunt_refusals
 from harness.space.contract import KERNEL
 from harness.space.scope import SIZE_FACTORS, Scope
@@ -100,7 +99,7 @@ def examine(
     seconds: float | None = None,
     seed: int = 0,
     accepted: Accepted = STRICT,
-    progress: Callable[[Hunt], None] | None = None,
+    progress: Progress | None = None,
     recognise: Recognise | None = None,
     crew: Crew | None = None,
     contract: str = KERNEL,

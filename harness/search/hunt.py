@@ -231,6 +231,9 @@ Recognise = Callable[[Finding, Hunt], Excuse | None]
 ``None`` ends the search.
 """
 
+Progress = Callable[[Hunt], None]
+"""A function that is told of the record as the search goes on."""
+
 
 def hunt(
     subject: Subject,
@@ -240,28 +243,29 @@ def hunt(
     seconds: float | None = None,
     seed: int = 0,
     accepted: Accepted = STRICT,
-    progress: Callable[[Hunt], None] | None = None,
+    progress: Progress | None = None,
     recognise: Recognise | None = None,
     crew: Crew | None = None,
 ) -> Hunt:
-    """Search ``scope`` for a case on which ``subject`` fails, until one is found or the budget is used up.
+    """Search ``scope`` for a case on which ``subject`` fails, and return the record of the search.
 
-    ``recognise`` is asked about every finding. With it, the search continues after findings whose cause it can
-    recognise, for ``AFTER`` more cases after the last one.
+    The record holds the failing cases, shrunk, in ``findings``, and why the search ended, in ``stop``. It ends with the
+    first finding, or when the budget is used up. Ctrl-C ends it with what was done so far.
 
-    Without a scope, everything that the subject offers is searched. ``accepted`` is a contract looser than the dtypes'
-    own.
+    - ``scope`` is the part of the space to search; ``None`` stands for everything that the subject offers.
+    - ``cases`` and ``seconds`` are the budget: the cases that are compared, and the time of everything, whichever ends
+      first. Without either, it is ``CASES`` cases. Searching ends after ``SEARCHING`` of the time, shrinking after
+      ``SHRINKING``, and explanations learn of the end from the record's ``until``. ``CRASHES`` limits the shrinking of
+      a crash, and a hang ends it.
+    - ``seed`` chooses the cases. The search begins with a covering array, in which all values of three different
+      factors that can meet do meet, or of two factors if the budget does not allow more. The same arguments give the
+      same search.
+    - ``accepted`` is a contract looser than the dtypes' own.
+    - ``progress`` is told of the record, again and again.
+    - ``recognise`` is asked about every finding. With it, the search continues after findings whose cause it can
+      recognise, for ``AFTER`` more cases after the last one.
+    - ``crew`` shares the work. Each worker has a copy of the subject, made by pickle; their number changes nothing.
 
-    The search begins with a covering array, in which all values of three different factors that can meet do meet, or of
-    two factors if the budget does not allow more.
-
-    The budget is ``cases`` that are compared or ``seconds`` of searching, whichever ends first; without either, it is
-    ``CASES`` cases. ``seconds`` limits everything: searching ends after
-    ``SEARCHING`` of it, shrinking after ``SHRINKING``, and explanations learn of the end from the record's ``until``.
-    ``CRASHES`` limits the shrinking of a crash, and a hang ends it.
-
-    The same arguments give the same search, whatever the number of workers in the ``crew`` that shares it, or without a
-    crew; each worker has a copy of the subject, made by pickle. Ctrl-C ends the search with what was done so far.
     Raises ``UsageError`` for a budget that allows nothing or a subject that cannot be copied, and ``SubjectError`` for
     a device that is not here.
     """
@@ -270,39 +274,9 @@ def hunt(
     asked = () if scope is None else scope.device
     scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
     record = Hunt(subject.name, seed, scope, accepted=accepted)
-    task = None if crew is None else Task.of(subject, scope, accepted)
-    subject = ended_by_a_hang(subject)
-
-    excuses: list[Excuse] = []
-
-    def check(case: Case, **options: Any) -> Result:
-        within = record.accepted
-        return check_everything(subject, case, accepted=within, scope=record.scope, excuses=excuses, **options)
-
-    hunter = _Hunter(subject, check, record, CASES if cases is None and seconds is None else cases, seconds)
-    hunter.recognise, hunter.excuses, hunter.progress = recognise, excuses, progress or (lambda _record: None)
-    try:
-        with noted_interrupts() as hunter.stop_if_interrupted:
-            hunter.narrow()
-            hunter.measure_tanh()
-            planned = units(record.scope, seed, hunter.cases)
-            if crew is None or task is None:
-                hunter.go_through(seen for unit in planned for seen in scan(unit, check))
-            else:
-                hunter.unexcused = True
-                with closing(
-                    crew.seen(task._replace(scope=record.scope, accepted=record.accepted), planned, check)
-                ) as seen:
-                    hunter.go_through(seen)
-    except _Enough as enough:
-        record.stop = enough.stop
-    except Hang as hang:
-        record.stop = Stop.FINDING
-        hunter.report_hang(hang)
-    except KeyboardInterrupt:
-        record.stop = Stop.INTERRUPTED
-        hunter.report(_INTERRUPTED)  # not confirmed, because a subject that hung once may hang again
-    record.seconds = hunter.elapsed()
+    limit = CASES if cases is None and seconds is None else cases
+    told = progress or (lambda _record: None)
+    _Search(subject, record, cases=limit, seconds=seconds, progress=told, recognise=recognise, crew=crew).run()
     record.ground = ground_of(subject, next((d for d in record.scope.device if d != "meta"), "meta"))
     return record
 
@@ -315,31 +289,31 @@ class _Enough(BaseException):
         self.stop = stop
 
 
-class _Hunter:
-    """The state of one search: its budget, its record, and the failure that is being shrunk."""
+class _Search:
+    """One search: its budget, its record, and the failure that is being shrunk."""
 
     def __init__(
         self,
         subject: Subject,
-        check: Callable[..., Result],
         record: Hunt,
+        *,
         cases: int | None,
         seconds: float | None,
+        progress: Progress,
+        recognise: Recognise | None,
+        crew: Crew | None,
     ) -> None:
-        self._subject = subject
-        self._check = check
+        self._task = None if crew is None else Task.of(subject, record.scope, record.accepted)
+        self._subject = ended_by_a_hang(subject)
         self._record = record
-        self.cases = cases
-        self._seconds = seconds
+        self._cases, self._seconds = cases, seconds
+        self._progress, self._recognise = progress, recognise
+        self._crew = crew
+        self._excuses: list[Excuse] = []
         self._start = time.perf_counter()
         if seconds is not None:
             record.until = self._start + seconds
-        self.stop_if_interrupted: Callable[[], None] = lambda: None
-        self.recognise: Recognise | None = None
-        self.excuses: list[Excuse] = []
-        self.unexcused = False
-        """True if the cases from the workers were checked without the excuses."""
-        self.progress: Callable[[Hunt], None]
+        self._stop_if_interrupted: Callable[[], None] = lambda: None
         self._beyond = False
         """True if the budget is what a search may use after a finding."""
         self._failing: tuple[Case, Result] | None = None
@@ -349,16 +323,46 @@ class _Hunter:
         self._probing = True
         """True if it takes probes, or the checks made together with them, to see the current failure."""
 
-    def elapsed(self) -> float:
+    def run(self) -> None:
+        """Go through the cases of the plan until the search ends, and note in the record why it did."""
+        record = self._record
+        try:
+            with noted_interrupts() as self._stop_if_interrupted:
+                self._narrow()
+                self._measure_tanh()
+                planned = units(record.scope, record.seed, self._cases)
+                if self._crew is None or self._task is None:
+                    self._go_through(seen for unit in planned for seen in scan(unit, self._check))
+                else:
+                    task = self._task._replace(scope=record.scope, accepted=record.accepted)
+                    with closing(self._crew.seen(task, planned, self._check)) as seen:
+                        self._go_through(seen)
+        except _Enough as enough:
+            record.stop = enough.stop
+        except Hang as hang:
+            record.stop = Stop.FINDING
+            self._report_hang(hang)
+        except KeyboardInterrupt:
+            record.stop = Stop.INTERRUPTED
+            self._report(_INTERRUPTED)  # not confirmed, because a subject that hung once may hang again
+        record.seconds = self._elapsed()
+
+    def _check(self, case: Case, **options: Any) -> Result:
+        record = self._record
+        return check_everything(
+            self._subject, case, accepted=record.accepted, scope=record.scope, excuses=self._excuses, **options
+        )
+
+    def _elapsed(self) -> float:
         return time.perf_counter() - self._start
 
-    def tell(self) -> None:
+    def _tell(self) -> None:
         """Report the progress of the search."""
-        self._record.seconds, self._record.shrinking = self.elapsed(), self._failing is not None
+        self._record.seconds, self._record.shrinking = self._elapsed(), self._failing is not None
         self._record.smallest = None if self._failing is None else self._failing[0].config
-        self.progress(self._record)
+        self._progress(self._record)
 
-    def narrow(self) -> None:
+    def _narrow(self) -> None:
         """Leave out what the subject refuses. Raise ``_Enough`` if that is everything."""
         until = math.inf if self._seconds is None else self._start + NARROWING * self._seconds
         narrowed = narrow(self._subject, self._record.scope, until=until)
@@ -368,7 +372,7 @@ class _Hunter:
         if not narrowed.accepted:
             raise _Enough(Stop.REFUSED)
 
-    def measure_tanh(self) -> None:
+    def _measure_tanh(self) -> None:
         """Accept the measured error of the subject's tanh, so that other mistakes are found; report a large one."""
         record = self._record
         if record.slow:  # a sweep needs shapes of its own
@@ -394,20 +398,20 @@ class _Hunter:
         before = next((one for one in record.findings if one.result.of_tanh and one.result.kind == kind), None)
         if before is None:
             self._failing = case, replace(seen, message=said)
-            self.report(Certificate().but_for(f"it holds the worst of {accuracy.points:,} arguments alone"))
-            if self.recognise is None:
+            self._report(Certificate().but_for(f"it holds the worst of {accuracy.points:,} arguments alone"))
+            if self._recognise is None:
                 raise _Enough(Stop.FINDING)
-            if (excuse := self._explained(self.recognise)) is not None:
-                self.excuses.append(excuse)
+            if (excuse := self._explained(self._recognise)) is not None:
+                self._excuses.append(excuse)
                 return False
             before = record.findings[-1]
         else:
             record.known[before.id] += 1
         if lost:
-            self.excuses.append(Overflows(before.id, accuracy.dtype, accuracy.nan_from))
+            self._excuses.append(Overflows(before.id, accuracy.dtype, accuracy.nan_from))
         return True
 
-    def go_through(self, seen: Iterator[Checked | None]) -> NoReturn:
+    def _go_through(self, seen: Iterator[Checked | None]) -> NoReturn:
         """Take in one case after the other. Raise ``_Enough`` at the end of the budget, or with a finding."""
         while True:
             self._stop_at_budget()
@@ -434,8 +438,8 @@ class _Hunter:
         if sure.wavers:
             self._note_wavering()
             return
-        self.report(replace(certificate, fresh_process=process is not None))
-        excuse = None if self.recognise is None else self._explained(self.recognise)
+        self._report(replace(certificate, fresh_process=process is not None))
+        excuse = None if self._recognise is None else self._explained(self._recognise)
         if excuse is None:
             raise _Enough(Stop.FINDING)
         self._start_again(excuse)
@@ -443,7 +447,7 @@ class _Hunter:
     def _explained(self, recognise: Recognise) -> Excuse | None:
         """Have the last finding explained, and show that in the progress meanwhile."""
         self._record.explaining = True
-        self.tell()
+        self._tell()
         try:
             return recognise(self._record.findings[-1], self._record)
         finally:
@@ -451,13 +455,13 @@ class _Hunter:
 
     def _start_again(self, excuse: Excuse | None) -> None:
         """Continue the search for failures with another cause."""
-        self.excuses += [] if excuse is None else [excuse]
+        self._excuses += [] if excuse is None else [excuse]
         self._failing, self._kind, self._proved, self._shrink_until = None, "", False, math.inf
         last = self._record.total + AFTER
-        if self.cases is None or last < self.cases:
-            self.cases, self._beyond = last, True
+        if self._cases is None or last < self._cases:
+            self._cases, self._beyond = last, True
 
-    def report(self, certificate: Certificate) -> None:
+    def _report(self, certificate: Certificate) -> None:
         """Add the current failure, if there is one, to the record's findings."""
         if self._failing is not None:
             self._record.findings.append(
@@ -465,13 +469,13 @@ class _Hunter:
             )
             self._failing = None
 
-    def report_hang(self, hang: Hang) -> None:
+    def _report_hang(self, hang: Hang) -> None:
         """Report the failure that was being shrunk, or else the hang.
 
         Neither is shrunk further, because every try may take as long.
         """
         self._failing = self._failing or (hang.case, hang.result)
-        self.report(Certificate().but_for("not made smaller, because every try may hang"))
+        self._report(Certificate().but_for("not made smaller, because every try may hang"))
 
     def _take_in(self, seen: Checked) -> None:
         """Count a case, and pursue it if it failed."""
@@ -483,14 +487,14 @@ class _Hunter:
         if against(result):
             case = asked.case()
             self._stop_at_hang(case, result)
-            if self.unexcused and self.excuses:
+            if self._crew is not None and self._excuses:  # the workers know of no excuses
                 result = self._excused(case, seen)
         self._record.checks[result.method] += 1
         self._record.count(asked, result)
         self._record.known.update([result.deviation] if result.deviation else [])
         self._record.spared.update(result.spared)
         if self._record.total % TOLD_CASES == 0:
-            self.tell()
+            self._tell()
         if case is not None and against(result):
             self._go_after(case, result, with_probes=asked.with_probes)
 
@@ -527,7 +531,7 @@ class _Hunter:
         first = result.mismatches[0] if result.mismatches else None
         forward = first is not None and first.sort in OF_VALUE and first.array in case.config.outputs
         self._probing = first is None or not forward or first.probed or bool(first.law)
-        self.tell()
+        self._tell()
         again = partial(self._check, with_probes=with_probes, laws=self._laws())
         sure = confirmed(self._subject, case, result, again)
         self._failing = case, sure
@@ -545,10 +549,10 @@ class _Hunter:
             self._record.known[before.id] += 1
             self._failing = None
             return
-        self.report(Certificate().but_for("not made smaller, because the subject is flaky"))
-        if self.recognise is None:
+        self._report(Certificate().but_for("not made smaller, because the subject is flaky"))
+        if self._recognise is None:
             raise _Enough(Stop.FINDING)
-        self._explained(self.recognise)
+        self._explained(self._recognise)
         self._start_again(None)
 
     def _laws(self) -> tuple[Law, ...]:
@@ -597,14 +601,14 @@ class _Hunter:
         return case, result
 
     def _check_while_shrinking(self, case: Case) -> Result:
-        self.stop_if_interrupted()
+        self._stop_if_interrupted()
         if time.perf_counter() >= self._shrink_until:
             self._cut_short(f"shrinking not finished: {CRASHES:g} s of crashes are over")
-        if self._seconds is not None and self.elapsed() >= SHRINKING * self._seconds:
+        if self._seconds is not None and self._elapsed() >= SHRINKING * self._seconds:
             raise Spent("the time is over")
         self._record.shrink_checks += 1
         if self._record.shrink_checks % TOLD == 0:
-            self.tell()
+            self._tell()
         result = self._check(case, laws=self._laws(), with_probes=self._probing)
         self._stop_at_hang(case, result)
         if result.verdict is Verdict.SUSPECT:
@@ -613,7 +617,7 @@ class _Hunter:
         return result
 
     def _cut_short(self, why: str) -> NoReturn:
-        self.report(Certificate().but_for(why))
+        self._report(Certificate().but_for(why))
         raise _Enough(Stop.FINDING)
 
     @staticmethod
@@ -623,12 +627,12 @@ class _Hunter:
             raise Hang(case, result)
 
     def _stop_at_budget(self) -> None:
-        self.stop_if_interrupted()
+        self._stop_if_interrupted()
         dead = {one.id for one in self._record.findings if one.result.failure is Failure.CRASHED}
         if sum(self._record.known[id_] for id_ in dead) >= DEATHS:
             raise _Enough(Stop.FINDING)
         done = max(self._record.total, self._record.unsupported // REFUSED)
-        if self.cases is not None and done >= self.cases:
+        if self._cases is not None and done >= self._cases:
             raise _Enough(Stop.AFTER if self._beyond else Stop.BUDGET)
-        if self._seconds is not None and self.elapsed() >= SEARCHING * self._seconds:
+        if self._seconds is not None and self._elapsed() >= SEARCHING * self._seconds:
             raise _Enough(Stop.TIME)
