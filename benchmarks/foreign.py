@@ -115,7 +115,7 @@ def told(stranger: Stranger, seed: int) -> dict[str, Any]:
     asked = scope_of(subject, stranger.contract).only(**stranger.scope)
     done = examine(subject, asked, seed=seed, recognise=investigation.recognise)
     seconds = time.process_time() - start
-    explanations = [investigation.explanations.get(finding.id, Explanation()) for finding in done.hunt.findings]
+    explanations = [investigation.known_of(finding) for finding in done.hunt.findings]
     found = [graded(stranger, *pair) for pair in zip(done.hunt.findings, explanations, strict=True)]
     undone = {what: failure_line(result) for what, (_, result) in done.hunt.undone.items()}
     for said, names in left_out(undone).items():

@@ -216,7 +216,7 @@ def check(
 
     subjects = subjects or ("torch",)
     ahead(subjects)  # before the harness's own imports, which take as long
-    from harness.explain.investigate import Explanation, Investigation
+    from harness.explain.investigate import Investigation
     from harness.oracle.arithmetic import accepted
     from harness.report import coverage, record, text
     from harness.report.severity import Told, in_order
@@ -255,8 +255,8 @@ def check(
         told: list[Told] = []
         kept: list[dict[str, Any]] = []
         for finding in done.hunt.findings:
-            explanation = investigation.explanations.get(finding.id, Explanation())
-            place = keeping.place(finding, explanation)
+            explanation = investigation.known_of(finding)
+            place = keeping.places[finding.id]
             told.append(Told(finding, explanation, place, done.hunt.known[finding.id]))
             kept.append(record.finding_record(finding, explanation) | record.kept_record(place))
         console.print(text.examination_report(done, in_order(told), tolerance, verbose=verbose))
@@ -674,6 +674,7 @@ class _Keeping:
     contract: Accepted
     tolerance: str
     places: dict[str, Kept | None] = field(default_factory=dict)
+    """The places, by the finding's id; ``None`` where a finding could not be kept."""
 
     def __call__(self, finding: Finding, explanation: Explanation) -> None:
         """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
@@ -691,12 +692,6 @@ class _Keeping:
         except OSError as error:
             self.places[finding.id] = None
             click.echo(f"Warning: --findings {self.folder}: the finding could not be kept: {error}", err=True)
-
-    def place(self, finding: Finding, explanation: Explanation) -> Kept | None:
-        """Return where a finding was kept; ``None`` if it could not be."""
-        if finding.id not in self.places:
-            self(finding, explanation)
-        return self.places[finding.id]
 
 
 def _removed(store: Store, given: str) -> str:

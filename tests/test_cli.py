@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from harness import RNNConfig, __version__, cli, draw
+from harness.explain import proof
+from harness.oracle.judge import Judgement, judge
+from harness.report.wording import judgement_line
 from harness.search.hunt import CASES
 from harness.threads import one_thread_a_process
 
@@ -100,6 +103,21 @@ def test_all_that_is_known_of_a_finding_is_printed_where_asked_for(run: Any) -> 
     assert done.code == cli.FINDING
     for words in ("Finding 1: ignores bias_hh", "where actual expected", "whatever", "judge", "config", "minimal"):
         assert words in done.words
+
+
+def test_the_judge_rules_once_on_a_finding_for_all_who_tell_of_it(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[Judgement] = []
+    monkeypatch.setattr(proof, "judge", lambda *given: judged.append(judge(*given)) or judged[-1])
+
+    done = run("check", WRONG, "--examples", "100", "-v", "--json", "report.json")
+
+    (judgement,) = judged
+    (finding,) = json.loads(Path("report.json").read_text())["subjects"][0]["findings"]
+    said = judgement_line(judgement)
+    assert finding["judge"]["text"] == said
+    for name in ("finding.json", "issue.md"):
+        assert said in Path(finding["folder"], name).read_text()
+    assert said in done.words
 
 
 @pytest.mark.parametrize(

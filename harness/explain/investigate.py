@@ -27,9 +27,11 @@ from harness.explain.faults import Fault
 from harness.explain.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.explain.likeness import Seen
 from harness.explain.parts import together
+from harness.explain.proof import judge_worst
 from harness.explain.where import Where, locate
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
+from harness.oracle.judge import Judgement
 from harness.search.deadline import Late, ended_at
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Finding, Hunt
@@ -51,6 +53,8 @@ class Explanation:
     kernels: Kernels = NONE
     ground: Mapping[str, str] = field(default_factory=dict)
     """The software and hardware that the subject computes on (``subjects.ground``)."""
+    judgement: Judgement | None = None
+    """The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide."""
 
 
 @dataclass
@@ -146,13 +150,17 @@ class Investigation:
 
     def explain(self, finding: Finding, scope: Scope) -> Explanation:
         """Return what is known of why the finding's case fails."""
-        explanation = self._explanation(finding, scope)
-        self._keep(finding, explanation)
-        return explanation
+        return self._keep(finding, self._explanation(finding, scope))
 
-    def _keep(self, finding: Finding, explanation: Explanation) -> None:
+    def known_of(self, finding: Finding) -> Explanation:
+        """Return the finding's explanation; if the search ended before there was one, the judge's ruling alone."""
+        return self.explanations.get(finding.id) or self._keep(finding, Explanation())
+
+    def _keep(self, finding: Finding, explanation: Explanation) -> Explanation:
+        explanation = replace(explanation, judgement=judge_worst(finding.result))
         self.explanations[finding.id] = explanation
         self.told(finding, explanation)
+        return explanation
 
     def _explanation(self, finding: Finding, scope: Scope, until: float = math.inf) -> Explanation:
         explanation = Explanation()

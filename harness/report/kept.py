@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from harness.explain.investigate import Explanation
-from harness.explain.proof import judge_worst
 from harness.explain.reproduce.issue import issue, regression_test
 from harness.explain.reproduce.literals import FILE
 from harness.explain.reproduce.offer import offer
@@ -65,7 +64,7 @@ def _issue(finding: Finding, explanation: Explanation, script: bytes | None) -> 
             lines.append(f"passes: {passing}")
     if (kernel := explained.kernels_line(explanation.kernels)) is not None:
         lines.append(kernel)
-    judgement = judge_worst(finding.result)
+    judgement = explanation.judgement
     proof = None if judgement is None else wording.judgement_line(judgement)
     code = explained.code_lines(explanation.diagnosis, config)
     return issue(finding, lines, proof, None if script is None else script.decode(), explanation.ground, code=code)

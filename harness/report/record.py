@@ -10,8 +10,8 @@ from typing import Any, cast
 from harness.checks.accuracy import Accuracy
 from harness.checks.result import Result
 from harness.explain.investigate import Explanation
-from harness.explain.proof import judge_worst
 from harness.oracle.compare import Mismatch
+from harness.oracle.judge import Judgement
 from harness.report import wording
 from harness.report.coverage import Searched, shares_record
 from harness.report.explained import certificate_record, explanation_record
@@ -83,7 +83,7 @@ def _ids(hunt: Hunt) -> set[str]:
     return {finding.id for finding in hunt.findings}
 
 
-def finding_record(finding: Finding, explanation: Explanation | None = None) -> dict[str, Any]:
+def finding_record(finding: Finding, explanation: Explanation) -> dict[str, Any]:
     """Return a finding with numbers as JSON supports them: a non-finite number is a string."""
     record = {
         "id": finding.id,
@@ -94,10 +94,10 @@ def finding_record(finding: Finding, explanation: Explanation | None = None) -> 
         "certificate": certificate_record(finding.certificate),
         "kind": finding.result.kind,
         **result_record(finding.result),
-        "severity": severity(finding, explanation or Explanation()).value,
-        "judge": _judgement(finding.result),
+        "severity": severity(finding, explanation).value,
+        "judge": None if explanation.judgement is None else _judgement(explanation.judgement),
         "to_accept": wording.enough_line(finding.result),
-        **explanation_record(explanation or Explanation(), finding.case.config),
+        **explanation_record(explanation, finding.case.config),
     }
     return cast("dict[str, Any]", as_json(record))
 
@@ -157,10 +157,7 @@ def _mismatch(mismatch: Mismatch) -> dict[str, Any]:
     return record
 
 
-def _judgement(result: Result) -> dict[str, Any] | None:
-    judgement = judge_worst(result)
-    if judgement is None:
-        return None
+def _judgement(judgement: Judgement) -> dict[str, Any]:
     numbers = {name: _json_number(getattr(judgement, name)) for name in ("exact", "subject", "reference", "off_by")}
     return {"ruling": judgement.ruling.value, "text": wording.judgement_line(judgement), **numbers}
 

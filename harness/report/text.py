@@ -13,7 +13,6 @@ from rich.text import Text
 
 from harness.checks.result import Method, Result, Verdict
 from harness.explain.investigate import Explanation
-from harness.explain.proof import judge_worst
 from harness.oracle.compare import Mismatch
 from harness.report import coverage, explained, wording
 from harness.report.place import Kept
@@ -237,8 +236,8 @@ def finding_report(number: int, told: Told, tolerance: str = "derived") -> Rende
     _add_explanation(facts, explanation, config)
     if told.further:
         facts.add_row("again", f"{wording.counted(told.further, 'more case')} failed for the same cause")
-    if (judgement := judge_worst(result)) is not None:
-        facts.add_row("judge", wording.judgement_line(judgement))
+    if explanation.judgement is not None:
+        facts.add_row("judge", wording.judgement_line(explanation.judgement))
     if (enough := wording.enough_line(result)) is not None:
         facts.add_row("to accept", enough)
     facts.add_row("config", Text(wording.config_line(config)))

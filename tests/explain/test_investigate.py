@@ -15,6 +15,7 @@ from harness.checks.known import KNOWN
 from harness.explain.factors import Factors
 from harness.explain.investigate import Explanation, Investigation
 from harness.explain.kernels import Kernels
+from harness.explain.proof import judge_worst
 from harness.report.explained import needs_line
 from harness.search.hunt import Finding, Hunt, Stop
 from harness.search.simplify import with_arrays
@@ -280,3 +281,17 @@ def unknown(name: str) -> Iterator[None]:
         patch.setattr(everything, "KNOWN", tuple(one for one in KNOWN if one.name != name))
         patch.setattr(everything, "TOGETHER", KNOWN[0])
         yield
+
+
+def test_of_a_finding_that_there_was_no_time_to_explain_the_judge_s_ruling_is_told_alone() -> None:
+    subject = as_subject(implementations.without_b_hh)
+    finding = hunt(subject).finding
+    assert finding is not None
+    told: list[Finding] = []
+    investigation = Investigation(subject, told=lambda one, _explanation: told.append(one))
+
+    for _ in range(2):
+        assert investigation.known_of(finding) == Explanation(judgement=judge_worst(finding.result))
+
+    assert told == [finding]
+    assert investigation.known_of(finding).judgement is not None

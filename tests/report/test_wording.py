@@ -18,6 +18,7 @@ from harness.explain.factors import Factors, Size
 from harness.explain.faults import CATALOGUE
 from harness.explain.investigate import Explanation
 from harness.explain.precision import Precision
+from harness.explain.proof import judge_worst
 from harness.explain.where import Where
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
@@ -65,7 +66,7 @@ KEPT = Kept(Path(".rnn-harness/3f9c2a11"), ("case.json", "finding.json", "reprod
 CAUSE = Diagnosis(tuple(fault for fault in CATALOGUE if fault.name == "IgnoresBiasHH"), 17, 10)
 
 
-WHY = Explanation(CAUSE, FACTORS, WHERE)
+WHY = Explanation(CAUSE, FACTORS, WHERE, judgement=judge_worst(FINDING.result))
 
 
 def assert_snapshot(name: str, shown: str) -> None:
