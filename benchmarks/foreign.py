@@ -38,7 +38,6 @@ from harness.explain.fresh import changed  # noqa: E402
 from harness.explain.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import text  # noqa: E402
 from harness.report.explained import cause_lines, clue_line, needs_line  # noqa: E402
-from harness.report.kept import keep  # noqa: E402
 from harness.report.paper import Paper  # noqa: E402
 from harness.report.severity import Told, in_order  # noqa: E402
 from harness.report.short import failure_line  # noqa: E402
@@ -48,6 +47,7 @@ from harness.search.hunt import Finding  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
 from harness.space.contract import KERNEL  # noqa: E402
 from harness.space.scope import factors_of  # noqa: E402
+from harness.store.keep import keep  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 from tests.foreign.manifest import RIGHT, WRONG, Wrong  # noqa: E402
 from tests.foreign.manifest_forty import FORTY  # noqa: E402

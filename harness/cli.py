@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from harness.report.place import Kept
     from harness.search.crew import Crew
     from harness.search.examination import Examination
-    from harness.search.findings import Store
     from harness.search.hunt import Finding, Hunt
     from harness.space.scope import Scope
+    from harness.store.findings import Store
     from harness.subjects.protocol import Subject
 
 AGREES: Final = 0
@@ -412,7 +412,9 @@ def replay(
     """
     from harness.oracle.arithmetic import accepted
     from harness.report import record, text
-    from harness.search import findings
+    from harness.search.replay import Fate
+    from harness.search.replay import replay as run_again
+    from harness.store import findings
 
     stored = findings.load(finding, folder)
     contract = accepted(tolerance or stored.notes.get("tolerance", "derived"))
@@ -421,12 +423,12 @@ def replay(
         raise UsageError(f"{finding}: does not name the subject it was found on; name one with --subject")
     subject = _isolated(spec, timeout)
     _scope(subject, (stored.case.config.device,), {})
-    fate, result = findings.replay(subject, stored.case, contract)
+    fate, result = run_again(subject, stored.case, contract)
     again = stored.again(result)
     _console(json_to).print(text.replay_report(stored, subject.name, fate, result))
     about = {"finding": finding, "subject": subject.name, "fate": fate.value, "same_kind": again}
     _write({**about, **record.result_record(result)}, json_to)
-    return {findings.Fate.FIXED: AGREES, findings.Fate.FAILED: FINDING, findings.Fate.ERROR: MISUSE}[fate]
+    return {Fate.FIXED: AGREES, Fate.FAILED: FINDING, Fate.ERROR: MISUSE}[fate]
 
 
 @cli.command()
@@ -462,7 +464,7 @@ def known(name: str | None, json_to: str | None) -> int:
 def findings_(ids: tuple[str, ...], folder: str, json_to: str | None, *, remove: bool) -> int:
     """List the findings that were kept; with an ID, show everything about it."""
     from harness.report import record, text
-    from harness.search.findings import Store
+    from harness.store.findings import Store
 
     store, console = Store(folder), _console(json_to)
     if remove and not ids:
@@ -679,8 +681,8 @@ class _Keeping:
     def __call__(self, finding: Finding, explanation: Explanation) -> None:
         """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
         from harness.oracle.arithmetic import with_measured
-        from harness.report.kept import keep
         from harness.search.hang import ended_by_a_hang
+        from harness.store.keep import keep
 
         subject = ended_by_a_hang(self.subject)
         contract = self.contract if finding.accepted is None else finding.accepted
@@ -702,7 +704,7 @@ def _removed(store: Store, given: str) -> str:
 
 
 def _write(document: dict[str, Any], target: str | None, option: str = "--json") -> None:
-    from harness.report.document import write
+    from harness.store.document import write
 
     if target is None:
         return

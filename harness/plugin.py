@@ -174,12 +174,12 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
 
 def _again(disagreement: Disagreement, finding: Finding, config: pytest.Config) -> str:
     """Keep the case, and return how to run it again."""
-    from harness.search import findings
     from harness.space.errors import UsageError
+    from harness.store.findings import Store
 
     folder = Path(config.rootpath, config.getoption("rnn_findings"))
     try:
-        store = findings.Store(folder)
+        store = Store(folder)
         known = finding.id in store.ids()  # what a search kept says more than this can
         kept = folder / finding.id if known else store.save(finding)
     except (OSError, UsageError) as error:

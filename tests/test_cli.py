@@ -107,7 +107,12 @@ def test_all_that_is_known_of_a_finding_is_printed_where_asked_for(run: Any) -> 
 
 def test_the_judge_rules_once_on_a_finding_for_all_who_tell_of_it(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     judged: list[Judgement] = []
-    monkeypatch.setattr(proof, "judge", lambda *given: judged.append(judge(*given)) or judged[-1])
+
+    def counted(*given: Any) -> Judgement:
+        judged.append(judge(*given))
+        return judged[-1]
+
+    monkeypatch.setattr(proof, "judge", counted)
 
     done = run("check", WRONG, "--examples", "100", "-v", "--json", "report.json")
 

@@ -15,11 +15,13 @@ from rich.text import Text
 
 from harness.checks.result import TWICE
 from harness.report import wording
-from harness.report.document import VERSION
 from harness.search.hunt import BESIDE, Hunt
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
+
+VERSION: Final = 2
+"""The version of the documents' form; a change that readers could stumble over raises it."""
 
 AGREEMENT: Final = "agreement"
 

@@ -1,11 +1,18 @@
-"""The place in which a finding was kept."""
+"""Findings on disk, as reports tell of them: the place in which one was kept, and what was read back."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Final
 
-from harness.search.findings import DIRECTORY
+from harness.checks.result import Result
+from harness.space.case import Case, CaseError
+
+DIRECTORY: Final = ".rnn-harness"
+"""The directory in which findings are kept by default."""
 
 
 @dataclass(frozen=True)
@@ -23,3 +30,39 @@ class Kept:
     def elsewhere(self) -> bool:
         """True if it is not in the folder in which ``replay`` looks by default."""
         return self.folder.parent != Path(DIRECTORY)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A finding as it was kept, or any case in a file; ``None`` stands for what the file does not say."""
+
+    path: Path
+    """The finding's folder, or the file."""
+    found: Case | None
+    """The case; ``None`` if the file is damaged."""
+    subject: str | None = None
+    """The subject it was found on."""
+    id: str | None = None
+    kept: datetime | None = None
+    """The time at which it was saved, in UTC."""
+    kind: str | None = None
+    """The kind of failure; ``Result.shows`` tells whether it still fails in this way."""
+    cause: str | None = None
+    """The cause in one line."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """The notes saved with the case: the tolerance, the versions."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """The contents of ``finding.json``."""
+    damage: str = ""
+    """The reason why it cannot be read, if it cannot."""
+
+    @property
+    def case(self) -> Case:
+        """The case. Raises ``CaseError`` if the file is damaged."""
+        if self.found is None:
+            raise CaseError(self.damage)
+        return self.found
+
+    def again(self, result: Result) -> bool | None:
+        """Return whether a result shows the same kind of failure as before; ``None`` if that kind is not known."""
+        return None if self.kind is None else result.shows(self.kind)

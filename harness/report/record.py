@@ -15,11 +15,10 @@ from harness.oracle.judge import Judgement
 from harness.report import wording
 from harness.report.coverage import Searched, shares_record
 from harness.report.explained import certificate_record, explanation_record
-from harness.report.place import Kept
+from harness.report.place import Kept, Stored
 from harness.report.refusals import refusals_record
 from harness.report.severity import severity
 from harness.search.examination import Examination
-from harness.search.findings import Stored
 from harness.search.hunt import Finding, Hunt
 from harness.search.suspicion import Suspicion
 from harness.space.config import RNNConfig

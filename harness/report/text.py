@@ -15,7 +15,7 @@ from harness.checks.result import Method, Result, Verdict
 from harness.explain.investigate import Explanation
 from harness.oracle.compare import Mismatch
 from harness.report import coverage, explained, wording
-from harness.report.place import Kept
+from harness.report.place import Kept, Stored
 from harness.report.refusals import (
     add_refusals,
     add_refusals_in_short,
@@ -26,8 +26,8 @@ from harness.report.refusals import (
 from harness.report.severity import Severity, Told
 from harness.report.short import cause_of, failure_line, replay_line, short_finding, shown_in_full, summary
 from harness.search.examination import CASES, Examination
-from harness.search.findings import Fate, Stored
 from harness.search.hunt import Hunt
+from harness.search.replay import Fate
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.contract import CONTRACTS, KERNEL
 from harness.space.outcome import Failure

@@ -8,9 +8,9 @@ import pytest
 
 from harness import Scope, as_subject, hunt
 from harness.report.coverage import AGREEMENT, Searched, document, missing_lines, read, shares_record, table
-from harness.report.document import write
 from harness.space.errors import UsageError
 from harness.space.rules import Rule
+from harness.store.document import write
 from tests import implementations
 
 RIGHT = as_subject(implementations.vectorised)

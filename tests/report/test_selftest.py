@@ -10,8 +10,8 @@ from rich.console import Console
 
 from harness import RNNConfig, __version__
 from harness.explain.selftest import Acquittal, Alarm, Cause, Kill, Naming, Selftest, Trial
-from harness.report.document import write
 from harness.report.selftest import selftest_record, selftest_report, summary
+from harness.store.document import write
 from tests.report.test_wording import COARSE, assert_snapshot, rendered
 
 ONE, TWO = RNNConfig(1, 1), RNNConfig(1, 1, N=2)

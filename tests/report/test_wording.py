@@ -22,7 +22,7 @@ from harness.explain.proof import judge_worst
 from harness.explain.where import Where
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
-from harness.report import document, explained, record, text, wording
+from harness.report import explained, record, text, wording
 from harness.report.paper import Paper
 from harness.report.place import Kept
 from harness.report.severity import Told, in_order
@@ -33,6 +33,7 @@ from harness.search.hunt import Finding, Hunt, Stop
 from harness.search.suspicion import Suspicion
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
+from harness.store.document import write
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 
@@ -249,7 +250,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    document.write(record.finding_record(FINDING, WHY), "-")
+    write(record.finding_record(FINDING, WHY), "-")
 
     assert_snapshot("finding_json", capsys.readouterr().out)
 

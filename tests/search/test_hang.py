@@ -9,11 +9,10 @@ import torch
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.everything import check as check_everything
-from harness.search import findings
 from harness.search import hunt as hunt_module
-from harness.search.findings import Fate
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Stop
+from harness.search.replay import Fate, replay
 from harness.space.parts import LOSSES
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
@@ -150,7 +149,7 @@ def test_a_crash_that_does_not_happen_again_is_wavering() -> None:
 def test_a_replay_asks_no_more_than_it_has_to(failure: Failure, asked: int) -> None:
     subject = Isolated(lambda _: failure)
 
-    fate, result = findings.replay(subject, draw(RNNConfig(1, 1)))
+    fate, result = replay(subject, draw(RNNConfig(1, 1)))
 
     assert (fate, result.failure, len(subject.asked)) == (Fate.FAILED, failure, asked)
 

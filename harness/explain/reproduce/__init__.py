@@ -1,1 +1,1 @@
-"""A finding handed over: a script that was seen to fail, an issue, and a test that keeps it from coming back."""
+"""A finding as a script that shows it without this package."""

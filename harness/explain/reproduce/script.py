@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy as np
 from harness.checks.agreement import REFERENCE, arithmetic_of, unfit
 from harness.checks.result import Result
 from harness.explain.reproduce import endings as checks
-from harness.explain.reproduce.literals import FILE, Literals
+from harness.explain.reproduce.literals import Literals
 from harness.explain.reproduce.numpy_call import numpy_program
 from harness.explain.reproduce.program import Program, Unwritten, User, handed, user_of, written
 from harness.explain.reproduce.torch_call import shown, torch_program
@@ -27,7 +26,6 @@ from harness.oracle.compare import OF_VALUE, Mismatch, Site, Sort
 from harness.oracle.expectation import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.search.hunt import Finding
-from harness.space.atomic import atomic_write
 from harness.space.case import Array, Case, padding
 from harness.space.config import PLACES, TANGENT, RNNConfig
 from harness.space.outcome import Failure, Outcome
@@ -47,16 +45,6 @@ class Script:
     text: str | None = None
     arrays: Mapping[str, Array] = field(default_factory=dict)
     reason: str = ""
-
-    def write(self, folder: Path) -> Path:
-        """Write the script, and its arrays, into a folder. Raises ``OSError`` where that fails."""
-        assert self.text is not None
-        if self.arrays:
-            with atomic_write(folder / FILE) as file:
-                np.savez(file, **self.arrays)  # type: ignore[arg-type]
-        with atomic_write(folder / NAME) as file:
-            file.write(self.text.encode())
-        return folder / NAME
 
 
 def script(finding: Finding, subject: Subject, *, accepted: Accepted = STRICT) -> Script:

@@ -22,17 +22,16 @@ from harness import Case, Disagreement, Failure, Outcome, Result, RNNConfig, Ver
 from harness.checks.everything import check
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import WAVERS
-from harness.explain.reproduce.alone import run_alone
-from harness.explain.reproduce.issue import issue, regression_test
 from harness.explain.reproduce.literals import Literals, nested
-from harness.explain.reproduce.offer import offer
 from harness.explain.reproduce.script import index_of, script
 from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Mismatch, Site, Sort
-from harness.search.findings import Fate
+from harness.report.issue import issue, regression_test
 from harness.search.hunt import Finding
+from harness.search.replay import Fate
 from harness.space.case_json import to_json
 from harness.space.parts import PREPARATIONS, STRIDES
+from harness.store.scripts import offer, run_alone, write
 from harness.subjects.capabilities import Recipe
 from harness.subjects.function import FunctionSubject
 from harness.subjects.isolated import IsolatedSubject
@@ -165,7 +164,7 @@ def test_a_wrong_class_fails_by_itself_until_it_is_mended(config: RNNConfig, tmp
 
     assert made.text is not None, made.reason
     assert "harness" not in made.text
-    written = made.write(tmp_path)
+    written = write(made, tmp_path)
     assert run_here(written).endswith("FAILED\n")
     saved(tmp_path, "drop_in.py", DROP_IN.replace(WRONG, RIGHT))
     assert run_here(written).endswith("FIXED\n")
@@ -211,7 +210,7 @@ def test_what_is_called_and_expected_is_what_was_asked_of_torch(config: RNNConfi
         assert made.text is None
         return
     assert made.text is not None, made.reason
-    assert run_here(made.write(tmp_path)).endswith("FIXED\n")  # torch is correct
+    assert run_here(write(made, tmp_path)).endswith("FIXED\n")  # torch is correct
 
 
 @pytest.mark.kernels
@@ -224,7 +223,7 @@ def test_a_cell_is_looped_over_time(preparation: str, tmp_path: Path) -> None:
 
     assert made.text is not None, made.reason
     assert "class Cell(torch.nn.RNNCell):" in made.text
-    assert run_here(made.write(tmp_path)).endswith("FIXED\n")
+    assert run_here(write(made, tmp_path)).endswith("FIXED\n")
 
 
 @pytest.mark.parametrize("flags", ["no-cudnn", "tf32", "ieee"])
@@ -236,7 +235,7 @@ def test_the_flags_of_cudnn_are_switched(flags: str, tmp_path: Path) -> None:
 
     assert made.text is not None, made.reason
     assert "with torch.backends.cudnn.flags(enabled=" in made.text
-    assert run_here(made.write(tmp_path)).endswith("FIXED\n")
+    assert run_here(write(made, tmp_path)).endswith("FIXED\n")
 
 
 @pytest.mark.kernels
@@ -258,7 +257,7 @@ def test_tensors_are_made_on_the_device(large: bool, tmp_path: Path) -> None:
     assert made.text is not None, made.reason
     assert ('to("cpu:0", torch.bfloat16)' if large else 'dtype=torch.bfloat16, device="cpu:0"') in made.text
     assert ".cpu()" in made.text
-    assert run_here(made.write(tmp_path)).endswith("FIXED\n")
+    assert run_here(write(made, tmp_path)).endswith("FIXED\n")
 
 
 def test_what_is_accepted_is_allowed(tmp_path: Path) -> None:
@@ -271,7 +270,7 @@ def test_what_is_accepted_is_allowed(tmp_path: Path) -> None:
     assert loose is not None
     assert "can explain.\n" in strict
     assert "can explain, plus the accepted tolerance.\n" in loose
-    assert run_here(script(finding, subject, accepted=accepted("atol=0.01")).write(tmp_path)).endswith("FAILED\n")
+    assert run_here(write(script(finding, subject, accepted=accepted("atol=0.01")), tmp_path)).endswith("FAILED\n")
 
 
 def test_a_script_that_does_not_fail_is_not_offered(tmp_path: Path) -> None:
@@ -372,7 +371,7 @@ def test_functions_of_any_arguments_and_files_of_any_name(form: str, file: str, 
     made = script(finding, subject)
 
     assert made.text is not None, made.reason
-    assert run_here(made.write(tmp_path)).endswith("FAILED\n")
+    assert run_here(write(made, tmp_path)).endswith("FAILED\n")
 
 
 def test_a_module_is_found_in_the_folder_in_which_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,7 +405,7 @@ def test_a_readout_comes_back_in_one_of_three_forms(form: str, tmp_path: Path) -
     made = script(finding, subject)
 
     assert made.text is not None, made.reason
-    assert run_here(made.write(tmp_path)).endswith("FAILED\n")
+    assert run_here(write(made, tmp_path)).endswith("FAILED\n")
 
 
 BROKEN = {
@@ -435,7 +434,7 @@ def test_what_gives_no_values_is_shown_as_it_is(how: str, tmp_path: Path) -> Non
     made = script(finding, subject)
 
     assert made.text is not None, made.reason
-    written = made.write(tmp_path)
+    written = write(made, tmp_path)
     assert run_here(written).endswith(ends)
     saved(tmp_path, "mine.py", "def rnn(x, h0):\n    return x * 2, h0\n")
     assert run_here(written).endswith("FIXED\n")
@@ -498,7 +497,7 @@ def test_what_the_next_call_overwrites_is_shown_by_a_next_call(array: str, form:
     made = script(Finding(f"{path}:{form}", case, result), find_subject(f"{path}:{form}"))
 
     assert made.text is not None, made.reason
-    written = made.write(tmp_path)
+    written = write(made, tmp_path)
     said = run_here(written)
     assert f"\n{array} was [[" in said
     assert said.endswith("after the next call\nFAILED\n")
@@ -524,7 +523,7 @@ def test_a_gradient_that_is_missing_is_missed(tmp_path: Path) -> None:
     made = script(finding, subject)
 
     assert made.text is not None, made.reason
-    ground, *said = run_here(made.write(tmp_path)).splitlines()
+    ground, *said = run_here(write(made, tmp_path)).splitlines()
     assert ground.startswith("NumPy ")
     assert said == ["weight_hh_l1.grad is missing", "FAILED"]
 
@@ -583,7 +582,7 @@ class MyRNN(torch.nn.RNN):
     made = script(finding, subject)
 
     assert made.text is not None, made.reason
-    written = made.write(tmp_path)
+    written = write(made, tmp_path)
     assert run_here(written).endswith("FAILED\n")
     saved(tmp_path, "drop_in.py", text.replace(TORCH_FORMS[how], "return output, h_n"))
     assert run_here(written).endswith("FIXED\n")
@@ -613,9 +612,9 @@ def rnn(x, weights):
 
     assert made.text is not None, made.reason
     assert "over one step, it cannot" in made.text
-    assert run_here(made.write(tmp_path)).endswith("FAILED\n")
+    assert run_here(write(made, tmp_path)).endswith("FAILED\n")
     saved(tmp_path, "mine.py", f"{RIGHT}\n{text}")
-    assert run_here(made.write(tmp_path)).endswith("FIXED\n")
+    assert run_here(write(made, tmp_path)).endswith("FIXED\n")
 
     doubts = tuple(replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in finding.result.mismatches)
     doubted = script(replace(finding, result=Result(Verdict.SUSPECT, doubts)), subject)
@@ -666,7 +665,7 @@ def test_a_registered_subject_may_say_how_a_script_calls_it(tmp_path: Path, monk
     assert "only the package that offers by-hand knows" in untold.reason
     assert told.text is not None, told.reason
     assert "harness" not in told.text
-    assert run_here(told.write(tmp_path)).endswith("FAILED\n")
+    assert run_here(write(told, tmp_path)).endswith("FAILED\n")
 
 
 def test_masks_that_cannot_be_known_have_a_reason(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from uuid import uuid4
 import pytest
 
 from harness import Result, RNNConfig, Verdict, __version__, as_subject, check_agreement, draw, hunt
-from harness.search import findings
-from harness.search.findings import Fate, Store
 from harness.search.hunt import Finding
+from harness.search.replay import Fate, replay
 from harness.space.case import CaseError
 from harness.space.errors import UsageError
+from harness.store import findings
+from harness.store.findings import Store
 from tests import implementations
 
 RECORD = {
@@ -647,7 +648,7 @@ def test_replaying_tells_fixed_failed_and_error_apart() -> None:
         raise NotImplementedError("never")
 
     fates = [
-        findings.replay(as_subject(function), case)[0]
+        replay(as_subject(function), case)[0]
         for function in (implementations.vectorised, implementations.without_b_hh, refuses)
     ]
 
@@ -663,7 +664,7 @@ def test_a_finding_that_fails_in_another_way_has_failed_and_says_so(store: Store
     def raises(x: Any) -> Any:
         raise ValueError("boom")
 
-    same, other = (findings.replay(as_subject(one), stored.case) for one in (implementations.without_b_hh, raises))
+    same, other = (replay(as_subject(one), stored.case) for one in (implementations.without_b_hh, raises))
 
     assert (same[0], stored.again(same[1])) == (Fate.FAILED, True)
     assert (other[0], stored.again(other[1])) == (Fate.FAILED, False)
@@ -676,7 +677,7 @@ def test_a_subject_that_wavers_has_not_been_fixed() -> None:
         output, h_n = implementations.vectorised(x, h0, weights, config)
         return output + next(answers), h_n
 
-    fate, result = findings.replay(as_subject(rnn), draw(RNNConfig(1, 1, dtype="float64"), "normal", 0))
+    fate, result = replay(as_subject(rnn), draw(RNNConfig(1, 1, dtype="float64"), "normal", 0))
 
     assert fate is Fate.FAILED
     assert "not deterministic" in result.message

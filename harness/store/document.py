@@ -1,15 +1,13 @@
-"""Writing of reports as data, each with the version of its form."""
+"""Reports as data, written to a file or to standard output, each with the version of its form."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Final
+from typing import Any
 
+from harness.report.coverage import VERSION
 from harness.space.atomic import atomic_write
-
-VERSION: Final = 2
-"""The version of the documents' form; a change that readers could stumble over raises it."""
 
 
 def write(document: dict[str, Any], target: str) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from harness.checks.result import Result, Verdict
+from harness.explain.investigate import Explanation
 from harness.explain.reproduce.literals import listed
 from harness.explain.reproduce.program import quoted
 from harness.explain.reproduce.torch_call import shown
 from harness.oracle.arithmetic import with_measured
 from harness.oracle.compare import Mismatch, Sort
+from harness.report import explained, wording
 from harness.search.hunt import Finding
 from harness.space.case import Case
 
@@ -33,6 +35,24 @@ _SAID: Final = {
     Sort.MALFORMED: "{actual}",
     Sort.FINITENESS: "{array} is infinite or NaN where it should not be, or finite where it should not",
 }
+
+
+def issue_of(finding: Finding, explanation: Explanation, script: str | None) -> str:
+    """Return the bug report of an explained finding; ``script`` is the text of the one that was seen to fail."""
+    config = finding.case.config
+    lines = []
+    if explanation.diagnosis is not None:
+        lines += explained.cause_lines(explanation.diagnosis, config, explanation.factors)
+    if explanation.factors is not None:
+        lines.append(f"needs: {explained.needs_line(explanation.factors)}")
+        if (passing := explained.passing_line(explanation.factors)) is not None:
+            lines.append(f"passes: {passing}")
+    if (kernel := explained.kernels_line(explanation.kernels)) is not None:
+        lines.append(kernel)
+    judgement = explanation.judgement
+    proof = None if judgement is None else wording.judgement_line(judgement)
+    code = explained.code_lines(explanation.diagnosis, config)
+    return issue(finding, lines, proof, script, explanation.ground, code=code)
 
 
 def issue(

@@ -7,17 +7,16 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from harness.explain.investigate import Explanation
-from harness.explain.reproduce.issue import issue, regression_test
 from harness.explain.reproduce.literals import FILE
-from harness.explain.reproduce.offer import offer
 from harness.explain.reproduce.script import NAME
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.report import explained, wording
+from harness.report.issue import issue_of, regression_test
 from harness.report.place import Kept
 from harness.report.record import finding_record
-from harness.search.findings import Store
 from harness.search.hang import Hang
 from harness.search.hunt import Finding
+from harness.store.findings import Store
+from harness.store.scripts import offer
 from harness.subjects.protocol import Subject
 
 ISSUE: Final = "issue.md"
@@ -46,25 +45,9 @@ def keep(
             reason = "it hangs, and a script would hang, too"
         files = {name: (folder / name).read_bytes() for name in (NAME, FILE) if (folder / name).exists()}
     script = files.get(NAME)
-    texts: dict[str, str | bytes] = {**files, ISSUE: _issue(finding, explanation, script)}
+    said = issue_of(finding, explanation, None if script is None else script.decode())
+    texts: dict[str, str | bytes] = {**files, ISSUE: said}
     if finding.result.failure is None:  # a test that hangs, or ends its process, would take all others with it
         texts[TEST] = regression_test(finding)
     saved = Store(directory).save(finding, finding_record(finding, explanation), texts, tolerance=tolerance)
     return Kept(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
-
-
-def _issue(finding: Finding, explanation: Explanation, script: bytes | None) -> str:
-    config = finding.case.config
-    lines = []
-    if explanation.diagnosis is not None:
-        lines += explained.cause_lines(explanation.diagnosis, config, explanation.factors)
-    if explanation.factors is not None:
-        lines.append(f"needs: {explained.needs_line(explanation.factors)}")
-        if (passing := explained.passing_line(explanation.factors)) is not None:
-            lines.append(f"passes: {passing}")
-    if (kernel := explained.kernels_line(explanation.kernels)) is not None:
-        lines.append(kernel)
-    judgement = explanation.judgement
-    proof = None if judgement is None else wording.judgement_line(judgement)
-    code = explained.code_lines(explanation.diagnosis, config)
-    return issue(finding, lines, proof, None if script is None else script.decode(), explanation.ground, code=code)

@@ -15,30 +15,21 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from enum import Enum
 from errno import EEXIST, EIO, ENOTEMPTY
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from harness.checks.everything import check as check_everything
-from harness.checks.laws import LAWS
-from harness.checks.repeatability import confirmed
-from harness.checks.result import OF_TANH, Result, Verdict
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.checks.result import OF_TANH
+from harness.report.place import DIRECTORY, Stored
 from harness.search.hunt import Finding
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
 from harness.space.errors import UsageError
-from harness.subjects.protocol import Subject
-
-DIRECTORY: Final = ".rnn-harness"
-"""The directory in which findings are kept by default."""
 
 CASE: Final = "case.json"
 RECORD: Final = "finding.json"
@@ -58,51 +49,6 @@ _LEFT: Final = re.compile(r"\.([0-9a-f]{8})\.(?:npz\.)?[0-9a-f]{32}(\.old)?")
 _NAME: Final = re.compile(r"\w[\w.-]*")
 _TRIES: Final = 100
 """The number of times a finding is read again if others keep replacing it."""
-
-
-class Fate(Enum):
-    """The possible outcomes of a failure that is run again, by a replay or by its script."""
-
-    FIXED = "FIXED"
-    FAILED = "FAILED"
-    ERROR = "ERROR"
-    """It is not known: the subject now refuses the case, or the script did not get to its end."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A finding as it was kept, or any case in a file; ``None`` stands for what the file does not say."""
-
-    path: Path
-    """The finding's folder, or the file."""
-    found: Case | None
-    """The case; ``None`` if the file is damaged."""
-    subject: str | None = None
-    """The subject it was found on."""
-    id: str | None = None
-    kept: datetime | None = None
-    """The time at which it was saved, in UTC."""
-    kind: str | None = None
-    """The kind of failure; ``Result.shows`` tells whether it still fails in this way."""
-    cause: str | None = None
-    """The cause in one line."""
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    """The notes saved with the case: the tolerance, the versions."""
-    record: Mapping[str, Any] = field(default_factory=dict)
-    """The contents of ``finding.json``."""
-    damage: str = ""
-    """The reason why it cannot be read, if it cannot."""
-
-    @property
-    def case(self) -> Case:
-        """The case. Raises ``CaseError`` if the file is damaged."""
-        if self.found is None:
-            raise CaseError(self.damage)
-        return self.found
-
-    def again(self, result: Result) -> bool | None:
-        """Return whether a result shows the same kind of failure as before; ``None`` if that kind is not known."""
-        return None if self.kind is None else result.shows(self.kind)
 
 
 class Store:
@@ -301,19 +247,6 @@ def load(given: str | os.PathLike[str], directory: str | os.PathLike[str] = DIRE
     if stored.found is None:
         raise CaseError(stored.damage)
     return replace(stored, path=path)
-
-
-def replay(subject: Subject, case: Case, accepted: Accepted = STRICT) -> tuple[Fate, Result]:
-    """Run the case once more, and return its fate (fixed, failed or suspect, or refused) and the result.
-
-    ``Stored.again`` tells whether it fails in the same way as before.
-    """
-    check = partial(check_everything, subject, accepted=accepted, laws=tuple(LAWS.values()))
-    result = check(case)
-    if result.verdict is Verdict.UNSUPPORTED:
-        return Fate.ERROR, result
-    result = confirmed(subject, case, result, check)
-    return (Fate.FIXED if result.verdict is Verdict.AGREES else Fate.FAILED), result
 
 
 def _files(

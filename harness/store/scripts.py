@@ -1,4 +1,4 @@
-"""alone: the run of a script in a fresh process of its own."""
+"""Scripts of findings: each is written and run in a fresh process, and handed over if it was seen to fail."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final, NamedTuple
 
-from harness.search.findings import Fate
+import numpy as np
+
+from harness.explain.reproduce.literals import FILE
+from harness.explain.reproduce.script import NAME, Script, script
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.search.hunt import Finding
+from harness.search.replay import Fate
+from harness.space.atomic import atomic_write
+from harness.subjects.protocol import Subject
 
 PATIENCE: Final = 120.0
 """The seconds that a script may take: it imports torch, and runs one case."""
@@ -23,6 +32,53 @@ class Ended(NamedTuple):
 
     fate: Fate
     output: str
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A script that was seen to fail, where it lies; or the reason why there is none."""
+
+    path: Path | None = None
+    script: Script = field(default_factory=Script)
+    reason: str = ""
+
+
+def offer(
+    finding: Finding, subject: Subject, folder: Path, *, accepted: Accepted = STRICT, timeout: float = PATIENCE
+) -> Offer:
+    """Write the script of a finding into ``folder``, run it, and keep it if it says FAILED.
+
+    Raises ``OSError`` where the folder cannot be written.
+    """
+    made = script(finding, subject, accepted=accepted)
+    if made.text is None:
+        return Offer(script=made, reason=made.reason)
+    run = Ended(Fate.ERROR, "")
+    path = write(made, folder)
+    try:
+        run = run_alone(path, timeout)
+    finally:
+        if run.fate is not Fate.FAILED:
+            path.unlink(missing_ok=True)
+            if made.arrays:
+                (folder / FILE).unlink(missing_ok=True)
+    if run.fate is Fate.FAILED:
+        return Offer(path, made)
+    if run.fate is Fate.FIXED:
+        return Offer(script=made, reason="a script that makes the same call does not fail")
+    last = (run.output.strip().splitlines() or ["it said nothing"])[-1]
+    return Offer(script=made, reason=f"a script that makes the same call ends in another way: {last}")
+
+
+def write(made: Script, folder: Path) -> Path:
+    """Write a script, and the arrays that it reads, into a folder, and return its path. Raise ``OSError`` as needed."""
+    assert made.text is not None
+    if made.arrays:
+        with atomic_write(folder / FILE) as file:
+            np.savez(file, **made.arrays)  # type: ignore[arg-type]
+    with atomic_write(folder / NAME) as file:
+        file.write(made.text.encode())
+    return folder / NAME
 
 
 def run_alone(path: Path, timeout: float = PATIENCE, cwd: Path | None = None) -> Ended:

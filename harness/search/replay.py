@@ -1,0 +1,36 @@
+"""Replay: a case is run once more, to see if it still fails."""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import partial
+
+from harness.checks.everything import check as check_everything
+from harness.checks.laws import LAWS
+from harness.checks.repeatability import confirmed
+from harness.checks.result import Result, Verdict
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.space.case import Case
+from harness.subjects.protocol import Subject
+
+
+class Fate(Enum):
+    """The possible outcomes of a failure that is run again, by a replay or by its script."""
+
+    FIXED = "FIXED"
+    FAILED = "FAILED"
+    ERROR = "ERROR"
+    """It is not known: the subject now refuses the case, or the script did not get to its end."""
+
+
+def replay(subject: Subject, case: Case, accepted: Accepted = STRICT) -> tuple[Fate, Result]:
+    """Run the case once more, and return its fate (fixed, failed or suspect, or refused) and the result.
+
+    ``Stored.again`` tells whether it fails in the same way as before.
+    """
+    check = partial(check_everything, subject, accepted=accepted, laws=tuple(LAWS.values()))
+    result = check(case)
+    if result.verdict is Verdict.UNSUPPORTED:
+        return Fate.ERROR, result
+    result = confirmed(subject, case, result, check)
+    return (Fate.FIXED if result.verdict is Verdict.AGREES else Fate.FAILED), result
