@@ -210,6 +210,7 @@ def _cause(disagreement: Disagreement, finding: Finding) -> list[str]:
     """Return the cause, sought among configs that such a test may draw: other sizes, everything else the same."""
     from harness.explain.diagnose import diagnose
     from harness.explain.investigate import Explanation
+    from harness.explain.observations import Observations
     from harness.report.explained import code_lines
     from harness.report.severity import Told
     from harness.report.short import cause_of, failure_line
@@ -217,7 +218,7 @@ def _cause(disagreement: Disagreement, finding: Finding) -> list[str]:
 
     subject = disagreement.subject
     try:
-        diagnosis = diagnose(subject, finding, Scope.around(disagreement.case.config))
+        diagnosis = diagnose(Observations(subject), finding, Scope.around(disagreement.case.config))
     except Exception as error:  # noqa: BLE001 - a report that cannot be made must not end the session
         said = f"cause not found: the search for it failed: {type(error).__name__}: {error}"
         return [f"{subject.name}: {failure_line(finding.result)}", said]

@@ -30,6 +30,7 @@ def check(
     laws: Iterable[Law] | None = None,
     scope: Scope | None = None,
     excuses: Sequence[Excuse] = (),
+    observation: Observation | None = None,
 ) -> Result:
     """Check agreement, unless a known deviation explains a disagreement; then a law; then everything else.
 
@@ -38,9 +39,10 @@ def check(
 
     Everything else is left out without ``with_probes``, like the probes themselves: the same answer twice, which a
     further call must leave unchanged, and derivatives, which a subject may refuse. Failures that ``excuses`` explain
-    count as agreement, as known deviations do.
+    count as agreement, as known deviations do. An ``observation`` of the case is one that was made before.
     """
-    observation = observe(subject, case, accepted, with_probes=with_probes)
+    if observation is None:
+        observation = observe(subject, case, accepted, with_probes=with_probes)
     result = assess(observation, reference)
     if against(result):
         libraries = OF_NUMPY if subject.capabilities.takes is not None else ()

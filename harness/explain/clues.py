@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checks.agreement import REFERENCE, Observation, observe
+from harness.checks.agreement import REFERENCE, Observation
 from harness.checks.result import Result
 from harness.explain.fresh import changed, fitting, wider
 from harness.explain.likeness import SLACK
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.explain.observations import Observations
 from harness.oracle.compare import OF_VALUE, beyond
 from harness.oracle.expectation import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
@@ -27,7 +27,6 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
 from harness.space.scope import SIZE_FACTORS, Scope
 from harness.space.values import draw
-from harness.subjects.protocol import Subject
 
 SETS: Final = 3
 """The number of sets of generic values that are looked at for each of three configs: a wider one, one twice as large,
@@ -72,7 +71,7 @@ class _Wrong(NamedTuple):
         return other.shape == self.actual.shape and not bool(beyond(self.actual, other, self.close)[self.bad].any())
 
 
-def clue_of(subject: Subject, finding: Finding, scope: Scope, accepted: Accepted = STRICT) -> Clue | None:
+def clue_of(observations: Observations, finding: Finding, scope: Scope) -> Clue | None:
     """Return a clue that all wrong numbers of the finding's first array share on generic values; ``None`` if none."""
     first = finding.result.mismatches[0] if finding.result.mismatches else None
     if first is None or first.sort not in OF_VALUE or first.law or first.probed or first.layer:
@@ -80,7 +79,7 @@ def clue_of(subject: Subject, finding: Finding, scope: Scope, accepted: Accepted
     role, common, count = role_of(first.array), set[str](), 0
     order: list[str] = []
     for case in _cases(finding.case.config, scope):
-        observation = observe(subject, case, accepted, with_probes=False)
+        observation = observations.of(case, with_probes=False)
         for wrong in _wrong(observation, role) if observation.unfit is None else ():
             said = list(dict.fromkeys(_said(wrong)))
             common = set(said) if not count else common & set(said)

@@ -13,25 +13,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, combinations, islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from harness.checks.agreement import observe
 from harness.checks.repeatability import check_repeatability
 from harness.explain.faults import CATALOGUE, Fault
 from harness.explain.fresh import fresh_cases, infinite_cases, rare, stilled_cases
 from harness.explain.likeness import Seen
+from harness.explain.observations import Observations
 from harness.explain.pairs import Pair, pair_of
 from harness.explain.parts import Part, from_places, parts_of, together
 from harness.explain.precision import Precision, estimate
 from harness.explain.where import first_wrong
-from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.deadline import Late
 from harness.search.hunt import Finding
 from harness.space.case import Case
 from harness.space.config import TANGENT
 from harness.space.scope import Scope
-from harness.subjects.protocol import Subject
 
 EVIDENCE: Final = 3
 """The number of cases, beside the failing one, on which a subject must be wrong in a fault's own way before the fault
@@ -76,28 +74,22 @@ class Diagnosis:
 
 
 def diagnose(
-    subject: Subject,
-    finding: Finding,
-    scope: Scope | None = None,
-    accepted: Accepted = STRICT,
-    beside: Sequence[Fault] = (),
-    *,
-    wavers: bool = False,
+    observations: Observations, finding: Finding, scope: Scope | None = None, beside: Sequence[Fault] = ()
 ) -> Diagnosis | None:
-    """Return the faults that reproduce ``subject`` within tolerance on the finding's case and on fresh ones around it.
+    """Return the faults that reproduce a subject within tolerance on the finding's case and on fresh ones around it.
 
     The fresh cases stay within ``scope``. Faults that the subject is known to have, ``beside`` this one, may show in
-    them, too. A subject that ``wavers`` somewhere is asked twice, and cases on which it wavers are left out. The result
-    is ``None`` where there is nothing to ask for: a subject that broke, or gave arrays of a wrong shape or dtype, shows
-    by itself what is wrong.
+    them, too. A subject that wavers somewhere is asked twice, and cases on which it wavers are left out. The result is
+    ``None`` where there is nothing to ask for: a subject that broke, or gave arrays of a wrong shape or dtype, shows by
+    itself what is wrong.
     """
     case = nameable(finding)
     if case is None:
         return None
     finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in finding.result.mismatches)
     scope = scope or Scope()
-    asked = _Question(subject, case, scope if case.config.loss is not None else scope.only(loss=None), accepted)
-    return _Inquiry(asked, tuple(beside), wavers=wavers).diagnosis(finite=finite)
+    scope = scope if case.config.loss is not None else scope.only(loss=None)
+    return _Inquiry(observations, case, scope, tuple(beside)).diagnosis(finite=finite)
 
 
 def nameable(finding: Finding) -> Case | None:
@@ -114,21 +106,11 @@ def nameable(finding: Finding) -> Case | None:
     return finding.case if mismatches[0].array.endswith(".grad") else finding.case.forward()
 
 
-class _Question(NamedTuple):
-    """A subject, the case on which it fails, the part of the space to look at around it, and the contract."""
-
-    subject: Subject
-    case: Case
-    scope: Scope
-    accepted: Accepted
-
-
 class _Inquiry:
     """One subject, one failing case, and the faults that may be its cause."""
 
-    def __init__(self, asked: _Question, beside: tuple[Fault, ...], *, wavers: bool) -> None:
-        self._subject, self._case, self._scope, self._accepted = asked
-        self._beside, self._wavers = beside, wavers
+    def __init__(self, observations: Observations, case: Case, scope: Scope, beside: tuple[Fault, ...]) -> None:
+        self._observations, self._case, self._scope, self._beside = observations, case, scope, beside
         self._known: list[Seen] = []
         """The fresh cases seen so far, in the order in which they are asked for."""
         self._finite = True
@@ -138,7 +120,7 @@ class _Inquiry:
     def diagnosis(self, *, finite: bool) -> Diagnosis:
         """Return what explains the subject; ``finite`` says that the failure may be a matter of precision."""
         self._finite = finite
-        here = Seen(observe(self._subject, self._case, self._accepted, with_probes=False))
+        here = Seen(self._observations.of(self._case, with_probes=False))
         every = [fitted for fault in CATALOGUE for fitted in fault.fitted(self._case.config)]
         if here.right:  # it is only suspected, which proves no fault
             every = []
@@ -160,7 +142,7 @@ class _Inquiry:
             causes, elsewhere = self._own(here, self._distinct(causes) if len(causes) <= FEW else [])
         precision = None
         if not causes and finite and self._case.config.loss is None:
-            precision = estimate(self._subject, self._case, self._accepted)
+            precision = estimate(self._observations, self._case)
         return Diagnosis(tuple(causes), len(CATALOGUE), hits, spared, pairs, self._beside, elsewhere, precision)
 
     def _may_make(self, seen: Seen, fault: Fault) -> bool:
@@ -259,8 +241,9 @@ class _Inquiry:
         config = self._case.config
         telling = stilled_cases(config, self._scope) if self._finite else infinite_cases(config, self._scope)
         for case in chain(telling, fresh_cases(config, self._scope)):
-            observation = observe(self._subject, case, self._accepted, with_probes=False)
-            if self._wavers and check_repeatability(self._subject, case, observation.raw).wavers:
+            observation = self._observations.of(case, with_probes=False)
+            subject, wavers = self._observations.subject, self._observations.wavers
+            if wavers and check_repeatability(subject, case, observation.raw).wavers:
                 continue
             if observation.unfit is None:
                 yield Seen(observation, rare=rare(case))

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from harness.checks.agreement import observe
 from harness.checks.everything import check as check_everything
 from harness.checks.known import Excuse
 from harness.checks.lawfulness import GRADIENTS, law_of
@@ -26,6 +25,7 @@ from harness.explain.factors import Factors, depends_on, like
 from harness.explain.faults import Fault
 from harness.explain.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.explain.likeness import Seen
+from harness.explain.observations import Observations
 from harness.explain.parts import together
 from harness.explain.proof import judge_worst
 from harness.explain.where import Where, locate
@@ -36,7 +36,7 @@ from harness.search.deadline import Late, ended_at
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Finding, Hunt
 from harness.space.case import Case
-from harness.space.outcome import Failure
+from harness.space.outcome import Failure, Outcome
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject, ground_of
 
@@ -55,6 +55,8 @@ class Explanation:
     """The software and hardware that the subject computes on (``subjects.ground``)."""
     judgement: Judgement | None = None
     """The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide."""
+    outcome: Outcome | None = field(default=None, compare=False, repr=False)
+    """What the subject returned on the finding's case, if it was run for the explanation."""
 
 
 @dataclass
@@ -173,21 +175,21 @@ class Investigation:
         """Return what can be said until a moment, what matters most first."""
         subject = ended_at(ended_by_a_hang(self.subject), until)
         explanation, case = Explanation(), nameable(finding)
+        observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):
-            within = self._within(finding)
-            diagnosis = diagnose(subject, finding, scope, within, self._beside, wavers=self._wavers)
+            diagnosis = diagnose(observations, finding, scope, self._beside)
             explanation = replace(explanation, diagnosis=diagnosis)
             if case is not None and (diagnosis is None or not diagnosis.causes):
-                explanation = replace(explanation, clue=clue_of(subject, finding, scope, within))
-            check, would_show = self._check(subject, finding, scope), _would_show(subject, diagnosis, within)
+                explanation = replace(explanation, clue=clue_of(observations, finding, scope))
+            check, would_show = self._check(observations, finding, scope), _would_show(observations, diagnosis)
             factors = depends_on(finding, scope, check, self._explains_all(finding), would_show)
             explanation = replace(explanation, factors=factors)
             if time.perf_counter() < until and not _of_own_code(diagnosis):
                 kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
                 explanation = replace(explanation, kernels=kernels)
-            where = None if case is None else locate(subject, case, scope, self._within(finding))
+            where = None if case is None else locate(observations, case, scope)
             explanation = replace(explanation, where=where)
-        return explanation
+        return replace(explanation, outcome=observations.outcome(finding.case))
 
     def _explains_all(self, finding: Finding) -> Callable[[str], bool]:
         """Return a function that tells which excuses leave nothing else wrong on a case.
@@ -208,20 +210,25 @@ class Investigation:
         """Return the contract that a finding's subject is held to."""
         return self.accepted if finding.accepted is None else finding.accepted
 
-    def _check(self, subject: Subject, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
-        laws = law_of(finding.result.kind) or ()
-        return partial(
-            check_everything,
-            subject,
-            accepted=self._within(finding),
-            laws=laws,
-            scope=scope,
-            with_probes=_probed(finding),
-            excuses=self._excuses,
-        )
+    def _check(self, observations: Observations, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
+        laws, with_probes = law_of(finding.result.kind) or (), _probed(finding)
+
+        def check(case: Case) -> Result:
+            return check_everything(
+                observations.subject,
+                case,
+                accepted=observations.accepted,
+                laws=laws,
+                scope=scope,
+                with_probes=with_probes,
+                excuses=self._excuses,
+                observation=observations.of(case, with_probes=with_probes),
+            )
+
+        return check
 
 
-def _would_show(subject: Subject, diagnosis: Diagnosis | None, accepted: Accepted) -> Callable[[Case], bool] | None:
+def _would_show(observations: Observations, diagnosis: Diagnosis | None) -> Callable[[Case], bool] | None:
     """Tell on which cases a certain cause shows; ``None`` where no cause is certain.
 
     A rounding shows on most values a little, and on few by much: of it nothing is told.
@@ -231,7 +238,7 @@ def _would_show(subject: Subject, diagnosis: Diagnosis | None, accepted: Accepte
     [cause] = diagnosis.causes
 
     def shows(case: Case) -> bool:
-        observation = observe(subject, case, accepted, with_probes=False)
+        observation = observations.of(case, with_probes=False)
         return observation.unfit is None and Seen(observation).tells_apart(cause)
 
     return shows

@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from harness.checks.accuracy import FEWEST, bits_of, significant_bits, split
-from harness.checks.agreement import Observation, assess, observe
+from harness.checks.agreement import Observation, assess
 from harness.checks.result import Verdict
+from harness.explain.observations import Observations
 from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, tanh_tolerance
 from harness.oracle.arithmetic import accepted as contract_of
 from harness.oracle.known import Floats, to_float64
@@ -24,7 +25,6 @@ from harness.oracle.reference import Reference
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR
 from harness.space.case import Case
 from harness.space.values import draw
-from harness.subjects.protocol import Subject
 
 SEEDS: Final = 6
 """The number of cases of each kind: with N H = 64 numbers each, the standard error of a root mean square is 4 %."""
@@ -109,8 +109,8 @@ class _SingleStep(NamedTuple):
     terms."""
 
 
-def estimate(subject: Subject, case: Case, accepted: Accepted) -> Precision | None:
-    """Estimate how precise the subject's arithmetic is, around a case; ``None`` where it cannot be asked.
+def estimate(observations: Observations, case: Case) -> Precision | None:
+    """Estimate how precise a subject's arithmetic is, around a case; ``None`` where it cannot be asked.
 
     Sizes are 8 where the subject accepts that, so that sums are long enough to round, else those of the case. A failure
     that takes several steps to show needs a state that is not zero, which a single step has if it is given one.
@@ -121,18 +121,18 @@ def estimate(subject: Subject, case: Case, accepted: Accepted) -> Precision | No
     larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched else {})
     states = ({"hx": True}, {}) if case.config.T > 1 else ({},)
     for config in (near.replace(**sizes, **state) for sizes in (larger, {}) for state in states):
-        exact = [_see(subject, draw(config, "dyadic", seed), accepted) for seed in range(SEEDS)]
-        rounded = [_see(subject, draw(config, "normal", seed), accepted) for seed in range(SEEDS)]
+        exact = [_see(observations, draw(config, "dyadic", seed)) for seed in range(SEEDS)]
+        rounded = [_see(observations, draw(config, "normal", seed)) for seed in range(SEEDS)]
         if None not in exact + rounded:
             plain, generic = ([seen for seen in cases if seen] for cases in (exact, rounded))
-            if _passes(plain + generic, accepted):
+            if _passes(plain + generic, observations.accepted):
                 return None
-            return _estimated(plain, generic, observe(subject, case, accepted))
+            return _estimated(plain, generic, observations.of(case))
     return None
 
 
-def _see(subject: Subject, case: Case, accepted: Accepted) -> _SingleStep | None:
-    observation = observe(subject, case, accepted)
+def _see(observations: Observations, case: Case) -> _SingleStep | None:
+    observation = observations.of(case)
     h_n = observation.outcome.arrays.get("h_n")
     if h_n is None or h_n.shape != case.config.outputs["h_n"].shape or not np.isfinite(h_n).all():
         return None

@@ -13,16 +13,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checks.agreement import REFERENCE, Departure, Observation, departures, observe
+from harness.checks.agreement import REFERENCE, Departure, Observation, departures
 from harness.explain.fresh import wider
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.explain.observations import Observations
 from harness.oracle.compare import beyond
 from harness.oracle.expectation import Setting, end_to_end_states
 from harness.space.case import Case
 from harness.space.config import DIRECTIONS, RNNConfig
 from harness.space.scope import Scope
 from harness.space.values import draw
-from harness.subjects.protocol import Subject
 
 SHOWN: Final = 3
 """The number of places along an axis that are listed one by one."""
@@ -49,15 +48,14 @@ class Where:
     total: int
 
 
-def locate(subject: Subject, case: Case, scope: Scope, accepted: Accepted = STRICT) -> Where | None:
-    """Find the first departure of the subject, on a wider case than the minimal one, or else on that itself.
+def locate(observations: Observations, case: Case, scope: Scope) -> Where | None:
+    """Find the first departure of a subject, on a wider case than the minimal one, or else on that itself.
 
     The result is ``None`` where all of its states are right in themselves, or cannot be had.
     """
     for config in (wider(case.config, scope), case.config):
         for candidate in (draw(config, "normal", 1), *([case] if config == case.config else [])):
-            observation = observe(subject, candidate, accepted)
-            if (found := first_departure(observation)) is not None:
+            if (found := first_departure(observations.of(candidate))) is not None:
                 return found
     return None
 

@@ -39,7 +39,7 @@ def keep(
     with TemporaryDirectory(prefix="rnn-harness-") as place:
         folder = Path(place)
         try:
-            made = offer(finding, subject, folder, accepted=accepted)
+            made = offer(finding, subject, folder, accepted=accepted, outcome=explanation.outcome)
             reason = made.reason
         except Hang:
             reason = "it hangs, and a script would hang, too"

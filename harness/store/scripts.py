@@ -21,6 +21,7 @@ from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.hunt import Finding
 from harness.search.replay import Fate
 from harness.space.atomic import atomic_write
+from harness.space.outcome import Outcome
 from harness.subjects.protocol import Subject
 
 PATIENCE: Final = 120.0
@@ -44,13 +45,20 @@ class Offer:
 
 
 def offer(
-    finding: Finding, subject: Subject, folder: Path, *, accepted: Accepted = STRICT, timeout: float = PATIENCE
+    finding: Finding,
+    subject: Subject,
+    folder: Path,
+    *,
+    accepted: Accepted = STRICT,
+    outcome: Outcome | None = None,
+    timeout: float = PATIENCE,
 ) -> Offer:
     """Write the script of a finding into ``folder``, run it, and keep it if it says FAILED.
 
+    The subject is asked for the case once more only if its ``outcome`` is not known.
     Raises ``OSError`` where the folder cannot be written.
     """
-    made = script(finding, subject, accepted=accepted)
+    made = script(finding, subject, accepted=accepted, outcome=outcome)
     if made.text is None:
         return Offer(script=made, reason=made.reason)
     run = Ended(Fate.ERROR, "")

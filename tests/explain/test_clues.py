@@ -10,6 +10,7 @@ from harness import RNNConfig, Scope, as_subject, draw, scope_of
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.result import Result, Verdict
 from harness.explain.clues import ByClue, Clue, clue_of
+from harness.explain.observations import Observations
 from harness.search.hunt import Finding
 from tests.oracle.by_hand import subject as right
 
@@ -35,7 +36,7 @@ def clue(function: Callable[..., Any], config: RNNConfig = CONFIG) -> Clue | Non
     case = draw(config, "normal")
     finding = Finding("mine", case, check_agreement(subject, case, with_probes=False))
     assert finding.result.verdict is Verdict.DISAGREES
-    return clue_of(subject, finding, scope_of(subject).only(num_layers=1))
+    return clue_of(Observations(subject), finding, scope_of(subject).only(num_layers=1))
 
 
 @pytest.mark.parametrize(
@@ -112,4 +113,4 @@ def test_a_case_that_has_ties_is_looked_at_with_ties() -> None:
 def test_an_error_has_no_clue() -> None:
     broken = Finding("mine", draw(CONFIG), Result(Verdict.BROKEN, message="E: no"))
 
-    assert clue_of(as_subject(right()), broken, Scope()) is None
+    assert clue_of(Observations(as_subject(right())), broken, Scope()) is None

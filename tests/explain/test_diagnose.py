@@ -10,6 +10,7 @@ from harness.checks.agreement import check_agreement
 from harness.checks.result import Result
 from harness.explain.diagnose import EVIDENCE, Diagnosis, diagnose
 from harness.explain.faults import CATALOGUE
+from harness.explain.observations import Observations
 from harness.oracle.compare import Mismatch, Sort
 from harness.search.hunt import Finding
 from harness.search.simplify import with_arrays
@@ -20,7 +21,7 @@ def diagnosed(function: Any, scope: Scope | None = None) -> Diagnosis | None:
     subject = as_subject(function)
     record = hunt(subject, scope)
     assert record.finding is not None
-    return diagnose(subject, record.finding, record.scope)
+    return diagnose(Observations(subject), record.finding, record.scope)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,8 @@ def test_what_rare_values_alone_have_for_a_known_mistake_is_chance() -> None:
     result = check_agreement(as_subject(rnn), case)
     assert result.failed
 
-    assert named(diagnose(as_subject(rnn), Finding("mine", case, result), Scope.around(case.config))) == []
+    observations = Observations(as_subject(rnn))
+    assert named(diagnose(observations, Finding("mine", case, result), Scope.around(case.config))) == []
 
 
 def test_a_suspicion_convicts_no_fault() -> None:
@@ -114,7 +116,8 @@ def test_a_suspicion_convicts_no_fault() -> None:
     case = with_arrays(case, {**case.arrays, "bias_hh_l0": np.zeros(3, np.float32)})  # also correct without b_hh
     suspected = Result(Verdict.SUSPECT, (Mismatch("output", Sort.SUSPICIOUS),))
 
-    assert named(diagnose(as_subject(implementations.without_b_hh), Finding("mine", case, suspected))) == []
+    observations = Observations(as_subject(implementations.without_b_hh))
+    assert named(diagnose(observations, Finding("mine", case, suspected))) == []
 
 
 def both(x: Any, h0: Any, weights: Any, config: Any) -> Any:

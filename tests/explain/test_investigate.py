@@ -238,7 +238,7 @@ def test_a_case_that_is_found_again_keeps_its_explanation_and_ends_a_search_that
 
     assert record.findings == [finding]
     assert record.known == {finding.id: 1}
-    assert investigation.explanations == {finding.id: SAME}
+    assert investigation.explanations == {finding.id: replace(SAME, judgement=judge_worst(finding.result))}
     assert [excuse is None for excuse in excuses] == [False, True]
 
 

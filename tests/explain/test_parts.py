@@ -9,6 +9,7 @@ import torch
 from harness import RNNConfig, Scope, as_subject, draw, hunt
 from harness.explain.diagnose import diagnose
 from harness.explain.faults import CATALOGUE, Fault
+from harness.explain.observations import Observations
 from harness.explain.parts import from_places, in_direction, in_gradients, parts_of, together
 from harness.oracle.reference import Reference
 from harness.subjects.protocol import Subject
@@ -35,7 +36,7 @@ def cause(subject: Any, scope: Scope | None = None) -> str:
     subject = subject if isinstance(subject, TorchSubject) else as_subject(subject)
     record = hunt(subject, scope)
     assert record.finding is not None
-    diagnosis = diagnose(subject, record.finding, record.scope)
+    diagnosis = diagnose(Observations(subject), record.finding, record.scope)
     assert diagnosis is not None
     assert diagnosis.certain
     return diagnosis.causes[0].sentence

@@ -8,8 +8,9 @@ import pytest
 
 from harness import RNNConfig, as_subject, draw
 from harness.checks.accuracy import significant_bits
+from harness.explain.observations import Observations
 from harness.explain.precision import Precision, estimate
-from harness.oracle.arithmetic import CONTRACTS, STRICT
+from harness.oracle.arithmetic import CONTRACTS
 from tests import implementations
 
 Change = Callable[[Any], Any]
@@ -44,7 +45,7 @@ def stepwise(operand: Change, activation: Change) -> Callable[..., Any]:
 
 
 def asked(function: Any, **changes: Any) -> Precision | None:
-    return estimate(as_subject(function), draw(RNNConfig(3, 4, T=2, N=1, **changes), "normal", 0), STRICT)
+    return estimate(Observations(as_subject(function)), draw(RNNConfig(3, 4, T=2, N=1, **changes), "normal", 0))
 
 
 def estimated(function: Any, **changes: Any) -> Precision:
@@ -127,7 +128,7 @@ def test_a_factor_slightly_off_leans_to_one_side_and_is_no_noise() -> None:
 def test_what_a_contract_accepts_is_nothing_to_explain() -> None:
     case = draw(RNNConfig(3, 4, T=2, N=1), "normal", 0)
 
-    assert estimate(as_subject(stepwise(to_bits(11), np.tanh)), case, CONTRACTS["tf32"]) is None
+    assert estimate(Observations(as_subject(stepwise(to_bits(11), np.tanh)), CONTRACTS["tf32"]), case) is None
 
 
 def test_a_subject_of_another_shape_has_no_estimate() -> None:
@@ -144,7 +145,7 @@ def test_a_subject_that_cannot_be_asked_has_no_estimate() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         raise NotImplementedError("never")
 
-    assert estimate(as_subject(rnn), draw(RNNConfig(1, 1)), STRICT) is None
+    assert estimate(Observations(as_subject(rnn)), draw(RNNConfig(1, 1))) is None
 
 
 def test_significant_bits_run_from_the_first_1_to_the_last() -> None:

@@ -17,6 +17,7 @@ from harness.checks.agreement import check_agreement
 from harness.checks.derivatives import differentiable
 from harness.checks.lawfulness import check_laws
 from harness.explain.diagnose import diagnose
+from harness.explain.observations import Observations
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.expectation import Setting, end_to_end_states
 from harness.oracle.tolerance import Products, Step, step_allowance, sum_allowance
@@ -429,7 +430,7 @@ def test_its_cause_is_named() -> None:
     subject = FunctionSubject(by_hand(wrong="b_hh forgotten"), "mine")
     case = draw(RNNConfig(1, 1, T=1, N=1, dtype="complex64"))
     diagnosis = diagnose(
-        subject, Finding("mine", case, check_agreement(subject, case), certificate=Certificate()), Scope()
+        Observations(subject), Finding("mine", case, check_agreement(subject, case), certificate=Certificate()), Scope()
     )
     assert diagnosis is not None
     assert [fault.name for fault in diagnosis.causes] == ["IgnoresBiasHH"]

@@ -5,6 +5,7 @@ import pytest
 from harness import hunt
 from harness.explain.diagnose import diagnose
 from harness.explain.faults import CATALOGUE, Fault
+from harness.explain.observations import Observations
 from harness.explain.planted import PlantedSubject
 from tests.long import few
 
@@ -25,7 +26,7 @@ def test_a_planted_fault_is_found_small_and_named(fault: Fault) -> None:
 
     assert record.finding is not None
     assert record.finding.case.config in fault.smallest
-    diagnosis = diagnose(subject, record.finding, record.scope)
+    diagnosis = diagnose(Observations(subject), record.finding, record.scope)
     assert diagnosis is not None
     names = [cause.sentence for cause in diagnosis.causes]
     assert fault.sentence in names

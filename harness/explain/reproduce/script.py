@@ -47,16 +47,20 @@ class Script:
     reason: str = ""
 
 
-def script(finding: Finding, subject: Subject, *, accepted: Accepted = STRICT) -> Script:
+def script(
+    finding: Finding, subject: Subject, *, accepted: Accepted = STRICT, outcome: Outcome | None = None
+) -> Script:
     """Return the script that shows a finding.
 
-    ``subject`` is what it was found on. It is run once, unless it crashes on the case.
+    ``subject`` is what it was found on. It is run once, unless it crashes on the case, or the ``outcome`` is known.
     """
     try:
         _require_one_call(finding.result)
         user = user_named(finding.subject, subject)
-        died = finding.result.failure is Failure.CRASHED
-        outcome = Outcome() if died else subject.run(finding.case)
+        if finding.result.failure is Failure.CRASHED:
+            outcome = Outcome()
+        elif outcome is None:
+            outcome = subject.run(finding.case)
         return _Maker(finding, subject, user, outcome).made(accepted)
     except Unwritten as error:
         return Script(reason=str(error))
@@ -91,7 +95,7 @@ def _require_one_call(result: Result) -> None:
 
 @dataclass(frozen=True)
 class _Maker:
-    """The maker of one finding's script; the outcome is that of the case, run once more."""
+    """The maker of one finding's script; the outcome is that of the case, run again after it was found."""
 
     finding: Finding
     subject: Subject

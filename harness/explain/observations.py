@@ -1,0 +1,52 @@
+"""What was observed of a subject while a failure is explained: each case is run once, and whoever asks is told."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from harness.checks.agreement import Observation, observe
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.space.case import Case
+from harness.space.outcome import Outcome
+from harness.subjects.protocol import Subject
+
+
+class Observations:
+    """The observations of a subject under a contract, by case.
+
+    A subject that ``wavers`` is observed anew each time, because one of its answers says little of the next.
+    """
+
+    def __init__(self, subject: Subject, accepted: Accepted = STRICT, *, wavers: bool = False) -> None:
+        self.subject, self.accepted, self.wavers = subject, accepted, wavers
+        self._known: dict[bytes, Observation] = {}
+        self._probed: dict[bytes, Observation] = {}
+        """The known ones that were made with probes."""
+
+    def of(self, case: Case, *, with_probes: bool = True) -> Observation:
+        """Return what ``observe`` gives on a case; without a loss, there is nothing to probe."""
+        with_probes = with_probes and case.config.loss is not None
+        key = _key(case)
+        known = (self._probed if with_probes else self._known).get(key)
+        if known is not None:
+            return known
+        made = observe(self.subject, case, self.accepted, with_probes=with_probes)
+        if not self.wavers:
+            self._known[key] = replace(made, probed=None) if with_probes else made
+            if with_probes:
+                self._probed[key] = made
+        return made
+
+    def outcome(self, case: Case) -> Outcome | None:
+        """Return what the subject returned on a case, if the case was observed."""
+        known = self._known.get(_key(case))
+        return None if known is None else known.raw
+
+
+def _key(case: Case) -> bytes:
+    """Return what only this case has: more digits than its ``id``, because a wrong answer here would be believed."""
+    digest = hashlib.sha256(repr(case.config).encode())
+    for array in case.arrays.values():
+        digest.update(array.tobytes())
+    return digest.digest()
