@@ -10,8 +10,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,13 +25,8 @@ from harness.threads import one_thread_a_process
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.explain.investigate import Explanation
-    from harness.oracle.arithmetic import Accepted
-    from harness.report.place import Kept
-    from harness.search.crew import Crew
     from harness.search.examination import Examination
-    from harness.search.hunt import Finding, Hunt
-    from harness.space.scope import Scope
+    from harness.search.hunt import Hunt
     from harness.store.findings import Store
     from harness.subjects.protocol import Subject
 
@@ -102,10 +95,6 @@ tolerance_option = click.option(
     metavar="NAME|rtol=R,atol=A|tanh=Nulp",
     help="Accept more: tf32 or bf16 operands in products, a difference of your own, or a less accurate tanh.",
 )
-
-
-FEW: Final = 200
-"""The number of cases that one process checks in the time that others take to start."""
 
 
 def _workers(_context: click.Context, _parameter: click.Parameter, text: str) -> int | None:
@@ -216,54 +205,47 @@ def check(
 
     subjects = subjects or ("torch",)
     ahead(subjects)  # before the harness's own imports, which take as long
-    from harness.explain.investigate import Investigation
     from harness.oracle.arithmetic import accepted
+    from harness.pipeline import Examined, go_through
     from harness.report import coverage, record, text
-    from harness.report.severity import Told, in_order
-    from harness.search.examination import examine
+    from harness.report.severity import in_order
+    from harness.search.preparation import asked_scope, crew_of
 
-    within = accepted(tolerance)
+    accepted(tolerance)  # nothing starts if it is none
     pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
     pinned |= {"dtype": dtypes} if dtypes else {}
     if not {"dtype", "dtypes"}.isdisjoint(pinned):
         pinned.setdefault("autocast", None)  # it computes in another dtype
     found = [_isolated(spec, timeout) for spec in subjects]
     held = [contract or subject.capabilities.contract for subject in found]
-    scopes = [_scope(subject, devices, pinned, one) for subject, one in zip(found, held, strict=True)]
+    scopes = [asked_scope(subject, devices, pinned, one) for subject, one in zip(found, held, strict=True)]
     console = _console(json_to)
     _require_target(coverage_to, "--coverage")
-    crew = _crew(_cores() if workers is None and (examples or FEW) >= FEW else workers or 0, examples)
-    examinations: list[Examination] = []
-    records: list[dict[str, Any]] = []
+    crew = crew_of(workers, examples)
+    if crew is not None:
+        click.get_current_context().with_resource(crew)
+    every: list[Examined] = []
     for subject, scope, one in zip(found, scopes, held, strict=True):
-        keeping = _Keeping(subject, folder, within, tolerance)
-        investigation = Investigation(subject, within, keeping)
         with _progress(subject.name) as progress:
-            done = examine(
+            done = go_through(
                 subject,
                 scope,
+                folder=folder,
+                warn=lambda said: click.echo(f"Warning: {said}", err=True),
+                tolerance=tolerance,
                 cases=examples,
                 seconds=seconds,
                 seed=seed,
-                accepted=within,
-                progress=progress,
-                recognise=investigation.recognise,
-                crew=crew,
                 contract=one,
+                crew=crew,
+                progress=progress,
             )
-        examinations.append(done)
-        told: list[Told] = []
-        kept: list[dict[str, Any]] = []
-        for finding in done.hunt.findings:
-            explanation = investigation.known_of(finding)
-            place = keeping.places[finding.id]
-            told.append(Told(finding, explanation, place, done.hunt.known[finding.id]))
-            kept.append(record.finding_record(finding, explanation) | record.kept_record(place))
-        console.print(text.examination_report(done, in_order(told), tolerance, verbose=verbose))
-        records.append(record.examination_record(done, kept))
-        if done.interrupted:
+        every.append(done)
+        console.print(text.examination_report(done.examination, in_order(done.told), tolerance, verbose=verbose))
+        if done.examination.interrupted:
             break
-    _write({"subjects": records}, json_to)
+    examinations = [done.examination for done in every]
+    _write({"subjects": [record.examination_record(done.examination, done.told) for done in every]}, json_to)
     _write(coverage.document([coverage.Searched.by(done.hunt) for done in examinations]), coverage_to, "--coverage")
     return _exit_code(examinations)
 
@@ -412,6 +394,7 @@ def replay(
     """
     from harness.oracle.arithmetic import accepted
     from harness.report import record, text
+    from harness.search.preparation import asked_scope
     from harness.search.replay import Fate
     from harness.search.replay import replay as run_again
     from harness.store import findings
@@ -422,7 +405,7 @@ def replay(
     if spec is None:
         raise UsageError(f"{finding}: does not name the subject it was found on; name one with --subject")
     subject = _isolated(spec, timeout)
-    _scope(subject, (stored.case.config.device,), {})
+    asked_scope(subject, (stored.case.config.device,))
     fate, result = run_again(subject, stored.case, contract)
     again = stored.again(result)
     _console(json_to).print(text.replay_report(stored, subject.name, fate, result))
@@ -593,38 +576,6 @@ def _isolated(spec: str, timeout: float) -> Subject:
     return click.get_current_context().with_resource(IsolatedSubject(spec, timeout=timeout))
 
 
-def _crew(workers: int, cases: int | None) -> Crew | None:
-    """Return worker processes that end with the command; ``None`` if the command's own process does everything.
-
-    There are no more workers than units in a search of ``cases`` cases, because units are what they share.
-    """
-    from harness.search.crew import Crew
-    from harness.search.hunt import CASES
-    from harness.search.plan import UNIT
-
-    most = ceil((cases or CASES) / UNIT)
-    return click.get_current_context().with_resource(Crew(min(workers, most))) if workers else None
-
-
-def _cores() -> int:
-    """Return the number of cores this process may use, or 0 if there is only one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if cores > 1 else 0
-
-
-def _scope(subject: Subject, devices: tuple[str, ...], pinned: dict[str, Any], contract: str | None = None) -> Scope:
-    """Return the scope that was asked for; a device that is not here is misuse, reported before anything runs."""
-    from harness.space.scope import lost_pins
-    from harness.subjects.protocol import choose_devices, scope_of
-
-    asked = devices or tuple(pinned.get("device", ()))
-    scope = scope_of(subject, contract).only(**{**pinned, "device": choose_devices(subject, asked)})
-    if lost := lost_pins(scope, {*pinned, "device"} if asked else pinned):
-        shown = ", ".join(f"{name}={value}" for name, value in lost.items())
-        raise UsageError(f"{shown}: no call of {subject.name} has this together with the other pins; leave one out")
-    return scope
-
-
 def _console(json_to: str | None) -> Console:
     """Return the console for people, which is standard error if a document goes to standard output."""
     from harness.report.paper import Paper
@@ -634,14 +585,10 @@ def _console(json_to: str | None) -> Console:
 
 
 def _require_target(target: str | None, option: str) -> None:
-    """Raise ``UsageError`` at once if a document cannot be written there."""
-    if target in {None, "-"}:
-        return
-    path = Path(str(target)).absolute()
-    if not target or path.is_dir():
-        raise UsageError(f"{option} {target!r}: expected a file's name")
-    if not path.parent.is_dir():
-        raise UsageError(f"{option} {target}: its folder does not exist")
+    """Refuse at once a target to which a document cannot be written."""
+    from harness.store.document import require_target
+
+    require_target(target, option)
 
 
 @contextmanager
@@ -650,50 +597,11 @@ def _progress(name: str) -> Iterator[Callable[[Hunt], None]]:
     from rich.console import Console
     from rich.markup import escape
 
+    from harness.report.text import progress_line
+
     name = escape(name)
     with Console(stderr=True).status(f"{name}: starting") as status:
-        yield lambda hunt: status.update(f"{name}: {_doing(hunt)}; {hunt.seconds:.0f} s")
-
-
-def _doing(hunt: Hunt) -> str:
-    """Return the state of a search: what it has done, and what it is doing with a failure."""
-    from harness.report.wording import counted, sizes_line
-
-    done = f"{hunt.total:,} cases" + (f", {counted(len(hunt.findings), 'finding')}" if hunt.findings else "")
-    if hunt.explaining:
-        return f"{done}; finding out why it fails"
-    if hunt.smallest is not None:
-        return f"{done}; making a failure smaller: {hunt.shrink_checks:,} tried; {sizes_line(hunt.smallest)}"
-    return done
-
-
-@dataclass
-class _Keeping:
-    """The keeping of one subject's findings, each as soon as it is explained."""
-
-    subject: Subject
-    folder: str
-    contract: Accepted
-    tolerance: str
-    places: dict[str, Kept | None] = field(default_factory=dict)
-    """The places, by the finding's id; ``None`` where a finding could not be kept."""
-
-    def __call__(self, finding: Finding, explanation: Explanation) -> None:
-        """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
-        from harness.oracle.arithmetic import with_measured
-        from harness.search.hang import ended_by_a_hang
-        from harness.store.keep import keep
-
-        subject = ended_by_a_hang(self.subject)
-        contract = self.contract if finding.accepted is None else finding.accepted
-        tolerance = with_measured(self.tolerance, contract, finding.case.config.plain.dtype)
-        try:
-            self.places[finding.id] = keep(
-                finding, explanation, subject, self.folder, accepted=contract, tolerance=tolerance
-            )
-        except OSError as error:
-            self.places[finding.id] = None
-            click.echo(f"Warning: --findings {self.folder}: the finding could not be kept: {error}", err=True)
+        yield lambda hunt: status.update(f"{name}: {progress_line(hunt)}; {hunt.seconds:.0f} s")
 
 
 def _removed(store: Store, given: str) -> str:

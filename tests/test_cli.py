@@ -16,6 +16,7 @@ from harness import RNNConfig, __version__, cli, draw
 from harness.explain import proof
 from harness.oracle.judge import Judgement, judge
 from harness.report.wording import judgement_line
+from harness.search.crew import Crew
 from harness.search.hunt import CASES
 from harness.threads import one_thread_a_process
 
@@ -39,7 +40,8 @@ class Run:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_cores", lambda: 0)  # to start workers takes longer than most searches here
+    # To start workers takes longer than most searches here.
+    monkeypatch.setattr("harness.search.preparation.cores", lambda: 0)
     monkeypatch.setattr("harness.search.hunt.AFTER", 100)  # a second cause would show in fewer cases than 400
 
     def call(*arguments: str) -> Run:
@@ -619,16 +621,13 @@ def test_coverage_of_two_runs_is_put_together(run: Any) -> None:
 
 
 def test_no_more_workers_are_started_than_there_are_units_of_work(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import harness.search.crew
-
     started: list[int] = []
-    real = harness.search.crew.Crew
 
-    def crew(workers: int) -> Any:
+    def crew(workers: int) -> Crew:
         started.append(workers)
-        return real(workers)
+        return Crew(workers)
 
-    monkeypatch.setattr(harness.search.crew, "Crew", crew)
+    monkeypatch.setattr("harness.search.preparation.Crew", crew)
     assert run("check", RIGHT, "--examples", "200", "-n", "1000000").code == cli.AGREES
     assert started == [13]
 

@@ -15,19 +15,19 @@ from harness.oracle.judge import Judgement
 from harness.report import wording
 from harness.report.coverage import Searched, shares_record
 from harness.report.explained import certificate_record, explanation_record
-from harness.report.place import Kept, Stored
+from harness.report.place import Stored
 from harness.report.refusals import refusals_record
-from harness.report.severity import severity
+from harness.report.severity import Told, severity
 from harness.search.examination import Examination
 from harness.search.hunt import Finding, Hunt
 from harness.search.suspicion import Suspicion
 from harness.space.config import RNNConfig
 
 
-def examination_record(done: Examination, findings: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """Return one subject's examination: its search with records of its findings, and its other checks."""
+def examination_record(done: Examination, told: Sequence[Told] = ()) -> dict[str, Any]:
+    """Return one subject's examination: its search with its findings, and its other checks."""
     return {
-        **hunt_record(done.hunt, findings),
+        **_hunt_record(done.hunt, told),
         "verdict": done.verdict.value if done.verdict else None,
         "contract": done.contract,
         "dropout": None if done.dropout is None else result_record(done.dropout),
@@ -35,8 +35,7 @@ def examination_record(done: Examination, findings: Sequence[dict[str, Any]] = (
     }
 
 
-def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """Return one subject's search."""
+def _hunt_record(hunt: Hunt, told: Sequence[Told]) -> dict[str, Any]:
     return {
         "subject": hunt.subject,
         "verdict": hunt.verdict.value if hunt.verdict else None,
@@ -63,7 +62,7 @@ def hunt_record(hunt: Hunt, findings: Sequence[dict[str, Any]] = ()) -> dict[str
             "checks": shares_record(Searched.by(hunt)),
             "laws": dict(hunt.laws),
         },
-        "findings": [{**record, "further_cases": hunt.known[record["id"]]} for record in findings],
+        "findings": [_told_record(one) for one in told],
     }
 
 
@@ -101,11 +100,13 @@ def finding_record(finding: Finding, explanation: Explanation) -> dict[str, Any]
     return cast("dict[str, Any]", as_json(record))
 
 
-def kept_record(kept: Kept | None) -> dict[str, Any]:
-    """Return the place in which a finding was kept."""
+def _told_record(told: Told) -> dict[str, Any]:
+    kept = told.kept
     return {
+        **finding_record(told.finding, told.explanation),
         "folder": None if kept is None else str(kept.folder),
         "script": None if kept is None or kept.script is None else str(kept.folder / kept.script),
+        "further_cases": told.further,
     }
 
 

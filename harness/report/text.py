@@ -221,6 +221,17 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
         facts.add_row("ground", Text(line(hunt.ground)))
 
 
+def progress_line(hunt: Hunt) -> str:
+    """Return the state of a search: what it has done, and what it is doing with a failure."""
+    done = f"{hunt.total:,} cases" + (f", {wording.counted(len(hunt.findings), 'finding')}" if hunt.findings else "")
+    if hunt.explaining:
+        return f"{done}; finding out why it fails"
+    if hunt.smallest is not None:
+        shrinking = f"making a failure smaller: {hunt.shrink_checks:,} tried"
+        return f"{done}; {shrinking}; {wording.sizes_line(hunt.smallest)}"
+    return done
+
+
 def finding_report(number: int, told: Told, tolerance: str = "derived") -> RenderableType:
     """Show everything about a finding: its cause, what differs, what that depends on, and how to run it again."""
     finding, explanation, kept = told.finding, told.explanation, told.kept

@@ -1,7 +1,9 @@
-"""Keeping a finding on disk: the case, the record, and what its reader may need, each in a file of its own."""
+"""Keeping findings on disk: the case, the record, and what a reader may need, each in a file of its own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -9,11 +11,11 @@ from typing import Final
 from harness.explain.investigate import Explanation
 from harness.explain.reproduce.literals import FILE
 from harness.explain.reproduce.script import NAME
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.arithmetic import STRICT, Accepted, with_measured
 from harness.report.issue import issue_of, regression_test
 from harness.report.place import Kept
 from harness.report.record import finding_record
-from harness.search.hang import Hang
+from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Finding
 from harness.store.findings import Store
 from harness.store.scripts import offer
@@ -51,3 +53,31 @@ def keep(
         texts[TEST] = regression_test(finding)
     saved = Store(directory).save(finding, finding_record(finding, explanation), texts, tolerance=tolerance)
     return Kept(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
+
+
+@dataclass
+class Keeping:
+    """The keeping of one subject's findings, each as soon as it is explained."""
+
+    subject: Subject
+    folder: str
+    accepted: Accepted
+    """The contract of the search; a finding may have been found under a looser one."""
+    tolerance: str
+    """The contract as its user wrote it."""
+    warn: Callable[[str], None]
+    """The function that hears of a finding that could not be kept."""
+    places: dict[str, Kept | None] = field(default_factory=dict)
+    """The places, by the finding's id; ``None`` where a finding could not be kept."""
+
+    def __call__(self, finding: Finding, explanation: Explanation) -> None:
+        """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
+        subject = ended_by_a_hang(self.subject)
+        within = self.accepted if finding.accepted is None else finding.accepted
+        tolerance = with_measured(self.tolerance, within, finding.case.config.plain.dtype)
+        try:
+            kept = keep(finding, explanation, subject, self.folder, accepted=within, tolerance=tolerance)
+        except OSError as error:
+            kept = None
+            self.warn(f"--findings {self.folder}: the finding could not be kept: {error}")
+        self.places[finding.id] = kept
