@@ -1,7 +1,7 @@
-"""The store of findings: failing cases are kept in a folder each, and replayed from there.
+"""The folders of findings: failing cases are kept in a folder each, and read back from there.
 
-A finding's folder is there in full or not at all. It is written under another name in the same directory, and then
-renamed. An older folder in its place is renamed away first, and readers use it until then.
+A folder is written under another name in the same directory, and then renamed. So a finding is there in full or not at
+all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import platform
 import re
 import shlex
 import shutil
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -37,22 +36,14 @@ RECORD: Final = "finding.json"
 LISTING: Final = "rnn-harness findings"
 """The command that lists findings, as errors name it."""
 
-STALE: Final = 24 * 60 * 60.0
-"""The seconds after which a folder that was never put in its place is taken to be a dead process's, and removed."""
-
 UNKNOWN: Final = "cause unknown"
 _ID: Final = re.compile(r"[0-9a-f]{8}")
 _PREFIX: Final = re.compile(r"[0-9a-f]{4,8}")
-_LEFT: Final = re.compile(r"\.([0-9a-f]{8})\.(?:npz\.)?[0-9a-f]{32}(\.old)?")
-"""The names of a finding that is being written and, with ``.old``, of one that was replaced."""
-
 _NAME: Final = re.compile(r"\w[\w.-]*")
-_TRIES: Final = 100
-"""The number of times a finding is read again if others keep replacing it."""
 
 
 class Store:
-    """The findings in a directory, each in a folder named by its id, or in a file ``ID.npz`` from an older version."""
+    """The findings in a directory, each in a folder named by its id."""
 
     def __init__(self, directory: str | os.PathLike[str] = DIRECTORY) -> None:
         self.directory = Path(directory)
@@ -72,24 +63,20 @@ class Store:
         """
         files = _files(finding, record or {}, texts or {}, tolerance)
         place = self.directory / finding.id
-        temporary = self._beside(finding.id)
+        temporary = self.directory / f".{finding.id}.{uuid4().hex}"
+        replaced = temporary.with_name(f"{temporary.name}.old")
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._sweep()
-            temporary.mkdir()
+            temporary.mkdir(parents=True)
             for name, content in files.items():
-                with (temporary / name).open("xb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            _sync(temporary)
-            self._put(temporary, finding.id)
+                (temporary / name).write_bytes(content)
+            _put(temporary, place, replaced)
         except OSError as error:
             if error.filename is None:  # a full disk does not name the file
                 raise OSError(error.errno or EIO, error.strerror or str(error), str(place)) from error
             raise
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for folder in (temporary, replaced):
+                shutil.rmtree(folder, ignore_errors=True)
         return place
 
     def open(self, given: str) -> Stored:
@@ -97,9 +84,7 @@ class Store:
 
         Raises ``UsageError`` if there is none or more than one, and ``CaseError`` if its case is damaged.
         """
-        stored = self._steady(self.resolve(given))
-        if stored is None:
-            raise UsageError(self._unknown(given, self.ids()))
+        stored = self._read(self.resolve(given))
         if stored.found is None:
             raise CaseError(stored.damage)
         return stored
@@ -107,13 +92,11 @@ class Store:
     def remove(self, given: str) -> str:
         """Remove a finding by its id or a prefix of it, and return the id. Raise as ``open`` does, and ``OSError``."""
         id_ = self.resolve(given)
-        for place in (self.directory / id_, *self._replaced(id_)):
-            gone = self._beside(id_)
-            with suppress(FileNotFoundError):
-                place.rename(gone)
-                _remove(gone)
-        (self.directory / f"{id_}.npz").unlink(missing_ok=True)
-        _sync(self.directory)
+        place = self.directory / id_
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink()
         return id_
 
     def resolve(self, given: str) -> str:
@@ -135,79 +118,15 @@ class Store:
     def ids(self) -> tuple[str, ...]:
         """Return the ids of the findings, in order. Raise ``UsageError`` if the directory cannot be read."""
         try:
-            names = {*self._names(), *self._names()}  # one look may miss a finding that is being renamed
+            names = os.listdir(self.directory)  # noqa: PTH208 - names, not paths
+        except FileNotFoundError:
+            return ()
         except OSError as error:
             raise UsageError(f"{self.directory}: cannot be read: {error.strerror or error}") from None
-        replaced = {left[1] for name in names if (left := _LEFT.fullmatch(name)) and left[2]}
-        return tuple(sorted(replaced | {id_ for name in names if _ID.fullmatch(id_ := name.removesuffix(".npz"))}))
+        return tuple(sorted(filter(_ID.fullmatch, names)))
 
-    def _steady(self, id_: str) -> Stored | None:
-        """Return the finding under an id, all from one save; ``None`` if it is gone by now."""
-        for _ in range(_TRIES):
-            place = self._place(id_)
-            before = _identity(place)
-            stored = _read(place, id_)
-            if before is not None and _identity(place) == before:
-                return replace(stored, path=self.directory / id_) if _LEFT.fullmatch(place.name) else stored
-            time.sleep(0.001)
-        return None
-
-    def _place(self, id_: str) -> Path:
-        """Return the path of a finding: in its place, renamed away for a later one, or in an older version's file."""
-        place = self.directory / id_
-        others = () if place.exists() else (*self._replaced(id_), self.directory / f"{id_}.npz")
-        return next((other for other in others if other.exists()), place)
-
-    def _put(self, temporary: Path, id_: str) -> None:
-        """Put a folder in a finding's place; if several processes do that at once, the last one stays."""
-        place = self.directory / id_
-        replaced: list[Path] = []
-        try:
-            while not _renamed(temporary, place):
-                replaced.append(self._beside(id_, ".old"))
-                with suppress(FileNotFoundError):
-                    place.rename(replaced[-1])
-        except BaseException:
-            with suppress(OSError, IndexError):
-                replaced[-1].rename(place)
-            raise
-        _sync(self.directory)
-        for old in replaced:
-            self._discard(old)
-
-    def _discard(self, old: Path) -> None:
-        """Remove a replaced finding, under another name first, so that no reader sees a part of it."""
-        gone = self._beside(_LEFT.sub(r"\1", old.name))
-        with suppress(OSError):
-            old.rename(gone)
-            _remove(gone)
-
-    def _sweep(self) -> None:
-        """Remove what dead processes left; a finding that they renamed away and did not replace is put back."""
-        with suppress(OSError):
-            for name in self._names():
-                left, path = _LEFT.fullmatch(name), self.directory / name
-                with suppress(OSError):
-                    if left is None or time.time() - path.lstat().st_mtime < STALE:
-                        continue
-                    if not left[2]:
-                        _remove(path)
-                    elif (self.directory / left[1]).exists():
-                        self._discard(path)
-                    else:
-                        path.rename(self.directory / left[1])
-
-    def _names(self) -> tuple[str, ...]:
-        with suppress(FileNotFoundError):
-            return tuple(os.listdir(self.directory))  # noqa: PTH208 - names, not paths
-        return ()
-
-    def _replaced(self, id_: str) -> tuple[Path, ...]:
-        lefts = filter(None, map(_LEFT.fullmatch, self._names()))
-        return tuple(self.directory / left[0] for left in lefts if left[1] == id_ and left[2])
-
-    def _beside(self, id_: str, end: str = "") -> Path:
-        return self.directory / f".{id_}.{uuid4().hex}{end}"
+    def _read(self, id_: str) -> Stored:
+        return _read(self.directory / id_, id_)
 
     def _unknown(self, given: str, ids: tuple[str, ...]) -> str:
         if not ids:
@@ -222,7 +141,7 @@ class Store:
 
     def list(self) -> list[Stored]:
         """Return every finding, the newest first, including damaged ones, which say so."""
-        every = [stored for id_ in self.ids() if (stored := self._steady(id_)) is not None]
+        every = map(self._read, self.ids())
         return sorted(every, key=lambda stored: stored.kept or datetime.min.replace(tzinfo=UTC), reverse=True)
 
 
@@ -279,12 +198,7 @@ def _versions() -> dict[str, str]:
 
 
 def _read(path: Path, id_: str | None) -> Stored:
-    """Read a finding's folder, or an older version's file; damage is recorded in the result and raises no error."""
-    if path.suffix == ".npz":
-        try:
-            return _stored(path, id_, *load_with_notes(path), {})
-        except CaseError as error:
-            return Stored(path, None, id=id_, kept=_modified(path), damage=str(error))
+    """Read a finding's folder; damage is recorded in the result and raises no error."""
     case: Case | None = None
     notes: dict[str, Any] = {}
     record: dict[str, Any] = {}
@@ -355,13 +269,21 @@ def _cause(given: Any) -> str | None:
     return UNKNOWN if line.startswith("unknown: ") else line or None
 
 
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Return numbers that change when something else takes a path's place."""
+def _put(temporary: Path, place: Path, replaced: Path) -> None:
+    """Put a folder in a finding's place, and what was there in another; if another process was faster, its one stays.
+
+    If that fails, what was there is put back.
+    """
+    if _renamed(temporary, place):
+        return
     try:
-        seen = path.lstat()
-    except OSError:
-        return None
-    return seen.st_dev, seen.st_ino, seen.st_mtime_ns
+        with suppress(FileNotFoundError):
+            place.rename(replaced)
+        _renamed(temporary, place)
+    except BaseException:
+        with suppress(OSError):
+            replaced.rename(place)
+        raise
 
 
 def _renamed(temporary: Path, place: Path) -> bool:
@@ -373,20 +295,3 @@ def _renamed(temporary: Path, place: Path) -> bool:
             raise
         return False
     return True
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
-def _sync(folder: Path) -> None:
-    """Have the names in a folder written to the disk, if the system can do that."""
-    with suppress(OSError):
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)

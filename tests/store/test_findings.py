@@ -2,11 +2,10 @@
 
 import multiprocessing
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, NoReturn
@@ -180,7 +179,6 @@ def test_what_is_no_id_leads_nowhere(store: Store, given: str) -> None:
 
 def test_a_finding_is_removed_and_only_that(store: Store) -> None:
     kept(store, "abcd0001", "abcd0022")
-    finding_of().case.save(store.directory / "abcd0001.npz")
 
     assert store.remove("abcd0001") == "abcd0001"
 
@@ -286,30 +284,6 @@ def test_a_damaged_finding_says_so_and_hides_no_other(store: Store, name: str, w
     assert store.ids() == (good.name,)
 
 
-def test_what_older_versions_kept_is_listed_opened_and_removed(store: Store) -> None:
-    finding = finding_of()
-    store.directory.mkdir(parents=True, exist_ok=True)
-    path = store.directory / f"{finding.id}.npz"  # the form of older versions
-    finding.case.save(path, subject=finding.subject)
-    (store.directory / "0badf00d.npz").write_text("hello")
-    store.save(finding_of(1))
-
-    listed = {one.id: one for one in store.list()}
-
-    assert len(listed) == 3
-    assert "not a case file" in listed["0badf00d"].damage
-    old = listed[finding.id]
-    assert (old.path, old.subject, old.kind, old.cause, old.damage) == (path, "mine", None, None, "")
-    assert old.again(finding.result) is None
-    assert old.kept is not None
-    assert datetime.now(UTC) - old.kept < timedelta(minutes=1)
-    assert store.open(finding.id[:5]).case.id == finding.case.id
-    store.save(finding)
-    assert store.open(finding.id).path == store.directory / finding.id
-    store.remove(finding.id)
-    assert finding.id not in store.ids()
-
-
 def test_other_things_in_the_directory_are_no_findings(store: Store) -> None:
     folder = store.save(finding_of())
     (store.directory / ".gitignore").write_text("*")
@@ -318,14 +292,6 @@ def test_other_things_in_the_directory_are_no_findings(store: Store) -> None:
     (store.directory / f".abcd0001.{uuid4().hex}").mkdir()  # being written, or left by a dead process
 
     assert [one.id for one in store.list()] == [folder.name]
-
-
-def test_what_is_renamed_while_one_looks_is_seen_all_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = store.save(finding_of())
-    listdir, first = os.listdir, iter([True])
-    monkeypatch.setattr(os, "listdir", lambda path: [] if next(first, False) else listdir(path))
-
-    assert store.ids() == (folder.name,)
 
 
 # Loading by id or path
@@ -345,7 +311,6 @@ def test_a_finding_is_loaded_by_its_id_its_folder_or_its_file(tmp_path: Path, mo
         assert findings.load(given).case.id == finding.case.id
         assert findings.load(given).subject == "mine"
     assert findings.load(str(npz)).case.id == finding_of(1).case.id
-    assert findings.load(npz.stem, "old").case.id == finding_of(1).case.id
     assert findings.load(folder).cause == "ignores bias_hh: b_hh is never added"
     monkeypatch.chdir(folder)
     assert findings.load(".").id == finding.id
@@ -387,7 +352,6 @@ def test_nothing_is_unpickled(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
     folder = store.save(finding)
     hostile = pickle.dumps(Path("x"))
     (folder / "case.json").write_bytes(hostile)
-    (store.directory / "abcd0001.npz").write_bytes(hostile)
     monkeypatch.setattr(pickle, "load", lambda *_: pytest.fail("unpickled"))
     monkeypatch.setattr(pickle, "loads", lambda *_: pytest.fail("unpickled"))
 
@@ -401,7 +365,7 @@ def fails(*_: Any, **__: Any) -> NoReturn:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize(("holder", "name"), [(os, "fsync"), (Path, "rename"), (Path, "mkdir")])
+@pytest.mark.parametrize(("holder", "name"), [(Path, "write_bytes"), (Path, "rename"), (Path, "mkdir")])
 def test_a_full_disk_costs_an_error_with_the_path_and_leaves_what_was_there(
     store: Store, monkeypatch: pytest.MonkeyPatch, holder: Any, name: str
 ) -> None:
@@ -437,10 +401,10 @@ def test_a_folder_that_cannot_be_put_in_its_place_leaves_the_old_one_there(
 
 
 def test_an_interrupt_leaves_nothing_half_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: int) -> NoReturn:
+    def interrupted(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "fsync", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.save(finding_of())
 
@@ -478,45 +442,7 @@ def test_a_directory_that_is_read_only_costs_an_error_with_the_path(store: Store
 # Other processes at the same time
 
 
-def test_what_dead_processes_left_is_removed_after_a_day(store: Store) -> None:
-    finding = finding_of()
-    store.save(finding)
-    old = time.time() - findings.STALE - 60
-    names = [f".abcd0001.{uuid4().hex}", f".{finding.id}.{uuid4().hex}.old", f".abcd0001.npz.{uuid4().hex}"]
-    for name in names[:2]:
-        (store.directory / name).mkdir()
-        (store.directory / name / "case.json").write_text("half")
-    (store.directory / names[2]).write_text("half")
-    (store.directory / ".mine").mkdir()
-    os.utime(store.directory / ".mine", (old, old))
-
-    store.save(finding_of(1))
-    assert set(names) < set(contents(store.directory))
-    for name in names:
-        os.utime(store.directory / name, (old, old))
-    store.save(finding_of(2))
-
-    assert contents(store.directory) == sorted([".mine", *(finding_of(seed).id for seed in range(3))])
-
-
-def test_what_a_dead_process_had_renamed_away_is_still_there_and_goes_back(store: Store) -> None:
-    folder = store.save(finding_of(), {"cause": "kept"})
-    away = folder.rename(store.directory / f".{folder.name}.{uuid4().hex}.old")
-
-    assert store.open(folder.name).path == folder
-    assert [one.cause for one in store.list()] == ["kept"]
-    old = time.time() - findings.STALE - 60
-    os.utime(away, (old, old))
-    store.save(finding_of(1))
-    assert folder.is_dir()
-    assert not away.exists()
-
-    folder.rename(away)
-    store.remove(folder.name)
-    assert store.ids() == (finding_of(1).id,)
-
-
-STEPS = ("fsync", "mkdir", "open", "rename", "replace", "rmdir", "unlink")
+STEPS = ((os, "mkdir"), (os, "rename"), (os, "rmdir"), (os, "unlink"), (Path, "write_bytes"))
 
 
 def dies_at(step: int, save: Callable[[], object]) -> bool:
@@ -535,8 +461,8 @@ def dies_at(step: int, save: Callable[[], object]) -> bool:
         warnings.simplefilter("ignore")  # the child does nothing that other threads could hold up
         child = os.fork()
     if child == 0:
-        for name in STEPS:
-            setattr(os, name, counted(getattr(os, name)))
+        for holder, name in STEPS:
+            setattr(holder, name, counted(getattr(holder, name)))
         save()
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -560,66 +486,30 @@ def test_a_process_that_dies_at_any_step_leaves_a_whole_finding_or_none(store: S
         for id_ in store.ids():
             store.remove(id_)
 
-    assert seen == ({"old", "new"} if again else {None, "new"})
-    assert step > 8
-
-
-SAVES = 12
-WRITERS = 4
+    assert seen == ({"old", None, "new"} if again else {None, "new"})
+    assert step > 4
 
 
 def write(directory: Path, writer: int, ready: Barrier) -> None:
     """Save one id that all writers save, and one that only this one saves, a dozen times each."""
     store, shared, own = Store(directory), finding_of(0), finding_of(1 + writer)
     ready.wait(60)
-    for number in range(SAVES):
+    for number in range(12):
         for finding in (shared, own):
             stamp = f"{writer}/{number}/" + "x" * 20_000
             store.save(finding, {"cause": stamp}, {"a.txt": stamp, "b.txt": stamp}, tolerance=stamp)
 
 
-def test_writers_of_the_same_finding_at_the_same_time_never_tear_it(store: Store) -> None:
-    shared = finding_of(0).id
-    store.save(finding_of(0), {"cause": "first"}, tolerance="first")
-    with working(write, store.directory, WRITERS) as workers:
-        reads = misses = 0
-        while any(worker.is_alive() for worker in workers):
-            stored = store.open(shared)
-            assert stored.cause == stored.notes["tolerance"]
-            assert stored.damage == ""
-            listed = store.list()
-            assert not [one.damage for one in listed if one.damage]
-            assert all(one.cause == one.notes["tolerance"] for one in listed)
-            misses += shared not in {one.id for one in listed}
-            reads += 1
+def test_of_writers_of_the_same_finding_at_the_same_time_one_wins(store: Store) -> None:
+    with working(write, store.directory, 4) as workers:
+        pass
 
-    assert [worker.exitcode for worker in workers] == [0] * WRITERS
-    assert misses == 0
-    assert reads > 10
-    assert contents(store.directory) == sorted(finding_of(seed).id for seed in range(WRITERS + 1))
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    assert contents(store.directory) == sorted(finding_of(seed).id for seed in range(5))
     for one in store.list():
         stamp = one.cause
         assert stamp is not None
         assert {(one.path / name).read_text() for name in ("a.txt", "b.txt")} == {stamp} == {one.notes["tolerance"]}
-
-
-def write_and_remove(directory: Path, writer: int, ready: Barrier) -> None:
-    """Save an id and remove it, while others do the same."""
-    store, finding = Store(directory), finding_of(0)
-    ready.wait(60)
-    for _ in range(SAVES):
-        store.save(finding, {"cause": "x"}, tolerance="x")
-        with suppress(UsageError):  # another process was faster
-            store.remove(finding.id)
-
-
-def test_what_others_remove_meanwhile_is_gone_or_whole(store: Store) -> None:
-    with working(write_and_remove, store.directory, 3) as workers:
-        while any(worker.is_alive() for worker in workers):
-            assert not [one.damage for one in store.list() if one.damage]
-
-    assert [worker.exitcode for worker in workers] == [0] * 3
-    assert contents(store.directory) in ([], [finding_of(0).id])
 
 
 @contextmanager
