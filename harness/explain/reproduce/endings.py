@@ -6,6 +6,7 @@ import builtins
 import re
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Context
+from string import Template
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -23,7 +24,109 @@ SHOWN: Final = 5
 _DIGITS: Final = {"float32": 10, "complex64": 10, "bfloat16": 6, "float16": 7}
 """The significant digits of an expected value: two more than the dtype tells apart, in most cases."""
 
-_VERDICT: Final = ['print("FAILED" if failed else "FIXED")', "sys.exit(failed)"]
+
+class _Runner(Template):
+    """The text of the end of a script, from the comparison to the exit code; ``$name`` is filled in."""
+
+    def lines(self, **given: str) -> list[str]:
+        """Return the lines of the end, with what is given filled in."""
+        return self.substitute(given).strip("\n").split("\n")
+
+
+_VERDICT = """
+print("FAILED" if failed else "FIXED")
+sys.exit(failed)
+"""
+
+_VALUES = _Runner(
+    """
+failed = False
+for name, want in expected.items():
+    got = $got
+    assert got.shape == want.shape, f"{name} has shape {got.shape}, expected {want.shape}"
+    off = $off
+    right = $right
+    differing = $differing
+    for index in map(tuple, $shown):
+        print(f"{name}{list(index)} is {got[index]:.9g}, expected {want[index]:.9g},", end=" ")
+        print(f"off by {off[index]:.3g}, allowance {allowance[name]$at:.2g}")
+    print(f"{name}: {len(differing)} of {$size} elements are wrong")
+    failed = failed or bool(differing)"""
+    + _VERDICT
+)
+
+_SITES = _Runner(
+    """
+failed = False
+for name, index, want, allowance in expected:
+    got = $got[index].item()
+    right = abs(got - want) <= allowance
+    print(f"{name}{list(index)} is {got:.9g}, expected {want:.9g}, off by {abs(got - want):.3g},", end=" ")
+    print(f"allowance {allowance:.2g}")
+    failed = failed or not right"""
+    + _VERDICT
+)
+
+_FORM = _Runner(
+    """
+failed = False
+for name, (shape, dtype) in expected.items():
+    got = actual.get(name)
+    if got is None:
+        print(f"{name} is missing")
+        failed = True
+    elif got.shape != shape or got.dtype != dtype:
+        print(f"{name} is {got.dtype} {$got_shape}, expected {$dtype} {shape}")
+        failed = True"""
+    + _VERDICT
+)
+
+_MALFORMED = _Runner(
+    """
+returned = $call
+
+failed = not ($right)
+if failed:
+    print(f"returned {type(returned).__name__}: {returned!r}, expected $wrong")"""
+    + _VERDICT
+)
+
+_DIED = _Runner(
+    """
+if sys.argv[1:] == ["call"]:
+    call()
+else:  # in a process of its own, because the call ends it
+    code = subprocess.run([sys.executable, __file__, "call"]).returncode
+    print(f"the process ended with exit code {code}")
+    failed = $dies
+    assert failed or code == 0, "it ended in another way than before"
+    print("FAILED" if failed else "FIXED")
+    sys.exit(failed)
+"""
+)
+
+_OVERWRITTEN = _Runner(
+    """
+failed = False
+for name, array in kept.items():
+    if not $same:
+        print(f"{name} was {before[name].tolist()}, and is {array.tolist()} after the next call")
+        failed = True"""
+    + _VERDICT
+)
+
+_ANY = _Runner(
+    """
+failed = False
+$tests"""
+    + _VERDICT
+)
+"""The end of a script that makes several tests, each of which may fail."""
+
+_TEST = Template("""\
+if $holds:
+    print("$said")
+    failed = True""")
 
 
 class Wanted(NamedTuple):
@@ -105,7 +208,6 @@ def values_end(
         lines.append(listed("allowance = {", [f'"{name}": {allowed}' for name, allowed in flat.items()], "}"))
     simple = all(np.isfinite(want).all() for want in wanted.values.values())
     simple = simple and all(np.isfinite(allowed).all() for allowed in wanted.allowance.values())
-    got, shape = _converted(config, torch=torch), "got.shape == want.shape"
     within = "off <= allowance[name]"
     where = "np.argwhere(~right).tolist()"
     absolute, size, of = "abs(got - want)", "off.size", "np"
@@ -117,23 +219,8 @@ def values_end(
         within = f"(\n        ({within}){allowed}\n        | {also}\n    )"
     at = "" if flat is not None else "[index]"
     shown = "differing" if sum(want.size for want in wanted.values.values()) <= SHOWN else f"differing[:{SHOWN}]"
-    lines += [
-        "",
-        "failed = False",
-        "for name, want in expected.items():",
-        f"    got = {got}",
-        f'    assert {shape}, f"{{name}} has shape {{got.shape}}, expected {{want.shape}}"',
-        f"    off = {absolute}",
-        f"    right = {within}",
-        f"    differing = {where}",
-        f"    for index in map(tuple, {shown}):",
-        '        print(f"{name}{list(index)} is {got[index]:.9g}, expected {want[index]:.9g},", end=" ")',
-        f'        print(f"off by {{off[index]:.3g}}, allowance {{allowance[name]{at}:.2g}}")',
-        f'    print(f"{{name}}: {{len(differing)}} of {{{size}}} elements are wrong")',
-        "    failed = failed or bool(differing)",
-        *_VERDICT,
-    ]
-    return lines
+    given = {"got": _converted(config, torch=torch), "off": absolute, "right": within, "differing": where}
+    return [*lines, "", *_VALUES.lines(**given, shown=shown, at=at, size=size)]
 
 
 def sites_end(
@@ -156,14 +243,7 @@ def sites_end(
         "expected = [",
         *rows,
         "]",
-        "failed = False",
-        "for name, index, want, allowance in expected:",
-        f"    got = {got}[index].item()",
-        "    right = abs(got - want) <= allowance",
-        '    print(f"{name}{list(index)} is {got:.9g}, expected {want:.9g}, off by {abs(got - want):.3g},", end=" ")',
-        '    print(f"allowance {allowance:.2g}")',
-        "    failed = failed or not right",
-        *_VERDICT,
+        *_SITES.lines(got=got),
     ]
 
 
@@ -175,27 +255,10 @@ def form_end(program: Program, config: RNNConfig, names: Sequence[str]) -> list[
         dtype = np.dtype(config.dtype_of(name))
         code = f"torch.{dtype.name}" if torch else "ml_dtypes.bfloat16" if dtype == BFLOAT16 else f"np.{dtype.name}"
         rows.append(f'    "{name}": ({config.returned[name].shape}, {code}),')
-    get = "actual.get(name)"
-    return [
-        *program.body,
-        *_actual(program),
-        "",
-        "expected = {",
-        *rows,
-        "}",
-        "failed = False",
-        "for name, (shape, dtype) in expected.items():",
-        f"    got = {get}",
-        "    if got is None:",
-        '        print(f"{name} is missing")',
-        "        failed = True",
-        "    elif got.shape != shape or got.dtype != dtype:",
-        '        print(f"{name} is {got.dtype} {tuple(got.shape)}, expected {dtype} {shape}")'
-        if torch
-        else '        print(f"{name} is {got.dtype} {got.shape}, expected {np.dtype(dtype)} {shape}")',
-        "        failed = True",
-        *_VERDICT,
-    ]
+    given = {"got_shape": "got.shape", "dtype": "np.dtype(dtype)"}
+    if torch:
+        given = {"got_shape": "tuple(got.shape)", "dtype": "dtype"}
+    return [*program.body, *_actual(program), "", "expected = {", *rows, "}", *_FORM.lines(**given)]
 
 
 def malformed_end(program: Program, config: RNNConfig, said: str) -> list[str]:
@@ -212,15 +275,7 @@ def malformed_end(program: Program, config: RNNConfig, said: str) -> list[str]:
         wrong = f"an array for {found[1]}"
     else:
         raise Unwritten(f"a script cannot read what comes back: {said}")
-    return [
-        *program.body[:-1],
-        f"returned = {call}",
-        "",
-        f"failed = not ({right})",
-        "if failed:",
-        f'    print(f"returned {{type(returned).__name__}}: {{returned!r}}, expected {wrong}")',
-        *_VERDICT,
-    ]
+    return [*program.body[:-1], *_MALFORMED.lines(call=call, right=right, wrong=wrong)]
 
 
 def raised_end(program: Program, error: str) -> list[str]:
@@ -247,21 +302,7 @@ def died_end(program: Program, code: int | None) -> list[str]:
     """
     program.imports.add("import subprocess")
     dies = "code < 0" if code is None else f"code == {code}"
-    return [
-        "",
-        "def call():",
-        *indented(program.body),
-        "",
-        "",
-        'if sys.argv[1:] == ["call"]:',
-        "    call()",
-        "else:  # in a process of its own, because the call ends it",
-        '    code = subprocess.run([sys.executable, __file__, "call"]).returncode',
-        '    print(f"the process ended with exit code {code}")',
-        f"    failed = {dies}",
-        '    assert failed or code == 0, "it ended in another way than before"',
-        *indented(_VERDICT),
-    ]
+    return ["", "def call():", *indented(program.body), "", "", *_DIED.lines(dies=dies)]
 
 
 def changed_end(program: Program, names: Sequence[str]) -> list[str]:
@@ -274,34 +315,24 @@ def changed_end(program: Program, names: Sequence[str]) -> list[str]:
     other = "not torch.allclose({0}, {1}, rtol=0, atol=0, equal_nan=True)"
     if not torch:
         other = "{0}.tobytes() != {1}.tobytes()"
-    lines = [
-        "before = {",
-        *(f'    "{name}": {copied.format(name=code)},' for name, code in given.items()),
-        "}",
-        *program.body,
-        "",
-        "failed = False",
+    tests = [
+        _TEST.substitute(holds=other.format(code, f'before["{name}"]'), said=f"{name} was written into")
+        for name, code in given.items()
     ]
-    for name, code in given.items():
-        changed = other.format(code, f'before["{name}"]')
-        lines += [
-            f"if {changed}:",
-            f'    print("{name} was written into")',
-            "    failed = True",
-        ]
-    return [*lines, *_VERDICT]
+    copies = (f'    "{name}": {copied.format(name=code)},' for name, code in given.items())
+    return ["before = {", *copies, "}", *program.body, "", *_ANY.lines(tests="\n".join(tests))]
 
 
 def aliased_end(program: Program, pairs: Sequence[tuple[str, str]]) -> list[str]:
     """Return the code that looks whether tensors share their memory."""
     known = program.results | program.names
-    lines = [*program.body, "", "failed = False"]
+    tests = []
     for pair in pairs:
         if not all(name in known for name in pair):
             raise Unwritten(f"a script cannot see that {' and '.join(pair)} share memory")
         one, other = (f"{known[name]}.untyped_storage().data_ptr()" for name in pair)
-        lines += [f"if {one} == {other}:", f'    print("{pair[0]} shares memory with {pair[1]}")', "    failed = True"]
-    return [*lines, *_VERDICT]
+        tests.append(_TEST.substitute(holds=f"{one} == {other}", said=f"{pair[0]} shares memory with {pair[1]}"))
+    return [*program.body, "", *_ANY.lines(tests="\n".join(tests))]
 
 
 def overwritten_end(program: Program, config: RNNConfig, names: Sequence[str]) -> list[str]:
@@ -322,12 +353,7 @@ def overwritten_end(program: Program, config: RNNConfig, names: Sequence[str]) -
         "",
         *program.again,
         "",
-        "failed = False",
-        "for name, array in kept.items():",
-        f"    if not {same}:",
-        '        print(f"{name} was {before[name].tolist()}, and is {array.tolist()} after the next call")',
-        "        failed = True",
-        *_VERDICT,
+        *_OVERWRITTEN.lines(same=same),
     ]
 
 
