@@ -33,9 +33,9 @@ one_thread_a_process()
 
 from harness import Scope, Subject, as_subject, hunt  # noqa: E402
 from harness.checks.result import Verdict  # noqa: E402
-from harness.explain.factors import Factors  # noqa: E402
-from harness.explain.fresh import changed  # noqa: E402
-from harness.explain.investigate import Explanation, Investigation  # noqa: E402
+from harness.diagnosis.factors import Factors  # noqa: E402
+from harness.diagnosis.fresh import changed  # noqa: E402
+from harness.diagnosis.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import text  # noqa: E402
 from harness.report.explained import cause_lines, clue_line, needs_line  # noqa: E402
 from harness.report.paper import Paper  # noqa: E402

@@ -62,9 +62,9 @@ from hypothesis.extra import numpy as hnp  # noqa: E402
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence  # noqa: E402
 
 from harness import Case, Reference, RNNConfig, Scope, Subject, Verdict, check_agreement, configs, hunt  # noqa: E402
-from harness.explain.faults import CATALOGUE, Fault  # noqa: E402
-from harness.explain.planted import PlantedSubject  # noqa: E402
-from harness.explain.selftest import chosen  # noqa: E402
+from harness.diagnosis.faults import CATALOGUE, Fault  # noqa: E402
+from harness.diagnosis.planted import PlantedSubject  # noqa: E402
+from harness.diagnosis.selftest import chosen  # noqa: E402
 from harness.search.covering import _covering  # noqa: E402
 from harness.search.hunt import Hunt  # noqa: E402
 from harness.space.case import Array, as_plain  # noqa: E402

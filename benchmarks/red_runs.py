@@ -26,9 +26,9 @@ one_thread_a_process()
 
 from harness import Scope, Subject, as_subject, hunt  # noqa: E402
 from harness.checks import everything  # noqa: E402
-from harness.explain.faults import CATALOGUE  # noqa: E402
-from harness.explain.investigate import Investigation  # noqa: E402
-from harness.explain.planted import PlantedSubject  # noqa: E402
+from harness.diagnosis.faults import CATALOGUE  # noqa: E402
+from harness.diagnosis.investigate import Investigation  # noqa: E402
+from harness.diagnosis.planted import PlantedSubject  # noqa: E402
 from harness.search.hunt import Finding, Hunt  # noqa: E402
 from harness.space.contract import KERNEL  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402

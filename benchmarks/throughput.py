@@ -49,7 +49,7 @@ import os, time
 os.environ["OMP_NUM_THREADS"] = "1"
 from harness.subjects.isolated import IsolatedSubject, ahead
 ahead(["torch"])
-from harness.explain.investigate import Investigation
+from harness.diagnosis.investigate import Investigation
 from harness.search.examination import examine
 from harness.subjects.protocol import scope_of
 class First(IsolatedSubject):

@@ -493,8 +493,8 @@ def selftest(
     """
     from rich.console import Console
 
-    from harness.explain.selftest import chosen
-    from harness.explain.selftest import selftest as measure
+    from harness.diagnosis.selftest import chosen
+    from harness.diagnosis.selftest import selftest as measure
     from harness.report import selftest as report
 
     faults, correct = chosen(names, families)

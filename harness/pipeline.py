@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.explain.investigate import Investigation
+from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic import accepted
 from harness.report.severity import Told
 from harness.search.crew import Crew

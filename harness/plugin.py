@@ -208,9 +208,9 @@ def _short(path: Path) -> str:
 
 def _cause(disagreement: Disagreement, finding: Finding) -> list[str]:
     """Return the cause, sought among configs that such a test may draw: other sizes, everything else the same."""
-    from harness.explain.diagnose import diagnose
-    from harness.explain.investigate import Explanation
-    from harness.explain.observations import Observations
+    from harness.diagnosis.diagnose import diagnose
+    from harness.diagnosis.investigate import Explanation
+    from harness.diagnosis.observations import Observations
     from harness.report.explained import code_lines
     from harness.report.severity import Told
     from harness.report.short import cause_of, failure_line

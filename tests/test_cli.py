@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness import RNNConfig, __version__, cli, draw
-from harness.explain import proof
+from harness.diagnosis import proof
 from harness.oracle.judge import Judgement, judge
 from harness.report.wording import judgement_line
 from harness.search.crew import Crew

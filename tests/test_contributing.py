@@ -184,7 +184,7 @@ def test_a_check_finds_what_no_other_does_and_accuses_nothing_right(tmp_path: Pa
 FACTOR: Final = """
 import torch
 from harness import Scope, as_subject, draw, hunt, scope_of
-from harness.explain.reproduce.script import script
+from harness.diagnosis.reproduce.script import script
 from harness.report.wording import config_line
 from harness.search import plan, refusals
 from harness.space.parts import ConfigError

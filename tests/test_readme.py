@@ -25,10 +25,10 @@ from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
 from harness.checks.laws import LAWS
 from harness.checks.result import Verdict
-from harness.explain.correct import CORRECT
-from harness.explain.diagnose import EVIDENCE
-from harness.explain.faults import CATALOGUE
-from harness.explain.investigate import Investigation
+from harness.diagnosis.correct import CORRECT
+from harness.diagnosis.diagnose import EVIDENCE
+from harness.diagnosis.faults import CATALOGUE
+from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic import CONTRACTS, accepted
 from harness.oracle.tolerance import LAMBDA
 from harness.report.paper import Paper

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 
 from harness.checks.result import Method
-from harness.explain.arrays import Cause, Found, Given, Reading, explained, spec_line
-from harness.explain.faults import CATALOGUE
-from harness.explain.where import first_departure
+from harness.diagnosis.arrays import Cause, Found, Given, Reading, explained, spec_line
+from harness.diagnosis.faults import CATALOGUE
+from harness.diagnosis.where import first_departure
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.explained import NAMED
 from harness.report.wording import counted, number, place

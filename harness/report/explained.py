@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from harness.explain.clues import Clue
-from harness.explain.diagnose import Diagnosis
-from harness.explain.factors import Factors
-from harness.explain.faults import Fault
-from harness.explain.investigate import Explanation
-from harness.explain.kernels import Kernels
-from harness.explain.precision import NAMES, Precision
-from harness.explain.where import Where
+from harness.diagnosis.clues import Clue
+from harness.diagnosis.diagnose import Diagnosis
+from harness.diagnosis.factors import Factors
+from harness.diagnosis.faults import Fault
+from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.kernels import Kernels
+from harness.diagnosis.precision import NAMES, Precision
+from harness.diagnosis.where import Where
 from harness.report.wording import CALLED, counted
 from harness.search.certificate import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig

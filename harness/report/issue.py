@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from harness.checks.result import Result, Verdict
-from harness.explain.investigate import Explanation
-from harness.explain.reproduce.literals import listed
-from harness.explain.reproduce.program import quoted
-from harness.explain.reproduce.torch_call import shown
+from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.reproduce.literals import listed
+from harness.diagnosis.reproduce.program import quoted
+from harness.diagnosis.reproduce.torch_call import shown
 from harness.oracle.arithmetic import with_measured
 from harness.oracle.compare import Mismatch, Sort
 from harness.report import explained, wording

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from harness.checks.accuracy import Accuracy
 from harness.checks.result import Result
-from harness.explain.investigate import Explanation
+from harness.diagnosis.investigate import Explanation
 from harness.oracle.compare import Mismatch
 from harness.oracle.judge import Judgement
 from harness.report import wording

@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.explain.selftest import Acquittal, Kill, Naming, Selftest, Trial
+from harness.diagnosis.selftest import Acquittal, Kill, Naming, Selftest, Trial
 from harness.report.explained import precision_lines
 from harness.report.record import as_json
 from harness.report.wording import counted

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from harness.checks.result import Result, Verdict
-from harness.explain.investigate import Explanation
+from harness.diagnosis.investigate import Explanation
 from harness.oracle.compare import Sort
 from harness.report import explained
 from harness.report.place import Kept

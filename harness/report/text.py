@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.checks.result import Method, Result, Verdict
-from harness.explain.investigate import Explanation
+from harness.diagnosis.investigate import Explanation
 from harness.oracle.compare import Mismatch
 from harness.report import coverage, explained, wording
 from harness.report.place import Kept, Stored

@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from harness.explain.investigate import Explanation
-from harness.explain.reproduce.literals import FILE
-from harness.explain.reproduce.script import NAME
+from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.reproduce.literals import FILE
+from harness.diagnosis.reproduce.script import NAME
 from harness.oracle.arithmetic import STRICT, Accepted, with_measured
 from harness.report.issue import issue_of, regression_test
 from harness.report.place import Kept

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 
-from harness.explain.reproduce.literals import FILE
-from harness.explain.reproduce.script import NAME, Script, script
+from harness.diagnosis.reproduce.literals import FILE
+from harness.diagnosis.reproduce.script import NAME, Script, script
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.hunt import Finding
 from harness.search.replay import Fate

@@ -10,7 +10,7 @@ import pytest
 from harness import Outcome, RNNConfig, Verdict, as_subject, draw, scope_of
 from harness.checks.accuracy import Accuracy, Overflows, measure, one_step
 from harness.checks.agreement import assess, check_agreement, observe
-from harness.explain.investigate import Investigation
+from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arithmetic, accepted, with_measured
 from harness.report.severity import Severity, severity
 from harness.report.wording import accuracy_line

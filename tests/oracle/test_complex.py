@@ -16,8 +16,8 @@ from harness import Case, Reference, RNNConfig, Verdict, draw
 from harness.checks.agreement import check_agreement
 from harness.checks.derivatives import differentiable
 from harness.checks.lawfulness import check_laws
-from harness.explain.diagnose import diagnose
-from harness.explain.observations import Observations
+from harness.diagnosis.diagnose import diagnose
+from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.expectation import Setting, end_to_end_states
 from harness.oracle.tolerance import Products, Step, step_allowance, sum_allowance

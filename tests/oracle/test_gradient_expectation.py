@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import Case, Reference, RNNConfig, cases, draw
-from harness.explain.faults import CATALOGUE
+from harness.diagnosis.faults import CATALOGUE
 from harness.oracle.arithmetic import CONTRACTS, Arithmetic, accepted
 from harness.oracle.expectation import Expected, Setting, end_to_end_states
 from harness.oracle.gradient_expectation import Gradients, _Backward, expect_gradients

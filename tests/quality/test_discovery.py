@@ -3,10 +3,10 @@
 import pytest
 
 from harness import hunt
-from harness.explain.diagnose import diagnose
-from harness.explain.faults import CATALOGUE, Fault
-from harness.explain.observations import Observations
-from harness.explain.planted import PlantedSubject
+from harness.diagnosis.diagnose import diagnose
+from harness.diagnosis.faults import CATALOGUE, Fault
+from harness.diagnosis.observations import Observations
+from harness.diagnosis.planted import PlantedSubject
 from tests.long import few
 
 SEED = 1

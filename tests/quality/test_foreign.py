@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import as_subject, hunt
-from harness.explain.investigate import Investigation
+from harness.diagnosis.investigate import Investigation
 from harness.search.simplify import PLAIN
 from harness.space.contract import KERNEL
 from harness.subjects.protocol import scope_of

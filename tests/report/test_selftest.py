@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from harness import RNNConfig, __version__
-from harness.explain.selftest import Acquittal, Alarm, Cause, Kill, Naming, Selftest, Trial
+from harness.diagnosis.selftest import Acquittal, Alarm, Cause, Kill, Naming, Selftest, Trial
 from harness.report.selftest import selftest_record, selftest_report, summary
 from harness.store.document import write
 from tests.report.test_wording import COARSE, assert_snapshot, rendered

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from harness import Case, Result, RNNConfig, Verdict, draw
-from harness.explain.diagnose import Diagnosis
-from harness.explain.factors import Factors
-from harness.explain.faults import CATALOGUE
-from harness.explain.investigate import Explanation
-from harness.explain.precision import Precision
+from harness.diagnosis.diagnose import Diagnosis
+from harness.diagnosis.factors import Factors
+from harness.diagnosis.faults import CATALOGUE
+from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.precision import Precision
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.severity import Severity, Told, has_special_values, in_order, severity
 from harness.report.short import cause_of, shown_in_full, summary

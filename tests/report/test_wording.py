@@ -13,13 +13,13 @@ from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.laws import LAWS
 from harness.checks.result import Method
 from harness.cli import cli
-from harness.explain.diagnose import Diagnosis
-from harness.explain.factors import Factors, Size
-from harness.explain.faults import CATALOGUE
-from harness.explain.investigate import Explanation
-from harness.explain.precision import Precision
-from harness.explain.proof import judge_worst
-from harness.explain.where import Where
+from harness.diagnosis.diagnose import Diagnosis
+from harness.diagnosis.factors import Factors, Size
+from harness.diagnosis.faults import CATALOGUE
+from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.precision import Precision
+from harness.diagnosis.proof import judge_worst
+from harness.diagnosis.where import Where
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
 from harness.report import explained, record, text, wording

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, hunt
-from harness.explain.investigate import Investigation
+from harness.diagnosis.investigate import Investigation
 from harness.search.crew import Crew, pickled
 from harness.search.hunt import Hunt, Stop
 from harness.space.errors import UsageError

@@ -15,7 +15,7 @@ import pytest
 
 from harness import Capabilities, Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
-from harness.explain.investigate import Investigation
+from harness.diagnosis.investigate import Investigation
 from harness.oracle.compare import Sort
 from harness.search import hunt as hunt_module
 from harness.search.covering import covering

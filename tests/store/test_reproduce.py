@@ -22,8 +22,8 @@ from harness import Case, Disagreement, Failure, Outcome, Result, RNNConfig, Ver
 from harness.checks.everything import check
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import WAVERS
-from harness.explain.reproduce.literals import Literals, nested
-from harness.explain.reproduce.script import index_of, script
+from harness.diagnosis.reproduce.literals import Literals, nested
+from harness.diagnosis.reproduce.script import index_of, script
 from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.report.issue import issue, regression_test
@@ -38,7 +38,7 @@ from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject
 from harness.subjects.recipes import RECIPES
 from harness.subjects.registry import find_subject
-from tests.explain.subjects_by_hand import DROP_IN, FUNCTION
+from tests.diagnosis.subjects_by_hand import DROP_IN, FUNCTION
 
 WRONG, RIGHT = "WRONG = True", "WRONG = False"
 
@@ -655,7 +655,7 @@ def test_what_no_script_can_show_has_a_reason(tmp_path: Path) -> None:
 def test_a_registered_subject_may_say_how_a_script_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finding, subject = found(f"{saved(tmp_path, 'by_hand.py', FUNCTION)}:rnn", PLAIN)
     finding = replace(finding, subject="by-hand")
-    monkeypatch.setattr("harness.explain.reproduce.script.registered", lambda: {"by-hand": None})
+    monkeypatch.setattr("harness.diagnosis.reproduce.script.registered", lambda: {"by-hand": None})
     monkeypatch.syspath_prepend(str(tmp_path))
     recipe = Recipe("by_hand.rnn", (f"sys.path.insert(0, {str(tmp_path)!r})", "import by_hand"))
 

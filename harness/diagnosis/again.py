@@ -1,0 +1,144 @@
+"""again: the excuses by which a search recognises a known cause again: by the mistake itself, or by where it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from harness.checks.agreement import REFERENCE, Observation
+from harness.checks.lawfulness import GRADIENTS, law_of
+from harness.checks.result import Result, Verdict
+from harness.diagnosis.factors import Factors, like
+from harness.diagnosis.faults import Fault
+from harness.diagnosis.likeness import Seen, forward_part
+from harness.oracle.compare import Mismatch, Sort
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.values import draw
+
+
+@dataclass(frozen=True)
+class ByCause:
+    """An excuse that recognises a finding's cause: the subject makes that mistake, and no other.
+
+    A mistake that is made forwards makes gradients wrong, too. So gradients are looked at only where the way forward is
+    right. A missing gradient is of the cause if that makes all of it zero, because autograd has no gradient for what is
+    not used. A fault may lose infinities and NaN in other ways than the subject does, so it is enough that they are
+    lost where the mistake shows. For a mistake that cannot be told step by step, it is enough that it makes a
+    difference on the case.
+    """
+
+    name: str
+    causes: tuple[Fault, ...]
+    factors: Factors
+    forwards: bool
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Tell whether one of the causes reproduces the subject there."""
+        if not result.mismatches:
+            return False
+        first = result.mismatches[0]
+        if first.sort is Sort.MISSING and first.array.endswith(GRADIENTS):
+            return any(_cuts_off(cause, observation.case, first.array) for cause in self.causes)
+        if observation.unfit is not None:
+            return False
+        return any(self._made(one, first) for one in _looked_at(observation, first))
+
+    def _made(self, observation: Observation, first: Mismatch) -> bool:
+        seen = Seen(forward_part(observation) if self.forwards else observation)
+        if self.forwards and first.array.endswith(GRADIENTS) and seen.right:
+            seen = Seen(observation)  # numbers that hide the mistake forwards may show it backwards
+        if first.sort is Sort.FINITENESS:
+            if self.factors.covers(observation.case.config):
+                return True
+            # A kernel that is taken for some sizes makes the mistake in some products of a case, and not in others.
+            if any(cause.stepwise and seen.loses_numbers_as(cause) for cause in self.causes):
+                return True
+        return any(self._makes(seen, cause) for cause in self.causes)
+
+    @staticmethod
+    def _makes(seen: Seen, cause: Fault) -> bool:
+        if not cause.stepwise:
+            return seen.active(cause)
+        # An activation of the subject's own has errors of its own, which no allowance is derived for.
+        return seen.reproduces(cause) or (cause.family == "nonlinearity" and seen.resembles(cause))
+
+
+def _cuts_off(cause: Fault, case: Case, gradient: str) -> bool:
+    """Tell whether a cause makes all of a gradient zero, whatever the numbers.
+
+    The test takes tanh, whose slope is never zero. With relu, few numbers would pass through many steps.
+    """
+    config = case.config.replace(wrt="all", nonlinearity="tanh")  # probes ask for all gradients, too
+    generic = draw(config if config.N else config.replace(N=1), "normal").plain()
+    if gradient not in generic.config.gradients:
+        return False
+    with np.errstate(all="ignore"):
+        given, right = (one.run(generic)[gradient] for one in (cause, REFERENCE))
+    return not given.any() and bool(right.any())
+
+
+def _looked_at(observation: Observation, first: Mismatch) -> Iterator[Observation]:
+    """Yield what was observed, and then the part of it that is wrong by itself: the case, or the one with probes.
+
+    What probes show of inner gradients depends on the gradient by x, which some mistakes change.
+    """
+    yield observation
+    if observation.probed is None:
+        return
+    alone = replace(observation, probed=None)
+    if not first.probed:
+        yield alone
+    else:
+        case, outcome = observation.probed
+        yield replace(alone, case=case, outcome=outcome, prefixes={} if case.config.num_layers == 1 else None)
+
+
+@dataclass(frozen=True)
+class ByRegion:
+    """An excuse for failures like a finding that no fault explains, on configs where that finding shows."""
+
+    name: str
+    found: Result
+    factors: Factors
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Tell whether a failure is like the finding's, on a config that has all that the finding needs."""
+        if _told_by_law(result, self.found):
+            return True
+        if like(result) != like(self.found):
+            return False
+        if is_of_form(self.found):
+            return True
+        return any(self.factors.covers(config) for config in _calls(observation.case.config, result))
+
+
+def _calls(config: RNNConfig, result: Result) -> Iterator[RNNConfig]:
+    """Yield the config and, if something was raised or died, that of the call which a used module saw before."""
+    yield config
+    if config.preparation == "used" and result.verdict is Verdict.BROKEN:
+        yield config.call_before
+
+
+def _told_by_law(result: Result, found: Result) -> bool:
+    """Tell whether a law's other run failed as was found: at the same line, or in the form of the same array."""
+    first = result.mismatches[0] if result.mismatches else None
+    if law_of(result.kind) is None or law_of(found.kind) is not None:
+        return False
+    if first is None:
+        return result.raised_at is not None and result.raised_at == found.raised_at
+    return is_of_form(found) and (first.array, first.sort) == (found.mismatches[0].array, found.mismatches[0].sort)
+
+
+def is_of_form(result: Result) -> bool:
+    """Tell whether something other than values is wrong; for such a kind, one finding says it all."""
+    return bool(result.mismatches) and result.mismatches[0].sort in OF_FORM
+
+
+OF_FORM: Final = {
+    *(Sort.MISSING, Sort.UNEXPECTED, Sort.SHAPE, Sort.DTYPE, Sort.MALFORMED),
+    *(Sort.CHANGED, Sort.ALIASED, Sort.OVERWRITTEN),
+}

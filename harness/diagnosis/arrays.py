@@ -1,0 +1,431 @@
+"""arrays: the mistakes that reproduce arrays which a user's code gave, where there is no code to run on fresh cases.
+
+Some facts about the arrays are not known: tanh or relu, which axis is time, and which of nn.RNN's arrays they are.
+These make several readings. In each, the arrays are one observation a case, and ``likeness`` judges them.
+
+The numbers are compared as given, in float64, by the allowances of the coarsest dtype among them. That holds, too, for
+code that computes in float64 and rounds its operands, its parameters and its results to that dtype. Each of the three
+is off by at most u in relation to a product, which makes gamma_3 A, and a step has at least three terms, whose
+allowance is gamma_m A for m terms (``oracle.tolerance``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, islice, product
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from harness.checks.agreement import REFERENCE, Observation, assess
+from harness.checks.result import Result
+from harness.diagnosis.diagnose import EVIDENCE, FEW, PAIRS, widest
+from harness.diagnosis.faults import CATALOGUE, Fault
+from harness.diagnosis.likeness import ROUNDINGS, Seen
+from harness.diagnosis.pairs import pair_of
+from harness.diagnosis.parts import from_places, parts_of
+from harness.diagnosis.where import first_wrong
+from harness.oracle.arithmetic import FORMATS, Arithmetic
+from harness.oracle.known import Floats
+from harness.space.case import Array, Case, as_plain
+from harness.space.config import ArraySpec, RNNConfig
+from harness.space.errors import UsageError
+from harness.space.outcome import Outcome
+from harness.space.parts import NONLINEARITIES
+from harness.subjects.handed import Model, array
+
+RETURNED: Final = ("readout", "output", "h_n")
+"""The names that arrays may have, the likeliest first: a model with a linear layer returns what that makes of the
+output."""
+
+NAMES: Final[dict[int, list[tuple[str, ...]]]] = {
+    1: [(name,) for name in RETURNED],
+    2: [("output", "h_n"), ("readout", "h_n")],
+    3: [("output", "h_n", "readout")],
+}
+"""The names that so many arrays in a tuple may have."""
+
+
+TELLING: Final = ((125, 3), (3, 125))
+"""The sizes T and N of cases that tell mistakes apart: 125 is 1, 5, 13, 29 and 61 beyond multiples of 4, 8, 16, 32 and
+64."""
+
+
+class Given(NamedTuple):
+    """One case as the user has it: what went in, and what came out of the user's code."""
+
+    x: Any
+    actual: Any
+    hx: Any = None
+
+
+class _Case(NamedTuple):
+    """One case as arrays."""
+
+    x: Array
+    hx: Array | None
+    values: tuple[Array, ...]
+    """The arrays that came out."""
+    labels: tuple[str, ...]
+    """The names of these arrays in errors."""
+    ways: list[tuple[str, ...]]
+    """The names that nn.RNN may have for them, in each way to take them."""
+
+
+class Reading(NamedTuple):
+    """One way to take what was given, and what is seen then, a case each."""
+
+    seen: tuple[Seen, ...]
+    other: str = ""
+    """The setting that is not what the user said: ``batch_first``, or ``dtype``, a coarser one. Empty if all are."""
+
+    @property
+    def config(self) -> RNNConfig:
+        """The config of the first case."""
+        return self.seen[0].case.config
+
+    def reproduced_by(self, fault: Fault) -> bool:
+        """Tell whether the user's code may make a mistake: it does wherever the mistake would show."""
+        return all(
+            not one.tells_apart(fault) if one.right else one.resembles(fault) and one.reproduces(fault)
+            for one in self.seen
+        )
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A mistake that reproduces everything that is wrong, in one reading."""
+
+    reading: Reading
+    fault: Fault | None
+    """The mistake; ``None`` if all is right in that reading, though it is not the one that the user said."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer, without words."""
+
+    reading: Reading | None
+    """The reading in which the arrays are right, or in which a mistake explains them; or else that in which fewest are
+    wrong."""
+    misfit: str = ""
+    """The reason why there is no reading at all: the arrays' shapes fit none."""
+    results: tuple[Result, ...] = ()
+    """The results of the reading, one for each case."""
+    causes: tuple[Cause, ...] = ()
+    pairs: int = 0
+    """The number of pairs of known mistakes that were tried."""
+    many: bool = False
+    """True if so many pairs explain the arrays that none is named."""
+    same: bool = False
+    """True if all causes are the same to this module."""
+    whole: bool = True
+    """True if no part of the network was left out; with long arrays, it would take too long to try all."""
+    lost: int = 0
+    """The number of values that are NaN or infinite where nn.RNN's are finite."""
+
+    @property
+    def agrees(self) -> bool:
+        """True if everything is as nn.RNN has it."""
+        return bool(self.results) and not any(result.failed for result in self.results)
+
+    @property
+    def wrong(self) -> int:
+        """The number of values that are wrong in themselves, of the array that has most of them in each case."""
+        return sum(max((mismatch.count for mismatch in one.mismatches), default=0) for one in self.results)
+
+    @property
+    def certain(self) -> bool:
+        """True if one known mistake alone reproduces everything, in enough wrong numbers to rule chance out.
+
+        Two different mistakes would have to share each number that is wrong.
+        """
+        return len(self.causes) == 1 and self.wrong >= EVIDENCE
+
+
+def explained(
+    model: Model, cases: Sequence[Given], nonlinearity: str | None, *, batch_first: bool | None, atol: float
+) -> Found:
+    """Return what the arrays of all cases agree with: nn.RNN, or known mistakes.
+
+    Raises ``UsageError`` for an x or hx that the module cannot read, and for an ``actual`` that nn.RNN cannot return.
+    """
+    given = [_as_arrays(case) for case in cases]
+    nonlinearity = model.nonlinearity if nonlinearity is None else nonlinearity
+    batch_first = model.batch_first if batch_first is None else batch_first
+    phis = NONLINEARITIES if nonlinearity is None else (nonlinearity,)
+    firsts = (False, True) if batch_first is None else (batch_first,)
+
+    def readings(firsts: Iterable[bool], other: str = "") -> Iterator[Reading]:
+        for phi, first in product(phis, firsts):
+            config = model.config.replace(nonlinearity=phi, batch_first=first)
+            for seen in product(*(_seen(model, config, case, atol) for case in given)):
+                yield Reading(seen, other)
+
+    found = list(readings(firsts))
+    if not found:
+        config = model.config.replace(batch_first=firsts[-1])
+        return Found(None, misfit=next(said for case in given if (said := _misfit(config, case))))
+    for reading in found:
+        if all(seen.right for seen in reading.seen):
+            return Found(reading, results=_results(reading))
+    turned = [] if batch_first is None else list(readings([not batch_first], "batch_first"))
+    return _searched(found, [*turned, *(_in_float32(reading) for reading in found)])
+
+
+def _in_float32(reading: Reading) -> Reading:
+    """Return the reading, held to the precision of float32: something may have been rounded to that on the way."""
+    observations = [seen.observation for seen in reading.seen]
+    return Reading(tuple(Seen(replace(one, arithmetic=Arithmetic("float32"))) for one in observations), "dtype")
+
+
+def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
+    """Look for a mistake; if there is none, for one in a part of the network; if there is none, for two at once.
+
+    No more parts and no more pairs are tried than ``PAIRS`` pays for.
+    """
+    most = PAIRS // (len(readings) * sum(seen.case.config.cost for seen in readings[0].seen))
+    singles = [_every(reading) for reading in readings]
+    causes = _causes(readings, singles)
+    causes += [Cause(reading, None) for reading in others if all(seen.right for seen in reading.seen)]
+    nearest = min(readings, key=lambda reading: Found(reading, results=_results(reading)).wrong)
+    lost = 0 if causes else _lost(nearest)
+    tried, whole = 0, True
+    if not causes and not lost:
+        for reading, faults in zip(readings, singles, strict=True):
+            parts = list(islice(_parts(reading, faults), most + 1))
+            whole = whole and len(parts) <= most
+            made = [fault for fault in parts[:most] if reading.reproduced_by(fault)]
+            causes += [Cause(reading, fault) for fault in widest(made)]
+    if not causes and not lost:
+        for reading, faults in zip(readings, singles, strict=True):
+            matter = [fault for fault in faults if any(seen.tells_apart(fault) for seen in reading.seen)]
+            pairs = [pair_of(*pair) for pair in islice(combinations(matter, 2), most)]
+            tried += len(pairs)
+            causes += _causes([reading], [pairs])
+    # Where a setting makes no difference, the same mistake is found in both of its readings.
+    said = {cause.fault.sentence if cause.fault else cause.reading.other: cause for cause in reversed(causes)}
+    causes = list(said.values())[::-1]
+    reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
+    same = not tried and _same(causes)
+    many = tried > 0 and len(causes) > FEW
+    return Found(
+        reading,
+        results=_results(reading),
+        causes=() if many else tuple(causes),
+        pairs=tried,
+        many=many,
+        same=same,
+        whole=whole,
+        lost=lost,
+    )
+
+
+def _lost(reading: Reading) -> int:
+    """Return how many values are NaN or infinite where nn.RNN's are finite."""
+    count = 0
+    for seen in reading.seen:
+        with np.errstate(all="ignore"):
+            right = REFERENCE.run(seen.case)
+        arrays = seen.observation.outcome.arrays
+        count += sum(int((np.isfinite(right[name]) & ~np.isfinite(value)).sum()) for name, value in arrays.items())
+    return count
+
+
+def _causes(readings: Sequence[Reading], faults: Sequence[Sequence[Fault]]) -> list[Cause]:
+    return [
+        Cause(reading, fault)
+        for reading, own in zip(readings, faults, strict=True)
+        for fault in own
+        if reading.reproduced_by(fault)
+    ]
+
+
+def _same(causes: Sequence[Cause]) -> bool:
+    """Tell whether several causes are one for this module, so that no further case could tell them apart.
+
+    For example, a network's last layer may be its only one, and five units hold no block of eight.
+    """
+    if len(causes) < 2 or any(cause.fault is None or cause.reading is not causes[0].reading for cause in causes):
+        return False
+    first, *others = ([array for case in _telling(cause.reading) for array in _run(cause, case)] for cause in causes)
+    return all(_alike(first, other) for other in others)
+
+
+def _telling(reading: Reading) -> Iterator[Case]:
+    """Yield cases of the same weights whose sizes and initial states may tell causes apart."""
+    weights, generator = reading.seen[0].case.weights, np.random.default_rng(0)
+    for T, N in TELLING:
+        config = reading.config.replace(T=T, N=N, hx=True)
+        x, hx = (generator.standard_normal(config.inputs[name].shape) for name in ("x", "hx"))
+        yield Case(config, x, hx, weights)
+
+
+def _run(cause: Cause, case: Case) -> Iterable[Floats]:
+    assert cause.fault is not None
+    with np.errstate(all="ignore"):
+        return cause.fault.run(case).values()
+
+
+def _alike(runs: Sequence[Floats], others: Sequence[Floats]) -> bool:
+    pairs = zip(runs, others, strict=True)
+    return all(np.allclose(one, other, ROUNDINGS, ROUNDINGS, equal_nan=True) for one, other in pairs)
+
+
+def _every(reading: Reading) -> list[Fault]:
+    """Return every fault of the catalogue, with each parameter that one of the cases can tell."""
+    fitted = (fault for known in CATALOGUE for seen in reading.seen for fault in known.fitted(seen.case.config))
+    return list({(fault.name, fault.k): fault for fault in fitted}.values())
+
+
+def _parts(reading: Reading, faults: Sequence[Fault]) -> Iterator[Fault]:
+    first = next((first for seen in reading.seen if (first := first_wrong(seen.observation))), {})
+    for fault in faults:
+        yield from parts_of(fault, reading.config)
+        yield from from_places(fault, first)
+
+
+def _results(reading: Reading) -> tuple[Result, ...]:
+    return tuple(assess(seen.observation, REFERENCE, soft=False) for seen in reading.seen)
+
+
+def _as_arrays(given: Given) -> _Case:
+    actual: Any = given.actual
+    if isinstance(actual, Mapping):
+        names, labels = tuple(actual), tuple(f"actual[{name!r}]" for name in actual)
+        if not names or not set(names) <= set(RETURNED):
+            raise UsageError(
+                f"actual holds {', '.join(map(repr, names)) or 'nothing'}: expected any of {', '.join(RETURNED)}"
+            )
+        ways, values = [names], tuple(actual.values())
+    elif isinstance(actual, tuple):
+        if len(actual) not in NAMES:
+            raise UsageError(f"actual holds {len(actual)} arrays: expected one, (output, h_n), or a dict by name")
+        ways, labels, values = NAMES[len(actual)], tuple(f"actual[{i}]" for i in range(len(actual))), actual
+    else:
+        ways, labels, values = NAMES[1], ("actual",), (actual,)
+    arrays = tuple(array(label, value) for label, value in zip(labels, values, strict=True))
+    return _Case(array("x", given.x), None if given.hx is None else array("hx", given.hx), arrays, labels, ways)
+
+
+def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Seen]:
+    """Yield what is seen of a case, in every way in which its arrays can be nn.RNN's.
+
+    Raises ``UsageError`` for an x that the layer cannot read.
+    """
+    config = called(config, given)
+    hx = None if given.hx is None else shaped(given.hx, config.inputs["hx"])
+    if given.hx is not None and hx is None:
+        return
+    weights = {name: value.astype(np.float64) for name, value in model.weights.items()}
+    dtype = _coarsest([*model.weights.values(), given.x, *([] if hx is None else [hx])], given.values)
+    for named in _named(config, given):
+        of_config = config if "readout" in named else config.replace(output_size=None)
+        own = {name: weights[name] for name in of_config.weights}
+        case = Case(of_config, given.x.astype(np.float64), None if hx is None else hx.astype(np.float64), own).plain()
+        outcome = Outcome(as_plain(of_config, named))
+        states_known = (of_config.num_layers == 1 and "output" in named) or (of_config.T == 1 and "h_n" in named)
+        prefixes: dict[int, Array] | None = {} if states_known and not atol else None
+        yield Seen(Observation(case, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol))
+
+
+def called(config: RNNConfig, given: _Case) -> RNNConfig:
+    """Return the layer's config with the sizes of a case. Raises ``UsageError`` for an x that it cannot read."""
+    shape, I = given.x.shape, config.input_size  # noqa: E741 - the published name
+    axes = "N, T" if config.batch_first else "T, N"
+    if len(shape) not in {2, 3} or shape[-1] != I or not given.x.size:
+        hint = "; add the last axis: x[..., None]" if I == 1 and len(shape) < 3 else ""
+        raise UsageError(f"x has shape {shape}: expected ({axes}, {I}), or (T, {I}) of one sequence{hint}")
+    if len(shape) == 2:
+        return config.replace(T=shape[0], batched=False, batch_first=False, hx=given.hx is not None)
+    N, T = shape[:2] if config.batch_first else shape[1::-1]
+    return config.replace(T=T, N=N, hx=given.hx is not None)
+
+
+def _coarsest(given: Sequence[Array], actual: Sequence[Array]) -> str:
+    """Return the coarsest dtype of all arrays.
+
+    Integers are exact. A float64 result that holds only numbers of float32 is taken to come from float32.
+    """
+    names = [value.dtype.name for value in (*given, *actual)]
+    with np.errstate(over="ignore"):
+        narrow = (np.array_equal(value, value.astype(np.float32), equal_nan=True) for value in actual)
+    names += ["float32"] * any(narrow)
+    return max((name for name in names if name in FORMATS), key=lambda name: FORMATS[name].u, default="float64")
+
+
+def _named(config: RNNConfig, given: _Case) -> Iterator[dict[str, Array]]:
+    """Yield the arrays by name, in every way in which their shapes fit.
+
+    Ways that lack an axis count only if no way fits exactly.
+    """
+    fitting: list[dict[str, Array]] = []
+    for names in given.ways:
+        pairs = [(name, value) for name, value in zip(names, given.values, strict=True) if name in config.outputs]
+        named = {name: found for name, value in pairs if (found := shaped(value, config.outputs[name])) is not None}
+        if len(named) == len(names):
+            fitting.append(named)
+    shapes = [value.shape for value in given.values]
+    exact = [named for named in fitting if [value.shape for value in named.values()] == shapes]
+    yield from exact or fitting
+
+
+def shaped(value: Array, spec: ArraySpec) -> Array | None:
+    """Return the array in the expected shape, if it lacks no more than axes of size 1; else ``None``.
+
+    An array with as many axes must have that shape: (10, 1, 5) is not (1, 10, 5), because nothing may be exchanged.
+    """
+    if value.shape == spec.shape:
+        return value
+    without = tuple(size for size in spec.shape if size != 1)
+    lacks = value.ndim < len(spec.shape) and tuple(size for size in value.shape if size != 1) == without
+    return value.reshape(spec.shape) if lacks else None
+
+
+def _misfit(config: RNNConfig, given: _Case) -> str:
+    """Return why no reading fits a case, in one sentence; empty where one does. Raises ``UsageError`` if hx is why."""
+    config = called(config, given)
+    if given.hx is not None and shaped(given.hx, config.inputs["hx"]) is None:
+        raise UsageError(f"hx has shape {given.hx.shape}: expected {spec_line(config.inputs['hx'])}")
+    if next(_named(config, given), None) is not None:
+        return ""
+    for i, (label, value) in enumerate(zip(given.labels, given.values, strict=True)):
+        names = dict.fromkeys(way[i] for way in given.ways)
+        specs = {name: config.outputs[name] for name in names if name in config.outputs}
+        if any(shaped(value, spec) is not None for spec in specs.values()):
+            continue
+        said = f"{label} has shape {value.shape}"
+        if not specs:
+            return f"{said}, but the module has no readout: expected output, h_n or both"
+        for name, spec in specs.items():
+            if reason := _reason(config, name, value.shape):
+                return f"{said}, expected {name} {spec_line(spec)}: {reason}"
+        return f"{said}, expected {' or '.join(f'{name} {spec_line(spec)}' for name, spec in specs.items())}"
+    return "the arrays do not fit together: expected (output, h_n) or (readout, h_n)"
+
+
+def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
+    """Return why an array may have the shape that it has; empty where no reason is known."""
+    axes, expected = config.outputs[name]
+    wanted = dict(zip(axes, expected, strict=True))
+    sizes = dict(zip(axes, shape, strict=True)) if len(shape) == len(axes) else {}
+    differ = [axis for axis in sizes if sizes[axis] != wanted[axis]]
+    turned = bool(sizes) and len(shape) > 2 and (shape[1], shape[0], *shape[2:]) == expected
+    one_step = "T" in axes and shape == tuple(size for axis, size in wanted.items() if axis != "T")
+    one_direction = differ == ["D*H"] and config.bidirectional and sizes["D*H"] == config.hidden_size
+    reasons = {
+        "its first two axes are exchanged; its rows come first, with batch_first, too": turned and name == "h_n",
+        f"its first two axes are exchanged; with batch_first={config.batch_first}, {axes[0]} comes first": turned,
+        "one direction is missing; forward and reverse stand side by side in the last axis": one_direction,
+        "h_n holds a row for each layer and direction": differ == ["L*D"],
+        "one step too many; leave the initial state out": differ == ["T"] and sizes["T"] == config.T + 1,
+        f"x has T={config.T} steps": differ == ["T"],
+        "it holds one step; give all steps": one_step,
+    }
+    return next((reason for reason, fits in reasons.items() if fits), "")
+
+
+def spec_line(spec: ArraySpec) -> str:
+    """Return the axes and sizes of an array as text, such as ``(N, T, D*H) = (1, 10, 5)``."""
+    return f"({', '.join(spec.axes)}) = {spec.shape}"

@@ -1,0 +1,200 @@
+"""directions: forward and reverse are exchanged, shared, joined or started in the wrong way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from harness.diagnosis.faults import lines
+from harness.diagnosis.faults.base import ONE, Fault, Place
+from harness.diagnosis.faults.weights import half_of
+from harness.oracle.cell import StepWeights
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import Visited
+from harness.space.case import Array, Case
+from harness.space.config import RNNConfig
+
+BOTH = ONE.replace(bidirectional=True)
+
+
+def _reverse_before_forward(right: Reference, config: RNNConfig, direction: int) -> slice:
+    return right.features(config, config.num_directions - 1 - direction)
+
+
+def _exchanges_inner_halves(
+    right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]
+) -> Floats:
+    read = right.layer_input(case, layer, direction, below)
+    return np.roll(read, case.config.hidden_size, axis=-1) if layer and case.config.bidirectional else read
+
+
+def _separates_directions(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+    w = right.step_weights(case, layer, direction)
+    return w._replace(ih=half_of(w.ih, direction, case)) if layer else w
+
+
+def _returns_forward_twice(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+    output = right.written(case, layer, states).copy()
+    for d in range(case.config.num_directions):
+        output[..., right.features(case.config, d)] = output[..., right.features(case.config, 0)]
+    return output
+
+
+def _forgets_reverse_run_direction(
+    right: Reference, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
+) -> None:
+    if at[1]:
+        states[...] = 0.0
+    else:
+        right.run_direction(case, at, x, start, states, visited=visited)
+
+
+def _forgets_reverse_reaches(right: Reference, config: RNNConfig, direction: int, step: int) -> bool:
+    return not direction and right.reaches(config, direction, step)
+
+
+def _reverse_uses_forward_weights(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+    return right.step_weights(case, layer, 0)
+
+
+def _reverse_uses_forward_weight_hh(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+    w = right.step_weights(case, layer, direction)
+    return w._replace(hh=right.step_weights(case, layer, 0).hh)
+
+
+def _forward_uses_reverse_weights(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+    return right.step_weights(case, layer, case.config.num_directions - 1)
+
+
+def _reverse_starts_from_forward(
+    right: Reference, config: RNNConfig, layer: int, direction: int
+) -> tuple[int, int] | None:
+    return (layer, 0) if direction else right.starts_from(config, layer, direction)
+
+
+def _reverse_uses_forward_hx(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+    return right.hx_row(config, layer, 0, hx)
+
+
+def _reverses_batch_time_order(right: Reference, config: RNNConfig, direction: int) -> Sequence[int]:
+    return right.time_order(config, 0)
+
+
+def _reverses_batch_hx_row(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+    row = right.hx_row(config, layer, direction, hx)
+    return row[::-1] if direction else row
+
+
+def _reverses_batch_run(right: Reference, case: Case) -> dict[str, Floats]:
+    arrays = right.run(case)
+    rows = [row[::-1] if d else row for (_, d), row in zip(right.h_n_order(case.config), arrays["h_n"], strict=True)]
+    return arrays | {"h_n": np.stack(rows)}
+
+
+def _reverses_batch_final_gradients(right: Reference, case: Case) -> dict[tuple[int, int], Floats]:
+    return {at: g[::-1] if at[1] else g for at, g in right.final_gradients(case).items()}
+
+
+def _writes_reverse_hn_first(right: Reference, config: RNNConfig) -> list[tuple[int, int]]:
+    return [(layer, config.num_directions - 1 - d) for layer, d in right.h_n_order(config)]
+
+
+FAULTS: Final = (
+    Fault(
+        "ReverseBeforeForward",
+        "concatenates reverse before forward in the output's features",
+        {"features": _reverse_before_forward},
+        code=("output = np.concatenate([reverse, forward], -1)", lines.JOIN),
+        smallest=(BOTH,),
+    ),
+    Fault(
+        "ExchangesInnerHalves",
+        "reads the output below, above the first layer, with its reverse half before its forward half",
+        {"layer_input": _exchanges_inner_halves},
+        code=("x = np.roll(output, H, -1)", lines.BELOW),
+        smallest=(BOTH.replace(num_layers=2),),
+    ),
+    Fault(
+        "SeparatesDirections",
+        "reads only its own direction's half of the output below, above the first layer: two stacks side by side",
+        {"step_weights": _separates_directions},
+        role="weight_ih",
+        code=("x_t = x[t] * (np.arange(2 * H) // H == d)  # if layer > 0", lines.X_T),
+        smallest=(BOTH.replace(num_layers=2),),
+    ),
+    Fault(
+        "ReturnsForwardTwice",
+        "returns the forward half of each output twice, also in the place of the reverse half",
+        {"written": _returns_forward_twice},
+        code=("output = np.concatenate([forward, forward], -1)", lines.JOIN),
+        smallest=(BOTH,),
+        stepwise=False,
+    ),
+    Fault(
+        "ForgetsReverse",
+        "does not run the reverse direction: its states stay zero",
+        {"run_direction": _forgets_reverse_run_direction, "reaches": _forgets_reverse_reaches},
+        code=("directions = range(1)", lines.DIRECTIONS),
+        smallest=(BOTH,),
+        stepwise=False,
+    ),
+    Fault(
+        "ReverseUsesForwardWeights",
+        "uses the forward direction's weights in the reverse direction too",
+        {"step_weights": _reverse_uses_forward_weights},
+        code=("W_ih, W_hh, b_ih, b_hh = weights[layer, 0]", lines.WEIGHTS),
+        smallest=(BOTH,),
+    ),
+    Fault(
+        "ReverseUsesForwardWeightHH",
+        "uses the forward direction's weight_hh in the reverse direction too",
+        {"step_weights": _reverse_uses_forward_weight_hh},
+        role="weight_hh",
+        code=("W_hh = weight_hh[layer, 0]", lines.WEIGHT_HH),
+        smallest=(BOTH.replace(T=2), BOTH.replace(hx=True)),
+    ),
+    Fault(
+        "ForwardUsesReverseWeights",
+        "uses the reverse direction's weights in the forward direction too",
+        {"step_weights": _forward_uses_reverse_weights},
+        code=("W_ih, W_hh, b_ih, b_hh = weights[layer, D - 1]", lines.WEIGHTS),
+        smallest=(BOTH,),
+    ),
+    Fault(
+        "ReverseStartsFromForward",
+        "starts the reverse direction from the final state of the forward one, not from hx",
+        {"starts_from": _reverse_starts_from_forward},
+        code=("h = h_n[layer * D]  # if d == 1", lines.START),
+        smallest=(BOTH,),
+    ),
+    Fault(
+        "ReverseUsesForwardHx",
+        "starts the reverse direction from the forward one's row of hx",
+        {"hx_row": _reverse_uses_forward_hx},
+        code=("h = hx[layer * D]", lines.START),
+        smallest=(BOTH.replace(hx=True),),
+    ),
+    Fault(
+        "ReversesBatch",
+        "reverses the batch instead of time in the reverse direction: its hx and h_n are those of other sequences",
+        {
+            "time_order": _reverses_batch_time_order,
+            "hx_row": _reverses_batch_hx_row,
+            "run": _reverses_batch_run,
+            "final_gradients": _reverses_batch_final_gradients,
+        },
+        code=("def turn(a): return a[:, ::-1]", lines.TURN),
+        smallest=(BOTH.replace(T=2), BOTH.replace(N=2)),
+        stepwise=False,
+    ),
+    Fault(
+        "WritesReverseHnFirst",
+        "writes the reverse direction's state before the forward one's in each layer's rows of h_n",
+        {"h_n_order": _writes_reverse_hn_first},
+        code=("h_n[layer * D + D - 1 - d] = h", lines.FINAL),
+        smallest=(BOTH,),
+    ),
+)

@@ -1,0 +1,151 @@
+"""dropout: the masks are not scaled, not applied, or not drawn anew."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from harness.diagnosis.faults import lines
+from harness.diagnosis.faults.base import ONE, Fault, Place
+from harness.oracle.known import Floats, at_steps
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import keep_scale
+from harness.space.case import Case
+
+DROPS = ONE.replace(num_layers=2, dropout=0.5, training=True)
+
+
+def _drops_without_scaling(right: Reference, case: Case, layer: int) -> Floats | None:
+    factors = right.factors(case, layer)
+    return None if factors is None else (factors != 0).astype(np.float64)
+
+
+def _scales_by_keep_probability(right: Reference, case: Case, layer: int) -> Floats | None:
+    factors = right.factors(case, layer)
+    return None if factors is None else np.where(factors != 0, 1 - case.config.dropout, 0.0)
+
+
+def _divides_by_drop_probability(right: Reference, case: Case, layer: int) -> Floats | None:
+    factors = right.factors(case, layer)
+    return None if factors is None else np.where(factors != 0, 1 / case.config.dropout, 0.0)
+
+
+def _forgets_dropout(right: Reference, case: Case, layer: int) -> Floats | None:
+    return None
+
+
+def _keeps_what_is_dropped(right: Reference, case: Case, layer: int) -> Floats | None:
+    factors = right.factors(case, layer)
+    return None if factors is None else np.where(factors == 0, keep_scale(case.config), 0.0)
+
+
+def _shares_mask_over_time(right: Reference, case: Case, layer: int) -> Floats | None:
+    factors = right.factors(case, layer)
+    return None if factors is None else np.broadcast_to(factors[:1], factors.shape)
+
+
+def _shares_mask_over_batch(right: Reference, case: Case, layer: int) -> Floats | None:
+    factors = right.factors(case, layer)
+    return None if factors is None else np.broadcast_to(factors[:, :1], factors.shape)
+
+
+def _drops_hn_run(right: Reference, case: Case) -> dict[str, Floats]:
+    arrays = right.run(case)
+    rows = zip(right.h_n_order(case.config), arrays["h_n"], strict=True)
+    return arrays | {"h_n": np.stack([_dropped(right, case, at, row) for at, row in rows])}
+
+
+def _drops_hn_final_gradients(right: Reference, case: Case) -> dict[tuple[int, int], Floats]:
+    return {at: _dropped(right, case, at, row) for at, row in right.final_gradients(case).items()}
+
+
+def _dropped(right: Reference, case: Case, at: Place, row: Floats) -> Floats:
+    config, factors = case.config, right.factors(case, at[0])
+    if factors is None:
+        return row
+    return right.dropped(row, at_steps(factors, right.final_step(config, at[1]))[:, right.features(config, at[1])])
+
+
+def _forgets_mask_back(right: Reference, case: Case, layer: int) -> Floats | None:
+    return None
+
+
+def _forgets_scale_back(right: Reference, case: Case, layer: int) -> Floats | None:
+    factors = right.factors_back(case, layer)
+    return None if factors is None else (factors != 0).astype(np.float64)
+
+
+FAULTS: Final = (
+    Fault(
+        "DropsWithoutScaling",
+        "does not divide what dropout keeps by 1 - p",
+        {"factors": _drops_without_scaling},
+        code=("x = output * mask", lines.DROPOUT),
+        smallest=(DROPS,),
+    ),
+    Fault(
+        "ScalesByKeepProbability",
+        "multiplies what dropout keeps by 1 - p, and does not divide by it",
+        {"factors": _scales_by_keep_probability},
+        code=("x = output * mask * (1 - p)", lines.DROPOUT),
+        smallest=(DROPS,),
+    ),
+    Fault(
+        "DividesByDropProbability",
+        "divides what dropout keeps by p, and not by 1 - p",
+        {"factors": _divides_by_drop_probability},
+        code=("x = output * mask / p", lines.DROPOUT),
+        smallest=(DROPS.replace(dropout=0.25),),
+    ),
+    Fault(
+        "ForgetsDropout",
+        "forgets dropout in training: nothing is dropped, and nothing scaled",
+        {"factors": _forgets_dropout},
+        code=("x = output", lines.DROPOUT),
+        smallest=(DROPS,),
+    ),
+    Fault(
+        "KeepsWhatIsDropped",
+        "keeps what dropout drops, and drops what it keeps",
+        {"factors": _keeps_what_is_dropped},
+        code=("x = output * (1 - mask) / (1 - p)", lines.DROPOUT),
+        smallest=(DROPS,),
+    ),
+    Fault(
+        "SharesMaskOverTime",
+        "drops with the first time step's mask at every step",
+        {"factors": _shares_mask_over_time},
+        code=("x = output * mask[0] / (1 - p)", lines.DROPOUT),
+        smallest=(DROPS.replace(T=2),),
+    ),
+    Fault(
+        "SharesMaskOverBatch",
+        "drops with the first sequence's mask in every sequence",
+        {"factors": _shares_mask_over_batch},
+        code=("x = output * mask[:, :1] / (1 - p)", lines.DROPOUT),
+        smallest=(DROPS.replace(N=2),),
+    ),
+    Fault(
+        "DropsHn",
+        "drops the inner layers' h_n, too, like their output",
+        {"run": _drops_hn_run, "final_gradients": _drops_hn_final_gradients},
+        code=("h_n[layer * D + d] = h * mask[t] / (1 - p)  # if layer < L - 1", lines.FINAL),
+        smallest=(DROPS,),
+        stepwise=False,
+    ),
+    Fault(
+        "ForgetsMaskBack",
+        "forgets dropout on the way back: what was dropped gets a gradient, and what was kept is not scaled",
+        {"factors_back": _forgets_mask_back},
+        code=("d_output = dx", lines.DROPOUT_BACK),
+        smallest=(DROPS.replace(loss="output"),),
+    ),
+    Fault(
+        "ForgetsScaleBack",
+        "does not divide what dropout keeps by 1 - p on the way back",
+        {"factors_back": _forgets_scale_back},
+        code=("d_output = dx * mask", lines.DROPOUT_BACK),
+        smallest=(DROPS.replace(loss="output"),),
+    ),
+)

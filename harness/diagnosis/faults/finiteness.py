@@ -1,0 +1,80 @@
+"""finiteness: right on finite numbers, and wrong where an infinity meets a zero of padding, or another infinity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from harness.checks.known import times_zero
+from harness.diagnosis.faults.base import ONE, Fault
+from harness.oracle.cell import StepWeights
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
+from harness.space.config import RNNConfig
+
+BLOCKS: Final = (2, 4, 8, 16)
+"""Terms that vector instructions take at once."""
+
+
+def _repeats_last_term_times_zero_values(config: RNNConfig) -> Sequence[int]:
+    upper = config.num_directions * config.hidden_size if config.num_layers > 1 else config.input_size
+    sizes = (config.input_size, upper, config.hidden_size)
+    return [block for block in BLOCKS if any(size % block for size in sizes)]
+
+
+def _repeats_last_term_times_zero(k: int, right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+    filled = times_zero(x, k) + times_zero(h, k)
+    return right.preactivation(x, h, w) + filled
+
+
+def _reads_on_into_next_sequence_preactivation(
+    k: int, right: Reference, x: Floats, h: Floats, w: StepWeights
+) -> Floats:
+    return right.preactivation(x, h, w) + _of_padding(x, k) + _of_padding(h, k)
+
+
+def _of_padding(rows: Floats, k: int) -> Floats:
+    """0, or NaN in the rows (N, K) that are followed by a number that is not finite, within the padding."""
+    size = rows.shape[-1]
+    read = np.zeros((len(rows), 1))
+    for first in range(size, size + -size % k):
+        following, column = divmod(first, size)
+        later = rows[following:, column : column + 1] * 0.0
+        read[: len(later)] += later.real
+    return read
+
+
+def _makes_nan_of_infinite_sums(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+    s = right.preactivation(x, h, w)
+    return s + 0.0 * s
+
+
+FAULTS: Final = (
+    Fault(
+        "RepeatsLastTermTimesZero",
+        "sums products in blocks of {k}, and fills up the last block with the last term's operand times zero",
+        {"preactivation": _repeats_last_term_times_zero},
+        smallest=(ONE,),
+        k=2,
+        values=_repeats_last_term_times_zero_values,
+    ),
+    Fault(
+        "ReadsOnIntoNextSequence",
+        "sums products in blocks of {k}, and fills up the last block with the next sequence's numbers times zero",
+        {"preactivation": _reads_on_into_next_sequence_preactivation},
+        smallest=(ONE.replace(N=2),),
+        stepwise=False,
+        k=2,
+        values=lambda config: [
+            block for block in BLOCKS if any(size % block for size in (config.input_size, config.hidden_size))
+        ],
+    ),
+    Fault(
+        "MakesNaNOfInfiniteSums",
+        "gives NaN for an infinite sum, as infinity minus infinity between its parts does",
+        {"preactivation": _makes_nan_of_infinite_sums},
+        smallest=(ONE,),
+    ),
+)

@@ -1,0 +1,127 @@
+"""layout: steps are taken for sequences, which gives the right shapes where there are as many of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from harness.diagnosis.faults import lines
+from harness.diagnosis.faults.base import ONE, TIED, Fault
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
+from harness.space.case import Array, Case
+from harness.space.config import RNNConfig
+
+TURNED = ONE.replace(batch_first=True, T=2, N=2)
+SQUARE = tuple(ONE.replace(batch_first=True, T=n, N=n) for n in TIED)
+
+
+def _ignores_batch_first_time_major(right: Reference, array: Array, config: RNNConfig) -> Floats:
+    as_asked = right.time_major(array, config)
+    return as_asked.swapaxes(0, 1) if confused(config) else as_asked
+
+
+def _ignores_batch_first_layout(right: Reference, array: Floats, config: RNNConfig) -> Floats:
+    as_asked = right.layout(array, config)
+    return as_asked.swapaxes(0, 1) if confused(config) else as_asked
+
+
+def _reads_x_time_first(right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+    x = right.layer_input(case, layer, direction, below)
+    return x.swapaxes(0, 1) if not layer and confused(case.config) else x
+
+
+def _returns_output_time_first(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+    output = right.written(case, layer, states)
+    top = layer == case.config.num_layers - 1
+    return output.swapaxes(0, 1) if top and confused(case.config) else output
+
+
+def _reshapes_x(right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+    x = right.layer_input(case, layer, direction, below)
+    return x.swapaxes(0, 1).reshape(x.shape) if not layer and turned(case.config) else x
+
+
+def _reshapes_output(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+    output = right.written(case, layer, states)
+    if layer < case.config.num_layers - 1 or not turned(case.config):
+        return output
+    return output.reshape(output.shape[1], output.shape[0], -1).swapaxes(0, 1)
+
+
+def _reshapes_hx(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+    mixed = config.batch_first and config.N > 0
+    read = hx.reshape(hx.shape[1], hx.shape[0], -1).swapaxes(0, 1) if mixed else hx
+    return right.hx_row(config, layer, direction, read)
+
+
+def _returns_gradient_of_x_time_first(right: Reference, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+    gradient = right.returned_gradient(config, name, gradient)
+    return gradient.swapaxes(0, 1) if name == "x.grad" and confused(config) else gradient
+
+
+def turned(config: RNNConfig) -> bool:
+    """Whether the batch comes first, and there is one."""
+    return config.batch_first and config.lengths is None and config.N > 0
+
+
+def confused(config: RNNConfig) -> bool:
+    """Whether steps can be taken for sequences, and nothing says that they are none."""
+    return config.batch_first and config.T == config.N and config.lengths is None
+
+
+FAULTS: Final = (
+    Fault(
+        "IgnoresBatchFirst",
+        "ignores batch_first: it always runs along the first axis, which shows in values where T = N",
+        {"time_major": _ignores_batch_first_time_major, "layout": _ignores_batch_first_layout},
+        code=("time = 0", lines.TIME_AXIS),
+        smallest=SQUARE,
+    ),
+    Fault(
+        "ReadsXTimeFirst",
+        "reads x as if time came first although batch_first is set, which shows in values where T = N",
+        {"layer_input": _reads_x_time_first},
+        code=("x = np.moveaxis(x, 0, 0)", lines.TIME_FIRST),
+        smallest=SQUARE,
+    ),
+    Fault(
+        "ReturnsOutputTimeFirst",
+        "returns the output with time first although batch_first is set, which shows in values where T = N",
+        {"written": _returns_output_time_first},
+        code=("output = np.moveaxis(output, 0, 0)", lines.AS_ASKED),
+        smallest=SQUARE,
+        stepwise=False,
+    ),
+    Fault(
+        "ReshapesX",
+        "reshapes x to (T, N, input_size) with batch_first, where it should be transposed: sequences are mixed up",
+        {"layer_input": _reshapes_x},
+        code=("x = x.reshape(T, N, -1)  # if batch_first", lines.TIME_FIRST),
+        smallest=(TURNED,),
+    ),
+    Fault(
+        "ReshapesOutput",
+        "reshapes the output to (N, T, ..) with batch_first, where it should be transposed: sequences are mixed up",
+        {"written": _reshapes_output},
+        code=("output = output.reshape(N, T, -1)  # if batch_first", lines.AS_ASKED),
+        smallest=(TURNED,),
+        stepwise=False,
+    ),
+    Fault(
+        "ReshapesHx",
+        "reads hx as (N, layers * directions, hidden_size) with batch_first, which does not change nn.RNN's hx",
+        {"hx_row": _reshapes_hx},
+        code=("hx = hx.reshape(N, L * D, H).swapaxes(0, 1)  # if batch_first", lines.HX),
+        smallest=tuple(ONE.replace(batch_first=True, N=2, hx=True, num_layers=L, bidirectional=L == 1) for L in (1, 2)),
+        stepwise=False,
+    ),
+    Fault(
+        "ReturnsGradientOfXTimeFirst",
+        "returns x's gradient with time first although batch_first is set, which shows in values where T = N",
+        {"returned_gradient": _returns_gradient_of_x_time_first},
+        code=("dx = np.moveaxis(dx, 0, 0)", lines.X_BACK_AS_ASKED),
+        smallest=tuple(config.replace(loss="output") for config in SQUARE),
+        stepwise=False,
+    ),
+)

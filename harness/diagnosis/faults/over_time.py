@@ -1,0 +1,249 @@
+"""over_time: steps are visited in another order, left out, or read from one another at the wrong distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from harness.diagnosis.faults import lines
+from harness.diagnosis.faults.base import ONE, Fault, several
+from harness.oracle.known import Floats, Steps, at_steps, write_steps
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import Visited
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+
+BOTH = ONE.replace(bidirectional=True)
+
+
+def _reverse_reads_forwards(right: Reference, config: RNNConfig, direction: int) -> Sequence[int]:
+    return right.time_order(config, 0)
+
+
+def _forward_reads_backwards(right: Reference, config: RNNConfig, direction: int) -> Sequence[int]:
+    return right.time_order(config, 1)
+
+
+def _leaves_reverse_in_visiting_order(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+    output, config = right.written(case, layer, states), case.config
+    if not config.bidirectional:
+        return output
+    turned, part = output.copy(), right.features(config, 1)
+    turned[..., part] = from_the_last(output[..., part], config)
+    return turned
+
+
+def _delays_output(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+    output = right.written(case, layer, states).copy()
+    for d in range(case.config.num_directions):
+        part = right.features(case.config, d)
+        output[..., part] = right.previous_states(case, layer, d, output[..., part])
+    return output
+
+
+def _returns_last_step_only(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+    output, last = right.written(case, layer, states), right.final_step(case.config, 0)
+    if layer < case.config.num_layers - 1:
+        return output
+    alone = np.zeros_like(output)
+    write_steps(alone, last, at_steps(output, last))
+    return alone
+
+
+def _keeps_last_states_only(k: int, right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+    output, config = right.written(case, layer, states), case.config
+    if layer < config.num_layers - 1:
+        return output
+    return output[np.maximum(np.arange(config.T), config.T - k)]
+
+
+def _reads_x_late(right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+    x = right.layer_input(case, layer, direction, below)
+    return x if layer else late(x)
+
+
+def _reads_x_early(right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+    x = right.layer_input(case, layer, direction, below)
+    return x if layer else late(x[::-1])[::-1]
+
+
+def _reads_first_x(right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+    x = right.layer_input(case, layer, direction, below)
+    return x if layer else np.broadcast_to(x[:1], x.shape)
+
+
+def _leaves_out_last_step(right: Reference, config: RNNConfig) -> tuple[int, ...] | None:
+    return tuple(length - 1 for length in right.lengths(config) or (config.T,) * config.N)
+
+
+def _leaves_out_first_step_visited(right: Reference, config: RNNConfig) -> Visited | None:
+    visited = right.visited(config)
+    later = np.arange(config.T)[:, None, None] > 0
+    return np.broadcast_to(later, (config.T, config.N, 1)) if visited is None else visited & later
+
+
+def _leaves_out_first_step_first_step(right: Reference, config: RNNConfig, direction: int) -> Steps:
+    return _at_least_one(right.first_step(config, direction), config)
+
+
+def _leaves_out_first_step_final_step(right: Reference, config: RNNConfig, direction: int) -> Steps:
+    return _at_least_one(right.final_step(config, direction), config)
+
+
+def _reads_state_two_back(right: Reference, config: RNNConfig, step: int) -> tuple[int, ...]:
+    return tuple(max(read - 1, -1) for read in right.reads(config, step))
+
+
+def _reads_hx_at_every_step(right: Reference, config: RNNConfig, step: int) -> tuple[int, ...]:
+    return (-1,)
+
+
+def _adds_hx_at_every_step(right: Reference, config: RNNConfig, step: int) -> tuple[int, ...]:
+    return (*right.reads(config, step), -1) if step else right.reads(config, step)
+
+
+def _resets_state(k: int, right: Reference, config: RNNConfig, step: int) -> tuple[int, ...]:
+    return () if step and step % k == 0 else right.reads(config, step)
+
+
+def from_the_last(array: Floats, config: RNNConfig) -> Floats:
+    """Turn the steps of each sequence (T, N, ..), the last one first; padding stays where it is."""
+    t, lengths = np.arange(config.T)[:, None], np.array(config.lengths or (config.T,) * config.N, int)
+    return array[np.where(t < lengths, lengths - 1 - t, t), np.arange(config.N)]
+
+
+def late(array: Floats) -> Floats:
+    """Move each step's values (T, ..) one step later, and put zeros at the first one."""
+    return np.concatenate([np.zeros_like(array[:1]), array[:-1]])
+
+
+def _at_least_one(steps: Steps, config: RNNConfig) -> Steps:
+    at_least = min(1, config.T - 1)
+    return max(steps, at_least) if isinstance(steps, int) else np.maximum(steps, at_least)
+
+
+FAULTS: Final = (
+    Fault(
+        "ReverseReadsForwards",
+        "reads time forwards in the reverse direction too",
+        {"time_order": _reverse_reads_forwards},
+        code=("order = range(T)", lines.ORDER),
+        smallest=(BOTH.replace(T=2),),
+    ),
+    Fault(
+        "ForwardReadsBackwards",
+        "reads time backwards in the forward direction too",
+        {"time_order": _forward_reads_backwards},
+        code=("order = range(T)[::-1]", lines.ORDER),
+        smallest=(ONE.replace(T=2),),
+    ),
+    Fault(
+        "LeavesReverseInVisitingOrder",
+        "leaves the reverse direction's output in the order of its visits: the last time step's state stands first",
+        {"written": _leaves_reverse_in_visiting_order},
+        code=("output = np.concatenate([forward, reverse[::-1]], -1)", lines.JOIN),
+        smallest=(BOTH.replace(T=2),),
+        stepwise=False,
+    ),
+    Fault(
+        "DelaysOutput",
+        "returns the state before each step: the output starts with the initial state, and the final one is missing",
+        {"written": _delays_output},
+        code=("out[t] = h_prev", lines.OUT),
+        smallest=(ONE,),
+        stepwise=False,
+    ),
+    Fault(
+        "ReturnsLastStepOnly",
+        "returns the last step's output only: that of the others stays zero",
+        {"written": _returns_last_step_only},
+        code=("result[t] = output[t] if t == T - 1 else 0", lines.RESULT),
+        smallest=(ONE.replace(T=2),),
+        stepwise=False,
+    ),
+    Fault(
+        "KeepsLastStatesOnly",
+        "keeps the last {k} states only: the output of earlier steps is the first one kept",
+        {"written": _keeps_last_states_only},
+        code=("result[t] = output[max(t, T - {k})]", lines.RESULT),
+        smallest=(ONE.replace(T=3),),
+        stepwise=False,
+        k=2,
+        values=lambda config: several(config.T),
+    ),
+    Fault(
+        "ReadsXLate",
+        "reads x one step late: x_{t-1} at step t, and zeros at the first one",
+        {"layer_input": _reads_x_late},
+        code=("x_t = x[t - 1] if t > 0 else 0 * x[t]  # if layer == 0", lines.X_T),
+        smallest=(ONE,),
+    ),
+    Fault(
+        "ReadsXEarly",
+        "reads x one step early: x_{t+1} at step t, and zeros at the last one",
+        {"layer_input": _reads_x_early},
+        code=("x_t = x[t + 1] if t < T - 1 else 0 * x[t]  # if layer == 0", lines.X_T),
+        smallest=(ONE,),
+    ),
+    Fault(
+        "ReadsFirstX",
+        "reads the first time step of x at every step",
+        {"layer_input": _reads_first_x},
+        code=("x_t = x[0]  # if layer == 0", lines.X_T),
+        smallest=(ONE.replace(T=2),),
+    ),
+    Fault(
+        "LeavesOutLastStep",
+        "leaves out the last time step: its output stays zero, and h_n is the state before it",
+        {"lengths": _leaves_out_last_step},
+        code=("order = range(T - 1)[::-1] if d == 1 else range(T - 1)", lines.ORDER),
+        smallest=(ONE,),
+    ),
+    Fault(
+        "LeavesOutFirstStep",
+        "leaves out the first time step: its output stays zero, and the second one reads the initial state",
+        {
+            "visited": _leaves_out_first_step_visited,
+            "first_step": _leaves_out_first_step_first_step,
+            "final_step": _leaves_out_first_step_final_step,
+        },
+        code=("order = range(1, T)[::-1] if d == 1 else range(1, T)", lines.ORDER),
+        smallest=(ONE,),
+    ),
+    Fault(
+        "ReadsStateTwoBack",
+        "reads the state of two steps back, h_{t-2}; the first two steps read the initial one",
+        {"reads": _reads_state_two_back},
+        role="weight_hh",
+        code=("h_prev = hs[i - 2] if i > 1 else h0", lines.READ),
+        smallest=(ONE.replace(T=2),),
+    ),
+    Fault(
+        "ReadsHxAtEveryStep",
+        "reads the initial state at every step: the state is never carried on",
+        {"reads": _reads_hx_at_every_step},
+        role="weight_hh",
+        code=("h_prev = h0", lines.READ),
+        smallest=(ONE.replace(T=2),),
+    ),
+    Fault(
+        "AddsHxAtEveryStep",
+        "adds hx to the state that each step reads",
+        {"reads": _adds_hx_at_every_step},
+        role="weight_hh",
+        code=("h_prev = hs[i - 1] + h0 if i > 0 else h0", lines.READ),
+        smallest=(ONE.replace(T=2, hx=True),),
+    ),
+    Fault(
+        "ResetsState",
+        "resets the state to zero every {k} steps",
+        {"reads": _resets_state},
+        role="weight_hh",
+        code=("h_prev = 0 * h0  # if i > 0 and i % {k} == 0", lines.READ),
+        smallest=(ONE.replace(T=3),),
+        k=2,
+        values=lambda config: several(config.T),
+    ),
+)

@@ -1,0 +1,277 @@
+"""investigate: everything that is said of a finding, and the excuse by which a search recognises its cause again.
+
+Three questions are asked of a finding: which known mistake it is, what it depends on, and where it begins. A search
+that goes on past it asks ``recognise``, and judges later findings beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
+
+from harness.checks.everything import check as check_everything
+from harness.checks.known import Excuse
+from harness.checks.lawfulness import GRADIENTS, law_of
+from harness.checks.result import Result
+from harness.diagnosis.again import ByCause, ByRegion
+from harness.diagnosis.clues import ByClue, Clue, clue_of
+from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
+from harness.diagnosis.factors import Factors, depends_on, like
+from harness.diagnosis.faults import Fault
+from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
+from harness.diagnosis.likeness import Seen
+from harness.diagnosis.observations import Observations
+from harness.diagnosis.parts import together
+from harness.diagnosis.proof import judge_worst
+from harness.diagnosis.where import Where, locate
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.compare import Sort
+from harness.oracle.judge import Judgement
+from harness.search.deadline import Late, ended_at
+from harness.search.hang import Hang, ended_by_a_hang
+from harness.search.hunt import Finding, Hunt
+from harness.space.case import Case
+from harness.space.outcome import Failure, Outcome
+from harness.space.scope import Scope
+from harness.subjects.protocol import Subject, ground_of
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The explanation of a finding: what is known of why the subject fails. Any part may be missing."""
+
+    diagnosis: Diagnosis | None = None
+    factors: Factors | None = None
+    where: Where | None = None
+    clue: Clue | None = None
+    """The clue that its wrong numbers have in common, where no known mistake explains it."""
+    kernels: Kernels = NONE
+    ground: Mapping[str, str] = field(default_factory=dict)
+    """The software and hardware that the subject computes on (``subjects.ground``)."""
+    judgement: Judgement | None = None
+    """The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide."""
+    outcome: Outcome | None = field(default=None, compare=False, repr=False)
+    """What the subject returned on the finding's case, if it was run for the explanation."""
+
+
+@dataclass
+class Investigation:
+    """The explanations of one search's findings as they come, each in the light of those before it."""
+
+    subject: Subject
+    accepted: Accepted = STRICT
+    told: Callable[[Finding, Explanation], None] = lambda *_: None
+    """The function that hears of a finding as soon as it is explained: whatever comes later, the explanation is not
+    lost."""
+    explanations: dict[str, Explanation] = field(default_factory=dict)
+    """The explanations, by the finding's id."""
+    _beside: list[Fault] = field(default_factory=list)
+    _excuses: list[Excuse] = field(default_factory=list)
+    _wavers: bool = False
+    """True if the subject was seen to give two answers to one question."""
+
+    def recognise(self, finding: Finding, record: Hunt) -> Excuse | None:
+        """Explain a finding, and return the excuse that recognises its cause; ``None`` where the search should end.
+
+        A hang ends it, because every further one may take as long. A measured error of tanh that has no other cause has
+        no excuse, either: the search recognises it by what was measured.
+        """
+        self._wavers |= finding.result.wavers
+        again = next((earlier for earlier in record.findings[:-1] if earlier.id == finding.id), None)
+        if again is not None:
+            return self._met_again(again, record)
+        explanation = self._explanation(finding, record.scope, record.until)
+        first = next(
+            (earlier for earlier in record.findings[:-1] if self._one_bug(earlier, finding, explanation)), None
+        )
+        if finding.result.of_tanh and not _certain(explanation.diagnosis) and not explanation.kernels.passes:
+            self._keep(finding, explanation)
+            return None
+        if first is None:
+            self._keep(finding, explanation)
+        else:
+            record.findings.pop()
+            record.known[first.id] += 1
+        excuse = self._told_again(finding, explanation, (first or finding).id)
+        if excuse is not None:
+            self._excuses.append(excuse)
+        return excuse
+
+    def _met_again(self, earlier: Finding, record: Hunt) -> Excuse | None:
+        """Count a case that is found once more, the last of the findings; recognise it by its region from now on.
+
+        The region is where it shows. The excuse of its cause did not recognise it. The result is ``None``, which ends
+        the search, where the region cannot recognise it, either.
+        """
+        record.findings.pop()
+        record.known[earlier.id] += 1
+        explanation = self.explanations.get(earlier.id)
+        tried = any(isinstance(one, ByRegion) and one.name == earlier.id for one in self._excuses)
+        if explanation is None or explanation.factors is None or tried:
+            return None
+        excuse = ByRegion(earlier.id, earlier.result, explanation.factors)
+        self._excuses.append(excuse)
+        return excuse
+
+    def _one_bug(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
+        """Tell whether a finding shares the kind, the cause, and what makes it go away with an earlier one.
+
+        Without a cause, it is the same if it has the same clue, goes away with the same kernel, or has the same needs.
+        """
+        before = self.explanations.get(earlier.id)
+        if before is None or like(earlier.result) != like(finding.result):
+            return False
+        if explanation.clue is not None and explanation.clue == before.clue:
+            return True
+        causes, earlier_causes = (_causes(one) for one in (explanation, before))
+        if causes != earlier_causes or explanation.kernels.passes != before.kernels.passes:
+            return False
+        return bool(causes or explanation.kernels.passes) or explanation.factors == before.factors
+
+    def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> Excuse | None:
+        if finding.result.failure is Failure.HUNG or explanation.factors is None:
+            return None
+        diagnosis, kernels = explanation.diagnosis, explanation.kernels
+        if diagnosis is None or not diagnosis.certain:
+            process = self.subject.capabilities.process
+            if kernels.passes and finding.result.mismatches and process is not None:
+                switched = process.switched(kernels.passes[0])
+                return ByKernel(name, finding.result, switched, self._alone(finding))
+            if explanation.clue is not None:
+                return ByClue(name, explanation.clue)
+            return ByRegion(name, finding.result, explanation.factors)
+        [cause] = diagnosis.causes
+        known = [cause, *(together(cause, other) for other in self._beside)]
+        self._beside += known
+        return ByCause(name, tuple(known), explanation.factors, forwards=not _of_gradients(finding))
+
+    def explain(self, finding: Finding, scope: Scope) -> Explanation:
+        """Return what is known of why the finding's case fails."""
+        return self._keep(finding, self._explanation(finding, scope))
+
+    def known_of(self, finding: Finding) -> Explanation:
+        """Return the finding's explanation; if the search ended before there was one, the judge's ruling alone."""
+        return self.explanations.get(finding.id) or self._keep(finding, Explanation())
+
+    def _keep(self, finding: Finding, explanation: Explanation) -> Explanation:
+        explanation = replace(explanation, judgement=judge_worst(finding.result))
+        self.explanations[finding.id] = explanation
+        self.told(finding, explanation)
+        return explanation
+
+    def _explanation(self, finding: Finding, scope: Scope, until: float = math.inf) -> Explanation:
+        explanation = Explanation()
+        if finding.result.failure is not Failure.HUNG and not finding.result.wavers:
+            with suppress(Hang):
+                explanation = self._explained(finding, scope, until)
+        return replace(explanation, ground=ground_of(self.subject, finding.case.config.device))
+
+    def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
+        """Return what can be said until a moment, what matters most first."""
+        subject = ended_at(ended_by_a_hang(self.subject), until)
+        explanation, case = Explanation(), nameable(finding)
+        observations = Observations(subject, self._within(finding), wavers=self._wavers)
+        with suppress(Late):
+            diagnosis = diagnose(observations, finding, scope, self._beside)
+            explanation = replace(explanation, diagnosis=diagnosis)
+            if case is not None and (diagnosis is None or not diagnosis.causes):
+                explanation = replace(explanation, clue=clue_of(observations, finding, scope))
+            check, would_show = self._check(observations, finding, scope), _would_show(observations, diagnosis)
+            factors = depends_on(finding, scope, check, self._explains_all(finding), would_show)
+            explanation = replace(explanation, factors=factors)
+            if time.perf_counter() < until and not _of_own_code(diagnosis):
+                kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
+                explanation = replace(explanation, kernels=kernels)
+            where = None if case is None else locate(observations, case, scope)
+            explanation = replace(explanation, where=where)
+        return replace(explanation, outcome=observations.outcome(finding.case))
+
+    def _explains_all(self, finding: Finding) -> Callable[[str], bool]:
+        """Return a function that tells which excuses leave nothing else wrong on a case.
+
+        For a crash, all excuses do, because the subject answered.
+        """
+        if finding.result.failure is not None:
+            return lambda _name: True
+        vague = {one.name for one in self._excuses if isinstance(one, ByRegion | ByKernel)}
+        return lambda name: name not in vague
+
+    def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
+        """Return a check that asks any subject for what the finding's subject fails at."""
+        laws = law_of(finding.result.kind) or ()
+        return partial(check_everything, accepted=self._within(finding), laws=laws, with_probes=_probed(finding))
+
+    def _within(self, finding: Finding) -> Accepted:
+        """Return the contract that a finding's subject is held to."""
+        return self.accepted if finding.accepted is None else finding.accepted
+
+    def _check(self, observations: Observations, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
+        laws, with_probes = law_of(finding.result.kind) or (), _probed(finding)
+
+        def check(case: Case) -> Result:
+            return check_everything(
+                observations.subject,
+                case,
+                accepted=observations.accepted,
+                laws=laws,
+                scope=scope,
+                with_probes=with_probes,
+                excuses=self._excuses,
+                observation=observations.of(case, with_probes=with_probes),
+            )
+
+        return check
+
+
+def _would_show(observations: Observations, diagnosis: Diagnosis | None) -> Callable[[Case], bool] | None:
+    """Tell on which cases a certain cause shows; ``None`` where no cause is certain.
+
+    A rounding shows on most values a little, and on few by much: of it nothing is told.
+    """
+    if diagnosis is None or not diagnosis.certain or diagnosis.causes[0].family == "rounding":
+        return None
+    [cause] = diagnosis.causes
+
+    def shows(case: Case) -> bool:
+        observation = observations.of(case, with_probes=False)
+        return observation.unfit is None and Seen(observation).tells_apart(cause)
+
+    return shows
+
+
+KERNELS: Final = frozenset({"finiteness", "rounding"})
+"""The families of faults that a kernel may have. Others are mistakes in a layer's own code, which no switch mends."""
+
+
+def _of_own_code(diagnosis: Diagnosis | None) -> bool:
+    """Tell whether the cause is certain, and is none that a kernel may have."""
+    causes = () if diagnosis is None or not diagnosis.certain else diagnosis.causes
+    return any(fault.family not in KERNELS for fault in causes)
+
+
+def _certain(diagnosis: Diagnosis | None) -> bool:
+    return diagnosis is not None and diagnosis.certain
+
+
+def _causes(explanation: Explanation) -> tuple[str, ...]:
+    """Return the cause, or all that are possible."""
+    diagnosis = explanation.diagnosis
+    return () if diagnosis is None else tuple(fault.sentence for fault in diagnosis.causes)
+
+
+def _probed(finding: Finding) -> bool:
+    """Tell whether the failure is seen with probes, or in what is asked along with them."""
+    if finding.result.failure is not None:  # plain runs show it
+        return False
+    mismatches = finding.result.mismatches
+    plain = mismatches and not mismatches[0].probed and mismatches[0].array in finding.case.config.returned
+    return not plain or mismatches[0].sort is Sort.OVERWRITTEN
+
+
+def _of_gradients(finding: Finding) -> bool:
+    return bool(finding.result.mismatches) and finding.result.mismatches[0].array.endswith(GRADIENTS)

@@ -1,0 +1,79 @@
+"""kernels: the settings of torch and its libraries that make a failure go away, and the kernels that ran in it.
+
+The failing case is run again under each setting alone, in a fresh process each. A mistake in a layer's own code fails
+under all of them. A kernel's defect goes away with the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from harness.checks.agreement import Observation
+from harness.checks.result import Result, Verdict
+from harness.diagnosis.factors import like
+from harness.search.hang import Hang, ended_by_a_hang
+from harness.space.case import Case
+from harness.space.errors import UsageError
+from harness.subjects.protocol import Subject
+from harness.subjects.switches import SWITCHES
+
+SubjectCheck = Callable[[Subject, Case], Result]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The results of a failing case under other settings."""
+
+    passes: tuple[str, ...] = ()
+    """The names of the switches under which it agrees."""
+    fails: tuple[str, ...] = ()
+    """The names of the switches under which it fails in the same way."""
+    ran: tuple[str, ...] = ()
+    """The implementations of oneDNN that ran in it, with their shapes."""
+
+
+NONE: Final = Kernels()
+
+
+def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> Kernels:
+    """Run a failing case under every switch of its device; the result is ``NONE`` for a subject without switches."""
+    process = subject.capabilities.process
+    if process is None or not process.switchable:
+        return NONE
+    passes, fails = [], []
+    for name, switch in SWITCHES.items():
+        if not switch.alone or switch.on != case.config.device.partition(":")[0]:
+            continue
+        with suppress(UsageError, Hang):  # a process that does not start, or does not answer, tells nothing
+            switched = process.switched(name)
+            try:
+                seen = check(ended_by_a_hang(switched), case)
+            finally:
+                switched.close()
+            if seen.verdict is Verdict.AGREES:
+                passes.append(name)
+            elif like(seen) == like(result):
+                fails.append(name)
+    return Kernels(tuple(passes), tuple(fails), process.kernels(case))
+
+
+class ByKernel:
+    """An excuse for failures of a like kind that go away with the same kernel as a finding."""
+
+    def __init__(self, name: str, found: Result, switched: Subject, check: SubjectCheck) -> None:
+        """Excuse failures as ``found``; ``switched`` is the subject under the switch that makes it go away."""
+        self.name = name
+        self._found, self._switched, self._check = found, switched, check
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Tell whether the failure is of a like kind, and the case that was observed agrees under the switch."""
+        if like(result) != like(self._found) or observation.unfit is not None or not result.mismatches:
+            return False
+        if result.mismatches[0].sort is not self._found.mismatches[0].sort:
+            return False
+        with suppress(Hang):
+            return self._check(ended_by_a_hang(self._switched), observation.case).verdict is Verdict.AGREES
+        return False

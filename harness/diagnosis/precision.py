@@ -1,0 +1,219 @@
+"""precision: the tests that tell whether a difference looks like coarser arithmetic, and how many bits that has.
+
+Three questions are asked of a single time step, whose operands are all known. Do the numbers that come back have fewer
+significant bits than their dtype? How far is the activation off where the preactivation is exact, on small dyadic
+numbers? And where the preactivation is rounded, is the activation's error like noise in proportion to the terms, and
+how large is it?
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from harness.checks.accuracy import FEWEST, bits_of, significant_bits, split
+from harness.checks.agreement import Observation, assess
+from harness.checks.result import Verdict
+from harness.diagnosis.observations import Observations
+from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, tanh_tolerance
+from harness.oracle.arithmetic import accepted as contract_of
+from harness.oracle.known import Floats, to_float64
+from harness.oracle.reference import Reference
+from harness.oracle.tolerance import REFERENCE_TANH_ERROR
+from harness.space.case import Case
+from harness.space.values import draw
+
+SEEDS: Final = 6
+"""The number of cases of each kind: with N H = 64 numbers each, the standard error of a root mean square is 4 %."""
+
+NAMES: Final = {53: "float64", 24: "float32", 11: "TF32 or float16", 8: "bfloat16"}
+"""The formats, by the bits of their significand, the leading one included."""
+
+NOISE: Final = 8.0
+"""The largest error over the root mean square that passes for noise. Of 384 numbers uniform in [-1, 1] it is 1.7, of
+normal ones about 3. A value that is wrong here and there has a few large errors among many zeros."""
+
+
+STANDARD_ERRORS: Final = 4.0
+"""The number of standard errors of a mean that noise leaves. Beyond them, errors lean to one side, as those of a wrong
+factor or bias do."""
+
+SLOPED: Final = 0.9
+"""The limit below which states of tanh are used: beyond it, the slope is so small that their own rounding hides what
+came before."""
+
+VARIANCE: Final = 1 / (8 * np.log(2))
+"""The variance of an operand's relative rounding error, in units of u**2. To p bits, u = 2**-p, a significand M in
+[1/2, 1) is off by at most u / 2, uniformly, so relatively by a mean square of (u / 2)**2 / 3 / M**2. Over M, whose
+logarithm is uniform, 1 / M**2 averages 3 / (2 log 2): v = 1 / (8 log 2)."""
+
+TINY: Final = float(np.finfo(np.float64).tiny)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The properties that a subject's arithmetic shows."""
+
+    dtype_bits: int
+    """The bits of the dtype's significand."""
+    returned_bits: int
+    """The significant bits of the numbers that it returns."""
+    returned_error: float
+    """The largest error of these numbers; above 1, it is relative to them."""
+    activation_error: float
+    """The largest error of the activation where the preactivation is exact."""
+    activation_units: float
+    """The same error, relative to the largest that is assumed of it."""
+    sum_bits: float | None
+    """The bits of the operands that rounding errors of that size would come from; ``None`` if the errors are not like
+    noise."""
+    accepted_by: str | None
+    """The first looser contract under which the finding's case, and those asked here, would agree."""
+
+    @property
+    def explains(self) -> bool:
+        """True if coarser arithmetic is what was seen."""
+        return self.rounds_results or self.coarse_activation or self.coarse_sums
+
+    @property
+    def rounds_results(self) -> bool:
+        """True if what comes back has fewer bits than the dtype: of hundreds of numbers, some would need the last.
+
+        Zeros, or other plain numbers in the place of right ones, are no roundings of these.
+        """
+        return self.returned_bits < self.dtype_bits and self.returned_error < 2.0**-FEWEST
+
+    @property
+    def coarse_sums(self) -> bool:
+        """True if sums err as if their operands had more than two bits fewer than the dtype."""
+        return self.sum_bits is not None and self.sum_bits < self.dtype_bits - 2
+
+    @property
+    def coarse_activation(self) -> bool:
+        """True if the activation is off, though not by as much as a mistake would be, and its argument is not."""
+        return self.activation_units > 1 and self.activation_error < 2.0**-FEWEST
+
+
+class _SingleStep(NamedTuple):
+    """One case of a single step: what came back, what was expected of it, and the sizes that scale its errors."""
+
+    observation: Observation
+    actual: Floats
+    expected: Floats
+    s: Floats
+    scale: Floats
+    """The root mean square error of s, in units of the operands' roundoff: sqrt(2 q v), with q the sum of squared
+    terms."""
+
+
+def estimate(observations: Observations, case: Case) -> Precision | None:
+    """Estimate how precise a subject's arithmetic is, around a case; ``None`` where it cannot be asked.
+
+    Sizes are 8 where the subject accepts that, so that sums are long enough to round, else those of the case. A failure
+    that takes several steps to show needs a state that is not zero, which a single step has if it is given one.
+    """
+    if case.config.is_complex:
+        return None
+    near = case.forward().config.replace(T=1, num_layers=1, dropout=0.0, output_size=None)
+    larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched else {})
+    states = ({"hx": True}, {}) if case.config.T > 1 else ({},)
+    for config in (near.replace(**sizes, **state) for sizes in (larger, {}) for state in states):
+        exact = [_see(observations, draw(config, "dyadic", seed)) for seed in range(SEEDS)]
+        rounded = [_see(observations, draw(config, "normal", seed)) for seed in range(SEEDS)]
+        if None not in exact + rounded:
+            plain, generic = ([seen for seen in cases if seen] for cases in (exact, rounded))
+            if _passes(plain + generic, observations.accepted):
+                return None
+            return _estimated(plain, generic, observations.of(case))
+    return None
+
+
+def _see(observations: Observations, case: Case) -> _SingleStep | None:
+    observation = observations.of(case)
+    h_n = observation.outcome.arrays.get("h_n")
+    if h_n is None or h_n.shape != case.config.outputs["h_n"].shape or not np.isfinite(h_n).all():
+        return None
+    reference = Reference()
+    rows = []
+    for d in range(case.config.num_directions):
+        w, h = reference.step_weights(case, 0, d), reference.initial_state(case, 0, d)
+        x = reference.time_major(case.x, case.config)[0]
+        s = reference.preactivation(x, h, w)
+        q = x**2 @ (w.ih**2).T + h**2 @ (w.hh**2).T + w.b_ih**2 + w.b_hh**2
+        rows.append((s, reference.activation(s, case.config.nonlinearity), np.sqrt(2 * q * VARIANCE)))
+    s, expected, scale = (np.stack(part) for part in zip(*rows, strict=True))
+    return _SingleStep(observation, to_float64(h_n), expected, s, scale)
+
+
+def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], found: Observation) -> Precision:
+    arithmetic = exact[0].observation.arithmetic
+    narrow = arithmetic.dtype in {"bfloat16", "float16"}  # too narrow for dyadic sums to be exact
+    off, units = 0.0, 0.0
+    for seen in exact if not narrow else ():
+        difference = np.abs(seen.actual - seen.expected)
+        off = max(off, float(difference.max()))
+        assumed = (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * np.abs(seen.expected)
+        assumed += arithmetic.tanh_absolute + TINY
+        units = max(units, float((difference / assumed).max()))
+    of_tanh = _tanh_contract(exact, arithmetic) if units > 1 else None
+    observations = [found, *(seen.observation for seen in rounded)]
+    looser = [] if of_tanh is None else [of_tanh]
+    looser += [n for n, contract in CONTRACTS.items() if contract.product_error > arithmetic.accepted.product_error]
+    contracts = (name for name in looser if _all_agree(observations, contract_of(name)))
+    returned = np.concatenate([seen.actual.ravel() for seen in rounded])
+    right = np.concatenate([seen.expected.ravel() for seen in rounded])
+    return Precision(
+        dtype_bits=bits_of(arithmetic.format.u),
+        returned_bits=significant_bits(returned),
+        returned_error=float((np.abs(returned - right) / np.maximum(np.abs(right), 1)).max(initial=0)),
+        activation_error=off,
+        activation_units=units,
+        sum_bits=_sum_bits(rounded),
+        accepted_by=next(contracts, None),
+    )
+
+
+def _tanh_contract(exact: list[_SingleStep], arithmetic: Arithmetic) -> str | None:
+    """Return the contract that the errors of tanh fit into, in whole ulp; ``None`` for another activation."""
+    if exact[0].observation.case.config.nonlinearity != "tanh":
+        return None
+    off = np.concatenate([np.abs(seen.actual - seen.expected).ravel() for seen in exact])
+    right = np.concatenate([seen.expected.ravel() for seen in exact])
+    relative, absolute = split(off[right != 0], right[right != 0], arithmetic.format.u)
+    return tanh_tolerance(2 * math.ceil(relative / 2), absolute)
+
+
+def _sum_bits(cases: list[_SingleStep]) -> float | None:
+    relu = cases[0].observation.case.config.nonlinearity == "relu"
+    noise: list[Floats] = []
+    signs: list[Floats] = []
+    for seen in cases:
+        known = seen.expected > 0 if relu else np.abs(seen.expected) < SLOPED
+        slope = np.ones_like(seen.expected) if relu else 1 - seen.expected**2
+        z = (seen.actual - seen.expected) / (slope * seen.scale)
+        noise.append(z[known])
+        signs.append(np.sign(seen.s[known]))
+    z, sign = np.concatenate(noise), np.concatenate(signs)
+    size = float(np.sqrt((z**2).mean())) if z.size else 0.0
+    drift = STANDARD_ERRORS * size / np.sqrt(max(z.size, 1))
+    like_noise = np.abs(z).max(initial=0) <= NOISE * size and max(abs(z.mean()), abs((z * sign).mean())) <= drift
+    if not 0 < size < 2.0**-FEWEST or not like_noise:
+        return None
+    return float(-np.log2(size))
+
+
+def _passes(cases: list[_SingleStep], contract: Accepted) -> bool:
+    return _all_agree([seen.observation for seen in cases], contract)
+
+
+def _all_agree(observations: list[Observation], contract: Accepted) -> bool:
+    for observation in observations:
+        within = contract.in_dtype(observation.case.config.dtype)
+        within = within.beside(observation.arithmetic.accepted)
+        arithmetic = replace(observation.arithmetic, accepted=within)
+        if assess(replace(observation, arithmetic=arithmetic)).verdict is not Verdict.AGREES:
+            return False
+    return True

@@ -1,0 +1,277 @@
+"""torch_call: the call of a module as code, torch's own or a drop-in class, as ``subjects.torch_module`` makes it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from harness.diagnosis.reproduce.literals import Literals, listed
+from harness.diagnosis.reproduce.program import Program, User, handed, indented, quoted
+from harness.space.case import Case
+from harness.space.config import PLAINEST
+from harness.space.parts import OPTIONS
+from harness.subjects.recipes import RECIPES
+
+
+def shown(spec: str) -> str:
+    """Return the name of a subject for readers who do not know this package."""
+    return RECIPES[spec].title if spec in RECIPES else spec
+
+
+_CELL = '''\
+class Cell(torch.nn.RNNCell):
+    """An nn.RNNCell, looped over time."""
+
+    def forward(self, x, hx=None):
+        h, states = None if hx is None else hx[0], []
+        for step in x:
+            h = super().forward(step, h)
+            states.append(h)
+        output = torch.stack(states)
+        return output, output[-1:].clone()'''
+
+_LAYOUTS: Final = {
+    "transposed": '''\
+def transposed(tensor):
+    """The same numbers, in memory in the order of the reversed axes."""
+    axes = tuple(reversed(range(tensor.dim())))
+    return tensor.permute(axes).contiguous().permute(axes)''',
+    "stepped": '''\
+def stepped(tensor):
+    """The same numbers, in every other place of a larger buffer."""
+    return torch.stack([tensor, tensor], dim=-1).flatten(-2)[..., ::2]''',
+}
+
+_SAME = '''\
+class Same(torch.nn.Module):
+    """A parametrization that gives the number itself."""
+
+    def forward(self, original):
+        return original.clone()'''
+
+_PACKING: Final = "from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence"
+
+
+def torch_program(case: Case, user: User, literals: Literals, *, backward: bool = True) -> Program:
+    """Return the call of a module on a case; unless ``backward``, without its gradients."""
+    return _Writer(case, user, literals, backward=backward).program
+
+
+class _Writer:
+    def __init__(self, case: Case, user: User, literals: Literals, *, backward: bool) -> None:
+        self.case, self.config, self.literals = case, case.config, literals
+        self.recipe = user.recipe
+        self.program = Program(literals, user)
+        self.backward = backward and case.config.loss is not None
+        self.functional = case.config.preparation == "functional_call"
+        self._helpers()
+        self._given()
+        self._module()
+        made = len(self.program.body)
+        self._call()
+        if self.backward:
+            self._gradients()
+        self.program.again = [*self._other_inputs(), *self.program.body[made:]]
+
+    def _helpers(self) -> None:
+        helpers = [_CELL] if self.recipe.own and self.recipe.is_cell else []
+        if self.config.strides in _LAYOUTS:
+            helpers.append(_LAYOUTS[self.config.strides])
+        if self.config.preparation == "parametrize":
+            helpers.append(_SAME)
+        if helpers:
+            self.program.helpers = ["", "\n\n\n".join(helpers), ""]
+
+    def _given(self) -> None:
+        config, given = self.config, self.program.given
+        arrays = handed(self.case)
+        by = {name.removesuffix(".grad") for name in config.gradients} if config.loss is not None else set()
+        variables = {name: name.replace(".", "_") for name in arrays}
+        for name, array in arrays.items():
+            if name in config.weights and not name.startswith("readout"):
+                continue
+            variable = variables[name]
+            code = self.literals.code(name, array, column=len(f"{variable} = "))
+            given += code.assigned(variable) if code.patches else []
+            made = self._laid_out(name, variable if code.patches else code.expression)
+            made += ".requires_grad_()" if name in by else ""
+            if made != variable:
+                given.append(f"{variable} = {made}")
+            self.program.names[name] = variable
+        lines, patches = [], []
+        for name in self._own_weights():
+            own = self._own_name(name)
+            start = f'    "{own}": '
+            code = self.literals.code(name, arrays[name], column=len(start), indent=4)
+            lines.append(f"{start}{code.expression},")
+            patches += code.patched(f'weights["{own}"]')
+            self.program.names[name] = f'weights["{own}"]' if self.functional else f"rnn.{own}"
+        given += ["weights = {", *lines, "}", *patches]
+        if self.functional and config.loss is not None and config.wrt != "inputs":
+            given += ["for tensor in weights.values():", "    tensor.requires_grad_()"]
+
+    def _laid_out(self, name: str, code: str) -> str:
+        """Return the code of the same tensor, as it is to lie in memory."""
+        config = self.config
+        if name in config.weights or (name in config.cotangents and config.autocast is not None):
+            return code
+        return self._strided(name, code)
+
+    def _strided(self, name: str, code: str) -> str:
+        strides = self.config.strides
+        if strides in _LAYOUTS:
+            return f"{strides}({code})"
+        spec = self.case.config.given[name]
+        return f"{code}.expand({spec.shape})" if strides == "expanded" and spec.size else code
+
+    def _other_inputs(self) -> list[str]:
+        by = ".requires_grad_()" if "x.grad" in self.config.gradients else ""
+        x = f"x = (x.detach() + 1){by}" if by else "x = x + 1"
+        cotangents = [name.replace(".", "_") for name in self.config.cotangents] if self.backward else []
+        return [x, *(f"{name} = 2 * {name}" for name in cotangents)]
+
+    def _own_weights(self) -> list[str]:
+        return [name for name in self.config.weights if not name.startswith("readout")]
+
+    def _own_name(self, name: str) -> str:
+        return name.removesuffix("_l0") if self.recipe.is_cell else name
+
+    def _built(self, dtype: str) -> str:
+        """Return the constructor's call: for torch's own modules, with what is not at its default."""
+        config = self.config
+        names = ("bias", "nonlinearity") if self.recipe.own and self.recipe.is_cell else OPTIONS
+        given: dict[str, Any] = {name: getattr(config, name) for name in names}
+        if self.recipe.own:
+            given = {name: value for name, value in given.items() if value != getattr(PLAINEST, name)}
+        options = [f"{name}={quoted(value) if isinstance(value, str) else value}" for name, value in given.items()]
+        if not self.recipe.own or config.device != "cpu":
+            options.append(f'device="{config.device}"')
+        if not self.recipe.own or dtype != "float32":
+            options.append(f"dtype=torch.{dtype}")
+        sizes = [str(config.input_size), str(config.hidden_size)]
+        return listed(f"{self.recipe.expression}(", [*sizes, *options], ")", len("other = "))
+
+    def _module(self) -> None:
+        config, body = self.config, self.program.body
+        built = self._built(config.dtype)
+        body.append(f"rnn = {built}")
+        if config.preparation not in {"functional_call", "replaced", "parametrize"}:
+            body.append("rnn.load_state_dict(weights)")
+        if config.preparation in {"deepcopy", "pickle"}:
+            self.program.imports.add("import copy" if config.preparation == "deepcopy" else "import pickle")
+        other = "float32" if config.dtype == "float64" else "float64"
+        body += {
+            "deepcopy": ["rnn = copy.deepcopy(rnn)"],
+            "pickle": ["rnn = pickle.loads(pickle.dumps(rnn))"],
+            "state_dict": [f"other = {built}", "other.load_state_dict(rnn.state_dict())", "rnn = other"],
+            "assign": [f"other = {built}", "other.load_state_dict(rnn.state_dict(), assign=True)", "rnn = other"],
+            "to_dtype": [
+                f"other = {self._built(other)}.to(torch.{config.dtype})",
+                "other.load_state_dict(rnn.state_dict())",
+                "rnn = other",
+            ],
+            "replaced": [
+                "for name, tensor in weights.items():",
+                "    setattr(rnn, name, torch.nn.Parameter(tensor.clone()))",
+            ],
+            "parametrize": [
+                "for name, tensor in weights.items():",
+                "    torch.nn.utils.parametrize.register_parametrization(rnn, name, Same())",
+                "    with torch.no_grad():",
+                "        rnn.parametrizations[name].original.copy_(tensor)",
+            ],
+        }.get(config.preparation, [])
+        if config.preparation == "parametrize":
+            self.program.imports.add("import torch.nn.utils.parametrize")
+        if not config.training:
+            body.append("rnn.eval()")
+        if config.loss is not None and config.wrt == "inputs":
+            body.append("rnn.requires_grad_(False)")
+
+    def _call(self) -> None:
+        config, program = self.config, self.program
+        inner = self._used() if config.preparation == "used" else []
+        x = "x"
+        if config.lengths is not None:
+            program.imports.add(_PACKING)
+            first = ", batch_first=True" if config.batch_first else ""
+            inner.append(
+                f"packed = pack_padded_sequence(x, {list(config.lengths)}{first}, "
+                f"enforce_sorted={config.enforce_sorted})"
+            )
+            x = "packed"
+        if config.drops:
+            inner.append(f"torch.manual_seed({self.case.seed})  # what dropout drops")
+        arguments = ", ".join([x, *["hx"] * config.hx])
+        called = f"torch.func.functional_call(rnn, weights, ({arguments}))" if self.functional else f"rnn({arguments})"
+        if self.functional and not config.hx:
+            called = f"torch.func.functional_call(rnn, weights, ({arguments},))"
+        inner.append(f"output, h_n = {called}")
+        if config.lengths is not None:
+            first = ", batch_first=True" if config.batch_first else ""
+            inner.append(f"output, _ = pad_packed_sequence(output{first})")
+        program.results = {"output": "output", "h_n": "h_n"}
+        if config.output_size is not None:
+            inner.append("readout = torch.nn.functional.linear(output, readout_weight, readout_bias)")
+            # The padding of packed sequences is overwritten before it is compared.
+            program.results["readout"] = "readout" if config.lengths is None else "readout.detach().clone()"
+        around = self._around()
+        program.body += [f"with {', '.join(around)}:", *indented(inner)] if around else inner
+
+    def _around(self) -> list[str]:
+        config = self.config
+        around = [f"torch.backends.cudnn.flags({self.recipe.flags})"] if self.recipe.flags else []
+        if config.grad_mode == "inference_mode":
+            around.append("torch.inference_mode()")
+        elif config.loss is None and config.grad_mode is None:
+            around.append("torch.no_grad()")
+        if config.autocast is not None:
+            around.append(f'torch.autocast("{config.device.partition(":")[0]}", torch.{config.autocast})')
+        return around
+
+    def _used(self) -> list[str]:
+        """Return a call at another shape before, with its way back where there is a loss."""
+        config = self.config
+        shape: tuple[int, ...] = (config.T + 1,)
+        if config.batched:
+            shape = (config.N + 1, config.T + 1) if config.batch_first else (config.T + 1, config.N + 1)
+        options = "" if config.dtype == "float32" else f", dtype=torch.{config.dtype}"
+        options += "" if config.device == "cpu" else f', device="{config.device}"'
+        used = f"rnn(torch.ones({(*shape, config.input_size)}{options}))"
+        comment = "# It was called at another shape before."
+        if config.loss is None or config.wrt == "inputs":
+            return [comment, used]
+        real = ".real" if config.is_complex else ""
+        return [comment, f"{used}[0]{real}.sum().backward()", "rnn.zero_grad()"]
+
+    def _gradients(self) -> None:
+        config, program = self.config, self.program
+        wanted = [name.removesuffix(".grad") for name in config.gradients]
+        asked = [f'"{name}": {name}' for name in wanted if name in {"x", "hx"}]
+        if config.wrt != "inputs":
+            asked.append(self._parameters())
+        if "readout.grad" in config.cotangents:  # what no loss reads has no gradient
+            asked += [f'"{name}": {name.replace(".", "_")}' for name in wanted if name.startswith("readout")]
+        roots = [name.removesuffix(".grad") for name in config.cotangents]
+        given = []
+        for root in roots:
+            cotangent = f"{root}_grad"
+            if config.autocast is not None:
+                program.body.append(f"{cotangent} = {self._strided(f'{root}.grad', f'{cotangent}.to({root}.dtype)')}")
+            given.append(cotangent)
+        unused = [] if self.recipe.own else ["allow_unused=True"]
+        arguments = [f"[{', '.join(roots)}]", "list(asked.values())", f"[{', '.join(given)}]"]
+        program.body += [
+            listed("asked = {", asked, "}"),
+            listed("gradients = torch.autograd.grad(", [*arguments, *unused], ")"),
+        ]
+        program.gradients = '{f"{name}.grad": tensor for name, tensor in zip(asked, gradients)}'
+
+    def _parameters(self) -> str:
+        end = "_l0" if self.recipe.is_cell else ""
+        if self.config.preparation == "parametrize":
+            return f'**{{f"{{name}}{end}": rnn.parametrizations[name].original for name in weights}}'
+        if self.functional:
+            return f'**{{f"{{name}}{end}": tensor for name, tensor in weights.items()}}' if end else "**weights"
+        if end:
+            return f'**{{f"{{name}}{end}": tensor for name, tensor in rnn.named_parameters()}}'
+        return "**dict(rnn.named_parameters())"

@@ -1,0 +1,146 @@
+"""Tests of recognition: further failures of a known cause are told apart from those of another cause."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Case, RNNConfig, as_subject, draw, hunt
+from harness.checks.agreement import assess, observe
+from harness.checks.known import Excuse
+from harness.checks.result import Result, Verdict
+from harness.diagnosis.again import ByCause
+from harness.diagnosis.factors import Factors, Size
+from harness.diagnosis.faults import Fault, named
+from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.likeness import Seen
+from harness.diagnosis.pairs import pair_of
+from harness.diagnosis.planted import PlantedSubject
+from harness.oracle.compare import Sort
+from harness.search.hunt import Finding, Hunt
+from harness.search.simplify import with_arrays
+from tests import implementations
+from tests.foreign import fifty_torch
+
+WITHOUT_B_HH, AVERAGES, SORTED = map(named, ("IgnoresBiasHH", "AveragesOverTime", "LeavesHnSorted"))
+RESETS_AT_32 = named("ResetsState", 32)
+KNOWN = ByCause("3f9c2a11", (WITHOUT_B_HH,), Factors({"bias": True}), forwards=True)
+CASE = draw(RNNConfig(3, 4, T=4, N=2, bidirectional=True), "normal", 1)
+
+
+def excused(subject: Any, known: ByCause = KNOWN, case: Any = CASE) -> bool:
+    observation = observe(subject, case, with_probes=False)
+    result = assess(observation)
+    assert result.verdict is Verdict.DISAGREES
+    return known.excuses(observation, result)
+
+
+def test_the_same_mistake_is_known_again_and_another_is_not() -> None:
+    def both(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        lost = {name: array * (0 if "bias_hh" in name else 1) for name, array in weights.items()}
+        return implementations.reverse_first(x, h0, lost, config)
+
+    assert excused(as_subject(implementations.without_b_hh))
+    assert not excused(as_subject(implementations.reverse_first))
+    assert not excused(as_subject(both))
+
+
+def test_a_mistake_that_cannot_be_told_step_by_step_is_known_where_it_is_made() -> None:
+    rising, falling = (draw(RNNConfig(3, 4, T=4, N=2, lengths=both), "normal", 1) for both in ((2, 4), (4, 2)))
+    known = ByCause("3f9c2a11", (SORTED,), Factors(), forwards=True)
+
+    assert not SORTED.stepwise
+    assert excused(PlantedSubject(SORTED), known, rising)
+    assert not excused(PlantedSubject(WITHOUT_B_HH), known, falling)
+
+
+@pytest.mark.parametrize("regime", ["normal", "saturated"])
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_a_gradient_that_autograd_lacks_is_of_the_mistake_that_cuts_it_off(nonlinearity: str, regime: str) -> None:
+    config = RNNConfig(1, 1, nonlinearity=nonlinearity, T=33, N=2, hx=True, loss="h_n", wrt="inputs")
+    known, other = (ByCause("3f9c2a11", (fault,), Factors(), forwards=True) for fault in (RESETS_AT_32, WITHOUT_B_HH))
+    chunks, case = as_subject(fifty_torch.Chunks), draw(config, regime, 1)
+
+    assert assess(observe(chunks, case, with_probes=False)).kind == "hx.grad: missing"
+    assert excused(chunks, known, case)
+    assert not excused(chunks, other, case)
+
+
+def test_a_mistake_made_forwards_that_shows_backwards_alone_is_known_again() -> None:
+    config = RNNConfig(2, 3, T=33, N=2, loss="h_n")
+    given = draw(config, "normal", 1)
+    case = with_arrays(given, dict(given.arrays) | {"weight_hh_l0": np.zeros((3, 3), np.float32)})  # forgets the state
+    known, other = (ByCause("3f9c2a11", (fault,), Factors(), forwards=True) for fault in (RESETS_AT_32, WITHOUT_B_HH))
+    chunks = PlantedSubject(RESETS_AT_32)
+
+    assert assess(observe(chunks, case, with_probes=False)).kind == "weight_hh.grad: value"
+    assert excused(chunks, known, case)
+    assert not excused(chunks, other, case)
+
+
+def test_it_is_known_there_beside_another_mistake_too() -> None:
+    rising = draw(RNNConfig(3, 4, T=4, N=2, lengths=(2, 4)), "normal", 1)
+    known = ByCause("3f9c2a11", (SORTED,), Factors(), forwards=True)
+
+    assert excused(PlantedSubject(pair_of(SORTED, WITHOUT_B_HH)), known, rising)
+
+
+@pytest.mark.parametrize(("made", "known"), [(WITHOUT_B_HH, True), (AVERAGES, False)])
+def test_a_gradient_is_looked_at_only_where_the_way_there_is_right(made: Fault, known: bool) -> None:
+    case = draw(RNNConfig(3, 4, T=4, N=2, loss="both"), "normal", 1)
+
+    assert excused(PlantedSubject(made), KNOWN, case) is known
+
+
+def test_a_gradient_that_is_wrong_where_the_mistake_changes_nothing_is_another_s() -> None:
+    case = draw(RNNConfig(3, 4, T=4, N=2, bias=False, loss="both"), "normal", 1)
+
+    assert not excused(PlantedSubject(AVERAGES), KNOWN, case)
+
+
+@pytest.mark.parametrize(("hidden_size", "known"), [(4, True), (3, False)])
+def test_of_infinities_it_is_enough_that_they_are_lost_where_the_mistake_shows(hidden_size: int, known: bool) -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        return tuple(np.nan_to_num(a) for a in implementations.without_b_hh(x, h0, weights, config))
+
+    case = draw(RNNConfig(3, hidden_size, nonlinearity="relu"), "normal", 1)
+    case = with_arrays(case, {**case.arrays, "x": np.full_like(case.x, np.inf)})
+    factors = Factors({"bias": True}, sizes={"hidden_size": Size(4, (5,), ())})
+    observation = observe(as_subject(rnn), case, with_probes=False)
+    result = assess(observation)
+    assert result.mismatches[0].sort is Sort.FINITENESS
+
+    assert ByCause("3f9c2a11", (WITHOUT_B_HH,), factors, forwards=True).excuses(observation, result) is known
+
+
+def test_what_has_no_values_is_known_of_no_cause() -> None:
+    observation = observe(as_subject(lambda x, h0: (x[..., :0], h0)), CASE, with_probes=False)
+    assert observation.unfit is not None
+
+    assert not KNOWN.excuses(observation, observation.unfit)
+    assert not KNOWN.excuses(observe(as_subject(implementations.without_b_hh), CASE), Result(Verdict.BROKEN))
+
+
+def test_a_mistake_in_the_gradient_by_x_is_known_again_though_probes_read_that() -> None:
+    subject = PlantedSubject(named("ForgetsReverseToInput"))
+    investigation, asked = Investigation(subject), list[Finding]()
+
+    def recognise(finding: Finding, record: Hunt) -> Excuse | None:
+        asked.append(finding)
+        return investigation.recognise(finding, record)
+
+    done = hunt(subject, subject.scope(), cases=150, recognise=recognise)
+
+    assert asked == done.findings
+    assert len(asked) == 1
+
+
+def test_a_mistake_that_is_known_as_a_whole_is_active_where_it_shows_in_the_last_bits_alone() -> None:
+    subject = PlantedSubject(named("KeepsOutputInFloat32"))
+    none: dict[str, Any] = {"weight_hh_l0": [[0]], "bias_ih_l0": [0], "bias_hh_l0": [0]}
+    case = Case.of(RNNConfig(1, 1, dtype="float64", T=1), [[[15]]], weight_ih_l0=[[1]], **none)
+
+    seen = Seen(observe(subject, case))
+
+    assert not seen.right
+    assert seen.active(named("KeepsOutputInFloat32"))

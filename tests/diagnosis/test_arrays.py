@@ -1,0 +1,338 @@
+"""Tests of explaining arrays: the reference judges them alone, and the mistake that reproduces them is named."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import harness
+from harness import Case, Reference, RNNConfig, draw
+from harness.diagnosis.faults import CATALOGUE, Fault
+from harness.diagnosis.pairs import pair_of
+from harness.space.errors import UsageError
+
+NOTEBOOK = RNNConfig(1, 5, batch_first=True, T=10, N=1, output_size=2)
+DEEP = RNNConfig(3, 4, num_layers=2, bidirectional=True, T=6, N=3, hx=True)
+RELU = RNNConfig(4, 4, nonlinearity="relu", T=4, N=2)
+PLAIN = RNNConfig(3, 4, T=5, N=2)
+
+
+def fault(name: str) -> Fault:
+    return next(one for one in CATALOGUE if one.name == name)
+
+
+def of(config: RNNConfig, seed: int = 1) -> Case:
+    return draw(config, "default", seed)
+
+
+def made(reference: Fault | Reference, case: Case, *names: str) -> Any:
+    """Return the named results of a layer, computed in float64 and rounded once to float32."""
+    arrays = {name: array.astype(np.float32) for name, array in reference.run(case).items()}
+    return arrays[names[0]] if len(names) == 1 else tuple(arrays[name] for name in names)
+
+
+def ask(case: Case, actual: Any, **options: Any) -> harness.Answer:
+    told: dict[str, Any] = {
+        "nonlinearity": case.config.nonlinearity,
+        "batch_first": case.config.batch_first,
+        "hx": case.hx,
+    }
+    return harness.explain(dict(case.weights), case.x, actual, **(told | options))
+
+
+@pytest.mark.parametrize("names", [("readout",), ("output",), ("h_n",), ("output", "h_n"), ("readout", "h_n")])
+def test_the_notebook_s_arrays_lack_b_hh(names: tuple[str, ...]) -> None:
+    case = of(NOTEBOOK)
+
+    answer = ask(case, made(fault("IgnoresBiasHH"), case, *names))
+
+    assert not answer.agrees
+    assert answer.cause == "ignores bias_hh: b_hh is never added (bias_hh_l0)"
+    assert answer.certain
+    assert str(answer).splitlines()[0].startswith("disagrees with nn.RNN")
+    assert answer.cause in str(answer).splitlines()[1]
+    assert len(answer.lines) <= 12
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (DEEP, "TransposesWeightHH"),
+        (DEEP, "IgnoresHx"),
+        (DEEP, "CarriesStateToNextSequence"),
+        (DEEP, "ReverseIgnoresBiases"),
+        (RELU, "AlwaysTanh"),
+        (RELU, "IgnoresBiasIH"),
+        (RNNConfig(3, 4, bidirectional=True, T=4, N=2), "ReverseUsesForwardWeights"),
+    ],
+)
+@pytest.mark.parametrize("names", [("output", "h_n"), ("output",), ("h_n",)])
+def test_a_mistake_is_named_in_stacks_directions_and_relu(config: RNNConfig, name: str, names: tuple[str, ...]) -> None:
+    case = of(config)
+    known = fault(name)
+
+    answer = ask(case, made(known, case, *names))
+
+    assert not answer.agrees
+    assert any(said.startswith(known.sentence) for said in [answer.cause or "", *answer.others])
+
+
+@pytest.mark.parametrize("config", [NOTEBOOK, RELU])
+def test_no_known_mistake_is_certain_to_be_another_one(config: RNNConfig) -> None:
+    case, right = of(config), Reference().run(of(config))["output"]
+    visible = [one for one in CATALOGUE if not np.allclose(one.run(case)["output"], right, 1e-6, 1e-6)]
+
+    answers = {one.sentence: ask(case, made(one, case, "output")) for one in visible}
+
+    assert len(visible) > 40
+    assert not [said for said, answer in answers.items() if answer.agrees]
+    assert not [said for said, answer in answers.items() if answer.certain and said not in str(answer.cause)]
+
+
+def test_a_mistake_in_one_direction_alone_is_named_with_its_place() -> None:
+    case = of(RNNConfig(3, 4, bidirectional=True, T=5, N=2))
+    arrays = made(Reference(), case, "output").copy()
+    arrays[..., 4:] = made(fault("TransposesWeightHH"), case, "output")[..., 4:]
+
+    answer = ask(case, arrays)
+
+    assert answer.cause is not None
+    assert answer.cause.startswith("computes h @ W_hh where")
+    assert "in the reverse direction only" in answer.cause
+
+
+def test_two_mistakes_at_once_are_named_both() -> None:
+    case = of(PLAIN)
+
+    answer = ask(case, made(pair_of(fault("IgnoresBiasHH"), fault("TransposesWeightHH")), case, "output"))
+
+    assert answer.cause is not None
+    assert "b_hh is never added; and computes h @ W_hh where" in answer.cause
+
+
+def test_numbers_that_nothing_explains_have_no_cause_but_a_first_place() -> None:
+    case = of(PLAIN)
+    wrong = made(Reference(), case, "output").copy()
+    wrong[2, 1, 3] += 0.01
+
+    answer = ask(case, wrong)
+
+    assert (answer.agrees, answer.cause, answer.certain) == (False, None, False)
+    assert "first   output[t=2, n=1, unit=3]" in str(answer)
+
+
+def test_what_several_mistakes_would_give_is_said_and_further_cases_settle_it() -> None:
+    case, known = of(PLAIN.replace(T=2)), fault("ReadsStateTwoBack")
+    longer = Case(PLAIN, of(PLAIN, 2).x, None, case.weights)
+
+    alone = ask(case, made(known, case, "output"))
+    both = ask(case, made(known, case, "output"), more=[(longer.x, made(known, longer, "output"))])
+
+    assert not alone.certain
+    assert len(alone.others) >= 2
+    assert f"{len(alone.others)} other known mistakes would, too: tell them apart with more=[(x, actual)]" in str(alone)
+    assert both.certain
+    assert both.cause == f"{known.sentence} (weight_hh_l0)"
+
+
+def test_mistakes_that_no_input_of_this_module_tells_apart_are_said_to_be_the_same() -> None:
+    case = of(PLAIN)
+
+    answer = ask(case, made(fault("NoNonlinearityInLastLayer"), case, "output"))
+
+    assert not answer.certain
+    assert answer.others == ("applies no nonlinearity in the last layer",)
+    assert "1 other known mistake would, too: on this module they are the same" in str(answer)
+
+
+@pytest.mark.parametrize("config", [NOTEBOOK, DEEP, RELU])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_right_arrays_agree_in_the_precision_of_any_of_them(config: RNNConfig, dtype: Any) -> None:
+    case = of(config)
+    arrays = {name: array.astype(dtype) for name, array in Reference().run(case).items()}
+
+    answers = [ask(case, array) for array in (*arrays.values(), arrays)]
+
+    assert all(answer.agrees for answer in answers)
+    assert not any(answer.cause or answer.certain for answer in answers)
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"nonlinearity": "relu"}])
+def test_torch_s_own_arrays_agree_whatever_the_dtype_of_x(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    rnn = nn.RNN(3, 5, batch_first=True, **options)
+    x = np.random.default_rng(0).standard_normal((2, 7, 3))
+    given = rnn(torch.from_numpy(x).float())
+
+    answers = [harness.explain(rnn, some, given) for some in (x, x.astype(np.float32), torch.from_numpy(x).float())]
+
+    assert all(answer.agrees for answer in answers)
+
+
+def test_sums_in_another_order_in_float32_agree() -> None:
+    case = of(PLAIN)
+    w_ih, w_hh, b_ih, b_hh = case.weights.values()
+    h, output = np.zeros((2, 4), np.float32), []
+    for x_t in case.x:
+        joint = np.concatenate([h[:, ::-1], x_t[:, ::-1]], 1) @ np.concatenate([w_hh[:, ::-1], w_ih[:, ::-1]], 1).T
+        h = np.tanh((b_ih + b_hh) + joint)
+        output.append(h)
+
+    answer = ask(case, np.stack(output))
+
+    assert answer.agrees
+
+
+def test_numbers_typed_from_a_print_agree_with_their_own_rounding_and_a_mistake_is_still_named() -> None:
+    case = of(NOTEBOOK)
+    right, wrong = (np.round(made(one, case, "readout"), 4) for one in (Reference(), fault("IgnoresBiasHH")))
+
+    answers = ask(case, right, atol=5e-5), ask(case, wrong, atol=5e-5)
+
+    assert not ask(case, right).agrees
+    assert answers[0].agrees
+    assert answers[1].cause == "ignores bias_hh: b_hh is never added (bias_hh_l0)"
+
+
+def test_weights_alone_have_both_layouts_and_both_functions_tried() -> None:
+    case = of(RELU.replace(batch_first=True))
+
+    answer = harness.explain(dict(case.weights), case.x, made(Reference(), case, "output"))
+
+    assert answer.agrees
+    assert "relu, batch_first=True" in str(answer)
+
+
+def test_a_whole_model_s_state_dict_is_taken_with_its_prefixes() -> None:
+    model = nn.ModuleDict({"rnn": nn.RNN(3, 4), "fc": nn.Linear(4, 2)})
+    x = torch.randn(5, 2, 3, requires_grad=True)
+    output, h_n = model["rnn"](x)
+
+    answers = [
+        harness.explain(of, x, {"readout": model["fc"](output), "h_n": h_n}) for of in (model, model.state_dict())
+    ]
+
+    assert all(answer.agrees for answer in answers)
+
+
+def test_the_other_axis_taken_for_time_is_a_cause() -> None:
+    case = of(RNNConfig(3, 4, T=5, N=4, batch_first=True))
+    turned = Case(case.config.replace(batch_first=False, T=4, N=5), case.x, None, case.weights)
+
+    answer = ask(case, made(Reference(), turned, "output"))
+
+    assert answer.cause == "takes the other axis for time: it computes what nn.RNN does with batch_first=False"
+    assert answer.certain
+
+
+def test_what_is_right_but_for_a_rounding_to_float32_is_told_from_a_mistake() -> None:
+    wide = {name: array.astype(np.float64) + 1e-9 for name, array in of(PLAIN).arrays.items()}
+    case = Case.from_arrays(PLAIN.replace(dtype="float64"), wide)
+    rounded = {name: array.astype(np.float32).astype(np.float64) for name, array in case.weights.items()}
+    actual = Reference().run(Case(case.config, case.x, None, rounded))["output"]
+
+    answer = ask(case, actual)
+
+    assert answer.cause == "rounds to float32 somewhere: to that precision, everything is right"
+
+
+def test_nan_is_counted() -> None:
+    case = of(PLAIN)
+    actual = made(Reference(), case, "output").copy()
+    actual[0, 0, 0] = np.nan
+
+    answer = ask(case, actual)
+
+    assert not answer.agrees
+    assert "unknown: 1 of 40 numbers are NaN or infinite" in str(answer)
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "said"),
+    [
+        (PLAIN, (2, 5, 4), "its first two axes are exchanged; with batch_first=False, T comes first"),
+        (PLAIN, (6, 2, 4), "one step too many; leave the initial state out"),
+        (PLAIN, (4, 2, 4), "x has T=5 steps"),
+        (PLAIN.replace(bidirectional=True), (5, 2, 4), "one direction is missing"),
+        (PLAIN.replace(bidirectional=True), (2, 8), "it holds one step; give all steps"),
+        (DEEP, (2, 3, 4), "h_n holds a row for each layer and direction"),
+        (PLAIN, (7, 7), "expected output (T, N, D*H) = (5, 2, 4) or h_n (L*D, N, H) = (1, 2, 4)"),
+    ],
+)
+def test_a_wrong_shape_is_said_with_its_likely_reason(config: RNNConfig, shape: tuple[int, ...], said: str) -> None:
+    answer = ask(of(config), np.zeros(shape))
+
+    assert not answer.agrees
+    assert f"actual has shape {shape}, expected " in str(answer)
+    assert said in str(answer)
+    assert len(answer.lines) == 1
+
+
+def test_an_array_that_lacks_axes_of_size_one_is_taken_as_it_must_be() -> None:
+    case = of(NOTEBOOK)
+    readout = made(Reference(), case, "readout")
+
+    assert ask(case, readout[0]).agrees
+    assert not ask(case, readout.swapaxes(0, 1)).agrees
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"module": None}, "module is a NoneType: expected a torch.nn.RNN"),
+        ({"module": nn.LSTM(3, 4)}, "module=LSTM holds 0 nn.RNN"),
+        ({"module": nn.LSTM(3, 4).state_dict()}, "4 times as many rows belong to an LSTM or a GRU"),
+        ({"module": {"W_xh": np.zeros((4, 3))}}, "module holds no weight_ih_l0, but W_xh"),
+        ({"module": {"a": np.zeros(1), **nn.RNN(3, 4).state_dict()}}, "module holds a beside the nn.RNN"),
+        (
+            {"module": {k: v for k, v in nn.RNN(3, 4).state_dict().items() if k != "bias_hh_l0"}},
+            "bias_hh_l0 is missing",
+        ),
+        ({"x": np.zeros(3)}, "x has shape (3,): expected (T, N, 3)"),
+        ({"x": np.zeros((5, 2, 3), complex)}, "x is of complex128: expected real numbers"),
+        ({"x": "x.npy"}, "x is a str: expected an array"),
+        ({"actual": [torch.zeros(2, requires_grad=True)]}, "actual is a list: expected an array"),
+        ({"actual": ()}, "actual holds 0 arrays"),
+        ({"actual": {"out": np.zeros(1)}}, "actual holds 'out': expected any of readout, output, h_n"),
+        ({"hx": np.zeros((2, 2, 4))}, "hx has shape (2, 2, 4): expected (L*D, N, H) = (1, 2, 4)"),
+        ({"atol": -1}, "atol=-1: expected a number of at least 0"),
+        ({"nonlinearity": "gelu"}, "nonlinearity='gelu': expected 'tanh' or 'relu'"),
+        ({"batch_first": "yes"}, "batch_first='yes': expected True or False"),
+        ({"more": [1]}, "more holds an int: expected cases"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_with_what_was_given_and_expected(change: dict[str, Any], said: str) -> None:
+    given: dict[str, Any] = {"module": nn.RNN(3, 4), "x": np.zeros((5, 2, 3)), "actual": np.zeros((5, 2, 4))} | change
+
+    with pytest.raises(UsageError) as refused:
+        harness.explain(**given)
+
+    assert said in str(refused.value)
+
+
+def test_the_name_is_the_room_s_and_the_function_s() -> None:
+    from harness import explain
+    from harness.diagnosis.faults import CATALOGUE as ROOM
+
+    case = of(PLAIN)
+
+    assert explain(dict(case.weights), case.x, made(Reference(), case, "output")).agrees
+    assert ROOM is CATALOGUE
+
+
+def test_numbers_that_come_from_a_print_are_said_to_be_rounded() -> None:
+    case = of(PLAIN)
+    wrong = made(fault("IgnoresBiasHH"), case, "output")
+
+    printed, whole = ask(case, np.round(wrong, 4)), ask(case, wrong)
+
+    assert "rounded actual has at most 4 digits after the point: try atol=5e-05" in printed.lines
+    assert (
+        ask(case, np.round(wrong, 4), atol=5e-5).cause
+        == whole.cause
+        == "ignores bias_hh: b_hh is never added (bias_hh_l0)"
+    )
+    assert not any(line.startswith("rounded") for line in whole.lines)

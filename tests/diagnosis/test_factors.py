@@ -1,0 +1,235 @@
+"""Tests of factors: what a failure needs, from which size on, and what passes; here the config alone decides."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Case, RNNConfig, Scope, Verdict, draw
+from harness.checks.agreement import Observation
+from harness.checks.result import Result
+from harness.diagnosis.again import ByRegion
+from harness.diagnosis.factors import Factors, Size, depends_on
+from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.compare import Mismatch, Sort
+from harness.search.certificate import Certificate
+from harness.search.hunt import Finding
+from harness.space.outcome import Outcome
+
+FAILS = Result(Verdict.BROKEN, message="Error: no")
+AGREES = Result(Verdict.AGREES)
+COMPLETE = Certificate()
+
+
+def factors(
+    config: RNNConfig,
+    fails: Callable[[RNNConfig], Any],
+    scope: Scope | None = None,
+    certificate: Certificate = COMPLETE,
+) -> Factors:
+    def check(case: Case) -> Result:
+        return FAILS if fails(case.config) else Result(Verdict.AGREES)
+
+    return depends_on(Finding("mine", draw(config), FAILS, certificate), scope or Scope(), check)
+
+
+def test_what_fails_everywhere_needs_nothing() -> None:
+    found = factors(RNNConfig(1, 1), lambda _config: True)
+
+    assert found.needs == {}
+    assert {"bias", "nonlinearity", "hx", "dtype", "bidirectional"} <= set(found.independent)
+    assert [size.pattern for size in found.sizes.values()] == [""] * 5
+    assert found.passing is None
+
+
+def test_a_flag_that_is_needed_is_told_from_those_that_are_not() -> None:
+    found = factors(RNNConfig(1, 1, bidirectional=True), lambda config: config.bidirectional)
+
+    assert found.needs == {"bidirectional": True}
+    assert "bias" in found.independent
+    assert found.passing == ("bidirectional", False)
+
+
+def test_some_values_of_several_are_listed() -> None:
+    scope = Scope().only(dtype=["float32", "float64", "bfloat16", "float16"])
+
+    found = factors(RNNConfig(1, 1), lambda config: config.dtype != "float64", scope)
+
+    assert found.partly == {"dtype": ("float32", "bfloat16", "float16")}
+
+
+@pytest.mark.parametrize(
+    ("smallest", "fails", "pattern"),
+    [
+        (17, lambda H: H >= 17, "from 17 on"),
+        (9, lambda H: H > 8 and H % 8, "from 9 on, except at multiples of 8"),
+        (8, lambda H: H % 8 == 0, "at multiples of 8"),
+        (9, lambda H: H % 2 == 1, "odd"),
+        (8, lambda H: H % 2 == 0, "even"),
+        (9, lambda H: H % 8 == 1, "at 1 more than multiples of 8"),
+        (5, lambda H: H == 5, "at 5 only"),
+        (5, lambda H: 5 <= H <= 12, "from 5 to 12"),
+        (3, lambda H: H in {3, 5, 11}, "at 3, 5, 11, not at 4, 6, 7, 10, 18, 19"),
+    ],
+)
+def test_the_sizes_at_which_it_fails_have_a_pattern(smallest: int, fails: Callable[[int], Any], pattern: str) -> None:
+    found = factors(RNNConfig(1, smallest), lambda config: fails(config.hidden_size))
+
+    assert found.sizes["hidden_size"].pattern == pattern
+    assert found.passing == ("hidden_size", smallest - 1)
+
+
+def test_a_smaller_size_is_said_to_pass_where_it_was_seen_to() -> None:
+    def check(case: Case) -> Result:
+        refused = Result(Verdict.UNSUPPORTED, message="at least 17")
+        return FAILS if case.config.hidden_size >= 17 else refused
+
+    passes = factors(RNNConfig(1, 17), lambda config: config.hidden_size >= 17)
+    refuses = depends_on(Finding("mine", draw(RNNConfig(1, 17)), FAILS, COMPLETE), Scope(), check)
+
+    assert passes.passing == ("hidden_size", 16)
+    assert refuses.passing is None
+
+
+def test_sizes_that_must_be_equal_or_must_not_are_related() -> None:
+    equal = factors(RNNConfig(2, 2), lambda config: config.input_size == config.hidden_size)
+    unequal = factors(RNNConfig(1, 1, T=1, N=2), lambda config: config.N > 1 and config.T != config.N)
+
+    assert equal.relations == (("input_size", "==", "hidden_size"),)
+    assert not {"input_size", "hidden_size"} & equal.sizes.keys()
+    assert ("T", "!=", "N") in unequal.relations
+
+
+def test_what_the_subject_refuses_counts_for_nothing() -> None:
+    def check(case: Case) -> Result:
+        return FAILS if case.config.bias else Result(Verdict.UNSUPPORTED)
+
+    found = depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), check)
+
+    assert "bias" not in found.needs
+    assert "bias" not in found.independent
+
+
+def test_what_fails_in_another_way_or_is_excused_says_nothing_of_a_factor() -> None:
+    other, excused = Result(Verdict.BROKEN, message="Other: no"), Result(Verdict.AGREES, deviation="3f9c2a11")
+
+    def biased(answer: Result, case: Case) -> Result:
+        return FAILS if case.config.bias else answer
+
+    for answer in (other, excused):
+        finding = Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE)
+        found = depends_on(finding, Scope(), partial(biased, answer), lambda _name: False)
+        assert "bias" not in found.needs
+        assert found.passing is None
+
+
+def test_a_condition_on_how_large_gradients_are_is_no_need_of_a_size() -> None:
+    config = RNNConfig(1, 1, T=1, N=1, loss="output")
+
+    def check(case: Case) -> Result:
+        loudest = max((np.abs(array).max(initial=0) for array in case.cotangents.values()), default=0)
+        return FAILS if loudest > 20 else AGREES
+
+    loud = draw(config, "normal").cotangents["output.grad"] * 0 + 32
+    case = Case.from_arrays(config, {**draw(config, "normal").arrays, "output.grad": loud.astype("f4")})
+    found = depends_on(Finding("mine", case, FAILS, COMPLETE), Scope().only(loss=[None, "output"]), check)
+
+    assert {name: size.pattern for name, size in found.sizes.items()} == dict.fromkeys(found.sizes, "")
+
+
+def test_a_size_that_was_not_tried_is_covered_where_a_pattern_says_so() -> None:
+    every, only, odd = Size(1, (2, 9), ()), Size(1, (), (2, 3, 5, 8, 9)), Size(1, (3, 9), (2, 4, 8))
+    upto = Size(2, (3, 4), (9, 10))
+
+    covered = {
+        name: [
+            value for value in (1, 2, 4, 5, 6, 7, 100) if Factors(sizes={"T": size}).covers(RNNConfig(1, 1, T=value))
+        ]
+        for name, size in (("every", every), ("only", only), ("odd", odd), ("upto", upto))
+    }
+
+    assert covered == {"every": [1, 2, 4, 5, 6, 7, 100], "only": [1], "odd": [1, 5, 7], "upto": [2, 4]}
+
+
+def test_factors_stay_within_the_scope() -> None:
+    seen: list[RNNConfig] = []
+    scope = Scope().only(hidden_size=[3, 9], bidirectional=False, dtype="float64")
+
+    def fails(config: RNNConfig) -> bool:
+        seen.append(config)
+        return True
+
+    factors(RNNConfig(1, 3, dtype="float64"), fails, scope)
+
+    assert {config.hidden_size for config in seen} == {3, 9}
+    assert {(config.bidirectional, config.dtype) for config in seen} == {(False, "float64")}
+
+
+def observation(config: RNNConfig) -> Observation:
+    return Observation(draw(config), Outcome(), Arithmetic("float32"))
+
+
+def test_a_region_excuses_what_is_alike_within_it() -> None:
+    value = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+    other = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.FINITENESS),))
+    gradient = Result(Verdict.DISAGREES, (Mismatch("x.grad", Sort.VALUE),))
+    known = ByRegion(
+        "3f9c2a11", value, Factors({"bidirectional": True}, sizes={"hidden_size": Size(17, (18, 24), (32,))})
+    )
+
+    inside = observation(RNNConfig(1, 18, bidirectional=True))
+    assert known.excuses(inside, value)
+    assert known.excuses(inside, other)
+    assert not known.excuses(inside, gradient)
+    assert not known.excuses(inside, FAILS)
+    for outside in (RNNConfig(1, 18), RNNConfig(1, 16, bidirectional=True), RNNConfig(1, 32, bidirectional=True)):
+        assert not known.excuses(observation(outside), value)
+
+
+@pytest.mark.parametrize("sort", [Sort.SHAPE, Sort.DTYPE, Sort.MISSING, Sort.CHANGED])
+def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: Sort) -> None:
+    result = Result(Verdict.DISAGREES, (Mismatch("h_n", sort),))
+    known = ByRegion("3f9c2a11", result, Factors({"bidirectional": True}))
+
+    assert known.excuses(observation(RNNConfig(1, 1)), result)
+    assert not known.excuses(observation(RNNConfig(1, 1)), Result(Verdict.DISAGREES, (Mismatch("output", sort),)))
+
+
+def test_a_law_whose_other_run_fails_as_was_found_is_no_other_failure() -> None:
+    plain, line = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE),)), 'File "mine.py", line 3, in rnn'
+    by_law = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE, law="batch first"),))
+    of_output = Result(Verdict.DISAGREES, (Mismatch("output", Sort.SHAPE, law="batch first"),))
+    raised = Result(Verdict.BROKEN, message="E: no", traceback=line)
+    law_raised = Result(Verdict.BROKEN, message="breaks the law of batch first: x: E: 4", traceback=line)
+    elsewhere = Result(
+        Verdict.BROKEN, message="breaks the law of batch first: x: E: 4", traceback=line.replace("3", "4")
+    )
+    here, needs = observation(RNNConfig(1, 1)), Factors({"bidirectional": True})
+
+    assert ByRegion("3f9c2a11", plain, needs).excuses(here, by_law)
+    assert not ByRegion("3f9c2a11", plain, needs).excuses(here, of_output)
+    assert ByRegion("3f9c2a11", raised, needs).excuses(here, law_raised)
+    assert not ByRegion("3f9c2a11", raised, needs).excuses(here, elsewhere)
+
+
+def test_a_used_module_raises_as_its_call_before_does() -> None:
+    known = ByRegion("3f9c2a11", FAILS, Factors(sizes={"T": Size(2, (3, 4), ())}))
+
+    assert known.excuses(observation(RNNConfig(1, 1, preparation="used")), FAILS)
+    assert not known.excuses(observation(RNNConfig(1, 1)), FAILS)
+
+
+def test_a_factor_is_not_needed_where_the_certain_cause_shows_on_rare_values_only() -> None:
+    def shown(case: Case) -> bool:
+        return case.origin is not None and (case.origin.regime, case.origin.seed) == ("normal", 12)
+
+    def check(case: Case) -> Result:
+        return FAILS if case.config.nonlinearity == "tanh" or shown(case) else AGREES
+
+    blind = depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), check)
+    told = depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), check, would_show=shown)
+
+    assert blind.needs == {"nonlinearity": "tanh"}
+    assert "nonlinearity" in told.independent

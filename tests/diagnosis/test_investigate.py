@@ -1,0 +1,297 @@
+"""Tests of investigation: findings are explained given earlier ones, and a search continues after known causes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness.checks import everything
+from harness.checks.agreement import check_agreement
+from harness.checks.known import KNOWN
+from harness.diagnosis.factors import Factors
+from harness.diagnosis.investigate import Explanation, Investigation
+from harness.diagnosis.kernels import Kernels
+from harness.diagnosis.proof import judge_worst
+from harness.report.explained import needs_line
+from harness.search.hunt import Finding, Hunt, Stop
+from harness.search.simplify import with_arrays
+from harness.subjects.protocol import scope_of
+from tests import implementations
+from tests.emulated import FillsUpPairs
+
+FILLED_UP = "bfloat16 pairs are filled up"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shorter() -> Iterator[None]:
+    """End searches 100 cases after the last finding instead of 400: each mistake here shows in fewer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.search.hunt.AFTER", 100)
+        yield
+
+
+def searched(function: Any, scope: Scope | None = None, **options: Any) -> tuple[Hunt, Investigation]:
+    subject = as_subject(function)
+    investigation = Investigation(subject)
+    return hunt(subject, scope, recognise=investigation.recognise, **options), investigation
+
+
+def causes(done: Hunt, investigation: Investigation) -> list[list[str]]:
+    found = []
+    for finding in done.findings:
+        diagnosis = investigation.explanations[finding.id].diagnosis
+        found.append([] if diagnosis is None else [cause.name for cause in diagnosis.causes])
+    return found
+
+
+def without_b_hh_and_hx(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return implementations.without_b_hh(x, np.zeros_like(h0), weights, config)
+
+
+def without_hx(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return implementations.vectorised(x, np.zeros_like(h0), weights, config)
+
+
+def transposed_and_reversed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    wrong = {name: array.T if "weight_hh" in name else array for name, array in weights.items()}
+    return implementations.reverse_first(x, h0, wrong, config)
+
+
+@pytest.fixture(scope="module")
+def without_b_hh() -> tuple[Hunt, Investigation]:
+    """Run a search whose result several tests use."""
+    return searched(implementations.without_b_hh)
+
+
+@pytest.fixture(scope="module")
+def transposed() -> tuple[Hunt, Investigation]:
+    """Run another search for several tests."""
+    return searched(implementations.transposed_recurrence)
+
+
+@pytest.mark.parametrize(
+    ("function", "names", "seed"),
+    [
+        (without_b_hh_and_hx, {"IgnoresBiasHH", "IgnoresHx"}, 0),
+        (transposed_and_reversed, {"TransposesWeightHH", "ReverseBeforeForward"}, 1),
+    ],
+)
+def test_two_mistakes_in_one_subject_come_out_one_after_the_other(function: Any, names: set[str], seed: int) -> None:
+    done, investigation = searched(function, seed=seed)
+
+    assert len(done.findings) == 2
+    assert {name for cause in causes(done, investigation) for name in cause} == names
+    assert all(finding.minimal for finding in done.findings)
+    assert done.stop is Stop.AFTER
+
+
+def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again(
+    without_b_hh: tuple[Hunt, Investigation],
+) -> None:
+    done, investigation = without_b_hh
+    alone = hunt(as_subject(implementations.without_b_hh))
+
+    assert causes(done, investigation) == [["IgnoresBiasHH"]]
+    assert done.known[done.findings[0].id] > 50
+    assert done.shrink_checks == alone.shrink_checks
+    assert done.verdict is Verdict.DISAGREES
+    assert done.total > alone.total
+
+
+def test_a_known_cause_is_found_once() -> None:
+    done, _ = searched(implementations.without_b_hh, cases=3)
+
+    assert len(done.findings) == 1
+
+
+def test_what_a_second_mistake_needs_is_told_apart_from_the_first() -> None:
+    def found(config: RNNConfig, **zero: int) -> Finding:
+        case = draw(config, "normal", 1)
+        case = with_arrays(case, {name: array * zero.get(name, 1) for name, array in case.arrays.items()})
+        return Finding(subject.name, case, check_agreement(subject, case))
+
+    subject = as_subject(without_b_hh_and_hx)
+    investigation, scope = Investigation(subject), Scope.around(RNNConfig(1, 1))
+    investigation.recognise(found(RNNConfig(1, 1)), Hunt(subject.name, 0, scope))
+
+    second = investigation.explain(found(RNNConfig(1, 1, hx=True), bias_hh_l0=0), scope.only(hx=[False, True]))
+
+    assert second.factors is not None
+    assert second.factors.needs == {"hx": True}
+
+
+def test_a_cause_that_has_no_name_is_known_again_by_where_it_shows() -> None:
+    done, investigation = searched(implementations.wide_reverse_is_off, cases=600)
+
+    assert causes(done, investigation) == [[]]
+    explanation = investigation.explanations[done.findings[0].id]
+    assert explanation.factors is not None
+    assert explanation.factors.needs == {"bidirectional": True}
+    assert explanation.factors.sizes["hidden_size"].pattern == "from 17 on"
+    assert explanation.where is not None
+    assert (explanation.where.place["direction"], explanation.where.place["unit"]) == ("reverse", 16)
+    assert done.known[done.findings[0].id] > 5
+
+
+def test_an_error_and_a_wrong_value_are_two_findings() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.T >= 3 and config.nonlinearity == "relu":
+            raise ValueError("too long")
+        return implementations.without_b_hh(x, h0, weights, config)
+
+    done, _ = searched(rnn, Scope().only(T=[1, 2, 3, 4]))
+
+    assert sorted(finding.result.kind for finding in done.findings) == ["broken: ValueError", "output: value"]
+    assert done.findings[-1].case.config.T in {1, 3}
+
+
+def test_what_wavers_is_told_once_and_unexplained() -> None:
+    rng = np.random.default_rng(0)
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output + rng.random(), h_n
+
+    done, investigation = searched(rnn, Scope().only(dtype="float64"))
+
+    assert (done.stop, len(done.findings)) == (Stop.AFTER, 1)
+    [explanation] = investigation.explanations.values()
+    assert (explanation.diagnosis, explanation.factors) == (None, None)
+
+
+def test_beside_what_wavers_and_what_dies_others_are_found() -> None:
+    rng = np.random.default_rng(0)
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.without_b_hh(x, h0, weights, config)
+        return (output + rng.random() if config.batch_first else output), h_n
+
+    done, investigation = searched(rnn, Scope().only(dtype="float64"))
+
+    causes = [investigation.explanations[finding.id].diagnosis for finding in done.findings]
+    assert len(done.findings) == 2
+    assert sum(finding.result.wavers for finding in done.findings) == 1
+    assert [cause.causes[0].sentence for cause in causes if cause] == ["ignores bias_hh: b_hh is never added"]
+
+
+def test_the_same_seed_finds_and_says_the_same(transposed: tuple[Hunt, Investigation]) -> None:
+    def said(done: Hunt, investigation: Investigation) -> Any:
+        return [(f.id, f.certificate, investigation.explanations[f.id].factors) for f in done.findings]
+
+    assert said(*transposed) == said(*searched(implementations.transposed_recurrence))
+
+
+def test_the_certificate_counts_what_was_tried(transposed: tuple[Hunt, Investigation]) -> None:
+    done, _ = transposed
+
+    (finding,) = done.findings
+    assert finding.case.config in {RNNConfig(1, 2, T=2), RNNConfig(1, 2, hx=True)}
+    assert finding.certificate.complete
+    assert finding.certificate.configs >= 2
+    assert finding.certificate.cases >= 28
+    assert finding.certificate.numbers >= 2
+    assert not finding.certificate.fresh_process  # a function in this process has no other process
+
+
+SAME = Explanation(factors=Factors({"bias": True}))
+
+
+@pytest.mark.parametrize(
+    ("other", "one"),
+    [
+        (SAME, True),
+        (Explanation(factors=Factors({"bias": False})), False),
+        (replace(SAME, kernels=Kernels(passes=("no-mkldnn",))), False),
+    ],
+)
+def test_two_findings_with_the_same_needs_and_kernels_are_one(other: Explanation, one: bool) -> None:
+    subject, kept, said = as_subject(implementations.without_b_hh), list[str](), iter([SAME, other])
+    investigation = Investigation(subject, told=lambda finding, _explanation: kept.append(finding.id))
+    investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
+    record = Hunt("mine", 0, Scope())
+
+    for T in (1, 2):
+        case = draw(RNNConfig(2, 3, T=T, N=2), "normal", 0)
+        record.findings.append(Finding("mine", case, check_agreement(subject, case)))
+        investigation.recognise(record.findings[-1], record)
+
+    assert len(record.findings) == (1 if one else 2)
+    assert kept == [finding.id for finding in record.findings]
+    assert record.known == ({kept[0]: 1} if one else {})
+
+
+def test_a_case_that_is_found_again_keeps_its_explanation_and_ends_a_search_that_knows_its_region() -> None:
+    subject, said = as_subject(implementations.without_b_hh), iter([SAME])
+    investigation = Investigation(subject)
+    investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
+    record, case = Hunt("mine", 0, Scope()), draw(RNNConfig(2, 3, T=2, N=2), "normal", 0)
+    finding = Finding("mine", case, check_agreement(subject, case))
+
+    excuses = []
+    for _ in range(2):
+        record.findings.append(finding)
+        excuses.append(investigation.recognise(finding, record))
+
+    assert record.findings == [finding]
+    assert record.known == {finding.id: 1}
+    assert investigation.explanations == {finding.id: replace(SAME, judgement=judge_worst(finding.result))}
+    assert [excuse is None for excuse in excuses] == [False, True]
+
+
+def test_two_findings_of_different_causes_are_two() -> None:
+    record, investigations = Hunt("mine", 0, Scope()), list[Investigation]()
+    case = draw(RNNConfig(2, 3, T=2, N=2, hx=True), "normal", 0)
+
+    for function in (implementations.without_b_hh, without_hx):
+        subject = as_subject(function)
+        investigations.append(Investigation(subject))
+        if investigations[1:]:
+            investigations[-1].explanations |= investigations[0].explanations
+        record.findings.append(Finding(function.__name__, case, check_agreement(subject, case)))
+        investigations[-1].recognise(record.findings[-1], record)
+
+    assert len(record.findings) == 2
+    assert not record.known
+
+
+def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding() -> None:
+    subject = as_subject(FillsUpPairs)
+    investigation = Investigation(subject)
+    scope = scope_of(subject).only(dtype="bfloat16", device="cpu", loss=None, lengths=None, batched=True)
+
+    with unknown(FILLED_UP):
+        done = hunt(subject, scope, cases=600, recognise=investigation.recognise)
+
+    assert causes(done, investigation) == [["RepeatsLastTermTimesZero"]]
+    explanation = investigation.explanations[done.findings[0].id]
+    assert explanation.diagnosis is not None
+    assert explanation.diagnosis.certain
+    assert explanation.factors is not None
+    assert "input_size odd" in needs_line(explanation.factors)
+
+
+@contextmanager
+def unknown(name: str) -> Iterator[None]:
+    """Remove one of the known deviations."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(everything, "KNOWN", tuple(one for one in KNOWN if one.name != name))
+        patch.setattr(everything, "TOGETHER", KNOWN[0])
+        yield
+
+
+def test_of_a_finding_that_there_was_no_time_to_explain_the_judge_s_ruling_is_told_alone() -> None:
+    subject = as_subject(implementations.without_b_hh)
+    finding = hunt(subject).finding
+    assert finding is not None
+    told: list[Finding] = []
+    investigation = Investigation(subject, told=lambda one, _explanation: told.append(one))
+
+    for _ in range(2):
+        assert investigation.known_of(finding) == Explanation(judgement=judge_worst(finding.result))
+
+    assert told == [finding]
+    assert investigation.known_of(finding).judgement is not None

@@ -1,0 +1,126 @@
+"""Tests of kernels: a failing case is run under each switch, and failures of one kernel are reported once."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Self
+
+from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw, hunt
+from harness.checks.agreement import check_agreement, observe
+from harness.checks.result import Result
+from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.kernels import NONE, ByKernel, kernels_of
+from harness.oracle.compare import Mismatch, Sort
+from harness.report.explained import kernels_line
+from harness.space.scope import Scope
+from harness.subjects.capabilities import OwnProcess
+from harness.subjects.function import FunctionSubject
+from tests import implementations
+
+CONFIG = RNNConfig(3, 4, T=2, N=2)
+check = partial(check_agreement, with_probes=False)
+
+
+class Kernel(FunctionSubject):
+    """A subject that is correct except for a kernel, used for odd sizes only, that one switch turns off."""
+
+    shared = None
+    switchable = True
+
+    def __init__(self, off: float = 1.5, *, on: bool = True) -> None:
+        super().__init__(implementations.vectorised, "kernel")
+        self._off, self._on = off, on
+        process: OwnProcess = self
+        self.capabilities = replace(self.capabilities, process=process)
+
+    def run(self, case: Case) -> Outcome:
+        outcome = super().run(case)
+        if not self._on or case.config.input_size % 2 == 0 or outcome.failure:
+            return outcome
+        return replace(outcome, arrays={name: array * self._off for name, array in outcome.arrays.items()})
+
+    def switched(self, switch: str) -> Self:
+        return type(self)(self._off, on=switch != "no-mkldnn")
+
+    def kernels(self, case: Case) -> tuple[str, ...]:
+        return ("matmul ours 2x3:3x4",)
+
+    def ground(self, device: str) -> dict[str, str]:
+        return {"device": device}
+
+    def restart(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Mistake(Kernel):
+    """A subject with a mistake in its own code, under every switch."""
+
+    def switched(self, switch: str) -> Self:
+        return type(self)(self._off)
+
+
+def test_what_a_switch_turns_off_passes_with_it_and_fails_with_the_others() -> None:
+    case = draw(CONFIG, "normal")
+    subject = Kernel()
+
+    found = kernels_of(subject, case, check(subject, case), check)
+
+    assert found.passes == ("no-mkldnn",)
+    assert "onednn-avx2" in found.fails
+    assert "no-cudnn" not in found.fails
+    said = kernels_line(found)
+    assert said is not None
+    ran = "oneDNN ran matmul ours 2x3:3x4"
+    assert said.startswith(f"passes with mkldnn off; {ran}; fails with ONEDNN_MAX_CPU_ISA=AVX2")
+
+
+def test_a_mistake_that_no_switch_turns_off_is_told_without_them() -> None:
+    case = draw(CONFIG.replace(input_size=3), "normal")
+    subject = Mistake(off=2.0)
+
+    found = kernels_of(subject, case, check(subject, case), check)
+
+    assert not found.passes
+    assert kernels_line(found) is None
+
+
+def test_a_subject_without_switches_is_asked_for_none() -> None:
+    case = draw(CONFIG, "normal")
+
+    assert kernels_of(as_subject(implementations.vectorised), case, Result(Verdict.DISAGREES), check) is NONE
+
+
+def test_failures_that_go_away_with_one_kernel_are_one_finding() -> None:
+    subject = Kernel(off=1.0 + 2.0**-6)
+    scope = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", dtype="float32")
+    investigation = Investigation(subject)
+
+    done = hunt(subject, scope, cases=200, recognise=investigation.recognise)
+
+    assert len(done.findings) == 1
+    explanation = investigation.explanations[done.findings[0].id]
+    assert explanation.kernels.passes == ("no-mkldnn",)
+    assert done.known[done.findings[0].id] > 0
+
+
+def test_a_failure_of_another_sort_is_another_finding() -> None:
+    subject, case = Kernel(), draw(CONFIG, "normal")
+    result = check(subject, case)
+    excuse = ByKernel("3f9c2a11", result, subject.switched("no-mkldnn"), check)
+    observation = observe(subject, case)
+
+    missing = Result(Verdict.DISAGREES, (Mismatch("output", Sort.MISSING),))
+    lost = Result(Verdict.DISAGREES, (replace(result.mismatches[0], sort=Sort.FINITENESS),))
+
+    assert excuse.excuses(observation, result)
+    assert not excuse.excuses(observation, missing)
+    assert not excuse.excuses(observation, lost)
+
+
+def test_a_failure_that_stays_without_the_kernel_is_another_finding() -> None:
+    subject, case = Kernel(), draw(CONFIG, "normal")
+    excuse = ByKernel("3f9c2a11", check(subject, case), subject.switched("aten-avx2"), check)
+
+    assert not excuse.excuses(observe(subject, case), check(subject, case))

@@ -1,0 +1,154 @@
+"""Tests of precision: coarse arithmetic is told apart from a mistake, and described."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import RNNConfig, as_subject, draw
+from harness.checks.accuracy import significant_bits
+from harness.diagnosis.observations import Observations
+from harness.diagnosis.precision import Precision, estimate
+from harness.oracle.arithmetic import CONTRACTS
+from tests import implementations
+
+Change = Callable[[Any], Any]
+
+
+def to_bits(bits: int) -> Change:
+    def rounded(array: Any) -> Any:
+        significand, exponent = np.frexp(array.astype(np.float64))
+        return np.ldexp(np.round(significand * 2.0**bits) / 2.0**bits, exponent).astype(array.dtype)
+
+    return rounded
+
+
+def same(array: Any) -> Any:
+    return array
+
+
+def stepwise(operand: Change, activation: Change) -> Callable[..., Any]:
+    """Return one layer in one direction with a given rounding of operands and a given activation."""
+
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        W, V = operand(weights["weight_ih_l0"]), operand(weights["weight_hh_l0"])
+        bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        h, states = h0[0], []
+        for frame in x:
+            s = operand(frame) @ W.T + operand(h) @ V.T + bias
+            h = activation(s) if config.nonlinearity == "tanh" else np.maximum(s, 0)
+            states.append(h)
+        return np.stack(states), h[None]
+
+    return rnn
+
+
+def asked(function: Any, **changes: Any) -> Precision | None:
+    return estimate(Observations(as_subject(function)), draw(RNNConfig(3, 4, T=2, N=1, **changes), "normal", 0))
+
+
+def estimated(function: Any, **changes: Any) -> Precision:
+    precision = asked(function, **changes)
+    assert precision is not None
+    return precision
+
+
+@pytest.mark.parametrize(("bits", "contract"), [(11, "tf32"), (8, "bf16")])
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_rounded_operands_are_counted_in_bits(bits: int, contract: str, nonlinearity: str) -> None:
+    precision = estimated(stepwise(to_bits(bits), np.tanh), nonlinearity=nonlinearity, hx=True)
+
+    assert precision.coarse_sums
+    assert precision.sum_bits is not None
+    assert round(precision.sum_bits) == bits
+    assert precision.accepted_by == contract
+    assert not precision.rounds_results
+
+
+def test_what_is_coarse_about_the_state_alone_shows_in_a_single_step_that_is_given_one() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        h, states = h0[0], []
+        for frame in x:
+            s = frame @ weights["weight_ih_l0"].T + to_bits(11)(h) @ to_bits(11)(weights["weight_hh_l0"]).T
+            h = np.tanh(s + weights["bias_ih_l0"] + weights["bias_hh_l0"])
+            states.append(h)
+        return np.stack(states), h[None]
+
+    assert estimated(rnn).coarse_sums
+
+
+def test_an_inaccurate_tanh_is_told_from_inaccurate_sums() -> None:
+    precision = estimated(stepwise(same, lambda s: np.tanh(s) + np.float32(1e-6) * np.sin(3 * s)))
+
+    assert precision.coarse_activation
+    assert 0.5e-6 < precision.activation_error < 1.5e-6
+
+
+def test_results_that_were_float32_are_seen_in_float64() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        narrow = {name: array.astype(np.float32) for name, array in weights.items()}
+        found = implementations.vectorised(x.astype(np.float32), h0.astype(np.float32), narrow, config)
+        return tuple(array.astype(x.dtype) for array in found)
+
+    precision = estimated(rnn, dtype="float64")
+
+    assert precision.rounds_results
+    assert (precision.returned_bits, precision.dtype_bits) == (24, 53)
+
+
+@pytest.mark.parametrize("right", [implementations.plain_python, implementations.vectorised])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_right_arithmetic_is_nothing_to_explain(right: Any, dtype: str) -> None:
+    assert asked(right, dtype=dtype) is None
+
+
+@pytest.mark.parametrize("wrong", [implementations.without_b_hh, implementations.transposed_recurrence])
+def test_a_mistake_is_no_matter_of_precision(wrong: Any) -> None:
+    assert not estimated(wrong, hx=True).explains
+
+
+def test_results_that_are_plainly_wrong_are_no_roundings() -> None:
+    def zeros(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output, np.zeros_like(h_n)
+
+    precision = estimated(zeros)
+
+    assert not precision.explains
+
+
+def test_a_factor_slightly_off_leans_to_one_side_and_is_no_noise() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        return implementations.vectorised(x, h0, {n: a * np.float32(1 + 1e-3) for n, a in weights.items()}, config)
+
+    assert estimated(rnn).sum_bits is None
+
+
+def test_what_a_contract_accepts_is_nothing_to_explain() -> None:
+    case = draw(RNNConfig(3, 4, T=2, N=1), "normal", 0)
+
+    assert estimate(Observations(as_subject(stepwise(to_bits(11), np.tanh)), CONTRACTS["tf32"]), case) is None
+
+
+def test_a_subject_of_another_shape_has_no_estimate() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.without_b_hh(x, h0, weights, config)[:2]
+        return output, h_n[:, :4]
+
+    precision = asked(rnn, hx=True)
+
+    assert precision is None or not precision.explains
+
+
+def test_a_subject_that_cannot_be_asked_has_no_estimate() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        raise NotImplementedError("never")
+
+    assert estimate(Observations(as_subject(rnn)), draw(RNNConfig(1, 1))) is None
+
+
+def test_significant_bits_run_from_the_first_1_to_the_last() -> None:
+    assert significant_bits(np.array([0.0, 1.0, 0.75, -2.5])) == 3
+    assert significant_bits(np.array([1 + 2.0**-52])) == 53
+    assert significant_bits(np.array([np.nan, np.inf])) == 0
