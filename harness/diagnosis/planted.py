@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,7 @@ class PlantedSubject:
         """Return what the fault makes of a case, in the case's dtype and shapes."""
         config, plain = case.config, case.plain()
         if config.drops:
-            masks = dict(enumerate(self.masks(case)))
-            plain = Case(plain.config, plain.x, plain.hx, plain.weights, None, plain.cotangents, masks)
+            plain = replace(plain, masks=dict(enumerate(self.masks(case))))
         with np.errstate(all="ignore"):
             arrays = self._fault.run(plain)
             return Outcome({name: _returned(config, name, array) for name, array in arrays.items()})

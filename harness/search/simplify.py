@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -109,7 +108,7 @@ class Simplifying:
         with np.errstate(over="ignore", invalid="ignore"):
             for (name, places), value in changes:
                 arrays[name].reshape(-1)[places] = value
-        return with_arrays(self._case, arrays)
+        return Case.from_arrays(self._case.config, arrays)
 
     def _value(self, cell: Cell) -> complex:
         name, places = cell
@@ -118,15 +117,6 @@ class Simplifying:
 
     def _nonzero(self) -> list[Cell]:
         return [cell for cell in self._cells if (value := self._value(cell)) != 0 or is_negative_zero(value)]
-
-
-def with_arrays(case: Case, arrays: dict[str, Array]) -> Case:
-    """Return the same config with other numbers, which come from no seed."""
-    named = dict(arrays)
-    cotangents = {name: named.pop(name) for name in case.cotangents}
-    return replace(
-        case, x=named.pop("x"), hx=named.pop("hx", None), weights=named, cotangents=cotangents, origin=None, masks={}
-    )
 
 
 def cells(case: Case) -> Iterator[Cell]:

@@ -1,4 +1,7 @@
-"""Rules about values of a factor that a subject supports only beside certain values of another factor."""
+"""Rules about values of a factor that a subject supports only beside certain values of another factor.
+
+A rule is one subject's; the constraints on all configs are in ``constraints``.
+"""
 
 from __future__ import annotations
 

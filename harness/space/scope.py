@@ -129,17 +129,18 @@ class Scope:
             raise UsageError(f"masks={named['masks']!r}: expected True or False")
         pinned |= {"masks": named["masks"]} if "masks" in named else {}
         scope = dataclasses.replace(self, **pinned)
-        if not {"N", "lengths"}.isdisjoint(pinned) and "batched" not in pinned and True in scope.batched:
-            fits = possible("batched", off, scope.values())
-            scope = scope if fits else dataclasses.replace(scope, batched=(True,))
+        free = "batched" not in pinned and True in scope.batched and not {"N", "lengths"}.isdisjoint(pinned)
+        if free and not possible("batched", off, scope.values()):
+            scope = dataclasses.replace(scope, batched=(True,))
         if not scope.modes:
             raise UsageError(
                 f"dropout={scope.dropout} with training={scope.training}: dropout draws random masks in training, and "
                 "those of this subject are unknown; pin dropout=0 or training=False"
             )
-        real = tuple(dtype for dtype in scope.dtype if not is_complex(dtype))  # complex dtypes go if relu is pinned
-        fits = possible("dtype", is_complex, scope.values())
-        return scope if fits or not real else dataclasses.replace(scope, dtype=real)
+        if not possible("dtype", is_complex, scope.values()):  # if relu is pinned, for example
+            real = tuple(dtype for dtype in scope.dtype if not is_complex(dtype))
+            scope = dataclasses.replace(scope, dtype=real or scope.dtype)
+        return scope
 
     def ruled(self, rules: Iterable[Rule]) -> Scope:
         """Return this scope with ``rules`` added to those that it has."""
@@ -222,18 +223,18 @@ def factors_of(config: RNNConfig) -> dict[str, Any]:
     return config.to_dict() | {"lengths": config.packing}
 
 
-_PLAINEST: Final = factors_of(PLAINEST)
-
-
 def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
     """Build the config from values for factors; a factor without one is at its plainest.
 
     Of factors that exclude each other, one gives way (``CONSTRAINTS``). ``seed`` decides the lengths of a packed batch.
     """
-    named = settled({**_PLAINEST, **factors})
+    named = settled({**_DEFAULTS, **factors})
     if (packing := named["lengths"]) is not None:
         named["lengths"] = lengths_of(packing, named["T"], named["N"], seed)
     return RNNConfig(**named)
+
+
+_DEFAULTS: Final = factors_of(PLAINEST)
 
 
 def factors_to_draw(scope: Scope) -> dict[str, tuple[Any, ...]]:

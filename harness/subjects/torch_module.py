@@ -22,6 +22,7 @@ from harness.space.parts import (
     DTYPES,
     GRAD_MODES,
     LOSSES,
+    OPTIONS,
     PREPARATIONS,
     STRIDES,
     WRT,
@@ -152,10 +153,7 @@ class TorchSubject:
 
     def build(self, config: RNNConfig) -> torch.nn.Module:
         """Return a new module with a config's constructor arguments. This is the first step."""
-        arguments: dict[str, Any] = {
-            name: getattr(config, name)
-            for name in ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
-        }
+        arguments: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS}
         dtype = getattr(torch, config.dtype)
         with warnings.catch_warnings():
             # The config chose dropout in a single layer, where it does nothing, and the user need not be warned of it.

@@ -7,7 +7,6 @@ Each takes a module that holds the weights and returns one that should compute t
 from __future__ import annotations
 
 import copy
-import dataclasses
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from harness.space.config import RNNConfig
+from harness.space.parts import LAYER
 
 MODULES: Final = 64
 """The number of modules kept for the next case of the same config; a search runs a few cases per config in a row."""
@@ -29,8 +29,7 @@ Weights = Mapping[str, torch.Tensor]
 @lru_cache(MODULES)
 def structure(config: RNNConfig) -> RNNConfig:
     """Return the config with all fields that the constructor does not see at their defaults, to share modules."""
-    names = [field.name for field in dataclasses.fields(config)[:8]]
-    return RNNConfig(**{name: getattr(config, name) for name in (*names, "device", "dtype")})
+    return RNNConfig(**{name: getattr(config, name) for name in (*LAYER, "device", "dtype")})
 
 
 def load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:

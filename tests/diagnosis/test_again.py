@@ -18,7 +18,6 @@ from harness.diagnosis.pairs import pair_of
 from harness.diagnosis.planted import PlantedSubject
 from harness.oracle.compare import Sort
 from harness.search.hunt import Finding, Hunt
-from harness.search.simplify import with_arrays
 from tests import implementations
 from tests.foreign import fifty_torch
 
@@ -69,7 +68,8 @@ def test_a_gradient_that_autograd_lacks_is_of_the_mistake_that_cuts_it_off(nonli
 def test_a_mistake_made_forwards_that_shows_backwards_alone_is_known_again() -> None:
     config = RNNConfig(2, 3, T=33, N=2, loss="h_n")
     given = draw(config, "normal", 1)
-    case = with_arrays(given, dict(given.arrays) | {"weight_hh_l0": np.zeros((3, 3), np.float32)})  # forgets the state
+    forgetful = {**given.arrays, "weight_hh_l0": np.zeros((3, 3), np.float32)}
+    case = Case.from_arrays(config, forgetful)
     known, other = (ByCause("3f9c2a11", (fault,), Factors(), forwards=True) for fault in (RESETS_AT_32, WITHOUT_B_HH))
     chunks = PlantedSubject(RESETS_AT_32)
 
@@ -104,7 +104,7 @@ def test_of_infinities_it_is_enough_that_they_are_lost_where_the_mistake_shows(h
         return tuple(np.nan_to_num(a) for a in implementations.without_b_hh(x, h0, weights, config))
 
     case = draw(RNNConfig(3, hidden_size, nonlinearity="relu"), "normal", 1)
-    case = with_arrays(case, {**case.arrays, "x": np.full_like(case.x, np.inf)})
+    case = Case.from_arrays(case.config, {**case.arrays, "x": np.full_like(case.x, np.inf)})
     factors = Factors({"bias": True}, sizes={"hidden_size": Size(4, (5,), ())})
     observation = observe(as_subject(rnn), case, with_probes=False)
     result = assess(observation)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
 from harness.checks.result import Result
 from harness.diagnosis.diagnose import EVIDENCE, Diagnosis, diagnose
@@ -13,7 +13,6 @@ from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.observations import Observations
 from harness.oracle.compare import Mismatch, Sort
 from harness.search.hunt import Finding
-from harness.search.simplify import with_arrays
 from tests import implementations
 
 
@@ -103,7 +102,7 @@ def test_what_rare_values_alone_have_for_a_known_mistake_is_chance() -> None:
         return implementations.vectorised(np.clip(x, -8, 8), h0, weights, config)
 
     case = draw(RNNConfig(2, 2), "normal", 1)
-    case = with_arrays(case, {**case.arrays, "x": np.full_like(case.x, np.inf)})
+    case = Case.from_arrays(case.config, {**case.arrays, "x": np.full_like(case.x, np.inf)})
     result = check_agreement(as_subject(rnn), case)
     assert result.failed
 
@@ -113,7 +112,8 @@ def test_what_rare_values_alone_have_for_a_known_mistake_is_chance() -> None:
 
 def test_a_suspicion_convicts_no_fault() -> None:
     case = draw(RNNConfig(2, 3), "normal", 1)
-    case = with_arrays(case, {**case.arrays, "bias_hh_l0": np.zeros(3, np.float32)})  # also correct without b_hh
+    correct_without_it = {**case.arrays, "bias_hh_l0": np.zeros(3, np.float32)}
+    case = Case.from_arrays(case.config, correct_without_it)
     suspected = Result(Verdict.SUSPECT, (Mismatch("output", Sort.SUSPICIOUS),))
 
     observations = Observations(as_subject(implementations.without_b_hh))

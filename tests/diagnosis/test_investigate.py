@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks import everything
 from harness.checks.agreement import check_agreement
 from harness.checks.known import KNOWN
@@ -18,7 +18,6 @@ from harness.diagnosis.kernels import Kernels
 from harness.diagnosis.proof import judge_worst
 from harness.report.explained import needs_line
 from harness.search.hunt import Finding, Hunt, Stop
-from harness.search.simplify import with_arrays
 from harness.subjects.protocol import scope_of
 from tests import implementations
 from tests.emulated import FillsUpPairs
@@ -111,7 +110,7 @@ def test_a_known_cause_is_found_once() -> None:
 def test_what_a_second_mistake_needs_is_told_apart_from_the_first() -> None:
     def found(config: RNNConfig, **zero: int) -> Finding:
         case = draw(config, "normal", 1)
-        case = with_arrays(case, {name: array * zero.get(name, 1) for name, array in case.arrays.items()})
+        case = Case.from_arrays(case.config, {name: array * zero.get(name, 1) for name, array in case.arrays.items()})
         return Finding(subject.name, case, check_agreement(subject, case))
 
     subject = as_subject(without_b_hh_and_hx)

@@ -9,7 +9,6 @@ from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import observe
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.likeness import Seen, forward_part
-from harness.search.simplify import with_arrays
 from tests import implementations
 
 GENERIC = RNNConfig(4, 5, T=5, N=3, hx=True)
@@ -54,7 +53,7 @@ def test_a_fault_that_cannot_be_told_step_by_step_is_told_by_whole_runs() -> Non
 def test_where_a_whole_run_hides_a_fault_nothing_is_decided() -> None:
     fault_of_output = next(f for f in CATALOGUE if not f.stepwise and seen(late).resembles(f))
     zeros = draw(RNNConfig(1, 1, T=2))
-    zeros = with_arrays(zeros, {name: array * 0 for name, array in zeros.arrays.items()})
+    zeros = Case.from_arrays(zeros.config, {name: array * 0 for name, array in zeros.arrays.items()})
     blind = seen(implementations.vectorised, zeros)
 
     assert blind.undecided(fault_of_output)
@@ -64,7 +63,7 @@ def test_where_a_whole_run_hides_a_fault_nothing_is_decided() -> None:
 
 def with_b_hh(value: float) -> Case:
     case = draw(RNNConfig(2, 3, T=2), "normal", 1)
-    return with_arrays(case, {**case.arrays, "bias_hh_l0": np.full(3, value, np.float32)})
+    return Case.from_arrays(case.config, {**case.arrays, "bias_hh_l0": np.full(3, value, np.float32)})
 
 
 @pytest.mark.parametrize(("bias", "shows"), [(0.0, False), (1e-3, True)])

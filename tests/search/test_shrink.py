@@ -12,7 +12,6 @@ from harness import RNNConfig, Scope, Verdict, draw
 from harness.checks.result import Result
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.search.shrink import LEAP, Shrinking
-from harness.search.simplify import with_arrays
 from harness.space.case import Case
 from harness.space.config import PREACTIVATION
 from harness.space.parts import AUTOCASTS, DTYPES, GRAD_MODES, PREPARATIONS, STRIDES, WRT
@@ -236,7 +235,7 @@ def test_a_number_that_matters_wherever_it_stands_stays_while_what_is_before_it_
     case = draw(RNNConfig(2, 1, T=3, N=3), "normal", 3)
     x = case.x.copy()
     x[-1, -1, -1] = 0.123
-    case = with_arrays(case, {**case.arrays, "x": x})
+    case = Case.from_arrays(case.config, {**case.arrays, "x": x})
 
     *_, (smallest, _) = Shrinking(case, check(case), Scope(), check)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from harness import Case, RNNConfig, Verdict, draw
 from harness.checks.result import Result
-from harness.search.simplify import PLAIN, Simplifying, cells, plainer, with_arrays
+from harness.search.simplify import PLAIN, Simplifying, cells, plainer
 
 FAILS = Result(Verdict.BROKEN, message="Error: no")
 
@@ -74,7 +74,8 @@ def test_a_nan_that_matters_stays_and_no_other() -> None:
     x = WIDE.x.copy()
     x[1, 1, 0] = x[3, 0, 2] = np.nan
 
-    case, _ = simplest(with_arrays(WIDE, {**WIDE.arrays, "x": x}), lambda case: bool(np.isnan(case.x).any()))
+    wild = Case.from_arrays(WIDE.config, {**WIDE.arrays, "x": x})
+    case, _ = simplest(wild, lambda case: bool(np.isnan(case.x).any()))
 
     assert np.isnan(case.x).sum() == 1
     assert np.count_nonzero(np.nan_to_num(case.x)) == 0

@@ -50,10 +50,7 @@ def _computes_first_layer_only_gradients(right: Reference, case: Case, states: S
         given["hx"] = given["hx"][:D]
     if "h_n.grad" in given:
         given["h_n.grad"] = given["h_n.grad"].reshape(config.num_layers, D, config.N, config.hidden_size).sum(0)
-    weights = {name: given[name] for name in alone.weights}
-    cotangents = {name: given[name] for name in alone.cotangents}
-    first = Case(alone, given["x"], given.get("hx"), weights, None, cotangents)
-    found = right.gradients(first, states[:1])
+    found = right.gradients(Case.from_arrays(alone, given), states[:1])
     gradients: dict[str, Floats] = {}
     for name, spec in config.gradients.items():
         gradient = found[name] if name in found else np.zeros(spec.shape)
