@@ -8,6 +8,7 @@ import threading
 import time
 from itertools import pairwise, product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -452,7 +453,8 @@ def test_a_subject_whose_path_is_no_text_has_an_id_all_the_same() -> None:
 def test_a_finding_is_asked_for_once_more_in_a_fresh_process() -> None:
     restarts: list[None] = []
     subject = as_subject(implementations.without_b_hh)
-    subject.restart = lambda: restarts.append(None)  # type: ignore[attr-defined]
+    process: Any = SimpleNamespace(restart=lambda: restarts.append(None), shared=None, switchable=False)
+    subject.capabilities = replace(subject.capabilities, process=process)
 
     finding = hunt(subject, SMALL).finding
 
