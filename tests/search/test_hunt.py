@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 from types import SimpleNamespace
@@ -452,7 +453,7 @@ def test_a_subject_whose_path_is_no_text_has_an_id_all_the_same() -> None:
 
 def test_a_finding_is_asked_for_once_more_in_a_fresh_process() -> None:
     restarts: list[None] = []
-    subject = as_subject(implementations.without_b_hh)
+    subject: Any = as_subject(implementations.without_b_hh)
     process: Any = SimpleNamespace(restart=lambda: restarts.append(None), shared=None, switchable=False)
     subject.capabilities = replace(subject.capabilities, process=process)
 
