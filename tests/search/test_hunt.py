@@ -454,7 +454,7 @@ def test_a_subject_whose_path_is_no_text_has_an_id_all_the_same() -> None:
 def test_a_finding_is_asked_for_once_more_in_a_fresh_process() -> None:
     restarts: list[None] = []
     subject: Any = as_subject(implementations.without_b_hh)
-    process: Any = SimpleNamespace(restart=lambda: restarts.append(None), shared=None, switchable=False)
+    process: Any = SimpleNamespace(restart=lambda: restarts.append(None), ground=lambda _device: {})
     subject.capabilities = replace(subject.capabilities, process=process)
 
     finding = hunt(subject, SMALL).finding
