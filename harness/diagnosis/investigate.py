@@ -56,7 +56,7 @@ class Explanation:
     judgement: Judgement | None = None
     """The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide."""
     outcome: Outcome | None = field(default=None, compare=False, repr=False)
-    """What the subject returned on the finding's case, if it was run for the explanation."""
+    """The subject's outcome on the finding's case, if it was run for the explanation."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What was observed of a subject while a failure is explained: each case is run once, and whoever asks is told."""
+"""Observations of a subject while a failure is explained: each case is run once, and whoever asks is told."""
 
 from __future__ import annotations
 

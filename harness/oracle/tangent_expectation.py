@@ -36,7 +36,7 @@ def expect_tangents(
 
 
 class _Below(NamedTuple):
-    """What a layer reads, and its tangent."""
+    """The input of a layer, and its tangent."""
 
     values: Known
     tangent: Known

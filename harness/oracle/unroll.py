@@ -34,7 +34,7 @@ States = TypeVar("States")
 
 
 class Back(NamedTuple):
-    """What the way back through one layer and direction gives: the gradients of what it read."""
+    """The gradients of all that one layer and direction read."""
 
     weights: StepWeights
     x: Floats
@@ -44,7 +44,7 @@ class Back(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What the steps of one layer and direction read and gave, (T, N, ..) each."""
+    """The operands and the states of the steps of one layer and direction, (T, N, ..) each."""
 
     x: Floats
     previous: Floats

@@ -23,7 +23,7 @@ Derivative = Callable[[Case, Mapping[str, Array]], Outcome]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a stand-alone script builds and calls a function or a class of torch modules."""
+    """The way in which a stand-alone script builds and calls a function or a class of torch modules."""
 
     expression: str = ""
     """The function or class in the script. If it is empty, the script imports what the subject's name says."""
@@ -42,7 +42,7 @@ class Recipe:
 
 
 class OwnProcess(Protocol):
-    """What a subject offers because it runs in a process of its own, as ``IsolatedSubject`` does."""
+    """The members of a subject that runs in a process of its own, as ``IsolatedSubject`` does."""
 
     @property
     def shared(self) -> object | None:
@@ -73,7 +73,7 @@ class OwnProcess(Protocol):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a subject offers besides ``run``. The defaults are those of a subject that offers nothing else.
+    """All that a subject offers besides ``run``. The defaults are those of a subject that offers nothing else.
 
     Its methods are those of an object, such as ``Capabilities(jvp=self.jvp)`` in ``__init__``.
     """
@@ -83,14 +83,14 @@ class Capabilities:
     contract: str = KERNEL
     """The contract that it is held to unless another is asked for (``space.contract``)."""
     arithmetic: Mapping[str, Backend] = field(default_factory=dict)
-    """What is known of its arithmetic, by the kind of device, such as ``cpu``. Where nothing is known, its tanh is
-    measured."""
+    """The figures that are known of its arithmetic, by the kind of device, such as ``cpu``. Where nothing is known, its
+    tanh is measured."""
     is_torch: bool = False
     """True if it is a layer of torch's own, which may deviate as torch is known to."""
     takes: tuple[str, ...] | None = None
     """The names of the arguments that a function takes; ``None`` for what is no function."""
     recipe: Recipe | None = None
-    """How a script builds and calls it; ``None`` if no script can."""
+    """The way in which a script builds and calls it; ``None`` if no script can."""
     place: tuple[str, str] | None = None
     """The file and the name of the function or class that it was made of, if it has a name there."""
     absent: Mapping[str, str] = field(default_factory=dict)

@@ -84,7 +84,7 @@ class Subject(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it offers besides ``run``."""
+        """All that it offers besides ``run``."""
         ...
 
     def devices(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the modules that a class makes; by default, nothing."""
+    """Facts about the modules that a class makes; by default, nothing."""
 
     own: bool = False
     """True if they compute with torch's own operations alone, in the way of nn.RNN: the figures of torch's arithmetic
@@ -29,7 +29,7 @@ class Facts:
 FACTS: Final[dict[Any, Facts]] = {
     torch.nn.RNN: Facts(own=True, draws_masks=True, exact=True, forgets=True, shares_process=True)
 }
-"""What is known, by class."""
+"""The facts by class."""
 
 
 def is_cell(factory: Callable[..., torch.nn.Module]) -> bool:

@@ -59,20 +59,20 @@ class Fault:
     family: str = ""
     """The sort of mistake: the file's that the fault stands in."""
     role: str = ""
-    """How the names of the parameters concerned begin."""
+    """The beginning of the names of the parameters concerned."""
     code: tuple[str, str] | None = None
     """The line of NumPy that makes the mistake, and the right one, as in ``lines``; ``None`` where the sentence says it
     better."""
     smallest: tuple[RNNConfig, ...] = ()
     """The configs of its minimal cases, of the parameter that is planted."""
     stepwise: bool = True
-    """Whether it can be told step by step; else only whole runs can be compared, for what it returns as the output is
+    """True if it can be told step by step; else only whole runs can be compared, for what it returns as the output is
     not the state that the next step reads, or is hidden in padding; or what it does to a layer depends on those above,
     or on more than a state."""
     across: bool = False
-    """Whether a sequence begins where another one ends: where no state is known, no step of it can be followed."""
+    """True if a sequence begins where another one ends: where no state is known, no step of it can be followed."""
     of_each: bool = False
-    """Whether ``returned_gradient`` does the same to every gradient by itself, so that it may be done to some only."""
+    """True if ``returned_gradient`` does the same to every gradient by itself, so that it may be done to some only."""
     k: float | None = None
     """The value of its parameter, if it has one; in the catalogue, the one that is planted."""
     values: Callable[[RNNConfig], Sequence[float]] = _none

@@ -61,12 +61,12 @@ def _returns_gradient_of_x_time_first(right: Reference, config: RNNConfig, name:
 
 
 def turned(config: RNNConfig) -> bool:
-    """Whether the batch comes first, and there is one."""
+    """Tell whether the batch comes first, and there is one."""
     return config.batch_first and config.lengths is None and config.N > 0
 
 
 def confused(config: RNNConfig) -> bool:
-    """Whether steps can be taken for sequences, and nothing says that they are none."""
+    """Tell whether steps can be taken for sequences, and nothing says that they are none."""
     return config.batch_first and config.T == config.N and config.lengths is None
 
 

@@ -20,7 +20,7 @@ RELU = ONE.replace(nonlinearity="relu")
 _Function = Callable[[Floats], Floats]
 
 HARMLESS = "identity"
-"""What no nonlinearity is called."""
+"""The name of a nonlinearity that does nothing."""
 
 
 def _always_tanh(right: Reference, config: RNNConfig, layer: int) -> str:
