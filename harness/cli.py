@@ -8,8 +8,8 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -176,6 +176,9 @@ def cli() -> None:
 @timeout_option
 @tolerance_option
 @click.option("-v", "--verbose", is_flag=True, help="Print everything about every finding, and what the search met.")
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Print a line for each subject and for each finding, and no progress."
+)
 @json_option
 def check(
     subjects: tuple[str, ...],
@@ -195,6 +198,7 @@ def check(
     json_to: str | None,
     *,
     verbose: bool,
+    quiet: bool,
 ) -> int:
     """Search for a case on which a SUBJECT fails; without a SUBJECT, check torch's own nn.RNN.
 
@@ -211,6 +215,8 @@ def check(
     from harness.report.severity import in_order
     from harness.search.preparation import asked_scope, crew_of
 
+    if quiet and verbose:
+        raise UsageError("--quiet with --verbose: expected one of them")
     accepted(tolerance)  # nothing starts if it is none
     pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
     pinned |= {"dtype": dtypes} if dtypes else {}
@@ -226,7 +232,7 @@ def check(
         click.get_current_context().with_resource(crew)
     every: list[Examined] = []
     for subject, scope, one in zip(found, scopes, held, strict=True):
-        with _progress(subject.name) as progress:
+        with _progress(subject.name, quiet=quiet) as progress:
             done = go_through(
                 subject,
                 scope,
@@ -241,7 +247,10 @@ def check(
                 progress=progress,
             )
         every.append(done)
-        console.print(text.examination_report(done.examination, in_order(done.told), tolerance, verbose=verbose))
+        if quiet:
+            console.print(text.quiet_report(done.examination, in_order(done.told)))
+        else:
+            console.print(text.examination_report(done.examination, in_order(done.told), tolerance, verbose=verbose))
         if done.examination.interrupted:
             break
     examinations = [done.examination for done in every]
@@ -591,17 +600,13 @@ def _require_target(target: str | None, option: str) -> None:
     require_target(target, option)
 
 
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[Hunt], None]]:
-    """Show a line that counts while a search runs; nothing without a terminal."""
+def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[Hunt], None]]:
+    """Show the progress of a search on standard error, unless that is to be quiet."""
     from rich.console import Console
-    from rich.markup import escape
 
-    from harness.report.text import progress_line
+    from harness.report import progress
 
-    name = escape(name)
-    with Console(stderr=True).status(f"{name}: starting") as status:
-        yield lambda hunt: status.update(f"{name}: {progress_line(hunt)}; {hunt.seconds:.0f} s")
+    return nullcontext(lambda _hunt: None) if quiet else progress.shown(name, Console(stderr=True))
 
 
 def _removed(store: Store, given: str) -> str:

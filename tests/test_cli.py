@@ -127,6 +127,23 @@ def test_the_judge_rules_once_on_a_finding_for_all_who_tell_of_it(run: Any, monk
     assert said in done.words
 
 
+def test_quiet_is_a_line_for_each_subject_and_finding(run: Any) -> None:
+    done = run("check", WRONG, RIGHT, "--examples", "200", "-q")
+
+    head, finding, agrees = [line for line in done.out.splitlines() if not line.startswith("200 of")][:3]
+    assert head.startswith(f"{WRONG} disagrees with nn.RNN: 1 bug;")
+    assert "ignores bias_hh" in finding
+    assert agrees == f"{RIGHT} agrees with nn.RNN"
+    assert done.err == ""
+
+
+def test_quiet_and_verbose_at_once_are_misuse(run: Any) -> None:
+    done = run("check", WRONG, "-q", "-v")
+
+    assert done.code == cli.MISUSE
+    assert "--quiet with --verbose: expected one of them" in done.err
+
+
 @pytest.mark.parametrize(
     ("pins", "autocast"),
     [

@@ -66,12 +66,20 @@ def summary(told: Sequence[Told]) -> RenderableType:
     """Show one line per finding, the gravest first; nothing for one or two findings, which are in sight."""
     if len(told) < 3:
         return Group()
-    lines = []
-    for number, one in enumerate(told[:_LISTED], 1):
-        line = f"{number}  {one.finding.id}  {one.severity.value:<{_WORD}}  {_in_a_line(one)}"
-        lines.append(Text(line, no_wrap=True, overflow="ellipsis"))
     more = len(told) - _LISTED
-    return Group("", *lines, *([f"... and {more} more: -v"] if more > 0 else []))
+    return Group("", *one_line_each(told[:_LISTED]), *([f"... and {more} more: -v"] if more > 0 else []))
+
+
+def one_line_each(told: Sequence[Told]) -> list[Text]:
+    """Return a line for each finding: its number, its id, what it concerns, and its cause."""
+    return [
+        Text(
+            f"{number}  {one.finding.id}  {one.severity.value:<{_WORD}}  {_in_a_line(one)}",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+        for number, one in enumerate(told, 1)
+    ]
 
 
 def _in_a_line(told: Told) -> str:

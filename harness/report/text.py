@@ -24,7 +24,15 @@ from harness.report.refusals import (
     refusals_findings_in_short,
 )
 from harness.report.severity import Severity, Told
-from harness.report.short import cause_of, failure_line, replay_line, short_finding, shown_in_full, summary
+from harness.report.short import (
+    cause_of,
+    failure_line,
+    one_line_each,
+    replay_line,
+    short_finding,
+    shown_in_full,
+    summary,
+)
 from harness.search.examination import CASES, Examination
 from harness.search.hunt import Hunt
 from harness.search.replay import Fate
@@ -53,9 +61,7 @@ def examination_report(
 
     Each finding takes a dozen lines at most, and so do the facts, unless ``verbose`` is true.
     """
-    so_far = " so far" if done.interrupted and done.verdict is Verdict.AGREES else ""
-    head = Text(wording.headline(done.hunt.subject, done.verdict) + so_far + _tally(done, told), _STYLES[done.verdict])
-    facts = fact_table()
+    head, facts = _head(done, told), fact_table()
     if done.verdict is Verdict.NOT_ENOUGH:
         facts.add_row("seen", f"{', '.join(done.lacking)}; search longer: --examples {CASES} or more, or --time")
     (_add_hunt if verbose else _add_hunt_in_short)(facts, done.hunt)
@@ -83,6 +89,16 @@ def examination_report(
     if done.refusals is not None:
         shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
     return Group(head, *shown, summary(told))
+
+
+def quiet_report(done: Examination, told: Sequence[Told] = ()) -> RenderableType:
+    """Return a subject's verdict and one line for each finding, in the given order."""
+    return Group(_head(done, told), *one_line_each(told))
+
+
+def _head(done: Examination, told: Sequence[Told]) -> RenderableType:
+    so_far = " so far" if done.interrupted and done.verdict is Verdict.AGREES else ""
+    return Text(wording.headline(done.hunt.subject, done.verdict) + so_far + _tally(done, told), _STYLES[done.verdict])
 
 
 _PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})
@@ -219,17 +235,6 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
         facts.add_row("space met", _met(hunt))
     if hunt.ground:
         facts.add_row("ground", Text(line(hunt.ground)))
-
-
-def progress_line(hunt: Hunt) -> str:
-    """Return the state of a search: what it has done, and what it is doing with a failure."""
-    done = f"{hunt.total:,} cases" + (f", {wording.counted(len(hunt.findings), 'finding')}" if hunt.findings else "")
-    if hunt.explaining:
-        return f"{done}; finding out why it fails"
-    if hunt.smallest is not None:
-        shrinking = f"making a failure smaller: {hunt.shrink_checks:,} tried"
-        return f"{done}; {shrinking}; {wording.sizes_line(hunt.smallest)}"
-    return done
 
 
 def finding_report(number: int, told: Told, tolerance: str = "derived") -> RenderableType:
@@ -427,7 +432,7 @@ def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:
     if result.message:
         parts.append(Text(result.message, "bold"))
     if result.traceback:
-        parts.append(Padding(Text(result.traceback.rstrip(), "dim", no_wrap=True, overflow="ignore"), (0, 0, 0, 2)))
+        parts.append(Padding(Text(result.traceback.rstrip(), "dim", overflow="fold"), (0, 0, 0, 2)))
     parts += [_mismatch(mismatch, config) for mismatch in result.mismatches[:_SHOWN_MISMATCHES]]
     if (more := len(result.mismatches) - _SHOWN_MISMATCHES) > 0:
         parts.append(f"and {wording.counted(more, 'more array')} {'differs' if more == 1 else 'differ'}, too")

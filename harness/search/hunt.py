@@ -186,6 +186,8 @@ class Hunt:
     seconds: float = 0.0
     until: float = math.inf
     """The moment at which the time of the whole search is over, by ``time.perf_counter``."""
+    limit: int | None = None
+    """The number of cases at which it ends, if nothing ends it before."""
     stop: Stop = Stop.BUDGET
     findings: list[Finding] = field(default_factory=list)
     """The failures, each with a different cause as far as that is known."""
@@ -307,6 +309,7 @@ class _Search:
         self._subject = ended_by_a_hang(subject)
         self._record = record
         self._cases, self._seconds = cases, seconds
+        record.limit = cases
         self._progress, self._recognise = progress, recognise
         self._crew = crew
         self._excuses: list[Excuse] = []
@@ -459,7 +462,8 @@ class _Search:
         self._failing, self._kind, self._proved, self._shrink_until = None, "", False, math.inf
         last = self._record.total + AFTER
         if self._cases is None or last < self._cases:
-            self._cases, self._beyond = last, True
+            self._cases = self._record.limit = last
+            self._beyond = True
 
     def _report(self, certificate: Certificate) -> None:
         """Add the current failure, if there is one, to the record's findings."""

@@ -1,0 +1,77 @@
+"""Tests of the progress of a search: what its line says, and when a plain line is printed."""
+
+import io
+import time
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness import RNNConfig, Scope
+from harness.checks.result import Method
+from harness.report import progress
+from harness.search.hunt import Hunt
+
+SECONDS = 10.0
+
+
+def record(**fields: Any) -> Hunt:
+    hunt = Hunt("mine", 0, Scope())
+    hunt.checks[Method.LOCAL] = 400
+    for name, value in fields.items():
+        setattr(hunt, name, value)
+    return hunt
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "400 cases, 40/s"),
+        ({"limit": 1650}, "400 cases, 40/s; 1,250 to go, some 31 s"),
+        ({"limit": 1650, "findings": [None]}, "400 cases, 40/s; 1 finding; 1,250 to go, some 31 s"),
+        ({"limit": 1650, "explaining": True}, "400 cases, 40/s; finding out why it fails"),
+        (
+            {"limit": 1650, "shrink_checks": 1214, "smallest": RNNConfig(3, 9, T=2, N=1)},
+            "400 cases, 40/s; making a failure smaller: 1,214 tried; T=2, N=1, I=3, H=9, L=1",
+        ),
+    ],
+)
+def test_it_says_what_is_done_at_what_rate_and_what_is_left(fields: dict[str, Any], said: str) -> None:
+    assert progress.progress_line(record(**fields), SECONDS) == said
+
+
+def test_a_limit_of_time_says_how_much_is_left() -> None:
+    hunt = record(until=time.perf_counter() + 20.4, limit=1650)
+
+    assert progress.progress_line(hunt, SECONDS) == "400 cases, 40/s; 20 s left"
+
+
+def test_before_the_first_case_it_finds_out_what_is_supported() -> None:
+    assert progress.progress_line(Hunt("mine", 0, Scope()), 0.5) == "0 cases; finding out what it supports"
+
+
+def told(console: Console, monkeypatch: pytest.MonkeyPatch, every: float) -> None:
+    monkeypatch.setattr(progress, "EVERY", every)
+    with progress.shown("my_[b]rnn.py:rnn", console) as tell:
+        for _ in range(3):
+            tell(record())
+
+
+def test_without_a_terminal_a_plain_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    often, never = (Console(file=io.StringIO(), width=20) for _ in range(2))
+
+    told(often, monkeypatch, 0.0)
+    told(never, monkeypatch, 10.0)
+
+    assert often.file.getvalue() == "my_[b]rnn.py:rnn: 400 cases; 0 s\n" * 3  # type: ignore[attr-defined]
+    assert never.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_a_terminal_has_one_line_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), width=30, force_terminal=True, color_system=None)
+
+    told(console, monkeypatch, 0.0)
+
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "my_[b]rnn.py:rnn: 400 cas" in shown
+    assert "cases" not in shown  # the rest does not fit
