@@ -71,7 +71,8 @@ class _Line:
     """The line of one subject, which goes on counting seconds between two messages."""
 
     def __init__(self, name: str) -> None:
-        self._name, self._hunt, self._start = name, None, time.monotonic()
+        self._name = name.rpartition("/")[2]  # the folders of a file would leave no room for the rest
+        self._hunt, self._start = None, time.monotonic()
 
     _hunt: Hunt | None
 

@@ -52,7 +52,7 @@ def test_before_the_first_case_it_finds_out_what_is_supported() -> None:
 
 def told(console: Console, monkeypatch: pytest.MonkeyPatch, every: float) -> None:
     monkeypatch.setattr(progress, "EVERY", every)
-    with progress.shown("my_[b]rnn.py:rnn", console) as tell:
+    with progress.shown("folder/my_[b]rnn.py:rnn", console) as tell:
         for _ in range(3):
             tell(record())
 
@@ -73,5 +73,5 @@ def test_a_terminal_has_one_line_that_fits(monkeypatch: pytest.MonkeyPatch) -> N
     told(console, monkeypatch, 0.0)
 
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "my_[b]rnn.py:rnn: 400 cas" in shown
-    assert "cases" not in shown  # the rest does not fit
+    assert "my_[b]rnn.py:rnn: 400 c" in shown
+    assert "400 cases; 0 s" not in shown  # it is cut where the line ends
