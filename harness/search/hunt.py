@@ -308,7 +308,8 @@ class _Search:
         self._task = None if crew is None else Task.of(subject, record.scope, record.accepted)
         self._subject = ended_by_a_hang(subject)
         self._record = record
-        self._cases, self._seconds = cases, seconds
+        self._budget = self._cases = cases
+        self._seconds = seconds
         record.limit = cases
         self._progress, self._recognise = progress, recognise
         self._crew = crew
@@ -461,9 +462,8 @@ class _Search:
         self._excuses += [] if excuse is None else [excuse]
         self._failing, self._kind, self._proved, self._shrink_until = None, "", False, math.inf
         last = self._record.total + AFTER
-        if self._cases is None or last < self._cases:
-            self._cases = self._record.limit = last
-            self._beyond = True
+        self._beyond = self._budget is None or last < self._budget
+        self._cases = self._record.limit = last if self._beyond else self._budget
 
     def _report(self, certificate: Certificate) -> None:
         """Add the current failure, if there is one, to the record's findings."""

@@ -159,7 +159,7 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the fields alone. Equal configs unpickle to one object, so that their shapes are derived only once."""
-        return _unpickled, tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+        return _unpickled, (type(self), *(getattr(self, field.name) for field in dataclasses.fields(self)))
 
     @property
     def num_directions(self) -> int:
@@ -268,8 +268,8 @@ PLAINEST: Final = RNNConfig(1, 1)
 
 
 @lru_cache(64)
-def _unpickled(*values: Any) -> RNNConfig:
-    return RNNConfig(**{field.name: value for field, value in zip(dataclasses.fields(RNNConfig), values, strict=True)})
+def _unpickled(kind: type[RNNConfig], *values: Any) -> RNNConfig:
+    return kind(**{field.name: value for field, value in zip(dataclasses.fields(kind), values, strict=True)})
 
 
 @lru_cache(64)

@@ -88,6 +88,23 @@ def test_two_mistakes_in_one_subject_come_out_one_after_the_other(function: Any,
     assert done.stop is Stop.AFTER
 
 
+def test_a_search_ends_so_many_cases_after_the_last_cause() -> None:
+    totals: list[int] = []
+
+    def recognise(finding: Finding, record: Hunt) -> Any:
+        totals.append(record.total)
+        return investigation.recognise(finding, record)
+
+    subject = as_subject(without_b_hh_and_hx)
+    investigation = Investigation(subject)
+    done = hunt(subject, recognise=recognise)
+
+    assert len(totals) == 2
+    assert totals[0] < totals[1]
+    assert done.total == totals[1] + 100
+    assert done.limit == done.total
+
+
 def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again(
     without_b_hh: tuple[Hunt, Investigation],
 ) -> None:

@@ -4,6 +4,7 @@ The equations are those of the ``torch.nn.GRU`` documentation page. For |d| <= e
 a b E / (1 + min(a, b) E) away from a = sigmoid(s), with b = sigmoid(-s) and E = exp(e) - 1.
 """
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,15 @@ def test_torch_s_gru_stays_within_the_allowance_of_each_step(config: RNNConfig, 
 
         assert not [one for one in judged(case, GRU()) if beyond(*one)]
         assert all(np.isfinite(expected.allowance).all() for _, expected in judged(case, GRU()))
+
+
+def test_its_config_is_pickled_as_what_it_is() -> None:
+    config = given(CONFIGS[0], "default", 0, "float32").config
+
+    again = pickle.loads(pickle.dumps(config))  # noqa: S301 - our own bytes
+
+    assert type(again) is GRUConfig
+    assert again.weights == config.weights
 
 
 def test_whole_runs_are_torch_s_but_for_rounding() -> None:
