@@ -79,7 +79,7 @@ class Capabilities:
     """
 
     offers: Mapping[str, Any] = field(default_factory=dict)
-    """The values of factors by name that are not in everyone's scope, such as ``{"dtype": ("bfloat16",)}``."""
+    """The values that it is asked for, in place of the usual ones, by factor: ``{"dtype": ("float32", "float64")}``."""
     contract: str = KERNEL
     """The contract that it is held to unless another is asked for (``space.contract``)."""
     arithmetic: Mapping[str, Backend] = field(default_factory=dict)

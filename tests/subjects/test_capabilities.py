@@ -23,7 +23,7 @@ from harness.subjects.capabilities import Recipe
 from harness.subjects.ground import ground
 from harness.subjects.protocol import Subject, SubjectError, backend_of, ground_of, masks_of
 from harness.subjects.recipes import RECIPES
-from harness.subjects.registry import registered
+from harness.subjects.registry import find_subject, registered
 from harness.subjects.torch_cell import CellLoop, CellSubject
 from harness.subjects.torch_facts import FACTS, Facts, facts_of
 from harness.subjects.torch_module import TorchSubject
@@ -159,5 +159,7 @@ def test_what_is_known_of_a_class_can_be_told() -> None:
 
 
 def test_a_script_knows_each_of_torch_s_own_subjects() -> None:
-    assert RECIPES.keys() == {name for name in registered() if name.partition(":")[0] == "torch"}
+    of_torch = {name for name in registered() if name.partition(":")[0] == "torch"}
+    modules = {name for name in of_torch if find_subject(name).capabilities.is_torch}
+    assert RECIPES.keys() == modules > {"torch"}
     assert all(recipe.own and recipe.title for recipe in RECIPES.values())

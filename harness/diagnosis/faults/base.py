@@ -35,6 +35,8 @@ Place = tuple[int, int]
 Change = Callable[..., Any]
 """Another way to make one of the reference's choices: ``change(right, *arguments)``.
 
+The choices are the methods of ``Reference``: those of a step in ``oracle.reference``, all others in ``oracle.unroll``.
+
 ``right`` makes this fault's choices as they are without it, and all others as they are. A fault with a parameter has it
 first: ``change(k, right, *arguments)``.
 """
@@ -66,9 +68,9 @@ class Fault:
     smallest: tuple[RNNConfig, ...] = ()
     """The configs of its minimal cases, of the parameter that is planted."""
     stepwise: bool = True
-    """True if it can be told step by step; else only whole runs can be compared, for what it returns as the output is
-    not the state that the next step reads, or is hidden in padding; or what it does to a layer depends on those above,
-    or on more than a state."""
+    """True if every step makes it in the same way, from x and the state that it reads. Else only whole runs can be
+    compared: it depends on the time step, on other layers or on other sequences, or what it returns as the output is
+    not the state that the next step reads."""
     across: bool = False
     """True if a sequence begins where another one ends: where no state is known, no step of it can be followed."""
     of_each: bool = False
