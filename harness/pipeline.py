@@ -61,5 +61,7 @@ def go_through(
     told = []
     for finding in done.hunt.findings:
         explanation = investigation.known_of(finding)
+        if finding.id not in keeping.places:  # an interrupt came while it was kept
+            keeping(finding, explanation)
         told.append(Told(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
     return Examined(done, tuple(told))

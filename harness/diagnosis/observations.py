@@ -1,4 +1,4 @@
-"""Observations of a subject while a failure is explained: each case is run once, and whoever asks is told."""
+"""Observations of a subject while a failure is explained: what was seen on a case is handed on."""
 
 from __future__ import annotations
 

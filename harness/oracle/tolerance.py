@@ -5,9 +5,9 @@ exact result times (1 + d), |d| <= u. In the underflow range it returns somethin
 result. Sums may be taken in any order and blocking. tanh is off by at most kappa * u, relatively. ``arithmetic`` holds
 u and kappa.
 
-Each term of an allowance is derived where it is computed. ``step_allowance`` puts them together. For tanh, without
-errors of the operands, the allowance of y = tanh(s) is S + (kappa u + 4 u64) (|y| + S) + eta, with e the error of s by
-``_summed`` and ``_underflowed``, and S = tanh(e) (1 - |y| tanh(|s| - e)).
+Each term of an allowance is derived where it is computed. ``step_allowance`` puts them together. For tanh in float32
+and float64, with exact operands and nothing accepted beyond that, the allowance of y = tanh(s) is S + (kappa u + 4 u64)
+(|y| + S) + eta, with e the error of s by ``_summed`` and ``_underflowed``, and S = tanh(e) (1 - |y| tanh(|s| - e)).
 
 Complex numbers. Everything is meant in modulus, and u is that of the parts. Each part of a sum of m products is a sum
 of 2 m real products, in any order, with one rounding of a product and 2 m - 1 roundings of additions on the way of

@@ -1,7 +1,7 @@
 """unroll: a cell taken through time, directions and layers, there and back.
 
-Values, values with errors, and values with tangents go the same way. A state is a tuple of arrays that move together:
-``through_layers`` and ``along_time`` do not ask which they are.
+Values, values with errors, and values with tangents go through the same loops, ``through_layers`` and ``along_time``. A
+state is a tuple of arrays that move together, and the loops do not ask which they are.
 
 Every choice that an implementation can get wrong is a small method, which a fault may change.
 
@@ -428,7 +428,10 @@ class Unroll(Cell):
         raise NotImplementedError(f"{type(self).__name__} has no gradients yet")
 
     def tangents(self, case: Case, tangents: Mapping[str, Array]) -> dict[str, Floats]:
-        """Return the directional derivatives of output and h_n along ``tangents`` of every input and parameter."""
+        """Return the directional derivatives of output and h_n along ``tangents`` of every input and parameter.
+
+        They are those of a right layer: of a fault's choices, only those of its step count.
+        """
         config = case.config.prefix(case.config.num_layers)
         along, visited = Case.from_arrays(config, tangents), self.visited(config)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,16 +27,19 @@ def shown(name: str, console: Console) -> Iterator[Callable[[Hunt], None]]:
         with console.status(line):
             yield line.tell
         return
-    last = time.monotonic()
+    ended = threading.Event()
+    thread = threading.Thread(target=_print_now_and_then, args=(line, console, ended), daemon=True)
+    thread.start()
+    try:
+        yield line.tell
+    finally:
+        ended.set()
+        thread.join()
 
-    def tell(hunt: Hunt) -> None:
-        nonlocal last
-        line.tell(hunt)
-        if time.monotonic() - last >= EVERY:
-            last = time.monotonic()
-            console.print(line.text(), markup=False, highlight=False, soft_wrap=True)
 
-    yield tell
+def _print_now_and_then(line: _Line, console: Console, ended: threading.Event) -> None:
+    while not ended.wait(EVERY):
+        console.print(line.text(), markup=False, highlight=False, soft_wrap=True)
 
 
 def progress_line(hunt: Hunt, seconds: float) -> str:
@@ -50,7 +54,7 @@ def progress_line(hunt: Hunt, seconds: float) -> str:
     elif hunt.smallest is not None:
         parts.append(f"making a failure smaller: {hunt.shrink_checks:,} tried; {wording.sizes_line(hunt.smallest)}")
     elif not hunt.total:
-        parts.append("finding out what it supports")
+        parts.append("finding out what it supports, and how precise it is")
     if (left := _left(hunt, seconds)) is not None:
         parts.append(left)
     return "; ".join(parts)
@@ -72,9 +76,8 @@ class _Line:
 
     def __init__(self, name: str) -> None:
         self._name = name.rpartition("/")[2]  # the folders of a file would leave no room for the rest
-        self._hunt, self._start = None, time.monotonic()
-
-    _hunt: Hunt | None
+        self._hunt: Hunt | None = None
+        self._start = time.monotonic()
 
     def tell(self, hunt: Hunt) -> None:
         self._hunt = hunt

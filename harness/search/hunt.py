@@ -332,6 +332,7 @@ class _Search:
         record = self._record
         try:
             with noted_interrupts() as self._stop_if_interrupted:
+                self._tell()
                 self._narrow()
                 self._measure_tanh()
                 planned = units(record.scope, record.seed, self._cases)

@@ -19,7 +19,7 @@ from harness.checks.breaks import BREAKS, Break, Broken, broken
 from harness.checks.deviations import Deviation, Lapse
 from harness.checks.refusals import Refusal, check_refusal
 from harness.space.config import PLAINEST, RNNConfig
-from harness.space.constraints import settled
+from harness.space.constraints import CONSTRAINTS, settled
 from harness.space.errors import UsageError
 from harness.space.parts import RESULTS, WAY
 from harness.space.scope import SIZE_FACTORS, Scope
@@ -217,7 +217,13 @@ def _base(scope: Scope, form: Form, random: Random) -> Base:
     """Return a well-formed call of that form."""
     fields = {name: random.choice(getattr(scope, name)) for name in scope.values()}
     fields["dropout"], fields["training"] = random.choice(scope.modes)
-    fields = settled({**fields, "training": True}) | {"training": False}  # a module is called as it is built
+    # A module is called as it is built. What is pinned does not give way.
+    allowed = [
+        one
+        for one in CONSTRAINTS
+        if one.error or one.way_out is None or one.way_out[1] in scope.values()[one.way_out[0]]
+    ]
+    fields = settled({**fields, "training": True}, allowed) | {"training": False}
     if form is not Form.BATCHED:
         fields["N"] = random.choice([N for N in scope.N if N])
     return Base(RNNConfig(**fields), form, enforce_sorted=form is not Form.PACKED or random.random() < 0.5)

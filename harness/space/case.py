@@ -272,6 +272,8 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
         if config.dtype in _WIDENED:
             arrays = {name: array.astype(config.dtype) for name, array in arrays.items()}
         origin = None if header["origin"] is None else Origin(*header["origin"])
+        if ("hx" in arrays) != config.hx:
+            raise CaseError(f"{path}: hx is {'not ' if config.hx else ''}given, but the config says hx={config.hx}")
         return Case.from_arrays(config, arrays, origin), dict(header["notes"])
     except (KeyError, TypeError) as error:
         raise CaseError(f"{path}: incomplete case file: {error!r}") from None

@@ -119,10 +119,11 @@ def settled(factors: Mapping[str, Any], constraints: Iterable[Constraint] = CONS
     return found
 
 
-def possible(factor: str, condition: Condition, values: Mapping[str, Sequence[Any]]) -> bool:
-    """Return whether a factor can meet a condition of the table beside some of the values of the other factors."""
+def possible(factor: str, value: Any, values: Mapping[str, Sequence[Any]]) -> bool:
+    """Return whether a factor can have a value beside some of the values of the other factors."""
     return not any(
-        constraint.excluded.get(factor) is condition
+        factor in constraint.excluded
+        and constraint.excluded[factor](value)
         and all(all(map(holds, values[name])) for name, holds in constraint.excluded.items() if name != factor)
         for constraint in CONSTRAINTS
     )

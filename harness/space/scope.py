@@ -17,13 +17,12 @@ from harness.space.constraints import (
     among,
     below,
     is_complex,
-    off,
     on,
     possible,
     settled,
 )
 from harness.space.errors import UsageError
-from harness.space.parts import NONLINEARITIES, ConfigError, require_value
+from harness.space.parts import COMPLEX, NONLINEARITIES, ConfigError, require_value
 from harness.space.rules import Rule
 from harness.space.values import REGIMES
 
@@ -130,14 +129,14 @@ class Scope:
         pinned |= {"masks": named["masks"]} if "masks" in named else {}
         scope = dataclasses.replace(self, **pinned)
         free = "batched" not in pinned and True in scope.batched and not {"N", "lengths"}.isdisjoint(pinned)
-        if free and not possible("batched", off, scope.values()):
+        if free and not possible("batched", False, scope.values()):
             scope = dataclasses.replace(scope, batched=(True,))
         if not scope.modes:
             raise UsageError(
                 f"dropout={scope.dropout} with training={scope.training}: dropout draws random masks in training, and "
                 "those of this subject are unknown; pin dropout=0 or training=False"
             )
-        if not possible("dtype", is_complex, scope.values()):  # if relu is pinned, for example
+        if not possible("dtype", COMPLEX[0], scope.values()):  # if relu is pinned, for example
             real = tuple(dtype for dtype in scope.dtype if not is_complex(dtype))
             scope = dataclasses.replace(scope, dtype=real or scope.dtype)
         return scope

@@ -1,1 +1,1 @@
-"""The store: the only room that writes files for its users, and that runs the scripts it wrote."""
+"""The store: the findings and the documents that a user keeps are written here, and scripts are run here."""

@@ -70,13 +70,13 @@ class Store:
             for name, content in files.items():
                 (temporary / name).write_bytes(content)
             _put(temporary, place, replaced)
+            shutil.rmtree(replaced, ignore_errors=True)  # only now: the disk may fail between two renames
         except OSError as error:
             if error.filename is None:  # a full disk does not name the file
                 raise OSError(error.errno or EIO, error.strerror or str(error), str(place)) from error
             raise
         finally:
-            for folder in (temporary, replaced):
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         return place
 
     def open(self, given: str) -> Stored:
@@ -94,7 +94,9 @@ class Store:
         id_ = self.resolve(given)
         place = self.directory / id_
         if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
+            removed = self.directory / f".{id_}.{uuid4().hex}"
+            place.rename(removed)  # at once, so that no interrupt leaves half of it
+            shutil.rmtree(removed)
         else:
             place.unlink()
         return id_

@@ -50,9 +50,9 @@ masks    what dropout keeps of each inner layer's output, a list of boolean (T, 
 returns  (output, h_n) as nn.RNN does, in x's dtype; with a readout (output, h_n, readout) or (readout, h_n)
 gradients  a dict by the names of what they belong to: "x", "hx" (or "h0"), "weight_ih_l0", ...; a gradient that is
            not in it is not compared
-For a config that it does not support, it raises NotImplementedError. Attributes ask for other
-values than usual: rnn.offers = {"batched": (True, False)} for calls without the N axis, too, and rnn.contract =
-"kernel" for infinities and NaN, empty batches and any strides."""
+For a config that it does not support, it raises NotImplementedError. Two attributes change what it is asked for:
+rnn.offers = {"batched": (True, False)} asks for calls without the N axis, too, and rnn.contract = "kernel" for
+infinities and NaN, empty batches and any strides."""
 
 
 class FunctionSubject:

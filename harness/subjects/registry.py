@@ -115,7 +115,7 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
         raise SubjectError(
             f"{name}: a module that is already built fits one config only; pass its class, or a function that calls it"
         )
-    if hasattr(given, "devices"):
+    if hasattr(given, "devices") and hasattr(given, "run"):
         raise SubjectError(f"{name}: {a_or_an(type(given).__name__)} is not a subject; expected {_SUBJECT}")
     if not callable(given):
         raise SubjectError(

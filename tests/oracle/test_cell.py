@@ -136,6 +136,7 @@ def test_its_config_is_pickled_as_what_it_is() -> None:
     assert again.weights == config.weights
 
 
+@pytest.mark.kernels
 def test_whole_runs_are_torch_s_but_for_rounding() -> None:
     for config in CONFIGS:
         case = given(config, "default", 1, "float64")

@@ -1,15 +1,16 @@
 """Tests of the search for malformed calls that are not refused."""
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
 import torch
 
-from harness import Capabilities, Case, Outcome
+from harness import Capabilities, Case, Outcome, scope_of
 from harness.checks.breaks import BREAKS
 from harness.checks.deviations import Lapse
-from harness.search.refusals import CASES, Refusals, hunt_refusals
+from harness.search.refusals import CASES, Refusals, _base, _whole, hunt_refusals
 from harness.space.config import RNNConfig
 from harness.space.scope import Scope
 from harness.subjects.answer import Answer, Stage
@@ -150,3 +151,15 @@ def test_an_interrupt_leaves_what_was_found() -> None:
 
     assert record.interrupted
     assert 0 < record.calls <= 100
+
+
+@pytest.mark.parametrize("pins", [{"nonlinearity": "relu"}, {"dropout": 0.5}])
+def test_a_pin_that_the_search_of_values_would_not_draw_holds_for_malformed_calls(pins: dict[str, Any]) -> None:
+    scope = _whole(scope_of(TorchSubject()).only(device="cpu", dtype="complex64", **pins))
+    random = Random(1)
+
+    bases = [_base(scope, Form.BATCHED, random).config for _ in range(20)]
+
+    assert {(config.dtype, *(getattr(config, name) for name in pins)) for config in bases} == {
+        ("complex64", *pins.values())
+    }

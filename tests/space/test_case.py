@@ -297,3 +297,19 @@ def test_a_pickled_config_is_its_fields_alone_and_derives_its_shapes_once() -> N
     assert pickle.dumps(config) == plain
     assert pickle.loads(plain) == config  # noqa: S301 - our own
     assert pickle.loads(plain) is pickle.loads(plain)  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize("hx", [True, False])
+def test_a_file_with_another_hx_than_its_config_says_is_refused(tmp_path: Path, hx: bool) -> None:
+    path = tmp_path / "case.npz"
+    draw(RNNConfig(1, 2, hx=hx), "normal").save(path)
+    with np.load(path) as stored:
+        files = dict(stored)
+    if hx:
+        del files["hx"]
+    else:
+        files["hx"] = np.zeros((1, 1, 2), np.float32)
+    np.savez(path, **files)
+
+    with pytest.raises(CaseError, match=f"hx is {'not ' if hx else ''}given, but the config says hx={hx}"):
+        Case.load(path)

@@ -1,11 +1,14 @@
 """Tests of findings: kept in full or not at all, found by their ids, read back, and replayed."""
 
+import errno
 import multiprocessing
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, NoReturn
@@ -185,6 +188,39 @@ def test_a_finding_is_removed_and_only_that(store: Store) -> None:
     assert contents(store.directory) == ["abcd0022"]
     with pytest.raises(UsageError, match="no such finding"):
         store.remove("abcd0001")
+
+
+def test_a_removal_that_is_interrupted_leaves_no_half_of_a_finding(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(store, "abcd0001")
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.remove("abcd0001")
+
+    assert store.list() == []
+
+
+def test_a_disk_that_fails_between_two_renames_destroys_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, rename, calls = store.save(finding_of()), Path.rename, count()
+
+    def failing(self: Path, target: Path) -> Path:
+        if next(calls) > 1:  # the place is taken; what was there has been moved away
+            raise OSError(errno.EIO, "input/output error", str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="input/output"):
+        store.save(finding_of())
+
+    (left,) = store.directory.iterdir()
+    assert left.name.endswith(".old")
+    assert {"case.json", "finding.json"} <= set(contents(left))
+    assert not folder.exists()
 
 
 def test_removing_what_is_a_link_leaves_what_it_leads_to(store: Store, tmp_path: Path) -> None:
