@@ -7,12 +7,12 @@ import pytest
 
 from harness import as_subject, scope_of
 from harness.pipeline import go_through
-from harness.store import keep
+from harness.store.scripts import offer
 from tests import implementations
 
 
 def test_an_interrupt_while_a_finding_is_kept_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    subject, offer, calls = as_subject(implementations.without_b_hh), keep.offer, list[int]()
+    subject, calls = as_subject(implementations.without_b_hh), list[int]()
 
     def interrupted_once(*arguments: Any, **named: Any) -> Any:
         calls.append(1)
@@ -20,7 +20,7 @@ def test_an_interrupt_while_a_finding_is_kept_loses_nothing(tmp_path: Path, monk
             raise KeyboardInterrupt
         return offer(*arguments, **named)
 
-    monkeypatch.setattr(keep, "offer", interrupted_once)
+    monkeypatch.setattr("harness.store.keep.offer", interrupted_once)
     done = go_through(subject, scope_of(subject), folder=str(tmp_path), warn=pytest.fail, cases=100)
 
     (told,) = done.told
