@@ -254,8 +254,11 @@ def check(
         if done.examination.interrupted:
             break
     examinations = [done.examination for done in every]
-    _write({"subjects": [record.examination_record(done.examination, done.told) for done in every]}, json_to)
-    _write(coverage.document([coverage.Searched.by(done.hunt) for done in examinations]), coverage_to, "--coverage")
+    records = [record.examination_record(done.examination, done.told) for done in every]
+    _write("check", {"subjects": records}, json_to)
+    _write(
+        "met", coverage.document([coverage.Searched.by(done.hunt) for done in examinations]), coverage_to, "--coverage"
+    )
     return _exit_code(examinations)
 
 
@@ -282,7 +285,7 @@ def coverage_command(files: tuple[Path, ...], missing: int, json_to: str | None)
         for line in coverage.missing_lines(one, missing) if missing else ():
             console.print(line)
     shares = [{"subject": one.subject, "checks": coverage.shares_record(one), "laws": one.laws} for one in found]
-    _write({"subjects": shares}, json_to)
+    _write("coverage", {"subjects": shares}, json_to)
     return AGREES
 
 
@@ -335,7 +338,7 @@ def explain(
         atol=atol,
     )
     console.print(str(answer), markup=False)
-    _write(asdict(answer), json_to)
+    _write("explain", asdict(answer), json_to)
     return AGREES if answer.agrees else FINDING
 
 
@@ -358,7 +361,7 @@ def shapes(json_to: str | None, **fields: Any) -> int:
 
     config = RNNConfig(**fields)
     _console(json_to).print(text.shapes_table(config))
-    _write(record.shapes_record(config), json_to)
+    _write("shapes", record.shapes_record(config), json_to)
     return AGREES
 
 
@@ -383,7 +386,7 @@ def subjects(json_to: str | None) -> int:
     console.print(text.subjects_table(rows))
     console.print("Your own: path/to/file.py:name or module:name; see `rnn-harness check --help`.", highlight=False)
     columns = ("subject", "devices", "absent", "offered_by")
-    _write({"subjects": [dict(zip(columns, row, strict=True)) for row in rows]}, json_to)
+    _write("subjects", {"subjects": [dict(zip(columns, row, strict=True)) for row in rows]}, json_to)
     return AGREES
 
 
@@ -419,7 +422,7 @@ def replay(
     again = stored.again(result)
     _console(json_to).print(text.replay_report(stored, subject.name, fate, result))
     about = {"finding": finding, "subject": subject.name, "fate": fate.value, "same_kind": again}
-    _write({**about, **record.result_record(result)}, json_to)
+    _write("replay", {**about, **record.result_record(result)}, json_to)
     return {Fate.FIXED: AGREES, Fate.FAILED: FINDING, Fate.ERROR: MISUSE}[fate]
 
 
@@ -444,7 +447,7 @@ def known(name: str | None, json_to: str | None) -> int:
     for one in issues:
         console.print(f'The issue to send upstream: rnn-harness known "{one}"', highlight=False, markup=False)
     columns = ("name", "whose", "reason")
-    _write({"known": [dict(zip(columns, row, strict=True)) for row in rows]}, json_to)
+    _write("known", {"known": [dict(zip(columns, row, strict=True)) for row in rows]}, json_to)
     return AGREES
 
 
@@ -467,7 +470,7 @@ def findings_(ids: tuple[str, ...], folder: str, json_to: str | None, *, remove:
         return AGREES
     stored = [store.open(id_) for id_ in ids] if ids else store.list()
     console.print(text.stored_report(stored) if ids else text.findings_table(stored, folder))
-    _write({"findings": [record.stored_record(one) for one in stored]}, json_to)
+    _write("findings", {"findings": [record.stored_record(one) for one in stored]}, json_to)
     return AGREES
 
 
@@ -515,10 +518,21 @@ def selftest(
 
         measured = measure(faults, correct, seed=seed, cases=examples, workers=workers, told=told)
     console.print(report.selftest_report(measured))
-    _write(report.selftest_record(measured), json_to)
+    _write("selftest", report.selftest_record(measured), json_to)
     if measured.interrupted:
         return INTERRUPTED
     return AGREES if measured.passed else FINDING
+
+
+@cli.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of everything that --json and --coverage write, and of the file finding.json.
+
+    A document says its kind in its field "document", and the schema has a definition of that name.
+    """
+    from harness.report import schema
+
+    click.echo(schema.text(), nl=False)
 
 
 def main() -> None:
@@ -616,13 +630,14 @@ def _removed(store: Store, given: str) -> str:
         raise UsageError(f"{given}: could not be removed: {error}") from None
 
 
-def _write(document: dict[str, Any], target: str | None, option: str = "--json") -> None:
-    from harness.store.document import write
+def _write(name: str, record: Mapping[str, Any], target: str | None, option: str = "--json") -> None:
+    """Write a JSON document, whose kind has this name in the schema."""
+    from harness.store.document import write_json
 
     if target is None:
         return
     try:
-        write(document, target)
+        write_json(name, record, target)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -14,14 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.checks.result import TWICE
-from harness.report import wording
+from harness.report import schema, wording
 from harness.search.hunt import BESIDE, Hunt
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
-
-VERSION: Final = 2
-"""The version of the documents' form; a change that readers could stumble over raises it."""
 
 AGREEMENT: Final = "agreement"
 
@@ -168,10 +165,10 @@ def _of_file(path: Path) -> list[Searched]:
     try:
         whole = json.loads(path.read_text())
         version = whole["version"]
-        if version == VERSION:
+        if version == schema.version():
             return [Searched.of_record(record) for record in whole["coverage"]]
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{path}: expected a file of `rnn-harness check --coverage`; write it again") from None
-    raise UsageError(f"{path}: version={version!r}: expected {VERSION}; write it again")
+    raise UsageError(f"{path}: version={version!r}: expected {schema.version()}; write it again")

@@ -1,13 +1,14 @@
-"""Reports as data, written to a file or to standard output, each with the version of its form."""
+"""Documents, written to files or to standard output."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.report.coverage import VERSION
+from harness.report.schema import heading
 from harness.space.atomic import atomic_write
 from harness.space.errors import UsageError
 
@@ -23,9 +24,13 @@ def require_target(target: str | None, option: str) -> None:
         raise UsageError(f"{option} {target}: its folder does not exist")
 
 
-def write(document: dict[str, Any], target: str) -> None:
-    """Write a document to a file, atomically, or to standard output for ``-``. Raise ``OSError`` if that fails."""
-    text = json.dumps({"version": VERSION, **document}, indent=2, default=str, allow_nan=False) + "\n"
+def write_json(name: str, record: Mapping[str, Any], target: str) -> None:
+    """Write a record as a JSON document of the schema, as ``write`` does; ``name`` is the kind of document."""
+    write(json.dumps({**heading(name), **record}, indent=2, default=str, allow_nan=False) + "\n", target)
+
+
+def write(text: str, target: str) -> None:
+    """Write a text to a file, atomically, or to standard output for ``-``. Raise ``OSError`` if that fails."""
     if target == "-":
         sys.stdout.write(text)
         return

@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from harness.checks.result import OF_TANH
 from harness.report.place import DIRECTORY, Stored
+from harness.report.schema import heading
 from harness.search.hunt import Finding
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
@@ -179,7 +180,7 @@ def _files(
             raise ValueError(f"{name!r}: expected a plain file name other than {CASE} and {RECORD}")
     what = {"id": finding.id, "subject": finding.subject, "kind": finding.result.kind}
     now = datetime.now(UTC).isoformat(timespec="microseconds")
-    document = {**what, "kept": now, "minimal": finding.minimal, **record}
+    document = {**heading("finding"), **what, "kept": now, "minimal": finding.minimal, **record}
     files = {
         CASE: to_json(finding.case, **what, tolerance=tolerance, versions=_versions()),
         RECORD: json.dumps(document, indent=2, default=str, allow_nan=False) + "\n",
