@@ -7,9 +7,11 @@ import os
 import re
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from harness.search.examination import Examination
     from harness.search.hunt import Hunt
+    from harness.search.scan import Observe
     from harness.store.findings import Store
     from harness.subjects.protocol import Subject
 
@@ -125,6 +128,11 @@ findings_option = click.option(
 )
 
 
+def _file_option(option: str, name: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return an option that names the file of one format."""
+    return click.option(option, name, metavar="FILE", help=f"Also write {what}; - means standard output.")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(__version__, prog_name="rnn-harness")
 def cli() -> None:
@@ -180,6 +188,15 @@ def cli() -> None:
     "-q", "--quiet", is_flag=True, help="Print a line for each subject and for each finding, and no progress."
 )
 @json_option
+@_file_option("--junit", "junit_to", "the report as JUnit XML")
+@_file_option("--markdown", "markdown_to", "a summary in Markdown, for the job pages of CI")
+@_file_option("--observations", "observations_to", "every case as a line in Hypothesis's observability format")
+@click.option(
+    "--annotations/--no-annotations",
+    envvar="GITHUB_ACTIONS",
+    show_envvar=True,
+    help="Print errors so that GitHub shows them beside the subject's code.",
+)
 def check(
     subjects: tuple[str, ...],
     devices: tuple[str, ...],
@@ -196,9 +213,13 @@ def check(
     timeout: float,
     tolerance: str,
     json_to: str | None,
+    junit_to: str | None,
+    markdown_to: str | None,
+    observations_to: str | None,
     *,
     verbose: bool,
     quiet: bool,
+    annotations: bool,
 ) -> int:
     """Search for a case on which a SUBJECT fails; without a SUBJECT, check torch's own nn.RNN.
 
@@ -211,7 +232,7 @@ def check(
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.oracle.arithmetic import accepted
     from harness.pipeline import Examined, go_through
-    from harness.report import coverage, record, text
+    from harness.report import complaints, coverage, github, junit, markdown, record, text
     from harness.report.severity import in_order
     from harness.search.preparation import asked_scope, crew_of
 
@@ -225,8 +246,9 @@ def check(
     found = [_isolated(spec, timeout) for spec in subjects]
     held = [contract or subject.capabilities.contract for subject in found]
     scopes = [asked_scope(subject, devices, pinned, one) for subject, one in zip(found, held, strict=True)]
-    console = _console(json_to)
-    _require_target(coverage_to, "--coverage")
+    formats = {"--json": json_to, "--junit": junit_to, "--markdown": markdown_to, "--coverage": coverage_to}
+    console = _console_beside({**formats, "--observations": observations_to})
+    write_line = _lines_to(observations_to)
     crew = crew_of(workers, examples)
     if crew is not None:
         click.get_current_context().with_resource(crew)
@@ -245,6 +267,7 @@ def check(
                 contract=one,
                 crew=crew,
                 progress=progress,
+                observe=_observing(write_line, subject.name, seed),
             )
         every.append(done)
         if quiet:
@@ -254,11 +277,21 @@ def check(
         if done.examination.interrupted:
             break
     examinations = [done.examination for done in every]
+    summaries = [
+        complaints.summary_of(done.examination, in_order(done.told), tolerance, subject.capabilities.place)
+        for done, subject in zip(every, found, strict=False)
+    ]
     records = [record.examination_record(done.examination, done.told) for done in every]
     _write("check", {"subjects": records}, json_to)
     _write(
         "met", coverage.document([coverage.Searched.by(done.hunt) for done in examinations]), coverage_to, "--coverage"
     )
+    if junit_to is not None:
+        _put(junit.junit(summaries), junit_to, "--junit")
+    if markdown_to is not None:
+        _put(markdown.markdown(summaries), markdown_to, "--markdown")
+    for line in chain.from_iterable(map(github.workflow_commands, summaries)) if annotations else ():
+        click.echo(line, err=console.stderr)
     return _exit_code(examinations)
 
 
@@ -600,18 +633,35 @@ def _isolated(spec: str, timeout: float) -> Subject:
 
 
 def _console(json_to: str | None) -> Console:
-    """Return the console for people, which is standard error if a document goes to standard output."""
+    """Return the console for people beside a report as data."""
+    return _console_beside({"--json": json_to})
+
+
+def _console_beside(targets: Mapping[str, str | None]) -> Console:
+    """Return the console for people, which is standard error if a document goes to standard output.
+
+    Targets by their options that cannot be written to are refused at once.
+    """
     from harness.report.paper import Paper
+    from harness.store.document import require_targets
 
-    _require_target(json_to, "--json")
-    return Paper(stderr=json_to == "-", highlight=False)
+    require_targets(targets)
+    return Paper(stderr="-" in targets.values(), highlight=False)
 
 
-def _require_target(target: str | None, option: str) -> None:
-    """Refuse at once a target to which a document cannot be written."""
-    from harness.store.document import require_target
+def _lines_to(target: str | None) -> Callable[[str], object] | None:
+    """Return a function that writes a line to a file, which is there as a whole when the command ends."""
+    from harness.store.document import lines_to
 
-    require_target(target, option)
+    return None if target is None else click.get_current_context().with_resource(lines_to(target))
+
+
+def _observing(write_line: Callable[[str], object] | None, subject: str, seed: int) -> Observe | None:
+    """Return a function that writes a line for each case of a subject's search, which begins now."""
+    from harness.report.observations import observation
+
+    start = time.time()
+    return None if write_line is None else lambda seen: write_line(observation(seen, subject, seed, start))
 
 
 def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[Hunt], None]]:
@@ -632,12 +682,18 @@ def _removed(store: Store, given: str) -> str:
 
 def _write(name: str, record: Mapping[str, Any], target: str | None, option: str = "--json") -> None:
     """Write a JSON document, whose kind has this name in the schema."""
-    from harness.store.document import write_json
+    from harness.store.document import as_json
 
-    if target is None:
-        return
+    if target is not None:
+        _put(as_json(name, record), target, option)
+
+
+def _put(text: str, target: str, option: str) -> None:
+    """Write a document to the target of an option."""
+    from harness.store.document import write
+
     try:
-        write_json(name, record, target)
+        write(text, target)
     except BrokenPipeError:
         raise
     except OSError as error:

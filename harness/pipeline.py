@@ -11,6 +11,7 @@ from harness.report.severity import Told
 from harness.search.crew import Crew
 from harness.search.examination import Examination, examine
 from harness.search.hunt import Progress
+from harness.search.scan import Observe
 from harness.space.contract import KERNEL
 from harness.space.scope import Scope
 from harness.store.keep import Keeping
@@ -38,10 +39,12 @@ def go_through(
     contract: str = KERNEL,
     crew: Crew | None = None,
     progress: Progress | None = None,
+    observe: Observe | None = None,
 ) -> Examined:
     """Examine a subject as ``examine`` does, and explain, judge and keep each finding as soon as there is one.
 
-    Findings are kept in ``folder``; ``warn`` is told of those that cannot be. ``progress`` is told of the search.
+    Findings are kept in ``folder``; ``warn`` is told of those that cannot be. ``progress`` is told of the search, and
+    ``observe`` of each of its cases.
     """
     within = accepted(tolerance)
     keeping = Keeping(subject, folder, within, tolerance, warn)
@@ -57,6 +60,7 @@ def go_through(
         recognise=investigation.recognise,
         crew=crew,
         contract=contract,
+        observe=observe,
     )
     told = []
     for finding in done.hunt.findings:

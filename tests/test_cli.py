@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import junitparser
 import pytest
 
 from harness import RNNConfig, __version__, cli, draw
@@ -40,6 +42,7 @@ class Run:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)  # it adds annotations to what is printed
     # To start workers takes longer than most searches here.
     monkeypatch.setattr("harness.search.preparation.cores", lambda: 0)
     monkeypatch.setattr("harness.search.hunt.AFTER", 100)  # a second cause would show in fewer cases than 400
@@ -685,3 +688,89 @@ def test_known_deviations_are_listed_and_one_has_its_issue(run: Any) -> None:
     assert "dropout multiplies by zero" in listed.words
     assert issue.out.startswith("# bfloat16 matmul")
     assert "expected 'bfloat16 pairs are filled up'" in unknown.err
+
+
+def test_each_format_goes_to_its_own_file(run: Any) -> None:
+    formats = {name: f"{name}.txt" for name in ("json", "junit", "markdown", "observations", "coverage")}
+    options = [word for name, file in formats.items() for word in (f"--{name}", file)]
+
+    done = run("check", WRONG, RIGHT, "--examples", "60", *options)
+
+    assert done.code == cli.FINDING
+    assert "::error" not in done.out
+    [first, second] = json.loads(Path("json.txt").read_text())["subjects"]
+    [wrong, right] = junitparser.JUnitXml.fromfile("junit.txt")
+    assert (wrong.name, wrong.failures, wrong.errors) == (WRONG, 1, 0)
+    assert (right.name, right.failures, right.errors) == (RIGHT, 0, 1)  # 60 cases are too few to agree
+    assert Path("markdown.txt").read_text().startswith("## rnn-harness: 0 of 2 subjects agree")
+    lines = [json.loads(line) for line in Path("observations.txt").read_text().splitlines()]
+    seen = [[line for line in lines if line["property"] == one["subject"]] for one in (first, second)]
+    assert [len(some) for some in seen] == [first["checks"], second["checks"]]
+    failed = Counter(line["status"] for line in seen[0])["failed"]
+    assert failed == 1 + first["findings"][0]["further_cases"]
+    assert {line["status"] for line in seen[1]} == {"passed"}
+    assert sorted(Path().iterdir()) == sorted([Path(".rnn-harness"), *map(Path, formats.values())])
+
+
+def test_observations_are_the_same_whatever_the_number_of_workers(run: Any) -> None:
+    seen = []
+    for workers in ("0", "2"):
+        run("check", WRONG, "--examples", "60", "-n", workers, "--observations", f"{workers}.jsonl")
+        lines = [json.loads(line) for line in Path(f"{workers}.jsonl").read_text().splitlines()]
+        seen.append([(line["representation"], line["status"]) for line in lines])
+
+    assert seen[0] == seen[1]
+
+
+def test_annotations_are_printed_in_github_s_jobs_and_where_asked_for(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = subject(tmp_path, "raise ValueError('a%b')")
+
+    asked = run("check", spec, "--examples", "5", "--annotations")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    there = run("check", spec, "--examples", "5")
+    beside = run("check", spec, "--examples", "5", "--junit", "-")
+    silent = run("check", spec, "--examples", "5", "--no-annotations")
+
+    [line] = [line for line in asked.out.splitlines() if line.startswith("::error")]
+    assert line.startswith("::error file=mine.py,line=3,title=mine.py%3Arnn is broken::ValueError: a%25b")
+    assert line in there.out.splitlines()
+    assert line in beside.err.splitlines()
+    assert beside.out.startswith("<")
+    assert "::error" not in silent.out + silent.err
+
+
+@pytest.mark.parametrize("option", ["--json", "--junit", "--markdown", "--observations", "--coverage"])
+def test_a_file_that_cannot_be_written_is_misuse_before_anything_is_searched(
+    run: Any, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr("harness.pipeline.go_through", None)  # to call it would fail
+
+    for target, said in (
+        ("no/such/folder.txt", "its folder does not exist"),
+        (".", "expected a file's name"),
+        ("", "expected a file's name"),
+        ("/proc/report.txt", "cannot be written"),
+    ):
+        done = run("check", RIGHT, "--examples", "5", option, target)
+        assert (done.code, done.out) == (cli.MISUSE, "")
+        assert f"Error: {option} {target!r}: {said}" in done.err or f"Error: {option} {target}: {said}" in done.err
+
+
+def test_two_formats_cannot_go_to_one_file(run: Any) -> None:
+    for pair in (("a.txt", "./a.txt"), ("-", "-")):
+        done = run("check", RIGHT, "--json", pair[0], "--junit", pair[1])
+
+        assert done.code == cli.MISUSE
+        assert f"--junit {pair[1]}: expected another file than --json writes to" in done.err
+
+
+def test_an_interrupted_command_leaves_no_half_of_its_observations(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.pipeline.go_through", fail)
+
+    assert run("check", RIGHT, "--observations", "observations.jsonl").code == cli.INTERRUPTED
+    assert list(Path().iterdir()) == []

@@ -15,6 +15,7 @@ from harness.diagnosis.reproduce.torch_call import shown
 from harness.oracle.arithmetic import with_measured
 from harness.oracle.compare import Mismatch, Sort
 from harness.report import explained, wording
+from harness.report.markdown import fenced
 from harness.search.hunt import Finding
 from harness.space.case import Case
 
@@ -75,7 +76,7 @@ def issue(
         parts += ["## Cause", "\n".join(f"- {line}" for line in cause_lines)]
     if code:
         wrong, right = code.values()
-        parts += ["As a line of NumPy, with nn.RNN's own line below it:", _fenced(f"- {wrong}\n+ {right}", "diff")]
+        parts += ["As a line of NumPy, with nn.RNN's own line below it:", fenced(f"- {wrong}\n+ {right}", "diff")]
     if proof:
         parts += ["## Proof", proof]
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in environment.items())
@@ -89,7 +90,7 @@ def issue(
         beside = " It reads `arrays.npz`, which belongs next to it." if "arrays.npz" in script else ""
         parts += [
             f"This script prints FAILED and exits with 1 until the mistake is fixed.{beside}",
-            _fenced(script, "python"),
+            fenced(script, "python"),
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -156,9 +157,9 @@ def _happened(finding: Finding) -> list[str]:
     result = finding.result
     parts = ["**What happened:**"]
     if result.message:
-        parts.append(_fenced(_own_name(result.message), ""))
+        parts.append(fenced(_own_name(result.message), ""))
     if result.traceback:
-        parts.append(_fenced(result.traceback.rstrip(), ""))
+        parts.append(fenced(result.traceback.rstrip(), ""))
     shown = result.mismatches[:SHOWN]
     parts += [f"- {_differs(mismatch)}" for mismatch in shown if not mismatch.sites]
     tables = [mismatch for mismatch in shown if mismatch.sites]
@@ -195,11 +196,11 @@ def _differs(mismatch: Mismatch) -> str:
 
 def _case_block(case: Case) -> str:
     if _long(case):
-        config = _fenced(f"from harness import RNNConfig\n\nconfig = {_spread(repr(case.config))}", "python")
+        config = fenced(f"from harness import RNNConfig\n\nconfig = {_spread(repr(case.config))}", "python")
         return f"{config}\n\nIts {_numbers(case):,} numbers are in the script, or in the file that keeps it."
     written = _spread(repr(case))
     imports = ["import numpy as np", ""] if "np." in written else []
-    return _fenced("\n".join([*imports, _imported(written, "RNNConfig"), "", f"case = {written}"]), "python")
+    return fenced("\n".join([*imports, _imported(written, "RNNConfig"), "", f"case = {written}"]), "python")
 
 
 def _numbers(case: Case) -> int:
@@ -229,13 +230,6 @@ def _spread(call: str) -> str:
     if "\n" not in line or not function.startswith("Case"):
         return line
     return f"{function}(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
-
-
-def _fenced(text: str, language: str) -> str:
-    """Return a block of code, whose fence is longer than any in it."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 def _cell(text: str) -> str:

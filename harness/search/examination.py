@@ -13,6 +13,7 @@ from harness.search.crew import Crew
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Hunt, Progress, Recognise, Stop, hunt
 from harness.search.refusals import Refusals, hunt_refusals
+from harness.search.scan import Observe
 from harness.space.contract import KERNEL
 from harness.space.scope import SIZE_FACTORS, Scope
 from harness.subjects.answer import Kind
@@ -103,6 +104,7 @@ def examine(
     recognise: Recognise | None = None,
     crew: Crew | None = None,
     contract: str = KERNEL,
+    observe: Observe | None = None,
 ) -> Examination:
     """Search for failing cases as ``hunt`` does; for a module, also check its refusals and the law of its dropout.
 
@@ -120,6 +122,7 @@ def examine(
             progress=progress,
             recognise=recognise,
             crew=crew,
+            observe=observe,
         ),
         contract=contract,
     )

@@ -30,7 +30,7 @@ from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.interrupt import noted_interrupts
 from harness.search.narrow import narrow
 from harness.search.plan import Asked, units
-from harness.search.scan import Checked, scan
+from harness.search.scan import Checked, Observe, scan
 from harness.search.shrink import Shrinking, Spent
 from harness.search.suspicion import Suspicion, weigh
 from harness.space.case import Case
@@ -176,6 +176,8 @@ class Hunt:
     """The number of failing cases that a known deviation or an earlier finding explains, by its name."""
     spared: Counter[str] = field(default_factory=Counter)
     """The number of cases on which a known deviation would have shown and did not, by its name."""
+    failing: Counter[str] = field(default_factory=Counter)
+    """The number of cases that failed, with a known cause or another one, by dtype."""
     shrink_checks: int = 0
     shrinking: bool = False
     """True while a failure is being shrunk."""
@@ -248,6 +250,7 @@ def hunt(
     progress: Progress | None = None,
     recognise: Recognise | None = None,
     crew: Crew | None = None,
+    observe: Observe | None = None,
 ) -> Hunt:
     """Search ``scope`` for a case on which ``subject`` fails, and return the record of the search.
 
@@ -266,6 +269,8 @@ def hunt(
     - ``progress`` is told of the record, again and again.
     - ``recognise`` is asked about every finding. With it, the search continues after findings whose cause it can
       recognise, for ``AFTER`` more cases after the last one.
+    - ``observe`` is told of the cases of the plan with their results, in the plan's order, but not of one that hangs,
+      which ends the search, nor of those that shrinking and explaining try.
     - ``crew`` shares the work. Each worker has a copy of the subject, made by pickle; their number changes nothing.
 
     Raises ``UsageError`` for a budget that allows nothing or a subject that cannot be copied, and ``SubjectError`` for
@@ -278,7 +283,10 @@ def hunt(
     record = Hunt(subject.name, seed, scope, accepted=accepted)
     limit = CASES if cases is None and seconds is None else cases
     told = progress or (lambda _record: None)
-    _Search(subject, record, cases=limit, seconds=seconds, progress=told, recognise=recognise, crew=crew).run()
+    heard = observe or (lambda _checked: None)
+    _Search(
+        subject, record, cases=limit, seconds=seconds, progress=told, recognise=recognise, crew=crew, observe=heard
+    ).run()
     record.ground = ground_of(subject, next((d for d in record.scope.device if d != "meta"), "meta"))
     return record
 
@@ -304,6 +312,7 @@ class _Search:
         progress: Progress,
         recognise: Recognise | None,
         crew: Crew | None,
+        observe: Observe,
     ) -> None:
         self._task = None if crew is None else Task.of(subject, record.scope, record.accepted)
         self._subject = ended_by_a_hang(subject)
@@ -311,7 +320,7 @@ class _Search:
         self._budget = self._cases = cases
         self._seconds = seconds
         record.limit = cases
-        self._progress, self._recognise = progress, recognise
+        self._progress, self._recognise, self._observe = progress, recognise, observe
         self._crew = crew
         self._excuses: list[Excuse] = []
         self._start = time.perf_counter()
@@ -484,8 +493,9 @@ class _Search:
 
     def _take_in(self, seen: Checked) -> None:
         """Count a case, and pursue it if it failed."""
-        asked, result = seen
+        asked, result, _ = seen
         if result.verdict is Verdict.UNSUPPORTED:
+            self._observe(seen)
             self._record.unsupported += 1
             return
         case: Case | None = None
@@ -494,14 +504,21 @@ class _Search:
             self._stop_at_hang(case, result)
             if self._crew is not None and self._excuses:  # the workers know of no excuses
                 result = self._excused(case, seen)
+        self._observe(seen._replace(result=result))
         self._record.checks[result.method] += 1
         self._record.count(asked, result)
         self._record.known.update([result.deviation] if result.deviation else [])
         self._record.spared.update(result.spared)
+        if self._fails(result):
+            self._record.failing[asked.config.dtype] += 1
         if self._record.total % TOLD_CASES == 0:
             self._tell()
         if case is not None and against(result):
             self._go_after(case, result, with_probes=asked.with_probes)
+
+    def _fails(self, result: Result) -> bool:
+        """Return whether a case fails, also where an earlier finding explains it."""
+        return against(result) or result.deviation in {one.id for one in self._record.findings}
 
     def _excused(self, case: Case, seen: Checked) -> Result:
         """Return the result with the excuses applied, if one explains the failure."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from harness.checks.laws import Law
@@ -25,6 +26,12 @@ class Checked(NamedTuple):
 
     asked: Asked
     result: Result
+    seconds: float
+    """The time that drawing and checking it took."""
+
+
+Observe = Callable[[Checked], object]
+"""A function that is told of every case of a search."""
 
 
 def scan(unit: Unit, check: FullCheck) -> Iterator[Checked]:
@@ -33,6 +40,8 @@ def scan(unit: Unit, check: FullCheck) -> Iterator[Checked]:
     for asked in unit.asked():
         if asked.config is refused:
             continue
+        start = time.perf_counter()
         result = check(asked.case(), with_probes=asked.with_probes, laws=None if asked.with_law else ())
+        seconds = time.perf_counter() - start
         refused = asked.config if result.verdict is Verdict.UNSUPPORTED else None
-        yield Checked(asked, result)
+        yield Checked(asked, result, seconds)

@@ -10,7 +10,7 @@ from harness import Scope, as_subject, hunt
 from harness.report.coverage import AGREEMENT, Searched, document, missing_lines, read, shares_record, table
 from harness.space.errors import UsageError
 from harness.space.rules import Rule
-from harness.store.document import write_json
+from harness.store.document import as_json, write
 from tests import implementations
 
 RIGHT = as_subject(implementations.vectorised)
@@ -24,7 +24,7 @@ def searched(seed: int, scope: Scope = SCOPE) -> Searched:
 
 
 def written(folder: Path, name: str, *found: Searched) -> Path:
-    write_json("met", document(found), str(folder / name))
+    write(as_json("met", document(found)), str(folder / name))
     return folder / name
 
 

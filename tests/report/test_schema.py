@@ -55,7 +55,7 @@ def run(*arguments: str) -> None:
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return a document of each kind, as the command wrote it."""
     folder = tmp_path_factory.mktemp("documents")
-    W, b = np.float32([[0.5]]), np.float32([1.0])
+    W, b = np.array([[0.5]], np.float32), np.array([1.0], np.float32)
     np.savez(folder / "model.npz", weight_ih_l0=W, weight_hh_l0=W, bias_ih_l0=b, bias_hh_l0=b)
     np.save(folder / "x.npy", np.ones((4, 1, 1), np.float32))
     with pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,7 @@ from rich.console import Console
 from harness import RNNConfig, __version__
 from harness.diagnosis.selftest import Acquittal, Alarm, Cause, Kill, Naming, Selftest, Trial
 from harness.report.selftest import selftest_record, selftest_report, summary
-from harness.store.document import write_json
+from harness.store.document import as_json, write
 from tests.report.test_wording import COARSE, assert_snapshot, rendered
 
 ONE, TWO = RNNConfig(1, 1), RNNConfig(1, 1, N=2)
@@ -110,7 +110,7 @@ def test_what_passes(trials: list[Trial], acquittals: list[Acquittal], passed: b
 
 
 def test_the_record_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    write_json("selftest", selftest_record(BAD), "-")
+    write(as_json("selftest", selftest_record(BAD)), "-")
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
 
     assert {"python", "numpy", "torch", "hypothesis"} <= document["versions"].keys()

@@ -33,7 +33,7 @@ from harness.search.hunt import Finding, Hunt, Stop
 from harness.search.suspicion import Suspicion
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
-from harness.store.document import write_json
+from harness.store.document import as_json, write
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 
@@ -250,7 +250,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    write_json("finding", record.finding_record(FINDING, WHY), "-")
+    write(as_json("finding", record.finding_record(FINDING, WHY)), "-")
 
     assert_snapshot("finding_json", capsys.readouterr().out)
 

@@ -1,0 +1,80 @@
+"""GitHub: the workflow commands by which it shows errors beside the lines of a subject's file."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from harness.report.complaints import Complaint, Summary
+
+IN_GITHUB: Final = "GITHUB_ACTIONS"
+"""The variable that is ``true`` in jobs of GitHub Actions."""
+
+_WORKSPACE: Final = "GITHUB_WORKSPACE"
+"""The variable that holds the folder of the checkout, to which the names of files are relative."""
+
+_DATA: Final = {"%": "%25", "\r": "%0D", "\n": "%0A"}
+_PROPERTY: Final = {**_DATA, ":": "%3A", ",": "%2C"}
+"""The escapes of workflow commands, in a message and in a property."""
+
+
+def workflow_commands(summary: Summary) -> Iterator[str]:
+    """Yield a line for each thing that is wrong with a subject, and one if too little was seen."""
+    for complaint in summary.complaints:
+        yield _error(f"{summary.headline}", _message(complaint), _place(summary, complaint))
+    if summary.shortfall:
+        yield _error(summary.headline, summary.shortfall, _place(summary, None))
+
+
+def _message(complaint: Complaint) -> str:
+    sure = f" ({complaint.sure})" if complaint.sure else ""
+    case = [f"case: {complaint.case}"] if complaint.case else []
+    replay = [f"replay: {complaint.replay}"] if complaint.replay else []
+    return "\n".join([complaint.title + sure, *(f"{name}: {said}" for name, said in complaint.facts), *case, *replay])
+
+
+def _place(summary: Summary, complaint: Complaint | None) -> dict[str, str]:
+    """Return the file and the line to which an annotation points: where an error was raised, or else the function."""
+    if complaint is not None and complaint.at is not None and (name := _relative(complaint.at[0])) is not None:
+        return {"file": name, "line": str(complaint.at[1])}
+    if summary.place is None or (name := _relative(summary.place[0])) is None:
+        return {}
+    line = line_of(*summary.place)
+    return {"file": name} | ({} if line is None else {"line": str(line)})
+
+
+def line_of(file: str, name: str) -> int | None:
+    """Return the line on which a file defines a function or class, by its qualified name; ``None`` if it does not."""
+    try:
+        body: Sequence[ast.AST] = ast.parse(Path(file).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return None
+    line = None
+    for part in name.split("."):
+        found = [one for one in body if getattr(one, "name", None) == part]
+        if not found:
+            return None
+        line, body = found[-1].lineno, found[-1].body  # type: ignore[attr-defined]
+    return line
+
+
+def _relative(file: str) -> str | None:
+    """Return a file's name in the checkout; ``None`` if it is not of the checkout."""
+    folder = Path(os.environ.get(_WORKSPACE) or Path.cwd()).resolve()
+    with suppress(ValueError, OSError):
+        name = Path(file).resolve().relative_to(folder)
+        return None if "site-packages" in name.parts else name.as_posix()
+    return None
+
+
+def _error(title: str, message: str, place: Mapping[str, str]) -> str:
+    properties = ",".join(f"{name}={_escaped(value, _PROPERTY)}" for name, value in {**place, "title": title}.items())
+    return f"::error {properties}::{_escaped(message, _DATA)}"
+
+
+def _escaped(text: str, escapes: Mapping[str, str]) -> str:
+    return "".join(escapes.get(character, character) for character in text)

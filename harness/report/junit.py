@@ -1,0 +1,127 @@
+"""JUnit XML: a test suite for each subject, in which every check, every cause of failure and every gap is a test case.
+
+A check that passed is a test case that passed. A check with findings is not: each of its findings is a test case that
+failed, so that there are as many failures as causes. What was left out is skipped, with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from harness.checks.result import DERIVATIVES, PROBES, TWICE
+from harness.report import wording
+from harness.report.complaints import Complaint, Summary
+from harness.search.examination import Examination
+from harness.search.hunt import Hunt
+
+if TYPE_CHECKING:
+    from junitparser import TestCase, TestSuite
+
+_NOT_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML cannot hold, however they are written."""
+
+_BESIDE: Final = {
+    TWICE: "the same answer twice",
+    PROBES: "gradients with probes",
+    DERIVATIVES: "derivatives beyond gradients",
+}
+
+
+def junit(summaries: Sequence[Summary]) -> str:
+    """Return the report as XML."""
+    from junitparser import JUnitXml
+
+    report = JUnitXml("rnn-harness")
+    for one in summaries:
+        report.add_testsuite(_suite(one))
+    report.update_statistics()  # type: ignore[no-untyped-call] # it sums times, too, which no test case has
+    for suite, one in zip(report, summaries, strict=True):
+        suite.time = _seconds(one.examination)
+    report.time = round(sum(suite.time for suite in report), 3)
+    text: str = report.tostring().decode()  # type: ignore[no-untyped-call]
+    return text + "\n"
+
+
+def _suite(summary: Summary) -> TestSuite:
+    from junitparser import Error, Failure, Skipped, TestSuite
+
+    done, subject = summary.examination, summary.subject
+    suite = TestSuite(_xml(subject))
+    facts = {"verdict": done.verdict.value if done.verdict else "none", "contract": done.contract}
+    facts |= {"cases": str(done.hunt.total), "seed": str(done.hunt.seed)}
+    for name, value in {**facts, **done.hunt.ground}.items():
+        suite.add_property(_xml(name), _xml(value))
+    for name in _passed(done):
+        suite.add_testcase(_case(name, subject))
+    for complaint in summary.complaints:
+        title = f"{complaint.title} ({complaint.sure})" if complaint.sure else complaint.title
+        failed = _case(f"{complaint.id}: {complaint.title}" if complaint.id else complaint.title, subject)
+        failure = Failure(_xml(title), _xml(complaint.kind))
+        failure.text = _xml(_body(title, complaint))
+        failed.result = [failure]
+        suite.add_testcase(failed)
+    if summary.shortfall:
+        lacking = _case("enough was seen", subject)
+        lacking.result = [Error(_xml(summary.shortfall), "not enough seen")]
+        suite.add_testcase(lacking)
+    for name, why in _left_out(done.hunt):
+        skipped = _case(name, subject)
+        skipped.result = [Skipped(_xml(why))]
+        suite.add_testcase(skipped)
+    return suite
+
+
+def _case(name: str, subject: str) -> TestCase:
+    from junitparser import TestCase
+
+    return TestCase(_xml(name), _xml(subject))
+
+
+def _body(title: str, complaint: Complaint) -> str:
+    lines = [title, *(f"{name}: {said}" for name, said in complaint.facts)]
+    lines += [f"case: {complaint.case}"] if complaint.case else []
+    lines += [f"replay: {complaint.replay}"] if complaint.replay else []
+    return "\n".join(lines)
+
+
+def _passed(done: Examination) -> Iterator[str]:
+    """Yield the names of the checks that passed."""
+    hunt = done.hunt
+    broken = {mismatch.law for one in hunt.findings for mismatch in one.result.mismatches[:1]}
+    failing = {*hunt.failing, *(one.case.config.dtype for one in hunt.findings)} if hunt.findings else set()
+    for dtype in hunt.coverage.factors.get("dtype", ()):
+        if dtype not in failing:
+            yield f"agreement in {dtype}"
+    for law in hunt.laws:
+        if law not in broken:
+            yield f"the law of {law}"
+    for check, name in _BESIDE.items():
+        if check in hunt.beside and not hunt.findings:
+            yield name
+    if done.dropout is not None and not done.dropout.failed:
+        yield "the law of dropout"
+    if done.refusals is not None and done.refusals.calls and not done.refusals.findings:
+        yield "malformed calls are refused"
+
+
+def _left_out(hunt: Hunt) -> Iterator[tuple[str, str]]:
+    """Yield what was not checked, and what is known to deviate, with the reasons."""
+    for why, names in wording.left_out(hunt.refused).items():
+        yield ", ".join(names), f"not supported: {why}"
+    for name, number in sorted(hunt.not_compared.items()):
+        yield f"gradients by {name}", f"not returned, in {wording.counted(number, 'case')}"
+    findings = {one.id for one in hunt.findings}
+    for name, number in hunt.known.items():
+        if name not in findings:
+            yield name, f"a known deviation, met in {wording.counted(number, 'case')}"
+
+
+def _seconds(done: Examination) -> float:
+    return round(done.hunt.seconds + (0.0 if done.refusals is None else done.refusals.seconds), 3)
+
+
+def _xml(text: str) -> str:
+    """Return the text with code in place of the characters that XML cannot hold."""
+    return _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], text)

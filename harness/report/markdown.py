@@ -1,0 +1,104 @@
+"""Markdown for the job pages of CI, and what keeps others' words from being read as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from harness.report import wording
+from harness.report.complaints import Complaint, Summary
+
+_MARKS: Final = re.compile(r"[!#$&*<>@\[\\\]^`{|}~]|(?<![^\W_])_|_(?![^\W_])|:(?=\S)")
+"""The characters that mean something within a line of GitHub's Markdown: emphasis, code, cells of tables, HTML, links,
+names of people, formulas and emoji. An underscore between letters and a colon before a space mean nothing. Written as
+numeric entities, none of them means anything, and all readers of Markdown agree on that; they do not agree on a
+backslash before a bar.
+"""
+
+_FULL: Final = 5
+"""The number of complaints shown with all their facts; a job page is read at a glance, and its size is limited."""
+
+
+def markdown(summaries: Sequence[Summary]) -> str:
+    """Return the report: the verdict with the first cause, a table of subjects, and each thing that is wrong."""
+    wrong = [one for one in summaries if one.complaints]
+    parts = [f"## rnn-harness: {_title(summaries)}"]
+    if wrong:
+        first = wrong[0].complaints[0]
+        sure = f" ({first.sure})" if first.sure else ""
+        parts.append(f"**{plain(first.title)}**{sure} in {code(wrong[0].subject)}")
+    parts.append("\n".join(_table(summaries)))
+    left = _FULL
+    for one in wrong:
+        for number, complaint in enumerate(one.complaints, 1):
+            parts += _shown(number, one, complaint, in_full=left > 0)
+            left -= 1
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(summaries: Sequence[Summary]) -> str:
+    if len(summaries) == 1:
+        (one,) = summaries
+        said = one.headline.removeprefix(one.subject)
+        return f"{code(one.subject)} {plain(said)}" if said != one.headline else plain(said)
+    right = sum(not one.complaints and not one.shortfall for one in summaries)
+    return f"{right} of {wording.counted(len(summaries), 'subject')} agree with nn.RNN"
+
+
+def _table(summaries: Sequence[Summary]) -> Iterator[str]:
+    yield "| subject | verdict | wrong | cases | seconds |"
+    yield "|---|---|--:|--:|--:|"
+    for one in summaries:
+        hunt, verdict = one.examination.hunt, one.examination.verdict
+        said = one.shortfall or (verdict.value if verdict else "")
+        yield f"| {cell(one.subject)} | {plain(said)} | {len(one.complaints)} | {hunt.total:,} | {hunt.seconds:.1f} |"
+
+
+def _shown(number: int, summary: Summary, complaint: Complaint, *, in_full: bool) -> Iterator[str]:
+    sure = f" ({complaint.sure})" if complaint.sure else ""
+    yield f"### {number}\\. {plain(complaint.title)}{sure}, in {code(summary.subject)}"
+    facts = dict(complaint.facts)
+    if in_full:
+        lines = [f"{sign} {facts.pop(name)}" for sign, name in (("-", "yours"), ("+", "nn.RNN")) if name in facts]
+        if lines:
+            yield fenced("\n".join(map(_one_line, lines)), "diff")
+        if facts:
+            yield "\n".join(f"- {name}: {code(said)}" for name, said in facts.items())
+        if complaint.case:
+            yield fenced(complaint.case, "python")
+    if complaint.replay:
+        yield fenced(complaint.replay, "sh")
+
+
+def plain(text: str) -> str:
+    """Return text that Markdown shows as it is, within a line."""
+    return _MARKS.sub(lambda found: f"&#{ord(found[0])};", _one_line(text))
+
+
+def code(text: str) -> str:
+    """Return text as code within a line, on one line; nothing stays nothing."""
+    line = _one_line(text)
+    ticks = "`" * (_longest_run(line) + 1)
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{ticks}{space}{line}{space}{ticks}" if line else ""
+
+
+def cell(text: str) -> str:
+    """Return text as code within a cell of a table."""
+    return f"<code>{plain(text)}</code>"
+
+
+def fenced(text: str, language: str) -> str:
+    """Return a block of code, whose fence is longer than any in it."""
+    fence = "`" * max(3, _longest_run(text) + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _longest_run(text: str) -> int:
+    """Return the length of the longest run of backticks."""
+    return max((len(run) for run in re.findall("`+", text)), default=0)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

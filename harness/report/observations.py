@@ -1,0 +1,61 @@
+"""Observations: the cases of a search, each as a line in Hypothesis's observability format, which Tyche shows.
+
+The format is documented at https://hypothesis.readthedocs.io/en/latest/reference/integrations.html#observability.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from harness.checks.everything import against
+from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
+from harness.checks.result import Result, Verdict
+from harness.report.record import as_json
+from harness.report.short import failure_line
+from harness.report.wording import METHODS
+from harness.search.scan import Checked
+from harness.space.scope import factors_of
+
+_DEVIATIONS: Final = frozenset(one.name for one in (*KNOWN, TOGETHER, *OF_NUMPY))
+
+
+def observation(seen: Checked, subject: str, seed: int, run_start: float) -> str:
+    """Return a case of a subject's search as a line of JSON; ``run_start`` is when the search began, as Unix time."""
+    asked, result = seen.asked, seen.result
+    status, reason = _status(result)
+    values = {"regime": asked.regime, "seed": asked.seed}
+    record = {
+        "type": "test_case",
+        "run_start": run_start,
+        "property": subject,
+        "status": status,
+        "status_reason": reason,
+        "representation": f"draw({asked.config!r}, regime={asked.regime!r}, seed={asked.seed})",
+        "arguments": {"config": asked.config.to_dict(), **values},
+        "how_generated": f"by the plan of a search, --seed {seed}",
+        "features": {**factors_of(asked.config), "regime": asked.regime, **_seen(result)},
+        "timing": {"execute:test": seen.seconds},
+        "coverage": None,
+        "metadata": {"traceback": result.traceback or None},
+    }
+    return json.dumps(as_json(record), allow_nan=False) + "\n"
+
+
+def _status(result: Result) -> tuple[str, str]:
+    """Return the status, and the reason for it if the case did not pass."""
+    if result.verdict is Verdict.UNSUPPORTED:
+        return "gave_up", failure_line(result)
+    if against(result):
+        return "failed", failure_line(result)
+    if result.deviation is not None and result.deviation not in _DEVIATIONS:
+        return "failed", f"has the cause of finding {result.deviation}"
+    return "passed", ""
+
+
+def _seen(result: Result) -> dict[str, Any]:
+    """Return how a case was compared, what else was asked of it, and the known deviation that it shows."""
+    if result.verdict is Verdict.UNSUPPORTED:
+        return {}
+    known = {"known deviation": result.deviation} if result.deviation in _DEVIATIONS else {}
+    return {"compared": METHODS[result.method], **{f"also: {one}": True for one in result.also}, **known}

@@ -1,0 +1,362 @@
+"""The formats for CI say what the report says, and nothing that a subject says can break them."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from html import unescape
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.internal.observability import TestCaseObservation
+from jsonschema import Draft202012Validator
+from markdown_it import MarkdownIt
+
+from harness.checks.result import Method, Result, Verdict
+from harness.report.complaints import Complaint, Summary, summary_of
+from harness.report.github import line_of, workflow_commands
+from harness.report.junit import junit
+from harness.report.markdown import cell, code, fenced, markdown, plain
+from harness.report.observations import observation
+from harness.report.severity import Told, in_order
+from harness.search.examination import Examination
+from harness.search.plan import Asked
+from harness.search.scan import Checked
+from harness.space.config import RNNConfig
+from harness.space.coverage import Coverage
+from harness.space.values import draw
+from tests.report import test_refusals
+from tests.report.test_wording import CASE, DIFFERS, SEVERAL, TOLD, agreement, disagreement
+
+NASTY: Final = "a|b `c` <script> *d* _e_ [f](g)\n# h\r\n::error::i & ]]> \x1b[31m\x00\ud800 $x$ @j :k: \\| 100%, l"
+"""What a subject might say to break a report."""
+
+
+def agreeing() -> Summary:
+    hunt = agreement()
+    hunt.laws = Counter({"batch split": 7})
+    hunt.beside = {"twice": Coverage()}
+    hunt.known = Counter({"dropout multiplies by zero": 3})
+    return summary_of(Examination(hunt, test_refusals.clean(), Result(Verdict.AGREES)), ())
+
+
+def seen_too_little() -> Summary:
+    done = agreeing().examination
+    done.hunt.checks = Counter({Method.LOCAL: 20})
+    return summary_of(done, ())
+
+
+def disagreeing() -> Summary:
+    hunt = disagreement()
+    hunt.failing = Counter({"float32": 20})
+    done = Examination(hunt, test_refusals.found(), Result(Verdict.DISAGREES, message="drops twice"))
+    return summary_of(done, in_order(SEVERAL))
+
+
+def said_by(text: str) -> Summary:
+    """Return a summary in which everything is what a subject said."""
+    hunt = replace(agreement(), subject=text, refused={text: text}, known=Counter({text: 1}), ground={"cpu": text})
+    complaint = Complaint(text, text, (("yours", text), ("nn.RNN", text), ("wrong", text)), "certain", "", text, text)
+    return Summary(Examination(hunt), (complaint,), ("mine.py", "rnn"))
+
+
+# JUnit
+
+
+def cases(summary: Summary) -> tuple[ET.Element, dict[str, list[str]]]:
+    """Return a summary's test suite, and the names of its test cases by what became of them."""
+    (suite,) = ET.fromstring(junit([summary]))  # noqa: S314 - ours
+    found: dict[str, list[str]] = {}
+    for one in suite.iter("testcase"):
+        found.setdefault(one[0].tag if len(one) else "passed", []).append(one.attrib["name"])
+    return suite, found
+
+
+def test_a_suite_has_every_check_that_passed_and_what_was_left_out() -> None:
+    suite, found = cases(agreeing())
+
+    assert suite.attrib["name"] == "torch"
+    assert found["passed"] == [
+        "agreement in float32",
+        "the law of batch split",
+        "the same answer twice",
+        "the law of dropout",
+        "malformed calls are refused",
+    ]
+    assert found["skipped"] == ["num_layers=2-3", "hx=True", "dropout multiplies by zero"]
+    assert [one.attrib["message"] for one in suite.iter("skipped")] == [
+        "not supported: one layer only",
+        "not supported: no hx",
+        "a known deviation, met in 3 cases",
+    ]
+    assert suite.attrib["time"] == "2.5"  # of the search and of the refusals
+
+
+def test_too_little_to_agree_is_an_error() -> None:
+    suite, found = cases(seen_too_little())
+
+    assert found["error"] == ["enough was seen"]
+    assert [one.attrib["message"] for one in suite.iter("error")] == ["not enough seen: 20 of 200 cases"]
+
+
+def test_a_suite_has_one_failure_for_each_thing_that_is_wrong_and_passes_none_of_it() -> None:
+    suite, found = cases(disagreeing())
+
+    assert len(found["failure"]) == len(disagreeing().complaints) == int(suite.attrib["failures"])
+    assert "passed" not in found
+    first = next(suite.iter("failure"))
+    assert found["failure"][0].startswith(f"{TOLD.finding.id}: ignores bias_hh")
+    assert first.attrib["message"].endswith("(bias_hh_l0) (certain)")
+    assert first.text is not None
+    for words in ("yours: h = tanh(", "case: Case.of(", f"replay: rnn-harness replay {TOLD.finding.id}"):
+        assert words in first.text
+
+
+@pytest.mark.parametrize("failing", [{}, {"float32": 1}])
+def test_a_dtype_passes_only_if_no_case_failed_in_it(failing: Mapping[str, int]) -> None:
+    hunt = disagreement()
+    hunt.failing = Counter(failing)
+    in_float64 = replace(TOLD.finding, case=draw(replace(CASE.config, dtype="float64"), "normal", 0))
+    hunt.findings = [in_float64]
+
+    _, found = cases(summary_of(Examination(hunt), [Told(in_float64)]))
+
+    assert ("agreement in float32" in found.get("passed", [])) is not bool(failing)
+
+
+def test_a_law_that_is_broken_is_not_passed() -> None:
+    hunt = disagreement()
+    hunt.laws = Counter({"batch split": 3, "time split": 2})
+    result = Result(Verdict.DISAGREES, (replace(DIFFERS, law="time split"),))
+    hunt.findings = [replace(TOLD.finding, result=result)]
+
+    _, found = cases(summary_of(Examination(hunt), [Told(hunt.findings[0])]))
+
+    assert "the law of batch split" in found["passed"]
+    assert "the law of time split" not in found["passed"]
+
+
+def test_xml_holds_whatever_a_subject_says() -> None:
+    suite, found = cases(said_by(NASTY))
+
+    assert len(found["failure"]) == 1
+    failure = next(suite.iter("failure"))
+    assert failure.text is not None
+    assert "a|b `c` <script>" in failure.text
+    assert r"\x1b[31m\x00\ud800" in failure.text
+
+
+# Markdown
+
+
+def text_of(html: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
+
+
+def render(text: str) -> str:
+    return str(MarkdownIt("gfm-like", {"linkify": False}).render(text))
+
+
+PRINTED: Final = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Zs", "Zl", "Zp", "Cn", "Co"]))
+
+
+@given(text=PRINTED)
+@example(text="a|b")
+@example(text=r"\|")
+@example(text="``")
+@example(text="_a_ __b__ a_b")
+@example(text="<b>&amp;")
+@example(text="https://example.com :x: @me")
+@pytest.mark.parametrize("way", [plain, code, cell])
+def test_markdown_shows_text_as_it_is_in_a_line_and_in_a_table(way: Callable[[str], str], text: str) -> None:
+    line = render(f"### 1\\. {way(text)} end")
+    table = render(f"| a | b |\n|---|---|\n| {way(text) if way is not code else cell(text)} | 2 |")
+
+    assert text_of(line) == " ".join(f"1. {text} end".split())
+    cells = [text_of(one) for one in re.findall(r"<td[^>]*>(.*?)</td>", table, re.DOTALL)]
+    assert cells == [" ".join(text.split()), "2"]
+    assert len(re.findall("<tr>", table)) == 2
+
+
+@given(text=PRINTED)
+@example(text="```\nx\n````")
+def test_a_fence_holds_any_text(text: str) -> None:
+    tokens = MarkdownIt().parse(fenced(text, "python"))
+
+    assert [token.type for token in tokens] == ["fence"]
+    assert tokens[0].content.rstrip() == text.rstrip()
+
+
+def test_the_summary_has_the_cause_first_then_the_subjects_then_each_finding() -> None:
+    shown = markdown([agreeing(), disagreeing()])
+
+    lines = shown.splitlines()
+    assert lines[0] == "## rnn-harness: 1 of 2 subjects agree with nn.RNN"
+    assert lines[2] == "**ignores bias_hh: b_hh is never added (bias_hh_l0)** (certain) in `torch`"
+    assert shown.index("| subject |") < shown.index("### 1")
+    assert shown.count("\n### ") == len(disagreeing().complaints)
+    assert f"```sh\nrnn-harness replay {TOLD.finding.id}" in shown
+    assert "```python\nCase.of(RNNConfig(1, 1, T=1, N=1)" in shown
+    assert "- h = tanh(" in shown
+    assert len(lines) < 120
+
+
+def test_a_summary_of_one_subject_says_its_verdict() -> None:
+    assert markdown([disagreeing()]).startswith("## rnn-harness: `torch` disagrees with nn.RNN\n")
+
+
+def test_nothing_that_a_subject_says_breaks_the_summary() -> None:
+    html = render(markdown([said_by(NASTY), said_by(NASTY)]))
+
+    assert len(re.findall("<tr>", html)) == 3
+    assert len(re.findall("<h3>", html)) == 2
+    assert len(re.findall("<pre>", html)) == 6
+    assert re.findall("<script>|<em>|<a |<h1>", html) == []
+
+
+# Annotations
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    (tmp_path / "sub").mkdir()
+    source = "import numpy\n\n\ndef rnn(x):\n    pass\n\n\nclass A:\n    @staticmethod\n    def f(x):\n        pass\n"
+    (tmp_path / "sub" / "mine.py").write_text(source)
+    return tmp_path
+
+
+def parsed(line: str) -> tuple[dict[str, str], str]:
+    """Read a workflow command as GitHub does."""
+    found = re.fullmatch(r"::error ([^:]*)::(.*)", line)
+    assert found is not None
+    pairs = dict(one.split("=", 1) for one in found[1].split(","))
+    codes = (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%"))
+
+    def plainly(text: str, few: int = 0) -> str:
+        for coded, character in codes if not few else (*codes[:few], codes[-1]):
+            text = text.replace(coded, character)
+        return text
+
+    return {name: plainly(value) for name, value in pairs.items()}, plainly(found[2], 2)
+
+
+def test_an_annotation_points_to_the_function(checkout: Path) -> None:
+    summary = replace(disagreeing(), place=(str(checkout / "sub" / "mine.py"), "rnn"))
+
+    first, *_ = workflow_commands(summary)
+
+    properties, message = parsed(first)
+    assert properties == {"file": "sub/mine.py", "line": "4", "title": "torch disagrees with nn.RNN"}
+    assert message.startswith("ignores bias_hh: b_hh is never added (bias_hh_l0) (certain)\nyours: ")
+    assert message.endswith(f"replay: rnn-harness replay {TOLD.finding.id}")
+
+
+def test_an_annotation_points_to_the_line_that_raised(checkout: Path) -> None:
+    file = checkout / "sub" / "mine.py"
+    complaint = Complaint("raises", "broken", at=(str(file), 5))
+
+    (line,) = workflow_commands(Summary(Examination(agreement()), (complaint,), (str(file), "rnn")))
+
+    assert parsed(line)[0].items() >= {"file": "sub/mine.py", "line": "5"}.items()
+
+
+@pytest.mark.parametrize("place", [None, ("/elsewhere/rnn.py", "rnn"), ("no such file.py", "rnn")])
+def test_an_annotation_names_no_file_that_is_not_in_the_checkout(checkout: Path, place: Any) -> None:
+    for line in workflow_commands(replace(disagreeing(), place=place)):
+        assert "file" not in parsed(line)[0]
+
+
+def test_too_little_to_agree_is_an_annotation_too(checkout: Path) -> None:
+    (line,) = workflow_commands(seen_too_little())
+
+    assert list(workflow_commands(agreeing())) == []
+    assert parsed(line)[1] == "not enough seen: 20 of 200 cases"
+
+
+@given(text=st.text())
+@example(text=NASTY)
+@example(text="%0A")
+def test_an_annotation_is_one_line_whatever_a_subject_says(text: str) -> None:
+    (line,) = workflow_commands(said_by(text))
+
+    properties, message = parsed(line)
+    assert "\n" not in line
+    assert "\r" not in line
+    assert properties["title"].startswith(text)
+    assert message.startswith(f"{text} (certain)")
+
+
+@pytest.mark.parametrize(("name", "line"), [("rnn", 4), ("A", 8), ("A.f", 10), ("B", None), ("A.g", None)])
+def test_the_line_of_a_name(checkout: Path, name: str, line: int | None) -> None:
+    assert line_of(str(checkout / "sub" / "mine.py"), name) == line
+
+
+# Observations
+
+
+TEXT: Final = {"type": "string"}
+FIELDS: Final[dict[str, Any]] = {
+    "type": {"const": "test_case"},
+    "status": {"enum": ["passed", "failed", "gave_up"]},
+    "status_reason": TEXT,
+    "representation": TEXT,
+    "arguments": {"type": "object"},
+    "how_generated": {"type": ["string", "null"]},
+    "features": {"type": "object"},
+    "coverage": {"type": ["object", "null"]},
+    "timing": {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
+    "metadata": {"type": "object"},
+    "property": TEXT,
+    "run_start": {"type": "number"},
+}
+FORMAT: Final = {"type": "object", "properties": FIELDS, "required": list(FIELDS), "additionalProperties": False}
+"""A test case as the documentation of Hypothesis describes it."""
+
+
+def observed(result: Result) -> dict[str, Any]:
+    line = observation(Checked(ASKED, result, 0.125), "mine.py:rnn", 3, 1e9)
+    assert line.endswith("}\n")
+    assert line.count("\n") == 1
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+ASKED: Final = Asked(RNNConfig(2, 3, T=4, N=2, lengths=(4, 2)), "normal", 5, True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "reason"),
+    [
+        (Result(Verdict.AGREES, also=("twice",)), "passed", ""),
+        (Result(Verdict.AGREES, deviation="dropout multiplies by zero"), "passed", ""),
+        (Result(Verdict.AGREES, deviation="1a2b3c4d"), "failed", "has the cause of finding 1a2b3c4d"),
+        (Result(Verdict.DISAGREES, (DIFFERS,)), "failed", "output differs in 1 of 1 elements (100 %)"),
+        (Result(Verdict.SUSPECT, (DIFFERS,)), "failed", "output differs in 1 of 1 elements (100 %)"),
+        (Result(Verdict.BROKEN, message=NASTY, traceback=NASTY), "failed", NASTY.splitlines()[0]),
+        (Result(Verdict.UNSUPPORTED, message="one layer only"), "gave_up", "one layer only"),
+    ],
+)
+def test_an_observation_is_as_hypothesis_documents_it(result: Result, status: str, reason: str) -> None:
+    found = observed(result)
+
+    assert list(Draft202012Validator(FORMAT).iter_errors(found)) == []
+    assert set(found) == {one.name for one in fields(TestCaseObservation)}
+    assert (found["status"], found["status_reason"]) == (status, reason)
+
+
+def test_an_observation_says_what_was_drawn_and_how_it_was_compared() -> None:
+    found = observed(Result(Verdict.AGREES, also=("twice",)))
+
+    assert eval(found["representation"], {"draw": draw, "RNNConfig": RNNConfig}).id == ASKED.case().id  # noqa: S307
+    assert found["features"]["hidden_size"] == 3
+    assert found["features"]["lengths"] == "falling"
+    assert found["features"]["also: twice"] is True
+    assert found["features"]["compared"] == "step by step"
+    assert found["timing"] == {"execute:test": 0.125}
+    assert (found["property"], found["run_start"]) == ("mine.py:rnn", 1e9)
