@@ -87,7 +87,7 @@ def _complaints(done: Examination, told: Sequence[Told], tolerance: str) -> Iter
         yield Complaint(failure_line(dropout), dropout.kind)
     undone = {what: failure_line(result) for what, (_, result) in done.hunt.undone.items()}
     for said, names in wording.left_out(undone).items():
-        advice = f"if it need not support this: raise NotImplementedError('...') for {', '.join(names)}"
+        advice = "if it need not support this: raise NotImplementedError there, or leave it out with --only"
         yield Complaint(f"fails at {', '.join(names)}: {said}", "not supported and not refused", (("advice", advice),))
     if done.refusals is not None:
         yield from _of_refusals(done.refusals)
@@ -127,5 +127,5 @@ def _of_refusals(refusals: Refusals) -> Iterator[Complaint]:
         assert wrong.refusal.lapse is not None  # true of every finding
         names.setdefault(wrong.refusal.lapse.value, []).append(wrong.broken.name)
     for lapse, kinds in names.items():
-        of = wording.counted(len(kinds), "kind")
-        yield Complaint(f"{of} of malformed calls {lapse}", lapse, (("calls", "; ".join(kinds)),))
+        said = f"{wording.counted(len(kinds), 'kind')}: {'; '.join(kinds)}"
+        yield Complaint(f"malformed calls {lapse}", lapse, (("calls", said),))

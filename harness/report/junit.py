@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from harness.checks.laws import LAWS
 from harness.checks.result import DERIVATIVES, PROBES, TWICE
 from harness.report import wording
 from harness.report.complaints import Complaint, Summary
@@ -94,8 +95,8 @@ def _passed(done: Examination) -> Iterator[str]:
     for dtype in hunt.coverage.factors.get("dtype", ()):
         if dtype not in failing:
             yield f"agreement in {dtype}"
-    for law in hunt.laws:
-        if law not in broken:
+    for law in LAWS:
+        if hunt.laws[law] and law not in broken:
             yield f"the law of {law}"
     for check, name in _BESIDE.items():
         if check in hunt.beside and not hunt.findings:

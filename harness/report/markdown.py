@@ -28,13 +28,13 @@ def markdown(summaries: Sequence[Summary]) -> str:
         first = wrong[0].complaints[0]
         sure = f" ({first.sure})" if first.sure else ""
         parts.append(f"**{plain(first.title)}**{sure} in {code(wrong[0].subject)}")
-    parts.append("\n".join(_table(summaries)))
+    parts += ["\n".join(_table(summaries)), "\n".join(_left_out(summaries))]
     left = _FULL
     for one in wrong:
         for number, complaint in enumerate(one.complaints, 1):
             parts += _shown(number, one, complaint, in_full=left > 0)
             left -= 1
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _title(summaries: Sequence[Summary]) -> str:
@@ -53,6 +53,13 @@ def _table(summaries: Sequence[Summary]) -> Iterator[str]:
         hunt, verdict = one.examination.hunt, one.examination.verdict
         said = one.shortfall or (verdict.value if verdict else "")
         yield f"| {cell(one.subject)} | {plain(said)} | {len(one.complaints)} | {hunt.total:,} | {hunt.seconds:.1f} |"
+
+
+def _left_out(summaries: Sequence[Summary]) -> Iterator[str]:
+    """Yield what each subject was not asked, because it does not support that."""
+    for one in summaries:
+        for why, names in wording.left_out(one.examination.hunt.refused).items():
+            yield f"- left out of {code(one.subject)}: {code(', '.join(names))}: {plain(why)}"
 
 
 def _shown(number: int, summary: Summary, complaint: Complaint, *, in_full: bool) -> Iterator[str]:

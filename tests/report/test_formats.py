@@ -25,6 +25,7 @@ from harness.report.markdown import cell, code, fenced, markdown, plain
 from harness.report.observations import observation
 from harness.report.severity import Told, in_order
 from harness.search.examination import Examination
+from harness.search.hunt import Stop
 from harness.search.plan import Asked
 from harness.search.scan import Checked
 from harness.space.config import RNNConfig
@@ -63,6 +64,38 @@ def said_by(text: str) -> Summary:
     hunt = replace(agreement(), subject=text, refused={text: text}, known=Counter({text: 1}), ground={"cpu": text})
     complaint = Complaint(text, text, (("yours", text), ("nn.RNN", text), ("wrong", text)), "certain", "", text, text)
     return Summary(Examination(hunt), (complaint,), ("mine.py", "rnn"))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (lambda hunt: hunt.checks.clear(), "torch was not checked"),
+        (lambda hunt: (hunt.checks.clear(), setattr(hunt, "unsupported", 1)), "torch refused everything it was asked"),
+        (lambda hunt: setattr(hunt, "stop", Stop.INTERRUPTED), "interrupted before the end of the search"),
+        (lambda hunt: None, ""),
+    ],
+)
+def test_a_subject_that_is_neither_right_nor_wrong_says_why(verdict: Any, said: str) -> None:
+    hunt = agreement()
+    verdict(hunt)
+
+    assert summary_of(Examination(hunt), ()).shortfall == said
+
+
+def test_values_that_fail_and_are_not_refused_are_a_complaint() -> None:
+    hunt = agreement()
+    hunt.undone = {f"num_layers={n}": (CASE, Result(Verdict.DISAGREES, (DIFFERS,))) for n in (2, 3)}
+
+    (complaint,) = summary_of(Examination(hunt), ()).complaints
+
+    assert complaint.title == "fails at num_layers=2-3: output differs in 1 of 1 elements (100 %)"
+
+
+@pytest.mark.parametrize(("told", "complaints"), [([], ["drops twice"]), ([TOLD], [])])
+def test_dropout_is_a_complaint_where_nothing_else_explains_it(told: list[Told], complaints: list[str]) -> None:
+    done = Examination(agreement(), dropout=Result(Verdict.DISAGREES, message="drops twice"))
+
+    assert [one.title for one in summary_of(done, told).complaints][len(told) :] == complaints
 
 
 # JUnit
@@ -204,6 +237,14 @@ def test_the_summary_has_the_cause_first_then_the_subjects_then_each_finding() -
     assert "```python\nCase.of(RNNConfig(1, 1, T=1, N=1)" in shown
     assert "- h = tanh(" in shown
     assert len(lines) < 120
+
+
+def test_a_summary_says_what_makes_a_pass_mean_less() -> None:
+    shown = markdown([agreeing()])
+
+    assert shown.startswith("## rnn-harness: `torch` agrees with nn.RNN\n\n| subject |")
+    assert "- left out of `torch`: `num_layers=2-3`: one layer only\n- left out of `torch`: `hx=True`: no hx\n" in shown
+    assert "not enough seen: 20 of 200 cases" in text_of(render(markdown([seen_too_little()])))
 
 
 def test_a_summary_of_one_subject_says_its_verdict() -> None:
