@@ -9,11 +9,11 @@ from typing import Final
 from harness.report import wording
 from harness.report.complaints import Complaint, Summary
 
-_MARKS: Final = re.compile(r"[!#$&*<>@\[\\\]^`{|}~]|(?<![^\W_])_|_(?![^\W_])|:(?=\S)")
+_MARKS: Final = re.compile(r"[!#$&*<>@\[\\\]^`{|}~]|_(?![^\W_])|:(?=\S)")
 """The characters that mean something within a line of GitHub's Markdown: emphasis, code, cells of tables, HTML, links,
-names of people, formulas and emoji. An underscore between letters and a colon before a space mean nothing. Written as
-numeric entities, none of them means anything, and all readers of Markdown agree on that; they do not agree on a
-backslash before a bar.
+names of people, formulas and emoji. An underscore that could end emphasis stands before no letter, and a colon that
+means something before no space. As numeric entities none of them means anything, and all readers of Markdown agree on
+that; they do not agree on a backslash before a bar.
 """
 
 _FULL: Final = 5

@@ -216,6 +216,10 @@ def test_markdown_shows_text_as_it_is_in_a_line_and_in_a_table(way: Callable[[st
     assert len(re.findall("<tr>", table)) == 2
 
 
+def test_text_makes_no_link_no_emoji_and_calls_nobody() -> None:
+    assert plain("https://a.b :x: @me $x$ #1: ok") == "https&#58;//a.b &#58;x: &#64;me &#36;x&#36; &#35;1: ok"
+
+
 @given(text=PRINTED)
 @example(text="```\nx\n````")
 def test_a_fence_holds_any_text(text: str) -> None:
