@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from harness.checks.result import Result as Result
     from harness.checks.result import Verdict as Verdict
     from harness.oracle.reference import Reference as Reference
+    from harness.pipeline import check as check
     from harness.report.arrays import Answer as Answer
     from harness.report.arrays import explain as explain
+    from harness.report.checked import Checked as Checked
     from harness.search.hunt import hunt as hunt
     from harness.space.case import Case as Case
     from harness.space.case import sparse as sparse
@@ -40,6 +42,7 @@ _HOMES = {
     "Answer": "report.arrays",
     "Capabilities": "subjects.capabilities",
     "Case": "space.case",
+    "Checked": "report.checked",
     "Disagreement": "assertions",
     "Failure": "space.outcome",
     "Outcome": "space.outcome",
@@ -55,6 +58,7 @@ _HOMES = {
     "assert_agrees": "assertions",
     "assert_agrees_on": "assertions",
     "cases": "space.strategies",
+    "check": "pipeline",
     "check_agreement": "checks.agreement",
     "configs": "space.strategies",
     "draw": "space.values",

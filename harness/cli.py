@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
@@ -27,6 +28,7 @@ from harness.threads import one_thread_a_process
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.pipeline import Examined
     from harness.search.examination import Examination
     from harness.search.hunt import Hunt
     from harness.search.scan import Observe
@@ -88,6 +90,11 @@ timeout_option = click.option(
 
 json_option = click.option(
     "--json", "json_to", metavar="FILE", help="Also write the report as JSON; - means standard output."
+)
+
+
+report_option = click.option(
+    "--report", "report_to", metavar="FILE", help="Also write the report as one HTML file, which needs no network."
 )
 
 
@@ -187,6 +194,7 @@ def cli() -> None:
 @click.option(
     "-q", "--quiet", is_flag=True, help="Print a line for each subject and for each finding, and no progress."
 )
+@report_option
 @json_option
 @_file_option("--junit", "junit_to", "the report as JUnit XML")
 @_file_option("--markdown", "markdown_to", "a summary in Markdown, for the job pages of CI")
@@ -212,6 +220,7 @@ def check(
     folder: str,
     timeout: float,
     tolerance: str,
+    report_to: str | None,
     json_to: str | None,
     junit_to: str | None,
     markdown_to: str | None,
@@ -231,7 +240,7 @@ def check(
     subjects = subjects or ("torch",)
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.oracle.arithmetic import accepted
-    from harness.pipeline import Examined, go_through
+    from harness.pipeline import go_through
     from harness.report import complaints, coverage, github, junit, markdown, record, text
     from harness.report.severity import in_order
     from harness.search.preparation import asked_scope, crew_of
@@ -247,8 +256,9 @@ def check(
     held = [contract or subject.capabilities.contract for subject in found]
     scopes = [asked_scope(subject, devices, pinned, one) for subject, one in zip(found, held, strict=True)]
     formats = {"--json": json_to, "--junit": junit_to, "--markdown": markdown_to, "--coverage": coverage_to}
-    console = _console_beside({**formats, "--observations": observations_to})
+    console = _console_beside({**formats, "--report": report_to, "--observations": observations_to})
     write_line = _lines_to(observations_to)
+    _require_page(report_to)
     crew = crew_of(workers, examples)
     if crew is not None:
         click.get_current_context().with_resource(crew)
@@ -292,6 +302,8 @@ def check(
         _put(markdown.markdown(summaries), markdown_to, "--markdown")
     for line in chain.from_iterable(map(github.workflow_commands, summaries)) if annotations else ():
         click.echo(line, err=console.stderr)
+    if report_to is not None:
+        _put(_page_of(every, tolerance), report_to, "--report")
     return _exit_code(examinations)
 
 
@@ -371,7 +383,7 @@ def explain(
         atol=atol,
     )
     console.print(str(answer), markup=False)
-    _write("explain", asdict(answer), json_to)
+    _write("explain", {name: value for name, value in asdict(answer).items() if name != "pieces"}, json_to)
     return AGREES if answer.agrees else FINDING
 
 
@@ -488,22 +500,28 @@ def known(name: str | None, json_to: str | None) -> int:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--remove", is_flag=True, help="Remove the named findings.")
 @findings_option
+@report_option
 @json_option
-def findings_(ids: tuple[str, ...], folder: str, json_to: str | None, *, remove: bool) -> int:
+def findings_(ids: tuple[str, ...], folder: str, report_to: str | None, json_to: str | None, *, remove: bool) -> int:
     """List the findings that were kept; with an ID, show everything about it."""
     from harness.report import record, text
     from harness.store.findings import Store
 
-    store, console = Store(folder), _console(json_to)
+    store, console = Store(folder), _console_beside({"--json": json_to, "--report": report_to})
     if remove and not ids:
         raise UsageError("--remove: expected the ID of a finding; `rnn-harness findings` lists them")
     if remove:
         for id_ in ids:
             click.echo(f"removed {_removed(store, id_)}", err=json_to == "-")
         return AGREES
+    _require_page(report_to)
     stored = [store.open(id_) for id_ in ids] if ids else store.list()
     console.print(text.stored_report(stored) if ids else text.findings_table(stored, folder))
     _write("findings", {"findings": [record.stored_record(one) for one in stored]}, json_to)
+    if report_to is not None:
+        from harness.store import page
+
+        _put(page.of_findings(stored, command=_command(), version=__version__), report_to, "--report")
     return AGREES
 
 
@@ -662,6 +680,27 @@ def _observing(write_line: Callable[[str], object] | None, subject: str, seed: i
 
     start = time.time()
     return None if write_line is None else lambda seen: write_line(observation(seen, subject, seed, start))
+
+
+def _require_page(target: str | None) -> None:
+    """Refuse at once an HTML report that cannot be drawn."""
+    from harness.report.page.render import require
+
+    if target is not None:
+        require("--report")
+
+
+def _page_of(every: Sequence[Examined], tolerance: str) -> str:
+    """Return the HTML report of a run."""
+    from harness.store import page
+
+    parts = [(done.examination, done.told, done.capabilities) for done in every]
+    return page.of_run(parts, command=_command(), version=__version__, tolerance=tolerance)
+
+
+def _command() -> str:
+    """Return the command as it was typed."""
+    return shlex.join(["rnn-harness", *sys.argv[1:]])
 
 
 def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[Hunt], None]]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic import accepted
-from harness.report.severity import Told
+from harness.report.checked import Checked
+from harness.report.place import DIRECTORY
+from harness.report.severity import Told, in_order
 from harness.search.crew import Crew
 from harness.search.examination import Examination, examine
 from harness.search.hunt import Progress
+from harness.search.preparation import asked_scope
 from harness.search.scan import Observe
 from harness.space.contract import KERNEL
 from harness.space.scope import Scope
 from harness.store.keep import Keeping
+from harness.subjects.capabilities import Capabilities
 from harness.subjects.protocol import Subject
+from harness.subjects.registry import as_subject
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class Examined:
 
     examination: Examination
     told: tuple[Told, ...]
+    capabilities: Capabilities
+    """The subject's capabilities."""
 
 
 def go_through(
@@ -68,4 +77,41 @@ def go_through(
         if finding.id not in keeping.places:  # an interrupt came while it was kept
             keeping(finding, explanation)
         told.append(Told(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
-    return Examined(done, tuple(told))
+    return Examined(done, tuple(told), subject.capabilities)
+
+
+def check(
+    subject: Any,
+    *,
+    cases: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    contract: str | None = None,
+    tolerance: str = "derived",
+    findings: str = DIRECTORY,
+    progress: Progress | None = None,
+    **only: Any,
+) -> Checked:
+    """Search for a case on which ``subject`` fails, and explain it, as ``rnn-harness check`` does, in this process.
+
+    ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
+    ``Subject``, or the name of one. The options are the command's; ``only`` pins factors, as ``Scope.only`` does.
+    Findings are kept in the folder ``findings``. ``progress`` is told of the search's record as it goes on.
+
+    Raises ``UsageError`` for options that make no sense, and ``SubjectError`` if ``subject`` cannot be a subject.
+    """
+    subject = as_subject(subject)
+    contract = contract or subject.capabilities.contract
+    done = go_through(
+        subject,
+        asked_scope(subject, (), only, contract),
+        folder=findings,
+        warn=lambda said: warnings.warn(said, stacklevel=2),
+        tolerance=tolerance,
+        cases=cases,
+        seconds=seconds,
+        seed=seed,
+        contract=contract,
+        progress=progress,
+    )
+    return Checked(done.examination, tuple(in_order(done.told)), tolerance)

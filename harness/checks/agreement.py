@@ -13,7 +13,7 @@ Gradients are compared twice: as the case has them, where inner errors are carri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from harness.checks.result import PROBES, Method, Result, Verdict
 from harness.oracle import probes
 from harness.oracle.arithmetic import STRICT, Accepted, Arithmetic
-from harness.oracle.compare import Mismatch, Sort, beyond, check_form, compare, merged, same_numbers, suspect
+from harness.oracle.compare import Mismatch, Sort, check_form, compare, merged, over_allowance, same_numbers, suspect
 from harness.oracle.expectation import Expected, Setting, apart_from_prefixes, expect_local, or_nan, single_step_states
 from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
 from harness.oracle.known import Known, to_float64
@@ -152,15 +152,17 @@ def assess(observation: Observation, reference: Reference = REFERENCE, *, soft: 
     worst = max((part.verdict for part in parts), key=[Verdict.AGREES, Verdict.SUSPECT, Verdict.DISAGREES].index)
     found = [(n, part.mismatches) for n, part in zip(starts, parts, strict=True) if part.verdict is worst]
     method = parts[0].method if len({part.method for part in parts}) == 1 else Method.END_TO_END
-    return Result(worst, merged(found, observation.outcome.arrays), method=method)
+    margin = max((part.margin for part in parts if part.margin is not None), default=None)
+    return Result(worst, merged(found, observation.outcome.arrays), method=method, margin=margin)
 
 
 def _assess(observation: Observation, reference: Reference, *, soft: bool) -> Result:
     suspicious: list[Mismatch] = []
     if observation.prefixes is None:
-        found, method = _end_to_end(observation, reference), Method.END_TO_END
+        found, margin = _end_to_end(observation, reference)
+        method = Method.END_TO_END
     else:
-        found, suspicious = _local(observation, _states(observation, reference), reference, soft=soft)
+        found, suspicious, margin = _local(observation, _states(observation, reference), reference, soft=soft)
         method = Method.LOCAL
     spoke = False
     if not found and observation.probed is not None:
@@ -177,21 +179,26 @@ def _assess(observation: Observation, reference: Reference, *, soft: bool) -> Re
         return Result(Verdict.DISAGREES, tuple(found), method=method)
     if suspicious:
         return Result(Verdict.SUSPECT, tuple(suspicious), method=method)
-    return Result(Verdict.AGREES, method=method, also=(PROBES,) if spoke else ())
+    return Result(Verdict.AGREES, method=method, also=(PROBES,) if spoke else (), margin=margin)
 
 
 class Departure(NamedTuple):
-    """The elements of a layer that are wrong in themselves: by one step from the subject's own state, or back."""
+    """The elements of a layer, each compared alone: by one step from the subject's own state, or back."""
 
     array: str
     """The name ``output`` or ``preactivation.grad``."""
     layer: int
-    bad: NDArray[np.bool_]
-    """The wrong elements, (T, N, D*H), time first."""
+    over: NDArray[np.float64]
+    """The differences as multiples of their allowances, (T, N, D*H), time first."""
+
+    @property
+    def bad(self) -> NDArray[np.bool_]:
+        """The elements that are wrong in themselves."""
+        return self.over > 1
 
 
 def departures(observation: Observation, reference: Reference = REFERENCE) -> list[Departure]:
-    """Return where each layer departs from its expected values, in the order of computation: forward, then back.
+    """Return how far each layer departs from its expected values, in the order of computation: forward, then back.
 
     The list is empty if the inner states could not be obtained; for gradients it has only what probes show.
     """
@@ -206,7 +213,7 @@ def departures(observation: Observation, reference: Reference = REFERENCE) -> li
             reference.time_major(array, case.config)
             for array in (expected["output"].values, expected["output"].allowance)
         )
-        found.append(Departure("output", layer, beyond(own.values, values, allowance.real)))
+        found.append(Departure("output", layer, over_allowance(own.values, values, allowance.real)))
     if observation.probed is not None and unfit(*observation.probed) is None:
         wider, outcome = observation.probed
         seen = probes.witness(setting, outcome.arrays)
@@ -217,7 +224,7 @@ def departures(observation: Observation, reference: Reference = REFERENCE) -> li
                 chosen = probes.selection(case.config, PREACTIVATION, layer)
                 one = probes.cut(backward[layer], chosen)
                 da = seen.preactivation_gradients[layer][chosen]
-                found.append(Departure(PREACTIVATION, layer, beyond(da, one.values, one.allowance)))
+                found.append(Departure(PREACTIVATION, layer, over_allowance(da, one.values, one.allowance)))
     return found
 
 
@@ -292,8 +299,8 @@ def _states(observation: Observation, reference: Reference) -> list[Known]:
 
 def _local(
     observation: Observation, states: Sequence[Known], reference: Reference, *, soft: bool
-) -> tuple[list[Mismatch], list[Mismatch]]:
-    """Return the disagreements of the case itself, and its suspicious differences."""
+) -> tuple[list[Mismatch], list[Mismatch], float | None]:
+    """Return the disagreements of the case itself, its suspicious differences, and the margin where there are none."""
     case = observation.case
     expected = _expected(observation, states, reference)
     found = _compared_layers(observation, states, expected, reference)
@@ -302,11 +309,18 @@ def _local(
         wider = _expected(observation, apart, reference)
         proved = _compared_layers(observation, states, wider, reference)
         if proved:
-            return proved, []
+            return proved, [], None
         # Where the two runs may differ by any amount, as after an overflow, one says nothing about the other.
         found = _compared_layers(observation, states, _exempt_as(wider, expected), reference)
-        return [], [replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in found]
-    return found, [] if found or not soft else _compared_layers(observation, states, expected, reference, soft=True)
+        return [], [replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in found], None
+    if found:
+        return found, [], None
+    suspicious = _compared_layers(observation, states, expected, reference, soft=True) if soft else []
+    return (
+        [],
+        suspicious,
+        _margin((layer.actual, layer.expected) for layer in _layers(observation, states, expected, reference)),
+    )
 
 
 def _exempt_as(
@@ -338,6 +352,28 @@ def _accepting_nan(expected: dict[str, Expected], deviating: dict[str, Expected]
     return {name: or_nan(one, deviating[name]) for name, one in expected.items()}
 
 
+class _Layer(NamedTuple):
+    """What is compared of one layer."""
+
+    config: RNNConfig
+    actual: dict[str, Array]
+    expected: dict[str, Expected]
+    number: int | None
+    """The number of an inner layer; ``None`` for the whole stack."""
+
+
+def _layers(
+    observation: Observation, states: Sequence[Known], expected: Sequence[dict[str, Expected]], reference: Reference
+) -> Iterator[_Layer]:
+    """Yield what is compared layer by layer, from the first one up."""
+    case = observation.case
+    for layer, own in enumerate(states[:-1] if case.config.T > 1 else ()):  # in a single step, h_n shows the same
+        config = case.config.prefix(layer + 1)
+        yield _Layer(config, {"output": reference.layout(own.values, config)}, expected[layer], layer)
+    top = {"output": reference.layout(states[-1].values, case.config), **observation.outcome.arrays}
+    yield _Layer(case.config, top, expected[-1], None)
+
+
 def _compared_layers(
     observation: Observation,
     states: Sequence[Known],
@@ -346,20 +382,24 @@ def _compared_layers(
     *,
     soft: bool = False,
 ) -> list[Mismatch]:
-    """Compare layer by layer, from the first one up."""
-    case, arithmetic = observation.case, observation.arithmetic
     found: list[Mismatch] = []
-    for layer, own in enumerate(states[:-1] if case.config.T > 1 else ()):  # in a single step, h_n shows the same
-        config = case.config.prefix(layer + 1)
-        actual = {"output": reference.layout(own.values, config)}
+    for config, actual, allowed, layer in _layers(observation, states, expected, reference):
         if soft:
-            found += suspect(config, actual, expected[layer], arithmetic, layer)
+            found += suspect(config, actual, allowed, observation.arithmetic, layer)
         else:
-            found += compare(config, actual, expected[layer], layer)
-    top = {"output": reference.layout(states[-1].values, case.config), **observation.outcome.arrays}
-    if soft:
-        return found + suspect(case.config, top, expected[-1], arithmetic)
-    return found + compare(case.config, top, expected[-1])
+            found += compare(config, actual, allowed, layer)
+    return found
+
+
+def _margin(compared: Iterable[tuple[Mapping[str, Array], Mapping[str, Expected]]]) -> float | None:
+    """Return the largest difference as a multiple of its allowance, of arrays whose differences are all within them."""
+    largest = [
+        over_allowance(to_float64(array), expected[name].values, expected[name].allowance).max(initial=0.0)
+        for actual, expected in compared
+        for name, array in actual.items()
+        if name in expected and expected[name].or_nan is None
+    ]
+    return float(max(largest)) if largest else None
 
 
 def _with_probes(
@@ -394,14 +434,15 @@ def _with_probes(
     return found, [] if found else suspicious
 
 
-def _end_to_end(observation: Observation, reference: Reference) -> list[Mismatch]:
+def _end_to_end(observation: Observation, reference: Reference) -> tuple[list[Mismatch], float | None]:
     case, setting = observation.case, Setting(reference, observation.case, observation.arithmetic)
     expected = expect_whole_run(setting)
     if observation.or_nan is not None:
         expected = _accepting_nan(expected, expect_whole_run(setting._replace(reference=observation.or_nan)))
     if observation.rounded:
         expected = {name: replace(one, allowance=one.allowance + observation.rounded) for name, one in expected.items()}
-    return compare(case.config, observation.outcome.arrays, expected)
+    found = compare(case.config, observation.outcome.arrays, expected)
+    return found, None if found else _margin([(observation.outcome.arrays, expected)])
 
 
 def _needs_no_prefix(mismatch: Mismatch, case: Case) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -91,6 +91,9 @@ class Result:
     """Gradients that the subject returns and nn.RNN does not have."""
     spared: tuple[str, ...] = ()
     """Known deviations that would have shown, and did not."""
+    margin: float | None = field(default=None, compare=False)
+    """The largest difference of a compared number, as a multiple of its allowance, if all are within their allowances.
+    """
 
     @property
     def failed(self) -> bool:

@@ -23,10 +23,12 @@ from harness.diagnosis.clues import ByClue, Clue, clue_of
 from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.faults import Fault
+from harness.diagnosis.fresh import wider
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.parts import together
+from harness.diagnosis.picture import Picture, picture_of
 from harness.diagnosis.proof import judge_worst
 from harness.diagnosis.where import Where, locate
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -38,6 +40,7 @@ from harness.search.hunt import Finding, Hunt
 from harness.space.case import Case
 from harness.space.outcome import Failure, Outcome
 from harness.space.scope import Scope
+from harness.space.values import draw
 from harness.subjects.protocol import Subject, ground_of
 
 
@@ -48,6 +51,8 @@ class Explanation:
     diagnosis: Diagnosis | None = None
     factors: Factors | None = None
     where: Where | None = None
+    picture: Picture | None = field(default=None, compare=False, repr=False)
+    """The errors around the first departure, if there is one, to be drawn."""
     clue: Clue | None = None
     """The clue that its wrong numbers have in common, where no known mistake explains it."""
     kernels: Kernels = NONE
@@ -189,6 +194,8 @@ class Investigation:
                 explanation = replace(explanation, kernels=kernels)
             where = None if case is None else locate(observations, case, scope)
             explanation = replace(explanation, where=where)
+            if case is not None:
+                explanation = replace(explanation, picture=_pictured(observations, case, scope, where))
         return replace(explanation, outcome=observations.outcome(finding.case))
 
     def _explains_all(self, finding: Finding) -> Callable[[str], bool]:
@@ -226,6 +233,14 @@ class Investigation:
             )
 
         return check
+
+
+def _pictured(observations: Observations, case: Case, scope: Scope, where: Where | None) -> Picture | None:
+    """Return the picture of the case in which the failure was located, or else of a wider one, or else of the case."""
+    if where is not None:
+        return None if where.observation is None else picture_of(where.observation, where)
+    every = (draw(wider(case.config, scope), "normal", 1), case)
+    return next((found for one in every if (found := picture_of(observations.of(one))) is not None), None)
 
 
 def _would_show(observations: Observations, diagnosis: Diagnosis | None) -> Callable[[Case], bool] | None:

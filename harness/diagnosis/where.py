@@ -7,7 +7,7 @@ mistake is made. An element that is off end to end, but right by that measure, f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -46,6 +46,8 @@ class Where:
     follows: int
     """The number of elements that are off end to end, but right in themselves; of states only."""
     total: int
+    observation: Observation | None = field(default=None, compare=False, repr=False)
+    """The observation of the subject on the case."""
 
 
 def locate(observations: Observations, case: Case, scope: Scope) -> Where | None:
@@ -77,9 +79,11 @@ def first_departure(observation: Observation) -> Where | None:
     if first.array != "output":
         own = [departure for departure in found if departure.array == first.array]
         wrong, total = sum(int(d.bad.sum()) for d in own), sum(d.bad.size for d in own)
-        return Where(observation.case, first.array, first.layer, place, _pattern(bad), wrong, 0, total)
-    follows = _following(observation, states)
-    return Where(observation.case, first.array, first.layer, place, _pattern(bad), wrong, follows, total)
+        follows = 0
+    else:
+        follows = _following(observation, states)
+    pattern = _pattern(bad)
+    return Where(observation.case, first.array, first.layer, place, pattern, wrong, follows, total, observation)
 
 
 def first_wrong(observation: Observation) -> dict[str, int]:

@@ -195,6 +195,18 @@ def beyond(actual: Floats, expected: Floats, allowance: Floats) -> NDArray[np.bo
     return bad
 
 
+def over_allowance(actual: Floats, expected: Floats, allowance: Floats) -> NDArray[np.float64]:
+    """Return the difference of each element as a multiple of its allowance: above 1 exactly where ``beyond`` is true.
+
+    It is 0 where the element is exempt or equal, and infinite where a NaN or an infinity is on one side alone.
+    """
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        ratio = np.abs(actual - expected) / allowance
+    ratio[np.isnan(ratio)] = np.inf
+    bad = beyond(actual, expected, allowance)
+    return np.where(bad, np.maximum(ratio, np.nextafter(1.0, 2.0)), np.where(np.isfinite(ratio), ratio, 0.0))
+
+
 def same_numbers(a: Array, b: Array) -> bool:
     """Tell whether two arrays hold the same numbers; NaN counts as equal to NaN, and 0 to -0."""
     return a.shape == b.shape and np.array_equal(a, b, equal_nan=True)

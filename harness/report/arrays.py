@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Final
@@ -13,9 +13,12 @@ import numpy as np
 from harness.checks.result import Method
 from harness.diagnosis.arrays import Cause, Found, Given, Reading, explained, spec_line
 from harness.diagnosis.faults import CATALOGUE
+from harness.diagnosis.picture import picture_of
 from harness.diagnosis.where import first_departure
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.explained import NAMED
+from harness.report.page.render import available, piece
+from harness.report.picture import picture_record, shapes_rows
 from harness.report.wording import counted, number, place
 from harness.space.errors import UsageError
 from harness.space.parts import NONLINEARITIES
@@ -39,11 +42,21 @@ class Answer:
     others: tuple[str, ...] = ()
     """Other known mistakes that would give the same numbers."""
     lines: tuple[str, ...] = field(default=(), compare=False)
+    pieces: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """The code, the shapes and the picture that a notebook shows."""
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; ``None``, and so the text, if what draws it is not installed."""
+        if not available():
+            return None
+        said = {"agrees": self.agrees, "verdict": self.lines[0], "cause": self.cause, "text": str(self)}
+        sure = ("certain" if self.certain else "possibly") if self.cause and self.pieces else ""
+        return piece({"code": {}, "shapes": [], "picture": None, **self.pieces, **said, "sure": sure})
 
 
 def explain(
@@ -93,7 +106,21 @@ def _answer(found: Found, *, drops: bool) -> Answer:
         return Answer(False, said, True, (), (f"disagrees with nn.RNN in shape: {said}",))
     causes = [_sentence(cause) for cause in found.causes]
     lines = [_verdict(found), *([] if found.agrees else _why(found, causes)), *_taken_as(found.reading, drops=drops)]
-    return Answer(found.agrees, causes[0] if causes else None, found.certain, tuple(causes[1:]), tuple(lines))
+    cause = causes[0] if causes else None
+    return Answer(found.agrees, cause, found.certain, tuple(causes[1:]), tuple(lines), _pieces(found))
+
+
+def _pieces(found: Found) -> dict[str, Any]:
+    """Return the parts that a notebook shows, of the first case that is wrong."""
+    assert found.reading is not None
+    wrong = next((i for i, result in enumerate(found.results) if result.mismatches), 0)
+    seen = found.reading.seen[wrong].observation
+    picture = None if found.agrees else picture_of(seen, first_departure(seen))
+    return {
+        "code": dict(_code(found.causes[0], found.reading)) if found.causes else {},
+        "shapes": shapes_rows(seen.case.config),
+        "picture": None if picture is None else picture_record(picture),
+    }
 
 
 def _line(word: str, said: str) -> str:

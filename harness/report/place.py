@@ -11,6 +11,9 @@ from typing import Any, Final
 from harness.checks.result import Result
 from harness.space.case import Case, CaseError
 
+UNKNOWN: Final = "cause unknown"
+"""The cause of a kept finding that has none."""
+
 DIRECTORY: Final = ".rnn-harness"
 """The directory in which findings are kept by default."""
 

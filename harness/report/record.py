@@ -10,11 +10,13 @@ from typing import Any, cast
 from harness.checks.accuracy import Accuracy
 from harness.checks.result import Result
 from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.picture import network_of
 from harness.oracle.compare import Mismatch
 from harness.oracle.judge import Judgement
 from harness.report import wording
 from harness.report.coverage import Searched, shares_record
 from harness.report.explained import certificate_record, explanation_record
+from harness.report.picture import network_record, picture_record
 from harness.report.place import Stored
 from harness.report.refusals import refusals_record
 from harness.report.severity import Told, severity
@@ -96,6 +98,8 @@ def finding_record(finding: Finding, explanation: Explanation) -> dict[str, Any]
         "judge": None if explanation.judgement is None else _judgement(explanation.judgement),
         "to_accept": wording.enough_line(finding.result),
         **explanation_record(explanation, finding.case.config),
+        "network": network_record(network_of(finding.case.config, finding.result.mismatches)),
+        "picture": None if explanation.picture is None else picture_record(explanation.picture),
     }
     return cast("dict[str, Any]", as_json(record))
 

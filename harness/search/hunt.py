@@ -97,6 +97,9 @@ TOLD_CASES: Final = 20
 """The number of cases between two progress messages while nothing fails."""
 
 
+MARGINS: Final = -16
+"""The lowest power of two by which margins are counted; exact results are below it."""
+
 LAWS: Final = "laws"
 
 BESIDE: Final = (LAWS, TWICE, PROBES, DERIVATIVES)
@@ -164,6 +167,10 @@ class Hunt:
     """Counts of how often the subject was held to each law, and kept it."""
     checks: Counter[Method] = field(default_factory=Counter)
     """The number of compared cases, by the sharpness of the comparison."""
+    margins: dict[str, Counter[int]] = field(default_factory=dict)
+    """Counts of passing cases by dtype and by the power of two up to which their largest difference over its allowance
+    reaches: 0 stands for half the allowance to all of it, ``MARGINS`` for everything below.
+    """
     not_compared: Counter[str] = field(default_factory=Counter)
     """The number of cases without a returned gradient, by the name that nn.RNN has for its array in any layer."""
     ignored: Counter[str] = field(default_factory=Counter)
@@ -209,6 +216,9 @@ class Hunt:
         self.coverage.add(asked.config, asked.regime, new_config=asked.first)
         self.not_compared.update({role_of(name) for name in result.not_compared})
         self.ignored.update(result.ignored)
+        if result.margin is not None:
+            power = max(MARGINS, math.frexp(result.margin)[1]) if result.margin else MARGINS
+            self.margins.setdefault(asked.config.plain.dtype, Counter())[min(power, 0)] += 1
         for what in result.also:
             check = what if what in BESIDE else LAWS
             self.laws.update([what] if check is LAWS else [])

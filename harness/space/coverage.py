@@ -207,6 +207,16 @@ class Coverage:
         met = self._which(interactions_of(scope), strength)
         return int(met.sum()), len(met)
 
+    def pairs(self, scope: Scope) -> dict[tuple[str, str], tuple[int, int]]:
+        """Return, for each two factors, how many of their interactions were met, and how many can be met."""
+        space, met = interactions_of(scope), self._which(interactions_of(scope), 2)
+        factors, names = space.factor[space.of(2)], list(space.values)
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for f, g in np.unique(factors, axis=0).tolist():
+            both = (factors == (f, g)).all(axis=1)
+            found[names[f], names[g]] = int(met[both].sum()), int(both.sum())
+        return found
+
     def interactions(self, scope: Scope, strength: int, *, met: bool) -> Iterator[dict[str, Any]]:
         """Yield the interactions that were met, or those that were not, as factors and classes."""
         space = interactions_of(scope)

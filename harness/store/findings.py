@@ -24,7 +24,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from harness.checks.result import OF_TANH
-from harness.report.place import DIRECTORY, Stored
+from harness.report.place import DIRECTORY, UNKNOWN, Stored
 from harness.report.schema import heading
 from harness.search.hunt import Finding
 from harness.space.case import Case, CaseError, load_with_notes
@@ -37,7 +37,6 @@ RECORD: Final = "finding.json"
 LISTING: Final = "rnn-harness findings"
 """The command that lists findings, as errors name it."""
 
-UNKNOWN: Final = "cause unknown"
 _ID: Final = re.compile(r"[0-9a-f]{8}")
 _PREFIX: Final = re.compile(r"[0-9a-f]{4,8}")
 _NAME: Final = re.compile(r"\w[\w.-]*")

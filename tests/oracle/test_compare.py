@@ -8,7 +8,7 @@ import pytest
 
 from harness import RNNConfig
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.compare import Mismatch, Sort, check_form, compare, same_numbers, suspect
+from harness.oracle.compare import Mismatch, Sort, beyond, check_form, compare, over_allowance, same_numbers, suspect
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected
 from harness.oracle.tolerance import soft_allowance, soft_floor
@@ -138,3 +138,14 @@ def test_same_numbers_takes_nan_for_itself_and_shapes_seriously() -> None:
 
 def test_the_kind_of_a_mismatch_does_not_depend_on_the_layer() -> None:
     assert Mismatch("output", Sort.VALUE, layer=1).kind == Mismatch("output", Sort.VALUE).kind == "output: value"
+
+
+def test_an_error_over_its_allowance_is_above_one_exactly_where_it_is_beyond() -> None:
+    values = np.array([0.0, 1.0, -2.0, np.inf, -np.inf, np.nan, 1e308])
+    actual, wanted, allowed = (a.ravel() for a in np.meshgrid(values, values, [0.0, 1.0, 3.0, np.inf, np.nan]))
+
+    over = over_allowance(actual, wanted, allowed)
+
+    assert not np.isnan(over).any()
+    assert ((over > 1) == beyond(actual, wanted, allowed)).all()
+    assert over_allowance(np.array([1.5]), np.array([1.0]), np.array([2.0])).tolist() == [0.25]

@@ -21,7 +21,7 @@ from harness.diagnosis.investigate import Investigation
 from harness.oracle.compare import Sort
 from harness.search import hunt as hunt_module
 from harness.search.covering import covering
-from harness.search.hunt import REFUSED, Finding, Stop
+from harness.search.hunt import MARGINS, REFUSED, Finding, Stop
 from harness.search.narrow import narrow, plainest
 from harness.search.plan import COVERED
 from harness.search.shrink import Shrinking
@@ -42,6 +42,15 @@ def test_a_right_subject_agrees_within_the_budget_that_was_given() -> None:
     assert (record.verdict, record.stop, record.total, record.finding) == (Verdict.AGREES, Stop.BUDGET, 130, None)
     assert 65 < record.coverage.configs < 130  # a drawn config has two cases, a config of the covering array one
     assert record.coverage.regimes.total() == 130
+
+
+def test_how_near_passing_cases_came_to_their_allowance_is_counted_by_dtype() -> None:
+    record = hunt(RIGHT, SMALL, cases=60)
+
+    assert record.margins.keys() == set(SMALL.dtype)
+    assert sum(counts.total() for counts in record.margins.values()) == record.total
+    assert all(MARGINS <= power <= 0 for counts in record.margins.values() for power in counts)
+    assert len(record.margins["float32"]) > 2
 
 
 def test_time_ends_a_search_with_what_was_done() -> None:

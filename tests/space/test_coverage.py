@@ -270,3 +270,15 @@ def test_interactions_of_other_strengths_are_not_counted() -> None:
 def test_dtypes_and_cost_are_those_of_the_space() -> None:
     assert set(interactions_of(TORCH).values["dtype"]) == set(DTYPES)
     assert COST == 2**20
+
+
+def test_pairs_add_up_to_their_share() -> None:
+    scope, coverage = SMALL["packed"], Coverage()
+    coverage.add_config(RNNConfig(1, 1, T=2, N=1, batched=True))
+    coverage.add_config(RNNConfig(1, 1, T=1, N=1, batched=False))
+
+    pairs = coverage.pairs(scope)
+
+    met, of = map(sum, zip(*pairs.values(), strict=True))
+    assert (met, of) == coverage.share(scope, 2)
+    assert pairs["T", "batched"] == (2, 6)

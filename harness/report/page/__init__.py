@@ -1,0 +1,1 @@
+"""The HTML report: what it says, as data; its charts; its page."""

@@ -1,0 +1,251 @@
+"""Tests of the HTML report: what it says, and that it loads nothing and is used without a mouse or without eyes."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import cli
+from harness.diagnosis.faults import CATALOGUE
+from harness.diagnosis.planted import PlantedSubject
+from harness.pipeline import go_through
+from harness.report.page import render
+from harness.store import page
+from harness.store.findings import Store
+from harness.subjects.protocol import Subject, scope_of
+from harness.subjects.registry import find_subject
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FAULTS = ("IgnoresBiasHH", "ReverseBeforeForward", "ReverseStartsInPadding")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+
+class Page(HTMLParser):
+    """The elements of a page, with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text, self.elements = text, list[tuple[str, dict[str, str | None]]]()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def words(self) -> str:
+        return " ".join(re.sub(r"<[^>]+>", " ", self.text).split())
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
+def of(subjects: list[Subject], folder: Path, cases: int) -> Page:
+    parts = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.search.hunt.AFTER", 30)
+        for subject in subjects:
+            done = go_through(subject, scope_of(subject), folder=str(folder), warn=pytest.fail, cases=cases)
+            parts.append((done.examination, done.told, done.capabilities))
+    return Page(page.of_run(parts, command="rnn-harness check <mine> & yours", version="1.2.3"))
+
+
+@pytest.fixture(scope="module")
+def three(kept: Path) -> Page:
+    faults = {fault.name: fault for fault in CATALOGUE}
+    return of([PlantedSubject(faults[name]) for name in FAULTS], kept, 60)
+
+
+@pytest.fixture(scope="module")
+def none(kept: Path) -> Page:
+    return of([find_subject(f"{EXAMPLES / 'notebook.py'}:rnn_with_b_hh")], kept, 60)
+
+
+def test_the_parts_come_in_order(three: Page) -> None:
+    headings = [one.get("id") for one in three.of("h2")]
+
+    assert headings == ["limits", "verdicts", "findings", "passed", "ground"]
+
+
+def test_every_finding_has_its_cause_its_case_and_its_pictures(three: Page) -> None:
+    assert len(three.of("article")) == len(FAULTS)
+    assert "ignores bias_hh: b_hh is never added (bias_hh_l0)" in three.words
+    assert "Case.of(RNNConfig(1, 1, T=1, N=1)" in three.words
+    labels = [str(one.get("aria-label")) for one in three.of("div") if one.get("role") == "img"]
+    assert sum("unrolled" in label for label in labels) == len(FAULTS)
+    assert sum("Error over allowance, made at each step" in label for label in labels) >= len(FAULTS)
+    assert any("The sequence ends after" in label for label in labels)
+
+
+def test_units_in_another_order_have_their_matrix(three: Page) -> None:
+    assert three.words.count("Units in another order") == 1
+
+
+def test_the_first_wrong_state_is_marked_once_in_a_map(three: Page) -> None:
+    assert "The red line is the first departure" in three.text
+    assert three.text.count("✗</text>") >= len(FAULTS)
+
+
+def test_every_text_that_is_copied_is_on_the_page(three: Page) -> None:
+    ids = [one["id"] for _, one in three.elements if "id" in one]
+    copied = [one["data-copy"] for one in three.of("button") if "data-copy" in one]
+
+    assert len(ids) == len(set(ids))
+    assert set(copied) <= set(ids)
+    for name in ("case-", "replay-", "issue-md-", "command"):
+        assert any(str(one).startswith(name) for one in copied)
+
+
+def test_a_page_without_a_finding_says_what_was_not_seen(none: Page) -> None:
+    assert none.of("article") == []
+    assert "too little for a verdict: 60 of 200 cases" in none.words
+    assert "gradients: not asked for" in none.words
+    assert "No finding." in none.words
+    assert "passing cases by their largest error over allowance" in none.words
+
+
+@pytest.mark.parametrize("name", ["three", "none"])
+def test_a_page_is_small_and_loads_nothing(name: str, request: pytest.FixtureRequest) -> None:
+    made: Page = request.getfixturevalue(name)
+
+    assert len(made.text.encode()) < 10**6
+    assert made.of("link") == made.of("img") == made.of("iframe") == []
+    assert [one for one in made.of("script") if "src" in one] == []
+    assert "default-src 'none'" in made.text
+
+
+def test_what_others_wrote_is_escaped(three: Page) -> None:
+    assert "<mine>" not in three.text
+    assert "rnn-harness check &lt;mine&gt; &amp; yours" in three.text
+
+
+def test_kept_findings_make_the_same_articles(three: Page, kept: Path) -> None:
+    made = Page(page.of_findings(Store(kept).list(), command="rnn-harness findings", version="1"))
+
+    assert {one["id"] for one in made.of("article")} == {one["id"] for one in three.of("article")}
+    assert made.text.count("<svg") == three.text.count("<svg") - len(
+        [one for one in three.of("div") if re.search("passing cases by|pairs of values", str(one.get("aria-label")))]
+    )
+
+
+def test_a_finding_of_an_earlier_version_is_shown_without_its_pictures(three: Page, kept: Path, tmp_path: Path) -> None:
+    shutil.copytree(kept, tmp_path / "old")
+    for file in (tmp_path / "old").glob("*/finding.json"):
+        record = json.loads(file.read_text())
+        file.write_text(json.dumps({name: record[name] for name in ("id", "subject", "kind", "cause")}))
+
+    made = Page(page.of_findings(Store(tmp_path / "old").list(), command="", version="1"))
+
+    assert len(made.of("article")) == len(FAULTS)
+    assert "<svg" not in made.text
+
+
+def test_the_command_writes_it_and_refuses_what_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["rnn-harness", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return int(exit_.value.code or 0)
+
+    monkeypatch.chdir(tmp_path)
+    wrong = f"{EXAMPLES / 'notebook.py'}:rnn_without_b_hh"
+    monkeypatch.setattr("harness.search.hunt.AFTER", 10)
+
+    assert run("check", wrong, "-n", "0", "--examples", "30", "--report", "made.html") == 1
+    made = Path("made.html").read_text()
+    assert f"rnn-harness check {wrong} -n 0 --examples 30 --report made.html" in made
+    assert 'data-copy="reproduce-py-' in made
+    assert run("findings", "--report", "kept.html") == 0
+    assert "ignores bias_hh" in Path("kept.html").read_text()
+    assert run("findings", "--report", "no/such/folder.html") == 2
+    assert "--report no/such/folder.html: its folder does not exist" in capsys.readouterr().err
+    assert run("findings", "--report", "-") == 0
+    assert capsys.readouterr().out.startswith("<!doctype html>")
+
+    monkeypatch.setattr(render, "NEEDS", ("no_such_package",))
+    assert run("check", wrong, "--report", "made.html") == 2
+    assert capsys.readouterr().err == "Error: --report needs two more packages: pip install 'rnn-harness[report]'\n"
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    quiet = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with playwright.sync_playwright() as driver:
+        made = driver.chromium.launch(executable_path=CHROMIUM, args=[*root, *quiet])
+        yield made
+        made.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("name", ["three", "none"])
+def test_a_browser_shows_it(
+    name: str, width: int, scheme: str, browser: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    file = tmp_path / "report.html"
+    file.write_text(request.getfixturevalue(name).text)
+    seen: list[str] = []
+    shown = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    shown.on("console", lambda message: seen.append(message.text))
+    shown.on("pageerror", lambda error: seen.append(str(error)))
+    shown.on("request", lambda asked: seen.append(asked.url))
+
+    shown.goto(file.as_uri())
+    for details in shown.query_selector_all("summary"):
+        details.press("Enter")
+
+    assert seen == [file.as_uri()]
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    assert _violations(axe, shown) == []
+    shown.close()
+
+
+def _violations(axe: Any, shown: Any) -> list[str]:
+    found = axe.Axe().run(shown).response["violations"]
+    return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+
+
+def test_the_keyboard_chooses_the_sequence_and_the_theme_and_copies(three: Page, browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(three.text)
+    shown = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="light")
+    shown.goto(file.as_uri())
+    article = shown.locator("article").first
+    visible = article.locator("[data-panel]:visible div[role=img]")
+    before = visible.first.get_attribute("aria-label")
+
+    article.locator("select[name=n]").press("ArrowDown")
+    after = visible.first.get_attribute("aria-label")
+
+    assert "n=0" in before
+    assert "n=1" in after
+    paper = "getComputedStyle(document.body).backgroundColor"
+    bright = shown.evaluate(paper)
+    for _ in range(2):
+        shown.locator("#theme").press("Enter")
+    assert shown.locator("#theme").inner_text() == "Theme: dark"
+    assert shown.evaluate(paper) != bright
+    article.locator("[data-copy]").first.press("Enter")
+    shown.wait_for_function("document.getElementById('said').textContent === 'copied'")
+    shown.close()

@@ -1,0 +1,91 @@
+"""Tests of what a notebook shows: the results as HTML, and the example from its first cell to its last."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+import harness
+from harness.report.page import render
+
+NOTEBOOK = Path(__file__).parents[1] / "examples" / "why_false.ipynb"
+
+
+def identity(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    if config.num_layers > 1 or config.bidirectional or config.input_size != config.hidden_size:
+        raise NotImplementedError("one layer, one direction, as many units as inputs")
+    return x, x[:, -1:].swapaxes(0, 1) if config.batch_first else x[-1:]
+
+
+def answer() -> harness.Answer:
+    x = np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 4, 2)
+    return harness.explain(nn.RNN(2, 2, batch_first=True), x, x)
+
+
+def test_an_answer_shows_its_verdict_its_shapes_and_where_the_error_is() -> None:
+    shown = answer()._repr_html_()
+
+    assert shown is not None
+    assert "disagrees with nn.RNN in 8 of 8 numbers, step by step" in shown
+    assert "weight_hh_l0" in shown
+    assert "Error over allowance, made at each step" in shown
+    assert "<script" not in shown
+
+
+def test_an_answer_in_shapes_alone_shows_them() -> None:
+    wrong = harness.explain(nn.RNN(2, 2), np.zeros((4, 1, 2), np.float32), np.zeros((3, 3), np.float32))
+
+    assert wrong._repr_html_() is not None
+    assert "disagrees with nn.RNN in shape" in str(wrong._repr_html_())
+
+
+def test_a_check_shows_its_cause_and_prints_as_the_command_does(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("harness.search.hunt.AFTER", 10)
+
+    checked = harness.check(identity, cases=40, findings=str(tmp_path), nonlinearity="tanh", bias=False)
+
+    assert not checked.agrees
+    assert checked.verdict is harness.Verdict.DISAGREES
+    assert repr(checked).startswith("identity disagrees with nn.RNN: ")
+    assert "checked" in repr(checked)
+    shown = str(checked._repr_html_())
+    assert "identity disagrees with nn.RNN" in shown
+    assert str(checked.cause).split(" (")[0] in shown.replace("&#39;", "'")
+    assert [one.finding.id for one in checked.told] == sorted(
+        [path.name for path in tmp_path.iterdir()], key=[one.finding.id for one in checked.told].index
+    )
+
+
+def test_without_what_draws_it_the_text_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "NEEDS", ("no_such_package",))
+
+    assert answer()._repr_html_() is None
+    assert str(answer()).startswith("disagrees with nn.RNN")
+
+
+@pytest.mark.filterwarnings("ignore")  # those of Jupyter are not ours
+def test_the_example_ends_with_the_cause_named(tmp_path: Path) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+    book = nbformat.read(NOTEBOOK, as_version=4)
+    environ = {**os.environ, "PYTHONPATH": str(NOTEBOOK.parents[1])}
+
+    client = nbclient.NotebookClient(book, timeout=600, resources={"metadata": {"path": str(tmp_path)}})
+    asyncio.run(client.async_execute(env=environ))
+
+    shown = [
+        output.get("data", {}) | {"stream": output.get("text", "")}
+        for cell in book.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    ]
+    said = "\n".join(one.get("text/plain", "") + one["stream"] for one in shown)
+    assert said.startswith("False\n")
+    assert said.count("ignores bias_hh: b_hh is never added (bias_hh_l0)") == 3
+    assert "mended agrees with nn.RNN" in said
+    assert sum("text/html" in one for one in shown) == 3
