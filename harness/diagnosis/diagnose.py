@@ -28,8 +28,8 @@ from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.deadline import Late
 from harness.search.hunt import Finding
 from harness.space.case import Case
-from harness.space.config import TANGENT
-from harness.space.scope import Scope
+from harness.space.config import TANGENT, RNNConfig
+from harness.space.scope import SIZE_FACTORS, Scope, factors_of
 
 EVIDENCE: Final = 3
 """The number of cases, beside the failing one, on which a subject must be wrong in a fault's own way before the fault
@@ -140,6 +140,8 @@ class _Inquiry:
             passed, pairs = self._pairs(here, every, singles)
             causes, hits, spared = self._surviving([pair for pair in passed if here.reproduces(pair)])
             causes, elsewhere = self._own(here, self._distinct(causes) if len(causes) <= FEW else [])
+        if not causes and not self._beside:  # with another factor another mistake may show, too
+            causes, hits, spared = self._surviving(singles, alike_in_factors=True)
         precision = None
         if not causes and finite and self._case.config.loss is None:
             precision = estimate(self._observations, self._case)
@@ -160,14 +162,19 @@ class _Inquiry:
         """Tell whether the subject does not make a mistake where it would show, if that can be decided."""
         return not seen.undecided(fault) and not self._makes(seen, fault) and seen.tells_apart(fault)
 
-    def _surviving(self, faults: Sequence[Fault]) -> tuple[list[Fault], int, int]:
-        """Return the faults that explain every fresh case best, on how many they show, and how many spare them."""
+    def _surviving(self, faults: Sequence[Fault], *, alike_in_factors: bool = False) -> tuple[list[Fault], int, int]:
+        """Return the faults that explain every fresh case best, on how many they show, and how many spare them.
+
+        Cases ``alike_in_factors`` differ from the failing one in sizes and numbers only.
+        """
         hits: Counter[Fault] = Counter()
         common: Counter[Fault] = Counter()
         spared: Counter[Fault] = Counter()
         left = list(faults)
         right: list[Seen] = []
         for seen in self._fresh() if left else ():
+            if alike_in_factors and not self._alike(seen.case.config):
+                continue
             if self._right(seen):
                 right.append(seen)
                 continue
@@ -191,6 +198,11 @@ class _Inquiry:
         most = max(hits[fault] for fault in left if spared[fault] == fewest)
         best = [fault for fault in left if (spared[fault], hits[fault]) == (fewest, most)]
         return widest(best), most, fewest
+
+    def _alike(self, config: RNNConfig) -> bool:
+        """Tell whether a config differs from the failing case's in sizes only."""
+        own, other = factors_of(self._case.config), factors_of(config)
+        return all(other[name] == value for name, value in own.items() if name not in SIZE_FACTORS)
 
     def _distinct(self, causes: Sequence[Fault]) -> list[Fault]:
         """Return the first of those that compute the same: they are one mistake in other words.

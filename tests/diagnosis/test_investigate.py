@@ -311,3 +311,20 @@ def test_of_a_finding_that_there_was_no_time_to_explain_the_judge_s_ruling_is_to
 
     assert told == [finding]
     assert investigation.known_of(finding).judgement is not None
+
+
+def three_mistakes(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Leave out b_hh, transpose W_hh in the reverse direction, and scale the output of relu in a deep stack."""
+    wrong = {name: array.T if "weight_hh" in name and "reverse" in name else array for name, array in weights.items()}
+    output, h_n = implementations.without_b_hh(x, h0, wrong, config)
+    return (output * 1.01 if config.num_layers > 1 and config.nonlinearity == "relu" else output), h_n
+
+
+def test_a_mistake_is_named_though_others_show_with_other_factors() -> None:
+    done, investigation = searched(three_mistakes)
+
+    named = causes(done, investigation)
+    assert named[0] == ["IgnoresBiasHH"]
+    assert sorted(map(len, named)) == [0, 1, 1]
+    (transposed,) = (names for names in named[1:] if names)
+    assert "TransposesWeightHH" in transposed[0]
