@@ -383,7 +383,7 @@ def explain(
         atol=atol,
     )
     console.print(str(answer), markup=False)
-    _write("explain", {name: value for name, value in asdict(answer).items() if name != "pieces"}, json_to)
+    _write("explain", asdict(answer), json_to)
     return AGREES if answer.agrees else FINDING
 
 

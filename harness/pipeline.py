@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
+
 from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic import accepted
 from harness.report.checked import Checked
 from harness.report.place import DIRECTORY
+from harness.report.progress import shown
 from harness.report.severity import Told, in_order
 from harness.search.crew import Crew
 from harness.search.examination import Examination, examine
@@ -89,29 +92,32 @@ def check(
     contract: str | None = None,
     tolerance: str = "derived",
     findings: str = DIRECTORY,
-    progress: Progress | None = None,
+    quiet: bool = False,
     **only: Any,
 ) -> Checked:
     """Search for a case on which ``subject`` fails, and explain it, as ``rnn-harness check`` does, in this process.
 
     ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
     ``Subject``, or the name of one. The options are the command's; ``only`` pins factors, as ``Scope.only`` does.
-    Findings are kept in the folder ``findings``. ``progress`` is told of the search's record as it goes on.
+    Findings are kept in the folder ``findings``. Unless ``quiet``, the progress is shown on standard error.
 
     Raises ``UsageError`` for options that make no sense, and ``SubjectError`` if ``subject`` cannot be a subject.
     """
     subject = as_subject(subject)
     contract = contract or subject.capabilities.contract
-    done = go_through(
-        subject,
-        asked_scope(subject, (), only, contract),
-        folder=findings,
-        warn=lambda said: warnings.warn(said, stacklevel=2),
-        tolerance=tolerance,
-        cases=cases,
-        seconds=seconds,
-        seed=seed,
-        contract=contract,
-        progress=progress,
-    )
+    scope = asked_scope(subject, (), only, contract)
+    console = Console(stderr=True, force_jupyter=False, quiet=quiet)  # in a notebook, too, plain lines
+    with shown(subject.name, console) as progress:
+        done = go_through(
+            subject,
+            scope,
+            folder=findings,
+            warn=lambda said: warnings.warn(said, stacklevel=3),
+            tolerance=tolerance,
+            cases=cases,
+            seconds=seconds,
+            seed=seed,
+            contract=contract,
+            progress=progress,
+        )
     return Checked(done.examination, tuple(in_order(done.told)), tolerance)

@@ -60,6 +60,17 @@ def test_a_check_shows_its_cause_and_prints_as_the_command_does(tmp_path: Path, 
     )
 
 
+def test_a_check_says_how_far_it_is_unless_it_is_to_be_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.report.progress.EVERY", 0.02)
+
+    harness.check(identity, cases=20, findings=str(tmp_path), bias=False, quiet=True)
+    assert capsys.readouterr() == ("", "")
+    harness.check(identity, cases=20, findings=str(tmp_path), bias=False)
+    assert "identity: " in capsys.readouterr().err
+
+
 def test_without_what_draws_it_the_text_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "NEEDS", ("no_such_package",))
 

@@ -19,6 +19,7 @@ from harness.oracle.compare import Mismatch, Sort
 from harness.report.explained import NAMED
 from harness.report.page.render import available, piece
 from harness.report.picture import picture_record, shapes_rows
+from harness.report.record import as_json
 from harness.report.wording import counted, number, place
 from harness.space.errors import UsageError
 from harness.space.parts import NONLINEARITIES
@@ -27,6 +28,11 @@ from harness.subjects.handed import model
 
 _WIDTH: Final = 8
 """The width of the words that begin the lines, with a space."""
+
+
+def _no_pieces() -> dict[str, Any]:
+    """Return the pieces of arrays whose shapes fit nothing."""
+    return {"code": {}, "shapes": [], "picture": None}
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,8 +48,8 @@ class Answer:
     others: tuple[str, ...] = ()
     """Other known mistakes that would give the same numbers."""
     lines: tuple[str, ...] = field(default=(), compare=False)
-    pieces: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    """The code, the shapes and the picture that a notebook shows."""
+    pieces: Mapping[str, Any] = field(default_factory=_no_pieces, compare=False)
+    """The code, the shapes and the picture that a notebook shows, as data."""
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -55,8 +61,8 @@ class Answer:
         if not available():
             return None
         said = {"agrees": self.agrees, "verdict": self.lines[0], "cause": self.cause, "text": str(self)}
-        sure = ("certain" if self.certain else "possibly") if self.cause and self.pieces else ""
-        return piece({"code": {}, "shapes": [], "picture": None, **self.pieces, **said, "sure": sure})
+        sure = ("certain" if self.certain else "possibly") if self.cause and self.pieces["shapes"] else ""
+        return piece({**self.pieces, **said, "sure": sure})
 
 
 def explain(
@@ -119,7 +125,7 @@ def _pieces(found: Found) -> dict[str, Any]:
     return {
         "code": dict(_code(found.causes[0], found.reading)) if found.causes else {},
         "shapes": shapes_rows(seen.case.config),
-        "picture": None if picture is None else picture_record(picture),
+        "picture": None if picture is None else as_json(picture_record(picture)),
     }
 
 
