@@ -102,6 +102,7 @@ def site(tmp_path: Path) -> Path:
     info = tmp_path / "site" / "rnn_harness-0.1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.4\nName: rnn-harness\nVersion: 0.1.0\n")
+    (info / "RECORD").write_text("harness/__init__.py,,\nrnn_harness/__init__.py,,\n")  # pytest rewrites what is here
     (info / "entry_points.txt").write_text("[pytest11]\nrnn-harness = rnn_harness:plugin\n")
     return tmp_path / "site"
 
@@ -155,6 +156,15 @@ def test_a_missing_package_is_called_missing(site: Path, tmp_path: Path) -> None
 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "its package harness is not installed" in done.stderr
+
+
+def test_a_session_of_pytest_gets_the_plugin_where_nothing_hides_it(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text("def test_mine():\n    import harness\n")
+
+    done = run(*PYTEST, "--rnn-seed=3", cwd=tmp_path, path=(site, ROOT))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"rnn-harness {harness.__version__}: --rnn-seed=3" in done.stdout
 
 
 def test_a_session_of_pytest_that_asks_nothing_of_it_runs_and_says_so(site: Path, theirs: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 
 MARK: Final = '"""rnn-harness: '
@@ -21,8 +22,7 @@ def hidden() -> str | None:
     spec = find_spec("harness")
     if spec is None:
         return "rnn-harness: its package harness is not installed; install rnn-harness again"
-    source = getattr(spec.loader, "get_source", lambda _: None)("harness")
-    if str(source).startswith(MARK):
+    if spec.origin is not None and Path(spec.origin).read_text(errors="replace").startswith(MARK):
         return None
     place = spec.origin or ", ".join(spec.submodule_search_locations or ())
     return f"rnn-harness: {place} hides its package harness; rename that, or work where it is not on the path"
