@@ -66,9 +66,11 @@ def imported(path: Path) -> Iterator[str]:
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     required = PROJECT["project"]["dependencies"]
     extras = [one for some in PROJECT["project"]["optional-dependencies"].values() for one in some]
-    needed, declared = ({re.split(r"[^\w-]", one)[0] for one in some} for some in (required, [*required, *extras]))
+    needed, declared = (
+        {re.split(r"[^\w-]", one)[0].lower() for one in some} for some in (required, [*required, *extras])
+    )
     names = {name for path in (ROOT / "harness").rglob("*.py") for name in imported(path)}
-    offered = packages_distributions()
+    offered = {name: [one.lower() for one in some] for name, some in packages_distributions().items()}
     names -= {*sys.stdlib_module_names, "harness"}
 
     assert {name for name in names if not {*offered.get(name, [name])} & declared} == set()
