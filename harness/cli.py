@@ -67,6 +67,10 @@ Exit codes:
   130  interrupted"""
 
 
+FILE: Final = click.Path(readable=False)
+"""A path as it was given; a shell completes it from the files there are."""
+
+
 def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
     """Parse seconds from ``90``, ``60s``, ``2m`` or ``1h``."""
     if text is None:
@@ -89,7 +93,7 @@ timeout_option = click.option(
 
 
 json_option = click.option(
-    "--json", "json_to", metavar="FILE", help="Also write the report as JSON; - means standard output."
+    "--json", "json_to", type=FILE, metavar="FILE", help="Also write the report as JSON; - means standard output."
 )
 
 
@@ -128,6 +132,7 @@ workers_option = click.option(
 findings_option = click.option(
     "--findings",
     "folder",
+    type=FILE,
     default=".rnn-harness",
     show_default=True,
     metavar="DIR",
@@ -137,17 +142,38 @@ findings_option = click.option(
 
 def _file_option(option: str, name: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return an option that names the file of one format."""
-    return click.option(option, name, metavar="FILE", help=f"Also write {what}; - means standard output.")
+    return click.option(option, name, type=FILE, metavar="FILE", help=f"Also write {what}; - means standard output.")
+
+
+def _version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    """Print the version, those of what verdicts rest on, and the CPU."""
+    if not asked or context.resilient_parsing:
+        return
+    from harness.subjects.ground import machine
+
+    facts = machine()
+    names = {"Python": "python", "torch": "torch", "NumPy": "numpy", "Hypothesis": "hypothesis"}
+    click.echo(f"rnn-harness {__version__}")
+    click.echo(", ".join(f"{shown} {facts[name]}" for shown, name in names.items() if name in facts))
+    click.echo(facts["cpu"])
+    context.exit()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
-@click.version_option(__version__, prog_name="rnn-harness")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the versions of rnn-harness and of what it computes with, and the CPU, and exit.",
+)
 def cli() -> None:
     """Check that a recurrent layer computes what torch.nn.RNN is documented to; if not, find the case and the cause."""
 
 
 @cli.command(epilog=EXIT_CODES)
-@click.argument("subjects", nargs=-1, metavar="[SUBJECT]...")
+@click.argument("subjects", nargs=-1, type=FILE, metavar="[SUBJECT]...")
 @click.option(
     "--device", "devices", multiple=True, help="Where to run; repeatable.  [default: every device found here]"
 )
@@ -184,6 +210,7 @@ def cli() -> None:
 @click.option(
     "--coverage",
     "coverage_to",
+    type=FILE,
     metavar="FILE",
     help="Write what the search met, for `rnn-harness coverage`, which adds up several runs.",
 )
@@ -335,10 +362,10 @@ def coverage_command(files: tuple[Path, ...], missing: int, json_to: str | None)
 
 
 @cli.command(epilog=EXIT_CODES_OF_EXPLAIN)
-@click.argument("model")
-@click.argument("x")
-@click.argument("actual")
-@click.option("--hx", metavar="FILE", help="The initial hidden state.  [default: zeros]")
+@click.argument("model", type=FILE)
+@click.argument("x", type=FILE)
+@click.argument("actual", type=FILE)
+@click.option("--hx", type=FILE, metavar="FILE", help="The initial hidden state.  [default: zeros]")
 @click.option("--nonlinearity", type=click.Choice(NONLINEARITIES), help="[default: both are tried]")
 @click.option(
     "--batch-first/--no-batch-first", default=None, help="Which axis of X is time.  [default: both are tried]"
@@ -436,8 +463,10 @@ def subjects(json_to: str | None) -> int:
 
 
 @cli.command(epilog=EXIT_CODES_OF_REPLAY)
-@click.argument("finding", metavar="ID|FILE")
-@click.option("--subject", "spec", help="The subject to run.  [default: the one it was found on]")
+@click.argument("finding", type=FILE, metavar="ID|FILE")
+@click.option(
+    "--subject", "spec", type=FILE, metavar="SUBJECT", help="The subject to run.  [default: the one it was found on]"
+)
 @click.option("--tolerance", metavar="NAME|rtol=R,atol=A", help="What to accept.  [default: as when it was found]")
 @findings_option
 @timeout_option
@@ -591,12 +620,15 @@ def main() -> None:
     one_thread_a_process()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that findings are reported
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="rnn-harness", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except (SystemExit, BrokenPipeError):  # click, rich or Python found that nobody reads the pipe any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = READER_GONE
+    except (SystemExit, BrokenPipeError) as error:
+        code = READER_GONE  # click, rich or Python found that nobody reads the pipe any more
+        if isinstance(error, SystemExit) and "_RNN_HARNESS_COMPLETE" in os.environ:
+            code = int(error.code or 0)  # click has answered a shell that completes a line
+        else:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except click.exceptions.Exit as exit_:  # --help, --version
         code = exit_.exit_code
     except click.ClickException as error:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from harness.oracle.judge import Judgement, judge
 from harness.report.wording import judgement_line
 from harness.search.crew import Crew
 from harness.search.hunt import CASES
+from harness.subjects.ground import ground
 from harness.threads import one_thread_a_process
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -559,6 +562,57 @@ def test_an_interrupt_stops_a_subject_that_hangs(tmp_path: Path) -> None:
 
     assert running.returncode == cli.INTERRUPTED, err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["Python", "torch", "NumPy", "Hypothesis"])
+def test_the_version_is_that_of_all_a_verdict_rests_on(run: Any, name: str) -> None:
+    done = run("--version")
+
+    first, versions, cpu = done.out.splitlines()
+    assert (done.code, first) == (0, f"rnn-harness {__version__}")
+    installed = platform.python_version() if name == "Python" else metadata.version(name.lower())
+    assert f"{name} {installed}" in versions.split(", ")
+    assert cpu == ground()["cpu"]
+
+
+def test_the_version_needs_no_import_of_what_it_names() -> None:
+    code = (
+        "import sys; from harness.cli import cli; cli.main(['--version'], standalone_mode=False);"
+        "sys.exit(bool({'numpy', 'torch', 'hypothesis'} & set(sys.modules)))"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_given_a_script_that_completes(run: Any, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
+    monkeypatch.setattr("click.shell_completion.BashComplete._check_version", lambda *_: None)  # it asks bash
+    monkeypatch.setenv("_RNN_HARNESS_COMPLETE", f"{shell}_source")
+
+    done = run()
+
+    assert (done.code, done.err) == (0, "")
+    assert f"_RNN_HARNESS_COMPLETE={shell}_complete" in done.out
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("rnn-harness sel", "plain,selftest"),
+        ("rnn-harness check --col", ""),
+        ("rnn-harness check --cov", "plain,--coverage"),
+        ("rnn-harness check my_rn", "file,my_rn"),
+        ("rnn-harness check --contract k", "plain,kernel"),
+    ],
+)
+def test_a_line_is_completed(run: Any, monkeypatch: pytest.MonkeyPatch, line: str, offered: str) -> None:
+    monkeypatch.setenv("_RNN_HARNESS_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+
+    done = run()
+
+    assert (done.code, done.out.strip()) == (0, offered)
 
 
 def test_help_needs_neither_numpy_nor_torch_nor_hypothesis() -> None:

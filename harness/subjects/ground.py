@@ -25,10 +25,20 @@ def ground(device: str = "cpu", *, with_torch: bool = True) -> dict[str, str]:
 
     Torch is asked only if ``with_torch`` is true and torch is already imported.
     """
-    facts = {**_machine(), **_libraries()}
+    facts = {**machine(), **_libraries()}
     if with_torch and "torch" in sys.modules:
         facts |= _torch(device)
     facts |= {name: value for name, value in sorted(os.environ.items()) if VARIABLES.match(name)}
+    return facts
+
+
+@cache
+def machine() -> dict[str, str]:
+    """Return the versions of Python and of the packages, and the CPU; nothing is imported for it."""
+    facts = {"python": platform.python_version(), "platform": platform.platform(), "cpu": _cpu()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            facts[name] = version(name)
     return facts
 
 
@@ -72,15 +82,6 @@ def speak() -> None:
     mkldnn: Any = torch.backends.mkldnn
     if mkldnn.is_available():
         torch.ones(2, 2).to_mkldnn().relu()
-
-
-@cache
-def _machine() -> dict[str, str]:
-    facts = {"python": platform.python_version(), "platform": platform.platform(), "cpu": _cpu()}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            facts[name] = version(name)
-    return facts
 
 
 def _cpu() -> str:

