@@ -308,7 +308,7 @@ def check(
             )
         every.append(done)
         if quiet:
-            console.print(text.quiet_report(done.examination, in_order(done.told)))
+            console.print(text.quiet_report(done.examination, in_order(done.told)), soft_wrap=True)
         else:
             console.print(text.examination_report(done.examination, in_order(done.told), tolerance, verbose=verbose))
         if done.examination.interrupted:

@@ -132,7 +132,7 @@ def case_line(case: Case, kept: Kept | None = None, length: int = 3 * LINE) -> s
     whole = repr(case)
     if len(whole) <= length:
         return whole
-    where = "in case.json" if kept is None else f"in {kept.folder / 'case.json'}"
+    where = "with -v" if kept is None else f"in {kept.folder / 'case.json'}"
     parts, left = [repr(case.config)], length - len(repr(case.config)) - len(where)
     for name, array in case.arrays.items():
         said = f"{name}={np.asarray(array).tolist()}"

@@ -74,7 +74,8 @@ def examination_report(
     if done.refusals is not None:
         (add_refusals if verbose else add_refusals_in_short)(facts, done.refusals)
     if told and not verbose:
-        facts.add_row("more", f"-v, or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}")
+        kept = f", or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}"
+        facts.add_row("more", f"-v{kept if told[0].kept is not None else ''}")
     shown: list[RenderableType] = [_dropout(done.dropout)] if alone and done.dropout is not None else []
     for number, (one, whole) in enumerate(zip(told, shown_in_full(told), strict=True), 1):
         if verbose:
@@ -154,9 +155,9 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
     _add_gradients(facts, hunt)
     _add_accuracy(facts, hunt)
     if hunt.suspicions:
-        facts.add_row(
-            "suspicious", f"{wording.counted(len(hunt.suspicions), 'case')}, not repeated on other values; see -v"
-        )
+        untried = any(not one.tried for one in hunt.suspicions)
+        said = "an interrupt came before other values were tried" if untried else "not repeated on other values; see -v"
+        facts.add_row("suspicious", f"{wording.counted(len(hunt.suspicions), 'case')}, {said}")
     for said in wording.deviations_in_short(hunt.known, hunt.spared):
         facts.add_row("known", Text(said))
     if hunt.unsupported:

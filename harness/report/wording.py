@@ -22,7 +22,7 @@ from harness.space.scope import factors_of
 HINTS: Final = {
     Sort.SHAPE: "if it need not support this config: raise NotImplementedError, or leave it out with --only",
     Sort.MISSING: "with a readout, return (output, h_n, readout), (readout, h_n) or the readout alone",
-    Sort.DTYPE: "return it in x's dtype, output.astype(x.dtype), or check one dtype alone with --dtype",
+    Sort.DTYPE: "return it in the expected dtype; to leave this out: --dtype with one dtype, or --only autocast=None",
     Sort.MALFORMED: "return what nn.RNN returns, as arrays",
     Sort.CHANGED: "work on a copy: nn.RNN does not write into its inputs",
     Sort.OVERWRITTEN: "return a new array each time, or a copy: nn.RNN's next call does not change what it returned",

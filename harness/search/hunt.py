@@ -540,11 +540,17 @@ class _Search:
         """Weigh a suspicion, look for a better case of a failure, and shrink it."""
         given = case
         if result.verdict is Verdict.SUSPECT:
-            suspicion = weigh(case, result, self._check)
+            try:
+                suspicion = weigh(case, result, self._check)
+            except KeyboardInterrupt:
+                self._record.suspicions.append(Suspicion(case, result, again=0, tried=0))
+                raise
             if not suspicion.repeats:
                 self._record.suspicions.append(suspicion)
                 return
             case, result = suspicion.case, suspicion.result
+        self._failing = case, result  # an interrupt reports it as it is
+        self._tell()
         wild = case.origin is not None and case.origin.regime == "special"
         if result.failed and result.mismatches and (wild or result.mismatches[0].sort is Sort.FINITENESS):
             case, result = self._tamed(case, result)
@@ -556,6 +562,8 @@ class _Search:
             case, result = self._forwards(case, result)
             if self._take(case, result, with_probes=with_probes or case is not given):
                 self._make_small()
+        else:
+            self._failing = None
 
     def _take(self, case: Case, result: Result, *, with_probes: bool) -> bool:
         """Take a failure as the one to shrink, unless it wavers; return whether it was taken."""

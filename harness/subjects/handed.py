@@ -95,7 +95,8 @@ def load(path: str) -> Any:
                 f"{path}: holds more than tensors, such as a whole module, which could run code when it is read:"
                 " expected what torch.save(model.state_dict(), ...) wrote"
             ) from None
-        said = f"{type(error).__name__}: {error}".partition("\n")[0]
+        # torch advises to read the file in a way in which it can run code: that sentence is left out.
+        said = f"{type(error).__name__}: {error}".partition("\n")[0].partition(" In PyTorch")[0]
         raise UsageError(
             f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...) ({said})"
         ) from None

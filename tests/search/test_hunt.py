@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Capabilities, Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness import Capabilities, Case, Result, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.investigate import Investigation
-from harness.oracle.compare import Sort
+from harness.oracle.compare import Mismatch, Sort
 from harness.search import hunt as hunt_module
 from harness.search.covering import covering
 from harness.search.hunt import MARGINS, REFUSED, Finding, Stop
@@ -581,3 +581,29 @@ def test_what_fails_from_a_size_on_is_shown_at_that_size(tmp_path: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert dict(line.split(" ", 1) for line in done.stdout.splitlines()) == expected
+
+
+def interrupted(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_a_failure_is_pursued_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hunt_module._Search, "_forwards", interrupted)
+
+    record = hunt(as_subject(implementations.without_b_hh), SMALL)
+
+    assert (record.stop, record.verdict) == (Stop.INTERRUPTED, Verdict.DISAGREES)
+    assert not record.findings[0].minimal
+
+
+def test_an_interrupt_while_a_suspicion_is_weighed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def suspicious(_subject: Any, _case: Case, **_: Any) -> Result:
+        return Result(Verdict.SUSPECT, (Mismatch("output", Sort.SUSPICIOUS),))
+
+    monkeypatch.setattr(hunt_module, "check_everything", suspicious)
+    monkeypatch.setattr(hunt_module, "weigh", interrupted)
+
+    record = hunt(as_subject(implementations.vectorised), SMALL)
+
+    assert record.stop is Stop.INTERRUPTED
+    assert [one.tried for one in record.suspicions] == [0]
