@@ -136,7 +136,7 @@ def test_the_judge_rules_once_on_a_finding_for_all_who_tell_of_it(run: Any, monk
 def test_quiet_is_a_line_for_each_subject_and_finding(run: Any) -> None:
     done = run("check", WRONG, RIGHT, "--examples", "200", "-q")
 
-    head, finding, agrees = [line for line in done.out.splitlines() if not line.startswith("200 of")][:3]
+    head, finding, agrees = done.out.splitlines()
     assert head.startswith(f"{WRONG} disagrees with nn.RNN: 1 bug;")
     assert "ignores bias_hh" in finding
     assert agrees == f"{RIGHT} agrees with nn.RNN"
