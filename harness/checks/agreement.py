@@ -137,8 +137,13 @@ def arithmetic_of(subject: Subject, case: Case, accepted: Accepted = STRICT) -> 
     return Arithmetic(dtype, backend_of(subject, case.config) or UNKNOWN, accepted.in_dtype(dtype))
 
 
-def assess(observation: Observation, reference: Reference = REFERENCE, *, soft: bool = True) -> Result:
-    """Compare an observation with what ``reference`` allows; unless ``soft``, only with the hard allowances."""
+def assess(
+    observation: Observation, reference: Reference = REFERENCE, *, soft: bool = True, with_margin: bool = False
+) -> Result:
+    """Compare an observation with what ``reference`` allows; unless ``soft``, only with the hard allowances.
+
+    ``with_margin`` also measures how much of its allowances a subject that agrees uses.
+    """
     if observation.unfit is not None:
         return observation.unfit
     soft = soft and observation.independent
@@ -146,9 +151,10 @@ def assess(observation: Observation, reference: Reference = REFERENCE, *, soft: 
     at_once = max(1, CHUNK // (config.T * config.num_directions * config.hidden_size))
     together = config.loss is not None or config.lengths is not None or bool(observation.case.masks)
     if together or at_once >= config.N:
-        return _assess(observation, reference, soft=soft)
+        return _assess(observation, reference, soft=soft, with_margin=with_margin)
     starts = range(0, config.N, at_once)
-    parts = [_assess(_sequences(observation, n, n + at_once), reference, soft=soft) for n in starts]
+    pieces = [_sequences(observation, n, n + at_once) for n in starts]
+    parts = [_assess(piece, reference, soft=soft, with_margin=with_margin) for piece in pieces]
     worst = max((part.verdict for part in parts), key=[Verdict.AGREES, Verdict.SUSPECT, Verdict.DISAGREES].index)
     found = [(n, part.mismatches) for n, part in zip(starts, parts, strict=True) if part.verdict is worst]
     method = parts[0].method if len({part.method for part in parts}) == 1 else Method.END_TO_END
@@ -156,13 +162,14 @@ def assess(observation: Observation, reference: Reference = REFERENCE, *, soft: 
     return Result(worst, merged(found, observation.outcome.arrays), method=method, margin=margin)
 
 
-def _assess(observation: Observation, reference: Reference, *, soft: bool) -> Result:
+def _assess(observation: Observation, reference: Reference, *, soft: bool, with_margin: bool) -> Result:
     suspicious: list[Mismatch] = []
     if observation.prefixes is None:
-        found, margin = _end_to_end(observation, reference)
+        found, margin = _end_to_end(observation, reference, with_margin=with_margin)
         method = Method.END_TO_END
     else:
-        found, suspicious, margin = _local(observation, _states(observation, reference), reference, soft=soft)
+        states = _states(observation, reference)
+        found, suspicious, margin = _local(observation, states, reference, soft=soft, with_margin=with_margin)
         method = Method.LOCAL
     spoke = False
     if not found and observation.probed is not None:
@@ -298,9 +305,9 @@ def _states(observation: Observation, reference: Reference) -> list[Known]:
 
 
 def _local(
-    observation: Observation, states: Sequence[Known], reference: Reference, *, soft: bool
+    observation: Observation, states: Sequence[Known], reference: Reference, *, soft: bool, with_margin: bool
 ) -> tuple[list[Mismatch], list[Mismatch], float | None]:
-    """Return the disagreements of the case itself, its suspicious differences, and the margin where there are none."""
+    """Return the disagreements of the case itself, its suspicious differences, and the margin if it is asked for."""
     case = observation.case
     expected = _expected(observation, states, reference)
     found = _compared_layers(observation, states, expected, reference)
@@ -316,11 +323,10 @@ def _local(
     if found:
         return found, [], None
     suspicious = _compared_layers(observation, states, expected, reference, soft=True) if soft else []
-    return (
-        [],
-        suspicious,
-        _margin((layer.actual, layer.expected) for layer in _layers(observation, states, expected, reference)),
-    )
+    if not with_margin:
+        return [], suspicious, None
+    layers = _layers(observation, states, expected, reference)
+    return [], suspicious, _margin((layer.actual, layer.expected) for layer in layers)
 
 
 def _exempt_as(
@@ -353,7 +359,7 @@ def _accepting_nan(expected: dict[str, Expected], deviating: dict[str, Expected]
 
 
 class _Layer(NamedTuple):
-    """What is compared of one layer."""
+    """The arrays of one layer that are compared, and their expected values."""
 
     config: RNNConfig
     actual: dict[str, Array]
@@ -434,7 +440,9 @@ def _with_probes(
     return found, [] if found else suspicious
 
 
-def _end_to_end(observation: Observation, reference: Reference) -> tuple[list[Mismatch], float | None]:
+def _end_to_end(
+    observation: Observation, reference: Reference, *, with_margin: bool
+) -> tuple[list[Mismatch], float | None]:
     case, setting = observation.case, Setting(reference, observation.case, observation.arithmetic)
     expected = expect_whole_run(setting)
     if observation.or_nan is not None:
@@ -442,7 +450,8 @@ def _end_to_end(observation: Observation, reference: Reference) -> tuple[list[Mi
     if observation.rounded:
         expected = {name: replace(one, allowance=one.allowance + observation.rounded) for name, one in expected.items()}
     found = compare(case.config, observation.outcome.arrays, expected)
-    return found, None if found else _margin([(observation.outcome.arrays, expected)])
+    measured = with_margin and not found
+    return found, _margin([(observation.outcome.arrays, expected)]) if measured else None
 
 
 def _needs_no_prefix(mismatch: Mismatch, case: Case) -> bool:

@@ -43,7 +43,7 @@ def check(
     """
     if observation is None:
         observation = observe(subject, case, accepted, with_probes=with_probes)
-    result = assess(observation, reference)
+    result = assess(observation, reference, with_margin=True)
     if against(result):
         libraries = OF_NUMPY if subject.capabilities.takes is not None else ()
         return _unless_excused(observation, result, (*KNOWN, TOGETHER, *libraries, *excuses))

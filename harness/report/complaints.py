@@ -25,11 +25,11 @@ class Complaint:
     title: str
     """The cause, or else what is wrong, in a sentence."""
     kind: str
-    """How it fails, in the words by which failures are told apart."""
+    """The kind of failure, in the words by which failures are told apart."""
     facts: tuple[tuple[str, str], ...] = ()
     """Further facts in the order of the report, each with its name."""
     sure: str = ""
-    """How certain the cause is, such as ``certain``; empty if nothing is said about that."""
+    """The certainty of the cause, such as ``certain``; empty if nothing is said about that."""
     id: str = ""
     """The finding's id; empty if it is no finding that was kept."""
     case: str = ""

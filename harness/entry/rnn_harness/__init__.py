@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 MARK: Final = '"""rnn-harness: '
-"""How the source of ``harness`` begins, if it is this project's."""
+"""The first words of the source of ``harness``, if it is this project's."""
 
 MISUSE: Final = 2
 
