@@ -24,6 +24,7 @@ from harness.search.crew import Crew
 from harness.search.hunt import CASES
 from harness.subjects.ground import ground
 from harness.threads import one_thread_a_process
+from tests.unrun import let_scripts_fail_unrun
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WRONG = f"{EXAMPLES / 'notebook.py'}:rnn_without_b_hh"
@@ -49,6 +50,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     # To start workers takes longer than most searches here.
     monkeypatch.setattr("harness.search.preparation.cores", lambda: 0)
     monkeypatch.setattr("harness.search.hunt.AFTER", 100)  # a second cause would show in fewer cases than 400
+    let_scripts_fail_unrun(monkeypatch)
 
     def call(*arguments: str) -> Run:
         monkeypatch.setattr(sys, "argv", ["rnn-harness", *arguments])
@@ -396,12 +398,12 @@ def test_a_document_goes_into_a_pipe_or_through_a_link_and_replaces_neither(run:
     reader = threading.Thread(target=pipe.read_text)
     reader.start()
 
-    run("subjects", "--json", str(link))
-    run("subjects", "--json", str(pipe))
+    run("known", "--json", str(link))
+    run("known", "--json", str(pipe))
     reader.join(timeout=10)
 
     assert link.is_symlink()
-    assert json.loads(target.read_text())["subjects"]
+    assert json.loads(target.read_text())["known"]
     assert pipe.is_fifo()
 
 
@@ -530,14 +532,14 @@ def wait_for(path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_cleanly_with_what_was_done(number: int, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        f"import sys; sys.path.insert(0, {str(EXAMPLES)!r})\n"
-        "from notebook import rnn_with_b_hh\n"
+        f"import sys; sys.path.insert(0, {str(EXAMPLES.parent)!r})\n"
+        "from tests.implementations import vectorised\n"
         "calls = []\n"
         "def rnn(x, h0, weights, config):\n"
         "    calls.append(config)\n"
         "    if len(calls) == 200:\n"
         "        open('running', 'w').close()\n"
-        "    return rnn_with_b_hh(x, h0, weights, config)\n"
+        "    return vectorised(x, h0, weights, config)\n"
     )
 
     running = process("check", "mine.py:rnn", "--time", "5m", cwd=tmp_path)
@@ -634,8 +636,10 @@ def test_one_thread_a_process_unless_the_user_says_otherwise(monkeypatch: pytest
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("subjects", "--json", "-"), ("check", RIGHT, "--examples", "40")])
+@pytest.mark.parametrize("arguments", [("--help",), ("known", "--json", "-"), ("check", "mine.py:rnn", "--examples", "9")])
 def test_a_reader_that_has_gone_is_told_from_a_finding(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    subject(tmp_path, "raise NotImplementedError")
+
     with process(*arguments, cwd=tmp_path) as running:
         assert running.stdout is not None
         running.stdout.close()
@@ -658,16 +662,20 @@ def test_a_tolerance_that_makes_no_sense_is_misuse(run: Any, tolerance: str) -> 
     assert f"tolerance='{tolerance}'" in done.err
 
 
-def test_what_is_found_does_not_depend_on_the_number_of_workers(run: Any) -> None:
-    found = []
+def test_what_is_found_and_observed_does_not_depend_on_the_number_of_workers(run: Any) -> None:
+    found, observed = [], []
     for workers in ("0", "2"):
-        run("check", WRONG, "-n", workers, "--json", "report.json", "--findings", f"kept{workers}")
+        files = ("--json", "report.json", "--observations", "seen.jsonl", "--findings", f"kept{workers}")
+        run("check", WRONG, "-n", workers, *files)
         [record] = json.loads(Path("report.json").read_text())["subjects"]
         found.append({key: record[key] for key in ("checks", "configs", "stop", "coverage", "known_deviations")})
         found[-1]["findings"] = [(one["id"], one["case"], one["further_cases"]) for one in record["findings"]]
+        lines = [json.loads(line) for line in Path("seen.jsonl").read_text().splitlines()]
+        observed.append([(line["representation"], line["status"]) for line in lines])
 
     assert found[0] == found[1]
     assert found[0]["findings"]
+    assert observed[0] == observed[1]
 
 
 @pytest.mark.parametrize("workers", ["x", "-1", "1.5", ""])
@@ -699,7 +707,7 @@ def test_no_more_workers_are_started_than_there_are_units_of_work(run: Any, monk
 
     def crew(workers: int) -> Crew:
         started.append(workers)
-        return Crew(workers)
+        return Crew(1)
 
     monkeypatch.setattr("harness.search.preparation.Crew", crew)
     assert run("check", RIGHT, "--examples", "200", "-n", "1000000").code == cli.AGREES
@@ -764,16 +772,6 @@ def test_each_format_goes_to_its_own_file(run: Any) -> None:
     assert failed == 1 + first["findings"][0]["further_cases"]
     assert {line["status"] for line in seen[1]} == {"passed"}
     assert sorted(Path().iterdir()) == sorted([Path(".rnn-harness"), *map(Path, formats.values())])
-
-
-def test_observations_are_the_same_whatever_the_number_of_workers(run: Any) -> None:
-    seen = []
-    for workers in ("0", "2"):
-        run("check", WRONG, "--examples", "60", "-n", workers, "--observations", f"{workers}.jsonl")
-        lines = [json.loads(line) for line in Path(f"{workers}.jsonl").read_text().splitlines()]
-        seen.append([(line["representation"], line["status"]) for line in lines])
-
-    assert seen[0] == seen[1]
 
 
 def test_annotations_are_printed_in_github_s_jobs_and_where_asked_for(

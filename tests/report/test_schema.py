@@ -32,6 +32,7 @@ from harness.subjects.answer import Kind, Stage
 from tests.documents import SCHEMA, errors
 from tests.report import test_refusals, test_selftest
 from tests.report.test_wording import CASE, CONFIG, DIFFERS, INACCURATE, SEVERAL, TOLD, disagreement, unrepeated
+from tests.unrun import let_scripts_fail_unrun
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 WRONG: Final = f"{EXAMPLES / 'notebook.py'}:rnn_without_b_hh"
@@ -61,6 +62,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("harness.search.preparation.cores", lambda: 0)
+        patch.setattr("harness.search.hunt.AFTER", 10)
+        let_scripts_fail_unrun(patch)
         run("check", WRONG, "torch", "--examples", "40", "--json", "check.json", "--coverage", "met.json")
         (kept,) = Path(".rnn-harness").iterdir()
         run("findings", "--json", "findings.json")
