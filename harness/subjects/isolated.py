@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import os
+import re
 import shutil
 import signal
 import sys
@@ -321,8 +322,11 @@ def ahead(specs: Sequence[str]) -> None:
     from multiprocessing.forkserver import ensure_running
 
     modules = [__name__]
-    if any(map(_mentions_torch, specs)):
+    with_torch = [spec for spec in specs if _mentions_torch(spec)]
+    if with_torch:
         modules.append("harness.subjects.torch_ahead")
+    if not all(map(_is_function, with_torch)):
+        modules.append("harness.subjects.module_ahead")
     _CONTEXT.set_forkserver_preload(modules)
     with _safely():
         ensure_running()
@@ -330,10 +334,20 @@ def ahead(specs: Sequence[str]) -> None:
 
 def _mentions_torch(spec: str) -> bool:
     """Return whether a subject seems to need torch; a wrong guess only costs time."""
+    return spec.partition(":")[0] == "torch" or "torch" in _source(spec)
+
+
+def _is_function(spec: str) -> bool:
+    """Return whether a subject seems to be a function; a wrong guess only costs time."""
+    return re.search(rf"^def {re.escape(spec.rpartition(':')[2])}\b", _source(spec), re.MULTILINE) is not None
+
+
+def _source(spec: str) -> str:
+    """Return the text of a subject's file, or nothing if it cannot be read."""
     try:
-        return spec.partition(":")[0] == "torch" or "torch" in Path(spec.rpartition(":")[0]).read_text(errors="replace")
-    except OSError:
-        return False
+        return Path(spec.rpartition(":")[0]).read_text(errors="replace")
+    except (OSError, ValueError):
+        return ""
 
 
 @contextmanager
