@@ -30,24 +30,26 @@ def rnn(x, h0, weights, config):
 }
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["property", "strata"])  # of which there must be two
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_block(name: str, block: str, pytester: pytest.Pytester) -> None:
+def test_both_blocks(name: str, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(my_rnn=f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{FUNCTIONS[name]}")
-    for given, less in (
-        ("range(2)", "range(1)"),
-        ("cases=200", "cases=40"),
-        ("(deadline=", "(max_examples=20, deadline="),
-    ):
-        block = block.replace(given, less)  # which takes a tenth of the time
-    pytester.makepyfile(block)
+    files = {}
+    for kind, block in zip(("property", "strata"), BLOCKS, strict=True):
+        for given, less in (
+            ("range(2)", "range(1)"),
+            ("cases=200", "cases=40"),
+            ("(deadline=", "(max_examples=20, deadline="),
+        ):
+            block = block.replace(given, less)  # which takes a tenth of the time
+        files[f"test_{kind}"] = block
+    pytester.makepyfile(**files)
 
     result = pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-seed=0")
 
-    outcomes = result.parseoutcomes()
     if name == "wrong":
-        assert outcomes["failed"] > 0
-        first = next(line for line in result.outlines if line.startswith("E "))
-        assert "ignores bias_hh: b_hh is never added" in first
+        failed = [line.split()[1] for line in result.outlines if line.startswith("FAILED ")]
+        assert {line.partition(".py")[0] for line in failed} == set(files)
+        named = [line for line in result.outlines if line.startswith("E ") and "ignores bias_hh: b_hh is never" in line]
+        assert len(named) == len(failed)
     else:
-        assert outcomes.keys() == {"passed"}, result.outlines
+        assert result.parseoutcomes().keys() == {"passed"}, result.outlines
