@@ -636,7 +636,9 @@ def test_one_thread_a_process_unless_the_user_says_otherwise(monkeypatch: pytest
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("known", "--json", "-"), ("check", "mine.py:rnn", "--examples", "9")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("known", "--json", "-"), ("check", "mine.py:rnn", "--examples", "9")]
+)
 def test_a_reader_that_has_gone_is_told_from_a_finding(arguments: tuple[str, ...], tmp_path: Path) -> None:
     subject(tmp_path, "raise NotImplementedError")
 

@@ -75,7 +75,7 @@ def drawn(pytester: pytest.Pytester, shard: int) -> list[str]:
     return lines
 
 
-def test_a_disagreement_comes_with_its_cause_and_a_case_to_replay(pytester: pytest.Pytester) -> None:
+def test_a_disagreement_comes_with_its_cause_and_a_command_that_repeats_it(pytester: pytest.Pytester) -> None:
     result = run(pytester, WRONG)
 
     result.assert_outcomes(failed=1)
@@ -93,10 +93,6 @@ def test_a_disagreement_comes_with_its_cause_and_a_case_to_replay(pytester: pyte
         ]
     )
     assert len(list((pytester.path / ".rnn-harness").glob("*/case.json"))) == 1
-
-
-def test_the_command_that_a_failure_prints_repeats_it(pytester: pytest.Pytester) -> None:
-    result = run(pytester, WRONG)
     (again,) = [line.partition("again: rnn-harness ")[2] for line in result.outlines if "again:" in line]
 
     replayed = pytester.run(sys.executable, "-m", "harness", *again.split())
@@ -185,21 +181,14 @@ def test_the_seed_is_in_the_header_and_pasting_it_back_repeats_the_draws(pyteste
     assert seeds == workers == [drawn(pytester, shard) for shard in (0, 1)]
 
 
-def test_parametrised_items_do_not_repeat_each_other_s_draws(pytester: pytest.Pytester) -> None:
+def test_another_item_and_another_seed_draw_something_else(pytester: pytest.Pytester) -> None:
     run(pytester, DRAWS, "--rnn-seed=5")
-
     first, second = drawn(pytester, 0), drawn(pytester, 1)
-
-    # The first example of any Hypothesis test is the plainest one; the others depend on the seed.
-    assert not set(first[1:]) & set(second[1:])
-
-
-def test_another_seed_draws_something_else(pytester: pytest.Pytester) -> None:
-    run(pytester, DRAWS, "--rnn-seed=5")
-    five = drawn(pytester, 0)
     run(pytester, DRAWS, "--rnn-seed=6")
 
-    assert drawn(pytester, 0) != five
+    # The first example of any Hypothesis test is the plainest one; the others depend on the item and on the seed.
+    assert not set(first[1:]) & set(second[1:])
+    assert drawn(pytester, 0) != first
 
 
 def test_the_ci_profile_always_draws_the_same_and_keeps_the_database(pytester: pytest.Pytester) -> None:
