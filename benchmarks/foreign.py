@@ -43,7 +43,8 @@ from harness.report.severity import Told, in_order  # noqa: E402
 from harness.report.short import failure_line  # noqa: E402
 from harness.report.wording import left_out, mismatch_line  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
-from harness.search.hunt import Finding  # noqa: E402
+from harness.search.hunt import Search  # noqa: E402
+from harness.search.record import Finding  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
 from harness.space.contract import KERNEL  # noqa: E402
 from harness.space.scope import factors_of  # noqa: E402
@@ -66,7 +67,10 @@ def measured(wrong: Wrong, seed: int) -> dict[str, Any]:
         if record.shrinking and not found:
             found.append(time.process_time() - start)
 
-    done = examine(subject, scope(subject, wrong), seed=seed, progress=first, recognise=lambda *_: None)
+    with Search(subject, scope(subject, wrong), seed=seed, progress=first) as search:
+        for _ in search:  # a tanh that is off, or a subject that wavers, does not end it
+            pass
+    done = examine(subject, search.record)
     record = done.hunt
     searched = time.process_time() - start
     row: dict[str, Any] = {"name": wrong.name, "family": wrong.family, "truth": wrong.truth, "checks": record.total}
@@ -113,7 +117,10 @@ def told(stranger: Stranger, seed: int) -> dict[str, Any]:
     investigation = Investigation(subject)
     start = time.process_time()
     asked = scope_of(subject, stranger.contract).only(**stranger.scope)
-    done = examine(subject, asked, seed=seed, recognise=investigation.recognise)
+    with Search(subject, asked, seed=seed) as search:
+        for finding in search:
+            search.go_on(investigation.recognise(finding, search.record))
+    done = examine(subject, search.record)
     seconds = time.process_time() - start
     explanations = [investigation.known_of(finding) for finding in done.hunt.findings]
     found = [graded(stranger, *pair) for pair in zip(done.hunt.findings, explanations, strict=True)]

@@ -66,7 +66,7 @@ from harness.diagnosis.faults import CATALOGUE, Fault  # noqa: E402
 from harness.diagnosis.planted import PlantedSubject  # noqa: E402
 from harness.diagnosis.selftest import chosen  # noqa: E402
 from harness.search.covering import _covering  # noqa: E402
-from harness.search.hunt import Hunt  # noqa: E402
+from harness.search.record import Hunt  # noqa: E402
 from harness.space.case import Array, as_plain  # noqa: E402
 from harness.space.interactions import interactions_of  # noqa: E402
 from harness.subjects.torch_module import TorchSubject  # noqa: E402

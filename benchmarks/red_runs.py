@@ -24,12 +24,13 @@ from harness.threads import one_thread_a_process
 
 one_thread_a_process()
 
-from harness import Scope, Subject, as_subject, hunt  # noqa: E402
+from harness import Scope, Subject, as_subject  # noqa: E402
 from harness.checks import everything  # noqa: E402
 from harness.diagnosis.faults import CATALOGUE  # noqa: E402
 from harness.diagnosis.investigate import Investigation  # noqa: E402
 from harness.diagnosis.planted import PlantedSubject  # noqa: E402
-from harness.search.hunt import Finding, Hunt  # noqa: E402
+from harness.search.hunt import Search  # noqa: E402
+from harness.search.record import Hunt  # noqa: E402
 from harness.space.contract import KERNEL  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 from tests.emulated import FillsUpPairs  # noqa: E402
@@ -80,12 +81,10 @@ def seconds_of(red: Red) -> float | None:
         if record.shrinking and not began:
             began.append(time.process_time())
 
-    def explain(finding: Finding, record: Hunt) -> None:
-        investigation.recognise(finding, record)
-        ended.append(time.process_time())
-
-    with np.errstate(all="ignore"):
-        hunt(red.subject, red.scope, progress=note, recognise=explain)
+    with np.errstate(all="ignore"), Search(red.subject, red.scope, progress=note) as search:
+        for finding in search:
+            investigation.recognise(finding, search.record)
+            ended.append(time.process_time())
     return ended[0] - began[0] if began and ended else None
 
 

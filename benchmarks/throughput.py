@@ -33,10 +33,11 @@ from itertools import islice
 import numpy as np
 
 from harness import Case, Reference, Scope, hunt, scope_of
+from harness.search.budget import CASES
 from harness.search.crew import Crew
-from harness.search.hunt import CASES, Hunt
 from harness.search.narrow import narrow
 from harness.search.plan import Planned, units
+from harness.search.record import Hunt
 from harness.subjects.isolated import IsolatedSubject, ahead
 from harness.subjects.torch_module import TorchSubject
 
@@ -50,14 +51,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from harness.subjects.isolated import IsolatedSubject, ahead
 ahead(["torch"])
 from harness.diagnosis.investigate import Investigation
-from harness.search.examination import examine
+from harness.search.hunt import Search
 from harness.subjects.protocol import scope_of
 class First(IsolatedSubject):
     def run(self, case):
         print(time.time())
         os._exit(0)
 subject = First("torch")
-examine(subject, scope_of(subject), recognise=Investigation(subject).recognise)
+investigation = Investigation(subject)
+with Search(subject, scope_of(subject)) as search:
+    for finding in search:
+        search.go_on(investigation.recognise(finding, search.record))
 """
 
 

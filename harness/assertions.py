@@ -14,8 +14,9 @@ from harness.checks.everything import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import accepted
 from harness.report.wording import plain_finding
-from harness.search.hunt import Stop, hunt
+from harness.search.hunt import hunt
 from harness.search.narrow import narrow
+from harness.search.record import Stop
 from harness.search.suspicion import weigh
 from harness.space.case import Case
 from harness.space.scope import Scope

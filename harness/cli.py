@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from harness.pipeline import Examined
     from harness.search.examination import Examination
-    from harness.search.hunt import Hunt
+    from harness.search.record import Hunt
     from harness.search.scan import Observe
     from harness.store.findings import Store
     from harness.subjects.protocol import Subject

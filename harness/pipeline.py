@@ -17,7 +17,7 @@ from harness.report.progress import shown
 from harness.report.severity import Told, in_order
 from harness.search.crew import Crew
 from harness.search.examination import Examination, examine
-from harness.search.hunt import Progress
+from harness.search.hunt import Progress, Search
 from harness.search.preparation import asked_scope
 from harness.search.scan import Observe
 from harness.space.contract import KERNEL
@@ -53,15 +53,15 @@ def go_through(
     progress: Progress | None = None,
     observe: Observe | None = None,
 ) -> Examined:
-    """Examine a subject as ``examine`` does, and explain, judge and keep each finding as soon as there is one.
+    """Search a subject's cases, explain, judge and keep each finding as soon as there is one, and check the rest.
 
-    Findings are kept in ``folder``; ``warn`` is told of those that cannot be. ``progress`` is told of the search, and
-    ``observe`` of each of its cases.
+    The search is that of ``hunt``, and ``examine`` checks the rest. Findings are kept in ``folder``; ``warn`` is told
+    of those that cannot be. ``progress`` is told of the search, and ``observe`` of each of its cases.
     """
     within = accepted(tolerance)
     keeping = Keeping(subject, folder, within, tolerance, warn)
-    investigation = Investigation(subject, within, keeping)
-    done = examine(
+    investigation = Investigation(subject, within)
+    with Search(
         subject,
         scope,
         cases=cases,
@@ -69,15 +69,19 @@ def go_through(
         seed=seed,
         accepted=within,
         progress=progress,
-        recognise=investigation.recognise,
         crew=crew,
-        contract=contract,
         observe=observe,
-    )
+    ) as search:
+        for finding in search:
+            recognised = investigation.recognise(finding, search.record)
+            if recognised.earlier is None:
+                keeping(finding, investigation.known_of(finding))
+            search.go_on(recognised)
+    done = examine(subject, search.record, cases=cases, contract=contract)
     told = []
     for finding in done.hunt.findings:
         explanation = investigation.known_of(finding)
-        if finding.id not in keeping.places:  # an interrupt came while it was kept
+        if finding.id not in keeping.places:  # the search ended before it was explained, or while it was kept
             keeping(finding, explanation)
         told.append(Told(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
     return Examined(done, tuple(told), subject.capabilities)

@@ -20,7 +20,7 @@ from harness.threads import one_thread_a_process
 
 if TYPE_CHECKING:
     from harness.assertions import Disagreement
-    from harness.search.hunt import Finding
+    from harness.search.record import Finding
     from harness.subjects.protocol import Subject
 
 PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
@@ -164,7 +164,7 @@ def _disagreements(error: BaseException) -> list[Disagreement]:
 def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     """Return the cause, the wrong line and the right one, the config, the worst element, and the replay command."""
     from harness.report.short import worst_line
-    from harness.search.hunt import Finding
+    from harness.search.record import Finding
 
     case, result = disagreement.case, disagreement.result
     finding = Finding(disagreement.subject.name, case, result)

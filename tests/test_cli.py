@@ -20,8 +20,8 @@ from harness import RNNConfig, __version__, cli, draw
 from harness.diagnosis import proof
 from harness.oracle.judge import Judgement, judge
 from harness.report.wording import judgement_line
+from harness.search.budget import CASES
 from harness.search.crew import Crew
-from harness.search.hunt import CASES
 from harness.subjects.ground import ground
 from harness.threads import one_thread_a_process
 from tests.unrun import let_scripts_fail_unrun
@@ -49,7 +49,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)  # it adds annotations to what is printed
     # To start workers takes longer than most searches here.
     monkeypatch.setattr("harness.search.preparation.cores", lambda: 0)
-    monkeypatch.setattr("harness.search.hunt.AFTER", 100)  # a second cause would show in fewer cases than 400
+    monkeypatch.setattr("harness.search.budget.AFTER", 100)  # a second cause would show in fewer cases than 400
     let_scripts_fail_unrun(monkeypatch)
 
     def call(*arguments: str) -> Run:

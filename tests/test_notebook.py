@@ -45,7 +45,7 @@ def test_an_answer_in_shapes_alone_shows_them() -> None:
 
 
 def test_a_check_shows_its_cause_and_prints_as_the_command_does(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("harness.search.hunt.AFTER", 10)
+    monkeypatch.setattr("harness.search.budget.AFTER", 10)
     let_scripts_fail_unrun(monkeypatch)
 
     checked = harness.check(identity, cases=40, findings=str(tmp_path), nonlinearity="tanh", bias=False)

@@ -36,8 +36,9 @@ from harness.report.place import Kept
 from harness.report.severity import Severity, Told
 from harness.report.short import IN_FULL, short_finding
 from harness.search import examination, suspicion
-from harness.search.hunt import AFTER, CASES, CRASHES
+from harness.search.budget import AFTER, CASES
 from harness.search.plan import COVERED, LAWFUL, THOROUGH, UNIT
+from harness.search.pursuit import CRASHES
 from harness.search.shrink import FEW, SEEDS
 from harness.space.contract import KERNEL, PORT, under
 from harness.space.errors import UsageError

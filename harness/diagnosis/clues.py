@@ -22,7 +22,7 @@ from harness.oracle.compare import OF_VALUE, beyond
 from harness.oracle.expectation import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.known import Floats, to_float64
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
 from harness.space.scope import SIZE_FACTORS, Scope

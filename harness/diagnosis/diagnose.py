@@ -26,7 +26,7 @@ from harness.diagnosis.precision import Precision, estimate
 from harness.diagnosis.where import first_wrong
 from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.deadline import Late
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import TANGENT, RNNConfig
 from harness.space.scope import SIZE_FACTORS, Scope, factors_of

@@ -15,7 +15,7 @@ from harness.checks.everything import against
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import changed, fitting, flipped, infinite, stilled
 from harness.oracle.compare import OF_VALUE, Sort
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.cut import fitted

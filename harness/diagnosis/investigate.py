@@ -1,7 +1,7 @@
 """investigate: everything that is said of a finding, and the excuse by which a search recognises its cause again.
 
-Three questions are asked of a finding: which known mistake it is, what it depends on, and where it begins. A search
-that goes on past it asks ``recognise``, and judges later findings beside it.
+Three questions are asked of a finding: which known mistake it is, what it depends on, and where it begins. The answers
+to earlier findings of a search are known when a later one is explained.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from harness.oracle.compare import Sort
 from harness.oracle.judge import Judgement
 from harness.search.deadline import Late, ended_at
 from harness.search.hang import Hang, ended_by_a_hang
-from harness.search.hunt import Finding, Hunt
+from harness.search.hunt import Recognised
+from harness.search.record import Finding, Hunt
 from harness.space.case import Case
 from harness.space.outcome import Failure, Outcome
 from harness.space.scope import Scope
@@ -70,9 +71,6 @@ class Investigation:
 
     subject: Subject
     accepted: Accepted = STRICT
-    told: Callable[[Finding, Explanation], None] = lambda *_: None
-    """The function that hears of a finding as soon as it is explained: whatever comes later, the explanation is not
-    lost."""
     explanations: dict[str, Explanation] = field(default_factory=dict)
     """The explanations, by the finding's id."""
     _beside: list[Fault] = field(default_factory=list)
@@ -80,48 +78,41 @@ class Investigation:
     _wavers: bool = False
     """True if the subject was seen to give two answers to one question."""
 
-    def recognise(self, finding: Finding, record: Hunt) -> Excuse | None:
-        """Explain a finding, and return the excuse that recognises its cause; ``None`` where the search should end.
+    def recognise(self, finding: Finding, record: Hunt) -> Recognised:
+        """Explain the last finding of a search, and return how its cause is recognised from now on.
 
-        A hang ends it, because every further one may take as long. A measured error of tanh that has no other cause has
-        no excuse, either: the search recognises it by what was measured.
+        After a hang there is no excuse, and the search ends, because every further one may take as long. A measured
+        error of tanh that has no other cause needs none: the search recognises it by what was measured.
         """
         self._wavers |= finding.result.wavers
-        again = next((earlier for earlier in record.findings[:-1] if earlier.id == finding.id), None)
-        if again is not None:
-            return self._met_again(again, record)
+        earlier = record.findings[:-1]
+        if (again := next((one for one in earlier if one.id == finding.id), None)) is not None:
+            return self._met_again(again)
         explanation = self._explanation(finding, record.scope, record.until)
-        first = next(
-            (earlier for earlier in record.findings[:-1] if self._one_bug(earlier, finding, explanation)), None
-        )
+        first = next((one for one in earlier if self._one_bug(one, finding, explanation)), None)
         if finding.result.of_tanh and not _certain(explanation.diagnosis) and not explanation.kernels.passes:
             self._keep(finding, explanation)
-            return None
+            return Recognised()
         if first is None:
             self._keep(finding, explanation)
-        else:
-            record.findings.pop()
-            record.known[first.id] += 1
         excuse = self._told_again(finding, explanation, (first or finding).id)
         if excuse is not None:
             self._excuses.append(excuse)
-        return excuse
+        return Recognised(excuse, None if first is None else first.id)
 
-    def _met_again(self, earlier: Finding, record: Hunt) -> Excuse | None:
-        """Count a case that is found once more, the last of the findings; recognise it by its region from now on.
+    def _met_again(self, earlier: Finding) -> Recognised:
+        """Recognise a case that was found once more by its region from now on, which is where it shows.
 
-        The region is where it shows. The excuse of its cause did not recognise it. The result is ``None``, which ends
-        the search, where the region cannot recognise it, either.
+        The excuse of its cause did not recognise it. There is no excuse, which ends the search, where the region cannot
+        recognise it, either.
         """
-        record.findings.pop()
-        record.known[earlier.id] += 1
         explanation = self.explanations.get(earlier.id)
         tried = any(isinstance(one, ByRegion) and one.name == earlier.id for one in self._excuses)
         if explanation is None or explanation.factors is None or tried:
-            return None
+            return Recognised(None, earlier.id)
         excuse = ByRegion(earlier.id, earlier.result, explanation.factors)
         self._excuses.append(excuse)
-        return excuse
+        return Recognised(excuse, earlier.id)
 
     def _one_bug(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
         """Tell whether a finding shares the kind, the cause, and what makes it go away with an earlier one.
@@ -166,7 +157,6 @@ class Investigation:
     def _keep(self, finding: Finding, explanation: Explanation) -> Explanation:
         explanation = replace(explanation, judgement=judge_worst(finding.result))
         self.explanations[finding.id] = explanation
-        self.told(finding, explanation)
         return explanation
 
     def _explanation(self, finding: Finding, scope: Scope, until: float = math.inf) -> Explanation:

@@ -25,8 +25,9 @@ from harness.diagnosis.parts import Part
 from harness.diagnosis.planted import PlantedSubject
 from harness.diagnosis.precision import Precision
 from harness.search.examination import Examination, examine
-from harness.search.hunt import Finding, Hunt, Stop, hunt
+from harness.search.hunt import Search, hunt
 from harness.search.pool import worker_pool
+from harness.search.record import Finding, Hunt, Stop
 from harness.search.simplify import PLAIN
 from harness.space.case import Case, as_plain
 from harness.space.config import RNNConfig
@@ -244,7 +245,11 @@ def acquitted_of(name: str, seed: int = 0, cases: int | None = None) -> Acquitta
     """Try the harness on a correct subject."""
     start = time.perf_counter()
     with correct_subject(name) as subject:
-        done = examine(subject, scope_of(subject), cases=cases, seed=seed, recognise=Investigation(subject).recognise)
+        investigation = Investigation(subject)
+        with Search(subject, scope_of(subject), cases=cases, seed=seed) as search:
+            for finding in search:
+                search.go_on(investigation.recognise(finding, search.record))
+        done = examine(subject, search.record, cases=cases)
     _stop_if_interrupted(done.hunt)
     calls = 0 if done.refusals is None else done.refusals.calls
     seconds = time.perf_counter() - start

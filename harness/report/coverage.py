@@ -15,7 +15,7 @@ from rich.text import Text
 
 from harness.checks.result import TWICE
 from harness.report import schema, wording
-from harness.search.hunt import BESIDE, Hunt
+from harness.search.record import BESIDE, Hunt
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.scope import Scope

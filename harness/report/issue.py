@@ -16,7 +16,7 @@ from harness.oracle.arithmetic import with_measured
 from harness.oracle.compare import Mismatch, Sort
 from harness.report import explained, wording
 from harness.report.markdown import fenced
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.space.case import Case
 
 SHOWN: Final = 3

@@ -15,7 +15,7 @@ from harness.checks.result import DERIVATIVES, PROBES, TWICE
 from harness.report import wording
 from harness.report.complaints import Complaint, Summary
 from harness.search.examination import Examination
-from harness.search.hunt import Hunt
+from harness.search.record import Hunt
 
 if TYPE_CHECKING:
     from junitparser import TestCase, TestSuite

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from harness.report import wording
-from harness.search.hunt import Hunt
+from harness.search.record import Hunt
 
 EVERY: Final = 10.0
 """The seconds between two plain lines. A search that ends before the first of them prints none."""

@@ -21,7 +21,7 @@ from harness.report.place import Stored
 from harness.report.refusals import refusals_record
 from harness.report.severity import Told, severity
 from harness.search.examination import Examination
-from harness.search.hunt import Finding, Hunt
+from harness.search.record import Finding, Hunt
 from harness.search.suspicion import Suspicion
 from harness.space.config import RNNConfig
 

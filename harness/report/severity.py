@@ -16,7 +16,7 @@ from harness.oracle.compare import Sort
 from harness.report import explained
 from harness.report.place import Kept
 from harness.report.wording import CALLED
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.space.case import Case, padding
 from harness.space.config import PLAINEST, TANGENT, RNNConfig
 from harness.space.outcome import Failure

@@ -34,7 +34,7 @@ from harness.report.short import (
     summary,
 )
 from harness.search.examination import CASES, Examination
-from harness.search.hunt import Hunt
+from harness.search.record import Hunt
 from harness.search.replay import Fate
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.contract import CONTRACTS, KERNEL

@@ -7,13 +7,10 @@ from typing import Final
 
 from harness.checks.dropout import check_dropout
 from harness.checks.result import Result, Verdict
-from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search import refusals
-from harness.search.crew import Crew
 from harness.search.hang import Hang, ended_by_a_hang
-from harness.search.hunt import Hunt, Progress, Recognise, Stop, hunt
+from harness.search.record import Hunt, Stop
 from harness.search.refusals import Refusals, hunt_refusals
-from harness.search.scan import Observe
 from harness.space.contract import KERNEL
 from harness.space.scope import SIZE_FACTORS, Scope
 from harness.subjects.answer import Kind
@@ -92,46 +89,19 @@ def _pairs(hunt: Hunt, *, met: bool) -> int:
     return sum(not any(rule.excludes(pair) for rule in hunt.scope.rules) for pair in pairs)
 
 
-def examine(
-    subject: Subject,
-    scope: Scope,
-    *,
-    cases: int | None = None,
-    seconds: float | None = None,
-    seed: int = 0,
-    accepted: Accepted = STRICT,
-    progress: Progress | None = None,
-    recognise: Recognise | None = None,
-    crew: Crew | None = None,
-    contract: str = KERNEL,
-    observe: Observe | None = None,
-) -> Examination:
-    """Search for failing cases as ``hunt`` does; for a module, also check its refusals and the law of its dropout.
+def examine(subject: Subject, hunt: Hunt, *, cases: int | None = None, contract: str = KERNEL) -> Examination:
+    """Check the rest after a search of a subject's cases: for a module, its refusals and the law of its dropout.
 
     Refusals belong to the kernel's ``contract`` only. Neither check makes more calls than the search was given
-    ``cases``; ``seconds`` limits the search alone. A finding in one of them does not stop the others.
+    ``cases``. A finding in one of them does not stop the others, but an interrupted search does.
     """
-    done = Examination(
-        hunt(
-            subject,
-            scope,
-            cases=cases,
-            seconds=seconds,
-            seed=seed,
-            accepted=accepted,
-            progress=progress,
-            recognise=recognise,
-            crew=crew,
-            observe=observe,
-        ),
-        contract=contract,
-    )
+    done = Examination(hunt, contract=contract)
     if subject.capabilities.call is not None and not done.interrupted:
         try:
-            done.dropout = _dropout(subject, done.hunt, cases)
-            done.refusals = _refusals(subject, done.hunt, cases) if contract == KERNEL else None
+            done.dropout = _dropout(subject, hunt, cases)
+            done.refusals = _refusals(subject, hunt, cases) if contract == KERNEL else None
         except KeyboardInterrupt:
-            done.hunt.stop = Stop.INTERRUPTED
+            hunt.stop = Stop.INTERRUPTED
     return done
 
 

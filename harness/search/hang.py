@@ -37,3 +37,9 @@ class _Watched:
         if outcome.failure is Failure.HUNG and (result := failure_of(outcome)) is not None:
             raise Hang(case, result)
         return outcome
+
+
+def stop_at_hang(case: Case, result: Result) -> None:
+    """Raise ``Hang`` for a hang outside ``run``."""
+    if result.failure is Failure.HUNG:
+        raise Hang(case, result)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any, Final
 
+from harness.search.budget import CASES
 from harness.search.crew import Crew
-from harness.search.hunt import CASES
 from harness.search.plan import UNIT
 from harness.space.errors import UsageError
 from harness.space.scope import Scope, lost_pins

@@ -26,7 +26,7 @@ from uuid import uuid4
 from harness.checks.result import OF_TANH
 from harness.report.place import DIRECTORY, UNKNOWN, Stored
 from harness.report.schema import heading
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
 from harness.space.errors import UsageError

@@ -16,7 +16,7 @@ from harness.report.issue import issue_of, regression_test
 from harness.report.place import Kept
 from harness.report.record import finding_record
 from harness.search.hang import Hang, ended_by_a_hang
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.store.findings import Store
 from harness.store.scripts import offer
 from harness.subjects.protocol import Subject

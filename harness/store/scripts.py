@@ -18,7 +18,7 @@ import numpy as np
 from harness.diagnosis.reproduce.literals import FILE
 from harness.diagnosis.reproduce.script import NAME, Script, script
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.search.replay import Fate
 from harness.space.atomic import atomic_write
 from harness.space.outcome import Outcome

@@ -14,10 +14,12 @@ from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arithmetic, accepted, with_measured
 from harness.report.severity import Severity, severity
 from harness.report.wording import accuracy_line
-from harness.search.hunt import Hunt, Stop, hunt
+from harness.search.hunt import hunt
+from harness.search.record import Hunt, Stop
 from harness.space.case import Case
 from harness.space.scope import Scope
 from harness.subjects.torch_module import TorchSubject
+from tests.searches import explained
 
 Activation = Callable[[Any], Any]
 
@@ -74,8 +76,7 @@ def measured(activation: Activation, within: Accepted = STRICT) -> list[Accuracy
 
 def searched(function: Any, cases: int = 120) -> Hunt:
     subject = as_subject(function)
-    recognise = Investigation(subject).recognise
-    return hunt(subject, of_float32(function), cases=cases, recognise=recognise)
+    return explained(Investigation(subject), of_float32(function), cases=cases)
 
 
 @pytest.mark.parametrize("units", [2.6, 6])
@@ -116,7 +117,7 @@ def test_the_finding_of_an_inaccurate_tanh_is_one_of_accuracy() -> None:
     subject = as_subject(function)
     investigation = Investigation(subject)
 
-    done = hunt(subject, of_float32(function), cases=40, recognise=investigation.recognise)
+    done = explained(investigation, of_float32(function), cases=40)
 
     [finding] = done.findings
     assert severity(finding, investigation.explanations[finding.id]) is Severity.ACCURACY
@@ -228,7 +229,7 @@ def test_a_mistake_that_the_catalogue_knows_is_no_matter_of_accuracy() -> None:
     subject = as_subject(function)
     investigation = Investigation(subject)
 
-    done = hunt(subject, of_float32(function), cases=60, recognise=investigation.recognise)
+    done = explained(investigation, of_float32(function), cases=60)
 
     [finding] = done.findings
     diagnosis = investigation.explanations[finding.id].diagnosis

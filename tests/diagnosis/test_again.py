@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Case, RNNConfig, as_subject, draw, hunt
+from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
-from harness.checks.known import Excuse
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.again import ByCause
 from harness.diagnosis.factors import Factors, Size
@@ -17,9 +16,10 @@ from harness.diagnosis.likeness import Seen
 from harness.diagnosis.pairs import pair_of
 from harness.diagnosis.planted import PlantedSubject
 from harness.oracle.compare import Sort
-from harness.search.hunt import Finding, Hunt
+from harness.search.record import Finding
 from tests import implementations
 from tests.foreign import fifty_torch
+from tests.searches import explained
 
 WITHOUT_B_HH, AVERAGES, SORTED = map(named, ("IgnoresBiasHH", "AveragesOverTime", "LeavesHnSorted"))
 RESETS_AT_32 = named("ResetsState", 32)
@@ -125,11 +125,7 @@ def test_a_mistake_in_the_gradient_by_x_is_known_again_though_probes_read_that()
     subject = PlantedSubject(named("ForgetsReverseToInput"))
     investigation, asked = Investigation(subject), list[Finding]()
 
-    def recognise(finding: Finding, record: Hunt) -> Excuse | None:
-        asked.append(finding)
-        return investigation.recognise(finding, record)
-
-    done = hunt(subject, subject.scope(), cases=150, recognise=recognise)
+    done = explained(investigation, subject.scope(), heard=lambda finding, _: asked.append(finding), cases=150)
 
     assert asked == done.findings
     assert len(asked) == 1

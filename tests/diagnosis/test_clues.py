@@ -11,7 +11,7 @@ from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.clues import ByClue, Clue, clue_of
 from harness.diagnosis.observations import Observations
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from tests.oracle.by_hand import subject as right
 
 CONFIG = RNNConfig(3, 3, T=3, N=2, hx=True, loss="both")

@@ -15,7 +15,7 @@ from harness.diagnosis.factors import Factors, Size, depends_on
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.compare import Mismatch, Sort
 from harness.search.certificate import Certificate
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.space.outcome import Outcome
 
 FAILS = Result(Verdict.BROKEN, message="Error: no")

@@ -17,10 +17,12 @@ from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import Kernels
 from harness.diagnosis.proof import judge_worst
 from harness.report.explained import needs_line
-from harness.search.hunt import Finding, Hunt, Stop
+from harness.search.certificate import NOT_SHRUNK
+from harness.search.record import Finding, Hunt, Stop
 from harness.subjects.protocol import scope_of
 from tests import implementations
 from tests.emulated import FillsUpPairs
+from tests.searches import explained
 
 FILLED_UP = "bfloat16 pairs are filled up"
 
@@ -29,14 +31,14 @@ FILLED_UP = "bfloat16 pairs are filled up"
 def shorter() -> Iterator[None]:
     """End searches 100 cases after the last finding instead of 400: each mistake here shows in fewer."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.search.hunt.AFTER", 100)
+        patch.setattr("harness.search.budget.AFTER", 100)
         yield
 
 
 def searched(function: Any, scope: Scope | None = None, **options: Any) -> tuple[Hunt, Investigation]:
     subject = as_subject(function)
     investigation = Investigation(subject)
-    return hunt(subject, scope, recognise=investigation.recognise, **options), investigation
+    return explained(investigation, scope, **options), investigation
 
 
 def causes(done: Hunt, investigation: Investigation) -> list[list[str]]:
@@ -90,14 +92,9 @@ def test_two_mistakes_in_one_subject_come_out_one_after_the_other(function: Any,
 
 def test_a_search_ends_so_many_cases_after_the_last_cause() -> None:
     totals: list[int] = []
+    investigation = Investigation(as_subject(without_b_hh_and_hx))
 
-    def recognise(finding: Finding, record: Hunt) -> Any:
-        totals.append(record.total)
-        return investigation.recognise(finding, record)
-
-    subject = as_subject(without_b_hh_and_hx)
-    investigation = Investigation(subject)
-    done = hunt(subject, recognise=recognise)
+    done = explained(investigation, heard=lambda _, record: totals.append(record.total))
 
     assert len(totals) == 2
     assert totals[0] < totals[1]
@@ -225,19 +222,19 @@ SAME = Explanation(factors=Factors({"bias": True}))
     ],
 )
 def test_two_findings_with_the_same_needs_and_kernels_are_one(other: Explanation, one: bool) -> None:
-    subject, kept, said = as_subject(implementations.without_b_hh), list[str](), iter([SAME, other])
-    investigation = Investigation(subject, told=lambda finding, _explanation: kept.append(finding.id))
+    subject, said = as_subject(implementations.without_b_hh), iter([SAME, other])
+    investigation = Investigation(subject)
     investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
     record = Hunt("mine", 0, Scope())
 
     for T in (1, 2):
         case = draw(RNNConfig(2, 3, T=T, N=2), "normal", 0)
-        record.findings.append(Finding("mine", case, check_agreement(subject, case)))
-        investigation.recognise(record.findings[-1], record)
+        record.report(case, check_agreement(subject, case), NOT_SHRUNK)
+        recognised = investigation.recognise(record.findings[-1], record)
 
-    assert len(record.findings) == (1 if one else 2)
-    assert kept == [finding.id for finding in record.findings]
-    assert record.known == ({kept[0]: 1} if one else {})
+    first, second = record.findings
+    assert recognised.earlier == (first.id if one else None)
+    assert list(investigation.explanations) == ([first.id] if one else [first.id, second.id])
 
 
 def test_a_case_that_is_found_again_keeps_its_explanation_and_ends_a_search_that_knows_its_region() -> None:
@@ -247,15 +244,14 @@ def test_a_case_that_is_found_again_keeps_its_explanation_and_ends_a_search_that
     record, case = Hunt("mine", 0, Scope()), draw(RNNConfig(2, 3, T=2, N=2), "normal", 0)
     finding = Finding("mine", case, check_agreement(subject, case))
 
-    excuses = []
+    recognised = []
     for _ in range(2):
         record.findings.append(finding)
-        excuses.append(investigation.recognise(finding, record))
+        recognised.append(investigation.recognise(finding, record))
 
-    assert record.findings == [finding]
-    assert record.known == {finding.id: 1}
+    assert [one.earlier for one in recognised] == [None, finding.id]
     assert investigation.explanations == {finding.id: replace(SAME, judgement=judge_worst(finding.result))}
-    assert [excuse is None for excuse in excuses] == [False, True]
+    assert [one.excuse is None for one in recognised] == [False, True]
 
 
 def test_two_findings_of_different_causes_are_two() -> None:
@@ -268,10 +264,9 @@ def test_two_findings_of_different_causes_are_two() -> None:
         if investigations[1:]:
             investigations[-1].explanations |= investigations[0].explanations
         record.findings.append(Finding(function.__name__, case, check_agreement(subject, case)))
-        investigations[-1].recognise(record.findings[-1], record)
+        recognised = investigations[-1].recognise(record.findings[-1], record)
 
-    assert len(record.findings) == 2
-    assert not record.known
+        assert recognised.earlier is None
 
 
 def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding() -> None:
@@ -280,7 +275,7 @@ def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding() -> None:
     scope = scope_of(subject).only(dtype="bfloat16", device="cpu", loss=None, lengths=None, batched=True)
 
     with unknown(FILLED_UP):
-        done = hunt(subject, scope, cases=600, recognise=investigation.recognise)
+        done = explained(investigation, scope, cases=600)
 
     assert causes(done, investigation) == [["RepeatsLastTermTimesZero"]]
     explanation = investigation.explanations[done.findings[0].id]
@@ -303,13 +298,9 @@ def test_of_a_finding_that_there_was_no_time_to_explain_the_judge_s_ruling_is_to
     subject = as_subject(implementations.without_b_hh)
     finding = hunt(subject).finding
     assert finding is not None
-    told: list[Finding] = []
-    investigation = Investigation(subject, told=lambda one, _explanation: told.append(one))
+    investigation = Investigation(subject)
 
-    for _ in range(2):
-        assert investigation.known_of(finding) == Explanation(judgement=judge_worst(finding.result))
-
-    assert told == [finding]
+    assert investigation.known_of(finding) == Explanation(judgement=judge_worst(finding.result))
     assert investigation.known_of(finding).judgement is not None
 
 

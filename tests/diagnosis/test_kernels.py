@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Self
 
-from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw, hunt
+from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement, observe
 from harness.checks.result import Result
 from harness.diagnosis.investigate import Investigation
@@ -15,6 +15,7 @@ from harness.space.scope import Scope
 from harness.subjects.capabilities import OwnProcess
 from harness.subjects.function import FunctionSubject
 from tests import implementations
+from tests.searches import explained
 
 CONFIG = RNNConfig(3, 4, T=2, N=2)
 check = partial(check_agreement, with_probes=False)
@@ -97,7 +98,7 @@ def test_failures_that_go_away_with_one_kernel_are_one_finding() -> None:
     scope = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", dtype="float32")
     investigation = Investigation(subject)
 
-    done = hunt(subject, scope, cases=200, recognise=investigation.recognise)
+    done = explained(investigation, scope, cases=200)
 
     assert len(done.findings) == 1
     explanation = investigation.explanations[done.findings[0].id]

@@ -24,7 +24,7 @@ from harness.oracle.tolerance import Products, Step, step_allowance, sum_allowan
 from harness.report import wording
 from harness.report.record import result_record
 from harness.search.certificate import Certificate
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.space.parts import COMPLEX
 from harness.space.scope import Scope, affordable, configure
 from harness.space.values import REGIMES

@@ -7,6 +7,7 @@ import pytest
 
 from harness import as_subject, hunt
 from harness.diagnosis.investigate import Investigation
+from harness.search.hunt import Search
 from harness.search.simplify import PLAIN
 from harness.space.contract import KERNEL
 from harness.subjects.protocol import scope_of
@@ -39,7 +40,9 @@ def test_a_foreign_mistake_is_found_small_and_named(wrong: Wrong) -> None:
     subject = as_subject(wrong.subject, wrong.name)
     investigation = Investigation(subject)
 
-    done = hunt(subject, scope_of(subject, KERNEL).only(**wrong.scope), recognise=lambda *_: None)
+    with Search(subject, scope_of(subject, KERNEL).only(**wrong.scope)) as search:
+        list(search)  # a tanh that is off does not end it
+    done = search.record
 
     finding = done.finding
     assert finding is not None

@@ -25,8 +25,8 @@ from harness.report.markdown import cell, code, fenced, markdown, plain
 from harness.report.observations import observation
 from harness.report.severity import Told, in_order
 from harness.search.examination import Examination
-from harness.search.hunt import Stop
 from harness.search.plan import Asked
+from harness.search.record import Stop
 from harness.search.scan import Checked
 from harness.space.config import RNNConfig
 from harness.space.coverage import Coverage

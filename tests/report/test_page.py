@@ -54,7 +54,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def of(subjects: list[Subject], folder: Path, cases: int) -> Page:
     parts = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.search.hunt.AFTER", 30)
+        patch.setattr("harness.search.budget.AFTER", 30)
         for subject in subjects:
             done = go_through(subject, scope_of(subject), folder=str(folder), warn=pytest.fail, cases=cases)
             parts.append((done.examination, done.told, done.capabilities))
@@ -162,7 +162,7 @@ def test_the_command_writes_it_and_refuses_what_it_cannot(
 
     monkeypatch.chdir(tmp_path)
     wrong = f"{EXAMPLES / 'notebook.py'}:rnn_without_b_hh"
-    monkeypatch.setattr("harness.search.hunt.AFTER", 10)
+    monkeypatch.setattr("harness.search.budget.AFTER", 10)
 
     assert run("check", wrong, "-n", "0", "--examples", "30", "--report", "made.html") == 1
     made = Path("made.html").read_text()

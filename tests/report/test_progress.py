@@ -10,7 +10,7 @@ from rich.console import Console
 from harness import RNNConfig, Scope
 from harness.checks.result import Method
 from harness.report import progress
-from harness.search.hunt import Hunt
+from harness.search.record import Hunt
 
 SECONDS = 10.0
 

@@ -25,7 +25,7 @@ from harness.report.selftest import selftest_record
 from harness.report.severity import Severity
 from harness.search.certificate import Certificate
 from harness.search.examination import Examination
-from harness.search.hunt import Stop
+from harness.search.record import Stop
 from harness.search.replay import Fate
 from harness.space import parts
 from harness.subjects.answer import Kind, Stage

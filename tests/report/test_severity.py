@@ -13,7 +13,7 @@ from harness.diagnosis.precision import Precision
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.severity import Severity, Told, has_special_values, in_order, severity
 from harness.report.short import cause_of, shown_in_full, summary
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.space.outcome import Failure
 from tests.report.test_wording import rendered
 

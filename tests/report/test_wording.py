@@ -29,7 +29,7 @@ from harness.report.severity import Told, in_order
 from harness.report.short import short_finding
 from harness.search.certificate import Certificate
 from harness.search.examination import Examination
-from harness.search.hunt import Finding, Hunt, Stop
+from harness.search.record import Finding, Hunt, Stop
 from harness.search.suspicion import Suspicion
 from harness.space.outcome import Failure
 from harness.space.scope import Scope

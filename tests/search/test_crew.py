@@ -17,11 +17,12 @@ import pytest
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, hunt
 from harness.diagnosis.investigate import Investigation
 from harness.search.crew import Crew, pickled
-from harness.search.hunt import Hunt, Stop
+from harness.search.record import Hunt, Stop
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from tests import implementations
 from tests.long import few
+from tests.searches import explained
 
 SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
 RIGHT = as_subject(implementations.vectorised)
@@ -75,8 +76,7 @@ def test_what_is_found_is_what_one_process_finds(tmp_path: Path) -> None:
     records = []
     for workers in (0, 1, 2):
         with IsolatedSubject(f"{file}:rnn") as subject, Crew(max(workers, 1)) as crew:
-            recognise = Investigation(subject).recognise
-            records.append(hunt(subject, cases=250, recognise=recognise, crew=crew if workers else None))
+            records.append(explained(Investigation(subject), cases=250, crew=crew if workers else None))
 
     assert told(records[0]) == told(records[1]) == told(records[2])
     assert len(records[0].findings) > 1

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness import Case, Outcome, RNNConfig, Scope, Verdict, as_subject, draw
+from harness import Case, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.dropout import check_dropout
 from harness.checks.refusals import Refusal
 from harness.checks.result import Method, Result
@@ -13,7 +13,7 @@ from harness.search import examination, refusals
 from harness.search.certificate import Certificate
 from harness.search.examination import DROPOUT_RUNS, Examination, examine
 from harness.search.hang import Hang
-from harness.search.hunt import Finding, Hunt, Stop
+from harness.search.record import Finding, Hunt, Stop
 from harness.search.refusals import Refusals, Wrong
 from harness.subjects.answer import Answer
 from harness.subjects.protocol import scope_of
@@ -89,22 +89,21 @@ def test_an_examination_is_interrupted_wherever_it_was() -> None:
 
 
 class Asked:
-    """A record of what an examination asks, in place of the three searches; each can be made to end differently."""
+    """A record of what an examination asks after a search; each of its checks can be made to end differently."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.stop = Stop.BUDGET
         self.dropout: Any = LAWFUL
         self.refusals: Any = refused()
-        monkeypatch.setattr(examination, "hunt", self.hunt)
         monkeypatch.setattr(examination, "check_dropout", self.check_dropout)
         monkeypatch.setattr(examination, "hunt_refusals", self.hunt_refusals)
 
-    def hunt(self, subject: Any, scope: Scope, **arguments: Any) -> Hunt:
-        self.calls.append(("hunt", arguments))
+    def examine(self, subject: Any, scope: Scope, *, seed: int = 0, **arguments: Any) -> Examination:
+        """Examine a subject after a search that found nothing."""
         record = hunted()
-        record.scope, record.stop, record.seed = scope, self.stop, arguments["seed"]
-        return record
+        record.scope, record.stop, record.seed = scope, self.stop, seed
+        return examine(subject, record, **arguments)
 
     def check_dropout(self, subject: Any, device: str, seed: int, scope: Scope) -> Result:
         self.calls.append(("dropout", {"device": device, "seed": seed}))
@@ -128,19 +127,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return Asked(monkeypatch)
 
 
-def test_a_module_is_asked_for_cases_for_the_law_of_dropout_and_for_refusals(asked: Asked) -> None:
-    done = examine(TORCH, ALL, cases=500, seed=7)
+def test_a_module_is_asked_for_the_law_of_dropout_and_for_refusals(asked: Asked) -> None:
+    done = asked.examine(TORCH, ALL, cases=500, seed=7)
 
-    assert asked.names == ["hunt", "dropout", "refusals"]
+    assert asked.names == ["dropout", "refusals"]
     assert dict(asked.calls)["dropout"] == {"device": "cpu", "seed": 7}
     assert dict(asked.calls)["refusals"] == {"device": ("cpu",), "cases": 500, "seed": 7}
     assert (done.dropout, done.refusals) == (LAWFUL, asked.refusals)
 
 
-def test_a_function_is_asked_for_cases_alone(asked: Asked) -> None:
-    done = examine(as_subject(implementations.vectorised), Scope(), cases=500)
+def test_a_function_is_asked_for_nothing_more(asked: Asked) -> None:
+    done = asked.examine(as_subject(implementations.vectorised), Scope(), cases=500)
 
-    assert asked.names == ["hunt"]
+    assert asked.names == []
     assert (done.dropout, done.refusals) == (None, None)
 
 
@@ -148,7 +147,7 @@ def test_a_function_is_asked_for_cases_alone(asked: Asked) -> None:
     ("cases", "calls"), [(None, refusals.CASES), (1, 1), (699, 699), (700, 700), (100_000, refusals.CASES)]
 )
 def test_no_more_malformed_calls_are_made_than_cases_were_given(asked: Asked, cases: int | None, calls: int) -> None:
-    examine(TORCH, ALL, cases=cases)
+    asked.examine(TORCH, ALL, cases=cases)
 
     assert dict(asked.calls)["refusals"]["cases"] == calls
 
@@ -157,7 +156,7 @@ def test_no_more_malformed_calls_are_made_than_cases_were_given(asked: Asked, ca
 def test_the_law_of_dropout_is_not_asked_for_in_a_search_of_few_cases(
     asked: Asked, cases: int | None, times: int
 ) -> None:
-    examine(TORCH, ALL, cases=cases)
+    asked.examine(TORCH, ALL, cases=cases)
 
     assert asked.names.count("dropout") == times
 
@@ -187,17 +186,17 @@ def test_the_law_of_dropout_takes_no_more_runs_than_it_is_said_to() -> None:
     ],
 )
 def test_the_law_of_dropout_is_asked_for_only_if_it_is_in_the_scope(asked: Asked, pins: dict[str, Any]) -> None:
-    examine(TORCH, ALL.only(**pins))
+    asked.examine(TORCH, ALL.only(**pins))
 
     assert "dropout" not in asked.names
 
 
 def test_where_there_are_no_numbers_neither_dropout_nor_refusals_are_asked_for(asked: Asked) -> None:
-    done = examine(TORCH, ALL.only(device="meta"))
-    examine(TORCH, ALL.only(device=["meta", "cuda:0", "cpu"]))
+    done = asked.examine(TORCH, ALL.only(device="meta"))
+    asked.examine(TORCH, ALL.only(device=["meta", "cuda:0", "cpu"]))
 
     assert (done.dropout, done.refusals) == (None, None)
-    assert asked.names == ["hunt", "hunt", "dropout", "dropout", "refusals"]
+    assert asked.names == ["dropout", "dropout", "refusals"]
     assert [told["device"] for name, told in asked.calls if name == "dropout"] == ["cuda:0", "cpu"]
     assert dict(asked.calls)["refusals"]["device"] == ("cuda:0", "cpu")
 
@@ -205,7 +204,7 @@ def test_where_there_are_no_numbers_neither_dropout_nor_refusals_are_asked_for(a
 def test_who_refuses_dropout_is_not_held_to_its_law(asked: Asked) -> None:
     asked.dropout = Result(Verdict.UNSUPPORTED, message="no dropout")
 
-    done = examine(TORCH, ALL)
+    done = asked.examine(TORCH, ALL)
 
     assert done.dropout is None
     assert done.hunt.verdict is Verdict.AGREES
@@ -214,9 +213,9 @@ def test_who_refuses_dropout_is_not_held_to_its_law(asked: Asked) -> None:
 def test_a_finding_in_one_does_not_keep_the_others_from_theirs(asked: Asked) -> None:
     asked.stop, asked.dropout = Stop.FINDING, LAWLESS
 
-    done = examine(TORCH, ALL)
+    done = asked.examine(TORCH, ALL)
 
-    assert asked.names == ["hunt", "dropout", "refusals"]
+    assert asked.names == ["dropout", "refusals"]
     assert done.verdict is Verdict.DISAGREES
 
 
@@ -224,7 +223,7 @@ def test_a_hang_in_the_law_of_dropout_is_its_result(asked: Asked) -> None:
     hung = Result(Verdict.BROKEN, message="did not answer")
     asked.dropout = Hang(draw(RNNConfig(1, 1)), hung)
 
-    done = examine(TORCH, ALL)
+    done = asked.examine(TORCH, ALL)
 
     assert done.dropout is hung
     assert done.verdict is Verdict.BROKEN
@@ -234,9 +233,9 @@ def test_a_hang_in_the_law_of_dropout_is_its_result(asked: Asked) -> None:
 def test_after_an_interrupt_nothing_more_is_asked(asked: Asked) -> None:
     asked.stop = Stop.INTERRUPTED
 
-    done = examine(TORCH, ALL)
+    done = asked.examine(TORCH, ALL)
 
-    assert asked.names == ["hunt"]
+    assert asked.names == []
     assert done.interrupted
 
 
@@ -270,7 +269,7 @@ def test_a_subject_does_not_agree_before_pairs_of_what_it_offers_have_met() -> N
 def test_an_interrupt_of_the_rest_keeps_what_was_found(asked: Asked, where: str) -> None:
     setattr(asked, where, KeyboardInterrupt())
 
-    done = examine(TORCH, ALL)
+    done = asked.examine(TORCH, ALL)
 
     assert done.interrupted
     assert done.hunt.total == 200
@@ -286,8 +285,9 @@ def test_a_right_module_agrees_and_one_that_takes_what_it_should_refuse_does_not
 
     small = ALL.only(loss=[None], lengths=[None], preparation=["new"])
 
-    right = examine(TORCH, small, cases=300)
-    wrong = examine(as_subject(Lenient), small, cases=300)
+    right = examine(TORCH, hunt(TORCH, small, cases=300), cases=300)
+    lenient = as_subject(Lenient)
+    wrong = examine(lenient, hunt(lenient, small, cases=300), cases=300)
 
     assert right.verdict is Verdict.AGREES
     assert right.refusals is not None

@@ -9,9 +9,9 @@ import torch
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.everything import check as check_everything
-from harness.search import hunt as hunt_module
+from harness.search import pursuit
 from harness.search.hang import Hang, ended_by_a_hang
-from harness.search.hunt import Stop
+from harness.search.record import Stop
 from harness.search.replay import Fate, replay
 from harness.space.parts import LOSSES
 from harness.subjects.protocol import Subject
@@ -120,7 +120,7 @@ def test_a_crash_shrinks_to_its_smallest_case() -> None:
 
 
 def test_a_crash_that_takes_long_to_shrink_is_reported_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hunt_module, "CRASHES", 0.05)
+    monkeypatch.setattr(pursuit, "CRASHES", 0.05)
 
     def slow(case: Case) -> Failure | None:
         if case.config.N < 2:

@@ -10,20 +10,23 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from harness import Capabilities, Case, Result, RNNConfig, Scope, Verdict, as_subject, draw, hunt
-from harness.checks.agreement import check_agreement
+from harness.checks.agreement import Observation, check_agreement
 from harness.diagnosis.investigate import Investigation
 from harness.oracle.compare import Mismatch, Sort
 from harness.search import hunt as hunt_module
+from harness.search import pursuit
+from harness.search.budget import REFUSED
 from harness.search.covering import covering
-from harness.search.hunt import MARGINS, REFUSED, Finding, Stop
+from harness.search.hunt import Recognised, Search
 from harness.search.narrow import narrow, plainest
 from harness.search.plan import COVERED
+from harness.search.record import MARGINS, Finding, Stop
 from harness.search.shrink import Shrinking
 from harness.space.errors import UsageError
 from harness.space.outcome import Failure, Outcome
@@ -31,6 +34,7 @@ from harness.space.scope import SIZES
 from harness.subjects.protocol import SubjectError, scope_of
 from tests import implementations
 from tests.foreign import fifty_torch
+from tests.searches import explained
 
 SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
 RIGHT = as_subject(implementations.vectorised)
@@ -482,7 +486,7 @@ def test_the_time_bounds_what_is_done_with_a_failure_too() -> None:
     investigation = Investigation(subject)
     start = time.perf_counter()
 
-    record = hunt(subject, seconds=4, recognise=investigation.recognise)
+    record = explained(investigation, seconds=4)
 
     assert time.perf_counter() - start < 40  # shrinking and explaining to the end would take minutes
     assert record.finding is not None
@@ -491,7 +495,7 @@ def test_the_time_bounds_what_is_done_with_a_failure_too() -> None:
 
 
 def test_a_failure_that_comes_last_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.search.hunt.SHRINKING", 0.0)
+    monkeypatch.setattr("harness.search.budget.SHRINKING", 0.0)
 
     record = hunt(as_subject(implementations.without_b_hh), SMALL, seconds=60)
 
@@ -587,7 +591,7 @@ def interrupted(*_: Any, **__: Any) -> Any:
 
 
 def test_an_interrupt_while_a_failure_is_pursued_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hunt_module._Search, "_forwards", interrupted)
+    monkeypatch.setattr(pursuit, "in_the_forward_pass", interrupted)
 
     record = hunt(as_subject(implementations.without_b_hh), SMALL)
 
@@ -600,9 +604,77 @@ def test_an_interrupt_while_a_suspicion_is_weighed_is_told(monkeypatch: pytest.M
         return Result(Verdict.SUSPECT, (Mismatch("output", Sort.SUSPICIOUS),))
 
     monkeypatch.setattr(hunt_module, "check_everything", suspicious)
-    monkeypatch.setattr(hunt_module, "weigh", interrupted)
+    monkeypatch.setattr(pursuit, "weigh", interrupted)
 
     record = hunt(as_subject(implementations.vectorised), SMALL)
 
     assert record.stop is Stop.INTERRUPTED
     assert [one.tried for one in record.suspicions] == [0]
+
+
+class Everything(NamedTuple):
+    """An excuse of every failure."""
+
+    name: str
+
+    def excuses(self, _observation: Observation, _result: Result) -> bool:
+        return True
+
+
+def test_a_search_goes_on_after_a_finding_that_it_can_recognise() -> None:
+    excuse = Everything("6dfbaed6")
+    with Search(as_subject(implementations.without_b_hh), SMALL, cases=60) as search:
+        for finding in search:
+            assert search.record.explaining
+            assert search.record.findings[-1] is finding
+            search.go_on(Recognised(excuse))
+
+    assert search.record.stop is Stop.BUDGET
+    assert search.record.total == 60
+    assert search.record.known[excuse.name] > 10
+    assert not search.record.explaining
+
+
+def test_a_search_ends_with_a_finding_that_it_cannot_recognise() -> None:
+    with Search(as_subject(implementations.without_b_hh), SMALL) as search:
+        assert len(list(search)) == 1
+
+    assert search.record.stop is Stop.FINDING
+
+
+def test_a_finding_that_is_another_s_is_counted_with_that() -> None:
+    with Search(as_subject(implementations.without_b_hh), SMALL) as search:
+        [finding] = search
+        search.record.findings.append(finding)
+        search.go_on(Recognised(None, finding.id))
+
+    assert search.record.findings == [finding]
+    assert search.record.known == {finding.id: 1}
+
+
+def test_who_leaves_a_search_ends_it_and_has_its_record() -> None:
+    with Search(as_subject(implementations.without_b_hh), SMALL) as search:
+        for _ in search:
+            break
+
+    assert search.record.stop is Stop.FINDING
+    assert search.record.seconds > 0
+    assert search.record.ground
+    assert list(search) == []
+
+
+@pytest.mark.parametrize("pulled", [0, 1, 2])
+def test_an_interrupt_between_two_findings_keeps_what_was_found(pulled: int) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Search(as_subject(implementations.without_b_hh), SMALL) as search:
+        found = [next(iter(search), None) for _ in range(pulled)]
+        raise KeyboardInterrupt
+
+    assert search.record.stop is Stop.INTERRUPTED
+    assert search.record.findings == [one for one in found if one is not None]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_error_of_who_pulls_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError), Search(as_subject(implementations.without_b_hh), SMALL) as search:
+        assert not [1 / 0 for _ in search]

@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 
 from harness import Result, RNNConfig, Verdict, __version__, as_subject, check_agreement, draw, hunt
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.search.replay import Fate, replay
 from harness.space.case import CaseError
 from harness.space.errors import UsageError

@@ -27,7 +27,7 @@ from harness.diagnosis.reproduce.script import index_of, script
 from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.report.issue import issue, regression_test
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.search.replay import Fate
 from harness.space.case_json import to_json
 from harness.space.parts import PREPARATIONS, STRIDES

@@ -11,7 +11,7 @@ import pytest
 
 from harness import RNNConfig, Scope, draw, hunt
 from harness.search.crew import Crew
-from harness.search.hunt import Hunt, Stop
+from harness.search.record import Hunt, Stop
 from harness.space.backend import UNKNOWN
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import backend_of

@@ -25,7 +25,7 @@ from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import OF_VALUE, Mismatch, Site, Sort
 from harness.oracle.expectation import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.search.hunt import Finding
+from harness.search.record import Finding
 from harness.space.case import Array, Case, padding
 from harness.space.config import PLACES, TANGENT, RNNConfig
 from harness.space.outcome import Failure, Outcome

@@ -14,7 +14,7 @@ from harness.report.record import examination_record, finding_record
 from harness.report.severity import Told
 from harness.report.short import case_line, cause_of, replay_line, worst_line
 from harness.search.examination import Examination
-from harness.search.hunt import MARGINS, Hunt, Stop
+from harness.search.record import MARGINS, Hunt, Stop
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.ground import line
 

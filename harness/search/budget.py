@@ -1,0 +1,86 @@
+"""The budget of a search: its cases and its time, the shares of that time, and what it may use after a finding."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Final
+
+from harness.search.record import Hunt, Stop
+from harness.space.errors import UsageError
+
+CASES: Final = 1_650
+"""The number of cases of a search without a budget, for which torch takes some 25 s of one processor. Covering torch's
+whole scope takes 984 configs; the configs drawn after that have two cases each.
+"""
+
+NARROWING: Final = 0.25
+SEARCHING: Final = 0.9
+SHRINKING: Final = 0.6
+"""The shares of the time that may be used up when the search knows what a subject supports, when it starts the last
+case, and when it checks the last shrinking step; the rest is for explaining. A failure usually comes early and gets
+most of the time; one that comes last is reported as it is.
+"""
+
+AFTER: Final = 400
+"""The number of cases that a search continues for after a finding, to find another cause: one that shows on a case in a
+hundred is met with a probability of 98 %.
+"""
+
+REFUSED: Final = 4
+"""The number of cases that a subject may refuse for each compared case before the search ends as if these had been
+compared. A refusal takes a hundredth of the time of a comparison, so this costs little and makes the search end.
+"""
+
+
+class Budget:
+    """The budget of one search, whose time begins now. Without ``cases`` and ``seconds`` it is ``CASES`` cases.
+
+    Raises ``UsageError`` if it allows nothing.
+    """
+
+    def __init__(self, cases: int | None, seconds: float | None) -> None:
+        if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
+            raise UsageError(f"cases={cases}, seconds={seconds}: expected a budget above zero")
+        self._given = CASES if cases is None and seconds is None else cases
+        self.cases = self._given
+        """The number of cases at which the search ends; ``None`` if only time ends it."""
+        self._seconds = seconds
+        self._start = time.perf_counter()
+        self._beyond = False
+        """True if the cases are those that a search may use after a finding."""
+
+    def elapsed(self) -> float:
+        """Return the seconds since the search began."""
+        return time.perf_counter() - self._start
+
+    @property
+    def until(self) -> float:
+        """The moment at which the time is over, by ``time.perf_counter``, like the next two."""
+        return self._share(1)
+
+    @property
+    def narrowing_until(self) -> float:
+        """The moment at which it must be known what the subject supports."""
+        return self._share(NARROWING)
+
+    @property
+    def shrinking_until(self) -> float:
+        """The moment at which the last shrinking step is checked."""
+        return self._share(SHRINKING)
+
+    def extend(self, total: int) -> None:
+        """Allow ``AFTER`` more cases than the ``total`` so far, within what was given."""
+        last = total + AFTER
+        self._beyond = self._given is None or last < self._given
+        self.cases = last if self._beyond else self._given
+
+    def end(self, record: Hunt) -> Stop | None:
+        """Return which limit the search has reached; ``None`` if it may go on."""
+        done = max(record.total, record.unsupported // REFUSED)
+        if self.cases is not None and done >= self.cases:
+            return Stop.AFTER if self._beyond else Stop.BUDGET
+        return Stop.TIME if time.perf_counter() >= self._share(SEARCHING) else None
+
+    def _share(self, share: float) -> float:
+        return math.inf if self._seconds is None else self._start + share * self._seconds

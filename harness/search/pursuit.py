@@ -1,0 +1,182 @@
+"""The pursuit of a failure: from the case on which it was seen to a confirmed finding, as small as it can be made."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from harness.checks.everything import against
+from harness.checks.lawfulness import law_of
+from harness.checks.laws import Law
+from harness.checks.repeatability import confirmed
+from harness.checks.result import Result, Verdict
+from harness.oracle.compare import OF_VALUE
+from harness.search.budget import Budget
+from harness.search.certificate import Certificate
+from harness.search.hang import stop_at_hang
+from harness.search.record import Finding, Hunt
+from harness.search.scan import FullCheck
+from harness.search.shrink import Shrinking, Spent
+from harness.search.suspicion import Suspicion, weigh
+from harness.search.telling import in_the_forward_pass, with_tame_values, without_its_law
+from harness.space.case import Case
+from harness.space.outcome import Failure
+from harness.subjects.protocol import Subject
+
+CRASHES: Final = 20.0
+"""The seconds that shrinking a crash may take. A fresh process takes 20 to 30 ms, or one or two seconds if it imports
+torch again, and shrinking a crash kills 12 to 20 processes; if that takes longer, it is not worth the wait.
+"""
+
+TOLD: Final = 64
+"""The number of shrinking checks between two progress messages."""
+
+
+class CutShort(BaseException):
+    """Raised when shrinking crashes has taken too long; it says so. Not an ``Exception``, which shrinking may catch."""
+
+
+class Pursuit:
+    """The pursuit of one failure of a search.
+
+    ``tell`` reports the progress, and ``stop_if_interrupted`` raises ``KeyboardInterrupt`` if one was swallowed.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        record: Hunt,
+        check: FullCheck,
+        budget: Budget,
+        *,
+        tell: Callable[[], None],
+        stop_if_interrupted: Callable[[], None],
+    ) -> None:
+        self.failing: tuple[Case, Result] | None = None
+        """The failure as plain as it is so far; ``None`` before it is known to be one, and after it is reported."""
+        self._subject = subject
+        self._record = record
+        self._plain_check = check
+        self._budget = budget
+        self._tell = tell
+        self._stop_if_interrupted = stop_if_interrupted
+        self._until = math.inf
+        self._kind = ""
+        self._proved = False
+        self._probing = True
+        """True if it takes probes, or the checks made together with them, to see the failure."""
+
+    def of(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
+        """Weigh a suspicion, look for the case that tells most of a failure, and shrink it.
+
+        Returns ``None``, and counts in the record why, if it is not worth a finding. Raises ``CutShort`` or ``Hang``
+        with the failure in ``failing``, which is then not reported.
+        """
+        given = case
+        if result.verdict is Verdict.SUSPECT:
+            suspicion = self._weighed(case, result)
+            if not suspicion.repeats:
+                return None
+            case, result = suspicion.case, suspicion.result
+        self.failing = case, result  # an interrupt reports it as it is
+        self._tell()
+        case, result = self._noted(*with_tame_values(case, result, self._plain_check))
+        if against(result):
+            scope = self._record.scope
+            case, result = self._noted(*without_its_law(case, result, self._plain_check, self._subject, scope))
+        if not against(result):
+            self.failing = None
+            return None
+        case, result = in_the_forward_pass(case, result, self._plain_check, self._record.scope)
+        return self._taken(case, result, with_probes=with_probes or case is not given)
+
+    def _weighed(self, case: Case, result: Result) -> Suspicion:
+        """Weigh a suspicion, and note it in the record if it does not repeat, or an interrupt comes."""
+        try:
+            suspicion = weigh(case, result, self._plain_check)
+        except KeyboardInterrupt:
+            self._record.suspicions.append(Suspicion(case, result, again=0, tried=0))
+            raise
+        if not suspicion.repeats:
+            self._record.suspicions.append(suspicion)
+        return suspicion
+
+    def _noted(self, case: Case, result: Result) -> tuple[Case, Result]:
+        """Count a known deviation."""
+        self._record.known.update([result.deviation] if result.deviation else [])
+        return case, result
+
+    def _taken(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
+        """Shrink a failure and confirm it, unless it wavers."""
+        self.failing, self._kind, self._proved = (case, result), result.kind, result.failed
+        first = result.mismatches[0] if result.mismatches else None
+        forward = first is not None and first.sort in OF_VALUE and first.array in case.config.outputs
+        self._probing = first is None or not forward or first.probed or bool(first.law)
+        self._tell()
+        if self._wavers(with_probes=with_probes):
+            return self._wavering()
+        if result.failure is Failure.CRASHED:
+            self._until = time.perf_counter() + CRASHES
+        certificate = self._shrunk()
+        if (process := self._subject.capabilities.process) is not None:
+            process.restart()
+        if self._wavers():
+            return self._wavering()
+        return self._reported(replace(certificate, fresh_process=process is not None))
+
+    def _wavers(self, **options: Any) -> bool:
+        """Confirm the failure, and tell whether the subject wavers there."""
+        assert self.failing is not None
+        case, result = self.failing
+        again = partial(self._plain_check, laws=self._laws(), **options)
+        self.failing = case, confirmed(self._subject, case, result, again)
+        return self.failing[1].wavers
+
+    def _wavering(self) -> Finding | None:
+        """Report once that the subject wavers."""
+        before = next((one for one in self._record.findings if one.result.wavers), None)
+        if before is None:
+            return self._reported(Certificate().but_for("not made smaller, because the subject is flaky"))
+        self._record.known[before.id] += 1
+        self.failing = None
+        return None
+
+    def _reported(self, certificate: Certificate) -> Finding:
+        assert self.failing is not None
+        finding = self._record.report(*self.failing, certificate)
+        self.failing = None
+        return finding
+
+    def _shrunk(self) -> Certificate:
+        """Shrink the failure as far as possible."""
+        assert self.failing is not None
+        shrinking = Shrinking(*self.failing, self._record.scope, self._check)
+        for smaller in shrinking:
+            self.failing = smaller
+            self._proved |= smaller[1].failed
+        return shrinking.certificate
+
+    def _check(self, case: Case) -> Result:
+        """Check a case while shrinking."""
+        self._stop_if_interrupted()
+        if time.perf_counter() >= self._until:
+            raise CutShort(f"shrinking not finished: {CRASHES:g} s of crashes are over")
+        if time.perf_counter() >= self._budget.shrinking_until:
+            raise Spent("the time is over")
+        self._record.shrink_checks += 1
+        if self._record.shrink_checks % TOLD == 0:
+            self._tell()
+        result = self._plain_check(case, laws=self._laws(), with_probes=self._probing)
+        stop_at_hang(case, result)
+        if result.verdict is Verdict.SUSPECT:
+            suspicion = weigh(case, result, self._plain_check)
+            return result if suspicion.repeats and not self._proved else Result(Verdict.AGREES)
+        return result
+
+    def _laws(self) -> tuple[Law, ...]:
+        """Return the law that the failure breaks, if it breaks one."""
+        return law_of(self._kind) or ()

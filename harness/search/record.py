@@ -1,0 +1,170 @@
+"""The record of a search: what it did, in which part of the space, what it found, and why it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from harness.checks.accuracy import Accuracy
+from harness.checks.result import DERIVATIVES, PROBES, TWICE, Method, Result, Verdict
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.search.certificate import NOT_SHRUNK, Certificate
+from harness.search.plan import Asked
+from harness.search.suspicion import Suspicion
+from harness.space.case import Case
+from harness.space.config import RNNConfig, role_of
+from harness.space.coverage import Coverage
+from harness.space.scope import Scope
+
+MARGINS: Final = -16
+"""The lowest power of two by which margins are counted; exact results are below it."""
+
+LAWS: Final = "laws"
+
+BESIDE: Final = (LAWS, TWICE, PROBES, DERIVATIVES)
+"""The checks in addition to agreement that are made on some cases."""
+
+
+class Stop(Enum):
+    """The reasons why a search ends."""
+
+    FINDING = "a finding"
+    BUDGET = "the limit of cases"
+    AFTER = "the limit of cases after the last cause"
+    TIME = "the time limit"
+    INTERRUPTED = "an interrupt"
+    REFUSED = "the refusal of every plain config"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A failing case, shrunk, and its result."""
+
+    subject: str
+    case: Case
+    result: Result
+    certificate: Certificate = NOT_SHRUNK
+    accepted: Accepted | None = None
+    """The contract under which it was found, if that is known."""
+
+    @property
+    def minimal(self) -> bool:
+        """True if every plainer neighbour was tried and passes; false if shrinking was cut short or is meaningless."""
+        return self.certificate.complete
+
+    @property
+    def id(self) -> str:
+        """Eight hex digits that identify this subject on this case."""
+        return hashlib.sha256(f"{self.subject} {self.case.id}".encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+@dataclass
+class Hunt:
+    """The record of one search: what it did, in which part of the space, and what it found."""
+
+    subject: str
+    seed: int
+    scope: Scope
+    ground: dict[str, str] = field(default_factory=dict)
+    """The ground that the subject computed on (``subjects.ground``)."""
+    refused: dict[str, str] = field(default_factory=dict)
+    slow: float = 0.0
+    """The seconds that it takes for a shape that is new to it, if it was asked for few shapes because of that."""
+    undone: dict[str, tuple[Case, Result]] = field(default_factory=dict)
+    """The values that it neither supports nor refuses, and that were left out: ``num_layers=2``, a case, and how that
+    fails.
+    """
+    accepted: Accepted = STRICT
+    """The contract it was held to: what its user accepts, and what was measured of its tanh."""
+    accuracy: list[Accuracy] = field(default_factory=list)
+    """The measured accuracy of its tanh, by dtype, if it differs from what is assumed."""
+    coverage: Coverage = field(default_factory=Coverage)
+    """The coverage of the cases that were compared."""
+    beside: dict[str, Coverage] = field(default_factory=dict)
+    """The coverage of the checks in addition to agreement: ``LAWS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``."""
+    laws: Counter[str] = field(default_factory=Counter)
+    """Counts of how often the subject was held to each law, and kept it."""
+    checks: Counter[Method] = field(default_factory=Counter)
+    """The number of compared cases, by the sharpness of the comparison."""
+    margins: dict[str, Counter[int]] = field(default_factory=dict)
+    """Counts of passing cases by dtype and by the power of two up to which their largest difference over its allowance
+    reaches: 0 stands for half the allowance to all of it, ``MARGINS`` for everything below.
+    """
+    not_compared: Counter[str] = field(default_factory=Counter)
+    """The number of cases without a returned gradient, by the name that nn.RNN has for its array in any layer."""
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Counts of how often each gradient was returned that nn.RNN does not have."""
+    unsupported: int = 0
+    """The number of cases that the subject refused."""
+    suspicions: list[Suspicion] = field(default_factory=list)
+    """Suspicions on one case that did not repeat on enough others to be a finding."""
+    known: Counter[str] = field(default_factory=Counter)
+    """The number of failing cases that a known deviation or an earlier finding explains, by its name."""
+    spared: Counter[str] = field(default_factory=Counter)
+    """The number of cases on which a known deviation would have shown and did not, by its name."""
+    failing: Counter[str] = field(default_factory=Counter)
+    """The number of cases that failed, with a known cause or another one, by dtype."""
+    shrink_checks: int = 0
+    shrinking: bool = False
+    """True while a failure is being shrunk."""
+    smallest: RNNConfig | None = None
+    """The config of that failure, as small as it is so far."""
+    explaining: bool = False
+    """True while a finding is being explained."""
+    seconds: float = 0.0
+    until: float = math.inf
+    """The moment at which the time of the whole search is over, by ``time.perf_counter``."""
+    limit: int | None = None
+    """The number of cases at which it ends, if nothing ends it before."""
+    stop: Stop = Stop.BUDGET
+    findings: list[Finding] = field(default_factory=list)
+    """The failures, each with a different cause as far as that is known."""
+
+    @property
+    def finding(self) -> Finding | None:
+        """The first finding, or ``None``."""
+        return self.findings[0] if self.findings else None
+
+    @property
+    def total(self) -> int:
+        """The number of cases compared while searching."""
+        return self.checks.total()
+
+    def report(self, case: Case, result: Result, certificate: Certificate) -> Finding:
+        """Add a failure to the findings, and return it as one."""
+        finding = Finding(self.subject, case, result, certificate, self.accepted)
+        self.findings.append(finding)
+        return finding
+
+    def count(self, asked: Asked, result: Result) -> None:
+        """Count a case that was compared, and the checks made in addition to agreement."""
+        self.coverage.add(asked.config, asked.regime, new_config=asked.first)
+        self.not_compared.update({role_of(name) for name in result.not_compared})
+        self.ignored.update(result.ignored)
+        if result.margin is not None:
+            power = max(MARGINS, math.frexp(result.margin)[1]) if result.margin else MARGINS
+            self.margins.setdefault(asked.config.plain.dtype, Counter())[min(power, 0)] += 1
+        for what in result.also:
+            check = what if what in BESIDE else LAWS
+            self.laws.update([what] if check is LAWS else [])
+            if check not in self.beside:
+                self.beside[check] = Coverage()
+            self.beside[check].add(asked.config, asked.regime)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict on the subject after this search; ``None`` if it ended before the first case."""
+        if self.findings:
+            return min((finding.result.verdict for finding in self.findings), key=_GRAVEST.index)
+        if self.undone:
+            return Verdict.DISAGREES
+        if self.total:
+            return Verdict.AGREES
+        return Verdict.UNSUPPORTED if self.unsupported or self.stop is Stop.REFUSED else None
+
+
+_GRAVEST: Final = (Verdict.DISAGREES, Verdict.BROKEN, Verdict.SUSPECT)
