@@ -268,9 +268,10 @@ def check(
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.oracle.arithmetic import accepted
     from harness.pipeline import go_through
-    from harness.report import complaints, coverage, github, junit, markdown, record, text
+    from harness.report import complaints, github, junit, markdown, record, text
     from harness.report.severity import in_order
     from harness.search.preparation import asked_scope, crew_of
+    from harness.store import met
 
     if quiet and verbose:
         raise UsageError("--quiet with --verbose: expected one of them")
@@ -320,9 +321,7 @@ def check(
     ]
     records = [record.examination_record(done.examination, done.told) for done in every]
     _write("check", {"subjects": records}, json_to)
-    _write(
-        "met", coverage.document([coverage.Searched.by(done.hunt) for done in examinations]), coverage_to, "--coverage"
-    )
+    _write("met", met.document([done.hunt.searched for done in examinations]), coverage_to, "--coverage")
     if junit_to is not None:
         _put(junit.junit(summaries), junit_to, "--junit")
     if markdown_to is not None:
@@ -348,8 +347,9 @@ def coverage_command(files: tuple[Path, ...], missing: int, json_to: str | None)
     about 8, about 16, about 32, more), and edges, the sizes at which kernels change, alone and in pairs.
     """
     from harness.report import coverage
+    from harness.store import met
 
-    found = coverage.read(files)
+    found = met.read(files)
     console = _console(json_to)
     for one in found:
         console.print(one.subject, markup=False)

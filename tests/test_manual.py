@@ -19,8 +19,8 @@ import pytest
 import harness
 from harness.checks.result import Verdict
 from harness.diagnosis.faults import CATALOGUE, FAMILIES
-from harness.report.coverage import document
 from harness.space.case_json import from_json, to_json
+from harness.store.met import document
 from harness.subjects.function import FunctionSubject
 from tests.test_readme import DOCUMENTS, FENCED, PAGES, ROOT, blocks, first_column, section
 

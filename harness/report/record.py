@@ -14,7 +14,7 @@ from harness.diagnosis.picture import network_of
 from harness.oracle.compare import Mismatch
 from harness.oracle.judge import Judgement
 from harness.report import wording
-from harness.report.coverage import Searched, shares_record
+from harness.report.coverage import shares_record
 from harness.report.explained import certificate_record, explanation_record
 from harness.report.picture import network_record, picture_record
 from harness.report.place import Stored
@@ -61,7 +61,7 @@ def _hunt_record(hunt: Hunt, told: Sequence[Told]) -> dict[str, Any]:
         "coverage": {
             "factors": {name: _share(*share) for name, share in hunt.coverage.met(hunt.scope).items()},
             "regimes": dict(hunt.coverage.regimes),
-            "checks": shares_record(Searched.by(hunt)),
+            "checks": shares_record(hunt.searched),
             "laws": dict(hunt.laws),
         },
         "findings": [_told_record(one) for one in told],

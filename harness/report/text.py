@@ -86,7 +86,7 @@ def examination_report(
         shown.append("")
     shown.append(Padding(facts, (0, 0, 0, 2)))
     if verbose and done.hunt.checks and not done.hunt.findings:
-        shown.append(Padding(coverage.table(coverage.Searched.by(done.hunt)), (1, 0, 0, 2)))
+        shown.append(Padding(coverage.table(done.hunt.searched), (1, 0, 0, 2)))
     if done.refusals is not None:
         shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
     return Group(head, *shown, summary(told))
@@ -167,7 +167,7 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
     _add_undone(facts, hunt)
     _add_slow(facts, hunt)
     if passed:
-        facts.add_row("covered", coverage.in_short(coverage.Searched.by(hunt)))
+        facts.add_row("covered", coverage.in_short(hunt.searched))
         if hunt.ground:
             facts.add_row("ground", Text(line(hunt.ground)))
 

@@ -19,6 +19,7 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
 from harness.space.coverage import Coverage
 from harness.space.scope import Scope
+from harness.space.searched import AGREEMENT, Searched
 
 MARGINS: Final = -16
 """The lowest power of two by which margins are counted; exact results are below it."""
@@ -154,6 +155,13 @@ class Hunt:
             if check not in self.beside:
                 self.beside[check] = Coverage()
             self.beside[check].add(asked.config, asked.regime)
+
+    @property
+    def searched(self) -> Searched:
+        """The part of the scope that was met, by check."""
+        checks = {AGREEMENT: self.coverage}
+        checks |= {check: self.beside[check] for check in BESIDE if check in self.beside}
+        return Searched(self.subject, self.scope, checks, self.laws)
 
     @property
     def verdict(self) -> Verdict | None:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from harness import Scope, as_subject, hunt
-from harness.report.coverage import AGREEMENT, Searched, document, missing_lines, read, shares_record, table
+from harness.report.coverage import missing_lines, shares_record, table
 from harness.space.errors import UsageError
 from harness.space.rules import Rule
+from harness.space.searched import AGREEMENT, Searched
 from harness.store.document import as_json, write
+from harness.store.met import document, read
 from tests import implementations
 
 RIGHT = as_subject(implementations.vectorised)
@@ -20,7 +22,7 @@ ENOUGH = 200
 
 
 def searched(seed: int, scope: Scope = SCOPE) -> Searched:
-    return Searched.by(hunt(RIGHT, scope, cases=30, seed=seed))
+    return hunt(RIGHT, scope, cases=30, seed=seed).searched
 
 
 def written(folder: Path, name: str, *found: Searched) -> Path:
@@ -78,7 +80,7 @@ def test_what_was_not_met_is_listed_shortest_first() -> None:
     assert len(listed) == 40
     assert [1 + kinds.index(heading.split()[-1]) for heading in headings] == sorted(set(listed))
     assert lines[-1] == "  …"
-    assert not list(missing_lines(Searched.by(hunt(RIGHT, SCOPE, cases=ENOUGH)), 5))
+    assert not list(missing_lines(hunt(RIGHT, SCOPE, cases=ENOUGH).searched, 5))
 
 
 def test_the_table_has_a_row_for_each_check_and_what_there_is() -> None:

@@ -15,6 +15,7 @@ from harness.report.severity import Told
 from harness.report.short import case_line, cause_of, replay_line, worst_line
 from harness.search.examination import Examination
 from harness.search.record import MARGINS, Hunt, Stop
+from harness.space.searched import AGREEMENT
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.ground import line
 
@@ -37,7 +38,6 @@ def page_data(
 def subject_data(done: Examination, told: Sequence[Told], capabilities: Capabilities) -> dict[str, Any]:
     """Return what the page says of a subject, but for its findings."""
     hunt, record = done.hunt, examination_record(done)
-    searched = coverage.Searched.by(hunt)
     return {
         "name": hunt.subject,
         "verdict": record["verdict"],
@@ -45,12 +45,12 @@ def subject_data(done: Examination, told: Sequence[Told], capabilities: Capabili
         "agrees": record["verdict"] == "agrees",
         "findings": [one.finding.id for one in told],
         "facts": dict(_facts(done)),
-        "limits": _limits(done, searched),
+        "limits": _limits(done),
         "margins": _margins(hunt),
         "pairs": [
             {"factors": list(pair), "met": met, "of": of} for pair, (met, of) in hunt.coverage.pairs(hunt.scope).items()
         ],
-        "shares": coverage.shares_record(searched),
+        "shares": coverage.shares_record(hunt.searched),
         "capabilities": dict(_capabilities(done, capabilities)),
         "ground": dict(hunt.ground),
         "ground_line": line(hunt.ground) if hunt.ground else "",
@@ -131,11 +131,11 @@ def _facts(done: Examination) -> Iterator[tuple[str, str]]:
     yield "contract", done.contract
 
 
-def _limits(done: Examination, searched: coverage.Searched) -> list[dict[str, Any]]:
+def _limits(done: Examination) -> list[dict[str, Any]]:
     """Return what makes a pass mean less, in four groups."""
     groups = {
         "Weak cases": list(_weak(done)),
-        "Space not covered": list(_not_covered(done.hunt, searched)),
+        "Space not covered": list(_not_covered(done.hunt)),
         "Laws not asked": list(_not_asked(done.hunt)),
         "Kernels not seen": list(_not_seen(done.hunt)),
     }
@@ -160,17 +160,17 @@ def _weak(done: Examination) -> Iterator[str]:
         yield f"too little for a verdict: {', '.join(done.lacking)}"
 
 
-def _not_covered(hunt: Hunt, searched: coverage.Searched) -> Iterator[str]:
+def _not_covered(hunt: Hunt) -> Iterator[str]:
     if hunt.scope.loss == (None,):
         yield "gradients: not asked for"
     for said, names in wording.left_out(hunt.refused).items():
         yield f"left out: {', '.join(names)}; the subject says: {said}"
     if hunt.undone:
         yield f"neither supported nor refused: {', '.join(hunt.undone)}"
-    for name, share in coverage.shares_record(searched)[coverage.AGREEMENT].items():
-        if isinstance(share, dict) and share["met"] < share["of"]:
-            yield f"{name}: {share['of'] - share['met']:,} of {share['of']:,} not met"
-    pairs = (line.plain.strip() for line in coverage.missing_lines(searched, MISSING))
+    for name, met, of in hunt.searched.shares(AGREEMENT):
+        if met < of:
+            yield f"{name}: {of - met:,} of {of:,} not met"
+    pairs = (line.plain.strip() for line in coverage.missing_lines(hunt.searched, MISSING))
     yield from (f"no case with {said}" for said in pairs if "=" in said)
     if hunt.stop not in {Stop.BUDGET, Stop.FINDING}:
         yield f"the search ended by {hunt.stop.value}"

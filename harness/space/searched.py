@@ -1,0 +1,77 @@
+"""The part of a scope that searches met with a subject, by check; what several runs met can be added up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Self
+
+from harness.space.coverage import Coverage
+from harness.space.scope import Scope
+
+AGREEMENT: Final = "agreement"
+"""The check that is made on every case."""
+
+STRENGTHS: Final = {2: "pairs", 3: "triples"}
+"""The words for interactions, by the number of factors."""
+
+
+class Share(NamedTuple):
+    """A share of a scope: how much of it was met, and how much there is."""
+
+    name: str
+    met: int
+    of: int
+
+
+@dataclass
+class Searched:
+    """The part of a scope that was met with a subject, by check."""
+
+    subject: str
+    scope: Scope
+    checks: dict[str, Coverage] = field(default_factory=dict)
+    laws: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Searched) -> None:
+        """Add what another search met, and its scope to this one."""
+        self.scope = self.scope.joined(other.scope)
+        self.laws.update(other.laws)
+        for check, coverage in other.checks.items():
+            if check not in self.checks:
+                self.checks[check] = Coverage()
+            self.checks[check].merge(coverage)
+
+    def record(self) -> dict[str, Any]:
+        """Return everything, exactly, as plain data."""
+        return {
+            "subject": self.subject,
+            "scope": self.scope.record(),
+            "checks": {check: coverage.record() for check, coverage in self.checks.items()},
+            "laws": dict(self.laws),
+        }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return the object that ``record`` wrote. Raise ``UsageError`` or ``KeyError`` for anything else."""
+        checks = {check: Coverage.of_record(one) for check, one in record["checks"].items()}
+        return cls(record["subject"], Scope.of_record(record["scope"]), checks, Counter(record["laws"]))
+
+    def shares(self, check: str) -> list[Share]:
+        """Return the shares of the scope that one of the checks met."""
+        return self._shares(self.checks[check])
+
+    def none(self) -> list[Share]:
+        """Return the shares of a check that met nothing."""
+        return self._shares(Coverage())
+
+    def _shares(self, coverage: Coverage) -> list[Share]:
+        boundaries = coverage.boundaries(self.scope).values()
+        met, of = (sum(counts) for counts in zip(*coverage.met(self.scope).values(), strict=True))
+        return [
+            Share("values", met, of),
+            *(Share(name, *coverage.share(self.scope, few)) for few, name in STRENGTHS.items()),
+            Share("edges", sum(met for met, _ in boundaries), sum(of for _, of in boundaries)),
+            Share("edge pairs", *coverage.boundary_pairs(self.scope)),
+        ]

@@ -1,0 +1,42 @@
+"""The files of ``check --coverage``, which hold what searches met: written, and read and merged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.report import schema
+from harness.space.errors import UsageError
+from harness.space.searched import Searched
+
+
+def document(searched: Sequence[Searched]) -> dict[str, Any]:
+    """Return the data that ``read`` reads."""
+    return {"coverage": [one.record() for one in searched]}
+
+
+def read(paths: Sequence[Path]) -> list[Searched]:
+    """Read files that ``check --coverage`` wrote, and merge them by subject. Raise ``UsageError`` for other files."""
+    found: dict[str, Searched] = {}
+    for path in {path.resolve(): path for path in paths}.values():  # a run counts once, however often its file is named
+        for one in _of_file(path):
+            if one.subject in found:
+                found[one.subject].add(one)
+            else:
+                found[one.subject] = one
+    return list(found.values())
+
+
+def _of_file(path: Path) -> list[Searched]:
+    try:
+        whole = json.loads(path.read_text())
+        version = whole["version"]
+        if version == schema.version():
+            return [Searched.of_record(record) for record in whole["coverage"]]
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{path}: expected a file of `rnn-harness check --coverage`; write it again") from None
+    raise UsageError(f"{path}: version={version!r}: expected {schema.version()}; write it again")
