@@ -62,7 +62,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("harness.search.preparation.cores", lambda: 0)
-        patch.setattr("harness.search.hunt.AFTER", 10)
+        patch.setattr("harness.search.budget.AFTER", 10)
         let_scripts_fail_unrun(patch)
         run("check", WRONG, "torch", "--examples", "40", "--json", "check.json", "--coverage", "met.json")
         (kept,) = Path(".rnn-harness").iterdir()
