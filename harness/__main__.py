@@ -1,6 +1,6 @@
 """Makes ``python -m harness`` the command ``rnn-harness``."""
 
-from harness.cli import main
+from harness.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -16,13 +16,18 @@ from typing import Any
 import junitparser
 import pytest
 
-from harness import RNNConfig, __version__, cli, draw
+from harness import RNNConfig, __version__, draw
+from harness.checks.agreement import check_agreement
+from harness.cli import codes, main
 from harness.diagnosis import proof
 from harness.oracle.judge import Judgement, judge
 from harness.report.wording import judgement_line
 from harness.search.budget import CASES
 from harness.search.crew import Crew
+from harness.search.record import Finding
+from harness.store.findings import Store
 from harness.subjects.ground import ground
+from harness.subjects.registry import find_subject
 from harness.threads import one_thread_a_process
 from tests.unrun import let_scripts_fail_unrun
 
@@ -55,7 +60,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     def call(*arguments: str) -> Run:
         monkeypatch.setattr(sys, "argv", ["rnn-harness", *arguments])
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            main.main()
         captured = capsys.readouterr()
         assert "Traceback" not in captured.err
         return Run(int(exit_.value.code or 0), captured.out, captured.err)
@@ -72,7 +77,7 @@ def subject(folder: Path, body: str) -> str:
 def test_the_notebook_s_mistake_is_found_small_and_named(run: Any, readout: list[str]) -> None:
     done = run("check", WRONG, *readout, "--json", "report.json")
 
-    assert done.code == cli.FINDING
+    assert done.code == codes.FINDING
     for words in ("disagrees with nn.RNN: 1 bug; ", "should be", "ignores bias_hh", "bias_hh_l0", "certain", "fails"):
         assert words in done.words
     assert len(done.out.splitlines()) <= 40
@@ -89,7 +94,7 @@ def test_the_notebook_s_mistake_is_found_small_and_named(run: Any, readout: list
 def test_the_notebook_mended_agrees(run: Any, readout: list[str]) -> None:
     done = run("check", RIGHT, *readout, "--examples", "200")
 
-    assert done.code == cli.AGREES
+    assert done.code == codes.AGREES
     assert "agrees with nn.RNN" in done.words
     assert "200 cases in " in done.words
     assert "covered 100 % of values" in done.words or readout
@@ -100,7 +105,7 @@ def test_the_notebook_mended_agrees(run: Any, readout: list[str]) -> None:
 def test_torch_itself_agrees_and_the_part_of_the_space_met_is_said(run: Any) -> None:
     done = run("check", "--examples", "200", "--seed", "3", "--json", "report.json")
 
-    assert done.code == cli.AGREES
+    assert done.code == codes.AGREES
     assert "--seed 3" in done.words
     report = json.loads(Path("report.json").read_text())["subjects"][0]
     assert (report["subject"], report["verdict"], report["checks"]) == ("torch", "agrees", 200)
@@ -110,7 +115,7 @@ def test_torch_itself_agrees_and_the_part_of_the_space_met_is_said(run: Any) -> 
 def test_all_that_is_known_of_a_finding_is_printed_where_asked_for(run: Any) -> None:
     done = run("check", WRONG, "--examples", "100", "-v")
 
-    assert done.code == cli.FINDING
+    assert done.code == codes.FINDING
     for words in ("Finding 1: ignores bias_hh", "where actual expected", "whatever", "judge", "config", "minimal"):
         assert words in done.words
 
@@ -148,7 +153,7 @@ def test_quiet_is_a_line_for_each_subject_and_finding(run: Any) -> None:
 def test_quiet_and_verbose_at_once_are_misuse(run: Any) -> None:
     done = run("check", WRONG, "-q", "-v")
 
-    assert done.code == cli.MISUSE
+    assert done.code == codes.MISUSE
     assert "--quiet with --verbose: expected one of them" in done.err
 
 
@@ -168,14 +173,14 @@ def test_where_a_dtype_is_named_nothing_runs_under_autocast_unless_asked(
     done = run("check", "torch", *pins, "-n", "0", "--examples", "3", "--coverage", "met.json")
 
     scope = json.loads(Path("met.json").read_text())["coverage"][0]["scope"]
-    assert done.code == cli.MISUSE  # three cases are too few to say anything
+    assert done.code == codes.MISUSE  # three cases are too few to say anything
     assert list(dict.fromkeys(scope["autocast"])) == autocast
 
 
 def test_little_evidence_is_no_agreement(run: Any) -> None:
     done = run("check", "torch", "--examples", "60", "--dtype", "float64")
 
-    assert done.code == cli.MISUSE
+    assert done.code == codes.MISUSE
     assert "torch: not enough seen to say that it agrees with nn.RNN" in done.words
     assert "60 of 200 cases" in done.words
     assert "search longer: --examples" in done.words
@@ -195,7 +200,7 @@ def test_a_contract_is_said_and_can_be_chosen(run: Any) -> None:
 def test_several_subjects_are_checked_in_turn_and_one_finding_decides(run: Any) -> None:
     done = run("check", RIGHT, WRONG, "--examples", "200", "--json", "-")
 
-    assert done.code == cli.FINDING
+    assert done.code == codes.FINDING
     assert [one["verdict"] for one in json.loads(done.out)["subjects"]] == ["agrees", "disagrees"]
     assert "disagrees with nn.RNN" in done.err
 
@@ -232,7 +237,7 @@ def test_several_subjects_are_checked_in_turn_and_one_finding_decides(run: Any) 
 def test_misuse_is_exit_2_and_one_clear_error(run: Any, arguments: list[str], words: str) -> None:
     done = run(*arguments)
 
-    assert done.code == cli.MISUSE
+    assert done.code == codes.MISUSE
     assert words in done.err
     assert done.out == ""
 
@@ -240,16 +245,16 @@ def test_misuse_is_exit_2_and_one_clear_error(run: Any, arguments: list[str], wo
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
-        ("return None", cli.FINDING, "returned None, expected (output, h_n)"),
-        ("return x", cli.FINDING, "returned an ndarray, expected (output, h_n)"),
-        ("return x[:1, :1, :0], h0", cli.FINDING, "output has shape (1, 1, 0), expected (T, N, D*H) = (1, 1, 1)"),
-        ("return np.zeros(x.shape, 'f8'), h0", cli.FINDING, "output has dtype float64, expected float32"),
-        ("return np.full_like(x, np.nan), h0", cli.FINDING, "output is infinite or NaN where it should not be"),
-        ("raise ValueError('boom')", cli.FINDING, "ValueError: boom"),
-        ("exit(0)", cli.FINDING, "SystemExit: 0"),
-        ("x += 1; return x, h0", cli.FINDING, "x was given to the subject, which wrote into it"),
-        ("raise GeneratorExit('odd')", cli.FINDING, "GeneratorExit: odd"),
-        ("raise NotImplementedError('never')", cli.MISUSE, "refused everything it was asked"),
+        ("return None", codes.FINDING, "returned None, expected (output, h_n)"),
+        ("return x", codes.FINDING, "returned an ndarray, expected (output, h_n)"),
+        ("return x[:1, :1, :0], h0", codes.FINDING, "output has shape (1, 1, 0), expected (T, N, D*H) = (1, 1, 1)"),
+        ("return np.zeros(x.shape, 'f8'), h0", codes.FINDING, "output has dtype float64, expected float32"),
+        ("return np.full_like(x, np.nan), h0", codes.FINDING, "output is infinite or NaN where it should not be"),
+        ("raise ValueError('boom')", codes.FINDING, "ValueError: boom"),
+        ("exit(0)", codes.FINDING, "SystemExit: 0"),
+        ("x += 1; return x, h0", codes.FINDING, "x was given to the subject, which wrote into it"),
+        ("raise GeneratorExit('odd')", codes.FINDING, "GeneratorExit: odd"),
+        ("raise NotImplementedError('never')", codes.MISUSE, "refused everything it was asked"),
     ],
 )
 def test_each_way_a_subject_fails_is_told_apart(run: Any, tmp_path: Path, body: str, code: int, words: str) -> None:
@@ -266,7 +271,7 @@ def test_a_wrong_signature_is_shown_the_right_one(run: Any, tmp_path: Path) -> N
 
     done = run("check", "mine.py:rnn")
 
-    assert done.code == cli.MISUSE
+    assert done.code == codes.MISUSE
     assert "takes inputs, state, which are not passed" in done.err
     assert "def rnn(x, h0, weights, config)" in done.err
 
@@ -294,14 +299,72 @@ def test_a_finding_is_kept_listed_replayed_and_removed(run: Any) -> None:
     ):
         assert words in shown.err.replace("\n", " ") or words in " ".join(shown.err.split())
     assert json.loads(shown.out)["findings"][0]["subject"] == WRONG
-    assert (refused.code, refused.out.split()[0]) == (cli.MISUSE, "ERROR")
+    assert (refused.code, refused.out.split()[0]) == (codes.MISUSE, "ERROR")
 
-    assert failed.code == cli.FINDING
+    assert failed.code == codes.FINDING
     assert failed.out.startswith("FAILED")
-    assert fixed.code == cli.AGREES
+    assert fixed.code == codes.AGREES
     assert json.loads(fixed.out)["fate"] == "FIXED"
-    assert run("findings", "--remove", kept.name).code == cli.AGREES
+    assert run("findings", "--remove", kept.name).code == codes.AGREES
     assert "no findings" in run("findings").out
+
+
+def kept_of(spec: str, config: RNNConfig, seed: int) -> str:
+    """Keep a finding of a subject, and return its id."""
+    case = draw(config, "normal", seed)
+    finding = Finding(spec, case, check_agreement(find_subject(WRONG), case))
+    return Store().save(finding).name
+
+
+def test_all_findings_are_replayed_in_a_line_each_and_what_cannot_be_run_is_told(run: Any) -> None:
+    still = kept_of(WRONG, RNNConfig(1, 1), 0)
+    mended = kept_of(RIGHT, RNNConfig(1, 1), 1)
+    refused = kept_of(refusing(Path.cwd()), RNNConfig(1, 1), 2)
+    gone = kept_of("gone.py:rnn", RNNConfig(1, 1), 3)
+    damaged = kept_of(WRONG, RNNConfig(1, 1), 4)
+    (Path(".rnn-harness") / damaged / "case.json").write_text("{}")
+
+    done = run("replay", "--all", "--json", "replays.json")
+
+    *lines, last = done.out.splitlines()
+    assert done.code == codes.FINDING
+    fates = dict(line.split()[:2] for line in lines)
+    assert fates == {still: "FAILED", mended: "FIXED", refused: "ERROR", gone: "ERROR"}
+    (failed,) = (line for line in lines if still in line)
+    assert failed.startswith(f"{still}  FAILED  {WRONG}  output differs in 1 of 1 elements")
+    assert f"{refused}  ERROR   mine.py:rnn  the subject now refuses the case: no more" in lines
+    assert last == "4 findings: 1 FIXED, 1 FAILED, 2 ERROR"
+    assert done.err.startswith(f"Warning: .rnn-harness/{damaged}: left out: ")
+    document = json.loads(Path("replays.json").read_text())
+    assert document["counts"] == {"FIXED": 1, "FAILED": 1, "ERROR": 2}
+    assert {one["finding"]: one["result"] is None for one in document["replays"]} == {
+        **dict.fromkeys([still, mended, refused], False),
+        gone: True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("specs", "code"), [([], codes.AGREES), ([RIGHT, RIGHT], codes.AGREES), ([RIGHT, "gone.py:rnn"], codes.MISUSE)]
+)
+def test_the_exit_code_of_all_is_of_the_worst(run: Any, specs: list[str], code: int) -> None:
+    for seed, spec in enumerate(specs):
+        kept_of(spec, RNNConfig(1, 1), seed)
+
+    done = run("replay", "--all")
+
+    assert done.code == code
+    if not specs:
+        assert done.out == "no findings in .rnn-harness\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["3f9c2a11", "--all"], ["--all", "--tolerance", "none"]])
+def test_a_replay_of_nothing_or_of_one_and_all_is_misuse(run: Any, arguments: list[str]) -> None:
+    kept_of(RIGHT, RNNConfig(1, 1), 0)
+
+    done = run("replay", *arguments)
+
+    assert (done.code, done.out) == (codes.MISUSE, "")
+    assert "expected" in done.err
 
 
 def test_a_finding_is_kept_before_anything_else_can_go_wrong(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +424,7 @@ def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(
     running = process("check", *specs, "--timeout", "1s", "--examples", "200", "--json", "-", cwd=tmp_path)
     out, err = running.communicate(timeout=120)
 
-    assert running.returncode == cli.FINDING, err
+    assert running.returncode == codes.FINDING, err
     reports = json.loads(out)["subjects"]
     assert [one["verdict"] for one in reports] == ["broken", "broken", "broken", "agrees"]
     segfaults, hangs, leaves = (one["findings"][0] for one in reports[:3])
@@ -378,13 +441,13 @@ def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(
 
     again = process("replay", segfaults["id"], cwd=tmp_path)
     out, err = again.communicate(timeout=60)
-    assert again.returncode == cli.FINDING, err
+    assert again.returncode == codes.FINDING, err
     assert out.startswith("FAILED")
 
 
 def test_the_command_itself_does_without_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from harness.cli import main; sys.argv[1:] = ['check', 'torch', '--examples', '4']\n"
+        "import sys; from harness.cli.main import main; sys.argv[1:] = ['check', 'torch', '--examples', '4']\n"
         "try: main()\nexcept SystemExit: sys.exit(bool({'torch'} & set(sys.modules)))"
     )
 
@@ -418,7 +481,7 @@ def test_a_subject_that_wavers_is_broken_and_shown_wavering(run: Any, tmp_path: 
 
     done = run("check", spec, "--only", "input_size=1", "--only", "hidden_size=1", "--only", "batch_first=False")
 
-    assert done.code == cli.FINDING
+    assert done.code == codes.FINDING
     assert "not deterministic: two runs of the same case gave different results: output at t=0" in done.words
     assert "every plainer neighbour" not in done.words
 
@@ -426,7 +489,7 @@ def test_a_subject_that_wavers_is_broken_and_shown_wavering(run: Any, tmp_path: 
 def test_sizes_that_do_not_fit_into_memory_are_misuse(run: Any) -> None:
     done = run("check", RIGHT, "--only", "hidden_size=100000000")
 
-    assert done.code == cli.MISUSE
+    assert done.code == codes.MISUSE
     assert "out of memory; pin smaller sizes" in done.err
 
 
@@ -434,7 +497,7 @@ def test_a_case_without_a_subject_asks_for_one(run: Any) -> None:
     draw(RNNConfig(1, 1)).save("case.npz")
 
     assert "name one with --subject" in run("replay", "case.npz").err
-    assert run("replay", "case.npz", "--subject", "torch").code == cli.AGREES
+    assert run("replay", "case.npz", "--subject", "torch").code == codes.AGREES
 
 
 def test_a_folder_that_cannot_be_written_costs_a_warning_not_the_report(run: Any, tmp_path: Path) -> None:
@@ -442,7 +505,7 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_not_the_report(run: Any
 
     done = run("check", WRONG, "--findings", "file")
 
-    assert done.code == cli.FINDING
+    assert done.code == codes.FINDING
     assert "Warning: --findings file: the finding could not be kept" in done.err
     assert "ignores bias_hh" in done.words
 
@@ -452,7 +515,7 @@ def test_shapes_are_shown_layer_by_layer(run: Any) -> None:
     done = run("shapes", *sizes, "--batch-first", "--json", "-")
     arrays = json.loads(done.out)
 
-    assert done.code == cli.AGREES
+    assert done.code == codes.AGREES
     assert arrays["inputs"]["x"] == {"axes": ["N", "T", "I"], "shape": [1, 10, 1]}
     assert arrays["weights"]["weight_hh_l0"]["shape"] == [5, 5]
     assert arrays["outputs"]["readout"]["shape"] == [1, 10, 2]
@@ -469,7 +532,7 @@ def test_subjects_are_listed_with_their_devices(run: Any) -> None:
 def test_the_selftest_says_what_it_found_in_itself(run: Any) -> None:
     done = run("selftest", "IgnoresBiasHH", "--examples", "40", "--json", "report.json")
 
-    assert done.code == cli.AGREES
+    assert done.code == codes.AGREES
     assert "1 of 1 fault killed, 1 at the true minimum, 1 named rightly, none wrongly" in done.words
     (fault,) = json.loads(Path("report.json").read_text())["faults"]
     assert (fault["name"], fault["kill"]["naming"]) == ("IgnoresBiasHH", "rightly")
@@ -481,12 +544,12 @@ def test_a_fault_of_ours_is_exit_3_and_says_so(
     def broken(**_: Any) -> Any:
         raise RuntimeError("our own")
 
-    monkeypatch.setattr(cli.cli, "main", broken)
+    monkeypatch.setattr(main.cli, "main", broken)
 
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        main.main()
 
-    assert exit_.value.code == cli.FAULT
+    assert exit_.value.code == codes.FAULT
     assert f"rnn-harness {__version__} itself failed" in capsys.readouterr().err
 
 
@@ -494,7 +557,7 @@ def test_a_fault_of_ours_is_exit_3_and_says_so(
 def test_durations(run: Any, text: str) -> None:
     done = run("check", RIGHT, "--time", text)
 
-    assert done.code in {cli.AGREES, cli.MISUSE}  # this depends on how much is seen until then
+    assert done.code in {codes.AGREES, codes.MISUSE}  # this depends on how much is seen until then
     assert "ended by the time limit" in done.words
 
 
@@ -502,14 +565,14 @@ def test_durations(run: Any, text: str) -> None:
 def test_durations_that_are_none(run: Any, text: str) -> None:
     done = run("check", RIGHT, "--time", text)
 
-    assert done.code == cli.MISUSE
+    assert done.code == codes.MISUSE
     assert "expected a time above zero" in done.err
 
 
 def test_a_time_too_short_for_anything_is_no_agreement(run: Any) -> None:
     done = run("check", RIGHT, "--time", "0.0000001s")
 
-    assert done.code == cli.MISUSE
+    assert done.code == codes.MISUSE
     assert "rnn_with_b_hh was not checked" in done.words
 
 
@@ -547,7 +610,7 @@ def test_an_interrupt_ends_cleanly_with_what_was_done(number: int, tmp_path: Pat
     running.send_signal(number)
     out, err = running.communicate(timeout=60)
 
-    assert running.returncode == cli.INTERRUPTED, err
+    assert running.returncode == codes.INTERRUPTED, err
     assert "agrees with nn.RNN so far" in out
     assert "ended by an interrupt" in " ".join(out.split())
     assert "Traceback" not in err
@@ -562,7 +625,7 @@ def test_an_interrupt_stops_a_subject_that_hangs(tmp_path: Path) -> None:
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
 
-    assert running.returncode == cli.INTERRUPTED, err
+    assert running.returncode == codes.INTERRUPTED, err
     assert "Traceback" not in err
 
 
@@ -579,7 +642,7 @@ def test_the_version_is_that_of_all_a_verdict_rests_on(run: Any, name: str) -> N
 
 def test_the_version_needs_no_import_of_what_it_names() -> None:
     code = (
-        "import sys; from harness.cli import cli; cli.main(['--version'], standalone_mode=False);"
+        "import sys; from harness.cli.main import cli; cli.main(['--version'], standalone_mode=False);"
         "sys.exit(bool({'numpy', 'torch', 'hypothesis'} & set(sys.modules)))"
     )
 
@@ -619,7 +682,7 @@ def test_a_line_is_completed(run: Any, monkeypatch: pytest.MonkeyPatch, line: st
 
 def test_help_needs_neither_numpy_nor_torch_nor_hypothesis() -> None:
     code = (
-        "import sys; from harness.cli import cli; cli.main(['--help'], standalone_mode=False);"
+        "import sys; from harness.cli.main import cli; cli.main(['--help'], standalone_mode=False);"
         "sys.exit(bool({'numpy', 'torch', 'hypothesis', 'rich'} & set(sys.modules)))"
     )
 
@@ -646,13 +709,13 @@ def test_a_reader_that_has_gone_is_told_from_a_finding(arguments: tuple[str, ...
         assert running.stdout is not None
         running.stdout.close()
 
-        assert running.wait(timeout=60) == cli.READER_GONE
+        assert running.wait(timeout=60) == codes.READER_GONE
 
 
 def test_the_replay_line_of_a_looser_contract_names_it(run: Any, tmp_path: Path) -> None:
     done = run("check", subject(tmp_path, "return x * 0 + 2, h0 * 0 + 2"), "--tolerance", "atol=1e-3")
 
-    assert done.code == cli.FINDING
+    assert done.code == codes.FINDING
     assert "--tolerance atol=1e-3" in done.words
 
 
@@ -660,7 +723,7 @@ def test_the_replay_line_of_a_looser_contract_names_it(run: Any, tmp_path: Path)
 def test_a_tolerance_that_makes_no_sense_is_misuse(run: Any, tolerance: str) -> None:
     done = run("check", RIGHT, "--tolerance", tolerance)
 
-    assert done.code == cli.MISUSE
+    assert done.code == codes.MISUSE
     assert f"tolerance='{tolerance}'" in done.err
 
 
@@ -684,7 +747,7 @@ def test_what_is_found_and_observed_does_not_depend_on_the_number_of_workers(run
 def test_a_number_of_workers_that_is_none_is_misuse(run: Any, workers: str) -> None:
     done = run("check", RIGHT, "-n", workers)
 
-    assert done.code == cli.MISUSE
+    assert done.code == codes.MISUSE
     assert "expected a number of processes, or auto" in done.err
 
 
@@ -694,7 +757,7 @@ def test_coverage_of_two_runs_is_put_together(run: Any) -> None:
     alone = run("coverage", "1.json", "--json", "alone.json")
     both = run("coverage", "1.json", "2.json", "--missing", "3", "--json", "both.json")
 
-    assert alone.code == both.code == cli.AGREES
+    assert alone.code == both.code == codes.AGREES
     assert "agreement" in both.words
     assert "not met: " in both.words
     met = [
@@ -712,14 +775,14 @@ def test_no_more_workers_are_started_than_there_are_units_of_work(run: Any, monk
         return Crew(1)
 
     monkeypatch.setattr("harness.search.preparation.Crew", crew)
-    assert run("check", RIGHT, "--examples", "200", "-n", "1000000").code == cli.AGREES
+    assert run("check", RIGHT, "--examples", "200", "-n", "1000000").code == codes.AGREES
     assert started == [13]
 
 
 def test_a_coverage_file_counts_once_and_a_bad_one_is_said_in_words(run: Any) -> None:
     run("check", RIGHT, "--examples", "20", "--coverage", "1.json")
     for files, name in ((("1.json",), "once"), (("1.json", "./1.json"), "twice")):
-        assert run("coverage", *files, "--json", f"{name}.json").code == cli.AGREES
+        assert run("coverage", *files, "--json", f"{name}.json").code == codes.AGREES
     once, twice = (json.loads(Path(f"{name}.json").read_text())["subjects"] for name in ("once", "twice"))
     Path("99.json").write_text('{"version": 99}')
     Path("list.json").write_text("[]")
@@ -737,10 +800,10 @@ def test_help_says_the_budget_that_is_taken(run: Any, command: str) -> None:
 def test_coverage_that_cannot_be_read_or_written_is_misuse(run: Any) -> None:
     Path("bad.json").write_text("{}")
 
-    assert run("coverage", "bad.json").code == cli.MISUSE
-    assert run("coverage", "none.json").code == cli.MISUSE
-    assert run("coverage").code == cli.MISUSE
-    assert run("check", RIGHT, "--examples", "5", "--coverage", "no/such/folder.json").code == cli.MISUSE
+    assert run("coverage", "bad.json").code == codes.MISUSE
+    assert run("coverage", "none.json").code == codes.MISUSE
+    assert run("coverage").code == codes.MISUSE
+    assert run("check", RIGHT, "--examples", "5", "--coverage", "no/such/folder.json").code == codes.MISUSE
 
 
 def test_known_deviations_are_listed_and_one_has_its_issue(run: Any) -> None:
@@ -748,7 +811,7 @@ def test_known_deviations_are_listed_and_one_has_its_issue(run: Any) -> None:
     issue = run("known", "bfloat16 pairs are filled up")
     unknown = run("known", "nothing of the kind")
 
-    assert (listed.code, issue.code, unknown.code) == (cli.AGREES, cli.AGREES, cli.MISUSE)
+    assert (listed.code, issue.code, unknown.code) == (codes.AGREES, codes.AGREES, codes.MISUSE)
     assert "dropout multiplies by zero" in listed.words
     assert issue.out.startswith("# bfloat16 matmul")
     assert "expected 'bfloat16 pairs are filled up'" in unknown.err
@@ -760,7 +823,7 @@ def test_each_format_goes_to_its_own_file(run: Any) -> None:
 
     done = run("check", WRONG, RIGHT, "--examples", "60", *options)
 
-    assert done.code == cli.FINDING
+    assert done.code == codes.FINDING
     assert "::error" not in done.out
     [first, second] = json.loads(Path("json.txt").read_text())["subjects"]
     [wrong, right] = junitparser.JUnitXml.fromfile("junit.txt")
@@ -808,7 +871,7 @@ def test_a_file_that_cannot_be_written_is_misuse_before_anything_is_searched(
         *([("/proc/report.txt", "cannot be written")] if Path("/proc").is_dir() else []),
     ):
         done = run("check", RIGHT, "--examples", "5", option, target)
-        assert (done.code, done.out) == (cli.MISUSE, "")
+        assert (done.code, done.out) == (codes.MISUSE, "")
         assert f"Error: {option} {target!r}: {said}" in done.err or f"Error: {option} {target}: {said}" in done.err
 
 
@@ -816,7 +879,7 @@ def test_two_formats_cannot_go_to_one_file(run: Any) -> None:
     for pair in (("a.txt", "./a.txt"), ("-", "-")):
         done = run("check", RIGHT, "--json", pair[0], "--junit", pair[1])
 
-        assert done.code == cli.MISUSE
+        assert done.code == codes.MISUSE
         assert f"--junit {pair[1]}: expected another file than --json writes to" in done.err
 
 
@@ -826,5 +889,5 @@ def test_an_interrupted_command_leaves_no_half_of_its_observations(run: Any, mon
 
     monkeypatch.setattr("harness.pipeline.go_through", fail)
 
-    assert run("check", RIGHT, "--observations", "observations.jsonl").code == cli.INTERRUPTED
+    assert run("check", RIGHT, "--observations", "observations.jsonl").code == codes.INTERRUPTED
     assert list(Path().iterdir()) == []

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness import cli
+from harness.cli import codes, main
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +24,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["rnn-harness", "explain", *arguments])
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            main.main()
         out, err = capsys.readouterr()
         return int(exit_.value.code or 0), " ".join(out.split()), err
 
@@ -58,9 +58,9 @@ def test_files_are_explained_with_exit_codes_and_json(run: Any, rnn: nn.RNN, mod
     wrong = run(model, "x.npy", "wrong.npy", *options, "--json", "told.json")
     untold = run(model, "x.npy", "wrong.npy", "--hx", "h0.npy")
 
-    assert right[0] == cli.AGREES
+    assert right[0] == codes.AGREES
     assert right[1].startswith("agrees with nn.RNN in all 40 numbers, step by step")
-    assert wrong[0] == untold[0] == cli.FINDING
+    assert wrong[0] == untold[0] == codes.FINDING
     assert "cause ignores bias_hh: b_hh is never added (bias_hh_l0) yours h = relu(" in wrong[1]
     assert "certain it reproduces all 40 numbers" in wrong[1]
     assert "relu, batch_first=True" in untold[1]
@@ -87,7 +87,7 @@ def test_misuse_is_said_and_no_file_may_run_code(run: Any, rnn: nn.RNN, files: t
 
     code, out, err = run(*files)
 
-    assert (code, out) == (cli.MISUSE, "")
+    assert (code, out) == (codes.MISUSE, "")
     assert said in err
     assert "Traceback" not in err
 

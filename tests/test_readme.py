@@ -17,7 +17,7 @@ import click
 import pytest
 
 import harness
-from harness import cli, plugin
+from harness import plugin
 from harness.checks.accuracy import CLOSE, NEAR, POINTS
 from harness.checks.breaks import BREAKS
 from harness.checks.deviations import DEVIATIONS
@@ -25,6 +25,7 @@ from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
 from harness.checks.laws import LAWS
 from harness.checks.result import Verdict
+from harness.cli import codes, main
 from harness.diagnosis.correct import CORRECT
 from harness.diagnosis.diagnose import EVIDENCE
 from harness.diagnosis.faults import CATALOGUE
@@ -184,10 +185,10 @@ def test_the_commands_are_as_they_were_agreed_on() -> None:
     assert tests in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-COMMANDS: Final[dict[str, click.Command]] = dict(cli.cli.commands)
+COMMANDS: Final[dict[str, click.Command]] = dict(main.cli.commands)
 OURS: Final = {
     option
-    for command in (cli.cli, *COMMANDS.values())
+    for command in (main.cli, *COMMANDS.values())
     for parameter in command.params
     for option in (*parameter.opts, *parameter.secondary_opts)
     if option.startswith("-")
@@ -231,9 +232,9 @@ def test_the_plugin_s_options_and_profiles_are_told() -> None:
 
 
 def test_the_exit_codes_are_told() -> None:
-    codes = (cli.AGREES, cli.FINDING, cli.MISUSE, cli.FAULT, cli.INTERRUPTED, cli.READER_GONE)
+    every = (codes.AGREES, codes.FINDING, codes.MISUSE, codes.FAULT, codes.INTERRUPTED, codes.READER_GONE)
 
-    assert first_column(section(REFERENCE, "## Exit codes"))[1:] == [str(code) for code in codes]
+    assert first_column(section(REFERENCE, "## Exit codes"))[1:] == [str(code) for code in every]
 
 
 # Numbers
@@ -427,7 +428,8 @@ def test_the_names_of_the_architecture_exist() -> None:
 
 
 def test_the_shell_s_examples_parse() -> None:
-    wrong, group = [], click.Context(cli.cli, **cli.cli.context_settings)  # without it, click keeps other help options
+    wrong = []
+    group = click.Context(main.cli, **main.cli.context_settings)  # without it, click keeps other help options
     for block in (block for text in DOCUMENTS.values() for block in blocks(text, "sh")):
         for line in re.split(r"[\n;]", block):
             name, *words = re.sub(r'"\$\w+"', "1", line.strip()).removeprefix("rnn-harness").split() or [""]

@@ -23,6 +23,7 @@ from harness.report.refusals import (
     refusals_findings,
     refusals_findings_in_short,
 )
+from harness.report.replays import STYLES
 from harness.report.severity import Severity, Told
 from harness.report.short import (
     cause_of,
@@ -348,8 +349,7 @@ def known_table(rows: Sequence[tuple[str, ...]]) -> RenderableType:
 
 def replay_report(stored: Stored, subject: str, fate: Fate, result: Result) -> RenderableType:
     """Return the result of replaying a finding."""
-    style = {Fate.FIXED: "bold green", Fate.FAILED: "bold red", Fate.ERROR: "bold yellow"}[fate]
-    parts: list[RenderableType] = [Text(f"{fate.value}  {subject} on {stored.path}", style)]
+    parts: list[RenderableType] = [Text(f"{fate.value}  {subject} on {stored.path}", STYLES[fate])]
     if fate is Fate.ERROR:
         parts.append("the subject now refuses the case, so it neither fails nor is fixed")
     if fate is Fate.FAILED and stored.again(result) is False:

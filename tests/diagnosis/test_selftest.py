@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Case, RNNConfig, cli, draw
+from harness import Case, RNNConfig, draw
 from harness.checks.agreement import check_agreement
 from harness.checks.result import Verdict
+from harness.cli import codes, main
 from harness.diagnosis import selftest as module
 from harness.diagnosis.correct import (
     ARITHMETICS,
@@ -80,9 +81,9 @@ def test_what_cannot_be_found_is_exit_1_and_said(
 ) -> None:
     monkeypatch.setattr(module, "CATALOGUE", (NOTHING, BIAS_HH))
 
-    code = cli.cli.main(["selftest", "--family", "bias", "--examples", "20"], standalone_mode=False)
+    code = main.cli.main(["selftest", "--family", "bias", "--examples", "20"], standalone_mode=False)
 
-    assert code == cli.FINDING
+    assert code == codes.FINDING
     words = " ".join(capsys.readouterr().out.split())
     assert "not killed: 1 ChangesNothing 20 checks in" in words
     assert "1 of 2 faults killed" in words

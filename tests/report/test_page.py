@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness import cli
+from harness.cli import main
 from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.planted import PlantedSubject
 from harness.pipeline import go_through
@@ -157,7 +157,7 @@ def test_the_command_writes_it_and_refuses_what_it_cannot(
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["rnn-harness", *arguments])
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            main.main()
         return int(exit_.value.code or 0)
 
     monkeypatch.chdir(tmp_path)

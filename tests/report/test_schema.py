@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from harness import cli
 from harness.checks.accuracy import Accuracy
 from harness.checks.deviations import Lapse, Whose
 from harness.checks.result import Method, Result, Verdict
+from harness.cli import main
 from harness.diagnosis.selftest import Acquittal, Kill, Naming
 from harness.oracle.compare import Mismatch, Sort
 from harness.oracle.judge import Ruling
@@ -49,7 +49,7 @@ def objects(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def run(*arguments: str) -> None:
-    cli.cli.main([*arguments], prog_name="rnn-harness", standalone_mode=False)
+    main.cli.main([*arguments], prog_name="rnn-harness", standalone_mode=False)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (kept,) = Path(".rnn-harness").iterdir()
         run("findings", "--json", "findings.json")
         run("replay", kept.name, "--json", "replay.json")
+        run("replay", "--all", "--json", "replays.json")
         run("coverage", "met.json", "--json", "coverage.json")
         run("explain", "model.npz", "x.npy", "x.npy", "--json", "explain.json")
         run("selftest", "IgnoresBiasHH", "--examples", "40", "--json", "selftest.json")
@@ -179,6 +180,7 @@ def test_what_is_written_whole_has_every_field_in_the_schema(definition: str, fi
         ("judgement", "ruling", [one.value for one in Ruling]),
         ("examination", "stop", [one.name.lower() for one in Stop]),
         ("replay", "fate", [one.value for one in Fate]),
+        ("replayed", "fate", [one.value for one in Fate]),
         ("kill", "naming", [one.value for one in Naming]),
         ("wrong", "lapse", [*(one.value for one in Lapse), None]),
         ("config", "dtype", list(parts.DTYPES)),

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.laws import LAWS
 from harness.checks.result import Method
-from harness.cli import cli
+from harness.cli.main import cli
 from harness.diagnosis.diagnose import Diagnosis
 from harness.diagnosis.factors import Factors, Size
 from harness.diagnosis.faults import CATALOGUE

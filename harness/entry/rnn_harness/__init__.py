@@ -33,7 +33,7 @@ def main() -> None:
     if said := hidden():
         print(said, file=sys.stderr)  # noqa: T201 - without `harness` there is no console
         sys.exit(MISUSE)
-    import_module("harness.cli").main()
+    import_module("harness.cli.main").main()
 
 
 class Absent:

@@ -1,0 +1,231 @@
+"""``rnn-harness check``: it searches for a case on which a subject fails, and reports the verdict."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from harness.cli.codes import AGREES, EXIT_CODES, FINDING, INTERRUPTED, MISUSE
+from harness.cli.options import FILE, findings_option, seconds_of, seed_option, timeout_option
+from harness.cli.outputs import Outputs, coverage_option, output_options
+from harness.space.contract import CONTRACTS, KERNEL, PORT
+from harness.space.errors import UsageError
+from harness.space.parts import DTYPES
+
+if TYPE_CHECKING:
+    from harness.search.examination import Examination
+    from harness.search.record import Hunt
+    from harness.space.scope import Scope
+    from harness.subjects.protocol import Subject
+
+
+def _workers(_context: click.Context, _parameter: click.Parameter, text: str) -> int | None:
+    """Return the number of processes; ``None`` leaves it to the search."""
+    if not text.isdecimal() and text != "auto":
+        raise click.BadParameter(f"{text!r}: expected a number of processes, or auto")
+    return None if text == "auto" else int(text)
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("subjects", nargs=-1, type=FILE, metavar="[SUBJECT]...")
+@click.option(
+    "--device", "devices", multiple=True, help="Where to run; repeatable.  [default: every device found here]"
+)
+@click.option(
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    help=f"{', '.join(DTYPES)}; repeatable. Autocast is then off, unless --only asks for it.  "
+    "[default: what the subject offers]",
+)
+@click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 1650, or what --time allows]")
+@click.option(
+    "--time",
+    "seconds",
+    callback=seconds_of,
+    metavar="TIME",
+    help="How long to search, shrink and explain, such as 60s or 5m; malformed calls take extra time.",
+)
+@seed_option
+@click.option(
+    "--contract",
+    type=click.Choice(list(CONTRACTS)),
+    help=f"port: {CONTRACTS[PORT]}; kernel: {CONTRACTS[KERNEL]}.  [default: port of functions, kernel of classes]",
+)
+@click.option("--output-size", type=int, metavar="O", help="Add a linear readout with O outputs to every time step.")
+@click.option(
+    "--only",
+    "pins",
+    multiple=True,
+    metavar="FACTOR=VALUE[,VALUE]",
+    help="Pin a factor: num_layers=1, T=5,6. Repeatable.",
+)
+@click.option(
+    "-n",
+    "--workers",
+    callback=_workers,
+    default="auto",
+    show_default=True,
+    metavar="N",
+    help="Worker processes: a number, 0 for none, or auto: one a core for a large search. Findings stay the same.",
+)
+@coverage_option
+@findings_option
+@timeout_option
+@click.option(
+    "--tolerance",
+    default="derived",
+    show_default=True,
+    metavar="NAME|rtol=R,atol=A|tanh=Nulp",
+    help="Accept more: tf32 or bf16 operands in products, a difference of your own, or a less accurate tanh.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Print everything about every finding, and what the search met.")
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Print a line for each subject and for each finding, and no progress."
+)
+@output_options
+def check(
+    subjects: tuple[str, ...],
+    devices: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    examples: int | None,
+    seconds: float | None,
+    seed: int,
+    contract: str | None,
+    output_size: int | None,
+    pins: tuple[str, ...],
+    workers: int | None,
+    folder: str,
+    timeout: float,
+    tolerance: str,
+    outputs: Outputs,
+    *,
+    verbose: bool,
+    quiet: bool,
+) -> int:
+    """Search for a case on which a SUBJECT fails; without a SUBJECT, check torch's own nn.RNN.
+
+    A SUBJECT is a name that `rnn-harness subjects` lists, path/to/file.py:name or module:name, where name is a
+    function rnn(x, h0, weights, config) -> (output, h_n) or a class with nn.RNN's constructor and state_dict.
+    """
+    from harness.subjects.isolated import ahead
+
+    subjects = subjects or ("torch",)
+    ahead(subjects)  # before the harness's own imports, which take as long
+    from harness.oracle.arithmetic import accepted
+    from harness.pipeline import go_through
+    from harness.report import text
+    from harness.report.severity import in_order
+    from harness.search.preparation import crew_of
+
+    if quiet and verbose:
+        raise UsageError("--quiet with --verbose: expected one of them")
+    accepted(tolerance)  # nothing starts if it is none
+    found = _asked(subjects, timeout, devices, _pinned(pins, dtypes, output_size), contract)
+    console = outputs.required()
+    crew = crew_of(workers, examples)
+    if crew is not None:
+        click.get_current_context().with_resource(crew)
+    every = []
+    for subject, scope, held in found:
+        with _progress(subject.name, quiet=quiet) as progress:
+            done = go_through(
+                subject,
+                scope,
+                folder=folder,
+                warn=lambda said: click.echo(f"Warning: {said}", err=True),
+                tolerance=tolerance,
+                cases=examples,
+                seconds=seconds,
+                seed=seed,
+                contract=held,
+                crew=crew,
+                progress=progress,
+                observe=outputs.observing(subject.name, seed),
+            )
+        every.append(done)
+        told = in_order(done.told)
+        if quiet:
+            console.print(text.quiet_report(done.examination, told), soft_wrap=True)
+        else:
+            console.print(text.examination_report(done.examination, told, tolerance, verbose=verbose))
+        if done.examination.interrupted:
+            break
+    outputs.write(every, tolerance)
+    return _exit_code([done.examination for done in every])
+
+
+class _Asked(NamedTuple):
+    """A subject, and what is asked of it."""
+
+    subject: Subject
+    scope: Scope
+    contract: str
+
+
+def _asked(
+    specs: Sequence[str], timeout: float, devices: Sequence[str], pinned: Mapping[str, Any], contract: str | None
+) -> list[_Asked]:
+    """Return the subjects, each in a process of its own, which ends with the command."""
+    from harness.search.preparation import asked_scope
+    from harness.subjects.isolated import IsolatedSubject
+
+    found = [click.get_current_context().with_resource(IsolatedSubject(spec, timeout=timeout)) for spec in specs]
+    held = [contract or subject.capabilities.contract for subject in found]
+    scopes = [asked_scope(subject, devices, pinned, one) for subject, one in zip(found, held, strict=True)]
+    return [_Asked(*one) for one in zip(found, scopes, held, strict=True)]
+
+
+def _pinned(pins: Sequence[str], dtypes: tuple[str, ...], output_size: int | None) -> dict[str, Any]:
+    """Return the values of the factors that are pinned by any option."""
+    pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
+    pinned |= {"dtype": dtypes} if dtypes else {}
+    if not {"dtype", "dtypes"}.isdisjoint(pinned):
+        pinned.setdefault("autocast", None)  # it computes in another dtype
+    return pinned
+
+
+def _pins(pins: Sequence[str]) -> dict[str, Any]:
+    pinned: dict[str, Any] = {}
+    for pin in pins:
+        name, equals, values = pin.partition("=")
+        if not equals or not values:
+            raise UsageError(f"--only {pin}: expected FACTOR=VALUE, such as num_layers=1 or T=5,6")
+        if name.strip() == "masks":
+            raise UsageError(
+                f"--only {pin}: expected another factor, because masks depend on the subject; pin dropout or training"
+            )
+        values_of = pinned.setdefault(name.strip().replace("-", "_"), [])
+        values_of += [_literal(value.strip()) for value in values.split(",")]
+    return pinned
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text.capitalize() if text in {"true", "false", "none"} else text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[Hunt], None]]:
+    """Show the progress of a search on standard error, unless that is to be quiet."""
+    from rich.console import Console
+
+    from harness.report import progress
+
+    return nullcontext(lambda _hunt: None) if quiet else progress.shown(name, Console(stderr=True))
+
+
+def _exit_code(examinations: list[Examination]) -> int:
+    from harness.checks.result import Verdict
+
+    verdicts = [done.verdict for done in examinations]
+    if any(verdict in {Verdict.DISAGREES, Verdict.SUSPECT, Verdict.BROKEN} for verdict in verdicts):
+        return FINDING
+    if any(done.interrupted for done in examinations):
+        return INTERRUPTED
+    return AGREES if all(verdict is Verdict.AGREES for verdict in verdicts) else MISUSE

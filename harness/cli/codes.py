@@ -1,0 +1,42 @@
+"""The exit codes of the commands, and what help says of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+AGREES: Final = 0
+FINDING: Final = 1
+MISUSE: Final = 2
+FAULT: Final = 3
+INTERRUPTED: Final = 130
+READER_GONE: Final = 141
+"""The exit code that a shell reports for a process that SIGPIPE ended."""
+
+EXIT_CODES: Final = """\b
+Exit codes:
+  0    every subject agrees
+  1    a finding: a subject disagrees or is broken
+  2    misuse, or not enough could be checked
+  3    the harness itself failed
+  130  interrupted, with nothing found until then
+  141  the reader of the output has gone"""
+
+
+EXIT_CODES_OF_EXPLAIN: Final = """\b
+Exit codes:
+  0    the arrays agree with nn.RNN
+  1    the arrays disagree with nn.RNN
+  2    misuse"""
+
+EXIT_CODES_OF_REPLAY: Final = """\b
+Exit codes:
+  0    FIXED: the subject passes now
+  1    FAILED: the subject still fails, with --all on any finding
+  2    ERROR: the finding could not be run, or misuse
+  130  interrupted"""
+
+EXIT_CODES_OF_SELFTEST: Final = """\b
+Exit codes:
+  0    every fault found, none named wrongly, no false alarm
+  1    otherwise
+  130  interrupted; what was done so far is shown"""

@@ -1,0 +1,39 @@
+"""``rnn-harness coverage``: it shows how much of the space several runs met together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.codes import AGREES
+from harness.cli.options import json_option
+from harness.cli.output import console_for, write_json
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option(
+    "--missing", type=click.IntRange(min=0), default=0, metavar="N", help="List up to N combinations that no run met."
+)
+@json_option
+def coverage(files: tuple[Path, ...], missing: int, json_to: str | None) -> int:
+    """Show how much of the space the runs that wrote these FILEs met together.
+
+    `rnn-harness check --coverage FILE` writes a FILE; the runs may have other seeds or machines. Only what ran counts.
+    The shares are of what can meet in the scope: values of factors, their pairs and triples (sizes by class: 1, 2 to 7,
+    about 8, about 16, about 32, more), and edges, the sizes at which kernels change, alone and in pairs.
+    """
+    from harness.report.coverage import missing_lines, shares_record, table
+    from harness.store import met
+
+    found = met.read(files)
+    console = console_for(json_to)
+    for one in found:
+        console.print(one.subject, markup=False)
+        console.print(table(one))
+        for line in missing_lines(one, missing) if missing else ():
+            console.print(line)
+    shares = [{"subject": one.subject, "checks": shares_record(one), "laws": one.laws} for one in found]
+    write_json("coverage", {"subjects": shares}, json_to)
+    return AGREES

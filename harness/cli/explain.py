@@ -1,0 +1,63 @@
+"""``rnn-harness explain``: it says which known mistake computes some arrays."""
+
+from __future__ import annotations
+
+import click
+
+from harness.cli.codes import AGREES, EXIT_CODES_OF_EXPLAIN, FINDING
+from harness.cli.options import FILE, json_option
+from harness.cli.output import console_for, write_json
+from harness.space.parts import NONLINEARITIES
+
+
+@click.command(epilog=EXIT_CODES_OF_EXPLAIN)
+@click.argument("model", type=FILE)
+@click.argument("x", type=FILE)
+@click.argument("actual", type=FILE)
+@click.option("--hx", type=FILE, metavar="FILE", help="The initial hidden state.  [default: zeros]")
+@click.option("--nonlinearity", type=click.Choice(NONLINEARITIES), help="[default: both are tried]")
+@click.option(
+    "--batch-first/--no-batch-first", default=None, help="Which axis of X is time.  [default: both are tried]"
+)
+@click.option(
+    "--atol",
+    type=float,
+    default=0.0,
+    help="How far each number of ACTUAL may be off by itself, as if rounded in print.",
+)
+@json_option
+def explain(
+    model: str,
+    x: str,
+    actual: str,
+    hx: str | None,
+    nonlinearity: str | None,
+    atol: float,
+    json_to: str | None,
+    *,
+    batch_first: bool | None,
+) -> int:
+    """Say whether ACTUAL is what nn.RNN computes from X, and if not, which known mistake computes it.
+
+    MODEL holds the weights: a state_dict that torch.save wrote, or an .npz file. X and ACTUAL are .npy files, or
+    tensors that torch.save wrote. ACTUAL is the output, the readout or h_n, or an .npz file with several of these by
+    name. In Python: harness.explain(module, x, actual).
+    """
+    from dataclasses import asdict
+
+    from harness.report import arrays
+    from harness.subjects.handed import load
+
+    console = console_for(json_to)
+    answer = arrays.explain(
+        load(model),
+        load(x),
+        load(actual),
+        hx=None if hx is None else load(hx),
+        nonlinearity=nonlinearity,
+        batch_first=batch_first,
+        atol=atol,
+    )
+    console.print(str(answer), markup=False)
+    write_json("explain", asdict(answer), json_to)
+    return AGREES if answer.agrees else FINDING

@@ -1,0 +1,52 @@
+"""``rnn-harness findings``: it lists the findings that were kept, and shows or removes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from harness import __version__
+from harness.cli.codes import AGREES
+from harness.cli.options import findings_option, json_option, report_option
+from harness.cli.output import console_beside, put, require_page, typed, write_json
+from harness.space.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.store.findings import Store
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--remove", is_flag=True, help="Remove the named findings.")
+@findings_option
+@report_option
+@json_option
+def findings(ids: tuple[str, ...], folder: str, report_to: str | None, json_to: str | None, *, remove: bool) -> int:
+    """List the findings that were kept; with an ID, show everything about it."""
+    from harness.report import record, text
+    from harness.store.findings import Store
+
+    store, console = Store(folder), console_beside({"--json": json_to, "--report": report_to})
+    if remove and not ids:
+        raise UsageError("--remove: expected the ID of a finding; `rnn-harness findings` lists them")
+    if remove:
+        for id_ in ids:
+            click.echo(f"removed {_removed(store, id_)}", err=json_to == "-")
+        return AGREES
+    require_page(report_to)
+    stored = [store.open(id_) for id_ in ids] if ids else store.list()
+    console.print(text.stored_report(stored) if ids else text.findings_table(stored, folder))
+    write_json("findings", {"findings": [record.stored_record(one) for one in stored]}, json_to)
+    if report_to is not None:
+        from harness.store import page
+
+        put(page.of_findings(stored, command=typed(), version=__version__), report_to, "--report")
+    return AGREES
+
+
+def _removed(store: Store, given: str) -> str:
+    try:
+        return store.remove(given)
+    except OSError as error:
+        raise UsageError(f"{given}: could not be removed: {error}") from None

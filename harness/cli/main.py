@@ -1,0 +1,94 @@
+"""The command as a whole: its group, and how it ends, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+
+import click
+
+from harness import __version__
+from harness.cli.check import check
+from harness.cli.codes import EXIT_CODES, FAULT, INTERRUPTED, MISUSE, READER_GONE
+from harness.cli.coverage import coverage
+from harness.cli.explain import explain
+from harness.cli.findings import findings
+from harness.cli.known import known
+from harness.cli.replay import replay
+from harness.cli.schema import schema
+from harness.cli.selftest import selftest
+from harness.cli.shapes import shapes
+from harness.cli.subjects import subjects
+from harness.space.errors import UsageError
+from harness.threads import one_thread_a_process
+
+
+def _version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    """Print the version, those of what verdicts rest on, and the CPU."""
+    if not asked or context.resilient_parsing:
+        return
+    from harness.subjects.ground import machine
+
+    facts = machine()
+    names = {"Python": "python", "torch": "torch", "NumPy": "numpy", "Hypothesis": "hypothesis"}
+    click.echo(f"rnn-harness {__version__}")
+    click.echo(", ".join(f"{shown} {facts[name]}" for shown, name in names.items() if name in facts))
+    click.echo(facts["cpu"])
+    context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the versions of rnn-harness and of what it computes with, and the CPU, and exit.",
+)
+def cli() -> None:
+    """Check that a recurrent layer computes what torch.nn.RNN is documented to; if not, find the case and the cause."""
+
+
+for command in (check, coverage, explain, findings, known, replay, schema, selftest, shapes, subjects):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command, and exit with its code."""
+    one_thread_a_process()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that findings are reported
+    try:
+        code = cli.main(prog_name="rnn-harness", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (SystemExit, BrokenPipeError) as error:
+        code = READER_GONE  # click, rich or Python found that nobody reads the pipe any more
+        if isinstance(error, SystemExit) and "_RNN_HARNESS_COMPLETE" in os.environ:
+            code = int(error.code or 0)  # click has answered a shell that completes a line
+        else:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except click.exceptions.Exit as exit_:  # --help, --version
+        code = exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = MISUSE
+    except UsageError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = MISUSE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = INTERRUPTED
+    except OSError as error:  # such as a full disk behind standard output
+        click.echo(f"Error: {error}", err=True)
+        code = MISUSE
+    except MemoryError as error:
+        click.echo(f"Error: out of memory; pin smaller sizes with --only ({error})", err=True)
+        code = MISUSE
+    except Exception:  # noqa: BLE001 - any other error is the harness's own, and is reported as such
+        traceback.print_exc()
+        click.echo(f"rnn-harness {__version__} itself failed; this says nothing about the subject", err=True)
+        code = FAULT
+    sys.exit(code)

@@ -1,0 +1,58 @@
+"""The options that several commands take, with what becomes of their words."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import click
+
+FILE: Final = click.Path(readable=False)
+"""A path as it was given; a shell completes it from the files there are."""
+
+
+def seconds_of(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """Parse seconds from ``90``, ``60s``, ``2m`` or ``1h``."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise click.BadParameter(f"{text!r}: expected a time above zero, such as 90, 60s, 2m or 1h")
+    return seconds
+
+
+timeout_option = click.option(
+    "--timeout",
+    callback=seconds_of,
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="How long a subject may take for one case before it counts as hung.",
+)
+
+
+json_option = click.option(
+    "--json", "json_to", type=FILE, metavar="FILE", help="Also write the report as JSON; - means standard output."
+)
+
+
+report_option = click.option(
+    "--report", "report_to", metavar="FILE", help="Also write the report as one HTML file, which needs no network."
+)
+
+
+findings_option = click.option(
+    "--findings",
+    "folder",
+    type=FILE,
+    default=".rnn-harness",
+    show_default=True,
+    metavar="DIR",
+    help="Where failing cases are kept.",
+)
+
+
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search."
+)

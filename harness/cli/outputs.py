@@ -1,0 +1,125 @@
+"""The documents of ``check``: their options, whether they can be written, and their writing at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness import __version__
+from harness.cli.options import FILE, json_option, report_option
+from harness.cli.output import console_beside, put, require_page, typed, write_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.pipeline import Examined
+    from harness.search.scan import Observe
+
+
+@dataclass
+class Outputs:
+    """The targets of the documents, by format; ``None`` for those that nobody asked for."""
+
+    json: str | None
+    junit: str | None
+    markdown: str | None
+    coverage: str | None
+    report: str | None
+    observations: str | None
+    annotations: bool
+    _write_line: Callable[[str], object] | None = None
+    _piped: bool = False
+    """True if a document goes to standard output, which then has nothing else."""
+
+    def required(self) -> Console:
+        """Refuse at once what cannot be written, and return the console for people."""
+        options = ("json", "junit", "markdown", "coverage", "report", "observations")
+        console = console_beside({f"--{name}": getattr(self, name) for name in options})
+        self._piped = console.stderr
+        if self.observations is not None:
+            from harness.store.document import lines_to
+
+            self._write_line = click.get_current_context().with_resource(lines_to(self.observations))
+        require_page(self.report)
+        return console
+
+    def observing(self, subject: str, seed: int) -> Observe | None:
+        """Return a function that writes a line for each case of a subject's search, which begins now."""
+        from harness.report.observations import observation
+
+        start, write_line = time.time(), self._write_line
+        return None if write_line is None else lambda seen: write_line(observation(seen, subject, seed, start))
+
+    def write(self, every: Sequence[Examined], tolerance: str) -> None:
+        """Write all documents about the subjects that were examined."""
+        from harness.report import complaints, github, junit, markdown, record
+        from harness.report.severity import in_order
+        from harness.store import met, page
+
+        records = [record.examination_record(done.examination, done.told) for done in every]
+        write_json("check", {"subjects": records}, self.json)
+        searched = [done.examination.hunt.searched for done in every]
+        write_json("met", met.document(searched), self.coverage, "--coverage")
+        summaries = [
+            complaints.summary_of(done.examination, in_order(done.told), tolerance, done.capabilities.place)
+            for done in every
+        ]
+        if self.junit is not None:
+            put(junit.junit(summaries), self.junit, "--junit")
+        if self.markdown is not None:
+            put(markdown.markdown(summaries), self.markdown, "--markdown")
+        for line in chain.from_iterable(map(github.workflow_commands, summaries)) if self.annotations else ():
+            click.echo(line, err=self._piped)
+        if self.report is not None:
+            parts = [(done.examination, done.told, done.capabilities) for done in every]
+            whole = page.of_run(parts, command=typed(), version=__version__, tolerance=tolerance)
+            put(whole, self.report, "--report")
+
+
+def _file_option(option: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return an option that names the file of one format."""
+    return click.option(
+        f"--{option}", f"{option}_to", type=FILE, metavar="FILE", help=f"Also write {what}; - means standard output."
+    )
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of the documents, which it takes together, as ``outputs``."""
+
+    @wraps(command)
+    def together(*, coverage_to: str | None, annotations: bool, **others: Any) -> Any:
+        targets = {name: others.pop(f"{name}_to") for name in ("json", "junit", "markdown", "report", "observations")}
+        return command(outputs=Outputs(**targets, coverage=coverage_to, annotations=annotations), **others)
+
+    for option in reversed(
+        (
+            report_option,
+            json_option,
+            _file_option("junit", "the report as JUnit XML"),
+            _file_option("markdown", "a summary in Markdown, for the job pages of CI"),
+            _file_option("observations", "every case as a line in Hypothesis's observability format"),
+            click.option(
+                "--annotations/--no-annotations",
+                envvar="GITHUB_ACTIONS",
+                show_envvar=True,
+                help="Print errors so that GitHub shows them beside the subject's code.",
+            ),
+        )
+    ):
+        together = option(together)
+    return together
+
+
+coverage_option = click.option(
+    "--coverage",
+    "coverage_to",
+    type=FILE,
+    metavar="FILE",
+    help="Write what the search met, for `rnn-harness coverage`, which adds up several runs.",
+)

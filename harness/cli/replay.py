@@ -1,0 +1,118 @@
+"""``rnn-harness replay``: it runs a finding again, or all that were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.codes import AGREES, EXIT_CODES_OF_REPLAY, FINDING, MISUSE
+from harness.cli.options import FILE, findings_option, json_option, timeout_option
+from harness.cli.output import console_for, write_json
+from harness.space.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.report.place import Stored
+    from harness.report.replays import Replayed
+
+
+@click.command(epilog=EXIT_CODES_OF_REPLAY)
+@click.argument("finding", type=FILE, required=False, metavar="[ID|FILE]")
+@click.option("--all", "every", is_flag=True, help="Run every finding that was kept, one line each.")
+@click.option(
+    "--subject", "spec", type=FILE, metavar="SUBJECT", help="The subject to run.  [default: the one it was found on]"
+)
+@click.option("--tolerance", metavar="NAME|rtol=R,atol=A", help="What to accept.  [default: as when it was found]")
+@findings_option
+@timeout_option
+@json_option
+def replay(
+    finding: str | None,
+    spec: str | None,
+    tolerance: str | None,
+    folder: str,
+    timeout: float,
+    json_to: str | None,
+    *,
+    every: bool,
+) -> int:
+    """Run a finding again: FIXED (0), FAILED (1), or ERROR (2) if it could not be run.
+
+    ID is the ID of a finding, or its first digits. FILE is a case.json or an .npz that was kept elsewhere.
+    """
+    if (finding is None) != every:
+        raise UsageError("expected the ID of a finding, a FILE, or --all; `rnn-harness findings` lists them")
+    if finding is None:
+        return _all(spec, tolerance, folder, timeout, json_to)
+    from harness.report import text
+    from harness.report.record import result_record
+    from harness.store.findings import load
+
+    console, stored = console_for(json_to), load(finding, folder)
+    done = _again(stored, spec, tolerance, timeout)
+    assert done.result is not None
+    console.print(text.replay_report(stored, str(done.subject), done.fate, done.result))
+    about = {"finding": finding, "subject": done.subject, "fate": done.fate.value, "same_kind": done.again}
+    write_json("replay", {**about, **result_record(done.result)}, json_to)
+    return _code([done])
+
+
+def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, json_to: str | None) -> int:
+    """Run every finding in a folder again; one whose case cannot be read is left out."""
+    from harness.oracle.arithmetic import accepted
+    from harness.report.replays import replayed_line, replays_line, replays_record
+    from harness.store.findings import Store
+    from harness.subjects.isolated import ahead
+
+    console = console_for(json_to)
+    accepted(tolerance or "derived")  # nothing is run if it is none
+    kept, every = [], []
+    for stored in Store(folder).list():
+        if stored.found is None:
+            click.echo(f"Warning: {stored.path}: left out: {stored.damage}", err=True)
+        else:
+            kept.append(stored)
+    ahead([one for stored in kept if (one := spec or stored.subject)])
+    for stored in kept:
+        every.append(_tried(stored, spec, tolerance, timeout))
+        console.print(replayed_line(every[-1]), soft_wrap=True)
+    console.print(replays_line(every, folder), markup=False, highlight=False)
+    write_json("replays", replays_record(every), json_to)
+    return _code(every)
+
+
+def _tried(stored: Stored, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
+    """Run a finding again, or say why that is not possible."""
+    from harness.report.replays import Replayed
+    from harness.search.replay import Fate
+
+    try:
+        return _again(stored, spec, tolerance, timeout)
+    except UsageError as error:
+        return Replayed(stored, spec or stored.subject, Fate.ERROR, why=str(error))
+
+
+def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
+    """Run a finding again, on a subject in a process of its own. Raise ``UsageError`` if that is not possible."""
+    from harness.oracle.arithmetic import accepted
+    from harness.report.replays import Replayed
+    from harness.search.preparation import asked_scope
+    from harness.search.replay import replay
+    from harness.subjects.isolated import IsolatedSubject
+
+    contract = accepted(tolerance or stored.notes.get("tolerance", "derived"))
+    spec = spec or stored.subject
+    if spec is None:
+        raise UsageError(f"{stored.path}: does not name the subject it was found on; name one with --subject")
+    with IsolatedSubject(spec, timeout=timeout) as subject:
+        asked_scope(subject, (stored.case.config.device,))
+        return Replayed(stored, subject.name, *replay(subject, stored.case, contract))
+
+
+def _code(every: Sequence[Replayed]) -> int:
+    """Return the exit code: a failure counts more than what could not be run."""
+    from harness.search.replay import Fate
+
+    fates = {one.fate for one in every}
+    return FINDING if Fate.FAILED in fates else MISUSE if Fate.ERROR in fates else AGREES

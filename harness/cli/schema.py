@@ -1,0 +1,16 @@
+"""``rnn-harness schema``: it prints the JSON Schema of the documents."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of everything that --json and --coverage write, and of the file finding.json.
+
+    A document says its kind in its field "document", and the schema has a definition of that name.
+    """
+    from harness.report.schema import text
+
+    click.echo(text(), nl=False)

@@ -1,0 +1,91 @@
+"""Findings that were run again: a line for each, a line for all, and plain data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.text import Text
+
+from harness.checks.result import Result
+from harness.report import wording
+from harness.report.place import Stored
+from harness.report.record import result_record
+from harness.report.short import failure_line
+from harness.search.replay import Fate
+
+STYLES: Final = {Fate.FIXED: "bold green", Fate.FAILED: "bold red", Fate.ERROR: "bold yellow"}
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A finding that was run again."""
+
+    stored: Stored
+    subject: str | None
+    """The subject on which it was run; ``None`` if nobody names one."""
+    fate: Fate
+    result: Result | None = None
+    """The result; ``None`` if it could not be run."""
+    why: str = ""
+    """The reason why it could not be run."""
+
+    @property
+    def again(self) -> bool | None:
+        """True if it fails in the same way as before; ``None`` if that is not known."""
+        return None if self.result is None else self.stored.again(self.result)
+
+    @property
+    def name(self) -> str:
+        """The id of the finding, or the name of its folder."""
+        return self.stored.id or self.stored.path.name
+
+    @property
+    def said(self) -> str:
+        """What is wrong, in one line; empty if nothing is."""
+        if self.result is None:
+            return self.why.partition("\n")[0]
+        if self.fate is Fate.FIXED:
+            return ""
+        refused = "the subject now refuses the case: " if self.fate is Fate.ERROR else ""
+        other = "in another way than before: " if self.fate is Fate.FAILED and self.again is False else ""
+        return refused + other + failure_line(self.result)
+
+
+def replayed_line(one: Replayed) -> Text:
+    """Return the finding, its fate, its subject, and what is wrong."""
+    words = Text(f"{one.name}  ")
+    words.append(f"{one.fate.value:6}", STYLES[one.fate])
+    return words.append("".join(f"  {said}" for said in (one.subject, one.said) if said))
+
+
+def replays_line(every: Sequence[Replayed], directory: str) -> str:
+    """Return how many findings have which fate."""
+    if not every:
+        return f"no findings in {directory}"
+    counts = _counts(every)
+    said = ", ".join(f"{counts[fate]:,} {fate.value}" for fate in Fate)
+    return f"{wording.counted(len(every), 'finding')}: {said}"
+
+
+def replays_record(every: Sequence[Replayed]) -> dict[str, Any]:
+    """Return all findings that were run again, and how many have which fate."""
+    counts = _counts(every)
+    return {"replays": [_record(one) for one in every], "counts": {fate.value: counts[fate] for fate in Fate}}
+
+
+def _record(one: Replayed) -> dict[str, Any]:
+    return {
+        "finding": one.name,
+        "subject": one.subject,
+        "fate": one.fate.value,
+        "same_kind": one.again,
+        "said": one.said,
+        "result": None if one.result is None else result_record(one.result),
+    }
+
+
+def _counts(every: Sequence[Replayed]) -> Counter[Fate]:
+    return Counter(one.fate for one in every)
