@@ -44,7 +44,7 @@ class Replayed:
 
     @property
     def said(self) -> str:
-        """What is wrong, in one line; empty if nothing is."""
+        """The failure in one line, or why nothing is known; empty if the subject passes."""
         if self.result is None:
             return self.why.partition("\n")[0]
         if self.fate is Fate.FIXED:
