@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 import weakref
@@ -52,6 +53,22 @@ LONGEST: Final = 1e6
 GRACE: Final = 1.0
 """The seconds that a process gets to end by itself when nobody waits for its work any more."""
 
+UNTOLD: Final = 255
+"""The exit code that Python gives a process whose fork server cannot tell it any more."""
+
+OUTSIDE: Final = frozenset({-signal.SIGKILL, -signal.SIGTERM, UNTOLD} if sys.platform != "win32" else ())
+"""The exit codes of a process that may have been ended from outside, as when memory is short: by a signal that nothing
+raises by mistake, or together with its fork server.
+"""
+
+SPARED: Final = 3
+"""The number of such deaths of a subject's processes after which a fresh one is asked the same again. A subject that
+ends itself so does it again at once; one that does it now and then is reported after these.
+"""
+
+MOMENT: Final = 0.02
+"""The seconds between two tries to start a process."""
+
 WRITING: Final = 0.2
 """The seconds that a process gets to write down where it hangs."""
 
@@ -86,11 +103,12 @@ class _About(NamedTuple):
 
 
 class _LostError(Exception):
-    """A process that will not answer any more; the error carries the outcome to report."""
+    """A process that will not answer any more; the error carries the outcome to report, and the exit code if known."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome, code: int | None = None) -> None:
         super().__init__(outcome.message)
         self.outcome = outcome
+        self.code = code
 
 
 class IsolatedSubject:
@@ -108,6 +126,7 @@ class IsolatedSubject:
         own = switch_of(spec)
         self._switches = switches or (() if own is None else (own,))
         self._worker: _Worker | None = None
+        self._spared = SPARED
         ahead([spec])
         about = self._start()
         self.name = about.name
@@ -189,11 +208,21 @@ class IsolatedSubject:
             self._worker = _Worker(self._spec, self._switches)
             about: _About = self._worker.answer(max(self._timeout, STARTING))
         except _LostError as lost:
+            if self._asks_again(lost):
+                return self._start()
             raise SubjectError(f"{self._spec}: while it was imported, {lost}") from None
         except BaseException:
             self._abandon()
             raise
         return about
+
+    def _asks_again(self, lost: _LostError) -> bool:
+        """Return whether a fresh process is to be asked the same, because this one may have been ended from outside."""
+        if lost.code not in OUTSIDE or not self._spared:
+            return False
+        self._spared -= 1
+        self._worker = None
+        return True
 
     def _asking(self, name: str, _method: object) -> Callable[..., Any]:
         """Return a method that asks the child for the subject's own."""
@@ -215,7 +244,7 @@ class IsolatedSubject:
             self._abandon()
             raise
         except _LostError as lost:
-            return lost.outcome
+            return self._ask(method, *arguments) if self._asks_again(lost) else lost.outcome
         except SubjectError as error:  # the subject was found before
             return Outcome(failure=Failure.CRASHED, message=f"its process cannot be started again: {error}")
         finally:
@@ -234,7 +263,7 @@ class _Worker:
         # A fork waits for what is imported ahead, and Ctrl-C must not; the fork server itself was started safely.
         with theirs, nullcontext() if _FORKS else _safely():
             self._process = _CONTEXT.Process(target=_serve, args=(theirs, spec, setting, self._trace), name=spec)
-            self._process.start()
+            _start(self._process)
         self.end = weakref.finalize(self, _end, self._process, self._connection, self._folder)
         atexit.register(self.end)  # runs before multiprocessing waits for it; a daemon may not have children of its own
 
@@ -258,7 +287,7 @@ class _Worker:
         try:
             self._connection.send((method, arguments))
         except OSError:
-            self._lost(Failure.CRASHED, self._death())
+            self._died()
 
     def answer(self, timeout: float) -> Any:
         """Wait for the answer. Raise ``_LostError`` if the process is lost, or what the child raised."""
@@ -269,11 +298,11 @@ class _Worker:
             self._process.kill()
             self._lost(Failure.HUNG, f"no answer within {timeout:g} s")
         if self._connection not in ready:
-            self._lost(Failure.CRASHED, self._death())
+            self._died()
         try:
             given, error = self._connection.recv()
         except (EOFError, OSError):
-            self._lost(Failure.CRASHED, self._death())
+            self._died()
         if error is not None:
             raise error
         return given
@@ -285,18 +314,39 @@ class _Worker:
                 os.kill(self._process.pid, signal.SIGUSR1)
             self._process.join(WRITING)
 
-    def _death(self) -> str:
+    def _died(self) -> NoReturn:
         self._process.join(GRACE)
         code = self._process.exitcode
         if code is None:
             self._process.kill()
-            return "its process closed the pipe to the harness"
-        return f"its process died of {_signal_name(-code)}" if code < 0 else f"its process ended with exit code {code}"
+            self._lost(Failure.CRASHED, "its process closed the pipe to the harness")
+        ended = f"died of {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        if _FORKS and code == UNTOLD and self._was_orphaned():
+            ended = "lost its fork server"
+        self._lost(Failure.CRASHED, f"its process {ended}", code)
 
-    def _lost(self, failure: Failure, message: str) -> NoReturn:
+    def _was_orphaned(self) -> bool:
+        """Return whether the process went on without the fork server that would tell how it ended; then end it."""
+        assert self._process.pid is not None
+        try:
+            os.kill(self._process.pid, signal.SIGKILL)
+        except OSError:  # there is none
+            return False
+        return True
+
+    def _lost(self, failure: Failure, message: str, code: int | None = None) -> NoReturn:
         outcome = Outcome(failure=failure, message=message, traceback=_own_lines(self._trace))
         self.end()
-        raise _LostError(outcome)
+        raise _LostError(outcome, code)
+
+
+def _start(process: BaseProcess) -> None:
+    """Start a process. A fork server that was just ended refuses; a moment later it is known to be, and replaced."""
+    for _ in range(round(GRACE / MOMENT)):
+        with suppress(ConnectionError, EOFError):
+            return process.start()
+        time.sleep(MOMENT)
+    raise SubjectError("the fork server cannot be started again")
 
 
 def forked_from_here() -> None:
@@ -410,6 +460,7 @@ def _beside(trace: Path) -> Path:
 
 def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace: Path) -> None:
     """Run the child: find the subject, then answer requests until the parent is gone."""
+    own_process = os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(setting.environ)
@@ -428,7 +479,7 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
         if hasattr(faulthandler, "register"):
             faulthandler.register(signal.SIGUSR1, file, all_threads=False)
         found: list[Subject] = []
-        _answer(connection, partial(_find, spec, setting.switches, found))
+        _answer(connection, partial(_find, spec, setting.switches, found), own_process)
         while found:
             method, arguments = connection.recv()
             own: dict[str, Callable[..., Any]] = {
@@ -437,7 +488,7 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
                 SPEAK: speak,
             }
             call = own[method] if method in own else getattr(found[0].capabilities, method)
-            _answer(connection, partial(call, *arguments))
+            _answer(connection, partial(call, *arguments), own_process)
     shutil.rmtree(trace.parent, ignore_errors=True)  # a parent that was killed did not clean up
 
 
@@ -459,7 +510,8 @@ def _in_the_child() -> NoReturn:
     raise NotImplementedError
 
 
-def _answer(connection: Connection[Any, Any], call: Callable[[], Any]) -> None:
+def _answer(connection: Connection[Any, Any], call: Callable[[], Any], process: int) -> None:
+    """Make a call and send what it gives, unless this is a copy of the process, which the subject has forked."""
     given: Any = None
     error: Exception | None = None
     try:
@@ -472,4 +524,6 @@ def _answer(connection: Connection[Any, Any], call: Callable[[], Any]) -> None:
         error = MemoryError(str(raised))
     except BaseException:  # noqa: BLE001 - others may not survive the pipe
         error = RuntimeError(f"in the subject's process:\n{traceback.format_exc()}")
+    if os.getpid() != process:
+        os._exit(0)
     connection.send((given, error))

@@ -52,6 +52,28 @@ def forks(x, h0, weights, config):
     child.kill()
     return right(x, h0, weights, config)
 
+def returns_twice(x, h0, weights, config):
+    os.fork()
+    return right(x, h0, weights, config)
+
+def raises_twice(x, h0, weights, config):
+    os.fork()
+    raise SystemExit
+
+def says_where(x, h0, weights, config):
+    with open("pid", "w") as file:
+        file.write(f"{os.getpid()}\\n")
+    time.sleep(1)
+    return right(x, h0, weights, config)
+
+def kills_itself(x, h0, weights, config):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def kills_its_parent(x, h0, weights, config):
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(1)
+    return right(x, h0, weights, config)
+
 def raises(x, h0, weights, config):
     raise KeyboardInterrupt
 
@@ -115,6 +137,37 @@ def test_a_process_that_dies_is_a_crash_and_the_next_case_is_answered() -> None:
     assert outcomes[1].message == "its process died of SIGSEGV"
     assert "in segfaults" in outcomes[1].traceback
     assert "harness" not in outcomes[1].traceback
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="rests on /proc, and on a fork server")
+def test_a_process_that_is_killed_from_outside_is_no_crash() -> None:
+    def kill(place: Path) -> None:
+        while not place.exists() or not (pid := place.read_text()).endswith("\n"):
+            time.sleep(0.02)
+        os.kill(int(pid), signal.SIGKILL)
+
+    killing = threading.Thread(target=kill, args=(Path("pid"),))
+    killing.start()
+    with IsolatedSubject("mine.py:says_where") as subject:
+        outcome = subject.run(PLAIN)
+        killing.join()
+
+    assert outcome.failure is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("kills_itself", "its process died of SIGKILL"), ("kills_its_parent", "its process lost its fork server")],
+)
+def test_a_process_that_is_killed_again_and_again_is_a_crash(name: str, message: str) -> None:
+    with IsolatedSubject(f"mine.py:{name}") as subject:
+        assert subject.run(PLAIN).message == message
+
+
+@pytest.mark.parametrize(("name", "failure"), [("returns_twice", None), ("raises_twice", Failure.RAISED)])
+def test_a_copy_of_its_process_that_it_forks_says_nothing(name: str, failure: Failure | None) -> None:
+    with IsolatedSubject(f"mine.py:{name}") as subject:
+        assert [subject.run(case).failure for case in (PLAIN, BIG, PLAIN)] == [failure] * 3
 
 
 def test_a_process_that_ends_itself_is_a_crash_however_well_it_means_it() -> None:
