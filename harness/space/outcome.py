@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 from harness.space.case import Array
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Failure(Enum):
@@ -25,6 +28,9 @@ class Failure(Enum):
     """The subject did not answer in time."""
 
 
+LONGEST: Final = {"message": 2_000, "traceback": 20_000}
+"""The most characters of a failure's texts: more than a person reads, and little enough for a thousand of them."""
+
 LOST: Final = frozenset({Failure.CRASHED, Failure.HUNG})
 """Failures after which there is no process left to ask again."""
 
@@ -38,6 +44,7 @@ class Outcome:
     lists pairs of arrays that share memory although each should be writable on its own, such as ``("h_n", "output")``.
     ``overwritten`` names the arrays that a further call changed, if one was made. ``not_returned`` names the gradients
     that the subject does not have, and ``ignored`` those that it returned although nn.RNN does not have them.
+    ``message`` and ``traceback`` are kept ``legible``.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
@@ -49,3 +56,19 @@ class Outcome:
     overwritten: tuple[str, ...] = ()
     not_returned: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Keep the texts legible, whoever wrote them."""
+        for name, most in LONGEST.items():
+            object.__setattr__(self, name, legible(getattr(self, name), most))
+
+
+def legible(text: str, most: int) -> str:
+    """Return text of foreign origin as it may be printed: cut in the middle, and without terminal control.
+
+    Control characters other than line ends and tabs, and halves of surrogate pairs, are written as escapes.
+    """
+    if len(text) > most:
+        half = most // 2
+        text = f"{text[:half]} ... ({len(text) - 2 * half:,} characters) ... {text[-half:]}"
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -1,0 +1,32 @@
+"""Tests of outcomes: what a subject says is kept as it may be printed."""
+
+import pytest
+
+from harness import Failure, Outcome
+from harness.space.outcome import LONGEST
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("a plain word, ü and 界", "a plain word, ü and 界"),
+        ("two\nlines\tand a tab", "two\nlines\tand a tab"),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("back\rspace\x08 \x9b2J", r"back\rspace\x08 \x9b2J"),
+        ("half \udcff", r"half \udcff"),
+    ],
+)
+def test_what_would_steer_a_terminal_is_written_out(said: str, kept: str) -> None:
+    outcome = Outcome(failure=Failure.RAISED, message=said, traceback=said)
+
+    assert (outcome.message, outcome.traceback) == (kept, kept)
+
+
+@pytest.mark.parametrize("name", LONGEST)
+def test_long_text_is_cut_in_the_middle_and_says_so(name: str) -> None:
+    kept = getattr(Outcome(failure=Failure.RAISED, **{name: "a" * 10**6 + "b" * 10**6}), name)
+
+    assert len(kept) < LONGEST[name] + 50
+    assert kept.startswith("aaa")
+    assert kept.endswith("bbb")
+    assert f"... ({2 * 10**6 - LONGEST[name]:,} characters) ..." in kept
