@@ -25,8 +25,8 @@ calls take some 2 % of torch's default search.
 """
 
 REPEATS: Final = 5
-"""The number of times that a failing case is run again. Of subjects that give one of two answers by chance, 3 % give the
-same one in all of them.
+"""The number of times that a failing case is run again. Of subjects that give one of two answers by chance, 3 % give
+the same one in all of them.
 """
 
 
