@@ -125,8 +125,8 @@ def check(
     if quiet and verbose:
         raise UsageError("--quiet with --verbose: expected one of them")
     accepted(tolerance)  # nothing starts if it is none
-    found = _asked(subjects, timeout, devices, _pinned(pins, dtypes, output_size), contract)
     console = outputs.required()
+    found = _asked(subjects, timeout, devices, _pinned(pins, dtypes, output_size), contract)
     crew = crew_of(workers, examples)
     if crew is not None:
         click.get_current_context().with_resource(crew)

@@ -81,25 +81,20 @@ def transposed() -> tuple[Hunt, Investigation]:
         (transposed_and_reversed, {"TransposesWeightHH", "ReverseBeforeForward"}, 1),
     ],
 )
-def test_two_mistakes_in_one_subject_come_out_one_after_the_other(function: Any, names: set[str], seed: int) -> None:
-    done, investigation = searched(function, seed=seed)
+def test_two_mistakes_come_out_one_after_the_other_and_the_search_ends_so_many_cases_after_the_last(
+    function: Any, names: set[str], seed: int
+) -> None:
+    totals: list[int] = []
+    investigation = Investigation(as_subject(function))
 
-    assert len(done.findings) == 2
+    done = explained(investigation, heard=lambda _, record: totals.append(record.total), seed=seed)
+
+    assert len(done.findings) == len(totals) == 2
     assert {name for cause in causes(done, investigation) for name in cause} == names
     assert all(finding.minimal for finding in done.findings)
     assert done.stop is Stop.AFTER
-
-
-def test_a_search_ends_so_many_cases_after_the_last_cause() -> None:
-    totals: list[int] = []
-    investigation = Investigation(as_subject(without_b_hh_and_hx))
-
-    done = explained(investigation, heard=lambda _, record: totals.append(record.total))
-
-    assert len(totals) == 2
     assert totals[0] < totals[1]
-    assert done.total == totals[1] + 100
-    assert done.limit == done.total
+    assert done.limit == done.total == totals[1] + 100
 
 
 def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again(
