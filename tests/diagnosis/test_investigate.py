@@ -81,7 +81,7 @@ def transposed() -> tuple[Hunt, Investigation]:
         (transposed_and_reversed, {"TransposesWeightHH", "ReverseBeforeForward"}, 1),
     ],
 )
-def test_two_mistakes_come_out_one_after_the_other_and_the_search_ends_so_many_cases_after_the_last(
+def test_two_mistakes_come_out_one_after_the_other_and_end_a_search_a_while_after(
     function: Any, names: set[str], seed: int
 ) -> None:
     totals: list[int] = []
