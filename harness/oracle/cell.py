@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -36,23 +36,29 @@ class Dual(NamedTuple):
     tangent: Floats
 
 
-class Bounded(NamedTuple):
-    """The states that steps compute, and the largest difference from each that rounding can explain.
+class Bounded(ABC):
+    """The states that steps compute, and their bounds, which are computed when they are asked for.
 
-    ``floor`` is a quick lower limit of the differences that are suspicious, or ``None`` where that was not asked.
+    Whoever asks has to expect overflow and NaN in the computation.
     """
 
     values: Floats
-    allowance: Floats
-    floor: Floats | None = None
+    """The states (.., H)."""
+
+    @abstractmethod
+    def allowance(self, h_error: Floats | None = None, *, t: int | None = None) -> Floats:
+        """Return the largest difference from each state that rounding can explain; with ``t``, of (T, N, ..) at t.
+
+        ``h_error`` bounds how far the states may be off that the steps read; without it, they are exact.
+        """
+
+    def floor(self) -> Floats:
+        """Return a quick lower limit of the differences that are suspicious."""
+        raise NotImplementedError(f"{type(self).__name__} has no soft model yet")
 
 
-class BoundedSteps(Protocol):
-    """The steps of one layer and direction, with their bounds."""
-
-    def __call__(self, x: Known, h: Known, *, soft: bool = False) -> Bounded:
-        """Take a step for each row of x (.., I) and of the previous state h (.., H)."""
-        ...
+BoundedSteps = Callable[[Known, Floats], Bounded]
+"""The steps of one layer and direction: one for each row of x (.., I) and of the previous state h (.., H)."""
 
 
 class Cell(ABC):

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.cell import Bounded
 from harness.oracle.equation import Equation
 from harness.oracle.known import Floats, Known, Steps, at_steps, write_steps, zeros
 from harness.oracle.reference import Reference
@@ -27,6 +28,8 @@ from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
 Index = tuple[int, ...]
+TakeStep = Callable[[int, State], State]
+"""What gives the state of a time step, given the one that it reads, as ``Unroll.along_time`` takes it."""
 
 BLOCK: Final = 2**13
 """The number of elements of an operand that are worked on at once. Larger arrays are fetched from the system anew each
@@ -194,7 +197,7 @@ def carried_along(
 
     Errors are carried twice: elementwise, e <- |W_hh| e + ..., which grows by the row sums of |W_hh|, and as the norm
     of the errors of each row, which grows by the largest singular value. An element is off by at most the smaller of
-    the two.
+    the two. The states come first, so that all that their errors do not enter is computed for many steps at once.
     """
     reference, case, _ = setting
     config = case.config
@@ -202,35 +205,55 @@ def carried_along(
     whole, visited = Known(zeros(config, *shape), np.empty(shape)), reference.visited(config)
     for direction in range(config.num_directions):
         part, at = reference.features(config, direction), (layer, direction)
-        start = _start(setting, at, [*states, whole])
-        error = np.zeros(start.values.shape) if start.error is None else start.error
-        step = _carrying(setting, at, read_by(setting, at, below), None if own is None else own[..., part])
-        written = tuple(array[..., part] for array in whole if array is not None)
-        reference.along_time(config, direction, (start.values, error, norms(error)), step, written, visited=visited)
+        values, errors = (array[..., part] for array in whole if array is not None)
+        start, x = _start(setting, at, [*states, whole]), read_by(setting, at, below)
+        state, error = _carrying(setting, at, x, None if own is None else own[..., part])
+        reference.along_time(config, direction, (start.values,), state, (values,), visited=visited)
+        off = np.zeros(start.values.shape) if start.error is None else start.error
+        reference.along_time(config, direction, (off, norms(off)), error, (errors,), visited=visited)
     return whole
 
 
-def _carrying(setting: Setting, at: Place, x: Known, own: Floats | None) -> Callable[[int, State], State]:
-    """Return the step that carries a state, its error, and the norm of that error, for ``carried_along``."""
+def _carrying(setting: Setting, at: Place, x: Known, own: Floats | None) -> tuple[TakeStep, TakeStep]:
+    """Return two steps for ``carried_along``: that of a state, and then that of its error and the norm of that error.
+
+    The second one needs the states that all steps read. It has a stretch of time computed at once.
+    """
     reference, case, arithmetic = setting
-    w = reference.step_weights(case, *at)
-    steps = reference.bounded_steps(w, reference.nonlinearity(case.config, at[0]), arithmetic, first=at[0] == 0)
+    config, w, kind = case.config, reference.step_weights(case, *at), reference.nonlinearity(case.config, at[0])
+    steps = reference.bounded_steps(w, kind, arithmetic, first=at[0] == 0)
     by_unit, largest = reference.growth(w, arithmetic)
+    previous = zeros(config, config.T, config.N, config.hidden_size)
+    at_once = max(1, BLOCK // max(1, config.N * max(x.values.shape[2], config.hidden_size)))
 
-    def step(t: int, held: State) -> State:
-        h, error, norm = held
-        x_t = x.map(lambda array: array[t])
-        y, error, _ = steps(x_t, Known(h, error))
-        alone = steps(x_t, Known(h)).allowance
+    def state(t: int, held: State) -> State:
+        (previous[t],) = held
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (steps(Known(x.values[t]), held[0]).values if own is None else own[t],)
+
+    @lru_cache(1)
+    def stretch(number: int) -> tuple[Bounded, Floats | None, Floats, Floats]:
+        """Return the steps of a stretch, how far its states are from them, and the errors alone, with their norms."""
+        some = slice(number * at_once, (number + 1) * at_once)
+        bounded, apart = steps(x.map(lambda array: array[some]), previous[some]), None
+        alone = bounded.allowance()
+        if own is not None:
+            apart = np.abs(own[some] - bounded.values)
+            apart[np.isnan(apart)] = 0.0  # not finite: what reads such states is exempt, or settled by them
+            alone = alone + apart
+        return bounded, apart, alone, norms(alone)
+
+    def error(t: int, held: State) -> State:
+        (error, norm), (number, i) = held, divmod(t, at_once)
         with np.errstate(invalid="ignore", over="ignore"):
-            if own is not None:
-                apart = np.abs(own[t] - y)
-                apart[np.isnan(apart)] = 0.0  # not finite: what reads such states is exempt, or settled by them
-                y, error, alone = own[t], error + apart, alone + apart
-            error = np.fmin(error, alone + by_unit * norm)
-            return y, error, np.fmin(norms(error), norms(alone) + largest * norm)
+            bounded, apart, alone, norm_alone = stretch(number)
+            error = bounded.allowance(error, t=i)
+            if apart is not None:
+                error = error + apart[i]
+            error = np.fmin(error, alone[i] + by_unit * norm)
+            return error, np.fmin(norms(error), norm_alone[i] + largest * norm)
 
-    return step
+    return state, error
 
 
 def apart_from_prefixes(setting: Setting, states: Sequence[Known]) -> list[Known]:
@@ -322,10 +345,11 @@ def _direction(setting: Setting, at: Place, outputs: Sequence[Known], states: Se
         x, x_error, h, h_error = (None if a is None else a[rows] for a in operands)
         assert x is not None
         assert h is not None
-        bounded = steps(Known(x, x_error), Known(h, h_error), soft=exact)
-        _rows(values)[rows], _rows(allowance)[rows] = bounded.values, bounded.allowance
-        if floor is not None and bounded.floor is not None:
-            _rows(floor)[rows] = bounded.floor
+        with np.errstate(over="ignore", invalid="ignore"):
+            bounded = steps(Known(x, x_error), h)
+            _rows(values)[rows], _rows(allowance)[rows] = bounded.values, bounded.allowance(h_error)
+            if floor is not None:
+                _rows(floor)[rows] = bounded.floor()
     if own.error is not None:
         allowance += own.error[..., part]
     _hide_padding(reference, config, values, allowance, floor)

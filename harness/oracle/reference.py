@@ -9,7 +9,8 @@ same equations. ``unroll`` takes the step through time, directions and layers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from functools import cached_property, partial
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.cell import Bounded, BoundedSteps, Dual, StepWeights
 from harness.oracle.equation import Equation
 from harness.oracle.known import Floats, Known, at_steps, write_steps
-from harness.oracle.tolerance import Bound, Sizes, Step, error_growth, soft_floor, step_allowance
+from harness.oracle.tolerance import Sizes, Step, StepBounds, error_growth, soft_floor
 from harness.oracle.unroll import Back, Place, Read, State, Unroll, Visited
 from harness.space.case import Case
 from harness.space.config import RNNConfig
@@ -73,7 +74,7 @@ class Elman(Unroll):
 
     def bounded_steps(self, w: StepWeights, kind: str, arithmetic: Arithmetic, *, first: bool) -> BoundedSteps:
         """Return the steps of one layer and direction, with the bounds of ``tolerance``."""
-        return _BoundedSteps(self, w, kind, arithmetic, first=first)
+        return partial(_BoundedSteps, _Layer(self, w, kind, arithmetic, first, Sizes.of(*w)))
 
     def growth(self, w: StepWeights, arithmetic: Arithmetic) -> tuple[Floats, float]:
         """Return the most that the norm of a state's error may grow by, as ``tolerance`` derives it."""
@@ -181,55 +182,70 @@ class Reference(Elman):
         return StepWeights(*products, *(of.sum((0, 1)) for of in rows[2:]))
 
 
-class _BoundedSteps:
-    """The steps of one layer and direction, with their bounds."""
+class _Layer(NamedTuple):
+    """What the steps of one layer and direction have in common."""
 
-    def __init__(self, cell: Elman, w: StepWeights, kind: str, arithmetic: Arithmetic, *, first: bool) -> None:
-        self._cell, self._w, self._kind, self._arithmetic, self._first = cell, w, kind, arithmetic, first
-        self._sizes = Sizes.of(w.ih, w.hh)
+    cell: Elman
+    w: StepWeights
+    kind: str
+    arithmetic: Arithmetic
+    first: bool
+    """True if x is the caller's own."""
+    sizes: Sizes
 
-    def __call__(self, x: Known, h: Known, *, soft: bool = False) -> Bounded:
-        """Return phi(s) and its bound, for rows of operands."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            s = self._cell.preactivation(x.values, h.values, self._w)
-            activated = self._cell.activation(s, self._kind)
-            y = self._cell.new_state(activated, h.values, self._w)
-        bound = step_allowance(
-            Step(x.values, h.values, *self._w),
-            s,
-            activated,
-            self._kind,
-            self._arithmetic,
-            x_error=x.error if self._first else self._unsettled(x),
-            h_error=self._unsettled(h),
-            x_given=self._first,
-            sizes=self._sizes,
+
+class _BoundedSteps(Bounded):
+    """Steps phi(s), with the bounds of ``tolerance``."""
+
+    def __init__(self, layer: _Layer, x: Known, h: Floats) -> None:
+        cell, self._layer, self._x, self._h = layer.cell, layer, x, h
+        self._s = cell.preactivation(x.values, h, layer.w)
+        self._activated = cell.activation(self._s, layer.kind)
+        self.values = cell.new_state(self._activated, h, layer.w)
+
+    @cached_property
+    def _bounds(self) -> StepBounds:
+        """The bounds of phi(s)."""
+        _, w, kind, arithmetic, first, sizes = self._layer
+        x, error = self._x
+        return StepBounds.of(
+            Step(x, self._h, *w),
+            self._s,
+            self._activated,
+            kind,
+            arithmetic,
+            x_error=error if first else self._unsettled(x, error),
+            x_given=first,
+            sizes=sizes,
         )
-        allowance = bound.allowance if y is activated else self._of_new_state(y, activated, h, bound)
-        if not soft:
-            return Bounded(y, allowance)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return Bounded(y, allowance, soft_floor(s, y, bound.magnitude, self._kind, self._arithmetic))
 
-    def _unsettled(self, read: Known) -> Floats | None:
+    def allowance(self, h_error: Floats | None = None, *, t: int | None = None) -> Floats:
+        bounds, h, y = self._bounds, self._h, self.values
+        if t is not None:
+            bounds, h, y = bounds.at(t), h[t], y[t]
+        off = bounds.allowance(self._unsettled(h, h_error))
+        return off if self.values is self._activated else self._of_new_state(y, off, bounds, h, h_error)
+
+    def floor(self) -> Floats:
+        bounds = self._bounds
+        return soft_floor(self._s, self.values, bounds.magnitude, bounds.nonlinearity, bounds.arithmetic)
+
+    def _unsettled(self, read: Floats, error: Floats | None) -> Floats | None:
         """Return how far off what a step makes of a state may be, the state's own error included."""
-        apart = self._cell.unsettled(read.values, self._arithmetic.format.u)
-        if apart is None or read.error is None:
-            return read.error if apart is None else apart
-        return apart + read.error
+        apart = self._layer.cell.unsettled(read, self._layer.arithmetic.format.u)
+        if apart is None or error is None:
+            return error if apart is None else apart
+        return apart + error
 
-    def _of_new_state(self, y: Floats, activated: Floats, h: Known, bound: Bound) -> Floats:
-        """Return the allowance of what a fault makes of phi(s).
+    def _of_new_state(self, y: Floats, off: Floats, bounds: StepBounds, h: Floats, h_error: Floats | None) -> Floats:
+        """Return the allowance of what a fault makes of phi(s), which may be ``off`` by so much.
 
         The fault adds something to phi(s) or rounds it, and its result never falls as phi(s) rises. So the two ends of
         the allowance of phi(s) bound all that lies between.
         """
-        u = self._arithmetic.format.u
-        with np.errstate(over="ignore", invalid="ignore"):
-            ends = [
-                self._cell.new_state(activated + off, h.values, self._w) for off in (-bound.allowance, bound.allowance)
-            ]
-            allowance = np.maximum(*(np.abs(end - y) for end in ends))
-            allowance = allowance + 4 * u * (bound.magnitude + np.abs(activated) + np.abs(h.values))
-            allowance[np.isnan(allowance)] = np.inf
-            return np.asarray(allowance if h.error is None else allowance + h.error)
+        cell, w, u, activated = self._layer.cell, self._layer.w, self._layer.arithmetic.format.u, bounds.y
+        ends = [cell.new_state(activated + by, h, w) for by in (-off, off)]
+        allowance = np.maximum(*(np.abs(end - y) for end in ends))
+        allowance = allowance + 4 * u * (bounds.magnitude + np.abs(activated) + np.abs(h))
+        allowance[np.isnan(allowance)] = np.inf
+        return np.asarray(allowance if h_error is None else allowance + h_error)

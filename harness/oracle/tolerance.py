@@ -61,23 +61,24 @@ class Step(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """The sizes of parameters that the allowances of all steps need: |W_ih|^T, |W_hh|^T, and their sums over operands.
+    """The sizes of parameters that the allowances of all steps need: |W_ih|^T, |W_hh|^T, their sums over operands.
 
-    ``terms`` is m, the largest number of terms in a unit's sum; it includes the two biases.
+    ``biases`` is |b_ih| + |b_hh|. ``terms`` is m, the largest number of terms in a unit's sum, with the two biases.
     """
 
     ih: Floats
     hh: Floats
+    biases: Floats
     operands: Floats
     terms: int
 
     @classmethod
-    def of(cls, ih: Floats, hh: Floats) -> Sizes:
-        """Return the sizes of two weights, (H, I) and (H, H)."""
+    def of(cls, ih: Floats, hh: Floats, b_ih: Floats, b_hh: Floats) -> Sizes:
+        """Return the sizes of two weights, (H, I) and (H, H), and of two biases (H)."""
         W, V = np.abs(ih).T, np.abs(hh).T
-        terms = np.count_nonzero(W, axis=0) + np.count_nonzero(V, axis=0)
+        terms = (W != 0).sum(0) + (V != 0).sum(0)
         with np.errstate(over="ignore"):
-            return cls(W, V, W.sum(0) + V.sum(0), int(terms.max(initial=0)) + 2)
+            return cls(W, V, np.abs(b_ih) + np.abs(b_hh), W.sum(0) + V.sum(0), int(terms.max(initial=0)) + 2)
 
 
 def step_allowance(
@@ -89,43 +90,108 @@ def step_allowance(
     *,
     x_error: Floats | None = None,
     h_error: Floats | None = None,
-    x_given: bool = True,
-    sizes: Sizes | None = None,
 ) -> Bound:
-    """Return the largest |actual - y| of a correct step, elementwise (.., H).
+    """Return the largest |actual - y| of a correct step, elementwise (.., H), whose x is the caller's own.
 
     y = phi(s) is what the reference gives. ``x_error`` and ``h_error`` bound how far the operands themselves may be
-    off; without them, the operands are exact. ``x_given`` says that x is the caller's own, and no state of a layer
-    below. ``sizes`` saves their computation.
+    off; without them, the operands are exact.
     """
-    W, V, of_weights, m = sizes or Sizes.of(step.ih, step.hh)
-    form, accepted = arithmetic.format, arithmetic.accepted
     with np.errstate(over="ignore", invalid="ignore"):
+        bounds = StepBounds.of(step, s, y, nonlinearity, arithmetic, x_error=x_error)
+        return Bound(bounds.allowance(h_error), bounds.magnitude)
+
+
+class StepBounds(NamedTuple):
+    """The bounds of steps, for any error of the states that they read: all that does not depend on it.
+
+    Arrays are (.., H), or (.., 1) for the sums of a row. Whoever asks has to expect overflow and NaN.
+    """
+
+    step: Step
+    s: Floats
+    y: Floats
+    nonlinearity: str
+    arithmetic: Arithmetic
+    x_given: bool
+    """True if x is the caller's own, and no state of a layer below."""
+    sizes: Sizes
+    products: Floats
+    """The sum of the absolute values of the products."""
+    magnitude: Floats
+    """The same with the biases."""
+    underflowed: Floats
+    """The cost of underflow."""
+    carried: Floats | None
+    """The error that errors of x make in s."""
+
+    @classmethod
+    def of(
+        cls,
+        step: Step,
+        s: Floats,
+        y: Floats,
+        nonlinearity: str,
+        arithmetic: Arithmetic,
+        *,
+        x_error: Floats | None = None,
+        x_given: bool = True,
+        sizes: Sizes | None = None,
+    ) -> StepBounds:
+        """Return the bounds of steps, as ``step_allowance`` says; ``sizes`` saves their computation."""
+        sizes = sizes or Sizes.of(step.ih, step.hh, step.b_ih, step.b_hh)
+        W, V, biases, of_weights, m = sizes
         size_x, size_h = np.abs(step.x), np.abs(step.h)
         products = size_x @ W + size_h @ V
-        magnitude = products + (np.abs(step.b_ih) + np.abs(step.b_hh))
-        eta = _underflowed(m, of_weights + (row_sum(size_x) + row_sum(size_h)), arithmetic)
-        carried: Floats | float = 0.0
-        if x_error is not None:
-            carried = carried + x_error @ W
+        underflowed = _underflowed(m, of_weights + (row_sum(size_x) + row_sum(size_h)), arithmetic)
+        carried = None if x_error is None else x_error @ W
+        magnitude = products + biases
+        return cls(step, s, y, nonlinearity, arithmetic, x_given, sizes, products, magnitude, underflowed, carried)
+
+    def at(self, t: int) -> StepBounds:
+        """Return the bounds of one time step, of (T, N, ..)."""
+        return self._replace(
+            step=self.step._replace(x=self.step.x[t], h=self.step.h[t]),
+            s=self.s[t],
+            y=self.y[t],
+            products=self.products[t],
+            magnitude=self.magnitude[t],
+            underflowed=self.underflowed[t],
+            carried=None if self.carried is None else self.carried[t],
+        )
+
+    def allowance(self, h_error: Floats | None = None) -> Floats:
+        """Return the largest |actual - y| of correct steps, where the states that they read are off by so much."""
+        arithmetic, m, eta = self.arithmetic, self.sizes.terms, self.underflowed
+        carried = self.carried
         if h_error is not None:
-            carried = carried + h_error @ V
-        if accepted.operand_u:
-            carried = carried + accepted.product_error * (products + carried)
-        reach = magnitude + carried
+            of_state = h_error @ self.sizes.hh
+            carried = of_state if carried is None else carried + of_state
+        if arithmetic.accepted.operand_u:
+            read = self.products if carried is None else self.products + carried
+            rounded = arithmetic.accepted.product_error * read
+            carried = rounded if carried is None else carried + rounded
+        reach = self.magnitude if carried is None else self.magnitude + carried
         e = _summed(m, reach, carried, arithmetic)
         if arithmetic.wide:
-            e = e + _stored(step, s, e, arithmetic)
+            e = e + _stored(self.step, self.s, e, arithmetic)
         e = e + eta
-        applied = _applied(s, y, e, nonlinearity, arithmetic) + eta  # phi itself may underflow, as any operation
-        allowance = unless_overflow(applied, reach + e, form)
-    if not arithmetic.is_complex and not np.isfinite(reach).all():
-        tanh = nonlinearity == "tanh"
-        allowance = _settled(allowance, step, y, arithmetic, trusted=(x_given or tanh, tanh), carried=carried)
-    return Bound(loosened(allowance, y, arithmetic), magnitude)
+        allowance = _applied(self.s, self.y, e, self.nonlinearity, arithmetic) + eta  # phi itself may underflow, too
+        if not (finite := reach + e < arithmetic.format.largest).all():
+            allowance = np.where(finite, allowance, np.inf)
+            if not arithmetic.is_complex and not np.isfinite(reach).all():
+                tanh = self.nonlinearity == "tanh"
+                allowance = _settled(
+                    allowance,
+                    self.step,
+                    self.y,
+                    arithmetic,
+                    trusted=(self.x_given or tanh, tanh),
+                    carried=0.0 if carried is None else carried,
+                )
+        return loosened(allowance, self.y, arithmetic)
 
 
-def _summed(m: int, reach: Floats, carried: Floats | float, arithmetic: Arithmetic) -> Floats:
+def _summed(m: int, reach: Floats, carried: Floats | None, arithmetic: Arithmetic) -> Floats:
     """Return the error of s = W_ih x + b_ih + W_hh h + b_hh, a sum of m = I + H + 2 terms.
 
     Terms whose weight is 0 are exact, and do not count. A term meets at most one rounding of its product and m - 1
@@ -136,7 +202,8 @@ def _summed(m: int, reach: Floats, carried: Floats | float, arithmetic: Arithmet
     because u > gamma_m(u) gamma_{m+4}(u64). Errors of the operands add what is ``carried``, and ``reach`` is A with it.
     """
     n = arithmetic.roundings(m)
-    return (gamma(n + 1, arithmetic.sum_u) + gamma(n, U64)) * reach + carried * (1 + gamma(n, U64))
+    e = (gamma(n + 1, arithmetic.sum_u) + gamma(n, U64)) * reach
+    return e if carried is None else e + carried * (1 + gamma(n, U64))
 
 
 def _stored(step: Step, s: Floats, e: Floats, arithmetic: Arithmetic) -> Floats:

@@ -26,6 +26,15 @@ class GRUConfig(RNNConfig):
     gates = 3
 
 
+class OfExactStates(Bounded):
+    def __init__(self, values: Floats, allowance: Floats) -> None:
+        self.values, self._allowance = values, allowance
+
+    def allowance(self, h_error: Floats | None = None, *, t: int | None = None) -> Floats:
+        assert h_error is None
+        return self._allowance if t is None else self._allowance[t]
+
+
 class GRU(Unroll):
     """The cell h_t = (1 - z) n + z h with n = tanh(W_in x + b_in + r (W_hn h + b_hn)); r and z are sigmoids of sums."""
 
@@ -48,11 +57,10 @@ class GRU(Unroll):
         u, eta, m = arithmetic.format.u, arithmetic.underflow, w.ih.shape[1] + w.hh.shape[1] + 2
         size = StepWeights(*map(np.abs, w))
 
-        def steps(x: Known, h: Known, *, soft: bool = False) -> Bounded:
+        def steps(x: Known, h: Floats) -> Bounded:
             assert x.error is None
-            assert h.error is None
-            (r, z, s, q), y = self.inner(x.values, h.values, w), self.step(x.values, h.values, w, kind)
-            of_x, of_h = self.sums(np.abs(x.values), np.abs(h.values), size)
+            (r, z, s, q), y = self.inner(x.values, h, w), self.step(x.values, h, w, kind)
+            of_x, of_h = self.sums(np.abs(x.values), np.abs(h), size)
 
             def rounded(terms: Floats, more: int) -> Floats:
                 return np.asarray((gamma(m + more, u) + gamma(m + more, U64)) * terms + 8 * m * eta)
@@ -66,11 +74,11 @@ class GRU(Unroll):
             n, e_s = np.tanh(s), rounded(of_x[2] + (r + e_r) * of_h[2], 3) + np.abs(q) * e_r
             off = np.tanh(e_s) * (1 - np.abs(n) * np.tanh(np.abs(s) - e_s) + 11 * U64)
             e_n = off + (arithmetic.tanh_error + 4 * U64) * (np.abs(n) + off) + eta
-            apart, size_n, size_h = np.abs(h.values - n), np.abs(n), np.abs(h.values)
+            apart, size_n, size_h = np.abs(h - n), np.abs(n), np.abs(h)
             e = apart * e_z + (1 - z) * e_n + e_z * e_n
             ways = (2 * (1 - z) * size_n + z * size_h, 2 * z * apart, 3 * (1 - z) * apart)  # to write the mixture
             mixed = np.maximum.reduce(ways) + np.abs(y) + 2 * e
-            return Bounded(y, e + (u + U64) * (1 + 4 * u) * mixed + 4 * eta)
+            return OfExactStates(y, e + (u + U64) * (1 + 4 * u) * mixed + 4 * eta)
 
         return steps
 

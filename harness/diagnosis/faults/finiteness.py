@@ -36,13 +36,13 @@ def _reads_on_into_next_sequence_preactivation(
 
 
 def _of_padding(rows: Floats, k: int) -> Floats:
-    """0, or NaN in the rows (N, K) that are followed by a number that is not finite, within the padding."""
+    """0, or NaN in the rows (.., N, K) that are followed by a number that is not finite, within the padding."""
     size = rows.shape[-1]
-    read = np.zeros((len(rows), 1))
+    read = np.zeros((*rows.shape[:-1], 1))
     for first in range(size, size + -size % k):
         following, column = divmod(first, size)
-        later = rows[following:, column : column + 1] * 0.0
-        read[: len(later)] += later.real
+        later = rows[..., following:, column : column + 1] * 0.0
+        read[..., : later.shape[-2], :] += later.real
     return read
 
 
