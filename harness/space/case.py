@@ -75,12 +75,12 @@ class Case:
             raise CaseError(f"weights are {list(self.weights)}, expected {list(self.config.weights)} in this order")
         if list(self.cotangents) != list(self.config.cotangents):
             raise CaseError(f"cotangents are {list(self.cotangents)}, expected {list(self.config.cotangents)}")
-        dtype = np.dtype(self.config.dtype)
+        dtype, arrays, expanded = np.dtype(self.config.dtype), self.arrays, self.config.strides == "expanded"
         for name, spec in self.config.given.items():
-            array = self.arrays[name]
+            array = arrays[name]
             if not isinstance(array, np.ndarray) or array.shape != spec.shape or array.dtype != dtype:
                 raise CaseError(f"{name} is {_describe(array)}, expected {dtype} {spec.shape} = {spec.axes}")
-            if self.config.strides == "expanded" and name not in self.weights and not _expanded(array, name):
+            if expanded and name not in self.weights and not _expanded(array, name):
                 raise CaseError(f"{name} varies along its first axis: strides='expanded' requires one value there")
         g = self.cotangents.get("readout.grad")
         if g is not None and self.config.lengths is not None and g[padding(self.config)].any():
@@ -88,8 +88,7 @@ class Case:
         object.__setattr__(self, "x", _read_only(self.x))
         object.__setattr__(self, "hx", None if self.hx is None else _read_only(self.hx))
         for part in ("weights", "cotangents"):
-            arrays: Mapping[str, Array] = getattr(self, part)
-            object.__setattr__(self, part, {name: _read_only(array) for name, array in arrays.items()})
+            object.__setattr__(self, part, {name: _read_only(arrays[name]) for name in getattr(self, part)})
 
     @classmethod
     def of(cls, config: RNNConfig, x: Any, hx: Any = None, *, origin: Origin | None = None, **others: Any) -> Case:

@@ -93,7 +93,7 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field by name, as plain data."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in FIELDS}
 
     @property
     def call_before(self) -> RNNConfig:
@@ -105,15 +105,15 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
         if self.lengths is not None and "lengths" not in changes and not {"T", "N"}.isdisjoint(changes):
             T, N = changes.get("T", self.T), changes.get("N", self.N)
             changes["lengths"] = fitted_lengths(self.lengths, T, N, falling=self.enforce_sorted)
-        return dataclasses.replace(self, **changes)
+        return type(self)(**{**self.to_dict(), **changes})
 
     @cached_property
     def plain(self) -> RNNConfig:
         """The same computation called in the plainest way: batched, in order, with a new module, in its own dtype."""
         usual = {name: getattr(PLAINEST, name) for name in WAY if name != "lengths"}
-        layout = self.batch_first and self.batched
-        plain = self.replace(batch_first=layout, dtype=self.autocast or self.dtype, **usual)
-        return self if plain == self else plain
+        usual |= {"batch_first": self.batch_first and self.batched, "dtype": self.autocast or self.dtype}
+        is_plain = all(getattr(self, name) == value for name, value in usual.items())
+        return self if is_plain else self.replace(**usual)
 
     def dtype_of(self, name: str) -> str:
         """Return the dtype of an array that a subject returns; a gradient has the dtype of its array."""
@@ -159,7 +159,7 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the fields alone. Equal configs unpickle to one object, so that their shapes are derived only once."""
-        return _unpickled, (type(self), *(getattr(self, field.name) for field in dataclasses.fields(self)))
+        return _unpickled, (type(self), *self.to_dict().values())
 
     @property
     def num_directions(self) -> int:
@@ -180,12 +180,11 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
         """Every parameter in the order of ``nn.RNN``'s ``state_dict``, then the readout's parameters."""
         sizes = self._sizes
         specs: dict[str, ArraySpec] = {}
-        rows = "H" if self.gates == 1 else f"{self.gates}*H"
         for layer in range(self.num_layers):
             below = "I" if layer == 0 else "D*H"
-            for direction in range(self.num_directions):
-                for name in weight_names(layer, direction, bias=self.bias):
-                    specs[name] = _spec(PARAMETERS[role_of(name)].format(rows=rows, below=below), sizes)
+            own = [_spec(axes.format(rows=self._rows, below=below), sizes) for axes in PARAMETERS.values()]
+            for direction in range(self.num_directions):  # the biases, which may be left out, come last
+                specs |= zip(weight_names(layer, direction, bias=self.bias), own, strict=False)
         if self.output_size is not None:
             specs["readout.weight"] = _spec("O D*H", sizes)
             specs["readout.bias"] = _spec("O", sizes)
@@ -258,10 +257,19 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
         return {"direction": DIRECTIONS[direction]} if self.bidirectional else {}
 
     @property
-    def _sizes(self) -> dict[str, int]:
-        sizes = {letter: getattr(self, factor) for factor, letter in AXES.items()}
-        return sizes | {"D": self.num_directions}
+    def _rows(self) -> str:
+        return "H" if self.gates == 1 else f"{self.gates}*H"
 
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        """The length of every axis."""
+        sizes = {letter: getattr(self, factor) for factor, letter in AXES.items()}
+        D, H = self.num_directions, self.hidden_size
+        return sizes | {self._rows: self.gates * H, "D*H": D * H, "L*D": self.num_layers * D}
+
+
+FIELDS: Final = tuple(field.name for field in dataclasses.fields(RNNConfig))
+"""The names of a config's fields."""
 
 PLAINEST: Final = RNNConfig(1, 1)
 """The config with every field at its default, and sizes of 1."""
@@ -269,7 +277,7 @@ PLAINEST: Final = RNNConfig(1, 1)
 
 @lru_cache(64)
 def _unpickled(kind: type[RNNConfig], *values: Any) -> RNNConfig:
-    return kind(**{field.name: value for field, value in zip(dataclasses.fields(kind), values, strict=True)})
+    return kind(**dict(zip(FIELDS, values, strict=True)))
 
 
 @lru_cache(64)
@@ -302,6 +310,7 @@ def fitted_lengths(lengths: Sequence[int], T: int, N: int, *, falling: bool = Fa
     return tuple(sorted(fitted, reverse=True) if falling else fitted)
 
 
+@lru_cache(256)
 def weight_names(layer: int, direction: int, *, bias: bool = True) -> tuple[str, ...]:
     """Return ``nn.RNN``'s names for the parameters of one layer and direction: W_ih, W_hh, b_ih, b_hh."""
     end = f"_l{layer}_reverse" if direction else f"_l{layer}"
@@ -318,8 +327,7 @@ def role_of(name: str) -> str:
 
 def _spec(axes: str, sizes: Mapping[str, int]) -> ArraySpec:
     names = tuple(axes.split())
-    shape = (prod(sizes[one] if one in sizes else int(one) for one in name.split("*")) for name in names)
-    return ArraySpec(names, tuple(shape))
+    return ArraySpec(names, tuple([sizes[name] for name in names]))
 
 
 def _lengths(lengths: Any, T: int, N: int) -> tuple[int, ...]:

@@ -56,8 +56,8 @@ def _filled(rng: Generator, config: RNNConfig, regime: str) -> dict[str, Floats]
     arrays: dict[str, Floats] = {}
     start = 0
     for name, spec in config.given.items():
-        arrays[name] = flat[start : start + spec.size].reshape(spec.shape)
-        start += spec.size
+        stop = start + spec.size
+        arrays[name], start = flat[start:stop].reshape(spec.shape), stop
     REGIMES[regime](rng, config, arrays)
     return arrays
 
