@@ -20,8 +20,11 @@ def on_device(array: Array, device: str) -> torch.Tensor:
 
     Raises ``NotImplementedError`` for a dtype that the device does not have, such as float64 on mps.
     """
+    tensor = from_numpy(array)
+    if device == "cpu":  # to() would find that out, too, but takes as long as the copy
+        return tensor
     try:
-        return from_numpy(array).to(device)
+        return tensor.to(device)
     except TypeError as error:
         raise NotImplementedError(str(error)) from error
 
@@ -43,13 +46,11 @@ def to_numpy(tensor: torch.Tensor) -> Array:
 
     It also handles bfloat16, which torch does not convert to NumPy.
     """
-    tensor = tensor.detach()
-    if tensor.device.type == "meta":
+    if tensor.is_meta:
         tensor = torch.zeros_like(tensor, device="cpu")
-    tensor = tensor.cpu().resolve_conj().resolve_neg()
     if tensor.dtype == torch.bfloat16:
-        return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return np.asarray(tensor.numpy())
+        return tensor.contiguous().view(torch.int16).numpy(force=True).view(ml_dtypes.bfloat16)
+    return np.asarray(tensor.numpy(force=True))
 
 
 def laid_out(tensor: torch.Tensor, strides: str, *, constant: bool = False) -> torch.Tensor:
@@ -70,9 +71,9 @@ def laid_out(tensor: torch.Tensor, strides: str, *, constant: bool = False) -> t
 
 def tensors_of(case: Case, names: Iterable[str]) -> dict[str, torch.Tensor]:
     """Return copies of some of the case's arrays, with the inputs and cotangents in the config's memory layout."""
-    config, made = case.config, {}
+    config, arrays, made = case.config, case.arrays, {}
     for name in names:
-        made[name] = on_device(case.arrays[name], config.device)
+        made[name] = on_device(arrays[name], config.device)
         if name not in config.weights:
             made[name] = laid_out(made[name], config.strides, constant=name in config.cotangents)
     return made
