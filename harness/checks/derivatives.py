@@ -61,16 +61,24 @@ def differentiable(config: RNNConfig) -> bool:
 
 
 def check_derivatives(
-    subject: Subject, case: Case, reference: Reference = REFERENCE, accepted: Accepted = STRICT
+    subject: Subject,
+    case: Case,
+    reference: Reference = REFERENCE,
+    accepted: Accepted = STRICT,
+    *,
+    known: Outcome | None = None,
 ) -> Result:
-    """Compare the derivatives that ``subject`` offers; the result is *unsupported* if it refuses all of them."""
+    """Compare the derivatives that ``subject`` offers; the result is *unsupported* if it refuses all of them.
+
+    ``known`` is what the subject gave on the case.
+    """
     results: list[Result] = []
     setting = Setting(reference, case, arithmetic_of(subject, case, accepted))
     own = subject.capabilities
     if case.config.loss is not None and own.jvp is not None:
         results.append(_forward_mode(own.jvp, setting))
     if case.config.loss is not None and own.second is not None and case.config.dtype == "float64":
-        results.append(_second_order(subject, own.second, setting))
+        results.append(_second_order(subject, own.second, setting, known))
     gravest = (Verdict.BROKEN, Verdict.DISAGREES, Verdict.SUSPECT, Verdict.AGREES, Verdict.UNSUPPORTED)
     worst = min(results, key=lambda result: gravest.index(result.verdict), default=Result(Verdict.UNSUPPORTED))
     return replace(worst, also=(DERIVATIVES,)) if worst.verdict is Verdict.AGREES else worst
@@ -158,7 +166,7 @@ def _end_to_end(seen: _Observation) -> list[Mismatch]:
     return compare(seen.setting.case.config, seen.arrays, expected)
 
 
-def _second_order(subject: Subject, second: Derivative, setting: Setting) -> Result:
+def _second_order(subject: Subject, second: Derivative, setting: Setting, known: Outcome | None) -> Result:
     case, along = setting.case, tangents(setting.case)
     outcome = second(case, along)
     if (failure := failure_of(outcome)) is not None:
@@ -169,7 +177,7 @@ def _second_order(subject: Subject, second: Derivative, setting: Setting) -> Res
     found += [Mismatch(name, Sort.CHANGED) for name in outcome.changed_inputs]
     if found:
         return Result(Verdict.DISAGREES, tuple(found))
-    here, points = subject.run(case), []
+    here, points = known or subject.run(case), []
     derivative = {n: outcome.arrays[n] for n in names if _finite(outcome, n) and _finite(here, n)}
     for step in STEPS if derivative else ():
         there = nudged(case, along, step)

@@ -80,24 +80,23 @@ class _Rest(NamedTuple):
 
     def result(self, *, with_probes: bool) -> Result:
         """Return the first thing that is wrong, or the agreement."""
-        subject, case, agreement = self.subject, self.case, self.agreement
+        subject, case, agreement, raw = self.subject, self.case, self.agreement, self.observation.raw
         also = list(agreement.also)
         random = case.config.drops and agreement.method is Method.FORM  # unknown masks differ in every run
-        if with_probes and not random and self.observation.raw is not None:
-            unsteady = check_twice(subject, case, self.observation.raw)
+        if with_probes and not random and raw is not None:
+            unsteady = check_twice(subject, case, raw)
             if unsteady.failed:
                 return unsteady
             also.append(TWICE)
-        lawful = check_laws(subject, case, self.accepted, laws=self.laws, scope=self.scope, known=self.observation.raw)
+        lawful = check_laws(subject, case, self.accepted, laws=self.laws, scope=self.scope, known=raw)
         if lawful.failed:
             return lawful
         also += lawful.also
         if with_probes and differentiable(case.config):
-            beyond = check_derivatives(subject, case, self.reference, self.accepted)
+            beyond = check_derivatives(subject, case, self.reference, self.accepted, known=raw)
             if against(beyond):
                 return beyond
             also += beyond.also
-        raw = self.observation.raw
         if raw is None:
             return replace(agreement, also=tuple(also))
         return replace(agreement, also=tuple(also), not_compared=raw.not_returned, ignored=raw.ignored)
