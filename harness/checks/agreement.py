@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,12 +24,22 @@ from numpy.typing import NDArray
 from harness.checks.result import PROBES, Method, Result, Verdict
 from harness.oracle import probes
 from harness.oracle.arithmetic import STRICT, Accepted, Arithmetic
-from harness.oracle.compare import Mismatch, Sort, check_form, compare, merged, over_allowance, same_numbers, suspect
+from harness.oracle.compare import (
+    Mismatch,
+    Sort,
+    check_form,
+    compare,
+    merged,
+    over_allowance,
+    same_numbers,
+    share_of_allowance,
+    suspect,
+)
 from harness.oracle.expectation import Expected, Setting, apart_from_prefixes, expect_local, or_nan, single_step_states
 from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
 from harness.oracle.known import Known, to_float64
 from harness.oracle.reference import Reference
-from harness.space.backend import UNKNOWN
+from harness.space.backend import UNKNOWN, Backend
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.space.outcome import Failure, Outcome
@@ -133,8 +144,12 @@ def _plain_outcome(config: RNNConfig, outcome: Outcome) -> Outcome:
 
 def arithmetic_of(subject: Subject, case: Case, accepted: Accepted = STRICT) -> Arithmetic:
     """Return the assumptions about the subject's arithmetic on a case."""
-    dtype = case.config.plain.dtype
-    return Arithmetic(dtype, backend_of(subject, case.config) or UNKNOWN, accepted.in_dtype(dtype))
+    return _arithmetic(case.config.plain.dtype, backend_of(subject, case.config) or UNKNOWN, accepted)
+
+
+@lru_cache(64)
+def _arithmetic(dtype: str, backend: Backend, accepted: Accepted) -> Arithmetic:
+    return Arithmetic(dtype, backend, accepted.in_dtype(dtype))
 
 
 def assess(
@@ -400,12 +415,12 @@ def _compared_layers(
 def _margin(compared: Iterable[tuple[Mapping[str, Array], Mapping[str, Expected]]]) -> float | None:
     """Return the largest difference as a multiple of its allowance, of arrays whose differences are all within them."""
     largest = [
-        over_allowance(to_float64(array), expected[name].values, expected[name].allowance).max(initial=0.0)
+        share_of_allowance(to_float64(array), expected[name].values, expected[name].allowance)
         for actual, expected in compared
         for name, array in actual.items()
         if name in expected and expected[name].or_nan is None
     ]
-    return float(max(largest)) if largest else None
+    return max(largest, default=None)
 
 
 def _with_probes(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from harness.space.backend import UNKNOWN, Backend
@@ -111,22 +112,22 @@ class Arithmetic:
     backend: Backend = UNKNOWN
     accepted: Accepted = STRICT
 
-    @property
+    @cached_property
     def format(self) -> Format:
         """The dtype's format."""
         return FORMATS[self.dtype]
 
-    @property
+    @cached_property
     def wide(self) -> bool:
         """True if sums are computed in a wider format than the dtype."""
         return self.backend.wide_sums and self.dtype in {"bfloat16", "float16"}
 
-    @property
+    @cached_property
     def is_complex(self) -> bool:
         """True if the dtype is complex."""
         return self.dtype in COMPLEX
 
-    @property
+    @cached_property
     def modelled(self) -> bool:
         """True if the soft model and the judge apply: to real numbers, and to the dtype's own roundings alone."""
         return not self.wide and self.accepted.derived and not self.is_complex
@@ -135,24 +136,24 @@ class Arithmetic:
         """Return n such that a sum of m products is off by at most gamma_n times the sum of their absolute values."""
         return 3 * m if self.is_complex else m
 
-    @property
+    @cached_property
     def sum_u(self) -> float:
         """The unit roundoff inside sums."""
         return U32 if self.wide else self.format.u
 
-    @property
+    @cached_property
     def tanh_error(self) -> float:
         """The relative error of a stored tanh: its own error and, in wide arithmetic, the error of storing it."""
         kappa = self.backend.complex_tanh_error if self.is_complex else self.backend.tanh_error
         own = max(kappa, self.accepted.tanh) * self.sum_u
         return own + self.format.u * (1 + own) if self.wide else own
 
-    @property
+    @cached_property
     def tanh_absolute(self) -> float:
         """The absolute error of a stored tanh beside its relative one, as far as the user accepts it."""
         return self.accepted.tanh_atol * (1 + self.format.u)
 
-    @property
+    @cached_property
     def underflow(self) -> float:
         """The most that one operation or operand loses by underflow."""
         return max(self.format.underflow, self.accepted.operand_underflow)

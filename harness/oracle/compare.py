@@ -189,9 +189,9 @@ def beyond(actual: Floats, expected: Floats, allowance: Floats) -> NDArray[np.bo
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.abs(actual - expected)
         # Only "within the allowance" passes, so that a NaN fails this test, unless a NaN is expected.
-        bad = ~((difference <= allowance) | np.isinf(allowance))
+        bad = ~(difference <= allowance)
         if bad.any():
-            bad &= ~((actual == expected) | (np.isnan(actual) & np.isnan(expected)))
+            bad &= ~(np.isinf(allowance) | (actual == expected) | (np.isnan(actual) & np.isnan(expected)))
     return bad
 
 
@@ -205,6 +205,13 @@ def over_allowance(actual: Floats, expected: Floats, allowance: Floats) -> NDArr
     ratio[np.isnan(ratio)] = np.inf
     bad = beyond(actual, expected, allowance)
     return np.where(bad, np.maximum(ratio, np.nextafter(1.0, 2.0)), np.where(np.isfinite(ratio), ratio, 0.0))
+
+
+def share_of_allowance(actual: Floats, expected: Floats, allowance: Floats) -> float:
+    """Return the maximum of ``over_allowance``, for arrays of which ``beyond`` is true nowhere."""
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        ratio = np.abs(actual - expected) / allowance
+    return float(ratio.max(initial=0.0, where=np.isfinite(ratio)))
 
 
 def same_numbers(a: Array, b: Array) -> bool:
@@ -235,7 +242,10 @@ def _suspicious(
     wide = to_float64(actual)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         difference = np.abs(wide - expected.values)
-        beyond = np.flatnonzero((difference > expected.floor) & np.isfinite(expected.allowance))
+        above = difference > expected.floor
+        if not above.any():
+            return None
+        beyond = np.flatnonzero(above & np.isfinite(expected.allowance))
         excess = difference.flat[beyond] / expected.floor.flat[beyond]
     found: dict[int, float] = {}
     for i in beyond[np.argsort(-excess, kind="stable")][:LOOKED_AT]:
