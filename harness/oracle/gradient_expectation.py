@@ -175,10 +175,10 @@ class _Backward:
             return ((dh[t] + later[t] @ matrix.values) * slopes.slope[t],)
 
         reference.back_along_time(config, d, step, (values,), visited=visited)
-        alone = through_slope(given.expected(), slopes, self._arithmetic).allowance
+        alone = through_slope(given.bounded(), slopes, self._arithmetic).allowance
         if config.T == 1:
             return Expected(values, alone)  # the caller clears the padding in it
-        sums = given.product(Known(later), matrix).expected()
+        sums = given.product(Known(later), matrix).bounded()
         uncarried = through_slope(sums, slopes, self._arithmetic).allowance
         growth, limit = through_slope_growth(given.growth(), sums, slopes, self._arithmetic)
         allowance = np.empty(values.shape)

@@ -64,6 +64,10 @@ class Matrix(NamedTuple):
         return cls(values, error, size, size.sum(0), terms)
 
 
+def _added(total: Floats | None, array: Floats | None) -> Floats | None:
+    return total if array is None else array if total is None else total + array
+
+
 class Sum:
     """A sum of products under construction, elementwise (.., K): its value, and all that its allowance needs."""
 
@@ -75,14 +79,17 @@ class Sum:
         precisely than it returns; one is always paid for. ``soft`` says that the soft model applies.
         """
         self._arithmetic, self._stored, self._soft = arithmetic, stored, soft
-        self._arrays: dict[str, Any] = dict.fromkeys(("values", "magnitude", "carried", "operands"), 0.0)
+        self._values: Floats = np.zeros(())
+        self._magnitude: Floats | None = None
+        self._carried: Floats | None = None
+        self._operands: Floats | None = None
         self._m, self._parts = rounded, 0
         self._exact = True
         self._pieces: list[Callable[[Index], tuple[Floats, Floats]]] = []
 
     def plain(self, known: Known) -> Sum:
         """Add an array itself."""
-        self._add(known.values, np.abs(known.values), known.error, 0.0, 1)
+        self._add(known.values, np.abs(known.values), known.error, None, 1)
         self._pieces.append(lambda i: (np.atleast_1d(known.values[i]), np.ones(1)))
         return self
 
@@ -105,11 +112,12 @@ class Sum:
 
         A sum that may overflow enters ``scale`` as an infinity, which dropout may turn into 0.
         """
-        reach = self._arrays["magnitude"] + self._arrays["carried"]
-        for name in ("values", "magnitude", "carried"):
-            with np.errstate(invalid="ignore"):
-                scaled = scale(np.where(reach < self._arithmetic.format.largest, self._arrays[name], np.inf))
-            self._arrays[name] = scaled
+        products = self._products()
+        finite = products.magnitude + products.carried < self._arithmetic.format.largest
+        with np.errstate(invalid="ignore"):
+            self._values, self._magnitude, self._carried = (
+                scale(np.where(finite, array, np.inf)) for array in (self._values, products.magnitude, products.carried)
+            )
         self._m += roundings
         self._exact = False
         return self
@@ -117,38 +125,46 @@ class Sum:
     def at(self, t: int) -> Sum:
         """Return the same sum for one time step."""
         step = Sum(self._arithmetic, self._stored, 0, soft=False)
-        step._arrays = {name: a if isinstance(a, float) else a[t] for name, a in self._arrays.items()}
+        step._values = self._values[t]
+        step._magnitude, step._carried, step._operands = (
+            None if array is None else array[t] for array in (self._magnitude, self._carried, self._operands)
+        )
         step._m, step._parts = self._m, self._parts
         return step
 
     @property
     def values(self) -> Floats:
         """The sum's value."""
-        return np.asarray(self._arrays["values"])
+        return self._values
 
     def growth(self) -> tuple[float, Floats]:
         """Return how much the allowance grows with every unit carried, and the limit below which that holds."""
         return sum_growth(self._products(), self._arithmetic)
 
     def _products(self) -> Products:
-        _values, magnitude, carried, operands = map(np.asarray, self._arrays.values())
-        return Products(magnitude, self._m, carried, operands, self._stored + 2 * self._parts)
+        assert self._magnitude is not None
+        carried, operands = (0.0 if array is None else array for array in (self._carried, self._operands))
+        return Products(self._magnitude, self._m, carried, operands, self._stored + 2 * self._parts)
+
+    def bounded(self) -> Expected:
+        """Return the sum's value and allowance, without a word of the soft model."""
+        allowance = sum_allowance(self._products(), self._arithmetic)
+        return Expected(self._values, loosened(allowance, self._values, self._arithmetic))
 
     def expected(self) -> Expected:
         """Return the sum's value and allowance."""
-        values, products = self.values, self._products()
-        magnitude, allowance = products.magnitude, sum_allowance(products, self._arithmetic)
-        allowance = loosened(allowance, values, self._arithmetic)
+        bounded, values = self.bounded(), self._values
         if not (self._soft and self._exact):
-            return Expected(values, allowance)
-        floor = soft_floor(values, values, magnitude, "identity", self._arithmetic)
-        return Expected(values, allowance, floor, self._equation)
+            return bounded
+        assert self._magnitude is not None
+        floor = soft_floor(values, values, self._magnitude, "identity", self._arithmetic)
+        return Expected(values, bounded.allowance, floor, self._equation)
 
-    def _add(self, values: Floats, magnitude: Floats, carried: Floats | None, operands: Floats | float, m: int) -> None:
-        added = {"values": values, "magnitude": magnitude, "carried": carried, "operands": operands}
-        for name, array in added.items():
-            if array is not None:
-                self._arrays[name] = self._arrays[name] + array
+    def _add(self, values: Floats, magnitude: Floats, carried: Floats | None, operands: Floats | None, m: int) -> None:
+        self._values = self._values + values
+        self._magnitude = _added(self._magnitude, magnitude)
+        self._carried = _added(self._carried, carried)
+        self._operands = _added(self._operands, operands)
         self._exact = self._exact and carried is None
         self._m += m
         self._parts += 1

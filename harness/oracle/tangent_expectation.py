@@ -96,7 +96,7 @@ class _Forward:
         found = Expected(np.empty(own.values.shape), np.empty(own.values.shape))
 
         def step(t: int, held: State) -> State:
-            of_step = ds.at(t).product(Known(*held), matrix).expected()
+            of_step = ds.at(t).product(Known(*held), matrix).bounded()
             dh = through_slope(of_step, Slopes(*(a[t] for a in slopes)), self._arithmetic)
             return dh.values, dh.allowance
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -351,15 +352,18 @@ def sum_growth(products: Products, arithmetic: Arithmetic) -> tuple[float, Float
     Both results of ``_sum_error`` are affine in what is carried. So their growth is the difference that one unit makes.
     The limit is for what is carried beyond ``products.carried``.
     """
-    nothing = Products(np.zeros(1), products.m, stored=products.stored)
-    e, reach = (
-        float((one - none)[0])
-        for one, none in zip(
-            _sum_error(nothing._replace(carried=1.0), arithmetic), _sum_error(nothing, arithmetic), strict=True
-        )
-    )
+    e, reach = _unit_growth(products.m, products.stored, arithmetic)
     with np.errstate(over="ignore", invalid="ignore"):
         return e, np.asarray((arithmetic.format.largest - _sum_error(products, arithmetic)[1]) / reach)
+
+
+@lru_cache(256)
+def _unit_growth(m: int, stored: int, arithmetic: Arithmetic) -> tuple[float, float]:
+    """Return how much both results of ``_sum_error`` grow with every unit carried."""
+    nothing = Products(np.zeros(1), m, stored=stored)
+    without, of_one = (_sum_error(given, arithmetic) for given in (nothing, nothing._replace(carried=1.0)))
+    e, reach = (float((one - none)[0]) for one, none in zip(of_one, without, strict=True))
+    return e, reach
 
 
 def _sum_error(products: Products, arithmetic: Arithmetic) -> tuple[Floats, Floats]:
