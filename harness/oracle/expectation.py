@@ -389,7 +389,7 @@ def _rows(array: Floats) -> Floats:
 
 def shifted(reference: Unroll, config: RNNConfig, direction: int, own: Floats) -> Floats:
     """Return what belongs to each step's previous state, given what belongs to the states; zero for the initial one."""
-    previous, order = np.zeros_like(own), np.asarray(reference.time_order(config, direction))
+    previous, order = np.zeros(own.shape, own.dtype), np.asarray(reference.time_order(config, direction))
     previous[order[1:]] = own[order[:-1]]
     write_steps(previous, reference.first_step(config, direction), np.zeros(own.shape[1:]))
     return previous

@@ -372,7 +372,7 @@ class Unroll(Cell):
         is one of them.
         """
         order = np.asarray(self.time_order(case.config, direction))
-        previous = np.zeros_like(own)  # a shorter packed sequence may lack the first step; it stays zero
+        previous = np.zeros(own.shape, own.dtype)  # a shorter packed sequence may lack the first step; it stays zero
         previous[order[1:]] = own[order[:-1]]
         at = (layer, direction)
         start = self.initial_state(case, *at) if states is None else self.start(case, *at, states)

@@ -256,3 +256,17 @@ def test_another_slope_can_be_told_step_by_step_where_some_preactivations_are_ze
         observation = observe(subject, case, with_probes=False)
         with np.errstate(all="ignore"):
             assert assess(observation, fault.reference, soft=False).verdict is Verdict.AGREES
+
+
+@each_fault
+def test_many_time_steps_at_once_are_the_same_as_one_after_the_other(fault: Fault) -> None:
+    case = draw(RNNConfig(5, 3, T=4, N=3, hx=True), "special", 5)
+    reference = fault.reference
+    w, x = reference.step_weights(case, 0, 0), case.x.astype(np.float64)
+    h = np.stack([reference.initial_state(case, 0, 0)] * 4)
+
+    with np.errstate(all="ignore"):
+        together = reference.preactivation(x, h, w)
+        alone = [reference.preactivation(*rows, w) for rows in zip(x, h, strict=True)]
+
+    np.testing.assert_array_equal(together, np.stack(alone))
