@@ -20,11 +20,6 @@ from harness.subjects.call import MODULE
 _LINE: Final = 70
 """The characters of a line on 80 columns, less some that words leave at its end."""
 
-_WAYS: Final = 3
-"""The number of wrong ways to answer that may take two lines each: with the headline and one line before it, eight
-lines.
-"""
-
 _MORE: Final = len("; ... and 10 more: -v")
 
 _OUTCOMES: Final = {Kind.ACCEPTED: "accepted", Kind.CRASHED: "the process ended", Kind.HUNG: "it hung"}
@@ -80,11 +75,10 @@ def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
     for wrong in refusals.findings:
         assert wrong.refusal.lapse is not None  # true of every finding
         names.setdefault(wrong.refusal.lapse.value, []).append(wrong.broken.name)
-    room = 2 * _LINE if len(names) <= _WAYS else _LINE
     lines = []
     for lapse, kinds in names.items():
         said = f"{lapse} ({len(kinds)}): "
-        lines.append(Padding(Text(said + _some(kinds, room - len(said))), (0, 0, 0, 2)))
+        lines.append(Padding(Text(said + _some(kinds, _LINE - len(said))), (0, 0, 0, 2)))
     return Group("", Text("Malformed calls that are not refused as they must be, by kind:", "bold red"), *lines)
 
 

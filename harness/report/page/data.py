@@ -14,7 +14,7 @@ from harness.report.place import UNKNOWN, Stored
 from harness.report.record import finding_record
 from harness.report.refusals import refusal_facts, refusal_head, refusals_line
 from harness.report.severity import Told
-from harness.report.short import case_line, cause_of, replay_line, worst_line
+from harness.report.short import case_code, cause_of, replay_line, worst_line
 from harness.report.text import headline, undone_lines
 from harness.search.examination import Examination
 from harness.search.record import MARGINS, Hunt, Stop
@@ -110,7 +110,7 @@ def finding_data(told: Told, files: Mapping[str, str], tolerance: str) -> dict[s
     said = {
         "cause": cause,
         "sure": sure,
-        "case": case_line(case, told.kept, 2000),
+        "case": case_code(case, told.kept, 2000),
         "config_line": wording.config_line(case.config),
         "worst": worst_line(told.finding.result, case.config),
         "further": told.further,
