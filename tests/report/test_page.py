@@ -252,7 +252,7 @@ def test_the_command_writes_it_and_refuses_what_it_cannot(
 
     monkeypatch.setattr(render, "NEEDS", ("no_such_package",))
     assert run("check", wrong, "--report", "made.html") == 2
-    assert capsys.readouterr().err == "Error: --report needs two more packages: pip install 'rnn-harness[report]'\n"
+    assert capsys.readouterr().err == "Error: --report needs two more packages: pip install jinja2 vl-convert-python\n"
 
 
 # In a browser

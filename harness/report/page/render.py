@@ -22,7 +22,7 @@ LABEL: Final = 50
 def require(option: str) -> None:
     """Raise ``UsageError`` if what draws the page is not installed."""
     if not available():
-        raise UsageError(f"{option} needs two more packages: pip install 'rnn-harness[report]'")
+        raise UsageError(f"{option} needs two more packages: pip install jinja2 vl-convert-python")
 
 
 def available() -> bool:
