@@ -375,7 +375,7 @@ def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
         table.add_row(one.id or one.path.name, when, Text(one.subject or ""))
         said = "; ".join(part for part in (one.kind, one.cause) if part)
         table.add_row("", "", Text(one.damage, "bold yellow") if one.damage else Text(said, "dim"))
-    return Group(table, Text("As they were when they were kept: rnn-harness replay ID tells if one is fixed.", "dim"))
+    return Group(table, Text("As they were when kept: rnn-harness replay --all tells which are fixed.", "dim"))
 
 
 def stored_report(stored: Sequence[Stored]) -> RenderableType:
