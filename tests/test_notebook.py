@@ -52,7 +52,9 @@ def test_a_check_shows_its_cause_and_prints_as_the_command_does(tmp_path: Path, 
 
     assert not checked.agrees
     assert checked.verdict is harness.Verdict.DISAGREES
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter sets it for its kernels
     assert repr(checked).startswith("identity disagrees with nn.RNN: ")
+    assert "\x1b" not in repr(checked)
     assert "checked" in repr(checked)
     shown = str(checked._repr_html_())
     assert "identity disagrees with nn.RNN" in shown

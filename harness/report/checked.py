@@ -52,7 +52,7 @@ class Checked:
 
     def __str__(self) -> str:
         text = StringIO()
-        paper = Paper(file=text, width=WIDTH, highlight=False, force_jupyter=False)
+        paper = Paper(file=text, width=WIDTH, highlight=False, force_jupyter=False, force_terminal=False)
         paper.print(examination_report(self.examination, self.told, self.tolerance))
         return text.getvalue().rstrip("\n")
 

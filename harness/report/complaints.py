@@ -10,7 +10,7 @@ from typing import Final
 from harness.checks.result import Verdict
 from harness.report import explained, wording
 from harness.report.severity import Severity, Told
-from harness.report.short import case_line, cause_of, failure_line, replay_line, worst_line
+from harness.report.short import case_code, cause_of, failure_line, replay_line, worst_line
 from harness.search.examination import Examination
 from harness.search.refusals import Refusals
 
@@ -114,7 +114,7 @@ def _of_finding(told: Told, tolerance: str) -> Complaint:
         tuple(facts),
         sure,
         finding.id,
-        case_line(finding.case, told.kept),
+        case_code(finding.case, told.kept),
         "" if told.kept is None else replay_line(told, tolerance),
         None if at is None or not Path(at[0]).is_file() else (at[0], int(at[1])),
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.diagnosis.picture import Map, Network, Picture
+from harness.diagnosis.picture import Map, Network, Picture, Side
 from harness.oracle.known import Floats
 from harness.report.wording import counted
-from harness.space.config import DIRECTIONS, RNNConfig
+from harness.space.config import DIRECTIONS, PREACTIVATION, RNNConfig
 
 
 def picture_record(picture: Picture) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def picture_record(picture: Picture) -> dict[str, Any]:
         "first": dict(picture.first),
         "lengths": None if config.lengths is None else list(config.lengths),
         "shown": {axis: {"start": start, "stop": stop, "of": of} for axis, (start, stop, of) in shown.items()},
-        "maps": [_map(one, config) for one in picture.maps],
+        "maps": [_map(one, picture) for one in picture.maps],
         "permuted": None if picture.permuted is None else _rounded(picture.permuted),
         "units": None if picture.permuted is None else _units(picture),
         "text": _picture_text(picture),
@@ -36,6 +36,9 @@ def network_record(network: Network) -> dict[str, Any]:
         "wrong_states": [
             {"layer": layer, "direction": DIRECTIONS[direction], "t": t} for layer, direction, t in network.states
         ],
+        "readout": config.output_size is not None,
+        "wrong_finals": [{"layer": layer, "direction": DIRECTIONS[direction]} for layer, direction in network.finals],
+        "wrong_readouts": list(network.readouts),
         "wrong_inputs": list(network.inputs),
         "wrong_arrays": list(network.arrays),
         "text": _network_text(network),
@@ -51,12 +54,19 @@ def shapes_rows(config: RNNConfig) -> list[dict[str, Any]]:
     ]
 
 
-def _map(one: Map, config: RNNConfig) -> dict[str, Any]:
+def _map(one: Map, picture: Picture) -> dict[str, Any]:
+    t, unit = (picture.shown[axis][0] for axis in ("t", "unit"))
+    steps, _, units = next(over.shape for over in (one.local, one.whole) if over is not None)
+    columns = one.columns or Side("step t", tuple(str(t + i) for i in range(steps)), picture.shown["t"][2])
+    rows = one.rows or Side("unit", tuple(str(unit + i) for i in range(units)), picture.shown["unit"][2])
     return {
         "array": one.array,
         "layer": one.layer,
         "direction": one.direction,
-        "label": _label(one.array, one.layer, one.direction, config),
+        "label": _label(one.array, one.layer, one.direction, picture.config),
+        "columns": columns._asdict(),
+        "rows": rows._asdict(),
+        "first": None if one.first is None else list(one.first),
         "local": None if one.local is None else _rounded(one.local),
         "whole": None if one.whole is None else _rounded(one.whole),
         "local_steps": None if one.local_steps is None else _rounded(one.local_steps),
@@ -72,7 +82,9 @@ def _rounded(array: Floats) -> Any:
 
 
 def _label(array: str, layer: Any, direction: Any, config: RNNConfig) -> str:
-    what = {"output": "states", "readout": "readout"}.get(array, "gradients by preactivations")
+    what = {"output": "states", PREACTIVATION: "gradients by preactivations"}.get(array, array)
+    if array not in {"output", PREACTIVATION}:
+        return what
     parts = [what] + ([f"layer {layer}"] if layer is not None and config.num_layers > 1 else [])
     return ", ".join([*parts, *([str(direction)] if direction is not None else [])])
 
@@ -88,8 +100,11 @@ def _picture_text(picture: Picture) -> str:
     first, config = picture.first, picture.config
     sizes = f"T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
     label = _label(str(first["array"]), first["layer"], first["direction"], config)
-    begins = f"t={first['t']}, n={first['n']}, unit={first['unit']}"
-    said = f"In a case of {sizes}, the first error beyond its allowance is of the {label}, at {begins}."
+    label = f"the {label}" if label != first["array"] or label == "readout" else label
+    begins = ", ".join(f"{axis}={i}" for axis, i in picture.place.items())
+    said = f"In a case of {sizes}, the first error beyond its allowance is of {label}, at {begins}."
+    if picture.more:
+        said += f" {counted(picture.more, 'more array')} {'is' if picture.more == 1 else 'are'} wrong, and not shown."
     cut = [
         f"{axis} {start} to {stop - 1} of {of}"
         for axis, (start, stop, of) in picture.shown.items()
@@ -113,6 +128,10 @@ def _wrong(network: Network) -> Iterator[str]:
     for layer, direction, t in network.states:
         of = [f"layer {layer}"] * (config.num_layers > 1) + [DIRECTIONS[direction]] * config.bidirectional
         yield ", ".join([f"the state at t={t}", *of])
+    for layer, direction in network.finals:
+        of = [f"layer {layer}"] * (config.num_layers > 1) + [DIRECTIONS[direction]] * config.bidirectional
+        yield ", ".join(["the final state in h_n", *of])
+    yield from (f"the readout at t={t}" for t in network.readouts)
     yield from (f"the gradient by the input at t={t}" for t in network.inputs)
     yield from network.arrays
 

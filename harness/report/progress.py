@@ -23,7 +23,7 @@ EVERY: Final = 10.0
 def shown(name: str, console: Console) -> Iterator[Callable[[Hunt], None]]:
     """Show the progress of a subject's search on a console, and give the function that is told of it."""
     line = _Line(name)
-    if console.is_terminal:
+    if console.is_terminal and console.file.isatty():  # Jupyter and CI set FORCE_COLOR, and are no terminals
         with console.status(line):
             yield line.tell
         return

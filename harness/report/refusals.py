@@ -20,11 +20,6 @@ from harness.subjects.call import MODULE
 _LINE: Final = 70
 """The characters of a line on 80 columns, less some that words leave at its end."""
 
-_WAYS: Final = 3
-"""The number of wrong ways to answer that may take two lines each: with the headline and one line before it, eight
-lines.
-"""
-
 _MORE: Final = len("; ... and 10 more: -v")
 
 _OUTCOMES: Final = {Kind.ACCEPTED: "accepted", Kind.CRASHED: "the process ended", Kind.HUNG: "it hung"}
@@ -49,6 +44,14 @@ def add_refusals(facts: Table, refusals: Refusals) -> None:
 
 def add_refusals_in_short(facts: Table, refusals: Refusals) -> None:
     """Add the same in one line, and one more line for well-formed calls that were not accepted."""
+    facts.add_row("refusals", refusals_line(refusals))
+    if unusable := refusals.unusable:
+        calls, said = wording.counted(unusable.total(), "well-formed call"), next(iter(unusable))
+        facts.add_row("", Text(f"{calls} failed, so left out: {said}", no_wrap=True, overflow="ellipsis"))
+
+
+def refusals_line(refusals: Refusals) -> str:
+    """Return how many malformed calls were refused, and how many were not."""
     so_far = " until interrupted" if refusals.interrupted else ""
     calls = wording.counted(refusals.calls, "malformed call")
     parts = [f"{refusals.refused:,} of {calls} refused as documented{so_far}"]
@@ -56,10 +59,7 @@ def add_refusals_in_short(facts: Table, refusals: Refusals) -> None:
         parts.append(f"{refusals.deviating:,} not, by known deviations of torch")
     if refusals.unsupported:
         parts.append(f"{refusals.unsupported:,} not supported")
-    facts.add_row("refusals", "; ".join(parts))
-    if unusable := refusals.unusable:
-        calls, said = wording.counted(unusable.total(), "well-formed call"), next(iter(unusable))
-        facts.add_row("", Text(f"{calls} failed, so left out: {said}", no_wrap=True, overflow="ellipsis"))
+    return "; ".join(parts)
 
 
 def refusals_findings(refusals: Refusals) -> RenderableType:
@@ -75,11 +75,10 @@ def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
     for wrong in refusals.findings:
         assert wrong.refusal.lapse is not None  # true of every finding
         names.setdefault(wrong.refusal.lapse.value, []).append(wrong.broken.name)
-    room = 2 * _LINE if len(names) <= _WAYS else _LINE
     lines = []
     for lapse, kinds in names.items():
         said = f"{lapse} ({len(kinds)}): "
-        lines.append(Padding(Text(said + _some(kinds, room - len(said))), (0, 0, 0, 2)))
+        lines.append(Padding(Text(said + _some(kinds, _LINE - len(said))), (0, 0, 0, 2)))
     return Group("", Text("Malformed calls that are not refused as they must be, by kind:", "bold red"), *lines)
 
 
@@ -116,16 +115,28 @@ def refusals_record(refusals: Refusals) -> dict[str, Any]:
 
 
 def _finding(subject: str, wrong: Wrong) -> RenderableType:
-    broken, refusal = wrong.broken, wrong.refusal
-    assert refusal.lapse is not None  # true of every finding
     facts = fact_table()
-    facts.add_row("wrong", Text(broken.label))
-    facts.add_row("expected", Text("\nor ".join(_expected(*pair) for pair in broken.breaks)))
-    facts.add_row("happened", Text(_happened(refusal.answer)))
-    facts.add_row("well formed", Text(f"{broken.base.config!r}, {broken.base.form.value}: accepted"))
-    facts.add_row("code", Text(broken.call.as_code(_module(subject))))
-    head = Text(f"{broken.name}: {refusal.lapse.value}", "bold red")
-    return Group(head, Padding(facts, (0, 0, 0, 2)))
+    for name, said in refusal_facts(subject, wrong).items():
+        facts.add_row(name, Text(said))
+    return Group(Text(refusal_head(wrong), "bold red"), Padding(facts, (0, 0, 0, 2)))
+
+
+def refusal_head(wrong: Wrong) -> str:
+    """Return the kind of a malformed call, and the wrong way in which it was answered."""
+    assert wrong.refusal.lapse is not None  # true of every finding
+    return f"{wrong.broken.name}: {wrong.refusal.lapse.value}"
+
+
+def refusal_facts(subject: str, wrong: Wrong) -> dict[str, str]:
+    """Return what is wrong with a malformed call, what should have happened, what happened, and the call as code."""
+    broken = wrong.broken
+    return {
+        "wrong": broken.label,
+        "expected": "\nor ".join(_expected(*pair) for pair in broken.breaks),
+        "happened": _happened(wrong.refusal.answer),
+        "well formed": f"{broken.base.config!r}, {broken.base.form.value}: accepted",
+        "code": broken.call.as_code(_module(subject)),
+    }
 
 
 def _expected(kind: Break, variant: Variant) -> str:

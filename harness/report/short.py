@@ -32,6 +32,9 @@ IN_FULL: Final = 3
 _LISTED: Final = 8
 """The number of findings that a summary lists."""
 
+_TOLERANCE: Final = "; --tolerance "
+"""The text in a cause before the advice which tolerance accepts it."""
+
 _SHARE: Final = re.compile(r",? in \d+ of \d+ elements \(.*\)$")
 
 _WORD: Final = max(len(one.value) for one in Severity)
@@ -53,7 +56,8 @@ def short_finding(number: int, told: Told, tolerance: str = "derived") -> Render
     head.add_column(no_wrap=True)
     head.add_column(ratio=1)
     head.add_column(no_wrap=True, justify="right")
-    head.add_row(Text(str(number), "bold"), Text(_cut(cause, 2 * LINE), "bold red"), Text(sure, "dim"))
+    title = cause.partition(_TOLERANCE)[0]
+    head.add_row(Text(str(number), "bold"), Text(_cut(title, 2 * LINE), "bold red"), Text(sure, "dim"))
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -127,19 +131,27 @@ def worst_line(result: Result, config: RNNConfig) -> str | None:
     return f"{_array(mismatch)}{place} = {actual}, should be {expected}{allowed}"
 
 
-def case_line(case: Case, kept: Kept | None = None, length: int = 3 * LINE) -> str:
-    """Return a case as Python code; a long one without its zeros, as far as it fits, and where all of it is."""
+def case_code(case: Case, kept: Kept | None = None, length: int = 3 * LINE) -> str:
+    """Return a case as Python code: a long one that was kept is loaded from its file."""
     whole = repr(case)
-    if len(whole) <= length:
-        return whole
-    where = "with -v" if kept is None else f"in {kept.folder / 'case.json'}"
-    parts, left = [repr(case.config)], length - len(repr(case.config)) - len(where)
+    return whole if len(whole) <= length or kept is None else f"Case.load({str(kept.folder / 'case.json')!r})"
+
+
+def case_words(case: Case, length: int = 3 * LINE) -> str:
+    """Return a case in words: its config, and its arrays without zeros, as far as they fit."""
+    config = repr(case.config).removeprefix("RNNConfig(").removesuffix(")")
+    inner = [f"input_size={case.config.input_size}", f"hidden_size={case.config.hidden_size}"]
+    said = ", ".join([*inner, *config.split(", ")[2:]])
+    left, shown, more = length - len(said), list[str](), 0
     for name, array in case.arrays.items():
-        said = f"{name}={np.asarray(array).tolist()}"
-        if np.asarray(array).astype(bool).any() and len(said) <= left:
-            parts.append(said)
-            left -= len(said)
-    return f"{', '.join(parts)}, … (all of it {where})"
+        if np.asarray(array).astype(bool).any():
+            one = f"{name} {np.asarray(array).tolist()}"
+            fits = len(one) <= left
+            shown += [one] * fits
+            left -= len(one) * fits
+            more += not fits
+    arrays = [*shown, *([wording.counted(more, "more array" if shown else "array")] if more else [])]
+    return f"{said}; all numbers are 0 but {', '.join(arrays)}" if arrays else f"{said}; all numbers are 0"
 
 
 def replay_line(told: Told, tolerance: str = "derived") -> str:
@@ -162,14 +174,15 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
         yield "wrong", _cut(failure, 2 * LINE)
     if (at := result.raised_at) is not None:
         yield "at", f"{at[0]}, line {at[1]}"
-    yield "smallest" if told.finding.minimal else "case", case_line(told.finding.case, told.kept)
+    yield from _case(told)
     yield from _conditions(told)
     if told.also:
         said = dict.fromkeys(failure_line(one.result) for one in told.also)
         others = [one for one in said if one != failure_line(result)] or [f"on {told.also[0].case.config!r}"]
         more = f", and {len(told.also) - 1} more" if len(told.also) > 1 else ""
         yield "also", _cut(others[0], LINE - len(more)) + more
-    told_along = result.message.splitlines()[1:] if result.of_tanh and cause == failure_line(result) else []
+    told_along = [f"--tolerance {cause.partition(_TOLERANCE)[2]}"] if _TOLERANCE in cause else []
+    told_along += result.message.splitlines()[1:] if result.of_tanh and cause == failure_line(result) else []
     for advice in filter(
         None, (*told_along, wording.leave_out_line(config), *map(wording.hint, result.mismatches[:1]))
     ):
@@ -179,6 +192,19 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
         if told.kept.script is not None:
             yield "run it", f"python {shlex.quote(str(told.kept.folder / told.kept.script))}"
         yield "replay", replay_line(told, tolerance)
+
+
+def _case(told: Told) -> Iterator[tuple[str, str]]:
+    """Yield the case as code if that is short, else in words, and the code that loads it."""
+    case, name = told.finding.case, "smallest" if told.finding.minimal else "case"
+    code = case_code(case, told.kept)
+    if code != repr(case):
+        yield name, case_words(case)
+        yield "load it", code
+    elif len(code) <= 3 * LINE:
+        yield name, code
+    else:
+        yield name, f"{case_words(case)}; all of it with -v"
 
 
 def _conditions(told: Told) -> Iterator[tuple[str, str]]:
@@ -207,5 +233,10 @@ def _array(mismatch: Mismatch) -> str:
 
 
 def _cut(text: str, length: int) -> str:
-    """Return the text, or the whole words of it that fit."""
-    return text if len(text) <= length else text[: length - 2].rsplit(" ", 1)[0] + " …"
+    """Return the text, or as much of it as fits: whole parts between commas if these are half of it, or else words."""
+    if len(text) <= length:
+        return text
+    words = text[: length - 2].rsplit(" ", 1)[0]
+    ends = [one.end() - 1 for one in re.finditer("[,;] ", words)]
+    whole = [end for end in ends if 2 * end >= length and words.count("(", 0, end) == words.count(")", 0, end)]
+    return f"{words[: whole[-1]] if whole else words} …"

@@ -98,9 +98,14 @@ def quiet_report(done: Examination, told: Sequence[Told] = ()) -> RenderableType
     return Group(_head(done, told), *one_line_each(told))
 
 
-def _head(done: Examination, told: Sequence[Told]) -> RenderableType:
+def headline(done: Examination, told: Sequence[Told]) -> str:
+    """Return the verdict and the number of findings of each sort in a line."""
     so_far = " so far" if done.interrupted and done.verdict is Verdict.AGREES else ""
-    return Text(wording.headline(done.hunt.subject, done.verdict) + so_far + _tally(done, told), _STYLES[done.verdict])
+    return wording.headline(done.hunt.subject, done.verdict) + so_far + _tally(done, told)
+
+
+def _head(done: Examination, told: Sequence[Told]) -> RenderableType:
+    return Text(headline(done, told), _STYLES[done.verdict])
 
 
 _PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})
@@ -109,12 +114,10 @@ _PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})
 
 def _dropout(result: Result) -> RenderableType:
     """Show what is wrong with a subject's dropout, which only many runs together show."""
-    cause, _, rest = result.message.partition(": ")
-    wrong, _, config = rest.rpartition("; in ")
+    cause, told = wording.dropout_told(result)
     facts = fact_table()
-    facts.add_row("wrong", Text(wrong or rest))
-    if config:
-        facts.add_row("in", Text(config))
+    for name, said in told.items():
+        facts.add_row(name, Text(said))
     return Group("", Text(f"!  {cause}", "bold red"), Padding(facts, (0, 0, 0, 3)))
 
 
@@ -202,12 +205,17 @@ def _undone(hunt: Hunt) -> list[str]:
     return list(dict.fromkeys(what.partition("=")[0] for what in hunt.undone))
 
 
+def undone_lines(hunt: Hunt) -> list[str]:
+    """Return the values that the subject neither supports nor refuses, and how it fails there."""
+    undone = {what: failure_line(result) for what, (_, result) in hunt.undone.items()}
+    return [f"{', '.join(names)}: {said}" for said, names in wording.left_out(undone).items()]
+
+
 def _add_undone(facts: Table, hunt: Hunt) -> None:
     """Add the values that the subject neither supports nor refuses, how it fails there, and what to do about that."""
-    undone = {what: failure_line(result) for what, (_, result) in hunt.undone.items()}
-    for said, names in wording.left_out(undone).items():
-        facts.add_row("fails at", Text(f"{', '.join(names)}: {said}"))
-    if undone:
+    for said in undone_lines(hunt):
+        facts.add_row("fails at", Text(said))
+    if hunt.undone:
         values = hunt.scope.values()
         pins = (f"--only {name}={','.join(map(str, values[name]))}" for name in _undone(hunt))
         facts.add_row("advice", Text(f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}"))
@@ -367,7 +375,7 @@ def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
         table.add_row(one.id or one.path.name, when, Text(one.subject or ""))
         said = "; ".join(part for part in (one.kind, one.cause) if part)
         table.add_row("", "", Text(one.damage, "bold yellow") if one.damage else Text(said, "dim"))
-    return table
+    return Group(table, Text("As they were when kept: rnn-harness replay --all tells which are fixed.", "dim"))
 
 
 def stored_report(stored: Sequence[Stored]) -> RenderableType:

@@ -203,6 +203,13 @@ def dropout_line(result: Result) -> str:
     return f"its masks obey the law of dropout (a correct layer fails it at most once in {1 / FALSE_ALARMS:,.0f} runs)"
 
 
+def dropout_told(result: Result) -> tuple[str, dict[str, str]]:
+    """Return the law of dropout that is broken, what is wrong, and the config in which it is."""
+    cause, _, rest = result.message.partition(": ")
+    wrong, _, config = rest.rpartition("; in ")
+    return cause, {"wrong": wrong or rest, **({"in": config} if config else {})}
+
+
 def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int]) -> list[str]:
     """Return the known deviations that were met, with how often, whose and why; and those that are gone."""
     every = (*KNOWN, TOGETHER, *OF_NUMPY)

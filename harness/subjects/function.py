@@ -32,27 +32,9 @@ OPENS: Final[dict[str, dict[str, Any]]] = {
 }
 """The parts of the space that a function is asked for only if it takes a certain argument, by that argument."""
 
-SIGNATURES: Final = """\
-    def rnn(x, h0, weights, config): ...   # -> (output, h_n)
-    def rnn(x, weights): ...               # any of them, by name
-    def rnn(x, h0, weights, config, cotangents): ...   # -> (output, h_n, gradients)
-x        (T, N, input_size), or (N, T, input_size) if config.batch_first
-h0       (num_layers * directions, N, hidden_size); zeros where config.hx is False
-weights  a dict of arrays under nn.RNN's names: weights["weight_ih_l0"], ...; with a readout also
-         weights["readout.weight"] and weights["readout.bias"]
-config   the RNNConfig: config.num_layers, config.bidirectional, ...
-cotangents  the gradients of a loss by the outputs that it reads: some of "output.grad" and "h_n.grad" (with a readout,
-            "readout.grad" instead of "output.grad"); empty where config.loss is None
-lengths  the number of steps of each sequence of a packed batch, (N); None where config.lengths is None. The padding
-         of x is NaN. The padding of what is returned does not matter, but it must be 0 in x's gradient
-masks    what dropout keeps of each inner layer's output, a list of boolean (T, N, directions * hidden_size), or
-         (N, T, ..) if config.batch_first: what is kept is divided by 1 - config.dropout; None where nothing is dropped
-returns  (output, h_n) as nn.RNN does, in x's dtype; with a readout (output, h_n, readout) or (readout, h_n)
-gradients  a dict by the names of what they belong to: "x", "hx" (or "h0"), "weight_ih_l0", ...; a gradient that is
-           not in it is not compared
-For a config that it does not support, it raises NotImplementedError. Two attributes change what it is asked for:
-rnn.offers = {"batched": (True, False)} asks for calls without the N axis, too, and rnn.contract = "kernel" for
-infinities and NaN, empty batches and any strides."""
+SIGNATURES: Final = f"""\
+expected def rnn(x, h0, weights, config): ... -> (output, h_n), with some of these arguments by name:
+{", ".join(GIVEN)}; README.md and docs/how-to.md explain each"""
 
 
 class FunctionSubject:
@@ -213,7 +195,7 @@ def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
-        raise SubjectError(f"{name}: its signature cannot be read ({error}); expected one of\n{SIGNATURES}") from None
+        raise SubjectError(f"{name}: its signature cannot be read ({error})\n{SIGNATURES}") from None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         names = {p.name for p in parameters}
         return tuple(name for name in GIVEN if name not in OPENS or name in names)  # more has to be named explicitly
@@ -223,6 +205,7 @@ def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     ]
     taken = tuple(p.name for p in named if p.name in GIVEN)
     if unknown or not taken:
-        what = f"takes {', '.join(unknown)}, which are not passed" if unknown else "takes no argument that is passed"
-        raise SubjectError(f"{name}{inspect.signature(function)}: {what}; expected one of\n{SIGNATURES}")
+        are = "is" if len(unknown) == 1 else "are"
+        what = f"takes {', '.join(unknown)}, which {are} not passed" if unknown else "takes no argument that is passed"
+        raise SubjectError(f"{name}{inspect.signature(function)}: {what}\n{SIGNATURES}")
     return taken

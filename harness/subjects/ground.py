@@ -58,6 +58,19 @@ def line(facts: dict[str, str]) -> str:
     return "; ".join([*parts, f"{threads} thread{'' if threads == '1' else 's'}", facts["cpu"]])
 
 
+def kernels(facts: dict[str, str]) -> str:
+    """Return the facts that choose the kernels: those of torch and of its device, or those of NumPy without torch."""
+    if "ATen" not in facts:
+        return facts.get("BLAS of NumPy", f"NumPy {facts['numpy']}")
+    parts = [f"ATen {facts['ATen']}"]
+    if "oneDNN" in facts:
+        off, isa = facts["oneDNN"].endswith("off"), facts.get("oneDNN ISA")
+        parts.append("oneDNN off" if off else "oneDNN" if isa is None else f"oneDNN up to {isa}")
+    parts += [facts[name] for name in ("device", "cuDNN", "TF32") if name in facts]
+    threads = facts.get("threads", "1")
+    return "; ".join([*parts, *([] if threads == "1" else [f"{threads} threads"])])
+
+
 def heard(spoken: str) -> tuple[str | None, tuple[str, ...]]:
     """Parse what oneDNN prints under ``ONEDNN_VERBOSE=1``: the instruction set it may use, and the primitives it ran.
 

@@ -1,5 +1,6 @@
 """Tests of the HTML report: what it says, and that it loads nothing and is used without a mouse or without eyes."""
 
+import itertools
 import json
 import os
 import re
@@ -20,7 +21,8 @@ from harness.report.page import render
 from harness.store import page
 from harness.store.findings import Store
 from harness.subjects.protocol import Subject, scope_of
-from harness.subjects.registry import find_subject
+from harness.subjects.registry import as_subject, find_subject
+from tests import implementations
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FAULTS = ("IgnoresBiasHH", "ReverseBeforeForward", "ReverseStartsInPadding")
@@ -110,9 +112,79 @@ def test_every_text_that_is_copied_is_on_the_page(three: Page) -> None:
 def test_a_page_without_a_finding_says_what_was_not_seen(none: Page) -> None:
     assert none.of("article") == []
     assert "too little for a verdict: 60 of 200 cases" in none.words
+    assert [one["data-sign"] for one in none.of("p") if "data-sign" in one] == ["?"]
     assert "gradients: not asked for" in none.words
     assert "No finding." in none.words
-    assert "passing cases by their largest error over allowance" in none.words
+    assert "Each case counts by its largest error over allowance" in none.words
+    assert "below each other" not in none.words
+
+
+def test_the_margins_of_several_subjects_are_on_one_scale_with_what_chose_their_kernels(three: Page) -> None:
+    [said] = [str(one["aria-label"]) for one in three.of("div") if "float32, passing" in str(one.get("aria-label"))]
+
+    assert len(re.findall(r"\w+ \([^)]+\), \d+ case", said)) == len(FAULTS)
+    assert "The subjects are below each other on the same scale" in three.words
+
+
+# Findings that are not of the states
+
+
+def copied_wrongly(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    output, h_n = implementations.vectorised(x, h0, weights, config)
+    return output, h_n * h_n.dtype.type(0.5)
+
+
+def raising(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    if config.T > 1:
+        raise ValueError("<too long>")
+    return implementations.vectorised(x, h0, weights, config)
+
+
+def lacking(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return implementations.vectorised(x, h0, weights, config)[0]
+
+
+def wavering(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    output, h_n = implementations.vectorised(x, h0, weights, config)
+    return output + output.dtype.type(next(COUNT)), h_n
+
+
+COUNT = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """Return the page of subjects whose states have no wrong number."""
+    every: list[Any] = [copied_wrongly, raising, lacking, wavering]
+    return of([as_subject(one) for one in every], tmp_path_factory.mktemp("odd"), 60)
+
+
+def test_a_wrong_copy_of_the_final_state_is_drawn_and_mapped(odd: Page) -> None:
+    assert "Wrong: the final state in h_n" in odd.words
+    assert "the first error beyond its allowance is of h_n, at layer=0" in odd.words
+    assert "Error over allowance, accumulated over the run: h_n, sequence n=0" in odd.text
+
+
+def test_a_call_that_gives_no_numbers_is_framed_and_has_no_map(odd: Page) -> None:
+    assert "✗ ValueError: &lt;too long&gt;" in odd.text
+    assert "The whole call fails: the frame is around it." in odd.words
+    assert "There is no map of the errors: the call returned no numbers." in odd.words
+    assert re.search(r"raised at \S*test_page.py, line \d+", odd.words)
+
+
+def test_other_findings_without_a_map_say_why(odd: Page) -> None:
+    said = "There is no map of the errors: "
+    assert f"{said}the call did not return the arrays that nn.RNN returns." in odd.words
+    assert f"{said}the two runs are compared with each other, and neither is known to be right." in odd.words
+    assert "✗ two runs of this call differ" in odd.text
+
+
+def test_two_subjects_may_fail_on_the_same_case(tmp_path: Path) -> None:
+    made = of([as_subject(lacking), as_subject(lacking)], tmp_path, 10)
+    ids = [one["id"] for _, one in made.elements if "id" in one]
+
+    assert len(made.of("article")) == 2
+    assert len(ids) == len(set(ids))
 
 
 @pytest.mark.parametrize("name", ["three", "none"])
@@ -133,7 +205,10 @@ def test_what_others_wrote_is_escaped(three: Page) -> None:
 def test_kept_findings_make_the_same_articles(three: Page, kept: Path) -> None:
     made = Page(page.of_findings(Store(kept).list(), command="rnn-harness findings", version="1"))
 
-    assert {one["id"] for one in made.of("article")} == {one["id"] for one in three.of("article")}
+    def findings(page: Page) -> set[str]:
+        return {str(one["id"]).rpartition("-")[0] for one in page.of("article")}
+
+    assert findings(made) == findings(three)
     assert made.text.count("<svg") == three.text.count("<svg") - len(
         [one for one in three.of("div") if re.search("passing cases by|pairs of values", str(one.get("aria-label")))]
     )
@@ -177,7 +252,7 @@ def test_the_command_writes_it_and_refuses_what_it_cannot(
 
     monkeypatch.setattr(render, "NEEDS", ("no_such_package",))
     assert run("check", wrong, "--report", "made.html") == 2
-    assert capsys.readouterr().err == "Error: --report needs two more packages: pip install 'rnn-harness[report]'\n"
+    assert capsys.readouterr().err == "Error: --report needs two more packages: pip install jinja2 vl-convert-python\n"
 
 
 # In a browser
@@ -198,7 +273,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1600])
-@pytest.mark.parametrize("name", ["three", "none"])
+@pytest.mark.parametrize("name", ["three", "odd", "none"])
 def test_a_browser_shows_it(
     name: str, width: int, scheme: str, browser: Any, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -67,8 +67,10 @@ def shown(console: Console, rest: float = 0.0) -> str:
 
 
 @pytest.mark.usefixtures("still")
-def test_without_a_terminal_a_plain_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    often, never = (Console(file=io.StringIO(), width=20) for _ in range(2))
+@pytest.mark.parametrize("color", ["", "1"])
+def test_without_a_terminal_a_plain_line_comes_now_and_then(color: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", color)
+    often, never = (Console(file=io.StringIO(), width=20, color_system=None) for _ in range(2))
 
     assert shown(never) == ""
     monkeypatch.setattr(progress, "EVERY", 0.05)
@@ -80,7 +82,11 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("still")
 def test_a_terminal_has_one_line_that_fits() -> None:
-    console = Console(file=io.StringIO(), width=30, force_terminal=True, color_system=None)
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    console = Console(file=Terminal(), width=30, force_terminal=True, color_system=None)
 
     said = shown(console)
 

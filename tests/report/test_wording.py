@@ -22,15 +22,16 @@ from harness.diagnosis.proof import judge_worst
 from harness.diagnosis.where import Where
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
-from harness.report import explained, record, text, wording
+from harness.report import explained, record, short, text, wording
 from harness.report.paper import Paper
-from harness.report.place import Kept
+from harness.report.place import Kept, Stored
 from harness.report.severity import Told, in_order
-from harness.report.short import short_finding
+from harness.report.short import case_code, case_words, short_finding
 from harness.search.certificate import Certificate
 from harness.search.examination import Examination
 from harness.search.record import Finding, Hunt, Stop
 from harness.search.suspicion import Suspicion
+from harness.space.case_json import to_json
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.store.document import as_json, write
@@ -162,6 +163,58 @@ def test_what_is_shown_in_short_is_short(name: str, most: int, width: int) -> No
 
     assert len(shown) <= most
     assert max(map(len, shown)) <= width
+
+
+LONG = RNNConfig(1, 2, num_layers=2, bidirectional=True, T=3, N=1)
+
+
+def long_case() -> Case:
+    arrays = {name: np.zeros(spec.shape, np.float32) for name, spec in LONG.given.items()}
+    arrays["bias_hh_l1"][1] = 1
+    return Case.from_arrays(LONG, arrays)
+
+
+def lines_of(told: Told) -> str:
+    return " ".join(rendered(short_finding(1, told)).split())
+
+
+def test_a_long_case_is_told_in_words_and_loaded_by_code_that_runs(tmp_path: Path) -> None:
+    case = long_case()
+    (tmp_path / "case.json").write_text(to_json(case))
+    finding = Finding("mine.py:rnn", case, TOLD.finding.result)
+
+    kept, bare = (lines_of(Told(finding, kept=one)) for one in (Kept(tmp_path), None))
+
+    words = (
+        "case input_size=1, hidden_size=2, num_layers=2, bidirectional=True, T=3, N=1; all numbers are 0 but "
+        "bias_hh_l1 [0.0, 1.0]"
+    )
+    assert words in kept
+    assert f"{words}; all of it with -v" in bare
+    code = case_code(case, Kept(tmp_path))
+    assert eval(code, {"Case": Case}).id == case.id  # noqa: S307 - the code is made above
+    assert "load it Case.load(" in kept
+    assert "Case" not in bare
+
+
+def test_of_a_case_with_many_numbers_the_words_count_the_arrays() -> None:
+    case = draw(RNNConfig(8, 8, T=9, N=4), "normal", 0)
+
+    assert case_words(case).endswith("; all numbers are 0 but 5 arrays")
+
+
+def test_what_is_cut_ends_with_a_whole_part() -> None:
+    needs = "with hx=True, loss in (output, both), wrt in (all, weights), hidden_size from 2 on"
+
+    assert short._cut(needs, 79) == "with hx=True, loss in (output, both), wrt in (all, weights), …"
+    assert short._cut(needs, 66) == "with hx=True, loss in (output, both), …"
+    assert short._cut("one two three four five", 20) == "one two three …"
+
+
+def test_the_list_of_findings_says_that_some_may_be_mended(tmp_path: Path) -> None:
+    shown = rendered(text.findings_table([Stored(tmp_path, None, "mine.py:rnn", "1234abcd")], ".rnn-harness"))
+
+    assert "rnn-harness replay --all tells which are fixed" in shown
 
 
 LAWLESS = Result(

@@ -7,6 +7,7 @@ import pytest
 
 from harness import Case, Failure, RNNConfig, as_subject, draw
 from harness.space.parts import LOSSES
+from harness.subjects.function import GIVEN
 from harness.subjects.protocol import SubjectError, Unsupported, backend_of, scope_of
 
 CASE = draw(RNNConfig(2, 3, T=4, N=5, hx=True), "normal", 0)
@@ -52,8 +53,12 @@ def test_h0_is_zeros_where_no_hx_is_passed() -> None:
     ],
 )
 def test_a_signature_that_cannot_be_served_is_shown_the_right_one(function: Any) -> None:
-    with pytest.raises(SubjectError, match=r"expected one of\n.*def rnn\(x, h0, weights, config\)"):
+    with pytest.raises(SubjectError, match=r"\nexpected def rnn\(x, h0, weights, config\)") as refused:
         as_subject(function)
+
+    said = str(refused.value).splitlines()
+    assert len(said) == 3
+    assert all(name in said[-1] for name in GIVEN)
 
 
 def test_results_get_their_names_by_their_number() -> None:

@@ -5,6 +5,7 @@ Colours are variables of the page's style sheet, so that one drawing serves ligh
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -52,19 +53,19 @@ _CONFIG: Final = {
 Values = list[dict[str, Any]]
 
 
-def heat_map(rows: Sequence[Sequence[float]], *, at: Mapping[str, int], first: Any, length: int | None) -> Markup:
-    """Draw errors over allowances, a column for each step and a row for each unit.
+def heat_map(table: Sequence[Sequence[float]], one: Mapping[str, Any], n: int, length: int | None) -> Markup:
+    """Draw errors over allowances, (columns, rows) of the map ``one``, in which its first wrong element is outlined.
 
-    ``at`` has the index of the first step and unit, ``first`` the step and unit of the first departure if it is in the
-    map, ``length`` the number of steps before padding.
+    ``n`` is the sequence among those shown, ``length`` the number of steps before its padding.
     """
+    columns, rows, first = one["columns"], one["rows"], one["first"]
     values = [
-        {"t": at["t"] + i, "unit": at["unit"] + j, "said": said, "level": level, "first": first == (i, j)}
-        for i, row in enumerate(rows)
-        for j, error in enumerate(row)
-        for said, level in [_cell(error, padded=length is not None and at["t"] + i >= length)]
+        {"x": column, "y": row, "said": said, "level": level, "first": first == [i, n, j]}
+        for i, (column, errors) in enumerate(zip(columns["names"], table, strict=True))
+        for j, (row, error) in enumerate(zip(rows["names"], errors, strict=True))
+        for said, level in [_cell(error, padded=length is not None and int(column) >= length)]
     ]
-    return _cells(values, x=("t", "step t"), y=("unit", "unit"), marked="first")
+    return _cells(values, x=("x", columns["means"]), y=("y", rows["means"]), marked="first")
 
 
 def match_matrix(rows: Sequence[Sequence[float]], units: Sequence[str]) -> Markup:
@@ -80,29 +81,32 @@ def match_matrix(rows: Sequence[Sequence[float]], units: Sequence[str]) -> Marku
 
 def by_step(local: Sequence[float] | None, whole: Sequence[float] | None, *, start: int, first: int | None) -> Markup:
     """Draw the largest error of each step over its allowance: made at the step, beside accumulated up to it."""
-    series = {"made at the step": local, "accumulated": whole}
-    most = max((e for errors in series.values() for e in errors or () if math.isfinite(e)), default=1.0)
-    values = [
+    series = {name: errors for name, errors in (("made at the step", local), ("accumulated", whole)) if errors}
+    most = max((e for errors in series.values() for e in errors if math.isfinite(e)), default=1.0)
+    values: Values = [
         {"t": start + i, "error": min(max(error, FLOOR), 10 * max(most, 1.0)), "of": name}
         for name, errors in series.items()
-        for i, error in enumerate(errors or ())
+        for i, error in enumerate(errors)
     ]
+    looks = {"made at the step": ("1", "circle", [1, 0]), "accumulated": ("2", "square", [6, 4])}
+    inks, shapes, dashes = zip(*(looks[name] for name in series), strict=True)
     color = {
         "field": "of",
         "type": "nominal",
-        "scale": {"domain": list(series), "range": ["var(--series-1)", "var(--series-2)"]},
+        "scale": {"domain": list(series), "range": [f"var(--series-{ink})" for ink in inks]},
         "legend": {"title": None, "orient": "top", "symbolStrokeWidth": 2},
     }
     x = {"field": "t", "type": "ordinal", "title": "step t"}
+    powers = _powers([1.0, *(float(one["error"]) for one in values)])
     y = {
         "field": "error",
         "type": "quantitative",
-        "scale": {"type": "log"},
+        "scale": {"type": "log", "domain": [powers[0], powers[-1]], "nice": False},
         "title": "error / allowance",
-        "axis": {"format": ".0e", "tickCount": 5},
+        "axis": {"values": powers, "labelExpr": "datum.value < 1e4 ? '' + datum.value : format(datum.value, '.0e')"},
     }
-    shape = {"field": "of", "type": "nominal", "scale": {"domain": list(series), "range": ["circle", "square"]}}
-    dash = {"field": "of", "type": "nominal", "scale": {"domain": list(series), "range": [[1, 0], [6, 4]]}}
+    shape = {"field": "of", "type": "nominal", "scale": {"domain": list(series), "range": list(shapes)}}
+    dash = {"field": "of", "type": "nominal", "scale": {"domain": list(series), "range": list(dashes)}}
     lines = {"mark": "line", "encoding": {"x": x, "y": y, "color": color, "strokeDash": dash | {"legend": None}}}
     points = {
         "mark": {"type": "point", "filled": True, "size": 60},
@@ -125,24 +129,51 @@ def by_step(local: Sequence[float] | None, whole: Sequence[float] | None, *, sta
     return _svg({"data": {"values": values}, "width": 320, "height": 170, "layer": layers})
 
 
-def margin_bars(bars: Sequence[Mapping[str, Any]]) -> Markup:
-    """Draw how many cases of a dtype came how near to their allowance, by powers of two."""
-    values = [{"share": _power(bar["power"], i), "cases": bar["cases"], "i": i} for i, bar in enumerate(bars)]
+def margin_bars(subjects: Sequence[Mapping[str, Any]], labels: Sequence[Sequence[str]]) -> Markup:
+    """Draw the share of passing cases by how near they came to their allowance, by powers of two.
+
+    The subjects are below each other on the same scales, each under its label, which may have several lines.
+    """
+    values = [
+        {"subject": number, "error": _power(bar["power"], i), "share": bar["share"], "i": i}
+        for number, subject in enumerate(subjects)
+        for i, bar in enumerate(subject["bars"])
+    ]
+    header = {
+        "labelExpr": f"{json.dumps(list(labels))}[datum.value]",
+        "title": None,
+        "labelOrient": "top",
+        "labelAnchor": "start",
+        "labelAngle": 0,
+        "labelAlign": "left",
+        "labelFontSize": 12,
+        "labelColor": "var(--ink)",
+        "labelLimit": 0,
+    }
     return _svg(
         {
             "data": {"values": values},
-            "width": 340,
-            "height": 110,
-            "mark": {"type": "bar", "fill": "var(--series-1)"},
-            "encoding": {
-                "x": {
-                    "field": "share",
-                    "type": "ordinal",
-                    "sort": {"field": "i"},
-                    "title": "largest error / allowance, up to",
-                    "axis": {"labelOverlap": True},
+            "facet": {"row": {"field": "subject", "type": "ordinal", "header": header}},
+            "spacing": 14,
+            "spec": {
+                "width": 260,
+                "height": 64,
+                "mark": {"type": "bar", "fill": "var(--series-1)"},
+                "encoding": {
+                    "x": {
+                        "field": "error",
+                        "type": "ordinal",
+                        "sort": {"field": "i"},
+                        "title": "largest error / allowance, up to",
+                        "axis": {"labelOverlap": True},
+                    },
+                    "y": {
+                        "field": "share",
+                        "type": "quantitative",
+                        "title": "cases",
+                        "axis": {"tickCount": 3, "format": "%"},
+                    },
                 },
-                "y": {"field": "cases", "type": "quantitative", "title": "cases", "axis": {"tickCount": 3}},
             },
         }
     )
@@ -181,53 +212,92 @@ NODE: Final = 17
 STEP: Final = {"x": 84, "y": 70}
 MARGIN: Final = 1.6
 """The space for the names of the rows, to the left of the first step, in the same units as a step."""
+ASIDE: Final = 0.42
+"""The distance by which nodes of the reverse direction are to the right, so that arrows pass beside nodes."""
+FINAL: Final = 0.9
+"""The distance of h_n from the last state of a direction."""
 
 
-def unrolled(network: Mapping[str, Any]) -> Markup:
-    """Draw the unrolled network: a column for each step, the input at the bottom, each layer and direction above."""
+def unrolled(network: Mapping[str, Any], call: str | None = None) -> Markup:
+    """Draw the unrolled network: a column for each step, the input at the bottom, each layer and direction above.
+
+    Above these is the readout, and h_n at the end of each direction that has a wrong final state. If the whole call
+    failed, a frame around all of it has the words ``call``.
+    """
     steps = range(network["steps"]["start"], network["steps"]["stop"])
+    both = len(network["directions"]) > 1
     rows = [(layer, d) for layer in range(network["layers"]) for d in network["directions"]]
     heights = {row: 1 + i for i, row in enumerate(rows)}
+    top = len(rows) + bool(network["readout"])
     wrong = {(one["layer"], one["direction"], one["t"]) for one in network["wrong_states"]}
-    nodes: Values = [
-        {"x": t, "y": 0, "said": f"x{t}", "level": "bad" if t in network["wrong_inputs"] else "input"} for t in steps
-    ]
+    nodes: Values = [_node(t, 0, "x", "input", bad=t in network["wrong_inputs"]) for t in steps]
     nodes += [
-        {"x": t, "y": y, "said": "✗" if (*row, t) in wrong else f"h{t}", "level": "bad" if (*row, t) in wrong else "ok"}
+        _node(t + ASIDE * (row[1] == "reverse"), y, "h", "ok", bad=(*row, t) in wrong)
         for row, y in heights.items()
         for t in steps
     ]
+    if network["readout"]:
+        nodes += [_node(t, top, "y", "input", bad=t in network["wrong_readouts"]) for t in steps]
     edges = list(_edges(network, steps, heights))
-    ends = {"x": {"field": "x2"}, "y": {"field": "y2"}}
-    left = steps.start - MARGIN
-    labels = [{"x": left, "y": y, "said": _row_label(row, network)} for row, y in heights.items()]
-    labels.append({"x": left, "y": 0, "said": "input"})
+    names: Values = []
+    finals = [(one["layer"], one["direction"]) for one in network["wrong_finals"]]
+    right = steps.stop - 0.5 + ASIDE * both
+    for row in finals:
+        back = row[1] == "reverse"
+        last = steps.start + ASIDE if back else float(steps.stop - 1)
+        at = last - FINAL if back else max(last + FINAL, right + 0.1)
+        nodes.append(_node(at, heights[row], "h_n", "ok", bad=True))
+        edges.append(_edge(last, heights[row], at, heights[row]))
+        names.append({"x": at - 0.14, "y": heights[row] - 0.42, "said": "h_n"})
+    left = steps.start - MARGIN - 0.9 * any(direction == "reverse" for _, direction in finals)
+    right += 1.0 * any(direction == "forward" for _, direction in finals)
+    labels = names + [{"x": left + 0.1, "y": y, "said": _row_label(row, network)} for row, y in heights.items()]
+    labels.append({"x": left + 0.1, "y": 0, "said": "input"})
+    labels += [{"x": left + 0.1, "y": top, "said": "readout"}] if network["readout"] else []
+    labels += [{"x": t - 0.16, "y": -0.55, "said": f"t={t}"} for t in steps]
+    room = 0.55 if call is not None else 0.4
+    bottom, roof = -0.75, top + room + 0.05
+    if call is not None:  # its words need some room
+        right = max(right, left + 0.3 + len(call) * 7 / STEP["x"])
+        labels.append({"x": left + 0.1, "y": roof - 0.2, "said": f"✗ {call}"})
     place = {
         "x": {
             "field": "x",
             "type": "quantitative",
             "axis": None,
-            "scale": {"domain": [left, steps.stop - 0.5], "nice": False},
+            "scale": {"domain": [left, right], "nice": False},
         },
         "y": {
             "field": "y",
             "type": "quantitative",
             "axis": None,
-            "scale": {"domain": [-0.4, len(rows) + 0.4], "nice": False},
+            "scale": {"domain": [bottom, roof], "nice": False},
         },
     }
     fills = {"input": "var(--panel)", "ok": "var(--h0)", "bad": "var(--bad)"}
     inks = {"input": "var(--ink)", "ok": "var(--h0-ink)", "bad": "var(--bad-ink)"}
+    inset = {"x": 2 / STEP["x"], "y": 2 / STEP["y"]}
+    frame = {
+        "data": {
+            "values": [
+                {"x": left + inset["x"], "y": bottom + inset["y"]} | {"x2": right - inset["x"], "y2": roof - inset["y"]}
+            ]
+        },
+        "mark": {"type": "rect", "filled": False, "stroke": "var(--bad)", "strokeWidth": 2, "strokeDash": [6, 4]},
+        "encoding": {**place, "x2": {"field": "x2"}, "y2": {"field": "y2"}},
+    }
 
     def by_level(colors: Mapping[str, str]) -> dict[str, Any]:
         scale = {"domain": list(colors), "range": list(colors.values())}
         return {"field": "level", "type": "nominal", "scale": scale, "legend": None}
 
+    ends = {"x": {"field": "x2"}, "y": {"field": "y2"}}
     return _svg(
         {
-            "width": (len(steps) + MARGIN - 0.5) * STEP["x"],
-            "height": (len(rows) + 0.8) * STEP["y"],
+            "width": (right - left) * STEP["x"],
+            "height": (roof - bottom) * STEP["y"],
             "layer": [
+                *([frame] if call is not None else []),
                 {
                     "data": {"values": edges},
                     "mark": {"type": "rule", "stroke": "var(--line)", "strokeWidth": 1.5},
@@ -265,26 +335,36 @@ def unrolled(network: Mapping[str, Any]) -> Markup:
     )
 
 
+def _node(x: float, y: float, said: str, level: str, *, bad: bool) -> dict[str, Any]:
+    """Return a node; a wrong one has a cross."""
+    return {"x": x, "y": y, "said": "✗" if bad else said, "level": "bad" if bad else level}
+
+
 def _edges(
     network: Mapping[str, Any], steps: range, heights: Mapping[tuple[int, str], int]
 ) -> Iterator[dict[str, float]]:
+    aside = {direction: ASIDE * (direction == "reverse") for direction in network["directions"]}
     for (layer, direction), y in heights.items():
-        below = [0] if layer == 0 else [heights[layer - 1, d] for d in network["directions"]]
+        x = aside[direction]
+        below = [(0.0, 0)] if layer == 0 else [(aside[d], heights[layer - 1, d]) for d in network["directions"]]
         for t in steps:
-            yield from (_edge(t, low, t, y) for low in below if y - low == 1 or low == 0 or layer > 0)
+            yield from (_edge(t + left, low, t + x, y) for left, low in below)
             before = t + 1 if direction == "reverse" else t - 1
             if before in steps:
-                yield _edge(before, y, t, y)
+                yield _edge(before + x, y, t + x, y)
+    if network["readout"]:
+        above, layer = len(heights) + 1, network["layers"] - 1
+        for t in steps:
+            yield from (_edge(t + aside[d], heights[layer, d], t, above) for d in network["directions"])
 
 
 def _edge(x: float, y: float, x2: float, y2: float) -> dict[str, float]:
-    """Return an arrow from the rim of one node to the rim of another; long vertical ones pass beside nodes."""
+    """Return an arrow from the rim of one node to the rim of another."""
     dx, dy = (x2 - x) * STEP["x"], (y2 - y) * STEP["y"]
     length = math.hypot(dx, dy)
-    aside = 0.12 if dx == 0 and y2 - y > 1 else 0.0
     start, end = (NODE + 1) / length, 1 - (NODE + 5) / length
-    at = {"x": x + aside + start * (x2 - x), "y": y + start * (y2 - y)}
-    return at | {"x2": x + aside + end * (x2 - x), "y2": y + end * (y2 - y), "angle": -math.degrees(math.atan2(dy, dx))}
+    at = {"x": x + start * (x2 - x), "y": y + start * (y2 - y)}
+    return at | {"x2": x + end * (x2 - x), "y2": y + end * (y2 - y), "angle": -math.degrees(math.atan2(dy, dx))}
 
 
 def _row_label(row: tuple[int, str], network: Mapping[str, Any]) -> str:
@@ -292,11 +372,21 @@ def _row_label(row: tuple[int, str], network: Mapping[str, Any]) -> str:
     return f"layer {layer}" + (f" {direction}" if len(network["directions"]) > 1 else "")
 
 
+def _powers(values: Sequence[float]) -> list[float]:
+    """Return some powers of ten, so that all values are between the first and the last."""
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    stride = max(1, math.ceil((high - low) / 5))
+    low = stride * math.floor(low / stride)  # 1 is one of them
+    return [10.0**power for power in range(low, max(high, low + 1) + stride, stride)]
+
+
 def _cell(error: float, *, padded: bool) -> tuple[str, str]:
     """Return the text and the level of a cell."""
     if padded:
         return "pad", PADDED
-    said = "∞" if math.isinf(error) else f"{error:.2g}" if error < 99 else f"{error:.0e}".replace("e+0", "e")
+    said = f"{error:.2g}" if error < 99 else f"{error:.0e}".replace("e+0", "e")
+    if math.isinf(error) or 0 < error < 0.01:
+        said = "∞" if error > 1 else "<0.01"
     return said, next((level for most, level in LEVELS if error <= most), LEVELS[-1][1])
 
 

@@ -6,21 +6,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from harness.checks.laws import LAWS
-from harness.checks.result import Method, Verdict
+from harness.checks.result import WAVERS, Method, Result, Verdict
+from harness.oracle.compare import Sort
 from harness.report import coverage, wording
 from harness.report.picture import as_numbers
 from harness.report.place import UNKNOWN, Stored
-from harness.report.record import examination_record, finding_record
+from harness.report.record import finding_record
+from harness.report.refusals import refusal_facts, refusal_head, refusals_line
 from harness.report.severity import Told
-from harness.report.short import case_line, cause_of, replay_line, worst_line
+from harness.report.short import case_code, cause_of, replay_line, worst_line
+from harness.report.text import headline, undone_lines
 from harness.search.examination import Examination
 from harness.search.record import MARGINS, Hunt, Stop
+from harness.space.config import TANGENT
 from harness.space.searched import AGREEMENT
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.ground import line
+from harness.subjects.ground import kernels
 
 MISSING: Final = 4
 """The number of combinations that no case had and that are listed."""
+
+CALL: Final = 60
+"""The most characters of an error that a drawing holds."""
 
 WEAK: Final = (Method.FORM, Method.END_TO_END)
 """The methods of comparison by which errors may hide."""
@@ -32,28 +39,65 @@ def page_data(
     subjects: Sequence[dict[str, Any]], findings: Sequence[dict[str, Any]], command: str, version: str
 ) -> dict[str, Any]:
     """Return the data of a whole page. ``command`` repeats what made it, with this ``version`` of the harness."""
-    return {"version": version, "subjects": list(subjects), "findings": list(findings), "command": command}
+    # A finding's id is that of its case, which several subjects may fail on.
+    numbered = [{**one, "anchor": f"{one['id']}-{number}"} for number, one in enumerate(findings, 1)]
+    of: dict[str, list[dict[str, Any]]] = {}
+    for one in numbered:
+        of.setdefault(one["subject"], []).append(one)
+    return {
+        "version": version,
+        "subjects": [{**one, "findings": of.get(one["name"], [])} for one in subjects],
+        "findings": numbered,
+        "margins": margins_by_dtype(subjects),
+        "command": command,
+    }
+
+
+def margins_by_dtype(subjects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each dtype, and each subject that computed in it, the share of cases by how near to allowance.
+
+    Each has a label: the subject, and what chose its kernels.
+    """
+    dtypes = sorted({dtype for one in subjects for dtype in one["margins"]})
+    return [
+        {
+            "dtype": dtype,
+            "subjects": [
+                {"name": one["name"], "kernels": one["kernels"], **_shares(one["margins"][dtype])}
+                for one in subjects
+                if dtype in one["margins"]
+            ],
+        }
+        for dtype in dtypes
+    ]
+
+
+def _shares(counts: Mapping[int, int]) -> dict[str, Any]:
+    cases = sum(counts.values())
+    bars = [{"power": power, "share": counts.get(power, 0) / cases} for power in range(MARGINS, 1)]
+    return {"cases": cases, "bars": bars}
 
 
 def subject_data(done: Examination, told: Sequence[Told], capabilities: Capabilities) -> dict[str, Any]:
     """Return what the page says of a subject, but for its findings."""
-    hunt, record = done.hunt, examination_record(done)
+    hunt = done.hunt
     return {
         "name": hunt.subject,
-        "verdict": record["verdict"],
-        "headline": wording.headline(hunt.subject, done.verdict),
-        "agrees": record["verdict"] == "agrees",
-        "findings": [one.finding.id for one in told],
-        "facts": dict(_facts(done)),
+        "headline": headline(done, told),
+        "agrees": done.verdict is Verdict.AGREES,
+        "open": done.verdict in {None, Verdict.NOT_ENOUGH, Verdict.UNSUPPORTED},
+        "facts": list(_facts(done)),
         "limits": _limits(done),
-        "margins": _margins(hunt),
+        "dropout": _dropout(done),
+        "refusals": _refusals(done),
+        "margins": {dtype: dict(counts) for dtype, counts in hunt.margins.items()},
         "pairs": [
             {"factors": list(pair), "met": met, "of": of} for pair, (met, of) in hunt.coverage.pairs(hunt.scope).items()
         ],
         "shares": coverage.shares_record(hunt.searched),
         "capabilities": dict(_capabilities(done, capabilities)),
         "ground": dict(hunt.ground),
-        "ground_line": line(hunt.ground) if hunt.ground else "",
+        "kernels": kernels(hunt.ground) if hunt.ground else "",
         "seed": hunt.seed,
     }
 
@@ -66,7 +110,7 @@ def finding_data(told: Told, files: Mapping[str, str], tolerance: str) -> dict[s
     said = {
         "cause": cause,
         "sure": sure,
-        "case": case_line(case, told.kept, 2000),
+        "case": case_code(case, told.kept, 2000),
         "config_line": wording.config_line(case.config),
         "worst": worst_line(told.finding.result, case.config),
         "further": told.further,
@@ -114,8 +158,59 @@ def _finding(record: Mapping[str, Any], said: Mapping[str, Any], files: Mapping[
         **said,
         "grounds": cause.get("text", [])[1:] if isinstance(cause, dict) else [],
         "code": faults[0].get("code") if len(faults) == 1 else None,
+        "dtype": (record.get("config") or {}).get("dtype", "float64"),
+        "raised_at": _raised_at(record),
+        "call": _call(record),
+        "no_map": _no_map(record),
         "files": dict(files),
     }
+
+
+def _raised_at(record: Mapping[str, Any]) -> str | None:
+    """Return the file and line that raised."""
+    at = Result(Verdict.BROKEN, traceback=record.get("traceback") or "").raised_at
+    return None if at is None else f"{at[0]}, line {at[1]}"
+
+
+def _call(record: Mapping[str, Any]) -> str | None:
+    """Return in some words how the whole call failed, if no part of its results is known to be wrong."""
+    if record.get("verdict") != Verdict.BROKEN.value:
+        return None
+    message = str(record.get("message") or "")
+    if message.startswith(WAVERS):
+        return "two runs of this call differ"
+    return message.splitlines()[0] if message and len(message.splitlines()[0]) <= CALL else "this call fails"
+
+
+def _no_map(record: Mapping[str, Any]) -> str:
+    """Return in a sentence why there is no map of the errors."""
+    first: Mapping[str, Any] = next(iter(record.get("mismatches") or ()), {})
+    if str(record.get("message") or "").startswith(WAVERS):
+        because = "the two runs are compared with each other, and neither is known to be right"
+    elif record.get("verdict") == Verdict.BROKEN.value:
+        because = "the call returned no numbers"
+    elif first.get("law"):
+        because = f"by the law of {first['law']}, two runs of the subject are compared with each other"
+    elif first.get("sort") in _NO_NUMBERS:
+        because = _NO_NUMBERS[first["sort"]]
+    elif TANGENT in first.get("array", ""):
+        because = "derivatives are compared along one direction, not element by element"
+    else:
+        because = "in the cases that would be drawn, every number is within its allowance"
+    return f"There is no map of the errors: {because}."
+
+
+_NO_NUMBERS: Final = {
+    Sort.MISSING.value: "an array is missing",
+    Sort.UNEXPECTED.value: "an array was returned that nn.RNN does not return",
+    Sort.SHAPE.value: "an array has another shape, so its numbers have no counterparts",
+    Sort.DTYPE.value: "the numbers have another dtype, for which no allowance is derived",
+    Sort.MALFORMED.value: "the call did not return the arrays that nn.RNN returns",
+    Sort.CHANGED.value: "the results may be right; what is wrong is the array that was passed in",
+    Sort.ALIASED.value: "the results are right; what is wrong is that arrays share memory",
+    Sort.OVERWRITTEN.value: "the results are right until the next call overwrites them",
+}
+"""The reasons why there is no map, by the sort of difference that is not of numbers."""
 
 
 def _facts(done: Examination) -> Iterator[tuple[str, str]]:
@@ -127,7 +222,11 @@ def _facts(done: Examination) -> Iterator[tuple[str, str]]:
             "; ".join(f"{hunt.checks[one]:,} {wording.METHODS[one]}" for one in Method if hunt.checks[one]),
         )
     if done.dropout is not None:
-        yield "dropout", wording.dropout_line(done.dropout)
+        yield "dropout", wording.dropout_line(done.dropout).partition(":")[0]
+    if done.refusals is not None:
+        yield "refusals", refusals_line(done.refusals)
+    for said in undone_lines(hunt):
+        yield "fails at", said
     yield "contract", done.contract
 
 
@@ -165,8 +264,7 @@ def _not_covered(hunt: Hunt) -> Iterator[str]:
         yield "gradients: not asked for"
     for said, names in wording.left_out(hunt.refused).items():
         yield f"left out: {', '.join(names)}; the subject says: {said}"
-    if hunt.undone:
-        yield f"neither supported nor refused: {', '.join(hunt.undone)}"
+    yield from (f"neither supported nor refused: {said}" for said in undone_lines(hunt))
     for name, met, of in hunt.searched.shares(AGREEMENT):
         if met < of:
             yield f"{name}: {of - met:,} of {of:,} not met"
@@ -192,12 +290,18 @@ def _not_seen(hunt: Hunt) -> Iterator[str]:
         yield "one thread a process; kernels that share work between threads did not run"
 
 
-def _margins(hunt: Hunt) -> list[dict[str, Any]]:
-    """Return how many passing cases came how near to their allowance, by dtype."""
-    return [
-        {"dtype": dtype, "bars": [{"power": power, "cases": counts[power]} for power in range(MARGINS, 1)]}
-        for dtype, counts in sorted(hunt.margins.items())
-    ]
+def _dropout(done: Examination) -> dict[str, Any] | None:
+    """Return the law of dropout that is broken, and how; ``None`` if none is."""
+    if done.dropout is None or not done.dropout.failed:
+        return None
+    cause, told = wording.dropout_told(done.dropout)
+    return {"cause": cause, "facts": told}
+
+
+def _refusals(done: Examination) -> list[dict[str, Any]]:
+    """Return each kind of malformed call that is not refused as it must be."""
+    every = () if done.refusals is None else done.refusals.findings
+    return [{"head": refusal_head(one), "facts": refusal_facts(done.hunt.subject, one)} for one in every]
 
 
 def _capabilities(done: Examination, capabilities: Capabilities) -> Iterator[tuple[str, str]]:

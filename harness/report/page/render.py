@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, Final
 
 from harness.report.picture import as_numbers
+from harness.report.wording import number
 from harness.space.errors import UsageError
 
 NEEDS: Final = ("jinja2", "vl_convert")
 """The modules that draw the page."""
 
+LABEL: Final = 50
+"""The characters of a line of a chart's label."""
+
 
 def require(option: str) -> None:
     """Raise ``UsageError`` if what draws the page is not installed."""
     if not available():
-        raise UsageError(f"{option} needs two more packages: pip install 'rnn-harness[report]'")
+        raise UsageError(f"{option} needs two more packages: pip install jinja2 vl-convert-python")
 
 
 def available() -> bool:
@@ -52,8 +57,12 @@ def _template(name: str) -> Any:
     )
     environment.globals["charts"] = charts
     environment.filters["number"] = _number
+    environment.filters["wrapped"] = partial(textwrap.wrap, width=LABEL)
     return environment.get_template(name)
 
 
-def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _number(value: Any, dtype: str | None = None) -> str:
+    """Return a number, with all the digits that the ``dtype`` tells apart if one is given."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if dtype is None else number(value, dtype)
