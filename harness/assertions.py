@@ -19,6 +19,7 @@ from harness.search.narrow import narrow
 from harness.search.record import Stop
 from harness.search.suspicion import weigh
 from harness.space.case import Case
+from harness.space.errors import require_type
 from harness.space.scope import Scope
 from harness.space.strata import Stratum
 from harness.subjects.protocol import Subject, Unsupported, choose_devices, scope_of
@@ -61,6 +62,7 @@ def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> No
     subject.
     """
     __tracebackhide__ = True
+    require_type("case", case, Case, "draw(config) makes one")
     given, subject = subject, _subject(subject)
     check = partial(check_everything, subject, accepted=accepted(tolerance), scope=_laws_of(given))
     result = check(case)
@@ -87,6 +89,8 @@ def assert_agrees_on(
     stratum, pytest skips the item with the reason.
     """
     __tracebackhide__ = True
+    if not isinstance(scope, Stratum):
+        require_type("scope", scope, Scope, "Scope() is all of the space, and strata() its parts")
     subject = _subject(subject)
     within = scope.scope if isinstance(scope, Stratum) else scope
     record = hunt(subject, within, cases=cases, seed=seed, accepted=accepted(tolerance))

@@ -42,6 +42,7 @@ from harness.oracle.reference import Reference
 from harness.space.backend import UNKNOWN, Backend
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import PREACTIVATION, RNNConfig
+from harness.space.errors import require_type
 from harness.space.outcome import Failure, Outcome
 from harness.subjects.protocol import Subject, backend_of, masks_of
 
@@ -105,6 +106,7 @@ def check_agreement(
     ``accepted`` is a contract looser than the dtype's own. Without probes, gradients are compared less sharply, in half
     the time.
     """
+    require_type("case", case, Case, "draw(config) makes one")
     return assess(observe(subject, case, accepted, with_probes=with_probes), reference)
 
 

@@ -169,8 +169,10 @@ def accepted(text: str) -> Accepted:
 
     It is a name in ``CONTRACTS``, ``rtol=1e-4``, ``atol=1e-6``, ``tanh=8ulp``, or ``tanh_atol=2e-7``, the absolute
     error of tanh beside its relative one. Several may stand together, with commas between them. Raises ``UsageError``
-    for an unknown name, and for a number that is negative, NaN or infinite.
+    for an unknown name, for a number that is negative, NaN or infinite, and for what is not text.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"tolerance={text!r}: expected text, such as 'derived' or 'rtol=1e-4'")
     named, *others = text.split(",")
     start = CONTRACTS.get(named.strip())
     given: dict[str, float] = {}

@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from harness.search.record import Hunt, Stop
-from harness.space.errors import UsageError
+from harness.space.errors import require_int, require_seconds
 
 CASES: Final = 1_650
 """The number of cases of a search without a budget, for which torch takes some 25 s of one processor. Covering torch's
@@ -40,8 +40,10 @@ class Budget:
     """
 
     def __init__(self, cases: int | None, seconds: float | None) -> None:
-        if (cases is not None and cases < 1) or (seconds is not None and seconds <= 0):
-            raise UsageError(f"cases={cases}, seconds={seconds}: expected a budget above zero")
+        if cases is not None:
+            require_int("cases", cases, 1)
+        if seconds is not None:
+            require_seconds("seconds", seconds)
         self._given = CASES if cases is None and seconds is None else cases
         self.cases = self._given
         """The number of cases at which the search ends; ``None`` if only time ends it."""

@@ -26,9 +26,11 @@ from harness.search.pursuit import CutShort, Pursuit
 from harness.search.record import Finding, Hunt, Stop
 from harness.search.scan import Checked, Observe, scan
 from harness.space.case import Case
+from harness.space.errors import require_int, require_type
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject, choose_devices, ground_of, scope_of
+from harness.subjects.registry import as_subject
 
 DEATHS: Final = 20
 """The number of further deaths of a subject's process that a search continues after; each takes a second or two if
@@ -54,7 +56,7 @@ class Recognised(NamedTuple):
 
 
 def hunt(
-    subject: Subject,
+    subject: Any,
     scope: Scope | None = None,
     *,
     cases: int | None = None,
@@ -70,6 +72,7 @@ def hunt(
     The record holds the failing case, shrunk, in ``finding``, and why the search ended, in ``stop``. It ends with the
     first finding, or when the budget is used up. Ctrl-C ends it with what was done so far.
 
+    - ``subject`` is as for ``as_subject``.
     - ``scope`` is the part of the space to search; ``None`` stands for everything that the subject offers.
     - ``cases`` and ``seconds`` are the budget: the cases that are compared, and the time of everything, whichever ends
       first. Without either, it is ``CASES`` cases. Searching ends after ``SEARCHING`` of the time, shrinking after
@@ -84,8 +87,8 @@ def hunt(
       which ends the search, nor of those that shrinking and explaining try.
     - ``crew`` shares the work. Each worker has a copy of the subject, made by pickle; their number changes nothing.
 
-    Raises ``UsageError`` for a budget that allows nothing or a subject that cannot be copied, and ``SubjectError`` for
-    a device that is not here.
+    Raises ``UsageError`` for arguments that make no sense or a subject that cannot be copied, and ``SubjectError`` for
+    what cannot be a subject or a device that is not here.
     """
     with Search(
         subject,
@@ -118,7 +121,7 @@ class Search:
 
     def __init__(
         self,
-        subject: Subject,
+        subject: Any,
         scope: Scope | None = None,
         *,
         cases: int | None = None,
@@ -130,6 +133,11 @@ class Search:
         observe: Observe | None = None,
     ) -> None:
         self._budget = Budget(cases, seconds)
+        require_int("seed", seed, 0)
+        if scope is not None:
+            require_type("scope", scope, Scope, "Scope() is all of the space, and Scope().only(T=1) a part of it")
+        require_type("accepted", accepted, Accepted, "harness.oracle.arithmetic.accepted makes one of text")
+        subject = as_subject(subject)
         asked = () if scope is None else scope.device
         scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
         self.record = Hunt(subject.name, seed, scope, accepted=accepted)

@@ -25,6 +25,9 @@ Array = NDArray[Any]
 FORMAT: Final = 2
 """The version of the file format; a file with a higher one is refused."""
 
+LARGEST: Final = 2**31
+"""The most bytes that the arrays of a file may take; a case of T=500, N=64, H=1024 takes a fifteenth."""
+
 _WIDENED: Final = (ml_dtypes.bfloat16.__name__,)
 """Dtypes of ml_dtypes that NumPy knows by name once ml_dtypes is imported, but does not keep in its files."""
 
@@ -257,11 +260,15 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
     """Return the case in a file, and the notes that were saved with it."""
     try:
         with np.load(path, allow_pickle=False) as stored:
+            if (size := sum(part.file_size for part in stored.zip.infolist())) > LARGEST:
+                raise CaseError(f"{path}: holds {size:,} bytes, expected at most {LARGEST:,}")
             header = json.loads(str(stored["header"]))
             arrays = {name: stored[name] for name in stored.files if name != "header"}
     except FileNotFoundError:
         raise CaseError(f"{path}: no such file") from None
-    except (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
+    except CaseError:
+        raise
+    except (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
         raise CaseError(f"{path}: not a case file; expected one that Case.save wrote") from None
     found = header.get("format") if isinstance(header, dict) else None
     if found not in range(1, FORMAT + 1):

@@ -120,8 +120,9 @@ def _packed(met: Bools) -> str:
 
 
 def _unpacked(text: str, shape: tuple[int, ...]) -> Bools:
-    bits = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
-    return np.unpackbits(bits, count=math.prod(shape)).reshape(shape).astype(np.bool_)
+    count = math.prod(shape)
+    packed = zlib.decompressobj().decompress(base64.b64decode(text), -(-count // 8))  # and no more, whatever it holds
+    return np.unpackbits(np.frombuffer(packed, np.uint8), count=count).reshape(shape).astype(np.bool_)
 
 
 @dataclass

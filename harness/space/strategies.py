@@ -44,7 +44,7 @@ def _configs(scope: Scope) -> st.SearchStrategy[RNNConfig]:
     fixed = {name: values[0] for name, values in factors_to_draw(scope).items() if len(values) == 1}
     # Hypothesis copies what it drew to every place that draws from the same values, so that most examples would be near
     # copies of earlier ones. Pairing each value with its factor's name tells the factors apart: among 1,000 configs,
-    # 826 different (hidden_size, T, N) instead of 440; independent draws give 922 (benchmarks/spread.py).
+    # 826 different (hidden_size, T, N) instead of 440; independent draws give 922 (tests/space/test_strata.py).
     drawn = [st.sampled_from([(name, value) for value in values]) for name, values in varying.items()]
     seeded = any(scope.lengths) or bool(scope.rules)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from harness.space.case import Array, Case, Origin, prescribe
 from harness.space.config import RNNConfig
-from harness.space.errors import UsageError
+from harness.space.errors import UsageError, require_int, require_type
 
 Floats = NDArray[np.float64]
 Filler = Callable[[Generator, RNNConfig, dict[str, Floats]], None]
@@ -29,8 +29,10 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     """Draw the case that ``seed`` gives in ``regime``: the same bits on every machine with the same NumPy.
 
     No two arrays of a case are equal, and none is constant or symmetric by design, because equal values would hide a
-    transposition, a permutation, or one array taken for another. Raises ``UsageError`` for an unknown regime.
+    transposition, a permutation, or one array taken for another. Raises ``UsageError`` for an unknown regime and for other arguments that make no sense.
     """
+    require_type("config", config, RNNConfig, "RNNConfig(input_size, hidden_size) makes one")
+    require_int("seed", seed, 0)
     if regime not in REGIMES:
         raise UsageError(f"regime={regime!r}: expected one of {', '.join(REGIMES)}")
     rng = Generator(PCG64(seed))

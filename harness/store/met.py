@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.report import schema
 from harness.space.errors import UsageError
 from harness.space.searched import Searched
+from harness.store import door
 
 
 def document(searched: Sequence[Searched]) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def document(searched: Sequence[Searched]) -> dict[str, Any]:
 def read(paths: Sequence[Path]) -> list[Searched]:
     """Read files that ``check --coverage`` wrote, and merge them by subject. Raise ``UsageError`` for other files."""
     found: dict[str, Searched] = {}
-    for path in {path.resolve(): path for path in paths}.values():  # a run counts once, however often its file is named
+    for path in {Path(os.path.realpath(path)): path for path in paths}.values():  # a run counts once, however often its file is named
         for one in _of_file(path):
             if one.subject in found:
                 found[one.subject].add(one)
@@ -30,13 +30,8 @@ def read(paths: Sequence[Path]) -> list[Searched]:
 
 
 def _of_file(path: Path) -> list[Searched]:
+    document = door.read(path, "met")
     try:
-        whole = json.loads(path.read_text())
-        version = whole["version"]
-        if version == schema.version():
-            return [Searched.of_record(record) for record in whole["coverage"]]
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return [Searched.of_record(record) for record in document["coverage"]]
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise UsageError(f"{path}: expected a file of `rnn-harness check --coverage`; write it again") from None
-    raise UsageError(f"{path}: version={version!r}: expected {schema.version()}; write it again")

@@ -82,7 +82,7 @@ def test_samples_reach_every_interaction_that_hypothesis_does() -> None:
 
 def test_hypothesis_does_not_copy_one_factor_to_another() -> None:
     # If all factors were drawn from values alone, 1,000 configs of one run would have some 440 different triples of
-    # sizes (benchmarks/spread.py); independent draws have 922.
+    # sizes; independent draws have 922.
     from hypothesis import HealthCheck, given, settings
 
     seen: list[RNNConfig] = []

@@ -1,0 +1,227 @@
+"""Files that others wrote, or that were damaged: each is refused in one line, and none costs memory, time or a trace."""
+
+import base64
+import copy
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import RNNConfig, draw
+from harness.cli import codes
+from harness.cli.main import cli, main
+from harness.report import coverage
+from harness.space.case_json import to_json
+from harness.space.errors import UsageError
+from harness.store import met
+from tests.unrun import let_scripts_fail_unrun
+
+SOURCE = """
+import numpy as np
+
+def rnn(x, h0, weights, config):
+    if config.num_layers > 1 or config.bidirectional or config.batch_first or config.nonlinearity != "tanh":
+        raise NotImplementedError
+    h, output = h0[0], []
+    for frame in x:
+        h = np.tanh(frame @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T).astype(x.dtype)
+        output.append(h)
+    return np.stack(output), h[None]
+"""
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a coverage file and a kept finding."""
+    folder = tmp_path_factory.mktemp("kept")
+    (folder / "mine.py").write_text(SOURCE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("harness.search.hunt.AFTER", 5)
+        let_scripts_fail_unrun(patch)
+        options = ["--examples", "20", "-n", "0", "-q", "--coverage", "met.json"]
+        cli.main(["check", "mine.py:rnn", *options], standalone_mode=False)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["rnn-harness", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        told = capfd.readouterr()
+        assert "Traceback" not in told.err
+        return int(exit_.value.code or 0), told.err
+
+    return call
+
+
+def zipped(**members: bytes) -> Callable[[Path], object]:
+    """Return what writes an archive of these members."""
+
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+
+    return write
+
+
+def bomb(path: Path) -> None:
+    """Write an array of zeros that is larger than allowed when it is unpacked."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w", force_zip64=True) as x:
+        np.lib.format.write_array_header_1_0(x, {"descr": "<f4", "fortran_order": False, "shape": (LARGEST // 4,)})
+        x.write(bytes(LARGEST))
+
+
+def header(**fields: Any) -> Callable[[Path], object]:
+    """Return what writes a case's file with other fields in its header."""
+
+    def write(path: Path) -> None:
+        case = draw(RNNConfig(1, 1))
+        case.save(path)
+        with np.load(path) as stored:
+            arrays = {name: stored[name] for name in stored.files if name != "header"}
+            old = json.loads(str(stored["header"]))
+        np.savez(path, header=json.dumps(old | fields), **arrays)
+
+    return write
+
+
+CASE = json.loads(to_json(draw(RNNConfig(1, 1))))
+CONFIG = CASE["config"]
+NOT_A_FILE = "/dev/zero" if Path("/dev/zero").exists() else "."
+
+LARGEST = 2**24
+
+HOSTILE: dict[str, str | bytes | Callable[[Path], object]] = {
+    "empty.json": "",
+    "empty.npz": "",
+    "brackets.json": "[" * 10**7,
+    "binary.json": bytes(range(256)) * 100,
+    "list.json": "[]",
+    "nan.json": json.dumps(CASE | {"format": float("nan")}),
+    "version.json": json.dumps(CASE | {"format": 99}),
+    "huge.json": json.dumps(CASE | {"config": CONFIG | {"hidden_size": 10**9}}),
+    "vast.json": json.dumps(CASE | {"config": CONFIG | {"T": 10**30}}),
+    "layers.json": json.dumps(CASE | {"config": CONFIG | {"num_layers": 10**8}}),
+    "text.json": json.dumps(CASE | {"config": CONFIG | {"T": "1"}}),
+    "path.json": json.dumps(CASE | {"arrays": CASE["arrays"] | {"../../x": [1.0]}}),
+    "notes.json": json.dumps(CASE | {"notes": {"tolerance": {}, "subject": "mine.py:rnn"}}),
+    "deep.json": json.dumps(CASE).replace("[[", "[" * 5000, 1),
+    "no_archive.npz": b"PK\x03\x04" + bytes(100),
+    "members.npz": zipped(**{"../../header.npy": b"nothing"}),
+    "bomb.npz": bomb,
+    "version.npz": header(format=99),
+    "layers.npz": header(config=CONFIG | {"num_layers": 10**8}),
+    "origin.npz": header(origin=[1, 2, 3, 4]),
+    "notes.npz": header(notes=[1]),
+}
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "x" * 300, NOT_A_FILE])
+def test_a_case_that_is_none_is_refused_in_a_line(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    content = HOSTILE.get(name)
+    if callable(content):
+        content(tmp_path / name)
+    elif content is not None:
+        (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    (tmp_path / "mine.py").write_text(SOURCE)
+    monkeypatch.setattr("harness.space.case.LARGEST", LARGEST)
+
+    code, said = run("replay", name, "--subject", "mine.py:rnn")
+
+    assert code == codes.MISUSE
+    assert len(said.splitlines()) == 1, said
+    assert len(said) < 700
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[" * 5000,
+        "[]",
+        "{}",
+        '{"version": 99}',
+        '{"version": 2, "document": "met", "coverage": [[]]}',
+        '{"version": 2, "document": "met", "coverage": {}}',
+        "x" * (2**26 + 1),
+    ],
+)
+def test_a_coverage_file_that_is_none_is_refused_in_a_line(run: Any, tmp_path: Path, content: str) -> None:
+    (tmp_path / "met.json").write_text(content)
+
+    code, said = run("coverage", "met.json")
+
+    assert code == codes.MISUSE
+    assert said.startswith("Error: met.json: ")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["x" * 300, NOT_A_FILE])
+def test_a_coverage_file_that_cannot_be_one_is_refused_in_a_line(run: Any, name: str) -> None:
+    code, said = run("coverage", name)
+
+    assert code == codes.MISUSE
+    assert len(said.splitlines()) == 1
+
+
+def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the place of every value in a document; of a long list, of its first value."""
+    yield path
+    for key, one in node.items() if isinstance(node, dict) else list(enumerate(node))[:1] if isinstance(node, list) else ():
+        yield from places(one, (*path, key))
+
+
+def damaged(document: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield the document with each of its values replaced by another, with its place."""
+    others = cycle(("x", -1, None, [], {}, 10**30, [[[]]], "x" * 10))
+    for path in places(document):
+        changed = copy.deepcopy(document)
+        if not path:
+            continue
+        node = changed
+        for key in path[:-1]:
+            node = node[key]
+        node[path[-1]] = next(others)
+        yield path, changed
+
+
+def test_no_damage_to_a_coverage_file_is_a_fault_of_ours(kept: Path, tmp_path: Path) -> None:
+    document = json.loads((kept / "met.json").read_text())
+    bomb = copy.deepcopy(document)
+    bits = base64.b64encode(zlib.compress(bytes(10**6))).decode()
+    bomb["coverage"][0]["checks"]["agreement"]["met"]["by_three"] = bits
+
+    for _, changed in (*damaged(document), ((), bomb)):
+        (tmp_path / "met.json").write_text(json.dumps(changed))
+        try:
+            (found,) = met.read([tmp_path / "met.json"])
+        except UsageError as error:
+            assert "\n" not in str(error)
+        else:
+            coverage.table(found)
+
+
+def test_no_damage_to_a_finding_is_a_fault_of_ours(run: Any, kept: Path, tmp_path: Path) -> None:
+    (finding,) = (kept / ".rnn-harness").iterdir()
+    place = tmp_path / ".rnn-harness" / finding.name
+    place.mkdir(parents=True)
+    (place / "case.json").write_bytes((finding / "case.json").read_bytes())
+
+    for path, changed in damaged(json.loads((finding / "finding.json").read_text())):
+        (place / "finding.json").write_text(json.dumps(changed))
+        code, said = run("findings", finding.name)
+        assert code in {codes.AGREES, codes.MISUSE}, (path, said)
