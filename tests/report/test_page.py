@@ -23,6 +23,7 @@ from harness.store.findings import Store
 from harness.subjects.protocol import Subject, scope_of
 from harness.subjects.registry import as_subject, find_subject
 from tests import implementations
+from tests.unrun import let_scripts_fail_unrun
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FAULTS = ("IgnoresBiasHH", "ReverseBeforeForward", "ReverseStartsInPadding")
@@ -57,6 +58,7 @@ def of(subjects: list[Subject], folder: Path, cases: int) -> Page:
     parts = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.search.budget.AFTER", 30)
+        let_scripts_fail_unrun(patch)
         for subject in subjects:
             done = go_through(subject, scope_of(subject), folder=str(folder), warn=pytest.fail, cases=cases)
             parts.append((done.examination, done.told, done.capabilities))
