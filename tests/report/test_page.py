@@ -273,8 +273,7 @@ def browser() -> Iterator[Any]:
         made.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])
 @pytest.mark.parametrize("name", ["three", "odd", "none"])
 def test_a_browser_shows_it(
     name: str, width: int, scheme: str, browser: Any, request: pytest.FixtureRequest, tmp_path: Path
