@@ -1,6 +1,9 @@
 """Settings of this project's own test run; the harness's pytest plugin is loaded through its entry point."""
 
+import os
 import signal
+
+import pytest
 
 from harness.threads import one_thread_a_process
 
@@ -9,3 +12,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a process that a 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["pytester"]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Start a worker more than there are processors, because many tests wait: for processes, for a time to pass."""
+    return (os.cpu_count() or 1) + 1

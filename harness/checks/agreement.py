@@ -252,6 +252,14 @@ def departures(observation: Observation, reference: Reference = REFERENCE) -> li
     return found
 
 
+def expected_final(observation: Observation) -> Expected | None:
+    """Return the expected h_n, by one step from the subject's own states; ``None`` if these could not be obtained."""
+    if observation.unfit is not None or observation.prefixes is None:
+        return None
+    setting = Setting(REFERENCE, observation.case, observation.arithmetic)
+    return expect_local(setting, _states(observation, REFERENCE))[-1]["h_n"]
+
+
 def _sequences(observation: Observation, start: int, stop: int) -> Observation:
     """Return some sequences of the batch alone; in a forward pass, each is a case of its own."""
     case, outcome = observation.case, observation.outcome
@@ -279,7 +287,7 @@ def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array
         return {}
     if "h_n" not in arrays:
         return None
-    if config.T == 1:
+    if config.T == 1 and (not known or holds_output(config, arrays)):
         return {}
     outputs: dict[int, Array] = {}
     for layers in range(1, config.num_layers + (not known)):
@@ -292,6 +300,12 @@ def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array
             return None
         outputs[layers] = inner.arrays["output"]
     return outputs
+
+
+def holds_output(config: RNNConfig, arrays: Mapping[str, Array]) -> bool:
+    """Tell whether h_n ends with the single step of output, as it must; otherwise nothing is read from it."""
+    [top] = single_step_states(REFERENCE, config, to_float64(arrays["h_n"]))[-1:]
+    return same_numbers(REFERENCE.layout(top.values, config), to_float64(arrays["output"]))
 
 
 def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:

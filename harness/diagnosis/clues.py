@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checks.agreement import REFERENCE, Observation
+from harness.checks.agreement import REFERENCE, Observation, expected_final
 from harness.checks.result import Result
+from harness.diagnosis.again import ByRegion
 from harness.diagnosis.fresh import changed, fitting, wider
 from harness.diagnosis.likeness import SLACK
 from harness.diagnosis.observations import Observations
@@ -46,14 +47,19 @@ class Clue:
     text: str
     """The property, in words that read on from ``every wrong value``."""
 
-    def holds(self, observation: Observation, result: Result) -> bool:
-        """Tell whether all that is wrong on a case is in the same array, and the clue is true of it."""
+    def holds(self, observation: Observation, result: Result) -> bool | None:
+        """Tell whether all that is wrong on a case is in the same array, and the clue is true of it.
+
+        ``None`` stands for numbers that are wrong by too little to tell.
+        """
         if observation.unfit is not None or any(one.law or one.probed for one in result.mismatches):
             return False
         if {role_of(one.array) for one in result.mismatches} != {self.role}:
             return False
         wrong = list(_wrong(observation, self.role))
-        return bool(wrong) and all(self.text in _said(one) for one in wrong)
+        if not wrong or any(one.hidden for one in wrong):
+            return None
+        return all(self.text in _said(one) for one in wrong)
 
 
 class _Wrong(NamedTuple):
@@ -65,6 +71,11 @@ class _Wrong(NamedTuple):
     expected: Floats
     close: Floats
     bad: NDArray[np.bool_]
+
+    @property
+    def hidden(self) -> bool:
+        """True if every wrong number is as close to the right one as it would have to be to any other."""
+        return not bool((self.bad & beyond(self.actual, self.expected, self.close)).any())
 
     def matches(self, other: Floats) -> bool:
         """Tell whether every wrong number is what another array has in its place."""
@@ -103,7 +114,8 @@ def _wrong(observation: Observation, role: str) -> Iterator[_Wrong]:
     if not names:
         return
     with np.errstate(all="ignore"):
-        expected = expect_whole_run(Setting(REFERENCE, case, observation.arithmetic))
+        final = expected_final(observation) if role == "h_n" else None  # a copy: it need not be run again to be known
+        expected = {"h_n": final} if final else expect_whole_run(Setting(REFERENCE, case, observation.arithmetic))
     for name in names:
         actual, right = to_float64(observation.outcome.arrays[name]), expected[name]
         bad = beyond(actual, right.values, right.allowance)
@@ -113,15 +125,18 @@ def _wrong(observation: Observation, role: str) -> Iterator[_Wrong]:
 
 
 def _axes(config: RNNConfig, name: str) -> tuple[str, ...]:
-    """Return the names of an array's axes in reports, or else in its shape."""
+    """Return the names of an array's axes in reports; one that stands for two has its name in the shape."""
     axes = config.returned[name].axes
     called = tuple(config.locate(name, (0,) * len(axes)))
-    return called if len(called) == len(axes) else axes
+    return called if len(called) == len(axes) else (axes[0], *called[len(called) - len(axes) + 1 :])
 
 
 def _said(wrong: _Wrong) -> Iterator[str]:
-    """Yield all that is true of an array's wrong numbers, what says most first; nothing unless all are finite."""
-    if not all(np.isfinite(array).all() for array in (wrong.actual, wrong.expected, wrong.close)):
+    """Yield all that is true of an array's wrong numbers, what says most first.
+
+    Nothing is said of numbers that are not finite, or wrong by too little.
+    """
+    if wrong.hidden or not all(np.isfinite(array).all() for array in (wrong.actual, wrong.expected, wrong.close)):
         return
     for find in (_zero, _ratio, _cut_off, _moved, _the_same, _elsewhere):
         yield from find(wrong)
@@ -190,7 +205,10 @@ class ByClue:
 
     name: str
     clue: Clue
+    region: ByRegion
+    """Where the finding shows, which decides where the numbers are wrong by too little to tell."""
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Tell whether everything that is wrong there follows the clue."""
-        return self.clue.holds(observation, result)
+        holds = self.clue.holds(observation, result)
+        return self.region.excuses(observation, result) if holds is None else holds

@@ -138,9 +138,8 @@ class Investigation:
             if kernels.passes and finding.result.mismatches and process is not None:
                 switched = process.switched(kernels.passes[0])
                 return ByKernel(name, finding.result, switched, self._alone(finding))
-            if explanation.clue is not None:
-                return ByClue(name, explanation.clue)
-            return ByRegion(name, finding.result, explanation.factors)
+            region = ByRegion(name, finding.result, explanation.factors)
+            return region if explanation.clue is None else ByClue(name, explanation.clue, region)
         [cause] = diagnosis.causes
         known = [cause, *(together(cause, other) for other in self._beside)]
         self._beside += known

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from harness.checks.accuracy import FEWEST, bits_of, significant_bits, split
-from harness.checks.agreement import Observation, assess
+from harness.checks.agreement import Observation, assess, holds_output
 from harness.checks.result import Verdict
 from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, tanh_tolerance
@@ -136,6 +136,8 @@ def _see(observations: Observations, case: Case) -> _SingleStep | None:
     h_n = observation.outcome.arrays.get("h_n")
     if h_n is None or h_n.shape != case.config.outputs["h_n"].shape or not np.isfinite(h_n).all():
         return None
+    if "output" in observation.outcome.arrays and not holds_output(observation.case.config, observation.outcome.arrays):
+        return None  # a copy went wrong, and no arithmetic
     reference = Reference()
     rows = []
     for d in range(case.config.num_directions):

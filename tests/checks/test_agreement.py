@@ -230,3 +230,13 @@ def test_the_same_failure_twice_is_repeatable() -> None:
 
     assert as_subject(rnn).run(CASE).failure is Failure.RAISED
     assert not check_repeatability(as_subject(rnn), CASE).failed
+
+
+def test_inner_states_are_not_read_from_an_h_n_that_is_not_the_last_output() -> None:
+    def halved(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output, h_n / 2
+
+    result = check_agreement(as_subject(halved), draw(RNNConfig(3, 4, num_layers=2, N=2), "normal", 0))
+
+    assert [(mismatch.array, mismatch.layer) for mismatch in result.mismatches] == [("h_n", None)]

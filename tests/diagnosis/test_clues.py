@@ -9,8 +9,11 @@ import pytest
 from harness import RNNConfig, Scope, as_subject, draw, scope_of
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.result import Result, Verdict
+from harness.diagnosis.again import ByRegion
 from harness.diagnosis.clues import ByClue, Clue, clue_of
+from harness.diagnosis.factors import Factors
 from harness.diagnosis.observations import Observations
+from harness.oracle.arithmetic import Accepted
 from harness.search.record import Finding
 from tests.oracle.by_hand import subject as right
 
@@ -75,7 +78,8 @@ def test_further_failures_are_known_by_their_clue_and_others_are_not() -> None:
     def seen(name: str, change: Any) -> bool:
         subject, case = as_subject(of_gradient(name, change)), draw(CONFIG.replace(T=5, N=4), "normal", 7)
         observation = observe(subject, case, with_probes=False)
-        return ByClue("3f9c2a11", doubled).excuses(observation, assess(observation))
+        nowhere = ByRegion("3f9c2a11", Result(Verdict.AGREES), Factors({"T": 1}))
+        return ByClue("3f9c2a11", doubled, nowhere).excuses(observation, assess(observation))
 
     found = clue(of_gradient("weight_hh", lambda g, c: g * 2))
     assert found is not None
@@ -94,7 +98,20 @@ def test_a_clue_holds_of_nothing_where_nothing_is_seen_to_be_wrong() -> None:
     wrong = assess(observe(as_subject(doubled), case, with_probes=False))
 
     assert found is not None
-    assert not found.holds(observe(as_subject(right()), case, with_probes=False), wrong)
+    assert found.holds(observe(as_subject(right()), case, with_probes=False), wrong) is None
+
+
+def test_where_numbers_are_wrong_by_too_little_to_tell_the_region_decides() -> None:
+    doubled, case = of_gradient("weight_hh", lambda g, c: g * 2), draw(CONFIG, "normal")
+    found, nearly = clue(doubled), of_gradient("weight_hh", lambda g, c: g * np.float32(1.0001))
+    observation = observe(as_subject(nearly), case, Accepted(rtol=1e-4), with_probes=False)
+    result = assess(observe(as_subject(doubled), case, with_probes=False))
+
+    assert found is not None
+    assert found.holds(observation, result) is None
+    for needs, known in (({}, True), ({"T": 99}, False)):
+        region = ByRegion("3f9c2a11", result, Factors(needs))
+        assert ByClue("3f9c2a11", found, region).excuses(observation, result) == known
 
 
 def test_a_case_that_has_ties_is_looked_at_with_ties() -> None:

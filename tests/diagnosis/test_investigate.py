@@ -314,3 +314,24 @@ def test_a_mistake_is_named_though_others_show_with_other_factors() -> None:
     assert sorted(map(len, named)) == [0, 1, 1]
     (transposed,) = (names for names in named[1:] if names)
     assert "TransposesWeightHH" in transposed[0]
+
+
+def scaled_final_state(factor: float) -> Any:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output, h_n * h_n.dtype.type(factor)
+
+    return rnn
+
+
+@pytest.mark.parametrize(("factor", "clue"), [(0.5, "is 1/2 times the right one"), (0.97, None)])
+def test_a_wrong_copy_of_the_final_state_is_one_finding_and_no_rounding(factor: float, clue: str | None) -> None:
+    done, investigation = searched(scaled_final_state(factor), cases=300)
+
+    [finding] = done.findings
+    explanation = investigation.explanations[finding.id]
+    assert {mismatch.array for mismatch in finding.result.mismatches} == {"h_n"}
+    assert explanation.diagnosis is not None
+    assert explanation.diagnosis.precision is None
+    assert (None if explanation.clue is None else explanation.clue.text) == clue
+    assert done.shrink_checks < 1_000  # cases with large errors, where the copy looks nearly right, are known again

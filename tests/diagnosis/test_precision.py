@@ -110,12 +110,17 @@ def test_a_mistake_is_no_matter_of_precision(wrong: Any) -> None:
 
 def test_results_that_are_plainly_wrong_are_no_roundings() -> None:
     def zeros(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        return tuple(map(np.zeros_like, implementations.vectorised(x, h0, weights, config)))
+
+    assert not estimated(zeros).explains
+
+
+def test_nothing_is_estimated_from_a_final_state_that_is_not_the_last_output() -> None:
+    def coarse(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
         output, h_n = implementations.vectorised(x, h0, weights, config)
-        return output, np.zeros_like(h_n)
+        return output, h_n.astype(np.float16).astype(h_n.dtype)
 
-    precision = estimated(zeros)
-
-    assert not precision.explains
+    assert asked(coarse) is None
 
 
 def test_a_factor_slightly_off_leans_to_one_side_and_is_no_noise() -> None:

@@ -23,6 +23,7 @@ from harness.store.findings import Store
 from harness.subjects.protocol import Subject, scope_of
 from harness.subjects.registry import as_subject, find_subject
 from tests import implementations
+from tests.unrun import let_scripts_fail_unrun
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FAULTS = ("IgnoresBiasHH", "ReverseBeforeForward", "ReverseStartsInPadding")
@@ -57,6 +58,7 @@ def of(subjects: list[Subject], folder: Path, cases: int) -> Page:
     parts = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.search.budget.AFTER", 30)
+        let_scripts_fail_unrun(patch)
         for subject in subjects:
             done = go_through(subject, scope_of(subject), folder=str(folder), warn=pytest.fail, cases=cases)
             parts.append((done.examination, done.told, done.capabilities))
@@ -271,8 +273,7 @@ def browser() -> Iterator[Any]:
         made.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])
 @pytest.mark.parametrize("name", ["three", "odd", "none"])
 def test_a_browser_shows_it(
     name: str, width: int, scheme: str, browser: Any, request: pytest.FixtureRequest, tmp_path: Path
