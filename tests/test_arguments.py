@@ -20,7 +20,7 @@ RIGHT: Any = vectorised
     ("call", "said"),
     [
         (lambda: harness.hunt(3), "an int is not a subject; expected a function"),
-        (lambda: harness.hunt(RIGHT, CONFIG), "scope=RNNConfig(1, 1): expected Scope"),
+        (lambda: harness.hunt(RIGHT, CONFIG), "scope=RNNConfig(1, 1, T=1, N=1): expected Scope"),
         (lambda: harness.hunt(RIGHT, cases="many"), "cases='many': expected an int of at least 1"),
         (lambda: harness.hunt(RIGHT, cases=0), "cases=0: expected an int of at least 1"),
         (lambda: harness.hunt(RIGHT, cases=True), "cases=True: expected an int"),
@@ -30,11 +30,17 @@ RIGHT: Any = vectorised
         (lambda: harness.hunt(RIGHT, seed=-1), "seed=-1: expected an int of at least 0"),
         (lambda: harness.hunt(RIGHT, seed="x"), "seed='x': expected an int of at least 0"),
         (lambda: harness.hunt(RIGHT, accepted="tf32"), "accepted='tf32': expected Accepted"),
-        (lambda: harness.assert_agrees(RIGHT, CONFIG), "case=RNNConfig(1, 1): expected Case; draw(config) makes one"),
+        (
+            lambda: harness.assert_agrees(RIGHT, CONFIG),
+            "case=RNNConfig(1, 1, T=1, N=1): expected Case; draw(config) makes one",
+        ),
         (lambda: harness.assert_agrees(RIGHT, draw(CONFIG), tolerance=None), "tolerance=None: expected text"),
-        (lambda: harness.assert_agrees_on(RIGHT, CONFIG), "scope=RNNConfig(1, 1): expected Scope"),
+        (lambda: harness.assert_agrees_on(RIGHT, CONFIG), "scope=RNNConfig(1, 1, T=1, N=1): expected Scope"),
         (lambda: harness.assert_agrees_on(RIGHT, Scope(), seed=None), "seed=None: expected an int"),
-        (lambda: harness.check_agreement(harness.as_subject(RIGHT), CONFIG), "case=RNNConfig(1, 1): expected Case"),
+        (
+            lambda: harness.check_agreement(harness.as_subject(RIGHT), CONFIG),
+            "case=RNNConfig(1, 1, T=1, N=1): expected Case",
+        ),
         (lambda: harness.check(RIGHT, seconds=-1), "seconds=-1: expected seconds"),
         (lambda: harness.check(RIGHT, seed=2.5), "seed=2.5: expected an int"),
         (lambda: harness.check(RIGHT, tolerance=1e-3), "tolerance=0.001: expected text"),
@@ -43,13 +49,15 @@ RIGHT: Any = vectorised
         (lambda: draw(CONFIG, seed="x"), "seed='x': expected an int"),
         (lambda: draw(CONFIG, "wild"), "regime='wild': expected one of"),
         (lambda: RNNConfig("2", 1), "input_size='2': expected an int"),
-        (lambda: RNNConfig(1, 1, lengths=[1]), "lengths=[1]"),
-        (lambda: RNNConfig(1, 10**30), "hidden_size"),
+        (lambda: RNNConfig(1, 1, lengths=[2]), "lengths="),
+        (lambda: RNNConfig(1, 10**30), "hidden_size=1000000000000000000000000000000: expected an int of 64 bits"),
         (lambda: Scope().only(T="x"), "T='x'"),
         (lambda: Scope().only(layers=1), "unknown factor layers"),
     ],
 )
-def test_it_is_named_and_so_is_what_was_expected(call: Callable[[], object], said: str, tmp_path: Any, monkeypatch: Any) -> None:
+def test_it_is_named_and_so_is_what_was_expected(
+    call: Callable[[], object], said: str, tmp_path: Any, monkeypatch: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(UsageError) as error:

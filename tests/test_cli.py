@@ -15,10 +15,12 @@ from typing import Any
 
 import junitparser
 import pytest
+from click import Command, Context, Option
 
 from harness import RNNConfig, __version__, draw
 from harness.checks.agreement import check_agreement
 from harness.cli import codes, main
+from harness.cli.options import seconds_of
 from harness.diagnosis import proof
 from harness.oracle.judge import Judgement, judge
 from harness.report.wording import judgement_line
@@ -178,10 +180,10 @@ def test_where_a_dtype_is_named_nothing_runs_under_autocast_unless_asked(
 
 
 def test_little_evidence_is_no_agreement(run: Any) -> None:
-    done = run("check", "torch", "--examples", "60", "--dtype", "float64")
+    done = run("check", RIGHT, "--examples", "60", "--dtype", "float64")
 
     assert done.code == codes.MISUSE
-    assert "torch: not enough seen to say that it agrees with nn.RNN" in done.words
+    assert "rnn_with_b_hh: not enough seen to say that it agrees with nn.RNN" in done.words
     assert "60 of 200 cases" in done.words
     assert "search longer: --examples" in done.words
 
@@ -421,7 +423,8 @@ def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(
     (tmp_path / "mine.py").write_text(MISBEHAVES)
     specs = [f"mine.py:{name}" for name in ("segfaults", "hangs", "leaves", "right")]
 
-    running = process("check", *specs, "--timeout", "1s", "--examples", "200", "--json", "-", cwd=tmp_path)
+    small = ("--only", "T=1,2", "--only", "N=1,2", "--only", "input_size=1,2", "--only", "hidden_size=1,2")
+    running = process("check", *specs, *small, "--timeout", "1s", "--examples", "200", "--json", "-", cwd=tmp_path)
     out, err = running.communicate(timeout=120)
 
     assert running.returncode == codes.FINDING, err
@@ -553,7 +556,12 @@ def test_a_fault_of_ours_is_exit_3_and_says_so(
     assert f"rnn-harness {__version__} itself failed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["1", "0.5s", "0.01m", "0.0003h"])
+@pytest.mark.parametrize(("text", "seconds"), [("2", 2), ("0.5s", 0.5), ("1.5m", 90), ("2h", 7200)])
+def test_durations_in_every_unit(text: str, seconds: float) -> None:
+    assert seconds_of(Context(Command("check")), Option(["--time"]), text) == seconds
+
+
+@pytest.mark.parametrize("text", ["1", "0.01m"])
 def test_durations(run: Any, text: str) -> None:
     done = run("check", RIGHT, "--time", text)
 

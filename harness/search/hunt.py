@@ -29,7 +29,7 @@ from harness.space.case import Case
 from harness.space.errors import require_int, require_type
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
-from harness.subjects.protocol import Subject, choose_devices, ground_of, scope_of
+from harness.subjects.protocol import choose_devices, ground_of, scope_of
 from harness.subjects.registry import as_subject
 
 DEATHS: Final = 20

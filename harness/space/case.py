@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import ml_dtypes
@@ -259,22 +260,24 @@ def _unpickled(config: RNNConfig, origin: Origin | None, numbers: bytes) -> Case
 def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]:
     """Return the case in a file, and the notes that were saved with it."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if (size := sum(part.file_size for part in stored.zip.infolist())) > LARGEST:
-                raise CaseError(f"{path}: holds {size:,} bytes, expected at most {LARGEST:,}")
-            header = json.loads(str(stored["header"]))
-            arrays = {name: stored[name] for name in stored.files if name != "header"}
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            size = sum(part.file_size for part in stored.zip.infolist())
+            parts = stored.files if size <= LARGEST else []
+            arrays = {name: stored[name] for name in parts if name != "header"}
+            header = json.loads(str(stored["header"])) if parts else None
     except FileNotFoundError:
         raise CaseError(f"{path}: no such file") from None
-    except CaseError:
-        raise
     except (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
         raise CaseError(f"{path}: not a case file; expected one that Case.save wrote") from None
+    if size > LARGEST:
+        raise CaseError(f"{path}: holds {size:,} bytes, expected at most {LARGEST:,}")
     found = header.get("format") if isinstance(header, dict) else None
     if found not in range(1, FORMAT + 1):
         raise CaseError(f"{path}: case format {found!r}, but this version reads formats up to {FORMAT}")
     try:
         config = RNNConfig.from_dict(header["config"])
+        if config.num_layers > len(arrays):
+            raise CaseError(f"{path}: {len(arrays)} arrays, expected those of num_layers={config.num_layers}")
         if config.dtype in _WIDENED:
             arrays = {name: array.astype(config.dtype) for name, array in arrays.items()}
         origin = None if header["origin"] is None else Origin(*header["origin"])

@@ -194,3 +194,5 @@ _EXPECTED: Final[dict[type[Any], list[tuple[str, tuple[str | None, ...] | None]]
 def _require_int(name: str, value: object, *, at_least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise ConfigError(f"{name}={value!r}: expected an int of at least {at_least}")
+    if value >= 2**63:
+        raise ConfigError(f"{name}={value!r}: expected an int of 64 bits")

@@ -29,7 +29,8 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     """Draw the case that ``seed`` gives in ``regime``: the same bits on every machine with the same NumPy.
 
     No two arrays of a case are equal, and none is constant or symmetric by design, because equal values would hide a
-    transposition, a permutation, or one array taken for another. Raises ``UsageError`` for an unknown regime and for other arguments that make no sense.
+    transposition, a permutation, or one array taken for another. Raises ``UsageError`` for an unknown regime, and for
+    other arguments that make no sense.
     """
     require_type("config", config, RNNConfig, "RNNConfig(input_size, hidden_size) makes one")
     require_int("seed", seed, 0)

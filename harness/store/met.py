@@ -20,7 +20,9 @@ def document(searched: Sequence[Searched]) -> dict[str, Any]:
 def read(paths: Sequence[Path]) -> list[Searched]:
     """Read files that ``check --coverage`` wrote, and merge them by subject. Raise ``UsageError`` for other files."""
     found: dict[str, Searched] = {}
-    for path in {Path(os.path.realpath(path)): path for path in paths}.values():  # a run counts once, however often its file is named
+    for path in {
+        Path(os.path.realpath(path)): path for path in paths
+    }.values():  # a run counts once, however often its file is named
         for one in _of_file(path):
             if one.subject in found:
                 found[one.subject].add(one)
