@@ -8,51 +8,50 @@ import numpy as np
 import pytest
 
 import harness
-from harness import RNNConfig, Scope, draw
 from harness.space.errors import UsageError
 from tests.implementations import vectorised
 
-CONFIG: Any = RNNConfig(1, 1)
-RIGHT: Any = vectorised
+api: Any = harness
+CONFIG, RIGHT = harness.RNNConfig(1, 1), vectorised
 
 
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: harness.hunt(3), "an int is not a subject; expected a function"),
-        (lambda: harness.hunt(RIGHT, CONFIG), "scope=RNNConfig(1, 1, T=1, N=1): expected Scope"),
-        (lambda: harness.hunt(RIGHT, cases="many"), "cases='many': expected an int of at least 1"),
-        (lambda: harness.hunt(RIGHT, cases=0), "cases=0: expected an int of at least 1"),
-        (lambda: harness.hunt(RIGHT, cases=True), "cases=True: expected an int"),
-        (lambda: harness.hunt(RIGHT, cases=1.5), "cases=1.5: expected an int"),
-        (lambda: harness.hunt(RIGHT, seconds=math.nan), "seconds=nan: expected seconds"),
-        (lambda: harness.hunt(RIGHT, seconds="60s"), "seconds='60s': expected seconds"),
-        (lambda: harness.hunt(RIGHT, seed=-1), "seed=-1: expected an int of at least 0"),
-        (lambda: harness.hunt(RIGHT, seed="x"), "seed='x': expected an int of at least 0"),
-        (lambda: harness.hunt(RIGHT, accepted="tf32"), "accepted='tf32': expected Accepted"),
+        (lambda: api.hunt(3), "an int is not a subject; expected a function"),
+        (lambda: api.hunt(RIGHT, CONFIG), "scope=RNNConfig(1, 1, T=1, N=1): expected Scope"),
+        (lambda: api.hunt(RIGHT, cases="many"), "cases='many': expected an int of at least 1"),
+        (lambda: api.hunt(RIGHT, cases=0), "cases=0: expected an int of at least 1"),
+        (lambda: api.hunt(RIGHT, cases=True), "cases=True: expected an int"),
+        (lambda: api.hunt(RIGHT, cases=1.5), "cases=1.5: expected an int"),
+        (lambda: api.hunt(RIGHT, seconds=math.nan), "seconds=nan: expected seconds"),
+        (lambda: api.hunt(RIGHT, seconds="60s"), "seconds='60s': expected seconds"),
+        (lambda: api.hunt(RIGHT, seed=-1), "seed=-1: expected an int of at least 0"),
+        (lambda: api.hunt(RIGHT, seed="x"), "seed='x': expected an int of at least 0"),
+        (lambda: api.hunt(RIGHT, accepted="tf32"), "accepted='tf32': expected Accepted"),
         (
-            lambda: harness.assert_agrees(RIGHT, CONFIG),
+            lambda: api.assert_agrees(RIGHT, CONFIG),
             "case=RNNConfig(1, 1, T=1, N=1): expected Case; draw(config) makes one",
         ),
-        (lambda: harness.assert_agrees(RIGHT, draw(CONFIG), tolerance=None), "tolerance=None: expected text"),
-        (lambda: harness.assert_agrees_on(RIGHT, CONFIG), "scope=RNNConfig(1, 1, T=1, N=1): expected Scope"),
-        (lambda: harness.assert_agrees_on(RIGHT, Scope(), seed=None), "seed=None: expected an int"),
+        (lambda: api.assert_agrees(RIGHT, api.draw(CONFIG), tolerance=None), "tolerance=None: expected text"),
+        (lambda: api.assert_agrees_on(RIGHT, CONFIG), "scope=RNNConfig(1, 1, T=1, N=1): expected Scope"),
+        (lambda: api.assert_agrees_on(RIGHT, api.Scope(), seed=None), "seed=None: expected an int"),
         (
-            lambda: harness.check_agreement(harness.as_subject(RIGHT), CONFIG),
+            lambda: api.check_agreement(api.as_subject(RIGHT), CONFIG),
             "case=RNNConfig(1, 1, T=1, N=1): expected Case",
         ),
-        (lambda: harness.check(RIGHT, seconds=-1), "seconds=-1: expected seconds"),
-        (lambda: harness.check(RIGHT, seed=2.5), "seed=2.5: expected an int"),
-        (lambda: harness.check(RIGHT, tolerance=1e-3), "tolerance=0.001: expected text"),
-        (lambda: harness.check(RIGHT, contract="kernal"), "contract='kernal': expected"),
-        (lambda: draw(None), "config=None: expected RNNConfig"),
-        (lambda: draw(CONFIG, seed="x"), "seed='x': expected an int"),
-        (lambda: draw(CONFIG, "wild"), "regime='wild': expected one of"),
-        (lambda: RNNConfig("2", 1), "input_size='2': expected an int"),
-        (lambda: RNNConfig(1, 1, lengths=[2]), "lengths="),
-        (lambda: RNNConfig(1, 10**30), "hidden_size=1000000000000000000000000000000: expected an int of 64 bits"),
-        (lambda: Scope().only(T="x"), "T='x'"),
-        (lambda: Scope().only(layers=1), "unknown factor layers"),
+        (lambda: api.check(RIGHT, seconds=-1), "seconds=-1: expected seconds"),
+        (lambda: api.check(RIGHT, seed=2.5), "seed=2.5: expected an int"),
+        (lambda: api.check(RIGHT, tolerance=1e-3), "tolerance=0.001: expected text"),
+        (lambda: api.check(RIGHT, contract="kernal"), "contract='kernal': expected"),
+        (lambda: api.draw(None), "config=None: expected RNNConfig"),
+        (lambda: api.draw(CONFIG, seed="x"), "seed='x': expected an int"),
+        (lambda: api.draw(CONFIG, "wild"), "regime='wild': expected one of"),
+        (lambda: api.RNNConfig("2", 1), "input_size='2': expected an int"),
+        (lambda: api.RNNConfig(1, 1, lengths=[2]), "lengths="),
+        (lambda: api.RNNConfig(1, 10**30), "hidden_size=1000000000000000000000000000000: expected an int of 64 bits"),
+        (lambda: api.Scope().only(T="x"), "T='x'"),
+        (lambda: api.Scope().only(layers=1), "unknown factor layers"),
     ],
 )
 def test_it_is_named_and_so_is_what_was_expected(
@@ -68,7 +67,7 @@ def test_it_is_named_and_so_is_what_was_expected(
 
 
 def test_numpy_s_own_numbers_are_numbers() -> None:
-    case = draw(CONFIG, seed=np.int64(3))  # type: ignore[arg-type]
+    case = api.draw(CONFIG, seed=np.int64(3))
 
-    assert case.id == draw(CONFIG, seed=3).id
-    assert harness.hunt(RIGHT, Scope().only(T=1, N=1), cases=np.int32(3), seconds=np.float64(30)).total == 3  # type: ignore[arg-type]
+    assert case.id == api.draw(CONFIG, seed=3).id
+    assert api.hunt(RIGHT, api.Scope().only(T=1, N=1), cases=np.int32(3), seconds=np.float64(30)).total == 3

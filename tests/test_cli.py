@@ -797,7 +797,7 @@ def test_a_coverage_file_counts_once_and_a_bad_one_is_said_in_words(run: Any) ->
 
     assert once == twice
     assert "Error: 99.json: version=99: expected 2; write it again" in run("coverage", "99.json").err
-    assert run("coverage", "list.json").err.strip().endswith("check --coverage`; write it again")
+    assert run("coverage", "list.json").err.strip().endswith("expected a file of `rnn-harness check --coverage`")
 
 
 @pytest.mark.parametrize("command", ["check", "selftest"])

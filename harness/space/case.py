@@ -264,7 +264,7 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
             size = sum(part.file_size for part in stored.zip.infolist())
             parts = stored.files if size <= LARGEST else []
             arrays = {name: stored[name] for name in parts if name != "header"}
-            header = json.loads(str(stored["header"])) if parts else None
+            header: dict[str, Any] = json.loads(str(stored["header"])) if parts else {}
     except FileNotFoundError:
         raise CaseError(f"{path}: no such file") from None
     except (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
@@ -276,7 +276,7 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
         raise CaseError(f"{path}: case format {found!r}, but this version reads formats up to {FORMAT}")
     try:
         config = RNNConfig.from_dict(header["config"])
-        if config.num_layers > len(arrays):
+        if config.num_layers > max(len(arrays), 1):
             raise CaseError(f"{path}: {len(arrays)} arrays, expected those of num_layers={config.num_layers}")
         if config.dtype in _WIDENED:
             arrays = {name: array.astype(config.dtype) for name, array in arrays.items()}

@@ -20,7 +20,7 @@ def require_int(name: str, value: Any, least: int) -> None:
 
 def require_seconds(name: str, value: Any) -> None:
     """Raise ``UsageError`` unless an argument is a number of seconds above zero."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value < math.inf:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
         raise UsageError(f"{name}={reprlib.repr(value)}: expected seconds, a number above zero")
 
 

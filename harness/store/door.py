@@ -11,30 +11,32 @@ from harness.report import schema
 from harness.space.errors import UsageError
 
 LARGEST: Final = 2**26
-"""The most bytes of a document; those of the largest finding and the longest search have less than a hundredth."""
+"""The most bytes of a document; that of the longest search has less than a hundredth."""
 
 
-def read(path: Path, kind: str) -> dict[str, Any]:
-    """Return a document of this kind. Raise ``UsageError`` in one line if there is none, or another one."""
+def read(path: Path, kind: str, writer: str) -> dict[str, Any]:
+    """Return a document of a kind, which the command ``writer`` writes.
+
+    Raises ``UsageError``, in one line, if there is none, or another one.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST + 1)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    wanted = f"expected a file of `{writer}`"
     if len(text) > LARGEST:
-        raise UsageError(f"{path}: expected at most {LARGEST:,} bytes")
+        raise UsageError(f"{path}: more than {LARGEST:,} bytes; {wanted}")
     try:
         document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not JSON: {error}") from None
+    except (ValueError, RecursionError):
+        raise UsageError(f"{path}: not JSON; {wanted}") from None
     if not isinstance(document, dict):
-        raise UsageError(f"{path}: expected an object")
+        raise UsageError(f"{path}: no object; {wanted}")
     if document.get("version") != schema.version():
         raise UsageError(f"{path}: version={document.get('version')!r}: expected {schema.version()}; write it again")
-    if (error := _first_error(document, kind)) is not None:
-        raise UsageError(f"{path}: {error}; write it again")
+    if (wrong := _first_error(document, kind)) is not None:
+        raise UsageError(f"{path}: {wrong}; {wanted}")
     return document
 
 

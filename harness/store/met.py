@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from harness.space.errors import UsageError
 from harness.space.searched import Searched
 from harness.store import door
+
+WRITER: Final = "rnn-harness check --coverage"
+"""The command that writes the files."""
 
 
 def document(searched: Sequence[Searched]) -> dict[str, Any]:
@@ -32,8 +35,8 @@ def read(paths: Sequence[Path]) -> list[Searched]:
 
 
 def _of_file(path: Path) -> list[Searched]:
-    document = door.read(path, "met")
+    document = door.read(path, "met", WRITER)
     try:
         return [Searched.of_record(record) for record in document["coverage"]]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        raise UsageError(f"{path}: expected a file of `rnn-harness check --coverage`; write it again") from None
+        raise UsageError(f"{path}: expected a file of `{WRITER}`") from None
