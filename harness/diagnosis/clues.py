@@ -206,7 +206,7 @@ class ByClue:
     name: str
     clue: Clue
     region: ByRegion
-    """Where the finding shows, which decides where the numbers are wrong by too little to tell."""
+    """The configs on which the finding shows; they decide where the numbers are wrong by too little to tell."""
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Tell whether everything that is wrong there follows the clue."""

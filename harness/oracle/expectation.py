@@ -29,7 +29,7 @@ from harness.space.config import RNNConfig
 
 Index = tuple[int, ...]
 TakeStep = Callable[[int, State], State]
-"""What gives the state of a time step, given the one that it reads, as ``Unroll.along_time`` takes it."""
+"""A function from the state that a time step reads to the one that it gives, as ``Unroll.along_time`` takes it."""
 
 BLOCK: Final = 2**13
 """The number of elements of an operand that are worked on at once. Larger arrays are fetched from the system anew each

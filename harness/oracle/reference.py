@@ -183,7 +183,7 @@ class Reference(Elman):
 
 
 class _Layer(NamedTuple):
-    """What the steps of one layer and direction have in common."""
+    """The terms that all steps of one layer and direction share."""
 
     cell: Elman
     w: StepWeights

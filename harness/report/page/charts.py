@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
 
@@ -218,14 +218,72 @@ FINAL: Final = 0.9
 """The distance of h_n from the last state of a direction."""
 
 
+class _Drawing(NamedTuple):
+    """A drawing of the unrolled network: what stands where, and the rectangle around it."""
+
+    nodes: Values
+    edges: Values
+    labels: Values
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+
 def unrolled(network: Mapping[str, Any], call: str | None = None) -> Markup:
     """Draw the unrolled network: a column for each step, the input at the bottom, each layer and direction above.
 
     Above these is the readout, and h_n at the end of each direction that has a wrong final state. If the whole call
     failed, a frame around all of it has the words ``call``.
     """
+    drawing = _drawn(network, call)
+    place = {"x": _axis("x", drawing.left, drawing.right), "y": _axis("y", drawing.bottom, drawing.top)}
+    line = {**place, "x2": {"field": "x2"}, "y2": {"field": "y2"}}
+    arrow = {"x": place["x"] | {"field": "x2"}, "y": place["y"] | {"field": "y2"}}
+    fills = {"input": "var(--panel)", "ok": "var(--h0)", "bad": "var(--bad)"}
+    inks = {"input": "var(--ink)", "ok": "var(--h0-ink)", "bad": "var(--bad-ink)"}
+    layers = [
+        {
+            "data": {"values": drawing.edges},
+            "mark": {"type": "rule", "stroke": "var(--line)", "strokeWidth": 1.5},
+            "encoding": line,
+        },
+        {
+            "data": {"values": drawing.edges},
+            "mark": {"type": "point", "shape": "triangle-right", "filled": True, "size": 60, "opacity": 1}
+            | {"fill": "var(--line)"},
+            "encoding": {**arrow, "angle": {"field": "angle", "type": "quantitative", "scale": None}},
+        },
+        {
+            "data": {"values": drawing.nodes},
+            "mark": {"type": "point", "filled": True, "size": math.pi * NODE**2, "opacity": 1}
+            | {"stroke": "var(--line)", "strokeWidth": 1.5},
+            "encoding": {**place, "fill": _by_level(fills)},
+        },
+        {
+            "data": {"values": drawing.nodes},
+            "mark": {"type": "text", "fontSize": 13},
+            "encoding": {**place, "text": {"field": "said"}, "color": _by_level(inks)},
+        },
+        {
+            "data": {"values": drawing.labels},
+            "mark": {"type": "text", "fontSize": 12, "align": "left", "fill": "var(--ink)"},
+            "encoding": {**place, "text": {"field": "said"}},
+        },
+    ]
+    return _svg(
+        {
+            "width": (drawing.right - drawing.left) * STEP["x"],
+            "height": (drawing.top - drawing.bottom) * STEP["y"],
+            "layer": layers if call is None else [_frame(drawing, line), *layers],
+            "resolve": {"scale": {"color": "independent", "fill": "independent"}},
+        }
+    )
+
+
+def _drawn(network: Mapping[str, Any], call: str | None) -> _Drawing:
+    """Place the nodes, the edges and the words of the unrolled network."""
     steps = range(network["steps"]["start"], network["steps"]["stop"])
-    both = len(network["directions"]) > 1
     rows = [(layer, d) for layer in range(network["layers"]) for d in network["directions"]]
     heights = {row: 1 + i for i, row in enumerate(rows)}
     top = len(rows) + bool(network["readout"])
@@ -238,101 +296,51 @@ def unrolled(network: Mapping[str, Any], call: str | None = None) -> Markup:
     ]
     if network["readout"]:
         nodes += [_node(t, top, "y", "input", bad=t in network["wrong_readouts"]) for t in steps]
-    edges = list(_edges(network, steps, heights))
-    names: Values = []
+    edges, labels = list(_edges(network, steps, heights)), list[dict[str, Any]]()
     finals = [(one["layer"], one["direction"]) for one in network["wrong_finals"]]
-    right = steps.stop - 0.5 + ASIDE * both
+    right = steps.stop - 0.5 + ASIDE * (len(network["directions"]) > 1)
     for row in finals:
         back = row[1] == "reverse"
         last = steps.start + ASIDE if back else float(steps.stop - 1)
         at = last - FINAL if back else max(last + FINAL, right + 0.1)
         nodes.append(_node(at, heights[row], "h_n", "ok", bad=True))
         edges.append(_edge(last, heights[row], at, heights[row]))
-        names.append({"x": at - 0.14, "y": heights[row] - 0.42, "said": "h_n"})
+        labels.append({"x": at - 0.14, "y": heights[row] - 0.42, "said": "h_n"})
     left = steps.start - MARGIN - 0.9 * any(direction == "reverse" for _, direction in finals)
     right += 1.0 * any(direction == "forward" for _, direction in finals)
-    labels = names + [{"x": left + 0.1, "y": y, "said": _row_label(row, network)} for row, y in heights.items()]
+    labels += [{"x": left + 0.1, "y": y, "said": _row_label(row, network)} for row, y in heights.items()]
     labels.append({"x": left + 0.1, "y": 0, "said": "input"})
     labels += [{"x": left + 0.1, "y": top, "said": "readout"}] if network["readout"] else []
     labels += [{"x": t - 0.16, "y": -0.55, "said": f"t={t}"} for t in steps]
-    room = 0.55 if call is not None else 0.4
-    bottom, roof = -0.75, top + room + 0.05
+    roof = top + 0.05 + (0.4 if call is None else 0.55)
     if call is not None:  # its words need some room
         right = max(right, left + 0.3 + len(call) * 7 / STEP["x"])
         labels.append({"x": left + 0.1, "y": roof - 0.2, "said": f"✗ {call}"})
-    place = {
-        "x": {
-            "field": "x",
-            "type": "quantitative",
-            "axis": None,
-            "scale": {"domain": [left, right], "nice": False},
-        },
-        "y": {
-            "field": "y",
-            "type": "quantitative",
-            "axis": None,
-            "scale": {"domain": [bottom, roof], "nice": False},
-        },
-    }
-    fills = {"input": "var(--panel)", "ok": "var(--h0)", "bad": "var(--bad)"}
-    inks = {"input": "var(--ink)", "ok": "var(--h0-ink)", "bad": "var(--bad-ink)"}
+    return _Drawing(nodes, edges, labels, left, right, -0.75, roof)
+
+
+def _axis(name: str, start: float, stop: float) -> dict[str, Any]:
+    """Return the encoding of a place along an axis that is not drawn."""
+    scale = {"domain": [start, stop], "nice": False}
+    return {"field": name, "type": "quantitative", "axis": None, "scale": scale}
+
+
+def _by_level(colors: Mapping[str, str]) -> dict[str, Any]:
+    """Return the encoding of a node's level by a colour."""
+    scale = {"domain": list(colors), "range": list(colors.values())}
+    return {"field": "level", "type": "nominal", "scale": scale, "legend": None}
+
+
+def _frame(drawing: _Drawing, line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a frame around a call that fails, two pixels inside the picture."""
     inset = {"x": 2 / STEP["x"], "y": 2 / STEP["y"]}
-    frame = {
-        "data": {
-            "values": [
-                {"x": left + inset["x"], "y": bottom + inset["y"]} | {"x2": right - inset["x"], "y2": roof - inset["y"]}
-            ]
-        },
+    corners = {"x": drawing.left + inset["x"], "y": drawing.bottom + inset["y"]}
+    corners |= {"x2": drawing.right - inset["x"], "y2": drawing.top - inset["y"]}
+    return {
+        "data": {"values": [corners]},
         "mark": {"type": "rect", "filled": False, "stroke": "var(--bad)", "strokeWidth": 2, "strokeDash": [6, 4]},
-        "encoding": {**place, "x2": {"field": "x2"}, "y2": {"field": "y2"}},
+        "encoding": dict(line),
     }
-
-    def by_level(colors: Mapping[str, str]) -> dict[str, Any]:
-        scale = {"domain": list(colors), "range": list(colors.values())}
-        return {"field": "level", "type": "nominal", "scale": scale, "legend": None}
-
-    ends = {"x": {"field": "x2"}, "y": {"field": "y2"}}
-    return _svg(
-        {
-            "width": (right - left) * STEP["x"],
-            "height": (roof - bottom) * STEP["y"],
-            "layer": [
-                *([frame] if call is not None else []),
-                {
-                    "data": {"values": edges},
-                    "mark": {"type": "rule", "stroke": "var(--line)", "strokeWidth": 1.5},
-                    "encoding": {**place, "x2": {"field": "x2"}, "y2": {"field": "y2"}},
-                },
-                {
-                    "data": {"values": edges},
-                    "mark": {"type": "point", "shape": "triangle-right", "filled": True, "size": 60, "opacity": 1}
-                    | {"fill": "var(--line)"},
-                    "encoding": {
-                        "x": place["x"] | ends["x"],
-                        "y": place["y"] | ends["y"],
-                        "angle": {"field": "angle", "type": "quantitative", "scale": None},
-                    },
-                },
-                {
-                    "data": {"values": nodes},
-                    "mark": {"type": "point", "filled": True, "size": math.pi * NODE**2, "opacity": 1}
-                    | {"stroke": "var(--line)", "strokeWidth": 1.5},
-                    "encoding": {**place, "fill": by_level(fills)},
-                },
-                {
-                    "data": {"values": nodes},
-                    "mark": {"type": "text", "fontSize": 13},
-                    "encoding": {**place, "text": {"field": "said"}, "color": by_level(inks)},
-                },
-                {
-                    "data": {"values": labels},
-                    "mark": {"type": "text", "fontSize": 12, "align": "left", "fill": "var(--ink)"},
-                    "encoding": {**place, "text": {"field": "said"}},
-                },
-            ],
-            "resolve": {"scale": {"color": "independent", "fill": "independent"}},
-        }
-    )
 
 
 def _node(x: float, y: float, said: str, level: str, *, bad: bool) -> dict[str, Any]:
