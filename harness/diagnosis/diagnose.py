@@ -69,7 +69,7 @@ class Diagnosis:
 
     @property
     def certain(self) -> bool:
-        """True if exactly one fault explains the subject, on fresh cases, too."""
+        """True if exactly one fault explains the subject, on ``EVIDENCE`` fresh cases, too."""
         return len(self.causes) == 1 and self.fresh >= EVIDENCE
 
 

@@ -193,12 +193,13 @@ class StepBounds(NamedTuple):
 
 
 def _summed(m: int, reach: Floats, carried: Floats | None, arithmetic: Arithmetic) -> Floats:
-    """Return the error of s = W_ih x + b_ih + W_hh h + b_hh, a sum of m = I + H + 2 terms.
+    """Return the error of s = W_ih x + b_ih + W_hh h + b_hh, a sum of m terms.
 
-    Terms whose weight is 0 are exact, and do not count. A term meets at most one rounding of its product and m - 1
-    roundings of additions. So the computed s differs from s by at most gamma_m A, with gamma_n = (1 + u)**n - 1 (at
-    most n u / (1 - n u), where that exists) and A = |W_ih||x| + |b_ih| + |W_hh||h| + |b_hh| (N. J. Higham, Accuracy and
-    Stability of Numerical Algorithms, 2nd ed., sec. 3.1). The reference commits gamma_m(u64) A of its own. A itself is
+    They are the I + H + 2 of the formula but for those whose weight is 0, which are exact. A term meets at most one
+    rounding of its product and m - 1 roundings of additions. So the computed s differs from s by at most gamma_m A,
+    with gamma_n = (1 + u)**n - 1 (at most n u / (1 - n u), where that exists) and A = |W_ih||x| + |b_ih| + |W_hh||h| +
+    |b_hh| (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., sec. 3.1). The reference commits
+    gamma_m(u64) A of its own. A itself is
     evaluated in float64, which costs a relative gamma_{m+4}(u64). One more u in the subject's gamma pays for it,
     because u > gamma_m(u) gamma_{m+4}(u64). Errors of the operands add what is ``carried``, and ``reach`` is A with it.
     """
