@@ -68,7 +68,7 @@ def of(subjects: list[Subject], folder: Path, cases: int) -> Page:
 @pytest.fixture(scope="module")
 def three(kept: Path) -> Page:
     faults = {fault.name: fault for fault in CATALOGUE}
-    return of([PlantedSubject(faults[name]) for name in FAULTS], kept, 60)
+    return of([PlantedSubject(faults[name]) for name in FAULTS], kept, 30)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ COUNT = itertools.count()
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Page:
     """Return the page of subjects whose states have no wrong number."""
     every: list[Any] = [copied_wrongly, raising, lacking, wavering]
-    return of([as_subject(one) for one in every], tmp_path_factory.mktemp("odd"), 60)
+    return of([as_subject(one) for one in every], tmp_path_factory.mktemp("odd"), 30)
 
 
 def test_a_wrong_copy_of_the_final_state_is_drawn_and_mapped(odd: Page) -> None:

@@ -74,11 +74,11 @@ def test_what_is_found_is_what_one_process_finds(tmp_path: Path) -> None:
     file.write_text(TWO_BUGS)
 
     records = []
-    for workers in (0, 1, 2):
+    for workers in (0, 2):
         with IsolatedSubject(f"{file}:rnn") as subject, Crew(max(workers, 1)) as crew:
             records.append(explained(Investigation(subject), cases=250, crew=crew if workers else None))
 
-    assert told(records[0]) == told(records[1]) == told(records[2])
+    assert told(records[0]) == told(records[1])
     assert len(records[0].findings) > 1
     assert records[0].known.total() > 0
 
