@@ -15,6 +15,8 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Start a worker more than there are processors, because many tests wait: for processes, for a time to pass."""
-    return (os.cpu_count() or 1) + 1
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Start a worker more than there are cores, because many tests wait: for processes, for a time to pass."""
+    from harness.search.preparation import cores
+
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (cores() or 1) + 1

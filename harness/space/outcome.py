@@ -10,6 +10,7 @@ from typing import Final
 
 from harness.space.case import Array
 
+_LEFT_OUT: Final = " ... (cut) ... "
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -64,11 +65,15 @@ class Outcome:
 
 
 def legible(text: str, most: int) -> str:
-    """Return text of foreign origin as it may be printed: cut in the middle, and without terminal control.
+    """Return text of foreign origin as it may be printed: of at most so many characters, and without terminal control.
 
-    Control characters other than line ends and tabs, and halves of surrogate pairs, are written as escapes.
+    Longer text is cut in the middle. Control characters other than line ends and tabs, and halves of surrogate pairs,
+    are written as escapes. Legible text stays as it is.
     """
-    if len(text) > most:
-        half = most // 2
-        text = f"{text[:half]} ... ({len(text) - 2 * half:,} characters) ... {text[-half:]}"
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    shown = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), _cut(text, most))
+    return _cut(shown, most)
+
+
+def _cut(text: str, most: int) -> str:
+    half = (most - len(_LEFT_OUT)) // 2
+    return text if len(text) <= most else f"{text[:half]}{_LEFT_OUT}{text[-half:]}"

@@ -1,4 +1,4 @@
-"""The door for documents that others may have written: they are read up to a size, and held against the schema."""
+"""The door for JSON documents that others may have written: they are read up to a size, and held against the schema."""
 
 from __future__ import annotations
 
@@ -14,34 +14,30 @@ LARGEST: Final = 2**26
 """The most bytes of a document; that of the longest search has less than a hundredth."""
 
 
-def read(path: Path, kind: str, writer: str) -> dict[str, Any]:
-    """Return a document of a kind, which the command ``writer`` writes.
-
-    Raises ``UsageError``, in one line, if there is none, or another one.
-    """
+def read(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raise ``UsageError`` in one line if there is none."""
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    wanted = f"expected a file of `{writer}`"
     if len(text) > LARGEST:
-        raise UsageError(f"{path}: more than {LARGEST:,} bytes; {wanted}")
+        raise UsageError(f"{path}: expected at most {LARGEST:,} bytes")
     try:
         document = json.loads(text)
-    except (ValueError, RecursionError):
-        raise UsageError(f"{path}: not JSON; {wanted}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise UsageError(f"{path}: no object; {wanted}")
-    if document.get("version") != schema.version():
-        raise UsageError(f"{path}: version={document.get('version')!r}: expected {schema.version()}; write it again")
-    if (wrong := _first_error(document, kind)) is not None:
-        raise UsageError(f"{path}: {wrong}; {wanted}")
+        raise UsageError(f"{path}: expected an object")
     return document
 
 
-def _first_error(document: dict[str, Any], kind: str) -> str | None:
-    """Return the first thing that a document has against the schema, with its place."""
+def error_in(document: dict[str, Any], kind: str) -> str | None:
+    """Return the first thing that a document has against the schema of its kind, with its place."""
+    if document.get("version") != schema.version():
+        return f"version={document.get('version')!r}: expected {schema.version()}"
     for error in _validator(kind).iter_errors(document):
         said = " ".join(error.message.split())
         return f"{error.json_path.removeprefix('$.')}: {said if len(said) <= 100 else f'{said[:99]}…'}"

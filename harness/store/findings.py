@@ -30,6 +30,7 @@ from harness.search.record import Finding
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
 from harness.space.errors import UsageError
+from harness.store import door
 
 CASE: Final = "case.json"
 RECORD: Final = "finding.json"
@@ -210,24 +211,10 @@ def _read(path: Path, id_: str | None) -> Stored:
     except CaseError as error:
         damages.append(str(error))
     try:
-        record = _record(path / RECORD)
+        record = door.read(path / RECORD)
     except UsageError as error:
         damages.append(str(error))
     return replace(_stored(path, id_, case, notes, record), damage="; ".join(damages))
-
-
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise UsageError(f"{path}: expected an object")
-    return record
 
 
 def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any], record: dict[str, Any]) -> Stored:

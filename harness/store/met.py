@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from harness.space.errors import UsageError
 from harness.space.searched import Searched
 from harness.store import door
-
-WRITER: Final = "rnn-harness check --coverage"
-"""The command that writes the files."""
 
 
 def document(searched: Sequence[Searched]) -> dict[str, Any]:
@@ -23,9 +20,8 @@ def document(searched: Sequence[Searched]) -> dict[str, Any]:
 def read(paths: Sequence[Path]) -> list[Searched]:
     """Read files that ``check --coverage`` wrote, and merge them by subject. Raise ``UsageError`` for other files."""
     found: dict[str, Searched] = {}
-    for path in {
-        Path(os.path.realpath(path)): path for path in paths
-    }.values():  # a run counts once, however often its file is named
+    once = {os.path.realpath(path): path for path in paths}  # a run counts once, however often its file is named
+    for path in once.values():
         for one in _of_file(path):
             if one.subject in found:
                 found[one.subject].add(one)
@@ -35,8 +31,11 @@ def read(paths: Sequence[Path]) -> list[Searched]:
 
 
 def _of_file(path: Path) -> list[Searched]:
-    document = door.read(path, "met", WRITER)
-    try:
-        return [Searched.of_record(record) for record in document["coverage"]]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        raise UsageError(f"{path}: expected a file of `{WRITER}`") from None
+    document = door.read(path)
+    wrong = door.error_in(document, "met")
+    if wrong is None:
+        try:
+            return [Searched.of_record(record) for record in document["coverage"]]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            wrong = str(error)
+    raise UsageError(f"{path}: {wrong}; write it again with `rnn-harness check --coverage`")

@@ -326,10 +326,13 @@ class _Worker:
         self._lost(Failure.CRASHED, f"its process {ended}", code)
 
     def _was_orphaned(self) -> bool:
-        """Return whether the process went on without the fork server that would tell how it ended; then end it."""
+        """Return whether the process goes on without the fork server that would tell how it ended.
+
+        It ends by itself: the pipe to it is closed, and if it never reads from that, with the command.
+        """
         assert self._process.pid is not None
         try:
-            os.kill(self._process.pid, signal.SIGKILL)
+            os.kill(self._process.pid, 0)
         except OSError:  # there is none
             return False
         return True

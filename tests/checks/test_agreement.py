@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
-from harness.checks.repeatability import check_repeatability
+from harness.checks.repeatability import check_repeatability, confirmed
 from harness.checks.result import Method, Result
 from harness.oracle.compare import Sort
 from tests import implementations
@@ -230,6 +230,20 @@ def test_the_same_failure_twice_is_repeatable() -> None:
 
     assert as_subject(rnn).run(CASE).failure is Failure.RAISED
     assert not check_repeatability(as_subject(rnn), CASE).failed
+
+
+def test_a_failure_is_confirmed_by_more_than_one_further_run() -> None:
+    runs: list[float] = []
+
+    def late(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        runs.append(float(len(runs) >= 4))  # the fifth run is another one
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output + output.dtype.type(1 + runs[-1]), h_n
+
+    subject, case = as_subject(late), draw(RNNConfig(1, 1))
+    failed = check_agreement(subject, case)
+
+    assert confirmed(subject, case, failed, lambda one: check_agreement(subject, one)).wavers
 
 
 def test_inner_states_are_not_read_from_an_h_n_that_is_not_the_last_output() -> None:

@@ -19,6 +19,7 @@ from harness import Failure, RNNConfig, draw
 from harness.search.hunt import hunt
 from harness.space.scope import Scope
 from harness.space.values import tangents
+from harness.subjects import isolated
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.figures import TORCH
 from harness.subjects.isolated import IF_LOST, IsolatedSubject, _own_lines
@@ -162,6 +163,11 @@ def test_a_process_that_is_killed_from_outside_is_no_crash() -> None:
 def test_a_process_that_is_killed_again_and_again_is_a_crash(name: str, message: str) -> None:
     with IsolatedSubject(f"mine.py:{name}") as subject:
         assert subject.run(PLAIN).message == message
+
+
+@pytest.mark.parametrize(("spec", "function"), [("mine.py:right", True), ("mine.py:os", False), ("torch", False)])
+def test_what_only_modules_need_is_not_imported_ahead_for_a_function(spec: str, function: bool) -> None:
+    assert isolated._is_function(spec) == function
 
 
 @pytest.mark.parametrize(("name", "failure"), [("returns_twice", None), ("raises_twice", Failure.RAISED)])
