@@ -3,10 +3,11 @@
 import base64
 import copy
 import json
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     return call
 
 
+@contextmanager
+def peak_of_memory() -> Iterator[Callable[[], int]]:
+    """Measure the most bytes that Python and NumPy hold at a time."""
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def zipped(**members: bytes) -> Callable[[Path], object]:
     """Return what writes an archive of these members."""
 
@@ -102,7 +113,7 @@ CASE = json.loads(to_json(draw(RNNConfig(1, 1))))
 CONFIG = CASE["config"]
 NOT_A_FILE = "/dev/zero" if Path("/dev/zero").exists() else "."
 
-LARGEST = 2**24
+LARGEST = 2**25
 
 HOSTILE: dict[str, str | bytes | Callable[[Path], object]] = {
     "empty.json": "",
@@ -141,7 +152,9 @@ def test_a_case_that_is_none_is_refused_in_a_line(
     (tmp_path / "mine.py").write_text(SOURCE)
     monkeypatch.setattr("harness.space.case.LARGEST", LARGEST)
 
-    code, said = run("replay", name, "--subject", "mine.py:rnn")
+    with peak_of_memory() as peak:
+        code, said = run("replay", name, "--subject", "mine.py:rnn")
+        assert peak() < LARGEST or name == "brackets.json"  # which is as long itself
 
     assert code == codes.MISUSE
     assert len(said.splitlines()) == 1, said
@@ -203,13 +216,19 @@ def damaged(document: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
 
 
 def test_no_damage_to_a_coverage_file_is_a_fault_of_ours(kept: Path, tmp_path: Path) -> None:
-    document = json.loads((kept / "met.json").read_text())
-    bomb = copy.deepcopy(document)
-    bits = base64.b64encode(zlib.compress(bytes(10**6))).decode()
-    bomb["coverage"][0]["checks"]["agreement"]["met"]["by_three"] = bits
-
-    for _, changed in (*damaged(document), ((), bomb)):
+    for _, changed in damaged(json.loads((kept / "met.json").read_text())):
         (tmp_path / "met.json").write_text(json.dumps(changed))
         with suppress(UsageError):
             for one in met.read([tmp_path / "met.json"]):
                 coverage.table(one)
+
+
+def test_a_coverage_file_is_unpacked_no_further_than_it_may_reach(kept: Path, tmp_path: Path) -> None:
+    document = json.loads((kept / "met.json").read_text())
+    bits = base64.b64encode(zlib.compress(bytes(LARGEST))).decode()
+    document["coverage"][0]["checks"]["agreement"]["met"]["by_three"] = bits
+    (tmp_path / "met.json").write_text(json.dumps(document))
+
+    with peak_of_memory() as peak:
+        met.read([tmp_path / "met.json"])
+        assert peak() < LARGEST

@@ -173,7 +173,11 @@ def test_what_only_modules_need_is_not_imported_ahead_for_a_function(spec: str, 
 @pytest.mark.parametrize(("name", "failure"), [("returns_twice", None), ("raises_twice", Failure.RAISED)])
 def test_a_copy_of_its_process_that_it_forks_says_nothing(name: str, failure: Failure | None) -> None:
     with IsolatedSubject(f"mine.py:{name}") as subject:
-        assert [subject.run(case).failure for case in (PLAIN, BIG, PLAIN)] == [failure] * 3
+        outcomes = [subject.run(case) for case in (PLAIN, BIG, PLAIN)]
+
+    assert [outcome.failure for outcome in outcomes] == [failure] * 3
+    if failure is None:  # each answer is that of its own call
+        assert [outcome.arrays["output"].shape[1] for outcome in outcomes] == [1, 2, 1]
 
 
 def test_a_process_that_ends_itself_is_a_crash_however_well_it_means_it() -> None:
