@@ -15,6 +15,7 @@ from harness.diagnosis.factors import Factors
 from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic import Accepted
 from harness.search.record import Finding
+from tests import implementations
 from tests.oracle.by_hand import subject as right
 
 CONFIG = RNNConfig(3, 3, T=3, N=2, hx=True, loss="both")
@@ -131,3 +132,13 @@ def test_an_error_has_no_clue() -> None:
     broken = Finding("mine", draw(CONFIG), Result(Verdict.BROKEN, message="E: no"))
 
     assert clue_of(Observations(as_subject(right())), broken, Scope()) is None
+
+
+def test_a_copy_is_looked_at_beside_the_subject_s_own_states_however_far_errors_may_have_grown() -> None:
+    def halved(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return output, h_n / 2
+
+    observation = observe(as_subject(halved), draw(RNNConfig(2, 64, T=20), "normal"), with_probes=False)
+
+    assert Clue("h_n", "is 1/2 times the right one").holds(observation, assess(observation))
