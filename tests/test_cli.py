@@ -20,16 +20,18 @@ from click import Command, Context, Option
 from harness import RNNConfig, __version__, draw
 from harness.checks.agreement import check_agreement
 from harness.cli import codes, main
+from harness.cli.check import _pinned, check
 from harness.cli.options import seconds_of
 from harness.diagnosis import proof
 from harness.oracle.judge import Judgement, judge
 from harness.report.wording import judgement_line
 from harness.search.budget import CASES
-from harness.search.crew import Crew
+from harness.search.preparation import asked_scope, crew_of
 from harness.search.record import Finding
 from harness.store.findings import Store
 from harness.subjects.ground import ground
 from harness.subjects.registry import find_subject
+from harness.subjects.torch_module import TorchSubject
 from harness.threads import one_thread_a_process
 from tests.unrun import let_scripts_fail_unrun
 
@@ -104,12 +106,20 @@ def test_the_notebook_mended_agrees(run: Any, readout: list[str]) -> None:
     assert not Path(".rnn-harness").exists()
 
 
-def test_torch_itself_agrees_and_the_part_of_the_space_met_is_said(run: Any) -> None:
-    done = run("check", "--examples", "200", "--seed", "3", "--json", "report.json")
+def test_torch_itself_agrees_and_the_command_does_without_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from harness.cli.main import main; sys.argv[0] = 'rnn-harness'\n"
+        "try: main()\nexcept SystemExit as exit_: sys.exit('torch' if 'torch' in sys.modules else exit_.code)"
+    )
+    command = ["check", "-n", "0", "--examples", "200", "--seed", "3", "--json", "report.json"]
 
-    assert done.code == codes.AGREES
-    assert "--seed 3" in done.words
-    report = json.loads(Path("report.json").read_text())["subjects"][0]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+
+    assert done.returncode == codes.AGREES, done.stderr
+    assert "--seed 3" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())["subjects"][0]
     assert (report["subject"], report["verdict"], report["checks"]) == ("torch", "agrees", 200)
     assert report["coverage"]["factors"]["nonlinearity"] == {"met": 2, "of": 2}
 
@@ -142,14 +152,15 @@ def test_the_judge_rules_once_on_a_finding_for_all_who_tell_of_it(run: Any, monk
     assert said in done.words
 
 
-def test_quiet_is_a_line_for_each_subject_and_finding(run: Any) -> None:
-    done = run("check", WRONG, RIGHT, "--examples", "200", "-q")
+def test_quiet_is_a_line_for_each_subject_and_finding_and_one_finding_decides(run: Any) -> None:
+    done = run("check", WRONG, RIGHT, "--examples", "200", "-q", "--json", "-")
 
-    head, finding, agrees = done.out.splitlines()
+    assert done.code == codes.FINDING
+    assert [one["verdict"] for one in json.loads(done.out)["subjects"]] == ["disagrees", "agrees"]
+    head, finding, agrees = done.err.splitlines()
     assert head.startswith(f"{WRONG} disagrees with nn.RNN: 1 bug;")
     assert "ignores bias_hh" in finding
     assert agrees == f"{RIGHT} agrees with nn.RNN"
-    assert done.err == ""
 
 
 def test_quiet_and_verbose_at_once_are_misuse(run: Any) -> None:
@@ -170,13 +181,13 @@ def test_quiet_and_verbose_at_once_are_misuse(run: Any) -> None:
     ],
 )
 def test_where_a_dtype_is_named_nothing_runs_under_autocast_unless_asked(
-    run: Any, pins: list[str], autocast: list[str | None]
+    pins: list[str], autocast: list[str | None]
 ) -> None:
-    done = run("check", "torch", *pins, "-n", "0", "--examples", "3", "--coverage", "met.json")
+    with check.make_context("check", list(pins)) as context:
+        asked = (context.params[name] for name in ("pins", "dtypes", "output_size"))
+        scope = asked_scope(TorchSubject(), pinned=_pinned(*asked))
 
-    scope = json.loads(Path("met.json").read_text())["coverage"][0]["scope"]
-    assert done.code == codes.MISUSE  # three cases are too few to say anything
-    assert list(dict.fromkeys(scope["autocast"])) == autocast
+    assert list(dict.fromkeys(scope.autocast)) == autocast
 
 
 def test_little_evidence_is_no_agreement(run: Any) -> None:
@@ -189,22 +200,14 @@ def test_little_evidence_is_no_agreement(run: Any) -> None:
 
 
 def test_a_contract_is_said_and_can_be_chosen(run: Any) -> None:
-    port = run("check", RIGHT, "--examples", "200", "--json", "port.json")
-    kernel = run("check", RIGHT, "--examples", "200", "--contract", "kernel", "--json", "kernel.json")
+    port = run("check", RIGHT, "--examples", "50", "--json", "port.json")
+    kernel = run("check", RIGHT, "--examples", "50", "--contract", "kernel", "--json", "kernel.json")
 
     reports = [json.loads(Path(f"{name}.json").read_text())["subjects"][0] for name in ("port", "kernel")]
     assert [one["contract"] for one in reports] == ["port", "kernel"]
     assert "contract port: finite numbers, one sequence or more, plain arrays" in port.words
     assert "contract" not in kernel.words
     assert [one["coverage"]["regimes"].get("special", 0) > 0 for one in reports] == [False, True]
-
-
-def test_several_subjects_are_checked_in_turn_and_one_finding_decides(run: Any) -> None:
-    done = run("check", RIGHT, WRONG, "--examples", "200", "--json", "-")
-
-    assert done.code == codes.FINDING
-    assert [one["verdict"] for one in json.loads(done.out)["subjects"]] == ["agrees", "disagrees"]
-    assert "disagrees with nn.RNN" in done.err
 
 
 @pytest.mark.parametrize(
@@ -446,15 +449,6 @@ def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(
     out, err = again.communicate(timeout=60)
     assert again.returncode == codes.FINDING, err
     assert out.startswith("FAILED")
-
-
-def test_the_command_itself_does_without_torch(tmp_path: Path) -> None:
-    code = (
-        "import sys; from harness.cli.main import main; sys.argv[1:] = ['check', 'torch', '--examples', '4']\n"
-        "try: main()\nexcept SystemExit: sys.exit(bool({'torch'} & set(sys.modules)))"
-    )
-
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd=tmp_path)
 
 
 def test_a_document_goes_into_a_pipe_or_through_a_link_and_replaces_neither(run: Any, tmp_path: Path) -> None:
@@ -775,15 +769,12 @@ def test_coverage_of_two_runs_is_put_together(run: Any) -> None:
     assert 0 < met[0] < met[1]
 
 
-def test_no_more_workers_are_started_than_there_are_units_of_work(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_workers_are_started_than_there_are_units_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
+    monkeypatch.setattr("harness.search.preparation.Crew", started.append)
 
-    def crew(workers: int) -> Crew:
-        started.append(workers)
-        return Crew(1)
+    crew_of(1_000_000, 200)
 
-    monkeypatch.setattr("harness.search.preparation.Crew", crew)
-    assert run("check", RIGHT, "--examples", "200", "-n", "1000000").code == codes.AGREES
     assert started == [13]
 
 

@@ -68,7 +68,7 @@ def run(pytester: pytest.Pytester, source: str, *arguments: str) -> pytest.RunRe
     return pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider", *arguments)
 
 
-def drawn(pytester: pytest.Pytester, shard: int) -> list[str]:
+def drawn(pytester: pytest.Pytester, shard: int | str) -> list[str]:
     path = pytester.path / f"seen-{shard}.txt"
     lines = path.read_text().split()
     path.unlink()
@@ -172,23 +172,32 @@ def test_the_seed_is_in_the_header_and_pasting_it_back_repeats_the_draws(pyteste
     seeds = [drawn(pytester, shard) for shard in (0, 1)]
     pasted = header.partition(": ")[2].split()
 
-    again = run(pytester, DRAWS, *pasted)
-    workers = [drawn(pytester, shard) for shard in (0, 1)]
-    run(pytester, DRAWS, "-n2", *pasted)
+    again = run(pytester, DRAWS, "-n2", *pasted)
 
     assert [word.partition("=")[0] for word in pasted] == ["--rnn-profile", "--rnn-seed"]
     assert again.ret == first.ret == 0
-    assert seeds == workers == [drawn(pytester, shard) for shard in (0, 1)]
+    assert seeds == [drawn(pytester, shard) for shard in (0, 1)]
 
 
-def test_another_item_and_another_seed_draw_something_else(pytester: pytest.Pytester) -> None:
+def test_draws_depend_on_the_item_and_the_seed_unless_a_test_has_its_own(pytester: pytest.Pytester) -> None:
+    own = DRAWS.replace("@settings", "@seed(1)\n@settings").replace("settings\n", "seed, settings\n")
+    pytester.makepyfile(test_own=own.replace("seen-", "seen-own-"))
+
     run(pytester, DRAWS, "--rnn-seed=5")
-    first, second = drawn(pytester, 0), drawn(pytester, 1)
+    first, second, *five = (drawn(pytester, shard) for shard in (0, 1, "own-0", "own-1"))
     run(pytester, DRAWS, "--rnn-seed=6")
+    other, _, *six = (drawn(pytester, shard) for shard in (0, 1, "own-0", "own-1"))
 
     # The first example of any Hypothesis test is the plainest one; the others depend on the item and on the seed.
     assert not set(first[1:]) & set(second[1:])
-    assert drawn(pytester, 0) != first
+    assert other != first
+    assert five == six
+
+
+def test_hypothesis_s_own_seed_wins(pytester: pytest.Pytester) -> None:
+    result = run(pytester, DRAWS, "--hypothesis-seed=1", "--rnn-profile=dev")
+
+    result.stdout.no_fnmatch_line("rnn-harness*")
 
 
 def test_the_ci_profile_always_draws_the_same_and_keeps_the_database(pytester: pytest.Pytester) -> None:
@@ -221,19 +230,6 @@ def test_the_profile_may_stand_in_the_project_s_settings(pytester: pytest.Pytest
     good.stdout.fnmatch_lines(["rnn-harness *: --rnn-profile=nightly --rnn-seed=*"])
     assert bad.ret == pytest.ExitCode.USAGE_ERROR
     bad.stderr.fnmatch_lines(["ERROR: rnn_profile='daily': expected one of dev, ci, nightly"])
-
-
-def test_a_test_s_own_seed_and_hypothesis_s_own_options_win(pytester: pytest.Pytester) -> None:
-    own = DRAWS.replace("@settings", "@seed(1)\n@settings").replace("settings\n", "seed, settings\n")
-
-    run(pytester, own, "--rnn-seed=5")
-    five = drawn(pytester, 0), drawn(pytester, 1)
-    run(pytester, own, "--rnn-seed=6")
-    six = drawn(pytester, 0), drawn(pytester, 1)
-    theirs = run(pytester, DRAWS, "--hypothesis-seed=1", "--rnn-profile=dev")
-
-    assert five == six
-    theirs.stdout.no_fnmatch_line("rnn-harness*")
 
 
 def test_a_subject_that_breaks_while_it_is_diagnosed_costs_a_line(pytester: pytest.Pytester) -> None:

@@ -414,9 +414,9 @@ def test_the_names_of_the_architecture_exist() -> None:
     sources = [path for folder in ("harness", "tests") for path in (ROOT / folder).rglob("*.py")]
     known = {"tox", "nn", "torch", "pytest", "docs"}
     for path in sources:
-        tree = ast.parse(path.read_text())
-        known |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-        known |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        known |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        known |= {node.id for node in nodes if isinstance(node, ast.Name)}
         known |= {path.stem, path.parent.name}
     tox = (ROOT / "tox.ini").read_text()
     named = {text for text in quoted(prose(ARCHITECTURE)) if re.fullmatch(r"[\w.]+", text)}

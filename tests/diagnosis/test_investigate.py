@@ -306,6 +306,7 @@ def three_mistakes(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return (output * 1.01 if config.num_layers > 1 and config.nonlinearity == "relu" else output), h_n
 
 
+@pytest.mark.long
 def test_a_mistake_is_named_though_others_show_with_other_factors() -> None:
     done, investigation = searched(three_mistakes)
 

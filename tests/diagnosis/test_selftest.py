@@ -130,19 +130,19 @@ def test_each_way_to_be_named(causes: tuple[Fault, ...], fresh: int, expected: N
 
 
 def test_two_workers_give_the_rows_of_one_in_the_order_asked_for() -> None:
-    faults = [NAMED["UpperLayersForgetState"], BIAS_HH, NOTHING]
+    faults = [NAMED["UpperLayersForgetState"], NOTHING]
     told: list[tuple[int, int, str]] = []
 
     one = selftest(faults, ["plain"], seed=2, cases=8, workers=1)
     two = selftest(faults, ["plain"], seed=2, cases=8, workers=2, told=lambda *words: told.append(words))
 
-    assert [trial.name for trial in one.trials] == ["UpperLayersForgetState", "IgnoresBiasHH", "ChangesNothing"]
+    assert [trial.name for trial in one.trials] == ["UpperLayersForgetState", "ChangesNothing"]
     assert list(map(without_times, one.trials)) == list(map(without_times, two.trials))
     assert [replace(acquittal, seconds=0.0) for acquittal in one.acquittals] == [
         replace(acquittal, seconds=0.0) for acquittal in two.acquittals
     ]
-    assert sorted(told) == [(number, 4, name) for number, _, name in sorted(told)]
-    assert {name for _, _, name in told} == {"UpperLayersForgetState", "IgnoresBiasHH", "ChangesNothing", "plain"}
+    assert sorted(told) == [(number, 3, name) for number, _, name in sorted(told)]
+    assert {name for _, _, name in told} == {"UpperLayersForgetState", "ChangesNothing", "plain"}
     assert not one.passed  # a single fault has none
 
 
@@ -162,7 +162,7 @@ def test_a_false_alarm_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = replace(ARITHMETICS["plain"], product=lambda a, b: (a @ b) * a.dtype.type(1.001))
     monkeypatch.setitem(ARITHMETICS, "plain", wrong)
 
-    acquittal = acquitted_of("plain", cases=5)
+    acquittal = acquitted_of("plain", cases=1)
 
     assert acquittal.alarms
     assert acquittal.alarms[0].verdict == "disagrees"
@@ -171,9 +171,9 @@ def test_a_false_alarm_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", few(CORRECT, lambda name: name != "torch"))  # of which more is asked
 def test_a_correct_subject_raises_no_alarm(name: str) -> None:
-    acquittal = acquitted_of(name, seed=3, cases=30)
+    acquittal = acquitted_of(name, seed=3, cases=15)
 
-    assert acquittal.checks == 30
+    assert acquittal.checks == 15
     assert acquittal.alarms == ()
 
 
