@@ -462,7 +462,7 @@ def _judge(drawn: Drawn, counted: Counted) -> None:
 
 
 def _allclose(actual: Array, expected: Array) -> bool:
-    return bool(np.allclose(actual.astype(np.float64), expected))
+    return bool(np.allclose(actual.astype(np.result_type(np.float64, expected)), expected))
 
 
 def _assert_close(actual: Array, expected: Array) -> bool:
