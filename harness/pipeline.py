@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from harness.checks.own import KnownFailure
 from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic import accepted
 from harness.report.checked import Checked
@@ -23,6 +26,7 @@ from harness.search.scan import Observe
 from harness.space.contract import KERNEL
 from harness.space.scope import Scope
 from harness.store.keep import Keeping
+from harness.store.own import read as read_own
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.protocol import Subject
 from harness.subjects.registry import as_subject
@@ -52,11 +56,13 @@ def go_through(
     crew: Crew | None = None,
     progress: Progress | None = None,
     observe: Observe | None = None,
+    own: Sequence[KnownFailure] = (),
 ) -> Examined:
     """Search a subject's cases, explain, judge and keep each finding as soon as there is one, and check the rest.
 
     The search is that of ``hunt``, and ``examine`` checks the rest. Findings are kept in ``folder``; ``warn`` is told
-    of those that cannot be. ``progress`` is told of the search, and ``observe`` of each of its cases.
+    of those that cannot be. ``progress`` is told of the search, and ``observe`` of each of its cases. ``own`` are known
+    failures, which the search goes around.
     """
     within = accepted(tolerance)
     keeping = Keeping(subject, folder, within, tolerance, warn)
@@ -71,6 +77,7 @@ def go_through(
         progress=progress,
         crew=crew,
         observe=observe,
+        own=own,
     ) as search:
         for finding in search:
             recognised = investigation.recognise(finding, search.record)
@@ -96,6 +103,7 @@ def check(
     contract: str | None = None,
     tolerance: str = "derived",
     findings: str = DIRECTORY,
+    known: str | os.PathLike[str] | None = None,
     quiet: bool = False,
     **only: Any,
 ) -> Checked:
@@ -103,13 +111,17 @@ def check(
 
     ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
     ``Subject``, or the name of one. The options are the command's; ``only`` pins factors, as ``Scope.only`` does.
-    Findings are kept in the folder ``findings``. Unless ``quiet``, the progress is shown on standard error.
+    Findings are kept in the folder ``findings``; ``known`` is a file of known failures. Unless ``quiet``, the progress
+    is shown on standard error.
 
     Raises ``UsageError`` for options that make no sense, and ``SubjectError`` if ``subject`` cannot be a subject.
     """
     subject = as_subject(subject)
     contract = contract or subject.capabilities.contract
     scope = asked_scope(subject, (), only, contract)
+    own, idle = ([], []) if known is None else read_own(Path(known))
+    for said in idle:
+        warnings.warn(said, stacklevel=2)
     console = Console(stderr=True, force_jupyter=False, quiet=quiet)  # in a notebook, too, plain lines
     with shown(subject.name, console) as progress:
         done = go_through(
@@ -123,5 +135,6 @@ def check(
             seed=seed,
             contract=contract,
             progress=progress,
+            own=own,
         )
     return Checked(done.examination, tuple(in_order(done.told)), tolerance)

@@ -550,6 +550,23 @@ def test_a_fault_of_ours_is_exit_3_and_says_so(
     assert f"rnn-harness {__version__} itself failed" in capsys.readouterr().err
 
 
+def test_what_is_known_to_fail_is_counted_and_what_is_no_longer_known_is_found(run: Any) -> None:
+    entry = {"name": "no b_hh", "subject": "*:rnn_without_b_hh", "reason": "forgotten", "link": "https://example.org/1"}
+    lines = ["[[known]]", *(f'{key} = "{text}"' for key, text in entry.items()), "where = {bias = true}"]
+    Path("known.toml").write_text("\n".join([*lines, "until = 9999-12-31"]))
+    Path("old.toml").write_text("\n".join([*lines, "until = 2020-01-31"]))
+
+    known = run("check", WRONG, "--known", "known.toml", "--examples", "200", "--json", "report.json")
+    old = run("check", WRONG, "--known", "old.toml", "--examples", "60")
+
+    assert known.code == codes.AGREES
+    assert "agrees with nn.RNN, but for known failures" in known.words
+    assert "no b_hh (the subject): forgotten; until 9999-12-31; https://example.org/1" in known.words
+    assert json.loads(Path("report.json").read_text())["subjects"][0]["known_deviations"]["no b_hh"] > 0
+    assert old.code == codes.FINDING
+    assert "Warning: old.toml: no b_hh: expired on 2020-01-31, so its cases are findings again" in old.err
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("2", 2), ("0.5s", 0.5), ("1.5m", 90), ("2h", 7200)])
 def test_durations_in_every_unit(text: str, seconds: float) -> None:
     assert seconds_of(Context(Command("check")), Option(["--time"]), text) == seconds

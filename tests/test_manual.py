@@ -164,5 +164,5 @@ def test_a_broken_link_ends_the_build(tmp_path: Path) -> None:
 def test_no_page_has_what_only_sphinx_reads() -> None:
     fences = {kind for text in PAGES.values() for kind, _ in FENCED.findall(text)}
 
-    assert fences <= {"", "python", "pycon", "sh", "fish", "json", "cpp", "yaml", "xml"}
+    assert fences <= {"", "python", "pycon", "sh", "fish", "json", "cpp", "toml", "yaml", "xml"}
     assert [name for name, text in PAGES.items() if re.search(r"^(?:```|:::)\{|^\(\w+\)=$", text, re.MULTILINE)] == []

@@ -17,6 +17,7 @@ from harness.space.errors import UsageError
 from harness.space.parts import DTYPES
 
 if TYPE_CHECKING:
+    from harness.checks.own import KnownFailure
     from harness.search.examination import Examination
     from harness.search.record import Hunt
     from harness.space.scope import Scope
@@ -75,6 +76,13 @@ def _workers(_context: click.Context, _parameter: click.Parameter, text: str) ->
 )
 @coverage_option
 @findings_option
+@click.option(
+    "--known",
+    "known_file",
+    type=FILE,
+    metavar="FILE",
+    help="A TOML file of failures that are known; the search counts their cases and goes on around them.",
+)
 @timeout_option
 @click.option(
     "--tolerance",
@@ -100,6 +108,7 @@ def check(
     pins: tuple[str, ...],
     workers: int | None,
     folder: str,
+    known_file: str | None,
     timeout: float,
     tolerance: str,
     outputs: Outputs,
@@ -125,6 +134,7 @@ def check(
     if quiet and verbose:
         raise UsageError("--quiet with --verbose: expected one of them")
     accepted(tolerance)  # nothing starts if it is none
+    own = _own(known_file)
     console = outputs.required()
     found = _asked(subjects, timeout, devices, _pinned(pins, dtypes, output_size), contract)
     crew = crew_of(workers, examples)
@@ -146,6 +156,7 @@ def check(
                 crew=crew,
                 progress=progress,
                 observe=outputs.observing(subject.name, seed),
+                own=own,
             )
         every.append(done)
         told = in_order(done.told)
@@ -178,6 +189,18 @@ def _asked(
     held = [contract or subject.capabilities.contract for subject in found]
     scopes = [asked_scope(subject, devices, pinned, one) for subject, one in zip(found, held, strict=True)]
     return [_Asked(*one) for one in zip(found, scopes, held, strict=True)]
+
+
+def _own(file: str | None) -> Sequence[KnownFailure]:
+    """Return the known failures of a file, and say which of them excuse nothing."""
+    from pathlib import Path
+
+    from harness.store.own import read
+
+    own, idle = ([], []) if file is None else read(Path(file))
+    for said in idle:
+        click.echo(f"Warning: {said}", err=True)
+    return own
 
 
 def _pinned(pins: Sequence[str], dtypes: tuple[str, ...], output_size: int | None) -> dict[str, Any]:

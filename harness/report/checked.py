@@ -65,7 +65,7 @@ class Checked:
     def _pieces(self) -> dict[str, Any]:
         said = {
             "agrees": self.agrees,
-            "verdict": wording.headline(self.examination.hunt.subject, self.verdict),
+            "verdict": wording.verdict_on(self.examination.hunt, self.verdict),
             "text": str(self),
         }
         if not self.told:

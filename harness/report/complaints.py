@@ -57,7 +57,7 @@ class Summary:
     @property
     def headline(self) -> str:
         """The verdict in a sentence."""
-        return wording.headline(self.subject, self.examination.verdict)
+        return wording.verdict_on(self.examination.hunt, self.examination.verdict)
 
     @property
     def shortfall(self) -> str:

@@ -6,18 +6,16 @@ The format is documented at https://hypothesis.readthedocs.io/en/latest/referenc
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
 from harness.checks.everything import against
-from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
 from harness.checks.result import Result, Verdict
 from harness.report.record import as_json
 from harness.report.short import failure_line
 from harness.report.wording import METHODS
+from harness.search.record import is_id
 from harness.search.scan import Checked
 from harness.space.scope import factors_of
-
-_DEVIATIONS: Final = frozenset(one.name for one in (*KNOWN, TOGETHER, *OF_NUMPY))
 
 
 def observation(seen: Checked, subject: str, seed: int, run_start: float) -> str:
@@ -48,7 +46,7 @@ def _status(result: Result) -> tuple[str, str]:
         return "gave_up", failure_line(result)
     if against(result):
         return "failed", failure_line(result)
-    if result.deviation is not None and result.deviation not in _DEVIATIONS:
+    if result.deviation is not None and is_id(result.deviation):
         return "failed", f"has the cause of finding {result.deviation}"
     return "passed", ""
 
@@ -57,5 +55,5 @@ def _seen(result: Result) -> dict[str, Any]:
     """Return how a case was compared, what else was asked of it, and the known deviation that it shows."""
     if result.verdict is Verdict.UNSUPPORTED:
         return {}
-    known = {"known deviation": result.deviation} if result.deviation in _DEVIATIONS else {}
+    known = {} if result.deviation is None or is_id(result.deviation) else {"known deviation": result.deviation}
     return {"compared": METHODS[result.method], **{f"also: {one}": True for one in result.also}, **known}

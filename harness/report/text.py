@@ -101,7 +101,7 @@ def quiet_report(done: Examination, told: Sequence[Told] = ()) -> RenderableType
 def headline(done: Examination, told: Sequence[Told]) -> str:
     """Return the verdict and the number of findings of each sort in a line."""
     so_far = " so far" if done.interrupted and done.verdict is Verdict.AGREES else ""
-    return wording.headline(done.hunt.subject, done.verdict) + so_far + _tally(done, told)
+    return wording.verdict_on(done.hunt, done.verdict) + so_far + _tally(done, told)
 
 
 def _head(done: Examination, told: Sequence[Told]) -> RenderableType:
@@ -162,7 +162,7 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
         untried = any(not one.tried for one in hunt.suspicions)
         said = "an interrupt came before other values were tried" if untried else "not repeated on other values; see -v"
         facts.add_row("suspicious", f"{wording.counted(len(hunt.suspicions), 'case')}, {said}")
-    for said in wording.deviations_in_short(hunt.known, hunt.spared):
+    for said in wording.deviations_in_short(hunt.known, hunt.spared, hunt.own):
         facts.add_row("known", Text(said))
     if hunt.unsupported:
         facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
@@ -231,7 +231,7 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
     _add_accuracy(facts, hunt)
     if hunt.suspicions:
         facts.add_row("suspicious", _suspicions(hunt))
-    if known := wording.deviation_lines(hunt.known, hunt.spared):
+    if known := wording.deviation_lines(hunt.known, hunt.spared, hunt.own):
         facts.add_row("deviations", Text("\n".join(known)))
     if len(hunt.findings) > 1:
         facts.add_row("found", f"{wording.counted(len(hunt.findings), 'cause')} of failure, found one after another")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 from typing import Any, Final
 
 from harness.checks.accuracy import CLOSE, Accuracy
 from harness.checks.dropout import FALSE_ALARMS
-from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
+from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER, ShortcutDeviation, ValueDeviation
+from harness.checks.own import KnownFailure
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
+from harness.search.record import Hunt
 from harness.space.config import AXES, PLAINEST, RNNConfig
 from harness.space.parts import WAY
 from harness.space.scope import factors_of
@@ -34,8 +36,14 @@ CALLED: Final = frozenset({"wrt", *WAY})
 """Factors of the way a layer is called, which most users need not know."""
 
 
+def verdict_on(hunt: Hunt, verdict: Verdict | None) -> str:
+    """Return the verdict on the subject of a search as a sentence."""
+    known = verdict is Verdict.AGREES and any(hunt.known[one.name] for one in hunt.own)
+    return headline(hunt.subject, verdict) + (", but for known failures" if known else "")
+
+
 def headline(subject: str, verdict: Verdict | None) -> str:
-    """Return the verdict as a sentence."""
+    """Return a verdict as a sentence."""
     return {
         None: f"{subject} was not checked",
         Verdict.AGREES: f"{subject} agrees with nn.RNN",
@@ -210,23 +218,36 @@ def dropout_told(result: Result) -> tuple[str, dict[str, str]]:
     return cause, {"wrong": wrong or rest, **({"in": config} if config else {})}
 
 
-def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int]) -> list[str]:
-    """Return the known deviations that were met, with how often, whose and why; and those that are gone."""
-    every = (*KNOWN, TOGETHER, *OF_NUMPY)
+_Known = ValueDeviation | ShortcutDeviation | KnownFailure
+
+
+def _owner(known: _Known) -> str:
+    return "the subject" if isinstance(known, KnownFailure) else known.whose.value
+
+
+def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int], own: Sequence[KnownFailure] = ()) -> list[str]:
+    """Return the known deviations and failures that were met, with how often, whose and why; and those gone."""
+    every: tuple[_Known, ...] = (*KNOWN, TOGETHER, *OF_NUMPY, *own)
     met = [d for d in every if known.get(d.name)]
     gone = [d for d in every if spared.get(d.name) and d not in met]
     return [
-        *(f"{counted(known[d.name], 'case')}: {d.name} ({d.whose.value}): {d.reason}" for d in met),
-        *(f"did not show in {counted(spared[d.name], 'case')}: {d.name} ({d.whose.value})" for d in gone),
+        *(f"{counted(known[d.name], 'case')}: {d.name} ({_owner(d)}): {d.reason}" for d in met),
+        *(f"did not show in {counted(spared[d.name], 'case')}: {d.name} ({_owner(d)})" for d in gone),
     ]
 
 
-def deviations_in_short(known: Mapping[str, int], spared: Mapping[str, int]) -> list[str]:
-    """Return a line for each known deviation that was met, without the reason, and one for those that are gone."""
-    every = (*KNOWN, TOGETHER, *OF_NUMPY)
+def deviations_in_short(
+    known: Mapping[str, int], spared: Mapping[str, int], own: Sequence[KnownFailure] = ()
+) -> list[str]:
+    """Return a line for each known deviation or failure that was met, and one for those that are gone.
+
+    Users want to read the reasons of their own every time.
+    """
+    every: tuple[_Known, ...] = (*KNOWN, TOGETHER, *OF_NUMPY, *own)
     met = [d for d in every if known.get(d.name)]
     gone = [d.name for d in every if spared.get(d.name) and d not in met]
-    lines = [f"{counted(known[d.name], 'case')}: {d.name} ({d.whose.value})" for d in met]
+    reasons = {one.name: f": {one.reason}" for one in own}
+    lines = [f"{counted(known[d.name], 'case')}: {d.name} ({_owner(d)}){reasons.get(d.name, '')}" for d in met]
     return lines + ([f"did not show: {', '.join(gone)}"] if gone else [])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from types import TracebackType
@@ -12,6 +12,7 @@ from harness.checks.accuracy import Accuracy, Overflows, measure
 from harness.checks.everything import against
 from harness.checks.everything import check as check_everything
 from harness.checks.known import Excuse
+from harness.checks.own import KnownFailure
 from harness.checks.result import OF_TANH, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
@@ -66,6 +67,7 @@ def hunt(
     progress: Progress | None = None,
     crew: Crew | None = None,
     observe: Observe | None = None,
+    own: Sequence[KnownFailure] = (),
 ) -> Hunt:
     """Search ``scope`` for a case on which ``subject`` fails, and return the record of the search.
 
@@ -85,6 +87,7 @@ def hunt(
     - ``progress`` is told of the record, again and again.
     - ``observe`` is told of the cases of the plan with their results, in the plan's order, but not of one that hangs,
       which ends the search, nor of those that shrinking and explaining try.
+    - ``own`` are known failures of the subject; cases that they excuse are counted, and pass.
     - ``crew`` shares the work. Each worker has a copy of the subject, made by pickle; their number changes nothing.
 
     Raises ``UsageError`` for arguments that make no sense or a subject that cannot be copied, and ``SubjectError`` for
@@ -100,6 +103,7 @@ def hunt(
         progress=progress,
         crew=crew,
         observe=observe,
+        own=own,
     ) as search:
         next(iter(search), None)
     return search.record
@@ -131,6 +135,7 @@ class Search:
         progress: Progress | None = None,
         crew: Crew | None = None,
         observe: Observe | None = None,
+        own: Sequence[KnownFailure] = (),
     ) -> None:
         self._budget = Budget(cases, seconds)
         require_int("seed", seed, 0)
@@ -141,6 +146,7 @@ class Search:
         asked = () if scope is None else scope.device
         scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
         self.record = Hunt(subject.name, seed, scope, accepted=accepted)
+        self.record.own = tuple(one for one in own if one.of(subject.name))
         self.record.limit, self.record.until = self._budget.cases, self._budget.until
         self._task = None if crew is None else Task.of(subject, scope, accepted)
         self._crew = crew
@@ -149,7 +155,7 @@ class Search:
         self._progress = progress or (lambda _record: None)
         self._observe = observe or (lambda _checked: None)
         self._stop_if_interrupted: Callable[[], None] = lambda: None
-        self._excuses: list[Excuse] = []
+        self._excuses: list[Excuse] = [*self.record.own]
         self._recognised = Recognised()
         self._pursuit: Pursuit | None = None
         """The pursuit of the current failure."""
@@ -324,6 +330,8 @@ class Search:
         self.record.count(asked, result)
         self.record.known.update([result.deviation] if result.deviation else [])
         self.record.spared.update(result.spared)
+        if result.deviation is None and not against(result):
+            self.record.spared.update(one.name for one in self.record.own if one.concerns(asked.config))
         if self._fails(result):
             self.record.failing[asked.config.dtype] += 1
         if self.record.total % TOLD_CASES == 0:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 from harness.checks.accuracy import Accuracy
+from harness.checks.own import KnownFailure
 from harness.checks.result import DERIVATIVES, PROBES, TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.certificate import NOT_SHRUNK, Certificate
@@ -63,6 +65,11 @@ class Finding:
         return hashlib.sha256(f"{self.subject} {self.case.id}".encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
+def is_id(text: str) -> bool:
+    """Return whether a text looks like the id of a finding."""
+    return re.fullmatch(r"[0-9a-f]{8}", text) is not None
+
+
 @dataclass
 class Hunt:
     """The record of one search: what it did, in which part of the space, and what it found."""
@@ -104,9 +111,12 @@ class Hunt:
     suspicions: list[Suspicion] = field(default_factory=list)
     """Suspicions on one case that did not repeat on enough others to be a finding."""
     known: Counter[str] = field(default_factory=Counter)
-    """The number of failing cases that a known deviation or an earlier finding explains, by its name."""
+    """The number of failing cases that a known deviation, a known failure or an earlier finding explains, by its name.
+    """
+    own: tuple[KnownFailure, ...] = ()
+    """The known failures of the subject that its user named."""
     spared: Counter[str] = field(default_factory=Counter)
-    """The number of cases on which a known deviation would have shown and did not, by its name."""
+    """The number of cases on which a known deviation or failure would have shown and did not, by its name."""
     failing: Counter[str] = field(default_factory=Counter)
     """The number of cases that failed, with a known cause or another one, by dtype."""
     shrink_checks: int = 0

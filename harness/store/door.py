@@ -1,4 +1,4 @@
-"""The door for JSON documents that others may have written: they are read up to a size, and held against the schema."""
+"""The door for documents that others may have written: they are read up to a size, and JSON is held to the schema."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ LARGEST: Final = 2**26
 """The most bytes of a document; that of the longest search has less than a hundredth."""
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file. Raise ``UsageError`` in one line if there is none."""
+def text(path: Path) -> str:
+    """Return the text in a file. Raise ``UsageError`` in one line if there is none."""
     try:
         with path.open("rb") as file:
-            text = file.read(LARGEST + 1)
+            content = file.read(LARGEST + 1)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if len(text) > LARGEST:
+    if len(content) > LARGEST:
         raise UsageError(f"{path}: expected at most {LARGEST:,} bytes")
     try:
-        document = json.loads(text)
+        return content.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: expected text in UTF-8") from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raise ``UsageError`` in one line if there is none."""
+    try:
+        document = json.loads(text(path))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
     if not isinstance(document, dict):

@@ -250,7 +250,7 @@ def _weak(done: Examination) -> Iterator[str]:
         yield f"{wording.counted(len(hunt.suspicions), 'case')} beyond usual roundings, not repeated on other values"
     ids = {finding.id for finding in hunt.findings}
     known = {name: number for name, number in hunt.known.items() if name not in ids}
-    yield from (f"known deviation: {said}" for said in wording.deviations_in_short(known, {}))
+    yield from (f"known deviation: {said}" for said in wording.deviations_in_short(known, {}, hunt.own))
     if hunt.unsupported:
         yield f"{wording.counted(hunt.unsupported, 'case')} refused by the subject"
     if hunt.not_compared:

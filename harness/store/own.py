@@ -1,0 +1,104 @@
+"""The file of a user's known failures (``check --known``), which is read with its limits and conditions checked."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Container, Mapping
+from datetime import UTC, date, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from harness.checks.own import BOUNDS, Bound, KnownFailure
+from harness.search.record import is_id
+from harness.space.errors import UsageError
+from harness.space.scope import SIZE_FACTORS, Scope
+from harness.store import door
+
+_TEXTS: Final = ("name", "subject", "reason", "link")
+_KEYS: Final = (*_TEXTS, "until", "where", "fails", "versions")
+_SIZES: Final = (*SIZE_FACTORS, "num_layers", "output_size")
+_BOUND: Final = re.compile(rf"({'|'.join(BOUNDS)})\s*(\d{{1,9}})")
+
+
+def read(path: Path, *, today: date | None = None) -> tuple[list[KnownFailure], list[str]]:
+    """Return the known failures in a TOML file, and a sentence for each that excuses nothing today.
+
+    Raises ``UsageError`` for a file that is not as the manual describes it, with the entry and the key.
+    """
+    try:
+        document = tomllib.loads(door.text(path))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from None
+    entries = document.pop("known", None)
+    if document or not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+        raise UsageError(f"{path}: expected a [[known]] table for each known failure, and nothing else")
+    today = today or datetime.now(UTC).date()
+    valid: list[KnownFailure] = []
+    idle: list[str] = []
+    for number, entry in enumerate(entries, 1):
+        place = f"{path}: known failure {number}"
+        failure = _failure(entry, place)
+        if any(failure.name == one.name for one in valid):
+            raise UsageError(f"{place}: name={failure.name!r}: expected a name of its own")
+        if failure.until < today:
+            idle.append(f"{path}: {failure.name}: expired on {failure.until}, so its cases are findings again")
+        elif others := _other_versions(entry.get("versions", {}), place):
+            idle.append(f"{path}: {failure.name}: does not apply, because {others}")
+        else:
+            valid.append(failure)
+    return valid, idle
+
+
+def _failure(entry: Mapping[str, Any], place: str) -> KnownFailure:
+    if unknown := sorted(set(entry) - set(_KEYS)):
+        raise UsageError(f"{place}: unknown key {unknown[0]}: expected some of {', '.join(_KEYS)}")
+    for key in (*_TEXTS, *(["fails"] if "fails" in entry else [])):
+        if not isinstance(entry.get(key), str) or not entry[key].strip():
+            raise UsageError(f"{place}: {key}={entry.get(key)!r}: expected text")
+    if is_id(entry["name"]):
+        raise UsageError(f"{place}: name={entry['name']!r}: expected words, because findings have such names")
+    until = entry.get("until")
+    if not isinstance(until, date) or isinstance(until, datetime):
+        raise UsageError(f"{place}: until={until!r}: expected a date, such as 2027-01-31")
+    where = entry.get("where")
+    if not isinstance(where, dict) or not where:
+        raise UsageError(f"{place}: where={where!r}: expected values of factors, such as {{dtype = 'float16'}}")
+    conditions = {name: _values(name, value, place) for name, value in where.items()}
+    name, subject, why, link = (entry[key] for key in _TEXTS)
+    return KnownFailure(name, subject, why, link, until, conditions, entry.get("fails", ""))
+
+
+def _values(name: str, given: Any, place: str) -> Container[Any]:
+    """Return the values of a factor that a condition allows; ``none`` stands for ``None``."""
+    if isinstance(given, str) and name in _SIZES and (bound := _BOUND.fullmatch(given.strip())):
+        return Bound(bound[1], int(bound[2]))
+    values = [None if one == "none" else one for one in (given if isinstance(given, list) else [given])]
+    try:
+        Scope().only(**{name: values})
+    except (UsageError, TypeError) as error:
+        raise UsageError(f"{place}: where.{name}: {error}") from None
+    return tuple(values)
+
+
+def _other_versions(given: Any, place: str) -> str:
+    """Return which package has a version that an entry is not about, in words; empty if there is none."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    if not isinstance(given, dict):
+        raise UsageError(f"{place}: versions={given!r}: expected packages with versions, such as {{torch = '<2.14'}}")
+    for package, wanted in given.items():
+        try:
+            versions = SpecifierSet(wanted)
+        except (InvalidSpecifier, TypeError, AttributeError):
+            raise UsageError(
+                f"{place}: versions.{package}={wanted!r}: expected versions, such as '>=2.6,<2.14'"
+            ) from None
+        try:
+            installed = version(package)
+        except PackageNotFoundError:
+            return f"{package} is not installed"
+        if not versions.contains(installed, prereleases=True):
+            return f"{package} is {installed}, and it is about {wanted}"
+    return ""
