@@ -25,13 +25,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import flint
-import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import FORMATS, U64, Accepted, Arithmetic, tanh_tolerance
+from harness.oracle.bound import np
 from harness.oracle.compare import Sort
 from harness.oracle.known import Floats, to_float64
 from harness.oracle.reference import Reference

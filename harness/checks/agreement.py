@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from harness.checks.result import PROBES, Method, Result, Verdict
 from harness.oracle import probes
 from harness.oracle.arithmetic import STRICT, Accepted, Arithmetic
+from harness.oracle.bound import np
 from harness.oracle.compare import (
     Mismatch,
     Sort,

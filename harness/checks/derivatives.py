@@ -14,11 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from harness.checks.agreement import REFERENCE, arithmetic_of, failure_of, unfit
 from harness.checks.result import DERIVATIVES, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.bound import np
 from harness.oracle.compare import Mismatch, Sort, check_form, compare, same_numbers, suspect
 from harness.oracle.expectation import (
     Expected,

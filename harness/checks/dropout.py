@@ -26,12 +26,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
 from harness.checks.agreement import REFERENCE, Observation, arithmetic_of, assess, unfit
 from harness.checks.result import Method, Result, Verdict
+from harness.oracle.bound import np
 from harness.oracle.compare import Mismatch
 from harness.oracle.known import write_steps
 from harness.oracle.unroll import keep_scale

@@ -14,6 +14,7 @@ from harness.checks.laws import Law
 from harness.checks.repeatability import check_twice
 from harness.checks.result import TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.bound import warn_if_replaced
 from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.scope import Scope
@@ -45,6 +46,7 @@ def check(
         observation = observe(subject, case, accepted, with_probes=with_probes)
     result = assess(observation, reference, with_margin=True)
     if against(result):
+        warn_if_replaced()
         libraries = OF_NUMPY if subject.capabilities.takes is not None else ()
         return _unless_excused(observation, result, (*KNOWN, TOGETHER, *libraries, *excuses))
     if result.verdict is not Verdict.AGREES:

@@ -13,11 +13,10 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Final, NamedTuple, Protocol
 
-import numpy as np
-
 from harness.checks.agreement import REFERENCE, Observation, assess
 from harness.checks.deviations import Whose
 from harness.checks.result import Result, Verdict
+from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.compare import same_numbers
 from harness.oracle.known import Floats

@@ -52,12 +52,11 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-import numpy as np
-
 from harness.checks.agreement import REFERENCE, arithmetic_of, unfit
 from harness.checks.laws import LAWS, Arrays, Law
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, U64, Accepted
+from harness.oracle.bound import np
 from harness.oracle.compare import Mismatch, compare, same_numbers
 from harness.oracle.expectation import Expected, Setting
 from harness.oracle.gradient_expectation import expect_whole_run

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-import numpy as np
-
 from harness.oracle.arithmetic import FORMATS
+from harness.oracle.bound import np
 from harness.oracle.known import to_float64
 from harness.space.case import Array, Case, padding
 from harness.space.config import ArraySpec, RNNConfig, never_rise

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
+from harness.oracle.bound import np
 from harness.space.config import RNNConfig
 from harness.subjects.function import FunctionSubject
 from harness.subjects.isolated import IsolatedSubject

@@ -10,9 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
-import numpy as np
-
 from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.bound import np
 from harness.oracle.equation import Equation
 from harness.oracle.known import Floats, Known
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.bound import np
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected
 from harness.oracle.known import Floats, to_float64

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
+
+from harness.oracle.bound import np
 
 Floats = NDArray[np.float64]
 

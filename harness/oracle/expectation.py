@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.bound import np
 from harness.oracle.cell import Bounded
 from harness.oracle.equation import Equation
 from harness.oracle.known import Floats, Known, Steps, at_steps, write_steps, zeros

@@ -20,8 +20,7 @@ from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
-import numpy as np
-
+from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.expectation import (
     DROPOUT_ROUNDINGS,

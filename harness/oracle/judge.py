@@ -25,10 +25,10 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 import flint
-import numpy as np
 from flint import arb
 
 from harness.oracle.arithmetic import U64
+from harness.oracle.bound import np
 from harness.oracle.equation import Equation
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR, gamma
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
+from harness.oracle.bound import np
 from harness.space.case import Array
 from harness.space.config import RNNConfig
 

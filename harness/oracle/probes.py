@@ -24,9 +24,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.bound import np
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected, Index, Setting
 from harness.oracle.known import Floats, Known

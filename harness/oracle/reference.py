@@ -12,9 +12,8 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import ClassVar, NamedTuple
 
-import numpy as np
-
 from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.bound import np
 from harness.oracle.cell import Bounded, BoundedSteps, Dual, StepWeights
 from harness.oracle.equation import Equation
 from harness.oracle.known import Floats, Known, at_steps, write_steps

@@ -20,10 +20,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from harness.oracle.arithmetic import U64, Arithmetic
+from harness.oracle.bound import np
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import Expected, Index, Setting
 from harness.oracle.known import Floats, Known, write_steps

@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
+from harness.oracle.bound import np
 from harness.oracle.expectation import Expected, Setting, at_step, joined, laid_out, shifted, stacked
 from harness.oracle.known import Floats, Known
 from harness.oracle.sums import Matrix, Slopes, Sum, slopes_at, through_slope

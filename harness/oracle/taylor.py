@@ -35,8 +35,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-import numpy as np
-
+from harness.oracle.bound import np
 from harness.oracle.compare import Mismatch, Sort, compare
 from harness.oracle.expectation import Expected, Setting, end_to_end_states
 from harness.oracle.gradient_expectation import expect_gradients

@@ -26,9 +26,8 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from harness.oracle.arithmetic import U64, Arithmetic, Format
+from harness.oracle.bound import np
 from harness.oracle.equation import Equation, Floats
 
 REFERENCE_TANH_ERROR: Final = 4.0

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
+from harness.oracle.bound import np
 from harness.oracle.cell import Cell, Dual, StepWeights
 from harness.oracle.known import Floats, Steps, at_steps, to_float64, write_steps, zeros
 from harness.space.case import Array, Case

@@ -13,9 +13,8 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any, Final, NamedTuple, cast
 
-import numpy as np
-
 from harness.diagnosis.faults.lines import filled
+from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats, write_steps, zeros
 from harness.oracle.reference import Reference

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
 from harness.diagnosis.faults import lines
 from harness.diagnosis.faults.base import ONE, Fault, Place
+from harness.oracle.bound import np
 from harness.oracle.known import Floats, at_steps
 from harness.oracle.reference import Reference
 from harness.oracle.unroll import Visited

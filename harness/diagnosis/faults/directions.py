@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
 from harness.diagnosis.faults import lines
 from harness.diagnosis.faults.base import ONE, Fault, Place
 from harness.diagnosis.faults.weights import half_of
+from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats
 from harness.oracle.reference import Reference

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
 from harness.checks.known import times_zero
 from harness.diagnosis.faults.base import ONE, Fault
+from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats
 from harness.oracle.reference import Reference

@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-import numpy as np
-
 from harness.diagnosis.faults import lines
 from harness.diagnosis.faults.base import ONE, Change, Fault, Place, entering, returned, several
 from harness.diagnosis.faults.over_time import from_the_last
 from harness.diagnosis.faults.readout import last_only
 from harness.diagnosis.faults.rounding import stored
 from harness.diagnosis.faults.size import below
+from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats, Steps, at_steps, write_steps
 from harness.oracle.reference import Reference

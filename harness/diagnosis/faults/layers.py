@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
 from harness.diagnosis.faults import lines
 from harness.diagnosis.faults.base import ONE, TIED, Fault, Place
 from harness.diagnosis.faults.over_time import late
+from harness.oracle.bound import np
 from harness.oracle.known import Floats, to_float64
 from harness.oracle.reference import Reference
 from harness.space.case import Array, Case

@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import numpy as np
-
 from harness.diagnosis.faults import lines
 from harness.diagnosis.faults.base import ONE, Changes, Fault, Place
+from harness.oracle.bound import np
 from harness.oracle.known import Floats, at_steps, write_steps
 from harness.oracle.reference import Reference
 from harness.oracle.unroll import Visited

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from harness.diagnosis.faults import lines
 from harness.diagnosis.faults.base import ONE, Fault, Place
+from harness.oracle.bound import np
 from harness.oracle.known import Floats, Steps
 from harness.oracle.reference import Reference
 from harness.oracle.unroll import Visited

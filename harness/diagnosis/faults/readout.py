@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from harness.diagnosis.faults import lines
 from harness.diagnosis.faults.base import ONE, Fault
 from harness.diagnosis.faults.over_time import late
+from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.oracle.reference import Reference
 from harness.space.case import Case

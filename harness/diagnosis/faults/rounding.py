@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import ml_dtypes
-import numpy as np
 from numpy.typing import DTypeLike
 
 from harness.diagnosis.faults.base import ONE, Fault
+from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats
 from harness.oracle.reference import Reference

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from harness.diagnosis.faults import lines
 from harness.diagnosis.faults.base import ONE, Fault, Place, parameters
 from harness.diagnosis.faults.batch import taken
+from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats
 from harness.oracle.reference import Reference
