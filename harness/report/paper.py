@@ -8,7 +8,10 @@ from rich.console import Console
 
 
 class Paper(Console):
-    """A console that does not pad lines, unless it is a terminal."""
+    """A console that does not pad lines, unless it is a terminal; ``rnn.py:monkey:`` stays as it is."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as any console does."""

@@ -39,7 +39,7 @@ def shown(name: str, console: Console) -> Iterator[Callable[[Hunt], None]]:
 
 def _print_now_and_then(line: _Line, console: Console, ended: threading.Event) -> None:
     while not ended.wait(EVERY):
-        console.print(line.text(), markup=False, highlight=False, soft_wrap=True)
+        console.print(line.text(), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def progress_line(hunt: Hunt, seconds: float) -> str:

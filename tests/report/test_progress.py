@@ -60,7 +60,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(console: Console, rest: float = 0.0) -> str:
-    with progress.shown("folder/my_[b]rnn.py:rnn", console) as tell:
+    with progress.shown("folder/my_[b]rnn.py:monkey", console) as tell:
         tell(record())
         time.sleep(rest)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
@@ -77,7 +77,7 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then(color: str, monkeypa
     lines = shown(often, 0.5).splitlines()
 
     assert len(lines) > 1
-    assert set(lines) == {"my_[b]rnn.py:rnn: 400 cases; 0 s"}
+    assert set(lines) == {"my_[b]rnn.py:monkey: 400 cases; 0 s"}
 
 
 @pytest.mark.usefixtures("still")
@@ -90,5 +90,5 @@ def test_a_terminal_has_one_line_that_fits() -> None:
 
     said = shown(console)
 
-    assert "my_[b]rnn.py:rnn: 400 c" in said
+    assert "my_[b]rnn.py:monkey: 400 c" in said
     assert "400 cases; 0 s" not in said  # it is cut where the line ends
