@@ -42,11 +42,16 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
-def error_in(document: dict[str, Any], kind: str) -> str | None:
-    """Return the first thing that a document has against the schema of its kind, with its place."""
+def error_in(document: dict[str, Any], kind: str, *, whole: bool = True) -> str | None:
+    """Return the first thing that a document has against the schema of its kind, with its place.
+
+    One that need not be ``whole`` may lack fields, and have others.
+    """
     if document.get("version") != schema.version():
         return f"version={document.get('version')!r}: expected {schema.version()}"
     for error in _validator(kind).iter_errors(document):
+        if not whole and not error.absolute_path and error.validator in {"required", "unevaluatedProperties"}:
+            continue
         said = " ".join(error.message.split())
         return f"{error.json_path.removeprefix('$.')}: {said if len(said) <= 100 else f'{said[:99]}…'}"
     return None

@@ -211,17 +211,25 @@ def _read(path: Path, id_: str | None) -> Stored:
     except CaseError as error:
         damages.append(str(error))
     try:
-        record = door.read(path / RECORD)
+        record = _record(path / RECORD)
     except UsageError as error:
         damages.append(str(error))
     return replace(_stored(path, id_, case, notes, record), damage="; ".join(damages))
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """Return the record in a file. Raise ``UsageError`` if there is none, or if a field is not of its type."""
+    record = door.read(path)
+    if wrong := door.error_in(record, "finding", whole=False):  # a finding of pytest has not all fields
+        raise UsageError(f"{path}: {wrong}")
+    return record
 
 
 def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any], record: dict[str, Any]) -> Stored:
     subject, kind = (_text(record.get(name)) or _text(notes.get(name)) for name in ("subject", "kind"))
     kept = _time(record.get("kept")) or _modified(path)
     cause = _cause(record.get("cause"))
-    if cause == UNKNOWN and (_text(record.get("message")) or "").startswith(OF_TANH):  # measured, it needs no cause
+    if cause == UNKNOWN and record.get("message", "").startswith(OF_TANH):  # measured, it needs no cause
         cause = "measured"
     return Stored(path, case, subject, id_, kept, kind, cause, notes, record)
 
@@ -245,16 +253,9 @@ def _modified(path: Path) -> datetime | None:
         return None
 
 
-def _cause(given: Any) -> str | None:
-    """Return the cause in one line from a record's ``cause``: text, a dict with ``text``, or the faults' sentences."""
-    if isinstance(given, dict):
-        faults = given.get("faults")
-        faults = faults if isinstance(faults, list) else []
-        sentences = [fault["sentence"] for fault in faults if isinstance(fault, dict) and _text(fault.get("sentence"))]
-        return _cause(given.get("text") or " or ".join(sentences))
-    if isinstance(given, list):
-        return _cause(given[0] if given else None)
-    line = (_text(given) or "").partition("\n")[0]
+def _cause(cause: Mapping[str, Any] | None) -> str | None:
+    """Return a record's cause in one line."""
+    line = cause["text"][0].partition("\n")[0] if cause and cause["text"] else ""
     return UNKNOWN if line.startswith("unknown: ") else line or None
 
 

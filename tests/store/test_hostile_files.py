@@ -18,10 +18,12 @@ import pytest
 from harness import RNNConfig, draw
 from harness.cli import codes
 from harness.cli.main import cli, main
-from harness.report import coverage
+from harness.report import coverage, text
+from harness.report.place import DIRECTORY
 from harness.space.case_json import to_json
 from harness.space.errors import UsageError
 from harness.store import met
+from harness.store.findings import Store
 from tests.unrun import let_scripts_fail_unrun
 
 SOURCE = """
@@ -235,3 +237,20 @@ def test_a_coverage_file_is_unpacked_no_further_than_it_may_reach(
     with peak_of_memory() as peak:
         met.read([tmp_path / "met.json"])
         assert peak() < LARGEST
+
+
+def test_no_damage_to_the_record_of_a_finding_is_a_fault_of_ours(kept: Path) -> None:
+    (stored,) = Store(kept / DIRECTORY).list()
+    file = stored.path / "finding.json"
+    whole = file.read_text()
+    refused = 0
+    for _, changed in damaged(json.loads(whole)):
+        file.write_text(json.dumps(changed))
+        (one,) = Store(kept / DIRECTORY).list()
+        refused += bool(one.damage)
+        assert len(one.damage.splitlines()) <= 1
+        text.stored_report([one])
+        text.findings_table([one], DIRECTORY)
+    file.write_text(whole)
+    assert refused > 100
+    assert not Store(kept / DIRECTORY).list()[0].damage

@@ -297,7 +297,7 @@ def _drawn(network: Mapping[str, Any], call: str | None) -> _Drawing:
     if network["readout"]:
         nodes += [_node(t, top, "y", "input", bad=t in network["wrong_readouts"]) for t in steps]
     edges, labels = list(_edges(network, steps, heights)), list[dict[str, Any]]()
-    finals = [(one["layer"], one["direction"]) for one in network["wrong_finals"]]
+    finals = [row for one in network["wrong_finals"] if (row := (one["layer"], one["direction"])) in heights]
     right = steps.stop - 0.5 + ASIDE * (len(network["directions"]) > 1)
     for row in finals:
         back = row[1] == "reverse"
