@@ -6,6 +6,7 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -612,24 +613,31 @@ def wait_for(path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_cleanly_with_what_was_done(number: int, tmp_path: Path) -> None:
+def test_an_interrupt_ends_cleanly_with_what_was_done(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mine.py").write_text(
-        f"import sys; sys.path.insert(0, {str(EXAMPLES.parent)!r})\n"
+        f"import os, sys, time; sys.path.insert(0, {str(EXAMPLES.parent)!r})\n"
         "from tests.implementations import vectorised\n"
         "calls = []\n"
         "def rnn(x, h0, weights, config):\n"
         "    calls.append(config)\n"
+        "    if len(calls) == 100 and os.fork() == 0:\n"
+        "        time.sleep(600)\n"
         "    if len(calls) == 200:\n"
         "        open('running', 'w').close()\n"
         "    return vectorised(x, h0, weights, config)\n"
     )
+    temporary = Path(tempfile.mkdtemp())  # its own path would be too long for a socket
+    monkeypatch.setenv("TMPDIR", str(temporary))
 
     running = process("check", "mine.py:rnn", "--time", "5m", cwd=tmp_path)
     wait_for(tmp_path / "running")
     running.send_signal(number)
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=60)  # which waits for all processes that could still write
 
-    assert running.returncode == codes.INTERRUPTED, err
+    assert running.returncode == (codes.TERMINATED if number == signal.SIGTERM else codes.INTERRUPTED), err
+    temporary.rmdir()  # nothing was left in it
     assert "agrees with nn.RNN so far" in out
     assert "ended by an interrupt" in " ".join(out.split())
     assert "Traceback" not in err

@@ -232,7 +232,8 @@ def test_the_plugin_s_options_and_profiles_are_told() -> None:
 
 
 def test_the_exit_codes_are_told() -> None:
-    every = (codes.AGREES, codes.FINDING, codes.MISUSE, codes.FAULT, codes.INTERRUPTED, codes.READER_GONE)
+    finished = (codes.AGREES, codes.FINDING, codes.MISUSE, codes.FAULT)
+    every = (*finished, codes.INTERRUPTED, codes.READER_GONE, codes.TERMINATED)
 
     assert first_column(section(REFERENCE, "## Exit codes"))[1:] == [str(code) for code in every]
 

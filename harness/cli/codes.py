@@ -11,6 +11,8 @@ FAULT: Final = 3
 INTERRUPTED: Final = 130
 READER_GONE: Final = 141
 """The exit code that a shell reports for a process that SIGPIPE ended."""
+TERMINATED: Final = 143
+"""The same of SIGTERM."""
 
 EXIT_CODES: Final = """\b
 Exit codes:
@@ -19,7 +21,8 @@ Exit codes:
   2    misuse, or not enough could be checked
   3    the harness itself failed
   130  interrupted, with nothing found until then
-  141  the reader of the output has gone"""
+  141  the reader of the output has gone
+  143  ended by SIGTERM, with nothing found until then"""
 
 
 EXIT_CODES_OF_EXPLAIN: Final = """\b

@@ -11,7 +11,7 @@ import click
 
 from harness import __version__
 from harness.cli.check import check
-from harness.cli.codes import EXIT_CODES, FAULT, INTERRUPTED, MISUSE, READER_GONE
+from harness.cli.codes import EXIT_CODES, FAULT, INTERRUPTED, MISUSE, READER_GONE, TERMINATED
 from harness.cli.coverage import coverage
 from harness.cli.explain import explain
 from harness.cli.findings import findings
@@ -21,6 +21,7 @@ from harness.cli.schema import schema
 from harness.cli.selftest import selftest
 from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects
+from harness.search.interrupt import interrupt, terminated
 from harness.space.errors import UsageError
 from harness.threads import one_thread_a_process
 
@@ -59,7 +60,7 @@ for command in (check, coverage, explain, findings, known, replay, schema, selft
 def main() -> None:
     """Run the command, and exit with its code."""
     one_thread_a_process()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that findings are reported
+    signal.signal(signal.SIGTERM, interrupt)  # so that findings are reported
     try:
         code = cli.main(prog_name="rnn-harness", standalone_mode=False)
         if sys.stdout is not None:
@@ -91,4 +92,4 @@ def main() -> None:
         traceback.print_exc()
         click.echo(f"rnn-harness {__version__} itself failed; this says nothing about the subject", err=True)
         code = FAULT
-    sys.exit(code)
+    sys.exit(TERMINATED if code == INTERRUPTED and terminated() else code)

@@ -8,12 +8,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 """The signals that end a search; what was found until then is reported. In a worker process SIGTERM ends the process at
 once.
 """
+
+_TERMINATED: Final = threading.Event()
+
+
+def terminated() -> bool:
+    """Return whether SIGTERM has come, which is answered by another exit code than Ctrl-C."""
+    return _TERMINATED.is_set()
+
+
+def interrupt(number: int, _frame: FrameType | None = None) -> NoReturn:
+    """Handle a signal as Python handles that of Ctrl-C."""
+    if number == signal.SIGTERM:
+        _TERMINATED.set()
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -26,9 +40,11 @@ def noted_interrupts() -> Iterator[Callable[[], None]]:
     """
     noted = False
 
-    def note(_signal: int, frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         nonlocal noted
         noted = True
+        if number == signal.SIGTERM:
+            _TERMINATED.set()
         if frame is None or frame.f_code.co_name != "gc_callback":
             raise KeyboardInterrupt
 

@@ -252,6 +252,10 @@ class IsolatedSubject:
                 self._worker = None
 
 
+_WORKERS: Final[weakref.WeakSet[_Worker]] = weakref.WeakSet()
+"""The child processes of this process."""
+
+
 class _Worker:
     """One child process, the pipe to it, and the file that receives its last traceback."""
 
@@ -265,6 +269,7 @@ class _Worker:
             self._process = _CONTEXT.Process(target=_serve, args=(theirs, spec, setting, self._trace), name=spec)
             _start(self._process)
         self.end = weakref.finalize(self, _end, self._process, self._connection, self._folder)
+        _WORKERS.add(self)
         atexit.register(self.end)  # runs before multiprocessing waits for it; a daemon may not have children of its own
 
     def spoken(self) -> str:
@@ -279,7 +284,7 @@ class _Worker:
     def kill(self) -> None:
         """End the process, whatever it is doing."""
         if not self.ended:
-            self._process.kill()
+            _kill(self._process)
             self.end()
 
     def request(self, method: str, arguments: tuple[Any, ...]) -> None:
@@ -295,7 +300,7 @@ class _Worker:
         ready = wait([self._connection, self._process.sentinel], min(timeout, LONGEST))
         if not ready:
             self._interrogate()
-            self._process.kill()
+            _kill(self._process)
             self._lost(Failure.HUNG, f"no answer within {timeout:g} s")
         if self._connection not in ready:
             self._died()
@@ -318,7 +323,7 @@ class _Worker:
         self._process.join(GRACE)
         code = self._process.exitcode
         if code is None:
-            self._process.kill()
+            _kill(self._process)
             self._lost(Failure.CRASHED, "its process closed the pipe to the harness")
         ended = f"died of {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         if _FORKS and code == UNTOLD and self._was_orphaned():
@@ -359,9 +364,19 @@ def forked_from_here() -> None:
     process has imported; a fork server of its own would import torch once more.
     """
     global _CONTEXT  # noqa: PLW0603 - a property of the process
+    signal.signal(signal.SIGTERM, _end_with_children)
     if _FORKS:
         _CONTEXT = get_context("fork")
         warnings.filterwarnings("ignore", r".*multi-threaded, use of fork", DeprecationWarning)
+
+
+def _end_with_children(_signal: int, _frame: object) -> None:
+    """End this process and its subjects, which may be unable to clean up by themselves."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut this short
+    for worker in list(_WORKERS):
+        worker.kill()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def ahead(specs: Sequence[str]) -> None:
@@ -425,10 +440,26 @@ def _end(process: BaseProcess, connection: Connection[Any, Any], folder: Tempora
     connection.close()
     process.join(GRACE)
     if process.is_alive():
-        process.kill()
+        _kill(process)
         process.join()
     process.close()
     folder.cleanup()
+
+
+def _kill(process: BaseProcess) -> None:
+    """End a process, and with it those that the subject has started in it."""
+    assert process.pid is not None
+    if hasattr(os, "killpg") and process.is_alive():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # it has no group of its own before it has begun
+
+
+def _end_with_group(folder: Path) -> None:
+    """End this process, and with it those that the subject has started: they would keep the fork server alive."""
+    shutil.rmtree(folder, ignore_errors=True)  # a parent that was killed did not clean up
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
 
 
 def _signal_name(number: int) -> str:
@@ -465,6 +496,9 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
     """Run the child: find the subject, then answer requests until the parent is gone."""
     own_process = os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a worker that forked this process has a handler
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # so that what the subject starts can be ended with it
     os.environ.clear()
     os.environ.update(setting.environ)
     if setting.listening:
@@ -474,7 +508,7 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
         os.dup2(2, 1)  # standard output belongs to the harness, and C code must not write to it either
     sys.stdout = sys.stderr
     np.random.seed()  # noqa: NPY002 - after a fork, NumPy's own generator would repeat what its siblings drew
-    end_with_parent(partial(shutil.rmtree, trace.parent, ignore_errors=True))
+    end_with_parent(partial(_end_with_group, trace.parent))
     with suppress(EOFError, OSError):  # raised when the parent is gone
         file = trace.open("w")  # stays open as long as the process lives
         print(Path(__file__).parent, file=file, flush=True)
@@ -492,7 +526,7 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
             }
             call = own[method] if method in own else getattr(found[0].capabilities, method)
             _answer(connection, partial(call, *arguments), own_process)
-    shutil.rmtree(trace.parent, ignore_errors=True)  # a parent that was killed did not clean up
+    _end_with_group(trace.parent)
 
 
 def _find(spec: str, switches: tuple[str, ...], found: list[Subject]) -> _About:
