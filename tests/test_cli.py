@@ -899,12 +899,61 @@ def test_a_file_that_cannot_be_written_is_misuse_before_anything_is_searched(
         assert f"Error: {option} {target!r}: {said}" in done.err or f"Error: {option} {target}: {said}" in done.err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_finding_outranks_what_a_full_disk_does_not_take(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, few = "cannot be written: [Errno 28] No space left on device", ("-n", "0", "-q", "--examples", "5")
+    wrong = subject(tmp_path, "raise ValueError")
+
+    other = wrong.replace("mine.py", "other.py")
+    (tmp_path / "other.py").write_text((tmp_path / "mine.py").read_text())
+    told = run("check", wrong, *few, "--observations", "/dev/full")
+    none = run("shapes", "--input-size", "1", "--hidden-size", "1", "--json", "/dev/full")
+    with Path("/dev/full").open("w") as out, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        found = run("check", wrong, other, *few, "--json", "/dev/full", "--junit", "whole.xml")
+
+    assert found.err.splitlines() == [
+        f"Warning: {target}: {full}" for target in ("standard output", "--json /dev/full")
+    ]
+    assert Path("whole.xml").exists()
+    assert told.err == f"Warning: --observations /dev/full: {full}\n"
+    assert {found.code, told.code} == {codes.FINDING}
+    assert (none.code, none.err) == (codes.MISUSE, f"Error: --json /dev/full: {full}\n")
+
+
+def test_a_subject_that_is_named_twice_is_checked_once(run: Any, tmp_path: Path) -> None:
+    wrong = subject(tmp_path, "raise ValueError")
+
+    done = run("check", wrong, wrong, "-n", "0", "-q", "--examples", "5", "--junit", "-")
+
+    assert done.code == codes.FINDING
+    assert len(junitparser.JUnitXml.fromstring(done.out.encode())) == 1
+
+
 def test_two_formats_cannot_go_to_one_file(run: Any) -> None:
     for pair in (("a.txt", "./a.txt"), ("-", "-")):
         done = run("check", RIGHT, "--json", pair[0], "--junit", pair[1])
 
         assert done.code == codes.MISUSE
         assert f"--junit {pair[1]}: expected another file than --json writes to" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("shapes", "--input-size", "1", "--hidden-size", "1", "--num-layers", str(10**8)), "expected at most 1000"),
+        *([(("check", "/dev/zero:x"), "/dev/zero cannot be imported")] if Path("/dev/zero").exists() else []),
+    ],
+)
+def test_what_has_no_end_is_refused_at_once(run: Any, arguments: tuple[str, ...], said: str) -> None:
+    start = time.monotonic()
+    done = run(*arguments)
+
+    assert (done.code, done.out, time.monotonic() - start < 20) == (codes.MISUSE, "", True)
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1
 
 
 def test_an_interrupted_command_leaves_no_half_of_its_observations(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def check(
     """
     from harness.subjects.isolated import ahead
 
-    subjects = subjects or ("torch",)
+    subjects = tuple(dict.fromkeys(subjects)) or ("torch",)
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.oracle.arithmetic import accepted
     from harness.pipeline import go_through

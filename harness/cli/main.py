@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 
@@ -16,12 +15,13 @@ from harness.cli.coverage import coverage
 from harness.cli.explain import explain
 from harness.cli.findings import findings
 from harness.cli.known import known
+from harness.cli.output import ended
 from harness.cli.replay import replay
 from harness.cli.schema import schema
 from harness.cli.selftest import selftest
 from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects
-from harness.search.interrupt import interrupt, terminated
+from harness.search.interrupt import heed_sigterm, terminated
 from harness.space.errors import UsageError
 from harness.threads import one_thread_a_process
 
@@ -40,7 +40,7 @@ def _version(context: click.Context, _parameter: click.Parameter, asked: bool) -
     context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.group(result_callback=ended, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.option(
     "--version",
     is_flag=True,
@@ -60,11 +60,9 @@ for command in (check, coverage, explain, findings, known, replay, schema, selft
 def main() -> None:
     """Run the command, and exit with its code."""
     one_thread_a_process()
-    signal.signal(signal.SIGTERM, interrupt)  # so that findings are reported
+    heed_sigterm()  # so that findings are reported
     try:
         code = cli.main(prog_name="rnn-harness", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
     except (SystemExit, BrokenPipeError) as error:
         code = READER_GONE  # click, rich or Python found that nobody reads the pipe any more
         if isinstance(error, SystemExit) and "_RNN_HARNESS_COMPLETE" in os.environ:

@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
 
-from harness.space.errors import UsageError
+import click
+
+from harness.cli.codes import FINDING, MISUSE
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_UNWRITTEN: Final = "harness.cli.unwritten"
+"""The place of what could not be written among what click keeps for a command."""
+
+
+@contextmanager
+def attempted(target: str) -> Iterator[None]:
+    """Go on where something cannot be written, as on a full disk, until the command's code is known (``ended``)."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        said = f"{target}: cannot be written: {error}"
+        click.get_current_context().meta.setdefault(_UNWRITTEN, {})[said] = None
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Print to standard output; when it takes nothing any more, what follows goes nowhere."""
+    with attempted("standard output"):
+        try:
+            yield
+            if sys.stdout is not None:
+                sys.stdout.flush()  # multiprocessing flushes it, too, and would fail
+        except BrokenPipeError:
+            raise
+        except OSError:
+            with suppress(OSError):  # it may be no file
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
+
+
+def ended(code: int) -> int:
+    """Say what could not be written, and return the exit code: a finding outranks a report."""
+    with _printing():
+        pass
+    unwritten = click.get_current_context().meta.get(_UNWRITTEN, {})
+    for said in unwritten:
+        click.echo(f"{'Warning' if code == FINDING else 'Error'}: {said}", err=True)
+    return MISUSE if unwritten and code != FINDING else code
 
 
 def console_for(json_to: str | None) -> Console:
@@ -26,8 +72,13 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
     from harness.report.paper import Paper
     from harness.store.document import require_targets
 
+    class Attempted(Paper):
+        def print(self, *objects: Any, **options: Any) -> None:
+            with _printing():
+                super().print(*objects, **options)
+
     require_targets(targets)
-    return Paper(stderr="-" in targets.values(), highlight=False)
+    return Attempted(stderr="-" in targets.values(), highlight=False)
 
 
 def require_page(target: str | None) -> None:
@@ -55,9 +106,5 @@ def put(text: str, target: str, option: str) -> None:
     """Write a document to the target of an option."""
     from harness.store import document
 
-    try:
+    with attempted(f"{option} {target}"):
         document.write(text, target)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UsageError(f"{option} {target}: cannot be written: {error}") from None

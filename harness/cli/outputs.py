@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import wraps
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import click
 
 from harness import __version__
 from harness.cli.options import FILE, json_option, report_option
-from harness.cli.output import console_beside, put, require_page, typed, write_json
+from harness.cli.output import attempted, console_beside, put, require_page, typed, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +35,8 @@ class Outputs:
     observations: str | None
     annotations: bool
     _write_line: Callable[[str], object] | None = None
+    _file: ExitStack = field(default_factory=ExitStack)
+    """The open file of the observations, if there is one."""
     _piped: bool = False
     """True if a document goes to standard output, which then has nothing else."""
 
@@ -45,7 +48,8 @@ class Outputs:
         if self.observations is not None:
             from harness.store.document import lines_to
 
-            self._write_line = click.get_current_context().with_resource(lines_to(self.observations))
+            self._file = click.get_current_context().with_resource(ExitStack())
+            self._write_line = self._file.enter_context(lines_to(self.observations))
         require_page(self.report)
         return console
 
@@ -53,8 +57,22 @@ class Outputs:
         """Return a function that writes a line for each case of a subject's search, which begins now."""
         from harness.report.observations import observation
 
-        start, write_line = time.time(), self._write_line
-        return None if write_line is None else lambda seen: write_line(observation(seen, subject, seed, start))
+        start = time.time()
+        if self._write_line is None:
+            return None
+        return lambda seen: self._observed(observation(seen, subject, seed, start))
+
+    def _observed(self, line: str) -> None:
+        """Write a line, unless one before could not be written: then there is no file."""
+        if self._write_line is None:
+            return
+        with attempted(f"--observations {self.observations}"):
+            try:
+                self._write_line(line)
+            except OSError as error:
+                self._write_line = None
+                self._file.__exit__(type(error), error, error.__traceback__)
+                raise
 
     def write(self, every: Sequence[Examined], tolerance: str) -> None:
         """Write all documents about the subjects that were examined."""
@@ -62,6 +80,8 @@ class Outputs:
         from harness.report.severity import in_order
         from harness.store import met, page
 
+        with attempted(f"--observations {self.observations}"):
+            self._file.close()
         records = [record.examination_record(done.examination, done.told) for done in every]
         write_json("check", {"subjects": records}, self.json)
         searched = [done.examination.hunt.searched for done in every]

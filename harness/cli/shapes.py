@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -10,7 +10,11 @@ from harness.cli.codes import AGREES
 from harness.cli.options import json_option
 from harness.cli.output import console_for, write_json
 from harness.space.config import RNNConfig
+from harness.space.errors import UsageError
 from harness.space.parts import NONLINEARITIES
+
+LAYERS: Final = 1_000
+"""The most layers of a table. Each has four rows or eight, and to lay these out takes some 3 ms."""
 
 
 @click.command()
@@ -31,6 +35,8 @@ def shapes(json_to: str | None, **fields: Any) -> int:
     from harness.report import record, text
 
     config = RNNConfig(**fields)
+    if config.num_layers > LAYERS:
+        raise UsageError(f"--num-layers {config.num_layers}: expected at most {LAYERS}, because every layer has rows")
     console_for(json_to).print(text.shapes_table(config))
     write_json("shapes", record.shapes_record(config), json_to)
     return AGREES

@@ -23,10 +23,14 @@ def terminated() -> bool:
     return _TERMINATED.is_set()
 
 
-def interrupt(number: int, _frame: FrameType | None = None) -> NoReturn:
-    """Handle a signal as Python handles that of Ctrl-C."""
-    if number == signal.SIGTERM:
-        _TERMINATED.set()
+def heed_sigterm() -> None:
+    """Have SIGTERM interrupt this process as Ctrl-C does, from now on."""
+    _TERMINATED.clear()
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    _TERMINATED.set()
     raise KeyboardInterrupt
 
 

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from harness.space.case import Array, Case
-from harness.space.outcome import Failure, Outcome
+from harness.space.outcome import LONGEST, Failure, Outcome, legible
 
 
 class Malformed(Exception):
@@ -33,9 +33,27 @@ def attempt(call: Callable[[], Mapping[str, Array]]) -> Outcome:
     except Malformed as error:
         return Outcome(failure=Failure.MALFORMED, message=str(error))
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
-        lines = traceback.format_exception(type(error), error, _own_frames(error.__traceback__))
+        return _raised(error)
+
+
+def _raised(error: BaseException) -> Outcome:
+    """Return the outcome of a call that raised an error. To format a message of 50 MB would take half a second."""
+    frames = _own_frames(error.__traceback__)
+    message = _message(error)
+    if len(message) > LONGEST["traceback"]:
+        summary = f"{type(error).__name__}: {legible(message, LONGEST['message'])}"
+        lines = ["Traceback (most recent call last):\n", *traceback.format_tb(frames), f"{summary}\n"]
+    else:
+        lines = traceback.format_exception(type(error), error, frames)
         summary = traceback.format_exception_only(error)[-1].strip()
-        return Outcome(failure=Failure.RAISED, message=summary, traceback="".join(lines))
+    return Outcome(failure=Failure.RAISED, message=summary, traceback="".join(lines))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the user's own
+        return ""
 
 
 def named_outputs(returned: Any, *, readout: bool) -> dict[str, Array]:

@@ -412,8 +412,9 @@ def _is_function(spec: str) -> bool:
 
 def _source(spec: str) -> str:
     """Return the text of a subject's file, or nothing if it cannot be read."""
+    path = Path(spec.rpartition(":")[0])
     try:
-        return Path(spec.rpartition(":")[0]).read_text(errors="replace")
+        return path.read_text(errors="replace") if path.is_file() else ""  # /dev/zero has no end
     except (OSError, ValueError):
         return ""
 

@@ -1,5 +1,6 @@
 """Tests of functions as subjects: the supported signatures, and what their results become."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,24 @@ def test_what_it_raises_is_its_outcome(error: BaseException) -> None:
     assert outcome.message.startswith(type(error).__name__)
     assert "in rnn" in outcome.traceback
     assert "harness/subjects" not in outcome.traceback
+
+
+def test_a_message_without_end_is_cut_before_it_is_copied() -> None:
+    error = ValueError("z" * 10**7)
+
+    def rnn(x: Any) -> Any:
+        raise error
+
+    tracemalloc.start()
+    try:
+        outcome = as_subject(rnn).run(CASE)
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+
+    assert outcome.message.startswith("ValueError: zzz")
+    assert "in rnn" in outcome.traceback
+    assert outcome.traceback.endswith("zzz\n")
 
 
 @pytest.mark.parametrize("error", [NotImplementedError("only tanh"), Unsupported("only tanh")])
