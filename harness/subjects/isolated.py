@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import hashlib
 import os
 import re
 import shutil
@@ -111,17 +112,25 @@ class _LostError(Exception):
         self.code = code
 
 
+class ChangedError(SubjectError):
+    """The file of a subject is another one than that which was checked so far."""
+
+
 class IsolatedSubject:
     """The subject that ``spec`` names, in a child process.
 
     If the process dies on a case, the case is *crashed*; if it does not answer within ``timeout`` seconds, the case is
     *hung*. The next case gets a fresh process. Raises what ``find_subject`` raises. The process ends with ``close``, at
     the end of a ``with`` block, and with this process. ``switches`` are names of ``SWITCHES``, which are set in the
-    process.
+    process. ``digest`` is that of its file; by default, as the file is now. A later process with another one is an
+    error.
     """
 
-    def __init__(self, spec: str, *, timeout: float = TIMEOUT, switches: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, spec: str, *, timeout: float = TIMEOUT, switches: tuple[str, ...] = (), digest: str | None = None
+    ) -> None:
         self._spec = spec
+        self._digest = _digest(spec) if digest is None else digest
         self._timeout = timeout
         own = switch_of(spec)
         self._switches = switches or (() if own is None else (own,))
@@ -146,7 +155,8 @@ class IsolatedSubject:
 
     def __reduce__(self) -> tuple[Callable[[str], IsolatedSubject], tuple[str]]:
         """Pickle the arguments, so that a copy is the same subject in another process."""
-        return partial(IsolatedSubject, timeout=self._timeout, switches=self._switches), (self._spec,)
+        made = partial(IsolatedSubject, timeout=self._timeout, switches=self._switches, digest=self._digest)
+        return made, (self._spec,)
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -165,7 +175,8 @@ class IsolatedSubject:
 
     def switched(self, switch: str) -> IsolatedSubject:
         """Return the same subject in another process, under one more switch."""
-        return IsolatedSubject(self._spec, timeout=self._timeout, switches=(*self._switches, switch))
+        switches = (*self._switches, switch)
+        return IsolatedSubject(self._spec, timeout=self._timeout, switches=switches, digest=self._digest)
 
     def ground(self, device: str = "cpu") -> dict[str, str]:
         """Return what it computes on (``ground.ground``) and, with torch, the instruction set that oneDNN may use."""
@@ -204,6 +215,9 @@ class IsolatedSubject:
             self._worker = None
 
     def _start(self) -> _About:
+        if (found := _digest(self._spec)) != self._digest:
+            what = "changed" if found else "deleted"
+            raise ChangedError(f"{self._spec}: its file was {what} while it was checked; start again")
         try:
             self._worker = _Worker(self._spec, self._switches)
             about: _About = self._worker.answer(max(self._timeout, STARTING))
@@ -245,6 +259,8 @@ class IsolatedSubject:
             raise
         except _LostError as lost:
             return self._ask(method, *arguments) if self._asks_again(lost) else lost.outcome
+        except ChangedError:
+            raise
         except SubjectError as error:  # the subject was found before
             return Outcome(failure=Failure.CRASHED, message=f"its process cannot be started again: {error}")
         finally:
@@ -410,13 +426,23 @@ def _is_function(spec: str) -> bool:
     return re.search(rf"^def {re.escape(spec.rpartition(':')[2])}\b", _source(spec), re.MULTILINE) is not None
 
 
+def _digest(spec: str) -> str:
+    """Return what tells the content of a subject's file from any other, or nothing if it has no file."""
+    content = _content(spec)
+    return hashlib.sha256(content).hexdigest() if content else ""
+
+
 def _source(spec: str) -> str:
     """Return the text of a subject's file, or nothing if it cannot be read."""
+    return _content(spec).decode(errors="replace")
+
+
+def _content(spec: str) -> bytes:
     path = Path(spec.rpartition(":")[0])
     try:
-        return path.read_text(errors="replace") if path.is_file() else ""  # /dev/zero has no end
+        return path.read_bytes() if path.is_file() else b""  # /dev/zero has no end
     except (OSError, ValueError):
-        return ""
+        return b""
 
 
 @contextmanager
@@ -471,12 +497,16 @@ def _signal_name(number: int) -> str:
 
 
 def _own_lines(trace: Path) -> str:
-    """Return what faulthandler wrote, most recent call first, up to the first frame of the child's harness.
+    """Return what faulthandler wrote of the thread that calls the subject, up to the first frame of the harness.
 
-    The first line gives the folder of that harness, which need not be the folder of this process's own.
+    The most recent call is first. The first line gives the folder of the child's harness, which need not be that of
+    this process. The thread is the main one, which comes last; of many frames, those of the harness are missing.
     """
-    lines = trace.read_text(errors="replace").splitlines(keepends=True) if trace.exists() else []
-    return "".join(takewhile(lambda line: lines[0].strip() not in line, lines[1:]))
+    folder, *lines = trace.read_text(errors="replace").splitlines(keepends=True) if trace.exists() else [""]
+    starts = [i for i, line in enumerate(lines) if re.match(r"(Current thread|Thread) 0x", line)]
+    ahead = lines[: starts[0]] if starts else []  # such as the name of a fatal error
+    own = lines[starts[-1] :] if starts else lines
+    return "".join([*ahead, *takewhile(lambda line: folder.strip() not in line, own)])
 
 
 class _Setting(NamedTuple):
@@ -515,7 +545,7 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
         print(Path(__file__).parent, file=file, flush=True)
         faulthandler.enable(file, all_threads=False)
         if hasattr(faulthandler, "register"):
-            faulthandler.register(signal.SIGUSR1, file, all_threads=False)
+            faulthandler.register(signal.SIGUSR1, file)  # of all threads, because one that blocks signals gets none
         found: list[Subject] = []
         _answer(connection, partial(_find, spec, setting.switches, found), own_process)
         while found:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from harness.subjects.registry import as_subject, find_subject
 SOURCE = """
 import multiprocessing, os, signal, time
 
+assert not os.path.exists("gone")
+
 def right(x, h0, weights, config):
     return x[..., :1] * 0, h0
 
@@ -44,6 +47,11 @@ def hangs(x, h0, weights, config):
     if config.N >= 2:
         time.sleep(1e6)
     return right(x, h0, weights, config)
+
+def hangs_deaf(x, h0, weights, config):
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))
+    while True:
+        pass
 
 def forks(x, h0, weights, config):
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3,))
@@ -211,6 +219,35 @@ def test_a_subject_that_nobody_closed_does_not_keep_its_user() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signals")
+def test_a_hang_that_hears_no_signal_shows_where_it_is_all_the_same() -> None:
+    with IsolatedSubject("mine.py:hangs_deaf", timeout=0.5) as subject:
+        hung = subject.run(draw(RNNConfig(1, 1)))
+
+    assert hung.failure is Failure.HUNG
+    assert "in hangs_deaf" in hung.traceback
+    assert "harness" not in hung.traceback
+
+
+def test_a_file_that_is_changed_or_deleted_meanwhile_is_told(tmp_path: Path) -> None:
+    file, spec = tmp_path / "own.py", f"{tmp_path}/own.py:right"
+    file.write_text(SOURCE)
+    with IsolatedSubject(spec) as subject:
+        copy = pickle.dumps(subject)
+        assert subject.run(draw(RNNConfig(1, 1))).failure is None
+        file.write_text(f"{SOURCE}\n")
+        assert subject.run(draw(RNNConfig(1, 1))).failure is None  # its process goes on
+        subject.restart()
+
+        with pytest.raises(SubjectError, match=r"own\.py:right: its file was changed while it was checked"):
+            subject.run(draw(RNNConfig(1, 1)))
+        with pytest.raises(SubjectError, match=r"its file was changed"):
+            pickle.loads(copy)  # noqa: S301 - its own
+        file.unlink()
+        with pytest.raises(SubjectError, match=r"its file was deleted"):
+            subject.run(draw(RNNConfig(1, 1)))
+
+
 def test_a_traceback_ends_where_the_child_s_own_harness_begins(tmp_path: Path) -> None:
     trace = tmp_path / "traceback"
     assert not _own_lines(trace)
@@ -299,11 +336,11 @@ def test_an_import_that_ends_the_process_is_no_subject(text: str, words: str) ->
 def test_an_import_that_worked_once_and_not_again_is_a_crash() -> None:
     with IsolatedSubject("mine.py:segfaults") as subject:
         subject.run(BIG)
-        Path("mine.py").unlink()
+        Path("gone").touch()
         outcome = subject.run(PLAIN)
 
     assert outcome.failure is Failure.CRASHED
-    assert "cannot be started again: mine.py:segfaults: no such file" in outcome.message
+    assert "cannot be started again: mine.py:segfaults: mine.py cannot be imported" in outcome.message
 
 
 def test_a_crash_is_made_as_small_as_any_failure() -> None:
