@@ -112,7 +112,7 @@ def check(
     ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
     ``Subject``, or the name of one. The options are the command's; ``only`` pins factors, as ``Scope.only`` does.
     Findings are kept in the folder ``findings``; ``known`` is a file of known failures. Unless ``quiet``, the progress
-    is shown on standard error.
+    is shown on standard error, or in a notebook as a line below the cell.
 
     Raises ``UsageError`` for options that make no sense, and ``SubjectError`` if ``subject`` cannot be a subject.
     """
@@ -122,8 +122,7 @@ def check(
     own, idle = ([], []) if known is None else read_own(Path(known))
     for said in idle:
         warnings.warn(said, stacklevel=2)
-    console = Console(stderr=True, force_jupyter=False, quiet=quiet)  # in a notebook, too, plain lines
-    with shown(subject.name, console) as progress:
+    with shown(subject.name, Console(stderr=True, quiet=quiet)) as progress:
         done = go_through(
             subject,
             scope,

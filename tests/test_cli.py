@@ -816,6 +816,10 @@ def test_a_coverage_file_counts_once_and_a_bad_one_is_said_in_words(run: Any) ->
     assert run("coverage", "list.json").err == "Error: list.json: expected an object\n"
 
 
+def test_help_has_a_whole_sentence_for_each_command(run: Any) -> None:
+    assert "..." not in run("--help").words
+
+
 @pytest.mark.parametrize("command", ["check", "selftest"])
 def test_help_says_the_budget_that_is_taken(run: Any, command: str) -> None:
     assert f"[default: {CASES}" in run(command, "--help").words

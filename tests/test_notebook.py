@@ -40,8 +40,10 @@ def test_an_answer_shows_its_verdict_its_shapes_and_where_the_error_is() -> None
 def test_an_answer_in_shapes_alone_shows_them() -> None:
     wrong = harness.explain(nn.RNN(2, 2), np.zeros((4, 1, 2), np.float32), np.zeros((3, 3), np.float32))
 
-    assert wrong._repr_html_() is not None
-    assert "disagrees with nn.RNN in shape" in str(wrong._repr_html_())
+    shown = str(wrong._repr_html_())
+    assert shown.count("disagrees with nn.RNN in shape: actual has shape (3, 3)") == 1
+    assert shown.count("actual has shape") == 1
+    assert "As text" not in shown
 
 
 def test_a_check_shows_its_cause_and_prints_as_the_command_does(tmp_path: Path, monkeypatch: Any) -> None:
@@ -57,11 +59,34 @@ def test_a_check_shows_its_cause_and_prints_as_the_command_does(tmp_path: Path, 
     assert "\x1b" not in repr(checked)
     assert "checked" in repr(checked)
     shown = str(checked._repr_html_())
-    assert "identity disagrees with nn.RNN" in shown
+    assert f"<strong>{repr(checked).splitlines()[0]}</strong>" in shown
     assert str(checked.cause).split(" (")[0] in shown.replace("&#39;", "'")
     assert [one.finding.id for one in checked.told] == sorted(
         [path.name for path in tmp_path.iterdir()], key=[one.finding.id for one in checked.told].index
     )
+
+
+def test_a_check_names_every_finding(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("harness.search.budget.AFTER", 10)
+    let_scripts_fail_unrun(monkeypatch)
+
+    def twice_wrong(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.hx:
+            raise ValueError("no <hx>")
+        return identity(x, h0, weights, config)
+
+    checked = harness.check(twice_wrong, cases=40, findings=str(tmp_path), quiet=True, nonlinearity="tanh", bias=False)
+
+    assert len(checked.told) == 2
+    assert "<p>Further findings:</p><ul><li>ValueError: no &lt;hx&gt;</li></ul>" in str(checked._repr_html_())
+
+
+def test_a_check_without_a_finding_shows_its_text(tmp_path: Path) -> None:
+    checked = harness.check(identity, cases=1, findings=str(tmp_path), quiet=True, num_layers=2)
+
+    shown = str(checked._repr_html_())
+    assert '<p class="warn"><strong>identity refused everything it was asked</strong></p>' in shown
+    assert "<details open><summary>As text" in shown
 
 
 def test_a_check_says_how_far_it_is_unless_it_is_to_be_quiet(

@@ -31,7 +31,7 @@ def _workers(_context: click.Context, _parameter: click.Parameter, text: str) ->
     return None if text == "auto" else int(text)
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=EXIT_CODES, short_help="Search for a case on which a subject fails, and say why.")
 @click.argument("subjects", nargs=-1, type=FILE, metavar="[SUBJECT]...")
 @click.option(
     "--device", "devices", multiple=True, help="Where to run; repeatable.  [default: every device found here]"

@@ -11,7 +11,7 @@ from harness.cli.options import json_option
 from harness.cli.output import console_for, write_json
 
 
-@click.command()
+@click.command(short_help="Show how much of the space some runs met together.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option(
     "--missing", type=click.IntRange(min=0), default=0, metavar="N", help="List up to N combinations that no run met."

@@ -10,7 +10,7 @@ from harness.cli.output import console_for, write_json
 from harness.space.parts import NONLINEARITIES
 
 
-@click.command(epilog=EXIT_CODES_OF_EXPLAIN)
+@click.command(epilog=EXIT_CODES_OF_EXPLAIN, short_help="Say whether arrays are what nn.RNN computes, or why not.")
 @click.argument("model", type=FILE)
 @click.argument("x", type=FILE)
 @click.argument("actual", type=FILE)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.store.findings import Store
 
 
-@click.command()
+@click.command(short_help="List the findings that were kept, or show some of them.")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--remove", is_flag=True, help="Remove the named findings.")
 @findings_option

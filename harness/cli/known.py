@@ -10,7 +10,7 @@ from harness.cli.output import console_for, write_json
 from harness.space.errors import UsageError
 
 
-@click.command()
+@click.command(short_help="List the known deviations of torch, or print one's issue.")
 @click.argument("name", required=False)
 @json_option
 def known(name: str | None, json_to: str | None) -> int:

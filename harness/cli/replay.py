@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.report.replays import Replayed
 
 
-@click.command(epilog=EXIT_CODES_OF_REPLAY)
+@click.command(epilog=EXIT_CODES_OF_REPLAY, short_help="Run findings again: fixed, or do they still fail?")
 @click.argument("finding", type=FILE, required=False, metavar="[ID|FILE]")
 @click.option("--all", "every", is_flag=True, help="Run every finding that was kept, one line each.")
 @click.option(

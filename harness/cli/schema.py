@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command()
+@click.command(short_help="Print the JSON Schema of all that is written as JSON.")
 def schema() -> None:
     """Print the JSON Schema of everything that --json and --coverage write, and of the file finding.json.
 

@@ -9,7 +9,7 @@ from harness.cli.options import json_option, seed_option
 from harness.cli.output import console_for, write_json
 
 
-@click.command(epilog=EXIT_CODES_OF_SELFTEST)
+@click.command(epilog=EXIT_CODES_OF_SELFTEST, short_help="Measure the harness on faults that it must find and name.")
 @click.argument("names", nargs=-1, metavar="[FAULT|FAMILY]...")
 @click.option("--family", "families", multiple=True, metavar="NAME", help="A family of faults; repeatable.")
 @seed_option

@@ -17,7 +17,7 @@ LAYERS: Final = 1_000
 """The most layers of a table. Each has four rows or eight, and to lay these out takes some 3 ms."""
 
 
-@click.command()
+@click.command(short_help="Show the shape of every array of a config.")
 @click.option("--input-size", type=int, required=True, metavar="I")
 @click.option("--hidden-size", type=int, required=True, metavar="H")
 @click.option("--num-layers", type=int, default=1, show_default=True, metavar="L")

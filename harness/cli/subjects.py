@@ -12,7 +12,7 @@ from harness.cli.output import console_for, write_json
 from harness.space.errors import UsageError
 
 
-@click.command()
+@click.command(short_help="List the subjects that have a name, and what they run on.")
 @json_option
 def subjects(json_to: str | None) -> int:
     """List the subjects that have a name, the devices they run on here, and why they do not run on others."""

@@ -60,9 +60,16 @@ class Answer:
         """Return what a notebook shows; ``None``, and so the text, if what draws it is not installed."""
         if not available():
             return None
-        said = {"agrees": self.agrees, "verdict": self.lines[0], "cause": self.cause, "text": str(self)}
-        sure = ("certain" if self.certain else "possibly") if self.cause and self.pieces["shapes"] else ""
-        return piece({**self.pieces, **said, "sure": sure})
+        fits = bool(self.pieces["shapes"])  # the verdict on shapes that do not has its cause in it
+        said: dict[str, Any] = {
+            "tone": "good" if self.agrees else "bad",
+            "verdict": self.lines[0],
+            "cause": self.cause if fits else None,
+            "sure": "certain" if self.certain else "possibly",
+            "more": [],
+            "text": str(self),
+        }
+        return piece({**self.pieces, **said})
 
 
 def explain(

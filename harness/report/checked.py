@@ -14,11 +14,11 @@ from harness.report.paper import Paper
 from harness.report.picture import picture_record, shapes_rows
 from harness.report.severity import Told
 from harness.report.short import cause_of
-from harness.report.text import examination_report
+from harness.report.text import examination_report, headline
 from harness.search.examination import Examination
 
-WIDTH = 120
-"""The columns of the printed report."""
+WIDTH = 100
+"""The columns of the printed report: JupyterLab with its side bar shows 110 of them in a window of 1300 pixels."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,8 +64,9 @@ class Checked:
 
     def _pieces(self) -> dict[str, Any]:
         said = {
-            "agrees": self.agrees,
-            "verdict": wording.verdict_on(self.examination.hunt, self.verdict),
+            "tone": wording.tone(self.verdict),
+            "verdict": headline(self.examination, self.told),
+            "more": [cause_of(one)[0] for one in self.told[1:]],
             "text": str(self),
         }
         if not self.told:

@@ -1,4 +1,4 @@
-"""The progress of a search: one line that counts on a terminal, and a plain line now and then elsewhere."""
+"""The progress of a search: a line that counts on a terminal or in a notebook, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -17,6 +18,9 @@ from harness.search.record import Hunt
 
 EVERY: Final = 10.0
 """The seconds between two plain lines. A search that ends before the first of them prints none."""
+
+SECOND: Final = 1.0
+"""The seconds between two states of a notebook's line, which counts them."""
 
 
 @contextmanager
@@ -28,7 +32,8 @@ def shown(name: str, console: Console) -> Iterator[Callable[[Hunt], None]]:
             yield line.tell
         return
     ended = threading.Event()
-    thread = threading.Thread(target=_print_now_and_then, args=(line, console, ended), daemon=True)
+    show = _count_in_a_notebook if console.is_jupyter and not console.quiet else _print_now_and_then
+    thread = threading.Thread(target=show, args=(line, console, ended), daemon=True)
     thread.start()
     try:
         yield line.tell
@@ -42,33 +47,46 @@ def _print_now_and_then(line: _Line, console: Console, ended: threading.Event) -
         console.print(line.text(), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def progress_line(hunt: Hunt, seconds: float) -> str:
-    """Return the state of a search after some seconds: its cases, their rate, findings, its work, and what is left."""
+def _count_in_a_notebook(line: _Line, _console: Console, ended: threading.Event) -> None:
+    """Show one line below the cell, not in the red of standard error, and take it away at the end."""
+    if ended.wait(SECOND):
+        return
+    display: Any = import_module("IPython.display").display
+    cell = display({"text/plain": line.text()}, raw=True, display_id=True)
+    while not ended.wait(SECOND):
+        cell.update({"text/plain": line.text()}, raw=True)
+    cell.update({"text/plain": ""}, raw=True)
+
+
+def progress_line(hunt: Hunt, rate: float | None) -> str:
+    """Return the state of a search: its cases, their ``rate`` a second if known, findings, its work, what is left."""
     parts = [wording.counted(hunt.total, "case")]
-    if hunt.total and seconds >= 1:
-        parts[0] += f", {hunt.total / seconds:.0f}/s"
+    if rate is not None:
+        parts[0] += f", {rate:.0f}/s" if rate >= 10 else f", {rate:.1f}/s"
     if hunt.findings:
         parts.append(wording.counted(len(hunt.findings), "finding"))
+    if hunt.ground:  # it is noted when the search has ended
+        return "; ".join([*parts, "checking dropout and malformed calls"])
     if hunt.explaining:
         parts.append("finding out why it fails")
     elif hunt.smallest is not None:
         parts.append(f"making a failure smaller: {hunt.shrink_checks:,} tried; {wording.sizes_line(hunt.smallest)}")
     elif not hunt.total:
         parts.append("finding out what it supports, and how precise it is")
-    if (left := _left(hunt, seconds)) is not None:
+    if (left := _left(hunt, rate)) is not None:
         parts.append(left)
     return "; ".join(parts)
 
 
-def _left(hunt: Hunt, seconds: float) -> str | None:
+def _left(hunt: Hunt, rate: float | None) -> str | None:
     """Return the time that is left where the search has a limit of time, or else the cases; ``None`` if unknown."""
     if hunt.until < math.inf:
         return f"{max(hunt.until - time.perf_counter(), 0):.0f} s left"
     busy = hunt.explaining or hunt.smallest is not None
-    if hunt.limit is None or not hunt.total or busy:
+    if hunt.limit is None or not rate or busy:
         return None
     left = max(hunt.limit - hunt.total, 0)
-    return f"{left:,} to go, some {left * seconds / hunt.total:.0f} s"
+    return f"{left:,} to go, some {left / rate:.0f} s"
 
 
 class _Line:
@@ -78,15 +96,25 @@ class _Line:
         self._name = name.rpartition("/")[2]  # the folders of a file would leave no room for the rest
         self._hunt: Hunt | None = None
         self._start = time.monotonic()
+        self._first: tuple[float, int] | None = None
+        """The moment at which there were cases for the first time, and their number: what came before is no rate."""
 
     def tell(self, hunt: Hunt) -> None:
         self._hunt = hunt
+        if self._first is None and hunt.total:
+            self._first = time.monotonic(), hunt.total
 
     def text(self) -> str:
         seconds = time.monotonic() - self._start
         if self._hunt is None:
             return f"{self._name}: starting; {seconds:.0f} s"
-        return f"{self._name}: {progress_line(self._hunt, seconds)}; {seconds:.0f} s"
+        return f"{self._name}: {progress_line(self._hunt, self._rate(self._hunt.total))}; {seconds:.0f} s"
+
+    def _rate(self, total: int) -> float | None:
+        """Return the cases a second, once they have been counted for a second."""
+        if self._first is None or (seconds := time.monotonic() - self._first[0]) < 1:
+            return None
+        return (total - self._first[1]) / seconds
 
     def __rich__(self) -> RenderableType:
         return Text(self.text(), no_wrap=True, overflow="ellipsis")

@@ -135,7 +135,8 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
         # A hang ends the search before its case is counted.
         hung = sum(finding.result.failure is Failure.HUNG for finding in hunt.findings)
         failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
-        parts.append(f"{failed:,} of {wording.counted(max(hunt.total + hung, failed), 'case')} fail")
+        fail = "fails" if failed == 1 else "fail"
+        parts.append(f"{failed:,} of {wording.counted(max(hunt.total + hung, failed), 'case')} {fail}")
     if hunt.undone:
         lawful = done.dropout is None or not done.dropout.failed
         rest = "; the rest agrees" if hunt.checks and not hunt.findings and lawful else ""

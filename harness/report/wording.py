@@ -55,6 +55,13 @@ def headline(subject: str, verdict: Verdict | None) -> str:
     }[verdict]
 
 
+def tone(verdict: Verdict | None) -> str:
+    """Return how a page shows a verdict: as ``good`` or ``bad``, or as ``warn`` if it is open."""
+    if verdict is Verdict.AGREES:
+        return "good"
+    return "warn" if verdict in {None, Verdict.NOT_ENOUGH, Verdict.UNSUPPORTED} else "bad"
+
+
 METHODS: Final = {
     Method.LOCAL: "step by step",
     Method.CARRIED: "step by step, with gradients",

@@ -18,8 +18,13 @@ from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.planted import PlantedSubject
 from harness.pipeline import go_through
 from harness.report.page import render
+from harness.report.page.data import subject_data
+from harness.search.examination import Examination
+from harness.search.record import Hunt
+from harness.space.scope import Scope
 from harness.store import page
 from harness.store.findings import Store
+from harness.subjects.capabilities import Capabilities
 from harness.subjects.protocol import Subject, scope_of
 from harness.subjects.registry import as_subject, find_subject
 from tests import implementations
@@ -128,6 +133,26 @@ def test_the_margins_of_several_subjects_are_on_one_scale_with_what_chose_their_
     assert "The subjects are below each other on the same scale" in three.words
 
 
+def test_several_subjects_on_one_ground_have_it_once(three: Page) -> None:
+    assert three.text.count("<dt>platform</dt>") == 1
+
+
+def test_a_subject_that_answered_no_case_has_no_shares_of_what_it_met() -> None:
+    said = subject_data(Examination(Hunt("mine", 0, Scope())), (), Capabilities())
+
+    assert said["limits"][1]["said"] == ["gradients: not asked for", "all of it: no case was answered"]
+    assert said["pairs"] == []
+    assert said["tone"] == "warn"
+
+
+def test_the_first_malformed_call_is_shown_unfolded() -> None:
+    told = {"name": "mine", "refusals": [{"head": name, "facts": {"code": "rnn(x)"}} for name in ("first", "second")]}
+
+    made = Page(render._template("finding.html.j2").module.refusals(told))
+
+    assert [list(one) for one in made.of("details")] == [["open"], []]
+
+
 # Findings that are not of the states
 
 
@@ -171,7 +196,7 @@ def test_a_call_that_gives_no_numbers_is_framed_and_has_no_map(odd: Page) -> Non
     assert "✗ ValueError: &lt;too long&gt;" in odd.text
     assert "The whole call fails: the frame is around it." in odd.words
     assert "There is no map of the errors: the call returned no numbers." in odd.words
-    assert re.search(r"raised at \S*test_page.py, line \d+", odd.words)
+    assert re.search(r" at \S*test_page.py, line \d+", odd.words)
 
 
 def test_other_findings_without_a_map_say_why(odd: Page) -> None:
@@ -273,6 +298,11 @@ def browser() -> Iterator[Any]:
         made.close()
 
 
+TOO_WIDE = """[...document.querySelectorAll('[aria-label^="The largest error"]')]
+    .filter(one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel)"""
+"""The charts of one size that do not fit."""
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])
 @pytest.mark.parametrize("name", ["three", "odd", "none"])
 def test_a_browser_shows_it(
@@ -293,7 +323,28 @@ def test_a_browser_shows_it(
 
     assert seen == [file.as_uri()]
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    assert shown.evaluate(TOO_WIDE) == []
     assert _violations(axe, shown) == []
+    shown.close()
+
+
+@pytest.mark.parametrize(
+    ("html", "body"), [("", 'data-jp-theme-light="false"'), ('theme="dark"', ""), ("", 'class="vscode-dark"'), ("", "")]
+)
+def test_a_notebook_that_is_dark_has_dark_pieces(html: str, body: str, browser: Any) -> None:
+    made = render.piece(
+        {"tone": "bad", "verdict": "no", "cause": "it", "sure": "certain", "more": ["also"], "text": "-"}
+        | {"code": {}, "picture": None, "shapes": []}
+    )
+    shown = browser.new_page(color_scheme="light")
+    shown.set_content(f"<!doctype html><html {html}><body {body}>{made}</body></html>")
+
+    paper, ink = shown.evaluate("""() => {
+        const style = getComputedStyle(document.querySelector(".rnn-harness"));
+        return [style.backgroundColor, style.color].map(one => Math.max(...one.match(/\\d+/g).map(Number)));
+    }""")
+
+    assert (paper < ink) == bool(html or body)
     shown.close()
 
 

@@ -12,7 +12,7 @@ from harness.checks.result import Method
 from harness.report import progress
 from harness.search.record import Hunt
 
-SECONDS = 10.0
+RATE = 40.0
 
 
 def record(**fields: Any) -> Hunt:
@@ -30,6 +30,7 @@ def record(**fields: Any) -> Hunt:
         ({"limit": 1650}, "400 cases, 40/s; 1,250 to go, some 31 s"),
         ({"limit": 1650, "findings": [None]}, "400 cases, 40/s; 1 finding; 1,250 to go, some 31 s"),
         ({"limit": 1650, "explaining": True}, "400 cases, 40/s; finding out why it fails"),
+        ({"limit": 400, "ground": {"numpy": "2"}}, "400 cases, 40/s; checking dropout and malformed calls"),
         (
             {"limit": 1650, "shrink_checks": 1214, "smallest": RNNConfig(3, 9, T=2, N=1)},
             "400 cases, 40/s; making a failure smaller: 1,214 tried; T=2, N=1, I=3, H=9, L=1",
@@ -37,20 +38,59 @@ def record(**fields: Any) -> Hunt:
     ],
 )
 def test_it_says_what_is_done_at_what_rate_and_what_is_left(fields: dict[str, Any], said: str) -> None:
-    assert progress.progress_line(record(**fields), SECONDS) == said
+    assert progress.progress_line(record(**fields), RATE) == said
 
 
 def test_a_limit_of_time_says_how_much_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "perf_counter", lambda: 100.0)
     hunt = record(until=120.4, limit=1650)
 
-    assert progress.progress_line(hunt, SECONDS) == "400 cases, 40/s; 20 s left"
+    assert progress.progress_line(hunt, RATE) == "400 cases, 40/s; 20 s left"
 
 
 def test_before_the_first_case_it_finds_out_what_is_supported() -> None:
-    assert progress.progress_line(Hunt("mine", 0, Scope()), 0.5) == (
+    assert progress.progress_line(Hunt("mine", 0, Scope()), None) == (
         "0 cases; finding out what it supports, and how precise it is"
     )
+
+
+def test_a_slow_subject_has_a_rate_and_the_first_cases_have_none() -> None:
+    assert progress.progress_line(record(limit=403), 0.3) == "400 cases, 0.3/s; 3 to go, some 10 s"
+    assert progress.progress_line(record(limit=403), None) == "400 cases"
+
+
+def test_the_time_before_the_first_cases_does_not_count_for_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 100.0, 101.0, 101.0])  # at the start, at the first cases, and when the line is shown
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    line, hunt = progress._Line("mine"), record(limit=440)
+    line.tell(hunt)
+    hunt.checks[Method.LOCAL] += 20
+
+    assert line.text() == "mine: 420 cases, 20/s; 20 to go, some 1 s; 101 s"
+
+
+def test_a_notebook_has_one_line_that_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    display = pytest.importorskip("IPython.display", reason="IPython is not installed")
+    states: list[str] = []
+
+    class Cell:
+        def update(self, state: dict[str, str], *, raw: bool) -> None:
+            states.append(state["text/plain"])
+
+    def shown_once(state: dict[str, str], *, raw: bool, display_id: bool) -> Cell:
+        states.append(state["text/plain"])
+        return Cell()
+
+    monkeypatch.setattr(display, "display", shown_once)
+    monkeypatch.setattr(progress, "SECOND", 0.01)
+    console, quiet = (Console(file=io.StringIO(), force_jupyter=True, quiet=quiet) for quiet in (False, True))
+
+    shown(quiet, 0.1)
+    assert states == []
+    assert shown(console, 0.1) == ""
+    assert states[0].startswith("my_[b]rnn.py:rnn: 400 cases")
+    assert states[-1] == ""
+    assert states.count("") == 1
 
 
 @pytest.fixture

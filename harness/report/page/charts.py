@@ -126,7 +126,7 @@ def by_step(local: Sequence[float] | None, whole: Sequence[float] | None, *, sta
                 "encoding": {"x": x},
             }
         )
-    return _svg({"data": {"values": values}, "width": 320, "height": 170, "layer": layers})
+    return _svg({"data": {"values": values}, "width": 270, "height": 170, "layer": layers})
 
 
 def margin_bars(subjects: Sequence[Mapping[str, Any]], labels: Sequence[Sequence[str]]) -> Markup:
@@ -200,7 +200,7 @@ def pair_matrix(pairs: Sequence[Mapping[str, Any]]) -> Markup:
                     "field": "level",
                     "type": "nominal",
                     "scale": {"domain": list(levels), "range": list(levels.values())},
-                    "legend": {"title": "pairs met", "orient": "top", "symbolStrokeColor": "var(--line)"},
+                    "legend": {"title": "pairs met", "orient": "top", "columns": 2, "symbolStrokeColor": "var(--line)"},
                 },
             },
         }

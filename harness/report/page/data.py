@@ -49,8 +49,21 @@ def page_data(
         "subjects": [{**one, "findings": of.get(one["name"], [])} for one in subjects],
         "findings": numbered,
         "margins": margins_by_dtype(subjects),
+        "grounds": _grounds(subjects),
         "command": command,
     }
+
+
+def _grounds(subjects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return each ground once, with the names of the subjects that stood on it."""
+    found: list[dict[str, Any]] = []
+    for one in subjects:
+        facts = {"seed": one["seed"], **one["ground"]}
+        if (same := next((ground for ground in found if ground["facts"] == facts), None)) is not None:
+            same["names"].append(one["name"])
+        elif one["ground"]:
+            found.append({"names": [one["name"]], "facts": facts})
+    return found
 
 
 def margins_by_dtype(subjects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -84,15 +97,16 @@ def subject_data(done: Examination, told: Sequence[Told], capabilities: Capabili
     return {
         "name": hunt.subject,
         "headline": headline(done, told),
-        "agrees": done.verdict is Verdict.AGREES,
-        "open": done.verdict in {None, Verdict.NOT_ENOUGH, Verdict.UNSUPPORTED},
+        "tone": wording.tone(done.verdict),
         "facts": list(_facts(done)),
         "limits": _limits(done),
         "dropout": _dropout(done),
         "refusals": _refusals(done),
         "margins": {dtype: dict(counts) for dtype, counts in hunt.margins.items()},
         "pairs": [
-            {"factors": list(pair), "met": met, "of": of} for pair, (met, of) in hunt.coverage.pairs(hunt.scope).items()
+            {"factors": list(pair), "met": met, "of": of}
+            for pair, (met, of) in hunt.coverage.pairs(hunt.scope).items()
+            if hunt.coverage.cases
         ],
         "shares": coverage.shares_record(hunt.searched),
         "capabilities": dict(_capabilities(done, capabilities)),
@@ -265,6 +279,9 @@ def _not_covered(hunt: Hunt) -> Iterator[str]:
     for said, names in wording.left_out(hunt.refused).items():
         yield f"left out: {', '.join(names)}; the subject says: {said}"
     yield from (f"neither supported nor refused: {said}" for said in undone_lines(hunt))
+    if not hunt.coverage.cases:
+        yield "all of it: no case was answered"
+        return
     for name, met, of in hunt.searched.shares(AGREEMENT):
         if met < of:
             yield f"{name}: {of - met:,} of {of:,} not met"
