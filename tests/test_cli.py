@@ -299,7 +299,13 @@ def test_a_finding_is_kept_listed_replayed_and_removed(run: Any) -> None:
     assert kept.name in listed.out
     assert "ignores bias_hh" in listed.words
     for words in (
-        *("output differs in 1 of 1 elements", "should be 0.76159", "cause ignores bias_hh", "needs", "whatever T"),
+        *(
+            "output differs in 1 of 1 elements",
+            "0, should be 0.761594156 (±1.7e-07)",
+            "cause ignores bias_hh",
+            "needs",
+            "whatever T",
+        ),
         *("yours h = tanh(x[t] @ W_ih.T + b_ih + h @ W_hh.T)", "nn.RNN h = tanh(x[t] @ W_ih.T + b_ih + h @ W_hh.T"),
         *("passes the same with bias=False", "judge", "to accept", "config input_size=1", "minimal"),
     ):
@@ -816,8 +822,19 @@ def test_a_coverage_file_counts_once_and_a_bad_one_is_said_in_words(run: Any) ->
     assert run("coverage", "list.json").err == "Error: list.json: expected an object\n"
 
 
+def test_an_error_is_one_line_that_a_terminal_breaks_between_words(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    piped = run("replay", "deadbeef").err
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr.isatty", lambda: True)
+        patch.setenv("COLUMNS", "40")
+        shown = run("replay", "deadbeef").err
+
+    assert piped == "Error: deadbeef: no such finding; .rnn-harness has no findings\n"
+    assert shown == "Error: deadbeef: no such finding;\n.rnn-harness has no findings\n"
+
+
 def test_help_has_a_whole_sentence_for_each_command(run: Any) -> None:
-    assert "..." not in run("--help").words
+    assert "..." not in run("--help").out.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("command", ["check", "selftest"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 
 import click
@@ -57,6 +59,14 @@ for command in (check, coverage, explain, findings, known, replay, schema, selft
     cli.add_command(command)
 
 
+def _complain(said: str) -> None:
+    """Write an error to standard error: a line, which is broken between words where a terminal shows it."""
+    if sys.stderr.isatty() and "\n" not in said:
+        width = shutil.get_terminal_size().columns
+        said = textwrap.fill(said, width, break_on_hyphens=False, break_long_words=False)
+    click.echo(said, err=True)
+
+
 def main() -> None:
     """Run the command, and exit with its code."""
     one_thread_a_process()
@@ -75,16 +85,16 @@ def main() -> None:
         error.show()
         code = MISUSE
     except UsageError as error:
-        click.echo(f"Error: {error}", err=True)
+        _complain(f"Error: {error}")
         code = MISUSE
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = INTERRUPTED
     except OSError as error:  # such as a full disk behind standard output
-        click.echo(f"Error: {error}", err=True)
+        _complain(f"Error: {error}")
         code = MISUSE
     except MemoryError as error:
-        click.echo(f"Error: out of memory; pin smaller sizes with --only ({error})", err=True)
+        _complain(f"Error: out of memory; pin smaller sizes with --only ({error})")
         code = MISUSE
     except Exception:  # noqa: BLE001 - any other error is the harness's own, and is reported as such
         traceback.print_exc()

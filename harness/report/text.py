@@ -400,8 +400,9 @@ def stored_report(stored: Sequence[Stored]) -> RenderableType:
 def _said_before(stored: Stored) -> Iterator[tuple[str, str]]:
     """Yield what the record of a finding says, as far as it has it."""
     record: Mapping[str, Any] = stored.record
+    dtype = (record.get("config") or {}).get("dtype", "float64")
     for mismatch in record.get("mismatches", ()):
-        yield "differs", "\n".join([mismatch["text"], *map(_site_before, mismatch.get("sites", ()))])
+        yield "differs", "\n".join([mismatch["text"], *(_site_before(one, dtype) for one in mismatch.get("sites", ()))])
     if message := record.get("message") or ("" if record.get("mismatches") else stored.kind):
         yield "failed", message
     if traceback := record.get("traceback", "").rstrip():
@@ -431,9 +432,11 @@ def _said_before(stored: Stored) -> Iterator[tuple[str, str]]:
         yield "minimal", "\n".join(minimal)
 
 
-def _site_before(site: Mapping[str, Any]) -> str:
+def _site_before(site: Mapping[str, Any], dtype: str) -> str:
     place = ", ".join(f"{axis}={index}" for axis, index in site["place"].items())
-    return f"  {place}: {site['actual']}, should be {site['expected']} (±{site['allowance']})"
+    said = {name: wording.number(one, dtype) if isinstance(one, float) else one for name, one in site.items()}
+    allowance = f"{float(site['allowance']):.2g}"
+    return f"  {place}: {said['actual']}, should be {said['expected']} (±{allowance})"
 
 
 def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:
