@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -353,6 +354,18 @@ def test_all_findings_are_replayed_in_a_line_each_and_what_cannot_be_run_is_told
         **dict.fromkeys([still, mended, refused], False),
         gone: True,
     }
+
+
+def test_a_replay_is_one_line_that_a_terminal_breaks_between_words(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept_of("gone.py:rnn", RNNConfig(1, 1), 0)
+
+    piped = run("replay", "--all").out
+    for name, value in (("TTY_COMPATIBLE", "1"), ("COLUMNS", "40")):
+        monkeypatch.setenv(name, value)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", run("replay", "--all").out)
+
+    assert max(map(len, shown.splitlines())) <= 40 < len(piped.splitlines()[0])
+    assert shown.split() == piped.split()
 
 
 @pytest.mark.parametrize(

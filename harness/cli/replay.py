@@ -76,7 +76,7 @@ def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, j
     ahead([one for stored in kept if (one := spec or stored.subject)])
     for stored in kept:
         every.append(_tried(stored, spec, tolerance, timeout))
-        console.print(replayed_line(every[-1]), soft_wrap=not console.is_terminal)  # a terminal shows what fits
+        console.print(replayed_line(every[-1]), soft_wrap=not console.is_terminal)  # a terminal breaks between words
     console.print(replays_line(every, folder), markup=False, highlight=False)
     write_json("replays", replays_record(every), json_to)
     return _code(every)

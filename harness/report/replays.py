@@ -56,7 +56,7 @@ class Replayed:
 
 def replayed_line(one: Replayed) -> Text:
     """Return the finding, its fate, its subject, and what is wrong."""
-    words = Text(f"{one.name}  ", no_wrap=True, overflow="ellipsis")
+    words = Text(f"{one.name}  ")
     words.append(f"{one.fate.value:6}", STYLES[one.fate])
     return words.append("".join(f"  {said}" for said in (one.subject, one.said) if said))
 

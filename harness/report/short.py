@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 from rich.console import Group, RenderableType
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -63,7 +64,7 @@ def short_finding(number: int, told: Told, tolerance: str = "derived") -> Render
     facts.add_column(overflow="fold")
     for name, said in _facts(told, cause, tolerance):
         facts.add_row(name, Text(said))
-    return Group("", head, Padding(facts, (0, 0, 0, 3)))
+    return Group("", Constrain(head, 2 * LINE), Padding(facts, (0, 0, 0, 3)))  # so that the words stay near each other
 
 
 def summary(told: Sequence[Told]) -> RenderableType:

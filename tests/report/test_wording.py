@@ -26,7 +26,7 @@ from harness.report import explained, record, short, text, wording
 from harness.report.paper import Paper
 from harness.report.place import Kept, Stored
 from harness.report.severity import Told, in_order
-from harness.report.short import case_code, case_words, short_finding
+from harness.report.short import LINE, case_code, case_words, short_finding
 from harness.search.certificate import Certificate
 from harness.search.examination import Examination
 from harness.search.record import Finding, Hunt, Stop
@@ -163,6 +163,12 @@ def test_what_is_shown_in_short_is_short(name: str, most: int, width: int) -> No
 
     assert len(shown) <= most
     assert max(map(len, shown)) <= width
+
+
+def test_on_a_wide_terminal_the_certainty_stays_near_the_cause() -> None:
+    line = next(line for line in rendered(short_finding(1, TOLD), 200).splitlines() if line.endswith("certain"))
+
+    assert len(line) == 2 * LINE
 
 
 LONG = RNNConfig(1, 2, num_layers=2, bidirectional=True, T=3, N=1)
