@@ -63,6 +63,7 @@ def test_the_time_before_the_first_cases_does_not_count_for_the_rate(monkeypatch
     clock = iter([0.0, 100.0, 101.0, 101.0])  # at the start, at the first cases, and when the line is shown
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     line, hunt = progress._Line("mine"), record(limit=440)
+    line.tell(Hunt("mine", 0, Scope()))
     line.tell(hunt)
     hunt.checks[Method.LOCAL] += 20
 

@@ -165,6 +165,14 @@ def test_what_is_shown_in_short_is_short(name: str, most: int, width: int) -> No
     assert max(map(len, shown)) <= width
 
 
+def test_one_case_fails_and_several_fail() -> None:
+    hunt = Hunt("mine", 0, Scope(), findings=[FINDING])
+
+    assert text.headline(Examination(hunt), [TOLD]) == "mine disagrees with nn.RNN: 1 bug; 1 of 1 case fails"
+    hunt.known[FINDING.id] = 1
+    assert text.headline(Examination(hunt), [TOLD]) == "mine disagrees with nn.RNN: 1 bug; 2 of 2 cases fail"
+
+
 def test_on_a_wide_terminal_the_certainty_stays_near_the_cause() -> None:
     line = next(line for line in rendered(short_finding(1, TOLD), 200).splitlines() if line.endswith("certain"))
 
