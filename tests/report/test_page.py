@@ -328,16 +328,23 @@ def test_a_browser_shows_it(
     shown.close()
 
 
+HOST = """<style>.host.host pre { white-space: pre-wrap; padding: 0; }
+    .host ul:not(.inline), .host ol:not(.inline) { padding-left: 2em; }</style>"""
+"""The styles that Jupyter has for what it shows."""
+
+
 @pytest.mark.parametrize(
     ("html", "body"), [("", 'data-jp-theme-light="false"'), ('theme="dark"', ""), ("", 'class="vscode-dark"'), ("", "")]
 )
-def test_a_notebook_that_is_dark_has_dark_pieces(html: str, body: str, browser: Any) -> None:
-    made = render.piece(
-        {"tone": "bad", "verdict": "no", "cause": "it", "sure": "certain", "more": ["also"], "text": "-"}
-        | {"code": {}, "picture": None, "shapes": []}
-    )
+def test_a_notebook_shows_pieces_as_dark_as_it_is_and_does_not_break_their_lines(
+    html: str, body: str, browser: Any
+) -> None:
+    key = render._template("macros.html.j2").module.heat_key(None)
+    said = {"tone": "bad", "verdict": "no", "cause": None, "sure": "", "more": [], "text": "-"}
+    made = render.piece({**said, "code": {}, "picture": None, "shapes": []})
     shown = browser.new_page(color_scheme="light")
-    shown.set_content(f"<!doctype html><html {html}><body {body}>{made}</body></html>")
+    within = f'<div class="host">{made}<div class="rnn-harness">{key}</div></div>'
+    shown.set_content(f"<!doctype html><html {html}><head>{HOST}</head><body {body}>{within}</body></html>")
 
     paper, ink = shown.evaluate("""() => {
         const style = getComputedStyle(document.querySelector(".rnn-harness"));
@@ -345,6 +352,8 @@ def test_a_notebook_that_is_dark_has_dark_pieces(html: str, body: str, browser: 
     }""")
 
     assert (paper < ink) == bool(html or body)
+    assert shown.evaluate("getComputedStyle(document.querySelector('pre')).whiteSpace") == "pre"
+    assert shown.evaluate("getComputedStyle(document.querySelector('.key')).paddingLeft") == "0px"
     shown.close()
 
 
