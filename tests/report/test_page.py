@@ -324,6 +324,9 @@ def test_a_browser_shows_it(
     assert seen == [file.as_uri()]
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     assert shown.evaluate(TOO_WIDE) == []
+    assert (
+        shown.evaluate("new Set([...document.querySelectorAll('[data-copy]')].map(one => one.offsetHeight)).size") == 1
+    )
     assert _violations(axe, shown) == []
     shown.close()
 
