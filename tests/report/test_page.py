@@ -387,5 +387,5 @@ def test_the_keyboard_chooses_the_sequence_and_the_theme_and_copies(three: Page,
     article.locator(".copy > h4").first.evaluate("one => { one.textContent = 'words '.repeat(99); }")
     assert copy.evaluate("one => one.offsetHeight") == height  # its own word is not broken
     copy.press("Enter")
-    shown.wait_for_function("document.getElementById('said').textContent === 'copied'")
+    shown.get_by_role("status").filter(has_text="copied").wait_for()  # to wait for a function, the page would need eval
     shown.close()
