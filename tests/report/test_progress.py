@@ -89,7 +89,7 @@ def test_a_notebook_has_one_line_that_is_taken_away(monkeypatch: pytest.MonkeyPa
     shown(quiet, 0.1)
     assert states == []
     assert shown(console, 0.1) == ""
-    assert states[0].startswith("my_[b]rnn.py:rnn: 400 cases")
+    assert states[0].startswith("my_[b]rnn.py:monkey: 400 cases")
     assert states[-1] == ""
     assert states.count("") == 1
 
