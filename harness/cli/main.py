@@ -17,6 +17,7 @@ from harness.cli.coverage import coverage
 from harness.cli.explain import explain
 from harness.cli.findings import findings
 from harness.cli.known import known
+from harness.cli.merge import merge
 from harness.cli.output import ended
 from harness.cli.replay import replay
 from harness.cli.schema import schema
@@ -55,7 +56,7 @@ def cli() -> None:
     """Check that a recurrent layer computes what torch.nn.RNN is documented to; if not, find the case and the cause."""
 
 
-for command in (check, coverage, explain, findings, known, replay, schema, selftest, shapes, subjects):
+for command in (check, coverage, explain, findings, known, merge, replay, schema, selftest, shapes, subjects):
     cli.add_command(command)
 
 

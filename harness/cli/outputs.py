@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import wraps
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -109,31 +109,37 @@ def _file_option(option: str, what: str) -> Callable[[Callable[..., Any]], Calla
     )
 
 
-def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of the documents, which it takes together, as ``outputs``."""
+_OPTIONS: Final[dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]]] = {
+    "report": report_option,
+    "json": json_option,
+    "junit": _file_option("junit", "the report as JUnit XML"),
+    "markdown": _file_option("markdown", "a summary in Markdown, for the job pages of CI"),
+    "observations": _file_option("observations", "every case as a line in Hypothesis's observability format"),
+}
 
-    @wraps(command)
-    def together(*, coverage_to: str | None, annotations: bool, **others: Any) -> Any:
-        targets = {name: others.pop(f"{name}_to") for name in ("json", "junit", "markdown", "report", "observations")}
-        return command(outputs=Outputs(**targets, coverage=coverage_to, annotations=annotations), **others)
+_annotations_option = click.option(
+    "--annotations/--no-annotations",
+    envvar="GITHUB_ACTIONS",
+    show_envvar=True,
+    help="Print errors so that GitHub shows them beside the subject's code.",
+)
 
-    for option in reversed(
-        (
-            report_option,
-            json_option,
-            _file_option("junit", "the report as JUnit XML"),
-            _file_option("markdown", "a summary in Markdown, for the job pages of CI"),
-            _file_option("observations", "every case as a line in Hypothesis's observability format"),
-            click.option(
-                "--annotations/--no-annotations",
-                envvar="GITHUB_ACTIONS",
-                show_envvar=True,
-                help="Print errors so that GitHub shows them beside the subject's code.",
-            ),
-        )
-    ):
-        together = option(together)
-    return together
+
+def output_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of the documents, but for some, which it takes together, as ``outputs``."""
+
+    def given(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def together(*, coverage_to: str | None, annotations: bool, **others: Any) -> Any:
+            targets = {name: others.pop(f"{name}_to", None) for name in _OPTIONS}
+            return command(outputs=Outputs(**targets, coverage=coverage_to, annotations=annotations), **others)
+
+        whole: Callable[..., Any] = _annotations_option(together)
+        for name in reversed(_OPTIONS):
+            whole = whole if name in left_out else _OPTIONS[name](whole)
+        return whole
+
+    return given
 
 
 coverage_option = click.option(

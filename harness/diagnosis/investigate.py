@@ -89,7 +89,15 @@ class Investigation:
         if (again := next((one for one in earlier if one.id == finding.id), None)) is not None:
             return self._met_again(again)
         explanation = self._explanation(finding, record.scope, record.until)
-        first = next((one for one in earlier if self._one_bug(one, finding, explanation)), None)
+        first = next(
+            (
+                one
+                for one in earlier
+                if (before := self.explanations.get(one.id)) is not None
+                and one_bug((one, before), (finding, explanation))
+            ),
+            None,
+        )
         if finding.result.of_tanh and not _certain(explanation.diagnosis) and not explanation.kernels.passes:
             self._keep(finding, explanation)
             return Recognised()
@@ -113,21 +121,6 @@ class Investigation:
         excuse = ByRegion(earlier.id, earlier.result, explanation.factors)
         self._excuses.append(excuse)
         return Recognised(excuse, earlier.id)
-
-    def _one_bug(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
-        """Tell whether a finding shares the kind, the cause, and what makes it go away with an earlier one.
-
-        Without a cause, it is the same if it has the same clue, goes away with the same kernel, or has the same needs.
-        """
-        before = self.explanations.get(earlier.id)
-        if before is None or like(earlier.result) != like(finding.result):
-            return False
-        if explanation.clue is not None and explanation.clue == before.clue:
-            return True
-        causes, earlier_causes = (_causes(one) for one in (explanation, before))
-        if causes != earlier_causes or explanation.kernels.passes != before.kernels.passes:
-            return False
-        return bool(causes or explanation.kernels.passes) or explanation.factors == before.factors
 
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> Excuse | None:
         if finding.result.failure is Failure.HUNG or explanation.factors is None:
@@ -222,6 +215,21 @@ class Investigation:
             )
 
         return check
+
+
+def one_bug(earlier: tuple[Finding, Explanation], later: tuple[Finding, Explanation]) -> bool:
+    """Tell whether two findings share the kind, the cause, and what makes them go away.
+
+    Without a cause, they are the same if they have the same clue, go away with the same kernel, or have the same needs.
+    """
+    (finding, before), (other, after) = earlier, later
+    if like(finding.result) != like(other.result):
+        return False
+    if after.clue is not None and after.clue == before.clue:
+        return True
+    if _causes(before) != _causes(after) or before.kernels.passes != after.kernels.passes:
+        return False
+    return bool(_causes(after) or after.kernels.passes) or before.factors == after.factors
 
 
 def _pictured(observations: Observations, case: Case, scope: Scope, where: Where | None) -> Picture | None:

@@ -67,6 +67,10 @@ def _suite(summary: Summary) -> TestSuite:
         lacking = _case("enough was seen", subject)
         lacking.result = [Error(_xml(summary.shortfall), "not enough seen")]
         suite.add_testcase(lacking)
+    for shard in done.hunt.missing:
+        absent = _case(f"shard {shard}", subject)
+        absent.result = [Error("it is missing", "not enough seen")]
+        suite.add_testcase(absent)
     for name, why in _left_out(done.hunt):
         skipped = _case(name, subject)
         skipped.result = [Skipped(_xml(why))]

@@ -56,8 +56,10 @@ def _table(summaries: Sequence[Summary]) -> Iterator[str]:
 
 
 def _left_out(summaries: Sequence[Summary]) -> Iterator[str]:
-    """Yield what each subject was not asked, because it does not support that."""
+    """Yield what each subject was not asked: what it does not support, and what missing shards would have asked."""
     for one in summaries:
+        if missing := one.examination.hunt.missing:
+            yield f"- {code(one.subject)}: {wording.missing_line(missing)}"
         for why, names in wording.left_out(one.examination.hunt.refused).items():
             yield f"- left out of {code(one.subject)}: {code(', '.join(names))}: {plain(why)}"
 

@@ -58,6 +58,7 @@ def _hunt_record(hunt: Hunt, told: Sequence[Told]) -> dict[str, Any]:
         "not_done": {what: {"case": repr(case), **result_record(bad)} for what, (case, bad) in hunt.undone.items()},
         "seconds": hunt.seconds,
         "stop": hunt.stop.name.lower(),
+        "missing_shards": [str(shard) for shard in hunt.missing],
         "coverage": {
             "factors": {name: _share(*share) for name, share in hunt.coverage.met(hunt.scope).items()},
             "regimes": dict(hunt.coverage.regimes),

@@ -64,7 +64,8 @@ def examination_report(
     """
     head, facts = _head(done, told), fact_table()
     if done.verdict is Verdict.NOT_ENOUGH:
-        facts.add_row("seen", f"{', '.join(done.lacking)}; search longer: --examples {CASES} or more, or --time")
+        advice = "" if done.hunt.missing else f"; search longer: --examples {CASES} or more, or --time"
+        facts.add_row("seen", f"{', '.join(done.lacking)}{advice}")
     (_add_hunt if verbose else _add_hunt_in_short)(facts, done.hunt)
     if done.contract != KERNEL:
         facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more")
@@ -101,7 +102,8 @@ def quiet_report(done: Examination, told: Sequence[Told] = ()) -> RenderableType
 def headline(done: Examination, told: Sequence[Told]) -> str:
     """Return the verdict and the number of findings of each sort in a line."""
     so_far = " so far" if done.interrupted and done.verdict is Verdict.AGREES else ""
-    return wording.verdict_on(done.hunt, done.verdict) + so_far + _tally(done, told)
+    shard = "" if done.hunt.shard is None else f" in shard {done.hunt.shard}"
+    return wording.verdict_on(done.hunt, done.verdict) + so_far + shard + _tally(done, told)
 
 
 def _head(done: Examination, told: Sequence[Told]) -> RenderableType:
@@ -148,6 +150,8 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
         parts.append(
             f"{wording.counted(len(done.refusals.findings), 'kind')} of malformed calls not refused as they must be"
         )
+    if hunt.missing:
+        parts.append(wording.missing_line(hunt.missing))
     return f": {'; '.join(parts)}" if parts else ""
 
 

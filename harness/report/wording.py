@@ -17,6 +17,7 @@ from harness.checks.result import Method, Result, Verdict
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
 from harness.search.record import Hunt
+from harness.search.shards import Shard
 from harness.space.config import AXES, PLAINEST, RNNConfig
 from harness.space.parts import WAY
 from harness.space.scope import factors_of
@@ -60,6 +61,13 @@ def tone(verdict: Verdict | None) -> str:
     if verdict is Verdict.AGREES:
         return "good"
     return "warn" if verdict in {None, Verdict.NOT_ENOUGH, Verdict.UNSUPPORTED} else "bad"
+
+
+def missing_line(missing: Sequence[Shard]) -> str:
+    """Return which shards of a search are missing."""
+    return (
+        f"shard {missing[0]} is missing" if len(missing) == 1 else f"shards {', '.join(map(str, missing))} are missing"
+    )
 
 
 METHODS: Final = {

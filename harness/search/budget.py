@@ -79,9 +79,17 @@ class Budget:
 
     def end(self, record: Hunt) -> Stop | None:
         """Return which limit the search has reached; ``None`` if it may go on."""
+        return self.spent(record) or self.late()
+
+    def spent(self, record: Hunt) -> Stop | None:
+        """Return which limit of cases the search has reached; ``None`` if it has not."""
         done = max(record.total, record.unsupported // REFUSED)
-        if self.cases is not None and done >= self.cases:
-            return Stop.AFTER if self._beyond else Stop.BUDGET
+        if self.cases is None or done < self.cases:
+            return None
+        return Stop.AFTER if self._beyond else Stop.BUDGET
+
+    def late(self) -> Stop | None:
+        """Return that the time to search is over; ``None`` if it is not."""
         return Stop.TIME if time.perf_counter() >= self._share(SEARCHING) else None
 
     def _share(self, share: float) -> float:

@@ -127,7 +127,8 @@ class Crew:
             yield from self._until_awake(task, units, check)
             while deaths < DEATHS:
                 try:
-                    first = self._hand_out(task, units, pending)
+                    if (first := self._hand_out(task, units, pending)) is None:
+                        return
                     if not wait([first], HEARTBEAT).done:
                         yield None
                         continue
@@ -155,7 +156,9 @@ class Crew:
         try:
             awake = [self._pool_of_workers().submit(_wake, task) for _ in range(self.workers)]
             while not any(future.done() for future in awake):
-                yield from scan(next(units), check)
+                if (unit := next(units, None)) is None:
+                    return
+                yield from scan(unit, check)
             for future in awake:
                 if future.done():
                     future.result()
@@ -164,17 +167,18 @@ class Crew:
         except (ImportError, AttributeError, UsageError) as error:
             raise UsageError(f"a worker process cannot create the subject: {error}") from None
 
-    def _hand_out(self, task: Task, units: Iterator[Unit], pending: deque[_Given]) -> Future[_Scanned]:
-        """Give out units up to the limit, each as soon as it is planned, and return the future of the first."""
+    def _hand_out(self, task: Task, units: Iterator[Unit], pending: deque[_Given]) -> Future[_Scanned] | None:
+        """Give out units up to the limit, each as soon as it is planned, and return the future of the first.
+
+        ``None`` is returned if no unit is left.
+        """
         pool = self._pool_of_workers()
         for given in pending:
             given.future = given.future or pool.submit(_scanned, task, given.unit)
         for unit in islice(units, max(0, AHEAD * self.workers - len(pending))):
             pending.append(_Given(unit))
             pending[-1].future = pool.submit(_scanned, task, unit)
-        first = pending[0].future
-        assert first is not None
-        return first
+        return pending[0].future if pending else None
 
     def _pool_of_workers(self) -> Executor:
         assert self._pool is not None

@@ -62,8 +62,14 @@ class Examination:
 
     @property
     def lacking(self) -> list[str]:
-        """The conditions missing before the subject can be said to agree, with how much of each was seen."""
-        hunt, lacking = self.hunt, []
+        """The conditions missing before the subject can be said to agree, with how much of each was seen.
+
+        A shard need not see enough by itself.
+        """
+        hunt = self.hunt
+        if hunt.shard is not None:
+            return []
+        lacking = [f"no shard {shard}" for shard in hunt.missing]
         if hunt.total < CASES:
             lacking.append(f"{hunt.total} of {CASES} cases")
         losses = dict(hunt.coverage.factors.get("loss", {}))

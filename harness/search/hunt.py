@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from math import ceil
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -21,14 +22,15 @@ from harness.search.certificate import Certificate
 from harness.search.crew import Crew, Task
 from harness.search.hang import Hang, ended_by_a_hang, stop_at_hang
 from harness.search.interrupt import noted_interrupts
+from harness.search.log import Log
 from harness.search.narrow import narrow
 from harness.search.plan import units
 from harness.search.pursuit import CutShort, Pursuit
 from harness.search.record import Finding, Hunt, Stop
 from harness.search.scan import Checked, Observe, scan
+from harness.search.shards import Shard
 from harness.space.case import Case
 from harness.space.errors import require_int, require_type
-from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.subjects.protocol import choose_devices, ground_of, scope_of
 from harness.subjects.registry import as_subject
@@ -68,6 +70,7 @@ def hunt(
     crew: Crew | None = None,
     observe: Observe | None = None,
     own: Sequence[KnownFailure] = (),
+    shard: Shard | None = None,
 ) -> Hunt:
     """Search ``scope`` for a case on which ``subject`` fails, and return the record of the search.
 
@@ -88,6 +91,7 @@ def hunt(
     - ``observe`` is told of the cases of the plan with their results, in the plan's order, but not of one that hangs,
       which ends the search, nor of those that shrinking and explaining try.
     - ``own`` are known failures of the subject; cases that they excuse are counted, and pass.
+    - ``shard`` is a part of the cases; all parts together are those of one search, and no case is in two of them.
     - ``crew`` shares the work. Each worker has a copy of the subject, made by pickle; their number changes nothing.
 
     Raises ``UsageError`` for arguments that make no sense or a subject that cannot be copied, and ``SubjectError`` for
@@ -104,6 +108,7 @@ def hunt(
         crew=crew,
         observe=observe,
         own=own,
+        shard=shard,
     ) as search:
         next(iter(search), None)
     return search.record
@@ -136,18 +141,25 @@ class Search:
         crew: Crew | None = None,
         observe: Observe | None = None,
         own: Sequence[KnownFailure] = (),
+        shard: Shard | None = None,
     ) -> None:
         self._budget = Budget(cases, seconds)
         require_int("seed", seed, 0)
         if scope is not None:
             require_type("scope", scope, Scope, "Scope() is all of the space, and Scope().only(T=1) a part of it")
+        if shard is not None:
+            require_type("shard", shard, Shard, "Shard(3, 8) is the third of eight")
         require_type("accepted", accepted, Accepted, "harness.oracle.arithmetic.accepted makes one of text")
         subject = as_subject(subject)
         asked = () if scope is None else scope.device
         scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
         self.record = Hunt(subject.name, seed, scope, accepted=accepted)
         self.record.own = tuple(one for one in own if one.of(subject.name))
-        self.record.limit, self.record.until = self._budget.cases, self._budget.until
+        self.record.limit, self.record.until, self.record.shard = self._budget.cases, self._budget.until, shard
+        if shard is not None and self.record.limit is not None:
+            self.record.limit = ceil(self.record.limit / shard.of)
+        self.log = Log()
+        """What it did case by case, if it is a shard."""
         self._task = None if crew is None else Task.of(subject, scope, accepted)
         self._crew = crew
         self._given = subject
@@ -203,6 +215,7 @@ class Search:
         except KeyboardInterrupt:
             record.stop = Stop.INTERRUPTED
             self._report_as_it_is("interrupted")  # not confirmed, because a subject that hung once may hang again
+        self.log.close(record)
         record.seconds = self._budget.elapsed()
         record.ground = ground_of(self._given, next((d for d in record.scope.device if d != "meta"), "meta"))
 
@@ -214,14 +227,20 @@ class Search:
         yield from self._measure_tanh()
         with closing(self._seen()) as seen:
             while (stop := self._end()) is None:
-                if (one := next(seen)) is None or (finding := self._take_in(one)) is None:
+                try:
+                    one = next(seen)
+                except StopIteration:  # a shard has no more units
+                    return Stop.BUDGET
+                if one is None or (finding := self._take_in(one)) is None:
                     continue
+                self.log.explained()
                 excuse = yield from self._hand_over(finding)
                 if excuse is None and not finding.result.wavers:
                     return Stop.FINDING
                 self._excuses += [] if excuse is None else [excuse]
-                self._budget.extend(self.record.total)
-                self.record.limit = self._budget.cases
+                if self.record.shard is None:
+                    self._budget.extend(self.record.total)
+                    self.record.limit = self._budget.cases
         return stop
 
     def _hand_over(self, finding: Finding) -> Generator[Finding, None, Excuse | None]:
@@ -244,6 +263,8 @@ class Search:
         """Yield the results of the cases of the plan."""
         record = self.record
         planned = units(record.scope, record.seed, self._budget.cases)
+        if record.shard is not None:
+            planned = record.shard.units(planned, self._budget.cases, aside=self._given.capabilities.call is not None)
         if self._crew is None or self._task is None:
             for unit in planned:
                 yield from scan(unit, self._check)
@@ -315,10 +336,6 @@ class Search:
     def _take_in(self, seen: Checked) -> Finding | None:
         """Count a case, and pursue it if it failed."""
         asked, result, _ = seen
-        if result.verdict is Verdict.UNSUPPORTED:
-            self._observe(seen)
-            self.record.unsupported += 1
-            return None
         case: Case | None = None
         if against(result):
             case = asked.case()
@@ -326,15 +343,12 @@ class Search:
             if self._crew is not None and self._excuses:  # the workers know of no excuses
                 result = self._excused(case, seen)
         self._observe(seen._replace(result=result))
-        self.record.checks[result.method] += 1
-        self.record.count(asked, result)
-        self.record.known.update([result.deviation] if result.deviation else [])
-        self.record.spared.update(result.spared)
-        if result.deviation is None and not against(result):
-            self.record.spared.update(one.name for one in self.record.own if one.concerns(asked.config))
-        if self._fails(result):
-            self.record.failing[asked.config.dtype] += 1
-        if self.record.total % TOLD_CASES == 0:
+        if self.record.shard is not None:
+            self.log.close(self.record)
+        self.record.take(asked, result)
+        if self.record.shard is not None:
+            self.log.taken(self.record, result)
+        if self.record.total % TOLD_CASES == 0 and result.verdict is not Verdict.UNSUPPORTED:
             self._tell()
         if case is None or not against(result):
             return None
@@ -348,10 +362,6 @@ class Search:
         )
         return self._pursuit.of(case, result, with_probes=asked.with_probes)
 
-    def _fails(self, result: Result) -> bool:
-        """Return whether a case fails, also where an earlier finding explains it."""
-        return against(result) or result.deviation in {one.id for one in self.record.findings}
-
     def _excused(self, case: Case, seen: Checked) -> Result:
         """Return the result with the excuses applied, if one explains the failure."""
         laws = None if seen.asked.with_law else ()
@@ -361,7 +371,6 @@ class Search:
     def _end(self) -> Stop | None:
         """Return why the search ends before the next case; ``None`` if it goes on."""
         self._stop_if_interrupted()
-        dead = {one.id for one in self.record.findings if one.result.failure is Failure.CRASHED}
-        if sum(self.record.known[id_] for id_ in dead) >= DEATHS:
+        if self.record.deaths >= DEATHS:
             return Stop.FINDING
-        return self._budget.end(self.record)
+        return self._budget.end(self.record) if self.record.shard is None else self._budget.late()

@@ -34,15 +34,15 @@ def asked_scope(
     return scope
 
 
-def crew_of(workers: int | None, cases: int | None) -> Crew | None:
-    """Return a crew for a search of ``cases`` cases; ``None`` if the search's own process does everything.
+def crew_of(workers: int | None, cases: int | None, shards: int = 1) -> Crew | None:
+    """Return a crew for a search of ``cases`` cases in some shards; ``None`` if its own process does everything.
 
     ``workers`` is the number of workers. ``None`` stands for one a core, and for none if the search would be over
     before they start. There are no more workers than units, because units are what they share.
     """
     if workers is None:
-        workers = cores() if (cases or FEW) >= FEW else 0
-    return Crew(min(workers, ceil((cases or CASES) / UNIT))) if workers else None
+        workers = cores() if (cases or FEW * shards) >= FEW * shards else 0
+    return Crew(min(workers, ceil((cases or CASES) / UNIT / shards))) if workers else None
 
 
 def cores() -> int:

@@ -16,10 +16,12 @@ from harness.checks.result import DERIVATIVES, PROBES, TWICE, Method, Result, Ve
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.certificate import NOT_SHRUNK, Certificate
 from harness.search.plan import Asked
+from harness.search.shards import Shard
 from harness.search.suspicion import Suspicion
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
 from harness.space.coverage import Coverage
+from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.space.searched import AGREEMENT, Searched
 
@@ -131,6 +133,10 @@ class Hunt:
     """The moment at which the time of the whole search is over, by ``time.perf_counter``."""
     limit: int | None = None
     """The number of cases at which it ends, if nothing ends it before."""
+    shard: Shard | None = None
+    """The part of the plan that it went through; ``None`` for the whole plan."""
+    missing: tuple[Shard, ...] = ()
+    """The parts of the plan that are missing, where it is made of several."""
     stop: Stop = Stop.BUDGET
     findings: list[Finding] = field(default_factory=list)
     """The failures, each with a different cause as far as that is known."""
@@ -151,7 +157,27 @@ class Hunt:
         self.findings.append(finding)
         return finding
 
-    def count(self, asked: Asked, result: Result) -> None:
+    def take(self, asked: Asked, result: Result) -> None:
+        """Count a case with its result."""
+        if result.verdict is Verdict.UNSUPPORTED:
+            self.unsupported += 1
+            return
+        self.checks[result.method] += 1
+        self._count(asked, result)
+        self.known.update([result.deviation] if result.deviation else [])
+        self.spared.update(result.spared)
+        fails = result.failed or result.verdict is Verdict.SUSPECT
+        if result.deviation is None and not fails:
+            self.spared.update(one.name for one in self.own if one.concerns(asked.config))
+        if fails or result.deviation in {one.id for one in self.findings}:  # also where a finding explains it
+            self.failing[asked.config.dtype] += 1
+
+    @property
+    def deaths(self) -> int:
+        """The number of further deaths of the subject's process, after those that are findings."""
+        return sum(self.known[one.id] for one in self.findings if one.result.failure is Failure.CRASHED)
+
+    def _count(self, asked: Asked, result: Result) -> None:
         """Count a case that was compared, and the checks made in addition to agreement."""
         self.coverage.add(asked.config, asked.regime, new_config=asked.first)
         self.not_compared.update({role_of(name) for name in result.not_compared})

@@ -62,9 +62,24 @@ class Store:
         ``record`` is plain data about it; ``texts`` are further files by name. Raises ``OSError`` with the path if that
         fails, and then leaves nothing behind.
         """
-        files = _files(finding, record or {}, texts or {}, tolerance)
-        place = self.directory / finding.id
-        temporary = self.directory / f".{finding.id}.{uuid4().hex}"
+        return self._keep(finding.id, _files(finding, record or {}, texts or {}, tolerance))
+
+    def take(self, folder: Path, id_: str) -> Path:
+        """Keep a finding that is in a folder elsewhere, and return its folder here.
+
+        Raises ``UsageError`` if it is damaged, and ``OSError`` if it cannot be kept.
+        """
+        if damage := _read(folder, id_).damage:
+            raise UsageError(f"{folder}: {damage}")
+        files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
+        if any(path.stat().st_size > door.LARGEST for path in files):
+            raise UsageError(f"{folder}: expected files of at most {door.LARGEST:,} bytes")
+        return self._keep(id_, {path.name: path.read_bytes() for path in files})
+
+    def _keep(self, id_: str, files: Mapping[str, bytes]) -> Path:
+        """Write the files of a finding into its folder, in full or not at all."""
+        place = self.directory / id_
+        temporary = self.directory / f".{id_}.{uuid4().hex}"
         replaced = temporary.with_name(f"{temporary.name}.old")
         try:
             temporary.mkdir(parents=True)

@@ -66,6 +66,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         let_scripts_fail_unrun(patch)
         run("check", WRONG, "torch", "--examples", "40", "--json", "check.json", "--coverage", "met.json")
         (kept,) = Path(".rnn-harness").iterdir()
+        run("check", WRONG, "--examples", "20", "--shard", "1/9", "--into", "part")
+        Path("part/shard.json").rename("shard.json")
         run("findings", "--json", "findings.json")
         run("replay", kept.name, "--json", "replay.json")
         run("replay", "--all", "--json", "replays.json")

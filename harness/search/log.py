@@ -1,0 +1,98 @@
+"""Log: what one shard did in a search, case by case, so that all of them add up to one record."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from harness.checks.result import Result, Verdict
+from harness.search.record import MARGINS, Finding, Hunt
+from harness.search.suspicion import Suspicion
+from harness.space.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Pursued:
+    """What came of a failure, or of the measurements before the first case, beside the count of the case itself."""
+
+    known: dict[str, int]
+    """How often an earlier finding or a known deviation was met, by its name."""
+    suspicions: tuple[Suspicion, ...]
+    findings: tuple[str, ...]
+    """The ids of new findings."""
+    explained: bool
+    """True if a failure was explained, be it a new finding or not: the search goes on for some cases after that."""
+
+
+@dataclass
+class Log:
+    """The cases of a shard in their order, and what came of the failures."""
+
+    results: list[Result] = field(default_factory=list)
+    """The different results, without their grounds."""
+    cases: list[tuple[int, int | None]] = field(default_factory=list)
+    """For each case the place of its result, and the power of two of its margin, as in ``Hunt.margins``."""
+    pursued: dict[int, Pursued] = field(default_factory=dict)
+    """What came of failures, by the number of cases until then."""
+    _places: dict[Result, int] = field(default_factory=dict)
+    _known: Counter[str] = field(default_factory=Counter)
+    _suspicions: int = 0
+    _findings: int = 0
+    _explained: bool = False
+
+    def explained(self) -> None:
+        """Note that a failure of the current case was explained."""
+        self._explained = True
+
+    def close(self, record: Hunt) -> None:
+        """Note what came of the cases so far."""
+        known = Counter(record.known)
+        known.subtract(self._known)
+        found = tuple(one.id for one in record.findings[self._findings :])
+        suspicions = tuple(record.suspicions[self._suspicions :])
+        changed = {name: number for name, number in known.items() if number}
+        if changed or found or suspicions:
+            self.pursued[len(self.cases)] = Pursued(changed, suspicions, found, self._explained)
+        self._begin(record)
+
+    def taken(self, record: Hunt, result: Result) -> None:
+        """Note the result of a case that the record has counted."""
+        plain = replace(result, mismatches=(), message="", traceback="", margin=None)
+        if plain not in self._places:
+            self._places[plain] = len(self.results)
+            self.results.append(plain)
+        power = None if result.margin is None else math.frexp(result.margin)[1] if result.margin else MARGINS
+        self.cases.append((self._places[plain], None if power is None else min(max(power, MARGINS), 0)))
+        self._begin(record)
+
+    def verdict(self, number: int) -> Verdict:
+        """Return the verdict on a case."""
+        return self.results[self.cases[number][0]].verdict
+
+    def result(self, number: int) -> Result:
+        """Return the result of a case, without its grounds."""
+        place, power = self.cases[number]
+        return replace(self.results[place], margin=None if power is None else math.ldexp(0.5, power))
+
+    def _begin(self, record: Hunt) -> None:
+        self._known = Counter(record.known)
+        self._suspicions, self._findings, self._explained = len(record.suspicions), len(record.findings), False
+
+
+@dataclass
+class Part:
+    """What one shard did in the search of a subject, whose plan other shards share."""
+
+    number: int
+    hunt: Hunt
+    log: Log
+    findings: dict[str, Finding]
+    """The findings by their ids; ``UsageError`` is raised if they, or the results, are not those of the log."""
+
+    def __post_init__(self) -> None:
+        named = {name for one in self.log.pursued.values() for name in one.findings}
+        if named != set(self.findings):
+            raise UsageError(f"shard {self.number}: its findings are not those that its log names")
+        if not all(0 <= place < len(self.log.results) for place, _ in self.log.cases):
+            raise UsageError(f"shard {self.number}: its log names results that it does not have")

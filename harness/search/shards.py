@@ -1,0 +1,71 @@
+"""Shards: the parts of one plan that several runs share without knowing each other."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple, Self
+
+from harness.search.plan import Unit
+from harness.space.errors import UsageError
+
+MOST: Final = 1_000
+"""The most shards of a plan; GitHub's matrix has at most 256 jobs."""
+
+GRADIENTS: Final = 2
+"""The cost of a case's gradients, in plain cases: torch takes 13 ms for a plain case, 26 ms more for its gradients, 14
+for probes, and 16 for a law, each of which counts as one.
+"""
+
+ASIDE: Final = 150
+"""The cost of all checks of a module besides its cases, in plain cases: 1.9 s for torch. The first shard makes them."""
+
+
+class Shard(NamedTuple):
+    """One of several disjoint parts of a plan, numbered from 1."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def of_text(cls, text: object) -> Self:
+        """Return the shard that a text such as ``3/8`` means. Raise ``UsageError`` for other texts."""
+        found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", str(text), re.ASCII)
+        number, of = map(int, found.groups()) if found else (0, 0)
+        if not 1 <= number <= of <= MOST:
+            raise UsageError(
+                f"shard={text!r}: expected K/N, such as 3/8 for the third of eight, and N at most {MOST:,}"
+            )
+        return cls(number, of)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def units(self, planned: Iterable[Unit], cases: int | None, *, aside: bool) -> Iterator[Unit]:
+        """Yield the units of this shard."""
+        return (unit for number, unit in parted(planned, cases, self.of, aside=aside) if number == self.number)
+
+
+def parted(planned: Iterable[Unit], cases: int | None, of: int, *, aside: bool) -> Iterator[tuple[int, Unit]]:
+    """Yield the units that hold the first ``cases`` cases of a plan, or all units, each with the number of its shard.
+
+    Each unit goes to the shard with the least predicted cost so far. So every shard knows the part of every other one,
+    and no two differ by more than a unit. ``aside`` tells whether the first shard makes other checks, too.
+    """
+    costs = [ASIDE if aside else 0, *[0] * (of - 1)]
+    left = math.inf if cases is None else cases
+    for unit in planned:
+        if left <= 0:
+            return
+        left -= unit.cases
+        shard = min(range(of), key=costs.__getitem__)
+        costs[shard] += cost(unit)
+        yield shard + 1, unit
+
+
+def cost(unit: Unit) -> int:
+    """Return the predicted cost of a unit, in plain cases."""
+    return sum(
+        1 + GRADIENTS * (asked.config.loss is not None) + asked.with_probes + asked.with_law for asked in unit.asked()
+    )

@@ -1,0 +1,220 @@
+"""Coding: the objects that reports are made of as plain data, and back, by their types."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cache, partial
+from typing import Any, Final, TypeVar, get_origin, get_type_hints
+
+import cattrs
+import numpy as np
+from cattrs.cols import is_namedtuple
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.preconf.json import JsonConverter, make_converter
+
+from harness.checks.accuracy import Accuracy
+from harness.checks.breaks import Break
+from harness.checks.deviations import DEVIATIONS, Deviation
+from harness.diagnosis.faults import Fault
+from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.where import Where
+from harness.oracle.compare import Site
+from harness.search.log import Log
+from harness.search.record import Finding, Hunt
+from harness.space.case import Case
+from harness.space.case_json import from_json, to_json
+from harness.space.config import RNNConfig
+from harness.space.errors import UsageError
+from harness.space.scope import Scope
+from harness.subjects.answer import Stage
+from harness.subjects.call import ByHand, Call, Code, Packing, Tensor
+
+_T = TypeVar("_T")
+
+_CLASSES: Final = {kind.__name__: kind for kind in (Tensor, Code, Packing, ByHand)}
+"""The classes of values in a call, besides those that Python has."""
+
+_FROM_CASES: Final = (
+    *("coverage", "beside", "laws", "checks", "margins", "not_compared", "ignored", "unsupported", "suspicions"),
+    *("known", "spared", "failing", "findings"),
+)
+"""The fields of a record that follow from its cases, which are counted again."""
+
+_LEFT_OUT: Final[dict[type, tuple[str, ...]]] = {
+    Site: ("equation",),
+    Where: ("observation",),
+    Explanation: ("outcome",),
+    Accuracy: ("alone",),
+    Hunt: (*_FROM_CASES, "shard", "missing", "until", "limit", "shrinking", "smallest", "explaining"),
+    Log: tuple(one.name for one in fields(Log) if one.name.startswith("_")),
+}
+"""Fields that follow from others, or that only serve to find out more from the subject; no report shows them."""
+
+
+def encoded(given: Any, kind: Any) -> Any:
+    """Return an object of a type as plain data. The faults of an explanation must be ``named``."""
+    return _converter().unstructure(given, unstructure_as=kind)
+
+
+def decoded(data: Any, kind: type[_T]) -> _T:
+    """Return the object of a type that ``encoded`` wrote. Raise ``UsageError``, in one line, for anything else."""
+    try:
+        return _converter().structure(data, kind)
+    except cattrs.BaseValidationError as error:
+        said = cattrs.transform_error(error)[0]
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        said = f"{type(error).__name__}: {error}"
+    said = " ".join(said.split())
+    raise UsageError(said if len(said) <= 200 else f"{said[:199]}…")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Named(Fault):
+    """What reports say of a fault on one config, without what makes the mistake."""
+
+    parameters: tuple[str, ...]
+
+    def lines(self, config: RNNConfig) -> tuple[str, str] | None:  # noqa: ARG002 - they were filled in for its config
+        """Return the lines."""
+        return self.code
+
+    def concerned(self, config: RNNConfig) -> list[str]:  # noqa: ARG002 - likewise
+        """Return the parameters."""
+        return list(self.parameters)
+
+
+def named(explanation: Explanation, finding: Finding) -> Explanation:
+    """Return a finding's explanation with faults that are only named."""
+    diagnosis, config = explanation.diagnosis, finding.case.config
+    if diagnosis is None:
+        return explanation
+    causes, beside, elsewhere = (
+        tuple(_named(fault, config) for fault in group)
+        for group in (diagnosis.causes, diagnosis.beside, diagnosis.elsewhere)
+    )
+    return replace(explanation, diagnosis=replace(diagnosis, causes=causes, beside=beside, elsewhere=elsewhere))
+
+
+def _named(fault: Fault, config: RNNConfig) -> Named:
+    parameters = tuple(fault.concerned(config))
+    return Named(fault.name, fault.sentence, {}, family=fault.family, code=fault.lines(config), parameters=parameters)
+
+
+@cache
+def _converter() -> JsonConverter:
+    """Return the converter of all types."""
+    made = make_converter(forbid_extra_keys=True)
+
+    def plain(kind: Any, there: Callable[[Any], Any], back: Callable[[Any], Any]) -> None:
+        made.register_unstructure_hook(kind, there)
+        made.register_structure_hook(kind, lambda data, _: back(data))
+
+    plain(int, int, int)
+    plain(bool, bool, _bool)
+    plain(float, _float, float)
+    plain(complex, lambda one: [_float(one.real), _float(one.imag)] if np.iscomplexobj(one) else _float(one), _complex)
+    plain(Case, lambda one: json.loads(to_json(one)), lambda data: from_json(json.dumps(data))[0])
+    plain(RNNConfig, RNNConfig.to_dict, RNNConfig.from_dict)
+    plain(Scope, Scope.record, Scope.of_record)
+    plain(Deviation, lambda one: one.name, {one.name: one for one in DEVIATIONS}.__getitem__)
+    plain(Fault, _fault, _fault_of)
+    plain(Break, lambda one: [one.name, one.stage.value, one.raises], _break_of)
+    plain(Call, lambda one: _tagged(one)["fields"], lambda data: Call(**_fields(data)))
+    made.register_unstructure_hook_factory(is_namedtuple, lambda kind: partial(_in_order, made, kind))
+    made.register_structure_hook_factory(is_namedtuple, lambda kind: partial(_from_order, made, kind))
+    made.register_unstructure_hook_func(_is_array, lambda one: [one.shape, made.unstructure(one.ravel().tolist())])
+    made.register_structure_hook_func(_is_array, lambda data, _: np.array(data[1], float).reshape(data[0]))
+    for kind, names in _LEFT_OUT.items():
+        without = {name: override(omit=True) for name in names}
+        made.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, made, **without))  # type: ignore[arg-type]
+        made.register_structure_hook(kind, make_dict_structure_fn(kind, made, **without))  # type: ignore[arg-type]
+    return made
+
+
+def _in_order(made: JsonConverter, kind: Any, one: Any) -> list[Any]:
+    """Return the fields of a named tuple; cattrs does not know the types of one in a module with lazy annotations."""
+    kinds = get_type_hints(kind).values()
+    return [made.unstructure(part, unstructure_as=its) for part, its in zip(one, kinds, strict=True)]
+
+
+def _from_order(made: JsonConverter, kind: Any, data: Any, _: Any) -> Any:
+    kinds = get_type_hints(kind).values()
+    return kind(*(made.structure(part, its) for part, its in zip(data, kinds, strict=True)))
+
+
+def _bool(data: Any) -> bool:
+    if not isinstance(data, bool):
+        raise TypeError(f"{data!r}: expected true or false")
+    return data
+
+
+def _float(one: float) -> float | str:
+    """Return a number as JSON has it: one that is not finite is text."""
+    return float(one) if math.isfinite(one) else str(float(one))
+
+
+def _complex(data: Any) -> complex:
+    """Return a number, which is real where it was real."""
+    if not isinstance(data, list):
+        return float(data)
+    real, imaginary = map(float, data)
+    return complex(real, imaginary)
+
+
+def _is_array(kind: Any) -> bool:
+    return kind is np.ndarray or get_origin(kind) is np.ndarray
+
+
+def _fault(one: Named) -> dict[str, Any]:
+    return {"name": one.name, "says": one.says, "family": one.family, "code": one.code, "parameters": one.parameters}
+
+
+def _fault_of(data: Any) -> Named:
+    code, parameters = data["code"], tuple(map(str, data["parameters"]))
+    if code is not None:
+        yours, right = map(str, code)
+        code = yours, right
+    return Named(str(data["name"]), str(data["says"]), {}, family=str(data["family"]), code=code, parameters=parameters)
+
+
+def _break_of(data: Any) -> Break:
+    name, stage, raises = data
+    return Break(str(name), (), Stage(stage), tuple(map(str, raises)), lambda _base, _call: iter(()))
+
+
+def _tagged(given: Any) -> Any:
+    """Return a value of a call as plain data; what JSON does not have carries the name of its class."""
+    if isinstance(given, tuple):
+        return {"class": "tuple", "fields": list(map(_tagged, given))}
+    if isinstance(given, list):
+        return list(map(_tagged, given))
+    if isinstance(given, dict):
+        return {"class": "dict", "fields": {str(name): _tagged(one) for name, one in given.items()}}
+    if isinstance(given, float) and not math.isfinite(given):
+        return {"class": "float", "fields": str(given)}
+    if isinstance(given, Call | Tensor | Code | Packing | ByHand):
+        return {
+            "class": type(given).__name__,
+            "fields": {one.name: _tagged(getattr(given, one.name)) for one in fields(given)},
+        }
+    return given if given is None or isinstance(given, str | int | float) else _tagged(Code(repr(given)))
+
+
+def _untagged(data: Any) -> Any:
+    if isinstance(data, list):
+        return list(map(_untagged, data))
+    if not isinstance(data, dict):
+        return data
+    kind, inner = data["class"], data["fields"]
+    if kind in _CLASSES:
+        return _CLASSES[kind](**_fields(inner))
+    if kind == "tuple":
+        return tuple(map(_untagged, inner))
+    return _fields(inner) if kind == "dict" else float(inner)
+
+
+def _fields(data: Any) -> dict[str, Any]:
+    return {name: _untagged(one) for name, one in data.items()}

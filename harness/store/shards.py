@@ -1,0 +1,231 @@
+"""The folders of shards: what a shard did is written there, and read and merged again, without the subject."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+from harness.checks.result import Result
+from harness.diagnosis.investigate import one_bug
+from harness.report.severity import Told
+from harness.search.examination import Examination
+from harness.search.log import Log, Part
+from harness.search.merge import merged
+from harness.search.record import Finding, Hunt
+from harness.search.refusals import Refusals
+from harness.search.shards import Shard
+from harness.space.errors import UsageError
+from harness.space.scope import Scope
+from harness.store import door
+from harness.store.coding import decoded, encoded, named
+from harness.store.document import as_json, write
+from harness.store.findings import Store
+from harness.subjects.ground import machine
+from harness.subjects.protocol import Subject
+
+FILE: Final = "shard.json"
+FINDINGS: Final = "findings"
+"""The folder of a shard's findings, beside its file."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one subject."""
+
+    subject: str
+    contract: str
+    scope: Scope
+    source: str
+    """The hash of the file that the subject is in, if it is in one."""
+    aside: bool
+    """True if it can be given malformed calls, which the first shard does."""
+
+    @classmethod
+    def of(cls, subject: Subject, contract: str, scope: Scope) -> Self:
+        """Return what is asked of a subject."""
+        place = subject.capabilities.place
+        source = "" if place is None else sha256(Path(place[0]).read_bytes()).hexdigest()
+        return cls(subject.name, contract, scope, source, subject.capabilities.call is not None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all shards of a run have in common."""
+
+    subjects: tuple[Question, ...]
+    seed: int
+    examples: int | None
+    time: float | None
+    tolerance: str
+    timeout: float
+    versions: dict[str, str]
+
+    @staticmethod
+    def here() -> dict[str, str]:
+        """Return the versions of what computes here."""
+        return {name: machine().get(name, "none") for name in ("rnn-harness", "numpy", "torch")}
+
+    def difference(self, other: Plan) -> str | None:
+        """Return the first thing that is different in another plan, which is what is expected; ``None`` if none is."""
+        for one in fields(self):
+            here, there = getattr(self, one.name), getattr(other, one.name)
+            if here != there:
+                return f"{one.name}={here!r}: expected {there!r}" if one.name != "subjects" else self._asked(other)
+        return None
+
+    def _asked(self, other: Plan) -> str:
+        names, others = ([one.subject for one in plan.subjects] for plan in (self, other))
+        if names != others:
+            return f"subjects={', '.join(names)}: expected {', '.join(others)}"
+        for one, there in zip(self.subjects, other.subjects, strict=True):
+            differing = [part.name for part in fields(one) if getattr(one, part.name) != getattr(there, part.name)]
+            if differing:
+                return f"{one.subject}: another {differing[0]}"
+        raise AssertionError("nothing is different")
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a shard did with one subject."""
+
+    hunt: Hunt
+    log: Log
+    told: tuple[Told, ...]
+    dropout: Result | None
+    refusals: Refusals | None
+    place: tuple[str, str] | None
+
+    @classmethod
+    def of(cls, done: Examination, told: Sequence[Told], log: Log, place: tuple[str, str] | None) -> Self:
+        """Return what a shard did, as it is written."""
+        plain = (replace(one, explanation=named(one.explanation, one.finding)) for one in told)
+        return cls(done.hunt, log, tuple(plain), done.dropout, done.refusals, place)
+
+
+class Combined(NamedTuple):
+    """What all shards together say of a subject."""
+
+    examination: Examination
+    told: tuple[Told, ...]
+    place: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class ShardFolder:
+    """A folder that a shard wrote."""
+
+    path: Path
+    shard: Shard
+    plan: Plan
+    shares: tuple[Share, ...]
+    """What was done with the subjects, in their order; an interrupted shard has fewer of them."""
+
+
+def save(folder: Path, shard: Shard, plan: Plan, shares: Sequence[Share]) -> None:
+    """Write what a shard did into its folder, in full or not at all. Raise ``OSError`` if that fails."""
+    record = {
+        "shard": shard._asdict(),
+        "plan": encoded(plan, Plan),
+        "subjects": [encoded(share, Share) for share in shares],
+    }
+    write(as_json("shard", record), str(folder / FILE))
+
+
+def read(paths: Sequence[Path]) -> list[ShardFolder]:
+    """Read the folders of one plan's shards, in the order of the shards.
+
+    Raises ``UsageError`` for damaged files, for shards of another plan, and for a shard that is there twice.
+    """
+    once = {os.path.realpath(path): path for path in paths}
+    found: dict[int, ShardFolder] = {}
+    for path in once.values():
+        one = _read(path)
+        first = next(iter(found.values()), one)
+        other = one.plan.difference(first.plan)
+        if one.shard.of != first.shard.of:
+            other = f"shard={one.shard}: expected one of {first.shard.of}"
+        if other is not None:
+            raise UsageError(f"{path}: {other}, as in {first.path}; only shards of one plan add up")
+        if one.shard.number in found:
+            raise UsageError(f"{path}: shard {one.shard}, as {found[one.shard.number].path}; name each shard once")
+        found[one.shard.number] = one
+    return [found[number] for number in sorted(found)]
+
+
+def _read(path: Path) -> ShardFolder:
+    file = path / FILE
+    document = door.read(file)
+    try:
+        return _decoded(path, document)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}; write it again with `rnn-harness check --shard`") from None
+
+
+def _decoded(path: Path, document: dict[str, Any]) -> ShardFolder:
+    if (wrong := door.error_in(document, "shard")) is not None:
+        raise UsageError(wrong)
+    shard = Shard.of_text("{number}/{of}".format(**document["shard"]))
+    plan = decoded(document["plan"], Plan)
+    if len(document["subjects"]) > len(plan.subjects):
+        raise UsageError(f"subjects: expected at most {len(plan.subjects)}, as many as the plan has")
+    return ShardFolder(path, shard, plan, tuple(decoded(share, Share) for share in document["subjects"]))
+
+
+def combine(folders: Sequence[ShardFolder], findings: str) -> Iterator[Combined]:
+    """Yield what all shards together say of each subject, whose findings are then kept in the folder ``findings``.
+
+    Raises ``UsageError`` for shards that do not fit together, and ``OSError`` for a finding that cannot be kept.
+    """
+    for place, question in enumerate(folders[0].plan.subjects):
+        there = [one for one in folders if place < len(one.shares)]
+        if not there:
+            raise UsageError(f"{question.subject}: no shard has come to it")
+        yield _combined(question, [_OfSubject(one, one.shares[place]) for one in there], findings)
+
+
+class _OfSubject(NamedTuple):
+    """A shard's folder, and what the shard did with one subject."""
+
+    folder: ShardFolder
+    share: Share
+
+    @property
+    def part(self) -> Part:
+        """The same as a part of a search."""
+        findings = {one.finding.id: one.finding for one in self.share.told}
+        return Part(self.folder.shard.number, self.share.hunt, self.share.log, findings)
+
+
+def _combined(question: Question, given: Sequence[_OfSubject], findings: str) -> Combined:
+    first, plan = given[0], given[0].folder.plan
+    for one in given:
+        if one.share.hunt.scope != first.share.hunt.scope:
+            raise UsageError(f"{one.folder.path}: {question.subject} refuses other things than in {first.folder.path}")
+    told = {(one.folder.shard.number, it.finding.id): (one, it) for one in given for it in one.share.told}
+
+    def same(earlier: tuple[Part, Finding], later: tuple[Part, Finding]) -> bool:
+        both = (told[part.number, finding.id][1] for part, finding in (earlier, later))
+        return one_bug(*((one.finding, one.explanation) for one in both))
+
+    hunt, whose = merged(
+        [one.part for one in given],
+        first.folder.shard.of,
+        cases=plan.examples,
+        seconds=plan.time,
+        aside=question.aside,
+        same=same,
+    )
+    done = Examination(hunt, first.share.refusals, first.share.dropout, question.contract)
+    kept = []
+    for part, finding in zip(whose, hunt.findings, strict=True):
+        owner, as_told = told[part.number, finding.id]
+        place = as_told.kept
+        if place is not None:
+            source = owner.folder.path / FINDINGS / finding.id
+            place = replace(place, folder=Store(findings).take(source, finding.id))
+        kept.append(replace(as_told, kept=place, further=hunt.known[finding.id]))
+    return Combined(done, tuple(kept), first.share.place)
