@@ -11,7 +11,7 @@ from harness.diagnosis.faults.base import Fault
 
 PARTS: Final = {
     "Start": ("../README", "tutorial"),
-    "How-tos": ("how-to", "pytest"),
+    "How-tos": ("how-to", "pytest", "parallel-jobs"),
     "Reference": ("reference", "findings", "formats", "faults", "api", "glossary"),
     "Explanation": ("explanation", "measurements", "limits"),
     "Development": ("architecture", "../CONTRIBUTING", "../CHANGELOG"),

@@ -142,9 +142,9 @@ def test_parts_of_the_space_are_items_of_their_own(pytester: pytest.Pytester) ->
 
 
 def test_shards_of_the_parts_keep_their_names_and_are_all_in_the_report(pytester: pytest.Pytester) -> None:
-    source = PARTS.replace(
-        "def test_mine(stratum)", '@pytest.mark.parametrize("shard", ["1/2", "2/2"])\ndef test_mine(shard, stratum)'
-    ).replace("cases=20", "cases=20, shard=shard")
+    shards = '@pytest.mark.parametrize("shard", ["1/2", "2/2"])\n@pytest.mark.parametrize("stratum"'
+    source = PARTS.replace('@pytest.mark.parametrize("stratum"', shards)
+    source = source.replace("(stratum):", "(stratum, shard):").replace("cases=20", "cases=20, shard=shard")
 
     result = run(pytester, source, "-n", "2", "--junit-xml", "report.xml")
 

@@ -166,7 +166,9 @@ def _first(document: dict[str, Any]) -> dict[str, Any]:
         lambda document: _first(document)["log"]["cases"].pop(),
         lambda document: _first(document)["log"]["cases"].extend([[0, None]] * 40),
         lambda document: _first(document)["log"]["cases"].append([99, None]),
-        lambda document: _first(document)["log"]["cases"].append([-1, None]),
+        lambda document: (
+            _first(document)["log"]["cases"].insert(0, [-1, None]) or _first(document)["log"]["cases"].pop()
+        ),
         lambda document: _first(document)["log"].update(pursued={"0": {}}),
         lambda document: _first(document)["log"].update(results=[{"verdict": "fine"}]),
         lambda document: _first(document)["hunt"].update(stop="never"),

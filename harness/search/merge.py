@@ -83,7 +83,7 @@ def _places(parts: Sequence[Part], of: int, cases: int | None, *, aside: bool) -
             refused = asked.config if part.log.verdict(done[number]) is Verdict.UNSUPPORTED else None
             done[number] += 1
             left -= 1
-        if not left and cases is None:
+        if not left and all(part.hunt.stop is not Stop.BUDGET for part in parts):  # none went through all of its units
             break
     if left:
         raise UsageError(f"shards of {of}: they have {left} cases more than their plan")
