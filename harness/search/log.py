@@ -94,5 +94,6 @@ class Part:
         named = {name for one in self.log.pursued.values() for name in one.findings}
         if named != set(self.findings):
             raise UsageError(f"shard {self.number}: its findings are not those that its log names")
-        if not all(0 <= place < len(self.log.results) for place, _ in self.log.cases):
-            raise UsageError(f"shard {self.number}: its log names results that it does not have")
+        powers = {None, *range(MARGINS, 1)}
+        if not all(0 <= place < len(self.log.results) and power in powers for place, power in self.log.cases):
+            raise UsageError(f"shard {self.number}: its log names results or margins that there are not")

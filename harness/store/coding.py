@@ -59,14 +59,20 @@ def encoded(given: Any, kind: Any) -> Any:
     return _converter().unstructure(given, unstructure_as=kind)
 
 
-def decoded(data: Any, kind: type[_T]) -> _T:
-    """Return the object of a type that ``encoded`` wrote. Raise ``UsageError``, in one line, for anything else."""
+def decoded(data: Any, kind: type[_T], reported: Callable[[_T], object] = lambda _: None) -> _T:
+    """Return the object of a type that ``encoded`` wrote. Raise ``UsageError``, in one line, for anything else.
+
+    ``reported`` reports the object, and so finds out what its types do not say.
+    """
     try:
-        return _converter().structure(data, kind)
+        made = _converter().structure(data, kind)
+        reported(made)
     except cattrs.BaseValidationError as error:
         said = cattrs.transform_error(error)[0]
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         said = f"{type(error).__name__}: {error}"
+    else:
+        return made
     said = " ".join(said.split())
     raise UsageError(said if len(said) <= 200 else f"{said[:199]}…")
 

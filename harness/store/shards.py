@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from harness.checks.result import Result
 from harness.diagnosis.investigate import one_bug
+from harness.report.record import examination_record
 from harness.report.severity import Told
 from harness.search.examination import Examination
 from harness.search.log import Log, Part
@@ -172,7 +173,12 @@ def _decoded(path: Path, document: dict[str, Any]) -> ShardFolder:
     plan = decoded(document["plan"], Plan)
     if len(document["subjects"]) > len(plan.subjects):
         raise UsageError(f"subjects: expected at most {len(plan.subjects)}, as many as the plan has")
-    return ShardFolder(path, shard, plan, tuple(decoded(share, Share) for share in document["subjects"]))
+    return ShardFolder(path, shard, plan, tuple(decoded(share, Share, _reported) for share in document["subjects"]))
+
+
+def _reported(share: Share) -> None:
+    """Report what a shard did, and no other one."""
+    as_json("check", examination_record(Examination(share.hunt, share.refusals, share.dropout), share.told))
 
 
 def combine(folders: Sequence[ShardFolder], findings: str) -> Iterator[Combined]:

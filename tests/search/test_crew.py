@@ -18,6 +18,7 @@ from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verd
 from harness.diagnosis.investigate import Investigation
 from harness.search.crew import Crew, pickled
 from harness.search.record import Hunt, Stop
+from harness.search.shards import Shard
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from tests import implementations
@@ -67,6 +68,17 @@ def test_a_right_subject_is_seen_as_one_process_sees_it(workers: int) -> None:
     assert told(alone) == told(shared)
     assert shared.total == 500
     assert told(again) != told(shared)
+
+
+def test_a_shard_may_have_fewer_units_than_its_crew_would_take() -> None:
+    alone = hunt(RIGHT, SMALL, cases=500, shard=Shard(2, 3))
+    with Crew(1) as crew:
+        shared = hunt(RIGHT, SMALL, cases=500, shard=Shard(2, 3), crew=crew)
+        none = hunt(RIGHT, SMALL, cases=10, shard=Shard(2, 2), crew=crew)
+
+    assert told(alone) == told(shared)
+    assert 100 < shared.total < 250
+    assert none.total == 0
 
 
 def test_what_is_found_is_what_one_process_finds(tmp_path: Path) -> None:
