@@ -51,7 +51,7 @@ class Sharded:
 
     def merged(self, findings: Path) -> shards.Combined:
         """Merge all shards."""
-        (done,) = shards.combine(shards.read(self.folders), str(findings))
+        (done,) = shards.combine(shards.read(self.folders), str(findings), pytest.fail)
         return done
 
 

@@ -189,6 +189,31 @@ def test_a_damaged_file_is_refused(
     assert "Error: " in refused(run, sharded.folders[0], damaged)
 
 
+def test_known_failures_are_those_of_all_shards(sharded: Sharded, run: Run, tmp_path: Path) -> None:
+    known = {"name": "old", "subject": "mine", "why": "it is", "link": "l", "until": "2030-01-01", "fails": ""}
+    conditions = {"T": [">=", 2], "dtype": {"values": ["float32"]}}
+
+    def add(document: dict[str, Any]) -> None:
+        _first(document)["hunt"]["own"] = [{**known, "where": conditions}]
+
+    every = [changed(one, tmp_path / str(number), add) for number, one in enumerate(sharded.folders)]
+
+    (done,) = shards.combine(shards.read(every), str(tmp_path / "findings"), pytest.fail)
+
+    assert done.examination.hunt.spared["old"] > 0
+    assert "--known names other failures than in" in refused(run, sharded.folders[0], *every[1:])
+
+
+def test_a_finding_that_cannot_be_kept_is_reported_all_the_same(sharded: Sharded, run: Run) -> None:
+    Path("file").write_text("")
+
+    code, out, err = run("merge", *sharded.folders, "--findings", "file")
+
+    assert code == codes.FINDING
+    assert "ignores bias_hh" in out
+    assert err.startswith("Warning: --findings file: the finding could not be kept: ")
+
+
 def test_a_folder_that_is_none_or_lost_its_findings_is_refused(sharded: Sharded, run: Run, tmp_path: Path) -> None:
     (finding,) = sharded.one.examination.hunt.findings
     without = changed(sharded.folders[0], tmp_path / "without", lambda _: None)
@@ -207,7 +232,7 @@ def test_a_shard_that_was_interrupted_counts_as_far_as_it_came(sharded: Sharded,
     first, second, *others = sharded.folders
     early = changed(second, tmp_path / "early", cut)
 
-    (done,) = shards.combine(shards.read([first, early, *others]), str(tmp_path / "findings"))
+    (done,) = shards.combine(shards.read([first, early, *others]), str(tmp_path / "findings"), pytest.fail)
 
     assert done.examination.hunt.total == sum(map(cases_of, [first, *others]))
     assert done.examination.interrupted

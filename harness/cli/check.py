@@ -12,6 +12,7 @@ import click
 
 from harness.cli.codes import AGREES, EXIT_CODES, FINDING, INTERRUPTED, MISUSE
 from harness.cli.options import FILE, findings_option, seconds_of, seed_option, timeout_option
+from harness.cli.output import attempted
 from harness.cli.outputs import Outputs, coverage_option, output_options
 from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from harness.search.record import Hunt
     from harness.search.shards import Shard
     from harness.space.scope import Scope
+    from harness.store.shards import Plan
     from harness.subjects.protocol import Subject
 
 
@@ -150,6 +152,7 @@ def check(
     own = _own(known_file)
     console = outputs.required()
     found = _asked(subjects, timeout, devices, _pinned(pins, dtypes, output_size), contract)
+    plan = None if shard is None else _plan(found, seed, examples, seconds, tolerance, timeout)
     crew = crew_of(workers, examples, 1 if shard is None else shard.of)
     if crew is not None:
         click.get_current_context().with_resource(crew)
@@ -180,8 +183,8 @@ def check(
             console.print(text.examination_report(done.examination, told, tolerance, verbose=verbose))
         if done.examination.interrupted:
             break
-    if shard is not None and into is not None:
-        _save(into, shard, found, every, (seed, examples, seconds, tolerance, timeout))
+    if plan is not None and shard is not None:
+        _save(str(into), shard, plan, every)
     outputs.write(every, tolerance)
     return exit_code([done.examination for done in every])
 
@@ -206,28 +209,25 @@ def _shard(text: str | None, into: str | None, folder: str) -> tuple[Shard | Non
     return shard, str(Path(into) / shards.FINDINGS)
 
 
-def _save(
-    into: str,
-    shard: Shard,
-    found: Sequence[_Asked],
-    every: Sequence[Examined],
-    options: tuple[int, int | None, float | None, str, float],
-) -> None:
-    """Write what the shard did."""
-    from harness.store.shards import Plan, Question, Share, save
+def _plan(found: Sequence[_Asked], *options: Any) -> Plan:
+    """Return what all shards have in common, as it is before the search."""
+    from harness.store.shards import Plan, Question
 
-    plan = Plan(
-        tuple(Question.of(subject, contract, scope) for subject, scope, contract in found), *options, Plan.here()
-    )
+    questions = (Question.of(subject, contract, scope) for subject, scope, contract in found)
+    return Plan(tuple(questions), *options, versions=Plan.here())
+
+
+def _save(into: str, shard: Shard, plan: Plan, every: Sequence[Examined]) -> None:
+    """Write what the shard did."""
+    from harness.store.shards import Share, save
+
     shares = [
         Share.of(done.examination, done.told, done.log, done.capabilities.place)
         for done in every
         if done.log is not None
     ]
-    try:
+    with attempted(f"--into {into}"):
         save(Path(into), shard, plan, shares)
-    except OSError as error:
-        raise UsageError(f"--into {into}: cannot be written: {error.strerror or error}") from None
 
 
 class _Asked(NamedTuple):

@@ -38,7 +38,7 @@ def merge(folders: tuple[Path, ...], folder: str, outputs: Outputs, *, verbose: 
     read = shards.read(folders)
     tolerance = read[0].plan.tolerance
     every = []
-    for done, told, place in shards.combine(read, folder):
+    for done, told, place in shards.combine(read, folder, lambda said: click.echo(f"Warning: {said}", err=True)):
         every.append(Examined(done, told, Capabilities(place=place)))
         if quiet:
             console.print(text.quiet_report(done, in_order(told)), soft_wrap=True)

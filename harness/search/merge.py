@@ -179,7 +179,7 @@ def _begun(parts: Sequence[Part], of: int) -> Hunt:
     """Return a record with all that does not depend on the cases."""
     first = parts[0].hunt
     hunt = Hunt(first.subject, first.seed, first.scope, refused=first.refused, slow=first.slow, undone=first.undone)
-    hunt.accepted, hunt.accuracy = first.accepted, first.accuracy
+    hunt.accepted, hunt.accuracy, hunt.own = first.accepted, first.accuracy, first.own
     grounds = [part.hunt.ground for part in parts]
     for name in dict.fromkeys(name for ground in grounds for name in ground):
         hunt.ground[name] = " | ".join(dict.fromkeys(ground[name] for ground in grounds if name in ground))

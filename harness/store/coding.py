@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from typing import Any, Final, TypeVar, get_origin, get_type_hints
@@ -18,6 +18,7 @@ from cattrs.preconf.json import JsonConverter, make_converter
 from harness.checks.accuracy import Accuracy
 from harness.checks.breaks import Break
 from harness.checks.deviations import DEVIATIONS, Deviation
+from harness.checks.own import BOUNDS, Bound
 from harness.diagnosis.faults import Fault
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.where import Where
@@ -126,6 +127,8 @@ def _converter() -> JsonConverter:
     plain(RNNConfig, RNNConfig.to_dict, RNNConfig.from_dict)
     plain(Scope, Scope.record, Scope.of_record)
     plain(Deviation, lambda one: one.name, {one.name: one for one in DEVIATIONS}.__getitem__)
+    made.register_unstructure_hook_func(_is_condition, _condition)
+    made.register_structure_hook_func(_is_condition, lambda data, _: _condition_of(data))
     plain(Fault, _fault, _fault_of)
     plain(Break, lambda one: [one.name, one.stage.value, one.raises], _break_of)
     plain(Call, lambda one: _tagged(one)["fields"], lambda data: Call(**_fields(data)))
@@ -172,6 +175,24 @@ def _complex(data: Any) -> complex:
 
 def _is_array(kind: Any) -> bool:
     return kind is np.ndarray or get_origin(kind) is np.ndarray
+
+
+def _is_condition(kind: Any) -> bool:
+    return bool(kind == Container[Any])
+
+
+def _condition(one: Any) -> dict[str, Any] | list[Any]:
+    """Return the values of a factor that a known failure names, or the bound on a size, as plain data."""
+    return [one.comparison, one.number] if isinstance(one, Bound) else {"values": list(one)}
+
+
+def _condition_of(data: Any) -> Container[Any]:
+    if isinstance(data, dict):
+        return tuple(data["values"])
+    comparison, number = data
+    if comparison not in BOUNDS:
+        raise ValueError(f"{comparison!r}: expected one of {', '.join(BOUNDS)}")
+    return Bound(comparison, int(number))
 
 
 def _fault(one: Named) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -181,16 +181,16 @@ def _reported(share: Share) -> None:
     as_json("check", examination_record(Examination(share.hunt, share.refusals, share.dropout), share.told))
 
 
-def combine(folders: Sequence[ShardFolder], findings: str) -> Iterator[Combined]:
+def combine(folders: Sequence[ShardFolder], findings: str, warn: Callable[[str], None]) -> Iterator[Combined]:
     """Yield what all shards together say of each subject, whose findings are then kept in the folder ``findings``.
 
-    Raises ``UsageError`` for shards that do not fit together, and ``OSError`` for a finding that cannot be kept.
+    ``warn`` is told of those that cannot be. Raises ``UsageError`` for shards that do not fit together.
     """
     for place, question in enumerate(folders[0].plan.subjects):
         there = [one for one in folders if place < len(one.shares)]
         if not there:
             raise UsageError(f"{question.subject}: no shard has come to it")
-        yield _combined(question, [_OfSubject(one, one.shares[place]) for one in there], findings)
+        yield _combined(question, [_OfSubject(one, one.shares[place]) for one in there], findings, warn)
 
 
 class _OfSubject(NamedTuple):
@@ -206,11 +206,13 @@ class _OfSubject(NamedTuple):
         return Part(self.folder.shard.number, self.share.hunt, self.share.log, findings)
 
 
-def _combined(question: Question, given: Sequence[_OfSubject], findings: str) -> Combined:
+def _combined(question: Question, given: Sequence[_OfSubject], findings: str, warn: Callable[[str], None]) -> Combined:
     first, plan = given[0], given[0].folder.plan
     for one in given:
         if one.share.hunt.scope != first.share.hunt.scope:
             raise UsageError(f"{one.folder.path}: {question.subject} refuses other things than in {first.folder.path}")
+        if one.share.hunt.own != first.share.hunt.own:
+            raise UsageError(f"{one.folder.path}: --known names other failures than in {first.folder.path}")
     told = {(one.folder.shard.number, it.finding.id): (one, it) for one in given for it in one.share.told}
 
     def same(earlier: tuple[Part, Finding], later: tuple[Part, Finding]) -> bool:
@@ -232,6 +234,10 @@ def _combined(question: Question, given: Sequence[_OfSubject], findings: str) ->
         place = as_told.kept
         if place is not None:
             source = owner.folder.path / FINDINGS / finding.id
-            place = replace(place, folder=Store(findings).take(source, finding.id))
+            try:
+                place = replace(place, folder=Store(findings).take(source, finding.id))
+            except OSError as error:
+                place = None
+                warn(f"--findings {findings}: the finding could not be kept: {error}")
         kept.append(replace(as_told, kept=place, further=hunt.known[finding.id]))
     return Combined(done, tuple(kept), first.share.place)
