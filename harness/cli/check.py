@@ -209,12 +209,14 @@ def _shard(text: str | None, into: str | None, folder: str) -> tuple[Shard | Non
     return shard, str(Path(into) / shards.FINDINGS)
 
 
-def _plan(found: Sequence[_Asked], *options: Any) -> Plan:
+def _plan(
+    found: Sequence[_Asked], seed: int, examples: int | None, seconds: float | None, tolerance: str, timeout: float
+) -> Plan:
     """Return what all shards have in common, as it is before the search."""
     from harness.store.shards import Plan, Question
 
     questions = (Question.of(subject, contract, scope) for subject, scope, contract in found)
-    return Plan(tuple(questions), *options, versions=Plan.here())
+    return Plan(tuple(questions), seed, examples, seconds, tolerance, timeout, Plan.here())
 
 
 def _save(into: str, shard: Shard, plan: Plan, every: Sequence[Examined]) -> None:
