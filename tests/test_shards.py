@@ -219,7 +219,7 @@ def test_a_folder_that_is_none_or_lost_its_findings_is_refused(sharded: Sharded,
     without = changed(sharded.folders[0], tmp_path / "without", lambda _: None)
     (without / shards.FINDINGS / finding.id / "case.json").write_text("[")
 
-    assert "shard.json: no such file" in refused(run, tmp_path / "none")
+    assert refused(run, tmp_path / "none") == f"Error: {tmp_path / 'none' / 'shard.json'}: no such file\n"
     assert "case.json: " in refused(run, without)
 
 

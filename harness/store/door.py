@@ -33,8 +33,9 @@ def text(path: Path) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raise ``UsageError`` in one line if there is none."""
+    content = text(path)
     try:
-        document = json.loads(text(path))
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
     if not isinstance(document, dict):

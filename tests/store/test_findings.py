@@ -306,7 +306,7 @@ def damage(path: Path, what: bytes | str) -> None:
         ("case.json", "a folder", "case.json: cannot be read"),
         ("finding.json", "nothing", "finding.json: no such file"),
         ("finding.json", "a folder", "finding.json: cannot be read"),
-        ("finding.json", b"\xff{", "finding.json: not JSON"),
+        ("finding.json", b"\xff{", "finding.json: expected text in UTF-8"),
         ("finding.json", b"[" * 10**5, "finding.json: not JSON"),
         ("finding.json", b"[]", "finding.json: expected an object"),
         ("", b"x", "cannot be read"),
