@@ -21,7 +21,7 @@ from harness.space.errors import UsageError
 @click.option("-q", "--quiet", is_flag=True, help="Print a line for each subject and for each finding.")
 @output_options("report", "observations")
 def merge(folders: tuple[Path, ...], folder: str, outputs: Outputs, *, verbose: bool, quiet: bool) -> int:
-    """Report what the shards of one search found together, as `rnn-harness check` would have reported it.
+    """Report what all shards of a search found, as one run would.
 
     `rnn-harness check --shard K/N --into DIR` writes a DIR. Nothing is run, and the subjects are not needed. A shard
     that is missing is named, and then no subject is said to agree.
