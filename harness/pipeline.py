@@ -125,7 +125,7 @@ def check(
     Raises ``UsageError`` for options that make no sense, and ``SubjectError`` if ``subject`` cannot be a subject.
     """
     subject = as_subject(subject)
-    contract = contract or subject.capabilities.contract
+    contract = subject.capabilities.contract if contract is None else contract
     scope = asked_scope(subject, (), only, contract)
     own, idle = ([], []) if known is None else read_own(Path(known))
     for said in idle:

@@ -106,6 +106,7 @@ def check_agreement(
     ``accepted`` is a contract looser than the dtype's own. Without probes, gradients are compared less sharply, in half
     the time.
     """
+    require_type("subject", subject, Subject, "as_subject(function) makes one")
     require_type("case", case, Case, "draw(config) makes one")
     return assess(observe(subject, case, accepted, with_probes=with_probes), reference)
 

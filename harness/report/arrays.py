@@ -96,9 +96,9 @@ def explain(
 
     Raises ``UsageError`` if there is nothing to compare.
     """
-    if nonlinearity not in {None, *NONLINEARITIES}:
+    if nonlinearity is not None and not (isinstance(nonlinearity, str) and nonlinearity in NONLINEARITIES):
         raise UsageError(f"nonlinearity={nonlinearity!r}: expected {' or '.join(map(repr, NONLINEARITIES))}")
-    if batch_first not in {None, True, False}:
+    if not isinstance(batch_first, bool | None):
         raise UsageError(f"batch_first={batch_first!r}: expected True or False")
     if isinstance(atol, bool) or not isinstance(atol, Real) or not 0 <= float(atol) < math.inf:
         raise UsageError(f"atol={atol!r}: expected a number of at least 0, such as 5e-5 for four printed digits")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from harness.space.atomic import atomic_write
 from harness.space.config import RNNConfig
-from harness.space.errors import UsageError
+from harness.space.errors import UsageError, require_type
 
 Array = NDArray[Any]
 
@@ -115,8 +115,14 @@ class Case:
         masks: Mapping[int, Array] | None = None,
     ) -> Case:
         """Build a case from arrays by name, as ``arrays`` gives them; arrays that are not the config's are left out."""
-        weights, cotangents = ({name: arrays[name] for name in part} for part in (config.weights, config.cotangents))
-        return cls(config, arrays["x"], arrays["hx"] if config.hx else None, weights, origin, cotangents, masks or {})
+        require_type("config", config, RNNConfig, "RNNConfig(input_size, hidden_size) makes one")
+        require_type("arrays", arrays, Mapping, "it is a dict of arrays by name")
+        try:
+            weights, cotangents = ({name: arrays[name] for name in of} for of in (config.weights, config.cotangents))
+            x, hx = arrays["x"], arrays["hx"] if config.hx else None
+        except KeyError as missing:
+            raise CaseError(f"arrays: no {missing}; expected {', '.join(config.given)}") from None
+        return cls(config, x, hx, weights, origin, cotangents, masks or {})
 
     @property
     def arrays(self) -> dict[str, Array]:
@@ -283,6 +289,8 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
         origin = None if header["origin"] is None else Origin(*header["origin"])
         if ("hx" in arrays) != config.hx:
             raise CaseError(f"{path}: hx is {'not ' if config.hx else ''}given, but the config says hx={config.hx}")
+        if missing := [name for name in config.given if name not in arrays]:
+            raise CaseError(f"{path}: incomplete case file: no {', '.join(missing)}")
         return Case.from_arrays(config, arrays, origin), dict(header["notes"])
     except (KeyError, TypeError) as error:
         raise CaseError(f"{path}: incomplete case file: {error!r}") from None

@@ -21,7 +21,7 @@ CONTRACTS: Final = {
 
 def under(scope: Scope, contract: str) -> Scope:
     """Return the part of a scope that a contract asks for. Raise ``UsageError`` for an unknown contract."""
-    if contract not in CONTRACTS:
+    if not isinstance(contract, str) or contract not in CONTRACTS:
         raise UsageError(f"contract={contract!r}: expected {' or '.join(CONTRACTS)}")
     if contract == KERNEL:
         return scope

@@ -176,7 +176,7 @@ def _require_flags_and_choices(config: Any, part: type[Any]) -> None:
         value = getattr(config, name)
         if choices is None and not isinstance(value, bool):
             raise ConfigError(f"{name}={value!r}: expected True or False")
-        if choices is not None and value not in choices:
+        if choices is not None and not (isinstance(value, str | None) and value in choices):
             raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
 
 

@@ -21,7 +21,7 @@ from harness.space.constraints import (
     possible,
     settled,
 )
-from harness.space.errors import UsageError
+from harness.space.errors import UsageError, require_type
 from harness.space.parts import COMPLEX, NONLINEARITIES, ConfigError, require_value
 from harness.space.rules import Rule
 from harness.space.values import REGIMES
@@ -249,6 +249,14 @@ def assembled(scope: Scope, drawn: Mapping[str, Any], seed: int) -> RNNConfig:
     return configure(settled(affordable(factors, scope=scope), scope.constraints), seed)
 
 
+def whole_or(scope: Scope | None) -> Scope:
+    """Return a scope, or the whole space if there is none. Raise ``UsageError`` for anything else."""
+    if scope is None:
+        return Scope()
+    require_type("scope", scope, Scope, "Scope() is all of the space, and Scope().only(T=1) a part of it")
+    return scope
+
+
 def lost_pins(scope: Scope, pinned: Collection[str]) -> dict[str, Any]:
     """Return the factors pinned to one value that no config of the scope has, because other factors exclude it."""
     values = scope.values()
@@ -312,15 +320,18 @@ def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None
 
 
 def _regimes(value: Any) -> tuple[str, ...]:
-    regimes = (value,) if isinstance(value, str) else tuple(value)
-    if not regimes or (unknown := [one for one in regimes if one not in REGIMES]):
+    regimes = tuple(value) if _is_several(value) else (value,)
+    if not regimes or (unknown := [one for one in regimes if not isinstance(one, str) or one not in REGIMES]):
         raise UsageError(f"regimes={unknown if regimes else value!r}: expected some of {', '.join(REGIMES)}")
     return regimes
 
 
+def _is_several(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str) and getattr(value, "shape", None) != ()
+
+
 def _values(name: str, value: Any) -> tuple[Any, ...]:
-    several = isinstance(value, Iterable) and not isinstance(value, str)
-    values = tuple(value) if several else (value,)
+    values = tuple(value) if _is_several(value) else (value,)
     if not values:
         raise UsageError(f"{name}={value!r}: expected at least one value")
     for one in values:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Final
 
 from harness.space.config import RNNConfig
-from harness.space.scope import Scope, assembled, factors_to_draw
+from harness.space.scope import Scope, assembled, factors_to_draw, whole_or
 
 _HALVES: Final[dict[str, dict[str, Callable[[Any], bool]]]] = {
     "nonlinearity": {"tanh": lambda value: value == "tanh", "relu": lambda value: value == "relu"},
@@ -58,7 +58,7 @@ def strata(scope: Scope | None = None) -> list[Stratum]:
         def test_my_kernel(stratum):
             assert_agrees_on(my_rnn, stratum, cases=100)
     """
-    whole = scope or Scope()
+    whole = whole_or(scope)
     split: list[list[tuple[str, str, tuple[Any, ...]]]] = []
     for name, halves in _HALVES.items():
         values = getattr(whole, name)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.scope import Scope, assembled, factors_to_draw
+from harness.space.scope import Scope, assembled, factors_to_draw, whole_or
 from harness.space.values import draw
 
 
@@ -18,7 +18,7 @@ def configs(scope: Scope | None = None, **only: Any) -> st.SearchStrategy[RNNCon
 
     It shrinks towards one layer, one direction, tanh, bias, time first, no hx, float32, and sizes of 1.
     """
-    return _configs((scope or Scope()).only(**only))
+    return _configs(whole_or(scope).only(**only))
 
 
 def cases(scope: Scope | None = None, *, regimes: Sequence[str] | None = None, **only: Any) -> st.SearchStrategy[Case]:
@@ -30,7 +30,7 @@ def cases(scope: Scope | None = None, *, regimes: Sequence[str] | None = None, *
         @given(case=cases(bidirectional=False, dtypes=["float32"]))
         def test_my_kernel(case): ...
     """
-    drawn = (scope or Scope()).only(**({} if regimes is None else {"regimes": regimes})).regimes
+    drawn = whole_or(scope).only(**({} if regimes is None else {"regimes": regimes})).regimes
     return st.builds(draw, configs(scope, **only), st.sampled_from(drawn), seeds())
 
 

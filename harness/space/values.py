@@ -34,7 +34,7 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     """
     require_type("config", config, RNNConfig, "RNNConfig(input_size, hidden_size) makes one")
     require_int("seed", seed, 0)
-    if regime not in REGIMES:
+    if not isinstance(regime, str) or regime not in REGIMES:
         raise UsageError(f"regime={regime!r}: expected one of {', '.join(REGIMES)}")
     rng = Generator(PCG64(seed))
     arrays = _filled(rng, config, regime)

@@ -9,7 +9,7 @@ from harness.space.backend import Backend
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.contract import under
-from harness.space.errors import UsageError
+from harness.space.errors import UsageError, require_type
 from harness.space.outcome import Outcome
 from harness.space.scope import Scope
 from harness.subjects.capabilities import Capabilities
@@ -63,8 +63,9 @@ def masks_of(subject: Subject, case: Case) -> dict[int, Array] | None:
 
 def scope_of(subject: Subject, contract: str | None = None) -> Scope:
     """Return the scope that a contract (by default the subject's own) asks of it, including the subject's offers."""
+    require_type("subject", subject, Subject, "as_subject(function) makes one")
     own = subject.capabilities
-    return under(Scope().only(**own.offers), contract or own.contract)
+    return under(Scope().only(**own.offers), own.contract if contract is None else contract)
 
 
 @runtime_checkable

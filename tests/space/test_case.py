@@ -245,7 +245,7 @@ def test_a_file_without_its_cotangents_is_refused(tmp_path: Path) -> None:
     rest = {name: array for name, array in case.arrays.items() if name != "h_n.grad"}
     np.savez(path, header=np.array(json.dumps(header)), **rest)  # type: ignore[arg-type]
 
-    with pytest.raises(CaseError, match=r"incomplete case file: KeyError\('h_n.grad'\)"):
+    with pytest.raises(CaseError, match=r"incomplete case file: no h_n\.grad"):
         Case.load(path)
 
 
