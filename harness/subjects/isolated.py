@@ -482,11 +482,16 @@ def _kill(process: BaseProcess) -> None:
     process.kill()  # it has no group of its own before it has begun
 
 
+_ENDING: Final = threading.Lock()
+"""Held by the thread that ends this process: another one must not end it before the folder is removed."""
+
+
 def _end_with_group(folder: Path) -> None:
     """End this process, and with it those that the subject has started: they would keep the fork server alive."""
-    shutil.rmtree(folder, ignore_errors=True)  # a parent that was killed did not clean up
-    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
+    with _ENDING:
+        shutil.rmtree(folder, ignore_errors=True)  # a parent that was killed did not clean up
+        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
 
 
 def _signal_name(number: int) -> str:
