@@ -20,3 +20,11 @@ def pytest_xdist_auto_num_workers() -> int | None:
     from harness.search.preparation import cores
 
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (cores() or 1) + 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import torch in a worker's fork server, so that no subject of any test imports it again."""
+    if hasattr(config, "workerinput"):
+        from harness.subjects.isolated import ahead
+
+        ahead(["torch"])
