@@ -79,7 +79,7 @@ def test_a_mistake_is_named_in_stacks_directions_and_relu(config: RNNConfig, nam
     assert any(said.startswith(known.sentence) for said in [answer.cause or "", *answer.others])
 
 
-@pytest.mark.parametrize("config", [NOTEBOOK, RELU])
+@pytest.mark.parametrize("config", few([NOTEBOOK, RELU], lambda config: config is RELU))
 def test_no_known_mistake_is_certain_to_be_another_one(config: RNNConfig) -> None:
     case, right = of(config), Reference().run(of(config))["output"]
     visible = [one for one in CATALOGUE if not np.allclose(one.run(case)["output"], right, 1e-6, 1e-6)]

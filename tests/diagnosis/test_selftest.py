@@ -129,6 +129,7 @@ def test_each_way_to_be_named(causes: tuple[Fault, ...], fresh: int, expected: N
     assert naming(BIAS_HH, None) is Naming.NOT
 
 
+@pytest.mark.long
 def test_two_workers_give_the_rows_of_one_in_the_order_asked_for() -> None:
     faults = [NAMED["UpperLayersForgetState"], NOTHING]
     told: list[tuple[int, int, str]] = []

@@ -1,7 +1,9 @@
 """Command lines and calls that nobody means: each is answered or refused, in a line, and none shows a fault of ours."""
 
+import importlib
 import io
 import math
+import pkgutil
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
@@ -114,6 +116,11 @@ def several(number: int) -> settings:
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
+
+
+for one in pkgutil.walk_packages(harness.__path__, "harness."):  # what is imported later would keep these stand-ins
+    if not one.name.endswith("__main__") and ".entry" not in one.name:
+        importlib.import_module(one.name)
 
 
 @pytest.fixture(autouse=True)

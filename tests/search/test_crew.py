@@ -81,6 +81,7 @@ def test_a_shard_may_have_fewer_units_than_its_crew_would_take() -> None:
     assert none.total == 0
 
 
+@pytest.mark.long
 def test_what_is_found_is_what_one_process_finds(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(TWO_BUGS)

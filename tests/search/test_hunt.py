@@ -571,6 +571,7 @@ def test_a_gradient_that_is_wrong_for_what_was_wrong_before_it_is_told_by_that()
     assert found.case.config.loss is None
 
 
+@pytest.mark.long
 def test_what_fails_from_a_size_on_is_shown_at_that_size(tmp_path: Path) -> None:
     file = tmp_path / "sized.py"
     file.write_text(SIZED)
