@@ -16,10 +16,10 @@ pytest_plugins = ["pytester"]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Start two workers more than there are cores, because many tests wait: for processes, for a time to pass."""
+    """Start a worker more than there are cores, because many tests wait: for processes, for a time to pass."""
     from harness.search.preparation import cores
 
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (cores() or 1) + 2
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (cores() or 1) + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:
