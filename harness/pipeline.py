@@ -43,7 +43,7 @@ class Examined:
     capabilities: Capabilities
     """The subject's capabilities."""
     log: Log | None = None
-    """What a shard did case by case; ``None`` for a whole run."""
+    """The log of a shard, case by case; ``None`` for a whole run."""
 
 
 def go_through(

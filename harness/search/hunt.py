@@ -159,7 +159,7 @@ class Search:
         if shard is not None and self.record.limit is not None:
             self.record.limit = ceil(self.record.limit / shard.of)
         self.log = Log()
-        """What it did case by case, if it is a shard."""
+        """The log of its cases, if it is a shard."""
         self._task = None if crew is None else Task.of(subject, scope, accepted)
         self._crew = crew
         self._given = subject

@@ -14,10 +14,10 @@ from harness.space.errors import UsageError
 
 @dataclass(frozen=True)
 class Pursued:
-    """What came of a failure, or of the measurements before the first case, beside the count of the case itself."""
+    """The outcome of pursuing a failure, or of the measurements before the first case, beside the count of the case itself."""
 
     known: dict[str, int]
-    """How often an earlier finding or a known deviation was met, by its name."""
+    """The number of times that an earlier finding or a known deviation was met, by its name."""
     suspicions: tuple[Suspicion, ...]
     findings: tuple[str, ...]
     """The ids of new findings."""
@@ -34,7 +34,7 @@ class Log:
     cases: list[tuple[int, int | None]] = field(default_factory=list)
     """For each case the place of its result, and the power of two of its margin, as in ``Hunt.margins``."""
     pursued: dict[int, Pursued] = field(default_factory=dict)
-    """What came of failures, by the number of cases until then."""
+    """The outcomes of failures, by the number of cases until then."""
     _places: dict[Result, int] = field(default_factory=dict)
     _known: Counter[str] = field(default_factory=Counter)
     _suspicions: int = 0
@@ -82,7 +82,7 @@ class Log:
 
 @dataclass
 class Part:
-    """What one shard did in the search of a subject, whose plan other shards share."""
+    """The part of one shard in the search of a subject, whose plan other shards share."""
 
     number: int
     hunt: Hunt

@@ -60,7 +60,7 @@ class _Place(NamedTuple):
 
     @property
     def pursued(self) -> Pursued | None:
-        """What came of it, if it failed."""
+        """The outcome of pursuing it, if it failed."""
         return self.part.log.pursued.get(self.number + 1)
 
 

@@ -80,7 +80,7 @@ def decoded(data: Any, kind: type[_T], reported: Callable[[_T], object] = lambda
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Named(Fault):
-    """What reports say of a fault on one config, without what makes the mistake."""
+    """A fault as reports name it on one config, without the code that makes the mistake."""
 
     parameters: tuple[str, ...]
 

@@ -35,7 +35,7 @@ FINDINGS: Final = "findings"
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of one subject."""
+    """The question that is put to one subject."""
 
     subject: str
     contract: str
@@ -55,7 +55,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Plan:
-    """What all shards of a run have in common."""
+    """The plan that all shards of a run have in common."""
 
     subjects: tuple[Question, ...]
     seed: int
@@ -91,7 +91,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Share:
-    """What a shard did with one subject."""
+    """The work of a shard on one subject."""
 
     hunt: Hunt
     log: Log
@@ -108,7 +108,7 @@ class Share:
 
 
 class Combined(NamedTuple):
-    """What all shards together say of a subject."""
+    """The report of all shards together on a subject."""
 
     examination: Examination
     told: tuple[Told, ...]
@@ -123,7 +123,7 @@ class ShardFolder:
     shard: Shard
     plan: Plan
     shares: tuple[Share, ...]
-    """What was done with the subjects, in their order; an interrupted shard has fewer of them."""
+    """The work on the subjects, in their order; an interrupted shard has fewer of them."""
 
 
 def save(folder: Path, shard: Shard, plan: Plan, shares: Sequence[Share]) -> None:
