@@ -1,4 +1,4 @@
-"""Log: what one shard did in a search, case by case, so that all of them add up to one record."""
+"""The log of a shard's search, case by case, by which all shards add up to one record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.space.errors import UsageError
 
 @dataclass(frozen=True)
 class Pursued:
-    """The outcome of pursuing a failure, or of the measurements before the first case, beside the count of the case itself."""
+    """The outcome of pursuing a failure, or of the measurements before the first case, beside the case itself."""
 
     known: dict[str, int]
     """The number of times that an earlier finding or a known deviation was met, by its name."""

@@ -1,4 +1,4 @@
-"""Merging: what the shards of a plan did in a search becomes the record that a single run would have.
+"""Merge the logs of a plan's shards into the record that a single run would have.
 
 The cases of all shards are counted again in the plan's order, by the code that counts them in a search, up to the case
 at which a single run would have ended. A cause that several shards found is one finding.

@@ -1,4 +1,4 @@
-"""Shards: the parts of one plan that several runs share without knowing each other."""
+"""Divide a plan into shards, the parts that several runs share without knowing each other."""
 
 from __future__ import annotations
 

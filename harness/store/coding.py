@@ -1,4 +1,4 @@
-"""Coding: the objects that reports are made of as plain data, and back, by their types."""
+"""Turn the objects that reports are made of into plain data, and back, by their types."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from harness import Case, Reference, RNNConfig, draw
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.pairs import pair_of
 from harness.space.errors import UsageError
+from tests.long import few
 
 NOTEBOOK = RNNConfig(1, 5, batch_first=True, T=10, N=1, output_size=2)
 DEEP = RNNConfig(3, 4, num_layers=2, bidirectional=True, T=6, N=3, hx=True)
