@@ -1,4 +1,4 @@
-"""The harness inside pytest: options, a seed in the header, and the cause of a disagreement in its report.
+"""The harness inside pytest: options, a seed and a database for all tests, and the cause of a disagreement.
 
 This module has hooks only. They import what they need themselves, because every pytest run loads the plugin if it is
 installed.
@@ -31,6 +31,12 @@ minute or so per test.
 _SEED: Final = pytest.StashKey[int | None]()
 _SEEDED: Final = pytest.StashKey[set[int]]()
 """The ids of the test functions that carry the plugin's seed, as opposed to one that their author gave them."""
+_PLACES: Final = pytest.StashKey[tuple[str, ...] | None]()
+"""The places of the example database that answered; ``None`` if none was asked for."""
+_SHOWN: Final = pytest.StashKey[tuple[str, ...]]()
+"""The places in use, without passwords."""
+_SAID: Final = pytest.StashKey[dict[str, None]]()
+"""What the example database has to say at the end, each line once, though every worker may say it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +47,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--rnn-seed", type=int, help="seed of this session, from which every Hypothesis test gets its own")
     group.addoption("--rnn-findings", default=".rnn-harness", metavar="DIR", help="where failing cases are kept")
+    group.addoption(
+        "--rnn-database",
+        action="append",
+        metavar="PLACE",
+        help="where Hypothesis keeps failing examples: a folder, redis://HOST or github://OWNER/REPO, after read-only: "
+        "if it is only read; may be repeated; also $RNN_DATABASE, and an ini value",
+    )
     parser.addini("rnn_profile", "Hypothesis profile of this project: dev, ci or nightly", default="")
+    parser.addini("rnn_database", "places where Hypothesis keeps failing examples", type="linelist", default=[])
 
 
 @pytest.hookimpl(trylast=True)
@@ -54,20 +68,51 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SEEDED] = set()
     if profile:
         _load_profile(profile)
+    config.stash[_PLACES], config.stash[_SHOWN], config.stash[_SAID] = _places(config), (), {}
+
+
+@pytest.hookimpl(trylast=True)  # after Hypothesis's own, before which it forbids to touch a file
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Connect the example database, before the header is printed and workers are started."""
+    config = session.config
+    if (places := config.stash[_PLACES]) is not None:
+        config.stash[_PLACES], config.stash[_SHOWN] = _connected(config, places)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Return the seed, in the form to paste back."""
-    seed, profile = config.stash[_SEED], _profile(config)
-    if seed is None:
-        return []
-    return [f"rnn-harness {__version__}: {f'--rnn-profile={profile} ' if profile else ''}--rnn-seed={seed}"]
+    """Return the seed, in the form to paste back, and the places of the example database."""
+    seed, profile, lines = config.stash[_SEED], _profile(config), []
+    if seed is not None:
+        lines += [f"rnn-harness {__version__}: {f'--rnn-profile={profile} ' if profile else ''}--rnn-seed={seed}"]
+    if shown := config.stash[_SHOWN]:
+        lines += [f"rnn-harness database: {', '.join(shown)}"]
+    return lines
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which places of the example database did not answer."""
+    for line in config.stash[_SAID]:
+        terminalreporter.write_line(f"rnn-harness database: {line}", yellow=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Pass what the example database has to say from an xdist worker to the controller."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["rnn_said"] = [*session.config.stash[_SAID]]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take in what the example database of an xdist worker has to say."""
+    said: list[str] = getattr(node, "workeroutput", {}).get("rnn_said", [])  # a worker that died has no output
+    node.config.stash[_SAID].update(dict.fromkeys(said))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Pass the session's seed to an xdist worker."""
+    """Pass the session's seed, and the places that answered, to an xdist worker."""
     node.workerinput["rnn_seed"] = node.config.stash[_SEED]
+    node.workerinput["rnn_places"] = node.config.stash[_PLACES]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -150,6 +195,32 @@ def _load_profile(name: str) -> None:
         print_blob=True,
     )
     settings.load_profile(f"rnn-{name}")
+
+
+def _places(config: pytest.Config) -> tuple[str, ...] | None:
+    """Return the places of the example database, or on a worker those that answered the controller."""
+    if hasattr(config, "workerinput"):
+        inherited: tuple[str, ...] | None = config.workerinput["rnn_places"]
+        return inherited
+    given = config.getoption("rnn_database") or os.environ.get("RNN_DATABASE", "").split()
+    return tuple(filter(None, given or config.getini("rnn_database"))) or None
+
+
+def _connected(config: pytest.Config, places: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Let Hypothesis keep examples in these places, whatever its profile; return those that answered, and all shown."""
+    from hypothesis import settings
+
+    from harness.space.errors import UsageError
+    from harness.store.examples import connect
+
+    said = config.stash[_SAID]
+    try:
+        database, answered, shown = connect(places, config.rootpath, lambda line: said.update({line: None}))
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    settings.register_profile("rnn-database", settings(), database=database)
+    settings.load_profile("rnn-database")
+    return answered, shown
 
 
 def _disagreements(error: BaseException) -> list[Disagreement]:
