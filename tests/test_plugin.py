@@ -234,6 +234,7 @@ def test_a_database_that_is_down_costs_a_line_and_its_password_is_not_shown(
 ) -> None:
     pytest.importorskip("redis", reason="the package redis is not installed")
     url = f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0"
+    monkeypatch.delenv("HYPOTHESIS_STORAGE_DIRECTORY", raising=False)
     monkeypatch.setenv("RNN_DATABASE", f"{url} github://owner/repo")
     artifact = pytester.mkdir(".hypothesis") / "github-artifacts" / "hypothesis-example-db"
     artifact.mkdir(parents=True)
