@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -245,14 +246,21 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
 
 def _again(disagreement: Disagreement, finding: Finding, config: pytest.Config) -> str:
     """Keep the case, and return how to run it again."""
+    from harness.search.replay import Fate
     from harness.space.errors import UsageError
     from harness.store.findings import Store
+    from harness.store.seen import note
+    from harness.subjects.protocol import environment_of
 
     folder = Path(config.rootpath, config.getoption("rnn_findings"))
     try:
-        store = Store(folder)
-        known = finding.id in store.ids()  # what a search kept says more than this can
-        kept = folder / finding.id if known else store.save(finding)
+        store, kept = Store(folder), folder / finding.id
+        where = environment_of(disagreement.subject, finding.case.config.device)
+        if finding.id in store.ids():  # what a search kept says more than this can
+            with suppress(OSError):  # it may be read only
+                note(kept, where, Fate.FAILED)
+        else:
+            store.save(finding, where=where)
     except (OSError, UsageError) as error:
         return f"the case could not be kept: {error}"
     spec = _spec(disagreement.subject)

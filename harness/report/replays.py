@@ -12,11 +12,17 @@ from rich.text import Text
 from harness.checks.result import Result
 from harness.report import wording
 from harness.report.place import Stored
-from harness.report.record import result_record
+from harness.report.record import excuse_record, result_record
 from harness.report.short import failure_line
+from harness.report.wording import excuse_line
 from harness.search.replay import Fate
 
-STYLES: Final = {Fate.FIXED: "bold green", Fate.FAILED: "bold red", Fate.ERROR: "bold yellow"}
+STYLES: Final = {
+    Fate.FIXED: "bold green",
+    Fate.FAILED: "bold red",
+    Fate.ERROR: "bold yellow",
+    Fate.KNOWN: "bold yellow",
+}
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,21 @@ class Replayed:
         if self.result is None:
             return self.why.partition("\n")[0]
         if self.fate is Fate.FIXED:
-            return ""
+            return self.excused
+        excused = f"{self.excused}: " if self.excused else ""
         refused = "the subject now refuses the case: " if self.fate is Fate.ERROR else ""
         other = "in another way than before: " if self.fate is Fate.FAILED and self.again is False else ""
-        return refused + other + failure_line(self.result)
+        return excused + refused + other + failure_line(self.result)
+
+    @property
+    def excused(self) -> str:
+        """What is to be said of the finding's excuse; empty if nothing is."""
+        excuse = self.stored.excuse
+        if excuse is None or self.fate is Fate.ERROR:
+            return ""
+        if self.fate is Fate.FIXED:
+            return f"its excuse can go: rnn-harness findings {self.name} --open"
+        return f"{'' if excuse.holds else 'expired: '}{excuse_line(excuse)}"
 
 
 def replayed_line(one: Replayed) -> Text:
@@ -83,6 +100,7 @@ def _record(one: Replayed) -> dict[str, Any]:
         "fate": one.fate.value,
         "same_kind": one.again,
         "said": one.said,
+        "excuse": excuse_record(one.stored.excuse),
         "result": None if one.result is None else result_record(one.result),
     }
 

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Final
 
 from harness.checks.accuracy import Accuracy
@@ -24,6 +25,7 @@ from harness.space.coverage import Coverage
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.space.searched import AGREEMENT, Searched
+from harness.subjects.portable import portable
 
 MARGINS: Final = -16
 """The lowest power of two by which margins are counted; exact results are below it."""
@@ -61,10 +63,11 @@ class Finding:
         """True if every plainer neighbour was tried and passes; false if shrinking was cut short or is meaningless."""
         return self.certificate.complete
 
-    @property
+    @cached_property
     def id(self) -> str:
-        """Eight hex digits that identify this subject on this case."""
-        return hashlib.sha256(f"{self.subject} {self.case.id}".encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        """Eight hex digits that identify this subject on this case; they do not depend on the machine."""
+        named = f"{portable(self.subject)} {self.case.id}"
+        return hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def is_id(text: str) -> bool:

@@ -21,6 +21,8 @@ class Fate(Enum):
     FAILED = "FAILED"
     ERROR = "ERROR"
     """It is not known: the subject now refuses the case, or the script did not get to its end."""
+    KNOWN = "KNOWN"
+    """It fails, and has an excuse; only what is told of a kept finding has this fate."""
 
 
 def replay(subject: Subject, case: Case, accepted: Accepted = STRICT) -> tuple[Fate, Result]:

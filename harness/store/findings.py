@@ -12,12 +12,13 @@ import platform
 import re
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from errno import EEXIST, EIO, ENOTEMPTY
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -27,10 +28,12 @@ from harness.checks.result import OF_TANH
 from harness.report.place import DIRECTORY, UNKNOWN, Stored
 from harness.report.schema import heading
 from harness.search.record import Finding
+from harness.search.replay import Fate
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
 from harness.space.errors import UsageError
-from harness.store import door
+from harness.store import door, excuse, seen
+from harness.subjects.ground import environment
 
 CASE: Final = "case.json"
 RECORD: Final = "finding.json"
@@ -56,11 +59,13 @@ class Store:
         texts: Mapping[str, str | bytes] | None = None,
         *,
         tolerance: str = "derived",
+        where: str | None = None,
     ) -> Path:
         """Keep a finding, in full or not at all, in place of an earlier one with its id, and return its folder.
 
-        ``record`` is plain data about it; ``texts`` are further files by name. Raises ``OSError`` with the path if that
-        fails, and then leaves nothing behind.
+        ``record`` is plain data about it; ``texts`` are further files by name. ``where`` is the environment in which it
+        was found, by default that of this process. What an earlier one says of other times and places stays, and so
+        does its excuse. Raises ``OSError`` with the path if that fails, and then leaves nothing behind.
         """
         return self._keep(finding.id, _files(finding, record or {}, texts or {}, tolerance))
 
@@ -85,7 +90,11 @@ class Store:
             temporary.mkdir(parents=True)
             for name, content in files.items():
                 (temporary / name).write_bytes(content)
+            carried = _carry(place, temporary, ())
+            seen.note(temporary, environment() if where is None else where, Fate.FAILED)
             _put(temporary, place, replaced)
+            seen.while_replaced(partial(_carry, replaced, place, carried))  # what others noted in the meantime
+            seen.while_replaced(partial(_carry, temporary, place, ()))  # it is still there if another one was faster
             shutil.rmtree(replaced, ignore_errors=True)  # only now: the disk may fail between two renames
         except OSError as error:
             if error.filename is None:  # a full disk does not name the file
@@ -229,7 +238,14 @@ def _read(path: Path, id_: str | None) -> Stored:
         record = _record(path / RECORD)
     except UsageError as error:
         damages.append(str(error))
-    return replace(_stored(path, id_, case, notes, record), damage="; ".join(damages))
+    given, (sightings, wrong) = None, seen.read(path)
+    damages += [wrong] if wrong else []
+    try:
+        given = excuse.read(path)
+    except UsageError as error:
+        damages.append(str(error))
+    stored = _stored(path, id_, case, notes, record)
+    return replace(stored, damage="; ".join(damages), seen=sightings, excuse=given)
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -289,6 +305,15 @@ def _put(temporary: Path, place: Path, replaced: Path) -> None:
         with suppress(OSError):
             replaced.rename(place)
         raise
+
+
+def _carry(source: Path, target: Path, without: Container[str]) -> set[str]:
+    """Add what was seen of a finding, and its excuse, to another folder of it; return the names of what was seen."""
+    with suppress(UsageError):  # a damaged one excuses nothing
+        given = None if (target / excuse.FILE).exists() else excuse.read(source)
+        if given is not None:
+            excuse.write(target, given)
+    return seen.carry(source, target, without=without)
 
 
 def _renamed(temporary: Path, place: Path) -> bool:

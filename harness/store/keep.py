@@ -19,7 +19,7 @@ from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.record import Finding
 from harness.store.findings import Store
 from harness.store.scripts import offer
-from harness.subjects.protocol import Subject
+from harness.subjects.protocol import Subject, environment_of
 
 ISSUE: Final = "issue.md"
 TEST: Final = "test_regression.py"
@@ -51,7 +51,8 @@ def keep(
     texts: dict[str, str | bytes] = {**files, ISSUE: said}
     if finding.result.failure is None:  # a test that hangs, or ends its process, would take all others with it
         texts[TEST] = regression_test(finding)
-    saved = Store(directory).save(finding, finding_record(finding, explanation), texts, tolerance=tolerance)
+    record, where = finding_record(finding, explanation), environment_of(subject, finding.case.config.device)
+    saved = Store(directory).save(finding, record, texts, tolerance=tolerance, where=where)
     return Kept(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
 
 

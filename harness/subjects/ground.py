@@ -19,6 +19,9 @@ PACKAGES: Final = ("rnn-harness", "numpy", "torch", "hypothesis", "ml_dtypes", "
 VARIABLES: Final = re.compile(r"ONEDNN_|DNNL_|ATEN_|MKL_|OMP_NUM|OPENBLAS_|KMP_|CUBLAS_|NVIDIA_TF32|TORCH_")
 """The names of environment variables that choose kernels or threads."""
 
+CHOOSE: Final = re.compile(r"(ONEDNN|DNNL|ATEN|MKL|CUBLAS)_(?!.*(THREADS|VERBOSE))|NVIDIA_TF32")
+"""The names of those that choose kernels."""
+
 
 def ground(device: str = "cpu", *, with_torch: bool = True) -> dict[str, str]:
     """Return what this process computes on: packages, CPU, libraries and their kernels, threads, and the device.
@@ -40,6 +43,24 @@ def machine() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             facts[name] = version(name)
     return facts
+
+
+def environment(device: str = "") -> str:
+    """Return what the results of a subject may depend on, in words that are the same for all processes of a machine.
+
+    ``device`` is the name of the device, if it is not the CPU. What a process chooses by itself, such as the number of
+    its threads, is left out, and so are versions on which no result depends.
+    """
+    import numpy as np  # noqa: F401 - its BLAS is seen only where it is loaded
+
+    facts = {**machine(), **_libraries()}
+    versions = [f"{called} {facts[name]}" for called, name in (("torch", "torch"), ("NumPy", "numpy")) if name in facts]
+    python = ".".join(facts["python"].split(".")[:2])
+    chosen = [f"{name}={value}" for name, value in sorted(os.environ.items()) if CHOOSE.match(name)]
+    parts = [*versions, f"Python {python}", facts["platform"].partition("-")[0], facts["cpu"]]
+    parts += [facts["BLAS of NumPy"]] if "BLAS of NumPy" in facts else []
+    said = ", ".join([*parts, *([device] if device else []), *chosen])
+    return "".join(character for character in said if character.isprintable())
 
 
 def line(facts: dict[str, str]) -> str:

@@ -21,7 +21,7 @@ from harness.search.record import Finding
 from harness.search.replay import Fate, replay
 from harness.space.case import CaseError
 from harness.space.errors import UsageError
-from harness.store import findings
+from harness.store import findings, seen
 from harness.store.findings import Store
 from tests import implementations
 
@@ -72,7 +72,7 @@ def test_a_finding_is_kept_under_its_id_and_read_back(store: Store) -> None:
     stored = store.open(finding.id)
 
     assert folder == store.directory / finding.id
-    assert contents(folder) == ["arrays.npz", "case.json", "finding.json", "issue.md", "reproduce.py"]
+    assert contents(folder) == ["arrays.npz", "case.json", "finding.json", "issue.md", "reproduce.py", "seen"]
     assert contents(store.directory) == [finding.id]
     assert (stored.case.id, stored.case.origin) == (finding.case.id, finding.case.origin)
     assert (stored.id, stored.subject, stored.path) == (finding.id, finding.subject, folder)
@@ -105,7 +105,7 @@ def test_saving_again_replaces_the_whole_folder(store: Store) -> None:
     store.save(finding, cause("new"), {"issue.md": "new"})
 
     assert store.open(finding.id).cause == "new"
-    assert contents(store.directory / finding.id) == ["case.json", "finding.json", "issue.md"]
+    assert contents(store.directory / finding.id) == ["case.json", "finding.json", "issue.md", "seen"]
     assert contents(store.directory) == [finding.id]
 
 
@@ -492,7 +492,7 @@ def test_a_directory_that_is_read_only_costs_an_error_with_the_path(store: Store
 # Other processes at the same time
 
 
-STEPS = ((os, "mkdir"), (os, "rename"), (os, "rmdir"), (os, "unlink"), (Path, "write_bytes"))
+STEPS = ((os, "mkdir"), (os, "rename"), (os, "replace"), (os, "rmdir"), (os, "unlink"), (Path, "write_bytes"))
 
 
 def dies_at(step: int, save: Callable[[], object]) -> bool:
@@ -541,13 +541,15 @@ def test_a_process_that_dies_at_any_step_leaves_a_whole_finding_or_none(store: S
 
 
 def write(directory: Path, writer: int, ready: Barrier) -> None:
-    """Save one id that all writers save, and one that only this one saves, a dozen times each."""
+    """Save and note one id that all writers save, and one that only this one saves, a dozen times each."""
     store, shared, own = Store(directory), finding_of(0), finding_of(1 + writer)
     ready.wait(60)
     for number in range(12):
         for finding in (shared, own):
             stamp = f"{writer}/{number}/" + "x" * 20_000
-            store.save(finding, cause(stamp), {"a.txt": stamp, "b.txt": stamp}, tolerance=stamp)
+            texts: dict[str, str | bytes] = {"a.txt": stamp, "b.txt": stamp}
+            folder = store.save(finding, cause(stamp), texts, tolerance=stamp, where=f"{writer}/{number}")
+            seen.note(folder, f"{writer}/{number}/later", Fate.FIXED)
 
 
 def test_of_writers_of_the_same_finding_at_the_same_time_one_wins(store: Store) -> None:
@@ -560,6 +562,9 @@ def test_of_writers_of_the_same_finding_at_the_same_time_one_wins(store: Store) 
         stamp = one.cause
         assert stamp is not None
         assert {(one.path / name).read_text() for name in ("a.txt", "b.txt")} == {stamp} == {one.notes["tolerance"]}
+        writers = [writer for writer in range(4) if one.id in {finding_of(0).id, finding_of(1 + writer).id}]
+        rounds = [f"{writer}/{number}" for writer in writers for number in range(12)]
+        assert sorted(where.words for where in one.seen) == sorted(rounds + [f"{one}/later" for one in rounds])
 
 
 @contextmanager
