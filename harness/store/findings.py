@@ -12,7 +12,7 @@ import platform
 import re
 import shlex
 import shutil
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -67,10 +67,12 @@ class Store:
         was found, by default that of this process. What an earlier one says of other times and places stays, and so
         does its excuse. Raises ``OSError`` with the path if that fails, and then leaves nothing behind.
         """
-        return self._keep(finding.id, _files(finding, record or {}, texts or {}, tolerance))
+        files = _files(finding, record or {}, texts or {}, tolerance)
+        here = environment() if where is None else where
+        return self._keep(finding.id, files, lambda folder: seen.note(folder, here, Fate.FAILED))
 
     def take(self, folder: Path, id_: str) -> Path:
-        """Keep a finding that is in a folder elsewhere, and return its folder here.
+        """Keep a finding that is in a folder elsewhere, with what was seen of it, and return its folder here.
 
         Raises ``UsageError`` if it is damaged, and ``OSError`` if it cannot be kept.
         """
@@ -79,10 +81,10 @@ class Store:
         files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
         if any(path.stat().st_size > door.LARGEST for path in files):
             raise UsageError(f"{folder}: expected files of at most {door.LARGEST:,} bytes")
-        return self._keep(id_, {path.name: path.read_bytes() for path in files})
+        return self._keep(id_, {path.name: path.read_bytes() for path in files}, partial(seen.carry, folder))
 
-    def _keep(self, id_: str, files: Mapping[str, bytes]) -> Path:
-        """Write the files of a finding into its folder, in full or not at all."""
+    def _keep(self, id_: str, files: Mapping[str, bytes], note: Callable[[Path], object]) -> Path:
+        """Write the files of a finding into its folder, in full or not at all; ``note`` adds what was seen of it."""
         place = self.directory / id_
         temporary = self.directory / f".{id_}.{uuid4().hex}"
         replaced = temporary.with_name(f"{temporary.name}.old")
@@ -91,7 +93,7 @@ class Store:
             for name, content in files.items():
                 (temporary / name).write_bytes(content)
             carried = _carry(place, temporary, ())
-            seen.note(temporary, environment() if where is None else where, Fate.FAILED)
+            note(temporary)
             _put(temporary, place, replaced)
             seen.while_replaced(partial(_carry, replaced, place, carried))  # what others noted in the meantime
             seen.while_replaced(partial(_carry, temporary, place, ()))  # it is still there if another one was faster
@@ -313,7 +315,7 @@ def _carry(source: Path, target: Path, without: Container[str]) -> set[str]:
         given = None if (target / excuse.FILE).exists() else excuse.read(source)
         if given is not None:
             excuse.write(target, given)
-    return seen.carry(source, target, without=without)
+    return seen.carry(source, target, without)
 
 
 def _renamed(temporary: Path, place: Path) -> bool:

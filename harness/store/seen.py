@@ -102,7 +102,7 @@ def read(finding: Path) -> tuple[tuple[Seen, ...], str]:
     return tuple(found), damage
 
 
-def carry(source: Path, target: Path, *, without: Container[str] = ()) -> set[str]:
+def carry(source: Path, target: Path, without: Container[str] = ()) -> set[str]:
     """Add what was seen of a finding to another folder of the same finding, and return the names of those files."""
     carried, found = set[str](), list[str]()
     with suppress(OSError):  # what is damaged is not carried

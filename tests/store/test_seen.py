@@ -103,6 +103,16 @@ def test_to_save_again_keeps_what_was_seen(store: Store, monkeypatch: pytest.Mon
     assert days(folder) == {THERE: (1, 1, "FAILED", 1), HERE: (2, 2, "FAILED", 2)}
 
 
+def test_what_was_seen_of_a_finding_is_taken_with_it(store: Store, tmp_path: Path) -> None:
+    elsewhere = Store(tmp_path / "elsewhere").save(finding_of(), where=THERE)
+    seen.note(elsewhere, THERE, Fate.FIXED)
+    folder = store.save(finding_of(), where=HERE)
+
+    store.take(elsewhere, elsewhere.name)
+
+    assert {one.words: one.fate for one in store.open(folder.name).seen} == {HERE: Fate.FAILED, THERE: Fate.FIXED}
+
+
 def test_where_nobody_says_it_is_this_environment(store: Store) -> None:
     ((where, _),) = days(store.save(finding_of())).items()
 
