@@ -524,13 +524,14 @@ def test_a_process_that_dies_at_any_step_leaves_a_whole_finding_or_none(store: S
     finding, seen = finding_of(), set()
     for step in range(1_000):
         if again:
-            store.save(finding, cause("old"), {"text": "old"})
+            store.save(finding, cause("old"), {"text": "old"}, where="before")
         done = dies_at(step, lambda: store.save(finding, cause("new"), {"text": "new"}))
         listed = store.list()
         seen.add(None if not listed else listed[0].cause)
         for one in listed:
             assert one.damage == ""
             assert store.open(finding.id).cause == one.cause
+            assert ("before" in {where.words for where in one.seen}) is again
         if done:
             break
         for id_ in store.ids():

@@ -252,6 +252,16 @@ def test_what_is_noted_while_a_finding_is_put_in_place_is_not_lost(
     assert set(days(folder)) == {HERE, THERE}
 
 
+def test_what_is_noted_waits_for_a_finding_that_is_put_in_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = store.save(finding_of(), where=HERE)
+    away = folder.rename(folder.with_name("away"))
+    monkeypatch.setattr("time.sleep", lambda _: away.rename(folder))
+
+    seen.note(folder, THERE, Fate.FIXED)
+
+    assert set(days(folder)) == {HERE, THERE}
+
+
 def test_what_was_seen_outlives_a_save_that_another_one_overtakes(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
