@@ -37,7 +37,7 @@ _PLACES: Final = pytest.StashKey[tuple[str, ...] | None]()
 _SHOWN: Final = pytest.StashKey[tuple[str, ...]]()
 """The places in use, without passwords."""
 _SAID: Final = pytest.StashKey[dict[str, None]]()
-"""What the example database has to say at the end, each line once, though every worker may say it."""
+"""The lines that the example database has for the end, each once, though every worker may say it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

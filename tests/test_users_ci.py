@@ -24,10 +24,16 @@ def run(*command: str, cwd: Path = ROOT, **more: str) -> subprocess.CompletedPro
     return subprocess.run(command, cwd=cwd, env={**os.environ, **more}, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", ["github.yml", "github-shards.yml", "action.yml"])
+WORKFLOWS: Final = {path.name: path.read_text() for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*(f"examples/ci/{name}" for name in ("github.yml", "github-shards.yml", "action.yml")), ".github/workflows"],
+)
 @pytest.mark.skipif(shutil.which("zizmor") is None, reason="zizmor is not installed; `pip install zizmor`")
-def test_zizmor_has_nothing_to_say(name: str) -> None:
-    done = run("zizmor", "--offline", "--no-progress", "--persona", "pedantic", f"examples/ci/{name}")
+def test_zizmor_has_nothing_to_say(path: str) -> None:
+    done = run("zizmor", "--offline", "--no-progress", "--persona", "pedantic", path)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -57,10 +63,11 @@ def test_the_job_for_github_has_ten_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["action.yml", "github-shards.yml", "gitlab-shards.yml", "gitlab.yml", "pre-commit.yml"]
+    "name",
+    ["action.yml", "github-shards.yml", "gitlab-shards.yml", "gitlab.yml", "pre-commit.yml", "ci.yml", "nightly.yml"],
 )
 def test_its_commands_are_those_of_the_command_line(name: str) -> None:
-    found = COMMAND.findall(FILES[name])
+    found = COMMAND.findall((FILES | WORKFLOWS)[name].replace("\n          ", " ").replace("$GITHUB_RUN_ID", "1"))
     group = click.Context(main.cli, **main.cli.context_settings)  # without it, click keeps other help options
 
     assert found

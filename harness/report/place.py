@@ -50,7 +50,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of a finding in one environment."""
+    """The sightings of a finding in one environment, summed up."""
 
     environment: str
     """Eight hex digits that identify the environment."""
@@ -105,7 +105,7 @@ class Stored:
     damage: str = ""
     """The reason why it cannot be read, if it cannot."""
     seen: tuple[Seen, ...] = ()
-    """What was seen of it, by environment."""
+    """The sightings of it, by environment."""
     excuse: Excuse | None = None
     """The reason why it may fail for now, if someone gave one."""
 

@@ -62,7 +62,7 @@ class Replayed:
 
     @property
     def excused(self) -> str:
-        """What is to be said of the finding's excuse; empty if nothing is."""
+        """The text on the finding's excuse; empty if there is none."""
         excuse = self.stored.excuse
         if excuse is None or self.fate is Fate.ERROR:
             return ""

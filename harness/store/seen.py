@@ -114,8 +114,11 @@ def carry(source: Path, target: Path, without: Container[str] = ()) -> set[str]:
         if _SIGHTING.fullmatch(name):
             (target / FOLDER / name).touch()
         else:
-            with suppress(UsageError):
-                (target / FOLDER / name).write_bytes(f"{_words(source / FOLDER / name)}\n".encode())
+            try:
+                words = _words(source / FOLDER / name)
+            except UsageError:  # it is damaged, or another process has put the folder elsewhere
+                continue
+            (target / FOLDER / name).write_bytes(f"{words}\n".encode())
         carried.add(name)
     return carried
 

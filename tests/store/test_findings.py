@@ -553,6 +553,7 @@ def write(directory: Path, writer: int, ready: Barrier) -> None:
             seen.note(folder, f"{writer}/{number}/later", Fate.FIXED)
 
 
+@pytest.mark.long
 def test_of_writers_of_the_same_finding_at_the_same_time_one_wins(store: Store) -> None:
     with working(write, store.directory, 4) as workers:
         pass
