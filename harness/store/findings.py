@@ -27,7 +27,7 @@ from uuid import uuid4
 from harness.checks.result import OF_TANH
 from harness.report.place import DIRECTORY, UNKNOWN, Stored
 from harness.report.schema import heading
-from harness.search.record import Finding
+from harness.search.record import Finding, is_id
 from harness.search.replay import Fate
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
@@ -41,7 +41,6 @@ RECORD: Final = "finding.json"
 LISTING: Final = "rnn-harness findings"
 """The command that lists findings, as errors name it."""
 
-_ID: Final = re.compile(r"[0-9a-f]{8}")
 _PREFIX: Final = re.compile(r"[0-9a-f]{4,8}")
 _NAME: Final = re.compile(r"\w[\w.-]*")
 
@@ -152,7 +151,7 @@ class Store:
             return ()
         except OSError as error:
             raise UsageError(f"{self.directory}: cannot be read: {error.strerror or error}") from None
-        return tuple(sorted(filter(_ID.fullmatch, names)))
+        return tuple(sorted(filter(is_id, names)))
 
     def _read(self, id_: str) -> Stored:
         return _read(self.directory / id_, id_)
@@ -191,7 +190,7 @@ def load(given: str | os.PathLike[str], directory: str | os.PathLike[str] = DIRE
     if not (path / CASE).exists():
         raise CaseError(f"{path}: a folder without {CASE}; expected a finding's id, its folder, or a case's file")
     name = path.absolute().name
-    stored = Store(path.absolute().parent).open(name) if _ID.fullmatch(name) else _read(path, None)
+    stored = Store(path.absolute().parent).open(name) if is_id(name) else _read(path, None)
     if stored.found is None:
         raise CaseError(stored.damage)
     return replace(stored, path=path)

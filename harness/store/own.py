@@ -27,8 +27,9 @@ def read(path: Path, *, today: date | None = None) -> tuple[list[KnownFailure], 
 
     Raises ``UsageError`` for a file that is not as the manual describes it, with the entry and the key.
     """
+    text = door.text(path)  # its errors are not those of TOML
     try:
-        document = tomllib.loads(door.text(path))
+        document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
     entries = document.pop("known", None)
