@@ -5,7 +5,7 @@ subject's output of every layer must be known. In a single time step, h_n holds 
 reached by running the subject on prefixes of the stack, with the same weights. Their outputs are taken for those inside
 the full run if both runs have equal h_n. That is strong evidence but no proof, because states that differ by a rounding
 may become equal again. So a difference that is seen only through a prefix is a disagreement only if it is larger than
-the two runs' own roundings can make it; if not, it is suspicious.
+the two runs' own roundings can make it. If not, it is suspicious where it is larger than they usually make it.
 
 Gradients are compared twice: as the case has them, where inner errors are carried along, and with probes
 (``oracle.probes``), which show every inner state and gradient of a wider layer.
@@ -35,7 +35,15 @@ from harness.oracle.compare import (
     share_of_allowance,
     suspect,
 )
-from harness.oracle.expectation import Expected, Setting, apart_from_prefixes, expect_local, or_nan, single_step_states
+from harness.oracle.expectation import (
+    Expected,
+    Setting,
+    apart_from_prefixes,
+    expect_local,
+    or_nan,
+    single_step_states,
+    usually_apart,
+)
 from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
 from harness.oracle.known import Known, to_float64
 from harness.oracle.reference import Reference
@@ -344,13 +352,14 @@ def _local(
     expected = _expected(observation, states, reference)
     found = _compared_layers(observation, states, expected, reference)
     if found and observation.prefixes and not _needs_no_prefix(found[0], case):
-        apart = apart_from_prefixes(Setting(reference, case, observation.arithmetic), states)
-        wider = _expected(observation, apart, reference)
+        setting = Setting(reference, case, observation.arithmetic)
+        wider = _expected(observation, apart_from_prefixes(setting, states), reference)
         proved = _compared_layers(observation, states, wider, reference)
         if proved:
             return proved, [], None
+        usual = _expected(observation, usually_apart(setting, states), reference)
         # Where the two runs may differ by any amount, as after an overflow, one says nothing about the other.
-        found = _compared_layers(observation, states, _exempt_as(wider, expected), reference)
+        found = _compared_layers(observation, states, _exempt_as(wider, usual), reference)
         return [], [replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in found], None
     if found:
         return found, [], None
