@@ -130,9 +130,9 @@ def elsewhere(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(name, instead)
 
 
-@pytest.mark.parametrize("number", [40, pytest.param(500, marks=pytest.mark.long)])
-def test_every_command_line_is_answered_or_refused(number: int) -> None:
-    @several(number)
+@pytest.mark.long
+def test_every_command_line_is_answered_or_refused() -> None:
+    @several(500)
     @given(lines())
     def refused(arguments: list[str]) -> None:
         code, said = answer(arguments)

@@ -284,7 +284,7 @@ def test_the_command_writes_it_and_refuses_what_it_cannot(
     assert capsys.readouterr().err == "Error: --report needs two more packages: pip install jinja2 vl-convert-python\n"
 
 
-# In a browser
+# In a browser: `tox -e quality` runs them
 
 
 @pytest.fixture(scope="module")
@@ -305,6 +305,7 @@ TOO_WIDE = """[...document.querySelectorAll('[aria-label^="The largest error"]')
 """The charts of one size that do not fit."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "width", "scheme"),
     [("three", 400, "dark"), ("odd", 1600, "light"), ("none", 1600, "light"), ("none", 400, "dark")],
@@ -337,6 +338,7 @@ HOST = """<style>.host.host pre { white-space: pre-wrap; padding: 0; }
 """The styles that Jupyter has for what it shows."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("html", "body"), [("", 'data-jp-theme-light="false"'), ('theme="dark"', ""), ("", 'class="vscode-dark"'), ("", "")]
 )
@@ -366,6 +368,7 @@ def _violations(axe: Any, shown: Any) -> list[str]:
     return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
 
 
+@pytest.mark.long
 def test_the_keyboard_chooses_the_sequence_and_the_theme_and_copies(three: Page, browser: Any, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(three.text)

@@ -39,6 +39,7 @@ pytestmark = pytest.mark.xdist_group("schema")  # what its fixtures made is ther
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 WRONG: Final = f"{EXAMPLES / 'notebook.py'}:rnn_without_b_hh"
+RIGHT: Final = f"{EXAMPLES / 'notebook.py'}:rnn_with_b_hh"
 DEFINITIONS: Final[dict[str, Any]] = SCHEMA["$defs"]
 NAMES: Final = [one["$ref"].rpartition("/")[2] for one in SCHEMA["oneOf"]]
 
@@ -67,7 +68,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         patch.setattr("harness.search.preparation.cores", lambda: 0)
         patch.setattr("harness.search.budget.AFTER", 10)
         let_scripts_fail_unrun(patch)
-        run("check", WRONG, "torch", "--examples", "40", "--json", "check.json", "--coverage", "met.json")
+        run("check", WRONG, RIGHT, "--examples", "40", "--json", "check.json", "--coverage", "met.json")
         (kept,) = Path(".rnn-harness").iterdir()
         run("check", WRONG, "--examples", "20", "--shard", "1/9", "--into", "part")
         Path("part/shard.json").rename("shard.json")
