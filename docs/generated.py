@@ -11,7 +11,7 @@ from harness.diagnosis.faults.base import Fault
 
 PARTS: Final = {
     "Start": ("../README", "tutorial"),
-    "How-tos": ("how-to", "pytest", "parallel-jobs"),
+    "How-tos": ("how-to", "pytest", "parallel-jobs", "other-languages"),
     "Reference": ("reference", "findings", "formats", "faults", "api", "glossary"),
     "Explanation": ("explanation", "measurements", "limits"),
     "Development": ("architecture", "../CONTRIBUTING", "../CHANGELOG"),

@@ -133,7 +133,8 @@ def check(
     """Search for a case on which a SUBJECT fails; without a SUBJECT, check torch's own nn.RNN.
 
     A SUBJECT is a name that `rnn-harness subjects` lists, path/to/file.py:name or module:name, where name is a
-    function rnn(x, h0, weights, config) -> (output, h_n) or a class with nn.RNN's constructor and state_dict.
+    function rnn(x, h0, weights, config) -> (output, h_n) or a class with nn.RNN's constructor and state_dict. It may
+    be exec:PROGRAM, too, which docs/other-languages.md explains.
     """
     from harness.subjects.isolated import ahead
 

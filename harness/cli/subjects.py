@@ -31,7 +31,9 @@ def subjects(json_to: str | None) -> int:
         rows.append((name, devices, not_on, entry.dist.name if entry.dist else "rnn-harness"))
     console = console_for(json_to)
     console.print(text.subjects_table(rows))
-    console.print("Your own: path/to/file.py:name or module:name; see `rnn-harness check --help`.", highlight=False)
+    console.print(
+        "Your own: path/to/file.py:name, module:name or exec:program; see `rnn-harness check --help`.", highlight=False
+    )
     columns = ("subject", "devices", "absent", "offered_by")
     write_json("subjects", {"subjects": [dict(zip(columns, row, strict=True)) for row in rows]}, json_to)
     return AGREES

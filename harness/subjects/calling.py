@@ -21,6 +21,14 @@ class Malformed(Exception):
     """Raised when a subject returned something other than the arrays that it had to return."""
 
 
+class Failed(Exception):
+    """Raised by what knows the outcome of a run that gave no arrays."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome
+
+
 def attempt(call: Callable[[], Mapping[str, Array]]) -> Outcome:
     """Return the outcome of ``call``: its arrays, its refusal, or its failure. Prints go to standard error."""
     try:
@@ -32,6 +40,8 @@ def attempt(call: Callable[[], Mapping[str, Array]]) -> Outcome:
         return Outcome(failure=Failure.UNSUPPORTED, message=str(error) or type(error).__name__)
     except Malformed as error:
         return Outcome(failure=Failure.MALFORMED, message=str(error))
+    except Failed as error:
+        return error.outcome
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
         return _raised(error)
 

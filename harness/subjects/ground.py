@@ -65,6 +65,8 @@ def environment(device: str = "") -> str:
 
 def line(facts: dict[str, str]) -> str:
     """Return the most informative facts in one line."""
+    if "software" in facts:
+        return f"{facts['software']}; {facts['cpu']}"
     parts = []
     if "ATen" in facts:
         parts.append(f"torch {facts['torch']} on {facts['ATen']}")
@@ -81,6 +83,8 @@ def line(facts: dict[str, str]) -> str:
 
 def kernels(facts: dict[str, str]) -> str:
     """Return the facts that choose the kernels: those of torch and of its device, or those of NumPy without torch."""
+    if "software" in facts:
+        return facts["software"]
     if "ATen" not in facts:
         return facts.get("BLAS of NumPy", f"NumPy {facts['numpy']}")
     parts = [f"ATen {facts['ATen']}"]

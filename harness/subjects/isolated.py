@@ -33,7 +33,8 @@ from harness.space.case import Case
 from harness.space.outcome import Failure, Outcome
 from harness.subjects.answer import Answer
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.ground import ground, heard, speak
+from harness.subjects.ending import GRACE, how_it_ended
+from harness.subjects.ground import ground, heard, machine, speak
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.registry import find_subject
 from harness.subjects.shared import Sharing
@@ -50,9 +51,6 @@ STARTING: Final = 60.0
 
 LONGEST: Final = 1e6
 """The longest wait in seconds that a system call accepts; nobody waits that long."""
-
-GRACE: Final = 1.0
-"""The seconds that a process gets to end by itself when nobody waits for its work any more."""
 
 UNTOLD: Final = 255
 """The exit code that Python gives a process whose fork server cannot tell it any more."""
@@ -341,7 +339,7 @@ class _Worker:
         if code is None:
             _kill(self._process)
             self._lost(Failure.CRASHED, "its process closed the pipe to the harness")
-        ended = f"died of {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        ended = how_it_ended(code)
         if _FORKS and code == UNTOLD and self._was_orphaned():
             ended = "lost its fork server"
         self._lost(Failure.CRASHED, f"its process {ended}", code)
@@ -494,13 +492,6 @@ def _end_with_group(folder: Path) -> None:
             os.killpg(0, signal.SIGKILL)
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
 def _own_lines(trace: Path) -> str:
     """Return what faulthandler wrote of the thread that calls the subject, up to the first frame of the harness.
 
@@ -557,7 +548,7 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
             method, arguments = connection.recv()
             own: dict[str, Callable[..., Any]] = {
                 "run": found[0].run,
-                GROUND: partial(ground, with_torch=_mentions_torch(spec)),
+                GROUND: partial(_ground, found[0], with_torch=_mentions_torch(spec)),
                 SPEAK: speak,
             }
             call = own[method] if method in own else getattr(found[0].capabilities, method)
@@ -576,6 +567,12 @@ def _find(spec: str, switches: tuple[str, ...], found: list[Subject]) -> _About:
     capabilities = replace(subject.capabilities.with_methods(lambda *_: _in_the_child), process=None)
     switchable = _mentions_torch(spec) and "torch" in sys.modules
     return _About(subject.name, subject.devices(), capabilities, switchable)
+
+
+def _ground(subject: Subject, device: str, *, with_torch: bool) -> dict[str, str]:
+    """Return what a subject computes on: what it says itself, or else what this process has."""
+    own = subject.capabilities.ground
+    return {**machine(), **own} if own else ground(device, with_torch=with_torch)
 
 
 def _in_the_child() -> NoReturn:

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeGuard
 from harness.subjects.calling import a_or_an
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.function import FunctionSubject
+from harness.subjects.programs import EXEC, program_subject
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.switches import SUBJECTS
 
@@ -24,7 +25,7 @@ GROUP: Final = "rnn_harness.subjects"
 """The entry-point group in which other distributions offer subjects; calling an entry gives a ``Subject``."""
 
 _SUBJECT: Final = "a Subject: name, capabilities = Capabilities(...), devices() and run(case)"
-_FORMS: Final = "a name that 'rnn-harness subjects' lists, path/to/file.py:name or module:name"
+_FORMS: Final = "a name that 'rnn-harness subjects' lists, path/to/file.py:name, module:name or exec:program"
 
 
 def registered() -> dict[str, EntryPoint]:
@@ -46,7 +47,7 @@ def _attribute(name: str) -> str:
 
 
 def find_subject(spec: str) -> Subject:
-    """Return the subject that ``spec`` names: a registered one, ``path/to/file.py:name`` or ``module:name``.
+    """Return the subject of a name: a registered one, ``path/to/file.py:name``, ``module:name`` or ``exec:program``.
 
     Raises ``SubjectError`` if there is none, and says why and what there is instead.
     """
@@ -59,6 +60,8 @@ def find_subject(spec: str) -> Subject:
         if not _is_subject(made):
             raise SubjectError(f"{spec}: its entry point gave {made!r}, expected {_SUBJECT}")
         return made
+    if spec.startswith(EXEC):
+        return program_subject(spec)
     place, _, name = spec.rpartition(":")
     if not place or not name:
         if spec.endswith(".py") and Path(spec).is_file():

@@ -1,0 +1,286 @@
+"""programs: a program in any language as a subject: ``exec:./my_rnn``. It is asked by the protocol of ``wire``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import threading
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import IO, Any, Final, NoReturn
+
+from harness.space.errors import UsageError
+from harness.space.outcome import Failure, Outcome
+from harness.subjects import wire
+from harness.subjects.calling import Failed, Malformed
+from harness.subjects.capabilities import Recipe
+from harness.subjects.ending import GRACE, how_it_ended
+from harness.subjects.function import FunctionSubject
+from harness.subjects.protocol import SubjectError
+
+EXEC: Final = "exec:"
+"""What the name of a program as a subject begins with; its command follows."""
+
+AT_ONCE: Final = 4096
+"""The most bytes that are written without another thread: an empty pipe holds so many on every system, and a program
+that answers before it has read everything would otherwise wait for us, and we for it."""
+
+CHUNK: Final = 2**16
+"""The bytes that are read at once; a pipe holds no more by default."""
+
+HEARD: Final = 4000
+"""The most bytes of standard error that are kept for a report; those at the end tell most."""
+
+
+def program_subject(spec: str) -> FunctionSubject:
+    """Return the subject of a name ``exec:COMMAND``. Raise ``SubjectError`` if it cannot be started, or greets not."""
+    return subject_of(command_in(spec), spec)
+
+
+def subject_of(command: Sequence[str], name: str) -> FunctionSubject:
+    """Return what a command starts as a subject of this name."""
+    program = Program(command, name)
+    subject = FunctionSubject(program, name, Recipe("rnn", script_lines(command)))
+    ground = {"software": program.greeting.software or shlex.join(command)}
+    # Another call cannot overwrite what came through a pipe.
+    subject.capabilities = replace(subject.capabilities, run_twice=None, ground=ground)
+    return subject
+
+
+def command_in(spec: str) -> list[str]:
+    """Return the command that ``exec:COMMAND`` names: a file, or words as a shell splits them; files by whole paths."""
+    text = spec.removeprefix(EXEC)
+    try:
+        words = [text] if Path(text).is_file() else shlex.split(text)
+    except ValueError as error:
+        raise SubjectError(f"{spec}: {error}; expected a command, such as exec:./my_rnn") from None
+    if not words:
+        raise SubjectError(f"{spec}: names no program; expected a command, such as exec:./my_rnn")
+    if shutil.which(words[0]) is None:
+        why = "is not executable; chmod +x makes it so" if Path(words[0]).is_file() else "no such program"
+        raise SubjectError(
+            f"{spec}: {words[0]}: {why}; expected a command, such as exec:./my_rnn or 'exec:node rnn.js'"
+        )
+    return [str(Path(word).absolute()) if Path(word).is_file() else word for word in words]
+
+
+_SCRIPT: Final = """
+import json
+import os
+import subprocess
+
+program = subprocess.Popen({command}, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+program.stdout.readline()  # its greeting
+
+
+def rnn(x, h0, weights, config, cotangents={{}}, lengths=None, masks=None):
+    arrays = {{"x": x, "h0": h0, **weights, **cotangents}}
+    arrays |= {{f"mask_l{{i}}": mask.astype(x.dtype) for i, mask in enumerate(masks or [])}}
+    raw = b"".join(array.tobytes() for array in arrays.values())
+    shapes = {{name: array.shape for name, array in arrays.items()}}
+    header = {{"cell": "rnn", **vars(config), "arrays": shapes, "bytes": len(raw)}}
+    program.stdin.write(json.dumps(header).encode() + b"\\n" + raw)
+    program.stdin.flush()
+    line = program.stdout.readline()
+    if not line:  # the program has ended, and this process ends in the same way
+        code = program.wait()
+        os.kill(os.getpid(), -code) if code < 0 else os._exit(code)
+    answer = json.loads(line)
+    if "error" in answer:
+        raise RuntimeError(answer["error"])
+    dtype, found = np.dtype(answer.get("dtype", x.dtype.name)), {{}}
+    for name, shape in answer["arrays"].items():
+        size = int(np.prod(shape)) * dtype.itemsize
+        found[name] = np.frombuffer(program.stdout.read(size), dtype).reshape(shape)
+    gradients = {{name: found.pop(name) for name in list(found) if name.endswith(".grad")}}
+    order = ["output", "h_n", "readout"] if "output" in found else ["readout", "h_n"]
+    outputs = [found[name] for name in order if name in found]
+    return (*outputs, gradients) if gradients else outputs[0] if len(outputs) == 1 else tuple(outputs)
+"""
+"""A function ``rnn`` that asks a program, for scripts."""
+
+
+def script_lines(command: Sequence[str]) -> tuple[str, ...]:
+    """Return the code by which a script, which has NumPy alone, asks a program: a function ``rnn``."""
+    return tuple(_SCRIPT.strip("\n").format(command=json.dumps(list(command))).split("\n"))
+
+
+class Program:
+    """A running program, called as a function of a layer is; a call after it has ended starts it again.
+
+    Raises ``SubjectError`` if it cannot be started, or does not greet.
+    """
+
+    def __init__(self, command: Sequence[str], name: str) -> None:
+        self._command, self._name = list(command), name
+        self._running: _Running | None = None
+        self.greeting = self._started().greeting
+        self.offers = {"strides": ("contiguous",), **self.greeting.offers}
+        self.contract = self.greeting.contract
+        named = [Parameter(one, Parameter.KEYWORD_ONLY) for one in self.greeting.takes]
+        self.__signature__ = Signature(named)
+
+    def __call__(self, **given: Any) -> Any:
+        """Ask for a case. Raise ``NotImplementedError``, ``Failed`` or ``Malformed`` for what is no result."""
+        running, config = self._started(), given["config"]
+        try:
+            return wire.returned(running.answer(wire.request(given), config), readout=config.output_size is not None)
+        except NotImplementedError:
+            raise
+        except Failed as error:
+            if error.outcome.failure is Failure.CRASHED:
+                self._kill(running)
+            raise Failed(replace(error.outcome, traceback=running.heard())) from None
+        except Malformed as error:
+            self._kill(running)  # what it writes next would be taken for the next answer
+            said = running.heard()
+            raise Failed(Outcome(failure=Failure.MALFORMED, message=str(error), traceback=said)) from None
+        except BaseException:  # such as Ctrl-C
+            self._kill(running)
+            raise
+
+    def _kill(self, running: _Running) -> None:
+        running.kill()
+        self._running = None
+
+    def _started(self) -> _Running:
+        if self._running is None:
+            self._running = _Running(self._command, self._name)
+        return self._running
+
+
+class _Running:
+    """One process of a program."""
+
+    def __init__(self, command: Sequence[str], name: str) -> None:
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - the user's own command
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+            )
+        except OSError as error:
+            raise SubjectError(f"{name}: cannot be started: {error.strerror or error}") from None
+        self._ear = _Ear(self._process)
+        self.end = weakref.finalize(self, _end, self._process, self._ear)
+        self._read = b""
+        """What was read beyond the last message."""
+        try:
+            self.greeting = wire.Greeting.of(self._line())
+        except (Failed, Malformed, UsageError) as error:
+            self.end()
+            said = self.heard().strip()
+            last = f" (it said: {said.splitlines()[-1]})" if said else ""
+            why = error.outcome.message if isinstance(error, Failed) else str(error)
+            raise SubjectError(f"{name}: {why}{last}; see docs/other-languages.md") from None
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self.end()
+
+    def heard(self) -> str:
+        """Return the end of what the program wrote to standard error during the last call."""
+        return self._ear.text(wait=self._process.poll() is not None)
+
+    def answer(self, request: bytes, config: Any) -> dict[str, Any]:
+        """Send a request, and return the arrays that come back."""
+        self._ear.forget()
+        sending = self._send(request)
+        header = wire.Header.of(self._line(), config)
+        raw = self._exactly(header.size)
+        if sending is not None:
+            sending.join()
+        if self._read:
+            raise Malformed(f"answered {len(self._read):,} bytes more than its header says: {self._read[:40]!r}")
+        return header.arrays(raw)
+
+    def _send(self, data: bytes) -> threading.Thread | None:
+        if len(data) <= AT_ONCE:
+            self._write(data)
+            return None
+        thread = threading.Thread(target=self._write, args=(data,), daemon=True)
+        thread.start()
+        return thread
+
+    def _write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        left = memoryview(data)
+        with suppress(OSError, ValueError):  # it has ended, which reading tells
+            while left:
+                left = left[self._process.stdin.write(left) :]
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._read:
+            if len(self._read) > wire.LONGEST:
+                raise Malformed(f"answered {len(self._read):,} bytes without a line end, expected a line of JSON")
+            self._read += self._more()
+        line, _, self._read = self._read.partition(b"\n")
+        return line
+
+    def _exactly(self, count: int) -> bytes:
+        parts, have = [self._read], len(self._read)
+        while have < count:
+            parts.append(self._more())
+            have += len(parts[-1])
+        whole = b"".join(parts)
+        self._read = whole[count:]
+        return whole[:count]
+
+    def _more(self) -> bytes:
+        assert self._process.stdout is not None
+        return os.read(self._process.stdout.fileno(), CHUNK) or self._died()
+
+    def _died(self) -> NoReturn:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE)
+        code = self._process.poll()
+        message = "its process closed its standard output" if code is None else f"its process {how_it_ended(code)}"
+        raise Failed(Outcome(failure=Failure.CRASHED, message=message))
+
+
+class _Ear:
+    """The standard error of a program: passed on, and the end of it kept."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        self._kept = bytearray()
+        self._thread = threading.Thread(target=self._listen, args=(process.stderr,), daemon=True)
+        self._thread.start()
+
+    def forget(self) -> None:
+        """Keep only what comes from now on."""
+        self._kept.clear()
+
+    def text(self, *, wait: bool) -> str:
+        """Return what was kept; with ``wait``, after the last of it has come."""
+        if wait:
+            self._thread.join(GRACE)
+        return bytes(self._kept).decode(errors="replace")
+
+    def _listen(self, pipe: IO[bytes]) -> None:
+        while chunk := pipe.read(CHUNK):
+            self._kept += chunk
+            del self._kept[:-HEARD]
+            with suppress(OSError, ValueError):
+                os.write(2, chunk)
+        pipe.close()
+
+
+def _end(process: subprocess.Popen[bytes], ear: _Ear) -> None:
+    """End a program: it sees the end of its input, and is killed if it does not heed it."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    process.stdout.close()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    ear.text(wait=True)

@@ -1,0 +1,188 @@
+"""wire: the protocol by which a program in any language is asked for cases; docs/other-languages.md describes it.
+
+A message is a header, which is one line of JSON, and then the arrays that the header names, as raw little-endian
+numbers. Nothing here starts a program or waits for one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Final, NoReturn
+
+import ml_dtypes
+import numpy as np
+
+from harness.space.case import Array
+from harness.space.config import RNNConfig
+from harness.space.contract import CONTRACTS, PORT
+from harness.space.errors import UsageError
+from harness.space.outcome import Failure, Outcome, legible
+from harness.space.parts import DTYPES
+from harness.space.scope import Scope
+from harness.subjects.calling import Failed, Malformed
+from harness.subjects.function import GIVEN, OPENS
+
+VERSION: Final = 1
+"""The version of the protocol, which a greeting names."""
+
+LONGEST: Final = 2**20
+"""The most bytes of a header. One that names all gradients of five layers in two directions has 3,000."""
+
+ROOM: Final = 16
+"""How many times the bytes that are expected an answer may have, so that a wrong shape or dtype can be told of, which
+takes up to 8 times as many in complex128 instead of float16. What is larger is refused before it is read."""
+
+UNSENT: Final = ("device", "strides", "autocast", "grad_mode", "preparation")
+"""The fields of a config that mean nothing to a program."""
+
+_SHOWN: Final = 80
+"""The number of characters of a wrong text that an error repeats."""
+
+_GREETING: Final = f'a greeting, one line of JSON such as {{"protocol": {VERSION}}}'
+_ANSWER: Final = (
+    'one line of JSON: {"arrays": {"output": [...], "h_n": [...]}} with the shapes, {"unsupported": "why"} or'
+    ' {"error": "what"}; print anything else to standard error'
+)
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """The line that a program writes when it starts: what it takes and offers."""
+
+    takes: tuple[str, ...] = tuple(name for name in GIVEN if name not in OPENS)
+    """The arguments that a function would take, by which the space that is asked for is chosen."""
+    offers: Mapping[str, Any] = field(default_factory=dict)
+    contract: str = PORT
+    software: str = ""
+    """What the program computes with, in its own words."""
+
+    @classmethod
+    def of(cls, line: bytes) -> Greeting:
+        """Parse a greeting. Raise ``UsageError`` for what is none."""
+        said = _object(line)
+        if said is None:
+            raise UsageError(f"said {_told(line)}, expected {_GREETING}")
+        if said.get("protocol") != VERSION:
+            raise UsageError(f"protocol={said.get('protocol')!r}: expected {VERSION}, in {_GREETING}")
+        takes, offers = said.get("takes", []), said.get("offers", {})
+        if not isinstance(takes, list) or not all(isinstance(one, str) and one in OPENS for one in takes):
+            raise UsageError(f"takes={takes!r}: expected a list of some of {', '.join(OPENS)}")
+        contract, software = said.get("contract", PORT), said.get("software", "")
+        if contract not in CONTRACTS:
+            raise UsageError(f"contract={contract!r}: expected {' or '.join(CONTRACTS)}")
+        if not isinstance(software, str):
+            raise UsageError(f"software={software!r}: expected text, such as a name and a version")
+        if not isinstance(offers, dict):
+            raise UsageError(f'offers={offers!r}: expected an object such as {{"dtype": ["float64"]}}')
+        values = {name: tuple(of) if isinstance(of, list) else of for name, of in offers.items()}
+        Scope().only(**values)  # raises UsageError for a factor that does not exist
+        return cls((*cls.takes, *takes), values, contract, legible(software, 200))
+
+
+def request(given: Mapping[str, Any]) -> bytes:
+    """Return the message that asks for a case; ``given`` is what a function would be given (``function.GIVEN``)."""
+    config: RNNConfig = given["config"]
+    arrays = {"x": given["x"], "h0": given["h0"], **given["weights"], **(given.get("cotangents") or {})}
+    for layer, mask in enumerate(given.get("masks") or ()):
+        arrays[f"mask_l{layer}"] = mask.astype(config.dtype)
+    raw = [_little(array).tobytes() for array in arrays.values()]
+    fields = {name: value for name, value in config.to_dict().items() if name not in UNSENT}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    header = {"cell": "rnn", **fields, "arrays": shapes, "bytes": sum(map(len, raw))}
+    return b"".join([json.dumps(header).encode(), b"\n", *raw])
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of an answer with arrays: their shapes by name, and their dtype."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, line: bytes, config: RNNConfig) -> Header:
+        """Parse the header of an answer.
+
+        Raises ``NotImplementedError`` for a refusal, ``Failed`` for an error that is reported, and ``Malformed`` for
+        what is no answer, or one that is too large for the config.
+        """
+        said = _object(line)
+        if said is None:
+            _refuse(_told(line), _ANSWER)
+        if "unsupported" in said:
+            raise NotImplementedError(str(said["unsupported"]))
+        if "error" in said:
+            raise Failed(Outcome(failure=Failure.RAISED, message=f"RuntimeError: {said['error']}"))
+        shapes, dtype = said.get("arrays"), said.get("dtype", config.dtype)
+        if not isinstance(shapes, dict):
+            _refuse(_told(line), _ANSWER)
+        if dtype not in DTYPES:
+            _refuse(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
+        for name, shape in shapes.items():
+            if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+                _refuse(f"{name} of shape {shape!r}", "a list of sizes")
+        found = cls({name: tuple(shape) for name, shape in shapes.items()}, dtype_named(dtype))
+        every = config.returned.values()
+        most = ROOM * max(sum(spec.size for spec in every), 1) * dtype_named(config.dtype).itemsize
+        if found.size > most:
+            _refuse(f"{found.size:,} bytes", f"about {most // ROOM:,}")
+        return found
+
+    @property
+    def size(self) -> int:
+        """The number of bytes that follow."""
+        return sum(map(prod, self.shapes.values())) * self.dtype.itemsize
+
+    def arrays(self, raw: bytes) -> dict[str, Array]:
+        """Return the arrays in the bytes that followed."""
+        found: dict[str, Array] = {}
+        start = 0
+        for name, shape in self.shapes.items():
+            found[name] = _little(np.frombuffer(raw, self.dtype, prod(shape), start).reshape(shape))
+            start += prod(shape) * self.dtype.itemsize
+        return found
+
+
+def returned(arrays: Mapping[str, Array], *, readout: bool) -> tuple[Any, ...] | Array:
+    """Return arrays by name as a function returns them. Raise ``Malformed`` if their names are not a layer's."""
+    gradients = {name: array for name, array in arrays.items() if name.endswith(".grad")}
+    names = {name for name in arrays if name not in gradients}
+    fit = [("readout", "h_n"), ("output", "h_n", "readout"), ("readout",)] if readout else [("output", "h_n")]
+    order = next((one for one in fit if names == set(one)), None)
+    if order is None:
+        wanted = " or ".join(", ".join(one) for one in fit)
+        _refuse(f"arrays {', '.join(arrays) or 'of no name'}", f"{wanted}, and gradients such as x.grad")
+    if not gradients:
+        return arrays["readout"] if order == ("readout",) else tuple(arrays[name] for name in order)
+    return (*(arrays[name] for name in order), gradients)
+
+
+def dtype_named(name: str) -> np.dtype[Any]:
+    """Return a dtype by its name; NumPy does not know all."""
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+
+
+def _little(array: Array) -> Array:
+    """Return an array in little-endian order, or back from it."""
+    return array.byteswap() if sys.byteorder == "big" else array
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a line, or ``None`` if it holds none."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _refuse(found: str, expected: str) -> NoReturn:
+    raise Malformed(f"answered {found}, expected {expected}")
+
+
+def _told(line: bytes) -> str:
+    return repr(legible(line.decode(errors="replace").rstrip("\n"), _SHOWN))
