@@ -95,6 +95,14 @@ def _workers(_context: click.Context, _parameter: click.Parameter, text: str) ->
     metavar="FILE",
     help="A TOML file of failures that are known; the search counts their cases and goes on around them.",
 )
+@click.option(
+    "--python",
+    "pythons",
+    multiple=True,
+    type=FILE,
+    metavar="PATH",
+    help="Run the subjects under another interpreter, such as ../old/bin/python, which needs NumPy only; repeatable.",
+)
 @timeout_option
 @click.option(
     "--tolerance",
@@ -123,6 +131,7 @@ def check(
     into: str | None,
     folder: str,
     known_file: str | None,
+    pythons: tuple[str, ...],
     timeout: float,
     tolerance: str,
     outputs: Outputs,
@@ -139,6 +148,10 @@ def check(
     from harness.subjects.isolated import ahead
 
     subjects = tuple(dict.fromkeys(subjects)) or ("torch",)
+    if pythons:
+        from harness.subjects.environments import Elsewhere
+
+        subjects = tuple(str(Elsewhere(python, spec)) for python in dict.fromkeys(pythons) for spec in subjects)
     shard, folder = _shard(shard_text, into, folder)
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.oracle.arithmetic import accepted

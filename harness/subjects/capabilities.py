@@ -33,6 +33,8 @@ class Recipe:
     """The variables that must be set before torch is imported."""
     flags: str = ""
     """The flags of cuDNN around the call."""
+    takes: tuple[str, ...] = ()
+    """The arguments of the function in the script, if they are not those that the subject takes."""
     is_cell: bool = False
     """True if the names of its parameters have no layer."""
     own: bool = False

@@ -35,6 +35,8 @@ from harness.subjects.answer import Answer
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.ending import GRACE, how_it_ended
 from harness.subjects.ground import ground, heard, machine, speak
+from harness.subjects.portable import PYTHON, parted
+from harness.subjects.programs import EXEC
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.registry import find_subject
 from harness.subjects.shared import Sharing
@@ -416,6 +418,8 @@ def ahead(specs: Sequence[str]) -> None:
 
 def _mentions_torch(spec: str) -> bool:
     """Return whether a subject seems to need torch; a wrong guess only costs time."""
+    if spec.startswith((EXEC, PYTHON)):
+        return False
     return spec.partition(":")[0] == "torch" or "torch" in _source(spec)
 
 
@@ -436,7 +440,7 @@ def _source(spec: str) -> str:
 
 
 def _content(spec: str) -> bytes:
-    path = Path(spec.rpartition(":")[0])
+    path = Path(parted(spec)[1].rpartition(":")[0])
     try:
         return path.read_bytes() if path.is_file() else b""  # /dev/zero has no end
     except (OSError, ValueError):
@@ -565,7 +569,7 @@ def _find(spec: str, switches: tuple[str, ...], found: list[Subject]) -> _About:
         raise SubjectError(f"{spec}: while it was imported, KeyboardInterrupt") from None
     found.append(subject)
     capabilities = replace(subject.capabilities.with_methods(lambda *_: _in_the_child), process=None)
-    switchable = _mentions_torch(spec) and "torch" in sys.modules
+    switchable = _mentions_torch(spec) and "torch" in sys.modules and not capabilities.ground
     return _About(subject.name, subject.devices(), capabilities, switchable)
 
 

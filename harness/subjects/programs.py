@@ -44,13 +44,17 @@ def program_subject(spec: str) -> FunctionSubject:
     return subject_of(command_in(spec), spec)
 
 
-def subject_of(command: Sequence[str], name: str) -> FunctionSubject:
-    """Return what a command starts as a subject of this name."""
+def subject_of(command: Sequence[str], name: str, note: str = "") -> FunctionSubject:
+    """Return what a command starts as a subject of this name; ``note`` begins the code that a script asks it by."""
     program = Program(command, name)
-    subject = FunctionSubject(program, name, Recipe("rnn", script_lines(command)))
-    ground = {"software": program.greeting.software or shlex.join(command)}
-    # Another call cannot overwrite what came through a pipe.
-    subject.capabilities = replace(subject.capabilities, run_twice=None, ground=ground)
+    recipe = Recipe("rnn", (*[note] * bool(note), *_script_lines(command)), takes=program.takes)
+    subject = FunctionSubject(program, name, recipe)
+    subject.capabilities = replace(
+        subject.capabilities,
+        takes=program.greeting.takes,
+        run_twice=None,  # another call cannot overwrite what came through a pipe
+        ground={"software": program.greeting.software or shlex.join(command)},
+    )
     return subject
 
 
@@ -72,6 +76,7 @@ def command_in(spec: str) -> list[str]:
 
 
 _SCRIPT: Final = """
+import builtins
 import json
 import os
 import subprocess
@@ -94,9 +99,11 @@ def rnn(x, h0, weights, config, cotangents={{}}, lengths=None, masks=None):
         os.kill(os.getpid(), -code) if code < 0 else os._exit(code)
     answer = json.loads(line)
     if "error" in answer:
-        raise RuntimeError(answer["error"])
-    dtype, found = np.dtype(answer.get("dtype", x.dtype.name)), {{}}
+        kind = answer.get("kind", "RuntimeError")
+        raise getattr(builtins, kind, type(kind, (Exception,), {{}}))(answer["error"])
+    dtypes, found = answer.get("dtype", x.dtype.name), {{}}
     for name, shape in answer["arrays"].items():
+        dtype = np.dtype(dtypes[name] if isinstance(dtypes, dict) else dtypes)
         size = int(np.prod(shape)) * dtype.itemsize
         found[name] = np.frombuffer(program.stdout.read(size), dtype).reshape(shape)
     gradients = {{name: found.pop(name) for name in list(found) if name.endswith(".grad")}}
@@ -107,7 +114,7 @@ def rnn(x, h0, weights, config, cotangents={{}}, lengths=None, masks=None):
 """A function ``rnn`` that asks a program, for scripts."""
 
 
-def script_lines(command: Sequence[str]) -> tuple[str, ...]:
+def _script_lines(command: Sequence[str]) -> tuple[str, ...]:
     """Return the code by which a script, which has NumPy alone, asks a program: a function ``rnn``."""
     return tuple(_SCRIPT.strip("\n").format(command=json.dumps(list(command))).split("\n"))
 
@@ -124,8 +131,8 @@ class Program:
         self.greeting = self._started().greeting
         self.offers = {"strides": ("contiguous",), **self.greeting.offers}
         self.contract = self.greeting.contract
-        named = [Parameter(one, Parameter.KEYWORD_ONLY) for one in self.greeting.takes]
-        self.__signature__ = Signature(named)
+        self.takes = (*wire.ALWAYS, *(name for name in self.greeting.takes if name not in wire.ALWAYS))
+        self.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in self.takes])
 
     def __call__(self, **given: Any) -> Any:
         """Ask for a case. Raise ``NotImplementedError``, ``Failed`` or ``Malformed`` for what is no result."""
@@ -137,7 +144,7 @@ class Program:
         except Failed as error:
             if error.outcome.failure is Failure.CRASHED:
                 self._kill(running)
-            raise Failed(replace(error.outcome, traceback=running.heard())) from None
+            raise Failed(replace(error.outcome, traceback=error.outcome.traceback or running.heard())) from None
         except Malformed as error:
             self._kill(running)  # what it writes next would be taken for the next answer
             said = running.heard()

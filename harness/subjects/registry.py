@@ -16,7 +16,9 @@ from typing import Any, Final, TypeGuard
 
 from harness.subjects.calling import a_or_an
 from harness.subjects.capabilities import Capabilities
+from harness.subjects.environments import own_interpreter, subject_elsewhere, under
 from harness.subjects.function import FunctionSubject
+from harness.subjects.portable import PYTHON
 from harness.subjects.programs import EXEC, program_subject
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.switches import SUBJECTS
@@ -62,6 +64,8 @@ def find_subject(spec: str) -> Subject:
         return made
     if spec.startswith(EXEC):
         return program_subject(spec)
+    if spec.startswith(PYTHON):
+        return subject_elsewhere(spec)
     place, _, name = spec.rpartition(":")
     if not place or not name:
         if spec.endswith(".py") and Path(spec).is_file():
@@ -69,6 +73,8 @@ def find_subject(spec: str) -> Subject:
         close = get_close_matches(spec, offered)
         forms = f"did you mean {close[0]}?" if close else f"expected {_FORMS}"
         raise SubjectError(f"{spec}: unknown subject; {forms}")
+    if python := own_interpreter(spec):
+        return under(python, spec, spec)
     found: Any = _load_file(spec, Path(place)) if place.endswith(".py") else _load_module(spec, place)
     for part in name.split("."):
         if not hasattr(found, part):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Final, NoReturn
@@ -36,6 +37,9 @@ ROOM: Final = 16
 """How many times the bytes that are expected an answer may have, so that a wrong shape or dtype can be told of, which
 takes up to 8 times as many in complex128 instead of float16. What is larger is refused before it is read."""
 
+ALWAYS: Final = tuple(name for name in GIVEN if name not in OPENS)
+"""What every program is given."""
+
 UNSENT: Final = ("device", "strides", "autocast", "grad_mode", "preparation")
 """The fields of a config that mean nothing to a program."""
 
@@ -53,7 +57,7 @@ _ANSWER: Final = (
 class Greeting:
     """The line that a program writes when it starts: what it takes and offers."""
 
-    takes: tuple[str, ...] = tuple(name for name in GIVEN if name not in OPENS)
+    takes: tuple[str, ...] = ALWAYS
     """The arguments that a function would take, by which the space that is asked for is chosen."""
     offers: Mapping[str, Any] = field(default_factory=dict)
     contract: str = PORT
@@ -66,10 +70,12 @@ class Greeting:
         said = _object(line)
         if said is None:
             raise UsageError(f"said {_told(line)}, expected {_GREETING}")
+        if "error" in said:
+            raise UsageError(" ".join(str(said["error"]).split()))
         if said.get("protocol") != VERSION:
             raise UsageError(f"protocol={said.get('protocol')!r}: expected {VERSION}, in {_GREETING}")
         takes, offers = said.get("takes", []), said.get("offers", {})
-        if not isinstance(takes, list) or not all(isinstance(one, str) and one in OPENS for one in takes):
+        if not isinstance(takes, list) or not all(isinstance(one, str) and one in GIVEN for one in takes):
             raise UsageError(f"takes={takes!r}: expected a list of some of {', '.join(OPENS)}")
         contract, software = said.get("contract", PORT), said.get("software", "")
         if contract not in CONTRACTS:
@@ -80,7 +86,9 @@ class Greeting:
             raise UsageError(f'offers={offers!r}: expected an object such as {{"dtype": ["float64"]}}')
         values = {name: tuple(of) if isinstance(of, list) else of for name, of in offers.items()}
         Scope().only(**values)  # raises UsageError for a factor that does not exist
-        return cls((*cls.takes, *takes), values, contract, legible(software, 200))
+        if set(takes) <= OPENS.keys():  # only the worker names the others, of a function that does not take them all
+            takes = [*ALWAYS, *takes]
+        return cls(tuple(takes), values, contract, legible(software, 200))
 
 
 def request(given: Mapping[str, Any]) -> bytes:
@@ -98,10 +106,10 @@ def request(given: Mapping[str, Any]) -> bytes:
 
 @dataclass(frozen=True)
 class Header:
-    """The header of an answer with arrays: their shapes by name, and their dtype."""
+    """The header of an answer with arrays: their shapes and their dtypes by name."""
 
     shapes: Mapping[str, tuple[int, ...]]
-    dtype: np.dtype[Any]
+    dtypes: Mapping[str, np.dtype[Any]]
 
     @classmethod
     def of(cls, line: bytes, config: RNNConfig) -> Header:
@@ -116,16 +124,18 @@ class Header:
         if "unsupported" in said:
             raise NotImplementedError(str(said["unsupported"]))
         if "error" in said:
-            raise Failed(Outcome(failure=Failure.RAISED, message=f"RuntimeError: {said['error']}"))
+            message, traceback = f"{said.get('kind', 'RuntimeError')}: {said['error']}", str(said.get("traceback", ""))
+            raise Failed(Outcome(failure=Failure.RAISED, message=message, traceback=traceback))
+        if "malformed" in said:
+            raise Failed(Outcome(failure=Failure.MALFORMED, message=str(said["malformed"])))
         shapes, dtype = said.get("arrays"), said.get("dtype", config.dtype)
         if not isinstance(shapes, dict):
             _refuse(_told(line), _ANSWER)
-        if dtype not in DTYPES:
-            _refuse(f"dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
         for name, shape in shapes.items():
             if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
                 _refuse(f"{name} of shape {shape!r}", "a list of sizes")
-        found = cls({name: tuple(shape) for name, shape in shapes.items()}, dtype_named(dtype))
+        dtypes = {name: _dtype(dtype.get(name) if isinstance(dtype, dict) else dtype) for name in shapes}
+        found = cls({name: tuple(shape) for name, shape in shapes.items()}, dtypes)
         every = config.returned.values()
         most = ROOM * max(sum(spec.size for spec in every), 1) * dtype_named(config.dtype).itemsize
         if found.size > most:
@@ -135,15 +145,15 @@ class Header:
     @property
     def size(self) -> int:
         """The number of bytes that follow."""
-        return sum(map(prod, self.shapes.values())) * self.dtype.itemsize
+        return sum(prod(shape) * self.dtypes[name].itemsize for name, shape in self.shapes.items())
 
     def arrays(self, raw: bytes) -> dict[str, Array]:
         """Return the arrays in the bytes that followed."""
         found: dict[str, Array] = {}
         start = 0
         for name, shape in self.shapes.items():
-            found[name] = _little(np.frombuffer(raw, self.dtype, prod(shape), start).reshape(shape))
-            start += prod(shape) * self.dtype.itemsize
+            found[name] = _little(np.frombuffer(raw, self.dtypes[name], prod(shape), start).reshape(shape))
+            start += found[name].nbytes
         return found
 
 
@@ -164,6 +174,16 @@ def returned(arrays: Mapping[str, Array], *, readout: bool) -> tuple[Any, ...] |
 def dtype_named(name: str) -> np.dtype[Any]:
     """Return a dtype by its name; NumPy does not know all."""
     return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+
+
+def _dtype(name: Any) -> np.dtype[Any]:
+    """Return a dtype of numbers by its name. Raise ``Malformed`` if there is none."""
+    found = None
+    with suppress(TypeError, ValueError):
+        found = dtype_named(name) if isinstance(name, str) else None
+    if found is None or not (found.kind in "fiubc" or name == "bfloat16"):
+        _refuse(f"dtype {name!r}", f"one of {', '.join(DTYPES)}")
+    return found
 
 
 def _little(array: Array) -> Array:

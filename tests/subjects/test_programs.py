@@ -225,7 +225,7 @@ def test_a_program_that_hangs_is_ended_and_the_next_case_has_an_answer(
         ("exec:cat /dev/zero", "bytes without a line end"),
         ("exec:echo {}", "protocol=None: expected 1"),
         ("exec:echo '{\"protocol\": 2}'", "protocol=2: expected 1"),
-        ('exec:echo \'{"protocol": 1, "takes": ["x"]}\'', r"takes=\['x'\]: expected a list of some of cotangents"),
+        ('exec:echo \'{"protocol": 1, "takes": ["y"]}\'', r"takes=\['y'\]: expected a list of some of cotangents"),
         ('exec:echo \'{"protocol": 1, "offers": {"color": 1}}\'', "unknown factor color"),
         ('exec:echo \'{"protocol": 1, "contract": "none"}\'', "contract='none': expected port or kernel"),
     ],

@@ -70,7 +70,7 @@ def user_named(spec: str, subject: Subject) -> User:
     """Return how a script calls the subject of that name. Raises ``Unwritten`` where none can."""
     own = subject.capabilities
     if own.recipe is not None and own.recipe.expression:
-        return User(own.recipe, own.takes or ())
+        return User(own.recipe, own.recipe.takes or own.takes or ())
     if spec in registered():
         raise Unwritten(f"only the package that offers {spec} knows how to call it")
     if ":" not in spec:

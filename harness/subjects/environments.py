@@ -1,0 +1,84 @@
+"""environments: a subject under another interpreter, with other packages: ``python:INTERPRETER SUBJECT``.
+
+There ``worker`` runs it, which speaks the protocol of ``wire`` and needs no package but NumPy.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from harness.subjects.function import FunctionSubject
+from harness.subjects.portable import PYTHON
+from harness.subjects.programs import subject_of
+from harness.subjects.protocol import SubjectError
+
+SETTING: Final = "RNN_HARNESS_PYTHON"
+"""The variable of a file that names the interpreter for what is in it, by the path from the file."""
+
+WORKER: Final = Path(__file__).with_name("worker.py")
+
+_NEEDS: Final = "# worker.py is a file of rnn-harness that runs alone, under any Python with NumPy."
+
+
+class Elsewhere(NamedTuple):
+    """A subject, and the interpreter that runs it."""
+
+    python: str
+    spec: str
+
+    @classmethod
+    def of(cls, spec: str) -> Elsewhere:
+        """Parse ``python:INTERPRETER SUBJECT``. Raise ``SubjectError`` for what does not name both."""
+        try:
+            words = shlex.split(spec.removeprefix(PYTHON))
+        except ValueError:
+            words = []
+        if len(words) != 2:
+            raise SubjectError(
+                f"{spec}: expected an interpreter and a subject, such as python:../old/bin/python mine.py:rnn"
+            )
+        return cls(*words)
+
+    def __str__(self) -> str:
+        return f"{PYTHON}{shlex.join(self)}"
+
+
+def subject_elsewhere(spec: str) -> FunctionSubject:
+    """Return the subject of a name ``python:INTERPRETER SUBJECT``. Raise ``SubjectError`` if it cannot be had there."""
+    return under(*Elsewhere.of(spec), spec)
+
+
+def own_interpreter(spec: str) -> str | None:
+    """Return the interpreter that the file of a subject names for itself, if it names one; it is not run for that."""
+    path = Path(spec.rpartition(":")[0])
+    try:
+        body = ast.parse(path.read_bytes()).body if path.suffix == ".py" else []
+    except (OSError, SyntaxError, ValueError):
+        return None
+    for node in body:
+        named = isinstance(node, ast.Assign) and [one.id for one in node.targets if isinstance(one, ast.Name)]
+        if named == [SETTING] and isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            return os.path.join(path.parent, str(node.value.value))  # noqa: PTH118 - an absolute one stays
+    return None
+
+
+def under(python: str, spec: str, name: str) -> FunctionSubject:
+    """Return a subject as an interpreter runs it, under this name."""
+    found = shutil.which(python)
+    if found is None:
+        raise SubjectError(f"{name}: {python}: no such interpreter; expected a path such as ../old/bin/python")
+    place, colon, inner = spec.rpartition(":")
+    if not (colon and place and inner) and spec != "torch":
+        raise SubjectError(f"{name}: {spec}: expected torch, path/to/file.py:name or module:name under an interpreter")
+    if place.endswith(".py"):
+        if not Path(place).is_file():
+            raise SubjectError(f"{name}: no such file: {place}")
+        spec = f"{Path(place).absolute()}:{inner}"
+    # A path is made absolute, not resolved: the link in a virtual environment is what chooses its packages.
+    command = [str(Path(found).absolute()), str(WORKER), spec]
+    return subject_of(command, name, _NEEDS)

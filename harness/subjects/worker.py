@@ -1,0 +1,255 @@
+"""worker: a function or a class as a program of the protocol of docs/other-languages.md, in any Python from 3.8 on.
+
+Run as ``python worker.py path/to/file.py:name``. It imports the standard library and NumPy alone, and nothing of this
+package, because the interpreter that runs it need not have it. A class of torch modules needs torch there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Its neighbours are not to be imported in place of the packages of their names.
+_HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:] = [one for one in sys.path if os.path.abspath(one or ".") != _HERE]
+
+import importlib
+import importlib.util
+import inspect
+import json
+import platform
+import traceback
+from types import SimpleNamespace
+from typing import Any
+
+PLAIN = {"device": "cpu", "strides": "contiguous", "autocast": None, "grad_mode": None, "preparation": "new"}
+"""The fields of a config that are not sent."""
+
+GIVEN = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")
+LAYER = ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
+
+
+class Unusable(Exception):
+    """What was named cannot be called; the message says why."""
+
+
+def main() -> None:
+    """Greet, and then answer cases until there are no more."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what the function prints is no answer
+    sys.stdout = sys.stderr
+    try:
+        np = _numpy()
+        function = _found(sys.argv[1])
+        takes = _taken(function, sys.argv[1])
+    except Unusable as error:
+        _say(answers, {"protocol": 1, "error": str(error)})
+        return
+    software = f"NumPy {np.__version__}, Python {platform.python_version()}"
+    if "torch" in sys.modules:
+        software = "torch {}, {}".format(sys.modules["torch"].__version__, software)
+    greeting = {"protocol": 1, "takes": takes, "software": software}
+    for name in ("offers", "contract"):
+        if hasattr(function, name):
+            greeting[name] = getattr(function, name)
+    _say(answers, greeting)
+    for line in iter(sys.stdin.buffer.readline, b""):
+        asked = json.loads(line)
+        raw = sys.stdin.buffer.read(asked["bytes"])
+        header, arrays = _answer(np, function, takes, asked, raw)
+        _say(answers, header, *arrays)
+
+
+def _numpy() -> Any:
+    try:
+        import numpy
+    except ImportError as error:
+        raise Unusable(
+            f"{sys.executable} has no NumPy ({error}); expected one that has: {sys.executable} -m pip install numpy"
+        ) from None
+    return numpy
+
+
+def _found(spec: str) -> Any:
+    """Return the function that a name stands for; a class becomes one."""
+    place, _, name = spec.rpartition(":")
+    if spec == "torch":
+        place, name = "torch.nn", "RNN"
+    try:
+        if place.endswith(".py"):
+            sys.path.insert(0, os.path.dirname(os.path.abspath(place)))
+            location: Any = importlib.util.spec_from_file_location("_rnn_harness_subject", place)
+            module = importlib.util.module_from_spec(location)
+            sys.modules[location.name] = module
+            location.loader.exec_module(module)
+        else:
+            sys.path.insert(0, os.getcwd())
+            module = importlib.import_module(place)
+        found = module
+        for part in name.split("."):
+            found = getattr(found, part)
+    except BaseException as error:  # a module may raise anything
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        at = f" (line {frame.lineno} of {frame.filename})" if frame.filename != __file__ else ""
+        said = "cannot be imported by {}: {}: {}{}"
+        raise Unusable(said.format(sys.executable, type(error).__name__, error, at)) from None
+    return _of_class(found) if inspect.isclass(found) else found
+
+
+def _taken(function: Any, spec: str) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        names = {one.name for one in parameters}
+        return [name for name in GIVEN if name in GIVEN[:4] or name in names]
+    unknown = [one.name for one in parameters if one.name not in GIVEN and one.default is one.empty]
+    taken = [one.name for one in parameters if one.name in GIVEN]
+    if unknown or not taken:
+        said = "{}({}): expected a function of some of {}"
+        raise Unusable(said.format(spec, ", ".join(one.name for one in parameters), ", ".join(GIVEN)))
+    return taken
+
+
+def _answer(np: Any, function: Any, takes: list[str], asked: dict[str, Any], raw: bytes) -> Any:
+    """Return the header and the arrays of an answer."""
+    try:
+        given, config = _given(np, asked, raw)
+        with np.errstate(all="ignore"):
+            returned = function(**{name: given[name] for name in takes})
+        named = _named(returned, readout=config.output_size is not None)
+        arrays = {name: _array(np, name, value) for name, value in named.items()}
+    except NotImplementedError as error:
+        return {"unsupported": str(error) or "NotImplementedError"}, []
+    except _Malformed as error:
+        return {"malformed": str(error)}, []
+    except BaseException as error:  # whatever the function raises is its answer
+        frames = error.__traceback__ and error.__traceback__.tb_next
+        said = "".join(traceback.format_exception(type(error), error, frames))
+        return {"error": str(error), "kind": type(error).__name__, "traceback": said}, []
+    shapes = {name: array.shape for name, array in arrays.items()}
+    dtypes = {name: array.dtype.name for name, array in arrays.items()}
+    return {"arrays": shapes, "dtype": dtypes}, list(arrays.values())
+
+
+def _given(np: Any, asked: dict[str, Any], raw: bytes) -> Any:
+    """Return what a function is given of a case, and its config."""
+    dtype = np.dtype(asked["dtype"]) if asked["dtype"] != "bfloat16" else _bfloat16(np)
+    arrays, start = {}, 0
+    for name, shape in asked["arrays"].items():
+        size = int(np.prod(shape, dtype=np.int64))
+        arrays[name] = np.frombuffer(raw, dtype, size, start).reshape(shape).copy()
+        start += size * dtype.itemsize
+    config = SimpleNamespace(**dict(PLAIN, **{n: v for n, v in asked.items() if n not in ("arrays", "bytes")}))
+    config.num_directions = 2 if config.bidirectional else 1
+    config.is_complex = dtype.kind == "c"
+    config.drops = config.training and config.dropout > 0 and config.num_layers > 1
+    config.lengths = None if config.lengths is None else tuple(config.lengths)
+    return {
+        "x": arrays.pop("x"),
+        "h0": arrays.pop("h0"),
+        "cotangents": {name: arrays.pop(name) for name in list(arrays) if name.endswith(".grad")},
+        "masks": [arrays.pop(n).astype(bool) for n in list(arrays) if n.startswith("mask_l")] if config.drops else None,
+        "lengths": None if config.lengths is None else np.array(config.lengths),
+        "weights": arrays,
+        "config": config,
+    }, config
+
+
+def _bfloat16(np: Any) -> Any:
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise NotImplementedError(f"bfloat16 needs ml_dtypes in {sys.executable}") from None
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+class _Malformed(Exception):
+    pass
+
+
+def _named(returned: Any, *, readout: bool) -> dict[str, Any]:
+    """Return results by name: ``(output, h_n)``, with a readout other forms, and a dict of gradients at the end."""
+    gradients: dict[str, Any] = {}
+    if isinstance(returned, (tuple, list)) and returned and isinstance(returned[-1], dict):
+        names = {name: str(name).removesuffix(".grad") for name in returned[-1]}
+        gradients = {("hx" if names[n] == "h0" else names[n]) + ".grad": value for n, value in returned[-1].items()}
+        returned = returned[:-1] if len(returned) > 2 else returned[0]
+    expected = "(output, h_n, readout) or (readout, h_n)" if readout else "(output, h_n)"
+    if readout and hasattr(returned, "shape"):
+        return dict({"readout": returned}, **gradients)
+    if not isinstance(returned, (tuple, list)):
+        raise _Malformed(f"returned {_described(returned)}, expected {expected}")
+    forms = {(2, False): ("output", "h_n"), (2, True): ("readout", "h_n"), (3, True): ("output", "h_n", "readout")}
+    if (len(returned), readout) not in forms:
+        raise _Malformed(f"returned {len(returned)} things, expected {expected}")
+    return dict(zip(forms[len(returned), readout], returned), **gradients)
+
+
+def _array(np: Any, name: str, value: Any) -> Any:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    if not hasattr(value, "shape"):
+        raise _Malformed(f"returned {_described(value)} for {name}, expected an array")
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiubc" and array.dtype.name != "bfloat16":
+        raise _Malformed(f"returned an array of {array.dtype} for {name}, expected numbers")
+    return array
+
+
+def _described(value: Any) -> str:
+    noun = type(value).__name__
+    return "None" if value is None else ("an " if noun[0] in "aeio" else "a ") + noun
+
+
+def _say(stream: Any, header: dict[str, Any], *arrays: Any) -> None:
+    stream.write(json.dumps(header, default=list).encode() + b"\n")
+    for array in arrays:
+        stream.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    stream.flush()
+
+
+def _of_class(cls: Any) -> Any:
+    """Return a function that builds a class with nn.RNN's constructor and state_dict, and calls it."""
+    import torch
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, lengths: Any) -> Any:
+        if config.drops:
+            raise NotImplementedError("dropout in training: its masks are unknown")
+        x, h0 = (torch.from_numpy(array).requires_grad_(config.loss is not None) for array in (x, h0))
+        module = cls(config.input_size, config.hidden_size, **{name: getattr(config, name) for name in LAYER})
+        module = module.to(x.dtype).train(config.training)
+        tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+        module.load_state_dict({name: one for name, one in tensors.items() if not name.startswith("readout.")})
+        given = dict(module.named_parameters())
+        given.update(
+            (name, one.requires_grad_(config.loss is not None)) for name, one in tensors.items() if name not in given
+        )
+        passed = x
+        if lengths is not None:
+            passed = pack_padded_sequence(
+                x, torch.from_numpy(lengths), batch_first=config.batch_first, enforce_sorted=config.enforce_sorted
+            )
+        with torch.set_grad_enabled(config.loss is not None):
+            output, h_n = module(passed, h0) if config.hx else module(passed)
+            if lengths is not None:
+                output, _ = pad_packed_sequence(output, batch_first=config.batch_first)
+            found = {"output": output, "h_n": h_n}
+            if config.output_size is not None:
+                found["readout"] = output @ given["readout.weight"].T + given["readout.bias"]
+        if config.loss is None:
+            return tuple(found.values())
+        by = dict({"x": x}, **({"hx": h0} if config.hx else {}))
+        by = {"inputs": by, "weights": given, "all": dict(by, **given)}[config.wrt]
+        read = {name[:-5]: torch.from_numpy(array) for name, array in cotangents.items()}
+        gradients = torch.autograd.grad(
+            [found[name] for name in read], list(by.values()), list(read.values()), allow_unused=True
+        )
+        zeros = [torch.zeros_like(one) if g is None else g for one, g in zip(by.values(), gradients)]
+        return tuple(found.values()) + (dict(zip(by, zeros)),)
+
+    vars(rnn)["offers"] = {"batched": (True, False)}
+    return rnn
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Tests of subjects under another interpreter: they are told of as here, and what is missing there is said."""
+
+import ast
+import sys
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+
+from harness import Failure, RNNConfig, draw
+from harness.cli.main import cli
+from harness.diagnosis.investigate import Investigation
+from harness.search.hunt import hunt
+from harness.store.scripts import offer
+from harness.subjects.environments import WORKER, Elsewhere
+from harness.subjects.isolated import _content
+from harness.subjects.portable import portable
+from harness.subjects.protocol import SubjectError, masks_of, scope_of
+from harness.subjects.registry import find_subject
+
+SOURCE: Final = '''
+import numpy as np
+
+def rnn(x, h0, weights, config, cotangents, lengths, masks):
+    """Something of everything that it is given, in the right shapes."""
+    print("not an answer")
+    if config.nonlinearity == "relu":
+        raise NotImplementedError("tanh only")
+    H = config.num_directions * config.hidden_size
+    shape = x.shape[:-1] + (H,)
+    output = np.full(shape, 0.0 if lengths is None else lengths.sum(), x.dtype)
+    if masks is not None:
+        output = output + masks[0]
+    h_n = h0 + sum(w.sum() for n, w in weights.items() if "hh" in n).astype(x.dtype) / 0
+    if config.output_size is not None:
+        return np.zeros(x.shape[:-1] + (config.output_size,), "float32"), h_n
+    if cotangents:
+        return output, h_n, {"x": 2 * x, "h0": h0 + cotangents["output.grad"].sum(), "other": x}
+    return output, h_n
+
+def none(x, h0, weights, config):
+    return None
+
+def text(x, h0):
+    return x, "h0"
+
+def raises(x, h0, weights, config):
+    deeper = {}
+    return deeper["missing"]
+
+def any_(**given):
+    return given["x"], given["h0"], given["config"].N
+
+any_.offers = {"dtype": ("float64", "bfloat16")}
+any_.contract = "kernel"
+
+def ignores(x, h0, weights, config):
+    if config.num_layers > 1 or config.bidirectional or config.batch_first or config.nonlinearity != "tanh":
+        raise NotImplementedError("one layer, time first")
+    h = [h0[0]]
+    for x_t in x:
+        b = weights["bias_ih_l0"] if config.bias else 0
+        h.append(np.tanh(x_t @ weights["weight_ih_l0"].T + h[-1] @ weights["weight_hh_l0"].T + b))
+    return np.stack(h[1:]), h[-1][None]
+
+def odd(x, y):
+    return x
+'''
+
+CASES: Final = [
+    RNNConfig(2, 3, T=2, N=2),
+    RNNConfig(2, 3, T=2, N=2, hx=True, batch_first=True, dtype="float64", bidirectional=True),
+    RNNConfig(2, 3, T=3, N=2, lengths=(3, 1)),
+    RNNConfig(2, 3, 2, T=3, N=2, dropout=0.5, training=True),
+    RNNConfig(2, 3, T=3, N=2, output_size=4),
+    RNNConfig(2, 3, T=3, N=2, loss="output", hx=True),
+    RNNConfig(2, 3, nonlinearity="relu"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+
+
+def elsewhere(spec: str) -> str:
+    return str(Elsewhere(sys.executable, spec))
+
+
+@pytest.mark.parametrize("name", ["rnn", "none", "text", "raises", "any_"])
+def test_a_function_is_told_of_there_as_it_is_here(name: str) -> None:
+    here, there = find_subject(f"mine.py:{name}"), find_subject(elsewhere(f"mine.py:{name}"))
+
+    assert there.capabilities.takes == here.capabilities.takes
+    assert scope_of(there) == scope_of(here).only(strides="contiguous")
+    for config in CASES:
+        case = draw(config, "normal", 1)
+        one, other = here.run(case), there.run(case)
+        assert (one.failure, one.message) == (other.failure, other.message)
+        assert (one.ignored, one.not_returned) == (other.ignored, other.not_returned)
+        assert one.traceback.rpartition("line")[2] == other.traceback.rpartition("line")[2]
+        assert {n: (a.dtype, a.shape, a.tobytes()) for n, a in one.arrays.items()} == {
+            n: (a.dtype, a.shape, a.tobytes()) for n, a in other.arrays.items()
+        }
+
+
+@pytest.mark.kernels
+def test_torch_gives_there_what_it_gives_here() -> None:
+    here, there = find_subject("torch"), find_subject(elsewhere("torch"))
+
+    assert there.capabilities.ground["software"].startswith("torch")
+    for config in [
+        RNNConfig(2, 3, 2, bidirectional=True, T=3, N=2, hx=True, loss="both", dtype="float64"),
+        RNNConfig(2, 3, T=3, N=3, lengths=(1, 3, 2), loss="output", wrt="weights", batch_first=True),
+        RNNConfig(2, 3, T=3, batched=False, output_size=2, loss="both", wrt="inputs"),
+        RNNConfig(2, 3, nonlinearity="relu", bias=False, T=4, N=2),
+    ]:
+        case = draw(config, "normal", 1)
+        given, expected = there.run(case).arrays, here.run(case).arrays
+        assert given.keys() == expected.keys()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(given[name], array, name)
+    dropping = draw(RNNConfig(2, 3, 2, dropout=0.5, training=True))
+    assert masks_of(there, dropping) is not None
+    assert there.run(dropping).failure is Failure.UNSUPPORTED
+
+
+def test_a_wrong_one_is_explained_and_has_a_script(tmp_path: Path) -> None:
+    subject = find_subject(elsewhere("mine.py:ignores"))
+    scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, nonlinearity="tanh", T=2, N=1)
+    record = hunt(subject, scope, cases=30)
+
+    finding = record.finding
+
+    assert finding is not None
+    explanation = Investigation(subject).explain(finding, record.scope)
+    assert explanation.diagnosis is not None
+    assert [cause.name for cause in explanation.diagnosis.causes] == ["IgnoresBiasHH"]
+    assert offer(finding, subject, tmp_path).path is not None
+
+
+def test_the_command_runs_subjects_under_an_interpreter(capsys: pytest.CaptureFixture[str]) -> None:
+    typed = ["check", "mine.py:none", "mine.py:text", "--python", sys.executable, "--examples", "5", "-q", "-n", "0"]
+
+    code = cli.main(typed, standalone_mode=False)
+
+    assert code == 1
+    said = capsys.readouterr().out
+    assert all(f"{elsewhere(f'mine.py:{name}')} disagrees" in said for name in ("none", "text"))
+
+
+def test_a_file_names_its_own_interpreter(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / "own.py").write_text(
+        "import sys\nRNN_HARNESS_PYTHON = 'bin/python'\ndef rnn(x, h0):\n    raise ValueError(sys.executable)\n"
+    )
+
+    subject = find_subject("own.py:rnn")
+
+    assert subject.name == "own.py:rnn"
+    assert subject.run(draw(RNNConfig(1, 1))).message == f"ValueError: {tmp_path}/bin/python"
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("python:no_such_python mine.py:rnn", "no_such_python: no such interpreter; expected a path"),
+        ("python:mine.py:rnn", "expected an interpreter and a subject"),
+        (elsewhere("mine.py"), "mine.py: expected torch, path/to/file.py:name or module:name"),
+        (elsewhere("none.py:rnn"), "no such file: none.py"),
+        (
+            elsewhere("bad.py:rnn"),
+            r"cannot be imported by .*: ZeroDivisionError: division .*\(line 1 of .*bad.py",
+        ),
+        (elsewhere("mine.py:nope"), "has no attribute 'nope'"),
+        (elsewhere("mine.py:odd"), r"odd\(x, y\): expected a function of some of x, h0"),
+        ("python:./bare mine.py:rnn", r"has no NumPy \(.*\); expected one that has: .* -m pip install numpy"),
+    ],
+)
+def test_what_cannot_be_had_there_is_refused_in_one_line(spec: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("1 / 0")
+    bare = tmp_path / "bare"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
+    bare.chmod(0o755)
+
+    with pytest.raises(SubjectError, match=words) as caught:
+        find_subject(spec)
+
+    assert str(caught.value).startswith(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_worker_runs_in_old_pythons_and_knows_nothing_of_this_package() -> None:
+    tree = ast.parse(WORKER.read_text(), feature_version=(3, 8))
+
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    top = {name.partition(".")[0] for name in names}
+    assert top - set(sys.stdlib_module_names) == {"numpy", "torch", "ml_dtypes"}
+
+
+def test_the_name_and_the_content_are_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+
+    assert (
+        portable(f"python:../old/bin/python {tmp_path}/below/../mine.py:rnn") == "python:../old/bin/python mine.py:rnn"
+    )
+    assert portable("python:x torch") == "python:x torch"
+    assert _content("python:x mine.py:rnn").decode() == SOURCE
