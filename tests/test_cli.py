@@ -22,7 +22,7 @@ from click import Command, Context, Option
 from harness import RNNConfig, __version__, draw
 from harness.checks.agreement import check_agreement
 from harness.cli import codes, main
-from harness.cli.check import _pinned, check
+from harness.cli.check import check, pinned_by
 from harness.cli.options import seconds_of
 from harness.diagnosis import proof
 from harness.oracle.judge import Judgement, judge
@@ -188,7 +188,7 @@ def test_where_a_dtype_is_named_nothing_runs_under_autocast_unless_asked(
 ) -> None:
     with check.make_context("check", list(pins)) as context:
         asked = (context.params[name] for name in ("pins", "dtypes", "output_size"))
-        scope = asked_scope(TorchSubject(), pinned=_pinned(*asked))
+        scope = asked_scope(TorchSubject(), pinned=pinned_by(*asked))
 
     assert list(dict.fromkeys(scope.autocast)) == autocast
 

@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from harness.cli.codes import AGREES, EXIT_CODES, FINDING, INTERRUPTED, MISUSE
-from harness.cli.options import FILE, findings_option, seconds_of, seed_option, timeout_option
+from harness.cli.options import (
+    FILE,
+    dtypes_option,
+    findings_option,
+    only_option,
+    output_size_option,
+    seconds_of,
+    seed_option,
+    timeout_option,
+)
 from harness.cli.output import attempted
 from harness.cli.outputs import Outputs, coverage_option, output_options
 from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
-from harness.space.parts import DTYPES
 
 if TYPE_CHECKING:
     from harness.checks.own import KnownFailure
@@ -41,13 +49,7 @@ def _workers(_context: click.Context, _parameter: click.Parameter, text: str) ->
 @click.option(
     "--device", "devices", multiple=True, help="Where to run; repeatable.  [default: every device found here]"
 )
-@click.option(
-    "--dtype",
-    "dtypes",
-    multiple=True,
-    help=f"{', '.join(DTYPES)}; repeatable. Autocast is then off, unless --only asks for it.  "
-    "[default: what the subject offers]",
-)
+@dtypes_option
 @click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 1650, or what --time allows]")
 @click.option(
     "--time",
@@ -62,14 +64,8 @@ def _workers(_context: click.Context, _parameter: click.Parameter, text: str) ->
     type=click.Choice(list(CONTRACTS)),
     help=f"port: {CONTRACTS[PORT]}; kernel: {CONTRACTS[KERNEL]}.  [default: port of functions, kernel of classes]",
 )
-@click.option("--output-size", type=int, metavar="O", help="Add a linear readout with O outputs to every time step.")
-@click.option(
-    "--only",
-    "pins",
-    multiple=True,
-    metavar="FACTOR=VALUE[,VALUE]",
-    help="Pin a factor: num_layers=1, T=5,6. Repeatable.",
-)
+@output_size_option
+@only_option
 @click.option(
     "-n",
     "--workers",
@@ -165,7 +161,7 @@ def check(
     accepted(tolerance)  # nothing starts if it is none
     own = _own(known_file)
     console = outputs.required()
-    found = _asked(subjects, timeout, devices, _pinned(pins, dtypes, output_size), contract)
+    found = _asked(subjects, timeout, devices, pinned_by(pins, dtypes, output_size), contract)
     plan = None if shard is None else _plan(found, seed, examples, seconds, tolerance, timeout)
     crew = crew_of(workers, examples, 1 if shard is None else shard.of)
     if crew is not None:
@@ -279,7 +275,7 @@ def _own(file: str | None) -> Sequence[KnownFailure]:
     return own
 
 
-def _pinned(pins: Sequence[str], dtypes: tuple[str, ...], output_size: int | None) -> dict[str, Any]:
+def pinned_by(pins: Sequence[str], dtypes: tuple[str, ...], output_size: int | None) -> dict[str, Any]:
     """Return the values of the factors that are pinned by any option."""
     pinned = _pins(pins) | ({} if output_size is None else {"output_size": output_size})
     pinned |= {"dtype": dtypes} if dtypes else {}

@@ -31,6 +31,12 @@ Exit codes:
   1    the arrays disagree with nn.RNN
   2    misuse"""
 
+EXIT_CODES_OF_JUDGE: Final = """\b
+Exit codes:
+  0    everything that came back agrees
+  1    something disagrees
+  2    misuse, or nothing came back"""
+
 EXIT_CODES_OF_REPLAY: Final = """\b
 Exit codes:
   0    FIXED: the subject passes now, or KNOWN: it fails, with an excuse

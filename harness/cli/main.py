@@ -24,6 +24,7 @@ from harness.cli.schema import schema
 from harness.cli.selftest import selftest
 from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects
+from harness.cli.vectors import judge, vectors
 from harness.search.interrupt import heed_sigterm, terminated
 from harness.space.errors import UsageError
 from harness.threads import one_thread_a_process
@@ -56,7 +57,21 @@ def cli() -> None:
     """Check that a recurrent layer computes what torch.nn.RNN is documented to; if not, find the case and the cause."""
 
 
-for command in (check, coverage, explain, findings, known, merge, replay, schema, selftest, shapes, subjects):
+for command in (
+    check,
+    coverage,
+    explain,
+    findings,
+    judge,
+    known,
+    merge,
+    replay,
+    schema,
+    selftest,
+    shapes,
+    subjects,
+    vectors,
+):
     cli.add_command(command)
 
 

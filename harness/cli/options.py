@@ -7,6 +7,8 @@ from typing import Final
 
 import click
 
+from harness.space.parts import DTYPES
+
 FILE: Final = click.Path(readable=False)
 """A path as it was given; a shell completes it from the files there are."""
 
@@ -55,4 +57,27 @@ findings_option = click.option(
 
 seed_option = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search."
+)
+
+
+dtypes_option = click.option(
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    help=f"{', '.join(DTYPES)}; repeatable. Autocast is then off, unless --only asks for it.  "
+    "[default: what the subject offers]",
+)
+
+
+output_size_option = click.option(
+    "--output-size", type=int, metavar="O", help="Add a linear readout with O outputs to every time step."
+)
+
+
+only_option = click.option(
+    "--only",
+    "pins",
+    multiple=True,
+    metavar="FACTOR=VALUE[,VALUE]",
+    help="Pin a factor: num_layers=1, T=5,6. Repeatable.",
 )

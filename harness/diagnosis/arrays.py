@@ -79,6 +79,8 @@ class Reading(NamedTuple):
     seen: tuple[Seen, ...]
     other: str = ""
     """The setting that is not what the user said: ``batch_first``, or ``dtype``, a coarser one. Empty if all are."""
+    names: tuple[str, ...] = ()
+    """The names of the cases, if they have any."""
 
     @property
     def config(self) -> RNNConfig:
@@ -169,7 +171,7 @@ def explained(
         return Found(None, misfit=next(said for case in given if (said := _misfit(config, case))))
     for reading in found:
         if all(seen.right for seen in reading.seen):
-            return Found(reading, results=_results(reading))
+            return Found(reading, results=results_of(reading))
     turned = [] if batch_first is None else list(readings([not batch_first], "batch_first"))
     return _searched(found, [*turned, *(_in_float32(reading) for reading in found)])
 
@@ -189,7 +191,7 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
     singles = [_every(reading) for reading in readings]
     causes = _causes(readings, singles)
     causes += [Cause(reading, None) for reading in others if all(seen.right for seen in reading.seen)]
-    nearest = min(readings, key=lambda reading: Found(reading, results=_results(reading)).wrong)
+    nearest = min(readings, key=lambda reading: Found(reading, results=results_of(reading)).wrong)
     lost = 0 if causes else _lost(nearest)
     tried, whole = 0, True
     if not causes and not lost:
@@ -212,7 +214,7 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
     many = tried > 0 and len(causes) > FEW
     return Found(
         reading,
-        results=_results(reading),
+        results=results_of(reading),
         causes=() if many else tuple(causes),
         pairs=tried,
         many=many,
@@ -286,7 +288,13 @@ def _parts(reading: Reading, faults: Sequence[Fault]) -> Iterator[Fault]:
         yield from from_places(fault, first)
 
 
-def _results(reading: Reading) -> tuple[Result, ...]:
+def found_in(reading: Reading) -> Found:
+    """Return which mistakes explain a reading in which something is wrong."""
+    return _searched([reading], [])
+
+
+def results_of(reading: Reading) -> tuple[Result, ...]:
+    """Compare each case of a reading with the reference."""
     return tuple(assess(seen.observation, REFERENCE, soft=False) for seen in reading.seen)
 
 

@@ -117,8 +117,8 @@ def _answer(found: Found, *, drops: bool) -> Answer:
     if found.reading is None:
         said = found.misfit
         return Answer(False, said, True, (), (f"disagrees with nn.RNN in shape: {said}",))
-    causes = [_sentence(cause) for cause in found.causes]
-    lines = [_verdict(found), *([] if found.agrees else _why(found, causes)), *_taken_as(found.reading, drops=drops)]
+    causes = [sentence(cause) for cause in found.causes]
+    lines = [_verdict(found), *([] if found.agrees else why(found, causes)), *_taken_as(found.reading, drops=drops)]
     cause = causes[0] if causes else None
     return Answer(found.agrees, cause, found.certain, tuple(causes[1:]), tuple(lines), _pieces(found))
 
@@ -136,17 +136,19 @@ def _pieces(found: Found) -> dict[str, Any]:
     }
 
 
-def _line(word: str, said: str) -> str:
+def line(word: str, said: str) -> str:
+    """Return a line of the report, which begins with a word."""
     return f"{word:<{_WIDTH}}{said}"
 
 
-def _numbers(reading: Reading) -> int:
+def numbers(reading: Reading) -> int:
+    """Return how many numbers were given."""
     return sum(array.size for seen in reading.seen for array in seen.observation.outcome.arrays.values())
 
 
 def _verdict(found: Found) -> str:
     assert found.reading is not None
-    total = _numbers(found.reading)
+    total = numbers(found.reading)
     if found.agrees:
         return f"agrees with nn.RNN in all {counted(total, 'number')}, {_how(found)}"
     wrong = sum(mismatch.count for result in found.results for mismatch in result.mismatches)
@@ -160,36 +162,37 @@ def _how(found: Found) -> str:
     return f"end to end; less than {max(seen.widest for seen in found.reading.seen):.1g} may hide"
 
 
-def _why(found: Found, causes: Sequence[str]) -> Iterator[str]:
+def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
+    """Yield the lines that say what is wrong, and why."""
     reading, tried = found.reading, len(CATALOGUE)
     assert reading is not None
-    total = counted(_numbers(reading), "number")
-    every = f"all {total}" if _numbers(reading) > 1 else "the number"
+    total = counted(numbers(reading), "number")
+    every = f"all {total}" if numbers(reading) > 1 else "the number"
     if causes:
-        yield _line("cause", causes[0])
-        yield from (_line(*pair) for pair in _code(found.causes[0], reading))
-        yield _line("certain" if found.certain else "perhaps", _sure(found, f"it reproduces {every}"))
-        yield from (_line("", f"or {said}") for said in causes[1:NAMED])
+        yield line("cause", causes[0])
+        yield from (line(*pair) for pair in _code(found.causes[0], reading))
+        yield line("certain" if found.certain else "perhaps", _sure(found, f"it reproduces {every}"))
+        yield from (line("", f"or {said}") for said in causes[1:NAMED])
         if len(causes) > NAMED:
-            yield _line("", f"or one of {len(causes) - NAMED} more")
+            yield line("", f"or one of {len(causes) - NAMED} more")
     elif found.lost:
-        yield _line("cause", f"unknown: {found.lost} of {total} are NaN or infinite, where nn.RNN's are finite")
+        yield line("cause", f"unknown: {found.lost} of {total} are NaN or infinite, where nn.RNN's are finite")
     else:
         pairs = f", nor does any of {counted(found.pairs, 'pair')}" if found.pairs else ""
         pairs = f", and so many of {found.pairs:,} pairs do that none is named" if found.many else pairs
         parts = "" if found.whole else "; not all were tried in parts of the network: give fewer time steps"
-        yield _line("cause", f"unknown: none of the {tried} known mistakes reproduces {every}{pairs}{parts}")
+        yield line("cause", f"unknown: none of the {tried} known mistakes reproduces {every}{pairs}{parts}")
     wrong = [(i, mismatch) for i, result in enumerate(found.results) for mismatch in result.mismatches]
     case, mismatch = wrong[0]
-    yield _line("first", _first(reading, case, mismatch))
+    yield line("first", _first(reading, case, mismatch))
     case, mismatch = max(wrong, key=lambda one: one[1].sites[0].excess)
-    yield _line("worst", _worst(reading, case, mismatch))
+    yield line("worst", _worst(reading, case, mismatch))
     if not causes and all(one.sort is Sort.VALUE for _, one in wrong):
-        yield _line("within", f"atol={max(one.atol for _, one in wrong):.1e} of every expected number")
+        yield line("within", f"atol={max(one.atol for _, one in wrong):.1e} of every expected number")
     digits = None if causes else _digits(reading)
     if digits is not None:
         most = counted(digits, "digit")
-        yield _line("rounded", f"actual has at most {most} after the point: try atol={0.5 * 10.0**-digits:g}")
+        yield line("rounded", f"actual has at most {most} after the point: try atol={0.5 * 10.0**-digits:g}")
 
 
 def _digits(reading: Reading) -> int | None:
@@ -222,7 +225,7 @@ def _sure(found: Found, reproduces: str) -> str:
     return f"{reproduces}; none of {others} known mistakes does"
 
 
-def _sentence(cause: Cause) -> str:
+def sentence(cause: Cause) -> str:
     """Return the mistake, its parameters, and the reading of the arrays if that is not the one that was given."""
     config = cause.reading.config
     if cause.reading.other == "dtype":
@@ -258,6 +261,8 @@ def _worst(reading: Reading, case: int, mismatch: Mismatch) -> str:
 
 
 def _of(reading: Reading, case: int) -> str:
+    if reading.names:
+        return f" of case {reading.names[case]}"
     return f" of case {case + 1}" if len(reading.seen) > 1 else ""
 
 
@@ -268,6 +273,6 @@ def _taken_as(reading: Reading, *, drops: bool) -> Iterator[str]:
     how = f"{config.nonlinearity}, batch_first={config.batch_first}, to the precision of "
     how += seen.observation.arithmetic.dtype
     rounded = f" and atol={seen.observation.rounded:g}" if seen.observation.rounded else ""
-    yield _line("taken", f"as {names}; {how}{rounded}")
+    yield line("taken", f"as {names}; {how}{rounded}")
     if drops:
-        yield _line("", "without its dropout, as in eval mode")
+        yield line("", "without its dropout, as in eval mode")

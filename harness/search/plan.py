@@ -144,7 +144,7 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
     """
     probing = min(1, 1 / (THOROUGH * _plain_share(scope)))
     left, place = inf if cases is None else COVERED * cases, 0
-    for arrays in (_small(scope), (covering(scope, strength) for strength in STRENGTHS)):
+    for arrays in (small(scope), (covering(scope, strength) for strength in STRENGTHS)):
         planned = next((array for array in arrays if len(array) <= left), [])
         for start in range(0, len(planned), UNIT):
             yield Planned(seed, probing, place + start, tuple(planned[start : start + UNIT]), scope)
@@ -157,7 +157,7 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
             yield Sampled(seed, probing, stratum, number)
 
 
-def _small(scope: Scope) -> Iterator[list[RNNConfig]]:
+def small(scope: Scope) -> Iterator[list[RNNConfig]]:
     """Return the covering array of pairs of flags, on the sizes of ``SMALL`` in turn, if the scope has them."""
     sized = [dict(zip(SIZE_FACTORS, sizes, strict=True)) for sizes in SMALL]
     sized = [sizes for sizes in sized if all(size in getattr(scope, name) for name, size in sizes.items())]

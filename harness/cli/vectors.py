@@ -1,0 +1,74 @@
+"""``rnn-harness vectors`` and ``rnn-harness judge``: cases as files, and a verdict on what came back of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.check import pinned_by
+from harness.cli.codes import AGREES, EXIT_CODES_OF_JUDGE, FINDING, MISUSE
+from harness.cli.options import FILE, dtypes_option, only_option, output_size_option, seed_option
+from harness.cli.output import console_for
+from harness.space.errors import UsageError
+
+
+@click.command(short_help="Write cases with their expected values as files.")
+@click.argument("folder", type=FILE, metavar="DIR")
+@dtypes_option
+@only_option
+@output_size_option
+@seed_option
+@click.option("--examples", type=click.IntRange(min=1), help="Write the smallest cases only.  [default: all]")
+def vectors(
+    folder: str,
+    dtypes: tuple[str, ...],
+    pins: tuple[str, ...],
+    output_size: int | None,
+    seed: int,
+    examples: int | None,
+) -> int:
+    """Write cases as files into DIR, for where nothing can be called, such as firmware or a phone.
+
+    They are a covering array of all pairs of factors, smallest first, each with its inputs, weights, expected values,
+    and the allowance of every element. docs/other-languages.md explains the files.
+    """
+    from harness.search.vectors import cases_of
+    from harness.store import vectors as store
+
+    cases = cases_of(pinned_by(pins, dtypes, output_size), seed)[:examples]
+    try:
+        count = store.write(Path(folder), cases)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    click.echo(f"{count} cases in {folder}; rnn-harness judge {folder} RESULTS judges what comes back")
+    return AGREES
+
+
+@click.command(epilog=EXIT_CODES_OF_JUDGE, short_help="Judge and explain what came back of such files.")
+@click.argument("folder", type=FILE, metavar="DIR")
+@click.argument("results", type=FILE, metavar="RESULTS")
+@click.option(
+    "--tolerance",
+    default="derived",
+    show_default=True,
+    metavar="NAME|rtol=R,atol=A|tanh=Nulp",
+    help="Accept more, as in `rnn-harness check`.",
+)
+def judge(folder: str, results: str, tolerance: str) -> int:
+    """Judge RESULTS, a folder with what a layer computed of the cases that `rnn-harness vectors` wrote into DIR.
+
+    A result has the name of its case, 001.safetensors or 001.npz, and holds output and h_n by name.
+    """
+    from harness.diagnosis.judged import judged
+    from harness.oracle.arithmetic import accepted
+    from harness.report.judged import judged_lines
+    from harness.store import vectors as store
+
+    within = accepted(tolerance)
+    came = store.results(Path(results), store.read(Path(folder)))
+    found = judged(((vector.name, vector.case, arrays) for vector, arrays in came), within)
+    console_for(None).print("\n".join(judged_lines(found)), markup=False)
+    if found.found is None and not found.unfit:
+        return MISUSE
+    return AGREES if found.agrees else FINDING

@@ -1,0 +1,83 @@
+"""judged: the diagnosis of results of known cases, where there is nothing that can be called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from harness.checks.agreement import Observation, unfit
+from harness.checks.result import Result
+from harness.diagnosis.arrays import Found, Reading, found_in, results_of
+from harness.diagnosis.likeness import Seen, forward_part
+from harness.oracle.arithmetic import Accepted, Arithmetic
+from harness.space.backend import UNKNOWN
+from harness.space.case import Array, Case, as_plain
+from harness.space.outcome import Outcome
+
+TELLING: Final = 8
+"""The number of wrong cases, and of right ones, on which mistakes are looked for, the cheapest first. What explains
+them is then held to all cases."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of each case, by name, and why."""
+
+    found: Found | None
+    """The answer on all results whose shapes and dtypes are right; ``None`` if there are none."""
+    unfit: Mapping[str, Result]
+    """The results of those whose are not."""
+    missing: tuple[str, ...]
+    """The cases of which nothing came back."""
+    wrong: tuple[str, ...]
+    """The cases with wrong numbers."""
+
+    @property
+    def agrees(self) -> bool:
+        """True if everything that came back is right, and something did."""
+        return self.found is not None and self.found.agrees and not self.unfit
+
+
+def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], accepted: Accepted) -> Judged:
+    """Compare what came back of cases, by their names, with what nn.RNN computes, and look for the cause."""
+    bad: dict[str, Result] = {}
+    missing: list[str] = []
+    seen: dict[str, Seen] = {}
+    for name, case, arrays in results:
+        if arrays is None:
+            missing.append(name)
+        elif (result := unfit(case, Outcome(arrays))) is not None:
+            bad[name] = result
+        else:
+            seen[name] = Seen(_observation(case, arrays, accepted))
+    wrong = tuple(name for name, one in seen.items() if not one.right)
+    # Wrong outputs make wrong gradients: the cause is looked for on the way forward first.
+    forward = {name: Seen(forward_part(one.observation)) for name, one in seen.items()}
+    first = tuple(name for name, one in forward.items() if not one.right)
+    found = _found(forward, first) if first else _found(seen, wrong) if seen else None
+    return Judged(found, bad, tuple(missing), wrong)
+
+
+def _observation(case: Case, arrays: Mapping[str, Array], accepted: Accepted) -> Observation:
+    config, plain = case.config, case.plain()
+    with np.errstate(over="ignore", invalid="ignore"):
+        own = {name: array.astype(config.dtype) for name, array in as_plain(config, arrays).items()}
+    known = (config.num_layers == 1 and "output" in own) or (config.T == 1 and "h_n" in own)
+    arithmetic = Arithmetic(config.dtype, UNKNOWN, accepted.in_dtype(config.dtype))
+    return Observation(plain, Outcome(own), arithmetic, Outcome(arrays), prefixes={} if known else None)
+
+
+def _found(seen: Mapping[str, Seen], wrong: tuple[str, ...]) -> Found:
+    whole = Reading(tuple(seen.values()), names=tuple(seen))
+    if not wrong:
+        return Found(whole, results=results_of(whole))
+    cheapest = sorted(seen, key=lambda name: seen[name].case.config.cost)
+    telling = [name for name in cheapest if name in wrong][:TELLING]
+    telling += [name for name in cheapest if name not in wrong][:TELLING]
+    found = found_in(Reading(tuple(seen[name] for name in telling)))
+    causes = [cause for cause in found.causes if cause.fault and whole.reproduced_by(cause.fault)]
+    named = tuple(replace(cause, reading=whole) for cause in causes)
+    return replace(found, reading=whole, results=results_of(whole), causes=named)

@@ -1,0 +1,50 @@
+"""judged: what came back of test vectors, in a dozen lines, the verdict and the cause first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from harness.diagnosis.judged import Judged
+from harness.report.arrays import line, numbers, sentence, why
+from harness.report.wording import config_line, counted, mismatch_line
+
+SHOWN: Final = 10
+"""The number of names of cases that a line shows."""
+
+
+def judged_lines(judged: Judged) -> list[str]:
+    """Return the lines of the report."""
+    return list(_lines(judged))
+
+
+def _lines(judged: Judged) -> Iterator[str]:
+    found = judged.found
+    came = len(judged.unfit) + (0 if found is None or found.reading is None else len(found.reading.seen))
+    bad = len(judged.unfit) + len(judged.wrong)
+    if not came:
+        yield "not enough seen: no case has a result"
+    elif not bad:
+        assert found is not None
+        assert found.reading is not None
+        total = counted(numbers(found.reading), "number")
+        yield f"agrees with nn.RNN in all {counted(came, 'case')}, {total}"
+    else:
+        yield f"disagrees with nn.RNN in {bad} of {counted(came, 'case')}"
+    if found is not None and judged.wrong:
+        yield from why(found, [sentence(cause) for cause in found.causes])
+        assert found.reading is not None
+        first = found.reading.seen[found.reading.names.index(judged.wrong[0])]
+        yield line("case", f"{judged.wrong[0]}: {config_line(first.case.config)}")
+        yield line("wrong", _some(judged.wrong))
+    for name, result in list(judged.unfit.items())[:SHOWN]:
+        yield line("form", f"{name}: {mismatch_line(result.mismatches[0]) if result.mismatches else result.message}")
+    if len(judged.unfit) > SHOWN:
+        yield line("", f"and {len(judged.unfit) - SHOWN} more")
+    if judged.missing:
+        yield line("missing", f"{_some(judged.missing)}: nothing came back")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"

@@ -1,0 +1,146 @@
+"""vectors: cases as files, for where nothing can be called, and what came back of them.
+
+A folder has ``index.json``, which names a file and gives the config of each case, smallest first, and these files. Each
+holds what the layer is given, what is expected of it, and how far each element may be off.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from harness.checks.agreement import REFERENCE
+from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.expectation import Setting
+from harness.oracle.gradient_expectation import expect_whole_run
+from harness.space.atomic import atomic_write
+from harness.space.case import LARGEST, Array, Case, CaseError
+from harness.space.config import RNNConfig
+from harness.space.errors import UsageError
+from harness.store import door, tensors
+
+INDEX: Final = "index.json"
+FORMAT: Final = 1
+"""The version of the index; a folder with a higher one is refused."""
+
+ALLOWANCE: Final = ".allowance"
+"""The suffix in the name of an array's allowances."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][\w-]*\.safetensors")
+_UNBATCHED: Final = {"x", "hx", "output", "h_n", "readout"}
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A case, and the name of its file without the suffix."""
+
+    name: str
+    case: Case
+
+
+def write(folder: Path, cases: Iterable[Case]) -> int:
+    """Write cases into a folder, and return how many. Raise ``OSError`` where that is not possible."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / INDEX).unlink(missing_ok=True)  # what is half written has no index
+    listed = []
+    for number, case in enumerate(cases, 1):
+        name = f"{number:03}.safetensors"
+        tensors.write(folder / name, _arrays(case))
+        listed.append({"file": name, "cell": "rnn", "config": case.config.to_dict()})
+    lines = ",\n  ".join(map(json.dumps, listed))
+    with atomic_write(folder / INDEX) as file:
+        file.write(f'{{"format": {FORMAT}, "cases": [\n  {lines}\n]}}\n'.encode())
+    return len(listed)
+
+
+def _arrays(case: Case) -> dict[str, Array]:
+    """Return what a case is given, and what is expected of it."""
+    config = case.config
+    start = np.zeros(config.replace(hx=True).inputs["hx"].shape, config.dtype)
+    given = {"x": case.x, "h0": case.hx if case.hx is not None else start, **case.weights, **case.cotangents}
+    with np.errstate(all="ignore"):
+        expected = expect_whole_run(Setting(REFERENCE, case.plain(), Arithmetic(config.dtype)))
+    found: dict[str, Array] = {}
+    for name, one in expected.items():
+        alone = not config.batched and name.removesuffix(".grad") in _UNBATCHED
+        for label, array in ((name, one.values), (f"{name}{ALLOWANCE}", one.allowance)):
+            found[label] = np.ascontiguousarray((array[:, 0] if alone else array).astype(np.float64))
+    return given | found
+
+
+def read(folder: Path) -> list[Vector]:
+    """Return the cases in a folder. Raise ``UsageError`` in one line if it has none, or names files outside."""
+    index = folder / INDEX
+    document = door.read(index)
+    if document.get("format") != FORMAT:
+        raise UsageError(f"{index}: format={document.get('format')!r}: expected {FORMAT}")
+    listed = document.get("cases")
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise UsageError(f"{index}: expected a list of cases, as `rnn-harness vectors` writes it")
+    return [_read(folder, one) for one in listed]
+
+
+def _read(folder: Path, about: dict[str, Any]) -> Vector:
+    index, name = folder / INDEX, about.get("file")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(f"{index}: file={str(name)[:80]!r}: expected the name of a file beside it, 001.safetensors")
+    path = folder / name
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UsageError(f"{path}: expected a file, which leads nowhere else")
+    if about.get("cell") != "rnn" or not isinstance(about.get("config"), dict):
+        raise UsageError(f"{index}: {name}: expected the cell rnn and a config")
+    arrays = tensors.read(path)
+    layers = about["config"].get("num_layers", 1)
+    if isinstance(layers, int) and layers > len(arrays):  # before so many shapes are derived
+        raise UsageError(f"{path}: {len(arrays)} arrays, too few for num_layers={layers}")
+    try:
+        config = RNNConfig.from_dict(about["config"])
+        own = {name: arrays["h0" if name == "hx" else name] for name in config.given}
+        case = Case.from_arrays(config, own)
+    except KeyError as error:
+        raise UsageError(f"{path}: no array {error}, which its config has") from None
+    except (UsageError, CaseError, TypeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    return Vector(Path(name).stem, case)
+
+
+def results(folder: Path, vectors: Iterable[Vector]) -> Iterator[tuple[Vector, dict[str, Array] | None]]:
+    """Yield each case with the arrays that came back of it, from ``NAME.safetensors`` or ``NAME.npz``, if any did.
+
+    Raises ``UsageError`` for a file that holds no arrays.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; expected one with results, 001.safetensors or 001.npz")
+    for vector in vectors:
+        found = [path for suffix in (".safetensors", ".npz") if (path := folder / f"{vector.name}{suffix}").is_file()]
+        yield vector, _returned(found[0], vector.case.config) if found else None
+
+
+def _returned(path: Path, config: RNNConfig) -> dict[str, Array]:
+    """Return the arrays of a result that a layer of this config has."""
+    arrays = tensors.read(path) if path.suffix == ".safetensors" else _of_npz(path)
+    own = {name: array for name, array in arrays.items() if name in config.returned}
+    if not own:
+        held = ", ".join(list(arrays)[:10]) or "nothing"
+        raise UsageError(f"{path}: holds {held}, expected some of {', '.join(config.returned)}")
+    return own
+
+
+def _of_npz(path: Path) -> dict[str, Array]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            size = sum(part.file_size for part in stored.zip.infolist())
+            found = {name: stored[name] for name in stored.files if size <= LARGEST}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
+        raise UsageError(f"{path}: expected what np.savez wrote") from None
+    if size > LARGEST:
+        raise UsageError(f"{path}: holds {size:,} bytes, expected at most {LARGEST:,}")
+    return found

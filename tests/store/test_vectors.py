@@ -1,0 +1,271 @@
+"""Tests of test vectors: what is written, what came back of it, judged and explained, and what is refused."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from harness import RNNConfig, as_subject, draw
+from harness.cli.main import cli
+from harness.search.vectors import cases_of
+from harness.space.case import Array, Case
+from harness.space.errors import UsageError
+from harness.store import tensors, vectors
+
+LANGUAGES: Final = Path(__file__).parents[2] / "examples" / "languages"
+PINS: Final = ["T=1,2,3", "N=1,2", "hidden_size=1,3", "input_size=1,2", "num_layers=1,2"]
+TORCH: Final = as_subject("torch")
+
+Answer = Callable[[Case], Mapping[str, Array]]
+
+
+def right(case: Case) -> Mapping[str, Array]:
+    return TORCH.run(case).arrays
+
+
+def without_bias_hh(case: Case) -> Mapping[str, Array]:
+    weights = {name: weight * ("bias_hh" not in name) for name, weight in case.weights.items()}
+    return right(replace(case, weights=weights, origin=None))
+
+
+def run(*typed: str) -> Any:
+    return cli.main(list(typed), standalone_mode=False)
+
+
+def written(folder: Path, *options: str) -> list[vectors.Vector]:
+    pinned = [word for pin in PINS for word in ("--only", pin)]
+    assert run("vectors", str(folder), *pinned, *options) == 0
+    return vectors.read(folder)
+
+
+def answered(folder: Path, every: list[vectors.Vector], answer: Answer) -> None:
+    folder.mkdir()
+    for vector in every:
+        tensors.write(folder / f"{vector.name}.safetensors", answer(vector.case))
+
+
+def test_the_cases_are_a_covering_array_smallest_first(tmp_path: Path) -> None:
+    every = written(tmp_path / "vectors")
+
+    costs = [vector.case.config.cost for vector in every]
+    assert costs == sorted(costs)
+    for name, values in (("bias", 2), ("batch_first", 2), ("bidirectional", 2), ("hx", 2), ("dtype", 2), ("T", 3)):
+        assert len({getattr(vector.case.config, name) for vector in every}) == values
+    drawn = cases_of({name: tuple(map(int, of.split(","))) for name, of in (pin.split("=") for pin in PINS)}, 0)
+    for vector, case in zip(every, drawn, strict=True):
+        assert vector.case.config == case.config
+        assert all(vector.case.arrays[name].tobytes() == array.tobytes() for name, array in case.arrays.items())
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize(
+    "options", [(), ("--only", "loss=both"), ("--only", "lengths=any,falling", "--output-size", "2")]
+)
+def test_the_allowances_of_a_file_tell_right_from_wrong(options: tuple[str, ...], tmp_path: Path) -> None:
+    wrong = 0
+    for vector in written(tmp_path / "vectors", *options):
+        stored = tensors.read(tmp_path / "vectors" / f"{vector.name}.safetensors")
+        padded = {} if vector.case.config.lengths is None else {"output", "readout"}
+        for name in set(vector.case.config.returned) - set(padded):
+            expected, allowance = stored[name], stored[f"{name}.allowance"]
+            assert (np.abs(right(vector.case)[name] - expected) <= allowance).all(), (vector, name)
+            wrong += int((np.abs(without_bias_hh(vector.case)[name] - expected) > allowance).any())
+    assert wrong > 3
+
+
+def test_right_results_agree_and_what_did_not_come_back_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = written(tmp_path / "vectors")
+    answered(tmp_path / "results", every[:-2], right)
+    stem = every[0].name
+    (tmp_path / "results" / f"{stem}.safetensors").unlink()
+    np.savez(tmp_path / "results" / f"{stem}.npz", **right(every[0].case))  # type: ignore[arg-type]
+    capsys.readouterr()
+
+    code = run("judge", str(tmp_path / "vectors"), str(tmp_path / "results"))
+
+    said = capsys.readouterr().out
+    assert code == 0
+    assert said.startswith(f"agrees with nn.RNN in all {len(every) - 2} cases")
+    assert f"missing {every[-2].name}, {every[-1].name}: nothing" in said
+
+
+@pytest.mark.parametrize("options", [(), ("--only", "loss=both")])
+def test_a_planted_fault_is_named_from_files_alone(
+    options: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = written(tmp_path / "vectors", *options)
+    answered(tmp_path / "results", every, without_bias_hh)
+    capsys.readouterr()
+
+    code = run("judge", str(tmp_path / "vectors"), str(tmp_path / "results"))
+
+    said = capsys.readouterr().out
+    assert code == 1
+    assert "cause   ignores bias_hh: b_hh is never added" in said
+    assert "certain it reproduces all" in said
+    first = next(vector for vector in every if vector.case.config.bias)
+    assert f"case    {first.name}: " in said
+
+
+def test_a_mistake_outside_the_catalogue_is_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    every = written(tmp_path / "vectors")
+    answered(tmp_path / "results", every, lambda case: {name: a * 0.9 + 0.05 for name, a in right(case).items()})
+    capsys.readouterr()
+
+    assert run("judge", str(tmp_path / "vectors"), str(tmp_path / "results")) == 1
+    assert "cause   unknown" in capsys.readouterr().out
+
+
+def test_other_shapes_and_dtypes_are_said_beside_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    every = written(tmp_path / "vectors", "--dtype", "float32", "--examples", "6")
+
+    def bad(case: Case) -> Mapping[str, Array]:
+        arrays = dict(right(case))
+        if case is every[1].case:
+            arrays["h_n"] = np.zeros((9, 9), np.float32)
+        elif case is every[2].case:
+            arrays["output"] = arrays["output"].astype(np.float64)
+        elif case is every[3].case:
+            del arrays["h_n"]
+        return arrays
+
+    answered(tmp_path / "results", every, bad)
+    capsys.readouterr()
+
+    code = run("judge", str(tmp_path / "vectors"), str(tmp_path / "results"))
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert code == 1
+    assert said.startswith("disagrees with nn.RNN in 3 of 6 cases")
+    assert f"form {every[1].name}: h_n has shape (9, 9)" in said
+    assert f"form {every[2].name}: output has dtype float64" in said
+    assert f"form {every[3].name}: h_n is missing" in said
+
+
+def test_nothing_that_came_back_is_not_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(tmp_path / "vectors", "--examples", "2")
+    (tmp_path / "results").mkdir()
+    capsys.readouterr()
+
+    assert run("judge", str(tmp_path / "vectors"), str(tmp_path / "results")) == 2
+    assert capsys.readouterr().out.startswith("not enough seen")
+
+
+def header(about: Mapping[str, Any], data: bytes = b"") -> bytes:
+    text = json.dumps(about).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+ONE: Final = {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "a header of 0 bytes"),
+        (b"\xff" * 8 + b"{}", "a header of 18,446,744,073,709,551,615 bytes"),
+        ((2**30).to_bytes(8, "little") + b"{}", "a header of 1,073,741,824 bytes"),
+        (b"\x02" + bytes(7) + b"[[", "its header is no JSON"),
+        (header({"x": ONE | {"data_offsets": [0, 8]}}, b"1234567"), "x: expected a dtype"),
+        (header({"x": ONE | {"data_offsets": [-8, 0]}}, bytes(8)), "x: expected a dtype"),
+        (header({"x": ONE | {"shape": [2]}}, bytes(8)), "x: expected a dtype"),
+        (header({"x": ONE | {"shape": [-1]}}, bytes(8)), "x: expected a dtype"),
+        (header({"x": ONE | {"shape": [10**9, 10**9]}}, bytes(8)), "x: expected a dtype"),
+        (header({"x": ONE | {"dtype": "OBJECT"}}, bytes(8)), "x: expected a dtype"),
+        (header({"x": [1, 2]}, bytes(8)), "x: expected a dtype"),
+    ],
+)
+def test_a_file_that_holds_no_arrays_is_refused_in_one_line(content: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "001.safetensors"
+    path.write_bytes(content)
+
+    with pytest.raises(UsageError) as caught:
+        tensors.read(path)
+
+    assert str(caught.value).startswith(f"{path}: {words}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_beyond_the_limit_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensors, "LARGEST", 100)
+    tensors.write(tmp_path / "big.safetensors", {"x": np.zeros(100)})
+
+    with pytest.raises(UsageError, match=r"holds \d+ bytes, expected at most 100"):
+        tensors.read(tmp_path / "big.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"file": "../outside.safetensors"}, "expected the name of a file beside it"),
+        ({"file": "/etc/passwd"}, "expected the name of a file beside it"),
+        ({"file": "link.safetensors"}, "leads nowhere else"),
+        ({"file": 3}, "expected the name of a file beside it"),
+        ({"file": "none.safetensors"}, "cannot be read: No such file"),
+        ({"cell": "lstm"}, "expected the cell rnn and a config"),
+        ({"config": {"input_size": 2, "hidden_size": 3, "num_layers": 10**9}}, "too few for num_layers=1000000000"),
+        ({"config": {"input_size": 2, "hidden_size": 3, "num_layers": 2}}, "no array 'weight_ih_l1'"),
+        ({"config": {"input_size": 2, "hidden_size": 4}}, "x|weight"),
+        ({"config": {"input_size": 2}}, "missing config fields hidden_size"),
+    ],
+)
+def test_an_index_that_leads_elsewhere_or_lies_is_refused_in_one_line(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "vectors"
+    vectors.write(folder, [draw(RNNConfig(2, 3, 1, T=2, N=1), "normal", 0)] * 1)
+    tensors.write(tmp_path / "outside.safetensors", {"x": np.zeros(1)})
+    (folder / "link.safetensors").symlink_to(tmp_path / "outside.safetensors")
+    index = json.loads((folder / "index.json").read_text())
+    index["cases"][0] |= change
+    (folder / "index.json").write_text(json.dumps(index))
+
+    with pytest.raises(UsageError, match=words) as caught:
+        vectors.read(folder)
+
+    assert str(caught.value).startswith(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"[]"])
+def test_results_that_hold_no_arrays_are_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
+    vectors.write(tmp_path / "vectors", [draw(RNNConfig(2, 3), "normal", 0)])
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "001.npz").write_bytes(content)
+
+    with pytest.raises(UsageError, match=r"001.npz: expected what np.savez wrote"):
+        list(vectors.results(tmp_path / "results", vectors.read(tmp_path / "vectors")))
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected real numbers in vectors"):
+        run("vectors", str(tmp_path / "vectors"), "--dtype", "complex64")
+
+
+def test_the_reader_in_cpp_is_short_and_reads_what_is_written(tmp_path: Path) -> None:
+    reader, compiler = LANGUAGES / "tensors.hpp", shutil.which("c++")
+    assert len(reader.read_text().splitlines()) <= 30
+    if compiler is None:
+        pytest.skip("there is no C++ compiler")
+    (tmp_path / "main.cpp").write_text(
+        f'#include "{reader}"\n#include <cstdio>\nint main(int, char** argv) {{\n'
+        "    for (const auto& [name, array] : read_tensors(argv[1]))\n"
+        '        for (double number : array) std::printf("%s %.17g\\n", name.c_str(), number);\n}\n'
+    )
+    subprocess.run([compiler, "-std=c++17", str(tmp_path / "main.cpp"), "-o", str(tmp_path / "main")], check=True)
+    for vector in written(tmp_path / "vectors", "--examples", "3"):
+        path = tmp_path / "vectors" / f"{vector.name}.safetensors"
+        arrays = tensors.read(path)
+
+        said = subprocess.run([str(tmp_path / "main"), str(path)], check=True, capture_output=True, text=True).stdout
+
+        expected = [f"{name} {number:.17g}" for name in sorted(arrays) for number in arrays[name].ravel().tolist()]
+        assert said.splitlines() == expected
