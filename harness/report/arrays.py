@@ -203,7 +203,8 @@ def _digits(reading: Reading) -> int | None:
     if any(seen.observation.rounded for seen in reading.seen):
         return None
     arrays = [array for seen in reading.seen for array in seen.observation.outcome.arrays.values()]
-    numbers = np.concatenate([np.ravel(array).astype(np.float32) for array in arrays])
+    with np.errstate(over="ignore"):
+        numbers = np.concatenate([np.ravel(array).astype(np.float32) for array in arrays])
     if len(numbers) < 5:
         return None
     return next(

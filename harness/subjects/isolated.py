@@ -36,7 +36,7 @@ from harness.subjects.capabilities import Capabilities
 from harness.subjects.ending import GRACE, how_it_ended
 from harness.subjects.ground import ground, heard, machine, speak
 from harness.subjects.portable import PYTHON, parted
-from harness.subjects.programs import EXEC
+from harness.subjects.programs import EXEC, tell_what_is_awaited
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.registry import find_subject
 from harness.subjects.shared import Sharing
@@ -548,6 +548,8 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
             faulthandler.register(signal.SIGUSR1, file)  # of all threads, because one that blocks signals gets none
         found: list[Subject] = []
         _answer(connection, partial(_find, spec, setting.switches, found), own_process)
+        if found and found[0].capabilities.ground and hasattr(signal, "SIGUSR1"):
+            tell_what_is_awaited(signal.SIGUSR1, file)  # where this process waits says nothing
         while found:
             method, arguments = connection.recv()
             own: dict[str, Callable[..., Any]] = {

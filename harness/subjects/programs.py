@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import threading
 import weakref
@@ -175,6 +176,9 @@ class _Running:
             raise SubjectError(f"{name}: cannot be started: {error.strerror or error}") from None
         self._ear = _Ear(self._process)
         self.end = weakref.finalize(self, _end, self._process, self._ear)
+        self.awaited = "its greeting"
+        """What is still to come from it."""
+        _EVERY.add(self)
         self._read = b""
         """What was read beyond the last message."""
         try:
@@ -198,6 +202,7 @@ class _Running:
     def answer(self, request: bytes, config: Any) -> dict[str, Any]:
         """Send a request, and return the arrays that come back."""
         self._ear.forget()
+        self.awaited = "the header of its answer"
         sending = self._send(request)
         header = wire.Header.of(self._line(), config)
         raw = self._exactly(header.size)
@@ -233,6 +238,7 @@ class _Running:
     def _exactly(self, count: int) -> bytes:
         parts, have = [self._read], len(self._read)
         while have < count:
+            self.awaited = f"{count - have:,} of the {count:,} bytes that its header names"
             parts.append(self._more())
             have += len(parts[-1])
         whole = b"".join(parts)
@@ -249,6 +255,21 @@ class _Running:
         code = self._process.poll()
         message = "its process closed its standard output" if code is None else f"its process {how_it_ended(code)}"
         raise Failed(Outcome(failure=Failure.CRASHED, message=message))
+
+
+_EVERY: Final[weakref.WeakSet[_Running]] = weakref.WeakSet()
+"""The programs that this process has started."""
+
+
+def tell_what_is_awaited(number: int, file: IO[str]) -> None:
+    """Write into a file, whenever this signal comes, what has not come from each program, and what they last said."""
+
+    def tell(_number: int, _frame: object) -> None:
+        for running in list(_EVERY):
+            if running.end.alive:
+                print(f"awaited: {running.awaited}\n{running.heard().rstrip()}", file=file, flush=True)
+
+    signal.signal(number, tell)
 
 
 class _Ear:

@@ -203,11 +203,15 @@ def test_a_program_that_hangs_is_ended_and_the_next_case_has_an_answer(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     pid = tmp_path / "pid"
-    does = f"print(os.getpid(), file=open({str(pid)!r}, 'w'), flush=True); time.sleep(1e6)"
+    does = (
+        f"print(os.getpid(), file=open({str(pid)!r}, 'w'), flush=True); print('I sleep', file=sys.stderr, flush=True)"
+    )
+    does += "; say(right, b'123'); time.sleep(1e6)"
     with IsolatedSubject(program(does), timeout=0.5) as subject:
         outcomes = [subject.run(case) for case in (PLAIN, BIG, PLAIN)]
 
         assert [outcome.failure for outcome in outcomes] == [None, Failure.HUNG, None]
+        assert outcomes[1].traceback == "awaited: 13 of the 16 bytes that its header names\nI sleep\n"
         status = Path(f"/proc/{pid.read_text().strip()}/status")
         assert not status.exists() or "zombie" in status.read_text()
 
