@@ -1,9 +1,8 @@
 // Reads the files of `rnn-harness vectors`; docs/other-languages.md explains them. Numbers become doubles.
-#include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <map>
-#include <regex>
 #include <string>
 #include <vector>
 
@@ -12,18 +11,19 @@ using Tensors = std::map<std::string, std::vector<double>>;
 inline Tensors read_tensors(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     const std::string all((std::istreambuf_iterator<char>(file)), {});
-    std::uint64_t size = 0;
+    unsigned long long size = 0, start = 0, end = 0;
     std::memcpy(&size, all.data(), 8);
     const std::string header = all.substr(8, size);
     const char* data = all.data() + 8 + size;
-    const std::regex one(R"re("([^"]+)": \{"dtype": "F(\d+)", "shape": [^\]]*\], "data_offsets": \[(\d+), (\d+)\])re");
     Tensors found;
-    for (std::sregex_iterator it(header.begin(), header.end(), one), end; it != end; ++it) {
-        const bool wide = (*it)[2] == "64";
-        for (auto at = std::stoull((*it)[3]); at < std::stoull((*it)[4]); at += wide ? 8 : 4) {
+    for (std::size_t at = 0; (at = header.find("\": {\"dtype\": \"F", at)) != std::string::npos; ++at) {
+        const auto begin = header.rfind('"', at - 1) + 1;
+        const bool wide = header.compare(at + 15, 2, "64") == 0;
+        std::sscanf(header.c_str() + header.find("data_offsets", at), "data_offsets\": [%llu, %llu", &start, &end);
+        for (; start < end; start += wide ? 8 : 4) {
             double number; float narrow;
-            std::memcpy(&number, data + at, wide ? 8 : 4), std::memcpy(&narrow, data + at, 4);
-            found[(*it)[1]].push_back(wide ? number : narrow);
+            std::memcpy(&number, data + start, wide ? 8 : 4), std::memcpy(&narrow, data + start, 4);
+            found[header.substr(begin, at - begin)].push_back(wide ? number : narrow);
         }
     }
     return found;
