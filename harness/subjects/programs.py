@@ -137,7 +137,12 @@ class Program:
 
     def __call__(self, **given: Any) -> Any:
         """Ask for a case. Raise ``NotImplementedError``, ``Failed`` or ``Malformed`` for what is no result."""
-        running, config = self._started(), given["config"]
+        config = given["config"]
+        try:
+            running = self._started()
+        except SubjectError as error:  # it was started before
+            message = f"its process cannot be started again: {error}"
+            raise Failed(Outcome(failure=Failure.CRASHED, message=message)) from None
         try:
             return wire.returned(running.answer(wire.request(given), config), readout=config.output_size is not None)
         except NotImplementedError:
@@ -181,6 +186,8 @@ class _Running:
         _EVERY.add(self)
         self._read = b""
         """What was read beyond the last message."""
+        self._sending: threading.Thread | None = None
+        """The thread that writes a large request; a program may answer before it has read all of it."""
         try:
             self.greeting = wire.Greeting.of(self._line())
         except (Failed, Malformed, UsageError) as error:
@@ -202,12 +209,13 @@ class _Running:
     def answer(self, request: bytes, config: Any) -> dict[str, Any]:
         """Send a request, and return the arrays that come back."""
         self._ear.forget()
+        if self._sending is not None:
+            self.awaited = "that it reads the case before this one to its end"
+            self._sending.join()
         self.awaited = "the header of its answer"
-        sending = self._send(request)
+        self._sending = self._send(request)
         header = wire.Header.of(self._line(), config)
         raw = self._exactly(header.size)
-        if sending is not None:
-            sending.join()
         if self._read:
             raise Malformed(f"answered {len(self._read):,} bytes more than its header says: {self._read[:40]!r}")
         return header.arrays(raw)

@@ -198,6 +198,24 @@ def test_a_program_that_answers_before_it_has_read_everything_is_no_hang(program
     assert subject.run(case).arrays["output"].shape == (60, 60, 40)
 
 
+def test_a_program_that_refuses_before_it_has_read_everything_is_asked_on(program: Callable[..., str]) -> None:
+    big = draw(RNNConfig(200, 200, T=20, N=20, dtype="float64"))
+    subject = find_subject(program("say({'unsupported': 'no'}); answered = True; time.sleep(0.1)"))
+
+    outcomes = [subject.run(case) for case in (big, PLAIN, big, PLAIN)]
+
+    assert [outcome.failure for outcome in outcomes] == [Failure.UNSUPPORTED, None] * 2
+
+
+def test_a_program_that_cannot_be_started_again_has_crashed(program: Callable[..., str], tmp_path: Path) -> None:
+    subject = find_subject(program("os.unlink(__file__); sys.exit(1)"))
+
+    outcomes = [subject.run(case) for case in (BIG, PLAIN)]
+
+    assert [outcome.failure for outcome in outcomes] == [Failure.CRASHED, Failure.CRASHED]
+    assert outcomes[1].message.startswith("its process cannot be started again: exec:")
+
+
 def test_a_program_that_hangs_is_ended_and_the_next_case_has_an_answer(
     program: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
