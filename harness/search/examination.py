@@ -101,11 +101,13 @@ def examine(subject: Subject, hunt: Hunt, *, cases: int | None = None, contract:
     Refusals belong to the kernel's ``contract`` only. Neither check makes more calls than the search was given
     ``cases``. A finding in one of them does not stop the others, but an interrupted search does.
     """
-    done = Examination(hunt, contract=contract)
-    if subject.capabilities.call is not None and not done.interrupted:
+    done, own = Examination(hunt, contract=contract), subject.capabilities
+    is_module = own.call is not None
+    unseen = own.takes is None and own.masks is None  # what it drops is compared in no case
+    if not done.interrupted:
         try:
-            done.dropout = _dropout(subject, hunt, cases)
-            done.refusals = _refusals(subject, hunt, cases) if contract == KERNEL else None
+            done.dropout = _dropout(subject, hunt, cases) if is_module or unseen else None
+            done.refusals = _refusals(subject, hunt, cases) if is_module and contract == KERNEL else None
         except KeyboardInterrupt:
             hunt.stop = Stop.INTERRUPTED
     return done

@@ -39,6 +39,8 @@ class Recipe:
     """True if the names of its parameters have no layer."""
     own: bool = False
     """True if it is torch's own, so that the script may leave out what is at torch's defaults."""
+    keeps_time: bool = False
+    """True if a module takes no other T after its first call."""
     title: str = ""
     """The name of torch's own for readers who do not know this package."""
 

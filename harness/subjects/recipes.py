@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from harness.subjects.capabilities import Recipe
+from harness.subjects.modes import MODES
 from harness.subjects.switches import SUBJECTS, SWITCHES
 
 _RNN: Final = Recipe(expression="torch.nn.RNN", own=True, title="torch.nn.RNN")
@@ -21,6 +22,13 @@ def _switched(spec: str) -> Recipe:
     return replace(_RNN, title=f"{_RNN.title} with {switch.words}", lines=lines, environ=switch.environ)
 
 
+def _transformed(name: str) -> Recipe:
+    mode = MODES[name]
+    return Recipe(
+        expression="RNN", lines=mode.lines, own=True, keeps_time=mode.keeps_time, title=f"torch.nn.RNN by {mode.words}"
+    )
+
+
 RECIPES: Final = {
     "torch": _RNN,
     "torch:cell": Recipe(expression="Cell", is_cell=True, own=True, title="torch.nn.RNNCell"),
@@ -28,5 +36,6 @@ RECIPES: Final = {
     "torch:tf32": _flagged("enabled=True, allow_tf32=True"),
     "torch:ieee": _flagged("enabled=True, allow_tf32=False"),
     **{spec: _switched(spec) for spec in SUBJECTS},
+    **{f"torch:{name}": _transformed(name) for name in MODES},
 }
 """They are known by name, because a finding is told of where no such subject can be made."""

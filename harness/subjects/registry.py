@@ -18,6 +18,7 @@ from harness.subjects.calling import a_or_an
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.environments import own_interpreter, subject_elsewhere, under
 from harness.subjects.function import FunctionSubject
+from harness.subjects.modes import MODES
 from harness.subjects.portable import PYTHON
 from harness.subjects.programs import EXEC, program_subject
 from harness.subjects.protocol import Subject, SubjectError
@@ -35,6 +36,7 @@ def registered() -> dict[str, EntryPoint]:
     own = {
         "torch": "harness.subjects.torch_module:TorchSubject",
         **{name: f"harness.subjects.torch_switched:{_attribute(name)}" for name in SUBJECTS},
+        **{f"torch:{name}": f"harness.subjects.torch_transformed:{_attribute(name)}" for name in MODES},
         "torch:cell": "harness.subjects.torch_cell:CellSubject",
         "torch:no-cudnn": "harness.subjects.torch_cudnn:without_cudnn",
         "torch:tf32": "harness.subjects.torch_cudnn:with_tf32",

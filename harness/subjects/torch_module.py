@@ -346,15 +346,16 @@ class TorchSubject:
             returned = call(x, *hx)
         return returned, own
 
+    def call_before(self, config: RNNConfig) -> RNNConfig:
+        """Return the config of the call that a used module had before."""
+        return config.call_before
+
     def _use(self, module: torch.nn.Module, config: RNNConfig) -> None:
-        """Call a module at another shape, and backward if there is a loss."""
-        shape: tuple[int, ...] = (config.T + 1,)
-        if config.batched:
-            shape = (config.N + 1, config.T + 1) if config.batch_first else (config.T + 1, config.N + 1)
-        dtype = getattr(torch, config.dtype)
-        x = torch.ones(*shape, config.input_size, device=config.device, dtype=dtype)
+        """Call a module at other sizes, and backward if there is a loss."""
+        before, dtype = self.call_before(config), getattr(torch, config.dtype)
+        given = [torch.ones(spec.shape, device=config.device, dtype=dtype) for spec in before.inputs.values()]
         with autocast(config):
-            output = self.call(module, None, x)[0]
+            output = self.call(module, None, *given)[0]
         if config.loss is not None and output.requires_grad:
             output.real.sum().backward()
             module.zero_grad()

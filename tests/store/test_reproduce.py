@@ -226,6 +226,19 @@ def test_a_cell_is_looped_over_time(preparation: str, tmp_path: Path) -> None:
     assert run_here(write(made, tmp_path)).endswith("FIXED\n")
 
 
+@pytest.mark.kernels
+@pytest.mark.parametrize("mode", ["export", "trace"])
+def test_a_mode_of_torch_is_made_in_the_script(mode: str, tmp_path: Path) -> None:
+    config = RNNConfig(2, 3, T=2, N=2, hx=True, batch_first=True, loss="both", preparation="used")
+    subject, case = Lying(find_subject(f"torch:{mode}")), draw(config, "normal", 1)
+
+    made = script(Finding(f"torch:{mode}", case, check_agreement(subject, case, with_probes=False)), subject)
+
+    assert made.text is not None, made.reason
+    assert f"torch.{'jit.' if mode == 'trace' else 'export.'}{mode}(plain" in made.text
+    assert run_here(write(made, tmp_path)).endswith("FIXED\n")
+
+
 @pytest.mark.parametrize("flags", ["no-cudnn", "tf32", "ieee"])
 def test_the_flags_of_cudnn_are_switched(flags: str, tmp_path: Path) -> None:
     subject, case = Lying(find_subject("torch")), draw(TWO.replace(loss="both"))

@@ -231,12 +231,10 @@ class _Writer:
     def _used(self) -> list[str]:
         """Return a call at another shape before, with its way back where there is a loss."""
         config = self.config
-        shape: tuple[int, ...] = (config.T + 1,)
-        if config.batched:
-            shape = (config.N + 1, config.T + 1) if config.batch_first else (config.T + 1, config.N + 1)
+        before = config.call_before.replace(T=config.T) if self.recipe.keeps_time else config.call_before
         options = "" if config.dtype == "float32" else f", dtype=torch.{config.dtype}"
         options += "" if config.device == "cpu" else f', device="{config.device}"'
-        used = f"rnn(torch.ones({(*shape, config.input_size)}{options}))"
+        used = f"rnn({', '.join(f'torch.ones({spec.shape}{options})' for spec in before.inputs.values())})"
         comment = "# It was called at another shape before."
         if config.loss is None or config.wrt == "inputs":
             return [comment, used]

@@ -1,0 +1,80 @@
+"""modes: the other ways in which torch runs an nn.RNN: compiled, exported, scripted and traced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+_CLASS: Final = '''\
+class RNN(torch.nn.RNN):
+    """An nn.RNN that is called by what torch makes of it at its first call."""
+
+    def forward(self, *arguments):
+        made = self.__dict__.setdefault("made", {{}})
+        if len(arguments) not in made:
+            plain = copy.copy(self)  # with the same parameters
+            plain.__class__ = torch.nn.RNN
+            made[len(arguments)] = {make}
+        return made[len(arguments)](*arguments)'''
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way of torch's to run a module."""
+
+    words: str
+    """What torch calls it."""
+    make: str
+    """The expression that makes it of ``plain``, a module, and ``arguments``, those of its first call."""
+    first: tuple[str, ...] = ()
+    """The lines that it needs before."""
+    keeps_time: bool = False
+    """True if it takes another N after its first call, but no other T."""
+    unrolls: bool = True
+    """True if it writes out every step of every layer, which takes a second for some twenty steps."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines that make a class ``RNN`` with nn.RNN's constructor, which runs in this mode."""
+        return ("import copy", *self.first, "", "", _CLASS.format(make=self.make))
+
+
+_ALLOWED: Final = (
+    "import torch._dynamo",
+    "",
+    "torch._dynamo.config.allow_rnn = True  # else recurrent layers are not compiled",
+)
+
+_BATCH: Final = '''
+
+def batch(plain, arguments):
+    """Return which dimension of each argument may have another size."""
+    if arguments[0].dim() < 3:
+        return None
+    return tuple({dim: torch.export.Dim.AUTO} for _, dim in zip(arguments, (1 - plain.batch_first, 1)))'''
+
+_EXPORTED: Final = "torch.export.export(plain, arguments, dynamic_shapes=batch(plain, arguments))"
+
+
+def _compiled(backend: str, *, unrolls: bool = True) -> Mode:
+    call = f'torch.compile(plain, backend="{backend}", fullgraph=True)'
+    return Mode(f'torch.compile(backend="{backend}")', call, _ALLOWED, unrolls=unrolls)
+
+
+MODES: Final = {
+    "compile-eager": _compiled("eager", unrolls=False),
+    "compile-aot": _compiled("aot_eager"),
+    "compile-decomposed": _compiled("aot_eager_decomp_partition"),
+    "compile": _compiled("inductor"),
+    "export": Mode("torch.export", f"{_EXPORTED}.module()", (_BATCH,), keeps_time=True),
+    "export-decomposed": Mode(
+        "torch.export and run_decompositions()",
+        f"{_EXPORTED}.run_decompositions().module()",
+        (_BATCH,),
+        keeps_time=True,
+    ),
+    "script": Mode("torch.jit.script", "torch.jit.script(plain).forward__0", unrolls=False),
+    "trace": Mode("torch.jit.trace", "torch.jit.trace(plain, arguments, check_trace=False)", unrolls=False),
+}
+"""The modes by the name after ``torch:`` in the subject that runs in each. Later ones of ``compile`` do what those
+before them do, and more."""

@@ -1,0 +1,104 @@
+"""Torch's own nn.RNN in another of torch's modes: compiled, exported, scripted or traced."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import torch
+from torch._dynamo.exc import Unsupported
+
+from harness.space.config import RNNConfig
+from harness.subjects.modes import MODES, Mode
+from harness.subjects.torch_facts import Facts
+from harness.subjects.torch_module import Tensors, TorchSubject
+from harness.subjects.torch_preparation import in_mode, load
+
+_OFFERS: Final[dict[str, Any]] = {"lengths": (None,), "autocast": (None,), "preparation": ("new", "new", "used")}
+"""What every mode is asked for in place of what nn.RNN is."""
+
+_UNROLLED: Final[dict[str, Any]] = {"T": (1, 2, 3, 8), "num_layers": (1, 2), "grad_mode": (None,)}
+"""The same for a mode that writes out every step: few steps, of which 8 are those of the law of dropout."""
+
+
+class TransformedSubject(TorchSubject):
+    """``nn.RNN``, called by what torch makes of it at the first call of each config.
+
+    A config whose ``preparation`` is ``used`` calls it at other sizes first.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._mode: Mode = MODES[name]
+        super().__init__(_class_of(self._mode), f"torch:{name}", facts=Facts(own=True, forgets=True))
+        own = self.capabilities
+        # It computes by other kernels, or by the same ones in another order: nothing is known of its arithmetic.
+        offers = {**own.offers, **_OFFERS, **(_UNROLLED if self._mode.unrolls else {})}
+        self.capabilities = replace(
+            own, offers=offers, arithmetic={}, exact_laws=None, masks=None, jvp=None, second=None, call=None
+        )
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices that compute."""
+        return tuple(device for device in super().devices() if device != "meta")
+
+    def build(self, config: RNNConfig) -> torch.nn.Module:
+        """Return a new module, for which nothing was compiled yet."""
+        torch.compiler.reset()  # dynamo compiles nn.RNN's own code for so many modules only
+        return super().build(config)
+
+    def prepare(self, config: RNNConfig, weights: Tensors) -> torch.nn.Module:
+        """Return the module of the config, made before or not, with these weights."""
+        module = self._module(config)
+        with torch.no_grad():
+            load(module, dict(weights))
+        return in_mode(module, config)
+
+    def call(self, module: torch.nn.Module, parameters: Tensors | None, *arguments: Any, **named: Any) -> Any:
+        """Call the module; what dynamo says that it does not support is unsupported."""
+        with _quiet():
+            try:
+                return super().call(module, parameters, *arguments, **named)
+            except Unsupported as error:
+                raise NotImplementedError(str(error).partition("\n")[0]) from error
+
+    def call_before(self, config: RNNConfig) -> RNNConfig:
+        """Return the config of the call before, which differs in the sizes that the mode lets change."""
+        before = super().call_before(config)
+        return before.replace(T=config.T) if self._mode.keeps_time else before
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep from the user what torch says of its own code while it transforms a module."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _class_of(mode: Mode) -> Callable[..., torch.nn.Module]:
+    names: dict[str, Any] = {"torch": torch, "copy": copy}
+    exec("\n".join(mode.lines), names)  # noqa: S102 - lines of the table of modes, which a script shows as well
+    made: Callable[..., torch.nn.Module] = names["RNN"]
+    return made
+
+
+compile_eager = partial(TransformedSubject, "compile-eager")
+compile_aot = partial(TransformedSubject, "compile-aot")
+compile_decomposed = partial(TransformedSubject, "compile-decomposed")
+compile = partial(TransformedSubject, "compile")  # noqa: A001 - its name after torch:
+export = partial(TransformedSubject, "export")
+export_decomposed = partial(TransformedSubject, "export-decomposed")
+script = partial(TransformedSubject, "script")
+trace = partial(TransformedSubject, "trace")

@@ -1,0 +1,84 @@
+"""Tests of torch's modes as subjects: each calls what torch makes of nn.RNN, at its first sizes and at others."""
+
+import pytest
+
+from harness import RNNConfig, Verdict, as_subject, draw
+from harness.checks.agreement import check_agreement
+from harness.checks.dropout import check_dropout
+from harness.checks.result import Method
+from harness.search.examination import examine
+from harness.search.record import Hunt
+from harness.space.outcome import Failure
+from harness.subjects.modes import MODES, Mode
+from harness.subjects.protocol import scope_of
+from harness.subjects.torch_transformed import TransformedSubject
+from tests.long import few
+
+pytestmark = pytest.mark.kernels
+
+PLAIN = RNNConfig(3, 4, T=2, N=3)
+CONFIGS = (
+    PLAIN,
+    PLAIN.replace(loss="both", dtype="float64", num_layers=2),
+    PLAIN.replace(batched=False, N=1, nonlinearity="relu", bias=False),
+    PLAIN.replace(num_layers=2, bidirectional=True, batch_first=True, hx=True, preparation="used"),
+)
+
+BROKEN = 'torch.compile(lambda *_: torch._dynamo.graph_break(), backend="eager", fullgraph=True)'
+
+
+@pytest.mark.parametrize("name", few(MODES, {"script", "trace"}.__contains__))
+def test_every_mode_computes_what_nn_rnn_computes(name: str) -> None:
+    subject = as_subject(f"torch:{name}")
+
+    for config in CONFIGS:
+        assert check_agreement(subject, draw(config)).verdict is Verdict.AGREES, config
+
+
+@pytest.fixture
+def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> TransformedSubject:
+    """Return a subject in a mode of its own."""
+    monkeypatch.setitem(MODES, "mine", request.param)
+    return TransformedSubject("mine")
+
+
+@pytest.mark.parametrize("made", [Mode("frozen", "lambda *_, first=plain(*arguments): first")], indirect=True)
+def test_what_is_frozen_at_the_first_call_shows_at_other_sizes(made: TransformedSubject) -> None:
+    assert check_agreement(made, draw(PLAIN)).verdict is Verdict.AGREES
+    assert check_agreement(made, draw(PLAIN.replace(preparation="used"))).kind == "output: shape"
+
+
+@pytest.mark.parametrize("made", [Mode("stale", "lambda *given, old=copy.deepcopy(plain): old(*given)")], indirect=True)
+def test_a_module_that_is_made_once_gets_the_weights_of_the_next_case(made: TransformedSubject) -> None:
+    first, second = (check_agreement(made, draw(PLAIN, "normal", seed)) for seed in (0, 1))
+
+    assert (first.verdict, second.verdict) == (Verdict.AGREES, Verdict.DISAGREES)
+
+
+@pytest.mark.parametrize("made", [Mode("without dropout", "copy.copy(plain).eval()")], indirect=True)
+def test_a_mode_that_loses_dropout_breaks_its_law(made: TransformedSubject) -> None:
+    scope = scope_of(made)
+    done = examine(made, Hunt("mine", 0, scope.only(dtype="float32")))
+
+    assert done.dropout is not None
+    assert (done.dropout.verdict, done.dropout.method) == (Verdict.DISAGREES, Method.DROPOUT)
+    assert done.refusals is None
+
+
+@pytest.mark.parametrize("made", [Mode("broken", BROKEN)], indirect=True)
+def test_what_dynamo_does_not_support_is_no_mistake(made: TransformedSubject) -> None:
+    outcome = made.run(draw(PLAIN))
+
+    assert outcome.failure is Failure.UNSUPPORTED
+    assert "graph_break" in outcome.message
+    assert len(outcome.message.splitlines()) == 1
+
+
+@pytest.mark.long
+def test_a_scripted_and_a_traced_module_drop_in_training() -> None:
+    for name in ("script", "trace"):
+        assert check_dropout(as_subject(f"torch:{name}")).verdict is Verdict.AGREES
+
+
+def test_a_call_before_has_the_sizes_that_may_change() -> None:
+    assert [TransformedSubject(name).call_before(PLAIN).T for name in ("export", "trace")] == [2, 3]
