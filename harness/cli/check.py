@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -29,6 +30,7 @@ from harness.space.errors import UsageError
 if TYPE_CHECKING:
     from harness.checks.own import KnownFailure
     from harness.pipeline import Examined
+    from harness.search.cluster import Cluster
     from harness.search.examination import Examination
     from harness.search.record import Hunt
     from harness.search.shards import Shard
@@ -42,6 +44,17 @@ def _workers(_context: click.Context, _parameter: click.Parameter, text: str) ->
     if not text.isdecimal() and text != "auto":
         raise click.BadParameter(f"{text!r}: expected a number of processes, or auto")
     return None if text == "auto" else int(text)
+
+
+def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequence[str]) -> dict[str, float]:
+    """Return the resources of a worker, by name."""
+    found = {}
+    for text in texts:
+        match = re.fullmatch(r"([^=]+)=(\d+(?:\.\d+)?)", text)
+        if match is None or not float(match[2]):
+            raise click.BadParameter(f"{text!r}: expected NAME=NUMBER, such as GPU=1")
+        found[match[1]] = float(match[2])
+    return found
 
 
 @click.command(epilog=EXIT_CODES, short_help="Search for a case on which a subject fails, and say why.")
@@ -74,6 +87,19 @@ def _workers(_context: click.Context, _parameter: click.Parameter, text: str) ->
     show_default=True,
     metavar="N",
     help="Worker processes: a number, 0 for none, or auto: one a core for a large search. Findings stay the same.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Share the search among the workers of a Dask cluster, such as tcp://10.0.0.1:8786, instead.",
+)
+@click.option(
+    "--resource",
+    "resources",
+    multiple=True,
+    callback=_resources,
+    metavar="NAME=NUMBER",
+    help="What a cluster's worker must have and lend to its work, such as GPU=1; repeatable.",
 )
 @click.option(
     "--shard",
@@ -123,6 +149,8 @@ def check(
     output_size: int | None,
     pins: tuple[str, ...],
     workers: int | None,
+    scheduler: str | None,
+    resources: Mapping[str, float],
     shard_text: str | None,
     into: str | None,
     folder: str,
@@ -161,9 +189,10 @@ def check(
     accepted(tolerance)  # nothing starts if it is none
     own = _own(known_file)
     console = outputs.required()
+    cluster = _cluster(scheduler, subjects, resources)
     found = _asked(subjects, timeout, devices, pinned_by(pins, dtypes, output_size), contract)
     plan = None if shard is None else _plan(found, seed, examples, seconds, tolerance, timeout)
-    crew = crew_of(workers, examples, 1 if shard is None else shard.of)
+    crew = crew_of(workers, examples, 1 if shard is None else shard.of, cluster)
     if crew is not None:
         click.get_current_context().with_resource(crew)
     every = []
@@ -217,6 +246,20 @@ def _shard(text: str | None, into: str | None, folder: str) -> tuple[Shard | Non
     except OSError as error:
         raise UsageError(f"--into {into}: cannot be written: {error.strerror or error}") from None
     return shard, str(Path(into) / shards.FINDINGS)
+
+
+def _cluster(scheduler: str | None, subjects: Sequence[str], resources: Mapping[str, float]) -> Cluster | None:
+    """Connect to the cluster that is asked for."""
+    from harness.search.cluster import Cluster
+
+    context = click.get_current_context()
+    if scheduler is None:
+        if resources:
+            raise UsageError("--resource without --scheduler: expected both, because only a cluster's workers have any")
+        return None
+    if context.get_parameter_source("workers") is not click.core.ParameterSource.DEFAULT:
+        raise UsageError("-n with --scheduler: expected one of them, because the cluster's workers do the work")
+    return context.with_resource(Cluster(scheduler, subjects, resources))
 
 
 def _plan(

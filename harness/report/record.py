@@ -22,7 +22,7 @@ from harness.report.place import Excuse, Stored
 from harness.report.refusals import refusals_record
 from harness.report.severity import Told, severity
 from harness.search.examination import Examination
-from harness.search.record import Finding, Hunt
+from harness.search.record import Finding, Helpers, Hunt
 from harness.search.suspicion import Suspicion
 from harness.space.config import RNNConfig
 
@@ -59,6 +59,7 @@ def _hunt_record(hunt: Hunt, told: Sequence[Told]) -> dict[str, Any]:
         "not_done": {what: {"case": repr(case), **result_record(bad)} for what, (case, bad) in hunt.undone.items()},
         "seconds": hunt.seconds,
         "stop": hunt.stop.name.lower(),
+        "workers": _workers(hunt.helpers),
         "missing_shards": [str(shard) for shard in hunt.missing],
         "coverage": {
             "factors": {name: _share(*share) for name, share in hunt.coverage.met(hunt.scope).items()},
@@ -68,6 +69,13 @@ def _hunt_record(hunt: Hunt, told: Sequence[Told]) -> dict[str, Any]:
         },
         "findings": [_told_record(one) for one in told],
     }
+
+
+def _workers(helpers: Helpers | None) -> dict[str, Any] | None:
+    if wording.helpers_line(helpers) is None or helpers is None:
+        return None
+    told = {"scheduler": helpers.scheduler or None, "number": helpers.number}
+    return {**told, "lost": helpers.lost, "alone": helpers.alone or None}
 
 
 def _accuracy(accuracy: Accuracy) -> dict[str, Any]:

@@ -160,6 +160,7 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
 def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
     cases = wording.counted(hunt.total, "case")
     facts.add_row("checked", f"{cases} in {hunt.seconds:.1f} s; ended by {hunt.stop.value}; --seed {hunt.seed}")
+    _add_helpers(facts, hunt)
     passed = hunt.checks and not hunt.findings
     if passed:
         facts.add_row("compared", _methods_in_short(hunt))
@@ -181,6 +182,12 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
         facts.add_row("covered", coverage.in_short(hunt.searched))
         if hunt.ground:
             facts.add_row("ground", Text(line(hunt.ground)))
+
+
+def _add_helpers(facts: Table, hunt: Hunt) -> None:
+    """Add the workers of a cluster, and what was lost with a worker."""
+    if (said := wording.helpers_line(hunt.helpers)) is not None:
+        facts.add_row("workers", Text(said))
 
 
 def _add_gradients(facts: Table, hunt: Hunt) -> None:
@@ -232,6 +239,7 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
     cases, configs = wording.counted(hunt.total, "case"), wording.counted(hunt.coverage.configs, "config")
     checked = f"{cases} of {configs} in {hunt.seconds:.1f} s"
     facts.add_row("checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}")
+    _add_helpers(facts, hunt)
     if hunt.checks and not hunt.findings:
         facts.add_row("compared", _methods(hunt))
     _add_gradients(facts, hunt)

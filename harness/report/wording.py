@@ -18,7 +18,7 @@ from harness.checks.result import Method, Result, Verdict
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
 from harness.report.place import Excuse, Seen
-from harness.search.record import Hunt
+from harness.search.record import Helpers, Hunt
 from harness.search.replay import Fate
 from harness.search.shards import Shard
 from harness.space.config import AXES, PLAINEST, RNNConfig
@@ -71,6 +71,18 @@ def missing_line(missing: Sequence[Shard]) -> str:
     return (
         f"shard {missing[0]} is missing" if len(missing) == 1 else f"shards {', '.join(map(str, missing))} are missing"
     )
+
+
+def helpers_line(helpers: Helpers | None) -> str | None:
+    """Return which workers of a cluster helped, and what was lost with a worker; ``None`` if neither is to be said."""
+    if helpers is None or not (helpers.scheduler or helpers.lost):
+        return None
+    parts = [str(helpers.number) + (f" of {helpers.scheduler}" if helpers.scheduler else "")]
+    if helpers.lost:
+        parts.append(f"{counted(helpers.lost, 'unit')} lost with a worker or the scheduler, and done again")
+    if helpers.alone:
+        parts.append(f"{helpers.alone}, and the command did the rest itself")
+    return "; ".join(parts)
 
 
 def excuse_line(excuse: Excuse) -> str:

@@ -15,7 +15,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Final, NamedTuple, Self
 
 from harness.checks.everything import check as check_everything
@@ -23,6 +23,7 @@ from harness.oracle.arithmetic import Accepted
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.plan import Unit
 from harness.search.pool import worker_pool
+from harness.search.record import Helpers
 from harness.search.scan import Checked, FullCheck, scan
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
@@ -47,6 +48,8 @@ class Task(NamedTuple):
     """The subject as ``pickled`` makes it; a worker takes equal bytes for the same subject."""
     scope: Scope
     accepted: Accepted
+    source: str = ""
+    """The hash of the file that the subject is in, which a worker must have, too."""
     shared: bytes | None = None
     """A pickled subject for the worker's own process, which is preferred until a worker dies."""
 
@@ -55,7 +58,8 @@ class Task(NamedTuple):
         """Return the task of a search. Raise ``UsageError`` for a subject that cannot be copied."""
         process = subject.capabilities.process
         shared = None if process is None else process.shared
-        return cls(pickled(subject), scope, accepted, None if shared is None else pickle.dumps(shared))
+        shared = None if shared is None else pickle.dumps(shared)
+        return cls(pickled(subject), scope, accepted, subject.capabilities.source, shared)
 
     @property
     def apart(self) -> Self:
@@ -80,6 +84,12 @@ class _Scanned(NamedTuple):
     seen: list[Checked]
     hang: Hang | None
 
+    def told(self) -> Iterator[Checked]:
+        """Yield the results, and raise the hang."""
+        yield from self.seen
+        if self.hang is not None:
+            raise self.hang
+
 
 @dataclass
 class _Given:
@@ -88,16 +98,31 @@ class _Given:
     unit: Unit
     future: Future[_Scanned] | None = None
 
+    def take_back(self) -> bool:
+        """Take it back from a worker that will not return it any more, and return whether there was one."""
+        future = self.future
+        if future is None or (future.done() and not future.cancelled() and future.exception() is None):
+            return False
+        self.future = None
+        return True
+
 
 class Crew:
     """A number of worker processes, used as ``with Crew(2) as crew:``.
 
-    ``start`` makes an executor with that number of workers, and a new one after it broke.
+    ``start`` makes an executor with that number of workers, and a new one after it broke. ``helpers`` is the record of
+    them that it keeps.
     """
 
-    def __init__(self, workers: int, start: Callable[[int], AbstractContextManager[Executor]] | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        start: Callable[[int], AbstractContextManager[Executor]] | None = None,
+        helpers: Helpers | None = None,
+    ) -> None:
         self.workers = workers
-        self._start = start or _processes
+        self.helpers = helpers or Helpers(workers)
+        self._start = start or processes
         self._stack = ExitStack()
         self._pool: Executor | None = None
         self._busy = False
@@ -121,6 +146,7 @@ class Crew:
         if self._busy or self._shared not in {None, task.shared}:  # no children are forked after torch ran
             self._restart()
         self._shared = task.shared
+        self.helpers.begin()
         pending: deque[_Given] = deque()
         deaths = 0
         try:
@@ -133,22 +159,24 @@ class Crew:
                         yield None
                         continue
                     scanned = first.result()
-                except BrokenExecutor:
+                except BrokenExecutor as error:
                     deaths += 1
                     task, self._shared = task.apart, None
+                    for given in pending:
+                        self.helpers.lost += given.take_back()
                     if deaths < DEATHS:
                         self._restart()
-                    for given in pending:
-                        given.future = None
+                    else:
+                        self.helpers.alone = str(error) or "the workers died"
                     continue
                 pending.popleft()
                 deaths = 0
-                yield from scanned.seen
-                if scanned.hang is not None:
-                    raise scanned.hang
+                yield from scanned.told()
         finally:
             self._busy = any(given.future is not None and not given.future.done() for given in pending)
-        for unit in chain([given.unit for given in pending], units):
+        for given in pending:
+            yield from scan(given.unit, check) if given.future is None else given.future.result().told()
+        for unit in units:
             yield from scan(unit, check)
 
     def _until_awake(self, task: Task, units: Iterator[Unit], check: FullCheck) -> Iterator[Checked]:
@@ -189,19 +217,19 @@ class Crew:
         self._pool = self._stack.enter_context(self._start(self.workers))
 
 
-def _processes(workers: int) -> AbstractContextManager[Executor]:
+def processes(workers: int) -> AbstractContextManager[Executor]:
     """Return processes of this machine, forked if possible, where the fork server has done the slow imports."""
     return worker_pool(workers, "forkserver" if sys.platform == "linux" else "spawn", forked_from_here)
 
 
 def _wake(task: Task) -> None:
     """Make the subject, in a worker."""
-    _subject(task.shared or task.subject)
+    _subject(task.shared or task.subject, task.source)
 
 
 def _scanned(task: Task, unit: Unit) -> _Scanned:
     """Go through a unit, in a worker."""
-    subject = ended_by_a_hang(_subject(task.shared or task.subject))
+    subject = ended_by_a_hang(_subject(task.shared or task.subject, task.source))
     seen: list[Checked] = []
     try:
         seen.extend(scan(unit, partial(check_everything, subject, accepted=task.accepted, scope=task.scope)))
@@ -211,7 +239,9 @@ def _scanned(task: Task, unit: Unit) -> _Scanned:
 
 
 @lru_cache(1)
-def _subject(of: bytes) -> Subject:
+def _subject(of: bytes, source: str) -> Subject:
     """Return the subject of the current search; the previous one is dropped."""
     made: Subject = pickle.loads(of)  # noqa: S301 - it comes from the search itself
+    if made.capabilities.source != source:
+        raise UsageError(f"{made.name}: its file is not what it was where the search began; start again with the same")
     return made

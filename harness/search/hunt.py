@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
+from copy import deepcopy
 from dataclasses import replace
 from math import ceil
 from types import TracebackType
@@ -162,6 +163,7 @@ class Search:
         """The log of its cases, if it is a shard."""
         self._task = None if crew is None else Task.of(subject, scope, accepted)
         self._crew = crew
+        self.record.helpers = None if crew is None else crew.helpers
         self._given = subject
         self._subject = ended_by_a_hang(subject)
         self._progress = progress or (lambda _record: None)
@@ -217,6 +219,7 @@ class Search:
             self._report_as_it_is("interrupted")  # not confirmed, because a subject that hung once may hang again
         self.log.close(record)
         record.seconds = self._budget.elapsed()
+        record.helpers = None if record.helpers is None else deepcopy(record.helpers)  # the crew goes on
         record.ground = ground_of(self._given, next((d for d in record.scope.device if d != "meta"), "meta"))
 
     def _go_through(self) -> Generator[Finding, None, Stop]:

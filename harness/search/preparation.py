@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any, Final
 
 from harness.search.budget import CASES
+from harness.search.cluster import Cluster
 from harness.search.crew import Crew
 from harness.search.plan import UNIT
 from harness.space.errors import UsageError
@@ -34,15 +35,19 @@ def asked_scope(
     return scope
 
 
-def crew_of(workers: int | None, cases: int | None, shards: int = 1) -> Crew | None:
+def crew_of(workers: int | None, cases: int | None, shards: int = 1, cluster: Cluster | None = None) -> Crew | None:
     """Return a crew for a search of ``cases`` cases in some shards; ``None`` if its own process does everything.
 
     ``workers`` is the number of workers. ``None`` stands for one a core, and for none if the search would be over
-    before they start. There are no more workers than units, because units are what they share.
+    before they start. There are no more workers than units, because units are what they share. With a ``cluster``, the
+    workers are those of it.
     """
+    most = ceil((cases or CASES) / UNIT / shards)
+    if cluster is not None:
+        return Crew(min(cluster.helpers.given, most), cluster.executor, cluster.helpers)
     if workers is None:
         workers = cores() if (cases or FEW * shards) >= FEW * shards else 0
-    return Crew(min(workers, ceil((cases or CASES) / UNIT / shards))) if workers else None
+    return Crew(min(workers, most)) if workers else None
 
 
 def cores() -> int:

@@ -76,6 +76,32 @@ def is_id(text: str) -> bool:
 
 
 @dataclass
+class Helpers:
+    """The workers that help with a search, and what became of them."""
+
+    given: int = 0
+    """The number of workers that there were at the start."""
+    scheduler: str = ""
+    """The address of the scheduler of the cluster that they are in; empty for processes of this machine."""
+    heard: set[str] = field(default_factory=set)
+    """The addresses of the workers of a cluster that have done a unit."""
+    lost: int = 0
+    """The number of units that were lost with a worker and done again."""
+    alone: str = ""
+    """The reason why the search did the rest without them; empty if it did not."""
+
+    @property
+    def number(self) -> int:
+        """The number of workers; of a cluster's, those that have done a unit."""
+        return len(self.heard) if self.scheduler else self.given
+
+    def begin(self) -> None:
+        """Forget what became of them in an earlier search."""
+        self.lost, self.alone = 0, ""
+        self.heard.clear()
+
+
+@dataclass
 class Hunt:
     """The record of one search: what it did, in which part of the space, and what it found."""
 
@@ -140,6 +166,8 @@ class Hunt:
     """The part of the plan that it went through; ``None`` for the whole plan."""
     missing: tuple[Shard, ...] = ()
     """The parts of the plan that are missing, where it is made of several."""
+    helpers: Helpers | None = None
+    """The workers that helped; ``None`` without any."""
     stop: Stop = Stop.BUDGET
     findings: list[Finding] = field(default_factory=list)
     """The failures, each with a different cause as far as that is known."""

@@ -49,10 +49,10 @@ _LEFT_OUT: Final[dict[type, tuple[str, ...]]] = {
     Where: ("observation",),
     Explanation: ("outcome",),
     Accuracy: ("alone",),
-    Hunt: (*_FROM_CASES, "shard", "missing", "until", "limit", "shrinking", "smallest", "explaining"),
+    Hunt: (*_FROM_CASES, "shard", "missing", "until", "limit", "shrinking", "smallest", "explaining", "helpers"),
     Log: tuple(one.name for one in fields(Log) if one.name.startswith("_")),
 }
-"""Fields that follow from others, or that only serve to find out more from the subject; no report shows them."""
+"""Fields that follow from others, or that only serve to find out more from the subject or to report a single run."""
 
 
 def encoded(given: Any, kind: Any) -> Any:

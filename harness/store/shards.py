@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -25,7 +24,7 @@ from harness.store import door
 from harness.store.coding import decoded, encoded, named
 from harness.store.document import as_json, write
 from harness.store.findings import Store
-from harness.subjects.ground import machine
+from harness.subjects.ground import versions
 from harness.subjects.protocol import Subject
 
 FILE: Final = "shard.json"
@@ -48,9 +47,8 @@ class Question:
     @classmethod
     def of(cls, subject: Subject, contract: str, scope: Scope) -> Self:
         """Return what is asked of a subject."""
-        place = subject.capabilities.place
-        source = "" if place is None else sha256(Path(place[0]).read_bytes()).hexdigest()
-        return cls(subject.name, contract, scope, source, subject.capabilities.call is not None)
+        own = subject.capabilities
+        return cls(subject.name, contract, scope, own.source, own.call is not None)
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Plan:
     @staticmethod
     def here() -> dict[str, str]:
         """Return the versions of what computes here."""
-        return {name: machine().get(name, "none") for name in ("rnn-harness", "numpy", "torch")}
+        return versions()
 
     def difference(self, other: Plan) -> str | None:
         """Return the first thing that is different in another plan, which is what is expected; ``None`` if none is."""

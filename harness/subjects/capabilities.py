@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.space.backend import Backend
@@ -120,6 +122,14 @@ class Capabilities:
     """Returns the directional derivative of every gradient, under the gradient's name."""
     call: Callable[[Call], Answer] | None = None
     """Makes one whole use of a module, malformed or not."""
+
+    @property
+    def source(self) -> str:
+        """The hash of the file that it is in, or nothing if it is in none that can be read."""
+        try:
+            return "" if self.place is None else sha256(Path(self.place[0]).read_bytes()).hexdigest()
+        except OSError:
+            return ""
 
     def with_methods(self, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Capabilities:
         """Return the same capabilities, each method replaced by ``wrap(name, method)``."""

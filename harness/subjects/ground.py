@@ -45,6 +45,16 @@ def machine() -> dict[str, str]:
     return facts
 
 
+def versions() -> dict[str, str]:
+    """Return the versions that must be the same wherever parts of one search are done."""
+    return {name: machine().get(name, "none") for name in ("rnn-harness", "numpy", "torch")}
+
+
+def alike() -> dict[str, str]:
+    """Return what must be the same in all processes that share one search: versions, and what chooses kernels."""
+    return {"python": _python(), **versions(), **_chosen()}
+
+
 def environment(device: str = "") -> str:
     """Return what the results of a subject may depend on, in words that are the same for all processes of a machine.
 
@@ -54,13 +64,21 @@ def environment(device: str = "") -> str:
     import numpy as np  # noqa: F401 - its BLAS is seen only where it is loaded
 
     facts = {**machine(), **_libraries()}
-    versions = [f"{called} {facts[name]}" for called, name in (("torch", "torch"), ("NumPy", "numpy")) if name in facts]
-    python = ".".join(facts["python"].split(".")[:2])
-    chosen = [f"{name}={value}" for name, value in sorted(os.environ.items()) if CHOOSE.match(name)]
-    parts = [*versions, f"Python {python}", facts["platform"].partition("-")[0], facts["cpu"]]
+    computing = [f"{said} {facts[name]}" for said, name in (("torch", "torch"), ("NumPy", "numpy")) if name in facts]
+    chosen = [f"{name}={value}" for name, value in _chosen().items()]
+    parts = [*computing, f"Python {_python()}", facts["platform"].partition("-")[0], facts["cpu"]]
     parts += [facts["BLAS of NumPy"]] if "BLAS of NumPy" in facts else []
     said = ", ".join([*parts, *([device] if device else []), *chosen])
     return "".join(character for character in said if character.isprintable())
+
+
+def _python() -> str:
+    return ".".join(machine()["python"].split(".")[:2])
+
+
+def _chosen() -> dict[str, str]:
+    """Return the environment variables that choose kernels."""
+    return {name: value for name, value in sorted(os.environ.items()) if CHOOSE.match(name)}
 
 
 def line(facts: dict[str, str]) -> str:
