@@ -45,6 +45,11 @@ class DaskCluster:
         for number, worker in enumerate(self.workers):
             self._await(worker, self.folder / f"worker{number}.log", "Registered to")
 
+    def kill_scheduler(self) -> None:
+        """Kill the scheduler, as a crash would."""
+        assert self.scheduler is not None
+        self.scheduler.kill()
+
     def kill_workers(self) -> None:
         """Kill all workers, as a crash would."""
         for worker in self.workers:

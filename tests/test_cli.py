@@ -239,6 +239,10 @@ def test_a_contract_is_said_and_can_be_chosen(run: Any) -> None:
         (["selftest", "IgnoresBiasHh"], "no such fault; did you mean IgnoresBiasHH"),
         (["selftest", "--family", "layuot"], "no such family; did you mean layout"),
         (["selftest", "--workers", "0"], "--workers"),
+        (["check", "--scheduler", "tcp://127.0.0.1:1", "-n", "2"], "-n with --scheduler: expected one of them"),
+        (["check", "--resource", "GPU=1"], "--resource without --scheduler: expected both"),
+        (["check", "--resource", "GPU"], "'GPU': expected NAME=NUMBER, such as GPU=1"),
+        (["check", "--resource", "GPU=0"], "'GPU=0': expected NAME=NUMBER, such as GPU=1"),
         (["frobnicate"], "No such command"),
     ],
 )

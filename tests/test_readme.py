@@ -201,6 +201,7 @@ WORDS: Final = sorted(
 @pytest.mark.parametrize("word", WORDS)
 def test_every_option_that_is_named_exists(word: str) -> None:
     ours = OURS | {"--help", "--quiet", "--hypothesis-seed"}  # click's own, pip's, and Hypothesis's
+    ours |= {"--host", "--nthreads", "--nworkers", "--resources"}  # Dask's
     elsewhere = [inspect.getsource(plugin), *(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))]
 
     assert word in ours or any(f'"{word}"' in source for source in elsewhere)

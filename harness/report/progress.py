@@ -63,6 +63,9 @@ def progress_line(hunt: Hunt, rate: float | None) -> str:
     parts = [wording.counted(hunt.total, "case")]
     if rate is not None:
         parts[0] += f", {rate:.0f}/s" if rate >= 10 else f", {rate:.1f}/s"
+    if hunt.helpers is not None and hunt.helpers.scheduler:
+        alone, number = hunt.helpers.alone, hunt.helpers.number
+        parts.append("without the cluster" if alone else wording.counted(number, "worker"))
     if hunt.findings:
         parts.append(wording.counted(len(hunt.findings), "finding"))
     if hunt.ground:  # it is noted when the search has ended

@@ -79,7 +79,7 @@ def helpers_line(helpers: Helpers | None) -> str | None:
         return None
     parts = [str(helpers.number) + (f" of {helpers.scheduler}" if helpers.scheduler else "")]
     if helpers.lost:
-        parts.append(f"{counted(helpers.lost, 'unit')} lost with a worker or the scheduler, and done again")
+        parts.append(f"{counted(helpers.lost, 'unit')} lost, and done again")
     if helpers.alone:
         parts.append(f"{helpers.alone}, and the command did the rest itself")
     return "; ".join(parts)

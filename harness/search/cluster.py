@@ -7,6 +7,7 @@ executor breaks, as one of processes does.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
 import threading
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 LOOK: Final = 1.0
 """The seconds between two looks for the scheduler and its workers; each takes it a millisecond."""
 
-_EXPECTED: Final = "expected the address that `dask scheduler` prints, such as tcp://10.0.0.1:8786"
+_SUCH: Final = "tcp://10.0.0.1:8786"
 
 
 class Cluster:
@@ -202,10 +203,23 @@ def _connected(scheduler: str) -> tuple[Client, float]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # all that matters is said in the report
     patience = float(parse_timedelta(dask.config.get("distributed.comm.timeouts.connect")))
     try:
+        asyncio.run(asyncio.wait_for(_greet(scheduler), patience))  # which ends in time, as a client does not
         return Client(scheduler, timeout=patience, set_as_default=False), patience
     except Exception as error:  # noqa: BLE001 - what the kinds of connections raise
-        said = f"scheduler={scheduler}: cannot be reached within {patience:g} s ({' '.join(str(error).split())})"
-        raise UsageError(f"{said}; {_EXPECTED}") from None
+        said = " ".join(str(error).split()) or "no answer"
+        said = f"scheduler={scheduler}: cannot be reached within {patience:g} s ({said})"
+        raise UsageError(f"{said}; expected the address that `dask scheduler` prints, such as {_SUCH}") from None
+
+
+async def _greet(address: str) -> None:
+    """Raise an error unless there is a scheduler at an address."""
+    from distributed.core import rpc
+    from distributed.security import Security
+
+    async with rpc(address, connection_args=Security().get_connection_args("client")) as there:
+        answer = await there.identity()
+    if answer["type"] != "Scheduler":
+        raise ValueError(f"this is the address of a {answer['type']}")
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:

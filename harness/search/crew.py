@@ -97,14 +97,16 @@ class _Given:
 
     unit: Unit
     future: Future[_Scanned] | None = None
+    lost: bool = False
+    """True if a worker that had it was lost."""
 
     def take_back(self) -> bool:
-        """Take it back from a worker that will not return it any more, and return whether there was one."""
+        """Take it back unless it is done, and return whether it is lost for the first time."""
         future = self.future
         if future is None or (future.done() and not future.cancelled() and future.exception() is None):
             return False
-        self.future = None
-        return True
+        first, self.lost, self.future = not self.lost, True, None
+        return first
 
 
 class Crew:

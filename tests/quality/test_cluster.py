@@ -29,6 +29,7 @@ from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import scope_of
 from tests.dask_cluster import DaskCluster, dask_cluster
+from tests.documents import errors
 
 pytestmark = [
     pytest.mark.long,
@@ -190,7 +191,7 @@ def test_of_two_hundred_units_none_is_missing_if_a_worker_is_killed_halfway(nann
 
 def test_what_a_killed_scheduler_had_is_done_by_the_command(folder: Path) -> None:
     with dask_cluster(folder) as dask:
-        seen, helpers = shared("rnn", 60, dask, lambda _: dask.scheduler.kill())
+        seen, helpers = shared("rnn", 60, dask, lambda _: dask.kill_scheduler())
 
     assert seen == alone(60)
     assert helpers.lost >= 1
@@ -309,7 +310,9 @@ def report(name: str, *arguments: str) -> tuple[dict[str, Any], str]:
     running = command(f"mine.py:{name}", "--examples", "400", *PINS, "--json", "report.json", *arguments)
     out, err = running.communicate(timeout=300)
     assert running.returncode == codes.FINDING, err
-    (told,) = json.loads(Path("report.json").read_text())["subjects"]
+    document = json.loads(Path("report.json").read_text())
+    assert errors(document) == []
+    (told,) = document["subjects"]
     return {name: value for name, value in told.items() if name != "seconds"}, " ".join(out.split())
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from harness import RNNConfig, Scope
 from harness.checks.result import Method
 from harness.report import progress
-from harness.search.record import Hunt
+from harness.search.record import Helpers, Hunt
 
 RATE = 40.0
 
@@ -31,6 +31,9 @@ def record(**fields: Any) -> Hunt:
         ({"limit": 1650, "findings": [None]}, "400 cases, 40/s; 1 finding; 1,250 to go, some 31 s"),
         ({"limit": 1650, "explaining": True}, "400 cases, 40/s; finding out why it fails"),
         ({"limit": 400, "ground": {"numpy": "2"}}, "400 cases, 40/s; checking dropout and malformed calls"),
+        ({"helpers": Helpers(2, lost=1)}, "400 cases, 40/s"),
+        ({"helpers": Helpers(2, "tcp://x:1", {"a"})}, "400 cases, 40/s; 1 worker"),
+        ({"helpers": Helpers(2, "tcp://x:1", {"a"}, 3, "it was lost")}, "400 cases, 40/s; without the cluster"),
         (
             {"limit": 1650, "shrink_checks": 1214, "smallest": RNNConfig(3, 9, T=2, N=1)},
             "400 cases, 40/s; making a failure smaller: 1,214 tried; T=2, N=1, I=3, H=9, L=1",

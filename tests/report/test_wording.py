@@ -29,7 +29,7 @@ from harness.report.severity import Told, in_order
 from harness.report.short import LINE, case_code, case_words, short_finding
 from harness.search.certificate import Certificate
 from harness.search.examination import Examination
-from harness.search.record import Finding, Hunt, Stop
+from harness.search.record import Finding, Helpers, Hunt, Stop
 from harness.search.suspicion import Suspicion
 from harness.space.case_json import to_json
 from harness.space.outcome import Failure
@@ -402,3 +402,20 @@ def test_that_gradients_take_a_loss_goes_without_saying() -> None:
 
     assert explained.fails_line(any_loss) == "with bias=True"
     assert explained.fails_line(one_loss) == "with loss in (h_n, both)"
+
+
+@pytest.mark.parametrize(
+    ("helpers", "said"),
+    [
+        (None, None),
+        (Helpers(2), None),
+        (Helpers(2, lost=1), "2; 1 unit lost, and done again"),
+        (Helpers(2, "tcp://x:1", {"a", "b", "c"}), "3 of tcp://x:1"),
+        (
+            Helpers(2, "tcp://x:1", {"a"}, 4, "the scheduler was lost"),
+            "1 of tcp://x:1; 4 units lost, and done again; the scheduler was lost, and the command did the rest itself",
+        ),
+    ],
+)
+def test_workers_are_told_of_a_cluster_or_if_something_was_lost(helpers: Helpers | None, said: str | None) -> None:
+    assert wording.helpers_line(helpers) == said

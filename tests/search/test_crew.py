@@ -16,7 +16,7 @@ import pytest
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, hunt
 from harness.diagnosis.investigate import Investigation
-from harness.search.crew import Crew, pickled
+from harness.search.crew import AHEAD, Crew, pickled
 from harness.search.record import Hunt, Stop
 from harness.search.shards import Shard
 from harness.space.errors import UsageError
@@ -147,6 +147,8 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, kills: type[Kills
 
     assert (tmp_path / "killed").exists()
     assert told(alone) == told(shared)
+    assert shared.helpers is not None
+    assert 1 <= shared.helpers.lost <= 2 * AHEAD
 
 
 class Dying(Executor):
@@ -175,6 +177,43 @@ def test_where_workers_keep_dying_the_search_goes_through_the_units_itself() -> 
 
     assert told(alone) == told(shared)
     assert started == [2, 2, 2]
+    assert shared.helpers is not None
+    assert (shared.helpers.lost, shared.helpers.alone) == (2 * AHEAD, "they died")
+
+
+class DiesInTheFirst(Executor):
+    """Workers that do all units but the first, of which they die once."""
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+
+    def submit(self, work: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.done.append(arguments[-1])
+        if work.__name__ != "_wake" and len(self.done) == 2:
+            future.set_exception(BrokenProcessPool("one died"))
+        else:
+            future.set_result(work(*arguments))
+        return future
+
+
+def test_what_was_done_when_a_worker_died_is_not_done_again() -> None:
+    workers = DiesInTheFirst()
+
+    @contextmanager
+    def start(_workers: int) -> Iterator[Executor]:
+        yield workers
+
+    alone = hunt(RIGHT, SMALL, cases=200)
+    with Crew(1, start) as crew:
+        shared = hunt(RIGHT, SMALL, cases=200, crew=crew)
+
+    assert told(alone) == told(shared)
+    assert shared.helpers is not None
+    assert (shared.helpers.lost, shared.helpers.alone) == (1, "")
+    _wake, first, *others = workers.done
+    assert others.count(first) == 1
+    assert all(others.count(one) == 1 for one in others)
 
 
 class Hangs(KillsItsWorkerOnce):

@@ -1,0 +1,135 @@
+"""Tests of the door to a cluster, and of what its workers do with a call; ``tests/quality`` has real clusters."""
+
+import pickle
+import socket
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import Scope, hunt
+from harness.oracle.arithmetic import STRICT
+from harness.search.cluster import Cluster, _Units
+from harness.search.cluster_worker import answer, call, difference
+from harness.search.crew import Crew, Task, _wake
+from harness.space.errors import UsageError
+from harness.subjects.isolated import IsolatedSubject
+from harness.subjects.registry import find_subject
+from harness.subjects.shared import Sharing
+from tests.redis_server import free_port
+
+
+def test_a_cluster_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+
+    said = r"^scheduler=tcp://127\.0\.0\.1:1: needs one more package: pip install 'rnn-harness\[cluster\]'$"
+    with pytest.raises(UsageError, match=said), Cluster("tcp://127.0.0.1:1", []):
+        pass
+
+
+def test_a_scheduler_that_is_not_there_is_refused_in_the_time_that_dask_gives() -> None:
+    dask = pytest.importorskip("dask.config", reason="the package distributed is not installed")
+
+    with (
+        closing(socket.create_server(("127.0.0.1", 0))) as silent,
+        dask.set({"distributed.comm.timeouts.connect": 0.3}),
+    ):
+        at = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        for address in (f"tcp://127.0.0.1:{free_port()}", at, "here://", "tcp://127.0.0.1:port"):
+            with pytest.raises(UsageError) as caught, Cluster(address, []):
+                pass
+            said = str(caught.value)
+            assert said.startswith(f"scheduler={address}: cannot be reached within 0.3 s (")
+            assert said.endswith("; expected the address that `dask scheduler` prints, such as tcp://10.0.0.1:8786")
+            assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ({"numpy": "2.4.6", "torch": "2.13.0"}, None),
+        ({"numpy": "2.0.2", "torch": "2.13.0"}, "numpy=2.0.2: expected 2.4.6"),
+        ({"numpy": "2.4.6"}, "torch=none: expected 2.13.0"),
+        ({"numpy": "2.4.6", "torch": "2.13.0", "ATEN_X": "1"}, "ATEN_X=1: expected none"),
+    ],
+)
+def test_a_worker_differs_in_a_version_or_in_what_chooses_kernels(there: dict[str, str], said: str | None) -> None:
+    assert difference(there, {"numpy": "2.4.6", "torch": "2.13.0"}) == said
+
+
+class AtOnce(Executor):
+    """A worker that looks for files in a folder of its own, and takes nothing but bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._units = _Units(self._give)
+        self._folder = folder
+
+    def submit(self, work: Any, /, *arguments: Any, **_: Any) -> Future[Any]:
+        return self._units.submit(work, *arguments)
+
+    def _give(self, asked: bytes) -> Future[Any]:
+        future: Future[Any] = Future()
+        given, error = pickle.loads(answer(str(self._folder), asked))  # noqa: S301
+        future.set_result(given) if error is None else future.set_exception(error)
+        return future
+
+
+RIGHT = """
+import numpy as np
+
+def rnn(x, h0, weights, config):
+    if config.num_layers > 1 or config.bidirectional or config.batch_first:
+        raise NotImplementedError("one layer, one direction, time first")
+    h = h0[0] + 0 * x[0, ..., :1]
+    return np.stack([h] * len(x)), h[None]
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "mine.py:rnn: its file was deleted"),
+        (f"{RIGHT}#", "mine.py:rnn: its file was changed"),
+    ],
+)
+def test_a_worker_needs_the_same_file(
+    content: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(RIGHT)
+    if content is not None:
+        (there / "mine.py").write_text(content)
+
+    @contextmanager
+    def far(_workers: int) -> Iterator[Executor]:
+        yield AtOnce(there)
+
+    with IsolatedSubject("mine.py:rnn") as subject, Crew(1, far) as crew, pytest.raises(UsageError) as caught:
+        hunt(subject, Scope().only(T=[1], N=[1], input_size=[1], hidden_size=[1]), cases=50, crew=crew)
+
+    assert said in str(caught.value)
+
+
+def test_a_subject_that_shares_the_process_of_a_worker_needs_the_same_file_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(RIGHT)
+    spec = f"{tmp_path}/mine.py:rnn"
+    task = Task.of(find_subject(spec), Scope(), STRICT)._replace(shared=pickle.dumps(Sharing(spec, 1.0)))
+
+    given = [answer(f"{tmp_path}/gone", call(_wake, one)) for one in (task, task._replace(source="another"))]
+
+    assert pickle.loads(given[0]) == (None, None)  # noqa: S301
+    assert str(pickle.loads(given[1])[1]).startswith(f"{spec}: its file is not what it was")  # noqa: S301
+
+
+def test_a_call_is_made_where_its_bytes_are_read(tmp_path: Path) -> None:
+    assert pickle.loads(call(divmod, 7, 2)) == (3, 1)  # noqa: S301
+    assert pickle.loads(answer(str(tmp_path / "gone"), call(divmod, 7, 2))) == ((3, 1), None)  # noqa: S301
+    _, error = pickle.loads(answer(str(tmp_path / "gone"), call(divmod, 7, 0)))  # noqa: S301
+    assert isinstance(error, ZeroDivisionError)
+    assert "Traceback" in "".join(error.__notes__)
