@@ -73,16 +73,17 @@ def main() -> None:
     given = parser.parse_args()
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     os.environ["OMP_NUM_THREADS"] = "1"
-    one, two = (cost(given.subject, given.examples, "-n", number) for number in "02")
-    cold, both = (cost(given.subject, given.examples, on_a_cluster=runs) for runs in (1, 2))
-    rows = {
-        "one process": one,
-        "two workers of this machine": two,
-        "a cluster that is started for it": cold,
-        "a cluster that is there": Cost(both.cpu - cold.cpu, both.wall - cold.wall),
-    }
-    for name, told in rows.items():
-        print(f"{name:34} {told.cpu:6.1f} CPU s {told.wall:6.1f} s")
+    for name, number in {"one process": "0", "two workers of this machine": "2"}.items():
+        tell(name, cost(given.subject, given.examples, "-n", number))
+    one = cost(given.subject, given.examples, on_a_cluster=1)
+    tell("a cluster that is started for it", one)
+    both = cost(given.subject, given.examples, on_a_cluster=2)
+    tell("a cluster that is there", Cost(both.cpu - one.cpu, both.wall - one.wall))
+
+
+def tell(name: str, told: Cost) -> None:
+    """Print a cost."""
+    print(f"{name:34} {told.cpu:6.1f} CPU s {told.wall:6.1f} s", flush=True)
 
 
 if __name__ == "__main__":

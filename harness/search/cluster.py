@@ -79,18 +79,20 @@ class Cluster:
         try:
             yield _Units(partial(self._give, inner, self._order._replace(token=uuid4().hex)))
         finally:
-            inner.shutdown(wait=False)
+            with suppress(Exception):  # the client may have given the scheduler up
+                inner.shutdown(wait=False)
 
     def _awaited(self) -> dict[str, Any]:
         """Return the workers that fit, as soon as there are any."""
         until = time.monotonic() + self._patience
         while not (workers := self._fitting()):
             if time.monotonic() > until:
-                named = "".join(f" --resources {name}={number:g}" for name, number in self._resources.items())
+                needed = " ".join(f"{name}={number:g}" for name, number in self._resources.items())
+                which, how = (f" with {needed}", f" --resources '{needed}'") if needed else ("", "")
+                at = self.helpers.scheduler
                 raise UsageError(
-                    f"scheduler={self.helpers.scheduler}: no worker{named.replace('--resources', 'with')} within "
-                    f"{self._patience:g} s; start one with "
-                    f"`dask worker {self.helpers.scheduler} --nthreads 1{named}`"
+                    f"scheduler={at}: no worker{which} within {self._patience:g} s; start one with "
+                    f"`dask worker {at} --nthreads 1{how}`"
                 )
             time.sleep(LOOK / 10)
         return workers
@@ -200,7 +202,8 @@ def _connected(scheduler: str) -> tuple[Client, float]:
     except ImportError:
         said = f"scheduler={scheduler}: needs one more package: pip install 'rnn-harness[cluster]'"
         raise UsageError(said) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # all that matters is said in the report
+    for name in ("distributed", "distributed.client"):  # all that matters is said in the report
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     patience = float(parse_timedelta(dask.config.get("distributed.comm.timeouts.connect")))
     try:
         asyncio.run(asyncio.wait_for(_greet(scheduler), patience))  # which ends in time, as a client does not
