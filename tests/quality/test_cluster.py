@@ -28,7 +28,7 @@ from harness.search.scan import scan
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import scope_of
-from tests.dask_cluster import DaskCluster, dask_cluster
+from tests.dask_cluster import STARTING, DaskCluster, dask_cluster
 from tests.documents import errors
 
 pytestmark = [
@@ -157,8 +157,11 @@ def shared(
     ):
         scope = scope_for(here)
 
+        until = time.monotonic() + STARTING
+
         def patiently(*case: Any, **options: Any) -> Result:
             while not cluster.helpers.heard:
+                assert time.monotonic() < until
                 time.sleep(0.05)
             time.sleep(slowly)
             return check(here, *case, scope=scope, **options)
