@@ -99,3 +99,13 @@ def dask_cluster(
         yield cluster
     finally:
         cluster.end()
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Have Dask wait no longer for a connection."""
+    import dask.config
+    import distributed  # noqa: F401 - whose import sets the usual time
+
+    with dask.config.set({"distributed.comm.timeouts.connect": seconds}):
+        yield

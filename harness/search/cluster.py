@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 LOOK: Final = 1.0
-"""The seconds between two looks for the scheduler and its workers; each takes it a millisecond."""
+"""The seconds between two looks for the scheduler and its workers, each of which is one message."""
 
 _SUCH: Final = "tcp://10.0.0.1:8786"
 
@@ -139,22 +139,21 @@ class Cluster:
     def _take(self, key: str, future: Future[Any], raw: Future[Any]) -> None:
         """Pass on what became of a call."""
         self._open.pop(key, None)
-        if raw.cancelled():
-            _fail(future, BrokenExecutor(self._gone or "the scheduler dropped it"))
-        elif (error := raw.exception()) is not None:
-            _fail(future, BrokenExecutor(f"{type(error).__name__}: {error}".partition(". ")[0]))
-        else:
+        try:
             address, answer = raw.result()
-            self.helpers.heard.add(address)
             given, error = pickle.loads(answer)  # noqa: S301 - it comes from the worker that was sent the call
-            if isinstance(error, UsageError):
-                folder = self._order.folder
-                error = UsageError(f"{error} (worker {address}, which must have the same files as {folder} has here)")
-            if error is not None:
-                _fail(future, error)
-            else:
-                with suppress(InvalidStateError):
-                    future.set_result(given)
+        except Exception as lost:  # noqa: BLE001 - Dask's own errors, and those of a worker that is no good
+            _fail(future, BrokenExecutor(self._gone or f"{type(lost).__name__}: {lost}".partition(". ")[0]))
+            return
+        self.helpers.heard.add(address)
+        if isinstance(error, UsageError):
+            folder = self._order.folder
+            error = UsageError(f"{error} (worker {address}, which must have the same files as {folder} has here)")
+        if error is not None:
+            _fail(future, error)
+        else:
+            with suppress(InvalidStateError):
+                future.set_result(given)
 
     @property
     def _gone(self) -> str:

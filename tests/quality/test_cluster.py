@@ -28,7 +28,7 @@ from harness.search.scan import scan
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import scope_of
-from tests.dask_cluster import STARTING, DaskCluster, dask_cluster
+from tests.dask_cluster import STARTING, DaskCluster, dask_cluster, patience
 from tests.documents import errors
 
 pytestmark = [
@@ -195,10 +195,8 @@ def test_of_two_hundred_units_none_is_missing_if_a_worker_is_killed_halfway(nann
 
 
 def test_what_a_killed_scheduler_had_is_done_by_the_command(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    import dask.config
-
     # The rest takes longer than Dask tries to connect again, and then gives up.
-    with dask_cluster(folder) as cluster, dask.config.set({"distributed.comm.timeouts.connect": "3s"}):
+    with dask_cluster(folder) as cluster, patience(3):
         seen, helpers = shared("rnn", 60, cluster, lambda _: cluster.kill_scheduler(), slowly=0.01)
 
     assert capfd.readouterr().err == ""
@@ -211,9 +209,7 @@ def test_what_a_killed_scheduler_had_is_done_by_the_command(folder: Path, capfd:
 def test_what_killed_workers_had_is_done_by_the_command_when_no_other_comes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dask.config
-
-    with dask_cluster(folder) as cluster, dask.config.set({"distributed.comm.timeouts.connect": "3s"}):
+    with dask_cluster(folder) as cluster, patience(3):
         seen, helpers = shared("rnn", 60, cluster, lambda _: cluster.kill_workers())
 
     assert seen == alone(60)
@@ -247,11 +243,9 @@ def test_a_worker_goes_on_after_its_process_was_killed(folder: Path) -> None:
 
 def test_a_subject_that_kills_its_worker_is_looked_at_by_the_command_itself(folder: Path) -> None:
     """Dask gives up a unit whose worker died; the cluster here does so at once."""
-    import dask.config
-
     at_once = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
     with dask_cluster(folder, scheduler=at_once) as cluster:
-        with dask.config.set({"distributed.comm.timeouts.connect": "3s"}):
+        with patience(3):
             seen, helpers = shared("kills", 30, cluster, nothing)
         assert any(worker.poll() is not None for worker in cluster.workers)
 
@@ -283,9 +277,7 @@ def test_the_scheduler_needs_no_package_of_ours(folder: Path) -> None:
 
 
 def test_workers_that_do_not_fit_are_refused(folder: Path) -> None:
-    import dask.config
-
-    at_once = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
+    at_once = patience(1)
     with dask_cluster(folder, 1) as cluster, at_once:
         for options, environment, said in (
             (("--nthreads", "2"), {}, "nthreads=2: expected 1"),

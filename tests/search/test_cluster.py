@@ -20,6 +20,7 @@ from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.registry import find_subject
 from harness.subjects.shared import Sharing
+from tests.dask_cluster import patience
 from tests.redis_server import free_port
 
 
@@ -32,11 +33,11 @@ def test_a_cluster_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_scheduler_that_is_not_there_is_refused_in_the_time_that_dask_gives() -> None:
-    dask = pytest.importorskip("dask.config", reason="the package distributed is not installed")
+    pytest.importorskip("distributed", reason="the package distributed is not installed")
 
     with (
         closing(socket.create_server(("127.0.0.1", 0))) as silent,
-        dask.set({"distributed.comm.timeouts.connect": 0.3}),
+        patience(0.3),
     ):
         at = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         for address in (f"tcp://127.0.0.1:{free_port()}", at, "here://", "tcp://127.0.0.1:port"):
