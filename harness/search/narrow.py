@@ -89,8 +89,8 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
         return Narrowed(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
-    if slow:
-        sizes = {name: size for name, size in FEW.items() if scope.is_free(name)}
+    sizes = {name: size for name, size in FEW.items() if scope.is_free(name)}
+    if slow and sizes:  # if they are all pinned, they have been chosen with a view to that
         scope = scope.only(**{name: (size, 1) for name, size in sizes.items()}, preparation=scope.preparation[0])
         base, done = configure({**factors_of(base), **sizes}), False
         quick = ("num_layers", "bidirectional", "lengths", "batched", "loss")  # these are usually refused, at once

@@ -23,8 +23,15 @@ from harness.subjects.torch_preparation import in_mode, load
 _OFFERS: Final[dict[str, Any]] = {"lengths": (None,), "autocast": (None,), "preparation": ("new", "new", "used")}
 """What every mode is asked for in place of what nn.RNN is."""
 
-_UNROLLED: Final[dict[str, Any]] = {"T": (1, 2, 3, 8), "num_layers": (1, 2), "grad_mode": (None,)}
-"""The same for a mode that writes out every step: few steps, of which 8 are those of the law of dropout."""
+_UNROLLED: Final[dict[str, Any]] = {
+    "T": (1, 2, 3, 8),
+    "N": (1, 2, 5, 32),
+    "input_size": (1, 2, 3, 33),
+    "hidden_size": (1, 2, 3, 32),
+    "num_layers": (1, 2),
+    "grad_mode": (None,),
+}
+"""The same for a mode that writes out every step: few sizes. The largest are those of the law of dropout."""
 
 
 class TransformedSubject(TorchSubject):
