@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from harness.space.case import Array, Case
+from harness.space.config import RNNConfig
 from harness.space.outcome import LONGEST, Failure, Outcome, legible
 
 
@@ -115,6 +116,12 @@ def named_gradients(gradients: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a subject's gradients under names such as ``x.grad``; ``x`` is accepted, too, and ``h0`` for ``hx``."""
     names = {name: str(name).removesuffix(".grad") for name in gradients}
     return {f"{'hx' if names[n] == 'h0' else names[n]}.grad": gradient for n, gradient in gradients.items()}
+
+
+def refuse_relu_of_complex(config: RNNConfig) -> None:
+    """Raise ``NotImplementedError`` for the relu of complex numbers; torch 2.6 raises another error there."""
+    if config.is_complex and config.nonlinearity != "tanh":
+        raise NotImplementedError("no relu of complex numbers: nn.RNN has none")
 
 
 def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:

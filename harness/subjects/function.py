@@ -18,7 +18,15 @@ from harness.space.outcome import Outcome
 from harness.space.parts import LOSSES, OF_TORCH, STRIDES
 from harness.space.scope import PACKINGS
 from harness.space.values import draw, with_other_inputs
-from harness.subjects.calling import Held, attempt, by_name, changed, named_gradients, place_of
+from harness.subjects.calling import (
+    Held,
+    attempt,
+    by_name,
+    changed,
+    named_gradients,
+    place_of,
+    refuse_relu_of_complex,
+)
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.protocol import SubjectError
 
@@ -136,8 +144,7 @@ class FunctionSubject:
             if needs and name not in self._takes:
                 what = {"cotangents": "gradients", "lengths": "packed sequences", "masks": "dropout in training"}[name]
                 raise NotImplementedError(f"no {what}: it does not take {name}")
-        if config.is_complex and config.nonlinearity != "tanh":
-            raise NotImplementedError("no relu of complex numbers: nn.RNN has none")
+        refuse_relu_of_complex(config)
         if any(getattr(config, name) not in {getattr(PLAINEST, name), "used"} for name in OF_TORCH):
             raise NotImplementedError("autocast, grad modes and preparations of a module exist in torch only")
 

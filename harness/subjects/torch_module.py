@@ -41,6 +41,7 @@ from harness.subjects.calling import (
     changed,
     named_outputs,
     place_of,
+    refuse_relu_of_complex,
 )
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.figures import TORCH
@@ -300,6 +301,7 @@ class TorchSubject:
         return done, self._gradients(case, done, lent) if case.config.loss and of_the_form else {}
 
     def _prepared(self, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
+        refuse_relu_of_complex(config)
         return self.prepare(config, {name: lent[name] for name in config.weights if not name.startswith("readout")})
 
     def _outputs(self, case: Case, module: torch.nn.Module, lent: Tensors) -> _Run:
@@ -370,7 +372,7 @@ class TorchSubject:
         along = [on_device(tangents[name], config.device) for name in names]
         with warnings.catch_warnings(), torch.no_grad(), forward_ad.dual_level():
             # The first dual tensor loads code that torch has written for torch.jit, and torch then warns of that code.
-            warnings.filterwarnings("ignore", r".*torch\.jit\.script", DeprecationWarning)
+            warnings.filterwarnings("ignore", r".*torch\.jit\.script")
             duals = list(map(_make_dual, primals, along))
             given, parameters = duals[: len(config.inputs)], duals[len(config.inputs) :]
             by_name = renamed(module, dict(zip(config.weights, parameters, strict=True)))

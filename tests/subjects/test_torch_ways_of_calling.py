@@ -298,7 +298,8 @@ def test_what_is_returned_packed_comes_back_padded_with_each_sequence_in_its_pla
     one_by_one = {"output": np.zeros_like(output), "h_n": np.zeros_like(arrays["h_n"])}
     for n, length in enumerate(lengths):
         alone, h_n = module(torch.tensor(x[:length, n : n + 1]), torch.tensor(case.arrays["hx"][:, n : n + 1]))
-        one_by_one["output"][:length, n], one_by_one["h_n"][:, n] = alone[:, 0].detach(), h_n[:, 0].detach()
+        one_by_one["output"][:length, n] = alone[:, 0].detach().numpy()
+        one_by_one["h_n"][:, n] = h_n[:, 0].detach().numpy()
         assert not output[length:, n].any()
     if batch_first:
         one_by_one["output"] = one_by_one["output"].swapaxes(0, 1)
