@@ -13,7 +13,7 @@ from harness.checks.result import WAVERS, Result, Verdict
 from harness.oracle.bound import np
 from harness.oracle.compare import Mismatch, Sort, same_numbers
 from harness.space.case import Array, Case
-from harness.space.outcome import LOST, Failure, Outcome
+from harness.space.outcome import LOST, Failure, Outcome, is_last
 from harness.space.scope import COST
 from harness.subjects.protocol import Subject, masks_of
 
@@ -69,7 +69,7 @@ def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Cas
     long. So is a run with unknown masks, which differs from any other run.
     """
     random = masks_of(subject, case) is None
-    if result.failure is Failure.HUNG or result.wavers or random:
+    if is_last(result.failure, result.message) or result.wavers or random:
         return result
     if result.failure is Failure.CRASHED:
         again = check(case)

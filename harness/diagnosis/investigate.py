@@ -39,7 +39,7 @@ from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Recognised
 from harness.search.record import Finding, Hunt
 from harness.space.case import Case
-from harness.space.outcome import Failure, Outcome
+from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject, ground_of
@@ -123,7 +123,7 @@ class Investigation:
         return Recognised(excuse, earlier.id)
 
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> Excuse | None:
-        if finding.result.failure is Failure.HUNG or explanation.factors is None:
+        if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if diagnosis is None or not diagnosis.certain:
@@ -153,7 +153,7 @@ class Investigation:
 
     def _explanation(self, finding: Finding, scope: Scope, until: float = math.inf) -> Explanation:
         explanation = Explanation()
-        if finding.result.failure is not Failure.HUNG and not finding.result.wavers:
+        if not is_last(finding.result.failure, finding.result.message) and not finding.result.wavers:
             with suppress(Hang):
                 explanation = self._explained(finding, scope, until)
         return replace(explanation, ground=ground_of(self.subject, finding.case.config.device))

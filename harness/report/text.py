@@ -39,7 +39,6 @@ from harness.search.record import Hunt
 from harness.search.replay import Fate
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.contract import CONTRACTS, KERNEL
-from harness.space.outcome import Failure
 from harness.subjects.ground import line
 
 _STYLES = {
@@ -136,11 +135,9 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
     if suspected:
         parts.append(wording.counted(suspected, "suspicion"))
     if told:
-        # A hang ends the search before its case is counted.
-        hung = sum(finding.result.failure is Failure.HUNG for finding in hunt.findings)
         failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
         fail = "fails" if failed == 1 else "fail"
-        parts.append(f"{failed:,} of {wording.counted(max(hunt.total + hung, failed), 'case')} {fail}")
+        parts.append(f"{failed:,} of {wording.counted(max(hunt.asked, failed), 'case')} {fail}")
     if hunt.undone:
         lawful = done.dropout is None or not done.dropout.failed
         rest = "; the rest agrees" if hunt.checks and not hunt.findings and lawful else ""
@@ -158,7 +155,7 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
 
 
 def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
-    cases = wording.counted(hunt.total, "case")
+    cases = wording.counted(hunt.asked, "case")
     facts.add_row("checked", f"{cases} in {hunt.seconds:.1f} s; ended by {hunt.stop.value}; --seed {hunt.seed}")
     _add_helpers(facts, hunt)
     passed = hunt.checks and not hunt.findings
@@ -236,7 +233,7 @@ def _add_undone(facts: Table, hunt: Hunt) -> None:
 
 
 def _add_hunt(facts: Table, hunt: Hunt) -> None:
-    cases, configs = wording.counted(hunt.total, "case"), wording.counted(hunt.coverage.configs, "config")
+    cases, configs = wording.counted(hunt.asked, "case"), wording.counted(hunt.coverage.configs, "config")
     checked = f"{cases} of {configs} in {hunt.seconds:.1f} s"
     facts.add_row("checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}")
     _add_helpers(facts, hunt)

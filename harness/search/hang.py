@@ -1,11 +1,14 @@
-"""Hangs: the first case without an answer ends the work with a subject, because the next may take as long."""
+"""Hangs: the first case without an answer ends the work with a subject, because the next may take as long.
+
+A crash that takes the fork server along counts as one.
+"""
 
 from __future__ import annotations
 
 from harness.checks.agreement import failure_of
 from harness.checks.result import Result
 from harness.space.case import Case
-from harness.space.outcome import Failure, Outcome
+from harness.space.outcome import Failure, Outcome, is_last
 from harness.subjects.protocol import Subject
 
 
@@ -16,6 +19,12 @@ class Hang(BaseException):
         super().__init__(case, result)
         self.case = case
         self.result = result
+
+    @property
+    def why(self) -> str:
+        """The reason why the case was not made smaller."""
+        may = "hang" if self.result.failure is Failure.HUNG else "take as long"
+        return f"not made smaller, because every try may {may}"
 
 
 def ended_by_a_hang(subject: Subject) -> Subject:
@@ -34,12 +43,12 @@ class _Watched:
 
     def run(self, case: Case) -> Outcome:
         outcome = self._subject.run(case)
-        if outcome.failure is Failure.HUNG and (result := failure_of(outcome)) is not None:
+        if is_last(outcome.failure, outcome.message) and (result := failure_of(outcome)) is not None:
             raise Hang(case, result)
         return outcome
 
 
 def stop_at_hang(case: Case, result: Result) -> None:
     """Raise ``Hang`` for a hang outside ``run``."""
-    if result.failure is Failure.HUNG:
+    if is_last(result.failure, result.message):
         raise Hang(case, result)

@@ -213,7 +213,7 @@ class Search:
             self._report_as_it_is(str(cut))
         except Hang as hang:
             record.stop = Stop.FINDING
-            self._report_as_it_is("not made smaller, because every try may hang", (hang.case, hang.result))
+            self._report_as_it_is(hang.why, (hang.case, hang.result))
         except KeyboardInterrupt:
             record.stop = Stop.INTERRUPTED
             self._report_as_it_is("interrupted")  # not confirmed, because a subject that hung once may hang again

@@ -22,7 +22,7 @@ from harness.search.suspicion import Suspicion
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
 from harness.space.coverage import Coverage
-from harness.space.outcome import Failure
+from harness.space.outcome import Failure, is_last
 from harness.space.scope import Scope
 from harness.space.searched import AGREEMENT, Searched
 from harness.subjects.portable import portable
@@ -181,6 +181,12 @@ class Hunt:
     def total(self) -> int:
         """The number of cases compared while searching."""
         return self.checks.total()
+
+    @property
+    def asked(self) -> int:
+        """The number of cases that the subject was asked: those compared, and one that hung, which ends the search."""
+        hung = sum(is_last(finding.result.failure, finding.result.message) for finding in self.findings)
+        return self.total + hung
 
     def report(self, case: Case, result: Result, certificate: Certificate) -> Finding:
         """Add a failure to the findings, and return it as one."""

@@ -32,8 +32,19 @@ class Failure(Enum):
 LONGEST: Final = {"message": 2_000, "traceback": 20_000}
 """The most characters of a failure's texts: more than a person reads, and little enough for a thousand of them."""
 
+ORPHANED: Final = "its process lost its fork server"
+"""The message of a crash that took the process along from which all others are forked."""
+
 LOST: Final = frozenset({Failure.CRASHED, Failure.HUNG})
 """Failures after which there is no process left to ask again."""
+
+
+def is_last(failure: Failure | None, message: str) -> bool:
+    """Return whether a failure is the last thing to ask of a subject: the next call may cost as much time.
+
+    That is true of a hang, and of a crash after which a fork server imports everything again.
+    """
+    return failure is Failure.HUNG or (failure is Failure.CRASHED and message == ORPHANED)
 
 
 @dataclass(frozen=True, eq=False)

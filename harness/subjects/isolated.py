@@ -30,7 +30,7 @@ from typing import Any, Final, NamedTuple, NoReturn, Self
 import numpy as np
 
 from harness.space.case import Case
-from harness.space.outcome import Failure, Outcome
+from harness.space.outcome import ORPHANED, Failure, Outcome
 from harness.subjects.answer import Answer
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.ending import GRACE, how_it_ended
@@ -326,6 +326,8 @@ class _Worker:
             self._died()
         if error is not None:
             raise error
+        if self._process.sentinel in ready and self._was_orphaned():
+            self._died()
         return given
 
     def _interrogate(self) -> None:
@@ -341,16 +343,16 @@ class _Worker:
         if code is None:
             _kill(self._process)
             self._lost(Failure.CRASHED, "its process closed the pipe to the harness")
-        ended = how_it_ended(code)
-        if _FORKS and code == UNTOLD and self._was_orphaned():
-            ended = "lost its fork server"
-        self._lost(Failure.CRASHED, f"its process {ended}", code)
+        ended = ORPHANED if self._was_orphaned() else f"its process {how_it_ended(code)}"
+        self._lost(Failure.CRASHED, ended, code)
 
     def _was_orphaned(self) -> bool:
         """Return whether the process goes on without the fork server that would tell how it ended.
 
         It ends by itself: the pipe to it is closed, and if it never reads from that, with the command.
         """
+        if not _FORKS or self._process.exitcode != UNTOLD:
+            return False
         assert self._process.pid is not None
         try:
             os.kill(self._process.pid, 0)

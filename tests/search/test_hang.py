@@ -9,10 +9,12 @@ import torch
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.everything import check as check_everything
+from harness.diagnosis.reproduce.script import script
 from harness.search import pursuit
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.record import Stop
 from harness.search.replay import Fate, replay
+from harness.space.outcome import ORPHANED
 from harness.space.parts import LOSSES
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
@@ -56,11 +58,25 @@ def test_a_hang_is_reported_at_once_as_it_is() -> None:
     assert (record.finding.result.kind, record.finding.result.message) == ("broken: hung", "its process did that")
 
 
+def test_a_crash_that_ends_the_process_of_all_others_is_reported_at_once_as_it_is() -> None:
+    subject = Isolated(lambda case: Failure.CRASHED if case.config.N >= 2 else None)
+    subject.message = ORPHANED
+
+    record = hunt(subject, SMALL)
+
+    assert record.finding is not None
+    assert (record.finding.case is subject.asked[-1], record.asked) == (True, record.total + 1)
+    assert not record.finding.minimal
+    assert script(record.finding, subject).reason.startswith("it ends the process that started its own")
+
+
 def test_a_subject_that_always_hangs_is_asked_once_in_all() -> None:
     subject = Isolated(lambda _: Failure.HUNG)
 
-    assert hunt(subject, SMALL).verdict is Verdict.BROKEN
-    assert len(subject.asked) == 1
+    record = hunt(subject, SMALL)
+
+    assert record.verdict is Verdict.BROKEN
+    assert len(subject.asked) == record.asked == 1
 
 
 def test_what_hangs_as_a_part_of_a_stack_is_found_as_that_part() -> None:

@@ -28,7 +28,7 @@ from harness.oracle.gradient_expectation import expect_whole_run
 from harness.search.record import Finding
 from harness.space.case import Array, Case, padding
 from harness.space.config import PLACES, TANGENT, RNNConfig
-from harness.space.outcome import Failure, Outcome
+from harness.space.outcome import Failure, Outcome, is_last
 from harness.subjects.protocol import Subject, masks_of
 from harness.subjects.registry import registered
 
@@ -84,6 +84,8 @@ def _require_one_call(result: Result) -> None:
     """Raise ``Unwritten`` for what does not show in one call."""
     if result.failure is Failure.HUNG:
         raise Unwritten("it hangs, and a script would hang, too")
+    if is_last(result.failure, result.message):
+        raise Unwritten("it ends the process that started its own, which a script must not do")
     if result.wavers:
         raise Unwritten("it is flaky, and a script would see only one of its answers")
     for mismatch in result.mismatches[:1]:

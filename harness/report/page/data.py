@@ -229,7 +229,7 @@ _NO_NUMBERS: Final = {
 
 def _facts(done: Examination) -> Iterator[tuple[str, str]]:
     hunt = done.hunt
-    yield "checked", f"{wording.counted(hunt.total, 'case')} in {hunt.seconds:.1f} s; ended by {hunt.stop.value}"
+    yield "checked", f"{wording.counted(hunt.asked, 'case')} in {hunt.seconds:.1f} s; ended by {hunt.stop.value}"
     if hunt.checks:
         yield (
             "compared",
