@@ -1,9 +1,16 @@
 """Tests of the command `explain`, the example, and what the README says about them."""
 
+import io
 import json
+import os
+import pickle
 import re
 import runpy
 import sys
+import time
+import tracemalloc
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +97,71 @@ def test_misuse_is_said_and_no_file_may_run_code(run: Any, rnn: nn.RNN, files: t
     assert (code, out) == (codes.MISUSE, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def npy(shape: str, version: bytes = b"\x01\x00") -> bytes:
+    """Return a file of NumPy's with six numbers, and any shape in its header."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY" + version + len(header).to_bytes(2, "little") + header + bytes(24)
+
+
+def zipped(**members: bytes) -> bytes:
+    """Return an archive of these members, compressed."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def saved(held: Any) -> bytes:
+    """Return what ``torch.save`` writes."""
+    file = io.BytesIO()
+    torch.save(held, file)
+    return file.getvalue()
+
+
+LARGEST = 2**22
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "huge.npy": lambda: npy("(1099511627776,)"),
+    "negative.npy": lambda: npy("(2, -5, 3)"),
+    "nan.npy": lambda: npy("(nan,)"),
+    "deep.npy": lambda: npy("(" * 900),
+    "version.npy": lambda: npy("(6,)", b"\x09\x09"),
+    "bomb.npz": lambda: zipped(**{"weight_ih_l0.npy": bytes(LARGEST + 1)}),
+    "member.npz": lambda: zipped(**{"../../weight_ih_l0\n\x1b[31m.npy": npy("(2, 3)")}),
+    "many.npz": lambda: zipped(**{f"{'x' * 900}{i}.npy": npy("(2, 3)") for i in range(9)}),
+    "layers.npz": lambda: zipped(**{f"weight_{kind}h_l{n}.npy": npy("(2, 3)") for kind in "ih" for n in (0, 10**8)}),
+    "digits.npz": lambda: zipped(**{f"weight_ih_l{'9' * 5000}.npy": npy("(2, 3)")}),
+    "brackets.pt": lambda: b"\x80\x02" + b"]" * 10**7,
+    "brackets_zipped.pt": lambda: zipped(**{"a/data.pkl": b"\x80\x02" + b"]" * 2**21, "a/version": b"3\n"}),
+    "lists.pt": lambda: saved([[[1.0]]]),
+    "view.pt": lambda: saved(torch.zeros(1).expand(2**20, 2**20)),
+    "meta.pt": lambda: saved(torch.empty(2**20, 2**20, device="meta")),
+    "pickle.pt": lambda: pickle.dumps(print),
+}
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "/dev/zero", "x" * 300, "pipe.npy"])
+def test_a_hostile_file_is_refused_in_a_line(run: Any, rnn: nn.RNN, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("harness.subjects.handed.LARGEST", LARGEST)
+    if name == "pipe.npy":
+        os.mkfifo(name)
+    elif name in HOSTILE:
+        Path(name).write_bytes(HOSTILE[name]())
+
+    tracemalloc.start()
+    before = time.process_time()
+    ends = [run(name, "x.npy", "right.npy"), run("model.npz", name, "right.npy"), run("model.npz", "x.npy", name)]
+    seconds, peak = time.process_time() - before, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    for code, out, err in ends:
+        assert (code, out, err.count("\n")) == (codes.MISUSE, "", 1), err
+        assert len(err) < 900
+    assert peak < 8 * LARGEST or name == "huge.npy"  # which NumPy reserves, and does not fill
+    assert seconds < 5
 
 
 @pytest.mark.kernels

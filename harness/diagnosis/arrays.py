@@ -304,7 +304,7 @@ def _as_arrays(given: Given) -> _Case:
         names, labels = tuple(actual), tuple(f"actual[{name!r}]" for name in actual)
         if not names or not set(names) <= set(RETURNED):
             raise UsageError(
-                f"actual holds {', '.join(map(repr, names)) or 'nothing'}: expected any of {', '.join(RETURNED)}"
+                f"actual holds {', '.join(map(repr, names))[:200] or 'nothing'}: expected any of {', '.join(RETURNED)}"
             )
         ways, values = [names], tuple(actual.values())
     elif isinstance(actual, tuple):

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
-from collections.abc import Mapping
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from harness.space.case import Array
+from harness.space.case import LARGEST, Array
 from harness.space.config import RNNConfig, weight_names
 from harness.space.errors import UsageError
 from harness.subjects.calling import Malformed, a_or_an, as_array
 
-_PARAMETER: Final = re.compile(r"(?:(.*)\.)?((?:weight|bias)_[ih]h_l(\d+)(_reverse)?)")
+PICKLE: Final = 2**20
+"""The most bytes of the pickle that names the tensors of a file, which takes 60 times as much when it is read. That of
+an nn.RNN with 64 layers in both directions has 50,000.
+"""
+
+_PARAMETER: Final = re.compile(r"(?:(.*)\.)?((?:weight|bias)_[ih]h_l(\d{1,9})(_reverse)?)")
 
 _READOUT: Final = re.compile(r"(?:(.*)\.)?(weight|bias)")
 
@@ -78,15 +86,12 @@ def array(name: str, value: Any) -> Array:
 def load(path: str) -> Any:
     """Load a file: ``.npy`` gives an array, ``.npz`` arrays by name, and any other file what ``torch.save`` wrote.
 
-    Raises ``UsageError`` if nothing can be read. No file can run code.
+    Raises ``UsageError`` if nothing can be read. No file can run code, or be larger than ``LARGEST`` when unpacked.
     """
     try:
-        if Path(path).suffix in {".npy", ".npz"}:
-            found = np.load(path, allow_pickle=False)
-            return {name: found[name] for name in found.files} if hasattr(found, "files") else found
-        import torch
-
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _loaded(path)
+    except UsageError:
+        raise
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except Exception as error:  # noqa: BLE001 - unpacking an unknown file may raise anything
@@ -100,6 +105,53 @@ def load(path: str) -> Any:
         raise UsageError(
             f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...) ({said})"
         ) from None
+
+
+def _loaded(path: str) -> Any:
+    """Load a file. Raise whatever NumPy and torch raise, or ``UsageError`` for what they are not to be asked."""
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
+        raise UsageError(f"{path}: expected a file")
+    of_numpy = Path(path).suffix in {".npy", ".npz"}
+    _require_small(path, of_numpy=of_numpy)
+    if of_numpy:
+        found = np.load(path, allow_pickle=False)
+        return {name: found[name] for name in found.files} if hasattr(found, "files") else found
+    import torch
+
+    with warnings.catch_warnings(action="ignore"):  # of what else the file may hold
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    _require_tensors(path, held)
+    return held
+
+
+def _require_small(path: str, *, of_numpy: bool) -> None:
+    """Raise ``UsageError`` for an archive that is large when unpacked, and for tensors that are in no archive."""
+    if not zipfile.is_zipfile(path):
+        if not of_numpy and Path(path).stat().st_size:
+            raise UsageError(f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...)")
+        return
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+    size = sum(part.file_size for part in parts)
+    pickles = sum(part.file_size for part in parts if part.filename.endswith(".pkl"))
+    for held, most in ((size, LARGEST), (pickles, PICKLE)):
+        if held > most:
+            raise UsageError(f"{path}: holds {held:,} bytes, expected at most {most:,}")
+
+
+def _require_tensors(path: str, held: Any) -> None:
+    """Raise ``UsageError`` for lists of lists, and for tensors that are large when they are copied, as views can be."""
+    values = [*held.values()] if isinstance(held, Mapping) else held if isinstance(held, list | tuple) else [held]
+    if any(isinstance(value, list | tuple | Mapping) for value in values):
+        raise UsageError(f"{path}: expected a tensor, or several by name")
+    size = sum(math.prod(value.shape) * value.element_size() for value in values if hasattr(value, "element_size"))
+    if size > LARGEST:
+        raise UsageError(f"{path}: holds {size:,} bytes, expected at most {LARGEST:,}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names of foreign origin in a line."""
+    return " ".join(", ".join(names).split())[:200]
 
 
 def _of_weights(given: Mapping[str, Array]) -> Model:
@@ -116,8 +168,7 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
             rest[name] = value
     if len(prefixes) != 1:
         held = "the weights of several nn.RNN" if prefixes else "no weight_ih_l0"
-        names = ", ".join(given)
-        raise UsageError(f"module holds {held}, but {names[:200] or 'nothing'}: {_WANTED}")
+        raise UsageError(f"module holds {held}, but {_listed(given) or 'nothing'}: {_WANTED}")
     for name in ("weight_ih_l0", "weight_hh_l0"):
         if name not in found or found[name].ndim != 2:
             raise UsageError(
@@ -127,7 +178,7 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
     config = RNNConfig(
         found["weight_ih_l0"].shape[1],
         found["weight_hh_l0"].shape[1],
-        max(layers) + 1,
+        min(max(layers), len(found)) + 1,  # if there are more layers than weights, some are missing in the first ones
         bias=any(name.startswith("bias") for name in found),
         bidirectional=reverse,
         dtype="float64",
@@ -145,7 +196,7 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
             shape, axes = found[name].shape, ", ".join(spec.axes)
             raise UsageError(f"{name} has shape {shape}: expected ({axes}) = {spec.shape}, as nn.RNN has it{hint}")
     if extra := [name for name in found if name not in config.weights]:
-        raise UsageError(f"{', '.join(extra)}: expected parameters of {config!r} only; leave it out")
+        raise UsageError(f"{_listed(extra)}: expected parameters of {config!r} only; leave it out")
     return Model({name: found[name] for name in config.weights}, config)
 
 
@@ -157,7 +208,7 @@ def _readout(rest: Mapping[str, Array]) -> dict[str, Array]:
     one = len({match and match[1] for match in matches.values()}) == 1
     if not one or None in matches.values() or "weight" not in named or named["weight"].ndim != 2:
         raise UsageError(
-            f"module holds {', '.join(rest)} beside the nn.RNN: expected at most the weight and bias of one nn.Linear;"
+            f"module holds {_listed(rest)} beside the nn.RNN: expected at most the weight and bias of one nn.Linear;"
             " leave out what is not the readout"
         )
     bias = named.get("bias", np.zeros(len(named["weight"]), named["weight"].dtype))
