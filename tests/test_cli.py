@@ -334,6 +334,20 @@ def kept_of(spec: str, config: RNNConfig, seed: int) -> str:
     return Store().save(finding).name
 
 
+def test_a_file_that_changes_meanwhile_does_not_end_the_search_of_the_next_subject(run: Any) -> None:
+    Path("changing.py").write_text(
+        "import os\n\n\ndef rnn(x, h0, weights, config):\n    open(__file__, 'a').write('# more')\n    os._exit(3)\n"
+    )
+
+    Path("wrong.py").write_text("def rnn(x, h0, weights, config):\n    pass\n")
+
+    done = run("check", "changing.py:rnn", "wrong.py:rnn", "--examples", "2", "--only", "T=1", "-q")
+
+    assert done.code == codes.FINDING
+    assert done.err == "Error: changing.py:rnn: its file was changed while it was checked; start again\n"
+    assert "wrong.py:rnn disagrees" in done.words
+
+
 def test_all_findings_are_replayed_in_a_line_each_and_what_cannot_be_run_is_told(run: Any) -> None:
     still = kept_of(WRONG, RNNConfig(1, 1), 0)
     mended = kept_of(RIGHT, RNNConfig(1, 1), 1)

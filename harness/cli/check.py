@@ -183,6 +183,7 @@ def check(
     from harness.report import text
     from harness.report.severity import in_order
     from harness.search.preparation import crew_of
+    from harness.subjects.protocol import SubjectError
 
     if quiet and verbose:
         raise UsageError("--quiet with --verbose: expected one of them")
@@ -195,25 +196,32 @@ def check(
     crew = crew_of(workers, examples, 1 if shard is None else shard.of, cluster)
     if crew is not None:
         click.get_current_context().with_resource(crew)
-    every = []
+    every, lost = [], False
     for subject, scope, held in found:
-        with _progress(subject.name, quiet=quiet) as progress:
-            done = go_through(
-                subject,
-                scope,
-                folder=folder,
-                warn=lambda said: click.echo(f"Warning: {said}", err=True),
-                tolerance=tolerance,
-                cases=examples,
-                seconds=seconds,
-                seed=seed,
-                contract=held,
-                crew=crew,
-                progress=progress,
-                observe=outputs.observing(subject.name, seed),
-                own=own,
-                shard=shard,
-            )
+        try:
+            with _progress(subject.name, quiet=quiet) as progress:
+                done = go_through(
+                    subject,
+                    scope,
+                    folder=folder,
+                    warn=lambda said: click.echo(f"Warning: {said}", err=True),
+                    tolerance=tolerance,
+                    cases=examples,
+                    seconds=seconds,
+                    seed=seed,
+                    contract=held,
+                    crew=crew,
+                    progress=progress,
+                    observe=outputs.observing(subject.name, seed),
+                    own=own,
+                    shard=shard,
+                )
+        except SubjectError as error:  # such as its file that was changed meanwhile; the next one can be checked
+            if shard is not None:
+                raise
+            click.echo(f"Error: {error}", err=True)
+            lost = True
+            continue
         every.append(done)
         told = in_order(done.told)
         if quiet:
@@ -222,10 +230,13 @@ def check(
             console.print(text.examination_report(done.examination, told, tolerance, verbose=verbose))
         if done.examination.interrupted:
             break
+    if not every:
+        return MISUSE
     if plan is not None and shard is not None:
         _save(str(into), shard, plan, every)
     outputs.write(every, tolerance)
-    return exit_code([done.examination for done in every])
+    code = exit_code([done.examination for done in every])
+    return max(code, MISUSE) if lost and code != FINDING else code
 
 
 def _shard(text: str | None, into: str | None, folder: str) -> tuple[Shard | None, str]:

@@ -28,7 +28,7 @@ from harness.search.scan import Checked, FullCheck, scan
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from harness.subjects.isolated import forked_from_here
-from harness.subjects.protocol import Subject
+from harness.subjects.protocol import Subject, SubjectError
 
 AHEAD: Final = 4
 """The number of units per worker that are given out before their turn, so that nobody waits while a failure is shrunk.
@@ -194,6 +194,8 @@ class Crew:
                     future.result()
         except BrokenExecutor:
             return  # the caller will see this, too
+        except SubjectError:  # such as its file that was changed meanwhile
+            raise
         except (ImportError, AttributeError, UsageError) as error:
             raise UsageError(f"a worker process cannot create the subject: {error}") from None
 
