@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from harness.checks.agreement import REFERENCE, Observation, assess, observe
 from harness.checks.derivatives import check_derivatives, differentiable
-from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER, Excuse, excused, spared
+from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER, KnownCause, excused, spared
 from harness.checks.lawfulness import check_laws
 from harness.checks.laws import Law
 from harness.checks.repeatability import check_twice
@@ -30,7 +30,7 @@ def check(
     with_probes: bool = True,
     laws: Iterable[Law] | None = None,
     scope: Scope | None = None,
-    excuses: Sequence[Excuse] = (),
+    excuses: Sequence[KnownCause] = (),
     observation: Observation | None = None,
 ) -> Result:
     """Check agreement, unless a known deviation explains a disagreement; then a law; then everything else.
@@ -63,7 +63,7 @@ def against(result: Result) -> bool:
     return result.failed or result.verdict is Verdict.SUSPECT
 
 
-def _unless_excused(observation: Observation, result: Result, excuses: Iterable[Excuse]) -> Result:
+def _unless_excused(observation: Observation, result: Result, excuses: Iterable[KnownCause]) -> Result:
     name = excused(observation, result, excuses)
     return result if name is None else Result(Verdict.AGREES, method=result.method, deviation=name)
 

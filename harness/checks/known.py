@@ -25,7 +25,7 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 
 
-class Excuse(Protocol):
+class KnownCause(Protocol):
     """A known cause that excuses a failure."""
 
     @property
@@ -169,7 +169,7 @@ OF_NUMPY: Final = (
 """Deviations that functions are not held to, because they usually compute with NumPy."""
 
 
-def excused(observation: Observation, result: Result, excuses: Iterable[Excuse] = (*KNOWN, TOGETHER)) -> str | None:
+def excused(observation: Observation, result: Result, excuses: Iterable[KnownCause] = (*KNOWN, TOGETHER)) -> str | None:
     """Return the name of the first excuse for a result, or ``None``."""
     return next((excuse.name for excuse in excuses if excuse.excuses(observation, result)), None)
 

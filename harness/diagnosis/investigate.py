@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from harness.checks.everything import check as check_everything
-from harness.checks.known import Excuse
+from harness.checks.known import KnownCause
 from harness.checks.lawfulness import GRADIENTS, law_of
 from harness.checks.result import Result
 from harness.diagnosis.again import ByCause, ByRegion
@@ -74,7 +74,7 @@ class Investigation:
     explanations: dict[str, Explanation] = field(default_factory=dict)
     """The explanations, by the finding's id."""
     _beside: list[Fault] = field(default_factory=list)
-    _excuses: list[Excuse] = field(default_factory=list)
+    _excuses: list[KnownCause] = field(default_factory=list)
     _wavers: bool = False
     """True if the subject was seen to give two answers to one question."""
 
@@ -122,7 +122,7 @@ class Investigation:
         self._excuses.append(excuse)
         return Recognised(excuse, earlier.id)
 
-    def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> Excuse | None:
+    def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
         diagnosis, kernels = explanation.diagnosis, explanation.kernels

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 from harness.checks.accuracy import Accuracy, Overflows, measure
 from harness.checks.everything import against
 from harness.checks.everything import check as check_everything
-from harness.checks.known import Excuse
+from harness.checks.known import KnownCause
 from harness.checks.own import KnownFailure
 from harness.checks.result import OF_TANH, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -51,7 +51,7 @@ Progress = Callable[[Hunt], None]
 class Recognised(NamedTuple):
     """The answer to a finding, by which a search goes on: how its cause is recognised."""
 
-    excuse: Excuse | None = None
+    excuse: KnownCause | None = None
     """The excuse of further cases with its cause. Without one the search ends, except after a subject that wavers, and
     after a measured error of its tanh, which the search recognises by what was measured.
     """
@@ -169,7 +169,7 @@ class Search:
         self._progress = progress or (lambda _record: None)
         self._observe = observe or (lambda _checked: None)
         self._stop_if_interrupted: Callable[[], None] = lambda: None
-        self._excuses: list[Excuse] = [*self.record.own]
+        self._excuses: list[KnownCause] = [*self.record.own]
         self._recognised = Recognised()
         self._pursuit: Pursuit | None = None
         """The pursuit of the current failure."""
@@ -246,7 +246,7 @@ class Search:
                     self.record.limit = self._budget.cases
         return stop
 
-    def _hand_over(self, finding: Finding) -> Generator[Finding, None, Excuse | None]:
+    def _hand_over(self, finding: Finding) -> Generator[Finding, None, KnownCause | None]:
         """Yield a finding, show in the progress that it is being explained, and return the excuse of its cause."""
         self._recognised, self.record.explaining = Recognised(), True
         self._tell()
