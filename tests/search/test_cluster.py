@@ -32,6 +32,7 @@ def test_a_cluster_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatc
         pass
 
 
+@pytest.mark.long
 def test_a_scheduler_that_is_not_there_is_refused_in_the_time_that_dask_gives() -> None:
     pytest.importorskip("distributed", reason="the package distributed is not installed")
 
