@@ -20,18 +20,20 @@ from harness.subjects.torch_facts import Facts
 from harness.subjects.torch_module import Tensors, TorchSubject
 from harness.subjects.torch_preparation import in_mode, load
 
-_OFFERS: Final[dict[str, Any]] = {"lengths": (None,), "autocast": (None,), "preparation": ("new", "new", "used")}
-"""What every mode is asked for in place of what nn.RNN is."""
-
-_UNROLLED: Final[dict[str, Any]] = {
-    "T": (1, 2, 3, 8),
+_OFFERS: Final[dict[str, Any]] = {
+    "lengths": (None,),
+    "autocast": (None,),
+    "preparation": ("new", "new", "used"),
+    "T": (1, 2, 3, 8, 33),
     "N": (1, 2, 5, 32),
     "input_size": (1, 2, 3, 33),
     "hidden_size": (1, 2, 3, 32),
-    "num_layers": (1, 2),
-    "grad_mode": (None,),
 }
-"""The same for a mode that writes out every step: few sizes. The largest are those of the law of dropout."""
+"""What every mode is asked for in place of what nn.RNN is: few sizes, because it takes a while to make. The sizes of the
+law of dropout are among them."""
+
+_UNROLLED: Final[dict[str, Any]] = {"T": (1, 2, 3, 8), "num_layers": (1, 2), "grad_mode": (None,)}
+"""The same for a mode that writes out every step."""
 
 
 class TransformedSubject(TorchSubject):
