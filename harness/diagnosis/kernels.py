@@ -1,7 +1,8 @@
-"""kernels: the settings of torch and its libraries that make a failure go away, and the kernels that ran in it.
+"""kernels: the settings of torch and its libraries that make a failure go away, and what ran in it.
 
 The failing case is run again under each setting alone, in a fresh process each. A mistake in a layer's own code fails
-under all of them. A kernel's defect goes away with the kernel.
+under all of them. A kernel's defect goes away with the kernel. A subject that has stages, such as a compiled module, is
+run stage by stage.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result, Verdict
@@ -17,10 +18,19 @@ from harness.diagnosis.factors import like
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.space.case import Case
 from harness.space.errors import UsageError
+from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject
 from harness.subjects.switches import SWITCHES
 
 SubjectCheck = Callable[[Subject, Case], Result]
+
+
+class Stage(NamedTuple):
+    """The first stage of a subject that fails as the subject does (``Capabilities.stages``)."""
+
+    name: str
+    passes: tuple[str, ...]
+    """The stages before it; each agrees."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +43,18 @@ class Kernels:
     """The names of the switches under which it fails in the same way."""
     ran: tuple[str, ...] = ()
     """The implementations of oneDNN that ran in it, with their shapes."""
+    stage: Stage | None = None
+    """The stage that fails first; ``None`` for a subject without stages."""
 
 
 NONE: Final = Kernels()
 
 
 def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> Kernels:
-    """Run a failing case under every switch of its device; the result is ``NONE`` for a subject without switches."""
-    process = subject.capabilities.process
+    """Run a failing case in every stage and under every switch of its device; ``NONE`` if there are none of both."""
+    process, stage = subject.capabilities.process, _stage(subject, case, result, check)
     if process is None or not process.switchable:
-        return NONE
+        return NONE if stage is None else Kernels(stage=stage)
     passes, fails = [], []
     for name, switch in SWITCHES.items():
         if not switch.alone or switch.on != case.config.device.partition(":")[0]:
@@ -57,7 +69,21 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck
                 passes.append(name)
             elif like(seen) == like(result):
                 fails.append(name)
-    return Kernels(tuple(passes), tuple(fails), process.kernels(case))
+    return Kernels(tuple(passes), tuple(fails), process.kernels(case), stage)
+
+
+def _stage(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> Stage | None:
+    """Return the first stage that fails like ``result``; ``None`` if one before it neither agrees nor does so."""
+    passes: list[str] = []
+    for name in subject.capabilities.stages:
+        with suppress(UsageError, Hang), IsolatedSubject(name) as stage:
+            seen = check(ended_by_a_hang(stage), case)
+            if seen.verdict is Verdict.AGREES:
+                passes.append(name)
+                continue
+            return Stage(name, tuple(passes)) if like(seen) == like(result) else None
+        return None
+    return Stage(subject.name, tuple(passes)) if passes else None
 
 
 class ByKernel:

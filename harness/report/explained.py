@@ -132,7 +132,9 @@ def passing_line(factors: Factors) -> str | None:
 
 
 def kernels_line(kernels: Kernels) -> str | None:
-    """Return which settings make the failure go away, and which kernels ran; ``None`` if no setting does."""
+    """Return what makes the failure go away, a setting or a stage, and which kernels ran; ``None`` if nothing does."""
+    if kernels.stage is not None and kernels.stage.passes:
+        return f"passes in {', '.join(kernels.stage.passes)}; fails from {kernels.stage.name} on"
     if not kernels.passes:
         return None
     passes, fails = (", ".join(SWITCHES[name].words for name in names) for names in (kernels.passes, kernels.fails))
@@ -235,7 +237,8 @@ def _precision(diagnosis: Diagnosis) -> dict[str, Any] | None:
 
 def _kernels(kernels: Kernels) -> dict[str, Any]:
     words = {part: [SWITCHES[name].words for name in getattr(kernels, part)] for part in ("passes", "fails")}
-    return {**words, "ran": list(kernels.ran), "text": kernels_line(kernels)}
+    stage = None if kernels.stage is None else kernels.stage.name
+    return {**words, "ran": list(kernels.ran), "stage": stage, "text": kernels_line(kernels)}
 
 
 def _factors(factors: Factors) -> dict[str, Any]:

@@ -108,6 +108,9 @@ class Capabilities:
     may run it in its own process without another one beside it, until a worker dies of it."""
     process: OwnProcess | None = None
     """The process of its own in which it runs, if there is one."""
+    stages: tuple[str, ...] = ()
+    """The names of subjects that do a part of what it does, from the least on. A finding says which is the first that
+    fails as well."""
     exact_laws: Callable[[RNNConfig], frozenset[str]] | None = None
     """Returns the laws that it keeps to the bit in a config (``checks.lawfulness``)."""
     masks: Callable[[Case], Sequence[Array] | None] | None = None

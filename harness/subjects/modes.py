@@ -30,6 +30,8 @@ class Mode:
     """The lines that it needs before."""
     keeps_time: bool = False
     """True if it takes another N after its first call, but no other T."""
+    stages: tuple[str, ...] = ("torch",)
+    """The subjects that do a part of what it does, from the least on."""
     unrolls: bool = True
     """True if it writes out every step of every layer, which takes a second for some twenty steps."""
 
@@ -56,16 +58,24 @@ def batch(plain, arguments):
 _EXPORTED: Final = "torch.export.export(plain, arguments, dynamic_shapes=batch(plain, arguments))"
 
 
-def _compiled(backend: str, *, unrolls: bool = True) -> Mode:
+_COMPILED: Final = {
+    "compile-eager": "eager",
+    "compile-aot": "aot_eager",
+    "compile-decomposed": "aot_eager_decomp_partition",
+    "compile": "inductor",
+}
+"""The backends of torch.compile. Each does what those before it do, and more."""
+
+
+def _compiled(name: str) -> Mode:
+    backend, before = _COMPILED[name], list(_COMPILED)[: list(_COMPILED).index(name)]
     call = f'torch.compile(plain, backend="{backend}", fullgraph=True)'
-    return Mode(f'torch.compile(backend="{backend}")', call, _ALLOWED, unrolls=unrolls)
+    stages = ("torch", *(f"torch:{one}" for one in before))
+    return Mode(f'torch.compile(backend="{backend}")', call, _ALLOWED, stages=stages, unrolls=backend != "eager")
 
 
 MODES: Final = {
-    "compile-eager": _compiled("eager", unrolls=False),
-    "compile-aot": _compiled("aot_eager"),
-    "compile-decomposed": _compiled("aot_eager_decomp_partition"),
-    "compile": _compiled("inductor"),
+    **{name: _compiled(name) for name in _COMPILED},
     "export": Mode("torch.export", f"{_EXPORTED}.module()", (_BATCH,), keeps_time=True),
     "export-decomposed": Mode(
         "torch.export and run_decompositions()",
@@ -76,5 +86,4 @@ MODES: Final = {
     "script": Mode("torch.jit.script", "torch.jit.script(plain).forward__0", unrolls=False),
     "trace": Mode("torch.jit.trace", "torch.jit.trace(plain, arguments, check_trace=False)", unrolls=False),
 }
-"""The modes by the name after ``torch:`` in the subject that runs in each. Later ones of ``compile`` do what those
-before them do, and more."""
+"""The modes by the name after ``torch:`` in the subject that runs in each."""

@@ -29,8 +29,8 @@ _OFFERS: Final[dict[str, Any]] = {
     "input_size": (1, 2, 3, 33),
     "hidden_size": (1, 2, 3, 32),
 }
-"""What every mode is asked for in place of what nn.RNN is: few sizes, because it takes a while to make. The sizes of the
-law of dropout are among them."""
+"""What every mode is asked for in place of what nn.RNN is: few sizes, because it takes a while to make. Among them are
+those of the law of dropout."""
 
 _UNROLLED: Final[dict[str, Any]] = {"T": (1, 2, 3, 8), "num_layers": (1, 2), "grad_mode": (None,)}
 """The same for a mode that writes out every step."""
@@ -49,7 +49,15 @@ class TransformedSubject(TorchSubject):
         # It computes by other kernels, or by the same ones in another order: nothing is known of its arithmetic.
         offers = {**own.offers, **_OFFERS, **(_UNROLLED if self._mode.unrolls else {})}
         self.capabilities = replace(
-            own, offers=offers, arithmetic={}, exact_laws=None, masks=None, jvp=None, second=None, call=None
+            own,
+            offers=offers,
+            arithmetic={},
+            stages=self._mode.stages,
+            exact_laws=None,
+            masks=None,
+            jvp=None,
+            second=None,
+            call=None,
         )
 
     def devices(self) -> tuple[str, ...]:

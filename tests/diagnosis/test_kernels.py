@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Self
+
+import pytest
 
 from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement, observe
@@ -91,6 +94,28 @@ def test_a_subject_without_switches_is_asked_for_none() -> None:
     case = draw(CONFIG, "normal")
 
     assert kernels_of(as_subject(implementations.vectorised), case, Result(Verdict.DISAGREES), check) is NONE
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "notebook.py"
+RIGHT, WRONG = (f"{EXAMPLE}:rnn_{part}_b_hh" for part in ("with", "without"))
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ((RIGHT, WRONG, RIGHT), f"passes in {RIGHT}; fails from {WRONG} on"),
+        ((RIGHT,), f"passes in {RIGHT}; fails from mine on"),
+        ((WRONG,), None),
+        ((RIGHT, f"{EXAMPLE}:none"), None),
+    ],
+)
+def test_a_subject_of_stages_is_told_the_first_that_fails(stages: tuple[str, ...], said: str | None) -> None:
+    subject, case = FunctionSubject(implementations.vectorised, "mine"), draw(CONFIG, "normal")
+    subject.capabilities = replace(subject.capabilities, stages=stages)
+
+    found = kernels_of(subject, case, check(as_subject(WRONG), case), check)
+
+    assert kernels_line(found) == said
 
 
 def test_failures_that_go_away_with_one_kernel_are_one_finding() -> None:
