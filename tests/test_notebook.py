@@ -1,6 +1,8 @@
 """Tests of what a notebook shows: the results as HTML, and the example from its first cell to its last."""
 
+import ast
 import asyncio
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,31 @@ def test_without_what_draws_it_the_text_is_shown(monkeypatch: pytest.MonkeyPatch
     assert str(answer()).startswith("disagrees with nn.RNN")
 
 
+def test_the_example_names_the_cause_of_what_is_false(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    shown: list[Any] = []
+
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        body = ast.parse("".join(cell["source"])).body if cell["cell_type"] == "code" else []
+        if body and isinstance(last := body[-1], ast.Expr):
+            exec(compile(ast.Module(body[:-1], []), "cell", "exec"), names)  # noqa: S102 - the example's own code
+            shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), names))  # noqa: S307
+        else:
+            exec(compile(ast.Module(body, []), "cell", "exec"), names)  # noqa: S102
+
+    compared, answer, wrong, mended = (one for one in shown if one is not None)
+    cause = "ignores bias_hh: b_hh is never added (bias_hh_l0)"
+    assert not compared
+    assert capsys.readouterr().out == f"{cause}\ncertain: True\n"
+    assert cause in str(answer)
+    assert cause in str(wrong)
+    assert "mended agrees with nn.RNN" in str(mended)
+
+
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # those of Jupyter are not ours
 def test_the_example_ends_with_the_cause_named(tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")

@@ -121,6 +121,7 @@ def test_what_has_no_values_is_known_of_no_cause() -> None:
     assert not KNOWN.excuses(observe(as_subject(implementations.without_b_hh), CASE), Result(Verdict.BROKEN))
 
 
+@pytest.mark.long
 def test_a_mistake_in_the_gradient_by_x_is_known_again_though_probes_read_that() -> None:
     subject = PlantedSubject(named("ForgetsReverseToInput"))
     investigation, asked = Investigation(subject), list[Finding]()

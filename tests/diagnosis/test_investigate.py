@@ -79,7 +79,7 @@ def transposed() -> tuple[Hunt, Investigation]:
 @pytest.mark.parametrize(
     ("function", "names", "seed"),
     [
-        (without_b_hh_and_hx, {"IgnoresBiasHH", "IgnoresHx"}, 0),
+        pytest.param(without_b_hh_and_hx, {"IgnoresBiasHH", "IgnoresHx"}, 0, marks=pytest.mark.long),
         (transposed_and_reversed, {"TransposesWeightHH", "ReverseBeforeForward"}, 1),
     ],
 )

@@ -231,6 +231,7 @@ def test_what_others_wrote_is_escaped(three: Page) -> None:
     assert "rnn-harness check &lt;mine&gt; &amp; yours" in three.text
 
 
+@pytest.mark.long
 def test_kept_findings_make_the_same_articles(three: Page, kept: Path) -> None:
     made = Page(page.of_findings(Store(kept).list(), command="rnn-harness findings", version="1"))
 

@@ -73,6 +73,7 @@ def test_the_time_before_the_first_cases_does_not_count_for_the_rate(monkeypatch
     assert line.text() == "mine: 420 cases, 20/s; 20 to go, some 1 s; 101 s"
 
 
+@pytest.mark.long
 def test_a_notebook_has_one_line_that_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
     display = pytest.importorskip("IPython.display", reason="IPython is not installed")
     states: list[str] = []
