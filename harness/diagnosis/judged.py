@@ -24,7 +24,7 @@ them is then held to all cases."""
 
 @dataclass(frozen=True)
 class Judged:
-    """What became of each case, by name, and why."""
+    """The fate of each case by its name, with the reason."""
 
     found: Found | None
     """The answer on all results whose shapes and dtypes are right; ``None`` if there are none."""

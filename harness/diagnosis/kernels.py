@@ -25,7 +25,7 @@ from harness.subjects.switches import SWITCHES
 SubjectCheck = Callable[[Subject, Case], Result]
 
 
-class Stage(NamedTuple):
+class FailingStage(NamedTuple):
     """The first stage of a subject that fails as the subject does (``Capabilities.stages``)."""
 
     name: str
@@ -43,7 +43,7 @@ class Kernels:
     """The names of the switches under which it fails in the same way."""
     ran: tuple[str, ...] = ()
     """The implementations of oneDNN that ran in it, with their shapes."""
-    stage: Stage | None = None
+    stage: FailingStage | None = None
     """The stage that fails first; ``None`` for a subject without stages."""
 
 
@@ -72,7 +72,7 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck
     return Kernels(tuple(passes), tuple(fails), process.kernels(case), stage)
 
 
-def _stage(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> Stage | None:
+def _stage(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> FailingStage | None:
     """Return the first stage that fails like ``result``; ``None`` if one before it neither agrees nor does so."""
     passes: list[str] = []
     for name in subject.capabilities.stages:
@@ -81,9 +81,9 @@ def _stage(subject: Subject, case: Case, result: Result, check: SubjectCheck) ->
             if seen.verdict is Verdict.AGREES:
                 passes.append(name)
                 continue
-            return Stage(name, tuple(passes)) if like(seen) == like(result) else None
+            return FailingStage(name, tuple(passes)) if like(seen) == like(result) else None
         return None
-    return Stage(subject.name, tuple(passes)) if passes else None
+    return FailingStage(subject.name, tuple(passes)) if passes else None
 
 
 class ByKernel:

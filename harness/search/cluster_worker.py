@@ -39,7 +39,7 @@ class Order(NamedTuple):
     folder: str
     """The folder of the command, where a worker that has it looks for files, too."""
     facts: tuple[tuple[str, str], ...]
-    """What the worker must have, as in ``alike``."""
+    """The versions and variables that the worker must have, as in ``alike``."""
     subjects: tuple[str, ...]
 
 

@@ -100,7 +100,7 @@ class Capabilities:
     place: tuple[str, str] | None = None
     """The file and the name of the function or class that it was made of, if it has a name there."""
     ground: Mapping[str, str] = field(default_factory=dict)
-    """What it computes with, if that is not this process: ``software``, in its own words."""
+    """The ground that it computes on, if that is not this process: ``software``, in its own words."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """The devices that are not here, with the reasons."""
     shares_process: bool = False

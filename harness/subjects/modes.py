@@ -23,7 +23,7 @@ class Mode:
     """One way of torch's to run a module."""
 
     words: str
-    """What torch calls it."""
+    """The name that torch has for it."""
     make: str
     """The expression that makes it of ``plain``, a module, and ``arguments``, those of its first call."""
     first: tuple[str, ...] = ()

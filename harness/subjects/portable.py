@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 PYTHON: Final = "python:"
-"""What the name of a subject under another interpreter begins with; the interpreter and the subject follow."""
+"""The start of the name of a subject under another interpreter; the interpreter and the subject follow."""
 
 
 def portable(spec: str) -> str:

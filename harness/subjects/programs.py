@@ -27,7 +27,7 @@ from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import SubjectError
 
 EXEC: Final = "exec:"
-"""What the name of a program as a subject begins with; its command follows."""
+"""The start of the name of a program as a subject; its command follows."""
 
 AT_ONCE: Final = 4096
 """The most bytes that are written without another thread: an empty pipe holds so many on every system, and a program
@@ -182,10 +182,10 @@ class _Running:
         self._ear = _Ear(self._process)
         self.end = weakref.finalize(self, _end, self._process, self._ear)
         self.awaited = "its greeting"
-        """What is still to come from it."""
+        """The part of the answer that is still to come from it."""
         _EVERY.add(self)
         self._read = b""
-        """What was read beyond the last message."""
+        """The bytes that were read beyond the last message."""
         self._sending: threading.Thread | None = None
         """The thread that writes a large request; a program may answer before it has read all of it."""
         try:

@@ -29,8 +29,8 @@ _OFFERS: Final[dict[str, Any]] = {
     "input_size": (1, 2, 3, 33),
     "hidden_size": (1, 2, 3, 32),
 }
-"""What every mode is asked for in place of what nn.RNN is: few sizes, because it takes a while to make. Among them are
-those of the law of dropout."""
+"""The values that every mode is asked for in place of nn.RNN's: few sizes, because it takes a while to make. Among them
+are those of the law of dropout."""
 
 _UNROLLED: Final[dict[str, Any]] = {"T": (1, 2, 3, 8), "num_layers": (1, 2), "grad_mode": (None,)}
 """The same for a mode that writes out every step."""

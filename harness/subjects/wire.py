@@ -34,11 +34,11 @@ LONGEST: Final = 2**20
 """The most bytes of a header. One that names all gradients of five layers in two directions has 3,000."""
 
 ROOM: Final = 16
-"""How many times the bytes that are expected an answer may have, so that a wrong shape or dtype can be told of, which
+"""The number of times the expected bytes that an answer may have, so that a wrong shape or dtype can be told of, which
 takes up to 8 times as many in complex128 instead of float16. What is larger is refused before it is read."""
 
 ALWAYS: Final = tuple(name for name in GIVEN if name not in OPENS)
-"""What every program is given."""
+"""The arrays that every program is given."""
 
 UNSENT: Final = ("device", "strides", "autocast", "grad_mode", "preparation")
 """The fields of a config that mean nothing to a program."""
@@ -62,7 +62,7 @@ class Greeting:
     offers: Mapping[str, Any] = field(default_factory=dict)
     contract: str = PORT
     software: str = ""
-    """What the program computes with, in its own words."""
+    """The software that the program computes with, in its own words."""
 
     @classmethod
     def of(cls, line: bytes) -> Greeting:

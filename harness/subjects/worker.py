@@ -30,7 +30,7 @@ LAYER = ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidire
 
 
 class Unusable(Exception):
-    """What was named cannot be called; the message says why."""
+    """Raised if the named object cannot be called; the message says why."""
 
 
 def main() -> None:
