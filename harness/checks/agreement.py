@@ -132,7 +132,7 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
     packed_alone = config is plain.config or config.replace(enforce_sorted=False) == plain.config
     worthwhile = with_probes and accepted.derived and not masks and packed_alone
     worthwhile = worthwhile and not config.is_complex  # their sums are not modelled so sharply
-    computed = _plain_outcome(config, outcome)
+    computed = plain_outcome(config, outcome)
     return Observation(
         plain,
         computed,
@@ -144,7 +144,7 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
     )
 
 
-def _plain_outcome(config: RNNConfig, outcome: Outcome) -> Outcome:
+def plain_outcome(config: RNNConfig, outcome: Outcome) -> Outcome:
     """Return the results in the shapes and the dtype of the plain form."""
     if config.plain is config and config.lengths is None:
         return outcome
@@ -304,7 +304,7 @@ def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array
         inner = subject.run(prefix)
         if inner.failure or check_form(prefix.config, inner.arrays, required=_required(prefix)):
             return None
-        inner = _plain_outcome(prefix.config, inner)
+        inner = plain_outcome(prefix.config, inner)
         if not same_numbers(inner.arrays["h_n"], arrays["h_n"][: layers * config.num_directions]):
             return None
         outputs[layers] = inner.arrays["output"]
@@ -329,7 +329,7 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     outcome = subject.run(wider)
     if outcome.failure is Failure.UNSUPPORTED or "x.grad" in outcome.not_returned:
         return None
-    return wider, outcome if unfit(wider, outcome) else _plain_outcome(wider.config, outcome)
+    return wider, outcome if unfit(wider, outcome) else plain_outcome(wider.config, outcome)
 
 
 def _states(observation: Observation, reference: Reference) -> list[Known]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from harness.checks.agreement import REFERENCE, Observation, assess, observe
+from harness.checks.between import bits_of
 from harness.checks.derivatives import check_derivatives, differentiable
 from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER, KnownCause, excused, spared
 from harness.checks.lawfulness import check_laws
@@ -51,6 +52,8 @@ def check(
         return _unless_excused(observation, result, (*KNOWN, TOGETHER, *libraries, *excuses))
     if result.verdict is not Verdict.AGREES:
         return result
+    if result.method is not Method.FORM:
+        result = replace(result, bits=bits_of(observation.outcome.arrays))
     rest = _Rest(subject, case, observation, result, reference, accepted, laws, scope).result(with_probes=with_probes)
     if against(rest):
         return rest if rest.wavers else _unless_excused(observation, rest, excuses)

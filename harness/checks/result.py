@@ -94,6 +94,8 @@ class Result:
     margin: float | None = field(default=None, compare=False)
     """The largest difference of a compared number, as a multiple of its allowance, if all are within their allowances.
     """
+    bits: str = field(default="", compare=False)
+    """What tells the values of a subject that agrees from any others (``between.bits_of``)."""
 
     @property
     def failed(self) -> bool:

@@ -24,7 +24,7 @@ from harness.search.crew import Crew, Task
 from harness.search.hang import Hang, ended_by_a_hang, stop_at_hang
 from harness.search.interrupt import noted_interrupts
 from harness.search.log import Log
-from harness.search.narrow import narrow
+from harness.search.narrow import Narrowed, narrow
 from harness.search.plan import units
 from harness.search.pursuit import CutShort, Pursuit
 from harness.search.record import Finding, Hunt, Stop
@@ -118,6 +118,8 @@ def hunt(
 class Search:
     """One search, with the arguments of ``hunt``, that may go on after a finding.
 
+    ``narrowed`` is what the subject supports, if that is known already.
+
     Its user pulls the findings, and says after each how to go on::
 
         with Search(subject) as search:
@@ -143,6 +145,7 @@ class Search:
         observe: Observe | None = None,
         own: Sequence[KnownFailure] = (),
         shard: Shard | None = None,
+        narrowed: Narrowed | None = None,
     ) -> None:
         self._budget = Budget(cases, seconds)
         require_int("seed", seed, 0)
@@ -161,6 +164,7 @@ class Search:
             self.record.limit = ceil(self.record.limit / shard.of)
         self.log = Log()
         """The log of its cases, if it is a shard."""
+        self._narrowed = narrowed
         self._task = None if crew is None else Task.of(subject, scope, accepted)
         self._crew = crew
         self.record.helpers = None if crew is None else crew.helpers
@@ -291,7 +295,7 @@ class Search:
 
     def _narrow(self) -> bool:
         """Leave out what the subject refuses, and return whether anything is left."""
-        narrowed = narrow(self._subject, self.record.scope, until=self._budget.narrowing_until)
+        narrowed = self._narrowed or narrow(self._subject, self.record.scope, until=self._budget.narrowing_until)
         self.record.scope, self.record.refused = narrowed.scope, narrowed.refused
         self.record.slow = narrowed.slow
         self.record.undone = {what: (case, result) for what, case, result in narrowed.undone}
