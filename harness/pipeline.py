@@ -13,16 +13,23 @@ from rich.console import Console
 
 from harness.checks.own import KnownFailure
 from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.upgrade import Side, Upgrade, upgrade
 from harness.oracle.arithmetic import accepted
 from harness.report.checked import Checked
 from harness.report.place import DIRECTORY
 from harness.report.progress import shown
 from harness.report.severity import Told, in_order
+from harness.search.budget import Budget
+from harness.search.common import common
 from harness.search.crew import Crew
 from harness.search.examination import Examination, examine
 from harness.search.hunt import Progress, Search
 from harness.search.log import Log
+from harness.search.narrow import Narrowed
+from harness.search.plan import Asked
 from harness.search.preparation import asked_scope
+from harness.search.record import Stop
+from harness.search.scan import Checked as Seen
 from harness.search.scan import Observe
 from harness.search.shards import Shard
 from harness.space.contract import KERNEL
@@ -62,12 +69,14 @@ def go_through(
     observe: Observe | None = None,
     own: Sequence[KnownFailure] = (),
     shard: Shard | None = None,
+    narrowed: Narrowed | None = None,
 ) -> Examined:
     """Search a subject's cases, explain, judge and keep each finding as soon as there is one, and check the rest.
 
     The search is that of ``hunt``, or a ``shard`` of it. ``examine`` checks the rest, in the first shard only. Findings
     are kept in ``folder``; ``warn`` is told of those that cannot be. ``progress`` is told of the search, and
-    ``observe`` of each of its cases. ``own`` are known failures, which the search goes around.
+    ``observe`` of each of its cases. ``own`` are known failures, which the search goes around. ``narrowed`` is what the
+    subject supports, if that is known.
     """
     within = accepted(tolerance)
     keeping = Keeping(subject, folder, within, tolerance, warn)
@@ -84,6 +93,7 @@ def go_through(
         observe=observe,
         own=own,
         shard=shard,
+        narrowed=narrowed,
     ) as search:
         for finding in search:
             recognised = investigation.recognise(finding, search.record)
@@ -100,6 +110,46 @@ def go_through(
             keeping(finding, explanation)
         told.append(Told(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
     return Examined(done, tuple(told), subject.capabilities, None if shard is None else search.log)
+
+
+class Upgrading:
+    """The way of one subject through an old and a new environment with one plan, and then what differs.
+
+    Both are asked at once for what they support of their scopes. ``cases`` and ``seconds`` are those of each search.
+    """
+
+    def __init__(
+        self, old: tuple[Subject, Scope], new: tuple[Subject, Scope], cases: int | None, seconds: float | None
+    ) -> None:
+        self._subjects = old[0], new[0]
+        self._common = common(old, new, Budget(cases, seconds).narrowing_until)
+        self._seen: tuple[dict[Asked, str], dict[Asked, str]] = {}, {}
+
+    def narrowed(self, number: int) -> Narrowed | None:
+        """Return what the old one (0) or the new one (1) supports, for ``go_through``."""
+        return (self._common.old, self._common.new)[number]
+
+    def observing(self, number: int, observe: Observe | None) -> Observe:
+        """Return a function that is told of the cases of its search, and that tells ``observe``."""
+
+        def told(one: Seen) -> None:
+            self._seen[number][one.asked] = one.result.bits
+            if observe is not None:
+                observe(one)
+
+        return told
+
+    def compared(self, old: Examined, new: Examined) -> Upgrade | None:
+        """Return what differs, after both searches; ``None`` if an interrupt comes, which ends the new one's."""
+        one, other = (
+            Side(subject, done.examination.hunt, {one.finding.id: one.explanation for one in done.told}, seen)
+            for subject, done, seen in zip(self._subjects, (old, new), self._seen, strict=True)
+        )
+        try:
+            return upgrade(one, other, self._common.behaviour)
+        except KeyboardInterrupt:
+            new.examination.hunt.stop = Stop.INTERRUPTED
+            return None
 
 
 def check(

@@ -22,14 +22,17 @@ from harness.cli.options import (
     seed_option,
     timeout_option,
 )
-from harness.cli.output import attempted
+from harness.cli.output import attempted, print_examined
 from harness.cli.outputs import Outputs, coverage_option, output_options
 from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.checks.own import KnownFailure
-    from harness.pipeline import Examined
+    from harness.diagnosis.upgrade import Upgrade
+    from harness.pipeline import Examined, Upgrading
     from harness.search.cluster import Cluster
     from harness.search.examination import Examination
     from harness.search.record import Hunt
@@ -171,17 +174,11 @@ def check(
     """
     from harness.subjects.isolated import ahead
 
-    subjects = tuple(dict.fromkeys(subjects)) or ("torch",)
-    if pythons:
-        from harness.subjects.environments import Elsewhere
-
-        subjects = tuple(str(Elsewhere(python, spec)) for python in dict.fromkeys(pythons) for spec in subjects)
+    subjects, upgrades = _under(tuple(dict.fromkeys(subjects)) or ("torch",), tuple(dict.fromkeys(pythons)))
     shard, folder = _shard(shard_text, into, folder)
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.oracle.arithmetic import accepted
-    from harness.pipeline import go_through
-    from harness.report import text
-    from harness.report.severity import in_order
+    from harness.pipeline import Upgrading, go_through
     from harness.search.preparation import crew_of
     from harness.subjects.protocol import SubjectError
 
@@ -196,8 +193,10 @@ def check(
     crew = crew_of(workers, examples, 1 if shard is None else shard.of, cluster)
     if crew is not None:
         click.get_current_context().with_resource(crew)
+    upgrading = Upgrading(found[0][:2], found[1][:2], examples, seconds) if upgrades and shard is None else None
     every, lost = [], False
-    for subject, scope, held in found:
+    for number, (subject, scope, held) in enumerate(found):
+        observe = outputs.observing(subject.name, seed)
         try:
             with _progress(subject.name, quiet=quiet) as progress:
                 done = go_through(
@@ -212,9 +211,10 @@ def check(
                     contract=held,
                     crew=crew,
                     progress=progress,
-                    observe=outputs.observing(subject.name, seed),
+                    observe=observe if upgrading is None else upgrading.observing(number, observe),
                     own=own,
                     shard=shard,
+                    narrowed=None if upgrading is None else upgrading.narrowed(number),
                 )
         except SubjectError as error:  # such as its file that was changed meanwhile; the next one can be checked
             if shard is not None:
@@ -223,20 +223,40 @@ def check(
             lost = True
             continue
         every.append(done)
-        told = in_order(done.told)
-        if quiet:
-            console.print(text.quiet_report(done.examination, told), soft_wrap=True)
-        else:
-            console.print(text.examination_report(done.examination, told, tolerance, verbose=verbose))
+        print_examined(console, done, tolerance, quiet=quiet, verbose=verbose)
         if done.examination.interrupted:
             break
     if not every:
         return MISUSE
     if plan is not None and shard is not None:
         _save(str(into), shard, plan, every)
-    outputs.write(every, tolerance)
-    code = exit_code([done.examination for done in every])
+    upgrade = None if upgrading is None else _compared(console, upgrading, every, quiet=quiet)
+    outputs.write(every, tolerance, upgrade)
+    code = exit_code([done.examination for done in every], upgrade)
     return max(code, MISUSE) if lost and code != FINDING else code
+
+
+def _under(specs: tuple[str, ...], pythons: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    """Return the subjects under each interpreter, and whether these are an old and a new one of one subject."""
+    if not pythons:
+        return specs, False
+    from harness.subjects.environments import Elsewhere
+
+    under = tuple(str(Elsewhere(python, spec)) for python in pythons for spec in specs)
+    return under, (len(specs), len(pythons)) == (1, 2)
+
+
+def _compared(console: Console, upgrading: Upgrading, every: Sequence[Examined], *, quiet: bool) -> Upgrade | None:
+    """Print how the two environments differ, if both searches came to their ends."""
+    from harness.report.upgrade import upgrade_report
+
+    if len(every) < 2 or every[1].examination.interrupted:
+        return None
+    upgrade = upgrading.compared(*every)
+    if upgrade is not None:
+        told = [one for done in every for one in done.told]
+        console.print(upgrade_report(upgrade, told, quiet=quiet), soft_wrap=quiet)
+    return upgrade
 
 
 def _shard(text: str | None, into: str | None, folder: str) -> tuple[Shard | None, str]:
@@ -369,10 +389,17 @@ def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[Hun
     return nullcontext(lambda _hunt: None) if quiet else progress.shown(name, Console(stderr=True))
 
 
-def exit_code(examinations: Sequence[Examination]) -> int:
-    """Return the exit code that the verdicts on all subjects give; a shard may have nothing to check."""
+def exit_code(examinations: Sequence[Examination], upgrade: Upgrade | None = None) -> int:
+    """Return the exit code that the verdicts on all subjects give; a shard may have nothing to check.
+
+    After an ``upgrade`` it is that of the new environment, whichever search met a finding of it.
+    """
     from harness.checks.result import Verdict
 
+    if upgrade is not None:
+        examinations = examinations[1:]
+        if upgrade.in_new:
+            return FINDING
     verdicts = [done.verdict for done in examinations]
     if any(verdict in {Verdict.DISAGREES, Verdict.SUSPECT, Verdict.BROKEN} for verdict in verdicts):
         return FINDING

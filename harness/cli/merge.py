@@ -9,6 +9,7 @@ import click
 from harness.cli.check import exit_code
 from harness.cli.codes import EXIT_CODES
 from harness.cli.options import findings_option
+from harness.cli.output import print_examined
 from harness.cli.outputs import Outputs, coverage_option, output_options
 from harness.space.errors import UsageError
 
@@ -27,8 +28,6 @@ def merge(folders: tuple[Path, ...], folder: str, outputs: Outputs, *, verbose: 
     that is missing is named, and then no subject is said to agree.
     """
     from harness.pipeline import Examined
-    from harness.report import text
-    from harness.report.severity import in_order
     from harness.store import shards
     from harness.subjects.capabilities import Capabilities
 
@@ -40,9 +39,6 @@ def merge(folders: tuple[Path, ...], folder: str, outputs: Outputs, *, verbose: 
     every = []
     for done, told, place in shards.combine(read, folder, lambda said: click.echo(f"Warning: {said}", err=True)):
         every.append(Examined(done, told, Capabilities(place=place)))
-        if quiet:
-            console.print(text.quiet_report(done, in_order(told)), soft_wrap=True)
-        else:
-            console.print(text.examination_report(done, in_order(told), tolerance, verbose=verbose))
+        print_examined(console, every[-1], tolerance, quiet=quiet, verbose=verbose)
     outputs.write(every, tolerance)
     return exit_code([one.examination for one in every])

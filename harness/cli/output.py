@@ -16,6 +16,8 @@ from harness.cli.codes import FINDING, MISUSE
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.pipeline import Examined
+
 
 _UNWRITTEN: Final = "harness.cli.unwritten"
 """The place of what could not be written among what click keeps for a command."""
@@ -79,6 +81,18 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
 
     require_targets(targets)
     return Attempted(stderr="-" in targets.values(), highlight=False)
+
+
+def print_examined(console: Console, done: Examined, tolerance: str, *, quiet: bool, verbose: bool) -> None:
+    """Print what an examination of a subject found, the gravest first."""
+    from harness.report import text
+    from harness.report.severity import in_order
+
+    told = in_order(done.told)
+    if quiet:
+        console.print(text.quiet_report(done.examination, told), soft_wrap=True)
+    else:
+        console.print(text.examination_report(done.examination, told, tolerance, verbose=verbose))
 
 
 def require_page(target: str | None) -> None:

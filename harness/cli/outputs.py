@@ -19,6 +19,7 @@ from harness.cli.output import attempted, console_beside, put, require_page, typ
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.diagnosis.upgrade import Upgrade
     from harness.pipeline import Examined
     from harness.search.scan import Observe
 
@@ -74,16 +75,19 @@ class Outputs:
                 self._file.__exit__(type(error), error, error.__traceback__)
                 raise
 
-    def write(self, every: Sequence[Examined], tolerance: str) -> None:
-        """Write all documents about the subjects that were examined."""
+    def write(self, every: Sequence[Examined], tolerance: str, upgrade: Upgrade | None = None) -> None:
+        """Write all documents about the subjects that were examined, and how two environments of one differ."""
         from harness.report import complaints, github, junit, markdown, record
         from harness.report.severity import in_order
+        from harness.report.upgrade import upgrade_markdown, upgrade_record
         from harness.store import met, page
 
         with attempted(f"--observations {self.observations}"):
             self._file.close()
         records = [record.examination_record(done.examination, done.told) for done in every]
-        write_json("check", {"subjects": records}, self.json)
+        told = [one for done in every for one in done.told]
+        between = None if upgrade is None else upgrade_record(upgrade, told)
+        write_json("check", {"subjects": records, "upgrade": between}, self.json)
         searched = [done.examination.hunt.searched for done in every]
         write_json("met", met.document(searched), self.coverage, "--coverage")
         summaries = [
@@ -93,7 +97,8 @@ class Outputs:
         if self.junit is not None:
             put(junit.junit(summaries), self.junit, "--junit")
         if self.markdown is not None:
-            put(markdown.markdown(summaries), self.markdown, "--markdown")
+            section = "" if upgrade is None else upgrade_markdown(upgrade, told)
+            put(markdown.markdown(summaries) + section, self.markdown, "--markdown")
         for line in chain.from_iterable(map(github.workflow_commands, summaries)) if self.annotations else ():
             click.echo(line, err=self._piped)
         if self.report is not None:

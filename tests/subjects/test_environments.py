@@ -1,6 +1,7 @@
 """Tests of subjects under another interpreter: they are told of as here, and what is missing there is said."""
 
 import ast
+import json
 import sys
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from harness import Failure, RNNConfig, draw
+from harness.cli.check import _under
 from harness.cli.main import cli
 from harness.diagnosis.investigate import Investigation
 from harness.search.hunt import hunt
@@ -18,6 +20,8 @@ from harness.subjects.isolated import _content
 from harness.subjects.portable import portable
 from harness.subjects.protocol import SubjectError, masks_of, scope_of
 from harness.subjects.registry import find_subject
+from tests import documents
+from tests.unrun import let_scripts_fail_unrun
 
 SOURCE: Final = '''
 import numpy as np
@@ -141,13 +145,57 @@ def test_a_wrong_one_is_explained_and_has_a_script(tmp_path: Path) -> None:
     assert offer(finding, subject, tmp_path).path is not None
 
 
-def test_the_command_runs_subjects_under_an_interpreter(capsys: pytest.CaptureFixture[str]) -> None:
-    typed = ["check", "mine.py:none", "--python", sys.executable, "--examples", "5", "-q", "-n", "0"]
+UPGRADED: Final = """
+import sys
+import numpy as np
+
+def rnn(x, h0, weights, config):
+    new = sys.executable.endswith("new")
+    if config.num_layers > 1 or config.bidirectional or config.batch_first or new and config.nonlinearity == "relu":
+        raise NotImplementedError("one layer, time first")
+    h = [h0[0]]
+    for x_t in x:
+        a = x_t @ weights["weight_ih_l0"].T + h[-1] @ weights["weight_hh_l0"].T
+        a = a + weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else a
+        h.append(np.tanh(a) if config.nonlinearity == "tanh" else np.maximum(a, 0))
+    return np.stack(h[1:]), (-h[-1] if new and config.hx else h[-1])[None].copy()
+"""
+
+
+def test_the_command_compares_one_subject_under_two_interpreters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "upgraded.py").write_text(UPGRADED)
+    for name in ("old", "new"):
+        (tmp_path / name).symlink_to(sys.executable)
+    monkeypatch.setattr("harness.search.budget.AFTER", 20)
+    let_scripts_fail_unrun(monkeypatch)
+    pins = [f"--only={name}=1,2" for name in ("T", "N", "input_size", "hidden_size")]
+    typed = ["check", "upgraded.py:rnn", "-q", "-n", "0", "--examples", "40", *pins, "--json", "report.json"]
+    typed += ["--markdown", "report.md", "--python", "./old", "--python", "./new"]
 
     code = cli.main(typed, standalone_mode=False)
 
+    report = json.loads(Path("report.json").read_text())
+    found = report["upgrade"]
     assert code == 1
-    assert f"{elsewhere('mine.py:none')} disagrees" in capsys.readouterr().out
+    assert documents.errors(report, "check") == []
+    assert [one["id"] for one in found["findings"]["new"]] == [report["subjects"][1]["findings"][0]["id"]]
+    assert [one["text"] for one in found["behaviour"]] == [
+        "nonlinearity=relu: the old one supports it; the new one refuses: one layer, time first"
+    ]
+    assert found["equal"] + found["rounded"] + len(found["beyond"]) == found["compared"] > 20
+    said = capsys.readouterr().out
+    assert "python:./new upgraded.py:rnn disagrees" in said
+    assert "the upgrade brings 1 new finding" in said
+    assert "### the upgrade brings 1 new finding" in Path("report.md").read_text()
+
+
+def test_two_interpreters_of_one_subject_are_an_upgrade_and_nothing_else_is() -> None:
+    assert _under(("torch",), ("a", "b")) == (("python:a torch", "python:b torch"), True)
+    assert _under(("torch",), ("a",)) == (("python:a torch",), False)
+    assert _under(("torch", "mine.py:rnn"), ("a", "b"))[1] is False
+    assert _under(("torch",), ()) == (("torch",), False)
 
 
 def test_a_file_names_its_own_interpreter(tmp_path: Path) -> None:
