@@ -8,8 +8,8 @@ import click
 
 from harness.cli.check import pinned_by
 from harness.cli.codes import AGREES, EXIT_CODES_OF_JUDGE, FINDING, MISUSE
-from harness.cli.options import FILE, dtypes_option, only_option, output_size_option, seed_option
-from harness.cli.output import console_for
+from harness.cli.options import FILE, dtypes_option, json_option, only_option, output_size_option, seed_option
+from harness.cli.output import console_for, write_json
 from harness.space.errors import UsageError
 
 
@@ -20,6 +20,7 @@ from harness.space.errors import UsageError
 @output_size_option
 @seed_option
 @click.option("--examples", type=click.IntRange(min=1), help="Write the smallest cases only.  [default: all]")
+@json_option
 def vectors(
     folder: str,
     dtypes: tuple[str, ...],
@@ -27,6 +28,7 @@ def vectors(
     output_size: int | None,
     seed: int,
     examples: int | None,
+    json_to: str | None,
 ) -> int:
     """Write cases as files into DIR, for where nothing can be called, such as firmware or a phone.
 
@@ -36,12 +38,15 @@ def vectors(
     from harness.search.vectors import cases_of
     from harness.store import vectors as store
 
+    console = console_for(json_to)
     cases = cases_of(pinned_by(pins, dtypes, output_size), seed)[:examples]
     try:
-        count = store.write(Path(folder), cases)
+        listed = store.write(Path(folder), cases)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    click.echo(f"{count} cases in {folder}; rnn-harness judge {folder} RESULTS judges what comes back")
+    said = f"{len(listed)} cases in {folder}; rnn-harness judge {folder} RESULTS judges what comes back"
+    console.print(said, markup=False, soft_wrap=True)
+    write_json("vectors", {"folder": folder, "cases": listed}, json_to)
     return AGREES
 
 
@@ -55,20 +60,23 @@ def vectors(
     metavar="NAME|rtol=R,atol=A|tanh=Nulp",
     help="Accept more, as in `rnn-harness check`.",
 )
-def judge(folder: str, results: str, tolerance: str) -> int:
+@json_option
+def judge(folder: str, results: str, tolerance: str, json_to: str | None) -> int:
     """Judge RESULTS, a folder with what a layer computed of the cases that `rnn-harness vectors` wrote into DIR.
 
     A result has the name of its case, 001.safetensors or 001.npz, and holds output and h_n by name.
     """
     from harness.diagnosis.judged import judged
     from harness.oracle.arithmetic import accepted
-    from harness.report.judged import judged_lines
+    from harness.report.judged import judged_lines, judged_record
     from harness.store import vectors as store
 
-    within = accepted(tolerance)
-    came = store.results(Path(results), store.read(Path(folder)))
+    within, console = accepted(tolerance), console_for(json_to)
+    every = store.read(Path(folder))
+    came = store.results(Path(results), every)
     found = judged(((vector.name, vector.case, arrays) for vector, arrays in came), within)
-    console_for(None).print("\n".join(judged_lines(found)), markup=False)
+    console.print("\n".join(judged_lines(found)), markup=False)
+    write_json("judge", judged_record(found, [vector.name for vector in every]), json_to)
     if found.found is None and not found.unfit:
         return MISUSE
     return AGREES if found.agrees else FINDING

@@ -28,12 +28,17 @@ class Judged:
 
     found: Found | None
     """The answer on all results whose shapes and dtypes are right; ``None`` if there are none."""
+    results: Mapping[str, Result]
+    """These results, gradients included."""
     unfit: Mapping[str, Result]
-    """The results of those whose are not."""
+    """The results of those whose shapes or dtypes are not."""
     missing: tuple[str, ...]
     """The cases of which nothing came back."""
-    wrong: tuple[str, ...]
-    """The cases with wrong numbers."""
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The cases with wrong numbers."""
+        return tuple(name for name, result in self.results.items() if result.failed)
 
     @property
     def agrees(self) -> bool:
@@ -53,12 +58,13 @@ def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], acce
             bad[name] = result
         else:
             seen[name] = Seen(_observation(case, arrays, accepted))
-    wrong = tuple(name for name, one in seen.items() if not one.right)
+    whole = dict(zip(seen, results_of(Reading(tuple(seen.values()))), strict=True))
+    wrong = tuple(name for name, result in whole.items() if result.failed)
     # Wrong outputs make wrong gradients: the cause is looked for on the way forward first.
     forward = {name: Seen(forward_part(one.observation)) for name, one in seen.items()}
     first = tuple(name for name, one in forward.items() if not one.right)
     found = _found(forward, first) if first else _found(seen, wrong) if seen else None
-    return Judged(found, bad, tuple(missing), wrong)
+    return Judged(found, whole, bad, tuple(missing))
 
 
 def _observation(case: Case, arrays: Mapping[str, Array], accepted: Accepted) -> Observation:

@@ -1,12 +1,13 @@
-"""judged: what came back of test vectors, in a dozen lines, the verdict and the cause first."""
+"""judged: what came back of test vectors, in a dozen lines, the verdict and the cause first, and as data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from harness.diagnosis.judged import Judged
 from harness.report.arrays import line, numbers, sentence, why
+from harness.report.record import as_json, result_record
 from harness.report.wording import config_line, counted, mismatch_line
 
 SHOWN: Final = 10
@@ -16,6 +17,23 @@ SHOWN: Final = 10
 def judged_lines(judged: Judged) -> list[str]:
     """Return the lines of the report."""
     return list(_lines(judged))
+
+
+def judged_record(judged: Judged, names: Sequence[str]) -> dict[str, Any]:
+    """Return the same as data, with the result of each case in the order of ``names``."""
+    found = judged.found
+    results = {**judged.results, **judged.unfit}
+    causes = [] if found is None or not judged.wrong else [sentence(cause) for cause in found.causes]
+    came = {name: result_record(results[name]) if name in results else None for name in names}
+    record = {
+        "agrees": judged.agrees,
+        "cause": causes[0] if causes else None,
+        "certain": bool(causes) and found is not None and found.certain,
+        "others": causes[1:],
+        "cases": came,
+        "lines": judged_lines(judged),
+    }
+    return dict(as_json(record))
 
 
 def _lines(judged: Judged) -> Iterator[str]:

@@ -46,8 +46,8 @@ class Vector:
     case: Case
 
 
-def write(folder: Path, cases: Iterable[Case]) -> int:
-    """Write cases into a folder, and return how many. Raise ``OSError`` where that is not possible."""
+def write(folder: Path, cases: Iterable[Case]) -> list[dict[str, Any]]:
+    """Write cases into a folder, and return what its index says of each. Raise ``OSError`` if that is not possible."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / INDEX).unlink(missing_ok=True)  # what is half written has no index
     listed = []
@@ -58,7 +58,7 @@ def write(folder: Path, cases: Iterable[Case]) -> int:
     lines = ",\n  ".join(map(json.dumps, listed))
     with atomic_write(folder / INDEX) as file:
         file.write(f'{{"format": {FORMAT}, "cases": [\n  {lines}\n]}}\n'.encode())
-    return len(listed)
+    return listed
 
 
 def _arrays(case: Case) -> dict[str, Array]:

@@ -81,6 +81,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for name in ("subjects", "known"):
             run(name, "--json", f"{name}.json")
         run("shapes", "--input-size", "1", "--hidden-size", "2", "--json", "shapes.json")
+        Path("results").mkdir()
+        run("vectors", "vectors", "--examples", "2", "--json", "vectors.json")
+        run("judge", "vectors", "results", "--json", "judge.json")
         run("findings", kept.name, "--known-until", "2099-01-31", "--because", "x")
         for name in ("finding.json", "excuse.json"):
             (kept / name).rename(name)

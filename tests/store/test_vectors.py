@@ -17,6 +17,7 @@ from harness.search.vectors import cases_of
 from harness.space.case import Array, Case
 from harness.space.errors import UsageError
 from harness.store import tensors, vectors
+from tests import documents
 
 LANGUAGES: Final = Path(__file__).parents[2] / "examples" / "languages"
 PINS: Final = ["T=1,2,3", "N=1,2", "hidden_size=1,3", "input_size=1,2", "num_layers=1,2"]
@@ -105,11 +106,16 @@ def test_a_planted_fault_is_named_from_files_alone(
     answered(tmp_path / "results", every, without_bias_hh)
     capsys.readouterr()
 
-    code = run("judge", str(tmp_path / "vectors"), str(tmp_path / "results"))
+    code = run("judge", str(tmp_path / "vectors"), str(tmp_path / "results"), "--json", str(tmp_path / "judge.json"))
 
     said = capsys.readouterr().out
     assert code == 1
     assert "cause   ignores bias_hh: b_hh is never added" in said
+    report = json.loads((tmp_path / "judge.json").read_text())
+    assert (report["cause"].partition(":")[0], report["certain"]) == ("ignores bias_hh", True)
+    assert " ".join(report["lines"]).split() == said.split()
+    wrong = sum(one["verdict"] == "disagrees" for one in report["cases"].values())
+    assert report["lines"][0] == f"disagrees with nn.RNN in {wrong} of {len(every)} cases"
     assert "certain it reproduces all" in said
     first = next(vector for vector in every if vector.case.config.bias)
     assert f"case    {first.name}: " in said
@@ -125,7 +131,10 @@ def test_a_mistake_outside_the_catalogue_is_unknown(tmp_path: Path, capsys: pyte
 
 
 def test_other_shapes_and_dtypes_are_said_beside_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    every = written(tmp_path / "vectors", "--dtype", "float32", "--examples", "6")
+    listed = tmp_path / "vectors.json"
+    every = written(tmp_path / "vectors", "--dtype", "float32", "--examples", "6", "--json", str(listed))
+    index = json.loads((tmp_path / "vectors" / "index.json").read_text())
+    assert json.loads(listed.read_text())["cases"] == index["cases"]
 
     def bad(case: Case) -> Mapping[str, Array]:
         arrays = dict(right(case))
@@ -138,16 +147,39 @@ def test_other_shapes_and_dtypes_are_said_beside_the_rest(tmp_path: Path, capsys
         return arrays
 
     answered(tmp_path / "results", every, bad)
+    (tmp_path / "results" / f"{every[5].name}.safetensors").unlink()
     capsys.readouterr()
 
-    code = run("judge", str(tmp_path / "vectors"), str(tmp_path / "results"))
+    code = run("judge", str(tmp_path / "vectors"), str(tmp_path / "results"), "--json", "-")
 
-    said = " ".join(capsys.readouterr().out.split())
+    written_to = capsys.readouterr()
+    said, report = " ".join(written_to.err.split()), json.loads(written_to.out)
     assert code == 1
-    assert said.startswith("disagrees with nn.RNN in 3 of 6 cases")
+    assert documents.errors(report, "judge") == []
+    verdicts = ["agrees", "disagrees", "disagrees", "disagrees", "agrees", None]
+    assert [one and one["verdict"] for one in report["cases"].values()] == verdicts
+    assert list(report["cases"]) == [vector.name for vector in every]
+    assert (report["agrees"], report["cause"]) == (False, None)
+    assert said.startswith("disagrees with nn.RNN in 3 of 5 cases")
     assert f"form {every[1].name}: h_n has shape (9, 9)" in said
     assert f"form {every[2].name}: output has dtype float64" in said
     assert f"form {every[3].name}: h_n is missing" in said
+
+
+def test_a_case_with_wrong_gradients_disagrees_also_beside_one_that_is_wrong_forwards(tmp_path: Path) -> None:
+    every = written(tmp_path / "vectors", "--only", "loss=both", "--examples", "3")
+
+    def bad(case: Case) -> Mapping[str, Array]:
+        wrong = {every[0].case: "output", every[1].case: "x.grad"}.get(case, "")
+        return {name: array + 1 if name == wrong else array for name, array in right(case).items()}
+
+    answered(tmp_path / "results", every, bad)
+
+    run("judge", str(tmp_path / "vectors"), str(tmp_path / "results"), "--json", str(tmp_path / "judge.json"))
+
+    report = json.loads((tmp_path / "judge.json").read_text())
+    assert [one["verdict"] for one in report["cases"].values()] == ["disagrees", "disagrees", "agrees"]
+    assert report["lines"][0] == "disagrees with nn.RNN in 2 of 3 cases"
 
 
 def test_nothing_that_came_back_is_not_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
