@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -121,7 +123,7 @@ class Upgrading:
     def __init__(
         self, old: tuple[Subject, Scope], new: tuple[Subject, Scope], cases: int | None, seconds: float | None
     ) -> None:
-        self._subjects = old[0], new[0]
+        self._subjects, self._seconds = (old[0], new[0]), seconds
         self._common = common(old, new, Budget(cases, seconds).narrowing_until)
         self._seen: tuple[dict[Asked, str], dict[Asked, str]] = {}, {}
 
@@ -140,13 +142,17 @@ class Upgrading:
         return told
 
     def compared(self, old: Examined, new: Examined) -> Upgrade | None:
-        """Return what differs, after both searches; ``None`` if an interrupt comes, which ends the new one's."""
+        """Return what differs, after both searches; ``None`` if an interrupt comes, which ends the new one's.
+
+        This may take as long as one of them.
+        """
+        until = math.inf if self._seconds is None else time.perf_counter() + self._seconds
         one, other = (
             Side(subject, done.examination.hunt, {one.finding.id: one.explanation for one in done.told}, seen)
             for subject, done, seen in zip(self._subjects, (old, new), self._seen, strict=True)
         )
         try:
-            return upgrade(one, other, self._common.behaviour)
+            return upgrade(one, other, self._common.behaviour, until)
         except KeyboardInterrupt:
             new.examination.hunt.stop = Stop.INTERRUPTED
             return None

@@ -5,9 +5,12 @@ Each difference is a defect, which is a finding, or behaviour, or rounding.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import takewhile
 from typing import NamedTuple, TypeAlias
 
 from harness.checks.between import Apart, Between, Held, between
@@ -76,6 +79,8 @@ class Upgrade:
     """The largest such difference."""
     beyond: tuple[Apart, ...]
     """The cases in which the numbers of one are beyond their allowances, which findings or known causes explain."""
+    left: int
+    """The number of cases with other bits that were not compared, because the time was over."""
 
     @property
     def in_new(self) -> bool:
@@ -87,16 +92,17 @@ class Upgrade:
         return [one for one in self.defects if one.standing is standing]
 
 
-def upgrade(old: Side, new: Side, behaviour: Iterable[Behaviour] = ()) -> Upgrade:
+def upgrade(old: Side, new: Side, behaviour: Iterable[Behaviour] = (), until: float = math.inf) -> Upgrade:
     """Compare what a subject did in two environments; ``behaviour`` is what only one of them supports.
 
-    A case that both were asked is run once more in both, unless their bits are equal, and so is each finding of one in
-    the other.
+    Each finding of one is run in the other. A case that both were asked is run once more in both, unless their bits are
+    equal; after ``until`` (``time.perf_counter``) none is.
     """
     found = [*_findings(old, new), *_undone(old.hunt, new.hunt)]
     asked = [one for one in new.seen if one in old.seen]
     unlike = [one for one in asked if not new.seen[one] or new.seen[one] != old.seen[one]]
-    both = [between(one.case(), old.held, new.held) for one in unlike]
+    in_time = takewhile(lambda _: time.perf_counter() < until, unlike)
+    both = [between(one.case(), old.held, new.held) for one in in_time]
     alike = len(asked) - len(unlike)
     parts = [one.apart for one in both if one.apart is not None]
     rounded = [one for one in parts if one.rounding]
@@ -108,13 +114,14 @@ def upgrade(old: Side, new: Side, behaviour: Iterable[Behaviour] = ()) -> Upgrad
             *behaviour,
             *_gradients(old.hunt, new.hunt),
             *(other for _, other in found if other is not None),
-            *_behaviour(zip((one.config for one in unlike), both, strict=True)),
+            *_behaviour(zip((one.config for one in unlike), both, strict=False)),
         ),
         compared=alike + sum(one.compared for one in both),
         equal=alike + sum(one.compared and one.apart is None for one in both),
         rounded=len(rounded),
         largest=max(rounded, key=lambda one: one.share, default=None),
         beyond=tuple(one for one in parts if not one.rounding),
+        left=len(unlike) - len(both),
     )
 
 

@@ -99,6 +99,8 @@ def _numbers(upgrade: Upgrade) -> Iterator[tuple[str, str]]:
     if upgrade.beyond:
         said = f"{counted(len(upgrade.beyond), 'case')}, as a finding or a known cause tells; first by"
         yield "beyond", f"{said} {_apart_line(upgrade.beyond[0])}"
+    if upgrade.left:
+        yield "left", f"{counted(upgrade.left, 'case')} with other bits, not compared because the time was over"
 
 
 def _apart_line(apart: Apart) -> str:
@@ -119,6 +121,7 @@ def upgrade_record(upgrade: Upgrade, told: Sequence[Told]) -> dict[str, Any]:
         "rounded": upgrade.rounded,
         "largest_rounding": None if upgrade.largest is None else _apart(upgrade.largest),
         "beyond": [_apart(one) for one in upgrade.beyond],
+        "left": upgrade.left,
     }
     return dict(as_json(record))
 

@@ -1,6 +1,7 @@
 """Tests of what differs between two environments, for which two functions stand."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.diagnosis.upgrade import Side, Standing, Upgrade, upgrade
 from harness.pipeline import Examined, Upgrading, go_through
 from harness.report.upgrade import upgrade_record, upgrade_report
 from harness.search.hunt import hunt
+from harness.search.plan import units
 from harness.search.record import Hunt
 from tests import documents, implementations
 from tests.report.test_wording import rendered
@@ -122,10 +124,24 @@ def test_roundings_are_counted_with_the_largest_and_the_rest_is_equal_to_the_bit
     turned = dict(done[1].examination.hunt.coverage.factors["batch_first"])[True]
     assert 0 < found.rounded <= turned
     assert len(again) == found.rounded
+    assert found.left == 0
     assert found.equal == 60 - found.rounded
     assert found.largest is not None
     assert found.largest.config.batch_first
     assert 0 < found.largest.share <= 1
+
+
+def test_cases_that_there_was_no_time_for_are_left_and_counted() -> None:
+    subject = as_subject(layer(right))
+    scope = scope_of(subject).only(**PINS)
+    asked = [one for unit in islice(units(scope, 0, 60), 1) for one in unit.asked()]
+    side = Side(subject, Hunt(subject.name, 0, scope), {}, dict.fromkeys(asked, ""))
+
+    found, whole = upgrade(side, side, until=0), upgrade(side, side)
+
+    assert (found.compared, found.left) == (0, len(asked))
+    assert whole.left == 0 < whole.compared
+    assert "not compared because the time was over" in rendered(upgrade_report(found, []))
 
 
 def test_both_are_asked_what_both_support_and_the_rest_is_told_once(tmp_path: Path) -> None:
