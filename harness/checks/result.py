@@ -95,7 +95,7 @@ class Result:
     """The largest difference of a compared number, as a multiple of its allowance, if all are within their allowances.
     """
     bits: str = field(default="", compare=False)
-    """What tells the values of a subject that agrees from any others (``between.bits_of``)."""
+    """A hash of the values of a subject that agrees, to tell them from any others (``between.bits_of``)."""
 
     @property
     def failed(self) -> bool:

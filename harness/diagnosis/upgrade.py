@@ -27,7 +27,7 @@ from harness.subjects.protocol import Subject
 
 
 class Standing(Enum):
-    """Where a defect is: in the new environment alone, in both, or in the old one alone."""
+    """The environments that have a defect: the new one alone, both, or the old one alone."""
 
     NEW = "new"
     OLD = "old"

@@ -20,7 +20,7 @@ class Behaviour(NamedTuple):
     """The value, the config or the gradients: ``num_layers=2``."""
     old: str
     new: str
-    """What each says or does: ``refuses: one layer only``."""
+    """The words or the deed of each: ``refuses: one layer only``."""
     cases: int = 0
     """The number of cases in which that was seen; 0 if it was asked for by itself."""
 
@@ -29,7 +29,7 @@ SUPPORTS: Final = "supports it"
 
 
 class Common(NamedTuple):
-    """What two subjects support, each with the scope that both support, and what only one of them does."""
+    """The support of two subjects, each with the scope that both support, and the values that only one supports."""
 
     old: Narrowed | None
     new: Narrowed | None
