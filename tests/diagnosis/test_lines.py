@@ -35,6 +35,7 @@ WITHOUT: Final = {
     "ReadsOnIntoNextSequence": "a kernel's way of summing in blocks",
     "MakesNaNOfInfiniteSums": "a kernel's order of summing",
     "DiagonalBlocksOfWeightHH": "a kernel's way of summing in blocks",
+    "ReadsPadding": "it shows by NaN in the padding, where the program has zeros",
     "LosesGradientOfHnInPadding": "the way back of a packed batch, which the program leaves out",
 }
 """Faults that show no line, and why their sentence says it better."""

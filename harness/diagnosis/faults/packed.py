@@ -32,6 +32,15 @@ def _hn_runs_through_padding(right: Reference, case: Case, layer: int, states: F
     return np.where((np.arange(case.config.T)[:, None] < np.array(lengths))[..., None], output, 0.0)
 
 
+def _reads_padding_run_direction(
+    right: Reference, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
+) -> None:
+    lengths = case.config.lengths
+    if lengths is not None:  # the padding of a drawn case is NaN
+        x = np.where((np.arange(case.config.T)[:, None] < np.array(lengths))[..., None], x, np.nan)
+    right.run_direction(case, at, x, start, states, visited=visited)
+
+
 def _reverse_starts_in_padding_first_step(right: Reference, config: RNNConfig, direction: int) -> Steps:
     return config.T - 1 if direction and config.lengths is not None else right.first_step(config, direction)
 
@@ -139,6 +148,13 @@ FAULTS: Final = (
         {"lengths": _runs_through_padding, "written": _hn_runs_through_padding},
         code=("steps = range(T)  # out[lengths[n]:, n] = 0", lines.LENGTH_IN_ZEROS),
         smallest=(FALLING,),
+        stepwise=False,
+    ),
+    Fault(
+        "ReadsPadding",
+        "computes with what stands in the padding of a packed batch: it reaches h_n, and the reverse starts there",
+        {"lengths": _runs_through_padding, "run_direction": _reads_padding_run_direction},
+        smallest=(FALLING, FALLING.replace(bidirectional=True)),
         stepwise=False,
     ),
     Fault(
