@@ -83,6 +83,10 @@ class FunctionSubject:
         """Call the function on copies of the case's arrays."""
         return self._called(case)[0]
 
+    def use(self, config: RNNConfig) -> None:
+        """Call the function at another shape, as a function that was used before was."""
+        self.run(draw(config.call_before))
+
     def run_twice(self, case: Case) -> Outcome:
         """Run the case, and find out which results another call, with other inputs of the same shapes, overwrites."""
         outcome, held = self._called(case)
@@ -98,7 +102,7 @@ class FunctionSubject:
         lent = _lent(case)
         given = self._given(case, lent)
         if config.preparation == "used":
-            self.run(draw(config.call_before))
+            self.use(config)
         held: list[Held] = []
         ignored: list[str] = []
 
@@ -139,7 +143,8 @@ class FunctionSubject:
 
     def _refuse(self, config: RNNConfig) -> None:
         """Raise ``NotImplementedError`` for features that the function cannot know of from its arguments."""
-        needed = {"cotangents": config.loss is not None, "lengths": config.lengths is not None, "masks": config.drops}
+        unmasked = config.drops and "masks" not in self.capabilities.offers  # it may draw masks of its own
+        needed = {"cotangents": config.loss is not None, "lengths": config.lengths is not None, "masks": unmasked}
         for name, needs in needed.items():
             if needs and name not in self._takes:
                 what = {"cotangents": "gradients", "lengths": "packed sequences", "masks": "dropout in training"}[name]

@@ -41,6 +41,11 @@ def registered() -> dict[str, EntryPoint]:
         "torch:no-cudnn": "harness.subjects.torch_cudnn:without_cudnn",
         "torch:tf32": "harness.subjects.torch_cudnn:with_tf32",
         "torch:ieee": "harness.subjects.torch_cudnn:without_tf32",
+        "onnx:runtime": "harness.subjects.onnx.subjects:by_onnxruntime",
+        "onnx:reference": "harness.subjects.onnx.subjects:by_reference",
+        "onnx:openvino": "harness.subjects.onnx.subjects:by_openvino",
+        "onnx:torchscript": "harness.subjects.onnx.subjects:by_torchscript",
+        "onnx:dynamo": "harness.subjects.onnx.subjects:by_dynamo",
     }
     offered = [*(EntryPoint(name, value, GROUP) for name, value in own.items()), *entry_points(group=GROUP)]
     return {entry.name: entry for entry in offered}

@@ -254,3 +254,14 @@ def test_bfloat16_tensors_are_taken_for_arrays() -> None:
 
 def test_of_a_function_s_arithmetic_nothing_is_known() -> None:
     assert backend_of(as_subject(lambda x: None), CASE.config) is None
+
+
+def test_a_function_that_draws_masks_of_its_own_is_called_in_training() -> None:
+    def rnn(x: Any) -> Any:
+        return OUTPUT, H_N
+
+    dropping = draw(CASE.config.replace(num_layers=2, dropout=0.5, training=True))
+    assert as_subject(rnn).run(dropping).failure is Failure.UNSUPPORTED
+
+    rnn.offers = {"masks": False}  # type: ignore[attr-defined]
+    assert as_subject(rnn).run(dropping).failure is None
