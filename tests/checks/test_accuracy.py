@@ -91,6 +91,22 @@ def test_a_tanh_within_4_ulp_agrees_and_its_error_is_told(units: float) -> None:
     assert accuracy_line(accuracy).startswith("float32 tanh is off by up to ")
 
 
+def test_a_subject_that_is_slow_at_new_shapes_is_measured_too() -> None:
+    layer, known = port(off_by(6)), set[tuple[int, ...]]()
+
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        if x.shape not in known:
+            known.add(x.shape)
+            time.sleep(0.1)
+        return layer(x, h0, weights, config)
+
+    done = searched(rnn, cases=20)
+
+    assert done.slow
+    assert [accuracy.close for accuracy in done.accuracy] == [True]
+    assert done.verdict is Verdict.AGREES
+
+
 def test_a_tanh_off_by_1e_7_near_0_agrees_though_that_is_hundreds_of_ulp() -> None:
     done = searched(port(by_one_exponential))
 
