@@ -355,7 +355,7 @@ def subjects_table(rows: list[tuple[str, ...]]) -> RenderableType:
     """Return every subject's name, its available devices, the missing ones, and its origin."""
     table = Table("subject", "runs here on", "not on", "offered by")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))
     return table
 
 

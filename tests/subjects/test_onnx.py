@@ -6,10 +6,12 @@ from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.reproduce.script import script
+from harness.report.text import subjects_table
 from harness.search.hunt import hunt
 from harness.space.outcome import Failure
 from harness.subjects.onnx import exporters, subjects
@@ -126,3 +128,7 @@ def test_a_runtime_that_is_not_installed_is_told_with_its_remedy(name: str, monk
     with pytest.raises(SubjectError, match=r"not installed; pip install 'rnn-harness\[(onnx|openvino)\]'") as raised:
         find_subject(name)
     assert "\n" not in str(raised.value)
+
+    console = Console(width=60, record=True, file=io.StringIO())
+    console.print(subjects_table([(name, str(raised.value), "", "rnn-harness")]))
+    assert "…" not in console.export_text()
