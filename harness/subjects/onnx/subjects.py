@@ -28,14 +28,14 @@ KEPT: Final = 256
 """The number of models that torch.export's exporter has written and that are kept, because each takes a second."""
 
 OFFERS: Final[dict[str, Any]] = {"strides": ("contiguous",), "preparation": ("new",)}
-"""What every subject here is asked for: a runtime copies what it is given, and keeps nothing between two calls."""
+"""The values that every subject here is asked for: a runtime copies what it is given, and keeps nothing of a call."""
 
 EXPORTED: Final = OFFERS | {
     "dtype": ("float32", "float32", "float64", "float16"),
     "preparation": ("new", "new", "used"),
     "batched": (*[True] * 7, False),
 }
-"""What exported models are asked for. The older exporter refuses dropout in training."""
+"""The values that exported models are asked for. The older exporter refuses dropout in training."""
 
 FEW: Final = EXPORTED | {
     "T": (1, 2, 3, 8),
@@ -45,8 +45,8 @@ FEW: Final = EXPORTED | {
     "num_layers": (1, 2),
     "masks": False,
 }
-"""What the exporter of torch.export is asked for: few sizes, because an export takes a second, and dropout in training.
-The largest sizes are those of the law of dropout, by which alone its masks are seen."""
+"""The values that the exporter of torch.export is asked for: few sizes, because an export takes a second, and dropout in
+training. The largest sizes are those of the law of dropout, by which alone its masks are seen."""
 
 _TAKES: Final = ("x", "h0", "weights", "config", "lengths")
 
