@@ -946,6 +946,32 @@ def test_an_error_is_one_line_that_a_terminal_breaks_between_words(run: Any, mon
     assert shown == "Error: deadbeef: no such finding;\n.rnn-harness has no findings\n"
 
 
+def test_nothing_of_foreign_origin_controls_the_terminal(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control, title = "\x1b[35;46m", "\x1b]0;title\x07"
+    spec = subject(tmp_path, f"raise ValueError({control + title!r})")
+    named = tmp_path / f"name{control}.py"
+    (tmp_path / "mine.py").rename(named)
+    (tmp_path / "bad.py").write_text(f"raise RuntimeError({control + title!r})")
+
+    few = ("--examples", "5", "-n", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr.isatty", lambda: True)  # or click takes some away
+        told = [
+            run("check", spec.replace("mine.py", named.name), *few),
+            run("check", "bad.py:rnn", *few),
+            run("check", f"none{control}.py:rnn"),
+            run("findings"),
+            run("replay", "--all", "--no-note"),
+        ]
+
+    for done in told:
+        assert not any(one in done.out + done.err for one in (control, title[:4], "\x07"))
+        assert "\\x1b[35;46m" in done.out + done.err
+    assert [done.code for done in told] == [codes.FINDING, codes.MISUSE, codes.MISUSE, codes.AGREES, codes.FINDING]
+
+
 def test_help_has_a_whole_sentence_for_each_command(run: Any) -> None:
     assert "..." not in run("--help").out.partition("Commands:")[2]
 

@@ -22,7 +22,7 @@ from harness.cli.options import (
     seed_option,
     timeout_option,
 )
-from harness.cli.output import attempted, print_examined
+from harness.cli.output import attempted, complain, print_examined
 from harness.cli.outputs import Outputs, coverage_option, output_options
 from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
@@ -203,7 +203,7 @@ def check(
                     subject,
                     scope,
                     folder=folder,
-                    warn=lambda said: click.echo(f"Warning: {said}", err=True),
+                    warn=lambda said: complain(f"Warning: {said}"),
                     tolerance=tolerance,
                     cases=examples,
                     seconds=seconds,
@@ -219,7 +219,7 @@ def check(
         except SubjectError as error:  # such as its file that was changed meanwhile; the next one can be checked
             if shard is not None:
                 raise
-            click.echo(f"Error: {error}", err=True)
+            complain(f"Error: {error}")
             lost = True
             continue
         every.append(done)
@@ -345,7 +345,7 @@ def _own(file: str | None) -> Sequence[KnownFailure]:
 
     own, idle = ([], []) if file is None else read(Path(file))
     for said in idle:
-        click.echo(f"Warning: {said}", err=True)
+        complain(f"Warning: {said}")
     return own
 
 

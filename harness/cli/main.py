@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import textwrap
 import traceback
 
 import click
@@ -18,7 +16,7 @@ from harness.cli.explain import explain
 from harness.cli.findings import findings
 from harness.cli.known import known
 from harness.cli.merge import merge
-from harness.cli.output import ended
+from harness.cli.output import complain, ended
 from harness.cli.replay import replay
 from harness.cli.schema import schema
 from harness.cli.selftest import selftest
@@ -75,14 +73,6 @@ for command in (
     cli.add_command(command)
 
 
-def _complain(said: str) -> None:
-    """Write an error to standard error: a line, which is broken between words where a terminal shows it."""
-    if sys.stderr.isatty() and "\n" not in said:
-        width = shutil.get_terminal_size().columns
-        said = textwrap.fill(said, width, break_on_hyphens=False, break_long_words=False)
-    click.echo(said, err=True)
-
-
 def main() -> None:
     """Run the command, and exit with its code."""
     one_thread_a_process()
@@ -101,16 +91,16 @@ def main() -> None:
         error.show()
         code = MISUSE
     except UsageError as error:
-        _complain(f"Error: {error}")
+        complain(f"Error: {error}")
         code = MISUSE
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = INTERRUPTED
     except OSError as error:  # such as a full disk behind standard output
-        _complain(f"Error: {error}")
+        complain(f"Error: {error}")
         code = MISUSE
     except MemoryError as error:
-        _complain(f"Error: out of memory; pin smaller sizes with --only ({error})")
+        complain(f"Error: out of memory; pin smaller sizes with --only ({error})")
         code = MISUSE
     except Exception:  # noqa: BLE001 - any other error is the harness's own, and is reported as such
         traceback.print_exc()

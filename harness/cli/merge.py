@@ -9,7 +9,7 @@ import click
 from harness.cli.check import exit_code
 from harness.cli.codes import EXIT_CODES
 from harness.cli.options import findings_option
-from harness.cli.output import print_examined
+from harness.cli.output import complain, print_examined
 from harness.cli.outputs import Outputs, coverage_option, output_options
 from harness.space.errors import UsageError
 
@@ -37,7 +37,7 @@ def merge(folders: tuple[Path, ...], folder: str, outputs: Outputs, *, verbose: 
     read = shards.read(folders)
     tolerance = read[0].plan.tolerance
     every = []
-    for done, told, place in shards.combine(read, folder, lambda said: click.echo(f"Warning: {said}", err=True)):
+    for done, told, place in shards.combine(read, folder, lambda said: complain(f"Warning: {said}")):
         every.append(Examined(done, told, Capabilities(place=place)))
         print_examined(console, every[-1], tolerance, quiet=quiet, verbose=verbose)
     outputs.write(every, tolerance)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +23,20 @@ if TYPE_CHECKING:
 
 _UNWRITTEN: Final = "harness.cli.unwritten"
 """The place of what could not be written among what click keeps for a command."""
+
+
+def complain(said: str) -> None:
+    """Write an error or a warning to standard error, without terminal control: its parts may be of foreign origin.
+
+    A terminal shows a line broken between words.
+    """
+    from harness.space.outcome import printable
+
+    said = printable(said)
+    if sys.stderr.isatty() and "\n" not in said:
+        width = shutil.get_terminal_size().columns
+        said = textwrap.fill(said, width, break_on_hyphens=False, break_long_words=False)
+    click.echo(said, err=True)
 
 
 @contextmanager
@@ -57,7 +73,7 @@ def ended(code: int) -> int:
         pass
     unwritten = click.get_current_context().meta.get(_UNWRITTEN, {})
     for said in unwritten:
-        click.echo(f"{'Warning' if code == FINDING else 'Error'}: {said}", err=True)
+        complain(f"{'Warning' if code == FINDING else 'Error'}: {said}")
     return MISUSE if unwritten and code != FINDING else code
 
 

@@ -10,7 +10,7 @@ import click
 
 from harness.cli.codes import AGREES, EXIT_CODES_OF_REPLAY, FINDING, MISUSE
 from harness.cli.options import FILE, findings_option, json_option, timeout_option
-from harness.cli.output import console_for, write_json
+from harness.cli.output import complain, console_for, write_json
 from harness.space.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _all(
     kept, every = [], []
     for stored in Store(folder).list():
         if stored.found is None:
-            click.echo(f"Warning: {stored.path}: left out: {stored.damage}", err=True)
+            complain(f"Warning: {stored.path}: left out: {stored.damage}")
         else:
             kept.append(stored)
     ahead([one for stored in kept if (one := spec or stored.subject)])
@@ -145,7 +145,7 @@ class _Noting:
             note(stored.path, environment_of(subject, stored.case.config.device), fate)
         except OSError as error:
             if not self._warned:
-                click.echo(f"Warning: {stored.path}: its fate could not be noted: {error}", err=True)
+                complain(f"Warning: {stored.path}: its fate could not be noted: {error}")
             self._warned = True
 
 

@@ -1,14 +1,21 @@
-"""A console that writes no spaces at the ends of lines, because only a terminal needs them."""
+"""A console for text of foreign origin, which writes no spaces at the ends of lines, as only a terminal needs them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from harness.space.outcome import printable
 
 
 class Paper(Console):
-    """A console that does not pad lines, unless it is a terminal; ``rnn.py:monkey:`` stays as it is."""
+    """A console that does not pad lines, unless it is a terminal; ``rnn.py:monkey:`` stays as it is.
+
+    Control characters in what it shows, such as in the name of a subject's file, become escapes.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(emoji=False, **options)
@@ -21,3 +28,8 @@ class Paper(Console):
         with self.capture() as captured:
             super().print(*objects, **options)
         self.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as any console does, without control characters but those of the console itself."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from harness.report import wording
 from harness.search.record import Hunt
+from harness.space.outcome import printable
 
 EVERY: Final = 10.0
 """The seconds between two plain lines. A search that ends before the first of them prints none."""
@@ -96,7 +97,7 @@ class _Line:
     """The line of one subject, which goes on counting seconds between two messages."""
 
     def __init__(self, name: str) -> None:
-        self._name = name.rpartition("/")[2]  # the folders of a file would leave no room for the rest
+        self._name = printable(name.rpartition("/")[2])  # the folders of a file would leave no room for the rest
         self._hunt: Hunt | None = None
         self._start = time.monotonic()
         self._first: tuple[float, int] | None = None

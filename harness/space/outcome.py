@@ -78,11 +78,14 @@ class Outcome:
 def legible(text: str, most: int) -> str:
     """Return text of foreign origin as it may be printed: of at most so many characters, and without terminal control.
 
-    Longer text is cut in the middle. Control characters other than line ends and tabs, and halves of surrogate pairs,
-    are written as escapes. Legible text stays as it is.
+    Longer text is cut in the middle. Legible text stays as it is.
     """
-    shown = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), _cut(text, most))
-    return _cut(shown, most)
+    return _cut(printable(_cut(text, most)), most)
+
+
+def printable(text: str) -> str:
+    """Return text with control characters other than line ends and tabs, and halves of surrogate pairs, as escapes."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _cut(text: str, most: int) -> str:
