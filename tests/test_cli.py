@@ -30,6 +30,7 @@ from harness.report.wording import judgement_line
 from harness.search.budget import CASES
 from harness.search.preparation import asked_scope, crew_of
 from harness.search.record import Finding
+from harness.space.errors import UsageError
 from harness.store.findings import Store
 from harness.subjects.ground import ground
 from harness.subjects.registry import find_subject
@@ -192,6 +193,26 @@ def test_where_a_dtype_is_named_nothing_runs_under_autocast_unless_asked(
         scope = asked_scope(TorchSubject(), pinned=pinned_by(*asked))
 
     assert list(dict.fromkeys(scope.autocast)) == autocast
+
+
+@pytest.mark.parametrize(
+    ("pins", "said"),
+    [
+        ({"num_layers": 10**8}, "num_layers=100000000: expected at most 1,000"),
+        ({"T": 10**9}, "T=1000000000 with num_layers=1: expected at most 600,000 steps of all layers together"),
+        ({"hidden_size": 10**12}, "hidden_size=1000000000000: a case takes 2,"),
+        ({"input_size": 10**9, "dtype": "float64"}, "input_size=1000000000, hidden_size=1: a case takes 8,"),
+        ({"N": 10**9, "lengths": "falling"}, "N=1000000000, input_size=1, hidden_size=1: a case takes 4,"),
+        ({"output_size": 10**10}, "output_size=10000000000: a case takes 2"),
+    ],
+)
+def test_sizes_that_no_case_can_have_are_refused_at_once(pins: dict[str, Any], said: str) -> None:
+    start = time.process_time()
+    with pytest.raises(UsageError) as error:
+        asked_scope(TorchSubject(), pinned=pins)
+
+    assert said in str(error.value)
+    assert time.process_time() - start < 5
 
 
 def test_little_evidence_is_no_agreement(run: Any) -> None:
@@ -603,7 +624,9 @@ def test_a_subject_that_wavers_is_broken_and_shown_wavering(run: Any, tmp_path: 
     assert "every plainer neighbour" not in done.words
 
 
-def test_sizes_that_do_not_fit_into_memory_are_misuse(run: Any) -> None:
+def test_sizes_that_do_not_fit_into_memory_are_misuse(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.search.preparation.LARGEST", 2**80)  # which would refuse them before
+
     done = run("check", RIGHT, "--only", "hidden_size=100000000")
 
     assert done.code == codes.MISUSE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -12,9 +12,6 @@ from harness.cli.output import console_for, write_json
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.parts import NONLINEARITIES
-
-LAYERS: Final = 1_000
-"""The most layers of a table. Each has four rows or eight, and to lay these out takes some 3 ms."""
 
 
 @click.command(short_help="Show the shape of every array of a config.")
@@ -33,6 +30,7 @@ LAYERS: Final = 1_000
 def shapes(json_to: str | None, **fields: Any) -> int:
     """Show the shape of x, hx, every weight, output, h_n and readout, layer by layer, without running anything."""
     from harness.report import record, text
+    from harness.space.scope import LAYERS
 
     config = RNNConfig(**fields)
     if config.num_layers > LAYERS:

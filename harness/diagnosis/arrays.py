@@ -124,6 +124,8 @@ class Found:
     """True if all causes are the same to this module."""
     whole: bool = True
     """True if no part of the network was left out; with long arrays, it would take too long to try all."""
+    tried: bool = True
+    """False if no mistake was tried, because it takes too long to run even one on such long arrays."""
     lost: int = 0
     """The number of values that are NaN or infinite where nn.RNN's are finite."""
 
@@ -185,13 +187,15 @@ def _in_float32(reading: Reading) -> Reading:
 def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
     """Look for a mistake; if there is none, for one in a part of the network; if there is none, for two at once.
 
-    No more parts and no more pairs are tried than ``PAIRS`` pays for.
+    No more parts and no more pairs are tried than ``PAIRS`` pays for, and nothing if it does not pay for one run.
     """
     most = PAIRS // (len(readings) * sum(seen.case.config.cost for seen in readings[0].seen))
+    nearest = min(readings, key=lambda reading: Found(reading, results=results_of(reading)).wrong)
+    if not most:
+        return Found(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
     singles = [_every(reading) for reading in readings]
     causes = _causes(readings, singles)
     causes += [Cause(reading, None) for reading in others if all(seen.right for seen in reading.seen)]
-    nearest = min(readings, key=lambda reading: Found(reading, results=results_of(reading)).wrong)
     lost = 0 if causes else _lost(nearest)
     tried, whole = 0, True
     if not causes and not lost:

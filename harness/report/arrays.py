@@ -177,6 +177,8 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
             yield line("", f"or one of {len(causes) - NAMED} more")
     elif found.lost:
         yield line("cause", f"unknown: {found.lost} of {total} are NaN or infinite, where nn.RNN's are finite")
+    elif not found.tried:
+        yield line("cause", f"unknown: {total} are too many to try the known mistakes: give fewer time steps")
     else:
         pairs = f", nor does any of {counted(found.pairs, 'pair')}" if found.pairs else ""
         pairs = f", and so many of {found.pairs:,} pairs do that none is named" if found.many else pairs

@@ -7,16 +7,25 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any, Final
 
+import numpy as np
+
 from harness.search.budget import CASES
 from harness.search.cluster import Cluster
 from harness.search.crew import Crew
 from harness.search.plan import UNIT
+from harness.space.case import LARGEST
 from harness.space.errors import UsageError
-from harness.space.scope import Scope, lost_pins
+from harness.space.scope import LAYERS, Scope, lost_pins
+from harness.subjects.isolated import TIMEOUT
 from harness.subjects.protocol import Subject, choose_devices, scope_of
 
 FEW: Final = 200
 """The number of cases that one process checks in the time that others take to start."""
+
+STEPS: Final = round(TIMEOUT / 1e-4)
+"""The most time steps of all layers together: to compare one takes some 0.1 ms (``cost_of``), and so many take as long
+as a subject may.
+"""
 
 
 def asked_scope(
@@ -24,15 +33,34 @@ def asked_scope(
 ) -> Scope:
     """Return what a contract asks of a subject, on some devices and with some factors pinned.
 
-    Raises ``UsageError`` for pins that exclude each other, and ``SubjectError`` for a device that is not here.
+    Raises ``UsageError`` for pins that exclude each other or leave no case small enough to be compared and kept, and
+    ``SubjectError`` for a device that is not here.
     """
     pinned = dict(pinned or {})
     asked = tuple(devices) or tuple(pinned.get("device", ()))
     scope = scope_of(subject, contract).only(**{**pinned, "device": choose_devices(subject, asked)})
+    _require_feasible(scope)
     if lost := lost_pins(scope, {*pinned, "device"} if asked else pinned):
         shown = ", ".join(f"{name}={value}" for name, value in lost.items())
         raise UsageError(f"{shown}: no call of {subject.name} has this together with the other pins; leave one out")
     return scope
+
+
+def _require_feasible(scope: Scope) -> None:
+    """Raise ``UsageError`` if the smallest case of a scope takes too long to compare, or too many bytes to be kept."""
+    T, N, I, H, L = (  # noqa: E741 - the published name
+        min(getattr(scope, name)) for name in ("T", "N", "input_size", "hidden_size", "num_layers")
+    )
+    O = min(size or 0 for size in scope.output_size)  # noqa: E741 - the published name
+    size = min(np.dtype(name).itemsize for name in scope.dtype)
+    size *= T * N * (I + H + O) + H * (I + (2 * L - 1) * H) + O * H  # x, output, readout and the matrices
+    if L > LAYERS:
+        raise UsageError(f"num_layers={L}: expected at most {LAYERS:,}")
+    if T * L > STEPS:
+        raise UsageError(f"T={T} with num_layers={L}: expected at most {STEPS:,} steps of all layers together")
+    if size > LARGEST:
+        sizes = f"T={T}, N={N}, input_size={I}, hidden_size={H}" + (f", output_size={O}" if O else "")
+        raise UsageError(f"{sizes}: a case takes {size:,} bytes, expected at most {LARGEST:,}; pin smaller ones")
 
 
 def crew_of(workers: int | None, cases: int | None, shards: int = 1, cluster: Cluster | None = None) -> Crew | None:

@@ -45,6 +45,11 @@ COST: Final = 2**20
 corresponds to 8 to 11 ms of torch and comparison with gradients, without probes.
 """
 
+LAYERS: Final = 1_000
+"""The most layers that are asked for. In a table, to lay out the rows of a layer takes some 3 ms; in a search, to ask
+torch what it supports and for three cases takes 36 s with so many.
+"""
+
 PACKINGS: Final = (None, "equal", "falling", "any")
 """The kinds of packing: not packed, or packed with lengths that are all the same, that never rise, or in any order."""
 
