@@ -143,6 +143,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "bomb.npz": lambda: zipped(**{"weight_ih_l0.npy": bytes(LARGEST + 1)}),
     "member.npz": lambda: zipped(**{"../../weight_ih_l0\n\x1b[31m.npy": npy("(2, 3)")}),
     "many.npz": lambda: zipped(**{f"{'x' * 900}{i}.npy": npy("(2, 3)") for i in range(9)}),
+    "members.npz": lambda: zipped(**{f"{i}.npy": npy("(2, 3)") for i in range(20)}),
     "layers.npz": lambda: zipped(**{f"weight_{kind}h_l{n}.npy": npy("(2, 3)") for kind in "ih" for n in (0, 10**8)}),
     "digits.npz": lambda: zipped(**{f"weight_ih_l{'9' * 5000}.npy": npy("(2, 3)")}),
     "brackets.pt": lambda: b"\x80\x02" + b"]" * 10**7,
@@ -157,6 +158,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", [*HOSTILE, "/dev/zero", "x" * 300, "pipe.npy"])
 def test_a_hostile_file_is_refused_in_a_line(run: Any, rnn: nn.RNN, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("harness.subjects.handed.LARGEST", LARGEST)
+    monkeypatch.setattr("harness.subjects.handed.MEMBERS", 10)
     if name == "pipe.npy":
         os.mkfifo(name)
     elif name in HOSTILE:
@@ -171,6 +173,7 @@ def test_a_hostile_file_is_refused_in_a_line(run: Any, rnn: nn.RNN, monkeypatch:
     for code, out, err in ends:
         assert (code, out, err.count("\n")) == (codes.MISUSE, "", 1), err
         assert len(err) < 900
+        assert name != "members.npz" or "holds 20 arrays, expected at most 10" in err
     assert peak < 8 * LARGEST or name == "huge.npy"  # which NumPy reserves, and does not fill
     assert seconds < 5
 

@@ -16,11 +16,17 @@ import numpy as np
 from harness.space.case import LARGEST, Array
 from harness.space.config import RNNConfig, weight_names
 from harness.space.errors import UsageError
+from harness.space.scope import LAYERS
 from harness.subjects.calling import Malformed, a_or_an, as_array
 
 PICKLE: Final = 2**20
 """The most bytes of the pickle that names the tensors of a file, which takes 60 times as much when it is read. That of
 an nn.RNN with 64 layers in both directions has 50,000.
+"""
+
+MEMBERS: Final = 10 * LAYERS
+"""The most members of an archive, each of which takes some 0.2 ms to be read. The weights of LAYERS layers in both
+directions are 8 a layer.
 """
 
 _PARAMETER: Final = re.compile(r"(?:(.*)\.)?((?:weight|bias)_[ih]h_l(\d{1,9})(_reverse)?)")
@@ -132,6 +138,8 @@ def _require_small(path: str, *, of_numpy: bool) -> None:
         return
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
+    if len(parts) > MEMBERS:
+        raise UsageError(f"{path}: holds {len(parts):,} arrays, expected at most {MEMBERS:,}")
     size = sum(part.file_size for part in parts)
     pickles = sum(part.file_size for part in parts if part.filename.endswith(".pkl"))
     for held, most in ((size, LARGEST), (pickles, PICKLE)):
