@@ -357,17 +357,25 @@ def kept_of(spec: str, config: RNNConfig, seed: int) -> str:
 
 
 def test_a_file_that_changes_meanwhile_does_not_end_the_search_of_the_next_subject(run: Any) -> None:
-    Path("changing.py").write_text(
+    changing = (
         "import os\n\n\ndef rnn(x, h0, weights, config):\n    open(__file__, 'a').write('# more')\n    os._exit(3)\n"
     )
-
+    said = "Error: changing.py:rnn: its file was changed while it was checked; start again\n"
     Path("wrong.py").write_text("def rnn(x, h0, weights, config):\n    pass\n")
+    Path("first.py").write_text("def rnn(x, h0, weights, config):\n    pass\n")
+    few = ("wrong.py:rnn", "--examples", "2", "--only", "T=1", "-q")
 
-    done = run("check", "changing.py:rnn", "wrong.py:rnn", "--examples", "2", "--only", "T=1", "-q")
+    Path("changing.py").write_text(changing)
+    done = run("check", "changing.py:rnn", *few)
+    Path("changing.py").write_text(changing)
+    shard = run("check", "first.py:rnn", "changing.py:rnn", *few, "--shard", "1/1", "--into", "shard")
 
-    assert done.code == codes.FINDING
-    assert done.err == "Error: changing.py:rnn: its file was changed while it was checked; start again\n"
-    assert "wrong.py:rnn disagrees" in done.words
+    assert {done.code, shard.code} == {codes.FINDING}
+    assert done.err == said
+    assert shard.err == f"{said}Warning: --into shard: has only the 1 of 3 subjects before the first error\n"
+    assert all("wrong.py:rnn disagrees" in one.words for one in (done, shard))
+    assert len(json.loads(Path("shard/shard.json").read_text())["subjects"]) == 1
+    assert run("merge", "shard").err == "Error: changing.py:rnn: no shard has come to it\n"
 
 
 def test_all_findings_are_replayed_in_a_line_each_and_what_cannot_be_run_is_told(run: Any) -> None:

@@ -194,7 +194,7 @@ def check(
     if crew is not None:
         click.get_current_context().with_resource(crew)
     upgrading = Upgrading(found[0][:2], found[1][:2], examples, seconds) if upgrades and shard is None else None
-    every, lost = [], False
+    every, whole, lost = [], [], False
     for number, (subject, scope, held) in enumerate(found):
         observe = outputs.observing(subject.name, seed)
         try:
@@ -217,19 +217,21 @@ def check(
                     narrowed=None if upgrading is None else upgrading.narrowed(number),
                 )
         except SubjectError as error:  # such as its file that was changed meanwhile; the next one can be checked
-            if shard is not None:
-                raise
             complain(f"Error: {error}")
             lost = True
             continue
         every.append(done)
+        if not lost:
+            whole.append(done)  # a shard's folder holds the subjects in their order, and ends where one is missing
         print_examined(console, done, tolerance, quiet=quiet, verbose=verbose)
         if done.examination.interrupted:
             break
     if not every:
         return MISUSE
-    if plan is not None and shard is not None:
-        _save(str(into), shard, plan, every)
+    if plan is not None and shard is not None and whole:
+        _save(str(into), shard, plan, whole)
+    if shard is not None and lost:
+        complain(f"Warning: --into {into}: has only the {len(whole)} of {len(found)} subjects before the first error")
     upgrade = None if upgrading is None else _compared(console, upgrading, every, quiet=quiet)
     outputs.write(every, tolerance, upgrade)
     code = exit_code([done.examination for done in every], upgrade)
