@@ -45,7 +45,7 @@ FEW: Final = EXPORTED | {
     "num_layers": (1, 2),
     "masks": False,
 }
-"""The values that the exporter of torch.export is asked for: few sizes, because an export takes a second, and dropout in
+"""The values that torch.export's exporter is asked for: few sizes, because an export takes a second, and dropout in
 training. The largest sizes are those of the law of dropout, by which alone its masks are seen."""
 
 _TAKES: Final = ("x", "h0", "weights", "config", "lengths")
