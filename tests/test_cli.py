@@ -568,6 +568,7 @@ def leaves(x, h0, weights, config):
 """
 
 
+@pytest.mark.long
 def test_whatever_a_subject_does_to_its_process_the_others_have_their_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

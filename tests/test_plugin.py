@@ -148,6 +148,7 @@ def test_parts_of_the_space_are_items_of_their_own(pytester: pytest.Pytester) ->
     result.stdout.fnmatch_lines(["stratum = <Stratum tanh>", "*rnn: ignores bias_hh*"])
 
 
+@pytest.mark.long
 def test_shards_of_the_parts_keep_their_names_and_are_all_in_the_report(pytester: pytest.Pytester) -> None:
     shards = '@pytest.mark.parametrize("shard", ["1/2", "2/2"])\n@pytest.mark.parametrize("stratum"'
     source = PARTS.replace('@pytest.mark.parametrize("stratum"', shards)

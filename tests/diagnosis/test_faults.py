@@ -89,6 +89,7 @@ def test_a_fault_shows_on_each_of_its_smallest_cases(fault: Fault) -> None:
         assert any(bits(fault, case) != bits(Reference(), case) for case in cases), config
 
 
+@pytest.mark.long
 def test_every_two_faults_differ_somewhere(everything: dict[str, list[tuple[bytes, ...]]]) -> None:
     alike = [pair for pair in itertools.combinations(everything, 2) if everything[pair[0]] == everything[pair[1]]]
 

@@ -266,6 +266,7 @@ def test_two_findings_of_different_causes_are_two() -> None:
         assert recognised.earlier is None
 
 
+@pytest.mark.long
 def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding() -> None:
     subject = as_subject(FillsUpPairs)
     investigation = Investigation(subject)

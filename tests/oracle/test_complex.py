@@ -334,6 +334,7 @@ def test_a_wrong_one_disagrees(dtype: str, wrong: str, loss: str | None, arrays:
 # torch
 
 
+@pytest.mark.long
 def test_torch_agrees_in_every_way_of_calling_it() -> None:
     cases = drawn(scope_of(TORCH), 150)
     for case in cases:

@@ -219,6 +219,7 @@ def damaged(document: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
         yield path, changed
 
 
+@pytest.mark.long
 def test_no_damage_to_a_coverage_file_is_a_fault_of_ours(kept: Path, tmp_path: Path) -> None:
     for _, changed in damaged(json.loads((kept / "met.json").read_text())):
         (tmp_path / "met.json").write_text(json.dumps(changed))

@@ -170,6 +170,7 @@ def test_a_wrong_class_fails_by_itself_until_it_is_mended(config: RNNConfig, tmp
     assert run_here(written).endswith("FIXED\n")
 
 
+@pytest.mark.long
 def test_subjects_in_processes_of_their_own_are_told_apart(tmp_path: Path) -> None:
     path, other = saved(tmp_path, "drop_in.py", DROP_IN), saved(tmp_path, "by_hand.py", FUNCTION)
     for spec in (f"{path}:MyRNN", f"{other}:rnn"):

@@ -16,6 +16,7 @@ from harness.space.backend import UNKNOWN
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import backend_of
 from harness.subjects.shared import SharedSubject, Sharing
+from tests.long import few
 
 SMALL = Scope().only(T=[1, 2], N=[1, 1, 1, 2], input_size=[1, 2], hidden_size=[1, 2])
 
@@ -56,7 +57,10 @@ def search(spec: str, workers: int) -> Hunt:
         return hunt(subject, SMALL, cases=300, crew=crew if workers else None)
 
 
-@pytest.mark.parametrize("death", ["os.kill(os.getpid(), signal.SIGSEGV)", "os._exit(3)", "time.sleep(60)"])
+DEATHS = ("os.kill(os.getpid(), signal.SIGSEGV)", "os._exit(3)", "time.sleep(60)")
+
+
+@pytest.mark.parametrize("death", few(DEATHS, "os._exit(3)".__eq__))
 def test_what_ends_a_worker_is_found_as_without(tmp_path: Path, death: str) -> None:
     spec = written(tmp_path, death)
     alone, shared = search(spec, 0), search(spec, 2)
