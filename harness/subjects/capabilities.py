@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from harness.space.backend import Backend
 from harness.space.case import Array, Case
@@ -18,6 +18,14 @@ from harness.subjects.call import Call
 
 if TYPE_CHECKING:  # the module of Subject imports this one
     from harness.subjects.protocol import Closable
+
+FEW_SIZES: Final[Mapping[str, tuple[int, ...]]] = {
+    "T": (1, 2, 3, 8),
+    "N": (1, 2, 5, 32),
+    "input_size": (1, 2, 3, 33),
+    "hidden_size": (1, 2, 3, 32),
+}
+"""The sizes that a subject offers if each new shape takes it long. The largest are those of the law of dropout."""
 
 Derivative = Callable[[Case, Mapping[str, Array]], Outcome]
 """A method that is given a case, and tangents by the names of inputs and parameters."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Final
 
 from harness.subjects.capabilities import Recipe
-from harness.subjects.modes import MODES
 from harness.subjects.switches import SUBJECTS, SWITCHES
+from harness.subjects.transformations import MODES
 
 _RNN: Final = Recipe(expression="torch.nn.RNN", own=True, title="torch.nn.RNN")
 

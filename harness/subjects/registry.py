@@ -18,11 +18,11 @@ from harness.subjects.calling import a_or_an
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.environments import own_interpreter, subject_elsewhere, under
 from harness.subjects.function import FunctionSubject
-from harness.subjects.modes import MODES
 from harness.subjects.portable import PYTHON
 from harness.subjects.programs import EXEC, program_subject
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.switches import SUBJECTS
+from harness.subjects.transformations import MODES
 
 GROUP: Final = "rnn_harness.subjects"
 """The entry-point group in which other distributions offer subjects; calling an entry gives a ``Subject``."""

@@ -15,24 +15,21 @@ import torch
 from torch._dynamo.exc import Unsupported
 
 from harness.space.config import RNNConfig
-from harness.subjects.modes import MODES, Mode
+from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.torch_facts import Facts
 from harness.subjects.torch_module import Tensors, TorchSubject
 from harness.subjects.torch_preparation import in_mode, load
+from harness.subjects.transformations import MODES, Mode
 
 _OFFERS: Final[dict[str, Any]] = {
     "lengths": (None,),
     "autocast": (None,),
     "preparation": ("new", "new", "used"),
-    "T": (1, 2, 3, 8, 33),
-    "N": (1, 2, 5, 32),
-    "input_size": (1, 2, 3, 33),
-    "hidden_size": (1, 2, 3, 32),
+    **FEW_SIZES,
 }
-"""The values that every mode is asked for in place of nn.RNN's: few sizes, because it takes a while to make. Among them
-are those of the law of dropout."""
+"""The values that every mode is asked for in place of nn.RNN's, because it takes a while to make."""
 
-_UNROLLED: Final[dict[str, Any]] = {"T": (1, 2, 3, 8), "num_layers": (1, 2), "grad_mode": (None,)}
+_UNROLLED: Final[dict[str, Any]] = {"num_layers": (1, 2), "grad_mode": (None,)}
 """The same for a mode that writes out every step."""
 
 

@@ -196,6 +196,18 @@ def test_what_is_slow_over_new_shapes_is_asked_for_few() -> None:
     assert record.total == 60
 
 
+def test_what_is_slow_and_names_its_sizes_is_asked_for_those_also_when_it_was_used() -> None:
+    subject = FunctionSubject(Compiled(), "compiled")
+    sizes = {"T": (1, 2), "N": (1, 2), "input_size": (1, 2), "hidden_size": (1, 2)}
+    scope = scope_of(subject).only(**sizes, preparation=("new", "used"))
+
+    narrowed = narrow(subject, scope)
+
+    assert narrowed.slow > 0
+    assert {name: getattr(narrowed.scope, name) for name in sizes} == sizes
+    assert narrowed.scope.preparation == ("new", "used")
+
+
 def test_a_time_bounds_what_is_asked_before_a_search() -> None:
     subject = as_subject(implementations.vectorised)
 

@@ -9,9 +9,9 @@ from harness.checks.result import Method
 from harness.search.examination import examine
 from harness.search.record import Hunt
 from harness.space.outcome import Failure
-from harness.subjects.modes import MODES, Mode
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_transformed import TransformedSubject
+from harness.subjects.transformations import MODES, Mode
 from tests.long import few
 
 pytestmark = pytest.mark.kernels

@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.space.config import RNNConfig
 from harness.space.contract import PORT
-from harness.subjects.capabilities import Recipe
+from harness.subjects.capabilities import FEW_SIZES, Recipe
 from harness.subjects.function import FunctionSubject
 from harness.subjects.onnx import exporters, graph, runtimes
 from harness.subjects.protocol import SubjectError, Unsupported
@@ -38,15 +38,11 @@ EXPORTED: Final = OFFERS | {
 """The values that exported models are asked for. The older exporter refuses dropout in training."""
 
 FEW: Final = EXPORTED | {
-    "T": (1, 2, 3, 8),
-    "N": (1, 2, 5, 32),
-    "input_size": (1, 2, 3, 33),
-    "hidden_size": (1, 2, 3, 32),
+    **FEW_SIZES,
     "num_layers": (1, 2),
     "masks": False,
 }
-"""The values that torch.export's exporter is asked for: few sizes, because an export takes a second, and dropout in
-training. The largest sizes are those of the law of dropout, by which alone its masks are seen."""
+"""The values that torch.export's exporter is asked for, because an export takes a second; and dropout in training."""
 
 _TAKES: Final = ("x", "h0", "weights", "config", "lengths")
 

@@ -1,4 +1,4 @@
-"""modes: the other ways in which torch runs an nn.RNN: compiled, exported, scripted and traced."""
+"""transformations: the other ways in which torch runs an nn.RNN: compiled, exported, scripted and traced."""
 
 from __future__ import annotations
 
