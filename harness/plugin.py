@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from harness import __version__
+from harness import __version__, rerun
 from harness.threads import one_thread_a_process
 
 if TYPE_CHECKING:
     from harness.assertions import Disagreement
     from harness.search.record import Finding
-    from harness.subjects.protocol import Subject
 
 PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
 """The number of Hypothesis examples per test. dev is Hypothesis's own default, ci twice that, and nightly takes a
@@ -38,6 +39,11 @@ _SHOWN: Final = pytest.StashKey[tuple[str, ...]]()
 """The places in use, without passwords."""
 _SAID: Final = pytest.StashKey[dict[str, None]]()
 """The lines that the example database has for the end, each once, though every worker may say it."""
+_ITEMS: Final = pytest.StashKey[Path]()
+"""The folder that the controller shares with its xdist workers, for items whose worker died (``rerun``)."""
+
+RERUN: Final = "rerun"
+"""The outcome of an item that runs again; other plugins use the same word."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,6 +76,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if profile:
         _load_profile(profile)
     config.stash[_PLACES], config.stash[_SHOWN], config.stash[_SAID] = _places(config), (), {}
+    if hasattr(config, "workerinput"):
+        rerun.share(Path(config.workerinput["rnn_items"]))
 
 
 @pytest.hookimpl(trylast=True)  # after Hypothesis's own, before which it forbids to touch a file
@@ -97,9 +105,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Pass what the example database has to say from an xdist worker to the controller."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["rnn_said"] = [*session.config.stash[_SAID]]
+    """Pass what the example database has to say from an xdist worker to the controller, which removes its folder."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["rnn_said"] = [*config.stash[_SAID]]
+    elif _ITEMS in config.stash:
+        shutil.rmtree(config.stash[_ITEMS], ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -111,9 +122,27 @@ def pytest_testnodedown(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Pass the session's seed, and the places that answered, to an xdist worker."""
-    node.workerinput["rnn_seed"] = node.config.stash[_SEED]
-    node.workerinput["rnn_places"] = node.config.stash[_PLACES]
+    """Pass the session's seed, the places that answered, and a folder for all, to an xdist worker."""
+    stash = node.config.stash
+    node.workerinput["rnn_seed"], node.workerinput["rnn_places"] = stash[_SEED], stash[_PLACES]
+    if _ITEMS not in stash:
+        stash[_ITEMS] = Path(mkdtemp(prefix="rnn-harness-"))
+    node.workerinput["rnn_items"] = str(stash[_ITEMS])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
+    """Let an item whose worker died run again, once; by then its subject has a process of its own."""
+    folder: Path = report.node.config.stash[_ITEMS]
+    with suppress(NotImplementedError):  # a scheduler that keeps items together, or gives each to every worker
+        if rerun.has_a_second_run(folder, crashitem):
+            sched.mark_test_pending(crashitem)
+            report.outcome = RERUN
+
+
+def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
+    """Show an item that runs again as R, not as a failure."""
+    return (RERUN, "R", "RERUN") if report.outcome == RERUN else None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -128,8 +157,12 @@ def pytest_runtest_call(item: pytest.Item) -> None:
     """Seed a Hypothesis test from the session's seed and its own node id, so that no two tests share a stream."""
     seed = item.config.stash[_SEED]
     test = getattr(item, "obj", None)
-    if seed is not None and getattr(test, "is_hypothesis_test", False):
-        function: Any = getattr(test, "__func__", test)
+    if not getattr(test, "is_hypothesis_test", False):
+        return
+    function: Any = getattr(test, "__func__", test)
+    if rerun.runs_again(item.nodeid):  # a process takes longer to start than Hypothesis's deadline
+        _set_no_deadline(function)
+    if seed is not None:
         own = getattr(function, "_hypothesis_internal_use_seed", None) is not None
         if own and id(function) not in item.config.stash[_SEEDED]:
             return  # the author's own @seed stays
@@ -148,6 +181,13 @@ def pytest_runtest_makereport(
         for disagreement in _disagreements(call.excinfo.value):
             disagreement.args = (f"{_explained(disagreement, item.config)}\n\n{disagreement}",)
     return (yield)
+
+
+def _set_no_deadline(function: Any) -> None:
+    from hypothesis import settings
+
+    own = function._hypothesis_internal_use_settings  # noqa: SLF001
+    function._hypothesis_internal_use_settings = settings(own, deadline=None)  # noqa: SLF001
 
 
 def _profile(config: pytest.Config) -> str:
@@ -251,6 +291,7 @@ def _again(disagreement: Disagreement, finding: Finding, config: pytest.Config) 
     from harness.store.findings import Store
     from harness.store.seen import note
     from harness.subjects.protocol import environment_of
+    from harness.subjects.registry import near, spec_of
 
     folder = Path(config.rootpath, config.getoption("rnn_findings"))
     try:
@@ -263,26 +304,11 @@ def _again(disagreement: Disagreement, finding: Finding, config: pytest.Config) 
             store.save(finding, where=where)
     except (OSError, UsageError) as error:
         return f"the case could not be kept: {error}"
-    spec = _spec(disagreement.subject)
+    spec = spec_of(disagreement.subject)
     if spec is None:
         return f"kept: {kept}; a local function has no name: to replay it, name a subject with --subject"
     named = "" if spec == finding.subject else f" --subject {shlex.quote(spec)}"
-    return f"again: rnn-harness replay {shlex.quote(_short(kept))}{named}"
-
-
-def _spec(subject: Subject) -> str | None:
-    """Return the command line's name for a subject: its own, or its file and name; ``None`` if there is none."""
-    from harness.subjects.registry import registered
-
-    if subject.name in registered() or ":" in subject.name:
-        return subject.name
-    place = subject.capabilities.place
-    return None if place is None else f"{_short(Path(place[0]))}:{place[1]}"
-
-
-def _short(path: Path) -> str:
-    """Return the path relative to the working folder if it is below that."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return f"again: rnn-harness replay {shlex.quote(near(kept))}{named}"
 
 
 def _cause(disagreement: Disagreement, finding: Finding) -> list[str]:

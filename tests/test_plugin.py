@@ -3,6 +3,7 @@
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from zipfile import ZipFile
 
 import junitparser
@@ -66,6 +67,33 @@ SCOPE = Scope().only(num_layers=1, bidirectional=False, dtype="float32", bias=[T
 @pytest.mark.parametrize("stratum", strata(SCOPE), ids=str)
 def test_mine(stratum):
     assert_agrees_on(rnn if "tanh" in str(stratum) else "torch", stratum, cases=20)
+"""
+)
+
+
+DIES = (
+    WRONG.partition("@settings")[0].replace("h, states", "if len(x) > 1: os.abort()\n    h, states")
+    + """
+import os
+from harness import Scope, assert_agrees_on
+
+SCOPE = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", dtype="float32", batched=True, loss=None)
+SCOPE = SCOPE.only(T=[1, 2], N=1, input_size=1, hidden_size=1, bias=False, batch_first=False)
+
+def test_mine():
+    assert_agrees_on(rnn, SCOPE, cases=10)
+
+def test_local():
+    def local(x, h0, weights, config):
+        return rnn(x, h0, weights, config)
+
+    assert_agrees_on(local, SCOPE, cases=10)
+
+def test_without_a_subject():
+    os.abort()
+
+def test_fine():
+    pass
 """
 )
 
@@ -185,6 +213,23 @@ def test_it_works_under_xdist(pytester: pytest.Pytester) -> None:
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*rnn: ignores bias_hh*"])
+
+
+def test_an_item_whose_worker_died_in_a_subject_runs_again_and_names_the_case(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TemporaryDirectory() as folder:  # not below the test's own, whose path is too long for a socket
+        monkeypatch.setenv("TMPDIR", folder)
+        result = run(pytester, DIES, "-n", "2", "--junit-xml=report.xml")
+        assert not list(Path(folder).glob("rnn-harness-*"))
+
+    result.assert_outcomes(passed=1, failed=3)
+    result.stdout.fnmatch_lines(["*3 failed, 1 passed, 2 rerun*"])
+    result.stdout.fnmatch_lines(["E *test_an_item*.py:rnn: its process died of SIGABRT", "E *T=2, N=1)"])
+    result.stdout.fnmatch_lines(["worker 'gw*' crashed while running '*::test_without_a_subject'"])
+    result.stdout.fnmatch_lines(["worker 'gw*' crashed while running '*::test_local'"])
+    items = [case.name for suite in junitparser.JUnitXml.fromfile("report.xml") for case in suite]
+    assert sorted(filter(None, items)) == ["test_fine", "test_local", "test_mine", "test_without_a_subject"]
 
 
 def test_the_seed_is_in_the_header_and_pasting_it_back_repeats_the_draws(pytester: pytest.Pytester) -> None:

@@ -24,12 +24,13 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Final, NamedTuple, NoReturn, Self
 
 import numpy as np
 
 from harness.space.case import Case
+from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
 from harness.subjects.answer import Answer
 from harness.subjects.capabilities import Capabilities
@@ -414,8 +415,13 @@ def ahead(specs: Sequence[str]) -> None:
     if not all(map(_is_function, with_torch)):
         modules.append("harness.subjects.module_ahead")
     _CONTEXT.set_forkserver_preload(modules)
-    with _safely():
-        ensure_running()
+    try:
+        with _safely():
+            ensure_running()
+    except OSError as error:
+        if "too long" not in str(error):
+            raise
+        raise UsageError(f"TMPDIR={gettempdir()!r}: its path is too long for a socket; set TMPDIR=/tmp") from None
 
 
 def _mentions_torch(spec: str) -> bool:

@@ -110,6 +110,19 @@ def _offer(holder: Any, name: str) -> str:
     return f"it has {', '.join(few) or 'nothing that can be called'}"
 
 
+def spec_of(subject: Subject) -> str | None:
+    """Return the spec by which ``find_subject`` finds a subject: its own, or its file and name; ``None`` if none does."""
+    if subject.name in registered() or ":" in subject.name:
+        return subject.name
+    place = subject.capabilities.place
+    return None if place is None else f"{near(Path(place[0]))}:{place[1]}"
+
+
+def near(path: Path) -> str:
+    """Return the path relative to the working folder if it is below that."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def as_subject(given: Any, name: str | None = None) -> Subject:
     """Return the subject for ``given``: a spec, a ``Subject``, a drop-in class for ``nn.RNN``, or a function.
 
