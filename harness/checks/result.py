@@ -68,6 +68,7 @@ class Method(Enum):
     DROPOUT = "by the law of dropout, on nets in which its masks show"
     LAWS = "between runs of the subject itself, by laws"
     END_TO_END = "end to end, because the subject's inner states are unknown: small errors may hide"
+    NONE = "in nothing, because the subject gave no arrays"
 
 
 @dataclass(frozen=True)

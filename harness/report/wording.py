@@ -110,6 +110,7 @@ METHODS: Final = {
     Method.DROPOUT: "by the law of dropout",
     Method.LAWS: "by laws",
     Method.END_TO_END: "end to end, where small errors may hide",
+    Method.NONE: "in nothing: no arrays",
 }
 """Short words for the sharpness of comparisons."""
 

@@ -111,7 +111,7 @@ def _offer(holder: Any, name: str) -> str:
 
 
 def spec_of(subject: Subject) -> str | None:
-    """Return the spec by which ``find_subject`` finds a subject: its own, or its file and name; ``None`` if none does."""
+    """Return the spec of a subject: its own, or its file and name; ``None`` if neither finds it."""
     if subject.name in registered() or ":" in subject.name:
         return subject.name
     place = subject.capabilities.place

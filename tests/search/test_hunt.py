@@ -17,6 +17,7 @@ import pytest
 
 from harness import Capabilities, Case, Result, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import Observation, check_agreement
+from harness.checks.result import Method
 from harness.diagnosis.investigate import Investigation
 from harness.oracle.compare import Mismatch, Sort
 from harness.search import hunt as hunt_module
@@ -217,8 +218,10 @@ class DiesOfZeros(DiesOnce):
 
 
 def test_a_death_in_a_law_s_run_is_told_of_that_run() -> None:
-    finding = hunt(DiesOfZeros(), Scope().only(num_layers=1, T=[1, 2], N=[1, 2], regimes="normal"), cases=300).finding
+    record = hunt(DiesOfZeros(), Scope().only(num_layers=1, T=[1, 2], N=[1, 2], regimes="normal"), cases=300)
+    finding = record.finding
 
+    assert record.checks[Method.NONE] == 1
     assert finding is not None
     assert finding.result.failure is Failure.CRASHED
     assert finding.case.hx is not None
