@@ -58,18 +58,13 @@ class Budget:
 
     @property
     def until(self) -> float:
-        """The moment at which the time is over, by ``time.perf_counter``, like the next two."""
+        """The moment at which the time is over, by ``time.perf_counter``, like the next."""
         return self._share(1)
 
     @property
     def narrowing_until(self) -> float:
         """The moment at which it must be known what the subject supports."""
         return self._share(NARROWING)
-
-    @property
-    def shrinking_until(self) -> float:
-        """The moment at which the last shrinking step is checked."""
-        return self._share(SHRINKING)
 
     def extend(self, total: int) -> None:
         """Allow ``AFTER`` more cases than the ``total`` so far, within what was given."""
@@ -91,6 +86,10 @@ class Budget:
     def late(self) -> Stop | None:
         """Return that the time to search is over; ``None`` if it is not."""
         return Stop.TIME if time.perf_counter() >= self._share(SEARCHING) else None
+
+    def too_late_to_shrink(self) -> bool:
+        """Return ``True`` if the time for shrinking is over."""
+        return time.perf_counter() >= self._share(SHRINKING)
 
     def _share(self, share: float) -> float:
         return math.inf if self._seconds is None else self._start + share * self._seconds

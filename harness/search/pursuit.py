@@ -121,7 +121,10 @@ class Pursuit:
             return self._wavering()
         if result.failure is Failure.CRASHED:
             self._until = time.perf_counter() + CRASHES
+        given = self.failing[0]
         certificate = self._shrunk()
+        if self.failing[0] is given and self._budget.too_late_to_shrink():  # it was confirmed a moment ago
+            return self._reported(certificate)
         if (process := self._subject.capabilities.process) is not None:
             process.restart()
         if self._wavers():
@@ -165,7 +168,7 @@ class Pursuit:
         self._stop_if_interrupted()
         if time.perf_counter() >= self._until:
             raise CutShort(f"shrinking not finished: {CRASHES:g} s of crashes are over")
-        if time.perf_counter() >= self._budget.shrinking_until:
+        if self._budget.too_late_to_shrink():
             raise Spent("the time is over")
         self._record.shrink_checks += 1
         if self._record.shrink_checks % TOLD == 0:

@@ -199,7 +199,8 @@ class Hunt:
         if result.verdict is Verdict.UNSUPPORTED:
             self.unsupported += 1
             return
-        self.checks[result.method if result.failure is None else Method.NONE] += 1
+        answered = result.verdict is not Verdict.BROKEN or result.wavers
+        self.checks[result.method if answered else Method.NONE] += 1
         self._count(asked, result)
         self.known.update([result.deviation] if result.deviation else [])
         self.spared.update(result.spared)

@@ -218,10 +218,8 @@ class DiesOfZeros(DiesOnce):
 
 
 def test_a_death_in_a_law_s_run_is_told_of_that_run() -> None:
-    record = hunt(DiesOfZeros(), Scope().only(num_layers=1, T=[1, 2], N=[1, 2], regimes="normal"), cases=300)
-    finding = record.finding
+    finding = hunt(DiesOfZeros(), Scope().only(num_layers=1, T=[1, 2], N=[1, 2], regimes="normal"), cases=300).finding
 
-    assert record.checks[Method.NONE] == 1
     assert finding is not None
     assert finding.result.failure is Failure.CRASHED
     assert finding.case.hx is not None
@@ -682,3 +680,29 @@ def test_an_interrupt_between_two_findings_keeps_what_was_found(pulled: int) -> 
 def test_an_error_of_who_pulls_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError), Search(as_subject(implementations.without_b_hh), SMALL) as search:
         assert not [1 / 0 for _ in search]
+
+
+def test_a_failure_without_time_to_make_it_smaller_is_confirmed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    confirmations: list[Case] = []
+
+    def confirming(subject: Any, case: Case, result: Result, check: Any) -> Result:
+        confirmations.append(case)
+        return result
+
+    monkeypatch.setattr(pursuit, "confirmed", confirming)
+    monkeypatch.setattr("harness.search.budget.SHRINKING", 0)
+
+    record = hunt(lambda x, h0, weights, config: (x * 0, h0), Scope().only(num_layers=1), seconds=60)
+
+    assert record.finding is not None
+    assert len(confirmations) == len(record.findings)
+    assert "the time is over" in str(record.finding.certificate)
+
+
+def test_a_case_without_an_answer_is_not_counted_as_compared_step_by_step() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        raise ZeroDivisionError
+
+    record = hunt(rnn, Scope().only(num_layers=1, T=[1, 2]), cases=5)
+
+    assert set(record.checks) == {Method.NONE}
