@@ -116,7 +116,9 @@ def check_agreement(
     """
     require_type("subject", subject, Subject, "as_subject(function) makes one")
     require_type("case", case, Case, "draw(config) makes one")
-    return assess(observe(subject, case, accepted, with_probes=with_probes), reference)
+    observation = observe(subject, case, accepted, with_probes=with_probes)
+    result = assess(observation, reference)
+    return result if result.verdict is not Verdict.AGREES else effects_of(observation.raw) or result
 
 
 def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_probes: bool = True) -> Observation:
@@ -514,13 +516,21 @@ def failure_of(outcome: Outcome) -> Result | None:
 
 
 def unfit(case: Case, outcome: Outcome) -> Result | None:
-    """Return the result of an outcome whose values need no comparison, or ``None``.
-
-    Such an outcome has no values, or breaks a rule that comes first: form, unchanged inputs, separate memory.
-    """
+    """Return the result of an outcome without values that can be compared, or ``None``."""
     if (failure := failure_of(outcome)) is not None:
         return failure
-    found = _form(case, outcome) + [Mismatch(name, Sort.CHANGED) for name in outcome.changed_inputs]
+    found = _form(case, outcome)
+    return Result(Verdict.DISAGREES, tuple(found)) if found else None
+
+
+def effects_of(outcome: Outcome | None) -> Result | None:
+    """Return the result of a call that wrote into its inputs, or whose arrays share memory, or ``None``.
+
+    The values of such a call are compared first. They are copies, made when it returned.
+    """
+    if outcome is None:
+        return None
+    found = [Mismatch(name, Sort.CHANGED) for name in outcome.changed_inputs]
     found += [Mismatch(name, Sort.ALIASED, actual=other) for name, other in outcome.aliased]
     return Result(Verdict.DISAGREES, tuple(found)) if found else None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from harness.checks.agreement import REFERENCE, Observation, assess, observe
+from harness.checks.agreement import REFERENCE, Observation, assess, effects_of, observe
 from harness.checks.between import bits_of
 from harness.checks.derivatives import check_derivatives, differentiable
 from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER, KnownCause, excused, spared
@@ -36,7 +36,8 @@ def check(
 ) -> Result:
     """Check agreement, unless a known deviation explains a disagreement; then a law; then everything else.
 
-    The check ends with the first thing that is wrong. The law is one that fits the case, unless ``laws`` says which
+    Last comes what a call did beside its results: what it wrote into, and memory that its arrays share. The check ends
+    with the first thing that is wrong. The law is one that fits the case, unless ``laws`` says which
     laws, or none; for it the subject is asked nothing beyond ``scope``, which by default is all that it offers.
 
     Everything else is left out without ``with_probes``, like the probes themselves: the same answer twice, which a
@@ -57,6 +58,8 @@ def check(
     rest = _Rest(subject, case, observation, result, reference, accepted, laws, scope).result(with_probes=with_probes)
     if against(rest):
         return rest if rest.wavers else _unless_excused(observation, rest, excuses)
+    if (effects := effects_of(observation.raw)) is not None:
+        return _unless_excused(observation, effects, excuses)
     own = subject.capabilities.is_torch  # known deviations are of torch's own layers
     return replace(rest, spared=spared(observation.case)) if own and rest.method is not Method.FORM else rest
 

@@ -4,7 +4,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -377,7 +376,6 @@ def test_a_plain_subject_that_says_it_draws_masks_is_asked() -> None:
         ),
         (lambda o: Outcome(failure=Failure.MALFORMED, message="a list"), Verdict.DISAGREES, "a list"),
         (lambda o: Outcome({"output": o.arrays["output"]}), Verdict.DISAGREES, "h_n is missing"),
-        (lambda o: replace(o, changed_inputs=("x",)), Verdict.DISAGREES, "x was given to the subject"),
         (
             lambda o: Outcome({n: a * float("nan") for n, a in o.arrays.items()}),
             Verdict.DISAGREES,

@@ -261,3 +261,36 @@ def test_masks_that_cannot_be_had_do_not_waver() -> None:
 
     assert (result.verdict, result.method) == (Verdict.AGREES, Method.FORM)
     assert confirmed(Dropping(), case, result, lambda _: result) is result
+
+
+class Beside(Keeps):
+    """A subject whose calls do something beside their results, which are off from a size on."""
+
+    def __init__(self, off: float = 0, **beside: Any) -> None:
+        super().__init__()
+        self._off, self._beside = off, beside
+        self.runs = 0
+
+    def run(self, case: Case) -> Outcome:
+        self.runs += 1
+        right = super().run(case)
+        off = {name: array + self._off * (case.config.hidden_size > 2) for name, array in right.arrays.items()}
+        return replace(right, arrays=off, **self._beside)
+
+
+@pytest.mark.parametrize(
+    ("beside", "kind"),
+    [
+        ({"aliased": (("h_n", "output"),)}, "h_n: shared memory"),
+        ({"changed_inputs": ("x",)}, "x: changed input"),
+    ],
+)
+def test_what_a_call_does_beside_its_results_is_told_last_and_hides_nothing(beside: dict[str, Any], kind: str) -> None:
+    small, large = (draw(RNNConfig(2, size, T=3, N=2), "normal", 0) for size in (2, 3))
+    right, wrong = Beside(**beside), Beside(off=1, **beside)
+
+    results = [check(right, large), check(wrong, small), check(wrong, large)]
+
+    assert [result.kind for result in results] == [kind, kind, "output: value"]
+    assert all(result.failed for result in results)
+    assert right.runs > 1  # it was asked twice, and held to a law

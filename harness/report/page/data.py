@@ -220,7 +220,7 @@ _NO_NUMBERS: Final = {
     Sort.SHAPE.value: "an array has another shape, so its numbers have no counterparts",
     Sort.DTYPE.value: "the numbers have another dtype, for which no allowance is derived",
     Sort.MALFORMED.value: "the call did not return the arrays that nn.RNN returns",
-    Sort.CHANGED.value: "the results may be right; what is wrong is the array that was passed in",
+    Sort.CHANGED.value: "the results are right; what is wrong is the array that was passed in",
     Sort.ALIASED.value: "the results are right; what is wrong is that arrays share memory",
     Sort.OVERWRITTEN.value: "the results are right until the next call overwrites them",
 }
