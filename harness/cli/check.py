@@ -6,8 +6,9 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -27,10 +28,20 @@ from harness.cli.outputs import Outputs, coverage_option, output_options
 from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
 
+_NAMED: Final = {
+    "subjects": "a subject",
+    "pythons": "--python",
+    "scheduler": "--scheduler",
+    "shard_text": "--shard",
+    "into": "--into",
+}
+"""What needs the names of subjects, or gives them, by its parameter."""
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.checks.own import KnownFailure
+    from harness.cli.here import Asked, Here
     from harness.diagnosis.upgrade import Upgrade
     from harness.pipeline import Examined, Upgrading
     from harness.search.cluster import Cluster
@@ -62,6 +73,12 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 
 @click.command(epilog=EXIT_CODES, short_help="Search for a case on which a subject fails, and say why.")
 @click.argument("subjects", nargs=-1, type=FILE, metavar="[SUBJECT]...")
+@click.option(
+    "--all",
+    "all_here",
+    is_flag=True,
+    help="Check every subject that has a name and is here, in half an hour, and end with a table of them.",
+)
 @click.option(
     "--device", "devices", multiple=True, help="Where to run; repeatable.  [default: every device found here]"
 )
@@ -163,6 +180,7 @@ def check(
     tolerance: str,
     outputs: Outputs,
     *,
+    all_here: bool,
     verbose: bool,
     quiet: bool,
 ) -> int:
@@ -174,48 +192,56 @@ def check(
     """
     from harness.subjects.isolated import ahead
 
+    _require_compatible(all_here=all_here, quiet=quiet, verbose=verbose)
     subjects, upgrades = _under(tuple(dict.fromkeys(subjects)) or ("torch",), tuple(dict.fromkeys(pythons)))
     shard, folder = _shard(shard_text, into, folder)
     ahead(subjects)  # before the harness's own imports, which take as long
+    from harness.cli.here import check_all
     from harness.oracle.arithmetic import accepted
     from harness.pipeline import Upgrading, go_through
     from harness.search.preparation import crew_of
     from harness.subjects.protocol import SubjectError
 
-    if quiet and verbose:
-        raise UsageError("--quiet with --verbose: expected one of them")
     accepted(tolerance)  # nothing starts if it is none
     own = _own(known_file)
     console = outputs.required()
     cluster = _cluster(scheduler, subjects, resources)
-    found = _asked(subjects, timeout, devices, pinned_by(pins, dtypes, output_size), contract)
+    pinned = pinned_by(pins, dtypes, output_size)
+    found = [] if all_here else _asked(subjects, timeout, devices, pinned, contract, examples, seconds)
     plan = None if shard is None else _plan(found, seed, examples, seconds, tolerance, timeout)
     crew = crew_of(workers, examples, 1 if shard is None else shard.of, cluster)
     if crew is not None:
         click.get_current_context().with_resource(crew)
     upgrading = Upgrading(found[0][:2], found[1][:2], examples, seconds) if upgrades and shard is None else None
+
+    def search(asked: Asked, number: int = 0) -> Examined:
+        observe = outputs.observing(asked.subject.name, seed)
+        with _progress(asked.subject.name, quiet=quiet) as progress:
+            return go_through(
+                asked.subject,
+                asked.scope,
+                folder=folder,
+                warn=lambda said: complain(f"Warning: {said}"),
+                tolerance=tolerance,
+                cases=asked.cases,
+                seconds=asked.seconds,
+                seed=seed,
+                contract=asked.contract,
+                crew=crew,
+                progress=progress,
+                observe=observe if upgrading is None else upgrading.observing(number, observe),
+                own=own,
+                shard=shard,
+                narrowed=None if upgrading is None else upgrading.narrowed(number),
+            )
+
+    if all_here:
+        here = _here(timeout, devices, pinned, contract, examples, seconds)
+        return check_all(here, search, console, outputs, tolerance, verbose=verbose)
     every, whole, lost = [], [], False
-    for number, (subject, scope, held) in enumerate(found):
-        observe = outputs.observing(subject.name, seed)
+    for number, asked in enumerate(found):
         try:
-            with _progress(subject.name, quiet=quiet) as progress:
-                done = go_through(
-                    subject,
-                    scope,
-                    folder=folder,
-                    warn=lambda said: complain(f"Warning: {said}"),
-                    tolerance=tolerance,
-                    cases=examples,
-                    seconds=seconds,
-                    seed=seed,
-                    contract=held,
-                    crew=crew,
-                    progress=progress,
-                    observe=observe if upgrading is None else upgrading.observing(number, observe),
-                    own=own,
-                    shard=shard,
-                    narrowed=None if upgrading is None else upgrading.narrowed(number),
-                )
+            done = search(asked, number)
         except SubjectError as error:  # such as its file that was changed meanwhile; the next one can be checked
             complain(f"Error: {error}")
             lost = True
@@ -296,12 +322,12 @@ def _cluster(scheduler: str | None, subjects: Sequence[str], resources: Mapping[
 
 
 def _plan(
-    found: Sequence[_Asked], seed: int, examples: int | None, seconds: float | None, tolerance: str, timeout: float
+    found: Sequence[Asked], seed: int, examples: int | None, seconds: float | None, tolerance: str, timeout: float
 ) -> Plan:
     """Return what all shards have in common, as it is before the search."""
     from harness.store.shards import Plan, Question
 
-    questions = (Question.of(subject, contract, scope) for subject, scope, contract in found)
+    questions = (Question.of(one.subject, one.contract, one.scope) for one in found)
     return Plan(tuple(questions), seed, examples, seconds, tolerance, timeout, Plan.here())
 
 
@@ -318,25 +344,59 @@ def _save(into: str, shard: Shard, plan: Plan, every: Sequence[Examined]) -> Non
         save(Path(into), shard, plan, shares)
 
 
-class _Asked(NamedTuple):
-    """A subject, and what is asked of it."""
-
-    subject: Subject
-    scope: Scope
-    contract: str
-
-
 def _asked(
-    specs: Sequence[str], timeout: float, devices: Sequence[str], pinned: Mapping[str, Any], contract: str | None
-) -> list[_Asked]:
+    specs: Sequence[str],
+    timeout: float,
+    devices: Sequence[str],
+    pinned: Mapping[str, Any],
+    contract: str | None,
+    cases: int | None,
+    seconds: float | None,
+) -> list[Asked]:
     """Return the subjects, each in a process of its own, which ends with the command."""
-    from harness.search.preparation import asked_scope
+    from harness.cli.here import Asked
     from harness.subjects.isolated import IsolatedSubject
 
     found = [click.get_current_context().with_resource(IsolatedSubject(spec, timeout=timeout)) for spec in specs]
-    held = [contract or subject.capabilities.contract for subject in found]
-    scopes = [asked_scope(subject, devices, pinned, one) for subject, one in zip(found, held, strict=True)]
-    return [_Asked(*one) for one in zip(found, scopes, held, strict=True)]
+    return [
+        Asked(one, *_question(one, devices=devices, pinned=pinned, contract=contract), cases, seconds) for one in found
+    ]
+
+
+def _question(
+    subject: Subject, *, devices: Sequence[str], pinned: Mapping[str, Any], contract: str | None
+) -> tuple[Scope, str]:
+    """Return what is asked of a subject, and by which contract."""
+    from harness.search.preparation import asked_scope
+
+    held = contract or subject.capabilities.contract
+    return asked_scope(subject, devices, pinned, held), held
+
+
+def _here(
+    timeout: float,
+    devices: Sequence[str],
+    pinned: Mapping[str, Any],
+    contract: str | None,
+    cases: int | None,
+    seconds: float | None,
+) -> Here:
+    """Return all subjects that are here, after a look at pins that none could have."""
+    from harness.cli.here import Here
+    from harness.space.whole import WHOLE
+
+    WHOLE.only(**pinned)
+    return Here(partial(_question, devices=devices, pinned=pinned, contract=contract), timeout, cases, seconds)
+
+
+def _require_compatible(*, all_here: bool, quiet: bool, verbose: bool) -> None:
+    """Refuse options that exclude each other, and beside --all what needs the names of subjects."""
+    if quiet and verbose:
+        raise UsageError("--quiet with --verbose: expected one of them")
+    context = click.get_current_context()
+    for name, shown in _NAMED.items():
+        if all_here and context.params[name]:
+            raise UsageError(f"--all with {shown}: expected one of them; name the subjects instead of --all")
 
 
 def _own(file: str | None) -> Sequence[KnownFailure]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from harness.diagnosis.upgrade import Upgrade
     from harness.pipeline import Examined
+    from harness.report.everything import Row
     from harness.search.scan import Observe
 
 
@@ -75,9 +76,19 @@ class Outputs:
                 self._file.__exit__(type(error), error, error.__traceback__)
                 raise
 
-    def write(self, every: Sequence[Examined], tolerance: str, upgrade: Upgrade | None = None) -> None:
-        """Write all documents about the subjects that were examined, and how two environments of one differ."""
+    def write(
+        self,
+        every: Sequence[Examined],
+        tolerance: str,
+        upgrade: Upgrade | None = None,
+        rows: Sequence[Row] | None = None,
+    ) -> None:
+        """Write all documents about the subjects that were examined, and how two environments of one differ.
+
+        ``rows`` are those of the table of ``--all``.
+        """
         from harness.report import complaints, github, junit, markdown, record
+        from harness.report.everything import absent_markdown, rows_record
         from harness.report.severity import in_order
         from harness.report.upgrade import upgrade_markdown, upgrade_record
         from harness.store import met, page
@@ -87,7 +98,8 @@ class Outputs:
         records = [record.examination_record(done.examination, done.told) for done in every]
         told = [one for done in every for one in done.told]
         between = None if upgrade is None else upgrade_record(upgrade, told)
-        write_json("check", {"subjects": records, "upgrade": between}, self.json)
+        table = None if rows is None else rows_record(rows)
+        write_json("check", {"subjects": records, "upgrade": between, "table": table}, self.json)
         searched = [done.examination.hunt.searched for done in every]
         write_json("met", met.document(searched), self.coverage, "--coverage")
         summaries = [
@@ -98,6 +110,7 @@ class Outputs:
             put(junit.junit(summaries), self.junit, "--junit")
         if self.markdown is not None:
             section = "" if upgrade is None else upgrade_markdown(upgrade, told)
+            section += absent_markdown(rows or ())
             put(markdown.markdown(summaries) + section, self.markdown, "--markdown")
         for line in chain.from_iterable(map(github.workflow_commands, summaries)) if self.annotations else ():
             click.echo(line, err=self._piped)

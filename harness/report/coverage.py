@@ -11,6 +11,7 @@ from rich.text import Text
 
 from harness.checks.result import TWICE
 from harness.report import wording
+from harness.report.short import LINE
 from harness.space.searched import AGREEMENT, STRENGTHS, Searched
 
 
@@ -52,6 +53,21 @@ def in_short(searched: Searched) -> str:
         f"{_shown(one)} in {wording.counted(c.cases, 'case')}" for one, c in searched.checks.items() if one != AGREEMENT
     )
     return f"{said}; also {beside}" if beside else said
+
+
+def of_whole(searched: Searched) -> str | None:
+    """Return the share of nn.RNN's whole space that was met, and what it lacks; ``None`` if it was all met."""
+    _, met, of = searched.of_whole
+    if met == of:
+        return None
+    without = ", without gradients" if "loss" in searched.never_varied else ""
+    said, left = f"{wording.share(met, of)} of its pairs of values{without}", list(searched.never_varied)
+    if not left:
+        return said
+    said = f"{said}; never varied: {left.pop(0)}"
+    while left and len(f"{said}, {left[0]}, …") <= 3 * LINE // 2:
+        said += f", {left.pop(0)}"
+    return f"{said}{', …' if left else ''}"
 
 
 def _shown(check: str) -> str:

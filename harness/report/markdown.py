@@ -47,12 +47,14 @@ def _title(summaries: Sequence[Summary]) -> str:
 
 
 def _table(summaries: Sequence[Summary]) -> Iterator[str]:
-    yield "| subject | verdict | wrong | cases | seconds |"
-    yield "|---|---|--:|--:|--:|"
+    yield "| subject | verdict | covered | wrong | cases | seconds |"
+    yield "|---|---|--:|--:|--:|--:|"
     for one in summaries:
         hunt, verdict = one.examination.hunt, one.examination.verdict
         said = one.shortfall or (verdict.value if verdict else "")
-        yield f"| {cell(one.subject)} | {plain(said)} | {len(one.complaints)} | {hunt.total:,} | {hunt.seconds:.1f} |"
+        share = wording.share(*hunt.searched.of_whole[1:])
+        counts = f"{share} | {len(one.complaints)} | {hunt.total:,} | {hunt.seconds:.1f}"
+        yield f"| {cell(one.subject)} | {plain(said)} | {counts} |"
 
 
 def _left_out(summaries: Sequence[Summary]) -> Iterator[str]:

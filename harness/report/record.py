@@ -65,6 +65,8 @@ def _hunt_record(hunt: Hunt, told: Sequence[Told]) -> dict[str, Any]:
             "factors": {name: _share(*share) for name, share in hunt.coverage.met(hunt.scope).items()},
             "regimes": dict(hunt.coverage.regimes),
             "checks": shares_record(hunt.searched),
+            "of_whole": _share(*hunt.searched.of_whole[1:]),
+            "never_varied": hunt.searched.never_varied,
             "laws": dict(hunt.laws),
         },
         "findings": [_told_record(one) for one in told],

@@ -151,6 +151,8 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
         )
     if hunt.missing:
         parts.append(wording.missing_line(hunt.missing))
+    if done.verdict is Verdict.UNSUPPORTED:
+        parts.append("nothing is covered; let it support one plain config at least, or leave out a pin")
     return f": {'; '.join(parts)}" if parts else ""
 
 
@@ -188,9 +190,9 @@ def _add_helpers(facts: Table, hunt: Hunt) -> None:
 
 
 def _add_gradients(facts: Table, hunt: Hunt) -> None:
-    """Add the gradients that were not compared, and those that nn.RNN does not have."""
-    if hunt.scope.loss == (None,):
-        facts.add_row("gradients", "not asked for")
+    """Add the part of nn.RNN's space that was not met, such as gradients, and the gradients that were not compared."""
+    if hunt.checks and (said := coverage.of_whole(hunt.searched)) is not None:
+        facts.add_row("of nn.RNN", said)
     if hunt.not_compared:
         names = ", ".join(sorted(hunt.not_compared))
         facts.add_row("not compared", Text(f"gradients by {names}: not returned"))

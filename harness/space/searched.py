@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from harness.space.coverage import Coverage
 from harness.space.scope import Scope
+from harness.space.whole import WHOLE
 
 AGREEMENT: Final = "agreement"
 """The check that is made on every case."""
@@ -61,6 +62,20 @@ class Searched:
     def shares(self, check: str) -> list[Share]:
         """Return the shares of the scope that one of the checks met."""
         return self._shares(self.checks[check])
+
+    @property
+    def of_whole(self) -> Share:
+        """The share of all pairs of values of nn.RNN that met in a case that was compared.
+
+        It tells subjects apart that are asked for different parts of the space, and does not depend on these parts.
+        """
+        return Share("pairs", *self.checks[AGREEMENT].share(WHOLE, 2))
+
+    @property
+    def never_varied(self) -> list[str]:
+        """The factors of nn.RNN that had the same value in all these cases, or none because another factor did."""
+        met = self.checks[AGREEMENT].factors
+        return [name for name, values in WHOLE.values().items() if len(values) > 1 and len(met.get(name, {})) < 2]
 
     def none(self) -> list[Share]:
         """Return the shares of a check that met nothing."""

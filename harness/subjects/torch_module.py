@@ -16,19 +16,9 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from harness.space.case import Array, Case
 from harness.space.config import TANGENT, RNNConfig
 from harness.space.outcome import Outcome
-from harness.space.parts import (
-    AUTOCASTS,
-    COMPLEX,
-    DTYPES,
-    GRAD_MODES,
-    LOSSES,
-    OPTIONS,
-    PREPARATIONS,
-    STRIDES,
-    WRT,
-)
-from harness.space.scope import PACKINGS
+from harness.space.parts import OPTIONS
 from harness.space.values import with_other_inputs
+from harness.space.whole import OFFERS
 from harness.subjects import torch_devices
 from harness.subjects.answer import Answer
 from harness.subjects.call import Call
@@ -98,19 +88,6 @@ class TorchSubject:
     the derivatives beyond them come from forward mode and from double backward.
     """
 
-    OFFERS: Final[dict[str, Any]] = {
-        "dtype": (*(dtype for dtype in DTYPES if dtype not in COMPLEX for _ in range(2)), *COMPLEX),
-        "loss": (*[None] * 3, *LOSSES[1:]),
-        "wrt": ("all", *WRT),
-        "lengths": (*[None] * 5, *PACKINGS[1:]),
-        "batched": (*[True] * 7, False),
-        "strides": (*["contiguous"] * 5, *STRIDES[1:]),
-        "autocast": (*[None] * 8, *AUTOCASTS[1:]),
-        "grad_mode": (*[None] * 2, *GRAD_MODES[1:]),
-        "preparation": (*["new"] * 18, *PREPARATIONS[1:]),
-    }
-    """The whole space. Values that are expensive, or that are plain in all but one respect, are drawn less often."""
-
     def __init__(
         self,
         factory: Callable[..., torch.nn.Module] = torch.nn.RNN,
@@ -125,7 +102,7 @@ class TorchSubject:
         self._facts = facts or facts_of(factory)
         self._module = self._keeping()
         self.capabilities = Capabilities(
-            offers={**self.OFFERS, "masks": self._facts.draws_masks},
+            offers={**OFFERS, "masks": self._facts.draws_masks},
             arithmetic=TORCH if self._facts.own else {},
             is_torch=self._facts.own,
             recipe=recipe or RECIPES.get(name, Recipe(is_cell=is_cell(factory))),

@@ -19,6 +19,7 @@ from harness.checks import dropout
 from harness.checks.dropout import FALSE_ALARMS, applies, check_dropout, surprising
 from harness.checks.result import Method, Result
 from harness.report.wording import plain_finding
+from harness.space.whole import OFFERS
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 
@@ -450,7 +451,7 @@ def test_what_cannot_be_is_surprising_at_any_level_and_nothing_is_not() -> None:
 
 @pytest.mark.parametrize(("total", "off"), [(16_384, 0.04), (2_048, 0.12), (512, 0.23)])
 def test_a_rate_that_is_off_is_found_as_the_module_says(total: int, off: float) -> None:
-    level = FALSE_ALARMS / sum(dropout._tests(config) for config in dropout._configs("cpu", TORCH.OFFERS["dtype"]))
+    level = FALSE_ALARMS / sum(dropout._tests(config) for config in dropout._configs("cpu", OFFERS["dtype"]))
     for p in (0.1, 0.5, 0.9):
         for rate in {p - off, p + off}:
             if not 0 < rate < 1:

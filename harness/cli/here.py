@@ -1,0 +1,146 @@
+"""The subjects of ``rnn-harness check --all``: those that are here, one after the other, and what each of them gets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from harness.cli.codes import FINDING, INTERRUPTED, MISUSE
+from harness.cli.output import complain, print_examined
+from harness.report.complaints import summary_of
+from harness.report.everything import NOT_REACHED, Row, row_of, table
+from harness.report.severity import in_order
+from harness.search.examination import CASES
+from harness.space.errors import UsageError
+from harness.subjects.capabilities import FEW_SIZES
+from harness.subjects.isolated import IsolatedSubject
+from harness.subjects.registry import registered
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.cli.outputs import Outputs
+    from harness.pipeline import Examined
+    from harness.space.scope import Scope
+    from harness.subjects.protocol import Subject
+
+TIME: Final = 1800.0
+"""The seconds that all of them share, unless ``--time`` or ``--examples`` says what each gets. On a CPU the quick ones
+take some 25 s each, so most of it is left to those that compile, where a case may take 15 s.
+"""
+
+LEAST: Final = 1.0
+"""The seconds that one gets even if those before it have used up the time."""
+
+
+class Asked(NamedTuple):
+    """A subject, what is asked of it, and for how long."""
+
+    subject: Subject
+    scope: Scope
+    contract: str
+    cases: int | None
+    seconds: float | None
+
+
+class Here:
+    """The subjects that have a name, as far as they are here, those that are slow at new shapes last.
+
+    A slow one gets as many cases as it needs to be said to agree. Each gets an equal share of the time that is left, so
+    what the quick ones leave goes to the slow ones. Each runs in a process of its own, which ends before the next one
+    starts.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Subject], tuple[Scope, str]],
+        timeout: float,
+        cases: int | None,
+        seconds: float | None,
+    ) -> None:
+        """Take a function that returns what is asked of a subject, and what each one gets if that was said."""
+        self._ask, self._timeout, self._cases, self._seconds = ask, timeout, cases, seconds
+        self.waiting = list(registered())
+        """The names of those whose turn has not come."""
+        self.absent: dict[str, str] = {}
+        """The names of those that cannot be asked, with the reasons."""
+
+    def turns(self) -> Generator[Asked]:
+        """Yield one after the other. Raise ``UsageError`` if there is none, with the reason of the first."""
+        until, slow, every = time.perf_counter() + TIME, set[str](), len(self.waiting)
+        while self.waiting:
+            share = max((until - time.perf_counter()) / len(self.waiting), LEAST)
+            name = self.waiting.pop(0)
+            try:
+                with IsolatedSubject(name, timeout=self._timeout) as subject:
+                    if name not in slow and _is_slow(subject.capabilities.offers):
+                        slow.add(name)
+                        self.waiting.append(name)
+                    elif self._cases is None and self._seconds is None:
+                        yield Asked(subject, *self._ask(subject), CASES if name in slow else None, share)
+                    else:
+                        yield Asked(subject, *self._ask(subject), self._cases, self._seconds)
+            except UsageError as error:
+                self.absent[name] = str(error).removeprefix(f"{name}: ")
+        if len(self.absent) == every:
+            raise UsageError("--all: no subject is here: " + "; ".join(dict.fromkeys(self.absent.values())))
+
+
+def _is_slow(offers: Mapping[str, object]) -> bool:
+    """Return whether a subject offers the few sizes of those that each new shape takes long."""
+    return all(offers.get(name) == sizes for name, sizes in FEW_SIZES.items())
+
+
+def check_all(
+    here: Here,
+    search: Callable[[Asked], Examined],
+    console: Console,
+    outputs: Outputs,
+    tolerance: str,
+    *,
+    verbose: bool,
+) -> int:
+    """Search one subject after the other, each reported in a few lines, and end with the table; return the exit code.
+
+    An interrupt ends it with what was done until then.
+    """
+    from harness.cli.check import exit_code
+
+    every: list[Examined] = []
+    took: list[float] = []
+    lost = interrupted = False
+    with closing(here.turns()) as turns:
+        start = time.perf_counter()
+        try:
+            for asked in turns:
+                try:
+                    done = search(asked)
+                except UsageError as error:  # such as a subject that no worker can make
+                    here.absent[asked.subject.name] = str(error)
+                    complain(f"Error: {error}")
+                    lost = True
+                    continue
+                start, began = time.perf_counter(), start
+                every.append(done)
+                took.append(start - began)
+                print_examined(console, done, tolerance, quiet=not verbose, verbose=verbose)
+                if interrupted := done.examination.interrupted:
+                    break
+        except KeyboardInterrupt:  # between two searches
+            if not every:
+                raise
+            interrupted = True
+    rows = [
+        row_of(summary_of(done.examination, in_order(done.told), tolerance, done.capabilities.place), seconds)
+        for done, seconds in zip(every, took, strict=True)
+    ]
+    rows += [Row(name, why=why) for name, why in here.absent.items()]
+    rows += [Row(name, why=NOT_REACHED) for name in here.waiting]
+    console.print(table(rows))
+    outputs.write(every, tolerance, rows=rows)
+    code = exit_code([done.examination for done in every]) if every else MISUSE
+    if code == FINDING:
+        return FINDING
+    return INTERRUPTED if interrupted else max(code, MISUSE) if lost else code

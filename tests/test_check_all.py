@@ -1,0 +1,206 @@
+"""Tests of ``rnn-harness check --all``: every subject that is here gets its turn, and a row of the table."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness import Scope, scope_of
+from harness.cli import codes, here
+from harness.cli.here import TIME, Asked, Here, check_all
+from harness.cli.main import cli
+from harness.cli.outputs import Outputs
+from harness.pipeline import Examined
+from harness.report.everything import NOT_REACHED, Row, table
+from harness.report.paper import Paper
+from harness.search.covering import covering
+from harness.search.examination import CASES, Examination
+from harness.search.record import Stop
+from harness.space.coverage import Coverage
+from harness.space.errors import UsageError
+from harness.space.searched import AGREEMENT, Searched, Share
+from harness.space.whole import WHOLE
+from harness.subjects.capabilities import FEW_SIZES, Capabilities
+from harness.subjects.protocol import Subject
+from harness.subjects.torch_module import TorchSubject
+from tests.documents import errors
+from tests.report.test_wording import agreement, rendered
+from tests.unrun import let_scripts_fail_unrun
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+WRONG = f"{EXAMPLES / 'notebook.py'}:rnn_without_b_hh"
+RIGHT = f"{EXAMPLES / 'notebook.py'}:rnn_with_b_hh"
+
+SMALL = [f"--only={name}=1,2" for name in ("T", "N", "input_size", "hidden_size")] + ["--only=num_layers=1"]
+"""Pins that make a search short."""
+
+Registered = Callable[..., None]
+
+
+@pytest.fixture
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registered:
+    """Return a function that makes these subjects the only ones that have a name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harness.search.preparation.cores", lambda: 0)
+    monkeypatch.setattr("harness.search.budget.AFTER", 10)
+    let_scripts_fail_unrun(monkeypatch)
+    return lambda *names: monkeypatch.setattr(here, "registered", lambda: dict.fromkeys(names))
+
+
+def run(*arguments: str) -> Result:
+    done = CliRunner().invoke(cli, ["check", "--all", *arguments], standalone_mode=False, env={"COLUMNS": "80"})
+    if done.exception is not None and not isinstance(done.exception, UsageError):
+        raise done.exception
+    return done
+
+
+def written(folder: Path, name: str, body: str, offers: Any = None) -> str:
+    (folder / f"{name}.py").write_text(f"def rnn(x, h0, weights, config):\n    {body}\nrnn.offers = {offers or {}}\n")
+    return f"{name}.py:rnn"
+
+
+def test_each_subject_has_a_row_whatever_becomes_of_it(tmp_path: Path, registered: Registered) -> None:
+    refusing = written(tmp_path, "refusing", "raise NotImplementedError('never')")
+    failing = written(tmp_path, "failing", "raise ValueError('boom')")
+    registered("none.py:rnn", RIGHT, failing, refusing)
+
+    done = run(*SMALL, "--examples", "30", "-q", "--json", "all.json", "--markdown", "all.md")
+
+    assert done.return_value == codes.FINDING
+    document = json.loads(Path("all.json").read_text())
+    assert errors(document, "check") == []
+    rows = {Path(row["subject"]).name: row for row in document["table"]}
+    assert [(name, row["verdict"], row["findings"]) for name, row in rows.items()] == [
+        ("notebook.py:rnn_with_b_hh", "not enough seen", 0),
+        ("failing.py:rnn", "broken", 1),
+        ("refusing.py:rnn", "unsupported", 0),
+        ("none.py:rnn", None, 0),
+    ]
+    assert rows["none.py:rnn"]["why"] == "no such file: none.py"
+    assert rows["notebook.py:rnn_with_b_hh"]["why"].startswith("30 of 200 cases")
+    assert rows["refusing.py:rnn"]["why"] == "refused everything it was asked"
+    assert rows["refusing.py:rnn"]["covered"]["met"] == 0
+    covered = rows["notebook.py:rnn_with_b_hh"]["covered"]
+    assert covered == document["subjects"][0]["coverage"]["of_whole"]
+    assert 0 < covered["met"] < covered["of"] / 2
+    assert "num_layers" in document["subjects"][0]["coverage"]["never_varied"]
+    assert "- not checked: `none.py:rnn`: no such file: none.py" in Path("all.md").read_text()
+    head, *below = done.output.partition("\n\nsubject")[2].splitlines()
+    assert head.split() == ["verdict", "covered", "findings", "minutes"]
+    assert [line.split() for line in below if line.startswith("none.py")] == [
+        ["none.py:rnn", "no", "such", "file:", "none.py"]
+    ]
+
+
+def test_a_subject_that_covers_nothing_is_an_error_that_says_what_to_do(tmp_path: Path, registered: Registered) -> None:
+    registered(written(tmp_path, "refusing", "raise NotImplementedError('never')"))
+
+    done = run(*SMALL, "-q")
+
+    assert done.return_value == codes.MISUSE
+    assert "refused everything it was asked: nothing is covered; let it support one plain" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["torch"], "--all with a subject: expected one of them"),
+        (["--shard", "1/2", "--into", "part"], "--all with --shard: expected one of them"),
+        (["--scheduler", "tcp://127.0.0.1:1"], "--all with --scheduler: expected one of them"),
+        (["--python", "python3"], "--all with --python: expected one of them"),
+        (["--only", "layers=2"], "unknown factor layers"),
+        (["-q", "-v"], "--quiet with --verbose"),
+    ],
+)
+def test_what_it_cannot_do_is_refused_before_anything_starts(
+    registered: Registered, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    registered(RIGHT)
+    monkeypatch.setattr(here, "IsolatedSubject", lambda *_, **__: pytest.fail("it was started"))
+
+    assert said in str(run(*arguments).exception)
+
+
+def test_if_none_is_here_that_is_an_error_with_the_reasons(registered: Registered) -> None:
+    registered("none.py:rnn", "nor.py:rnn")
+
+    assert str(run().exception) == "--all: no subject is here: no such file: none.py; no such file: nor.py"
+
+
+def asked(given: Here) -> list[tuple[str, int | None, float | None]]:
+    return [(one.subject.name, one.cases, one.seconds) for one in given.turns()]
+
+
+def question(subject: Subject) -> tuple[Scope, str]:
+    return scope_of(subject), "port"
+
+
+def test_slow_subjects_come_last_with_few_cases_and_the_time_that_is_left(
+    tmp_path: Path, registered: Registered
+) -> None:
+    slow = written(tmp_path, "slow", "return None", dict(FEW_SIZES))
+    registered(slow, RIGHT, "none.py:rnn", WRONG)
+
+    (first, all_cases, share), second, last = asked(Here(question, 60, None, None))
+
+    assert [first, second[0], last[0]] == [RIGHT, WRONG, slow]
+    assert (all_cases, second[1], last[1]) == (None, None, CASES)
+    assert share == pytest.approx(TIME / 4, rel=0.01)  # nobody knows yet that one of the four is not here
+    assert last[2] == pytest.approx(TIME, rel=0.01)  # the others left all of it
+    assert asked(Here(question, 60, 7, 3.0)) == [(name, 7, 3.0) for name in (RIGHT, WRONG, slow)]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, inside: bool) -> None:
+    registered(RIGHT, WRONG, "none.py:rnn")
+
+    def search(one: Asked) -> Examined:
+        if one.subject.name == WRONG and not inside:
+            raise KeyboardInterrupt
+        hunt = agreement()
+        hunt.subject, hunt.stop = one.subject.name, Stop.INTERRUPTED if one.subject.name == WRONG else Stop.BUDGET
+        return Examined(Examination(hunt), (), Capabilities())
+
+    said: list[Sequence[Row] | None] = []
+
+    class Written(Outputs):
+        def write(self, *_: Any, rows: Sequence[Row] | None = None, **__: Any) -> None:
+            said.append(rows)
+
+    outputs = Written(None, None, None, None, None, None, annotations=False)
+    code = check_all(Here(question, 60, 1, 1.0), search, Paper(width=80), outputs, "derived", verbose=False)
+
+    assert code == codes.INTERRUPTED
+    [rows] = said
+    assert rows is not None
+    reached = ["agrees", "interrupted"] if inside else ["agrees"]
+    assert [row.verdict for row in rows if row.covered is not None] == reached
+    assert ("none.py:rnn", NOT_REACHED) in {(row.subject, row.why) for row in rows}
+    assert NOT_REACHED in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_table_fits_eighty_columns() -> None:
+    long = "not enough seen"
+    shown = table([Row("torch:compile-decomposed", long, Share("pairs", 1, 3), 12, 6000.0, "why " * 30)])
+
+    lines = rendered(shown, 80).splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert any(
+        line.split() == ["torch:compile-decomposed", *long.split(), "33.3", "%", "12", "100.0"] for line in lines
+    )
+
+
+def test_a_search_of_torch_covers_all_of_nn_rnn() -> None:
+    met, scope = Coverage(), scope_of(TorchSubject()).only(device="cpu")
+    for config in covering(scope, 2):  # with which, or with more, a search begins
+        met.add(config, "normal")
+
+    searched = Searched("torch", scope, {AGREEMENT: met})
+
+    assert scope.values() == WHOLE.values()
+    assert searched.of_whole.met == searched.of_whole.of > 0
+    assert searched.never_varied == []
