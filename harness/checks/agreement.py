@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from numpy.typing import NDArray
 
 from harness.checks.result import PROBES, Method, Result, Verdict
+from harness.checks.weakness import weakness
 from harness.oracle import probes
 from harness.oracle.arithmetic import STRICT, Accepted, Arithmetic
 from harness.oracle.bound import np
@@ -187,17 +188,18 @@ def assess(
     found = [(n, part.mismatches) for n, part in zip(starts, parts, strict=True) if part.verdict is worst]
     method = parts[0].method if len({part.method for part in parts}) == 1 else Method.END_TO_END
     margin = max((part.margin for part in parts if part.margin is not None), default=None)
-    return Result(worst, merged(found, observation.outcome.arrays), method=method, margin=margin)
+    weak = tuple(name for name in parts[0].weak if all(name in part.weak for part in parts))
+    return Result(worst, merged(found, observation.outcome.arrays), method=method, margin=margin, weak=weak)
 
 
 def _assess(observation: Observation, reference: Reference, *, soft: bool, with_margin: bool) -> Result:
     suspicious: list[Mismatch] = []
     if observation.prefixes is None:
-        found, margin = _end_to_end(observation, reference, with_margin=with_margin)
+        found, tight = _end_to_end(observation, reference, with_margin=with_margin)
         method = Method.END_TO_END
     else:
         states = _states(observation, reference)
-        found, suspicious, margin = _local(observation, states, reference, soft=soft, with_margin=with_margin)
+        found, suspicious, tight = _local(observation, states, reference, soft=soft, with_margin=with_margin)
         method = Method.LOCAL
     spoke = False
     if not found and observation.probed is not None:
@@ -214,7 +216,7 @@ def _assess(observation: Observation, reference: Reference, *, soft: bool, with_
         return Result(Verdict.DISAGREES, tuple(found), method=method)
     if suspicious:
         return Result(Verdict.SUSPECT, tuple(suspicious), method=method)
-    return Result(Verdict.AGREES, method=method, also=(PROBES,) if spoke else (), margin=margin)
+    return Result(Verdict.AGREES, method=method, also=(PROBES,) if spoke else (), margin=tight.margin, weak=tight.weak)
 
 
 class Departure(NamedTuple):
@@ -346,10 +348,17 @@ def _states(observation: Observation, reference: Reference) -> list[Known]:
     return inner
 
 
+class _Tightness(NamedTuple):
+    """How tight the allowances of a case are: the margin, and the mistakes that they would have hidden."""
+
+    margin: float | None = None
+    weak: tuple[str, ...] = ()
+
+
 def _local(
     observation: Observation, states: Sequence[Known], reference: Reference, *, soft: bool, with_margin: bool
-) -> tuple[list[Mismatch], list[Mismatch], float | None]:
-    """Return the disagreements of the case itself, its suspicious differences, and the margin if it is asked for."""
+) -> tuple[list[Mismatch], list[Mismatch], _Tightness]:
+    """Return the disagreements of the case itself, its suspicious differences, and its tightness if it is asked for."""
     case = observation.case
     expected = _expected(observation, states, reference)
     found = _compared_layers(observation, states, expected, reference)
@@ -358,18 +367,19 @@ def _local(
         wider = _expected(observation, apart_from_prefixes(setting, states), reference)
         proved = _compared_layers(observation, states, wider, reference)
         if proved:
-            return proved, [], None
+            return proved, [], _Tightness()
         usual = _expected(observation, usually_apart(setting, states), reference)
         # Where the two runs may differ by any amount, as after an overflow, one says nothing about the other.
         found = _compared_layers(observation, states, _exempt_as(wider, usual), reference)
-        return [], [replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in found], None
+        return [], [replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in found], _Tightness()
     if found:
-        return found, [], None
+        return found, [], _Tightness()
     suspicious = _compared_layers(observation, states, expected, reference, soft=True) if soft else []
     if not with_margin:
-        return [], suspicious, None
+        return [], suspicious, _Tightness()
     layers = _layers(observation, states, expected, reference)
-    return [], suspicious, _margin((layer.actual, layer.expected) for layer in layers)
+    margin = _margin((layer.actual, layer.expected) for layer in layers)
+    return [], suspicious, _Tightness(margin, weakness(case, [one["output"] for one in expected if "output" in one]))
 
 
 def _exempt_as(
@@ -485,7 +495,7 @@ def _with_probes(
 
 def _end_to_end(
     observation: Observation, reference: Reference, *, with_margin: bool
-) -> tuple[list[Mismatch], float | None]:
+) -> tuple[list[Mismatch], _Tightness]:
     case, setting = observation.case, Setting(reference, observation.case, observation.arithmetic)
     expected = expect_whole_run(setting)
     if observation.or_nan is not None:
@@ -493,8 +503,10 @@ def _end_to_end(
     if observation.rounded:
         expected = {name: replace(one, allowance=one.allowance + observation.rounded) for name, one in expected.items()}
     found = compare(case.config, observation.outcome.arrays, expected)
-    measured = with_margin and not found
-    return found, _margin([(observation.outcome.arrays, expected)]) if measured else None
+    if found or not with_margin:
+        return found, _Tightness()
+    margin = _margin([(observation.outcome.arrays, expected)])
+    return [], _Tightness(margin, weakness(case, [expected["output"]] if "output" in expected else []))
 
 
 def _needs_no_prefix(mismatch: Mismatch, case: Case) -> bool:

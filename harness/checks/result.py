@@ -95,6 +95,8 @@ class Result:
     margin: float | None = field(default=None, compare=False)
     """The largest difference of a compared number, as a multiple of its allowance, if all are within their allowances.
     """
+    weak: tuple[str, ...] = ()
+    """The mistakes that an agreeing subject could have made in this case without a difference (``weakness``)."""
     bits: str = field(default="", compare=False)
     """A hash of the values of a subject that agrees, to tell them from any others (``between.bits_of``)."""
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from harness.checks.accuracy import Accuracy
 from harness.checks.result import Result
+from harness.checks.weakness import MISTAKES
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.picture import network_of
 from harness.oracle.compare import Mismatch
@@ -35,6 +36,8 @@ def examination_record(done: Examination, told: Sequence[Told] = ()) -> dict[str
         "contract": done.contract,
         "dropout": None if done.dropout is None else result_record(done.dropout),
         "refusals": None if done.refusals is None else refusals_record(done.refusals),
+        "weak": {mistake: done.hunt.weak[mistake] for mistake in MISTAKES},
+        "unshown": wording.unshown_line(done),
     }
 
 

@@ -66,6 +66,8 @@ def examination_report(
         advice = "" if done.hunt.missing else f"; search longer: --examples {CASES} or more, or --time"
         facts.add_row("seen", f"{', '.join(done.lacking)}{advice}")
     (_add_hunt if verbose else _add_hunt_in_short)(facts, done.hunt)
+    if not told and (said := wording.unshown_line(done)) is not None:
+        facts.add_row("weak", Text(said))
     if done.contract != KERNEL:
         facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more")
     alone = done.dropout is not None and done.dropout.failed and not any(one.severity in _PLAINLY for one in told)

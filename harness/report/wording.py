@@ -15,9 +15,11 @@ from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER, ShortcutDeviation, ValueDeviation
 from harness.checks.own import KnownFailure
 from harness.checks.result import Method, Result, Verdict
+from harness.checks.weakness import MISTAKES
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
 from harness.report.place import Excuse, Seen
+from harness.search.examination import Examination
 from harness.search.record import Helpers, Hunt
 from harness.search.replay import Fate
 from harness.search.shards import Shard
@@ -71,6 +73,15 @@ def missing_line(missing: Sequence[Shard]) -> str:
     return (
         f"shard {missing[0]} is missing" if len(missing) == 1 else f"shards {', '.join(map(str, missing))} are missing"
     )
+
+
+def unshown_line(done: Examination) -> str | None:
+    """Return which mistakes too few cases could have shown, why, and what to do; ``None`` if there are none."""
+    few = [f"{mistake} ({number:,}; {MISTAKES[mistake]})" for mistake, number in done.unshown.items()]
+    if not few:
+        return None
+    compared = counted(done.hunt.total - done.hunt.checks[Method.FORM], "case")
+    return f"few of {compared} could have shown {', '.join(few)}: check with fewer pins, or without --tolerance"
 
 
 def helpers_line(helpers: Helpers | None) -> str | None:

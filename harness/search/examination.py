@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.checks.dropout import check_dropout
-from harness.checks.result import Result, Verdict
+from harness.checks.result import Method, Result, Verdict
+from harness.checks.weakness import MISTAKES
 from harness.search import refusals
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.record import Hunt, Stop
@@ -79,6 +80,18 @@ class Examination:
         if met < PAIRS * (met + of):
             lacking.append(f"{met / (met + of):.0%} of pairs of values")
         return lacking
+
+    @property
+    def unshown(self) -> dict[str, int]:
+        """The mistakes that fewer than ``GRADIENTS`` cases could have shown, with the number of these cases.
+
+        Where fewer than ``CASES`` were compared, or none by its numbers, that is said otherwise.
+        """
+        compared = self.hunt.total - self.hunt.checks[Method.FORM]
+        if not compared or self.hunt.total < CASES:
+            return {}
+        shown = {mistake: compared - self.hunt.weak[mistake] for mistake in MISTAKES}
+        return {mistake: number for mistake, number in shown.items() if number < min(GRADIENTS, compared)}
 
     @property
     def interrupted(self) -> bool:

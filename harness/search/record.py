@@ -133,6 +133,8 @@ class Hunt:
     """Counts of passing cases by dtype and by the power of two up to which their largest difference over its allowance
     reaches: 0 stands for half the allowance to all of it, ``MARGINS`` for everything below.
     """
+    weak: Counter[str] = field(default_factory=Counter)
+    """The number of compared cases that could not have shown a mistake, by mistake (``checks.weakness``)."""
     not_compared: Counter[str] = field(default_factory=Counter)
     """The number of cases without a returned gradient, by the name that nn.RNN has for its array in any layer."""
     ignored: Counter[str] = field(default_factory=Counter)
@@ -220,6 +222,7 @@ class Hunt:
         self.coverage.add(asked.config, asked.regime, new_config=asked.first)
         self.not_compared.update({role_of(name) for name in result.not_compared})
         self.ignored.update(result.ignored)
+        self.weak.update(result.weak)
         if result.margin is not None:
             power = max(MARGINS, math.frexp(result.margin)[1]) if result.margin else MARGINS
             self.margins.setdefault(asked.config.plain.dtype, Counter())[min(power, 0)] += 1

@@ -39,8 +39,8 @@ _CLASSES: Final = {kind.__name__: kind for kind in (Tensor, Code, Packing, ByHan
 """The classes of values in a call, besides those that Python has."""
 
 _FROM_CASES: Final = (
-    *("coverage", "beside", "laws", "checks", "margins", "not_compared", "ignored", "unsupported", "suspicions"),
-    *("known", "spared", "failing", "findings"),
+    *("coverage", "beside", "laws", "checks", "margins", "weak", "not_compared", "ignored", "unsupported"),
+    *("suspicions", "known", "spared", "failing", "findings"),
 )
 """The fields of a record that follow from its cases, which are counted again."""
 

@@ -1,0 +1,68 @@
+"""weakness: what a case could not have shown, because the allowances of its own states are wider than the mistake.
+
+A mistake is tried on what is expected: if the mistaken states are within the allowances, a subject that makes it passes
+there. So the criterion is derived, as the allowances are, and no case is weak by its looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from harness.oracle.bound import np
+from harness.oracle.equation import Floats
+from harness.oracle.expectation import Expected
+from harness.space.case import Case
+
+FEW: Final = 64
+"""The number of states that are looked at first, because most cases are not weak, and those show it."""
+
+ZERO: Final = "states of zero"
+SIGN: Final = "the sign in place of tanh"
+LINEAR: Final = "no nonlinearity"
+ORDER: Final = "units in another order"
+
+MISTAKES: Final = {
+    ZERO: "the others have states within their allowances of 0",
+    SIGN: "the others have saturated units only",
+    LINEAR: "in the others tanh is linear, or relu cuts nothing",
+    ORDER: "the others have weights with equal numbers",
+}
+"""The mistakes that are tried, each with what all other cases have than those that could show it."""
+
+
+def weakness(case: Case, layers: Sequence[Expected]) -> tuple[str, ...]:
+    """Return the mistakes that a case could not have shown, given what is expected of its layers' outputs."""
+    tanh = case.config.nonlinearity == "tanh"
+    mistaken: dict[str, Callable[[Floats], Floats]] = {ZERO: np.zeros_like}
+    if tanh:
+        mistaken |= {SIGN: np.sign, LINEAR: np.arctanh}
+    else:
+        mistaken |= {LINEAR: _uncut}
+    with np.errstate(all="ignore"):
+        weak = [name for name, states in mistaken.items() if all(_passes(one, states) for one in layers)]
+    return (*weak, *([ORDER] if _alike(case) else []))
+
+
+def _passes(expected: Expected, mistaken: Callable[[Floats], Floats]) -> bool:
+    """Return whether mistaken states would pass in a layer; NaN is no number that could."""
+    values, allowance = expected.values.ravel(), np.broadcast_to(expected.allowance, expected.values.shape).ravel()
+    for some in (slice(FEW), slice(FEW, None)):
+        y, allowed = values[some], allowance[some]
+        if not (np.abs(mistaken(y) - y) <= allowed).all():
+            return False
+    return True
+
+
+def _uncut(states: Floats) -> Floats:
+    """Return the sums of which relu makes these states; NaN where it may have cut one, unless that was exactly 0."""
+    return np.where(states > 0, states, np.nan)
+
+
+def _alike(case: Case) -> bool:
+    """Return whether each weight and bias has one number only, so that no order of its units can be told.
+
+    It does not matter where there is no order: one unit that reads one feature.
+    """
+    several = any(array.size > 1 for array in case.weights.values())
+    return several and all((array == array.flat[0]).all() for array in case.weights.values())
