@@ -62,29 +62,29 @@ class Here:
     ) -> None:
         """Take a function that returns what is asked of a subject, and what each one gets if that was said."""
         self._ask, self._timeout, self._cases, self._seconds = ask, timeout, cases, seconds
-        self.waiting = list(registered())
-        """The names of those whose turn has not come."""
+        self.names = tuple(registered())
+        """The names of all, whether here or not."""
         self.absent: dict[str, str] = {}
         """The names of those that cannot be asked, with the reasons."""
 
     def turns(self) -> Generator[Asked]:
-        """Yield one after the other. Raise ``UsageError`` if there is none, with the reason of the first."""
-        until, slow, every = time.perf_counter() + TIME, set[str](), len(self.waiting)
-        while self.waiting:
-            share = max((until - time.perf_counter()) / len(self.waiting), LEAST)
-            name = self.waiting.pop(0)
+        """Yield one after the other. Raise ``UsageError`` if there is none, with the reasons."""
+        until, slow, waiting = time.perf_counter() + TIME, set[str](), list(self.names)
+        while waiting:
+            share = max((until - time.perf_counter()) / len(waiting), LEAST)
+            name = waiting.pop(0)
             try:
                 with IsolatedSubject(name, timeout=self._timeout) as subject:
                     if name not in slow and _is_slow(subject.capabilities.offers):
                         slow.add(name)
-                        self.waiting.append(name)
+                        waiting.append(name)
                     elif self._cases is None and self._seconds is None:
                         yield Asked(subject, *self._ask(subject), CASES if name in slow else None, share)
                     else:
                         yield Asked(subject, *self._ask(subject), self._cases, self._seconds)
             except UsageError as error:
                 self.absent[name] = str(error).removeprefix(f"{name}: ")
-        if len(self.absent) == every:
+        if len(self.absent) == len(self.names):
             raise UsageError("--all: no subject is here: " + "; ".join(dict.fromkeys(self.absent.values())))
 
 
@@ -137,7 +137,8 @@ def check_all(
         for done, seconds in zip(every, took, strict=True)
     ]
     rows += [Row(name, why=why) for name, why in here.absent.items()]
-    rows += [Row(name, why=NOT_REACHED) for name in here.waiting]
+    reached = {row.subject for row in rows}
+    rows += [Row(name, why=NOT_REACHED) for name in here.names if name not in reached]
     console.print(table(rows))
     outputs.write(every, tolerance, rows=rows)
     code = exit_code([done.examination for done in every]) if every else MISUSE

@@ -17,7 +17,7 @@ from harness.report.complaints import Summary
 from harness.report.markdown import code, plain
 from harness.space.searched import Share
 
-NOT_REACHED: Final = "the run was interrupted before its turn"
+NOT_REACHED: Final = "the run was interrupted before it was checked"
 """The reason why a subject was not asked after an interrupt."""
 
 
