@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from harness.report import wording
@@ -58,7 +58,7 @@ def table(rows: Sequence[Row]) -> RenderableType:
     drawn.add_section()
     found, minutes = sum(row.findings for row in asked), sum(row.seconds for row in asked) / 60
     drawn.add_row(wording.counted(len(asked), "subject"), "", "", f"{found:,}", f"{minutes:.1f}")
-    said = Table.grid(padding=(0, 2))
+    said = Table.grid(Column(overflow="fold"), Column(), padding=(0, 2))
     for why, names in _reasons(rows).items():
         said.add_row(Text(", ".join(names)), Text(why))
     return Group("", drawn, *([Padding(said, (1, 0, 0, 0))] if said.row_count else []))

@@ -285,7 +285,7 @@ class _Worker:
         with theirs, nullcontext() if _FORKS else _safely():
             self._process = _CONTEXT.Process(target=_serve, args=(theirs, spec, setting, self._trace), name=spec)
             _start(self._process)
-        self.end = weakref.finalize(self, _end, self._process, self._connection, self._folder)
+        self.end = weakref.finalize(self, _end, os.getpid(), self._process, self._connection, self._folder)
         _WORKERS.add(self)
         atexit.register(self.end)  # runs before multiprocessing waits for it; a daemon may not have children of its own
 
@@ -473,7 +473,9 @@ def _safely() -> Iterator[None]:
             os.environ["PYTHONSAFEPATH"] = given
 
 
-def _end(process: BaseProcess, connection: Connection[Any, Any], folder: TemporaryDirectory[str]) -> None:
+def _end(owner: int, process: BaseProcess, connection: Connection[Any, Any], folder: TemporaryDirectory[str]) -> None:
+    if os.getpid() != owner:  # a process that was forked while it ran, such as that of the next subject
+        return
     connection.close()
     process.join(GRACE)
     if process.is_alive():

@@ -452,3 +452,16 @@ def test_a_process_that_a_method_ends_is_told_in_its_result() -> None:
     died = "its process ended with exit code 3"
     assert {said.pop(name).message for name in ("run_twice", "jvp", "second", "call")} == {died}
     assert said == {"exact_laws": frozenset(), "masks": None}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forked processes")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_a_forked_process_does_not_end_a_subject_that_it_inherits() -> None:
+    with IsolatedSubject("mine.py:right") as subject:
+        assert subject._worker is not None
+        forked = multiprocessing.get_context("fork").Process(target=subject._worker.end)
+        forked.start()
+        forked.join(30)
+
+        assert forked.exitcode == 0
+        assert subject.run(draw(RNNConfig(1, 1))).failure is None
