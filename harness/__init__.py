@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.space.strategies import configs as configs
     from harness.space.values import draw as draw
     from harness.subjects.capabilities import Capabilities as Capabilities
+    from harness.subjects.conventions import conventions as conventions
     from harness.subjects.protocol import Subject as Subject
     from harness.subjects.protocol import Unsupported as Unsupported
     from harness.subjects.protocol import scope_of as scope_of
@@ -61,6 +62,7 @@ _HOMES = {
     "check": "pipeline",
     "check_agreement": "checks.agreement",
     "configs": "space.strategies",
+    "conventions": "subjects.conventions",
     "draw": "space.values",
     "explain": "report.arrays",
     "hunt": "search.hunt",

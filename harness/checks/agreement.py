@@ -298,7 +298,7 @@ def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array
     known = "output" in arrays
     if known and config.num_layers == 1:
         return {}
-    if "h_n" not in arrays:
+    if "h_n" not in arrays or ("output" in outcome.not_returned and config.T > 1):
         return None
     if config.T == 1 and (not known or holds_output(config, arrays)):
         return {}
@@ -331,7 +331,7 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     if wider.config.cost > PROBED_COST or not asked:
         return None
     outcome = subject.run(wider)
-    if outcome.failure is Failure.UNSUPPORTED or "x.grad" in outcome.not_returned:
+    if outcome.failure is Failure.UNSUPPORTED or not {"x.grad", "output"}.isdisjoint(outcome.not_returned):
         return None
     return wider, outcome if unfit(wider, outcome) else plain_outcome(wider.config, outcome)
 
@@ -549,7 +549,8 @@ def effects_of(outcome: Outcome | None) -> Result | None:
 
 def _form(case: Case, outcome: Outcome) -> list[Mismatch]:
     """Return what is wrong with names, shapes and dtypes; gradients are included only if the outputs are right."""
-    found = check_form(case.config, outcome.arrays, required=_required(case))
+    required = tuple(name for name in _required(case) if name not in outcome.not_returned)
+    found = check_form(case.config, outcome.arrays, required=required)
     if any(mismatch.array in case.config.outputs for mismatch in found):
         return [mismatch for mismatch in found if mismatch.array not in case.config.gradients]
     gradients = [name for name in case.config.gradients if name not in {*outcome.arrays, *outcome.not_returned}]

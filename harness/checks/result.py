@@ -87,7 +87,7 @@ class Result:
     also: tuple[str, ...] = ()
     """Further checks that an agreeing subject passed: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws."""
     not_compared: tuple[str, ...] = ()
-    """Gradients that the subject does not return."""
+    """Gradients, or the output, that the subject does not return."""
     ignored: tuple[str, ...] = ()
     """Gradients that the subject returns and nn.RNN does not have."""
     spared: tuple[str, ...] = ()

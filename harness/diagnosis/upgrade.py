@@ -201,7 +201,10 @@ def _gradients(old: Hunt, new: Hunt) -> Iterator[Behaviour]:
     """Yield the gradients that only one returns."""
     for name in sorted(set(old.not_compared) ^ set(new.not_compared)):
         said = ("does not return it", "returns it")
-        yield Behaviour(f"the gradient by {name}", *(said if name in old.not_compared else said[::-1]))
+        yield Behaviour(
+            "the output" if name == "output" else f"the gradient by {name}",
+            *(said if name in old.not_compared else said[::-1]),
+        )
 
 
 def _behaviour(both: Iterable[tuple[RNNConfig, Between]]) -> Iterator[Behaviour]:

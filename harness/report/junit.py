@@ -116,7 +116,10 @@ def _left_out(hunt: Hunt) -> Iterator[tuple[str, str]]:
     for why, names in wording.left_out(hunt.refused).items():
         yield ", ".join(names), f"not supported: {why}"
     for name, number in sorted(hunt.not_compared.items()):
-        yield f"gradients by {name}", f"not returned, in {wording.counted(number, 'case')}"
+        yield (
+            name if name == "output" else f"gradients by {name}",
+            f"not returned, in {wording.counted(number, 'case')}",
+        )
     findings = {one.id for one in hunt.findings}
     for name, number in hunt.known.items():
         if name not in findings:

@@ -195,9 +195,8 @@ def _add_gradients(facts: Table, hunt: Hunt) -> None:
     """Add the part of nn.RNN's space that was not met, such as gradients, and the gradients that were not compared."""
     if hunt.checks and (said := coverage.of_whole(hunt.searched)) is not None:
         facts.add_row("of nn.RNN", said)
-    if hunt.not_compared:
-        names = ", ".join(sorted(hunt.not_compared))
-        facts.add_row("not compared", Text(f"gradients by {names}: not returned"))
+    for said in wording.not_compared_lines(hunt.not_compared):
+        facts.add_row("not compared", Text(said))
     if hunt.ignored:
         facts.add_row("ignored", Text(f"gradients by {', '.join(sorted(hunt.ignored))}: nn.RNN has none"))
 

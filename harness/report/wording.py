@@ -254,6 +254,13 @@ def _turned(mismatch: Mismatch) -> bool:
     return len(actual) > 1 and [actual[1], actual[0], *actual[2:]] == expected
 
 
+def not_compared_lines(names: Iterable[str]) -> list[str]:
+    """Return what was not compared, because the subject does not return it: the output, and gradients."""
+    gradients = sorted({*names} - {"output"})
+    said = ["output: it declares last_output_only, and h_n is compared"] * ("output" in names)
+    return [*said, *[f"gradients by {', '.join(gradients)}: not returned"] * bool(gradients)]
+
+
 def counted(number_of: int, what: str) -> str:
     """Return a number with its noun: ``1 case``, ``4,000 cases``."""
     return f"{number_of:,} {what}{'' if number_of == 1 else 's'}"

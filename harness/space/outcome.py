@@ -54,9 +54,9 @@ class Outcome:
     The names are ``output``, ``h_n``, ``readout`` and those of the gradients; a subject may leave some out.
     ``changed_inputs`` names the arrays that the subject wrote into although they were only lent to it. ``aliased``
     lists pairs of arrays that share memory although each should be writable on its own, such as ``("h_n", "output")``.
-    ``overwritten`` names the arrays that a further call changed, if one was made. ``not_returned`` names the gradients
-    that the subject does not have, and ``ignored`` those that it returned although nn.RNN does not have them.
-    ``message`` and ``traceback`` are kept ``legible``.
+    ``overwritten`` names the arrays that a further call changed, if one was made. ``not_returned`` names the gradients,
+    or the output, that the subject does not have, and ``ignored`` the gradients that it returned although nn.RNN does
+    not have them. ``message`` and ``traceback`` are kept ``legible``.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)

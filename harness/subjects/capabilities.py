@@ -15,6 +15,7 @@ from harness.space.contract import KERNEL
 from harness.space.outcome import Outcome
 from harness.subjects.answer import Answer
 from harness.subjects.call import Call
+from harness.subjects.conventions import Conventions
 
 if TYPE_CHECKING:  # the module of Subject imports this one
     from harness.subjects.protocol import Closable
@@ -133,6 +134,10 @@ class Capabilities:
     """Returns the directional derivative of every gradient, under the gradient's name."""
     call: Callable[[Call], Answer] | None = None
     """Makes one whole use of a module, malformed or not."""
+    conventions: Conventions = field(default_factory=Conventions)
+    """The conventions that it declares, by which it differs from nn.RNN."""
+    run_as: Callable[[Case, Conventions], Outcome] | None = None
+    """Does what ``run`` does, as if it had declared other conventions."""
 
     @property
     def source(self) -> str:

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from harness.subjects.conventions import parted
 from harness.subjects.function import FunctionSubject
 from harness.subjects.portable import PYTHON
 from harness.subjects.programs import subject_of
@@ -72,6 +73,7 @@ def under(python: str, spec: str, name: str) -> FunctionSubject:
     found = shutil.which(python)
     if found is None:
         raise SubjectError(f"{name}: {python}: no such interpreter; expected a path such as ../old/bin/python")
+    spec, conventions = parted(spec)
     place, colon, inner = spec.rpartition(":")
     if not (colon and place and inner) and spec != "torch":
         raise SubjectError(f"{name}: {spec}: expected torch, path/to/file.py:name or module:name under an interpreter")
@@ -81,4 +83,4 @@ def under(python: str, spec: str, name: str) -> FunctionSubject:
         spec = f"{Path(place).absolute()}:{inner}"
     # A path is made absolute, not resolved: the link in a virtual environment is what chooses its packages.
     command = [str(Path(found).absolute()), str(WORKER), spec]
-    return subject_of(command, name, _NEEDS)
+    return subject_of(command, name, _NEEDS, conventions)

@@ -28,6 +28,7 @@ from harness.subjects.calling import (
     refuse_relu_of_complex,
 )
 from harness.subjects.capabilities import Capabilities, Recipe
+from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.protocol import SubjectError
 
 GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")
@@ -48,25 +49,37 @@ expected def rnn(x, h0, weights, config): ... -> (output, h_n), with some of the
 class FunctionSubject:
     """A plain function that is given its own NumPy arrays to work on."""
 
-    def __init__(self, function: Callable[..., Any], name: str, recipe: Recipe | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        recipe: Recipe | None = None,
+        conventions: Conventions | None = None,
+    ) -> None:
         """Wrap a function under the ``name`` it was asked for; ``recipe`` says how a script calls it.
 
-        Raises ``SubjectError`` for an unusable signature.
+        Its ``conventions`` are by default those that it declares. Raises ``SubjectError`` for an unusable signature,
+        and ``UsageError`` for a declaration that makes no sense.
         """
         self.name = name
-        self._function = function
-        self._takes = _taken(function, name)
+        self._given_function, self._takes = function, _taken(function, name)
+        self._conventions = declared_by(function, name) if conventions is None else conventions
+        self._passed = self._conventions.passed(self._takes)
+        self._function = self._conventions.mapped(function, self._takes)
         offers: dict[str, Any] = {"strides": (*["contiguous"] * 5, *STRIDES[1:]), "preparation": (*["new"] * 9, "used")}
         for taken in self._takes:
             offers |= OPENS.get(taken, {})
+        offers |= getattr(function, "offers", {})
         self.capabilities = Capabilities(
-            offers=offers | getattr(function, "offers", {}),
+            offers=offers | self._conventions.narrowed(offers, name),
             contract=getattr(function, "contract", PORT),
             takes=self._takes,
             recipe=recipe or Recipe(),
             place=place_of(function),
             masks=self.masks,
             run_twice=self.run_twice,
+            conventions=self._conventions,
+            run_as=self.run_as,
         )
 
     def devices(self) -> tuple[str, ...]:
@@ -82,6 +95,10 @@ class FunctionSubject:
     def run(self, case: Case) -> Outcome:
         """Call the function on copies of the case's arrays."""
         return self._called(case)[0]
+
+    def run_as(self, case: Case, conventions: Conventions) -> Outcome:
+        """Call the function as if it had declared other conventions."""
+        return FunctionSubject(self._given_function, self.name, conventions=conventions).run(case)
 
     def use(self, config: RNNConfig) -> None:
         """Call the function at another shape, as a function that was used before was."""
@@ -114,7 +131,8 @@ class FunctionSubject:
         with np.errstate(all="ignore"):
             outcome = attempt(call)
         outcome = replace(outcome, changed_inputs=changed(lent, case), ignored=tuple(ignored))
-        return replace(outcome, not_returned=_not_returned(outcome, config)), next(iter(held), None)
+        missing = ("output",) * (self._conventions.last_output_only and "output" not in outcome.arrays)
+        return replace(outcome, not_returned=(*missing, *_not_returned(outcome, config))), next(iter(held), None)
 
     def _given(self, case: Case, lent: Mapping[str, Array]) -> dict[str, Any]:
         """Return everything that the function may take: facts of the case, and its arrays as they are ``lent``."""
@@ -134,15 +152,19 @@ class FunctionSubject:
         self, given: Mapping[str, Any], config: RNNConfig, ignored: list[str] | None = None
     ) -> dict[str, Any]:
         """Return the function's results by name; names of gradients that nn.RNN does not have go into ``ignored``."""
-        returned = self._function(**{name: given[name] for name in self._takes})
+        returned = self._function(**{name: given[name] for name in self._passed})
         gradients: Mapping[str, Any] = {}
         if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], Mapping):
             gradients = _asked(named_gradients(returned[-1]), config, [] if ignored is None else ignored)
             returned = returned[:-1] if len(returned) > 2 else returned[0]
-        return {**by_name(returned, readout=config.output_size is not None), **gradients}
+        named = by_name(returned, readout=config.output_size is not None)
+        if self._conventions.last_output_only and named.get("output", 0) is None:
+            del named["output"]
+        return {**named, **gradients}
 
     def _refuse(self, config: RNNConfig) -> None:
-        """Raise ``NotImplementedError`` for features that the function cannot know of from its arguments."""
+        """Raise ``NotImplementedError`` for what it declares not to do, or cannot know of from its arguments."""
+        self._conventions.refuse(config)
         unmasked = config.drops and "masks" not in self.capabilities.offers  # it may draw masks of its own
         needed = {"cotangents": config.loss is not None, "lengths": config.lengths is not None, "masks": unmasked}
         for name, needs in needed.items():

@@ -78,6 +78,7 @@ IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
     "exact_laws": lambda _outcome: frozenset(),
     "masks": lambda _outcome: None,
     "run_twice": lambda outcome: outcome,
+    "run_as": lambda outcome: outcome,
     "jvp": lambda outcome: outcome,
     "second": lambda outcome: outcome,
     "call": lambda outcome: (Answer.hung if outcome.failure is Failure.HUNG else Answer.crashed)(outcome.message),

@@ -22,6 +22,7 @@ from harness.space.outcome import Failure, Outcome
 from harness.subjects import wire
 from harness.subjects.calling import Failed, Malformed
 from harness.subjects.capabilities import Recipe
+from harness.subjects.conventions import Conventions
 from harness.subjects.ending import GRACE, how_it_ended
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import SubjectError
@@ -45,11 +46,15 @@ def program_subject(spec: str) -> FunctionSubject:
     return subject_of(command_in(spec), spec)
 
 
-def subject_of(command: Sequence[str], name: str, note: str = "") -> FunctionSubject:
-    """Return what a command starts as a subject of this name; ``note`` begins the code that a script asks it by."""
+def subject_of(command: Sequence[str], name: str, note: str = "", conventions: Sequence[str] = ()) -> FunctionSubject:
+    """Return what a command starts as a subject of this name; ``note`` begins the code that a script asks it by.
+
+    The names of ``conventions`` are those that it has besides what it declares itself.
+    """
     program = Program(command, name)
+    declared = Conventions.of((*program.conventions.names, *conventions))
     recipe = Recipe("rnn", (*[note] * bool(note), *_script_lines(command)), takes=program.takes)
-    subject = FunctionSubject(program, name, recipe)
+    subject = FunctionSubject(program, name, recipe, declared)
     subject.capabilities = replace(
         subject.capabilities,
         takes=program.greeting.takes,
@@ -132,6 +137,7 @@ class Program:
         self.greeting = self._started().greeting
         self.offers = {"strides": ("contiguous",), **self.greeting.offers}
         self.contract = self.greeting.contract
+        self.conventions = self.greeting.conventions
         self.takes = (*wire.ALWAYS, *(name for name in self.greeting.takes if name not in wire.ALWAYS))
         self.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in self.takes])
 

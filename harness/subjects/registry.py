@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Final, TypeGuard
 
 from harness.subjects.calling import a_or_an
 from harness.subjects.capabilities import Capabilities
+from harness.subjects.conventions import Conventions, declared_by, parted
 from harness.subjects.environments import own_interpreter, subject_elsewhere, under
 from harness.subjects.function import FunctionSubject
 from harness.subjects.portable import PYTHON
@@ -82,6 +84,7 @@ def find_subject(spec: str) -> Subject:
         raise SubjectError(f"{spec}: unknown subject; {forms}")
     if python := own_interpreter(spec):
         return under(python, spec, spec)
+    name, conventions = parted(name)
     found: Any = _load_file(spec, Path(place)) if place.endswith(".py") else _load_module(spec, place)
     for part in name.split("."):
         if not hasattr(found, part):
@@ -89,7 +92,17 @@ def find_subject(spec: str) -> Subject:
             instead = f"did you mean {close[0]}?" if close else _offer(found, part)
             raise SubjectError(f"{spec}: {place} has no {part}; {instead}")
         found = getattr(found, part)
-    return as_subject(found, spec)
+    return _declared(found, spec, conventions)
+
+
+def _declared(given: Any, spec: str, names: Sequence[str]) -> Subject:
+    """Return the subject of a function or class with the conventions that it declares and those in its name."""
+    if not names:
+        return as_subject(given, spec)
+    if _is_subject(given) or not callable(given):
+        raise SubjectError(f"{spec}: is {a_or_an(type(given).__name__)}; expected a function or class with conventions")
+    declared = declared_by(given, spec).names
+    return _made(given, spec, Conventions.of((*declared, *names)))
 
 
 def _named_in(path: str) -> str:
@@ -132,14 +145,17 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
         return find_subject(given)
     if _is_subject(given):
         return given
-    name = name or str(getattr(given, "__qualname__", type(given).__name__))
+    return _made(given, name or str(getattr(given, "__qualname__", type(given).__name__)))
+
+
+def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subject:
     if inspect.isclass(given):
         if not hasattr(given, "load_state_dict"):
             raise SubjectError(f"{name}: a class must be a torch.nn.Module with nn.RNN's constructor and state_dict")
         from harness.subjects.torch_module import TorchSubject  # torch is imported only when a subject needs it
 
         factory: Any = given
-        return TorchSubject(factory, name)
+        return TorchSubject(factory, name, conventions=conventions)
     if hasattr(given, "load_state_dict"):
         raise SubjectError(
             f"{name}: a module that is already built fits one config only; pass its class, or a function that calls it"
@@ -150,7 +166,7 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
         raise SubjectError(
             f"{name}: {a_or_an(type(given).__name__)} is not a subject; expected a function, a class or {_FORMS}"
         )
-    return FunctionSubject(given, name)
+    return FunctionSubject(given, name, conventions=conventions)
 
 
 def _is_subject(given: object) -> TypeGuard[Subject]:

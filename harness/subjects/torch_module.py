@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from harness.space.case import Array, Case
 from harness.space.config import TANGENT, RNNConfig
-from harness.space.outcome import Outcome
+from harness.space.outcome import Failure, Outcome
 from harness.space.parts import OPTIONS
 from harness.space.values import with_other_inputs
 from harness.space.whole import OFFERS
@@ -34,12 +34,23 @@ from harness.subjects.calling import (
     refuse_relu_of_complex,
 )
 from harness.subjects.capabilities import Capabilities, Recipe
+from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.figures import TORCH
 from harness.subjects.recipes import RECIPES
 from harness.subjects.torch_calls import perform
+from harness.subjects.torch_conventions import gradients_back, own_weights, require_a_class_can, with_both_biases
 from harness.subjects.torch_facts import Facts, facts_of, is_cell
 from harness.subjects.torch_modes import autocast, frozen, grad_mode, seeded
-from harness.subjects.torch_preparation import MODULES, in_mode, load, parameters_of, prepared, renamed, structure
+from harness.subjects.torch_preparation import (
+    MODULES,
+    in_mode,
+    load,
+    parameters_by_name,
+    parameters_of,
+    prepared,
+    renamed,
+    structure,
+)
 from harness.subjects.torch_tensors import data_of, laid_out, on_device, packed, padded, tensors_of, to_numpy
 
 EXACT: Final = frozenset(
@@ -95,14 +106,21 @@ class TorchSubject:
         *,
         facts: Facts | None = None,
         recipe: Recipe | None = None,
+        conventions: Conventions | None = None,
     ) -> None:
-        """Take a class, the ``facts`` of it if not those of ``torch_facts``, and how a script builds and calls it."""
+        """Take a class, the ``facts`` of it if not those of ``torch_facts``, and how a script builds and calls it.
+
+        Its ``conventions`` are by default those that it declares.
+        """
         self.name = name
+        self._conventions = declared_by(factory, name) if conventions is None else conventions
+        require_a_class_can(self._conventions, name)
+        plain = not self._conventions.maps
         self._factory = factory
         self._facts = facts or facts_of(factory)
         self._module = self._keeping()
         self.capabilities = Capabilities(
-            offers={**OFFERS, "masks": self._facts.draws_masks},
+            offers={**OFFERS, **self._conventions.narrowed(OFFERS, name), "masks": self._facts.draws_masks},
             arithmetic=TORCH if self._facts.own else {},
             is_torch=self._facts.own,
             recipe=recipe or RECIPES.get(name, Recipe(is_cell=is_cell(factory))),
@@ -112,9 +130,11 @@ class TorchSubject:
             exact_laws=self.exact_laws,
             masks=self.masks,
             run_twice=self.run_twice,
-            jvp=self.jvp,
-            second=self.second,
-            call=None if is_cell(factory) else self.perform,  # a cell has another constructor
+            jvp=self.jvp if plain else None,
+            second=self.second if plain else None,
+            call=self.perform if plain and not is_cell(factory) else None,  # a cell has another constructor
+            conventions=self._conventions,
+            run_as=self.run_as,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -147,7 +167,7 @@ class TorchSubject:
         with torch.no_grad():
             if config.preparation == "functional_call":  # it must use the weights that it is given, not its own
                 return in_mode(self.build(config), config)
-            own = renamed(module, weights)
+            own = renamed(module, own_weights(self._conventions, weights))
             load(module, own)
         return in_mode(prepared(module, config, own, self.build), config)
 
@@ -211,6 +231,14 @@ class TorchSubject:
     def run(self, case: Case) -> Outcome:
         """Load the case's weights into a module of its config, and call it."""
         return self._attempt(case, partial(self._once, case))
+
+    def run_as(self, case: Case, conventions: Conventions) -> Outcome:
+        """Run a case as if the class had declared other conventions."""
+        if conventions.last_output_only:
+            return Outcome(failure=Failure.UNSUPPORTED, message="a class returns output and h_n")
+        made = type(self).__new__(type(self))
+        made.__setstate__({**self.__getstate__(), "_conventions": conventions})
+        return made.run(case)
 
     def run_twice(self, case: Case) -> Outcome:
         """Run the case, and find out which results a second call of the module, with other inputs, overwrites.
@@ -279,6 +307,7 @@ class TorchSubject:
 
     def _prepared(self, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
         refuse_relu_of_complex(config)
+        self._conventions.refuse(config)
         return self.prepare(config, {name: lent[name] for name in config.weights if not name.startswith("readout")})
 
     def _outputs(self, case: Case, module: torch.nn.Module, lent: Tensors) -> _Run:
@@ -316,11 +345,14 @@ class TorchSubject:
         if config.lengths is not None:
             x = packed(given["x"], config)
         hx = [tensor for name, tensor in given.items() if name == "hx"]
-        own, call = {} if config.loss is None else parameters_of(module, config), partial(self.call, module, None)
+        own: dict[str, torch.Tensor] = {}
+        if config.loss is not None:
+            own = parameters_of(with_both_biases(self._conventions, parameters_by_name(module)), config)
+        call = partial(self.call, module, None)
         if config.preparation == "functional_call":
             own = {name: tensor for name, tensor in weights.items() if not name.startswith("readout")}
             own = {name: tensor.detach().requires_grad_(config.wrt != "inputs") for name, tensor in own.items()}
-            call = partial(self.call, module, renamed(module, own))
+            call = partial(self.call, module, renamed(module, own_weights(self._conventions, own)))
         with seeded(case.seed) if config.drops else contextlib.nullcontext(), autocast(config):
             returned = call(x, *hx)
         return returned, own
@@ -345,7 +377,7 @@ class TorchSubject:
         config = case.config
         module = self._prepared(config, lent)
         names = [*config.inputs, *config.weights]
-        primals = [*(lent[name] for name in config.inputs), *parameters_of(module, config).values()]
+        primals = [*(lent[name] for name in config.inputs), *parameters_of(parameters_by_name(module), config).values()]
         along = [on_device(tangents[name], config.device) for name in names]
         with warnings.catch_warnings(), torch.no_grad(), forward_ad.dual_level():
             # The first dual tensor loads code that torch has written for torch.jit, and torch then warns of that code.
@@ -396,7 +428,8 @@ class TorchSubject:
         found = dict(zip(case.config.gradients, gradients, strict=True))
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has no gradient, which counts as zero
             found |= {n: torch.zeros_like(t) for n, t in zip(found, done.asked, strict=True) if "readout" in n}
-        return {name: gradient for name, gradient in found.items() if gradient is not None}
+        known = {name: gradient for name, gradient in found.items() if gradient is not None}
+        return known if case.config.preparation == "functional_call" else gradients_back(self._conventions, known)
 
     def _keeping(self) -> Callable[[RNNConfig], torch.nn.Module]:
         """Return a function that gives a config's module.

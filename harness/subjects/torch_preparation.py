@@ -125,9 +125,8 @@ def parameters_by_name(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]
     }
 
 
-def parameters_of(module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.Tensor]:
-    """Return the module's own parameters under nn.RNN's names. Raise ``NotImplementedError`` if some are missing."""
-    own = parameters_by_name(module)
+def parameters_of(own: Weights, config: RNNConfig) -> dict[str, torch.Tensor]:
+    """Return those of a module's own parameters that nn.RNN has. Raise ``NotImplementedError`` if some are missing."""
     names = [name for name in config.weights if not name.startswith("readout")]
     if missing := [name for name in names if name not in own]:
         raise NotImplementedError(f"gradients need parameters under nn.RNN's names; {', '.join(missing)} is missing")

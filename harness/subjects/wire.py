@@ -25,6 +25,7 @@ from harness.space.outcome import Failure, Outcome, legible
 from harness.space.parts import DTYPES
 from harness.space.scope import Scope
 from harness.subjects.calling import Failed, Malformed
+from harness.subjects.conventions import Conventions
 from harness.subjects.function import GIVEN, OPENS
 
 VERSION: Final = 1
@@ -61,6 +62,7 @@ class Greeting:
     """The arguments that a function would take, by which the space that is asked for is chosen."""
     offers: Mapping[str, Any] = field(default_factory=dict)
     contract: str = PORT
+    conventions: Conventions = field(default_factory=Conventions)
     software: str = ""
     """The software that the program computes with, in its own words."""
 
@@ -84,11 +86,12 @@ class Greeting:
             raise UsageError(f"software={software!r}: expected text, such as a name and a version")
         if not isinstance(offers, dict):
             raise UsageError(f'offers={offers!r}: expected an object such as {{"dtype": ["float64"]}}')
+        conventions = Conventions.of(said.get("conventions", []))
         values = {name: tuple(of) if isinstance(of, list) else of for name, of in offers.items()}
         Scope().only(**values)  # raises UsageError for a factor that does not exist
         if set(takes) <= OPENS.keys():  # only the worker names the others, of a function that does not take them all
             takes = [*ALWAYS, *takes]
-        return cls(tuple(takes), values, contract, legible(software, 200))
+        return cls(tuple(takes), values, contract, conventions, legible(software, 200))
 
 
 def request(given: Mapping[str, Any]) -> bytes:
@@ -161,13 +164,13 @@ def returned(arrays: Mapping[str, Array], *, readout: bool) -> tuple[Any, ...] |
     """Return arrays by name as a function returns them. Raise ``Malformed`` if their names are not a layer's."""
     gradients = {name: array for name, array in arrays.items() if name.endswith(".grad")}
     names = {name for name in arrays if name not in gradients}
-    fit = [("readout", "h_n"), ("output", "h_n", "readout"), ("readout",)] if readout else [("output", "h_n")]
+    fit = [("readout", "h_n"), ("output", "h_n", "readout"), ("readout",)] if readout else [("output", "h_n"), ("h_n",)]
     order = next((one for one in fit if names == set(one)), None)
     if order is None:
         wanted = " or ".join(", ".join(one) for one in fit)
         _refuse(f"arrays {', '.join(arrays) or 'of no name'}", f"{wanted}, and gradients such as x.grad")
     if not gradients:
-        return arrays["readout"] if order == ("readout",) else tuple(arrays[name] for name in order)
+        return arrays[order[0]] if len(order) == 1 else tuple(arrays[name] for name in order)
     return (*(arrays[name] for name in order), gradients)
 
 

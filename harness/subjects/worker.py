@@ -49,7 +49,7 @@ def main() -> None:
     if "torch" in sys.modules:
         software = "torch {}, {}".format(sys.modules["torch"].__version__, software)
     greeting = {"protocol": 1, "takes": takes, "software": software}
-    for name in ("offers", "contract"):
+    for name in ("offers", "contract", "conventions"):
         if hasattr(function, name):
             greeting[name] = getattr(function, name)
     _say(answers, greeting)
@@ -174,8 +174,8 @@ def _named(returned: Any, *, readout: bool) -> dict[str, Any]:
         gradients = {("hx" if names[n] == "h0" else names[n]) + ".grad": value for n, value in returned[-1].items()}
         returned = returned[:-1] if len(returned) > 2 else returned[0]
     expected = "(output, h_n, readout) or (readout, h_n)" if readout else "(output, h_n)"
-    if readout and hasattr(returned, "shape"):
-        return dict({"readout": returned}, **gradients)
+    if hasattr(returned, "shape"):  # without a readout, only a function that declares it may return that
+        return dict({"readout" if readout else "h_n": returned}, **gradients)
     if not isinstance(returned, (tuple, list)):
         raise _Malformed(f"returned {_described(returned)}, expected {expected}")
     forms = {(2, False): ("output", "h_n"), (2, True): ("readout", "h_n"), (3, True): ("output", "h_n", "readout")}

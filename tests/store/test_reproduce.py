@@ -170,6 +170,43 @@ def test_a_wrong_class_fails_by_itself_until_it_is_mended(config: RNNConfig, tmp
     assert run_here(written).endswith("FIXED\n")
 
 
+KERAS = """
+import numpy as np
+
+def last_of(x, weights, config, cotangents):
+    W, U, b = weights["weight_ih_l0"], weights["weight_hh_l0"], weights.get("bias_ih_l0", 0)
+    h = [np.zeros((len(x), len(U)), x.dtype)]
+    for t in range(x.shape[1]):
+        h.append(np.tanh(x[:, t] @ W + h[-1] @ U + b))
+    if not cotangents:
+        return h[-1] * WRONG
+    dh, dW, dU, db = cotangents["h_n.grad"][0], np.zeros_like(W), np.zeros_like(U), np.zeros_like(b)
+    for t in reversed(range(x.shape[1])):
+        da = dh * (1 - h[t + 1] ** 2)
+        dh, dW, dU, db = da @ U.T, dW + x[:, t].T @ da, dU + h[t].T @ da, db + da.sum(0)
+    return h[-1], {"weight_ih_l0": dW, "weight_hh_l0": WRONG * dU, "bias_ih_l0": db}
+
+last_of.conventions = {"one_bias": True, "batch_first": True, "last_output_only": True}
+"""
+
+
+@pytest.mark.parametrize("loss", [None, "h_n"])
+def test_a_function_of_other_conventions_is_called_in_its_own(loss: str | None, tmp_path: Path) -> None:
+    path = saved(tmp_path, "keras_like.py", KERAS + "WRONG = 2")
+    config = RNNConfig(2, 3, T=4, N=5, batch_first=True, loss=loss, wrt="weights" if loss else "all")
+    finding, subject = found(f"{path}:last_of+transposed", config)
+    assert finding.result.verdict is Verdict.DISAGREES, finding.result
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    assert "harness" not in made.text
+    written = write(made, tmp_path)
+    assert run_here(written).endswith("FAILED\n")
+    saved(tmp_path, "keras_like.py", KERAS + "WRONG = 1.0")
+    assert run_here(written).endswith("FIXED\n")
+
+
 @pytest.mark.long
 def test_subjects_in_processes_of_their_own_are_told_apart(tmp_path: Path) -> None:
     path, other = saved(tmp_path, "drop_in.py", DROP_IN), saved(tmp_path, "by_hand.py", FUNCTION)

@@ -136,8 +136,9 @@ def _unpacked(called: str, config: RNNConfig, user: User, outcome: Outcome, prog
     if not names:
         return f"returned = {called}"
     program.results = {name: name for name in names}
+    names = ["_", *names] if "output" in outcome.not_returned else names
     if config.lengths is not None:  # padding is overwritten before it is compared
-        program.results |= {name: f"np.array({name})" for name in names if name != "h_n"}
+        program.results |= {name: f"np.array({name})" for name in names if name not in {"_", "h_n"}}
     if any(name in outcome.arrays for name in config.gradients):
         program.gradients = "{f\"{name.removesuffix('.grad')}.grad\": array for name, array in gradients.items()}"
         return f"{', '.join(names)}, gradients = {called}"

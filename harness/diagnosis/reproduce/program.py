@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from harness.diagnosis.reproduce.literals import FILE, Literals
+from harness.diagnosis.reproduce.literals import FILE, Literals, listed
 from harness.space.case import Array, Case
+from harness.subjects import mapped
 from harness.subjects.capabilities import Recipe
+from harness.subjects.conventions import Conventions
 
 _TAKEN = """
     np torch sys os importlib subprocess arrays x h0 hx weights config cotangents lengths masks packed output h_n
     readout readout_weight readout_bias output_grad h_n_grad readout_grad gradients asked actual expected allowance
     failed name want got off right index differing tensor array other returned error code before call axes shape
-    dtype file transposed stepped module spec n length Same Cell Path SimpleNamespace kept
+    dtype file transposed stepped module spec n length Same Cell Path SimpleNamespace kept mapped as_nn_rnn Any
 """
 TAKEN: Final = frozenset(_TAKEN.split())
 """The names that a script uses itself."""
@@ -96,6 +99,20 @@ def user_of(spec: str, recipe: Recipe, takes: tuple[str, ...]) -> User:
     return User(replace(recipe, expression=".".join([alias, *inner]), lines=tuple(lines)), takes)
 
 
+def with_conventions(user: User, conventions: Conventions) -> User:
+    """Return how a script calls a function of other conventions than nn.RNN's."""
+    if not (maps := conventions.maps):
+        return user
+    if user.is_class:
+        raise Unwritten("its class has other conventions than nn.RNN's")
+    text = inspect.getsource(mapped).partition("from typing import Any\n")[2].strip("\n")
+    options = [f"{name}=True" for name in maps]
+    called = listed("mapped = as_nn_rnn(", [user.recipe.expression, str(user.takes), *options], ")")
+    lines = (*user.recipe.lines, "", "", *text.split("\n"), "", "", called)
+    recipe = replace(user.recipe, expression="mapped", lines=lines)
+    return User(recipe, conventions.passed(user.takes))
+
+
 def written(headline: str, program: Program, end: Sequence[str]) -> str:
     """Return the whole script; ``end`` is what makes the call and judges it."""
     imports, given = {"import sys", *program.imports}, list(program.given)
@@ -108,6 +125,8 @@ def written(headline: str, program: Program, end: Sequence[str]) -> str:
         given = [f"with {opened} as file:", "    arrays = dict(file)", *given]
     if any(line.startswith("FILE =") for line in program.user.recipe.lines):
         imports |= {"import importlib.util", "import os"}
+    if any(line == "def as_nn_rnn(" for line in program.user.recipe.lines):
+        imports.add("from typing import Any")
     if environ := program.user.recipe.environ:
         imports.add("import os")
     third |= {line for line in imports if "torch" in line or "ml_dtypes" in line}

@@ -19,7 +19,7 @@ from harness.checks.result import Result
 from harness.diagnosis.reproduce import endings as checks
 from harness.diagnosis.reproduce.literals import Literals
 from harness.diagnosis.reproduce.numpy_call import numpy_program
-from harness.diagnosis.reproduce.program import Program, Unwritten, User, handed, user_of, written
+from harness.diagnosis.reproduce.program import Program, Unwritten, User, handed, user_of, with_conventions, written
 from harness.diagnosis.reproduce.torch_call import shown, torch_program
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import OF_VALUE, Mismatch, Site, Sort
@@ -29,6 +29,7 @@ from harness.search.record import Finding
 from harness.space.case import Array, Case, padding
 from harness.space.config import PLACES, TANGENT, RNNConfig
 from harness.space.outcome import Failure, Outcome, is_last
+from harness.subjects.conventions import parted
 from harness.subjects.protocol import Subject, masks_of
 from harness.subjects.registry import registered
 
@@ -70,14 +71,14 @@ def user_named(spec: str, subject: Subject) -> User:
     """Return how a script calls the subject of that name. Raises ``Unwritten`` where none can."""
     own = subject.capabilities
     if own.recipe is not None and own.recipe.expression:
-        return User(own.recipe, own.recipe.takes or own.takes or ())
+        return with_conventions(User(own.recipe, own.recipe.takes or own.takes or ()), own.conventions)
     if spec in registered():
         raise Unwritten(f"only the package that offers {spec} knows how to call it")
     if ":" not in spec:
         raise Unwritten(f"{spec} cannot be imported by that name")
     if own.recipe is None:
         raise Unwritten(f"a script cannot know how to call the object {spec}")
-    return user_of(spec, own.recipe, own.takes or ())
+    return with_conventions(user_of(parted(spec)[0], own.recipe, own.takes or ()), own.conventions)
 
 
 def _require_one_call(result: Result) -> None:

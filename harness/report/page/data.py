@@ -267,8 +267,7 @@ def _weak(done: Examination) -> Iterator[str]:
     yield from (f"known deviation: {said}" for said in wording.deviations_in_short(known, {}, hunt.own))
     if hunt.unsupported:
         yield f"{wording.counted(hunt.unsupported, 'case')} refused by the subject"
-    if hunt.not_compared:
-        yield f"gradients by {', '.join(sorted(hunt.not_compared))}: not returned, so not compared"
+    yield from (f"not compared: {said}" for said in wording.not_compared_lines(hunt.not_compared))
     if done.verdict is Verdict.NOT_ENOUGH:
         yield f"too little for a verdict: {', '.join(done.lacking)}"
 

@@ -1,0 +1,157 @@
+"""conventions: the ways in which a layer may differ from nn.RNN by design, declared, and the mapping between the two.
+
+A function or class declares them with the decorator ``conventions``, with an attribute of that name, or in its
+subject's name: ``mine.py:rnn+transposed``. They are no mistakes: the harness gives the layer what it expects, and
+compares what it means.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.errors import UsageError
+from harness.subjects.mapped import as_nn_rnn
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """The conventions of a layer; without any, they are nn.RNN's."""
+
+    one_bias: bool = False
+    """It has one bias: ``bias_ih_l0`` is the sum of nn.RNN's two, and there is no ``bias_hh_l0``."""
+    transposed: bool = False
+    """Its weights are transposed: ``weight_ih_l0`` is (input_size, hidden_size), and a step is ``x @ W``."""
+    batch_first: bool = False
+    """It always reads and returns (N, T, ...), and is asked for nothing else."""
+    last_output_only: bool = False
+    """It returns the last output (N, D*H) alone, which in the reverse direction is that of step 0, or h_n alone. Other
+    outputs are not compared."""
+    zero_state_only: bool = False
+    """It always starts from zeros, and is asked for nothing else."""
+
+    @classmethod
+    def of(cls, declared: Any, whose: str = "conventions") -> Conventions:
+        """Return the conventions in a mapping of names to ``True`` or ``False``, or in a list of names.
+
+        Raises ``UsageError`` in one line for anything else.
+        """
+        if isinstance(declared, Conventions):
+            return declared
+        if isinstance(declared, str) or not isinstance(declared, Iterable):
+            raise UsageError(f"{whose}={reprlib.repr(declared)}: expected a dict such as {{'transposed': True}}")
+        named = declared if isinstance(declared, Mapping) else dict.fromkeys(declared, True)
+        for name, value in named.items():
+            if name not in NAMES:
+                close = get_close_matches(str(name), NAMES, n=1)
+                meant = f"did you mean {close[0]}?" if close else f"expected {', '.join(NAMES)}"
+                raise UsageError(f"{whose}: {str(name)[:80]} is no convention; {meant}")
+            if not isinstance(value, bool):
+                raise UsageError(f"{whose}: {name}={reprlib.repr(value)}: expected True or False")
+        return cls(**named)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of those that are declared."""
+        return tuple(name for name in NAMES if getattr(self, name))
+
+    @property
+    def offers(self) -> dict[str, tuple[Any, ...]]:
+        """The values of factors that a layer of these conventions is asked for, in place of the usual ones."""
+        offers: dict[str, tuple[Any, ...]] = {}
+        if self.batch_first:
+            offers["batch_first"] = (True,)
+        if self.zero_state_only:
+            offers["hx"] = (False,)
+        if self.last_output_only:
+            offers["loss"] = (None, "h_n")
+        return offers
+
+    def narrowed(self, offers: Mapping[str, Any], name: str) -> dict[str, tuple[Any, ...]]:
+        """Return the values of ``offers`` that are left to a layer of these conventions, where they leave out any.
+
+        Raises ``UsageError`` if it offers only what it declares not to do.
+        """
+        left: dict[str, tuple[Any, ...]] = {}
+        for factor, values in self.offers.items():
+            offered = offers.get(factor, values if factor != "loss" else (None,))
+            offered = tuple(offered) if isinstance(offered, list | tuple) else (offered,)
+            left[factor] = tuple(one for one in offered if one in values)
+            if not left[factor]:
+                raise UsageError(
+                    f"{name}: offers {factor}={offered!r}, but declares {', '.join(self.names)}; leave one out"
+                )
+        return left
+
+    def passed(self, takes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the arguments of ``mapped``, for a function that takes some."""
+        return tuple(dict.fromkeys((*takes, "weights", "config"))) if self.maps else takes
+
+    def mapped(self, function: Callable[..., Any], takes: tuple[str, ...]) -> Callable[..., Any]:
+        """Return a function of nn.RNN's conventions that calls one of these."""
+        return as_nn_rnn(function, takes, **self.maps) if self.maps else function
+
+    @property
+    def maps(self) -> dict[str, bool]:
+        """Those for which a mapping is needed; for the others, it is enough to ask for less."""
+        return {name: True for name in self.names if name in {"one_bias", "transposed", "last_output_only"}}
+
+    def refuse(self, config: RNNConfig) -> None:
+        """Raise ``NotImplementedError`` for a config that a layer of these conventions cannot do."""
+        if self.batch_first and not config.batch_first and config.batched:
+            raise NotImplementedError("batch_first=False: it declares batch_first")
+        if self.zero_state_only and config.hx:
+            raise NotImplementedError("an initial state: it declares zero_state_only")
+        if self.last_output_only and (config.output_size is not None or config.loss in {"output", "both"}):
+            raise NotImplementedError("more than the last output: it declares last_output_only")
+
+
+NAMES = tuple(field.name for field in fields(Conventions))
+
+
+def conventions(**declared: bool) -> Callable[[T], T]:
+    """Declare the conventions of a function or class: ``@harness.conventions(one_bias=True, transposed=True)``.
+
+    ``Conventions`` explains each. Raises ``UsageError`` for a name or value that is none.
+    """
+    Conventions.of(declared)
+
+    def declare(given: T) -> T:
+        given.conventions = declared  # type: ignore[attr-defined]
+        return given
+
+    return declare
+
+
+def declared_by(given: Any, name: str) -> Conventions:
+    """Return what a function or class declares itself, in an attribute. Raise ``UsageError`` if that makes no sense."""
+    return Conventions.of(getattr(given, "conventions", {}), f"{name}: conventions")
+
+
+def parted(spec: str) -> tuple[str, tuple[str, ...]]:
+    """Return a subject's name without the conventions that follow it, and these: ``mine.py:rnn+transposed``.
+
+    Raises ``UsageError`` for a name that is none.
+    """
+    place, colon, name = spec.rpartition(":")
+    name, *names = name.split("+")
+    Conventions.of(names, spec)
+    return f"{place}{colon}{name}", tuple(names)
+
+
+def turned(case: Case, *, batch_first: bool) -> Case:
+    """Return the same case in the other layout, in memory in order, or the case itself if it has the layout."""
+    config = case.config
+    if config.batch_first == batch_first or not config.batched:
+        return case
+    other = config.replace(batch_first=batch_first, strides="contiguous")
+    same = {name: other.given[name].axes == spec.axes for name, spec in config.given.items()}
+    arrays = {name: array if same[name] else array.swapaxes(0, 1).copy() for name, array in case.arrays.items()}
+    return Case.from_arrays(other, arrays)

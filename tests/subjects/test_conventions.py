@@ -1,0 +1,238 @@
+"""Tests of declared conventions: a layer that has others than nn.RNN is given what it expects, and agrees."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import RNNConfig, Verdict, as_subject, check_agreement, conventions, draw
+from harness.space.errors import UsageError
+from harness.subjects.conventions import NAMES, Conventions, turned
+from harness.subjects.function import FunctionSubject
+from harness.subjects.protocol import SubjectError, scope_of
+from harness.subjects.registry import find_subject
+from harness.subjects.wire import Greeting
+
+KERAS = {"one_bias": True, "transposed": True, "batch_first": True}
+
+
+def forward(x: Any, h: Any, weights: Any) -> list[Any]:
+    """Return all states of a layer of Keras' conventions, the first one first."""
+    W, U, b = weights["weight_ih_l0"], weights["weight_hh_l0"], weights.get("bias_ih_l0", 0)
+    assert W.flags.c_contiguous
+    assert "bias_hh_l0" not in weights
+    states = [h]
+    for t in range(x.shape[1]):
+        states.append(np.tanh(x[:, t] @ W + states[-1] @ U + b))
+    return states
+
+
+def backward(x: Any, states: Any, weights: Any, d_output: Any, dh: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the gradient by the first state, and those by x and the weights, in Keras' conventions."""
+    W, U = weights["weight_ih_l0"], weights["weight_hh_l0"]
+    dx, dW, dU, db = np.zeros_like(x), np.zeros_like(W), np.zeros_like(U), np.zeros_like(U[0])
+    for t in reversed(range(x.shape[1])):
+        da = (dh + d_output[:, t]) * (1 - states[t + 1] ** 2)
+        dx[:, t], dh = da @ W.T, da @ U.T
+        dW, dU, db = dW + x[:, t].T @ da, dU + states[t].T @ da, db + da.sum(0)
+    gradients = {"x": dx, "weight_ih_l0": dW, "weight_hh_l0": dU}
+    return dh, gradients | ({"bias_ih_l0": db} if "bias_ih_l0" in weights else {})
+
+
+@conventions(**KERAS)
+def simple_rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+    assert config.batch_first
+    states = forward(x, h0[0], weights)
+    output, h_n = np.stack(states[1:], 1), states[-1][None].copy()
+    if config.loss is None:
+        return output, h_n
+    d_output = cotangents.get("output.grad", np.zeros_like(output))
+    dh, gradients = backward(x, states, weights, d_output, cotangents.get("h_n.grad", np.zeros_like(h_n))[0])
+    return output, h_n, gradients | ({"hx": dh[None]} if config.hx else {})
+
+
+@conventions(**KERAS, last_output_only=True, zero_state_only=True)
+def last_of(x: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+    H = weights["weight_hh_l0"].shape[0]
+    states = forward(x, np.zeros((len(x), H), x.dtype), weights)
+    if config.loss is None:
+        return states[-1]
+    nothing = np.zeros((*x.shape[:2], H), x.dtype)
+    return states[-1], backward(x, states, weights, nothing, cotangents["h_n.grad"][0])[1]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("loss", [None, "output", "h_n", "both"])
+def test_a_layer_of_keras_conventions_agrees_there_and_back(loss: str | None, bias: bool) -> None:
+    config = RNNConfig(2, 3, T=4, N=5, hx=True, batch_first=True, loss=loss, dtype="float64", bias=bias)
+    subject = as_subject(simple_rnn)
+
+    result = check_agreement(subject, draw(config, "normal"))
+
+    assert result.verdict is Verdict.AGREES, result
+    assert subject.run(draw(config, "normal")).not_returned == ()
+    bare = FunctionSubject(simple_rnn, "bare", conventions=Conventions(batch_first=True))
+    assert check_agreement(bare, draw(config, "normal")).failed
+
+
+@pytest.mark.parametrize("loss", [None, "h_n"])
+def test_the_last_output_alone_is_compared_and_the_rest_is_said_not_to_be(loss: str | None) -> None:
+    config = RNNConfig(2, 3, T=4, N=5, batch_first=True, loss=loss, dtype="float64")
+    subject, case = as_subject(last_of), draw(config, "normal")
+
+    assert check_agreement(subject, case).verdict is Verdict.AGREES
+    assert check_agreement(subject, draw(config.replace(T=1), "normal")).verdict is Verdict.AGREES
+    assert subject.run(case).not_returned == ("output",)
+    assert subject.run(case).arrays["h_n"].shape == (1, 5, 3)
+
+    off = as_subject(conventions(last_output_only=True)(lambda x, weights: last_of(x, weights, config, {}) + 1e-9))
+    assert check_agreement(off, draw(config.replace(loss=None), "normal")).failed
+
+
+def test_the_last_output_of_two_directions_is_that_of_both_ends() -> None:
+    config = RNNConfig(2, 3, T=4, N=5, bidirectional=True, dtype="float64")
+    case = draw(config, "normal")
+    h_n = as_subject("torch").run(case).arrays["h_n"]
+
+    @conventions(last_output_only=True)
+    def both(x: Any) -> Any:
+        return np.concatenate(list(h_n), -1)
+
+    assert check_agreement(as_subject(both), case).verdict is Verdict.AGREES
+    alone = draw(config.replace(batched=False, N=1), "normal")
+    of_one = as_subject(conventions(last_output_only=True)(lambda x: np.zeros(6)))
+    assert of_one.run(alone).arrays["h_n"].shape == (2, 3)
+    stack = draw(config.replace(num_layers=2), "normal")
+    assert "it returns the last output, and not h_n" in as_subject(both).run(stack).message
+
+
+def test_a_declaration_asks_for_less() -> None:
+    scope = scope_of(as_subject(last_of))
+
+    assert (scope.batch_first, scope.hx, scope.loss) == ((True,), (False,), (None, "h_n"))
+    refused = as_subject(last_of).run(draw(RNNConfig(2, 3, hx=True, batch_first=True), "normal"))
+    assert refused.message == "an initial state: it declares zero_state_only"
+    assert "declares batch_first" in as_subject(last_of).run(draw(RNNConfig(2, 3), "normal")).message
+
+
+def test_what_it_writes_into_its_weights_is_seen() -> None:
+    @conventions(one_bias=True, transposed=True)
+    def writes(x: Any, h0: Any, weights: Any) -> Any:
+        weights["weight_hh_l0"][0, 1] += 1
+        weights["bias_ih_l0"] *= 2
+        return x, h0
+
+    changed = as_subject(writes).run(draw(RNNConfig(3, 3), "normal")).changed_inputs
+
+    assert set(changed) == {"weight_hh_l0", "bias_ih_l0"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"one_bias": "yes"}, "conventions: one_bias='yes': expected True or False"),
+        ({"transpose": True}, "conventions: transpose is no convention; did you mean transposed?"),
+        ({"x": True}, f"conventions: x is no convention; expected {', '.join(NAMES)}"),
+        ("transposed", "conventions='transposed': expected a dict such as {'transposed': True}"),
+        (3, "conventions=3: expected a dict such as {'transposed': True}"),
+    ],
+)
+def test_a_declaration_that_makes_no_sense_is_refused_in_a_line(declared: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)) as refused:
+        Conventions.of(declared)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_declaration_that_contradicts_what_is_offered_is_refused() -> None:
+    def rnn(x: Any) -> Any: ...
+
+    vars(rnn).update(offers={"batch_first": (False,)}, conventions={"batch_first": True})
+    with pytest.raises(UsageError, match=r"offers batch_first=\(False,\), but declares batch_first; leave one out"):
+        as_subject(rnn)
+
+
+def test_conventions_may_follow_the_name_of_what_cannot_be_edited(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def rnn(x, h0): ...\nrnn.conventions = {'one_bias': True}\nsubject = 3\n")
+
+    subject = find_subject(f"{file}:rnn+transposed+batch_first")
+
+    assert subject.capabilities.conventions.names == ("one_bias", "transposed", "batch_first")
+    assert subject.name.endswith("mine.py:rnn+transposed+batch_first")
+    with pytest.raises(UsageError, match="transpose is no convention; did you mean transposed"):
+        find_subject(f"{file}:rnn+transpose")
+    with pytest.raises(SubjectError, match="is an int; expected a function or class with conventions"):
+        find_subject(f"{file}:subject+transposed")
+
+
+def test_a_case_is_turned_into_the_other_layout_and_back() -> None:
+    case = draw(RNNConfig(2, 3, T=4, N=5, hx=True, loss="both", strides="stepped"), "normal")
+    there = turned(case, batch_first=True)
+
+    assert there.x.shape == (5, 4, 2)
+    assert there.cotangents["output.grad"].shape == (5, 4, 3)
+    assert np.array_equal(there.arrays["hx"], case.arrays["hx"])
+    back = turned(there, batch_first=False)
+    assert all(np.array_equal(array, case.arrays[name]) for name, array in back.arrays.items())
+    assert turned(case, batch_first=False) is case
+
+
+def test_another_interpreter_tells_what_is_declared_there(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    body = "x[-1] @ weights['weight_ih_l0']"
+    file.write_text(f"def rnn(x, weights):\n    return {body}\nrnn.conventions = {{'last_output_only': True}}\n")
+    subject = find_subject(f"python:{sys.executable} {file}:rnn+transposed")
+
+    outcome = subject.run(draw(RNNConfig(2, 3, T=4, N=5), "normal"))
+
+    assert subject.capabilities.conventions.names == ("transposed", "last_output_only")
+    assert outcome.arrays["h_n"].shape == (1, 5, 3), outcome
+    with pytest.raises(UsageError, match="x is no convention"):
+        Greeting.of(b'{"protocol": 1, "conventions": ["x"]}')
+
+
+def keras_class() -> Any:
+    import torch
+
+    @conventions(one_bias=True, transposed=True, batch_first=True, zero_state_only=True)
+    class SimpleRNN(torch.nn.Module):
+        def __init__(self, input_size: int, hidden_size: int, *_: Any, device: Any, dtype: Any, **options: Any) -> None:
+            super().__init__()
+            if options["num_layers"] > 1 or options["bidirectional"] or options["nonlinearity"] != "tanh":
+                raise NotImplementedError("one tanh layer")
+            made = {"device": device, "dtype": dtype}
+            self.weight_ih_l0 = torch.nn.Parameter(torch.empty(input_size, hidden_size, **made))
+            self.weight_hh_l0 = torch.nn.Parameter(torch.empty(hidden_size, hidden_size, **made))
+            if options["bias"]:
+                self.bias_ih_l0 = torch.nn.Parameter(torch.empty(hidden_size, **made))
+
+        def forward(self, x: Any) -> Any:
+            h, states = x.new_zeros(len(x), self.weight_hh_l0.shape[0]), []
+            for t in range(x.shape[1]):
+                h = torch.tanh(x[:, t] @ self.weight_ih_l0 + h @ self.weight_hh_l0 + getattr(self, "bias_ih_l0", 0))
+                states.append(h)
+            return torch.stack(states, 1), h[None].clone()
+
+    return SimpleRNN
+
+
+@pytest.mark.parametrize("preparation", ["new", "functional_call", "replaced", "parametrize"])
+def test_a_class_of_keras_conventions_agrees_there_and_back(preparation: str) -> None:
+    subject = as_subject(keras_class())
+    config = RNNConfig(2, 3, T=4, N=5, batch_first=True, loss="both", dtype="float64", preparation=preparation)
+
+    assert check_agreement(subject, draw(config, "normal")).verdict is Verdict.AGREES
+    assert check_agreement(subject, draw(config.replace(bias=False), "normal")).verdict is Verdict.AGREES
+    assert (subject.capabilities.jvp, subject.capabilities.call) == (None, None)
+    run_as = subject.capabilities.run_as
+    assert run_as is not None
+    assert run_as(draw(config, "normal"), Conventions()).failure is not None
+    assert "declares zero_state_only" in subject.run(draw(config.replace(hx=True), "normal")).message
+
+
+def test_a_class_returns_every_output() -> None:
+    with pytest.raises(SubjectError, match=r"last_output_only=True of a class: expected of a function"):
+        as_subject(conventions(last_output_only=True)(keras_class()))
