@@ -16,6 +16,7 @@ from itertools import chain, combinations, islice
 from typing import Any, Final
 
 from harness.checks.repeatability import check_repeatability
+from harness.diagnosis.declared import Instead
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import fresh_cases, infinite_cases, rare, stilled_cases
 from harness.diagnosis.likeness import Seen
@@ -66,11 +67,13 @@ class Diagnosis:
     """The other mistake, if the subject makes two of which the case shows one. It is needed to explain all the rest."""
     precision: Precision | None = None
     """The properties of the subject's arithmetic, if no fault explains the subject and coarser arithmetic may."""
+    instead: Instead | None = None
+    """The conventions with which the subject would agree. Then no fault was looked for, or none is certain."""
 
     @property
     def certain(self) -> bool:
-        """True if exactly one fault explains the subject, on ``EVIDENCE`` fresh cases, too."""
-        return len(self.causes) == 1 and self.fresh >= EVIDENCE
+        """True if exactly one fault explains the subject, on ``EVIDENCE`` fresh cases, too; or another declaration."""
+        return self.instead is not None or (len(self.causes) == 1 and self.fresh >= EVIDENCE)
 
 
 def diagnose(

@@ -20,9 +20,10 @@ from harness.checks.lawfulness import GRADIENTS, law_of
 from harness.checks.result import Result
 from harness.diagnosis.again import ByCause, ByRegion
 from harness.diagnosis.clues import ByClue, Clue, clue_of
+from harness.diagnosis.declared import ByDeclaration, instead_of
 from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
 from harness.diagnosis.factors import Factors, depends_on, like
-from harness.diagnosis.faults import Fault
+from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import wider
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.likeness import Seen
@@ -123,9 +124,11 @@ class Investigation:
         return Recognised(excuse, earlier.id)
 
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
+        diagnosis, kernels = explanation.diagnosis, explanation.kernels
+        if diagnosis is not None and diagnosis.instead is not None:
+            return ByDeclaration(name, self.subject, diagnosis.instead)
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
-        diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if diagnosis is None or not diagnosis.certain:
             process = self.subject.capabilities.process
             if kernels.passes and finding.result.mismatches and process is not None:
@@ -164,9 +167,9 @@ class Investigation:
         explanation, case = Explanation(), nameable(finding)
         observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):
-            diagnosis = diagnose(observations, finding, scope, self._beside)
+            diagnosis = self._diagnosis(observations, finding, scope, until)
             explanation = replace(explanation, diagnosis=diagnosis)
-            if case is not None and (diagnosis is None or not diagnosis.causes):
+            if case is not None and (diagnosis is None or not (diagnosis.causes or diagnosis.instead)):
                 explanation = replace(explanation, clue=clue_of(observations, finding, scope))
             check, would_show = self._check(observations, finding, scope), _would_show(observations, diagnosis)
             factors = depends_on(finding, scope, check, self._explains_all(finding), would_show)
@@ -179,6 +182,23 @@ class Investigation:
             if case is not None:
                 explanation = replace(explanation, picture=_pictured(observations, case, scope, where))
         return replace(explanation, outcome=observations.outcome(finding.case))
+
+    def _diagnosis(self, observations: Observations, finding: Finding, scope: Scope, until: float) -> Diagnosis | None:
+        """Return the known mistakes that explain a finding, or the declaration that does.
+
+        If anything is declared, that comes first, because a mistake in it shows as many others.
+        """
+
+        def redeclared(diagnosis: Diagnosis | None) -> Diagnosis | None:
+            instead = instead_of(observations.subject, finding.case, scope, observations.accepted, until)
+            return diagnosis if instead is None else Diagnosis((), len(CATALOGUE), instead.fresh, instead=instead)
+
+        declares = bool(self.subject.capabilities.conventions.names)
+        if declares and (found := redeclared(None)) is not None:
+            return found
+        diagnosis = diagnose(observations, finding, scope, self._beside)
+        answered = finding.result.failure is None
+        return redeclared(diagnosis) if answered and not declares and not _certain(diagnosis) else diagnosis
 
     def _explains_all(self, finding: Finding) -> Callable[[str], bool]:
         """Return a function that tells which excuses leave nothing else wrong on a case.
@@ -245,7 +265,7 @@ def _would_show(observations: Observations, diagnosis: Diagnosis | None) -> Call
 
     A rounding shows on most values a little, and on few by much: of it nothing is told.
     """
-    if diagnosis is None or not diagnosis.certain or diagnosis.causes[0].family == "rounding":
+    if diagnosis is None or not diagnosis.certain or diagnosis.instead or diagnosis.causes[0].family == "rounding":
         return None
     [cause] = diagnosis.causes
 
@@ -263,6 +283,8 @@ KERNELS: Final = frozenset({"finiteness", "rounding"})
 def _of_own_code(diagnosis: Diagnosis | None) -> bool:
     """Tell whether the cause is certain, and is none that a kernel may have."""
     causes = () if diagnosis is None or not diagnosis.certain else diagnosis.causes
+    if diagnosis is not None and diagnosis.instead is not None:
+        return True
     return any(fault.family not in KERNELS for fault in causes)
 
 
@@ -273,6 +295,8 @@ def _certain(diagnosis: Diagnosis | None) -> bool:
 def _causes(explanation: Explanation) -> tuple[str, ...]:
     """Return the cause, or all that are possible."""
     diagnosis = explanation.diagnosis
+    if diagnosis is not None and diagnosis.instead is not None:
+        return (diagnosis.instead.sentence,)
     return () if diagnosis is None else tuple(fault.sentence for fault in diagnosis.causes)
 
 

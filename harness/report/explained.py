@@ -25,6 +25,9 @@ NAMED: Final = 3
 
 def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None = None) -> list[str]:
     """Return the cause in one sentence, and then how certain it is."""
+    if (instead := diagnosis.instead) is not None:
+        fresh = counted(instead.fresh, "fresh one")
+        return [instead.sentence, f"so declared, it agrees on this case and on {fresh}; as it is, it fails on them"]
     pairs = f", nor do any two of them ({counted(diagnosis.pairs, 'pair')} tried)" if diagnosis.pairs else ""
     if not diagnosis.causes:
         none = f"none of the {diagnosis.tried} known faults alone explains it{pairs}"

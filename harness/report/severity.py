@@ -94,17 +94,24 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
     return next((named for named, holds in classes if holds), Severity.VALUES)
 
 
+def _misdeclared(told: Told) -> bool:
+    diagnosis = told.explanation.diagnosis
+    return diagnosis is not None and diagnosis.instead is not None
+
+
 def in_order(told: Sequence[Told]) -> list[Told]:
     """Return the findings in the order of the report: one for each case and each line that raises, the gravest first.
 
     Within a class, findings with a certain cause come first, then those with more failing cases, then the earlier ones.
+    A wrong declaration comes before everything, because it may show in any way.
     """
     groups: dict[Any, list[Told]] = {}
     for one in told:
         groups.setdefault(_error(one.finding.result) or one.finding.id, []).append(one)
     places = list(Severity)
     return sorted(
-        map(_together, groups.values()), key=lambda one: (places.index(one.severity), not one.certain, -one.further)
+        map(_together, groups.values()),
+        key=lambda one: (not _misdeclared(one), places.index(one.severity), not one.certain, -one.further),
     )
 
 

@@ -101,10 +101,10 @@ def cause_of(told: Told) -> tuple[str, str]:
     diagnosis, result = told.explanation.diagnosis, told.finding.result
     if result.of_tanh and not (diagnosis is not None and diagnosis.causes):
         return failure_line(result), "measured"
-    if diagnosis is not None and (diagnosis.causes or explained.coarse(diagnosis)):
+    if diagnosis is not None and (diagnosis.causes or diagnosis.instead or explained.coarse(diagnosis)):
         said = explained.cause_lines(diagnosis, told.finding.case.config, told.explanation.factors)[0]
         sure = "suspected" if result.verdict is Verdict.SUSPECT else ""
-        if diagnosis.causes:
+        if diagnosis.causes or diagnosis.instead:
             sure = "certain" if diagnosis.certain else "possibly"
         return said.removeprefix("possibly "), sure
     if told.explanation.clue is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
@@ -257,6 +258,15 @@ def _turns(outcome: Outcome, config: RNNConfig) -> bool:
     return config.outputs["output"].shape in {(first, second, *rest), (second, first, *rest)}
 
 
+def _misdeclared(subject: Subject, case: Case) -> bool:
+    """Tell whether a subject would return arrays of the right form if it had not declared one of its conventions."""
+    run_as, declared = subject.capabilities.run_as, subject.capabilities.conventions
+    if run_as is None:
+        return False
+    others = (replace(declared, **{name: False}) for name in declared.names if name != "batch_first")
+    return any(unfit(case, run_as(case, other)) is None for other in others)
+
+
 def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> tuple[Case, Result] | None:
     """Return how a subject fails with these changes, by an error or wrong shapes, at all sizes; else ``None``."""
     plain = configure({**factors_of(base), **changes})
@@ -279,5 +289,7 @@ def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> 
         # A subject that writes into its inputs, or dies, supports the call; the search finds out what is wrong.
         if bad is None or bad.failure is not None or outcome.changed_inputs or outcome.aliased:
             return None
+        if _misdeclared(subject, case):
+            return None  # likewise
         first = first or (case, bad)
     return first

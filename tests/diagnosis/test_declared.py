@@ -1,0 +1,146 @@
+"""Tests of wrong declarations: they are found, and named as the cause, by a run that passes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Case, RNNConfig, Scope, Verdict, as_subject, check_agreement, conventions, draw
+from harness.checks.agreement import observe
+from harness.diagnosis.declared import EVIDENCE, ByDeclaration, Instead, instead_of
+from harness.diagnosis.investigate import Investigation
+from harness.report.severity import Told, in_order
+from harness.report.short import cause_of
+from harness.search.hunt import hunt
+from harness.search.narrow import narrow
+from harness.subjects.conventions import Conventions
+from tests.searches import explained
+
+TWO = "declares one_bias, but works as if it had two biases; declares transposed, but works as if its weights were not"
+
+TANH = Scope().only(nonlinearity="tanh", num_layers=1, bidirectional=False, training=False)
+
+
+def layer(x: Any, h: Any, W: Any, U: Any, b: Any) -> Any:
+    """Return the output of a layer, time first, of transposed weights."""
+    states = [h]
+    for x_t in x:
+        states.append(np.tanh(x_t @ W + states[-1] @ U + b))
+    return np.stack(states[1:])
+
+
+def torch_like(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    x = x.swapaxes(0, 1) if config.batch_first else x
+    b = weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else 0
+    output = layer(x, h0[0], weights["weight_ih_l0"].T, weights["weight_hh_l0"].T, b)
+    return output.swapaxes(0, 1) if config.batch_first else output, output[-1:].copy()
+
+
+def keras_like(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    b = weights["bias_ih_l0"] if config.bias else 0
+    output = layer(x.swapaxes(0, 1), h0[0], weights["weight_ih_l0"], weights["weight_hh_l0"], b)
+    return output.swapaxes(0, 1), output[-1:].copy()
+
+
+def time_first(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return torch_like(x, h0, weights, RNNConfig(2, 3, bias=config.bias))
+
+
+def last_of(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return torch_like(x, h0, weights, config)[1][0]
+
+
+def declaring(function: Any, *names: str) -> Any:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        return function(x, h0, weights, config)
+
+    return as_subject(conventions(**dict.fromkeys(names, True))(rnn))
+
+
+@pytest.mark.parametrize(
+    ("function", "declared", "said"),
+    [
+        (torch_like, ["transposed"], "declares transposed, but works as if its weights were not"),
+        (torch_like, ["one_bias"], "declares one_bias, but works as if it had two biases"),
+        (time_first, ["batch_first"], "declares batch_first, but works as if batch_first were always False"),
+        (last_of, [], "returns the last output alone: declare last_output_only, if that is meant"),
+        (keras_like, ["one_bias", "batch_first"], "works as if its weights were transposed: declare transposed"),
+        (
+            keras_like,
+            [],
+            "works as if it declared one_bias, transposed, batch_first: declare them, if that is meant",
+        ),
+        (torch_like, ["one_bias", "transposed"], TWO),
+    ],
+)
+def test_the_declaration_with_which_a_subject_would_agree_is_named(function: Any, declared: Any, said: str) -> None:
+    subject = declaring(function, *declared)
+    scope = narrow(subject, TANH.only(**subject.capabilities.offers)).scope
+    config = RNNConfig(2, 3, T=4, N=5, batch_first="batch_first" in declared)
+    case = draw(config, "normal")
+    assert check_agreement(subject, case).verdict is not Verdict.AGREES
+
+    found = instead_of(subject, case, scope)
+
+    assert found is not None
+    assert found.sentence == said
+    assert found.fresh == EVIDENCE
+
+
+def test_a_mistake_is_no_matter_of_declarations() -> None:
+    def wrong(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = keras_like(x, h0, weights, config)
+        return output * 1.01, h_n
+
+    case = draw(RNNConfig(2, 3, T=4, N=5, batch_first=True), "normal")
+
+    assert instead_of(declaring(wrong, "one_bias", "transposed", "batch_first"), case, TANH) is None
+    assert instead_of(as_subject("torch"), case, TANH) is None
+
+
+def test_what_one_case_alone_cannot_tell_is_not_named() -> None:
+    """With one unit and one feature, weights are what their transposes are."""
+    subject = declaring(torch_like, "transposed")
+    case = draw(RNNConfig(1, 1, T=4, N=5), "normal")
+
+    assert check_agreement(subject, case).verdict is Verdict.AGREES
+    assert instead_of(subject, case, TANH.only(input_size=1, hidden_size=1, hx=True)) is None
+
+
+def test_a_search_finds_it_names_it_and_goes_around_it() -> None:
+    investigation = Investigation(declaring(torch_like, "transposed"))
+
+    record = explained(investigation, narrow(investigation.subject, TANH).scope, cases=60)
+
+    [finding] = record.findings
+    told = Told(finding, investigation.explanations[finding.id])
+    assert cause_of(told) == ("declares transposed, but works as if its weights were not", "certain")
+    assert record.known[finding.id] > 20
+    other = Told(hunt(declaring(torch_like, "one_bias"), TANH.only(bias=True)).findings[0])
+    assert in_order([other, told])[0] is told
+
+
+def test_a_value_that_fails_only_by_the_declaration_is_searched() -> None:
+    def no_bias(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.bias:
+            raise KeyError("bias_hh_l0")
+        return torch_like(x, h0, weights, config)
+
+    assert "bias=True" not in {what for what, *_ in narrow(declaring(torch_like, "one_bias"), TANH).undone}
+    assert "bias=True" in {what for what, *_ in narrow(declaring(no_bias, "one_bias"), TANH).undone}
+
+
+def test_an_excuse_holds_only_where_the_other_declaration_agrees() -> None:
+    def twice(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = torch_like(x, h0, weights, config)
+        return (output * 2 if len(x) > 4 else output), h_n
+
+    subject, config = declaring(twice, "transposed"), RNNConfig(2, 3, T=4, N=5)
+    excuse = ByDeclaration("id", subject, Instead(Conventions(transposed=True), Conventions(), 3))
+
+    def excused(case: Case) -> bool:
+        observation = observe(subject, case)
+        return excuse.excuses(observation, check_agreement(subject, case))
+
+    assert excused(draw(config, "normal"))
+    assert not excused(draw(config.replace(T=5), "normal"))
