@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import pickle
 import re
@@ -19,7 +20,12 @@ import pytest
 import torch
 from torch import nn
 
+import harness
+from harness import RNNConfig, as_subject, draw
 from harness.cli import codes, main
+from harness.space import tensors
+from harness.space.errors import UsageError
+from harness.store import vectors
 
 ROOT = Path(__file__).parents[1]
 
@@ -152,13 +158,45 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "view.pt": lambda: saved(torch.zeros(1).expand(2**20, 2**20)),
     "meta.pt": lambda: saved(torch.empty(2**20, 2**20, device="meta")),
     "pickle.pt": lambda: pickle.dumps(print),
+    "long.safetensors": lambda: (2**31).to_bytes(8, "little") + b"{}",
+    "short.safetensors": lambda: b"\0",
+    "outside.safetensors": lambda: safetensors({"x": ("F32", [2, 3], 8, 32)}),
+    "negative.safetensors": lambda: safetensors({"x": ("F32", [2, 3], -24, 0)}),
+    "sizes.safetensors": lambda: safetensors({"x": ("F32", [-2, -3], 0, 24)}),
+    "overlap.safetensors": lambda: safetensors({name: ("F32", [2, 3], 0, 24) for name in ("x", "output")}),
+    "nan.safetensors": lambda: safetensors({"x": ("F32", [math.nan, 3], 0, 24)}),
+    "dtype.safetensors": lambda: safetensors({"x": ("O", [2, 3], 0, 24)}),
+    "deep.safetensors": lambda: headed(b"[" * 10**5),
+    "list.safetensors": lambda: headed(b"[1, 2]"),
+    "deep.json": lambda: b"[" * 10**6,
+    "nested.json": lambda: b"[" * 500 + b"]" * 500,
+    "dicts.json": lambda: b'{"x":' * 500 + b"1" + b"}" * 500,
+    "long.json": lambda: b" " * (2**24 + 1),
+    "text.json": lambda: b'[["1", "\\u001b[31m"]]',
+    "ragged.json": lambda: b"[[1, 2], [3]]",
+    "digits.json": lambda: b"[" + b"9" * 10**5 + b"]",
+    "number.json": lambda: b"3",
+    "dtype.json": lambda: b'{"dtype": "O", "shape": [1], "data": [1]}',
+    "shape.json": lambda: b'{"dtype": "float64", "shape": [1099511627776], "data": [1]}',
+    "binary.json": lambda: b"\xff\xfe\x00",
 }
+
+
+def headed(header: bytes) -> bytes:
+    """Return a file with a header as safetensors has it, and 24 bytes of data."""
+    return len(header).to_bytes(8, "little") + header + bytes(24)
+
+
+def safetensors(arrays: dict[str, tuple[str, list[float], int, int]]) -> bytes:
+    """Return such a file whose header says anything of its arrays."""
+    about = {name: {"dtype": d, "shape": s, "data_offsets": [i, j]} for name, (d, s, i, j) in arrays.items()}
+    return headed(json.dumps(about).encode())
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "/dev/zero", "x" * 300, "pipe.npy"])
 def test_a_hostile_file_is_refused_in_a_line(run: Any, rnn: nn.RNN, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr("harness.subjects.handed.LARGEST", LARGEST)
-    monkeypatch.setattr("harness.subjects.handed.MEMBERS", 10)
+    monkeypatch.setattr("harness.subjects.files.LARGEST", LARGEST)
+    monkeypatch.setattr("harness.subjects.files.MEMBERS", 10)
     if name == "pipe.npy":
         os.mkfifo(name)
     elif name in HOSTILE:
@@ -176,6 +214,123 @@ def test_a_hostile_file_is_refused_in_a_line(run: Any, rnn: nn.RNN, monkeypatch:
         assert name != "members.npz" or "holds 20 arrays, expected at most 10" in err
     assert peak < 8 * LARGEST or name == "huge.npy"  # which NumPy reserves, and does not fill
     assert seconds < 5
+
+
+def forms(arrays: dict[str, Any]) -> dict[str, str]:
+    """Write arrays in each format, and return the files' names."""
+    tensors.write(Path("w.safetensors"), arrays)
+    np.savez("w.npz", **arrays)
+    Path("w.json").write_text(json.dumps({name: one.tolist() for name, one in arrays.items()}))
+    about = {
+        n: {"dtype": one.dtype.name, "shape": one.shape, "data": one.ravel().tolist()} for n, one in arrays.items()
+    }
+    Path("about.json").write_text(json.dumps(about))
+    return {suffix: f"w.{suffix}" for suffix in ("safetensors", "npz", "json")} | {"about": "about.json"}
+
+
+def test_files_of_every_format_are_read_alike(run: Any, rnn: nn.RNN) -> None:
+    options = ("--hx", "h0.npy", "--nonlinearity", "relu", "--batch-first")
+    weights = dict(np.load("model.npz"))
+    x, h0, wrong = (np.load(f"{name}.npy") for name in ("x", "h0", "wrong"))
+    Path("x.json").write_text(json.dumps(x.tolist()))
+    tensors.write(Path("x.safetensors"), {"x": x, "h0": h0})
+
+    said = [run(model, "x.npy", "wrong.npy", *options) for model in ("model.npz", *forms(weights).values())]
+    said += [
+        run("model.npz", "x.json", "wrong.npy", *options),
+        run("w.json", "x.safetensors", "wrong.npy", *options[2:]),
+    ]
+    forms({"output": wrong})
+    said.append(run("model.npz", "x.npy", "w.safetensors", *options))
+
+    assert len(set(said)) == 1
+    assert said[0][0] == codes.FINDING
+    assert "certain it reproduces all 40 numbers" in said[0][1]
+
+
+def test_test_vectors_are_weights_input_and_result_at_once(run: Any) -> None:
+    case = draw(RNNConfig(2, 3, T=4, N=5, hx=True), "normal")
+    vectors.write(Path("v"), [case])
+    output = as_subject("torch").run(case).arrays["output"]
+    np.savez("out.npz", output=output, other=output)
+
+    file = str(Path("v") / "001.safetensors")
+
+    assert run(file, file, file)[1].startswith("agrees with nn.RNN in all 75 numbers")
+    assert run(file, file, "out.npz")[1].startswith("agrees with nn.RNN in all 60 numbers")
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (3, 3)])
+@pytest.mark.parametrize("of", ["keras", "keras_alone", "flax", "onnx", "numpy", "turned", "prefix", "both"])
+def test_weights_under_other_names_are_understood(run: Any, of: str, sizes: tuple[int, int]) -> None:
+    """A square matrix under the names of plain code may be transposed or not: what fits is taken, and said."""
+    case = draw(RNNConfig(*sizes, T=4, N=5, dtype="float64"), "normal")
+    w, r, b, c = case.weights.values()
+    given, words = {
+        "keras": (
+            {"rnn/kernel:0": w.T, "rnn/recurrent_kernel:0": r.T, "rnn/bias:0": b + c},
+            "of Keras; matrices transposed",
+        ),
+        "keras_alone": ({"kernel": w.T, "recurrent_kernel": r.T, "bias": b + c}, "of Keras; matrices transposed"),
+        "flax": ({"params": {"i": {"kernel": w.T, "bias": b + c}, "h": {"kernel": r.T}}}, "i/kernel, params/h/kernel"),
+        "onnx": ({"W": w[None], "R": r[None], "B": np.concatenate([b, c])[None]}, "of ONNX; matrices as they are"),
+        "numpy": ({"Wx": w, "Wh": r, "b": b + c}, "of NumPy code; matrices as they are"),
+        "turned": ({"W_ih": w.T, "W_hh": r.T, "b_ih": b, "b_hh": c}, "of NumPy code; matrices transposed"),
+        "prefix": ({f"module.rnn.{name}": one for name, one in case.weights.items()}, "taken as output"),
+        "both": ({"W_ih": w, "W_hh": r, "b": b + c}, "W_ih, W_hh, b of NumPy code; matrices as they are"),
+    }[of]
+    output = as_subject("torch").run(case).arrays["output"]
+
+    answer = harness.explain(given, case.x, output)
+
+    assert answer.agrees, answer
+    said = " ".join(str(answer).split())
+    assert words in said
+    assert ("which fits" in said) == (sizes == (3, 3) and of in {"numpy", "turned", "both"})
+
+
+def test_a_linear_layer_and_two_directions_under_other_names() -> None:
+    case = draw(RNNConfig(2, 3, T=4, N=5, dtype="float64", output_size=4), "normal")
+    w, r, b, c, out, bias = case.weights.values()
+    given = {
+        "rnn.kernel": w.T,
+        "rnn.recurrent_kernel": r.T,
+        "rnn.bias": b + c,
+        "dense.kernel": out.T,
+        "dense.bias": bias,
+    }
+    assert harness.explain(given, case.x, as_subject("torch").run(case).arrays["readout"]).agrees
+
+    case = draw(RNNConfig(2, 3, T=4, N=5, dtype="float64", bidirectional=True), "normal")
+    one, other = [*case.weights.values()][:4], [*case.weights.values()][4:]
+    stacked = {name: np.stack(pair) for name, pair in zip("WR", zip(one, other, strict=True), strict=False)}
+    stacked["B"] = np.stack([np.concatenate(side[2:]) for side in (one, other)])
+    assert harness.explain(stacked, case.x, as_subject("torch").run(case).arrays["output"]).agrees
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"a/kernel": 1, "a/recurrent_kernel": 1, "b/kernel": 1, "b/recurrent_kernel": 1},
+            "expected the weights of one",
+        ),
+        (
+            {"kernel": 1, "recurrent_kernel": 1, "W": 1, "R": 1},
+            "kernel, recurrent_kernel, bias (Keras) or W, R, B (ONNX)",
+        ),
+        ({"kernel": 1}, "module holds no weight_ih_l0, but kernel"),
+        ({"W": 2, "R": 1}, "weight_hh_l0"),
+    ],
+)
+def test_names_that_may_be_those_of_several_layers_are_refused(given: dict[str, int], said: str) -> None:
+    held = {name: np.zeros((size, 3, 3)[-2:] if size == 1 else (1, 1, 1)) for name, size in given.items()}
+
+    with pytest.raises(UsageError) as refused:
+        harness.explain(held, np.zeros((2, 2, 3)), np.zeros((2, 2, 3)))
+
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.kernels

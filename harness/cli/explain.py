@@ -14,7 +14,9 @@ from harness.space.parts import NONLINEARITIES
 @click.argument("model", type=FILE)
 @click.argument("x", type=FILE)
 @click.argument("actual", type=FILE)
-@click.option("--hx", type=FILE, metavar="FILE", help="The initial hidden state.  [default: zeros]")
+@click.option(
+    "--hx", type=FILE, metavar="FILE", help="The initial hidden state.  [default: the one in the file of X, or zeros]"
+)
 @click.option("--nonlinearity", type=click.Choice(NONLINEARITIES), help="[default: both are tried]")
 @click.option(
     "--batch-first/--no-batch-first", default=None, help="Which axis of X is time.  [default: both are tried]"
@@ -39,21 +41,22 @@ def explain(
 ) -> int:
     """Say whether ACTUAL is what nn.RNN computes from X, and if not, which known mistake computes it.
 
-    MODEL holds the weights: a state_dict that torch.save wrote, or an .npz file. X and ACTUAL are .npy files, or
-    tensors that torch.save wrote. ACTUAL is the output, the readout or h_n, or an .npz file with several of these by
-    name. In Python: harness.explain(module, x, actual).
+    MODEL holds the weights: a state_dict that torch.save wrote, or an .npz, .safetensors or .json file, under nn.RNN's
+    names or those of Keras, Flax, ONNX or plain NumPy code. X and ACTUAL may have any of these formats, and .npy.
+    ACTUAL is the output, the readout or h_n, or several of these by name. In Python: harness.explain(module, x,
+    actual).
     """
     from dataclasses import asdict
 
     from harness.report import arrays
-    from harness.subjects.handed import load
+    from harness.subjects.files import load_array, load_model, load_returned, load_start
 
     console = console_for(json_to)
     answer = arrays.explain(
-        load(model),
-        load(x),
-        load(actual),
-        hx=None if hx is None else load(hx),
+        load_model(model),
+        load_array(x, "x"),
+        load_returned(actual),
+        hx=load_start(x) if hx is None else load_array(hx, "hx", "h0"),
         nonlinearity=nonlinearity,
         batch_first=batch_first,
         atol=atol,

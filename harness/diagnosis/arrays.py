@@ -149,9 +149,29 @@ class Found:
 
 
 def explained(
-    model: Model, cases: Sequence[Given], nonlinearity: str | None, *, batch_first: bool | None, atol: float
+    models: Sequence[Model], cases: Sequence[Given], nonlinearity: str | None, *, batch_first: bool | None, atol: float
+) -> tuple[Found, Model]:
+    """Return what the arrays of all cases agree with, nn.RNN or known mistakes, and with which of several models.
+
+    In doubt, that is the first model. Raises what ``_explained`` raises.
+    """
+    options: dict[str, Any] = {"batch_first": batch_first, "atol": atol}
+    tried = [(_explained(one, cases, nonlinearity, **options, search=len(models) == 1), one) for one in models]
+    if len(models) > 1 and not any(found.agrees for found, _ in tried):  # mistakes are looked for only if none fits
+        tried = [(_explained(one, cases, nonlinearity, **options), one) for one in models]
+    return max(tried, key=lambda one: (one[0].agrees, one[0].certain, not one[0].misfit, -one[0].wrong))
+
+
+def _explained(
+    model: Model,
+    cases: Sequence[Given],
+    nonlinearity: str | None,
+    *,
+    batch_first: bool | None,
+    atol: float,
+    search: bool = True,
 ) -> Found:
-    """Return what the arrays of all cases agree with: nn.RNN, or known mistakes.
+    """Return what the arrays of all cases agree with: nn.RNN, or known mistakes, if these are to be searched for.
 
     Raises ``UsageError`` for an x or hx that the module cannot read, and for an ``actual`` that nn.RNN cannot return.
     """
@@ -174,6 +194,8 @@ def explained(
     for reading in found:
         if all(seen.right for seen in reading.seen):
             return Found(reading, results=results_of(reading))
+    if not search:
+        return Found(found[0])
     turned = [] if batch_first is None else list(readings([not batch_first], "batch_first"))
     return _searched(found, [*turned, *(_in_float32(reading) for reading in found)])
 

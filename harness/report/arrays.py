@@ -24,7 +24,7 @@ from harness.report.wording import counted, number, place
 from harness.space.errors import UsageError
 from harness.space.parts import NONLINEARITIES
 from harness.subjects.calling import a_or_an
-from harness.subjects.handed import model
+from harness.subjects.handed import Model, models
 
 _WIDTH: Final = 8
 """The width of the words that begin the lines, with a space."""
@@ -107,18 +107,25 @@ def explain(
             raise UsageError(
                 f"more holds {a_or_an(type(one).__name__)}: expected cases, (x, actual) or (x, actual, hx)"
             )
-    handed = model(module)
+    handed = models(module)
     cases = [Given(x, actual, hx), *(Given(*one) for one in more)]
-    found = explained(handed, cases, nonlinearity, batch_first=batch_first, atol=float(atol))
-    return _answer(found, drops=handed.drops)
+    found, chosen = explained(handed, cases, nonlinearity, batch_first=batch_first, atol=float(atol))
+    return _answer(found, chosen, others=len(handed) - 1)
 
 
-def _answer(found: Found, *, drops: bool) -> Answer:
+def _answer(found: Found, handed: Model, *, others: int) -> Answer:
     if found.reading is None:
         said = found.misfit
         return Answer(False, said, True, (), (f"disagrees with nn.RNN in shape: {said}",))
     causes = [sentence(cause) for cause in found.causes]
-    lines = [_verdict(found), *([] if found.agrees else why(found, causes)), *_taken_as(found.reading, drops=drops)]
+    lines = [
+        _verdict(found),
+        *([] if found.agrees else why(found, causes)),
+        *_taken_as(found.reading, drops=handed.drops),
+    ]
+    if handed.words:
+        fits = ", which fits" if found.agrees else "; the other way fits no better"
+        lines.append(line("", handed.words + fits * bool(others)))
     cause = causes[0] if causes else None
     return Answer(found.agrees, cause, found.certain, tuple(causes[1:]), tuple(lines), _pieces(found))
 

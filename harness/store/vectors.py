@@ -21,11 +21,12 @@ from harness.checks.agreement import REFERENCE
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.expectation import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
+from harness.space import tensors
 from harness.space.atomic import atomic_write
 from harness.space.case import LARGEST, Array, Case, CaseError
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.store import door, tensors
+from harness.store import door
 
 INDEX: Final = "index.json"
 FORMAT: Final = 1

@@ -1,33 +1,18 @@
-"""Reading of what a user wants explained: a module or its weights, arrays, tensors, or files of them."""
+"""Reading of what a user wants explained: a module or its weights, arrays, or tensors."""
 
 from __future__ import annotations
 
-import math
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from harness.space.case import LARGEST, Array
+from harness.space.case import Array
 from harness.space.config import RNNConfig, weight_names
 from harness.space.errors import UsageError
-from harness.space.scope import LAYERS
 from harness.subjects.calling import Malformed, a_or_an, as_array
-
-PICKLE: Final = 2**20
-"""The most bytes of the pickle that names the tensors of a file, which takes 60 times as much when it is read. That of
-an nn.RNN with 64 layers in both directions has 50,000.
-"""
-
-MEMBERS: Final = 10 * LAYERS
-"""The most members of an archive, each of which takes some 0.2 ms to be read. The weights of LAYERS layers in both
-directions are 8 a layer.
-"""
+from harness.subjects.foreign import flat, translated
 
 _PARAMETER: Final = re.compile(r"(?:(.*)\.)?((?:weight|bias)_[ih]h_l(\d{1,9})(_reverse)?)")
 
@@ -49,12 +34,20 @@ class Model(NamedTuple):
     batch_first: bool | None = None
     drops: bool = False
     """True if it is in training mode with dropout between its layers."""
+    words: str = ""
+    """The way in which the weights were understood, if they have other names than nn.RNN's."""
 
 
-def model(module: Any) -> Model:
-    """Return the model in a module or a dict of weights. Raise ``UsageError`` unless it holds exactly one nn.RNN."""
+def models(module: Any) -> list[Model]:
+    """Return the model in a module or a dict of weights, or two of square matrices that may be transposed.
+
+    Raises ``UsageError`` unless it holds exactly one nn.RNN, or a layer under the names of ``foreign``.
+    """
     if isinstance(module, Mapping):
-        return _of_weights({str(name): array(str(name), value) for name, value in module.items()})
+        given = {name: array(name, value) for name, value in flat(module)}
+        if not any(map(_PARAMETER.fullmatch, given)) and (found := translated(given)):
+            return [_of_weights(one.weights)._replace(words=one.words) for one in found]
+        return [_of_weights(given)]
     if not hasattr(module, "named_modules"):
         raise UsageError(f"module is {a_or_an(type(module).__name__)}: {_WANTED}")
     import torch
@@ -73,7 +66,7 @@ def model(module: Any) -> Model:
         if linear.bias is not None:
             weights["bias"] = array("bias", linear.bias)
     drops = rnn.training and rnn.dropout > 0 and rnn.num_layers > 1
-    return _of_weights(weights)._replace(nonlinearity=rnn.nonlinearity, batch_first=rnn.batch_first, drops=drops)
+    return [_of_weights(weights)._replace(nonlinearity=rnn.nonlinearity, batch_first=rnn.batch_first, drops=drops)]
 
 
 def array(name: str, value: Any) -> Array:
@@ -87,74 +80,6 @@ def array(name: str, value: Any) -> Array:
     if found.dtype.kind == "c":
         raise UsageError(f"{name} is of {found.dtype}: expected real numbers")
     return found
-
-
-def load(path: str) -> Any:
-    """Load a file: ``.npy`` gives an array, ``.npz`` arrays by name, and any other file what ``torch.save`` wrote.
-
-    Raises ``UsageError`` if nothing can be read. No file can run code, or be larger than ``LARGEST`` when unpacked.
-    """
-    try:
-        return _loaded(path)
-    except UsageError:
-        raise
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except Exception as error:  # noqa: BLE001 - unpacking an unknown file may raise anything
-        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):  # a class that torch does not allow
-            raise UsageError(
-                f"{path}: holds more than tensors, such as a whole module, which could run code when it is read:"
-                " expected what torch.save(model.state_dict(), ...) wrote"
-            ) from None
-        # torch advises to read the file in a way in which it can run code: that sentence is left out.
-        said = f"{type(error).__name__}: {error}".partition("\n")[0].partition(" In PyTorch")[0]
-        raise UsageError(
-            f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...) ({said})"
-        ) from None
-
-
-def _loaded(path: str) -> Any:
-    """Load a file. Raise whatever NumPy and torch raise, or ``UsageError`` for what they are not to be asked."""
-    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
-        raise UsageError(f"{path}: expected a file")
-    of_numpy = Path(path).suffix in {".npy", ".npz"}
-    _require_small(path, of_numpy=of_numpy)
-    if of_numpy:
-        found = np.load(path, allow_pickle=False)
-        return {name: found[name] for name in found.files} if hasattr(found, "files") else found
-    import torch
-
-    with warnings.catch_warnings(action="ignore"):  # of what else the file may hold
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    _require_tensors(path, held)
-    return held
-
-
-def _require_small(path: str, *, of_numpy: bool) -> None:
-    """Raise ``UsageError`` for an archive that is large when unpacked, and for tensors that are in no archive."""
-    if not zipfile.is_zipfile(path):
-        if not of_numpy and Path(path).stat().st_size:
-            raise UsageError(f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...)")
-        return
-    with zipfile.ZipFile(path) as archive:
-        parts = archive.infolist()
-    if len(parts) > MEMBERS:
-        raise UsageError(f"{path}: holds {len(parts):,} arrays, expected at most {MEMBERS:,}")
-    size = sum(part.file_size for part in parts)
-    pickles = sum(part.file_size for part in parts if part.filename.endswith(".pkl"))
-    for held, most in ((size, LARGEST), (pickles, PICKLE)):
-        if held > most:
-            raise UsageError(f"{path}: holds {held:,} bytes, expected at most {most:,}")
-
-
-def _require_tensors(path: str, held: Any) -> None:
-    """Raise ``UsageError`` for lists of lists, and for tensors that are large when they are copied, as views can be."""
-    values = [*held.values()] if isinstance(held, Mapping) else held if isinstance(held, list | tuple) else [held]
-    if any(isinstance(value, list | tuple | Mapping) for value in values):
-        raise UsageError(f"{path}: expected a tensor, or several by name")
-    size = sum(math.prod(value.shape) * value.element_size() for value in values if hasattr(value, "element_size"))
-    if size > LARGEST:
-        raise UsageError(f"{path}: holds {size:,} bytes, expected at most {LARGEST:,}")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -14,9 +14,10 @@ import pytest
 from harness import RNNConfig, as_subject, draw
 from harness.cli.main import cli
 from harness.search.vectors import cases_of
+from harness.space import tensors
 from harness.space.case import Array, Case
 from harness.space.errors import UsageError
-from harness.store import tensors, vectors
+from harness.store import vectors
 from tests import documents
 
 LANGUAGES: Final = Path(__file__).parents[2] / "examples" / "languages"

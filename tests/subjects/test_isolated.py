@@ -427,7 +427,7 @@ class Leaves:
     name = "leaves"
 
     def __init__(self):
-        methods = ("exact_laws", "masks", "run_twice", "jvp", "second", "call")
+        methods = ("exact_laws", "masks", "run_twice", "run_as", "jvp", "second", "call")
         self.capabilities = Capabilities(**dict.fromkeys(methods, self.leave))
 
     def devices(self):
@@ -450,7 +450,7 @@ def test_a_process_that_a_method_ends_is_told_in_its_result() -> None:
         said = {name: getattr(own, name)("a question") for name in IF_LOST}
 
     died = "its process ended with exit code 3"
-    assert {said.pop(name).message for name in ("run_twice", "jvp", "second", "call")} == {died}
+    assert {said.pop(name).message for name in ("run_twice", "run_as", "jvp", "second", "call")} == {died}
     assert said == {"exact_laws": frozenset(), "masks": None}
 
 

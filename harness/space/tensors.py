@@ -71,7 +71,10 @@ def read(path: Path) -> dict[str, Array]:
         _refuse(path, "its header is no JSON, expected one of safetensors")
     if not isinstance(header, dict):
         _refuse(path, "its header is no object, expected one of safetensors")
-    return {name: _array(path, name, about, data) for name, about in header.items() if name != "__metadata__"}
+    arrays = {name: _array(path, name, about, data) for name, about in header.items() if name != "__metadata__"}
+    if sum(array.nbytes for array in arrays.values()) > len(data):  # few bytes would be copied many times
+        _refuse(path, "its arrays overlap, expected bytes of its own for each")
+    return arrays
 
 
 def _array(path: Path, name: str, about: Any, data: bytes) -> Array:

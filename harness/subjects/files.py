@@ -1,0 +1,181 @@
+"""files: arrays in files of several formats, of which none can run code, or be larger than is said when unpacked."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from harness.space import tensors
+from harness.space.case import LARGEST
+from harness.space.errors import UsageError
+from harness.space.scope import LAYERS
+from harness.subjects.foreign import DEEPEST
+
+RETURNED: Final = ("output", "h_n", "readout")
+"""The names of what a layer returns, in a file that holds a whole case."""
+
+GIVEN: Final = ("x", "h0", "hx")
+
+DTYPES: Final = {name: np.dtype(name) for name in ("float64", "float32", "float16", "int64", "int32")}
+"""The dtypes that a JSON file may name."""
+
+JSON: Final = 2**24
+"""The most bytes of a JSON file. Its lists take up to 20 times as much: an empty one has two bytes there, with a comma,
+and 64 here."""
+
+PICKLE: Final = 2**20
+"""The most bytes of the pickle that names the tensors of a file, which takes 60 times as much when it is read. That of
+an nn.RNN with 64 layers in both directions has 50,000.
+"""
+
+MEMBERS: Final = 10 * LAYERS
+"""The most members of an archive, each of which takes some 0.2 ms to be read. The weights of LAYERS layers in both
+directions are 8 a layer.
+"""
+
+
+def load_model(path: str) -> Any:
+    """Load weights; of a file with a whole case, such as a test vector, the weights alone."""
+    held = load(path)
+    if not isinstance(held, Mapping):
+        return held
+    return {name: one for name, one in held.items() if not _of_a_case(str(name), (*GIVEN, *RETURNED))}
+
+
+def load_array(path: str, *names: str) -> Any:
+    """Load an array; of a file with names, the one of these names, or the one that was saved without a name."""
+    held = load(path)
+    if not isinstance(held, Mapping):
+        return held
+    found = [held[name] for name in (*names, "arr_0") if name in held]
+    if not found:
+        listed = " ".join(", ".join(map(str, held)).split())[:200] or "nothing"
+        raise UsageError(f"{path}: holds {listed}: expected one array, under the name {' or '.join(names)}")
+    return found[0]
+
+
+def load_start(path: str) -> Any:
+    """Return the initial state that a file holds beside x, or ``None``."""
+    held = load(path)
+    return next((held[name] for name in ("hx", "h0") if name in held), None) if isinstance(held, Mapping) else None
+
+
+def load_returned(path: str) -> Any:
+    """Load what came back; of a file with more than that, what a layer returns."""
+    held = load(path)
+    if not isinstance(held, Mapping) or not set(held) & set(RETURNED):
+        return held
+    return {name: held[name] for name in RETURNED if name in held}
+
+
+def _of_a_case(name: str, names: tuple[str, ...]) -> bool:
+    return name in names or name.endswith((".allowance", ".grad"))
+
+
+def load(path: str) -> Any:
+    """Load a file: an array, nested lists of numbers, or several of these by name.
+
+    Its suffix tells its format: ``.npy``, ``.npz``, ``.safetensors`` or ``.json``. Any other is what ``torch.save``
+    wrote.
+
+    Raises ``UsageError`` if nothing can be read. No file can run code, or be larger than ``LARGEST`` when unpacked.
+    """
+    try:
+        return _loaded(path)
+    except UsageError:
+        raise
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except Exception as error:  # noqa: BLE001 - unpacking an unknown file may raise anything
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):  # a class that torch does not allow
+            raise UsageError(
+                f"{path}: holds more than tensors, such as a whole module, which could run code when it is read:"
+                " expected what torch.save(model.state_dict(), ...) wrote"
+            ) from None
+        # torch advises to read the file in a way in which it can run code: that sentence is left out.
+        said = f"{type(error).__name__}: {error}".partition("\n")[0].partition(" In PyTorch")[0]
+        raise UsageError(
+            f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...) ({said})"
+        ) from None
+
+
+def _loaded(path: str) -> Any:
+    """Load a file. Raise whatever NumPy and torch raise, or ``UsageError`` for what they are not to be asked."""
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
+        raise UsageError(f"{path}: expected a file")
+    if Path(path).suffix == ".safetensors":
+        return tensors.read(Path(path))
+    if Path(path).suffix == ".json":
+        return _of_json(Path(path))
+    of_numpy = Path(path).suffix in {".npy", ".npz"}
+    _require_small(path, of_numpy=of_numpy)
+    if of_numpy:
+        found = np.load(path, allow_pickle=False)
+        return {name: found[name] for name in found.files} if hasattr(found, "files") else found
+    import torch
+
+    with warnings.catch_warnings(action="ignore"):  # of what else the file may hold
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    _require_tensors(path, held)
+    return held
+
+
+def _require_small(path: str, *, of_numpy: bool) -> None:
+    """Raise ``UsageError`` for an archive that is large when unpacked, and for tensors that are in no archive."""
+    if not zipfile.is_zipfile(path):
+        if not of_numpy and Path(path).stat().st_size:
+            raise UsageError(f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...)")
+        return
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+    if len(parts) > MEMBERS:
+        raise UsageError(f"{path}: holds {len(parts):,} arrays, expected at most {MEMBERS:,}")
+    size = sum(part.file_size for part in parts)
+    pickles = sum(part.file_size for part in parts if part.filename.endswith(".pkl"))
+    for held, most in ((size, LARGEST), (pickles, PICKLE)):
+        if held > most:
+            raise UsageError(f"{path}: holds {held:,} bytes, expected at most {most:,}")
+
+
+def _require_tensors(path: str, held: Any) -> None:
+    """Raise ``UsageError`` for lists of lists, and for tensors that are large when they are copied, as views can be."""
+    values = [*held.values()] if isinstance(held, Mapping) else held if isinstance(held, list | tuple) else [held]
+    if any(isinstance(value, list | tuple | Mapping) for value in values):
+        raise UsageError(f"{path}: expected a tensor, or several by name")
+    size = sum(math.prod(value.shape) * value.element_size() for value in values if hasattr(value, "element_size"))
+    if size > LARGEST:
+        raise UsageError(f"{path}: holds {size:,} bytes, expected at most {LARGEST:,}")
+
+
+def _of_json(path: Path) -> Any:
+    """Return nested lists of numbers, or an array of ``{"dtype", "shape", "data"}``, or several of these by name."""
+    if path.stat().st_size > JSON:
+        raise UsageError(f"{path}: holds {path.stat().st_size:,} bytes, expected at most {JSON:,} of JSON")
+    try:
+        held = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: is no JSON ({error})") from None
+    return _in_json(path, "it", held, DEEPEST)
+
+
+def _in_json(path: Path, name: str, held: Any, depth: int) -> Any:
+    if isinstance(held, dict) and "data" not in held and depth:
+        return {one: _in_json(path, one, value, depth - 1) for one, value in held.items()}
+    if isinstance(held, dict):
+        try:
+            return np.array(held["data"], DTYPES[held.get("dtype", "float64")]).reshape(held["shape"])
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            expected = '{"dtype": "float32", "shape": [2, 3], "data": [...]}, or nested lists'
+            raise UsageError(f"{path}: {name[:80]!r} is no array ({said}): expected {expected}") from None
+    if not isinstance(held, list):
+        raise UsageError(f"{path}: {name[:80]!r} is {str(held)[:40]!r}: expected nested lists of numbers")
+    return held

@@ -1,0 +1,129 @@
+"""foreign: the names under which other frameworks keep the weights of a layer, and what they are in nn.RNN's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from harness.space.case import Array
+from harness.space.config import weight_names
+from harness.space.errors import UsageError
+
+
+class Scheme(NamedTuple):
+    """The names of one framework, and how its matrices lie."""
+
+    of: str
+    names: Mapping[str, str]
+    """The name of each parameter by its role. ``bias`` stands for one bias, or for both in a row."""
+    transposed: bool | None
+    """True if a step is ``x @ W``, False if it is ``x @ W.T``; ``None`` if code of both kinds has these names."""
+
+
+SCHEMES: Final = (
+    Scheme("Keras", {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias": "bias"}, True),
+    Scheme("Flax", {"weight_ih": "i/kernel", "weight_hh": "h/kernel", "bias_ih": "i/bias", "bias_hh": "h/bias"}, True),
+    Scheme("ONNX", {"weight_ih": "W", "weight_hh": "R", "bias": "B"}, False),
+    Scheme("NumPy code", {"weight_ih": "Wx", "weight_hh": "Wh", "bias": "b"}, None),
+    Scheme("NumPy code", {"weight_ih": "Wxh", "weight_hh": "Whh", "bias": "bh"}, None),
+    Scheme("NumPy code", {"weight_ih": "W_xh", "weight_hh": "W_hh", "bias_ih": "b_xh", "bias_hh": "b_hh"}, None),
+    Scheme("NumPy code", {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}, None),
+    Scheme("NumPy code", {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias": "b"}, None),
+)
+"""The names that are known, each of one layer. A prefix may stand before them all: ``simple_rnn/kernel:0``."""
+
+
+DEEPEST: Final = 8
+"""The most dicts that may lie in each other."""
+
+
+def flat(given: Mapping[Any, Any], before: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
+    """Yield what dicts in dicts hold, as Flax has them, under names with a slash."""
+    for name, value in given.items():
+        if isinstance(value, Mapping) and depth < DEEPEST:
+            yield from flat(value, f"{before}{name}/", depth + 1)
+        else:
+            yield f"{before}{name}", value
+
+
+class Translated(NamedTuple):
+    """Weights under nn.RNN's names, and how they were understood."""
+
+    weights: dict[str, Array]
+    words: str
+
+
+def translated(given: Mapping[str, Array]) -> list[Translated]:
+    """Return weights under nn.RNN's names, in each way in which they can be meant; none if no scheme has their names.
+
+    There are two ways if square matrices may be transposed or not. Raises ``UsageError`` in one line if the names are
+    those of several layers, or of several frameworks.
+    """
+    plain = {name.replace(".", "/").removesuffix(":0"): array for name, array in given.items()}
+    fits = [(scheme, prefix) for scheme in SCHEMES for prefix in _prefixes(scheme, plain)]
+    fits = [(one, prefix) for one, prefix in fits if not any(_more(other, one, plain, prefix) for other, _ in fits)]
+    if len(fits) > 1:
+        said = " or ".join(f"{prefix}{', '.join(scheme.names.values())} ({scheme.of})" for scheme, prefix in fits)
+        raise UsageError(f"module holds {said[:300]}: expected the weights of one layer; leave out the others")
+    return [found for scheme, prefix in fits for found in _read(scheme, prefix, plain)]
+
+
+def _prefixes(scheme: Scheme, plain: Mapping[str, Array]) -> list[str]:
+    """Return what stands before a scheme's two matrices, wherever both are there."""
+    first, second = scheme.names["weight_ih"], scheme.names["weight_hh"]
+    starts = [name.removesuffix(first) for name in plain if name == first or name.endswith(f"/{first}")]
+    return [start for start in starts if start + second in plain]
+
+
+def _more(other: Scheme, one: Scheme, plain: Mapping[str, Array], prefix: str) -> bool:
+    """Tell whether another scheme with the same matrices has the names of more of what is given."""
+    if (other.names["weight_ih"], other.names["weight_hh"]) != (one.names["weight_ih"], one.names["weight_hh"]):
+        return False
+    has, less = (sum(prefix + name in plain for name in scheme.names.values()) for scheme in (other, one))
+    return has > less or (has == less and SCHEMES.index(other) < SCHEMES.index(one))
+
+
+def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[Translated]:
+    own = {role: plain[prefix + name] for role, name in scheme.names.items() if prefix + name in plain}
+    rest = {name: array for name, array in plain.items() if not any(array is one for one in own.values())}
+    if scheme.transposed:  # a dense layer after it is
+        rest = {name.replace("kernel", "weight"): _turned(array) for name, array in rest.items()}
+    rest = {name.replace("/", "."): array for name, array in rest.items()}
+    w, r = own["weight_ih"], own["weight_hh"]
+    fits = [turn for turn in (False, True) if _fits(*(_turned(a) if turn else a for a in (w, r)))]
+    known = [] if scheme.transposed is None else [scheme.transposed]
+    for turn in ([one for one in fits if one in known] or fits or known or [False]) if w.ndim == 2 else [False]:
+        words = f"weights under the names {', '.join(prefix + scheme.names[role] for role in own)} of {scheme.of}"
+        words += f"; matrices {'transposed' if turn else 'as they are'}"
+        yield Translated({**_named(own, turn=turn), **rest}, words)
+
+
+def _fits(w: Array, r: Array) -> bool:
+    """Tell whether matrices have the shapes of nn.RNN's: rows of the same number, a multiple of hidden_size."""
+    return w.ndim == r.ndim == 2 and len(w) == len(r) and r.shape[1] > 0 and len(r) % r.shape[1] == 0
+
+
+def _turned(array: Array) -> Array:
+    return array.T if array.ndim == 2 else array
+
+
+def _named(own: Mapping[str, Array], *, turn: bool) -> dict[str, Array]:
+    """Return weights under nn.RNN's names; the first axis of ONNX's arrays is the direction."""
+    by_direction = own["weight_ih"].ndim == 3
+    found: dict[str, Array] = {}
+    for direction in range(len(own["weight_ih"]) if by_direction else 1):
+        one = {role: array[direction] if by_direction and array.ndim > 1 else array for role, array in own.items()}
+        rows = len(one["weight_hh"].T if turn else one["weight_hh"])
+        if (bias := one.pop("bias", None)) is not None:
+            both = bias.shape == (2 * rows,)
+            one |= {"bias_ih": bias[:rows], "bias_hh": bias[rows:] if both else np.zeros_like(bias)}
+        elif "bias_ih" in one:
+            one.setdefault("bias_hh", np.zeros_like(one["bias_ih"]))
+        elif "bias_hh" in one:
+            one["bias_ih"] = np.zeros_like(one["bias_hh"])
+        for name in weight_names(0, direction, bias="bias_ih" in one):
+            array = one[name.partition("_l0")[0]]
+            found[name] = _turned(array) if turn else array
+    return found
