@@ -135,7 +135,7 @@ def declared_by(given: Any, name: str) -> Conventions:
     return Conventions.of(getattr(given, "conventions", {}), f"{name}: conventions")
 
 
-def parted(spec: str) -> tuple[str, tuple[str, ...]]:
+def named_conventions(spec: str) -> tuple[str, tuple[str, ...]]:
     """Return a subject's name without the conventions that follow it, and these: ``mine.py:rnn+transposed``.
 
     Raises ``UsageError`` for a name that is none.

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from harness.subjects.conventions import parted
+from harness.subjects.conventions import named_conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.portable import PYTHON
 from harness.subjects.programs import subject_of
@@ -73,7 +73,7 @@ def under(python: str, spec: str, name: str) -> FunctionSubject:
     found = shutil.which(python)
     if found is None:
         raise SubjectError(f"{name}: {python}: no such interpreter; expected a path such as ../old/bin/python")
-    spec, conventions = parted(spec)
+    spec, conventions = named_conventions(spec)
     place, colon, inner = spec.rpartition(":")
     if not (colon and place and inner) and spec != "torch":
         raise SubjectError(f"{name}: {spec}: expected torch, path/to/file.py:name or module:name under an interpreter")

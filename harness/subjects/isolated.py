@@ -580,6 +580,8 @@ def _find(spec: str, switches: tuple[str, ...], found: list[Subject]) -> _About:
         subject = find_subject(spec)
     except KeyboardInterrupt:  # raised by the subject itself: the user's Ctrl-C reaches the parent alone
         raise SubjectError(f"{spec}: while it was imported, KeyboardInterrupt") from None
+    except UsageError as error:  # such as a declaration of conventions that makes no sense
+        raise SubjectError(str(error)) from None
     found.append(subject)
     capabilities = replace(subject.capabilities.with_methods(lambda *_: _in_the_child), process=None)
     switchable = _mentions_torch(spec) and "torch" in sys.modules and not capabilities.ground

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeGuard
 
 from harness.subjects.calling import a_or_an
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.conventions import Conventions, declared_by, parted
+from harness.subjects.conventions import Conventions, declared_by, named_conventions
 from harness.subjects.environments import own_interpreter, subject_elsewhere, under
 from harness.subjects.function import FunctionSubject
 from harness.subjects.portable import PYTHON
@@ -84,7 +84,8 @@ def find_subject(spec: str) -> Subject:
         raise SubjectError(f"{spec}: unknown subject; {forms}")
     if python := own_interpreter(spec):
         return under(python, spec, spec)
-    name, conventions = parted(name)
+    plain, conventions = named_conventions(spec)
+    name = plain.rpartition(":")[2]
     found: Any = _load_file(spec, Path(place)) if place.endswith(".py") else _load_module(spec, place)
     for part in name.split("."):
         if not hasattr(found, part):
@@ -205,8 +206,9 @@ def _load_module(spec: str, name: str) -> ModuleType:
 
 def _reason(error: BaseException) -> str:
     """Describe an import's error, with the last line of user code that led to it."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    at = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames[1:] else ""
+    own = ("importlib", str(Path(__file__).parent))
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not any(name in one.filename for name in own)]
+    at = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames else ""
     return f"{type(error).__name__}: {error}{at}"
 
 

@@ -248,6 +248,7 @@ def _of_class(cls: Any) -> Any:
         return tuple(found.values()) + (dict(zip(by, zeros)),)
 
     vars(rnn)["offers"] = {"batched": (True, False)}
+    vars(rnn)["conventions"] = getattr(cls, "conventions", {})
     return rnn
 
 

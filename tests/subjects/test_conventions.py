@@ -12,6 +12,7 @@ from harness import RNNConfig, Verdict, as_subject, check_agreement, conventions
 from harness.space.errors import UsageError
 from harness.subjects.conventions import NAMES, Conventions, turned
 from harness.subjects.function import FunctionSubject
+from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import SubjectError, scope_of
 from harness.subjects.registry import find_subject
 from harness.subjects.wire import Greeting
@@ -162,8 +163,10 @@ def test_conventions_may_follow_the_name_of_what_cannot_be_edited(tmp_path: Path
 
     assert subject.capabilities.conventions.names == ("one_bias", "transposed", "batch_first")
     assert subject.name.endswith("mine.py:rnn+transposed+batch_first")
-    with pytest.raises(UsageError, match="transpose is no convention; did you mean transposed"):
-        find_subject(f"{file}:rnn+transpose")
+    with pytest.raises(
+        SubjectError, match=r"mine.py:rnn\+transpose: transpose is no convention; did you mean transpos"
+    ):
+        IsolatedSubject(f"{file}:rnn+transpose")
     with pytest.raises(SubjectError, match="is an int; expected a function or class with conventions"):
         find_subject(f"{file}:subject+transposed")
 

@@ -29,7 +29,7 @@ from harness.search.record import Finding
 from harness.space.case import Array, Case, padding
 from harness.space.config import PLACES, TANGENT, RNNConfig
 from harness.space.outcome import Failure, Outcome, is_last
-from harness.subjects.conventions import parted
+from harness.subjects.conventions import named_conventions
 from harness.subjects.protocol import Subject, masks_of
 from harness.subjects.registry import registered
 
@@ -78,7 +78,7 @@ def user_named(spec: str, subject: Subject) -> User:
         raise Unwritten(f"{spec} cannot be imported by that name")
     if own.recipe is None:
         raise Unwritten(f"a script cannot know how to call the object {spec}")
-    return with_conventions(user_of(parted(spec)[0], own.recipe, own.takes or ()), own.conventions)
+    return with_conventions(user_of(named_conventions(spec)[0], own.recipe, own.takes or ()), own.conventions)
 
 
 def _require_one_call(result: Result) -> None:
