@@ -9,7 +9,7 @@ from harness import Case, RNNConfig, Scope, Verdict, as_subject, check_agreement
 from harness.checks.agreement import observe
 from harness.diagnosis.declared import EVIDENCE, ByDeclaration, Instead, instead_of
 from harness.diagnosis.investigate import Investigation
-from harness.report.severity import Told, in_order
+from harness.report.severity import Severity, Told, in_order
 from harness.report.short import cause_of
 from harness.search.hunt import hunt
 from harness.search.narrow import narrow
@@ -48,6 +48,15 @@ def time_first(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 def last_of(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return torch_like(x, h0, weights, config)[1][0]
+
+
+def doubled(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    output, h_n = torch_like(x, h0, weights, config)
+    return 2 * output, h_n
+
+
+def doubled_if_long(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return (doubled if config.T > 4 else torch_like)(x, h0, weights, config)
 
 
 def declaring(function: Any, *names: str) -> Any:
@@ -116,8 +125,9 @@ def test_a_search_finds_it_names_it_and_goes_around_it() -> None:
     told = Told(finding, investigation.explanations[finding.id])
     assert cause_of(told) == ("declares transposed, but works as if its weights were not", "certain")
     assert record.known[finding.id] > 20
-    other = Told(hunt(declaring(torch_like, "one_bias"), TANH.only(bias=True)).findings[0])
-    assert in_order([other, told])[0] is told
+    graver = Told(hunt(declaring(doubled), TANH).findings[0])
+    assert graver.severity is Severity.VALUES
+    assert in_order([graver, told])[0] is told
 
 
 def test_a_value_that_fails_only_by_the_declaration_is_searched() -> None:
@@ -130,12 +140,15 @@ def test_a_value_that_fails_only_by_the_declaration_is_searched() -> None:
     assert "bias=True" in {what for what, *_ in narrow(declaring(no_bias, "one_bias"), TANH).undone}
 
 
-def test_an_excuse_holds_only_where_the_other_declaration_agrees() -> None:
-    def twice(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = torch_like(x, h0, weights, config)
-        return (output * 2 if len(x) > 4 else output), h_n
+def test_a_declaration_is_the_cause_only_if_nothing_else_is_wrong() -> None:
+    subject, config = declaring(doubled_if_long, "transposed"), RNNConfig(2, 3, T=4, N=5)
 
-    subject, config = declaring(twice, "transposed"), RNNConfig(2, 3, T=4, N=5)
+    assert instead_of(subject, draw(config, "normal"), TANH) is None
+    assert instead_of(subject, draw(config, "normal"), TANH.only(T=4)) is not None
+
+
+def test_an_excuse_holds_only_where_the_other_declaration_agrees() -> None:
+    subject, config = declaring(doubled_if_long, "transposed"), RNNConfig(2, 3, T=4, N=5)
     excuse = ByDeclaration("id", subject, Instead(Conventions(transposed=True), Conventions(), 3))
 
     def excused(case: Case) -> bool:

@@ -271,12 +271,13 @@ def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
 
 def test_gradients_that_were_not_compared_or_are_nobody_s_are_named() -> None:
     hunt = agreement()
-    hunt.not_compared.update(["hx", "bias_hh"])
+    hunt.not_compared.update(["hx", "bias_hh", "output"])
     hunt.ignored.update(["loss"])
 
     shown = rendered(text.examination_report(Examination(hunt)), 200)
 
     assert "gradients by bias_hh, hx: not returned" in shown
+    assert "not compared  output: it declares last_output_only, and h_n is compared" in shown
     assert "gradients by loss: nn.RNN has none" in shown
 
 
