@@ -209,9 +209,9 @@ def _add_accuracy(facts: Table, hunt: Hunt) -> None:
 
 
 def _add_slow(facts: Table, hunt: Hunt) -> None:
-    """Add why a subject was asked for few sizes."""
+    """Add why a subject was asked for less."""
     if hunt.slow:
-        facts.add_row("slow", f"a new shape takes {hunt.slow:.2g} s: few sizes were asked for")
+        facts.add_row("slow", f"a new shape takes {hunt.slow:.2g} s: fewer were asked for")
 
 
 def _undone(hunt: Hunt) -> list[str]:

@@ -14,6 +14,11 @@ CASES: Final = 1_650
 whole scope takes 984 configs; the configs drawn after that have two cases each.
 """
 
+BRIEF: Final = 240
+"""The number of cases of a search without a budget if the subject is slow: the 200 that must agree, and the covering
+arrays of pairs of the widest scopes in ``COVERED`` of it.
+"""
+
 NARROWING: Final = 0.25
 SEARCHING: Final = 0.9
 SHRINKING: Final = 0.6
@@ -34,8 +39,9 @@ compared. A refusal takes a hundredth of the time of a comparison, so this costs
 
 
 class Budget:
-    """The budget of one search, whose time begins now. Without ``cases`` and ``seconds`` it is ``CASES`` cases.
+    """The budget of one search, whose time begins now.
 
+    Without ``cases`` and ``seconds`` it is ``CASES`` cases, or ``BRIEF`` if the subject is slow.
     Raises ``UsageError`` if it allows nothing.
     """
 
@@ -44,7 +50,8 @@ class Budget:
             require_int("cases", cases, 1)
         if seconds is not None:
             require_seconds("seconds", seconds)
-        self._given = CASES if cases is None and seconds is None else cases
+        self._by_default = cases is None and seconds is None
+        self._given = CASES if self._by_default else cases
         self.cases = self._given
         """The number of cases at which the search ends; ``None`` if only time ends it."""
         self._seconds = seconds
@@ -65,6 +72,11 @@ class Budget:
     def narrowing_until(self) -> float:
         """The moment at which it must be known what the subject supports."""
         return self._share(NARROWING)
+
+    def for_slow(self) -> None:
+        """Allow fewer cases to a subject that is slow, unless the budget was given."""
+        if self._by_default:
+            self.cases = self._given = BRIEF
 
     def extend(self, total: int) -> None:
         """Allow ``AFTER`` more cases than the ``total`` so far, within what was given."""

@@ -81,9 +81,9 @@ def hunt(
     - ``subject`` is as for ``as_subject``.
     - ``scope`` is the part of the space to search; ``None`` stands for everything that the subject offers.
     - ``cases`` and ``seconds`` are the budget: the cases that are compared, and the time of everything, whichever ends
-      first. Without either, it is ``CASES`` cases. Searching ends after ``SEARCHING`` of the time, shrinking after
-      ``SHRINKING``, and explanations learn of the end from the record's ``until``. ``CRASHES`` limits the shrinking of
-      a crash, and a hang ends it.
+      first. Without either, it is ``CASES`` cases, or ``BRIEF`` if the subject is slow. Searching ends after
+      ``SEARCHING`` of the time, shrinking after ``SHRINKING``, and explanations learn of the end from the record's
+      ``until``. ``CRASHES`` limits the shrinking of a crash, and a hang ends it.
     - ``seed`` chooses the cases. The search begins with a covering array, in which all values of three different
       factors that can meet do meet, or of two factors if the budget does not allow more. The same arguments give the
       same search.
@@ -159,9 +159,8 @@ class Search:
         scope = (scope or scope_of(subject)).only(device=choose_devices(subject, asked))
         self.record = Hunt(subject.name, seed, scope, accepted=accepted)
         self.record.own = tuple(one for one in own if one.of(subject.name))
-        self.record.limit, self.record.until, self.record.shard = self._budget.cases, self._budget.until, shard
-        if shard is not None and self.record.limit is not None:
-            self.record.limit = ceil(self.record.limit / shard.of)
+        self.record.until, self.record.shard = self._budget.until, shard
+        self._note_limit()
         self.log = Log()
         """The log of its cases, if it is a shard."""
         self._narrowed = narrowed
@@ -203,6 +202,11 @@ class Search:
         if recognised.earlier is not None:
             self.record.findings.pop()
             self.record.known[recognised.earlier] += 1
+
+    def _note_limit(self) -> None:
+        """Note in the record how many cases the search may check."""
+        limit, shard = self._budget.cases, self.record.shard
+        self.record.limit = limit if shard is None or limit is None else ceil(limit / shard.of)
 
     def _run(self) -> Generator[Finding]:
         """Go through the cases of the plan until the search ends, and note in the record why it did."""
@@ -247,7 +251,7 @@ class Search:
                 self._excuses += [] if excuse is None else [excuse]
                 if self.record.shard is None:
                     self._budget.extend(self.record.total)
-                    self.record.limit = self._budget.cases
+                    self._note_limit()
         return stop
 
     def _hand_over(self, finding: Finding) -> Generator[Finding, None, KnownCause | None]:
@@ -298,6 +302,9 @@ class Search:
         narrowed = self._narrowed or narrow(self._subject, self.record.scope, until=self._budget.narrowing_until)
         self.record.scope, self.record.refused = narrowed.scope, narrowed.refused
         self.record.slow = narrowed.slow
+        if narrowed.slow:
+            self._budget.for_slow()
+            self._note_limit()
         self.record.undone = {what: (case, result) for what, case, result in narrowed.undone}
         return bool(narrowed.accepted)
 

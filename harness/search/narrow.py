@@ -54,11 +54,33 @@ SLOW: Final = 0.05
 have a shape of their own, which at this rate would take longer than a whole search of torch, 25 s.
 """
 
+EACH: Final = 0.01
+"""The seconds that every call may take before it counts as slow. A search of 1,650 cases makes some 5,700 calls, which
+at this rate take a minute.
+"""
+
+AGAIN: Final = 3
+"""The number of times that a known shape is run again, the quickest of which counts."""
+
+FEW_LAYERS: Final = 3
+"""The most layers of a slow subject, because each layer is one more call, and may be one more to compile. The second of
+three has a layer on either side.
+"""
+
 FEW: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
 """The sizes, besides 1, of a subject that is slow at new shapes: all different; a search begins with them."""
 
 PAIRED: Final = ("dtype", "nonlinearity", "bias", "batch_first", "bidirectional", "hx", "loss", "batched")
 """Factors with a value that may open what is refused beside another value, such as gradients in float64."""
+
+
+class _Slow(NamedTuple):
+    """How slow a subject is."""
+
+    seconds: float = 0.0
+    """The seconds that it takes for a shape that is new to it; 0 if that is not long."""
+    known: bool = False
+    """True if a known shape takes it as long."""
 
 
 class Narrowed(NamedTuple):
@@ -70,7 +92,7 @@ class Narrowed(NamedTuple):
     accepted: bool = True
     """True if any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why."""
     slow: float = 0.0
-    """The seconds that it takes for a shape that is new to it, if it is asked for few shapes because of that."""
+    """The seconds that it takes for a shape that is new to it, if it is asked for fewer because of that."""
     undone: tuple[tuple[str, Case, Result], ...] = ()
     """The values that it neither supports nor refuses: ``num_layers=2``, a case, and how that fails."""
 
@@ -80,18 +102,21 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
 
     A value refused there is taken to be refused everywhere, unless another factor opens it: then it is asked for beside
     that factor's value only. A function that cannot see a factor of ``UNSEEN`` is asked for the value that it supports.
-    With ``refused_only``, values that it neither supports nor refuses stay in the scope. A subject that is slow at each
-    new shape, for example because it compiles for it, is asked for few shapes. After ``until`` (``time.perf_counter``)
-    nothing more is asked, and the remaining values count as supported.
+    With ``refused_only``, values that it neither supports nor refuses stay in the scope. A subject that is slow, for
+    example because it compiles, is asked for fewer layers, and for few sizes if new shapes take longer than known ones.
+    After ``until`` (``time.perf_counter``) nothing more is asked, and the remaining values count as supported.
     """
     whole, (unseen, scope) = scope, _without_unseen(subject, scope)
-    factors = {name: values for name, values in scope.values().items() if name not in NOT_ASKED and len(values) > 1}
+    factors = _asked_for(scope)
     base, done, slow = _accepted(subject, scope, factors)
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
         return Narrowed(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
+    if slow.seconds and (layers := tuple(number for number in scope.num_layers if number <= FEW_LAYERS)):
+        scope = scope.only(num_layers=layers)
+        factors = _asked_for(scope)
     sizes = {name: size for name, size in FEW.items() if scope.is_free(name)}
-    if slow and sizes:  # if they are all pinned, they have been chosen with a view to that
+    if slow.seconds and not slow.known and sizes:  # if they are all pinned, they have been chosen with a view to that
         scope = scope.only(**{name: (size, 1) for name, size in sizes.items()}, preparation=scope.preparation[0])
         base, done = configure({**factors_of(base), **sizes}), False
         quick = ("num_layers", "bidirectional", "lengths", "batched", "loss")  # these are usually refused, at once
@@ -123,7 +148,12 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
                 rules.append(rule._replace(value=value))
                 refused[f"{name}={value} except with {rule.words}"] = said
         scope = scope.only(**{name: tuple(value for value in getattr(scope, name) if kept[value])})
-    return Narrowed(scope.ruled(rules), refused, slow=slow, undone=tuple(undone))
+    return Narrowed(scope.ruled(rules), refused, slow=slow.seconds, undone=tuple(undone))
+
+
+def _asked_for(scope: Scope) -> dict[str, tuple[Any, ...]]:
+    """Return the factors whose values a subject is asked for, with these values."""
+    return {name: values for name, values in scope.values().items() if name not in NOT_ASKED and len(values) > 1}
 
 
 def plainest(scope: Scope) -> RNNConfig:
@@ -169,11 +199,10 @@ def _with_zeros(case: Case) -> Iterator[Case]:
 
 def _accepted(
     subject: Subject, scope: Scope, factors: Mapping[str, tuple[Any, ...]]
-) -> tuple[RNNConfig | None, bool, float]:
+) -> tuple[RNNConfig | None, bool, _Slow]:
     """Return the first config near the plainest that the subject supports, or else the first that it accepts.
 
-    Also returned are whether it supports the config, and how much longer a new shape takes than a known one, if that is
-    long.
+    Also returned are whether it supports the config, and how slow it is.
     """
     first: RNNConfig | None = None
     for number, config in enumerate(_near(scope, factors)):
@@ -181,23 +210,37 @@ def _accepted(
         if outcome.failure is Failure.UNSUPPORTED:
             continue
         fits, slow = _with_other_sizes(subject, config)
-        if slow or (fits and unfit(case, outcome) is None):
+        if slow.seconds or (fits and unfit(case, outcome) is None):
             return config, fits, slow
         first = first or config
         if number > len(factors):  # unsupported everywhere one step away means a wrong layer, not another kind of layer
             break
-    return first, False, 0.0
+    return first, False, _Slow()
 
 
-def _with_other_sizes(subject: Subject, config: RNNConfig) -> tuple[bool, float]:
-    """Return whether the shapes are right, or sizes refused, when all sizes differ; and how slow a new shape is."""
+def _with_other_sizes(subject: Subject, config: RNNConfig) -> tuple[bool, _Slow]:
+    """Return whether the shapes are right, or sizes refused, when all sizes differ; and how slow the subject is."""
     case = draw(_placed(config))
     outcome, seconds = _timed(subject, case)
-    fits, slow = outcome.failure is Failure.UNSUPPORTED or unfit(case, outcome) is None, 0.0
-    if seconds > SLOW:  # a single slow run may be chance
-        longer = draw(case.config.replace(T=case.config.T + 2)) if case.config.lengths is None else case
-        slow = min(seconds - _timed(subject, case)[1], _timed(subject, longer)[1] - _timed(subject, longer)[1])
-    return fits, slow if slow > SLOW else 0.0
+    fits = outcome.failure is Failure.UNSUPPORTED or unfit(case, outcome) is None
+    return fits, _slowness(subject, case, seconds)
+
+
+def _slowness(subject: Subject, case: Case, first: float) -> _Slow:
+    """Return how slow a subject is whose first run of a case took some seconds. A single slow run may be chance."""
+    if first <= EACH:
+        return _Slow()
+    known = min(_timed(subject, case)[1] for _ in range(AGAIN))
+    new = min(first, _timed(subject, draw(_larger(case.config)))[1])
+    if new - known > (EACH if known > EACH else SLOW):
+        return _Slow(new)
+    return _Slow(known, known=True) if known > EACH else _Slow()
+
+
+def _larger(config: RNNConfig) -> RNNConfig:
+    """Return the config with other sizes; a packed batch stays as it is."""
+    names = [name for name in SIZE_FACTORS if name != "N" or config.batched]
+    return config.replace(**{name: getattr(config, name) + 1 for name in names}) if config.lengths is None else config
 
 
 def _timed(subject: Subject, case: Case) -> tuple[Outcome, float]:

@@ -34,6 +34,7 @@ from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
 from harness.subjects.answer import Answer
 from harness.subjects.capabilities import Capabilities
+from harness.subjects.compiled import keep_compiled
 from harness.subjects.ending import GRACE, how_it_ended
 from harness.subjects.ground import ground, heard, machine, speak
 from harness.subjects.portable import PYTHON, parted
@@ -405,12 +406,14 @@ def ahead(specs: Sequence[str]) -> None:
     Every child is forked from the fork server, which makes a fresh child cheap. On systems other than Linux there is no
     fork server, and nothing happens.
     """
+    if any(_mentions("jax", spec) for spec in specs):
+        keep_compiled()
     if _CONTEXT.get_start_method() != "forkserver":
         return
     from multiprocessing.forkserver import ensure_running
 
     modules = [__name__]
-    with_torch = [spec for spec in specs if _mentions_torch(spec)]
+    with_torch = [spec for spec in specs if _mentions("torch", spec)]
     if with_torch:
         modules.append("harness.subjects.torch_ahead")
     if not all(map(_is_function, with_torch)):
@@ -425,11 +428,11 @@ def ahead(specs: Sequence[str]) -> None:
         raise UsageError(f"TMPDIR={gettempdir()!r}: its path is too long for a socket; set TMPDIR=/tmp") from None
 
 
-def _mentions_torch(spec: str) -> bool:
-    """Return whether a subject seems to need torch; a wrong guess only costs time."""
+def _mentions(library: str, spec: str) -> bool:
+    """Return whether a subject seems to need torch, or jax; a wrong guess only costs time."""
     if spec.startswith((EXEC, PYTHON)):
         return False
-    return spec.partition(":")[0] == "torch" or "torch" in _source(spec)
+    return spec.partition(":")[0] == library or library in _source(spec)
 
 
 def _is_function(spec: str) -> bool:
@@ -565,7 +568,7 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
             method, arguments = connection.recv()
             own: dict[str, Callable[..., Any]] = {
                 "run": found[0].run,
-                GROUND: partial(_ground, found[0], with_torch=_mentions_torch(spec)),
+                GROUND: partial(_ground, found[0], with_torch=_mentions("torch", spec)),
                 SPEAK: speak,
             }
             call = own[method] if method in own else getattr(found[0].capabilities, method)
@@ -584,7 +587,7 @@ def _find(spec: str, switches: tuple[str, ...], found: list[Subject]) -> _About:
         raise SubjectError(str(error)) from None
     found.append(subject)
     capabilities = replace(subject.capabilities.with_methods(lambda *_: _in_the_child), process=None)
-    switchable = _mentions_torch(spec) and "torch" in sys.modules and not capabilities.ground
+    switchable = _mentions("torch", spec) and "torch" in sys.modules and not capabilities.ground
     return _About(subject.name, subject.devices(), capabilities, switchable)
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig, Scope, Verdict, as_subject, hunt, scope_of
-from harness.search.narrow import narrow
+from harness.search import budget
+from harness.search.hunt import Search
+from harness.search.narrow import Narrowed, narrow
 from harness.search.plan import units
 from harness.space.parts import AUTOCASTS, GRAD_MODES, PREPARATIONS, STRIDES
 from harness.space.scope import PACKINGS
@@ -206,6 +208,38 @@ def test_what_is_slow_and_names_its_sizes_is_asked_for_those_also_when_it_was_us
     assert narrowed.slow > 0
     assert {name: getattr(narrowed.scope, name) for name in sizes} == sizes
     assert narrowed.scope.preparation == ("new", "used")
+
+
+@pytest.mark.parametrize(("new", "sizes"), [(0.0, None), (0.03, {4, 1})])
+def test_what_is_slow_in_every_call_has_few_layers_and_few_sizes_if_new_ones_cost_more(
+    new: float, sizes: set[int] | None
+) -> None:
+    seen = set()
+
+    def slow(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        time.sleep(0.012 if x.shape in seen else 0.012 + new)
+        seen.add(x.shape)
+        return implementations.vectorised(x, h0, weights, config)
+
+    subject = as_subject(slow)
+    scope = scope_of(subject).only(nonlinearity="tanh", bias=True, batch_first=False, dtype="float64", batched=True)
+
+    narrowed = narrow(subject, scope)
+
+    assert 0.012 + new <= narrowed.slow < 0.1
+    assert set(narrowed.scope.num_layers) == {1, 2, 3}
+    assert set(narrowed.scope.T) == (set(scope.T) if sizes is None else sizes)
+
+
+def test_a_search_of_a_slow_subject_is_brief_unless_its_budget_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "BRIEF", 5)
+    subject = as_subject(implementations.vectorised)
+    slow = Narrowed(scope_of(subject).only(num_layers=1, T=2), {}, slow=0.1)
+
+    for cases, total in ((None, 5), (7, 7)):
+        with Search(subject, cases=cases, narrowed=slow) as search:
+            assert list(search) == []
+        assert (search.record.total, search.record.limit) == (total, total)
 
 
 def test_a_time_bounds_what_is_asked_before_a_search() -> None:
