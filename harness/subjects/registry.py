@@ -48,6 +48,10 @@ def registered() -> dict[str, EntryPoint]:
         "onnx:openvino": "harness.subjects.onnx.subjects:by_openvino",
         "onnx:torchscript": "harness.subjects.onnx.subjects:by_torchscript",
         "onnx:dynamo": "harness.subjects.onnx.subjects:by_dynamo",
+        "jax:flax": "harness.subjects.runtimes.subjects:by_flax",
+        "keras:torch": "harness.subjects.runtimes.subjects:by_keras",
+        "paddle:layer": "harness.subjects.runtimes.subjects:by_paddle",
+        "mlx:cpu": "harness.subjects.runtimes.subjects:by_mlx",
     }
     offered = [*(EntryPoint(name, value, GROUP) for name, value in own.items()), *entry_points(group=GROUP)]
     return {entry.name: entry for entry in offered}

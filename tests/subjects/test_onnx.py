@@ -14,6 +14,7 @@ from harness.diagnosis.reproduce.script import script
 from harness.report.text import subjects_table
 from harness.search.hunt import hunt
 from harness.space.outcome import Failure
+from harness.subjects import extras
 from harness.subjects.onnx import exporters, subjects
 from harness.subjects.protocol import SubjectError, scope_of
 from harness.subjects.registry import find_subject
@@ -119,13 +120,16 @@ def test_an_exporter_that_raises_has_refused() -> None:
     assert (outcome.failure, outcome.message) == (Failure.UNSUPPORTED, "ValueError: one line")
 
 
-@pytest.mark.parametrize("name", ["onnx:runtime", "onnx:openvino"])
+NEED_AN_EXTRA = ["onnx:runtime", "onnx:openvino", "jax:flax", "keras:torch", "paddle:layer", "mlx:cpu"]
+
+
+@pytest.mark.parametrize("name", NEED_AN_EXTRA)
 def test_a_runtime_that_is_not_installed_is_told_with_its_remedy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def version(package: str) -> str:
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(subjects, "version", version)
-    with pytest.raises(SubjectError, match=r"not installed; pip install 'rnn-harness\[(onnx|openvino)\]'") as raised:
+    monkeypatch.setattr(extras, "version", version)
+    with pytest.raises(SubjectError, match=r"not installed; pip install 'rnn-harness\[(on|op|j|k|p|m)\w+\]'") as raised:
         find_subject(name)
     assert "\n" not in str(raised.value)
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +16,10 @@ import numpy as np
 from harness.space.config import RNNConfig
 from harness.space.contract import PORT
 from harness.subjects.capabilities import FEW_SIZES, Recipe
+from harness.subjects.extras import installed
 from harness.subjects.function import FunctionSubject
 from harness.subjects.onnx import exporters, graph, runtimes
-from harness.subjects.protocol import SubjectError, Unsupported
+from harness.subjects.protocol import Unsupported
 
 REFUSALS: Final = ("NOT_IMPLEMENTED", "not supported", "Unknown activation function")
 """The words in an error by which a runtime says that it does not support a model."""
@@ -147,15 +147,6 @@ def _silenced() -> Iterator[None]:
         os.close(kept)
 
 
-def _required(name: str, *packages: str, extra: str = "onnx") -> str:
-    """Return the versions of packages. Raise ``SubjectError`` if one is missing; the ``extra`` would install it."""
-    try:
-        return ", ".join(f"{package} {version(package)}" for package in packages)
-    except PackageNotFoundError as missing:
-        remedy = f"pip install 'rnn-harness[{extra}]'"
-        raise SubjectError(f"{name}: needs {missing.name}, which is not installed; {remedy} installs it") from None
-
-
 def _recipe(rnn: str, *functions: Callable[..., Any]) -> Recipe:
     """Return how a script runs what ``rnn`` runs, by the texts of these functions."""
     texts = [inspect.getsource(function).strip("\n") for function in functions]
@@ -173,7 +164,7 @@ def _built(name: str, software: str, run: Any, prepared: Any, dtypes: Sequence[s
 
 def _exported(name: str, export: Any, offers: Mapping[str, Any], *, weighted: bool) -> ExportedSubject:
     """Return the subject of an exporter."""
-    software = _required(name, "torch", "onnxscript", "onnx", "onnxruntime")
+    software = installed(name, "torch", "onnxscript", "onnx", "onnxruntime", extra="onnx")
     text = _EXPORTED.format(export=export.__name__, inputs="{}" if weighted else "weights")
     of_torch = (exporters.layer_of, exporters.example_of, export, exporters.fed_to)
     recipe = _recipe(text, *of_torch, runtimes.onnxruntime_session, runtimes.by_onnxruntime)
@@ -186,14 +177,17 @@ def _exported(name: str, export: Any, offers: Mapping[str, Any], *, weighted: bo
 def by_onnxruntime() -> FunctionSubject:
     """Return the subject ``onnx:runtime``: a graph built by hand, run by ONNX Runtime on the CPU."""
     name = "onnx:runtime"
-    software, dtypes = _required(name, "onnxruntime", "onnx"), ("float32", "float32", "float64", "float16", "bfloat16")
+    software, dtypes = (
+        installed(name, "onnxruntime", "onnx", extra="onnx"),
+        ("float32", "float32", "float64", "float16", "bfloat16"),
+    )
     return _built(name, software, runtimes.by_onnxruntime, runtimes.onnxruntime_session, dtypes)
 
 
 def by_reference() -> FunctionSubject:
     """Return the subject ``onnx:reference``: the same graph, run by onnx's own reference implementation."""
     name = "onnx:reference"
-    software = f"onnx.reference, which is NumPy: {_required(name, 'onnx', 'numpy')}"
+    software = f"onnx.reference, which is NumPy: {installed(name, 'onnx', 'numpy', extra='onnx')}"
     dtypes = ("float32", "float32", "float64", "float64", "float16", "bfloat16")
     return _built(name, software, runtimes.by_reference, runtimes.reference_evaluator, dtypes)
 
@@ -201,7 +195,7 @@ def by_reference() -> FunctionSubject:
 def by_openvino() -> FunctionSubject:
     """Return the subject ``onnx:openvino``: the same graph, run by OpenVINO on the CPU, which computes in float32."""
     name = "onnx:openvino"
-    software = _required(name, "openvino", "onnx", extra="openvino")
+    software = installed(name, "openvino", "onnx", extra="openvino")
     return _built(name, software, runtimes.by_openvino, runtimes.openvino_request, ("float32",))
 
 

@@ -1,0 +1,125 @@
+"""Tests of other libraries' layers as subjects: each agrees where it should, and a mistake in its mapping is named."""
+
+import contextlib
+import inspect
+import io
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from harness import RNNConfig, Verdict, as_subject, draw
+from harness.checks.agreement import check_agreement
+from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.reproduce.script import script
+from harness.search.hunt import hunt
+from harness.space.outcome import Failure
+from harness.subjects.function import FunctionSubject
+from harness.subjects.protocol import scope_of
+from harness.subjects.runtimes import flax, keras, mlx, paddle
+
+NEEDS = {"jax:flax": "flax", "keras:torch": "keras", "mlx:cpu": "mlx", "paddle:layer": "paddle"}
+"""The module of the package that each subject needs."""
+
+PLAIN = RNNConfig(3, 4, nonlinearity="relu", T=5, N=3)
+SMALL = {"T": (1, 2, 3), "N": (1, 2), "input_size": (1, 2), "hidden_size": (1, 2, 3), "bias": True}
+DEEP = PLAIN.replace(num_layers=2, batch_first=True, hx=True, loss="both", wrt="all")
+STACK = DEEP.replace(bidirectional=True, batch_first=False)
+PACKED = PLAIN.replace(lengths=(2, 5, 3), num_layers=2)
+
+
+def subject_of(name: str) -> Any:
+    if find_spec(NEEDS[name]) is None:  # Keras must not be imported before it is told its backend
+        pytest.skip(f"needs the extra {name.partition(':')[0]}")
+    return as_subject(name)
+
+
+AGREE = [
+    ("jax:flax", PLAIN.replace(batched=False, N=1, bias=False)),
+    ("jax:flax", STACK.replace(dtype="float64", nonlinearity="tanh")),
+    ("jax:flax", STACK.replace(lengths=(2, 5, 3), batch_first=True)),
+    ("keras:torch", PLAIN.replace(bias=False)),
+    ("keras:torch", STACK),
+    ("keras:torch", PACKED.replace(bidirectional=True, batch_first=True)),
+    ("mlx:cpu", PLAIN.replace(batched=False, N=1, bias=False)),
+    ("mlx:cpu", DEEP),
+    ("paddle:layer", PACKED),
+    ("paddle:layer", STACK.replace(dtype="float64", nonlinearity="tanh")),
+    ("paddle:layer", DEEP),
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "config"), AGREE)
+def test_a_layer_computes_what_nn_rnn_computes(name: str, config: RNNConfig) -> None:
+    assert check_agreement(subject_of(name), draw(config, "dyadic")).verdict is Verdict.AGREES
+
+
+REFUSED = [
+    ("jax:flax", PLAIN.replace(num_layers=2, training=True, dropout=0.5), "no dropout"),
+    ("keras:torch", PLAIN.replace(batched=False, N=1), "batch axis"),
+    ("mlx:cpu", PLAIN.replace(bidirectional=True), "one direction"),
+    ("mlx:cpu", PACKED, "no packed sequences"),
+    ("paddle:layer", PLAIN.replace(batched=False, N=1), "batch axis"),
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "config", "words"), REFUSED)
+def test_what_a_library_has_not_is_unsupported_and_never_wrong(name: str, config: RNNConfig, words: str) -> None:
+    outcome = subject_of(name).run(draw(config))
+
+    assert outcome.failure is Failure.UNSUPPORTED
+    assert words in outcome.message
+
+
+MISTAKES = [
+    ("jax:flax", flax, "nnx.Param(U.T)", "nnx.Param(U)", "TransposesWeightHH"),
+    ("keras:torch", keras, "sum(weights[name] for name in of).T", "weights[of[0]].T", "IgnoresBiasHH"),
+    ("mlx:cpu", mlx, "last.append(x[..., -1, :])", "last.append(x[..., 0, :])", "TakesHnAtFirstStep"),
+    (
+        "paddle:layer",
+        paddle,
+        "set_value(array)",
+        "set_value(array.T if 'hh' in name else array)",
+        "TransposesWeightHH",
+    ),
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "module", "right", "wrong", "cause"), MISTAKES)
+def test_a_mistake_in_the_mapping_is_named(name: str, module: ModuleType, right: str, wrong: str, cause: str) -> None:
+    run = subject_of(name).capabilities.recipe.expression
+    text = inspect.getsource(module)
+    assert text.count(right) == 1
+    made: dict[str, Any] = {}
+    exec(text.replace(right, wrong), made)  # noqa: S102 - a file of this package, with a mistake
+    subject = FunctionSubject(made[run], "mine")
+    scope = scope_of(subject).only(
+        num_layers=1, bidirectional=False, nonlinearity="tanh", dtype="float32", loss=None, lengths=None, **SMALL
+    )
+
+    found = hunt(subject, scope, cases=100)
+
+    assert found.finding is not None
+    diagnosis = Investigation(subject).explain(found.finding, found.scope).diagnosis
+    assert diagnosis is not None
+    assert (diagnosis.certain, [one.name for one in diagnosis.causes]) == (True, [cause])
+
+
+@pytest.mark.long
+def test_a_script_of_a_finding_needs_the_library_only() -> None:
+    subject = subject_of("keras:torch")
+    pins = {"num_layers": 1, "nonlinearity": "tanh", "dtype": "float64", "lengths": None, "loss": None}
+    finding = hunt(subject, scope_of(subject).only(bidirectional=False, **pins, **SMALL), cases=20).finding
+
+    assert finding is not None  # Keras' matmul of float64 tensors is one of float32
+    text = script(finding, subject).text
+    assert text is not None
+    assert "harness" not in text
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
+        exec(compile(text, "reproduce.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - as its reader would
+    assert (ended.value.code, said.getvalue().splitlines()[-1]) == (True, "FAILED")
