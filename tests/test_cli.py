@@ -276,6 +276,14 @@ def test_misuse_is_exit_2_and_one_clear_error(run: Any, arguments: list[str], wo
     assert done.out == ""
 
 
+WRITES = f"""
+    import sys; sys.path.insert(0, {str(EXAMPLES.parent)!r})
+    from tests.implementations import vectorised
+    answer = vectorised(x, h0, weights, config)
+    x *= 2
+    return answer"""
+
+
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
@@ -286,7 +294,7 @@ def test_misuse_is_exit_2_and_one_clear_error(run: Any, arguments: list[str], wo
         ("return np.full_like(x, np.nan), h0", codes.FINDING, "output is infinite or NaN where it should not be"),
         ("raise ValueError('boom')", codes.FINDING, "ValueError: boom"),
         ("exit(0)", codes.FINDING, "SystemExit: 0"),
-        ("x += 1; return x, h0", codes.FINDING, "x was given to the subject, which wrote into it"),
+        (WRITES, codes.FINDING, "x was given to the subject, which wrote into it"),
         ("raise GeneratorExit('odd')", codes.FINDING, "GeneratorExit: odd"),
         ("raise NotImplementedError('never')", codes.MISUSE, "refused everything it was asked"),
     ],

@@ -349,7 +349,7 @@ def _states(observation: Observation, reference: Reference) -> list[Known]:
 
 
 class _Tightness(NamedTuple):
-    """How tight the allowances of a case are: the margin, and the mistakes that they would have hidden."""
+    """The tightness of a case's allowances: the margin, and the mistakes that they would have hidden."""
 
     margin: float | None = None
     weak: tuple[str, ...] = ()

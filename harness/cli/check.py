@@ -35,7 +35,7 @@ _NAMED: Final = {
     "shard_text": "--shard",
     "into": "--into",
 }
-"""What needs the names of subjects, or gives them, by its parameter."""
+"""The options that need the names of subjects, or gives them, by its parameter."""
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -63,6 +63,9 @@ class Sort(Enum):
 OF_VALUE: Final = frozenset({Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS})
 """The differences of numbers, where everything else is right."""
 
+OF_EFFECT: Final = frozenset({Sort.CHANGED, Sort.ALIASED})
+"""The differences beside the results, which are right themselves."""
+
 
 @dataclass(frozen=True)
 class Site:

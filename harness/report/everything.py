@@ -23,7 +23,7 @@ NOT_REACHED: Final = "the run was interrupted before it was checked"
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one subject."""
+    """The fate of one subject."""
 
     subject: str
     verdict: str | None = None

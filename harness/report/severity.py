@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.investigate import Explanation
-from harness.oracle.compare import Sort
+from harness.oracle.compare import OF_EFFECT, Sort
 from harness.report import explained
 from harness.report.place import Kept
 from harness.report.wording import CALLED
@@ -39,9 +39,6 @@ class Severity(Enum):
     """Wrong only in a batch of no sequences."""
     ACCURACY = "accuracy"
     """Less accurate than assumed."""
-
-
-_OF_STATE: Final = frozenset({Sort.CHANGED, Sort.ALIASED})
 
 
 _HUGE: Final = 8
@@ -88,7 +85,7 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
         (Severity.CRASH, result.verdict is Verdict.BROKEN),
         (Severity.SPECIAL, has_special_values(finding.case)),
         (Severity.CONDITION, _called_specially(config)),
-        (Severity.CONDITION, first is not None and (first.sort in _OF_STATE or bool(first.law))),
+        (Severity.CONDITION, first is not None and (first.sort in OF_EFFECT or bool(first.law))),
         (Severity.GRADIENTS, first is not None and (first.array.endswith(".grad") or TANGENT in first.array)),
     )
     return next((named for named, holds in classes if holds), Severity.VALUES)

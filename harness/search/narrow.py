@@ -75,7 +75,7 @@ PAIRED: Final = ("dtype", "nonlinearity", "bias", "batch_first", "bidirectional"
 
 
 class _Slow(NamedTuple):
-    """How slow a subject is."""
+    """The slowness of a subject."""
 
     seconds: float = 0.0
     """The seconds that it takes for a shape that is new to it; 0 if that is not long."""

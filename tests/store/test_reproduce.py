@@ -459,6 +459,15 @@ def test_a_readout_comes_back_in_one_of_three_forms(form: str, tmp_path: Path) -
     assert run_here(write(made, tmp_path)).endswith("FAILED\n")
 
 
+RIGHT = """
+    import numpy as np
+    h, states, bias = h0[0], [], weights["bias_ih_l0"] + weights["bias_hh_l0"]
+    for frame in x:
+        h = np.tanh(frame @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T + bias)
+        states.append(h)
+    return np.stack(states), h[None]
+"""
+
 BROKEN = {
     "raises": ("raise ValueError('boom')", "ValueError: boom\nFAILED\n"),
     "raises one of its own": ("raise Own('boom')", "Own: boom\nFAILED\n"),
@@ -471,14 +480,14 @@ BROKEN = {
         "return x.astype(float), h0",
         "output is float64 (2, 2, 2), expected float32 (2, 2, 2)\nFAILED\n",
     ),
-    "writes": ("x[...] = 0; return x, h0", "x was written into\nFAILED\n"),
+    "writes": (RIGHT.replace("return", "x[...] = 0; return"), "x was written into\nFAILED\n"),
 }
 
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_what_gives_no_values_is_shown_as_it_is(how: str, tmp_path: Path) -> None:
     code, ends = BROKEN[how]
-    path = saved(tmp_path, "mine.py", f"class Own(Exception): pass\n\n\ndef rnn(x, h0):\n    {code}\n")
+    path = saved(tmp_path, "mine.py", f"class Own(Exception): pass\n\n\ndef rnn(x, h0, weights):\n    {code}\n")
     finding, subject = found(f"{path}:rnn", RNNConfig(2, 2, T=2, N=2))
     assert finding.result.failed
 
@@ -487,7 +496,7 @@ def test_what_gives_no_values_is_shown_as_it_is(how: str, tmp_path: Path) -> Non
     assert made.text is not None, made.reason
     written = write(made, tmp_path)
     assert run_here(written).endswith(ends)
-    saved(tmp_path, "mine.py", "def rnn(x, h0):\n    return x * 2, h0\n")
+    saved(tmp_path, "mine.py", "def rnn(x, h0, weights):\n    return x * 2, h0\n")
     assert run_here(written).endswith("FIXED\n")
 
 

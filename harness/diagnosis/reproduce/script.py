@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE, arithmetic_of, unfit
+from harness.checks.agreement import REFERENCE, arithmetic_of, effects_of, unfit
 from harness.checks.result import Result
 from harness.diagnosis.reproduce import endings as checks
 from harness.diagnosis.reproduce.literals import Literals
@@ -22,7 +22,7 @@ from harness.diagnosis.reproduce.numpy_call import numpy_program
 from harness.diagnosis.reproduce.program import Program, Unwritten, User, handed, user_of, with_conventions, written
 from harness.diagnosis.reproduce.torch_call import shown, torch_program
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.oracle.compare import OF_VALUE, Mismatch, Site, Sort
+from harness.oracle.compare import OF_EFFECT, OF_VALUE, Mismatch, Site, Sort
 from harness.oracle.expectation import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.search.record import Finding
@@ -111,7 +111,8 @@ class _Maker:
             code = _exit_code(result.message)
             program = self._program()
             return self._written("ends its process", program, checks.died_end(program, code))
-        broken = unfit(case, self.outcome)
+        beside = bool(result.mismatches) and result.mismatches[0].sort in OF_EFFECT
+        broken = effects_of(self.outcome) if beside else unfit(case, self.outcome)
         if broken is not None:
             if broken.kind != result.kind:
                 raise Unwritten(f"it fails in another way when run again: {broken.kind}")
