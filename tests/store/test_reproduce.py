@@ -459,7 +459,7 @@ def test_a_readout_comes_back_in_one_of_three_forms(form: str, tmp_path: Path) -
     assert run_here(write(made, tmp_path)).endswith("FAILED\n")
 
 
-RIGHT = """
+RIGHT_BODY = """
     import numpy as np
     h, states, bias = h0[0], [], weights["bias_ih_l0"] + weights["bias_hh_l0"]
     for frame in x:
@@ -480,7 +480,7 @@ BROKEN = {
         "return x.astype(float), h0",
         "output is float64 (2, 2, 2), expected float32 (2, 2, 2)\nFAILED\n",
     ),
-    "writes": (RIGHT.replace("return", "x[...] = 0; return"), "x was written into\nFAILED\n"),
+    "writes": (RIGHT_BODY.replace("return", "x[...] = 0; return"), "x was written into\nFAILED\n"),
 }
 
 
