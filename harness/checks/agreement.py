@@ -100,6 +100,13 @@ class Observation:
     """The distance that each number may have from the computed one in addition to the allowance, for example if it was
     typed from a print. Such numbers are compared end to end only, because what the next step read is not known.
     """
+    asked: RNNConfig | None = None
+    """The config before it was brought into the plain form; ``None`` if it was not."""
+
+    @property
+    def config(self) -> RNNConfig:
+        """The config that the subject was asked for, with the way in which it was called."""
+        return self.asked or self.case.config
 
 
 def check_agreement(
@@ -144,6 +151,7 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
         independent=config.strides != "expanded",
         prefixes=_prefixes(subject, case, computed),
         probed=_probed(subject, plain) if worthwhile else None,
+        asked=config,
     )
 
 

@@ -66,4 +66,4 @@ class KnownFailure:
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Return whether a failing case is one that it names, and fails as it says."""
-        return self.concerns(observation.case.config) and (not self.fails or result.shows(self.fails))
+        return self.concerns(observation.config) and (not self.fails or result.shows(self.fails))

@@ -113,7 +113,7 @@ class ByRegion:
             return False
         if is_of_form(self.found):
             return True
-        return any(self.factors.covers(config) for config in _calls(observation.case.config, result))
+        return any(self.factors.covers(config) for config in _calls(observation.config, result))
 
 
 def _calls(config: RNNConfig, result: Result) -> Iterator[RNNConfig]:

@@ -7,7 +7,8 @@ run stage by stage.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -15,6 +16,7 @@ from typing import Final, NamedTuple
 from harness.checks.agreement import Observation
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import like
+from harness.diagnosis.proof import judge_worst
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.space.case import Case
 from harness.space.errors import UsageError
@@ -31,6 +33,10 @@ class FailingStage(NamedTuple):
     name: str
     passes: tuple[str, ...]
     """The stages before it; each agrees."""
+    margins: tuple[float | None, ...]
+    """The largest difference in each of these, as a multiple of its allowance; ``None`` where no number tells."""
+    off: float | None
+    """The worst element of the subject itself, as a multiple of its allowance; ``None`` if not a number is wrong."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +80,25 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck
 
 def _stage(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> FailingStage | None:
     """Return the first stage that fails like ``result``; ``None`` if one before it neither agrees nor does so."""
-    passes: list[str] = []
+    passes: dict[str, float | None] = {}
     for name in subject.capabilities.stages:
         with suppress(UsageError, Hang), IsolatedSubject(name) as stage:
             seen = check(ended_by_a_hang(stage), case)
             if seen.verdict is Verdict.AGREES:
-                passes.append(name)
+                passes[name] = seen.margin
                 continue
-            return FailingStage(name, tuple(passes)) if like(seen) == like(result) else None
+            return _failing(name, passes, result) if like(seen) == like(result) else None
         return None
-    return FailingStage(subject.name, tuple(passes)) if passes else None
+    return _failing(subject.name, passes, result) if passes else None
+
+
+def _failing(name: str, passes: Mapping[str, float | None], result: Result) -> FailingStage:
+    """Return the stage of that name; what is exact says how far off the subject is, where the judge can tell."""
+    judgement = judge_worst(result)
+    off = None if judgement is None else judgement.subject
+    if off is None and result.mismatches and (sites := result.mismatches[0].sites):
+        off = sites[0].difference / sites[0].allowance if sites[0].allowance else math.inf
+    return FailingStage(name, tuple(passes), tuple(passes.values()), off)
 
 
 class ByKernel:

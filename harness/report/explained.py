@@ -10,7 +10,7 @@ from harness.diagnosis.diagnose import Diagnosis
 from harness.diagnosis.factors import Factors
 from harness.diagnosis.faults import Fault
 from harness.diagnosis.investigate import Explanation
-from harness.diagnosis.kernels import Kernels
+from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.diagnosis.precision import NAMES, Precision
 from harness.diagnosis.where import Where
 from harness.report.wording import CALLED, counted
@@ -137,12 +137,21 @@ def passing_line(factors: Factors) -> str | None:
 def kernels_line(kernels: Kernels) -> str | None:
     """Return what makes the failure go away, a setting or a stage, and which kernels ran; ``None`` if nothing does."""
     if kernels.stage is not None and kernels.stage.passes:
-        return f"passes in {', '.join(kernels.stage.passes)}; fails from {kernels.stage.name} on"
+        return _stage_line(kernels.stage)
     if not kernels.passes:
         return None
     passes, fails = (", ".join(SWITCHES[name].words for name in names) for names in (kernels.passes, kernels.fails))
     parts = [f"passes with {passes}"] + ([f"oneDNN ran {', '.join(kernels.ran[:NAMED])}"] if kernels.ran else [])
     return "; ".join(parts + ([f"fails with {fails}"] if fails else []))
+
+
+def _stage_line(stage: FailingStage) -> str:
+    """Return the stages that pass and the first that fails; of wrong numbers, how far each is from what is right."""
+    if stage.off is None:
+        return f"passes in {', '.join(stage.passes)}; fails from {stage.name} on"
+    margins = zip(stage.passes, stage.margins, strict=True)
+    passes = ", ".join(name if margin is None else f"{name} ({margin:.2g})" for name, margin in margins)
+    return f"passes in {passes}; fails from {stage.name} on ({stage.off:.2g}); in brackets the error by its allowance"
 
 
 def minimal_lines(certificate: Certificate) -> list[str]:
@@ -240,8 +249,14 @@ def _precision(diagnosis: Diagnosis) -> dict[str, Any] | None:
 
 def _kernels(kernels: Kernels) -> dict[str, Any]:
     words = {part: [SWITCHES[name].words for name in getattr(kernels, part)] for part in ("passes", "fails")}
-    stage = None if kernels.stage is None else kernels.stage.name
-    return {**words, "ran": list(kernels.ran), "stage": stage, "text": kernels_line(kernels)}
+    stage = kernels.stage
+    told = {"stage": None if stage is None else stage.name, "errors_by_allowance": _errors(stage)}
+    return {**words, "ran": list(kernels.ran), **told, "text": kernels_line(kernels)}
+
+
+def _errors(stage: FailingStage | None) -> dict[str, float | None]:
+    """Return the largest error by its allowance, in each stage that passes, and then in the subject."""
+    return {} if stage is None else {**dict(zip(stage.passes, stage.margins, strict=True)), "subject": stage.off}
 
 
 def _factors(factors: Factors) -> dict[str, Any]:

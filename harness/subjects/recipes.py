@@ -25,7 +25,14 @@ def _switched(spec: str) -> Recipe:
 def _transformed(name: str) -> Recipe:
     mode = MODES[name]
     return Recipe(
-        expression="RNN", lines=mode.lines, own=True, keeps_time=mode.keeps_time, title=f"torch.nn.RNN by {mode.words}"
+        expression="RNN",
+        lines=mode.lines,
+        own=True,
+        keeps_time=mode.keeps_time,
+        changes=mode.changes,
+        called=mode.called,
+        held=mode.held,
+        title=f"torch.nn.RNN by {mode.words}",
     )
 
 

@@ -28,14 +28,15 @@ def autocast(config: RNNConfig) -> contextlib.AbstractContextManager[Any]:
 @contextlib.contextmanager
 def frozen(module: torch.nn.Module, config: RNNConfig) -> Iterator[None]:
     """Freeze the module's parameters if only gradients with respect to the inputs are asked for."""
-    freeze = config.loss is not None and config.wrt == "inputs"
-    if freeze:
-        module.requires_grad_(requires_grad=False)
+    # A scripted module refuses its own requires_grad_.
+    parameters = list(module.parameters()) if config.loss is not None and config.wrt == "inputs" else []
+    for parameter in parameters:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        if freeze:
-            module.requires_grad_(requires_grad=True)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@ from harness.subjects.transformations import MODES, Mode
 _OFFERS: Final[dict[str, Any]] = {
     "lengths": (None,),
     "autocast": (None,),
-    "preparation": ("new", "new", "used"),
     **FEW_SIZES,
 }
 """The values that every mode is asked for in place of nn.RNN's, because it takes a while to make."""
@@ -36,7 +35,8 @@ _UNROLLED: Final[dict[str, Any]] = {"num_layers": (1, 2), "grad_mode": (None,)}
 class TransformedSubject(TorchSubject):
     """``nn.RNN``, called by what torch makes of it at the first call of each config.
 
-    A config whose ``preparation`` is ``used`` calls it at other sizes first.
+    A config whose ``preparation`` is ``used`` calls it at other sizes first. One whose ``preparation`` is a change of
+    the mode's, such as ``assign``, changes what torch made, which had other weights before.
     """
 
     def __init__(self, name: str) -> None:
@@ -45,6 +45,7 @@ class TransformedSubject(TorchSubject):
         own = self.capabilities
         # It computes by other kernels, or by the same ones in another order: nothing is known of its arithmetic.
         offers = {**own.offers, **_OFFERS, **(_UNROLLED if self._mode.unrolls else {})}
+        offers["preparation"] = ("new", "new", "used", *self._mode.changes)
         self.capabilities = replace(
             own,
             offers=offers,
@@ -68,16 +69,39 @@ class TransformedSubject(TorchSubject):
 
     def prepare(self, config: RNNConfig, weights: Tensors) -> torch.nn.Module:
         """Return the module of the config, made before or not, with these weights."""
+        if config.preparation in self._mode.changes:
+            return self._changed(config, {name: tensor.clone() for name, tensor in weights.items()})
         module = self._module(config)
         with torch.no_grad():
             load(module, dict(weights))
         return in_mode(module, config)
 
+    def _changed(self, config: RNNConfig, weights: Tensors) -> torch.nn.Module:
+        """Return what torch makes of a new module at a call, changed after it to hold these weights."""
+        module: Any = in_mode(self.build(config), config)
+        dtype = getattr(torch, config.dtype)
+        given = [torch.ones(spec.shape, device=config.device, dtype=dtype) for spec in config.inputs.values()]
+        self.call(module, None, *given)
+        [made] = module.made.values()
+        if config.preparation == "deepcopy":
+            with _quiet():
+                made = copy.deepcopy(made)
+        held = getattr(made, self._mode.held[1:]) if self._mode.held else made
+        if config.preparation == "replaced":
+            for name, tensor in weights.items():
+                setattr(held, name, torch.nn.Parameter(tensor))
+        elif config.preparation != "functional_call":
+            held.load_state_dict(weights, assign=config.preparation == "assign")
+        changed: torch.nn.Module = made
+        return changed
+
     def call(self, module: torch.nn.Module, parameters: Tensors | None, *arguments: Any, **named: Any) -> Any:
         """Call the module; what dynamo says that it does not support is unsupported."""
+        own = isinstance(module, torch.nn.RNN) or not self._mode.called
         with _quiet():
             try:
-                return super().call(module, parameters, *arguments, **named)
+                called = module if own else getattr(module, self._mode.called[1:])
+                return super().call(called, parameters, *arguments, **named)
             except Unsupported as error:
                 raise NotImplementedError(str(error).partition("\n")[0]) from error
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import RNNConfig, Verdict, as_subject, hunt
+from harness import RNNConfig, Verdict, as_subject, draw, hunt
+from harness.checks.agreement import assess, observe
 from harness.checks.own import Bound, KnownFailure
 from harness.report import wording
 from harness.search.crew import Crew
@@ -45,6 +46,15 @@ def test_a_search_counts_what_is_known_and_finds_the_rest(workers: int) -> None:
     assert record.finding.result.kind == "h_n: shape"
     assert record.finding.case.config == RNNConfig(1, 1, N=2)
     assert record.known[WIDE.name] > 0
+
+
+def test_a_known_failure_may_name_a_way_of_calling() -> None:
+    known = replace(WIDE, where={"strides": ("stepped",)})
+    subject, case = as_subject(two_mistakes), draw(RNNConfig(1, 2, strides="stepped"))
+    observation = observe(subject, case)
+
+    assert known.excuses(observation, assess(observation))
+    assert not known.excuses(observe(subject, draw(RNNConfig(1, 2))), assess(observation))
 
 
 def test_what_is_known_is_all_there_is_and_is_said_in_every_report() -> None:

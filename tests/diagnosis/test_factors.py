@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Case, RNNConfig, Scope, Verdict, draw
-from harness.checks.agreement import Observation
+from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw
+from harness.checks.agreement import Observation, observe
 from harness.checks.result import Result
 from harness.diagnosis.again import ByRegion
 from harness.diagnosis.factors import Factors, Size, depends_on
@@ -186,6 +186,15 @@ def test_a_region_excuses_what_is_alike_within_it() -> None:
     assert not known.excuses(inside, FAILS)
     for outside in (RNNConfig(1, 18), RNNConfig(1, 16, bidirectional=True), RNNConfig(1, 32, bidirectional=True)):
         assert not known.excuses(observation(outside), value)
+
+
+def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compared_in_the_plain_form() -> None:
+    value = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+    known = ByRegion("3f9c2a11", value, Factors({"preparation": "assign"}))
+
+    for preparation, met in (("assign", True), ("state_dict", False)):
+        case = draw(RNNConfig(2, 3, preparation=preparation))
+        assert known.excuses(observe(as_subject("torch"), case), value) is met
 
 
 @pytest.mark.parametrize("sort", [Sort.SHAPE, Sort.DTYPE, Sort.MISSING, Sort.CHANGED])

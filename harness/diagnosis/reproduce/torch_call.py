@@ -7,7 +7,7 @@ from typing import Any, Final
 from harness.diagnosis.reproduce.literals import Literals, listed
 from harness.diagnosis.reproduce.program import Program, User, handed, indented, quoted
 from harness.space.case import Case
-from harness.space.config import PLAINEST
+from harness.space.config import PLAINEST, RNNConfig
 from harness.space.parts import OPTIONS
 from harness.subjects.recipes import RECIPES
 
@@ -63,6 +63,9 @@ class _Writer:
         self.program = Program(literals, user)
         self.backward = backward and case.config.loss is not None
         self.functional = case.config.preparation == "functional_call"
+        self.changed = case.config.preparation in self.recipe.changes
+        self.held = self.recipe.held if self.changed else ""
+        self.called = self.recipe.called if self.changed else ""
         self._helpers()
         self._given()
         self._module()
@@ -104,7 +107,7 @@ class _Writer:
             code = self.literals.code(name, arrays[name], column=len(start), indent=4)
             lines.append(f"{start}{code.expression},")
             patches += code.patched(f'weights["{own}"]')
-            self.program.names[name] = f'weights["{own}"]' if self.functional else f"rnn.{own}"
+            self.program.names[name] = f'weights["{own}"]' if self.functional else f"rnn{self.held}.{own}"
         given += ["weights = {", *lines, "}", *patches]
         if self.functional and config.loss is not None and config.wrt != "inputs":
             given += ["for tensor in weights.values():", "    tensor.requires_grad_()"]
@@ -154,6 +157,9 @@ class _Writer:
         config, body = self.config, self.program.body
         built = self._built(config.dtype)
         body.append(f"rnn = {built}")
+        if self.changed:
+            body += self._changed()
+            return
         if config.preparation not in {"functional_call", "replaced", "parametrize"}:
             body.append("rnn.load_state_dict(weights)")
         if config.preparation in {"deepcopy", "pickle"}:
@@ -187,6 +193,34 @@ class _Writer:
         if config.loss is not None and config.wrt == "inputs":
             body.append("rnn.requires_grad_(False)")
 
+    def _changed(self) -> list[str]:
+        """Return what changes the module that torch makes at a first call, which had other weights then."""
+        config, held = self.config, f"rnn{self.held}"
+        made = f"rnn.made[{len(config.inputs)}]"
+        if config.preparation == "deepcopy":
+            self.program.imports.add("import copy")
+            made = f"copy.deepcopy({made})"
+        load = [f"{held}.load_state_dict(weights{', assign=True' if config.preparation == 'assign' else ''})"]
+        if config.preparation == "replaced":
+            load = [
+                "for name, tensor in weights.items():",
+                f"    setattr({held}, name, torch.nn.Parameter(tensor.clone()))",
+            ]
+        frozen = config.loss is not None and config.wrt == "inputs"
+        return [
+            *["rnn.eval()"] * (not config.training),
+            f"{self._first(config)}  # torch makes its own module at the first call",
+            f"rnn = {made}",
+            *([] if self.functional else load),
+            *["for tensor in rnn.parameters():", "    tensor.requires_grad_(False)"] * frozen,
+        ]
+
+    def _first(self, config: RNNConfig) -> str:
+        """Return a call on ones, in the shapes of a config."""
+        options = "" if config.dtype == "float32" else f", dtype=torch.{config.dtype}"
+        options += "" if config.device == "cpu" else f', device="{config.device}"'
+        return f"rnn({', '.join(f'torch.ones({spec.shape}{options})' for spec in config.inputs.values())})"
+
     def _call(self) -> None:
         config, program = self.config, self.program
         inner = self._used() if config.preparation == "used" else []
@@ -202,9 +236,9 @@ class _Writer:
         if config.drops:
             inner.append(f"torch.manual_seed({self.case.seed})  # what dropout drops")
         arguments = ", ".join([x, *["hx"] * config.hx])
-        called = f"torch.func.functional_call(rnn, weights, ({arguments}))" if self.functional else f"rnn({arguments})"
-        if self.functional and not config.hx:
-            called = f"torch.func.functional_call(rnn, weights, ({arguments},))"
+        called = f"rnn{self.called}({arguments})"
+        if self.functional:
+            called = f"torch.func.functional_call(rnn, weights, ({arguments}{',' * (not config.hx)}))"
         inner.append(f"output, h_n = {called}")
         if config.lengths is not None:
             first = ", batch_first=True" if config.batch_first else ""
@@ -232,9 +266,7 @@ class _Writer:
         """Return a call at another shape before, with its way back where there is a loss."""
         config = self.config
         before = config.call_before.replace(T=config.T) if self.recipe.keeps_time else config.call_before
-        options = "" if config.dtype == "float32" else f", dtype=torch.{config.dtype}"
-        options += "" if config.device == "cpu" else f', device="{config.device}"'
-        used = f"rnn({', '.join(f'torch.ones({spec.shape}{options})' for spec in before.inputs.values())})"
+        used = self._first(before)
         comment = "# It was called at another shape before."
         if config.loss is None or config.wrt == "inputs":
             return [comment, used]
@@ -256,7 +288,7 @@ class _Writer:
             if config.autocast is not None:
                 program.body.append(f"{cotangent} = {self._strided(f'{root}.grad', f'{cotangent}.to({root}.dtype)')}")
             given.append(cotangent)
-        unused = [] if self.recipe.own else ["allow_unused=True"]
+        unused = [] if self.recipe.own and not self.changed else ["allow_unused=True"]
         arguments = [f"[{', '.join(roots)}]", "list(asked.values())", f"[{', '.join(given)}]"]
         program.body += [
             listed("asked = {", asked, "}"),
@@ -272,4 +304,4 @@ class _Writer:
             return f'**{{f"{{name}}{end}": tensor for name, tensor in weights.items()}}' if end else "**weights"
         if end:
             return f'**{{f"{{name}}{end}": tensor for name, tensor in rnn.named_parameters()}}'
-        return "**dict(rnn.named_parameters())"
+        return f"**dict(rnn{self.held}.named_parameters())"
