@@ -177,6 +177,10 @@ class TorchSubject:
             return module(*arguments, **named)
         return torch.func.functional_call(module, dict(parameters), arguments, named)
 
+    def holder(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Return the module that holds the parameters of the one that is called."""
+        return module
+
     def differentiate(
         self,
         roots: Sequence[torch.Tensor],
@@ -347,7 +351,7 @@ class TorchSubject:
         hx = [tensor for name, tensor in given.items() if name == "hx"]
         own: dict[str, torch.Tensor] = {}
         if config.loss is not None:
-            own = parameters_of(with_both_biases(self._conventions, parameters_by_name(module)), config)
+            own = parameters_of(with_both_biases(self._conventions, parameters_by_name(self.holder(module))), config)
         call = partial(self.call, module, None)
         if config.preparation == "functional_call":
             own = {name: tensor for name, tensor in weights.items() if not name.startswith("readout")}
@@ -377,7 +381,10 @@ class TorchSubject:
         config = case.config
         module = self._prepared(config, lent)
         names = [*config.inputs, *config.weights]
-        primals = [*(lent[name] for name in config.inputs), *parameters_of(parameters_by_name(module), config).values()]
+        primals = [
+            *(lent[name] for name in config.inputs),
+            *parameters_of(parameters_by_name(self.holder(module)), config).values(),
+        ]
         along = [on_device(tangents[name], config.device) for name in names]
         with warnings.catch_warnings(), torch.no_grad(), forward_ad.dual_level():
             # The first dual tensor loads code that torch has written for torch.jit, and torch then warns of that code.

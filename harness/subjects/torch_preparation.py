@@ -117,10 +117,10 @@ def _parametrize(_module: torch.nn.Module, config: RNNConfig, weights: Weights, 
 
 
 def parameters_by_name(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """Return the module's parameters under nn.RNN's names, also if they are parametrized, or the module is compiled."""
+    """Return the module's parameters under nn.RNN's names, also if they are parametrized."""
     layer = "_l0" if isinstance(module, torch.nn.RNNCell) else ""
     return {
-        name.removeprefix("_orig_mod.").removeprefix("parametrizations.").removesuffix(".original") + layer: parameter
+        name.removeprefix("parametrizations.").removesuffix(".original") + layer: parameter
         for name, parameter in module.named_parameters()
     }
 

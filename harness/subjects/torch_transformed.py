@@ -6,7 +6,7 @@ import contextlib
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -41,7 +41,8 @@ class TransformedSubject(TorchSubject):
 
     def __init__(self, name: str) -> None:
         self._mode: Mode = MODES[name]
-        super().__init__(_class_of(self._mode), f"torch:{name}", facts=Facts(own=True, forgets=True))
+        self._own = _class_of(self._mode)
+        super().__init__(self._own, f"torch:{name}", facts=Facts(own=True, forgets=True))
         own = self.capabilities
         # It computes by other kernels, or by the same ones in another order: nothing is known of its arithmetic.
         offers = {**own.offers, **_OFFERS, **(_UNROLLED if self._mode.unrolls else {})}
@@ -86,7 +87,7 @@ class TransformedSubject(TorchSubject):
         if config.preparation == "deepcopy":
             with _quiet():
                 made = copy.deepcopy(made)
-        held = getattr(made, self._mode.held[1:]) if self._mode.held else made
+        held = self.holder(made)
         if config.preparation == "replaced":
             for name, tensor in weights.items():
                 setattr(held, name, torch.nn.Parameter(tensor))
@@ -97,18 +98,27 @@ class TransformedSubject(TorchSubject):
 
     def call(self, module: torch.nn.Module, parameters: Tensors | None, *arguments: Any, **named: Any) -> Any:
         """Call the module; what dynamo says that it does not support is unsupported."""
-        own = isinstance(module, torch.nn.RNN) or not self._mode.called
+        called: Any = module if isinstance(module, self._own) else _within(module, self._mode.called)
         with _quiet():
             try:
-                called = module if own else getattr(module, self._mode.called[1:])
                 return super().call(called, parameters, *arguments, **named)
             except Unsupported as error:
                 raise NotImplementedError(str(error).partition("\n")[0]) from error
+
+    def holder(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Return the module that holds the parameters: in what torch made, the one of nn.RNN's form."""
+        held: torch.nn.Module = module if isinstance(module, self._own) else _within(module, self._mode.held)
+        return held
 
     def call_before(self, config: RNNConfig) -> RNNConfig:
         """Return the config of the call before, which differs in the sizes that the mode lets change."""
         before = super().call_before(config)
         return before.replace(T=config.T) if self._mode.keeps_time else before
+
+
+def _within(made: torch.nn.Module, attribute: str) -> Any:
+    """Return an attribute of a module, named with its dot, or the module itself if none is named."""
+    return getattr(made, attribute[1:]) if attribute else made
 
 
 @contextlib.contextmanager
@@ -125,10 +135,10 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _class_of(mode: Mode) -> Callable[..., torch.nn.Module]:
+def _class_of(mode: Mode) -> type[torch.nn.Module]:
     names: dict[str, Any] = {"torch": torch, "copy": copy}
     exec("\n".join(mode.lines), names)  # noqa: S102 - lines of the table of modes, which a script shows as well
-    made: Callable[..., torch.nn.Module] = names["RNN"]
+    made: type[torch.nn.Module] = names["RNN"]
     return made
 
 
@@ -140,3 +150,4 @@ export = partial(TransformedSubject, "export")
 export_decomposed = partial(TransformedSubject, "export-decomposed")
 script = partial(TransformedSubject, "script")
 trace = partial(TransformedSubject, "trace")
+dispatched = partial(TransformedSubject, "dispatched")

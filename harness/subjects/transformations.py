@@ -74,6 +74,19 @@ _OF_EXPORTED: Final = (*_CHANGES, "functional_call")
 _EXPORTED: Final = "torch.export.export(plain, arguments, dynamic_shapes=batch(plain, arguments))"
 
 
+_DISPATCHED: Final = '''
+
+class Dispatched(torch.nn.Module):
+    """A module that is called under the python dispatcher."""
+
+    def __init__(self, plain):
+        super().__init__()
+        self.plain = plain
+
+    def forward(self, *arguments):
+        with enable_python_dispatcher():
+            return self.plain(*arguments)'''
+
 _COMPILED: Final = {
     "compile-eager": "eager",
     "compile-aot": "aot_eager",
@@ -100,6 +113,13 @@ MODES: Final = {
         (_BATCH,),
         keeps_time=True,
         changes=_OF_EXPORTED,
+    ),
+    "dispatched": Mode(
+        "the python dispatcher",
+        "Dispatched(plain)",
+        ("from torch._dispatch.python import enable_python_dispatcher", _DISPATCHED),
+        unrolls=False,
+        held=".plain",
     ),
     "script": Mode("torch.jit.script", "torch.jit.script(plain)", unrolls=False, called=".forward__0"),
     "trace": Mode("torch.jit.trace", "torch.jit.trace(plain, arguments, check_trace=False)", unrolls=False),

@@ -25,6 +25,8 @@ CONFIGS = (
     PLAIN.replace(loss="both", dtype="float64", num_layers=2),
     PLAIN.replace(batched=False, N=1, nonlinearity="relu", bias=False),
     PLAIN.replace(num_layers=2, bidirectional=True, batch_first=True, hx=True, preparation="used"),
+    PLAIN.replace(preparation="state_dict", loss="both"),
+    PLAIN.replace(preparation="deepcopy", loss="output"),
 )
 
 KEPT = """
@@ -42,7 +44,7 @@ class Kept(torch.nn.Module):
 BROKEN = 'torch.compile(lambda *_: torch._dynamo.graph_break(), backend="eager", fullgraph=True)'
 
 
-@pytest.mark.parametrize("name", few(MODES, {"script", "trace"}.__contains__))
+@pytest.mark.parametrize("name", few(MODES, {"script", "trace", "dispatched"}.__contains__))
 def test_every_mode_computes_what_nn_rnn_computes(name: str) -> None:
     subject = as_subject(f"torch:{name}")
 
