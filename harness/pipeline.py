@@ -13,14 +13,18 @@ from typing import Any
 
 from rich.console import Console
 
+from harness.checks.dropout import check_net, net
 from harness.checks.own import KnownFailure
-from harness.diagnosis.investigate import Investigation
+from harness.checks.result import Result
+from harness.diagnosis.investigate import Explanation, Investigation
+from harness.diagnosis.kernels import NONE, Kernels, failing_stage
 from harness.diagnosis.upgrade import Side, Upgrade, upgrade
 from harness.oracle.arithmetic import accepted
 from harness.report.checked import Checked
 from harness.report.place import DIRECTORY
 from harness.report.progress import shown
 from harness.report.severity import Told, in_order
+from harness.report.short import dropout_facts
 from harness.search.budget import Budget
 from harness.search.common import common
 from harness.search.crew import Crew
@@ -30,16 +34,17 @@ from harness.search.log import Log
 from harness.search.narrow import Narrowed
 from harness.search.plan import Asked
 from harness.search.preparation import asked_scope
-from harness.search.record import Stop
+from harness.search.record import Finding, Stop
 from harness.search.scan import Checked as Seen
 from harness.search.scan import Observe
 from harness.search.shards import Shard
+from harness.space.case import Case
 from harness.space.contract import KERNEL
 from harness.space.scope import Scope
 from harness.store.keep import Keeping
 from harness.store.own import read as read_own
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.protocol import Subject
+from harness.subjects.protocol import Subject, ground_of
 from harness.subjects.registry import as_subject
 
 
@@ -105,6 +110,7 @@ def go_through(
     done = Examination(search.record, contract=contract)
     if shard is None or shard.number == 1:
         done = examine(subject, search.record, cases=cases, contract=contract)
+        done.dropout_facts = facts_of_dropout(subject, done, keeping)
     told = []
     for finding in done.hunt.findings:
         explanation = investigation.known_of(finding)
@@ -112,6 +118,23 @@ def go_through(
             keeping(finding, explanation)
         told.append(Told(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
     return Examined(done, tuple(told), subject.capabilities, None if shard is None else search.log)
+
+
+def facts_of_dropout(subject: Subject, done: Examination, keeping: Keeping) -> dict[str, str]:
+    """Keep a broken law of dropout as a finding, and return what is to be told of it."""
+    result = done.dropout
+    if result is None or result.net is None:
+        return {}
+    finding = Finding(subject.name, net(result.net), result)
+
+    def check(other: Subject, case: Case) -> Result:
+        return check_net(other, case.config, done.hunt.seed)
+
+    stage = failing_stage(subject, finding.case, result, check)
+    kernels, ground = NONE if stage is None else Kernels(stage=stage), ground_of(subject, result.net.device)
+    explanation = Explanation(kernels=kernels, ground=ground)
+    keeping(finding, explanation)
+    return dropout_facts(Told(finding, explanation, keeping.places[finding.id]))
 
 
 class Upgrading:

@@ -1,14 +1,47 @@
 """Tests of the way of a subject through the rooms."""
 
+import runpy
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import as_subject, scope_of
-from harness.pipeline import go_through
-from harness.store.scripts import offer
+from harness import Verdict, as_subject, scope_of
+from harness.checks.dropout import check_dropout
+from harness.checks.result import Method, Result
+from harness.diagnosis.kernels import FailingStage
+from harness.pipeline import facts_of_dropout, go_through
+from harness.report.complaints import summary_of
+from harness.search.examination import Examination
+from harness.search.record import Hunt
+from harness.search.replay import Fate, replay
+from harness.store.findings import load
+from harness.store.keep import Keeping
+from harness.store.scripts import Ended, offer
 from tests import implementations
+
+WITHOUT_DROPOUT = """\
+import torch
+
+
+class Never(torch.nn.RNN):
+    def forward(self, x, hx=None):
+        return torch.nn.RNN.forward(self.eval(), x, hx)
+"""
+
+
+def run_here(path: Path, _timeout: float = 0.0) -> Ended:
+    """Run a script in this process."""
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as ended:
+        return Ended(Fate.FAILED if ended.code else Fate.FIXED, "")
+    finally:
+        sys.modules.pop("mine", None)
+        sys.path[:] = [place for place in sys.path if place != str(path.parents[1])]
+    return Ended(Fate.ERROR, "")
 
 
 def test_an_interrupt_while_a_finding_is_kept_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,3 +61,34 @@ def test_an_interrupt_while_a_finding_is_kept_loses_nothing(tmp_path: Path, monk
     assert told.kept is not None
     assert (told.kept.folder / "case.json").exists()
     assert told.explanation.diagnosis is not None
+
+
+def test_a_broken_law_of_dropout_is_kept_with_its_stage_a_script_and_a_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(WITHOUT_DROPOUT)
+    subject, right = as_subject(f"{tmp_path / 'mine.py'}:Never"), as_subject("torch")
+    done = Examination(Hunt(subject.name, 0, scope_of(subject)), dropout=check_dropout(subject))
+    stage = FailingStage("mine", ("torch",), (None,), None)
+    monkeypatch.setattr("harness.pipeline.failing_stage", lambda *_: stage)
+    monkeypatch.setattr("harness.store.scripts.run_alone", run_here)  # torch is imported here already
+
+    facts = facts_of_dropout(subject, done, Keeping(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail))
+    (complaint,) = summary_of(replace(done, dropout_facts=facts), ()).complaints
+    stored = load(facts["replay"].split()[2], tmp_path)
+
+    assert complaint.title == "dropout does nothing in training"
+    assert facts["kernel"] == "passes in torch; fails from mine on"
+    assert stored.of_dropout
+    assert [replay(one, stored.case, of_dropout=True)[0] for one in (subject, right)] == [Fate.FAILED, Fate.FIXED]
+    (tmp_path / "mine.py").write_text(WITHOUT_DROPOUT.replace("self.eval()", "self"))
+    assert run_here(stored.path / "reproduce.py").fate is Fate.FIXED  # it was seen to fail when it was kept
+
+
+def test_a_law_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:
+    subject = as_subject(implementations.vectorised)
+    done = Examination(Hunt("mine", 0, scope_of(subject)), dropout=Result(Verdict.AGREES, method=Method.DROPOUT))
+    keeping = Keeping(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail)
+
+    assert facts_of_dropout(subject, done, keeping) == {}
+    assert not [*tmp_path.iterdir()]

@@ -64,6 +64,12 @@ _NEIGHBOURS: Final = {
     "unit": "neighbouring units",
 }
 
+RATE: Final = "dropout's rate"
+"""The rule that a share of the elements is kept."""
+
+NOTHING: Final = "dropout does nothing in training"
+"""The words for that rule where every element is kept."""
+
 Masks = NDArray[np.bool_]
 
 
@@ -102,6 +108,11 @@ def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: S
             refused.append(result)
         shown |= _shows(config) and result.verdict is Verdict.AGREES
     return Result(Verdict.AGREES, method=Method.DROPOUT) if shown else refused[0]
+
+
+def check_net(subject: Subject, config: RNNConfig, seed: int = 0) -> Result:
+    """Run ``subject`` on one net that shows its masks."""
+    return _check(subject, config, FALSE_ALARMS / max(_tests(config), 1), seed)
 
 
 def _is_in(scope: Scope, config: RNNConfig) -> bool:
@@ -148,7 +159,7 @@ def _check(subject: Subject, config: RNNConfig, level: float, seed: int) -> Resu
     calls: list[Masks] = []
     mismatches: tuple[Mismatch, ...] = ()
     for call in range(CALLS):
-        case = _case(config, (seed, call))
+        case = net(config, (seed, call))
         outcome = subject.run(case)
         if (bad := unfit(case, outcome)) is not None:
             refused = bad.verdict is Verdict.UNSUPPORTED
@@ -161,10 +172,13 @@ def _check(subject: Subject, config: RNNConfig, level: float, seed: int) -> Resu
         mismatches = mismatches or assess(seen).mismatches
     words = _exact(config, mismatches)
     if calls:
-        words += _by_chance(config, np.stack(calls), level)
+        by_chance = _by_chance(config, np.stack(calls), level)
+        lost = any(one.startswith(NOTHING) for one in by_chance)  # the rest follows from that
+        words = by_chance if lost else words + by_chance
     if not words:
         return Result(Verdict.AGREES, method=Method.DROPOUT)
-    return Result(Verdict.DISAGREES, mismatches, f"{'; '.join(words)}; in {config!r}", method=Method.DROPOUT)
+    said = f"{'; '.join(words)}; in {config!r}"
+    return Result(Verdict.DISAGREES, message=said, method=Method.DROPOUT, net=config)
 
 
 def _shows(config: RNNConfig) -> bool:
@@ -172,7 +186,7 @@ def _shows(config: RNNConfig) -> bool:
     return config.drops and not config.hx
 
 
-def _case(config: RNNConfig, seed: tuple[int, int]) -> Case:
+def net(config: RNNConfig, seed: tuple[int, int] = (0, 0)) -> Case:
     """Build the net of a config that shows its masks.
 
     x has one more feature, which no weight reads, to tell calls apart.
@@ -256,16 +270,17 @@ def _by_chance(config: RNNConfig, calls: Masks, level: float) -> list[str]:
 
 
 def _wrong_rate(config: RNNConfig, kept: Masks, there: Masks, level: float) -> list[str]:
-    expected = _rate(config)
+    expected = share_kept(config)
     if not surprising(int(kept.sum()), int(there.sum()), expected, level):
         return []
     masks = "one mask" if config.num_layers == 2 else f"{config.num_layers - 1} independent masks"
-    return [f"dropout's rate: {_share(kept, there)} are kept, expected {expected:.4g} with {masks}"]
+    rule = NOTHING if kept.sum() == there.sum() else RATE
+    return [f"{rule}: {_share(kept, there)} are kept, expected {expected:.4g} with {masks}"]
 
 
 def _wrong_places(config: RNNConfig, kept: Masks, there: Masks, level: float) -> list[str]:
     """Return the first place along each axis where the rate is wrong and right everywhere else."""
-    expected = _rate(config)
+    expected = share_kept(config)
     found = []
     for axis, name in enumerate(AXES):
         others = tuple(other for other in range(len(AXES)) if other != axis)
@@ -275,14 +290,14 @@ def _wrong_places(config: RNNConfig, kept: Masks, there: Masks, level: float) ->
             if surprising(count, of, expected, level) and rest[1] and not surprising(*rest, expected, level):
                 place = DIRECTIONS[i] if name == "direction" else i
                 share = f"{count:,} of {of:,} elements ({count / of:.4g}) at {name}={place}"
-                found.append(f"dropout's rate: {share} are kept, expected {expected:.4g}")
+                found.append(f"{RATE}: {share} are kept, expected {expected:.4g}")
                 break
     return found
 
 
 def _dependences(config: RNNConfig, kept: Masks, there: Masks, level: float) -> list[str]:
     """Compare pairs that do not overlap; they are independent of each other, so the number that agree is binomial."""
-    rate = _rate(config)
+    rate = share_kept(config)
     expected = rate**2 + (1 - rate) ** 2
     found = []
     for axis, name in enumerate(AXES):
@@ -301,7 +316,7 @@ def _share(some: Masks, of: Masks) -> str:
     return f"{count:,} of {total:,} elements ({count / total:.4g})"
 
 
-def _rate(config: RNNConfig) -> float:
+def share_kept(config: RNNConfig) -> float:
     """Return the probability that every mask between the layers keeps an element."""
     return float((1 - config.dropout) ** (config.num_layers - 1))
 

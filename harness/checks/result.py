@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final
 
 from harness.oracle.compare import Mismatch, Sort
-from harness.space.config import PREACTIVATION
+from harness.space.config import PREACTIVATION, RNNConfig
 from harness.space.outcome import Failure
 
 _OF_GRADIENT: Final = re.compile(rf"[\w.]+\.grad: {Sort.VALUE.value}")
@@ -86,6 +86,8 @@ class Result:
     """The failure of the subject's process, if it returned nothing."""
     also: tuple[str, ...] = ()
     """Further checks that an agreeing subject passed: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws."""
+    net: RNNConfig | None = field(default=None, compare=False)
+    """The config of the net on which the law of dropout is broken."""
     not_compared: tuple[str, ...] = ()
     """Gradients, or the output, that the subject does not return."""
     ignored: tuple[str, ...] = ()

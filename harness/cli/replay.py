@@ -121,7 +121,7 @@ def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: flo
         raise UsageError(f"{stored.path}: does not name the subject it was found on; name one with --subject")
     with IsolatedSubject(spec, timeout=timeout) as subject:
         asked_scope(subject, (stored.case.config.device,))
-        fate, result = replay(subject, stored.case, contract)
+        fate, result = replay(subject, stored.case, contract, of_dropout=stored.of_dropout)
         if noting is not None and own and tolerance is None:
             noting(stored, subject, fate)
     return Replayed(stored, subject.name, stored.told(fate, result), result)

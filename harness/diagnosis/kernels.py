@@ -58,7 +58,7 @@ NONE: Final = Kernels()
 
 def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> Kernels:
     """Run a failing case in every stage and under every switch of its device; ``NONE`` if there are none of both."""
-    process, stage = subject.capabilities.process, _stage(subject, case, result, check)
+    process, stage = subject.capabilities.process, failing_stage(subject, case, result, check)
     if process is None or not process.switchable:
         return NONE if stage is None else Kernels(stage=stage)
     passes, fails = [], []
@@ -78,7 +78,7 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck
     return Kernels(tuple(passes), tuple(fails), process.kernels(case), stage)
 
 
-def _stage(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> FailingStage | None:
+def failing_stage(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> FailingStage | None:
     """Return the first stage that fails like ``result``; ``None`` if one before it neither agrees nor does so."""
     passes: dict[str, float | None] = {}
     for name in subject.capabilities.stages:

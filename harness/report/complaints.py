@@ -84,7 +84,10 @@ def _complaints(done: Examination, told: Sequence[Told], tolerance: str) -> Iter
         yield _of_finding(one, tolerance)
     dropout = done.dropout
     if dropout is not None and dropout.failed and not any(one.severity in _PLAINLY for one in told):
-        yield Complaint(failure_line(dropout), dropout.kind)
+        cause, facts = wording.dropout_told(dropout)
+        facts |= done.dropout_facts
+        replay = facts.pop("replay", "")
+        yield Complaint(cause, dropout.kind, tuple(facts.items()), replay=replay)
     undone = {what: failure_line(result) for what, (_, result) in done.hunt.undone.items()}
     for said, names in wording.left_out(undone).items():
         advice = "if it need not support this: raise NotImplementedError there, or leave it out with --only"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from harness.checks.result import Result, Verdict
+from harness.checks.result import Method, Result, Verdict
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.reproduce.literals import listed
 from harness.diagnosis.reproduce.program import quoted
@@ -71,7 +71,10 @@ def issue(
     """
     result = finding.result
     parts = [f"# {title(finding)}", _expectation(result), *_happened(finding)]
-    parts += ["## Minimal case", _case_block(finding.case)]
+    of_dropout = result.method is Method.DROPOUT
+    parts += (
+        ["## The net", _config_block(finding.case)] if of_dropout else ["## Minimal case", _case_block(finding.case)]
+    )
     if cause_lines:
         parts += ["## Cause", "\n".join(f"- {line}" for line in cause_lines)]
     if code:
@@ -98,6 +101,8 @@ def issue(
 def title(finding: Finding) -> str:
     """Return what is wrong, in one line."""
     result, name = finding.result, shown(finding.subject)
+    if result.method is Method.DROPOUT:
+        return f"{name}: {wording.dropout_told(result)[0]}"
     if not result.mismatches:
         return _one_line(f"{name}: {_own_name(result.message)}")
     first = result.mismatches[0]
@@ -138,6 +143,11 @@ def regression_test(finding: Finding) -> str:
 
 def _expectation(result: Result) -> str:
     """Return what was expected."""
+    if result.method is Method.DROPOUT:
+        return (
+            "**Expected:** the law of dropout: in training, each element of the output of every layer but the last "
+            "becomes zero with probability p, independently and anew in each call, and others are scaled by 1/(1-p)."
+        )
     law = next((mismatch for mismatch in result.mismatches if mismatch.law), None)
     if law is not None:
         return f"**Expected:** the law of {law.law}: the same as {law.others}."
@@ -196,11 +206,16 @@ def _differs(mismatch: Mismatch) -> str:
 
 def _case_block(case: Case) -> str:
     if _long(case):
-        config = fenced(f"from harness import RNNConfig\n\nconfig = {_spread(repr(case.config))}", "python")
-        return f"{config}\n\nIts {_numbers(case):,} numbers are in the script, or in the file that keeps it."
+        return (
+            f"{_config_block(case)}\n\nIts {_numbers(case):,} numbers are in the script, or in the file that keeps it."
+        )
     written = _spread(repr(case))
     imports = ["import numpy as np", ""] if "np." in written else []
     return fenced("\n".join([*imports, _imported(written, "RNNConfig"), "", f"case = {written}"]), "python")
+
+
+def _config_block(case: Case) -> str:
+    return fenced(f"from harness import RNNConfig\n\nconfig = {_spread(repr(case.config))}", "python")
 
 
 def _numbers(case: Case) -> int:

@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from harness.checks.result import Result
+from harness.checks.result import Method, Result
 from harness.search.replay import Fate
 from harness.space.case import Case, CaseError
 
@@ -108,6 +108,11 @@ class Stored:
     """The sightings of it, by environment."""
     excuse: Excuse | None = None
     """The reason why it may fail for now, if someone gave one."""
+
+    @property
+    def of_dropout(self) -> bool:
+        """True if it breaks the law of dropout, which one call does not show."""
+        return self.record.get("method") == Method.DROPOUT.name.lower()
 
     @property
     def state(self) -> State:

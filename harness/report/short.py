@@ -166,6 +166,17 @@ def replay_line(told: Told, tolerance: str = "derived") -> str:
     return f"{line} --tolerance {with_measured(tolerance, finding.accepted, finding.case.config.plain.dtype)}"
 
 
+def dropout_facts(told: Told) -> dict[str, str]:
+    """Return where a broken law of dropout begins, and how to run it again."""
+    stage, kept = explained.kernels_line(told.explanation.kernels), told.kept
+    facts = {} if stage is None else {"kernel": stage}
+    if kept is not None:
+        facts["replay"] = replay_line(told)
+        if kept.script is not None:
+            facts["run it"] = f"python {shlex.quote(str(kept.folder / kept.script))}"
+    return facts
+
+
 def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
     result, config, explanation = told.finding.result, told.finding.case.config, told.explanation
     yield from explained.code_lines(explanation.diagnosis, config).items()

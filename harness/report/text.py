@@ -79,7 +79,9 @@ def examination_report(
     if told and not verbose:
         kept = f", or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}"
         facts.add_row("more", f"-v{kept if told[0].kept is not None else ''}")
-    shown: list[RenderableType] = [_dropout(done.dropout)] if alone and done.dropout is not None else []
+    shown: list[RenderableType] = (
+        [_dropout(done.dropout, done.dropout_facts)] if alone and done.dropout is not None else []
+    )
     for number, (one, whole) in enumerate(zip(told, shown_in_full(told), strict=True), 1):
         if verbose:
             shown.append(finding_report(number, one, tolerance))
@@ -117,11 +119,11 @@ _PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})
 """Mistakes that show in any run, also with dropout."""
 
 
-def _dropout(result: Result) -> RenderableType:
+def _dropout(result: Result, more: Mapping[str, str]) -> RenderableType:
     """Show what is wrong with a subject's dropout, which only many runs together show."""
     cause, told = wording.dropout_told(result)
     facts = fact_table()
-    for name, said in told.items():
+    for name, said in {**told, **more}.items():
         facts.add_row(name, Text(said))
     return Group("", Text(f"!  {cause}", "bold red"), Padding(facts, (0, 0, 0, 3)))
 

@@ -279,7 +279,7 @@ def dropout_line(result: Result) -> str:
 
 
 def dropout_told(result: Result) -> tuple[str, dict[str, str]]:
-    """Return the law of dropout that is broken, what is wrong, and the config in which it is."""
+    """Return the law of dropout that is broken, and as facts what is wrong, and the config in which it is."""
     cause, _, rest = result.message.partition(": ")
     wrong, _, config = rest.rpartition("; in ")
     return cause, {"wrong": wrong or rest, **({"in": config} if config else {})}

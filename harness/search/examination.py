@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from harness.checks.dropout import check_dropout
@@ -47,6 +48,8 @@ class Examination:
     dropout: Result | None = None
     """The result for the law of dropout; ``None`` if the subject draws no masks."""
     contract: str = KERNEL
+    dropout_facts: Mapping[str, str] = field(default_factory=dict)
+    """The further facts of a broken law of dropout, by name: where it begins, and how it is run again."""
 
     @property
     def verdict(self) -> Verdict | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import partial
+from typing import Final
 
+from harness.checks.dropout import check_net
 from harness.checks.everything import check as check_everything
 from harness.checks.laws import LAWS
 from harness.checks.repeatability import confirmed
@@ -25,11 +27,20 @@ class Fate(Enum):
     """It fails, and has an excuse; only what is told of a kept finding has this fate."""
 
 
-def replay(subject: Subject, case: Case, accepted: Accepted = STRICT) -> tuple[Fate, Result]:
+_FATES: Final = {Verdict.UNSUPPORTED: Fate.ERROR, Verdict.AGREES: Fate.FIXED}
+
+
+def replay(
+    subject: Subject, case: Case, accepted: Accepted = STRICT, *, of_dropout: bool = False
+) -> tuple[Fate, Result]:
     """Run the case once more, and return its fate (fixed, failed or suspect, or refused) and the result.
 
-    ``Stored.again`` tells whether it fails in the same way as before.
+    A case that broke the law of dropout is held to that. ``Stored.again`` tells whether it fails in the same way as
+    before.
     """
+    if of_dropout:
+        result = check_net(subject, case.config)
+        return _FATES.get(result.verdict, Fate.FAILED), result
     check = partial(check_everything, subject, accepted=accepted, laws=tuple(LAWS.values()))
     result = check(case)
     if result.verdict is Verdict.UNSUPPORTED:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from harness.checks.result import Method
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.reproduce.literals import FILE
 from harness.diagnosis.reproduce.script import NAME
@@ -49,7 +50,8 @@ def keep(
     script = files.get(NAME)
     said = issue_of(finding, explanation, None if script is None else script.decode())
     texts: dict[str, str | bytes] = {**files, ISSUE: said}
-    if finding.result.failure is None:  # a test that hangs, or ends its process, would take all others with it
+    # A test that hangs, or ends its process, would take all others with it; and one call shows no law of chance.
+    if finding.result.failure is None and finding.result.method is not Method.DROPOUT:
         texts[TEST] = regression_test(finding)
     record, where = finding_record(finding, explanation), environment_of(subject, finding.case.config.device)
     saved = Store(directory).save(finding, record, texts, tolerance=tolerance, where=where)

@@ -15,8 +15,9 @@ from typing import Final
 import numpy as np
 
 from harness.checks.agreement import REFERENCE, arithmetic_of, effects_of, unfit
-from harness.checks.result import Result
+from harness.checks.result import Method, Result
 from harness.diagnosis.reproduce import endings as checks
+from harness.diagnosis.reproduce.law import law_script
 from harness.diagnosis.reproduce.literals import Literals
 from harness.diagnosis.reproduce.numpy_call import numpy_program
 from harness.diagnosis.reproduce.program import Program, Unwritten, User, handed, user_of, with_conventions, written
@@ -58,6 +59,8 @@ def script(
     try:
         _require_one_call(finding.result)
         user = user_named(finding.subject, subject)
+        if finding.result.method is Method.DROPOUT:
+            return Script(law_script(finding.subject, finding.result, user))
         if finding.result.failure is Failure.CRASHED:
             outcome = Outcome()
         elif outcome is None:

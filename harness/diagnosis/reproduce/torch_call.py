@@ -9,6 +9,7 @@ from harness.diagnosis.reproduce.program import Program, User, handed, indented,
 from harness.space.case import Case
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.parts import OPTIONS
+from harness.subjects.capabilities import Recipe
 from harness.subjects.recipes import RECIPES
 
 
@@ -49,6 +50,22 @@ class Same(torch.nn.Module):
         return original.clone()'''
 
 _PACKING: Final = "from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence"
+
+
+def built(recipe: Recipe, config: RNNConfig, dtype: str = "") -> str:
+    """Return the constructor's call, in another dtype if one is given; torch's own leaves its defaults out."""
+    dtype = dtype or config.dtype
+    names = ("bias", "nonlinearity") if recipe.own and recipe.is_cell else OPTIONS
+    given: dict[str, Any] = {name: getattr(config, name) for name in names}
+    if recipe.own:
+        given = {name: value for name, value in given.items() if value != getattr(PLAINEST, name)}
+    options = [f"{name}={quoted(value) if isinstance(value, str) else value}" for name, value in given.items()]
+    if not recipe.own or config.device != "cpu":
+        options.append(f'device="{config.device}"')
+    if not recipe.own or dtype != "float32":
+        options.append(f"dtype=torch.{dtype}")
+    sizes = [str(config.input_size), str(config.hidden_size)]
+    return listed(f"{recipe.expression}(", [*sizes, *options], ")", len("other = "))
 
 
 def torch_program(case: Case, user: User, literals: Literals, *, backward: bool = True) -> Program:
@@ -138,25 +155,10 @@ class _Writer:
     def _own_name(self, name: str) -> str:
         return name.removesuffix("_l0") if self.recipe.is_cell else name
 
-    def _built(self, dtype: str) -> str:
-        """Return the constructor's call: for torch's own modules, with what is not at its default."""
-        config = self.config
-        names = ("bias", "nonlinearity") if self.recipe.own and self.recipe.is_cell else OPTIONS
-        given: dict[str, Any] = {name: getattr(config, name) for name in names}
-        if self.recipe.own:
-            given = {name: value for name, value in given.items() if value != getattr(PLAINEST, name)}
-        options = [f"{name}={quoted(value) if isinstance(value, str) else value}" for name, value in given.items()]
-        if not self.recipe.own or config.device != "cpu":
-            options.append(f'device="{config.device}"')
-        if not self.recipe.own or dtype != "float32":
-            options.append(f"dtype=torch.{dtype}")
-        sizes = [str(config.input_size), str(config.hidden_size)]
-        return listed(f"{self.recipe.expression}(", [*sizes, *options], ")", len("other = "))
-
     def _module(self) -> None:
         config, body = self.config, self.program.body
-        built = self._built(config.dtype)
-        body.append(f"rnn = {built}")
+        made = built(self.recipe, config)
+        body.append(f"rnn = {made}")
         if self.changed:
             body += self._changed()
             return
@@ -168,10 +170,10 @@ class _Writer:
         body += {
             "deepcopy": ["rnn = copy.deepcopy(rnn)"],
             "pickle": ["rnn = pickle.loads(pickle.dumps(rnn))"],
-            "state_dict": [f"other = {built}", "other.load_state_dict(rnn.state_dict())", "rnn = other"],
-            "assign": [f"other = {built}", "other.load_state_dict(rnn.state_dict(), assign=True)", "rnn = other"],
+            "state_dict": [f"other = {made}", "other.load_state_dict(rnn.state_dict())", "rnn = other"],
+            "assign": [f"other = {made}", "other.load_state_dict(rnn.state_dict(), assign=True)", "rnn = other"],
             "to_dtype": [
-                f"other = {self._built(other)}.to(torch.{config.dtype})",
+                f"other = {built(self.recipe, config, other)}.to(torch.{config.dtype})",
                 "other.load_state_dict(rnn.state_dict())",
                 "rnn = other",
             ],

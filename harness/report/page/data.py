@@ -311,7 +311,7 @@ def _dropout(done: Examination) -> dict[str, Any] | None:
     if done.dropout is None or not done.dropout.failed:
         return None
     cause, told = wording.dropout_told(done.dropout)
-    return {"cause": cause, "facts": told}
+    return {"cause": cause, "facts": {**told, **done.dropout_facts}}
 
 
 def _refusals(done: Examination) -> list[dict[str, Any]]:
