@@ -6,13 +6,16 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from harness.checks.agreement import plain_outcome
+from harness.checks.between import bits_of
 from harness.checks.dropout import check_net, net
 from harness.checks.own import KnownFailure
 from harness.checks.result import Result
@@ -28,7 +31,8 @@ from harness.report.short import dropout_facts
 from harness.search.budget import Budget
 from harness.search.common import common
 from harness.search.crew import Crew
-from harness.search.examination import Examination, examine
+from harness.search.examination import Equal, Examination, examine
+from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Progress, Search
 from harness.search.log import Log
 from harness.search.narrow import Narrowed
@@ -40,10 +44,12 @@ from harness.search.scan import Observe
 from harness.search.shards import Shard
 from harness.space.case import Case
 from harness.space.contract import KERNEL
+from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from harness.store.keep import Keeping
 from harness.store.own import read as read_own
 from harness.subjects.capabilities import Capabilities
+from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, ground_of
 from harness.subjects.registry import as_subject
 
@@ -85,7 +91,7 @@ def go_through(
     ``observe`` of each of its cases. ``own`` are known failures, which the search goes around. ``narrowed`` is what the
     subject supports, if that is known.
     """
-    within = accepted(tolerance)
+    within, bits = accepted(tolerance), dict[Asked, str]()
     keeping = Keeping(subject, folder, within, tolerance, warn)
     investigation = Investigation(subject, within)
     with Search(
@@ -97,7 +103,7 @@ def go_through(
         accepted=within,
         progress=progress,
         crew=crew,
-        observe=observe,
+        observe=_noting(bits, observe) if subject.capabilities.stages else observe,
         own=own,
         shard=shard,
         narrowed=narrowed,
@@ -110,6 +116,7 @@ def go_through(
     done = Examination(search.record, contract=contract)
     if shard is None or shard.number == 1:
         done = examine(subject, search.record, cases=cases, contract=contract)
+        done.equal = equal_to_the_first_stage(subject, bits)
         done.dropout_facts = facts_of_dropout(subject, done, keeping)
     told = []
     for finding in done.hunt.findings:
@@ -118,6 +125,28 @@ def go_through(
             keeping(finding, explanation)
         told.append(Told(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
     return Examined(done, tuple(told), subject.capabilities, None if shard is None else search.log)
+
+
+def _noting(seen: dict[Asked, str], observe: Observe | None) -> Observe:
+    """Return a function that notes the bits of each case, and tells ``observe``."""
+
+    def told(one: Seen) -> None:
+        seen[one.asked] = one.result.bits
+        if observe is not None:
+            observe(one)
+
+    return told
+
+
+def equal_to_the_first_stage(subject: Subject, bits: Mapping[Asked, str]) -> Equal | None:
+    """Run the subject's first stage on the cases in which the subject agrees, whose bits are known, and count."""
+    known = {asked: seen for asked, seen in bits.items() if seen}
+    for name in subject.capabilities.stages[:1] if known else ():
+        with suppress(UsageError, Hang), IsolatedSubject(name) as process:
+            first = ended_by_a_hang(process)
+            outcomes = ((plain_outcome(asked.config, first.run(asked.case())), seen) for asked, seen in known.items())
+            return Equal(name, sum(bits_of(outcome.arrays) == seen for outcome, seen in outcomes), len(known))
+    return None
 
 
 def facts_of_dropout(subject: Subject, done: Examination, keeping: Keeping) -> dict[str, str]:
@@ -156,13 +185,7 @@ class Upgrading:
 
     def observing(self, number: int, observe: Observe | None) -> Observe:
         """Return a function that is told of the cases of its search, and that tells ``observe``."""
-
-        def told(one: Seen) -> None:
-            self._seen[number][one.asked] = one.result.bits
-            if observe is not None:
-                observe(one)
-
-        return told
+        return _noting(self._seen[number], observe)
 
     def compared(self, old: Examined, new: Examined) -> Upgrade | None:
         """Return what differs, after both searches; ``None`` if an interrupt comes, which ends the new one's.

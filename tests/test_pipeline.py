@@ -8,18 +8,21 @@ from typing import Any
 
 import pytest
 
-from harness import Verdict, as_subject, scope_of
+from harness import RNNConfig, Verdict, as_subject, scope_of
+from harness.checks.between import bits_of
 from harness.checks.dropout import check_dropout
 from harness.checks.result import Method, Result
 from harness.diagnosis.kernels import FailingStage
-from harness.pipeline import facts_of_dropout, go_through
+from harness.pipeline import equal_to_the_first_stage, facts_of_dropout, go_through
 from harness.report.complaints import summary_of
 from harness.search.examination import Examination
+from harness.search.plan import Asked
 from harness.search.record import Hunt
 from harness.search.replay import Fate, replay
 from harness.store.findings import load
 from harness.store.keep import Keeping
 from harness.store.scripts import Ended, offer
+from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 
 WITHOUT_DROPOUT = """\
@@ -92,3 +95,17 @@ def test_a_law_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:
 
     assert facts_of_dropout(subject, done, keeping) == {}
     assert not [*tmp_path.iterdir()]
+
+
+def test_the_bits_of_a_subject_are_counted_beside_those_of_its_first_stage() -> None:
+    one, other = (
+        Asked(RNNConfig(3, 4, T=3, N=2), "normal", seed, first=True, with_law=False, with_probes=False)
+        for seed in (0, 1)
+    )
+    torch = TorchSubject()
+    bits = {asked: bits_of(torch.run(asked.case()).arrays) for asked in (one, other)}
+    torch.capabilities = replace(torch.capabilities, stages=("torch",))
+
+    assert equal_to_the_first_stage(torch, bits) == ("torch", 2, 2)
+    assert equal_to_the_first_stage(torch, {one: bits[other], other: bits[other]}) == ("torch", 1, 2)
+    assert equal_to_the_first_stage(torch, {one: ""}) is None

@@ -35,6 +35,7 @@ def examination_record(done: Examination, told: Sequence[Told] = ()) -> dict[str
         "verdict": done.verdict.value if done.verdict else None,
         "contract": done.contract,
         "dropout": None if done.dropout is None else result_record(done.dropout),
+        "equal": None if done.equal is None else done.equal._asdict(),
         "dropout_facts": dict(done.dropout_facts),
         "refusals": None if done.refusals is None else refusals_record(done.refusals),
         "weak": {mistake: done.hunt.weak[mistake] for mistake in MISTAKES},

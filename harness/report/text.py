@@ -66,10 +66,7 @@ def examination_report(
         advice = "" if done.hunt.missing else f"; search longer: --examples {CASES} or more, or --time"
         facts.add_row("seen", f"{', '.join(done.lacking)}{advice}")
     (_add_hunt if verbose else _add_hunt_in_short)(facts, done.hunt)
-    if not told and (said := wording.unshown_line(done)) is not None:
-        facts.add_row("weak", Text(said))
-    if done.contract != KERNEL:
-        facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more")
+    _add_rest(facts, done, told)
     alone = done.dropout is not None and done.dropout.failed and not any(one.severity in _PLAINLY for one in told)
     if done.dropout is not None and not alone:
         follows = "; this may fail because of the above" if done.dropout.failed else ""
@@ -95,6 +92,16 @@ def examination_report(
     if done.refusals is not None:
         shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
     return Group(head, *shown, summary(told))
+
+
+def _add_rest(facts: Table, done: Examination, told: Sequence[Told]) -> None:
+    """Add what is to be known beside the search itself: weak cases, equal bits, and the contract."""
+    if not told and (said := wording.unshown_line(done)) is not None:
+        facts.add_row("weak", Text(said))
+    if done.equal is not None:
+        facts.add_row("bits", wording.equal_line(done.equal))
+    if done.contract != KERNEL:
+        facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more")
 
 
 def quiet_report(done: Examination, told: Sequence[Told] = ()) -> RenderableType:

@@ -19,7 +19,7 @@ from harness.checks.weakness import MISTAKES
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
 from harness.report.place import Excuse, Seen
-from harness.search.examination import Examination
+from harness.search.examination import Equal, Examination
 from harness.search.record import Helpers, Hunt
 from harness.search.replay import Fate
 from harness.search.shards import Shard
@@ -269,6 +269,11 @@ def counted(number_of: int, what: str) -> str:
 def accuracy_line(accuracy: Accuracy) -> str:
     """Return the error of tanh in a subject that agrees."""
     return f"{accuracy.dtype} tanh is {accuracy.error_line}; accepted up to {CLOSE / 2:g} ulp"
+
+
+def equal_line(equal: Equal) -> str:
+    """Return how often a subject gives the very bits of its first stage."""
+    return f"those of {equal.to} in {equal.same:,} of {counted(equal.of, 'case')} that agree"
 
 
 def dropout_line(result: Result) -> str:

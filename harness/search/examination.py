@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from harness.checks.dropout import check_dropout
 from harness.checks.result import Method, Result, Verdict
@@ -38,6 +38,14 @@ PAIRS: Final = 0.9
 """The share of all pairs of values that a subject offers, without sizes, that must have met in these cases."""
 
 
+class Equal(NamedTuple):
+    """The cases, of those that were compared, in which a subject gives the very bits of another one."""
+
+    to: str
+    same: int
+    of: int
+
+
 @dataclass
 class Examination:
     """The checks made of a subject, and their results."""
@@ -50,6 +58,9 @@ class Examination:
     contract: str = KERNEL
     dropout_facts: Mapping[str, str] = field(default_factory=dict)
     """The further facts of a broken law of dropout, by name: where it begins, and how it is run again."""
+
+    equal: Equal | None = None
+    """The cases in which it gives the bits of its first stage, such as eager torch; ``None`` if it has no stages."""
 
     @property
     def verdict(self) -> Verdict | None:
