@@ -112,6 +112,7 @@ MODES: Final = {
         f"{_EXPORTED}.run_decompositions().module()",
         (_BATCH,),
         keeps_time=True,
+        stages=("torch", "torch:export"),
         changes=_OF_EXPORTED,
     ),
     "dispatched": Mode(
