@@ -421,15 +421,15 @@ def pinned_by(pins: Sequence[str], dtypes: tuple[str, ...], output_size: int | N
 
 
 def _pins(pins: Sequence[str]) -> dict[str, Any]:
+    from harness.space.scope import SWITCHES
+
     pinned: dict[str, Any] = {}
     for pin in pins:
         name, equals, values = pin.partition("=")
         if not equals or not values:
             raise UsageError(f"--only {pin}: expected FACTOR=VALUE, such as num_layers=1 or T=5,6")
-        if name.strip() == "masks":
-            raise UsageError(
-                f"--only {pin}: expected another factor, because masks depend on the subject; pin dropout or training"
-            )
+        if name.strip() in SWITCHES:
+            raise UsageError(f"--only {pin}: expected another factor, because {name.strip()} depend on the subject")
         values_of = pinned.setdefault(name.strip().replace("-", "_"), [])
         values_of += [_literal(value.strip()) for value in values.split(",")]
     return pinned

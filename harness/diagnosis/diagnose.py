@@ -29,7 +29,7 @@ from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.deadline import Late
 from harness.search.record import Finding
 from harness.space.case import Case
-from harness.space.config import TANGENT, RNNConfig
+from harness.space.config import MANY, TANGENT, RNNConfig
 from harness.space.scope import SIZE_FACTORS, Scope, factors_of
 
 EVIDENCE: Final = 3
@@ -133,13 +133,14 @@ class _Inquiry:
         pairs = 0
         causes, hits, spared = self._surviving(singles)
         elsewhere: tuple[Fault, ...] = ()
-        if not causes:
+        large = self._case.config.states > MANY  # then a size makes it fail, and to try all the rest takes a minute
+        if not causes and not large:
             parts = [part for fault in every for part in parts_of(fault, self._case.config)]
             if first := first_wrong(here.observation):
                 parts += [part for fault in every for part in from_places(fault, first)]
             confined = [part for part in parts if self._may_make(here, part) and self._makes(here, part)]
             causes, hits, spared = self._surviving(confined)
-        if not causes and not self._beside:
+        if not causes and not self._beside and not large:
             passed, pairs = self._pairs(here, every, singles)
             causes, hits, spared = self._surviving([pair for pair in passed if here.reproduces(pair)])
             causes, elsewhere = self._own(here, self._distinct(causes) if len(causes) <= FEW else [])

@@ -14,6 +14,7 @@ from typing import Any, Final
 from harness.checks.everything import against
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import changed, fitting, flipped, infinite, stilled
+from harness.diagnosis.products import Product, product_of
 from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.record import Finding
 from harness.space.case import Case
@@ -112,6 +113,8 @@ class Factors:
     relations: tuple[tuple[str, str, str], ...] = ()
     """The pairs of sizes that must be equal (``"=="``) or unequal (``"!="``). ``sizes`` leaves out both of an equal
     pair, and the first of an unequal pair."""
+    products: tuple[Product, ...] = ()
+    """The product of sizes from which on it fails, if there is one. ``sizes`` leaves out its factors."""
     passing: tuple[str, Any] | None = None
     """The nearest neighbour that passes: a factor, and its value there."""
 
@@ -122,6 +125,7 @@ class Factors:
             all(values[name] == value for name, value in self.needs.items())
             and all(values[name] in several for name, several in self.partly.items())
             and all(_has(size, values[name]) for name, size in self.sizes.items())
+            and all(product.shows(config) for product in self.products)
             and all((values[one] == values[other]) == (sign == "==") for one, sign, other in self.relations)
         )
 
@@ -195,7 +199,11 @@ def depends_on(
         sizes.pop(one, None)
         if sign == "==":
             sizes.pop(another, None)
-    return Factors(needs, partly, tuple(independent), sizes, relations, nearest)
+    products = tuple(_products(config, sizes, scope, fails))
+    for product in products:
+        for name in product.factors:
+            sizes.pop(name, None)
+    return Factors(needs, partly, tuple(independent), sizes, relations, products, nearest)
 
 
 def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
@@ -234,6 +242,18 @@ def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig
         tuple(size for size, failed in tried.items() if failed),
         tuple(size for size, failed in tried.items() if failed is False),
     )
+
+
+def _products(
+    config: RNNConfig, sizes: Mapping[str, Size], scope: Scope, fails: Callable[[RNNConfig], bool | None]
+) -> Iterator[Product]:
+    """Yield the product of sizes from which on it fails, if the largest size with a threshold is in one."""
+    thresholds = {name: size.smallest for name, size in sizes.items() if size.fails and not size.passes}
+    largest = max(thresholds, key=thresholds.__getitem__, default=None)
+    if largest is None or thresholds[largest] != getattr(config, largest) or largest == "num_layers":
+        return
+    if (product := product_of(config, largest, scope, fails)) is not None:
+        yield product
 
 
 def _related(

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from harness.space.case import Array, Case
-from harness.space.config import RNNConfig
+from harness.space.config import MANY, RNNConfig
 from harness.space.parts import COMPLEX, ConfigError
 from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
 from harness.space.values import draw
@@ -124,7 +124,9 @@ def rare(case: Case) -> bool:
 
 
 def wider(config: RNNConfig, scope: Scope) -> RNNConfig:
-    """Return the config with generic sizes, where they are larger than its own."""
+    """Return the config with generic sizes, where they are larger than its own; itself, if it is very large already."""
+    if config.states > MANY:
+        return config
     longer = max(2 * config.T, GENERIC["T"]) + 1
     sizes = GENERIC | {"T": longer}
     return changed(

@@ -35,10 +35,12 @@ from harness.report.short import (
     summary,
 )
 from harness.search.examination import CASES, Examination
+from harness.search.narrow import DEAR
 from harness.search.record import Hunt
 from harness.search.replay import Fate
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.contract import CONTRACTS, KERNEL
+from harness.space.product_edges import EDGE
 from harness.subjects.ground import line
 
 _STYLES = {
@@ -219,6 +221,8 @@ def _add_accuracy(facts: Table, hunt: Hunt) -> None:
 
 def _add_slow(facts: Table, hunt: Hunt) -> None:
     """Add why a subject was asked for less."""
+    if not (hunt.scope.products or hunt.slow):
+        facts.add_row("slow", f"{EDGE:,} states take more than {DEAR:g} s: no product of sizes was as large")
     if hunt.slow:
         facts.add_row("slow", f"a new shape takes {hunt.slow:.2g} s: fewer were asked for")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.narrow import Narrowed, narrow
-from harness.space.scope import SIZE_FACTORS, Scope
+from harness.space.scope import SIZE_FACTORS, SWITCHES, Scope
 from harness.subjects.protocol import Subject
 
 
@@ -61,10 +61,13 @@ def _narrowed(subject: Subject, scope: Scope, until: float) -> Narrowed | None:
 
 def _both(old: Scope, new: Scope) -> Scope | None:
     """Return the scope of all that is in both; ``None`` if nothing is."""
-    names = [one.name for one in fields(Scope) if one.name not in {"masks", "rules"}]
-    kept = {name: tuple(value for value in getattr(old, name) if value in getattr(new, name)) for name in names}
+    names = [one.name for one in fields(Scope) if one.name not in {*SWITCHES, "rules"}]
+    kept: dict[str, Any] = {
+        name: tuple(value for value in getattr(old, name) if value in getattr(new, name)) for name in names
+    }
     rules = tuple(dict.fromkeys((*old.rules, *new.rules)))
-    scope = replace(old, masks=old.masks and new.masks, rules=rules, **kept)
+    switches = {name: getattr(old, name) and getattr(new, name) for name in SWITCHES}
+    scope = replace(old, rules=rules, **kept | switches)
     return scope if all(kept.values()) and scope.modes else None
 
 

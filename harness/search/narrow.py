@@ -18,6 +18,7 @@ from harness.checks.result import Result, Verdict
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
+from harness.space.product_edges import EDGE, product_edges
 from harness.space.rules import Rule
 from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
 from harness.space.values import draw
@@ -70,6 +71,12 @@ three has a layer on either side.
 FEW: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
 """The sizes, besides 1, of a subject that is slow at new shapes: all different; a search begins with them."""
 
+DEAR: Final = 0.1
+"""The seconds that a run on ``EDGE`` states may take, so that they all take at most 5 % of a search of torch, 25 s."""
+
+PART: Final = 16
+"""The part of so many states on which it is timed: one in this many, of 64 steps and 64 sequences."""
+
 PAIRED: Final = ("dtype", "nonlinearity", "bias", "batch_first", "bidirectional", "hx", "loss", "batched")
 """Factors with a value that may open what is refused beside another value, such as gradients in float64."""
 
@@ -104,7 +111,8 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
     that factor's value only. A function that cannot see a factor of ``UNSEEN`` is asked for the value that it supports.
     With ``refused_only``, values that it neither supports nor refuses stay in the scope. A subject that is slow, for
     example because it compiles, is asked for fewer layers, and for few sizes if new shapes take longer than known ones.
-    After ``until`` (``time.perf_counter``) nothing more is asked, and the remaining values count as supported.
+    Nor is it asked for large products of sizes, like one that is slow with many states. After ``until``
+    (``time.perf_counter``) nothing more is asked, and the remaining values count as supported.
     """
     whole, (unseen, scope) = scope, _without_unseen(subject, scope)
     factors = _asked_for(scope)
@@ -148,7 +156,10 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
                 rules.append(rule._replace(value=value))
                 refused[f"{name}={value} except with {rule.words}"] = said
         scope = scope.only(**{name: tuple(value for value in getattr(scope, name) if kept[value])})
-    return Narrowed(scope.ruled(rules), refused, slow=slow.seconds, undone=tuple(undone))
+    scope = scope.ruled(rules)
+    if product_edges(scope) and time.perf_counter() < until and (slow.seconds or _is_dear(subject, base)):
+        scope = scope.only(products=False)
+    return Narrowed(scope, refused, slow=slow.seconds, undone=tuple(undone))
 
 
 def _asked_for(scope: Scope) -> dict[str, tuple[Any, ...]]:
@@ -247,6 +258,16 @@ def _timed(subject: Subject, case: Case) -> tuple[Outcome, float]:
     """Return what a subject gives on a case, and the seconds that it takes."""
     start = time.perf_counter()
     return subject.run(case), time.perf_counter() - start
+
+
+def _is_dear(subject: Subject, base: RNNConfig) -> bool:
+    """Return whether a run on ``EDGE`` states would take too long, with a config as plain as ``base``.
+
+    The fewest seconds of several runs count, because a single slow run may be chance.
+    """
+    size = round((EDGE // PART) ** 0.5)
+    case = draw(configure({**factors_of(base), **dict.fromkeys(SIZE_FACTORS, 1), "T": size, "N": size}))
+    return all(_timed(subject, case)[1] * PART > DEAR for _ in range(3))
 
 
 def _placed(config: RNNConfig) -> RNNConfig:

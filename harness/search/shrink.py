@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, combinations, product
+from itertools import chain, combinations, islice, product
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -14,10 +14,10 @@ from harness.oracle.compare import Sort
 from harness.search.certificate import Certificate
 from harness.search.simplify import Check, Found, Simplifying
 from harness.space.case import Case
-from harness.space.config import RNNConfig, never_rise
+from harness.space.config import MANY, RNNConfig, never_rise
 from harness.space.cut import fitted, without_one
 from harness.space.parts import ConfigError
-from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
+from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
 from harness.space.values import REGIMES, draw
 
 SEEDS: Final = 4
@@ -34,6 +34,11 @@ FEWER: Final = ("dyadic", "normal")
 NEAREST: Final = 4
 """The number of a size's plainest values that the first pass tries; of the others, it tries powers of two and the
 nearest. All of them would be 195 for a size of 196, and a failing size is met within a factor of two.
+"""
+
+LARGEST: Final = max(SIZES)
+"""The size up to which every smaller one is tried. Beyond it only a search for a threshold meets larger ones; the
+others that are tried are the nearest and powers of two.
 """
 
 LEAPT: Final = ("num_layers", "T", "N", "hidden_size", "input_size")
@@ -55,7 +60,9 @@ WILD_SEEDS: Final = 8
 """
 
 LIMIT: Final = 6_000
-"""The number of cases that shrinking may check: some 20 s of a subject that takes 3 ms a case, comparison included."""
+"""The number of cases that shrinking may check: some 20 s of a subject that takes 3 ms a case, comparison included. A
+large case counts for more, once for each ``MANY`` of its states.
+"""
 
 _EACH_LENGTH: Final = "each length"
 """The name for the single lengths, as opposed to ``lengths``, which is their kind."""
@@ -68,6 +75,9 @@ _TIED: Final = "sizes that are equal"
 
 NUMBERS: Final = ("num_layers", "T", "N", "hidden_size", "input_size", "output_size")
 """The factors that are shrunk as numbers, in the order of how expensive they make a case."""
+
+
+_T = TypeVar("_T")
 
 
 class Shrinking:
@@ -111,6 +121,9 @@ class Shrinking:
 
     def _down(self) -> Iterator[Found]:
         plainest = 0
+        for large in (self._in_sequences, self._at_threshold):
+            while (found := large()) is not None:
+                yield self._take(found)
         while True:
             for search in (self._at_first_sight, self._in_one_leap, self._at_first_sight, self._plainer):
                 while (found := search()) is not None:
@@ -125,6 +138,9 @@ class Shrinking:
             yield self._take(smaller)
         configs = sum(1 for name in _factors(self._scope) for _ in _with_plainer(name, self._case.config, self._scope))
         self.certificate = Certificate(configs, self._cases, plainest, tuple(self._refused))
+        for name in LEAPT:
+            if (size := getattr(self._case.config, name)) > LARGEST and self._scope.is_free(name):
+                self.certificate = self.certificate.but_for(f"{name}={size}: only some of the smaller sizes were tried")
 
     def _take(self, found: Found) -> Found:
         self._case = found[0]
@@ -134,8 +150,47 @@ class Shrinking:
     def _check(self, case: Case) -> Result:
         if self._left <= 0:
             raise Spent(f"{self._limit:,} cases were checked")
-        self._left -= 1
+        self._left -= max(1, case.config.states // MANY)
         return self._unlimited(case)
+
+    def _in_sequences(self) -> Found | None:
+        """Return the case with one size of 1 and as many times more sequences: what they have in common is a product.
+
+        Sequences cost least, and in one order of sizes two failures with one product have one case.
+        """
+        config = self._case.config
+        for name in LEAPT if config.states > MANY and self._scope.is_free("N") else ():
+            size = getattr(config, name)
+            if name == "N" or size == 1 or 1 not in _plainer_values(name, size, self._scope):
+                continue
+            traded = _changed(config, name, 1).replace(N=config.N * size)
+            seen = ((c, r) for c in _few(self._case, traded, "normal") if (r := self._check(c)).shows(self._kind))
+            if (shown := next(seen, None)) is not None:
+                return shown
+        return None
+
+    def _at_threshold(self) -> Found | None:
+        """Return the case with its first very large size halved, or nearer to where it passes; ``None`` if it is there.
+
+        One search by halves finds the size from which it fails, where there is one.
+        """
+        for name in LEAPT:
+            here = getattr(self._case.config, name)
+            if here <= LARGEST or not self._scope.is_free(name):
+                continue
+            passes, found = 0, None
+            fails = here
+            while fails - passes > 1:
+                size = (fails + passes) // 2
+                config = _changed(self._case.config, name, size)
+                seen = ((c, r) for c in _few(self._case, config, "normal") if (r := self._check(c)).shows(self._kind))
+                if (shown := next(seen, None)) is not None:
+                    fails, found = size, shown
+                else:
+                    passes = size
+            if found is not None:
+                return found
+        return None
 
     def _in_one_leap(self) -> Found | None:
         """Return a failing case with the same flags and only small sizes, in case the sizes depend on each other."""
@@ -217,7 +272,8 @@ class Shrinking:
         case = self._case
         for name in _factors(self._scope):
             if name in NUMBERS:
-                for candidate in without_one(case, name):
+                few = NEAREST if (getattr(case.config, name) or 0) > LARGEST else None
+                for candidate in islice(without_one(case, name), few):
                     if self._in_scope(candidate.config, name) and (found := self._neighbour(candidate)) is not None:
                         return found
             if name not in NUMBERS or None in getattr(self._scope, name):
@@ -240,11 +296,11 @@ class Shrinking:
         return None
 
 
-def _spread(configs: Sequence[RNNConfig]) -> Iterator[RNNConfig]:
-    """Yield the first few of many configs in a row, such as one per smaller size, then ever fewer, and the last."""
-    for number, config in enumerate(configs):
-        if number < NEAREST or (number + 1) & number == 0 or number == len(configs) - 1:
-            yield config
+def _spread(values: Sequence[_T]) -> Iterator[_T]:
+    """Yield the first few of many values in a row, such as smaller sizes, then ever fewer, and the last."""
+    for number, value in enumerate(values):
+        if number < NEAREST or (number + 1) & number == 0 or number == len(values) - 1:
+            yield value
 
 
 def _few(case: Case, config: RNNConfig, regime: str) -> Iterator[Case]:
@@ -350,7 +406,7 @@ def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:
     if name == "N" and value == 0:  # an empty batch is stranger than one sequence
         return [1] if 1 in allowed else []
     if scope.is_free(name):
-        return range(1, value)
+        return range(1, value) if value <= LARGEST else _spread(range(1, value))
     if name in NUMBERS:
         smaller = sorted(other for other in set(allowed) if None not in {other, value} and other < value)
         return [None, *smaller] if None in allowed and value is not None else smaller

@@ -59,7 +59,10 @@ SMALL: Final = 3
 SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
 """The factors that are sizes of arrays and nothing else."""
 
-BESIDE: Final = frozenset({"masks", "regimes", "rules"})
+SWITCHES: Final = ("masks", "products")
+"""The fields of a scope that are true or false, and that a subject decides."""
+
+BESIDE: Final = frozenset({*SWITCHES, "regimes", "rules"})
 """The fields of a scope that are not factors of a config."""
 
 _MASKED: Final = Constraint({"dropout": on, "training": on})
@@ -77,8 +80,9 @@ class Scope:
 
     Some fields are not fields of a config. ``lengths`` are kinds of packing (``PACKINGS``), from which ``configure``
     makes one length per sequence. ``masks`` says that dropout in training is in the scope; this is possible only for a
-    subject whose masks can be read, because they are random and have to be replayed in the reference. ``regimes`` are
-    those of the values. ``rules`` say which values are asked for only beside some values of another factor.
+    subject whose masks can be read, because they are random and have to be replayed in the reference. ``products`` says
+    that products of sizes around 2**16 are asked for, too (``space.product_edges``). ``regimes`` are those of the
+    values. ``rules`` say which values are asked for only beside some values of another factor.
     """
 
     input_size: tuple[int, ...] = SIZES
@@ -106,6 +110,7 @@ class Scope:
     grad_mode: tuple[str | None, ...] = (None,)
     preparation: tuple[str, ...] = ("new",)
     masks: bool = False
+    products: bool = True
     regimes: tuple[str, ...] = tuple(REGIMES)
     rules: tuple[Rule, ...] = ()
 
@@ -124,14 +129,15 @@ class Scope:
         named = {_PLURALS.get(name, name): value for name, value in pins.items()}
         known = [field.name for field in dataclasses.fields(self) if field.name != "rules"]  # which ``ruled`` adds
         if unknown := sorted(set(named) - set(known)):
-            names = ", ".join(name for name in known if name != "masks")  # which a subject offers, and no user
+            names = ", ".join(name for name in known if name not in SWITCHES)
             raise UsageError(f"unknown factor {', '.join(unknown)}: expected some of {names}")
         pinned: dict[str, Any] = {name: _values(name, value) for name, value in named.items() if name not in BESIDE}
         if "regimes" in named:
             pinned["regimes"] = _regimes(named["regimes"])
-        if not isinstance(named.get("masks", False), bool):
-            raise UsageError(f"masks={named['masks']!r}: expected True or False")
-        pinned |= {"masks": named["masks"]} if "masks" in named else {}
+        for name in SWITCHES:
+            if not isinstance(named.get(name, False), bool):
+                raise UsageError(f"{name}={named[name]!r}: expected True or False")
+            pinned |= {name: named[name]} if name in named else {}
         scope = dataclasses.replace(self, **pinned)
         free = "batched" not in pinned and True in scope.batched and not {"N", "lengths"}.isdisjoint(pinned)
         if free and not possible("batched", False, scope.values()):
@@ -208,7 +214,8 @@ class Scope:
         }
         regimes = tuple(name for name in REGIMES if name in {*self.regimes, *other.regimes})
         rules = tuple(rule for rule in self.rules if rule in other.rules)
-        return dataclasses.replace(self, masks=self.masks or other.masks, regimes=regimes, rules=rules, **both)
+        switches = {name: getattr(self, name) or getattr(other, name) for name in SWITCHES}
+        return dataclasses.replace(self, **switches, regimes=regimes, rules=rules, **both)
 
     def record(self) -> dict[str, Any]:
         """Return all of the scope as plain data."""

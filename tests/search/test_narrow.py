@@ -249,3 +249,12 @@ def test_a_time_bounds_what_is_asked_before_a_search() -> None:
 
     assert narrowed.refused == {}
     assert narrowed.scope == scope_of(subject)
+
+
+def test_a_function_that_takes_long_for_each_state_is_asked_for_no_large_product_of_sizes() -> None:
+    def slow(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        time.sleep(4e-6 * config.states)  # 16 ms for 4,096 states
+        return implementations.vectorised(x, h0, weights, config)
+
+    assert not narrow(as_subject(slow), Scope()).scope.products
+    assert narrow(as_subject(implementations.vectorised), Scope()).scope.products

@@ -8,6 +8,7 @@ import pytest
 from harness import RNNConfig, Scope, scope_of
 from harness.search.covering import covering
 from harness.search.plan import CASES_PER_CONFIG, UNIT, Planned, Sampled, units
+from harness.space.product_edges import product_edges
 from harness.space.strata import strata
 from harness.subjects.torch_module import TorchSubject
 
@@ -42,6 +43,17 @@ def test_a_unit_asks_the_same_wherever_it_is_asked_for() -> None:
 
         assert list(unit.asked()) == list(elsewhere.asked()) == list(unit.asked())
         assert [asked.case().id for asked in unit.asked()] == [asked.case().id for asked in elsewhere.asked()]
+
+
+def test_products_of_sizes_come_after_the_arrays_if_the_budget_holds_them() -> None:
+    large = product_edges(WHOLE)
+
+    def planned(cases: int | None) -> list[RNNConfig]:
+        found = islice(units(WHOLE, 0, cases), 80)
+        return [config for unit in found if isinstance(unit, Planned) for config in unit.configs]
+
+    assert planned(1650)[-len(large) :] == planned(None)[-len(large) :] == large
+    assert not set(large) & set(planned(len(planned(60)) + len(large)))
 
 
 def test_another_seed_asks_something_else() -> None:

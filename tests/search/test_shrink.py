@@ -328,3 +328,27 @@ def test_what_takes_a_nan_is_made_small_where_another_way_to_it_was_found() -> N
     *_, (smaller, _) = Shrinking(wild, check(wild), WIDE, check)
 
     assert smaller.config == RNNConfig(1, 1, T=3, N=1)
+
+
+@pytest.mark.parametrize("of", [lambda c: c.N * c.T, lambda c: c.N * c.hidden_size, lambda c: c.states])
+def test_a_product_of_sizes_ends_as_a_number_of_sequences_and_at_its_threshold(of: Callable[[RNNConfig], int]) -> None:
+    start = RNNConfig(1, 8, num_layers=2, T=96, N=128)
+
+    assert smallest(start, lambda config: of(config) > 1000 and config.N > 20) == RNNConfig(1, 1, T=1, N=1001)
+
+
+def test_a_very_large_size_is_halved_to_its_threshold_and_the_certificate_says_so() -> None:
+    def check(case: Case) -> Result:
+        return Result(Verdict.BROKEN, message="Error: no") if case.config.T > 40_000 else Result(Verdict.AGREES)
+
+    tried = set[int]()
+
+    def noted(case: Case) -> Result:
+        tried.add(case.config.T)
+        return check(case)
+
+    shrinking = Shrinking(case := draw(RNNConfig(1, 1, T=65_537)), check(case), Scope(), noted)
+
+    assert [found.config for found, _ in shrinking][-1] == RNNConfig(1, 1, T=40_001)
+    assert len(tried) < 100
+    assert shrinking.certificate.untried == ("T=40001: only some of the smaller sizes were tried",)

@@ -1,0 +1,52 @@
+"""Measurement on subjects that are wrong where a product of sizes is large: found by the default search, and named."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import RNNConfig, as_subject
+from harness.diagnosis.investigate import Investigation
+from harness.report.explained import fails_line
+from harness.search.hunt import Search
+from tests import implementations
+from tests.long import few
+
+
+def too_many_sequences_and_steps(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    output, h_n = implementations.vectorised(x, h0, weights, config)
+    return (output * output.dtype.type(1.01) if config.N * config.T > 65_535 else output), h_n
+
+
+def too_many_steps_and_units(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    output, h_n = implementations.vectorised(x, h0, weights, config)
+    return (output * output.dtype.type(1.01) if config.T * config.hidden_size > 65_535 else output), h_n
+
+
+def counts_rows_in_16_bits(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    output, h_n = implementations.vectorised(x, h0, weights, config)
+    rows = output.reshape(-1, output.shape[-1])
+    written = np.zeros_like(rows)
+    written[np.arange(len(rows)).astype(np.uint16)] = rows
+    return written.reshape(output.shape), h_n
+
+
+PLANTED = (
+    (too_many_sequences_and_steps, RNNConfig(1, 1, N=65_536), "with N*T above 65535"),
+    (too_many_steps_and_units, RNNConfig(1, 128, T=512), "with T*hidden_size above 65535"),
+    (counts_rows_in_16_bits, RNNConfig(1, 1, N=65_537), "with N*T above 65536"),
+)
+
+
+@pytest.mark.parametrize(("function", "smallest", "fails"), few(PLANTED, lambda _one: False))
+def test_a_product_of_sizes_is_found_by_the_default_search_and_named(
+    function: Any, smallest: RNNConfig, fails: str
+) -> None:
+    subject = as_subject(function)
+    with Search(subject) as search:
+        investigation, finding = Investigation(subject), next(iter(search))
+        explanation = investigation.explain(finding, search.record.scope)
+
+    assert finding.case.config == smallest
+    assert explanation.factors is not None
+    assert fails_line(explanation.factors) == fails
