@@ -45,7 +45,7 @@ def product_edges(scope: Scope) -> list[RNNConfig]:
     plain = {name: values[0] for name, values in scope.values().items()} | dict.fromkeys(SIZE_FACTORS, 1)
     return [
         configure(plain | {"device": device} | factors)
-        for device in scope.device
+        for device in scope.values()["device"]
         if device != "meta"  # which computes no element
         for factors in _EDGES
         if all(scope.allows(name, value) for name, value in factors.items())
