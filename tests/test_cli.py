@@ -505,6 +505,25 @@ def test_a_store_that_takes_no_notes_costs_one_warning(run: Any, monkeypatch: py
     assert "its fate could not be noted: " in done.err
 
 
+def test_a_finding_that_depends_on_earlier_calls_is_not_called_fixed_because_it_passes_once(
+    run: Any, tmp_path: Path
+) -> None:
+    body = WRITES.replace("x *= 2", "rnn.calls = getattr(rnn, 'calls', 0) + 1").replace(
+        "return answer", "return (answer[0] + (rnn.calls > 60), answer[1])"
+    )
+    found = run("check", subject(tmp_path, body), "--examples", "60", "--only", "num_layers=1")
+    again = run("replay", "--all")
+    (kept,) = Path(".rnn-harness").iterdir()
+    one = run("replay", kept.name)
+    listed = run("findings")
+
+    assert "not deterministic" in found.words
+    assert (again.code, one.code) == (codes.MISUSE, codes.MISUSE)
+    assert "it passes in this run, but it was not deterministic" in again.words
+    assert "it passes in this run, but it was not deterministic" in one.words
+    assert f"{kept.name} open " in listed.words
+
+
 @pytest.mark.parametrize(
     ("specs", "code"), [([], codes.AGREES), ([RIGHT, RIGHT], codes.AGREES), ([RIGHT, "gone.py:rnn"], codes.MISUSE)]
 )

@@ -110,7 +110,7 @@ def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: flo
     from harness.oracle.arithmetic import accepted
     from harness.report.replays import Replayed
     from harness.search.preparation import asked_scope
-    from harness.search.replay import replay
+    from harness.search.replay import Fate, replay
     from harness.subjects.isolated import IsolatedSubject
 
     contract = accepted(tolerance or stored.notes.get("tolerance", "derived"))
@@ -122,6 +122,8 @@ def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: flo
     with IsolatedSubject(spec, timeout=timeout) as subject:
         asked_scope(subject, (stored.case.config.device,))
         fate, result = replay(subject, stored.case, contract, of_dropout=stored.of_dropout)
+        if stored.wavers and fate is Fate.FIXED:
+            fate = Fate.ERROR
         if noting is not None and own and tolerance is None:
             noting(stored, subject, fate)
     return Replayed(stored, subject.name, stored.told(fate, result), result)

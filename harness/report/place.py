@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from harness.checks.result import Method, Result
+from harness.checks.result import WAVERS, Method, Result
 from harness.search.replay import Fate
 from harness.space.case import Case, CaseError
 
@@ -113,6 +113,11 @@ class Stored:
     def of_dropout(self) -> bool:
         """True if it breaks the law of dropout, which one call does not show."""
         return self.record.get("method") == Method.DROPOUT.name.lower()
+
+    @property
+    def wavers(self) -> bool:
+        """True if it did not fail in every run: one run that passes does not show that it is fixed."""
+        return str(self.record.get("message") or "").startswith(WAVERS)
 
     @property
     def state(self) -> State:

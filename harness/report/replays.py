@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from harness.checks.result import Result
+from harness.checks.result import Result, Verdict
 from harness.report import wording
 from harness.report.place import Stored
 from harness.report.record import excuse_record, result_record
@@ -55,10 +55,19 @@ class Replayed:
             return self.why.partition("\n")[0]
         if self.fate is Fate.FIXED:
             return self.excused
+        if self.fate is Fate.ERROR and self.result.verdict is Verdict.AGREES:
+            return self.unknown
         excused = f"{self.excused}: " if self.excused else ""
-        refused = "the subject now refuses the case: " if self.fate is Fate.ERROR else ""
+        refused = f"{self.unknown}: " if self.fate is Fate.ERROR else ""
         other = "in another way than before: " if self.fate is Fate.FAILED and self.again is False else ""
         return excused + refused + other + failure_line(self.result)
+
+    @property
+    def unknown(self) -> str:
+        """The reason why a finding that was run neither fails nor is fixed."""
+        if self.result is not None and self.result.verdict is Verdict.AGREES:
+            return "it passes in this run, but it was not deterministic: `rnn-harness check` tells if it is fixed"
+        return "the subject now refuses the case"
 
     @property
     def excused(self) -> str:

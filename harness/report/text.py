@@ -388,7 +388,7 @@ def replay_report(done: Replayed, result: Result) -> RenderableType:
     stored, fate = done.stored, done.fate
     parts: list[RenderableType] = [Text(f"{fate.value}  {done.subject} on {stored.path}", STYLES[fate])]
     if fate is Fate.ERROR:
-        parts.append("the subject now refuses the case, so it neither fails nor is fixed")
+        parts.append(done.unknown)
     if done.excused:
         parts.append(Text(done.excused))
     if fate is Fate.FAILED and done.again is False:
