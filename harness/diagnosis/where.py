@@ -163,4 +163,4 @@ def _run(where: list[int], size: int) -> str | None:
 
 
 def _listed(where: list[int], size: int) -> str:
-    return ", ".join(map(str, where[:SHOWN])) + (", ..." if len(where) > SHOWN else "") + f" of {size}"
+    return ", ".join(map(str, where[:SHOWN])) + (", ..." if len(where) > SHOWN else "") + f" (of {size})"

@@ -70,7 +70,7 @@ def progress_line(hunt: Hunt, rate: float | None) -> str:
     if hunt.findings:
         parts.append(wording.counted(len(hunt.findings), "finding"))
     if hunt.ground:  # it is noted when the search has ended
-        return "; ".join([*parts, "checking dropout and malformed calls"])
+        return "; ".join([*parts, "making the last checks"])
     if hunt.explaining:
         parts.append("finding out why it fails")
     elif hunt.smallest is not None:

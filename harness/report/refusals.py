@@ -79,6 +79,7 @@ def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
     for lapse, kinds in names.items():
         said = f"{lapse} ({len(kinds)}): "
         lines.append(Padding(Text(said + _some(kinds, _LINE - len(said))), (0, 0, 0, 2)))
+    lines.append(Padding(Text("--contract port asks for no refusals"), (0, 0, 0, 2)))
     return Group("", Text("Malformed calls that are not refused as they must be, by kind:", "bold red"), *lines)
 
 

@@ -239,7 +239,8 @@ def hint(mismatch: Mismatch) -> str | None:
     if mismatch.array.endswith(".grad") and mismatch.sort in {Sort.SHAPE, Sort.DTYPE}:
         return None
     if mismatch.array.endswith(".grad") and mismatch.sort is Sort.MISSING:
-        return f"return it under {mismatch.array.removesuffix('.grad')!r} in the dict of gradients"
+        name = mismatch.array.removesuffix(".grad")
+        return f"a function returns it under {name!r} in its dict of gradients; in a module, it is detached somewhere"
     if mismatch.array == "readout" and mismatch.sort is Sort.SHAPE:
         return HINTS[Sort.MISSING]
     if mismatch.sort is Sort.SHAPE and _turned(mismatch):

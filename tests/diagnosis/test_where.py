@@ -48,7 +48,7 @@ def test_a_single_wrong_state_is_the_origin_and_the_rest_follows() -> None:
     assert (found.layer, found.place) == (0, {"direction": "forward", "t": 1, "n": 1, "unit": 2})
     assert found.wrong == 1
     assert found.follows > 20
-    assert found.pattern == "t: 1 of 5; n: 1 of 2; forward only; unit: 2 of 4"
+    assert found.pattern == "t: 1 (of 5); n: 1 (of 2); forward only; unit: 2 (of 4)"
 
 
 def test_in_the_reverse_direction_later_steps_come_first() -> None:
@@ -64,7 +64,7 @@ def test_an_upper_layer_s_mistake_is_not_seen_below() -> None:
 
     assert (found.layer, found.place["unit"]) == (1, 3)
     assert found.wrong == 5 * 2 * 2
-    assert "unit: 3 of 4" in found.pattern
+    assert "unit: 3 (of 4)" in found.pattern
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_mistake_on_the_way_back_is_located_with_probes() -> None:
     assert found.array == "preactivation.grad"
     assert found.place["t"] == 1  # in reverse order, the last of the steps without a gradient
     assert found.follows == 0
-    assert found.pattern == "t: 0, 1 of 4"
+    assert found.pattern == "t: 0, 1 (of 4)"
 
 
 def test_a_wider_case_is_shown_where_the_minimal_one_says_little() -> None:
