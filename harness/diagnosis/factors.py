@@ -86,10 +86,11 @@ class Size:
     def _by_width(self, width: int, fails: tuple[int, ...]) -> str | None:
         """Return the pattern, if the remainder by a width decides."""
         tried, rest = (*fails, *self.passes), self.smallest % width
+        bound = "" if self.smallest <= width else f", from {self.smallest} on"
         if width == 2 and all((size % 2 == rest) == (size in fails) for size in tried):
-            return "odd" if rest else "even"
+            return ("odd" if rest else "even") + bound
         if all((size % width == rest) == (size in fails) for size in tried):
-            return f"at {rest} more than multiples of {width}" if rest else f"at multiples of {width}"
+            return (f"at {rest} more than multiples of {width}" if rest else f"at multiples of {width}") + bound
         if all((size % width != 0) == (size in fails) for size in tried):
             return f"from {self.smallest} on, except at multiples of {width}"
         return None

@@ -100,8 +100,8 @@ class Conventions:
 
     @property
     def maps(self) -> dict[str, bool]:
-        """Those for which a mapping is needed; for the others, it is enough to ask for less."""
-        return {name: True for name in self.names if name in {"one_bias", "transposed", "last_output_only"}}
+        """Those of ``MAPPED`` that are declared, as arguments of ``as_nn_rnn``."""
+        return {name: True for name in self.names if name in MAPPED}
 
     def refuse(self, config: RNNConfig) -> None:
         """Raise ``NotImplementedError`` for a config that a layer of these conventions cannot do."""
@@ -114,6 +114,9 @@ class Conventions:
 
 
 NAMES = tuple(field.name for field in fields(Conventions))
+
+MAPPED = ("one_bias", "transposed", "last_output_only")
+"""The conventions that need a mapping; for the others, it is enough to ask for less."""
 
 
 def conventions(**declared: bool) -> Callable[[T], T]:

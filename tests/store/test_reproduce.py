@@ -207,6 +207,21 @@ def test_a_function_of_other_conventions_is_called_in_its_own(loss: str | None, 
     assert run_here(written).endswith("FIXED\n")
 
 
+def test_a_script_sees_a_declaration_that_was_mended(tmp_path: Path) -> None:
+    text = KERAS + "WRONG = 1.0"
+    path = saved(tmp_path, "keras_like.py", text)
+    finding, subject = found(f"{path}:last_of", RNNConfig(3, 3, T=4, N=5, batch_first=True))
+    assert finding.result.verdict is Verdict.DISAGREES, finding.result
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    written = write(made, tmp_path)
+    assert run_here(written).endswith("FAILED\n")
+    saved(tmp_path, "keras_like.py", text.replace('{"one_bias"', '{"transposed": True, "one_bias"'))
+    assert run_here(written).endswith("FIXED\n")
+
+
 @pytest.mark.long
 def test_subjects_in_processes_of_their_own_are_told_apart(tmp_path: Path) -> None:
     path, other = saved(tmp_path, "drop_in.py", DROP_IN), saved(tmp_path, "by_hand.py", FUNCTION)

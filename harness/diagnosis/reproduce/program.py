@@ -13,13 +13,14 @@ from harness.diagnosis.reproduce.literals import FILE, Literals, listed
 from harness.space.case import Array, Case
 from harness.subjects import mapped
 from harness.subjects.capabilities import Recipe
-from harness.subjects.conventions import Conventions
+from harness.subjects.conventions import MAPPED, Conventions
 
 _TAKEN = """
     np torch sys os importlib subprocess arrays x h0 hx weights config cotangents lengths masks packed output h_n
     readout readout_weight readout_bias output_grad h_n_grad readout_grad gradients asked actual expected allowance
     failed name want got off right index differing tensor array other returned error code before call axes shape
     dtype file transposed stepped module spec n length Same Cell Path SimpleNamespace kept mapped as_nn_rnn Any
+    declared maps
 """
 TAKEN: Final = frozenset(_TAKEN.split())
 """The names that a script uses itself."""
@@ -99,18 +100,26 @@ def user_of(spec: str, recipe: Recipe, takes: tuple[str, ...]) -> User:
     return User(replace(recipe, expression=".".join([alias, *inner]), lines=tuple(lines)), takes)
 
 
-def with_conventions(user: User, conventions: Conventions) -> User:
-    """Return how a script calls a function of other conventions than nn.RNN's."""
-    if not (maps := conventions.maps):
-        return user
-    if user.is_class:
+def with_conventions(user: User, conventions: Conventions, named: tuple[str, ...]) -> User:
+    """Return how a script calls a function of other conventions than nn.RNN's.
+
+    Those ``named`` beside the function's name stay; its own are read when the script runs, so that it may mend them.
+    """
+    if user.is_class and conventions.maps:
         raise Unwritten("its class has other conventions than nn.RNN's")
+    if user.is_class or not conventions.names:
+        return user
     text = inspect.getsource(mapped).partition("from typing import Any\n")[2].strip("\n")
-    options = [f"{name}=True" for name in maps]
-    called = listed("mapped = as_nn_rnn(", [user.recipe.expression, str(user.takes), *options], ")")
-    lines = (*user.recipe.lines, "", "", *text.split("\n"), "", "", called)
+    function = user.recipe.expression
+    declared = [
+        f'declared = getattr({function}, "conventions", {{}})',
+        "declared = declared if isinstance(declared, dict) else dict.fromkeys(declared, True)",
+        f"maps = {{name: name in {named} or bool(declared.get(name)) for name in {MAPPED}}}",
+        listed("mapped = as_nn_rnn(", [function, str(user.takes), "**maps"], ")"),
+    ]
+    lines = (*user.recipe.lines, "", "", *text.split("\n"), "", "", *declared)
     recipe = replace(user.recipe, expression="mapped", lines=lines)
-    return User(recipe, conventions.passed(user.takes))
+    return User(recipe, tuple(dict.fromkeys((*user.takes, "weights", "config"))))
 
 
 def written(headline: str, program: Program, end: Sequence[str]) -> str:

@@ -74,14 +74,16 @@ def user_named(spec: str, subject: Subject) -> User:
     """Return how a script calls the subject of that name. Raises ``Unwritten`` where none can."""
     own = subject.capabilities
     if own.recipe is not None and own.recipe.expression:
-        return with_conventions(User(own.recipe, own.recipe.takes or own.takes or ()), own.conventions)
+        user = User(own.recipe, own.recipe.takes or own.takes or ())
+        return with_conventions(user, own.conventions, own.conventions.names)
     if spec in registered():
         raise Unwritten(f"only the package that offers {spec} knows how to call it")
     if ":" not in spec:
         raise Unwritten(f"{spec} cannot be imported by that name")
     if own.recipe is None:
         raise Unwritten(f"a script cannot know how to call the object {spec}")
-    return with_conventions(user_of(named_conventions(spec)[0], own.recipe, own.takes or ()), own.conventions)
+    name, named = named_conventions(spec)
+    return with_conventions(user_of(name, own.recipe, own.takes or ()), own.conventions, named)
 
 
 def _require_one_call(result: Result) -> None:
