@@ -39,7 +39,7 @@ BESIDE: Final = (LAWS, TWICE, PROBES, DERIVATIVES)
 class Stop(Enum):
     """The reasons why a search ends."""
 
-    FINDING = "a finding"
+    FINDING = "a finding, before the rest was searched"
     BUDGET = "the limit of cases"
     AFTER = "the limit of cases after the last cause"
     TIME = "the time limit"
