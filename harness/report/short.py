@@ -195,9 +195,8 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
         yield "also", _cut(others[0], LINE - len(more)) + more
     told_along = [f"--tolerance {cause.partition(_TOLERANCE)[2]}"] if _TOLERANCE in cause else []
     told_along += result.message.splitlines()[1:] if result.of_tanh and cause == failure_line(result) else []
-    for advice in filter(
-        None, (*told_along, wording.leave_out_line(config), *map(wording.hint, result.mismatches[:1]))
-    ):
+    leave_out = wording.leave_out_line(config) if told.finding.minimal else None
+    for advice in filter(None, (*told_along, leave_out, *map(wording.hint, result.mismatches[:1]))):
         yield "advice", _cut(advice, 2 * LINE)
         break
     if told.kept is not None:

@@ -100,8 +100,9 @@ def load(path: str) -> Any:
                 f"{path}: holds more than tensors, such as a whole module, which could run code when it is read:"
                 " expected what torch.save(model.state_dict(), ...) wrote"
             ) from None
-        # torch advises to read the file in a way in which it can run code: that sentence is left out.
+        # torch and NumPy advise to read the file in a way in which it can run code: that is left out.
         said = f"{type(error).__name__}: {error}".partition("\n")[0].partition(" In PyTorch")[0]
+        said = "a pickle, or no file of NumPy's" if "allow_pickle" in said or "unsafely" in said else said
         raise UsageError(
             f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...) ({said})"
         ) from None
