@@ -134,7 +134,7 @@ class TorchSubject:
             second=self.second if plain else None,
             call=self.perform if plain and not is_cell(factory) else None,  # a cell has another constructor
             conventions=self._conventions,
-            run_as=self.run_as,
+            run_as=None if self._facts.own else self.run_as,  # torch's own declares nothing
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Case, RNNConfig, Scope, Verdict, as_subject, check_agreement, conventions, draw
+from harness import Case, Failure, RNNConfig, Scope, Verdict, as_subject, check_agreement, conventions, draw
 from harness.checks.agreement import observe
 from harness.diagnosis.declared import EVIDENCE, ByDeclaration, Instead, instead_of
 from harness.diagnosis.investigate import Investigation
@@ -14,6 +14,7 @@ from harness.report.short import cause_of
 from harness.search.hunt import hunt
 from harness.search.narrow import narrow
 from harness.subjects.conventions import Conventions
+from tests import implementations
 from tests.searches import explained
 
 TWO = "declares one_bias, but works as if it had two biases; declares transposed, but works as if its weights were not"
@@ -157,3 +158,20 @@ def test_an_excuse_holds_only_where_the_other_declaration_agrees() -> None:
 
     assert excused(draw(config, "normal"))
     assert not excused(draw(config.replace(T=5), "normal"))
+
+
+def test_a_layout_is_no_cause_where_the_memory_of_x_may_be() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if not x.flags.c_contiguous:
+            raise ValueError("x must be contiguous")
+        return implementations.vectorised(x, h0, weights, config)
+
+    subject = as_subject(rnn)
+    case = draw(RNNConfig(2, 3, T=3, N=2, strides="transposed"), "normal", 0)
+    assert subject.run(case).failure is Failure.RAISED
+
+    assert instead_of(subject, case, Scope().only(num_layers=1, strides="transposed")) is None
+
+
+def test_torch_s_own_layer_declares_nothing() -> None:
+    assert as_subject("torch").capabilities.run_as is None
