@@ -139,8 +139,9 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
         return Observation(case, outcome, arithmetic, outcome, Result(Verdict.AGREES, method=Method.FORM))
     plain, config = (replace(case, masks=masks) if masks else case).plain(), case.config
     # Carriers round what they carry like any unit: only the dtype's own roundings leave it unchanged.
-    packed_alone = config is plain.config or config.replace(enforce_sorted=False) == plain.config
-    worthwhile = with_probes and accepted.derived and not masks and packed_alone
+    # How gradients are asked for does not matter: the probes ask in the plain way.
+    plainly = config is plain.config or config.replace(enforce_sorted=False, grad_mode=None) == plain.config
+    worthwhile = with_probes and accepted.derived and not masks and plainly
     worthwhile = worthwhile and not config.is_complex  # their sums are not modelled so sharply
     computed = plain_outcome(config, outcome)
     return Observation(

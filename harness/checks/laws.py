@@ -19,7 +19,7 @@ from harness.oracle.bound import np
 from harness.oracle.known import to_float64
 from harness.space.case import Array, Case, padding
 from harness.space.config import ArraySpec, RNNConfig, never_rise
-from harness.space.parts import GRAD_MODES, PREPARATIONS
+from harness.space.parts import FORWARD_MODES, PREPARATIONS
 
 Arrays = Mapping[str, Array]
 Run = Callable[[Case], Arrays]
@@ -285,8 +285,8 @@ def zero_recurrence(case: Case, run: Run) -> Arrays:
 def grad_mode(case: Case, run: Run) -> Arrays:
     """Apply the law that ``rnn(x)`` is the same with and without gradients, and in inference mode."""
     if case.config.loss is not None:
-        return run(_changed(case, loss=None, wrt="all"))
-    return run(_changed(case, grad_mode=_another(case, GRAD_MODES, case.config.grad_mode)))
+        return run(_changed(case, loss=None, wrt="all", grad_mode=None))
+    return run(_changed(case, grad_mode=_another(case, FORWARD_MODES, case.config.grad_mode)))
 
 
 @_law("a module that got its weights in another way", lambda _config: True, same_masks=True)

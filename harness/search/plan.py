@@ -198,6 +198,6 @@ def _plain_share(scope: Scope) -> float:
 _PLAIN: Final = {
     name: getattr(PLAINEST, name) for name in WAY if name not in {"lengths", "enforce_sorted", "grad_mode"}
 }
-"""The way of calling that probes need: packed or not, and a loss leaves no choice of a grad mode."""
+"""The way of calling that probes need, packed or not, and however gradients are asked for."""
 
 _PARTS: Final = 2**16

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from harness.space.parts import COMPLEX
+from harness.space.parts import COMPLEX, FORWARD_MODES
 
 Condition = Callable[[Any], bool]
 """A condition on the value of a factor; for ``lengths``, on their kind (``RNNConfig.packing``)."""
@@ -87,7 +87,8 @@ CONSTRAINTS: Final = (
     Constraint({"lengths": among("falling", "any"), "N": below(2)}),
     Constraint({"lengths": among("falling", "any"), "T": below(2)}),
     Constraint({"loss": among(None), "wrt": other_than("all")}, ("wrt", "all")),
-    Constraint({"loss": given, "grad_mode": given}, ("grad_mode", None)),
+    Constraint({"loss": given, "grad_mode": among(*FORWARD_MODES[1:])}, ("grad_mode", None)),
+    Constraint({"loss": among(None), "grad_mode": among("accumulate")}, ("grad_mode", None)),
     Constraint(
         {"autocast": given, "dtype": other_than("float32")},
         ("autocast", None),

@@ -18,7 +18,10 @@ LOSSES: Final = (None, "output", "h_n", "both")
 WRT: Final = ("all", "inputs", "weights")
 STRIDES: Final = ("contiguous", "transposed", "stepped", "expanded")
 AUTOCASTS: Final = (None, "bfloat16", "float16")
-GRAD_MODES: Final = (None, "enable_grad", "inference_mode")
+GRAD_MODES: Final = (None, "enable_grad", "inference_mode", "accumulate")
+FORWARD_MODES: Final = GRAD_MODES[:3]
+"""The grad modes of a call without a loss."""
+
 PREPARATIONS: Final = (
     "new",
     "used",
@@ -124,7 +127,8 @@ class WayConfig:
       axis, and for a gradient one value throughout;
     - ``autocast``: the dtype of torch's automatic mixed precision around the call;
     - ``grad_mode``: the mode of a call without a loss: ``None`` is torch's no_grad, and ``enable_grad`` and
-      ``inference_mode`` are the modes of those names;
+      ``inference_mode`` are the modes of those names. With a loss, ``None`` asks for gradients as a result, and
+      ``accumulate`` goes back twice through one graph, where the second gradients are added to those in ``.grad``;
     - ``preparation``: the way in which the module got its weights, or that it was ``used`` at another shape before.
     """
 

@@ -40,6 +40,7 @@ from harness.subjects.recipes import RECIPES
 from harness.subjects.torch_calls import perform
 from harness.subjects.torch_conventions import gradients_back, own_weights, require_a_class_can, with_both_biases
 from harness.subjects.torch_facts import Facts, facts_of, is_cell
+from harness.subjects.torch_gradients import accumulated
 from harness.subjects.torch_modes import autocast, frozen, grad_mode, seeded
 from harness.subjects.torch_preparation import (
     MODULES,
@@ -431,7 +432,8 @@ class TorchSubject:
         for i, root in enumerate(roots):
             if cotangents[i].dtype != root.dtype:  # a conversion would make the copy contiguous
                 cotangents[i] = laid_out(cotangents[i].to(root.dtype), case.config.strides, constant=True)
-        gradients = self.differentiate(roots, done.asked, cotangents)
+        ask = accumulated if case.config.grad_mode == "accumulate" else self.differentiate
+        gradients = ask(roots, done.asked, cotangents)
         found = dict(zip(case.config.gradients, gradients, strict=True))
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has no gradient, which counts as zero
             found |= {n: torch.zeros_like(t) for n, t in zip(found, done.asked, strict=True) if "readout" in n}

@@ -44,7 +44,12 @@ def test_of_a_function_that_takes_three_arguments_no_more_than_they_say_is_asked
 
     assert narrowed.accepted
     assert narrowed.scope == CALLS.only(
-        lengths=[None], batched=[True], autocast=[None], grad_mode=[None], preparation=["new", "used"], loss=[None]
+        lengths=[None],
+        batched=[True],
+        autocast=[None],
+        grad_mode=[None, "accumulate"],  # which means nothing without a loss
+        preparation=["new", "used"],
+        loss=[None],
     )
     assert narrowed.refused["batched=False"] == "batches only"
     assert narrowed.refused["lengths=any"] == "no packed sequences: it does not take lengths"

@@ -46,6 +46,8 @@ PLAIN: dict[str, Any] = {name: values[0] for name, values in ALL.values().items(
         ({"wrt": "inputs", "loss": "h_n"}, {"wrt": "inputs", "loss": "h_n"}),
         ({"grad_mode": "inference_mode"}, {"grad_mode": "inference_mode"}),
         ({"grad_mode": "inference_mode", "loss": "both"}, {"loss": "both"}),
+        ({"grad_mode": "accumulate"}, {}),
+        ({"grad_mode": "accumulate", "loss": "both"}, {"grad_mode": "accumulate", "loss": "both"}),
         ({"autocast": "float16", "dtype": "float64"}, {"dtype": "float64"}),
         ({"autocast": "float16"}, {"autocast": "float16"}),
         ({"autocast": "float16", "device": "meta"}, {"device": "meta"}),

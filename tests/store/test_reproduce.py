@@ -130,6 +130,7 @@ CLASSES = {
     "readout": TWO.replace(output_size=2, loss="both", batch_first=True, strides="transposed"),
     "autocast": TWO.replace(autocast="bfloat16", loss="both", strides="stepped"),
     "inference": PLAIN.replace(grad_mode="inference_mode", lengths=(3, 1), enforce_sorted=True, output_size=1),
+    "accumulate": PLAIN.replace(grad_mode="accumulate", loss="both", hx=True),
     "grad mode": PLAIN.replace(grad_mode="enable_grad", dtype="float16"),
     "large": RNNConfig(33, 65, T=3, N=2, dtype="bfloat16"),
     "weights alone": TWO.replace(loss="output", wrt="weights", preparation="used"),

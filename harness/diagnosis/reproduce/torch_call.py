@@ -292,10 +292,18 @@ class _Writer:
             given.append(cotangent)
         unused = [] if self.recipe.own and not self.changed else ["allow_unused=True"]
         arguments = [f"[{', '.join(roots)}]", "list(asked.values())", f"[{', '.join(given)}]"]
-        program.body += [
-            listed("asked = {", asked, "}"),
-            listed("gradients = torch.autograd.grad(", [*arguments, *unused], ")"),
-        ]
+        program.body.append(listed("asked = {", asked, "}"))
+        if config.grad_mode == "accumulate":
+            program.body += [
+                "for tensor in asked.values():",
+                "    tensor.grad = None",
+                listed("torch.autograd.backward(", [arguments[0], arguments[2], "retain_graph=True"], ")"),
+                listed("torch.autograd.backward(", [arguments[0], arguments[2]], ")"),
+                "# Both passes are added up, and half of that is what one gives.",
+                "gradients = [None if tensor.grad is None else tensor.grad / 2 for tensor in asked.values()]",
+            ]
+        else:
+            program.body.append(listed("gradients = torch.autograd.grad(", [*arguments, *unused], ")"))
         program.gradients = '{f"{name}.grad": tensor for name, tensor in zip(asked, gradients)}'
 
     def _parameters(self) -> str:
