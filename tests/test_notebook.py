@@ -87,7 +87,7 @@ def test_a_check_without_a_finding_shows_its_text(tmp_path: Path) -> None:
     checked = harness.check(identity, cases=1, findings=str(tmp_path), quiet=True, num_layers=2)
 
     shown = str(checked._repr_html_())
-    assert '<p class="warn"><strong>identity refused everything it was asked</strong></p>' in shown
+    assert '<p class="warn"><strong>identity refused everything it was asked: nothing is covered; ' in shown
     assert "<details open><summary>As text" in shown
 
 
