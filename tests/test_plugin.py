@@ -215,6 +215,7 @@ def test_it_works_under_xdist(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*rnn: ignores bias_hh*"])
 
 
+@pytest.mark.long
 def test_an_item_whose_worker_died_in_a_subject_runs_again_and_names_the_case(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,7 +56,7 @@ def run(*arguments: str) -> None:
     main.cli.main([*arguments], prog_name="rnn-harness", standalone_mode=False)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # in a random order, a module may be left and entered again
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return a document of each kind, as the command wrote it."""
     folder = tmp_path_factory.mktemp("documents")
