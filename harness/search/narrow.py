@@ -17,7 +17,7 @@ from harness.checks.agreement import check_agreement, unfit
 from harness.checks.result import Result, Verdict
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.outcome import Failure, Outcome
+from harness.space.outcome import LOST, Failure, Outcome
 from harness.space.product_edges import EDGE, product_edges
 from harness.space.rules import Rule
 from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
@@ -255,9 +255,10 @@ def _larger(config: RNNConfig) -> RNNConfig:
 
 
 def _timed(subject: Subject, case: Case) -> tuple[Outcome, float]:
-    """Return what a subject gives on a case, and the seconds that it takes."""
+    """Return what a subject gives on a case, and the seconds that it takes; 0 where its process is lost, not slow."""
     start = time.perf_counter()
-    return subject.run(case), time.perf_counter() - start
+    outcome = subject.run(case)
+    return outcome, 0.0 if outcome.failure in LOST else time.perf_counter() - start
 
 
 def _is_dear(subject: Subject, base: RNNConfig) -> bool:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import RNNConfig, Scope, Verdict, as_subject, hunt, scope_of
+from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, hunt, scope_of
 from harness.search import budget
 from harness.search.hunt import Search
-from harness.search.narrow import Narrowed, narrow
+from harness.search.narrow import EACH, Narrowed, narrow
 from harness.search.plan import units
 from harness.space.parts import AUTOCASTS, GRAD_MODES, PREPARATIONS, STRIDES
 from harness.space.scope import PACKINGS
@@ -263,3 +263,20 @@ def test_a_function_that_takes_long_for_each_state_is_asked_for_no_large_product
 
     assert not narrow(as_subject(slow), Scope()).scope.products
     assert narrow(as_subject(implementations.vectorised), Scope()).scope.products
+
+
+def test_a_process_that_is_lost_makes_nobody_slow() -> None:
+    class Dies:
+        name = "dies"
+        capabilities = Capabilities()
+
+        def devices(self) -> tuple[str, ...]:
+            return ("cpu",)
+
+        def run(self, case: Case) -> Outcome:
+            if case.config.T == 1:
+                return as_subject(implementations.vectorised).run(case)
+            time.sleep(2 * EACH)
+            return Outcome(failure=Failure.CRASHED, message="its process died")
+
+    assert narrow(Dies(), Scope().only(num_layers=1)).slow == 0
