@@ -85,6 +85,7 @@ def refuses(*_: Any, **__: Any) -> Any:
 
 LONG = {
     "harness.subjects.isolated.IsolatedSubject": refuses,
+    "harness.cli.here.IsolatedSubject": refuses,
     "harness.subjects.isolated.ahead": lambda _specs: None,
     "harness.search.preparation.crew_of": lambda *_: None,
     "harness.diagnosis.selftest.selftest": refuses,
