@@ -43,7 +43,12 @@ class Changed(TorchSubject):
         return frozenset()
 
     def run(self, case: Case) -> Outcome:
-        outcome = super().run(self._given(case))
+        return self._changed(case, super().run(self._given(case)))
+
+    def run_twice(self, case: Case) -> Outcome:
+        return self._changed(case, super().run_twice(self._given(case)))
+
+    def _changed(self, case: Case, outcome: Outcome) -> Outcome:
         return outcome if outcome.failure else replace(outcome, arrays=self._change(case, dict(outcome.arrays)))
 
 
