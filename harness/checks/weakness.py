@@ -45,7 +45,7 @@ def weakness(case: Case, layers: Sequence[Expected]) -> tuple[str, ...]:
 
 
 def _passes(expected: Expected, mistaken: Callable[[Floats], Floats]) -> bool:
-    """Return whether mistaken states would pass in a layer; NaN is no number that could."""
+    """Tell if mistaken states would pass in a layer; NaN is no number that could."""
     values, allowance = expected.values.ravel(), np.broadcast_to(expected.allowance, expected.values.shape).ravel()
     for some in (slice(FEW), slice(FEW, None)):
         y, allowed = values[some], allowance[some]
@@ -60,7 +60,7 @@ def _uncut(states: Floats) -> Floats:
 
 
 def _alike(case: Case) -> bool:
-    """Return whether each weight and bias has one number only, so that no order of its units can be told.
+    """Tell if each weight and bias has one number only, so that no order of its units can be told.
 
     It does not matter where there is no order: one unit that reads one feature.
     """

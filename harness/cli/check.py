@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.checks.own import KnownFailure
-    from harness.cli.here import Asked, Here
+    from harness.cli.here import Asked
     from harness.diagnosis.upgrade import Upgrade
     from harness.pipeline import Examined, Upgrading
     from harness.search.cluster import Cluster
@@ -196,10 +196,11 @@ def check(
     subjects, upgrades = _under(tuple(dict.fromkeys(subjects)) or ("torch",), tuple(dict.fromkeys(pythons)))
     shard, folder = _shard(shard_text, into, folder)
     ahead(subjects)  # before the harness's own imports, which take as long
-    from harness.cli.here import check_all
+    from harness.cli.here import Here, check_all
     from harness.oracle.arithmetic import accepted
     from harness.pipeline import Upgrading, go_through
     from harness.search.preparation import crew_of
+    from harness.space.whole import WHOLE
     from harness.subjects.protocol import SubjectError
 
     accepted(tolerance)  # nothing starts if it is none
@@ -207,7 +208,8 @@ def check(
     console = outputs.required()
     cluster = _cluster(scheduler, subjects, resources)
     pinned = pinned_by(pins, dtypes, output_size)
-    found = [] if all_here else _asked(subjects, timeout, devices, pinned, contract, examples, seconds)
+    ask = partial(_question, devices=devices, pinned=pinned, contract=contract)
+    found = [] if all_here else _asked(subjects, ask, timeout, examples, seconds)
     plan = None if shard is None else _plan(found, seed, examples, seconds, tolerance, timeout)
     crew = crew_of(workers, examples, 1 if shard is None else shard.of, cluster)
     if crew is not None:
@@ -236,8 +238,8 @@ def check(
             )
 
     if all_here:
-        here = _here(timeout, devices, pinned, contract, examples, seconds)
-        return check_all(here, search, console, outputs, tolerance, verbose=verbose)
+        WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
+        return check_all(Here(ask, timeout, examples, seconds), search, console, outputs, tolerance, verbose=verbose)
     every, whole, lost = [], [], False
     for number, asked in enumerate(found):
         try:
@@ -346,10 +348,8 @@ def _save(into: str, shard: Shard, plan: Plan, every: Sequence[Examined]) -> Non
 
 def _asked(
     specs: Sequence[str],
+    ask: Callable[[Subject], tuple[Scope, str]],
     timeout: float,
-    devices: Sequence[str],
-    pinned: Mapping[str, Any],
-    contract: str | None,
     cases: int | None,
     seconds: float | None,
 ) -> list[Asked]:
@@ -358,9 +358,7 @@ def _asked(
     from harness.subjects.isolated import IsolatedSubject
 
     found = [click.get_current_context().with_resource(IsolatedSubject(spec, timeout=timeout)) for spec in specs]
-    return [
-        Asked(one, *_question(one, devices=devices, pinned=pinned, contract=contract), cases, seconds) for one in found
-    ]
+    return [Asked(one, *ask(one), cases, seconds) for one in found]
 
 
 def _question(
@@ -371,22 +369,6 @@ def _question(
 
     held = contract or subject.capabilities.contract
     return asked_scope(subject, devices, pinned, held), held
-
-
-def _here(
-    timeout: float,
-    devices: Sequence[str],
-    pinned: Mapping[str, Any],
-    contract: str | None,
-    cases: int | None,
-    seconds: float | None,
-) -> Here:
-    """Return all subjects that are here, after a look at pins that none could have."""
-    from harness.cli.here import Here
-    from harness.space.whole import WHOLE
-
-    WHOLE.only(**pinned)
-    return Here(partial(_question, devices=devices, pinned=pinned, contract=contract), timeout, cases, seconds)
 
 
 def _require_compatible(*, all_here: bool, quiet: bool, verbose: bool) -> None:

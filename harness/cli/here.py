@@ -89,7 +89,7 @@ class Here:
 
 
 def _is_slow(offers: Mapping[str, object]) -> bool:
-    """Return whether a subject offers the few sizes of those that each new shape takes long."""
+    """Tell if a subject offers the few sizes of those that each new shape takes long."""
     return all(offers.get(name) == sizes for name, sizes in FEW_SIZES.items())
 
 

@@ -126,7 +126,7 @@ class ByDeclaration:
         self._subject, self._other = subject, instead.instead
 
     def excuses(self, observation: Observation, _result: Result) -> bool:
-        """Tell whether the subject agrees on the case as if it had declared the other conventions."""
+        """Tell if the subject agrees on the case as if it had declared the other conventions."""
         case = _asked(observation.case, self._subject, self._other)
         with suppress(Hang):
             return check_agreement(_as(self._subject, self._other), case).verdict is Verdict.AGREES

@@ -44,7 +44,7 @@ class Product:
         return prod(_count(config, name) for name in self.factors)
 
     def shows(self, config: RNNConfig) -> bool:
-        """Tell whether the failure shows at a config, as far as the product decides that."""
+        """Tell if the failure shows at a config, as far as the product decides that."""
         return self.of(config) > self.passes
 
 

@@ -152,7 +152,7 @@ def _findings(old: Side, new: Side) -> _Found:
 
 
 def _told(side: Side, finding: Finding, there: Result) -> bool:
-    """Tell whether a finding of the other environment, which shows here, is one of here by where it shows."""
+    """Tell if a finding of the other environment, which shows here, is one of here by where it shows."""
     for one in side.hunt.findings:
         factors = side.explanations[one.id].factors
         if like(one.result) == like(there) and factors is not None and factors.covers(finding.case.config):

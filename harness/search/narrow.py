@@ -230,7 +230,7 @@ def _accepted(
 
 
 def _with_other_sizes(subject: Subject, config: RNNConfig) -> tuple[bool, _Slow]:
-    """Return whether the shapes are right, or sizes refused, when all sizes differ; and how slow the subject is."""
+    """Tell if the shapes are right, or sizes refused, when all sizes differ; and how slow the subject is."""
     case = draw(_placed(config))
     outcome, seconds = _timed(subject, case)
     fits = outcome.failure is Failure.UNSUPPORTED or unfit(case, outcome) is None
@@ -262,7 +262,7 @@ def _timed(subject: Subject, case: Case) -> tuple[Outcome, float]:
 
 
 def _is_dear(subject: Subject, base: RNNConfig) -> bool:
-    """Return whether a run on ``EDGE`` states would take too long, with a config as plain as ``base``.
+    """Tell if a run on ``EDGE`` states would take too long, with a config as plain as ``base``.
 
     The fewest seconds of several runs count, because a single slow run may be chance.
     """
@@ -324,7 +324,7 @@ def _turns(outcome: Outcome, config: RNNConfig) -> bool:
 
 
 def _misdeclared(subject: Subject, case: Case) -> bool:
-    """Tell whether a subject would return arrays of the right form if it had not declared one of its conventions."""
+    """Tell if a subject would return arrays of the right form if it had not declared one of its conventions."""
     run_as, declared = subject.capabilities.run_as, subject.capabilities.conventions
     if run_as is None:
         return False

@@ -35,7 +35,7 @@ def replay(
 ) -> tuple[Fate, Result]:
     """Run the case once more, and return its fate (fixed, failed or suspect, or refused) and the result.
 
-    A case that broke the law of dropout is held to that. ``Stored.again`` tells whether it fails in the same way as
+    A case that broke the law of dropout is held to that. ``Stored.again`` tells if it fails in the same way as
     before.
     """
     if of_dropout:

@@ -78,7 +78,7 @@ def _prefixes(scheme: Scheme, plain: Mapping[str, Array]) -> list[str]:
 
 
 def _more(other: Scheme, one: Scheme, plain: Mapping[str, Array], prefix: str) -> bool:
-    """Tell whether another scheme with the same matrices has the names of more of what is given."""
+    """Tell if another scheme with the same matrices has the names of more of what is given."""
     if (other.names["weight_ih"], other.names["weight_hh"]) != (one.names["weight_ih"], one.names["weight_hh"]):
         return False
     has, less = (sum(prefix + name in plain for name in scheme.names.values()) for scheme in (other, one))
@@ -101,7 +101,7 @@ def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[T
 
 
 def _fits(w: Array, r: Array) -> bool:
-    """Tell whether matrices have the shapes of nn.RNN's: rows of the same number, a multiple of hidden_size."""
+    """Tell if matrices have the shapes of nn.RNN's: rows of the same number, a multiple of hidden_size."""
     return w.ndim == r.ndim == 2 and len(w) == len(r) and r.shape[1] > 0 and len(r) % r.shape[1] == 0
 
 

@@ -429,7 +429,7 @@ def ahead(specs: Sequence[str]) -> None:
 
 
 def _mentions(library: str, spec: str) -> bool:
-    """Return whether a subject seems to need torch, or jax; a wrong guess only costs time."""
+    """Tell if a subject seems to need torch, or jax; a wrong guess only costs time."""
     if spec.startswith((EXEC, PYTHON)):
         return False
     return spec.partition(":")[0] == library or library in _source(spec)

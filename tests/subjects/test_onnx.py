@@ -1,6 +1,5 @@
 """Tests of ONNX models as subjects: what a runtime gets right, wrong, and refuses, and what a script says of it."""
 
-import contextlib
 import io
 from importlib.metadata import PackageNotFoundError
 from typing import Any
@@ -18,6 +17,7 @@ from harness.subjects import extras
 from harness.subjects.onnx import exporters, subjects
 from harness.subjects.protocol import SubjectError, scope_of
 from harness.subjects.registry import find_subject
+from tests.scripts import says_failed
 
 PLAIN = RNNConfig(3, 4, nonlinearity="relu", T=5, N=3)
 STACK = PLAIN.replace(num_layers=2, bidirectional=True, hx=True)
@@ -79,13 +79,7 @@ def test_a_runtime_that_ignores_sequence_lens_disagrees_and_a_script_shows_it() 
 
     assert finding is not None
     assert (finding.result.verdict, finding.case.config.T, finding.case.config.N) == (Verdict.DISAGREES, 2, 2)
-    text = script(finding, subject).text
-    assert text is not None
-    assert "harness" not in text
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
-        exec(compile(text, "reproduce.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - as its reader would
-    assert (ended.value.code, said.getvalue().splitlines()[-1]) == (True, "FAILED")
+    assert says_failed(script(finding, subject).text)
 
 
 @needs_onnx

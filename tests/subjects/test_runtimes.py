@@ -1,8 +1,6 @@
 """Tests of other libraries' layers as subjects: each agrees where it should, and a mistake in its mapping is named."""
 
-import contextlib
 import inspect
-import io
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -18,6 +16,7 @@ from harness.space.outcome import Failure
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import scope_of
 from harness.subjects.runtimes import flax, keras, mlx, paddle
+from tests.scripts import says_failed
 
 NEEDS = {"jax:flax": "flax", "keras:torch": "keras", "mlx:cpu": "mlx", "paddle:layer": "paddle"}
 """The module of the package that each subject needs."""
@@ -116,10 +115,4 @@ def test_a_script_of_a_finding_needs_the_library_only() -> None:
     finding = hunt(subject, scope_of(subject).only(bidirectional=False, **pins, **SMALL), cases=20).finding
 
     assert finding is not None  # Keras' matmul of float64 tensors is one of float32
-    text = script(finding, subject).text
-    assert text is not None
-    assert "harness" not in text
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
-        exec(compile(text, "reproduce.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - as its reader would
-    assert (ended.value.code, said.getvalue().splitlines()[-1]) == (True, "FAILED")
+    assert says_failed(script(finding, subject).text)
