@@ -16,9 +16,10 @@ KEPT: dict[Any, Any] = {}
 
 
 def kept(name: str, array: Any) -> Any:
-    """Return the numbers in a buffer of that name, allocated once per shape."""
+    """Return the numbers in a buffer of that name, allocated once for each shape, dtype and device."""
     if isinstance(array, torch.Tensor):
-        return KEPT.setdefault((name, array.shape, array.dtype), array.clone()).copy_(array)
+        # A buffer of the meta device, which some cases use, holds no numbers for the others.
+        return KEPT.setdefault((name, array.shape, array.dtype, array.device), array.clone()).copy_(array)
     buffer = KEPT.setdefault((name, array.shape, array.dtype), array.copy())
     buffer[...] = array
     return buffer
