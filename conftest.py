@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+from typing import Any, Final
 
 import pytest
 
@@ -14,6 +15,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a process that a 
 
 pytest_plugins = ["pytester"]
 
+TOGETHER: Final = {
+    "tests/diagnosis/test_investigate.py",
+    "tests/report/test_page.py",
+    "tests/report/test_schema.py",
+    "tests/store/test_hostile_files.py",
+    "tests/test_shards.py",
+}
+"""Files whose tests go to one worker, because what their fixtures make takes seconds.
+
+``--dist loadgroup`` is for that, but pytest-xdist 3.8 forgets its groups under pytest 9.2 (pytest-xdist 1386).
+"""
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
@@ -21,6 +34,19 @@ def pytest_xdist_auto_num_workers() -> int | None:
     from harness.search.preparation import cores
 
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (cores() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker one test at a time, or all tests of a file whose tests go together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return Together(config, log) if config.getoption("dist") == "load" else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,8 +17,6 @@ from tests import implementations
 from tests.sharded import Sharded, same_but_for_times
 from tests.unrun import let_scripts_fail_unrun
 
-pytestmark = pytest.mark.xdist_group("shards")  # what its fixtures made is there in one worker
-
 OF: Final = 4
 """More shards than the three units, so that one has none."""
 

@@ -24,8 +24,6 @@ from tests import implementations
 from tests.emulated import FillsUpPairs
 from tests.searches import explained
 
-pytestmark = pytest.mark.xdist_group("investigate")  # what its fixtures made is there in one worker
-
 FILLED_UP = "bfloat16 pairs are filled up"
 
 

@@ -30,8 +30,6 @@ from harness.subjects.registry import as_subject, find_subject
 from tests import implementations
 from tests.unrun import let_scripts_fail_unrun
 
-pytestmark = pytest.mark.xdist_group("page")  # what its fixtures made is there in one worker
-
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FAULTS = ("IgnoresBiasHH", "ReverseBeforeForward", "ReverseStartsInPadding")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

@@ -35,8 +35,6 @@ from tests.report import test_refusals, test_selftest
 from tests.report.test_wording import CASE, CONFIG, DIFFERS, INACCURATE, SEVERAL, TOLD, disagreement, unrepeated
 from tests.unrun import let_scripts_fail_unrun
 
-pytestmark = pytest.mark.xdist_group("schema")  # what its fixtures made is there in one worker
-
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 WRONG: Final = f"{EXAMPLES / 'notebook.py'}:rnn_without_b_hh"
 RIGHT: Final = f"{EXAMPLES / 'notebook.py'}:rnn_with_b_hh"

@@ -26,8 +26,6 @@ from harness.store import met
 from harness.store.findings import Store
 from tests.unrun import let_scripts_fail_unrun
 
-pytestmark = pytest.mark.xdist_group("hostile")  # what its fixtures made is there in one worker
-
 SOURCE = """
 import numpy as np
 
