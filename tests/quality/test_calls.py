@@ -10,6 +10,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from harness import RNNConfig, Subject, Verdict, as_subject, hunt
+from harness.space.contract import KERNEL
 from harness.subjects.torch_cell import CellLoop
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -207,6 +208,8 @@ def in_order(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return implementations.vectorised(flat.copy() if safe else x, h0, weights, config)
 
 
+in_order.contract = KERNEL  # type: ignore[attr-defined]  # by default, a function gets contiguous arrays only
+
 _KEPT: dict[str, Any] = {}
 
 
@@ -228,7 +231,6 @@ DROPPING = TWO_LAYERS.replace(dropout=0.5, training=True)
 PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
     "layouts: strides": (IgnoresStrides, TURNED),
     "layouts: strides of a function": (in_order, TURNED),
-    "layouts: unbatched": (UnbatchedHnKeepsItsBatch, {ONE.replace(batched=False)}),
     "layouts: unbatched function": (unbatched, {ONE.replace(batched=False, T=2)}),
     "layouts: frozen weights": (FrozenWeightsFreezeX, {ONE.replace(loss="output", wrt="inputs")}),
     "packed: h_n of short sequences": (PadsInPlaceOfPacking, {ONE.replace(T=2, N=2, lengths=(2, 1))}),
@@ -300,11 +302,19 @@ def test_a_planted_fault_is_found_and_small(name: str, seed: int) -> None:
     assert {config, config.replace(loss=None, wrt="all")} & smallest
 
 
-def test_a_module_that_ignores_autocast_is_told_not_to_do_it() -> None:
-    record = hunt(TorchSubject(IgnoresAutocast, "IgnoresAutocast"), cases=50)
+@pytest.mark.parametrize(
+    ("layer", "values", "kind"),
+    [
+        (IgnoresAutocast, {"autocast=bfloat16", "autocast=float16"}, "output: dtype"),
+        (UnbatchedHnKeepsItsBatch, {"batched=False"}, "h_n: shape"),
+    ],
+    ids=["autocast", "unbatched"],
+)
+def test_a_module_that_does_not_do_something_at_all_is_told_so(layer: Any, values: set[str], kind: str) -> None:
+    record = hunt(TorchSubject(layer, layer.__name__), cases=50)
 
-    assert record.undone.keys() == {"autocast=bfloat16", "autocast=float16"}
-    assert {result.kind for _, result in record.undone.values()} == {"output: dtype"}
+    assert record.undone.keys() == values
+    assert {result.kind for _, result in record.undone.values()} == {kind}
     assert record.verdict is Verdict.DISAGREES
 
 
