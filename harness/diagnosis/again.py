@@ -19,6 +19,13 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.values import draw
 
+DRAWS: Final = 4
+"""The most draws of numbers by which a gradient is looked for.
+
+Measured: all of hx.grad is zero in 39 of 200 draws with T=257, N=1, input_size=1 and hidden_size=1; in none with 16
+units, or with T=14.
+"""
+
 
 @dataclass(frozen=True)
 class ByCause:
@@ -70,15 +77,20 @@ class ByCause:
 def _cuts_off(cause: Fault, case: Case, gradient: str) -> bool:
     """Tell whether a cause makes all of a gradient zero, whatever the numbers.
 
-    The test takes tanh, whose slope is never zero. With relu, few numbers would pass through many steps.
+    The test takes tanh and one feature, because with relu, or with many features that saturate tanh, few numbers pass
+    through many steps. Numbers that make all of the right gradient zero say nothing, so others are drawn.
     """
-    config = case.config.replace(wrt="all", nonlinearity="tanh")  # probes ask for all gradients, too
-    generic = draw(config if config.N else config.replace(N=1), "normal").plain()
-    if gradient not in generic.config.gradients:
+    config = case.config.replace(wrt="all", nonlinearity="tanh", input_size=1)  # probes ask for all gradients, too
+    config = config if config.N else config.replace(N=1)
+    if gradient not in config.gradients:
         return False
-    with np.errstate(all="ignore"):
-        given, right = (one.run(generic)[gradient] for one in (cause, REFERENCE))
-    return not given.any() and bool(right.any())
+    for seed in range(DRAWS):
+        generic = draw(config, "default", seed).plain()
+        with np.errstate(all="ignore"):
+            given, right = (one.run(generic)[gradient] for one in (cause, REFERENCE))
+        if right.any():
+            return not given.any()
+    return False
 
 
 def _looked_at(observation: Observation, first: Mismatch) -> Iterator[Observation]:

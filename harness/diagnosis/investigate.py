@@ -20,6 +20,7 @@ from harness.checks.lawfulness import GRADIENTS, law_of
 from harness.checks.result import Result
 from harness.diagnosis.again import ByCause, ByRegion
 from harness.diagnosis.clues import ByClue, Clue, clue_of
+from harness.diagnosis.cut_off import with_numbers
 from harness.diagnosis.declared import ByDeclaration, instead_of
 from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
 from harness.diagnosis.factors import Factors, depends_on, like
@@ -196,9 +197,16 @@ class Investigation:
         declares = bool(self.subject.capabilities.conventions.names)
         if declares and (found := redeclared(None)) is not None:
             return found
-        diagnosis = diagnose(observations, finding, scope, self._beside)
+        diagnosis = self._known_mistake(observations, finding, scope)
         answered = finding.result.failure is None
         return redeclared(diagnosis) if answered and not declares and not _certain(diagnosis) else diagnosis
+
+    def _known_mistake(self, observations: Observations, finding: Finding, scope: Scope) -> Diagnosis | None:
+        numbers = with_numbers(observations.subject, finding, observations.accepted)
+        if numbers is not None:  # a gradient is missing
+            completed, finding = numbers
+            observations = Observations(completed, observations.accepted, wavers=observations.wavers)
+        return diagnose(observations, finding, scope, self._beside)
 
     def _explains_all(self, finding: Finding) -> Callable[[str], bool]:
         """Return a function that tells which excuses leave nothing else wrong on a case.

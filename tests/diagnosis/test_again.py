@@ -54,9 +54,11 @@ def test_a_mistake_that_cannot_be_told_step_by_step_is_known_where_it_is_made() 
 
 
 @pytest.mark.parametrize("regime", ["normal", "saturated"])
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_a_gradient_that_autograd_lacks_is_of_the_mistake_that_cuts_it_off(nonlinearity: str, regime: str) -> None:
-    config = RNNConfig(1, 1, nonlinearity=nonlinearity, T=33, N=2, hx=True, loss="h_n", wrt="inputs")
+@pytest.mark.parametrize(("nonlinearity", "input_size"), [("tanh", 1), ("relu", 1), ("tanh", 257)])
+def test_a_gradient_that_autograd_lacks_is_of_the_mistake_that_cuts_it_off(
+    nonlinearity: str, input_size: int, regime: str
+) -> None:
+    config = RNNConfig(input_size, 1, nonlinearity=nonlinearity, T=33, N=2, hx=True, loss="h_n", wrt="inputs")
     known, other = (ByCause("3f9c2a11", (fault,), Factors(), forwards=True) for fault in (RESETS_AT_32, WITHOUT_B_HH))
     chunks, case = as_subject(fifty_torch.Chunks), draw(config, regime, 1)
 
