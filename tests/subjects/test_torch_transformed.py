@@ -8,6 +8,7 @@ from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.checks.dropout import check_dropout
 from harness.checks.result import Method
+from harness.oracle.compare import Sort
 from harness.search.examination import examine
 from harness.search.record import Finding, Hunt
 from harness.space.outcome import Failure
@@ -49,7 +50,11 @@ def test_every_mode_computes_what_nn_rnn_computes(name: str) -> None:
     subject = as_subject(f"torch:{name}")
 
     for config in CONFIGS:
-        assert check_agreement(subject, draw(config)).verdict is Verdict.AGREES, config
+        result = check_agreement(subject, draw(config))
+        if name == "compile":  # under inductor, some results share memory; their values are compared all the same
+            assert {mismatch.sort for mismatch in result.mismatches} <= {Sort.ALIASED}, config
+        else:
+            assert result.verdict is Verdict.AGREES, config
 
 
 @pytest.fixture
