@@ -24,7 +24,7 @@ from harness.diagnosis.cut_off import with_numbers
 from harness.diagnosis.declared import ByDeclaration, instead_of
 from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
 from harness.diagnosis.factors import Factors, depends_on, like
-from harness.diagnosis.faults import CATALOGUE, Fault
+from harness.diagnosis.faults import CATALOGUE, Fault, named
 from harness.diagnosis.fresh import wider
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.likeness import Seen
@@ -45,6 +45,10 @@ from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject, ground_of
+
+BY_AUTOGRAD: Final = {"TransposesWeightHH": "TransposesGradientOfWeightHH"}
+"""The mistakes that autograd makes of others in the gradients: what is transposed on the way there is so on the way
+back."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,8 @@ class Investigation:
             region = ByRegion(name, finding.result, explanation.factors)
             return region if explanation.clue is None else ByClue(name, explanation.clue, region)
         [cause] = diagnosis.causes
+        by_autograd = BY_AUTOGRAD.get(cause.name)
+        self._beside += [] if by_autograd is None else [named(by_autograd)]
         known = [cause, *(together(cause, other) for other in self._beside)]
         self._beside += known
         return ByCause(name, tuple(known), explanation.factors, forwards=not _of_gradients(finding))

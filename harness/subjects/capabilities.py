@@ -142,6 +142,8 @@ class Capabilities:
     """Makes one whole use of a module, malformed or not."""
     conventions: Conventions = field(default_factory=Conventions)
     """The conventions that it declares, by which it differs from nn.RNN."""
+    read_as: str = ""
+    """The names of its parameters and what they are read as, if they are not nn.RNN's: ``cell.w as weight_ih``."""
     run_as: Callable[[Case, Conventions], Outcome] | None = None
     """Does what ``run`` does, as if it had declared other conventions."""
 

@@ -158,8 +158,11 @@ def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subj
         if not hasattr(given, "load_state_dict"):
             raise SubjectError(f"{name}: a class must be a torch.nn.Module with nn.RNN's constructor and state_dict")
         from harness.subjects.torch_module import TorchSubject  # torch is imported only when a subject needs it
+        from harness.subjects.torch_own import OwnFormSubject, form_of
 
         factory: Any = given
+        if (form := form_of(factory, name)) is not None:
+            return OwnFormSubject(factory, name, form, conventions=conventions)
         return TorchSubject(factory, name, conventions=conventions)
     if hasattr(given, "load_state_dict"):
         raise SubjectError(

@@ -168,7 +168,7 @@ class TorchSubject:
         with torch.no_grad():
             if config.preparation == "functional_call":  # it must use the weights that it is given, not its own
                 return in_mode(self.build(config), config)
-            own = renamed(module, own_weights(self._conventions, weights))
+            own = self.renamed(module, own_weights(self._conventions, weights))
             load(module, own)
         return in_mode(prepared(module, config, own, self.build), config)
 
@@ -181,6 +181,14 @@ class TorchSubject:
     def holder(self, module: torch.nn.Module) -> torch.nn.Module:
         """Return the module that holds the parameters of the one that is called."""
         return module
+
+    def renamed(self, module: torch.nn.Module, weights: Tensors) -> dict[str, torch.Tensor]:
+        """Return weights under a module's own names."""
+        return renamed(module, weights)
+
+    def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.nn.Parameter]:  # noqa: ARG002
+        """Return a module's parameters by nn.RNN's names."""
+        return parameters_by_name(self.holder(module))
 
     def differentiate(
         self,
@@ -352,12 +360,12 @@ class TorchSubject:
         hx = [tensor for name, tensor in given.items() if name == "hx"]
         own: dict[str, torch.Tensor] = {}
         if config.loss is not None:
-            own = parameters_of(with_both_biases(self._conventions, parameters_by_name(self.holder(module))), config)
+            own = parameters_of(with_both_biases(self._conventions, self.parameters(module, config)), config)
         call = partial(self.call, module, None)
         if config.preparation == "functional_call":
             own = {name: tensor for name, tensor in weights.items() if not name.startswith("readout")}
             own = {name: tensor.detach().requires_grad_(config.wrt != "inputs") for name, tensor in own.items()}
-            call = partial(self.call, module, renamed(module, own_weights(self._conventions, own)))
+            call = partial(self.call, module, self.renamed(module, own_weights(self._conventions, own)))
         with seeded(case.seed) if config.drops else contextlib.nullcontext(), autocast(config):
             returned = call(x, *hx)
         return returned, own
@@ -384,7 +392,7 @@ class TorchSubject:
         names = [*config.inputs, *config.weights]
         primals = [
             *(lent[name] for name in config.inputs),
-            *parameters_of(parameters_by_name(self.holder(module)), config).values(),
+            *parameters_of(self.parameters(module, config), config).values(),
         ]
         along = [on_device(tangents[name], config.device) for name in names]
         with warnings.catch_warnings(), torch.no_grad(), forward_ad.dual_level():
@@ -392,7 +400,7 @@ class TorchSubject:
             warnings.filterwarnings("ignore", r".*torch\.jit\.script")
             duals = list(map(_make_dual, primals, along))
             given, parameters = duals[: len(config.inputs)], duals[len(config.inputs) :]
-            by_name = renamed(module, dict(zip(config.weights, parameters, strict=True)))
+            by_name = self.renamed(module, dict(zip(config.weights, parameters, strict=True)))
             returned = self.call(module, by_name, *given)
             named = named_outputs(returned, readout=False)
             for name, result in zip(tuple(named), returned, strict=True):

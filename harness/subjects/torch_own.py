@@ -1,0 +1,243 @@
+"""torch_own: a class of modules with a constructor and parameters of its own, which is used as if they were nn.RNN's.
+
+The constructor gets the options of nn.RNN's that it takes. The parameters are told by their shapes, in a module whose
+input_size and hidden_size differ; those of higher layers by the number in their names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from typing import Any, Final
+
+import torch
+
+from harness.space.config import RNNConfig, role_of
+from harness.space.contract import PORT
+from harness.space.parts import OPTIONS
+from harness.subjects.conventions import Conventions, declared_by
+from harness.subjects.protocol import SubjectError
+from harness.subjects.torch_modes import seeded
+from harness.subjects.torch_module import TorchSubject
+
+INPUT, HIDDEN = 5, 3
+"""The sizes at which parameters are told by their shapes."""
+
+PLAIN: Final[dict[str, tuple[Any, ...]]] = {
+    "num_layers": (1,),
+    "nonlinearity": ("tanh",),
+    "bias": (True,),
+    "batch_first": (False,),
+    "dropout": (0.0,),
+    "bidirectional": (False,),
+}
+"""The value of each of nn.RNN's options for a constructor that does not take it."""
+
+SINGLY: Final = ("replaced", "parametrize")
+"""The preparations that set one parameter after the other on the module itself, where a part of it may have them."""
+
+_EXPECTED: Final = (
+    "expected nn.RNN's parameters under any names: for each layer a matrix (hidden_size, input_size), another "
+    "(hidden_size, hidden_size), and two biases, one or none; or write a function that calls the module"
+)
+
+_SIZES: Final = f"input_size={INPUT} and hidden_size={HIDDEN}"
+
+_NUMBER: Final = re.compile(r"\d+")
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """The constructor, the call and the parameters of a class, as far as they differ from nn.RNN's."""
+
+    takes: tuple[str, ...]
+    """The arguments of nn.RNN's constructor that its own takes by name, after the two sizes."""
+    states: tuple[bool, ...]
+    """``False`` if ``forward`` can be called without an initial state, ``True`` if it can be called with one."""
+    names: Mapping[str, str]
+    """Its own names of parameters by nn.RNN's: ``{"weight_ih": "cells.{}.weight", "weight_ih_reverse": …}``. The number
+    of the layer takes the place of the braces."""
+    first: int
+    """The number of the first layer."""
+    conventions: Conventions
+    """Those that the shapes tell: transposed weights, one bias."""
+
+    @property
+    def words(self) -> str:
+        """Its own names and what they are read as, in a line."""
+        return ", ".join(f"{own.format('*')} as {name}" for name, own in self.names.items())
+
+    @property
+    def offers(self) -> dict[str, tuple[Any, ...]]:
+        """The values of nn.RNN's options that it is asked for, where those are fewer."""
+        left = {name: values for name, values in PLAIN.items() if name not in self.takes}
+        if not self.has("bias"):
+            left["bias"] = (False,)
+        if not self.has("reverse"):
+            left["bidirectional"] = (False,)
+        if not any("{" in own for own in self.names.values()):
+            left["num_layers"] = (1,)
+        return {**left, "hx": self.states}
+
+    def has(self, part: str) -> bool:
+        """Tell if any of nn.RNN's names that it has contains a part."""
+        return any(part in name for name in self.names)
+
+    def own(self, name: str) -> str:
+        """Return its own name of a parameter of nn.RNN's, such as ``weight_ih_l0_reverse``."""
+        role, _, rest = name.partition("_l")
+        layer, _, reverse = rest.partition("_")
+        return self.names[f"{role}_{reverse}" if reverse else role].format(int(layer) + self.first)
+
+
+def form_of(factory: Any, name: str) -> Form | None:
+    """Return the form of a class; ``None`` if it is nn.RNN's, or a cell's, or if it shows in the search what is wrong.
+
+    Raises ``SubjectError`` for a constructor that takes something else, and for parameters that cannot be told.
+    """
+    if issubclass(factory, torch.nn.RNNBase | torch.nn.RNNCellBase):
+        return None
+    takes = _taken(factory, name)
+    if takes is None:
+        return None
+    same = {*OPTIONS, "device", "dtype"} <= {*takes}
+    try:
+        one, two, both = (_shapes(factory, takes, **more) for more in ({}, {"num_layers": 2}, {"bidirectional": True}))
+    except Exception as error:
+        if same:
+            return None
+        said = f"{type(error).__name__}: {error}"
+        raise SubjectError(f"{name}: cannot be made with {_SIZES}: {said}") from error
+    if same and "weight_ih_l0" in one:
+        return None
+    names, conventions = _roles(one, name)
+    reverse, _ = _roles(rest, name) if (rest := {own: both[own] for own in both if own not in one}) else ({}, None)
+    names |= {f"{role}_reverse": own for role, own in reverse.items()}
+    names, first = _layered(names, two)
+    return Form(takes, _states(factory), names, first, conventions)
+
+
+def _taken(factory: Any, name: str) -> tuple[str, ...] | None:
+    """Return the arguments of nn.RNN's that a constructor takes by name; ``None`` if its signature cannot be read."""
+    try:
+        _, _, *rest = parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    known = (*OPTIONS, "device", "dtype")
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return known
+    unknown = [one.name for one in rest if one.default is one.empty and one.name not in known]
+    if unknown:
+        raise SubjectError(
+            f"{name}{inspect.signature(factory)}: takes {', '.join(unknown)}, which is not passed\n"
+            f"expected input_size, hidden_size and, by name, any of {', '.join(OPTIONS)}"
+        )
+    return tuple(one for one in known if one in {parameter.name for parameter in rest})
+
+
+def _states(factory: Any) -> tuple[bool, ...]:
+    """Return ``False`` if ``forward`` can be called with x alone, ``True`` if it can be called with a state as well."""
+    try:
+        signature = inspect.signature(factory.forward)
+    except (TypeError, ValueError):
+        return False, True
+    taken = []
+    for state in (False, True):
+        with suppress(TypeError):
+            signature.bind(*["module", "x", "state"][: 2 + state])
+            taken.append(state)
+    return tuple(taken) or (False, True)
+
+
+def _shapes(factory: Any, takes: tuple[str, ...], **options: Any) -> Shapes:
+    """Return the shapes of a module's parameters; options that the constructor does not take are left out."""
+    given = {name: value for name, value in options.items() if name in takes}
+    with seeded(0):
+        module: torch.nn.Module = factory(INPUT, HIDDEN, **given)
+    return {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+
+
+def _roles(shapes: Shapes, name: str) -> tuple[dict[str, str], Conventions]:
+    """Return the names of one layer's parameters by nn.RNN's names without the layer, and what the shapes tell."""
+    plain, turned, recurrent, biases = (
+        [own for own, shape in shapes.items() if shape == expected]
+        for expected in ((HIDDEN, INPUT), (INPUT, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN,))
+    )
+    rest = shapes.keys() - {*plain, *turned, *recurrent, *biases}
+    if rest or len(plain) + len(turned) != 1 or len(recurrent) != 1 or len(biases) > 2:
+        said = ", ".join(f"{own} {shape}" for own, shape in shapes.items()) or "none"
+        raise SubjectError(f"{name}: its parameters with {_SIZES} are {said}\n{_EXPECTED}")
+    [ih], [hh] = plain + turned, recurrent
+    if len(biases) == 2 and _alike(ih, biases[1]) + _alike(hh, biases[0]) > _alike(ih, biases[0]) + _alike(
+        hh, biases[1]
+    ):
+        biases.reverse()
+    names = {"weight_ih": ih, "weight_hh": hh, **dict(zip(("bias_ih", "bias_hh"), biases, strict=False))}
+    return names, Conventions(one_bias=len(biases) == 1, transposed=bool(turned))
+
+
+def _alike(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
+
+
+def _layered(names: Mapping[str, str], two: Shapes) -> tuple[dict[str, str], int]:
+    """Return the names with braces in place of the layer's number, and the number of the first.
+
+    ``two`` has the parameters of two layers. The names stay as they are if there is no such number in all of them.
+    """
+    found: dict[str, str] = {}
+    firsts: set[int] = set()
+    for role, own in names.items():
+        for number in _NUMBER.finditer(own):
+            before, after, first = own[: number.start()], own[number.end() :], int(number.group())
+            if own in two and f"{before}{first + 1}{after}" in two and role not in found:
+                found[role] = f"{before}{{}}{after}"
+                firsts.add(first)
+    return (found, firsts.pop()) if found.keys() == names.keys() and len(firsts) == 1 else (dict(names), 0)
+
+
+class OwnFormSubject(TorchSubject):
+    """A class of modules of a form of its own."""
+
+    def __init__(self, factory: Any, name: str, form: Form, *, conventions: Conventions | None = None) -> None:
+        """Take a class, its form, and the conventions that it has besides those of its form."""
+        self._form = form
+        declared = declared_by(factory, name) if conventions is None else conventions
+        super().__init__(factory, name, conventions=Conventions.of((*declared.names, *form.conventions.names)))
+        offers = {"preparation": tuple(one for one in self.capabilities.offers["preparation"] if one not in SINGLY)}
+        offers |= {factor: values for factor, values in form.offers.items() if factor not in declared.offers}
+        self.capabilities = replace(
+            self.capabilities,
+            offers={**self.capabilities.offers, **offers},
+            contract=PORT,
+            recipe=None,
+            call=None,
+            read_as=form.words,
+        )
+
+    def build(self, config: RNNConfig) -> torch.nn.Module:
+        """Return a new module, made with the arguments that its constructor takes."""
+        dtype = getattr(torch, config.dtype)
+        values = {**{name: getattr(config, name) for name in OPTIONS}, "device": config.device, "dtype": dtype}
+        with warnings.catch_warnings(), seeded(0):
+            warnings.filterwarnings("ignore", "dropout option adds dropout|Complex modules are a new", UserWarning)
+            given = {name: value for name, value in values.items() if name in self._form.takes}
+            module: torch.nn.Module = self._factory(config.input_size, config.hidden_size, **given)
+            return module.to(device=config.device, dtype=dtype)
+
+    def renamed(self, module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return weights under the module's own names, and its buffers, which it keeps."""
+        return {**dict(module.named_buffers()), **{self._form.own(name): one for name, one in weights.items()}}
+
+    def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.nn.Parameter]:
+        """Return the module's parameters by nn.RNN's names."""
+        own, roles = dict(module.named_parameters()), self._form.names
+        names = [name for name in config.weights if not name.startswith("readout") and role_of(name) in roles]
+        return {name: own[self._form.own(name)] for name in names}
