@@ -171,16 +171,20 @@ def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, i
             said.append(rows)
 
     outputs = Written(None, None, None, None, None, None, annotations=False)
-    code = check_all(Here(question, 60, 1, 1.0), search, Paper(width=80), outputs, "derived", verbose=False)
+    code = check_all(
+        Here(question, 60, 1, 1.0), search, Paper(width=80), outputs, "derived", quiet=False, verbose=False
+    )
 
     assert code == codes.INTERRUPTED
     [rows] = said
     assert rows is not None
-    reached = ["agrees", "interrupted"] if inside else ["agrees"]
+    reached = ["agrees", "agrees so far"] if inside else ["agrees"]
     assert [row.verdict for row in rows if row.covered is not None] == reached
     others = [("none.py:rnn", NOT_REACHED)] if inside else [(WRONG, NOT_REACHED), ("none.py:rnn", NOT_REACHED)]
     assert [(row.subject, row.why) for row in rows if row.covered is None] == others
-    assert "  the run was interrupted" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "  the run was interrupted" in out
+    assert (f"{WRONG} agrees with nn.RNN so far" in "".join(out.split("\n"))) is inside
 
 
 def test_the_table_fits_eighty_columns() -> None:

@@ -239,7 +239,9 @@ def check(
 
     if all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
-        return check_all(Here(ask, timeout, examples, seconds), search, console, outputs, tolerance, verbose=verbose)
+        return check_all(
+            Here(ask, timeout, examples, seconds), search, console, outputs, tolerance, quiet=quiet, verbose=verbose
+        )
     every, whole, lost = [], [], False
     for number, asked in enumerate(found):
         try:

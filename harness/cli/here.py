@@ -100,13 +100,15 @@ def check_all(
     outputs: Outputs,
     tolerance: str,
     *,
+    quiet: bool,
     verbose: bool,
 ) -> int:
-    """Search one subject after the other, each reported in a few lines, and end with the table; return the exit code.
+    """Search one subject after the other, report its findings, and end with the table; return the exit code.
 
     An interrupt ends it with what was done until then.
     """
     from harness.cli.check import exit_code
+    from harness.report import text
 
     every: list[Examined] = []
     took: list[float] = []
@@ -125,7 +127,10 @@ def check_all(
                 start, began = time.perf_counter(), start
                 every.append(done)
                 took.append(start - began)
-                print_examined(console, done, tolerance, quiet=not verbose, verbose=verbose)
+                if quiet or verbose:
+                    print_examined(console, done, tolerance, quiet=quiet, verbose=verbose)
+                else:
+                    console.print(text.findings_report(done.examination, in_order(done.told), tolerance))
                 if interrupted := done.examination.interrupted:
                     break
         except KeyboardInterrupt:  # between two searches

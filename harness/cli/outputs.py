@@ -116,7 +116,7 @@ class Outputs:
             click.echo(line, err=self._piped)
         if self.report is not None:
             parts = [(done.examination, done.told, done.capabilities) for done in every]
-            whole = page.of_run(parts, command=typed(), version=__version__, tolerance=tolerance)
+            whole = page.of_run(parts, command=typed(), version=__version__, tolerance=tolerance, rows=rows)
             put(whole, self.report, "--report")
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from harness.checks.result import Verdict
 from harness.report import explained, wording
 from harness.report.severity import Severity, Told
-from harness.report.short import case_code, cause_of, failure_line, replay_line, worst_line
+from harness.report.short import case_code, cause_of, failure_line, replay_line, upstream_of, worst_line
 from harness.search.examination import Examination
 from harness.search.refusals import Refusals
 
@@ -57,7 +57,13 @@ class Summary:
     @property
     def headline(self) -> str:
         """The verdict in a sentence."""
-        return wording.verdict_on(self.examination.hunt, self.examination.verdict)
+        done = self.examination
+        return wording.verdict_on(done.hunt, done.verdict) + wording.so_far(done)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in a word or two."""
+        return wording.verdict_word(self.examination)
 
     @property
     def shortfall(self) -> str:
@@ -66,7 +72,7 @@ class Summary:
         if self.complaints:
             return ""
         if done.interrupted:
-            return "interrupted before the end of the search"
+            return f"{self.verdict}: interrupted before the end of the search"
         if done.verdict is Verdict.NOT_ENOUGH:
             return f"not enough seen: {', '.join(done.lacking)}"
         return "" if done.verdict is Verdict.AGREES else self.headline
@@ -111,6 +117,8 @@ def _of_finding(told: Told, tolerance: str) -> Complaint:
             facts.append(("passes", passing))
     if (kernel := explained.kernels_line(explanation.kernels)) is not None:
         facts.append(("kernel", kernel))
+    if (known := upstream_of(told)) is not None:
+        facts.append(("upstream", known))
     return Complaint(
         title,
         result.kind,

@@ -1,4 +1,4 @@
-"""The table of ``check --all``: what became of each subject, in a row, as text, as data and in Markdown."""
+"""The table of ``check --all``: what became of each subject, in a row, as text, as data, in Markdown and in a page."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from harness.report import wording
 from harness.report.complaints import Summary
 from harness.report.markdown import code, plain
 from harness.space.searched import Share
+
+COLUMNS: Final = ("subject", "verdict", "covered", "findings", "minutes")
 
 NOT_REACHED: Final = "the run was interrupted before it was checked"
 """The reason why a subject was not asked after an interrupt."""
@@ -39,34 +41,47 @@ class Row:
 
 def row_of(summary: Summary, seconds: float) -> Row:
     """Return the row of a subject that was checked."""
-    hunt, verdict = summary.examination.hunt, summary.examination.verdict
-    said = "interrupted" if summary.examination.interrupted and not summary.complaints else verdict and verdict.value
+    hunt, said = summary.examination.hunt, summary.verdict
     why = summary.shortfall.removeprefix(f"{hunt.subject} ").removeprefix(f"{said}: ")
-    return Row(hunt.subject, said or "not checked", hunt.searched.of_whole, len(summary.complaints), seconds, why)
+    return Row(hunt.subject, said, hunt.searched.of_whole, len(summary.complaints), seconds, why)
 
 
 def table(rows: Sequence[Row]) -> RenderableType:
     """Return a row for each subject, those that could not be asked at the end, and below them the reasons."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    drawn.add_column("subject", overflow="fold")
-    drawn.add_column("verdict")
-    for name in ("covered", "findings", "minutes"):
+    drawn.add_column(COLUMNS[0], overflow="fold")
+    drawn.add_column(COLUMNS[1])
+    for name in COLUMNS[2:]:
         drawn.add_column(name, justify="right", no_wrap=True)
-    asked = [row for row in rows if row.covered is not None]
-    for row in asked:
-        drawn.add_row(*map(Text, (row.subject, *_cells(row))))
+    *asked, total = _lines(rows)
+    for line in asked:
+        drawn.add_row(*map(Text, line))
     drawn.add_section()
-    found, minutes = sum(row.findings for row in asked), sum(row.seconds for row in asked) / 60
-    drawn.add_row(wording.counted(len(asked), "subject"), "", "", f"{found:,}", f"{minutes:.1f}")
+    drawn.add_row(*total)
     said = Table.grid(Column(overflow="fold"), Column(), padding=(0, 2))
     for why, names in _reasons(rows).items():
         said.add_row(Text(", ".join(names)), Text(why))
     return Group("", drawn, *([Padding(said, (1, 0, 0, 0))] if said.row_count else []))
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    met, of = (0, 0) if row.covered is None else row.covered[1:]
-    return (row.verdict or "", wording.share(met, of), f"{row.findings:,}", f"{row.seconds / 60:.1f}")
+def table_data(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the table for a page: its columns, its lines, of which the last one adds up, and the reasons below it."""
+    return {"columns": COLUMNS, "lines": _lines(rows), "reasons": _reasons(rows)}
+
+
+def _lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Return the cells of each subject that was asked, and then those of all together."""
+    asked = [(row, row.covered) for row in rows if row.covered is not None]
+    lines = [
+        (row.subject, row.verdict or "", wording.share(covered.met, covered.of), *_counts(row.findings, row.seconds))
+        for row, covered in asked
+    ]
+    found, seconds = sum(row.findings for row, _ in asked), sum(row.seconds for row, _ in asked)
+    return [*lines, (wording.counted(len(asked), "subject"), "", "", *_counts(found, seconds))]
+
+
+def _counts(findings: int, seconds: float) -> tuple[str, str]:
+    return f"{findings:,}", f"{seconds / 60:.1f}"
 
 
 def _reasons(rows: Sequence[Row]) -> dict[str, list[str]]:

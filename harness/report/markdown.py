@@ -50,8 +50,7 @@ def _table(summaries: Sequence[Summary]) -> Iterator[str]:
     yield "| subject | verdict | covered | wrong | cases | seconds |"
     yield "|---|---|--:|--:|--:|--:|"
     for one in summaries:
-        hunt, verdict = one.examination.hunt, one.examination.verdict
-        said = one.shortfall or (verdict.value if verdict else "")
+        hunt, said = one.examination.hunt, one.shortfall or one.verdict
         share = wording.share(*hunt.searched.of_whole[1:])
         counts = f"{share} | {len(one.complaints)} | {hunt.total:,} | {hunt.seconds:.1f}"
         yield f"| {cell(one.subject)} | {plain(said)} | {counts} |"

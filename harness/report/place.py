@@ -16,6 +16,9 @@ from harness.space.case import Case, CaseError
 UNKNOWN: Final = "cause unknown"
 """The cause of a kept finding that has none."""
 
+ISSUE: Final = "issue.md"
+"""The file that holds a finding as a report to those who can mend it."""
+
 DIRECTORY: Final = ".rnn-harness"
 """The directory in which findings are kept by default."""
 

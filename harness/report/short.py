@@ -16,13 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.checks.result import Result, Verdict
+from harness.checks.upstream import reported
 from harness.oracle.arithmetic import with_measured
 from harness.oracle.compare import Mismatch
 from harness.report import explained, wording
-from harness.report.place import Kept
+from harness.report.place import ISSUE, Kept
 from harness.report.severity import Severity, Told
 from harness.space.case import Case
 from harness.space.config import RNNConfig
+from harness.subjects.registry import registered
 
 LINE: Final = 64
 """The characters of a fact's line, on 80 columns."""
@@ -166,14 +168,32 @@ def replay_line(told: Told, tolerance: str = "derived") -> str:
     return f"{line} --tolerance {with_measured(tolerance, finding.accepted, finding.case.config.plain.dtype)}"
 
 
+def upstream_line(subject: str, config: RNNConfig, result: Result, kept: Kept | None = None) -> str | None:
+    """Return the report that the makers of a subject have of a failure; ``None`` if the subject is the user's own.
+
+    If none is known, it is the text that can be sent to them.
+    """
+    if (known := reported(subject, config, result)) is not None:
+        return f"reported: {known.link} ({known.what})"
+    if subject not in registered():
+        return None
+    return "no report is known" + ("" if kept is None else f"; one to send: {kept.folder / ISSUE}")
+
+
+def upstream_of(told: Told) -> str | None:
+    """Return the same of a finding."""
+    return upstream_line(told.finding.subject, told.finding.case.config, told.finding.result, told.kept)
+
+
 def dropout_facts(told: Told) -> dict[str, str]:
     """Return where a broken law of dropout begins, and how to run it again."""
     stage, kept = explained.kernels_line(told.explanation.kernels), told.kept
     facts = {} if stage is None else {"kernel": stage}
+    if (known := upstream_of(told)) is not None:
+        facts["upstream"] = known
     if kept is not None:
         facts["replay"] = replay_line(told)
-        if kept.script is not None:
-            facts["run it"] = f"python {shlex.quote(str(kept.folder / kept.script))}"
+        facts |= dict(_script(kept))
     return facts
 
 
@@ -199,10 +219,19 @@ def _facts(told: Told, cause: str, tolerance: str) -> Iterator[tuple[str, str]]:
     for advice in filter(None, (*told_along, leave_out, *map(wording.hint, result.mismatches[:1]))):
         yield "advice", _cut(advice, 2 * LINE)
         break
+    if (known := upstream_of(told)) is not None:
+        yield "upstream", known
     if told.kept is not None:
-        if told.kept.script is not None:
-            yield "run it", f"python {shlex.quote(str(told.kept.folder / told.kept.script))}"
+        yield from _script(told.kept)
         yield "replay", replay_line(told, tolerance)
+
+
+def _script(kept: Kept) -> Iterator[tuple[str, str]]:
+    """Yield the command that runs the script of a finding, or why there is none."""
+    if kept.script is not None:
+        yield "run it", f"python {shlex.quote(str(kept.folder / kept.script))}"
+    elif kept.no_script:
+        yield "run it", f"no script: {kept.no_script}"
 
 
 def _case(told: Told) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,7 @@ from harness.report.refusals import (
 from harness.report.replays import STYLES, Replayed
 from harness.report.severity import Severity, Told
 from harness.report.short import (
+    case_words,
     cause_of,
     failure_line,
     one_line_each,
@@ -33,6 +34,8 @@ from harness.report.short import (
     short_finding,
     shown_in_full,
     summary,
+    upstream_line,
+    upstream_of,
 )
 from harness.search.examination import CASES, Examination
 from harness.search.narrow import DEAR
@@ -69,7 +72,7 @@ def examination_report(
         facts.add_row("seen", f"{', '.join(done.lacking)}{advice}")
     (_add_hunt if verbose else _add_hunt_in_short)(facts, done.hunt)
     _add_rest(facts, done, told)
-    alone = done.dropout is not None and done.dropout.failed and not any(one.severity in _PLAINLY for one in told)
+    alone = _dropout_alone(done, told)
     if done.dropout is not None and not alone:
         follows = "; this may fail because of the above" if done.dropout.failed else ""
         facts.add_row("dropout", Text(wording.dropout_line(done.dropout).partition(":")[0] + follows))
@@ -98,12 +101,37 @@ def examination_report(
 
 def _add_rest(facts: Table, done: Examination, told: Sequence[Told]) -> None:
     """Add what is to be known beside the search itself: weak cases, equal bits, and the contract."""
-    if not told and (said := wording.unshown_line(done)) is not None:
-        facts.add_row("weak", Text(said))
+    _add_weak(facts, done, told)
     if done.equal is not None:
         facts.add_row("bits", wording.equal_line(done.equal))
     if done.contract != KERNEL:
         facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more")
+
+
+def _add_weak(facts: Table, done: Examination, told: Sequence[Told]) -> None:
+    """Add the mistakes that too few cases could have shown."""
+    if not told and (said := wording.unshown_line(done)) is not None:
+        facts.add_row("weak", Text(said))
+
+
+def _dropout_alone(done: Examination, told: Sequence[Told]) -> bool:
+    """Tell if dropout breaks its law, and no finding explains that."""
+    return done.dropout is not None and done.dropout.failed and not any(one.severity in _PLAINLY for one in told)
+
+
+def findings_report(done: Examination, told: Sequence[Told] = (), tolerance: str = "derived") -> RenderableType:
+    """Return a subject's verdict, every finding in a dozen lines, and what makes a pass mean less."""
+    shown: list[RenderableType] = []
+    if done.dropout is not None and _dropout_alone(done, told):
+        shown.append(_dropout(done.dropout, done.dropout_facts))
+    shown += [short_finding(number, one, tolerance) for number, one in enumerate(told, 1)]
+    if done.refusals is not None:
+        shown.append(refusals_findings(done.refusals))
+    facts = fact_table()
+    _add_undone(facts, done.hunt, cases=True)
+    _add_weak(facts, done, told)
+    shown += [Padding(facts, (0, 0, 0, 2))] if facts.row_count else []
+    return Group(_head(done, told), *shown, *([""] if shown else []))
 
 
 def quiet_report(done: Examination, told: Sequence[Told] = ()) -> RenderableType:
@@ -113,9 +141,8 @@ def quiet_report(done: Examination, told: Sequence[Told] = ()) -> RenderableType
 
 def headline(done: Examination, told: Sequence[Told]) -> str:
     """Return the verdict and the number of findings of each sort in a line."""
-    so_far = " so far" if done.interrupted and done.verdict is Verdict.AGREES else ""
     shard = "" if done.hunt.shard is None else f" in shard {done.hunt.shard}"
-    return wording.verdict_on(done.hunt, done.verdict) + so_far + shard + _tally(done, told)
+    return wording.verdict_on(done.hunt, done.verdict) + wording.so_far(done) + shard + _tally(done, told)
 
 
 def _head(done: Examination, told: Sequence[Told]) -> RenderableType:
@@ -234,14 +261,26 @@ def _undone(hunt: Hunt) -> list[str]:
 
 def undone_lines(hunt: Hunt) -> list[str]:
     """Return the values that the subject neither supports nor refuses, and how it fails there."""
-    undone = {what: failure_line(result) for what, (_, result) in hunt.undone.items()}
-    return [f"{', '.join(names)}: {said}" for said, names in wording.left_out(undone).items()]
+    return [f"{', '.join(names)}: {said}" for said, names in _undone_by_failure(hunt).items()]
 
 
-def _add_undone(facts: Table, hunt: Hunt) -> None:
-    """Add the values that the subject neither supports nor refuses, how it fails there, and what to do about that."""
-    for said in undone_lines(hunt):
-        facts.add_row("fails at", Text(said))
+def _undone_by_failure(hunt: Hunt) -> dict[str, list[str]]:
+    return wording.left_out({what: failure_line(result) for what, (_, result) in hunt.undone.items()})
+
+
+def _add_undone(facts: Table, hunt: Hunt, *, cases: bool = False) -> None:
+    """Add the values that the subject neither supports nor refuses, how it fails there, and what to do about that.
+
+    If ``cases`` is true, a case of each failure is added, and what its makers know of it.
+    """
+    first = {failure_line(result): (case, result) for case, result in reversed(hunt.undone.values())}
+    for said, names in _undone_by_failure(hunt).items():
+        facts.add_row("fails at", Text(f"{', '.join(names)}: {said}"))
+        if cases:
+            case, result = first[said]
+            facts.add_row("case", Text(case_words(case)))
+            if (known := upstream_line(hunt.subject, case.config, result)) is not None:
+                facts.add_row("upstream", Text(known))
     if hunt.undone:
         values = hunt.scope.values()
         pins = (f"--only {name}={','.join(map(str, values[name]))}" for name in _undone(hunt))
@@ -301,6 +340,8 @@ def finding_report(number: int, told: Told, tolerance: str = "derived") -> Rende
     facts.add_row("case", Text(repr(finding.case)))
     if any(mismatch.sites for mismatch in result.mismatches):
         facts.add_row("compared", result.method.value)
+    if (known := upstream_of(told)) is not None:
+        facts.add_row("upstream", Text(known))
     if kept is not None:
         _add_kept(facts, kept, replay_line(told, tolerance))
     named = f": {cause}" if cause != failure_line(result) else ""

@@ -61,6 +61,18 @@ def headline(subject: str, verdict: Verdict | None) -> str:
     }[verdict]
 
 
+def so_far(done: Examination) -> str:
+    """Return the words after the verdict on a subject that agrees, if an interrupt came before the end."""
+    return " so far" if done.interrupted and done.verdict is Verdict.AGREES else ""
+
+
+def verdict_word(done: Examination) -> str:
+    """Return the verdict on a subject in a word or two, for a table."""
+    if done.verdict is None:
+        return "not checked"
+    return done.verdict.value + so_far(done)
+
+
 def tone(verdict: Verdict | None) -> str:
     """Return how a page shows a verdict: as ``good`` or ``bad``, or as ``warn`` if it is open."""
     if verdict is Verdict.AGREES:

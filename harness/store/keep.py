@@ -14,7 +14,7 @@ from harness.diagnosis.reproduce.literals import FILE
 from harness.diagnosis.reproduce.script import NAME
 from harness.oracle.arithmetic import STRICT, Accepted, with_measured
 from harness.report.issue import issue_of, regression_test
-from harness.report.place import Kept
+from harness.report.place import ISSUE, Kept
 from harness.report.record import finding_record
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.record import Finding
@@ -22,7 +22,6 @@ from harness.store.findings import Store
 from harness.store.scripts import offer
 from harness.subjects.protocol import Subject, environment_of
 
-ISSUE: Final = "issue.md"
 TEST: Final = "test_regression.py"
 
 

@@ -7,14 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from harness.report.everything import Row
 from harness.report.page.data import finding_data, page_data, stored_data, subject_data
 from harness.report.page.render import page
-from harness.report.place import Stored
+from harness.report.place import ISSUE, Stored
 from harness.report.severity import Told, in_order
 from harness.search.examination import Examination
 from harness.subjects.capabilities import Capabilities
 
-SHOWN: Final = ("reproduce.py", "issue.md")
+SHOWN: Final = ("reproduce.py", ISSUE)
 """The files of a finding whose text a page shows."""
 
 LONGEST: Final = 2**17
@@ -27,8 +28,12 @@ def of_run(
     command: str,
     version: str,
     tolerance: str = "derived",
+    rows: Sequence[Row] | None = None,
 ) -> str:
-    """Return the page of a run: its subjects and their findings, the gravest first. ``command`` repeats the run."""
+    """Return the page of a run: its subjects and their findings, the gravest first. ``command`` repeats the run.
+
+    ``rows`` are those of the table of ``check --all``.
+    """
     subjects, findings = [], []
     for done, told, capabilities in every:
         ordered = in_order(told)
@@ -36,7 +41,7 @@ def of_run(
         findings += [
             finding_data(one, _texts(None if one.kept is None else one.kept.folder), tolerance) for one in ordered
         ]
-    return _written(page_data(subjects, findings, command, version))
+    return _written(page_data(subjects, findings, command, version, rows))
 
 
 def of_findings(stored: Sequence[Stored], *, command: str, version: str) -> str:

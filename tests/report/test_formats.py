@@ -71,7 +71,8 @@ def said_by(text: str) -> Summary:
     [
         ({"checks": Counter()}, "torch was not checked"),
         ({"checks": Counter(), "unsupported": 1}, "torch refused everything it was asked"),
-        ({"stop": Stop.INTERRUPTED}, "interrupted before the end of the search"),
+        ({"stop": Stop.INTERRUPTED}, "agrees so far: interrupted before the end of the search"),
+        ({"stop": Stop.INTERRUPTED, "checks": Counter()}, "not checked: interrupted before the end of the search"),
         ({}, ""),
     ],
 )

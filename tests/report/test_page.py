@@ -13,21 +13,25 @@ from typing import Any
 
 import pytest
 
+from harness.checks.weakness import ZERO
 from harness.cli import main
 from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.planted import PlantedSubject
 from harness.pipeline import go_through
+from harness.report.everything import Row
 from harness.report.page import render
 from harness.report.page.data import subject_data
 from harness.search.examination import Examination
 from harness.search.record import Hunt
 from harness.space.scope import Scope
+from harness.space.searched import Share
 from harness.store import page
 from harness.store.findings import Store
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.protocol import Subject, scope_of
 from harness.subjects.registry import as_subject, find_subject
 from tests import implementations
+from tests.report.test_wording import FINDING, agreement
 from tests.unrun import let_scripts_fail_unrun
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -143,6 +147,39 @@ def test_a_subject_that_answered_no_case_has_no_shares_of_what_it_met() -> None:
     assert said["limits"][1]["said"] == ["gradients: not asked for", "all of it: no case was answered"]
     assert said["pairs"] == []
     assert said["tone"] == "warn"
+
+
+def test_a_subject_of_which_too_few_cases_could_have_shown_a_mistake_says_so() -> None:
+    hunt = agreement()
+    hunt.weak[ZERO] = hunt.total
+
+    groups = {group["title"]: group["said"] for group in subject_data(Examination(hunt), (), Capabilities())["limits"]}
+
+    assert groups["Weak cases"][0].startswith(f"few of {hunt.total:,} cases could have shown states of zero (0; ")
+    hunt.findings.append(FINDING)
+    [again, *_] = subject_data(Examination(hunt), (), Capabilities())["limits"]
+    assert not any("could have shown" in said for said in again["said"])
+
+
+def test_the_table_of_all_subjects_comes_first_with_its_sum_and_its_reasons() -> None:
+    rows = [
+        Row("torch", "agrees", Share("pairs", 3, 4), seconds=60.0),
+        Row("onnx:runtime", "disagrees", Share("pairs", 1, 4), 2, 30.0),
+        Row("torch:tf32", why="needs CUDA & a driver"),
+        Row("torch:ieee", why="needs CUDA & a driver"),
+    ]
+
+    shown = Page(page.of_run([], command="", version="", rows=rows))
+
+    assert shown.of("h2")[0]["id"] == "everything"
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", shown.text.partition("</table>")[0])
+    assert cells == [
+        *("subject", "verdict", "covered", "findings", "minutes"),
+        *("torch", "agrees", "75.0 %", "0", "1.0"),
+        *("onnx:runtime", "disagrees", "25.0 %", "2", "0.5"),
+        *("2 subjects", "", "", "2", "1.5"),
+    ]
+    assert "<dt>torch:tf32, torch:ieee</dt><dd>needs CUDA &amp; a driver</dd>" in shown.text
 
 
 def test_the_first_malformed_call_is_shown_unfolded() -> None:

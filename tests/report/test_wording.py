@@ -1,6 +1,7 @@
 """Tests of what people read, word for word."""
 
 import os
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from harness.diagnosis.diagnose import Diagnosis
 from harness.diagnosis.factors import Factors, Size
 from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.diagnosis.precision import Precision
 from harness.diagnosis.proof import judge_worst
 from harness.diagnosis.where import Where
@@ -149,6 +151,31 @@ SHOWN: dict[str, Any] = {
     "disagreement": lambda: text.examination_report(Examination(disagreement()), in_order(SEVERAL)),
     "shapes": lambda: text.shapes_table(RNNConfig(1, 5, 2, batch_first=True, bidirectional=True, T=10, output_size=2)),
 }
+
+
+def test_a_run_of_all_subjects_shows_every_finding_with_its_case_its_stage_its_script_and_its_report() -> None:
+    config = replace(CONFIG, preparation="deepcopy")
+    copied = Result(Verdict.DISAGREES, (Mismatch("weight_ih_l0.grad", Sort.MISSING, expected="(H, I) = (1, 1)"),))
+    stage = FailingStage("torch:trace", ("torch",), (0.1,), None)
+    first = Finding("torch:trace", replace(CASE, config=config), copied)
+    other = Told(Finding("torch:trace", CASE, RESULT), WHY, replace(KEPT, script=None, no_script="none"))
+    told = [Told(first, Explanation(kernels=Kernels(stage=stage)), KEPT), *[other] * 4]
+    hunt = disagreement()
+    hunt.subject = "torch:trace"
+    hunt.undone = {"dtype=float16": (CASE, RESULT)}
+
+    shown = " ".join(rendered(text.findings_report(Examination(hunt), told), 100).split())
+
+    assert shown.count("Case.of(RNNConfig(1, 1") == 5
+    assert shown.count("kernel passes in torch; fails from torch:trace on") == 1
+    assert shown.count("run it python .rnn-harness/3f9c2a11/reproduce.py") == 1
+    assert shown.count("run it no script: none") == 4
+    assert shown.count("upstream reported: https://github.com/pytorch/pytorch/issues/44951") == 1
+    assert shown.count("upstream no report is known; one to send: .rnn-harness/3f9c2a11/issue.md") == 4
+    assert "fails at dtype=float16: output differs in 1 of 1 elements (100 %) case input_size=1" in shown
+    assert shown.count("upstream no report is known advice") == 1
+    mine = " ".join(rendered(text.findings_report(Examination(disagreement()), [TOLD]), 100).split())
+    assert "upstream" not in mine
 
 
 @pytest.mark.parametrize("name", list(SHOWN))

@@ -9,12 +9,13 @@ from harness.checks.laws import LAWS
 from harness.checks.result import WAVERS, Method, Result, Verdict
 from harness.oracle.compare import Sort
 from harness.report import coverage, wording
+from harness.report.everything import Row, table_data
 from harness.report.picture import as_numbers
 from harness.report.place import UNKNOWN, Stored
 from harness.report.record import finding_record
 from harness.report.refusals import refusal_facts, refusal_head, refusals_line
 from harness.report.severity import Told
-from harness.report.short import case_code, cause_of, replay_line, worst_line
+from harness.report.short import case_code, cause_of, replay_line, upstream_of, worst_line
 from harness.report.text import headline, undone_lines
 from harness.search.examination import Examination
 from harness.search.record import MARGINS, Hunt, Stop
@@ -36,9 +37,16 @@ SCRIPT: Final = "reproduce.py"
 
 
 def page_data(
-    subjects: Sequence[dict[str, Any]], findings: Sequence[dict[str, Any]], command: str, version: str
+    subjects: Sequence[dict[str, Any]],
+    findings: Sequence[dict[str, Any]],
+    command: str,
+    version: str,
+    rows: Sequence[Row] | None = None,
 ) -> dict[str, Any]:
-    """Return the data of a whole page. ``command`` repeats what made it, with this ``version`` of the harness."""
+    """Return the data of a whole page. ``command`` repeats what made it, with this ``version`` of the harness.
+
+    ``rows`` are those of the table of ``check --all``.
+    """
     # A finding's id is that of its case, which several subjects may fail on.
     numbered = [{**one, "anchor": f"{one['id']}-{number}"} for number, one in enumerate(findings, 1)]
     of: dict[str, list[dict[str, Any]]] = {}
@@ -46,6 +54,7 @@ def page_data(
         of.setdefault(one["subject"], []).append(one)
     return {
         "version": version,
+        "table": None if rows is None else table_data(rows),
         "subjects": [{**one, "findings": of.get(one["name"], [])} for one in subjects],
         "findings": numbered,
         "margins": margins_by_dtype(subjects),
@@ -129,6 +138,7 @@ def finding_data(told: Told, files: Mapping[str, str], tolerance: str) -> dict[s
         "worst": worst_line(told.finding.result, case.config),
         "further": told.further,
         "replay": replay_line(told, tolerance),
+        "upstream": upstream_of(told),
         "script": None if told.kept is None or told.kept.script is None else str(told.kept.folder / told.kept.script),
     }
     return _finding(record, said, files)
@@ -147,6 +157,7 @@ def stored_data(stored: Stored, files: Mapping[str, str]) -> dict[str, Any]:
         "config_line": None if stored.found is None else wording.config_line(stored.found.config),
         "worst": None,
         "further": 0,
+        "upstream": None,
         "replay": f"rnn-harness replay {stored.id or stored.path}",
         "script": str(stored.path / SCRIPT) if SCRIPT in files else None,
     }
@@ -257,6 +268,8 @@ def _limits(done: Examination) -> list[dict[str, Any]]:
 
 def _weak(done: Examination) -> Iterator[str]:
     hunt = done.hunt
+    if not hunt.findings and (said := wording.unshown_line(done)) is not None:
+        yield said
     for method in WEAK:
         if hunt.checks[method]:
             yield f"{wording.counted(hunt.checks[method], 'case')} compared {method.value}"
