@@ -143,7 +143,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     multiple=True,
     type=FILE,
     metavar="PATH",
-    help="Run the subjects under another interpreter, such as ../old/bin/python, which needs NumPy only; repeatable.",
+    help="Run the subjects under another interpreter, such as ../old/bin/python, which needs NumPy; two are compared.",
 )
 @timeout_option
 @click.option(
@@ -193,7 +193,9 @@ def check(
     from harness.subjects.isolated import ahead
 
     _require_compatible(all_here=all_here, quiet=quiet, verbose=verbose)
-    subjects, upgrades = _under(tuple(dict.fromkeys(subjects)) or ("torch",), tuple(dict.fromkeys(pythons)))
+    subjects, upgrades = _under(
+        tuple(dict.fromkeys(subjects)) or ("torch",), tuple(dict.fromkeys(pythons)), sharded=shard_text is not None
+    )
     shard, folder = _shard(shard_text, into, folder)
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.cli.here import Here, check_all
@@ -214,7 +216,7 @@ def check(
     crew = crew_of(workers, examples, 1 if shard is None else shard.of, cluster)
     if crew is not None:
         click.get_current_context().with_resource(crew)
-    upgrading = Upgrading(found[0][:2], found[1][:2], examples, seconds) if upgrades and shard is None else None
+    upgrading = Upgrading(found[0][:2], found[1][:2], examples, seconds) if upgrades else None
 
     def search(asked: Asked, number: int = 0) -> Examined:
         observe = outputs.observing(asked.subject.name, seed)
@@ -268,14 +270,20 @@ def check(
     return max(code, MISUSE) if lost and code != FINDING else code
 
 
-def _under(specs: tuple[str, ...], pythons: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = False) -> tuple[tuple[str, ...], bool]:
     """Return the subjects under each interpreter, and whether these are an old and a new one of one subject."""
     if not pythons:
         return specs, False
     from harness.subjects.environments import Elsewhere
 
     under = tuple(str(Elsewhere(python, spec)) for python in pythons for spec in specs)
-    return under, (len(specs), len(pythons)) == (1, 2)
+    upgrades = (len(specs), len(pythons)) == (1, 2)
+    if len(pythons) > 2:
+        given = " ".join(f"--python {one}" for one in pythons)
+        raise UsageError(f"{given}: expected one, or an old and a new one; compare more of them two by two")
+    if upgrades and sharded:
+        raise UsageError("--shard with two --python: expected one of them; an upgrade is compared in one run only")
+    return under, upgrades
 
 
 def _compared(console: Console, upgrading: Upgrading, every: Sequence[Examined], *, quiet: bool) -> Upgrade | None:

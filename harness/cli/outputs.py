@@ -107,7 +107,7 @@ class Outputs:
             for done in every
         ]
         if self.junit is not None:
-            put(junit.junit(summaries), self.junit, "--junit")
+            put(junit.junit(summaries, upgrade, told), self.junit, "--junit")
         if self.markdown is not None:
             section = "" if upgrade is None else upgrade_markdown(upgrade, told)
             section += absent_markdown(rows or ())
@@ -116,7 +116,9 @@ class Outputs:
             click.echo(line, err=self._piped)
         if self.report is not None:
             parts = [(done.examination, done.told, done.capabilities) for done in every]
-            whole = page.of_run(parts, command=typed(), version=__version__, tolerance=tolerance, rows=rows)
+            whole = page.of_run(
+                parts, command=typed(), version=__version__, tolerance=tolerance, rows=rows, upgrade=upgrade
+            )
             put(whole, self.report, "--report")
 
 

@@ -1,7 +1,8 @@
 """JUnit XML: a test suite for each subject, in which every check, every cause of failure and every gap is a test case.
 
 A check that passed is a test case that passed. A check with findings is not: each of its findings is a test case that
-failed, so that there are as many failures as causes. What was left out is skipped, with the reason.
+failed, so that there are as many failures as causes. What was left out is skipped, with the reason. An upgrade has a
+suite of its own, and what fails in the old environment is skipped there: the new one decides.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from harness.checks.laws import LAWS
 from harness.checks.result import DERIVATIVES, PROBES, TWICE
+from harness.diagnosis.upgrade import Standing, Upgrade
 from harness.report import wording
 from harness.report.complaints import Complaint, Summary
+from harness.report.severity import Told
+from harness.report.upgrade import NAMES, behaviour_line, defect_line, numbers
 from harness.search.examination import Examination
 from harness.search.record import Hunt
 
@@ -30,22 +34,25 @@ _BESIDE: Final = {
 }
 
 
-def junit(summaries: Sequence[Summary]) -> str:
-    """Return the report as XML."""
+def junit(summaries: Sequence[Summary], upgrade: Upgrade | None = None, told: Sequence[Told] = ()) -> str:
+    """Return the report as XML; ``told`` are the findings of both environments of an ``upgrade``."""
     from junitparser import JUnitXml
 
     report = JUnitXml("rnn-harness")
-    for one in summaries:
-        report.add_testsuite(_suite(one))
+    for number, one in enumerate(summaries):
+        report.add_testsuite(_suite(one, old=upgrade is not None and number == 0))
+    if upgrade is not None:
+        report.add_testsuite(_upgrade_suite(upgrade, told))
     report.update_statistics()  # type: ignore[no-untyped-call] # it sums times, too, which no test case has
-    for suite, one in zip(report, summaries, strict=True):
+    for suite, one in zip(report, summaries, strict=False):  # an upgrade's suite has no time of its own
         suite.time = _seconds(one.examination)
     report.time = round(sum(suite.time for suite in report), 3)
     text: str = report.tostring().decode()  # type: ignore[no-untyped-call]
     return text + "\n"
 
 
-def _suite(summary: Summary) -> TestSuite:
+def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
+    """Return the suite of a subject, in which nothing fails if it is the ``old`` environment of an upgrade."""
     from junitparser import Error, Failure, Skipped, TestSuite
 
     done, subject = summary.examination, summary.subject
@@ -61,11 +68,11 @@ def _suite(summary: Summary) -> TestSuite:
         failed = _case(f"{complaint.id}: {complaint.title}" if complaint.id else complaint.title, subject)
         failure = Failure(_xml(title), _xml(complaint.kind))
         failure.text = _xml(_body(title, complaint))
-        failed.result = [failure]
+        failed.result = [Skipped(_xml(f"in the old environment: {title}")) if old else failure]
         suite.add_testcase(failed)
     if summary.shortfall:
-        lacking = _case("enough was seen", subject)
-        lacking.result = [Error(_xml(summary.shortfall), "not enough seen")]
+        lacking, said = _case("enough was seen", subject), _xml(summary.shortfall)
+        lacking.result = [Skipped(f"in the old environment: {said}") if old else Error(said, "not enough seen")]
         suite.add_testcase(lacking)
     for shard in done.hunt.missing:
         absent = _case(f"shard {shard}", subject)
@@ -75,6 +82,32 @@ def _suite(summary: Summary) -> TestSuite:
         skipped = _case(name, subject)
         skipped.result = [Skipped(_xml(why))]
         suite.add_testcase(skipped)
+    return suite
+
+
+def _upgrade_suite(upgrade: Upgrade, told: Sequence[Told]) -> TestSuite:
+    """Return the suite of what differs: what is new fails, what is gone passes, and all else is skipped."""
+    from junitparser import Failure, Skipped, TestSuite
+
+    name = f"the upgrade of {upgrade.old.subject} to {upgrade.new.subject}"
+    suite = TestSuite(_xml(name))
+    for what, value in numbers(upgrade):
+        suite.add_property(_xml(what), _xml(value))
+    for standing in Standing:
+        for defect in upgrade.of(standing):
+            said = _xml(defect_line(defect, told))
+            case = _case(f"{NAMES[standing]}: {said}", name)
+            if standing is Standing.NEW:
+                case.result = [Failure(said, _xml(defect.result.kind))]
+            elif standing is Standing.OLD:
+                case.result = [Skipped("it is no news: it is in both environments")]
+            suite.add_testcase(case)
+    for one in upgrade.behaviour:
+        case = _case(f"behaviour: {one.what}", name)
+        case.result = [Skipped(_xml(behaviour_line(one)))]
+        suite.add_testcase(case)
+    if not upgrade.of(Standing.NEW):
+        suite.add_testcase(_case("no new finding", name))
     return suite
 
 

@@ -25,34 +25,35 @@ SHOWN: Final = 8
 
 _STYLES: Final = {Standing.NEW: "bold red", Standing.OLD: "bold yellow", Standing.GONE: "bold green"}
 
-_NAMES: Final = {Standing.NEW: "new", Standing.OLD: "in both", Standing.GONE: "gone"}
+NAMES: Final = {Standing.NEW: "new", Standing.OLD: "in both", Standing.GONE: "gone"}
+"""The words for where a defect is."""
 
 
 def upgrade_report(upgrade: Upgrade, told: Sequence[Told], *, quiet: bool = False) -> RenderableType:
     """Return how two environments differ, in one line if ``quiet``; ``told`` are the findings of both."""
     head, facts = Text(headline(upgrade), _style(upgrade)), fact_table()
-    for name, said in _lines(upgrade, told):
+    for name, said in upgrade_lines(upgrade, told):
         facts.add_row(name, Text(said))
     return head if quiet else Group("", head, Padding(facts, (0, 0, 0, 2)))
 
 
 def upgrade_markdown(upgrade: Upgrade, told: Sequence[Told]) -> str:
     """Return the same as a section of the summary for CI."""
-    rows = (f"- {name}: {code(said)}" for name, said in _lines(upgrade, told))
+    rows = (f"- {name}: {code(said)}" for name, said in upgrade_lines(upgrade, told))
     return "\n".join([f"\n### {plain(headline(upgrade))}\n", *rows, ""])
 
 
-def _lines(upgrade: Upgrade, told: Sequence[Told]) -> Iterator[tuple[str, str]]:
+def upgrade_lines(upgrade: Upgrade, told: Sequence[Told]) -> Iterator[tuple[str, str]]:
     """Yield the facts, each with its name: what is new first."""
     for standing in Standing:
-        for said in _some([_defect_line(one, told) for one in upgrade.of(standing)]):
-            yield _NAMES[standing], said
+        for said in _some([defect_line(one, told) for one in upgrade.of(standing)]):
+            yield NAMES[standing], said
     values = {one.what: _each(one) for one in upgrade.behaviour if not one.cases}
     lines = [f"{', '.join(names)}: {each}" for each, names in left_out(values).items()]
-    lines += [_behaviour_line(one) for one in upgrade.behaviour if one.cases]
+    lines += [behaviour_line(one) for one in upgrade.behaviour if one.cases]
     for said in _some(lines):
         yield "behaviour", said
-    yield from _numbers(upgrade)
+    yield from numbers(upgrade)
     for name, hunt in (("from", upgrade.old), ("to", upgrade.new)):
         yield name, f"{hunt.subject} ({line(hunt.ground)})" if hunt.ground else hunt.subject
 
@@ -73,7 +74,7 @@ def _some(lines: Sequence[str]) -> list[str]:
     return [*lines[:SHOWN], *more]
 
 
-def _defect_line(defect: Defect, told: Sequence[Told]) -> str:
+def defect_line(defect: Defect, told: Sequence[Told]) -> str:
     """Return a defect in a line: the id and the cause of a finding, or the value that is not supported."""
     if defect.finding is None:
         return f"fails at {defect.what}: {failure_line(defect.result)}"
@@ -81,7 +82,7 @@ def _defect_line(defect: Defect, told: Sequence[Told]) -> str:
     return f"{defect.finding.id}  {cause}{f' ({sure})' if sure else ''}"
 
 
-def _behaviour_line(one: Behaviour) -> str:
+def behaviour_line(one: Behaviour) -> str:
     """Return in a line what each of the two environments does."""
     cases = f" ({counted(one.cases, 'case')})" if one.cases else ""
     return f"{one.what}{cases}: {_each(one)}"
@@ -91,7 +92,7 @@ def _each(one: Behaviour) -> str:
     return f"the old one {one.old}; the new one {one.new}"
 
 
-def _numbers(upgrade: Upgrade) -> Iterator[tuple[str, str]]:
+def numbers(upgrade: Upgrade) -> Iterator[tuple[str, str]]:
     """Yield what became of the numbers of the cases that both computed."""
     yield "equal", f"{upgrade.equal:,} of {counted(upgrade.compared, 'case')} that both compute, to the bit"
     if upgrade.largest is not None:
@@ -108,6 +109,12 @@ def _apart_line(apart: Apart) -> str:
     return f"{apart.share:.2g} of the allowance, at {apart.array}[{place(apart.site)}] of {apart.config!r}"
 
 
+def upgrade_data(upgrade: Upgrade, told: Sequence[Told]) -> dict[str, Any]:
+    """Return the same for a page, with how it is shown."""
+    tone = "bad" if upgrade.of(Standing.NEW) else "warn" if upgrade.of(Standing.OLD) else "good"
+    return {"headline": headline(upgrade), "tone": tone, "facts": list(upgrade_lines(upgrade, told))}
+
+
 def upgrade_record(upgrade: Upgrade, told: Sequence[Told]) -> dict[str, Any]:
     """Return the same as data."""
     record = {
@@ -115,7 +122,7 @@ def upgrade_record(upgrade: Upgrade, told: Sequence[Told]) -> dict[str, Any]:
         "new": upgrade.new.subject,
         "text": headline(upgrade),
         "findings": {standing.value: [_defect(one, told) for one in upgrade.of(standing)] for standing in Standing},
-        "behaviour": [{**one._asdict(), "text": _behaviour_line(one)} for one in upgrade.behaviour],
+        "behaviour": [{**one._asdict(), "text": behaviour_line(one)} for one in upgrade.behaviour],
         "compared": upgrade.compared,
         "equal": upgrade.equal,
         "rounded": upgrade.rounded,
@@ -132,7 +139,7 @@ def _defect(defect: Defect, told: Sequence[Told]) -> dict[str, Any]:
         "id": None if finding is None else finding.id,
         "value": defect.what or None,
         "kind": defect.result.kind,
-        "text": _defect_line(defect, told),
+        "text": defect_line(defect, told),
     }
 
 

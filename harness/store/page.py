@@ -7,11 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from harness.diagnosis.upgrade import Upgrade
 from harness.report.everything import Row
 from harness.report.page.data import finding_data, page_data, stored_data, subject_data
 from harness.report.page.render import page
 from harness.report.place import ISSUE, Stored
 from harness.report.severity import Told, in_order
+from harness.report.upgrade import upgrade_data
 from harness.search.examination import Examination
 from harness.subjects.capabilities import Capabilities
 
@@ -29,19 +31,21 @@ def of_run(
     version: str,
     tolerance: str = "derived",
     rows: Sequence[Row] | None = None,
+    upgrade: Upgrade | None = None,
 ) -> str:
     """Return the page of a run: its subjects and their findings, the gravest first. ``command`` repeats the run.
 
-    ``rows`` are those of the table of ``check --all``.
+    ``rows`` are those of the table of ``check --all``; an ``upgrade`` is told first.
     """
-    subjects, findings = [], []
+    subjects, findings, every = [], [], list(every)
     for done, told, capabilities in every:
         ordered = in_order(told)
         subjects.append(subject_data(done, ordered, capabilities))
         findings += [
             finding_data(one, _texts(None if one.kept is None else one.kept.folder), tolerance) for one in ordered
         ]
-    return _written(page_data(subjects, findings, command, version, rows))
+    between = None if upgrade is None else upgrade_data(upgrade, [one for _, told, _ in every for one in told])
+    return _written(page_data(subjects, findings, command, version, rows=rows, upgrade=between))
 
 
 def of_findings(stored: Sequence[Stored], *, command: str, version: str) -> str:

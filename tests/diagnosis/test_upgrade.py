@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -13,6 +14,9 @@ from harness.cli.check import exit_code
 from harness.cli.codes import AGREES, FINDING
 from harness.diagnosis.upgrade import Side, Standing, Upgrade, upgrade
 from harness.pipeline import Examined, Upgrading, go_through
+from harness.report.complaints import summary_of
+from harness.report.junit import junit
+from harness.report.short import cause_of
 from harness.report.upgrade import upgrade_record, upgrade_report
 from harness.search.hunt import hunt
 from harness.search.plan import units
@@ -100,6 +104,15 @@ def test_what_is_mended_is_gone_and_the_exit_code_is_that_of_the_new_environment
     assert not found.in_new
     assert exit_code([one.examination for one in done], found) == AGREES
     assert exit_code([one.examination for one in done]) == FINDING
+    summaries = [summary_of(one.examination, one.told) for one in done]
+    before, after, between = ET.fromstring(junit(summaries, found, done[0].told))  # noqa: S314 - ours
+    assert [suite.attrib["failures"] for suite in (before, after, between)] == ["0", "0", "0"]
+    assert next(one.attrib["message"][:24] for one in before.iter("skipped")) == "in the old environment: "
+    names = [one.attrib["name"] for one in between.iter("testcase") if not len(one)]
+    [told] = done[0].told
+    assert names == [f"gone: {told.finding.id}  {' ('.join(cause_of(told))})", "no new finding"]
+    alone, _ = ET.fromstring(junit(summaries))  # noqa: S314 - ours
+    assert alone.attrib["failures"] == "1"
 
 
 def test_roundings_are_counted_with_the_largest_and_the_rest_is_equal_to_the_bit_and_not_run_again(

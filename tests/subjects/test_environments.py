@@ -2,9 +2,11 @@
 
 import ast
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Final
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from harness.cli.check import _under
 from harness.cli.main import cli
 from harness.diagnosis.investigate import Investigation
 from harness.search.hunt import hunt
+from harness.space.errors import UsageError
 from harness.store.scripts import offer
 from harness.subjects.environments import WORKER, Elsewhere
 from harness.subjects.isolated import _content
@@ -172,7 +175,8 @@ def test_the_command_compares_one_subject_under_two_interpreters(
     let_scripts_fail_unrun(monkeypatch)
     pins = [f"--only={name}=1,2" for name in ("T", "N", "input_size", "hidden_size")]
     typed = ["check", "upgraded.py:rnn", "-q", "-n", "0", "--examples", "40", *pins, "--json", "report.json"]
-    typed += ["--markdown", "report.md", "--python", "./old", "--python", "./new"]
+    typed += ["--markdown", "report.md", "--junit", "report.xml", "--report", "report.html"]
+    typed += ["--python", "./old", "--python", "./new"]
 
     code = cli.main(typed, standalone_mode=False)
 
@@ -189,6 +193,16 @@ def test_the_command_compares_one_subject_under_two_interpreters(
     assert "python:./new upgraded.py:rnn disagrees" in said
     assert "the upgrade brings 1 new finding" in said
     assert "### the upgrade brings 1 new finding" in Path("report.md").read_text()
+    page = Path("report.html").read_text()
+    assert page.index('id="upgrade"') < page.index('id="limits"')
+    assert 'class="verdict bad" data-sign="✗">the upgrade brings 1 new finding</p>' in page
+    assert f"<dt>behaviour</dt><dd>{found['behaviour'][0]['text']}</dd>" in page
+    (suite,) = ET.parse("report.xml").getroot().findall("testsuite[last()]")  # noqa: S314 - ours
+    assert suite.attrib["name"] == "the upgrade of python:./old upgraded.py:rnn to python:./new upgraded.py:rnn"
+    assert (suite.attrib["failures"], suite.attrib["skipped"]) == ("1", "1")
+    (failure,) = suite.iter("failure")
+    assert failure.attrib["message"] == found["findings"]["new"][0]["text"]
+    assert suite.find("properties/property[@name='equal']") is not None
 
 
 def test_two_interpreters_of_one_subject_are_an_upgrade_and_nothing_else_is() -> None:
@@ -196,6 +210,19 @@ def test_two_interpreters_of_one_subject_are_an_upgrade_and_nothing_else_is() ->
     assert _under(("torch",), ("a",)) == (("python:a torch",), False)
     assert _under(("torch", "mine.py:rnn"), ("a", "b"))[1] is False
     assert _under(("torch",), ()) == (("torch",), False)
+    assert _under(("torch",), ("a",), sharded=True)[1] is False
+
+
+@pytest.mark.parametrize(
+    ("pythons", "sharded", "said"),
+    [
+        ("abc", False, "--python a --python b --python c: expected one, or an old and a new one; compare more of them"),
+        ("ab", True, "--shard with two --python: expected one of them; an upgrade is compared in one run only"),
+    ],
+)
+def test_what_the_comparison_cannot_do_is_refused(pythons: str, sharded: bool, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        _under(("torch",), tuple(pythons), sharded=sharded)
 
 
 def test_a_file_names_its_own_interpreter(tmp_path: Path) -> None:

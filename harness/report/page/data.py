@@ -41,11 +41,13 @@ def page_data(
     findings: Sequence[dict[str, Any]],
     command: str,
     version: str,
+    *,
     rows: Sequence[Row] | None = None,
+    upgrade: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the data of a whole page. ``command`` repeats what made it, with this ``version`` of the harness.
 
-    ``rows`` are those of the table of ``check --all``.
+    ``rows`` are those of the table of ``check --all``, and ``upgrade`` is what two environments differ in.
     """
     # A finding's id is that of its case, which several subjects may fail on.
     numbered = [{**one, "anchor": f"{one['id']}-{number}"} for number, one in enumerate(findings, 1)]
@@ -55,6 +57,7 @@ def page_data(
     return {
         "version": version,
         "table": None if rows is None else table_data(rows),
+        "upgrade": upgrade,
         "subjects": [{**one, "findings": of.get(one["name"], [])} for one in subjects],
         "findings": numbered,
         "margins": margins_by_dtype(subjects),
