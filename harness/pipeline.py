@@ -31,7 +31,7 @@ from harness.report.short import dropout_facts
 from harness.search.budget import Budget
 from harness.search.common import common
 from harness.search.crew import Crew
-from harness.search.examination import Equal, Examination, examine
+from harness.search.examination import Examination, equal_of, examine
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Progress, Search
 from harness.search.log import Log
@@ -62,6 +62,8 @@ class Examined:
     told: tuple[Told, ...]
     capabilities: Capabilities
     """The subject's capabilities."""
+    dropout: Told | None = None
+    """The broken law of dropout as a finding; ``None`` if there is none."""
     log: Log | None = None
     """The log of a shard, case by case; ``None`` for a whole run."""
 
@@ -113,18 +115,21 @@ def go_through(
             if recognised.earlier is None:
                 keeping(finding, investigation.known_of(finding))
             search.go_on(recognised)
-    done = Examination(search.record, contract=contract)
+    done, of_dropout = Examination(search.record, contract=contract), None
     if shard is None or shard.number == 1:
         done = examine(subject, search.record, cases=cases, contract=contract)
-        done.equal = equal_to_the_first_stage(subject, bits)
-        done.dropout_facts = facts_of_dropout(subject, done, keeping)
+        of_dropout = told_of_dropout(subject, done, keeping)
+        done.dropout_facts = {} if of_dropout is None else dropout_facts(of_dropout)
+    same = same_as_the_first_stage(subject, bits)
+    done.equal = equal_of(subject.capabilities.stages, same.values())
+    search.log.same = {number: same[asked] for number, asked in enumerate(bits) if asked in same}
     told = []
     for finding in done.hunt.findings:
         explanation = investigation.known_of(finding)
         if finding.id not in keeping.places:  # the search ended before it was explained, or while it was kept
             keeping(finding, explanation)
         told.append(Told(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
-    return Examined(done, tuple(told), subject.capabilities, None if shard is None else search.log)
+    return Examined(done, tuple(told), subject.capabilities, of_dropout, None if shard is None else search.log)
 
 
 def _noting(seen: dict[Asked, str], observe: Observe | None) -> Observe:
@@ -138,22 +143,25 @@ def _noting(seen: dict[Asked, str], observe: Observe | None) -> Observe:
     return told
 
 
-def equal_to_the_first_stage(subject: Subject, bits: Mapping[Asked, str]) -> Equal | None:
-    """Run the subject's first stage on the cases in which the subject agrees, whose bits are known, and count."""
+def same_as_the_first_stage(subject: Subject, bits: Mapping[Asked, str]) -> dict[Asked, bool]:
+    """Run the subject's first stage on the cases in which the subject agrees, and tell which have the same bits.
+
+    These are the cases whose bits are known.
+    """
     known = {asked: seen for asked, seen in bits.items() if seen}
     for name in subject.capabilities.stages[:1] if known else ():
         with suppress(UsageError, Hang), IsolatedSubject(name) as process:
             first = ended_by_a_hang(process)
-            outcomes = ((plain_outcome(asked.config, first.run(asked.case())), seen) for asked, seen in known.items())
-            return Equal(name, sum(bits_of(outcome.arrays) == seen for outcome, seen in outcomes), len(known))
-    return None
+            outcomes = ((asked, plain_outcome(asked.config, first.run(asked.case()))) for asked in known)
+            return {asked: bits_of(outcome.arrays) == known[asked] for asked, outcome in outcomes}
+    return {}
 
 
-def facts_of_dropout(subject: Subject, done: Examination, keeping: Keeping) -> dict[str, str]:
-    """Keep a broken law of dropout as a finding, and return what is to be told of it."""
+def told_of_dropout(subject: Subject, done: Examination, keeping: Keeping) -> Told | None:
+    """Keep a broken law of dropout as a finding, and return it with all that reports tell of it."""
     result = done.dropout
     if result is None or result.net is None:
-        return {}
+        return None
     finding = Finding(subject.name, net(result.net), result)
 
     def check(other: Subject, case: Case) -> Result:
@@ -163,7 +171,7 @@ def facts_of_dropout(subject: Subject, done: Examination, keeping: Keeping) -> d
     kernels, ground = NONE if stage is None else Kernels(stage=stage), ground_of(subject, result.net.device)
     explanation = Explanation(kernels=kernels, ground=ground)
     keeping(finding, explanation)
-    return dropout_facts(Told(finding, explanation, keeping.places[finding.id]))
+    return Told(finding, explanation, keeping.places[finding.id])
 
 
 class Upgrading:

@@ -45,7 +45,7 @@ class Sharded:
             done = searched(make(), place / shards.FINDINGS, Shard(number, of))
             assert done.log is not None
             place.mkdir(exist_ok=True)
-            share = shards.Share.of(done.examination, done.told, done.log, done.capabilities.place)
+            share = shards.Share.of(done.examination, done.told, done.log, done.capabilities.place, done.dropout)
             shards.save(place, Shard(number, of), plan, [share])
         return cls(searched(make(), folder / "one"), folders)
 

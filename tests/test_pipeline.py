@@ -13,9 +13,10 @@ from harness.checks.between import bits_of
 from harness.checks.dropout import check_dropout
 from harness.checks.result import Method, Result
 from harness.diagnosis.kernels import FailingStage
-from harness.pipeline import equal_to_the_first_stage, facts_of_dropout, go_through
+from harness.pipeline import go_through, same_as_the_first_stage, told_of_dropout
 from harness.report.complaints import summary_of
-from harness.search.examination import Examination
+from harness.report.short import dropout_facts
+from harness.search.examination import Examination, equal_of
 from harness.search.plan import Asked
 from harness.search.record import Hunt
 from harness.search.replay import Fate, replay
@@ -76,7 +77,10 @@ def test_a_broken_law_of_dropout_is_kept_with_its_stage_a_script_and_a_replay(
     monkeypatch.setattr("harness.pipeline.failing_stage", lambda *_: stage)
     monkeypatch.setattr("harness.store.scripts.run_alone", run_here)  # torch is imported here already
 
-    facts = facts_of_dropout(subject, done, Keeping(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail))
+    keeping = Keeping(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail)
+    told = told_of_dropout(subject, done, keeping)
+    assert told is not None
+    facts = dropout_facts(told)
     (complaint,) = summary_of(replace(done, dropout_facts=facts), ()).complaints
     stored = load(facts["replay"].split()[2], tmp_path)
 
@@ -93,7 +97,7 @@ def test_a_law_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:
     done = Examination(Hunt("mine", 0, scope_of(subject)), dropout=Result(Verdict.AGREES, method=Method.DROPOUT))
     keeping = Keeping(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail)
 
-    assert facts_of_dropout(subject, done, keeping) == {}
+    assert told_of_dropout(subject, done, keeping) is None
     assert not [*tmp_path.iterdir()]
 
 
@@ -106,6 +110,8 @@ def test_the_bits_of_a_subject_are_counted_beside_those_of_its_first_stage() -> 
     bits = {asked: bits_of(torch.run(asked.case()).arrays) for asked in (one, other)}
     torch.capabilities = replace(torch.capabilities, stages=("torch",))
 
-    assert equal_to_the_first_stage(torch, bits) == ("torch", 2, 2)
-    assert equal_to_the_first_stage(torch, {one: bits[other], other: bits[other]}) == ("torch", 1, 2)
-    assert equal_to_the_first_stage(torch, {one: ""}) is None
+    assert same_as_the_first_stage(torch, bits) == {one: True, other: True}
+    assert same_as_the_first_stage(torch, {one: bits[other], other: bits[other]}) == {one: False, other: True}
+    assert same_as_the_first_stage(torch, {one: ""}) == {}
+    assert equal_of(("torch",), [False, True]) == ("torch", 1, 2)
+    assert equal_of(("torch",), []) is None

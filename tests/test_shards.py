@@ -4,15 +4,23 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import torch
 
+from harness.checks.dropout import SEQUENCES, STEPS, UNITS
 from harness.cli import codes, main
+from harness.search.examination import DROPOUT_RUNS
 from harness.search.record import Stop
+from harness.space.errors import UsageError
 from harness.store import shards
+from harness.store.findings import load
 from harness.subjects.registry import as_subject
+from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 from tests.sharded import Sharded, same_but_for_times
 from tests.unrun import let_scripts_fail_unrun
@@ -96,6 +104,57 @@ def test_the_command_reports_it_and_needs_no_torch(sharded: Sharded, run: Run, m
     assert Path(".rnn-harness", finding.id, "case.json").exists()
     assert [one["id"] for one in json.loads(Path("all.json").read_text())["subjects"][0]["findings"]] == [finding.id]
     assert 'failures="1" errors="0"' in Path("all.xml").read_text()
+
+
+class Never(torch.nn.RNN):
+    """A layer that never drops anything."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        training = self.training
+        output, h_n = torch.nn.RNN.forward(self.eval(), x, hx)
+        self.train(training)
+        return output, h_n
+
+
+class Halves(torch.nn.RNN):
+    """A layer that is wrong if it is given hx."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return (output if hx is None else output / 2), h_n
+
+
+def test_equal_bits_and_a_broken_law_of_dropout_are_told_as_by_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("harness.pipeline.IsolatedSubject", "harness.diagnosis.kernels.IsolatedSubject"):
+        monkeypatch.setattr(place, lambda _: nullcontext(TorchSubject(Halves)))
+    monkeypatch.setattr("harness.search.examination.hunt_refusals", lambda *_, **__: None)  # they take longest
+    let_scripts_fail_unrun(monkeypatch)
+
+    def never() -> TorchSubject:
+        subject = TorchSubject(Never, "mine.py:Never")
+        subject.capabilities = replace(subject.capabilities, stages=("torch",))
+        return subject
+
+    sizes = {"input_size": (1, UNITS + 1), "hidden_size": (1, UNITS), "T": (1, STEPS), "N": (1, SEQUENCES)}
+    pins = {**sizes, "num_layers": (1, 2), "dtype": "float32", "loss": None, "preparation": "new"}
+    both = Sharded.of(never, tmp_path, 2, cases=DROPOUT_RUNS, pins=pins)
+
+    done = both.merged(tmp_path / "all")
+
+    equal, facts = both.one.examination.equal, done.examination.dropout_facts
+    assert equal is not None
+    assert 0 < equal.same < equal.of
+    assert done.examination.equal == equal
+    assert done.examination.dropout == both.one.examination.dropout
+    assert facts["kernel"] == both.one.examination.dropout_facts["kernel"]
+    assert facts["replay"].endswith(f" --findings {tmp_path / 'all'}")
+    assert load(facts["replay"].split()[2], tmp_path / "all").of_dropout
+    more = {"999": True}
+    other = changed(both.folders[1], tmp_path / "c", lambda one: one["subjects"][0]["log"]["same"].update(more))
+    with pytest.raises(UsageError, match="its log tells of the bits of cases that there are not"):
+        list(shards.combine(shards.read([both.folders[0], other]), str(tmp_path), pytest.fail))
 
 
 def test_a_shard_left_out_is_named_everywhere(sharded: Sharded, run: Run) -> None:

@@ -348,7 +348,7 @@ def _save(into: str, shard: Shard, plan: Plan, every: Sequence[Examined]) -> Non
     from harness.store.shards import Share, save
 
     shares = [
-        Share.of(done.examination, done.told, done.log, done.capabilities.place)
+        Share.of(done.examination, done.told, done.log, done.capabilities.place, done.dropout)
         for done in every
         if done.log is not None
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -44,6 +44,11 @@ class Equal(NamedTuple):
     to: str
     same: int
     of: int
+
+
+def equal_of(stages: Sequence[str], same: Collection[bool]) -> Equal | None:
+    """Return how many cases have the bits of the first of the stages; ``None`` if that was tried of no case."""
+    return Equal(stages[0], sum(same), len(same)) if same else None
 
 
 @dataclass

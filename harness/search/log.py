@@ -35,6 +35,8 @@ class Log:
     """For each case the place of its result, and the power of two of its margin, as in ``Hunt.margins``."""
     pursued: dict[int, Pursued] = field(default_factory=dict)
     """The outcomes of failures, by the number of cases until then."""
+    same: dict[int, bool] = field(default_factory=dict)
+    """By the numbers of cases that agree: true for those that have the bits of the subject's first stage."""
     _places: dict[Result, int] = field(default_factory=dict)
     _known: Counter[str] = field(default_factory=Counter)
     _suspicions: int = 0
@@ -97,3 +99,5 @@ class Part:
         powers = {None, *range(MARGINS, 1)}
         if not all(0 <= place < len(self.log.results) and power in powers for place, power in self.log.cases):
             raise UsageError(f"shard {self.number}: its log names results or margins that there are not")
+        if not all(0 <= case < len(self.log.cases) for case in self.log.same):
+            raise UsageError(f"shard {self.number}: its log tells of the bits of cases that there are not")

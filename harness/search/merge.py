@@ -30,6 +30,8 @@ class Merged(NamedTuple):
 
     hunt: Hunt
     whose: list[Part]
+    same: list[bool]
+    """One for each case that agrees, as far as known: true if it has the bits of the subject's first stage."""
 
 
 def merged(
@@ -46,9 +48,10 @@ def merged(
     for part in parts:
         causes.take(part, part.log.pursued.get(0))
     new = [index for index, place in enumerate(places) if causes.take(place.part, place.pursued)]
-    hunt = _begun(parts, of)
-    hunt.stop = _Count(hunt, budget, causes).of(parts, places, max(new, default=-1))
-    return Merged(hunt, [part for part, _ in causes.found])  # in the order in which they came into the record
+    count = _Count(_begun(parts, of), budget, causes, [])
+    count.hunt.stop = count.of(parts, places, max(new, default=-1))
+    whose = [part for part, _ in causes.found]  # in the order in which they came into the record
+    return Merged(count.hunt, whose, count.same)
 
 
 class _Place(NamedTuple):
@@ -130,6 +133,7 @@ class _Count(NamedTuple):
     hunt: Hunt
     budget: Budget
     causes: _Causes
+    same: list[bool]
 
     def of(self, parts: Sequence[Part], places: Sequence[_Place], last: int) -> Stop:
         """Count the cases up to where a single run ends, and at least up to the one numbered ``last``."""
@@ -143,6 +147,7 @@ class _Count(NamedTuple):
             if result.deviation is not None:
                 result = replace(result, deviation=self.causes.name(place.part, result.deviation))
             hunt.take(place.asked, result)
+            self.same.extend(same for same in [place.part.log.same.get(place.number)] if same is not None)
             self._explain(place.part, place.pursued, counted=True)
             if _ended(place.part, place.number + 1):
                 ended = Stop.FINDING

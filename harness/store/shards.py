@@ -12,7 +12,8 @@ from harness.checks.result import Result
 from harness.diagnosis.investigate import one_bug
 from harness.report.record import examination_record
 from harness.report.severity import Told
-from harness.search.examination import Examination
+from harness.report.short import dropout_facts
+from harness.search.examination import Examination, equal_of
 from harness.search.log import Log, Part
 from harness.search.merge import merged
 from harness.search.record import Finding, Hunt
@@ -43,12 +44,14 @@ class Question:
     """The hash of the file that the subject is in, if it is in one."""
     aside: bool
     """True if it can be given malformed calls, which the first shard does."""
+    stages: tuple[str, ...]
+    """The stages before it, such as eager torch."""
 
     @classmethod
     def of(cls, subject: Subject, contract: str, scope: Scope) -> Self:
         """Return what is asked of a subject."""
         own = subject.capabilities
-        return cls(subject.name, contract, scope, own.source, own.call is not None)
+        return cls(subject.name, contract, scope, own.source, own.call is not None, own.stages)
 
 
 @dataclass(frozen=True)
@@ -95,14 +98,27 @@ class Share:
     log: Log
     told: tuple[Told, ...]
     dropout: Result | None
+    of_dropout: Told | None
+    """A broken law of dropout as a finding."""
     refusals: Refusals | None
     place: tuple[str, str] | None
 
     @classmethod
-    def of(cls, done: Examination, told: Sequence[Told], log: Log, place: tuple[str, str] | None) -> Self:
+    def of(
+        cls,
+        done: Examination,
+        told: Sequence[Told],
+        log: Log,
+        place: tuple[str, str] | None,
+        of_dropout: Told | None = None,
+    ) -> Self:
         """Return what a shard did, as it is written."""
-        plain = (replace(one, explanation=named(one.explanation, one.finding)) for one in told)
-        return cls(done.hunt, log, tuple(plain), done.dropout, done.refusals, place)
+        alone = None if of_dropout is None else _plain(of_dropout)
+        return cls(done.hunt, log, tuple(map(_plain, told)), done.dropout, alone, done.refusals, place)
+
+
+def _plain(told: Told) -> Told:
+    return replace(told, explanation=named(told.explanation, told.finding))
 
 
 class Combined(NamedTuple):
@@ -217,7 +233,7 @@ def _combined(question: Question, given: Sequence[_OfSubject], findings: str, wa
         both = (told[part.number, finding.id][1] for part, finding in (earlier, later))
         return one_bug(*((one.finding, one.explanation) for one in both))
 
-    hunt, whose = merged(
+    hunt, whose, same_bits = merged(
         [one.part for one in given],
         first.folder.shard.of,
         cases=plan.examples,
@@ -225,17 +241,21 @@ def _combined(question: Question, given: Sequence[_OfSubject], findings: str, wa
         aside=question.aside,
         same=same,
     )
-    done = Examination(hunt, first.share.refusals, first.share.dropout, question.contract)
-    kept = []
-    for part, finding in zip(whose, hunt.findings, strict=True):
-        owner, as_told = told[part.number, finding.id]
-        place = as_told.kept
+
+    def kept(owner: _OfSubject, as_told: Told) -> Told:
+        """Return a finding that is kept with the findings of the merge."""
+        id_, place = as_told.finding.id, as_told.kept
         if place is not None:
-            source = owner.folder.path / FINDINGS / finding.id
             try:
-                place = replace(place, folder=Store(findings).take(source, finding.id))
+                place = replace(place, folder=Store(findings).take(owner.folder.path / FINDINGS / id_, id_))
             except OSError as error:
                 place = None
                 warn(f"--findings {findings}: the finding could not be kept: {error}")
-        kept.append(replace(as_told, kept=place, further=hunt.known[finding.id]))
-    return Combined(done, tuple(kept), first.share.place)
+        return replace(as_told, kept=place, further=hunt.known[id_])
+
+    done = Examination(hunt, first.share.refusals, first.share.dropout, question.contract)
+    done.equal = equal_of(question.stages, same_bits)
+    if first.share.of_dropout is not None:
+        done.dropout_facts = dropout_facts(kept(first, first.share.of_dropout))
+    every = (kept(*told[part.number, finding.id]) for part, finding in zip(whose, hunt.findings, strict=True))
+    return Combined(done, tuple(every), first.share.place)
