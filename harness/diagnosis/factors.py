@@ -20,7 +20,7 @@ from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.cut import fitted
-from harness.space.scope import Scope, factors_of
+from harness.space.scope import COST, Scope, factors_of
 from harness.space.values import draw
 
 SIZES: Final = ("T", "N", "input_size", "hidden_size", "num_layers")
@@ -28,6 +28,10 @@ SIZES: Final = ("T", "N", "input_size", "hidden_size", "num_layers")
 
 LARGER: Final = (1, 2, 3, 4, 7, 8, 15, 16)
 """The steps up from a size: every remainder of 4, and some of 8 and 16, the widths of vectors."""
+
+FAR: Final = (32, 64, 128, 256)
+"""Further steps up, where a failure shows at all of those: a band of sizes may end behind them. They are tried as long
+as a case costs no more than one of a search (``COST``)."""
 
 WIDTHS: Final = (2, 4, 8, 16)
 """The widths of vectors and blocks by which a pattern is looked for."""
@@ -236,13 +240,48 @@ def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig
     for size in _larger(name, own, scope):
         if (other := changed(config, {name: size})) != config:
             tried[size] = fails(other)
+    tried |= _beyond(name, config, scope, fails, tried)
     if not any(failed is not None for failed in tried.values()):
         return None
     return Size(
         smallest,
-        tuple(size for size, failed in tried.items() if failed),
-        tuple(size for size, failed in tried.items() if failed is False),
+        tuple(size for size, failed in sorted(tried.items()) if failed),
+        tuple(size for size, failed in sorted(tried.items()) if failed is False),
     )
+
+
+def _beyond(
+    name: str,
+    config: RNNConfig,
+    scope: Scope,
+    fails: Callable[[RNNConfig], bool | None],
+    tried: Mapping[int, bool | None],
+) -> dict[int, bool | None]:
+    """Try far sizes until one passes, if no nearer one does, and then sizes down to the last that fails.
+
+    Without them, a failure at sizes from 21 to 39 would be told as one from 21 on.
+    """
+    own = getattr(config, name)
+    far: dict[int, bool | None] = {}
+    if name == "num_layers":
+        return far
+    for size in () if False in tried.values() else (fitting(name, own + step, scope) for step in FAR):
+        other = changed(config, {name: size})
+        if size > own and size not in tried and other != config and other.cost <= COST:
+            far[size] = fails(other)
+            if far[size] is False:
+                break
+    every = {own: True, **tried, **far}
+    passes = [size for size, failed in every.items() if failed is False]
+    last = max(size for size, failed in every.items() if failed)
+    between = [size for size in range(last + 1, min(passes, default=0)) if scope.allows(name, size)]
+    while between:  # the end of the band is between the last that fails and the first that passes
+        middle = len(between) // 2
+        far[between[middle]] = failed = fails(changed(config, {name: between[middle]}))
+        if failed is None:
+            break
+        between = between[middle + 1 :] if failed else between[:middle]
+    return far
 
 
 def _products(
@@ -288,7 +327,7 @@ def _nearest(
             return name, size - 1
     for name, size in sizes.items():
         if size.passes:
-            return name, size.passes[0]
+            return name, min(size.passes)
     for name, tried in found.items():
         for value, failed in tried.items():
             if not failed and (name, value) != ("loss", None):  # without a loss there are no gradients

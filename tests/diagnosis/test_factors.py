@@ -73,6 +73,8 @@ def test_some_values_of_several_are_listed() -> None:
         (9, lambda H: H % 8 == 1, "at 1 more than multiples of 8"),
         (5, lambda H: H == 5, "at 5 only"),
         (5, lambda H: 5 <= H <= 12, "from 5 to 12"),
+        (21, lambda H: 21 <= H <= 39, "from 21 to 39"),
+        (1, lambda H: H <= 200, "from 1 to 200"),
         (3, lambda H: H in {3, 5, 11}, "at 3, 5, 11, not at 4, 6, 7, 10, 18, 19"),
     ],
 )
@@ -80,7 +82,22 @@ def test_the_sizes_at_which_it_fails_have_a_pattern(smallest: int, fails: Callab
     found = factors(RNNConfig(1, smallest), lambda config: fails(config.hidden_size))
 
     assert found.sizes["hidden_size"].pattern == pattern
-    assert found.passing == ("hidden_size", smallest - 1)
+    assert found.passing == ("hidden_size", smallest - 1 or 201)
+
+
+def test_far_sizes_cost_no_more_than_a_search_and_stay_within_the_scope() -> None:
+    seen: list[RNNConfig] = []
+
+    def fails(config: RNNConfig) -> bool:
+        seen.append(config)
+        return config.T <= 40
+
+    wide = factors(RNNConfig(1, 1, 5, bidirectional=True), fails)
+    narrow = factors(RNNConfig(1, 1), fails, Scope().only(T=[1, 30, 40, 50]))
+
+    assert wide.sizes["T"].pattern == ""
+    assert {config.T for config in seen if config.num_layers > 1} == {1, 2, 3, 4, 5, 8, 9, 16, 17}
+    assert narrow.sizes["T"] == Size(1, (30, 40), (50,))
 
 
 def test_a_smaller_size_is_said_to_pass_where_it_was_seen_to() -> None:
