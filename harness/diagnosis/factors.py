@@ -6,9 +6,10 @@ on the factor. A failure that shows with no other value needs the one it has.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any, Final
 
 from harness.checks.everything import against
@@ -35,6 +36,14 @@ as a case costs no more than one of a search (``COST``)."""
 
 WIDTHS: Final = (2, 4, 8, 16)
 """The widths of vectors and blocks by which a pattern is looked for."""
+
+ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+"""The orders in which two sizes may have to be."""
 
 DRAWS: Final = (("normal", 0), ("default", 1), ("saturated", 2))
 """The values that a changed config is tried with, after the failing case's own."""
@@ -116,8 +125,8 @@ class Factors:
     """The factors of which every value fails."""
     sizes: Mapping[str, Size] = field(default_factory=dict)
     relations: tuple[tuple[str, str, str], ...] = ()
-    """The pairs of sizes that must be equal (``"=="``) or unequal (``"!="``). ``sizes`` leaves out both of an equal
-    pair, and the first of an unequal pair."""
+    """The pairs of sizes that must be in an order (a key of ``ORDERS``). ``sizes`` leaves out both, but
+    for the second of an unequal pair, and for the second of an ordered pair where it has a threshold of its own."""
     products: tuple[Product, ...] = ()
     """The product of sizes from which on it fails, if there is one. ``sizes`` leaves out its factors."""
     passing: tuple[str, Any] | None = None
@@ -131,7 +140,7 @@ class Factors:
             and all(values[name] in several for name, several in self.partly.items())
             and all(_has(size, values[name]) for name, size in self.sizes.items())
             and all(product.shows(config) for product in self.products)
-            and all((values[one] == values[other]) == (sign == "==") for one, sign, other in self.relations)
+            and all(ORDERS[sign](values[one], values[other]) for one, sign, other in self.relations)
         )
 
 
@@ -202,8 +211,9 @@ def depends_on(
     relations = tuple(_related(config, sizes, scope, fails))
     for one, sign, another in relations:
         sizes.pop(one, None)
-        if sign == "==":
-            sizes.pop(another, None)
+        size = sizes.pop(another, None) if sign != "!=" else None
+        if size is not None and sign != "==" and size.smallest > 1:
+            sizes[another] = Size(size.smallest, size.passes, ())  # it fails at these where the first is as large
     products = tuple(_products(config, sizes, scope, fails))
     for product in products:
         for name in product.factors:
@@ -299,7 +309,7 @@ def _products(
 def _related(
     config: RNNConfig, sizes: Mapping[str, Size], scope: Scope, fails: Callable[[RNNConfig], bool | None]
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield pairs of sizes that fail only where they are equal, or only where they are not."""
+    """Yield pairs of sizes that fail only where they are equal, only where they are not, or where one is larger."""
     for one, other in combinations(sizes, 2):
         here, there = getattr(config, one), getattr(config, other)
         if here == there and not sizes[one].fails and not sizes[other].fails:
@@ -310,6 +320,26 @@ def _related(
         for other in sizes:
             if other != one and size.fails and size.passes == (getattr(config, other),):
                 yield one, "!=", other
+    for one, other in permutations(sizes, 2):
+        sign = {0: ">=", 1: ">"}.get(getattr(config, one) - getattr(config, other))
+        alone = sizes[one].fails and not sizes[one].passes and sizes[other].passes and not sizes[other].fails
+        if sign is not None and alone and _ordered(config, one, other, scope, fails):
+            yield one, sign, other
+
+
+def _ordered(
+    config: RNNConfig, one: str, other: str, scope: Scope, fails: Callable[[RNNConfig], bool | None]
+) -> bool:
+    """Tell whether it fails with both sizes larger by the same steps, and passes where the other is larger by more."""
+    here, there = getattr(config, one), getattr(config, other)
+    for step in LARGER:
+        if not scope.allows(one, here + step) or not scope.allows(other, there + step + 1):
+            return False
+        if not fails(changed(config, {one: here + step, other: there + step})):
+            return False
+        if fails(changed(config, {one: here + step, other: there + step + 1})) is not False:
+            return False
+    return True
 
 
 def _nearest(

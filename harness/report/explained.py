@@ -188,7 +188,7 @@ def certificate_record(certificate: Certificate) -> dict[str, Any]:
     return {"complete": certificate.complete, **vars(certificate), "text": minimal_lines(certificate)}
 
 
-_SIGNS: Final = {"==": "equal to", "!=": "other than"}
+_SIGNS: Final = {"==": "equal to", "!=": "other than", ">": "greater than", ">=": "at least"}
 
 
 def _any_loss(name: str, several: Collection[Any]) -> bool:

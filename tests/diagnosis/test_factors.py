@@ -121,6 +121,22 @@ def test_sizes_that_must_be_equal_or_must_not_are_related() -> None:
     assert ("T", "!=", "N") in unequal.relations
 
 
+def test_a_size_that_must_be_larger_than_another_is_related_to_it() -> None:
+    larger = factors(RNNConfig(1, 1, T=2, N=1), lambda config: config.T > config.hidden_size)
+    at_least = factors(RNNConfig(1, 1, T=5, N=5), lambda config: config.T >= config.N >= 5)
+    by_two = factors(RNNConfig(1, 1, T=3, N=1), lambda config: config.T > config.hidden_size + 1)
+    at_one = factors(RNNConfig(1, 1, T=2, N=1), lambda config: config.T >= 2 and config.hidden_size == 1)
+
+    assert larger.relations == (("T", ">", "hidden_size"),)
+    assert not {"T", "hidden_size"} & larger.sizes.keys()
+    assert at_least.relations == (("T", ">=", "N"),)
+    assert at_least.sizes["N"].pattern == "from 5 on"
+    assert "T" not in at_least.sizes
+    assert by_two.relations == at_one.relations == ()
+    assert [larger.covers(RNNConfig(1, H, T=T, N=1)) for T, H in ((30, 29), (30, 30), (2, 1))] == [True, False, True]
+    assert [at_least.covers(RNNConfig(1, 1, T=T, N=N)) for T, N in ((9, 9), (9, 10), (4, 4))] == [True, False, False]
+
+
 def test_what_the_subject_refuses_counts_for_nothing() -> None:
     def check(case: Case) -> Result:
         return FAILS if case.config.bias else Result(Verdict.UNSUPPORTED)
