@@ -18,7 +18,7 @@ from typing import Any, Final
 from harness.checks.repeatability import check_repeatability
 from harness.diagnosis.declared import Instead
 from harness.diagnosis.faults import CATALOGUE, Fault
-from harness.diagnosis.fresh import fresh_cases, infinite_cases, rare, stilled_cases
+from harness.diagnosis.fresh import fresh_cases, infinite_cases, rare, stilled_cases, zeroed_cases
 from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.pairs import Pair, pair_of
@@ -256,7 +256,7 @@ class _Inquiry:
     def _observed(self) -> Iterator[Seen]:
         config = self._case.config
         telling = stilled_cases(config, self._scope) if self._finite else infinite_cases(config, self._scope)
-        for case in chain(telling, fresh_cases(config, self._scope)):
+        for case in chain(telling, zeroed_cases(self._case, self._scope), fresh_cases(config, self._scope)):
             observation = self._observations.of(case, with_probes=False)
             subject, wavers = self._observations.subject, self._observations.wavers
             if wavers and check_repeatability(subject, case, observation.raw).wavers:

@@ -327,9 +327,7 @@ def _related(
             yield one, sign, other
 
 
-def _ordered(
-    config: RNNConfig, one: str, other: str, scope: Scope, fails: Callable[[RNNConfig], bool | None]
-) -> bool:
+def _ordered(config: RNNConfig, one: str, other: str, scope: Scope, fails: Callable[[RNNConfig], bool | None]) -> bool:
     """Tell whether it fails with both sizes larger by the same steps, and passes where the other is larger by more."""
     here, there = getattr(config, one), getattr(config, other)
     for step in LARGER:

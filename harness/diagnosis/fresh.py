@@ -78,6 +78,10 @@ STILLED: Final = 3
 """The number of cases of each config in which some preactivations are zero."""
 
 
+ZEROED: Final = 3
+"""The number of cases of each config, and of each of two patterns, in which x is zero at some steps."""
+
+
 def stilled_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
     """Yield cases of a relu with gradients whose first unit has a preactivation of 0, where its slope is a choice."""
     if config.nonlinearity != "relu" or config.loss is None:
@@ -94,6 +98,27 @@ def stilled(config: RNNConfig, seed: int) -> Case:
             arrays[name] = arrays[name].copy()
             arrays[name][0] = 0
     return Case.from_arrays(config, arrays)
+
+
+def zeroed_cases(case: Case, scope: Scope) -> Iterator[Case]:
+    """Yield cases of normal numbers around one that has a step whose x is all zeros, with such steps."""
+    if not (case.x == 0).all(-1).any():
+        return
+    for one in dict.fromkeys((case.config, wider(case.config, scope))):
+        for seed in range(2 * ZEROED):
+            yield zeroed(one, seed)
+
+
+def zeroed(config: RNNConfig, seed: int) -> Case:
+    """Return a case of normal numbers whose x is zero at every second step, or in every second row for odd seeds."""
+    generic = draw(config, "normal", seed)
+    places = np.indices(generic.x.shape[:-1])
+    time = 1 if config.batch_first and config.batched else 0
+    chosen = (places.sum(0) if seed % 2 else places[time]) % 2 == 0
+    if config.strides == "expanded":  # one value is repeated along the first axis
+        chosen[:] = True
+    x = np.where(chosen[..., None] & ~np.isnan(generic.x), 0, generic.x)  # the padding stays NaN
+    return Case.from_arrays(config, {**generic.arrays, "x": x.astype(generic.x.dtype)})
 
 
 def infinite(config: RNNConfig, seed: int) -> Case:

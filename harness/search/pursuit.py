@@ -112,17 +112,17 @@ class Pursuit:
 
     def _taken(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
         """Shrink a failure and confirm it, unless it wavers."""
-        self.failing, self._kind, self._proved = (case, result), result.kind, result.failed
-        first = result.mismatches[0] if result.mismatches else None
-        forward = first is not None and first.sort in OF_VALUE and first.array in case.config.outputs
-        self._probing = first is None or not forward or first.probed or bool(first.law)
+        self._take(case, result)
         self._tell()
         if self._wavers(with_probes=with_probes):
             return self._wavering()
+        assert self.failing is not None
         if result.failure is Failure.CRASHED:
             self._until = time.perf_counter() + CRASHES
         given = self.failing[0]
         certificate = self._shrunk()
+        if self._broken_by_a_part():  # which did not fail by itself before
+            certificate = self._shrunk()
         if self.failing[0] is given and self._budget.too_late_to_shrink():  # it was confirmed a moment ago
             return self._reported(certificate)
         if (process := self._subject.capabilities.process) is not None:
@@ -130,6 +130,25 @@ class Pursuit:
         if self._wavers():
             return self._wavering()
         return self._reported(replace(certificate, fresh_process=process is not None))
+
+    def _take(self, case: Case, result: Result) -> None:
+        """Take a failure as the one to shrink, and note what it takes to see it."""
+        self.failing, self._kind, self._proved = (case, result), result.kind, result.failed
+        first = result.mismatches[0] if result.mismatches else None
+        forward = first is not None and first.sort in OF_VALUE and first.array in case.config.outputs
+        self._probing = first is None or not forward or first.probed or bool(first.law)
+
+    def _broken_by_a_part(self) -> bool:
+        """Take a case that a failing law ran instead, if it fails alone, and tell whether there is one."""
+        assert self.failing is not None
+        case, result = self.failing
+        if not against(result) or self._budget.too_late_to_shrink():
+            return False
+        part, alone = without_its_law(case, result, self._plain_check, self._subject, self._record.scope)
+        if part is case or not alone.failed:
+            return False
+        self._take(part, alone)
+        return True
 
     def _wavers(self, **options: Any) -> bool:
         """Confirm the failure, and tell whether the subject wavers there."""

@@ -11,7 +11,9 @@ from harness.checks.result import Result
 from harness.diagnosis.diagnose import EVIDENCE, Diagnosis, diagnose
 from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.observations import Observations
+from harness.diagnosis.planted import PlantedSubject
 from harness.oracle.compare import Mismatch, Sort
+from harness.search.certificate import Certificate
 from harness.search.record import Finding
 from tests import implementations
 
@@ -48,6 +50,21 @@ def test_a_mistake_that_is_in_no_catalogue_gets_no_name(function: Any) -> None:
     assert diagnosis is not None
     assert diagnosis.causes == ()
     assert diagnosis.tried == len(CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    "name", ["SkipsZeroX", "SkipsZeroXAndOutput", "ResetsAtZeroX", "SkipsZeroXOfBatch", "SkipsZeroXOfBatchAndOutput"]
+)
+def test_what_is_done_instead_of_a_step_whose_x_is_zero_is_told_apart(name: str) -> None:
+    ones: dict[str, Any] = {"weight_ih_l0": [[0]], "weight_hh_l0": [[0]], "bias_ih_l0": [1], "bias_hh_l0": [0]}
+    case = Case.of(RNNConfig(1, 1, T=1, N=1), x=[[[0]]], **ones)  # where all of them give zero
+    subject = PlantedSubject(next(fault for fault in CATALOGUE if fault.name == name))
+
+    diagnosis = diagnose(Observations(subject), Finding(name, case, check_agreement(subject, case), Certificate()))
+
+    assert named(diagnosis) == [name]
+    assert diagnosis is not None
+    assert diagnosis.certain
 
 
 def test_an_infinity_out_of_place_is_no_matter_of_precision() -> None:

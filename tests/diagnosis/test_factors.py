@@ -122,9 +122,9 @@ def test_sizes_that_must_be_equal_or_must_not_are_related() -> None:
 
 
 def test_a_size_that_must_be_larger_than_another_is_related_to_it() -> None:
-    larger = factors(RNNConfig(1, 1, T=2, N=1), lambda config: config.T > config.hidden_size)
+    larger = factors(RNNConfig(1, 1, T=2, N=1), lambda config: config.hidden_size < config.T)
     at_least = factors(RNNConfig(1, 1, T=5, N=5), lambda config: config.T >= config.N >= 5)
-    by_two = factors(RNNConfig(1, 1, T=3, N=1), lambda config: config.T > config.hidden_size + 1)
+    by_two = factors(RNNConfig(1, 1, T=3, N=1), lambda config: config.hidden_size + 1 < config.T)
     at_one = factors(RNNConfig(1, 1, T=2, N=1), lambda config: config.T >= 2 and config.hidden_size == 1)
 
     assert larger.relations == (("T", ">", "hidden_size"),)

@@ -13,7 +13,7 @@ from harness import Case, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.result import Verdict
 from harness.diagnosis.faults import CATALOGUE, Fault, named
-from harness.diagnosis.fresh import stilled
+from harness.diagnosis.fresh import stilled, zeroed
 from harness.diagnosis.pairs import pair_of
 from harness.diagnosis.planted import PlantedSubject
 from harness.oracle.reference import Reference
@@ -38,6 +38,8 @@ OTHERWISE_BACK = {
     "CarriesStateToNextSequence": "in a packed batch, what a sequence starts from is given nothing",
     "DelaysOutput": "hx is given nothing of the output that starts with it",
     "ReverseStartsInPadding": "what is computed in padding is given nothing",
+    "SkipsZeroX": "a step that is skipped is given what any other is",
+    "SkipsZeroXAndOutput": "a step that is skipped is given what any other is",
     "UpdatesInPlace": "it goes back as if the whole state were replaced at once",
 }
 """Faults of the forward pass whose gradients are not those of what they compute, with the gradients they have."""
@@ -56,6 +58,7 @@ def masked(case: Case) -> Case:
 def generic(dtype: str = "float64") -> Iterator[Case]:
     for seed, (config, regime) in enumerate(itertools.product(GENERIC, REGIMES)):
         yield masked(draw(config.replace(dtype=dtype), regime, seed))
+    yield from (masked(zeroed(GENERIC[0].replace(dtype=dtype), seed)) for seed in range(2))
     x = np.full((2, 1, 1), np.nan)  # relu must keep this NaN
     yield Case.of(RNNConfig(1, 1, nonlinearity="relu", dtype=dtype, T=2), x, **ONES)
     x = np.zeros((2, 4, 3))

@@ -36,6 +36,10 @@ WITHOUT: Final = {
     "MakesNaNOfInfiniteSums": "a kernel's order of summing",
     "DiagonalBlocksOfWeightHH": "a kernel's way of summing in blocks",
     "ReadsPadding": "it shows by NaN in the padding, where the program has zeros",
+    **dict.fromkeys(
+        ("SkipsZeroX", "SkipsZeroXAndOutput", "ResetsAtZeroX", "SkipsZeroXOfBatch", "SkipsZeroXOfBatchAndOutput"),
+        "it shows where x is zero, which it is not in the program's cases",
+    ),
     "LosesGradientOfHnInPadding": "the way back of a packed batch, which the program leaves out",
 }
 """Faults that show no line, and why their sentence says it better."""

@@ -58,6 +58,14 @@ def test_a_fault_is_found_made_small_and_named() -> None:
     assert kill.explain_seconds > 0
 
 
+def test_a_case_that_breaks_a_law_and_has_a_part_that_is_wrong_alone_is_made_smaller_still() -> None:
+    kill = tried_on(NAMED["SkipsZeroXOfBatch"]).kill  # seed 0 meets it first by splitting a batch
+
+    assert kill is not None
+    assert kill.minimal
+    assert kill.naming == Naming.RIGHTLY
+
+
 def test_times_to_the_kill_and_after_it_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(100))
     monkeypatch.setattr("time.process_time", lambda: float(next(ticks)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, Fault, several
+from harness.diagnosis.faults.base import ONE, Changes, Fault, several
 from harness.oracle.bound import np
+from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats, Steps, at_steps, write_steps
 from harness.oracle.reference import Reference
 from harness.oracle.unroll import Visited
@@ -15,6 +16,8 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 
 BOTH = ONE.replace(bidirectional=True)
+AT_ZERO = (ONE, ONE.replace(bias=False, hx=True), ONE.replace(bias=False, T=2))
+"""What the state would be without the skip comes from a bias, from hx, or from a step before."""
 
 
 def _reverse_reads_forwards(right: Reference, config: RNNConfig, direction: int) -> Sequence[int]:
@@ -105,6 +108,27 @@ def _adds_hx_at_every_step(right: Reference, config: RNNConfig, step: int) -> tu
 
 def _resets_state(k: int, right: Reference, config: RNNConfig, step: int) -> tuple[int, ...]:
     return () if step and step % k == 0 else right.reads(config, step)
+
+
+def _at_zero_x(new: Callable[[Floats], Floats], *, batch: bool = False, output: bool = True) -> Changes:
+    """Take ``new`` of the previous state for the state where a step's x is all zeros, in a sequence or in all.
+
+    Without ``output``, the output stays zero there. The way back is that of a step whose x is not zero.
+    """
+    axes = (-2, -1) if batch else (-1,)
+
+    def step(right: Reference, x: Floats, h: Floats, w: StepWeights, nonlinearity: str) -> Floats:
+        return np.where((x == 0).all(axes, keepdims=True), new(h), right.step(x, h, w, nonlinearity))
+
+    def written(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+        skipped = (right.time_major(case.x, case.config) == 0).all(axes, keepdims=True)
+        return np.where(skipped, 0.0, right.written(case, layer, states))
+
+    def written_back(right: Reference, case: Case, layer: int, g: Floats) -> Floats:
+        skipped = (right.time_major(case.x, case.config) == 0).all(axes, keepdims=True)
+        return np.where(skipped, 0.0, g)
+
+    return {"step": step} if output else {"step": step, "written": written, "written_back": written_back}
 
 
 def from_the_last(array: Floats, config: RNNConfig) -> Floats:
@@ -244,5 +268,40 @@ FAULTS: Final = (
         smallest=(ONE.replace(T=3),),
         k=2,
         values=lambda config: several(config.T),
+    ),
+    Fault(
+        "SkipsZeroX",
+        "skips steps at which x is all zeros, as if they were padding: the state and its output stay as they were",
+        _at_zero_x(lambda h: h),
+        smallest=AT_ZERO,
+        stepwise=False,
+    ),
+    Fault(
+        "SkipsZeroXAndOutput",
+        "skips steps at which x is all zeros, as if they were padding: the state stays, and its output is zero there",
+        _at_zero_x(lambda h: h, output=False),
+        smallest=AT_ZERO,
+        stepwise=False,
+    ),
+    Fault(
+        "ResetsAtZeroX",
+        "resets the state to zero at steps at which x is all zeros, as if they were padding",
+        _at_zero_x(np.zeros_like),
+        smallest=AT_ZERO,
+        stepwise=False,
+    ),
+    Fault(
+        "SkipsZeroXOfBatch",
+        "skips steps at which x is all zeros in every sequence: the state and its output stay as they were",
+        _at_zero_x(lambda h: h, batch=True),
+        smallest=AT_ZERO,
+        stepwise=False,
+    ),
+    Fault(
+        "SkipsZeroXOfBatchAndOutput",
+        "skips steps at which x is all zeros in every sequence: the state stays, and its output is zero there",
+        _at_zero_x(lambda h: h, batch=True, output=False),
+        smallest=AT_ZERO,
+        stepwise=False,
     ),
 )
