@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -15,6 +16,7 @@ from harness.checks.everything import against
 from harness.checks.everything import check as check_everything
 from harness.checks.known import KnownCause
 from harness.checks.own import KnownFailure
+from harness.checks.repeatability import confirmed
 from harness.checks.result import OF_TANH, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
@@ -322,10 +324,12 @@ class Search:
     def _report_tanh(self, accuracy: Accuracy, case: Case) -> Generator[Finding, None, bool]:
         """Report an argument on which tanh is wrong, once for all dtypes, and return whether the tanh itself is wrong.
 
-        It is not if another mistake explains the failure. NaN is then excused in other cases.
+        It is not if another mistake explains the failure. NaN is then excused in other cases. Nothing is measured where
+        the subject wavers: cases of the plan show that.
         """
-        seen = self._check(case, laws=(), with_probes=False)
-        if seen.verdict is not Verdict.DISAGREES:
+        alone = partial(self._check, laws=(), with_probes=False)
+        seen = alone(case)
+        if seen.verdict is not Verdict.DISAGREES or confirmed(self._subject, case, seen, alone).wavers:
             return False
         record, lost = self.record, seen.mismatches[0].sort is Sort.FINITENESS
         said = f"NaN from |x| = {accuracy.nan_from:.3g} on" if lost else accuracy.error_line
@@ -333,8 +337,8 @@ class Search:
         kind = seen.mismatches[0].kind
         before = next((one for one in record.findings if one.result.of_tanh and one.result.kind == kind), None)
         if before is None:
-            alone = Certificate().but_for(f"it holds the worst of {accuracy.points:,} arguments alone")
-            excuse = yield from self._hand_over(record.report(case, replace(seen, message=said), alone))
+            worst = Certificate().but_for(f"it holds the worst of {accuracy.points:,} arguments alone")
+            excuse = yield from self._hand_over(record.report(case, replace(seen, message=said), worst))
             if excuse is not None:
                 self._excuses.append(excuse)
                 return False

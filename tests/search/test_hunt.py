@@ -147,6 +147,18 @@ def test_a_subject_that_changes_its_answers_is_broken() -> None:
     assert "not deterministic" in record.finding.result.message
 
 
+def test_the_tanh_of_a_subject_that_changes_its_answers_is_not_said_to_be_off() -> None:
+    rng = np.random.default_rng(0)
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        return tuple(a * (1 + 1e-6 * rng.random()) for a in implementations.vectorised(x, h0, weights, config))
+
+    record = hunt(as_subject(rnn), SMALL.only(dtype="float64"))
+
+    assert record.finding is not None
+    assert record.finding.result.wavers
+
+
 def test_what_the_subject_refuses_is_left_out_and_said() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         if config.num_layers > 1 or not config.batch_first:
