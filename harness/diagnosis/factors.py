@@ -157,15 +157,20 @@ def depends_on(
     finding: Finding,
     scope: Scope,
     check: Callable[[Case], Result],
+    *,
     explains_all: Callable[[str], bool] = lambda _name: True,
     would_show: Callable[[Case], bool] | None = None,
+    is_active: Callable[[Case], bool] = lambda _case: True,
 ) -> Factors:
     """Return what the failure of a minimal case depends on, each factor changed alone within ``scope``.
 
     ``explains_all`` says whether an excuse of that name leaves nothing else wrong on a case that ``check`` excuses.
-    ``would_show`` says whether a certain cause shows on a case: a changed config is tried until it would.
+    ``would_show`` says whether a certain cause shows on a case: a changed config is tried until it would. ``is_active``
+    says whether that cause makes any difference: where it makes none, another mistake makes the case fail.
     """
     kind, config = like(finding.result), finding.case.config
+    otherwise: set[RNNConfig] = set()
+    """The configs that fail for what is known, or for another mistake, though not for this one."""
     finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in finding.result.mismatches)
 
     def fails(other: RNNConfig) -> bool | None:
@@ -176,7 +181,12 @@ def depends_on(
             if result.verdict is Verdict.UNSUPPORTED:
                 return None
             if against(result) and like(result) == kind:
-                return True
+                if is_active(candidate):
+                    return True
+                otherwise.add(other)
+                continue
+            if result.deviation is not None:
+                otherwise.add(other)
             passed &= not against(result) and (result.deviation is None or explains_all(result.deviation))
             told = told or (would_show is not None and would_show(candidate))
         if passed and would_show is not None and not told:
@@ -207,7 +217,7 @@ def depends_on(
             partly[name] = (here[name], *(value for value, failed in tried.items() if failed))
         else:
             needs[name] = here[name]
-    nearest = _nearest(config, scope, sizes, found, fails)
+    nearest = _nearest(config, scope, sizes, found, fails, otherwise=otherwise)
     relations = tuple(_related(config, sizes, scope, fails))
     for one, sign, another in relations:
         sizes.pop(one, None)
@@ -346,21 +356,23 @@ def _nearest(
     sizes: Mapping[str, Size],
     found: Mapping[str, Mapping[Any, bool]],
     fails: Callable[[RNNConfig], bool | None],
+    *,
+    otherwise: set[RNNConfig],
 ) -> tuple[str, Any] | None:
-    """Return the neighbour that passes and differs least: a size one smaller, or larger; else a factor changed."""
+    """Return the neighbour that passes and differs least: a size one smaller, or larger; else a factor changed.
+
+    It is none of those that fail ``otherwise``.
+    """
     for size, name in sorted(((getattr(config, name), name) for name in sizes), reverse=True):
         allowed = size > 1 and fitting(name, size - 1, scope) == size - 1
         smaller = changed(config, {name: size - 1}) if allowed else config
-        if smaller != config and fails(smaller) is False:
+        if smaller != config and fails(smaller) is False and smaller not in otherwise:
             return name, size - 1
-    for name, size in sizes.items():
-        if size.passes:
-            return name, min(size.passes)
+    others = [(name, min(size.passes)) for name, size in sizes.items() if size.passes]
     for name, tried in found.items():
-        for value, failed in tried.items():
-            if not failed and (name, value) != ("loss", None):  # without a loss there are no gradients
-                return name, value
-    return None
+        # Without a loss there are no gradients.
+        others += [(name, value) for value, failed in tried.items() if not failed and (name, value) != ("loss", None)]
+    return next((one for one in others if changed(config, dict([one])) not in otherwise), None)
 
 
 def like(result: Result) -> str:

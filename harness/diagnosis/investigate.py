@@ -178,8 +178,14 @@ class Investigation:
             explanation = replace(explanation, diagnosis=diagnosis)
             if case is not None and (diagnosis is None or not (diagnosis.causes or diagnosis.instead)):
                 explanation = replace(explanation, clue=clue_of(observations, finding, scope))
-            check, would_show = self._check(observations, finding, scope), _would_show(observations, diagnosis)
-            factors = depends_on(finding, scope, check, self._explains_all(finding), would_show)
+            factors = depends_on(
+                finding,
+                scope,
+                self._check(observations, finding, scope),
+                explains_all=self._explains_all(finding),
+                would_show=_would_show(observations, diagnosis),
+                is_active=_is_active(observations, diagnosis),
+            )
             explanation = replace(explanation, factors=factors)
             if time.perf_counter() < until and not _of_own_code(diagnosis):
                 kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
@@ -279,15 +285,30 @@ def _would_show(observations: Observations, diagnosis: Diagnosis | None) -> Call
 
     A rounding shows on most values a little, and on few by much: of it nothing is told.
     """
-    if diagnosis is None or not diagnosis.certain or diagnosis.instead or diagnosis.causes[0].family == "rounding":
+    if (cause := _cause_of(diagnosis)) is None or cause.family == "rounding":
         return None
-    [cause] = diagnosis.causes
 
     def shows(case: Case) -> bool:
         observation = observations.of(case, with_probes=False)
         return observation.unfit is None and Seen(observation).tells_apart(cause)
 
     return shows
+
+
+def _is_active(observations: Observations, diagnosis: Diagnosis | None) -> Callable[[Case], bool]:
+    """Tell on which cases a certain cause makes any difference; on all, where that cannot be told."""
+    cause = _cause_of(diagnosis)
+
+    def active(case: Case) -> bool:
+        observation = observations.of(case, with_probes=False)
+        return cause is None or observation.unfit is not None or Seen(observation).active(cause)
+
+    return active
+
+
+def _cause_of(diagnosis: Diagnosis | None) -> Fault | None:
+    """Return the one fault that is certain, if there is one."""
+    return diagnosis.causes[0] if diagnosis is not None and diagnosis.certain and not diagnosis.instead else None
 
 
 KERNELS: Final = frozenset({"finiteness", "rounding"})

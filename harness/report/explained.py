@@ -163,7 +163,10 @@ def minimal_lines(certificate: Certificate) -> list[str]:
         tried.append(f"{counted(certificate.configs, 'plainer config')} ({counted(certificate.cases, 'case')})")
     if certificate.numbers:
         tried.append(counted(certificate.numbers, "plainer number"))
-    lines = [f"every plainer neighbour passes: {', '.join(tried)}" if tried else "no config and no number is plainer"]
+    passes = "no plainer neighbour fails so" if certificate.otherwise else "every plainer neighbour passes"
+    lines = [f"{passes}: {', '.join(tried)}" if tried else "no config and no number is plainer"]
+    if certificate.otherwise:
+        lines.append(f"some fail for another reason: {'; '.join(certificate.otherwise)}")
     if certificate.refused:
         lines.append(f"not tried, because the subject refuses it: {'; '.join(certificate.refused)}")
     if certificate.fresh_process:

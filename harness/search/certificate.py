@@ -1,4 +1,4 @@
-"""Certificate: the attempts to shrink a failing case further that all passed, which is what "minimal" means."""
+"""Certificate: the attempts to shrink a failing case further, none of which fails so: what "minimal" means."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ class Certificate:
     """
 
     configs: int = 0
-    """The number of plainer configs that were tried, with ``cases`` sets of values in total, and that pass."""
+    """The number of plainer configs that were tried, with ``cases`` sets of values in total, and do not fail so."""
     cases: int = 0
     """The number of cases of these configs."""
     numbers: int = 0
-    """The number of plainer numbers that were tried, each alone, and that pass."""
+    """The number of plainer numbers that were tried, each alone, and do not fail so."""
+    otherwise: tuple[str, ...] = ()
+    """The failures of another kind among these neighbours, and the known ones, by name; without any, all pass."""
     refused: tuple[str, ...] = ()
     """Plainer neighbours that the subject refuses, such as ``num_layers=1``."""
     untried: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ import numpy as np
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import Sort
 from harness.search.certificate import Certificate
-from harness.search.simplify import Check, Found, Simplifying
+from harness.search.simplify import Check, Found, Simplifying, failure_of
 from harness.space.case import Case
 from harness.space.config import MANY, RNNConfig, never_rise
 from harness.space.cut import fitted, without_one
@@ -101,6 +101,8 @@ class Shrinking:
         """True if the failure needs infinities or NaN; tame numbers were tried before."""
         self._unlimited, self._limit, self._left = check, limit, limit
         self._refused: dict[str, None] = {}
+        self._otherwise: set[str] = set()
+        """The failures of another kind among the neighbours, and the known ones."""
         self._leapt: list[dict[str, Any]] = []
         """The flags with which small sizes were tried."""
         self._done: RNNConfig | None = None
@@ -120,7 +122,7 @@ class Shrinking:
             self.certificate = Certificate().but_for(f"shrinking not finished: {spent}")
 
     def _down(self) -> Iterator[Found]:
-        plainest = 0
+        plainest, otherwise = 0, set[str]()
         for large in (self._in_sequences, self._at_threshold):
             while (found := large()) is not None:
                 yield self._take(found)
@@ -132,12 +134,13 @@ class Shrinking:
                 numbers = Simplifying(self._case, self._kind, self._check)
                 for found in numbers:
                     yield self._take(found)
-                plainest = numbers.tried
+                plainest, otherwise = numbers.tried, numbers.otherwise
             if (smaller := self._cut()) is None:
                 break
             yield self._take(smaller)
         configs = sum(1 for name in _factors(self._scope) for _ in _with_plainer(name, self._case.config, self._scope))
-        self.certificate = Certificate(configs, self._cases, plainest, tuple(self._refused))
+        failures = tuple(sorted(self._otherwise | otherwise))
+        self.certificate = Certificate(configs, self._cases, plainest, failures, tuple(self._refused))
         for name in LEAPT:
             if (size := getattr(self._case.config, name)) > LARGEST and self._scope.is_free(name):
                 self.certificate = self.certificate.but_for(f"{name}={size}: only some of the smaller sizes were tried")
@@ -241,6 +244,7 @@ class Shrinking:
         if self._done == case.config:
             return None
         self._refused.clear()
+        self._otherwise.clear()
         self._cases = 0
         for name in _factors(self._scope):
             configs = list(_with_plainer(name, case.config, self._scope))
@@ -290,6 +294,7 @@ class Shrinking:
         seen = self._check(candidate)
         if seen.shows(self._kind):
             return candidate, seen
+        self._otherwise.update(failure_of(seen))
         if seen.verdict is Verdict.UNSUPPORTED:
             here, there = factors_of(self._case.config), factors_of(candidate.config)
             self._refused[", ".join(f"{name}={there[name]}" for name in there if there[name] != here[name])] = None

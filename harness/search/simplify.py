@@ -42,6 +42,8 @@ class Simplifying:
         self._case, self._kind, self._check = case, kind, check
         self._cells = list(cells(case))
         self.tried = 0
+        self.otherwise: set[str] = set()
+        """The failures of another kind in the last round, and the known ones."""
 
     def __iter__(self) -> Iterator[Found]:
         """Yield ever plainer failing cases; the last is minimal in every number."""
@@ -52,6 +54,7 @@ class Simplifying:
         while moved:
             moved = False
             self.tried = 0
+            self.otherwise.clear()
             for cell in self._cells:
                 for value in plainer(self._value(cell)):
                     self.tried += 1
@@ -94,6 +97,7 @@ class Simplifying:
             return None
         result = self._check(candidate)
         if not result.shows(self._kind):
+            self.otherwise.update(failure_of(result))
             return None
         self._case = candidate
         return candidate, result
@@ -117,6 +121,13 @@ class Simplifying:
 
     def _nonzero(self) -> list[Cell]:
         return [cell for cell in self._cells if (value := self._value(cell)) != 0 or is_negative_zero(value)]
+
+
+def failure_of(result: Result) -> tuple[str, ...]:
+    """Return the name of a result's known failure, or the kind of any other; nothing if it passes."""
+    if result.deviation is not None:
+        return (result.deviation,)
+    return (result.kind,) if result.failed else ()
 
 
 def cells(case: Case) -> Iterator[Cell]:

@@ -155,9 +155,25 @@ def test_what_fails_in_another_way_or_is_excused_says_nothing_of_a_factor() -> N
 
     for answer in (other, excused):
         finding = Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE)
-        found = depends_on(finding, Scope(), partial(biased, answer), lambda _name: False)
+        found = depends_on(finding, Scope(), partial(biased, answer), explains_all=lambda _name: False)
         assert "bias" not in found.needs
         assert found.passing is None
+
+
+def test_where_a_known_mistake_or_another_one_makes_it_fail_nothing_is_said_to_pass() -> None:
+    def excused(case: Case) -> Result:
+        return FAILS if case.config.bias else Result(Verdict.AGREES, deviation="3f9c2a11")
+
+    found = depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), excused)
+    of_certain = depends_on(
+        Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE),
+        Scope(),
+        lambda _case: FAILS,
+        is_active=lambda case: case.config.bias,
+    )
+
+    assert found.needs == of_certain.needs == {"bias": True}
+    assert found.passing is of_certain.passing is None
 
 
 def test_a_condition_on_how_large_gradients_are_is_no_need_of_a_size() -> None:

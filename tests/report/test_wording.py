@@ -46,7 +46,8 @@ EQUATION = Equation(np.array([0.5, 1.0, 0.0, 1.0]), np.array([0.25, 0.125, -0.75
 SITES = (Site({"t": 0, "n": 0, "unit": 0}, 0.244918659, 0.8482836399575129, 2.5e-07, EQUATION),)
 DIFFERS = Mismatch("output", Sort.VALUE, count=1, total=1, atol=0.603, rtol=0.711, sites=SITES)
 RESULT = Result(Verdict.DISAGREES, (DIFFERS,))
-FINDING = Finding("mine.py:rnn", CASE, RESULT, certificate=Certificate(2, 56, 3, ("num_layers=2",), fresh_process=True))
+CERTIFICATE = Certificate(2, 56, 3, otherwise=("3f9c2a11",), refused=("num_layers=2",), fresh_process=True)
+FINDING = Finding("mine.py:rnn", CASE, RESULT, certificate=CERTIFICATE)
 FACTORS = Factors(
     {"bias": True, "bidirectional": True},
     {"dtype": ("float32", "bfloat16")},

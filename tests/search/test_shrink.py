@@ -46,6 +46,22 @@ def smallest(config: RNNConfig, fails: Callable[[RNNConfig], bool], scope: Scope
     return steps[-1]
 
 
+def test_plainer_neighbours_that_fail_for_another_reason_are_named() -> None:
+    def check(case: Case) -> Result:
+        if not case.config.bias:
+            return Result(Verdict.BROKEN, message="Error: no")
+        return Result(Verdict.AGREES, deviation="3f9c2a11") if case.x.any() else Result(Verdict.BROKEN, message="E: x")
+
+    plain = draw(RNNConfig(1, 1, T=1, N=1, bias=False), "normal", 3)
+    zero = Case.from_arrays(RNNConfig(1, 1, T=1, N=1), {n: a * 0 for n, a in draw(RNNConfig(1, 1)).arrays.items()})
+    by_config, by_number = (Shrinking(case, check(case), Scope(), check) for case in (plain, zero))
+    for shrinking in (by_config, by_number):
+        list(shrinking)
+
+    assert by_config.certificate.otherwise == ("3f9c2a11", "broken: E")
+    assert by_number.certificate.otherwise == ()
+
+
 LONG = RNNConfig(2, 3, num_layers=2, T=6, N=4, hx=True, lengths=(2, 6, 4, 1))
 
 
