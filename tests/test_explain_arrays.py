@@ -82,11 +82,27 @@ def test_files_are_explained_with_exit_codes_and_json(run: Any, rnn: nn.RNN, mod
     assert told["cause"].startswith("ignores bias_hh")
 
 
+def test_lines_that_are_broken_go_on_below_their_words(capsys: Any, monkeypatch: Any, rnn: nn.RNN) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys, "argv", ["rnn-harness", "explain", "model.pt", "x.npy", "wrong.npy", "--hx", "h0.npy"])
+    with pytest.raises(SystemExit):
+        main.main()
+
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 60 for line in lines)
+    assert first.startswith("disagrees")
+    assert {line[:8].strip() for line in lines if line.startswith(" ")} == {""}
+    begun = [line.split()[0] for line in lines if not line.startswith(" ")]
+    assert begun == ["cause", "yours", "nn.RNN", "certain", "first", "worst", "taken"]
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [
         (("gone.pt", "x.npy", "x.npy"), "gone.pt: no such file"),
-        (("x.npy", "x.npy", "x.npy"), "module is an ndarray: expected a torch.nn.RNN"),
+        (("x.npy", "x.npy", "x.npy"), "x.npy: holds an array without a name: expected the weights of an nn.RNN"),
+        (("model.pt", "ragged.json", "x.npy"), "ragged.json: its content is no array, because its lists differ"),
+        (("model.pt", "words.json", "x.npy"), "words.json: its content holds more than numbers: expected nested"),
         (("whole.pt", "x.npy", "x.npy"), "whole.pt: holds more than tensors, such as a whole module"),
         (("junk.pt", "x.npy", "x.npy"), "junk.pt: expected what np.save"),
         (("model.pt", "objects.npy", "x.npy"), "objects.npy: expected what np.save"),
@@ -96,6 +112,8 @@ def test_files_are_explained_with_exit_codes_and_json(run: Any, rnn: nn.RNN, mod
 def test_misuse_is_said_and_no_file_may_run_code(run: Any, rnn: nn.RNN, files: tuple[str, ...], said: str) -> None:
     torch.save(rnn, "whole.pt")
     Path("junk.pt").write_text("no tensors")
+    Path("ragged.json").write_text("[[1, 2], [3]]")
+    Path("words.json").write_text('[["one"]]')
     np.save("objects.npy", np.array([print], object), allow_pickle=True)
 
     code, out, err = run(*files)
@@ -319,7 +337,7 @@ def test_a_linear_layer_and_two_directions_under_other_names() -> None:
             {"kernel": 1, "recurrent_kernel": 1, "W": 1, "R": 1},
             "kernel, recurrent_kernel, bias (Keras) or W, R, B (ONNX)",
         ),
-        ({"kernel": 1}, "module holds no weight_ih_l0, but kernel"),
+        ({"kernel": 1}, "module holds no weight_ih_l0, only kernel"),
         ({"W": 2, "R": 1}, "weight_hh_l0"),
     ],
 )

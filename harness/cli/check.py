@@ -15,6 +15,7 @@ import click
 from harness.cli.codes import AGREES, EXIT_CODES, FINDING, INTERRUPTED, MISUSE
 from harness.cli.options import (
     FILE,
+    Whole,
     dtypes_option,
     findings_option,
     only_option,
@@ -83,7 +84,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     "--device", "devices", multiple=True, help="Where to run; repeatable.  [default: every device found here]"
 )
 @dtypes_option
-@click.option("--examples", type=click.IntRange(min=1), help="Cases to check.  [default: 1650, or what --time allows]")
+@click.option("--examples", type=Whole(min=1), help="Cases to check.  [default: 1650, or what --time allows]")
 @click.option(
     "--time",
     "seconds",

@@ -7,15 +7,13 @@ from pathlib import Path
 import click
 
 from harness.cli.codes import AGREES
-from harness.cli.options import json_option
+from harness.cli.options import Whole, json_option
 from harness.cli.output import console_for, write_json
 
 
 @click.command(short_help="Show how much of the space some runs met together.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option(
-    "--missing", type=click.IntRange(min=0), default=0, metavar="N", help="List up to N combinations that no run met."
-)
+@click.option("--missing", type=Whole(min=0), default=0, metavar="N", help="List up to N combinations that no run met.")
 @json_option
 def coverage(files: tuple[Path, ...], missing: int, json_to: str | None) -> int:
     """Show how much of the space the runs that wrote these FILEs met together.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from harness.cli.codes import AGREES, EXIT_CODES_OF_EXPLAIN, FINDING
-from harness.cli.options import FILE, json_option
-from harness.cli.output import console_for, write_json
+from harness.cli.options import FILE, Error, json_option
+from harness.cli.output import WHOLE_WORDS, console_for, write_json
 from harness.space.parts import NONLINEARITIES
 
 
@@ -23,7 +23,7 @@ from harness.space.parts import NONLINEARITIES
 )
 @click.option(
     "--atol",
-    type=float,
+    type=Error(),
     default=0.0,
     help="How far each number of ACTUAL may be off by itself, as if rounded in print.",
 )
@@ -47,6 +47,7 @@ def explain(
     actual).
     """
     from dataclasses import asdict
+    from textwrap import fill
 
     from harness.report import arrays
     from harness.subjects.files import load_array, load_model, load_returned, load_start
@@ -61,6 +62,7 @@ def explain(
         batch_first=batch_first,
         atol=atol,
     )
-    console.print(str(answer), markup=False)
+    for said in answer.lines:
+        console.print(fill(said, console.width, subsequent_indent=" " * arrays.WIDTH, **WHOLE_WORDS), markup=False)
     write_json("explain", asdict(answer), json_to)
     return AGREES if answer.agrees else FINDING

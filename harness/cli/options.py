@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -11,6 +11,32 @@ from harness.space.parts import DTYPES
 
 FILE: Final = click.Path(readable=False)
 """A path as it was given; a shell completes it from the files there are."""
+
+
+class Whole(click.IntRange):
+    """A whole number, of at least ``min`` if that is given."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Anything else is told with what was expected, as click does not."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            least = "" if self.min is None else f" of at least {self.min}"
+            option = "" if param is None else f"{param.opts[0]} "
+            self.fail(f"{value!r}: expected a whole number{least}, such as {option}{self.min or 1}", param, ctx)
+
+
+class Error(click.types.FloatParamType):
+    """The size of an error, as a number."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Anything else is told with what was expected."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r}: expected a number of at least 0, such as 5e-5", param, ctx)
 
 
 def seconds_of(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
@@ -55,9 +81,7 @@ findings_option = click.option(
 )
 
 
-seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same search."
-)
+seed_option = click.option("--seed", type=Whole(min=0), default=0, show_default=True, help="Same seed, same search.")
 
 
 dtypes_option = click.option(
@@ -70,7 +94,7 @@ dtypes_option = click.option(
 
 
 output_size_option = click.option(
-    "--output-size", type=int, metavar="O", help="Add a linear readout with O outputs to every time step."
+    "--output-size", type=Whole(), metavar="O", help="Add a linear readout with O outputs to every time step."
 )
 
 

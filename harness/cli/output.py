@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from harness.pipeline import Examined
 
 
+WHOLE_WORDS: Final[Mapping[str, Any]] = {"break_on_hyphens": False, "break_long_words": False}
+"""The options of ``textwrap`` by which a line is broken between words only."""
+
 _UNWRITTEN: Final = "harness.cli.unwritten"
 """The place of what could not be written among what click keeps for a command."""
 
@@ -35,7 +38,7 @@ def complain(said: str) -> None:
     said = printable(said)
     if sys.stderr.isatty() and "\n" not in said:
         width = shutil.get_terminal_size().columns
-        said = textwrap.fill(said, width, break_on_hyphens=False, break_long_words=False)
+        said = textwrap.fill(said, width, **WHOLE_WORDS)
     click.echo(said, err=True)
 
 

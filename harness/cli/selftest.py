@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from harness.cli.codes import AGREES, EXIT_CODES_OF_SELFTEST, FINDING, INTERRUPTED
-from harness.cli.options import json_option, seed_option
+from harness.cli.options import Whole, json_option, seed_option
 from harness.cli.output import console_for, write_json
 
 
@@ -13,10 +13,8 @@ from harness.cli.output import console_for, write_json
 @click.argument("names", nargs=-1, metavar="[FAULT|FAMILY]...")
 @click.option("--family", "families", multiple=True, metavar="NAME", help="A family of faults; repeatable.")
 @seed_option
-@click.option("--examples", type=click.IntRange(min=1), help="Cases for each subject.  [default: 1650]")
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share the work."
-)
+@click.option("--examples", type=Whole(min=1), help="Cases for each subject.  [default: 1650]")
+@click.option("--workers", type=Whole(min=1), default=1, show_default=True, help="Processes that share the work.")
 @json_option
 def selftest(
     names: tuple[str, ...],

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from harness.cli.codes import AGREES
-from harness.cli.options import json_option
+from harness.cli.options import Whole, json_option
 from harness.cli.output import console_for, write_json
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
@@ -15,17 +15,19 @@ from harness.space.parts import NONLINEARITIES
 
 
 @click.command(short_help="Show the shape of every array of a config.")
-@click.option("--input-size", type=int, required=True, metavar="I")
-@click.option("--hidden-size", type=int, required=True, metavar="H")
-@click.option("--num-layers", type=int, default=1, show_default=True, metavar="L")
+@click.option("--input-size", type=Whole(), required=True, metavar="I")
+@click.option("--hidden-size", type=Whole(), required=True, metavar="H")
+@click.option("--num-layers", type=Whole(), default=1, show_default=True, metavar="L")
 @click.option("--nonlinearity", default="tanh", show_default=True, metavar="|".join(NONLINEARITIES))
 @click.option("--bias/--no-bias", default=True, show_default=True)
 @click.option("--batch-first", is_flag=True)
 @click.option("--bidirectional", is_flag=True)
 @click.option("--hx", is_flag=True, help="Pass an initial hidden state.")
-@click.option("--output-size", type=int, metavar="O", help="Add a linear readout with O outputs to every time step.")
-@click.option("-N", "N", type=int, default=1, show_default=True, help="Sequences in the batch.")
-@click.option("-T", "T", type=int, default=1, show_default=True, help="Time steps.")
+@click.option(
+    "--output-size", type=Whole(), metavar="O", help="Add a linear readout with O outputs to every time step."
+)
+@click.option("-N", "N", type=Whole(), default=1, show_default=True, help="Sequences in the batch.")
+@click.option("-T", "T", type=Whole(), default=1, show_default=True, help="Time steps.")
 @json_option
 def shapes(json_to: str | None, **fields: Any) -> int:
     """Show the shape of x, hx, every weight, output, h_n and readout, layer by layer, without running anything."""

@@ -8,7 +8,7 @@ import click
 
 from harness.cli.check import pinned_by
 from harness.cli.codes import AGREES, EXIT_CODES_OF_JUDGE, FINDING, MISUSE
-from harness.cli.options import FILE, dtypes_option, json_option, only_option, output_size_option, seed_option
+from harness.cli.options import FILE, Whole, dtypes_option, json_option, only_option, output_size_option, seed_option
 from harness.cli.output import console_for, write_json
 from harness.space.errors import UsageError
 
@@ -19,7 +19,7 @@ from harness.space.errors import UsageError
 @only_option
 @output_size_option
 @seed_option
-@click.option("--examples", type=click.IntRange(min=1), help="Write the smallest cases only.  [default: all]")
+@click.option("--examples", type=Whole(min=1), help="Write the smallest cases only.  [default: all]")
 @json_option
 def vectors(
     folder: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, Final
 
@@ -26,8 +26,12 @@ from harness.space.parts import NONLINEARITIES
 from harness.subjects.calling import a_or_an
 from harness.subjects.handed import Model, models
 
-_WIDTH: Final = 8
+WIDTH: Final = 8
 """The width of the words that begin the lines, with a space."""
+
+
+ALL_ZEROS: Final = "all of the numbers are zeros"
+"""The words for arrays of zeros alone, of which no single mistake can be told."""
 
 
 def _no_pieces() -> dict[str, Any]:
@@ -117,16 +121,19 @@ def _answer(found: Found, handed: Model, *, others: int) -> Answer:
     if found.reading is None:
         said = found.misfit
         return Answer(False, said, True, (), (f"disagrees with nn.RNN in shape: {said}",))
+    reading, zeros = found.reading, not found.agrees and _only_zeros(found)
+    if zeros and not found.certain:  # many mistakes leave zeros, and those in the catalogue are some of them
+        found = replace(found, causes=())
     causes = [sentence(cause) for cause in found.causes]
     lines = [
         _verdict(found),
         *([] if found.agrees else why(found, causes)),
-        *_taken_as(found.reading, drops=handed.drops),
+        *_taken_as(reading, drops=handed.drops),
     ]
     if handed.words:
         fits = ", which fits" if found.agrees else "; the other way fits no better"
         lines.append(line("", handed.words + fits * bool(others)))
-    cause = causes[0] if causes else None
+    cause = causes[0] if causes else ALL_ZEROS if zeros else None
     return Answer(found.agrees, cause, found.certain, tuple(causes[1:]), tuple(lines), _pieces(found))
 
 
@@ -145,7 +152,7 @@ def _pieces(found: Found) -> dict[str, Any]:
 
 def line(word: str, said: str) -> str:
     """Return a line of the report, which begins with a word."""
-    return f"{word:<{_WIDTH}}{said}"
+    return f"{word:<{WIDTH}}{said}"
 
 
 def numbers(reading: Reading) -> int:
@@ -182,6 +189,10 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
         yield from (line("", f"or {said}") for said in causes[1:NAMED])
         if len(causes) > NAMED:
             yield line("", f"or one of {len(causes) - NAMED} more")
+    elif _only_zeros(found):
+        yield line(
+            "cause", f"{ALL_ZEROS}: nothing of what your code computes is in them, and many mistakes would do that"
+        )
     elif found.lost:
         yield line("cause", f"unknown: {found.lost} of {total} are NaN or infinite, where nn.RNN's are finite")
     elif not found.tried:
@@ -198,10 +209,17 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     yield line("worst", _worst(reading, case, mismatch))
     if not causes and all(one.sort is Sort.VALUE for _, one in wrong):
         yield line("within", f"atol={max(one.atol for _, one in wrong):.1e} of every expected number")
-    digits = None if causes else _digits(reading)
+    digits = None if causes or _only_zeros(found) else _digits(reading)
     if digits is not None:
         most = counted(digits, "digit")
         yield line("rounded", f"actual has at most {most} after the point: try atol={0.5 * 10.0**-digits:g}")
+
+
+def _only_zeros(found: Found) -> bool:
+    """Tell whether all numbers that were given are zeros, and more than one."""
+    assert found.reading is not None
+    given = [array for seen in found.reading.seen for array in seen.observation.outcome.arrays.values()]
+    return numbers(found.reading) > 1 and not any(np.any(array) for array in given)
 
 
 def _digits(reading: Reading) -> int | None:

@@ -45,8 +45,9 @@ directions are 8 a layer.
 def load_model(path: str) -> Any:
     """Load weights; of a file with a whole case, such as a test vector, the weights alone."""
     held = load(path)
-    if not isinstance(held, Mapping):
-        return held
+    if not isinstance(held, Mapping) or not held:
+        what = "no array" if isinstance(held, Mapping) else "an array without a name"
+        raise UsageError(f"{path}: holds {what}: expected the weights of an nn.RNN, as its state_dict() names them")
     return {name: one for name, one in held.items() if not _of_a_case(str(name), (*GIVEN, *RETURNED))}
 
 
@@ -164,19 +165,27 @@ def _of_json(path: Path) -> Any:
         held = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: is no JSON ({error})") from None
-    return _in_json(path, "it", held, DEEPEST)
+    return _in_json(path, "", held, DEEPEST)
 
 
 def _in_json(path: Path, name: str, held: Any, depth: int) -> Any:
     if isinstance(held, dict) and "data" not in held and depth:
         return {one: _in_json(path, one, value, depth - 1) for one, value in held.items()}
+    where = f"{path}: {name[:80]!r}" if name else f"{path}: its content"
     if isinstance(held, dict):
         try:
             return np.array(held["data"], DTYPES[held.get("dtype", "float64")]).reshape(held["shape"])
         except (KeyError, OverflowError, TypeError, ValueError) as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             expected = '{"dtype": "float32", "shape": [2, 3], "data": [...]}, or nested lists'
-            raise UsageError(f"{path}: {name[:80]!r} is no array ({said}): expected {expected}") from None
+            raise UsageError(f"{where} is no array ({said}): expected {expected}") from None
+    expected = "expected nested lists of numbers, on each level of one length"
     if not isinstance(held, list):
-        raise UsageError(f"{path}: {name[:80]!r} is {str(held)[:40]!r}: expected nested lists of numbers")
+        raise UsageError(f"{where} is {str(held)[:40]!r}: {expected}")
+    try:
+        kind = np.array(held).dtype.kind
+    except ValueError:  # lists of several lengths, or too deep
+        raise UsageError(f"{where} is no array, because its lists differ in length or depth: {expected}") from None
+    if kind not in "biuf":
+        raise UsageError(f"{where} holds more than numbers: {expected}")
     return held

@@ -100,8 +100,9 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
         else:
             rest[name] = value
     if len(prefixes) != 1:
-        held = "the weights of several nn.RNN" if prefixes else "no weight_ih_l0"
-        raise UsageError(f"module holds {held}, but {_listed(given) or 'nothing'}: {_WANTED}")
+        held = f"the weights of several nn.RNN ({_listed(given)})" if prefixes else "no weight_ih_l0"
+        held += f", only {_listed(given)}" if given and not prefixes else ""
+        raise UsageError(f"module holds {held}: {_WANTED}")
     for name in ("weight_ih_l0", "weight_hh_l0"):
         if name not in found or found[name].ndim != 2:
             raise UsageError(

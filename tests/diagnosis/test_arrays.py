@@ -272,6 +272,15 @@ def test_a_wrong_shape_is_said_with_its_likely_reason(config: RNNConfig, shape: 
     assert len(answer.lines) == 1
 
 
+def test_zeros_alone_are_called_so_and_no_mistake_is_guessed() -> None:
+    answer = ask(of(PLAIN), np.zeros((5, 2, 4)))
+
+    assert answer.cause == "all of the numbers are zeros"
+    assert (answer.certain, answer.others) == (False, ())
+    assert "cause   all of the numbers are zeros: nothing of what your code" in str(answer)
+    assert "rounded" not in str(answer)
+
+
 def test_an_array_that_lacks_axes_of_size_one_is_taken_as_it_must_be() -> None:
     case = of(NOTEBOOK)
     readout = made(Reference(), case, "readout")
@@ -286,7 +295,7 @@ def test_an_array_that_lacks_axes_of_size_one_is_taken_as_it_must_be() -> None:
         ({"module": None}, "module is a NoneType: expected a torch.nn.RNN"),
         ({"module": nn.LSTM(3, 4)}, "module=LSTM holds 0 nn.RNN"),
         ({"module": nn.LSTM(3, 4).state_dict()}, "4 times as many rows belong to an LSTM or a GRU"),
-        ({"module": {"W_xh": np.zeros((4, 3))}}, "module holds no weight_ih_l0, but W_xh"),
+        ({"module": {"W_xh": np.zeros((4, 3))}}, "module holds no weight_ih_l0, only W_xh"),
         ({"module": {"a": np.zeros(1), **nn.RNN(3, 4).state_dict()}}, "module holds a beside the nn.RNN"),
         (
             {"module": {k: v for k, v in nn.RNN(3, 4).state_dict().items() if k != "bias_hh_l0"}},
