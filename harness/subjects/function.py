@@ -230,13 +230,15 @@ def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
         raise SubjectError(f"{name}: its signature cannot be read ({error})\n{SIGNATURES}") from None
+    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
+    if by_position:
+        what = f"takes {', '.join(by_position)} by position only, and is passed everything by name: take the / out"
+        raise SubjectError(f"{name}{inspect.signature(function)}: {what}\n{SIGNATURES}")
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         names = {p.name for p in parameters}
         return tuple(name for name in GIVEN if name not in OPENS or name in names)  # more has to be named explicitly
     named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
-    unknown = [
-        p.name for p in parameters if p.name not in GIVEN and (p.default is p.empty or p.kind is p.POSITIONAL_ONLY)
-    ]
+    unknown = [p.name for p in parameters if p.name not in GIVEN and p.default is p.empty]
     taken = tuple(p.name for p in named if p.name in GIVEN)
     if unknown or not taken:
         are = "is" if len(unknown) == 1 else "are"

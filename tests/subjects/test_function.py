@@ -50,6 +50,8 @@ def test_h0_is_zeros_where_no_hx_is_passed() -> None:
         lambda x, h0, weights, config, sizes: None,
         lambda inputs, state: None,
         lambda x, /, y: None,
+        lambda x, h0=None, /: None,
+        lambda x, /, **others: None,
         lambda *things: None,
     ],
 )
@@ -60,6 +62,11 @@ def test_a_signature_that_cannot_be_served_is_shown_the_right_one(function: Any)
     said = str(refused.value).splitlines()
     assert len(said) == 3
     assert all(name in said[-1] for name in GIVEN)
+
+
+def test_parameters_that_take_no_name_are_named_with_what_to_change() -> None:
+    with pytest.raises(SubjectError, match=r"takes x, h0 by position only, and is passed everything by name: take the"):
+        as_subject(lambda x, h0, /, weights: None)
 
 
 def test_results_get_their_names_by_their_number() -> None:
