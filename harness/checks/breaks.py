@@ -138,10 +138,10 @@ def _fitted(base: Base, call: Call, name: str, value: Any) -> Call:
         return call.replace(x=base.tensor(*base.x.shape[:-1], int(value)))
     if call.hx is None:
         return call
-    rows, *batch, features = base.hx.shape
     if name == "hidden_size":
-        return call.replace(hx=base.tensor(rows, *batch, int(value)))
+        return call.replace(hx=base.tensor(*base.hx.shape[:-1], int(value)))
     if name == "num_layers":
+        _, *batch, features = base.hx.shape
         return call.replace(hx=base.tensor(int(value) * base.config.num_directions, *batch, features))
     return call
 
@@ -235,9 +235,9 @@ def _hx_batch_of_one(base: Base, call: Call) -> Variants:
 
 
 def _hx_of_batch(base: Base, call: Call, wrong: int) -> Variant:
-    rows, batch, features = base.hx.shape
+    *rows, batch, features = base.hx.shape
     facts = ((str(batch),), (str(wrong),))
-    return Variant(f"hx of batch {wrong} for {batch}", call.replace(hx=base.tensor(rows, wrong, features)), facts)
+    return Variant(f"hx of batch {wrong} for {batch}", call.replace(hx=base.tensor(*rows, wrong, features)), facts)
 
 
 def _hx_features(base: Base, call: Call) -> Variants:
@@ -427,9 +427,9 @@ def _parameter_shape(role: str) -> Callable[[Base, Call], Variants]:
     """
 
     def variants(base: Base, call: Call) -> Variants:
-        names = [name for name in base.config.weights if name.startswith(role)]
+        names = [name for name in base.parameters if name.startswith(role)]
         for name in dict.fromkeys((*names[:1], *names[-1:])):
-            shape = base.config.weights[name].shape
+            shape = base.parameters[name]
             wider, taller = (*shape[:-1], shape[-1] + 1), (shape[0] + 1, *shape[1:])
             single = (1, *shape[1:])
             for wrong in dict.fromkeys((wider, taller, single, ())):
@@ -441,19 +441,19 @@ def _parameter_shape(role: str) -> Callable[[Base, Call], Variants]:
 
 
 def _parameter_none(base: Base, call: Call) -> Variants:
-    for name in list(base.config.weights)[::-1]:
+    for name in list(base.parameters)[::-1]:
         yield Variant(f"{name}=None", call.replace(parameters={name: None}))
 
 
 def _parameter_dtype(base: Base, call: Call) -> Variants:
     other = "float32" if base.config.dtype == "float64" else "float64"
-    for name, spec in base.config.weights.items():
-        yield Variant(f"{name} of {other}", call.replace(parameters={name: Tensor(spec.shape, other)}))
+    for name, shape in base.parameters.items():
+        yield Variant(f"{name} of {other}", call.replace(parameters={name: Tensor(shape, other)}))
 
 
 def _parameter_device(base: Base, call: Call) -> Variants:
-    for name, spec in base.config.weights.items():
-        meta = Tensor(spec.shape, base.config.dtype, "meta")
+    for name, shape in base.parameters.items():
+        meta = Tensor(shape, base.config.dtype, "meta")
         yield Variant(f"{name} on meta", call.replace(parameters={name: meta}), (("device",),))
 
 

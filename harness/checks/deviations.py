@@ -1,4 +1,4 @@
-"""Known deviations of torch's own nn.RNN in what it refuses, with the reason and with who would have to change it.
+"""Known deviations of torch's nn.RNN and nn.RNNCell in what they refuse, why, and who would have to change it.
 
 A deviation excuses no more than it says: it is matched by the break, by what went wrong, and by the call's code or the
 message. Torch differs between versions; deviations of older versions are listed, too.
@@ -56,6 +56,9 @@ def known(lapse: Lapse, name: str, where: str, said: str) -> Deviation | None:
     return next((deviation for deviation in DEVIATIONS if deviation.explains(lapse, name, where, said)), None)
 
 
+_CELL: Final = r".*torch\.nn\.RNNCell\(.*"
+"""The pattern of a cell's code."""
+
 DEVIATIONS: Final = (
     Deviation(
         "input_size=True",
@@ -68,11 +71,55 @@ DEVIATIONS: Final = (
     Deviation(
         "sizes checked by what allocates",
         Whose.TORCH,
-        "no check refuses a bool, and before torch 2.10 or so none looks at input_size; the allocation of the weights "
-        "then fails, and its error does not name the argument",
+        "no check refuses a bool, before torch 2.10 or so none looks at input_size, and a cell checks no size; the "
+        "allocation of the weights then fails, and its error does not name the argument",
         (Lapse.MESSAGE,),
         "^(input|hidden)_size ",
-        said=r"empty\(\)|negative dimension",
+        said=r"empty\(\)|negative dimension|unsupported operand type",
+    ),
+    Deviation(
+        "a cell's sizes, unchecked",
+        Whose.TORCH,
+        "a cell checks no size: with 0 it has no features or no units and returns what follows from that, and True "
+        "means 1",
+        (Lapse.ACCEPTED,),
+        "^(input|hidden)_size (below 1|no int)$",
+        rf"(?s)^(input_size=0|hidden_size=0|hidden_size=True)\b{_CELL}",
+    ),
+    Deviation(
+        "a cell's bias, unchecked",
+        Whose.TORCH,
+        "a cell does not check that bias is a bool, but takes what is true for True and what is not for False",
+        (Lapse.ACCEPTED,),
+        "^bias no bool$",
+        f"(?s){_CELL}",
+    ),
+    Deviation(
+        "a cell's hx of another rank than x",
+        Whose.TORCH,
+        "a cell checks that x and hx have one dimension or two, but not that they have the same: an error is one of "
+        "sizes or of an index, and beside unbatched x an hx of (H, H) is taken for H states",
+        (Lapse.ACCEPTED, Lapse.CLASS, Lapse.MESSAGE),
+        "^hx: rank$",
+        f"(?s)^hx of [12] dimensions{_CELL}",
+    ),
+    Deviation(
+        "a cell's devices, unchecked",
+        Whose.TORCH,
+        "a cell leaves the check to its operations: a product with a tensor on meta is on meta, or on the CPU with "
+        "numbers that nothing has computed, where no bias is added to it",
+        (Lapse.ACCEPTED,),
+        "device$",
+        f"(?s)'meta'{_CELL}|{_CELL}'meta'",
+    ),
+    Deviation(
+        "a cell's weight without dimensions",
+        Whose.TORCH,
+        "a cell's products look at a dimension of the weights before anything checks that there is one",
+        (Lapse.CLASS,),
+        "^weight_[ih]h: shape$",
+        rf"(?s)of shape \(\) for{_CELL}",
+        "^IndexError: .*no dimensions",
     ),
     Deviation(
         "num_layers compared unchecked",

@@ -15,7 +15,7 @@ from harness.checks.breaks import Break, Variant
 from harness.report import wording
 from harness.search.refusals import Refusals, Wrong
 from harness.subjects.answer import Answer, Kind
-from harness.subjects.call import MODULE
+from harness.subjects.recipes import RECIPES
 
 _LINE: Final = 70
 """The characters of a line on 80 columns, less some that words leave at its end."""
@@ -182,8 +182,8 @@ def _finding_record(subject: str, wrong: Wrong) -> dict[str, Any]:
 
 
 def _module(subject: str) -> str:
-    """Return the name of the class in code: torch's own in full, another class by its own name."""
-    return MODULE if subject == "torch" else subject.rpartition(":")[2]
+    """Return the name of the class in code, if it is not torch's own."""
+    return "" if subject in RECIPES else subject.rpartition(":")[2]
 
 
 def _tally(counts: Counter[str]) -> str:

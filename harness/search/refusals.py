@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
 from operator import ne
@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, Final
 
 from harness.checks.breaks import BREAKS, Break, Broken, broken
+from harness.checks.cell_breaks import CELL_BREAKS
 from harness.checks.deviations import Deviation, Lapse
 from harness.checks.refusals import Refusal, check_refusal
 from harness.space.config import PLAINEST, RNNConfig
@@ -24,13 +25,16 @@ from harness.space.errors import UsageError
 from harness.space.parts import RESULTS, WAY
 from harness.space.scope import SIZE_FACTORS, Scope
 from harness.subjects.answer import Answer, Kind
-from harness.subjects.call import Base, Call, Form
+from harness.subjects.call import Base, Call, CellBase, Form
 from harness.subjects.protocol import Subject, scope_of
 
 CASES: Final = 700
 """The number of malformed calls of a search by default: each break comes up four times in each form of the input."""
 
 _BATCHED: Final = {Form.BATCHED: True, Form.UNBATCHED: False}
+
+_BREAKS: Final = {Base: BREAKS, CellBase: CELL_BREAKS}
+"""The breaks of the calls of a layer, and of a cell."""
 
 _SMALL: Final = (1, 2, 3, 4, 5)
 """The sizes, unless the scope pins them; refusals depend on sizes that differ, not on how large they are."""
@@ -83,12 +87,14 @@ def hunt_refusals(subject: Subject, scope: Scope | None = None, *, cases: int = 
     Ctrl-C ends it with what was found so far. A call may end the process, so run an untrusted subject in another
     process. Raises ``UsageError`` for a subject that has no ``call``.
     """
-    if (call := subject.capabilities.call) is None:
+    own = subject.capabilities
+    if (call := own.call) is None:
         raise UsageError(f"{subject.name}: cannot be given malformed calls")
     record = Refusals(subject.name, seed)
     start = time.perf_counter()
     whole = scope or scope_of(subject)
-    search = _Search(call, _whole(whole), record, _forms(whole))
+    made = CellBase if own.recipe is not None and own.recipe.is_cell else Base
+    search = _Search(call, _whole(whole), record, _forms(whole, made), made)
     try:
         search.run(cases, Random(seed))
         record.findings = [search.smallest(wrong) for wrong in record.findings]
@@ -107,17 +113,26 @@ def _whole(scope: Scope) -> Scope:
     return scope.only(**small, **called)
 
 
-def _forms(scope: Scope) -> frozenset[Form]:
-    """Return the forms of the input that a scope has."""
-    packed = {Form.PACKED, Form.BY_HAND} if any(scope.lengths) else set()
+def _forms(scope: Scope, made: type[Base]) -> frozenset[Form]:
+    """Return the forms of the input that a scope has; the step of a cell is never packed."""
+    packed = {Form.PACKED, Form.BY_HAND} if any(scope.lengths) and made is Base else set()
     return frozenset({form for form, there in _BATCHED.items() if there in scope.batched} | packed)
 
 
 class _Search:
     """The state of one search."""
 
-    def __init__(self, call: Callable[[Call], Answer], scope: Scope, record: Refusals, forms: frozenset[Form]) -> None:
-        self._deck = [(kind, form) for kind in BREAKS for form in kind.forms if form in forms]
+    def __init__(
+        self,
+        call: Callable[[Call], Answer],
+        scope: Scope,
+        record: Refusals,
+        forms: frozenset[Form],
+        made: type[Base],
+    ) -> None:
+        self._kinds = _BREAKS[made]
+        self._deck = [(kind, form) for kind in self._kinds for form in kind.forms if form in forms]
+        self._made = made
         self._call = call
         self._scope = scope
         self._record = record
@@ -132,7 +147,7 @@ class _Search:
         for _ in range(cases):
             deck = deck or random.sample(self._deck, len(self._deck))
             kind, form = deck.pop()
-            kinds = _with_another(kind, form, random) if random.random() < _TWICE else (kind,)
+            kinds = self._with_another(kind, form, random) if random.random() < _TWICE else (kind,)
             if self._costly.isdisjoint(kind.name for kind in kinds) and (drawn := self._drawn(kinds, form, random)):
                 self._try(drawn)
 
@@ -141,7 +156,7 @@ class _Search:
         if form is not Form.BATCHED and not any(self._scope.N):
             return None  # the scope has no sequences
         for _ in range(4):
-            base = _base(self._scope, form, random)
+            base = _base(self._scope, form, random, self._made)
             calls = list(broken(base, kinds))
             if calls and self._accepts(base):
                 return random.choice(calls)
@@ -206,14 +221,13 @@ class _Search:
                 return Wrong(candidate, refusal)
         return None
 
+    def _with_another(self, kind: Break, form: Form, random: Random) -> tuple[Break, ...]:
+        """Return a break together with a second one that can be combined with it."""
+        fitting = [other for other in self._kinds if form in other.forms and not {*other.parts} & {*kind.parts}]
+        return tuple(sorted((kind, random.choice(fitting)), key=self._kinds.index))
 
-def _with_another(kind: Break, form: Form, random: Random) -> tuple[Break, ...]:
-    """Return a break together with a second one that can be combined with it."""
-    fitting = [other for other in BREAKS if form in other.forms and not {*other.parts} & {*kind.parts}]
-    return tuple(sorted((kind, random.choice(fitting)), key=BREAKS.index))
 
-
-def _base(scope: Scope, form: Form, random: Random) -> Base:
+def _base(scope: Scope, form: Form, random: Random, made: type[Base] = Base) -> Base:
     """Return a well-formed call of that form."""
     fields = {name: random.choice(getattr(scope, name)) for name in scope.values()}
     fields["dropout"], fields["training"] = random.choice(scope.modes)
@@ -226,15 +240,15 @@ def _base(scope: Scope, form: Form, random: Random) -> Base:
     fields = settled({**fields, "training": True}, allowed) | {"training": False}
     if form is not Form.BATCHED:
         fields["N"] = random.choice([N for N in scope.N if N])
-    return Base(RNNConfig(**fields), form, enforce_sorted=form is not Form.PACKED or random.random() < 0.5)
+    return made(RNNConfig(**fields), form, enforce_sorted=form is not Form.PACKED or random.random() < 0.5)
 
 
 def _plainer(base: Base, scope: Scope) -> Iterator[Base]:
     """Yield bases that are plainer in one factor; the scope lists values plainest first."""
     for form in list(Form)[: list(Form).index(base.form)]:
-        yield Base(base.config, form)
+        yield replace(base, form=form, enforce_sorted=True)
     if not base.enforce_sorted:
-        yield Base(base.config, base.form)
+        yield replace(base, enforce_sorted=True)
     for name, values in scope.values().items():
         for value in takewhile(partial(ne, getattr(base.config, name)), values):
-            yield Base(base.config.replace(**{name: value}), base.form, base.enforce_sorted)
+            yield replace(base, config=base.config.replace(**{name: value}))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.parts import OPTIONS, REQUIRED
@@ -68,6 +68,8 @@ class Call:
     hx: Any = None
     packing: Packing | ByHand | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    module: str = MODULE
+    """The name of torch's own class that is built."""
 
     def replace(self, **changes: Any) -> Call:
         """Return the same call with ``changes``."""
@@ -77,13 +79,13 @@ class Call:
         """Return the same call with other constructor arguments."""
         return self.replace(arguments={**self.arguments, **changes})
 
-    def steps(self, module: str = MODULE) -> Iterator[tuple[Stage | None, str]]:
+    def steps(self, module: str = "") -> Iterator[tuple[Stage | None, str]]:
         """Yield the call line by line, each line with its stage.
 
         A line without a stage makes a value that is passed, and cannot fail. ``module`` is the name of the class in the
-        code.
+        code, by default torch's own.
         """
-        yield Stage.CONSTRUCTOR, f"rnn = {module}({_arguments(self.arguments)})"
+        yield Stage.CONSTRUCTOR, f"rnn = {module or self.module}({_arguments(self.arguments)})"
         yield None, f"x = {code_of(self.x)}"
         if self.hx is not None:
             yield None, f"hx = {code_of(self.hx)}"
@@ -96,8 +98,8 @@ class Call:
             yield Stage.PACKING, f"x = PackedSequence(x, {_fields(self.packing)})"
         yield Stage.CALL, "result = rnn(x)" if self.hx is None else "result = rnn(x, hx)"
 
-    def as_code(self, module: str = MODULE) -> str:
-        """Return code that makes this call, ready to be pasted; ``module`` is the name of the class in it."""
+    def as_code(self, module: str = "") -> str:
+        """Return code that makes this call, ready to be pasted; ``module`` is as in ``steps``."""
         imports = ["import torch"]
         if self.packing is not None:
             imports.append(f"from torch.nn.utils.rnn import {', '.join(PACKERS)}")
@@ -117,9 +119,19 @@ class Form(Enum):
 class Base:
     """A well-formed call: a config, and the form of its input. If sequences are packed, N is at least 1."""
 
+    module: ClassVar[str] = MODULE
+    """The name of torch's own class."""
+    options: ClassVar[tuple[str, ...]] = OPTIONS
+    """The arguments of its constructor beside the sizes, the dtype and the device."""
+
     config: RNNConfig
     form: Form = Form.BATCHED
     enforce_sorted: bool = True
+
+    @property
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of the module's parameters, by name."""
+        return {name: spec.shape for name, spec in self.config.weights.items()}
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -154,7 +166,7 @@ class Base:
     def call(self) -> Call:
         """The call itself; arguments at their defaults are left out."""
         config = self.config
-        named = {name: getattr(config, name) for name in (*OPTIONS, "device")}
+        named = {name: getattr(config, name) for name in (*self.options, "device")}
         given = {name: value for name, value in named.items() if value != getattr(PLAINEST, name)}
         if config.dtype != PLAINEST.dtype:
             given["dtype"] = Code(f"torch.{config.dtype}")
@@ -164,11 +176,38 @@ class Base:
         elif self.form is Form.BY_HAND:
             packing = ByHand(Code(f"torch.tensor({list(self.batch_sizes)})"))
         arguments = {"input_size": config.input_size, "hidden_size": config.hidden_size, **given}
-        return Call(arguments, self.x, self.hx if config.hx else None, packing)
+        return Call(arguments, self.x, self.hx if config.hx else None, packing, module=self.module)
 
     def tensor(self, *shape: int) -> Tensor:
         """Return a tensor of this shape, with the config's dtype and device."""
         return Tensor(shape, self.config.dtype, self.config.device)
+
+
+class CellBase(Base):
+    """A well-formed call of ``nn.RNNCell``: one step, batched or not, of a config, whose T plays no part."""
+
+    module = "torch.nn.RNNCell"
+    options = ("bias", "nonlinearity")
+
+    @property
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of the cell's parameters, by name."""
+        config = RNNConfig(self.config.input_size, self.config.hidden_size, bias=self.config.bias)
+        return {name.removesuffix("_l0"): spec.shape for name, spec in config.weights.items()}
+
+    @property
+    def x(self) -> Tensor:
+        """The input of the step."""
+        return self.tensor(*self._batch, self.config.input_size)
+
+    @property
+    def hx(self) -> Tensor:
+        """A state that fits, even if the call does not pass one."""
+        return self.tensor(*self._batch, self.config.hidden_size)
+
+    @property
+    def _batch(self) -> tuple[int, ...]:
+        return () if self.form is Form.UNBATCHED else (self.config.N,)
 
 
 def code_of(value: Any) -> str:

@@ -47,7 +47,7 @@ class Recipe:
     takes: tuple[str, ...] = ()
     """The arguments of the function in the script, if they are not those that the subject takes."""
     is_cell: bool = False
-    """True if the names of its parameters have no layer."""
+    """True if the names of its parameters have no layer, and a malformed call is one of a single step."""
     own: bool = False
     """True if it is torch's own, so that the script may leave out what is at torch's defaults."""
     keeps_time: bool = False
