@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from harness.checks.breaks import ANY, BREAKS, OBJECT, TYPE, VALUE, Break, Variant, Variants
@@ -75,4 +76,13 @@ def _own() -> Iterator[Break]:
     yield Break("parameter: None", ("parameters",), call, ANY, _weight_none)
 
 
-CELL_BREAKS: Final = (*(kind for kind in BREAKS if kind.name in _SHARED), *_own())
+def _alone(kind: Break) -> Break:
+    """Return the break, not combined with one of x or hx if it is of a parameter.
+
+    A cell compares x, hx and its parameters with each other and not with its arguments, so that two may fit.
+    """
+    of_parameter = kind.stage is Stage.CALL and "parameters" in kind.parts
+    return replace(kind, parts=(*kind.parts, "x", "hx")) if of_parameter else kind
+
+
+CELL_BREAKS: Final = tuple(map(_alone, (*(kind for kind in BREAKS if kind.name in _SHARED), *_own())))

@@ -23,6 +23,7 @@ from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.pairs import Pair, pair_of
 from harness.diagnosis.parts import Part, from_places, parts_of, together
+from harness.diagnosis.positions import OtherOrder
 from harness.diagnosis.precision import Precision, estimate
 from harness.diagnosis.where import first_wrong
 from harness.oracle.compare import OF_VALUE, Sort
@@ -67,12 +68,13 @@ class Diagnosis:
     """The other mistake, if the subject makes two of which the case shows one. It is needed to explain all the rest."""
     precision: Precision | None = None
     """The properties of the subject's arithmetic, if no fault explains the subject and coarser arithmetic may."""
-    instead: Instead | None = None
-    """The conventions with which the subject would agree. Then no fault was looked for, or none is certain."""
+    instead: Instead | OtherOrder | None = None
+    """The conventions with which the subject would agree, or its other order of arguments. Then no fault was looked
+    for, or none is certain."""
 
     @property
     def certain(self) -> bool:
-        """True if exactly one fault explains the subject, on ``EVIDENCE`` fresh cases, too; or another declaration."""
+        """True if exactly one fault explains the subject, on ``EVIDENCE`` fresh cases, too; or if ``instead`` does."""
         return self.instead is not None or (len(self.causes) == 1 and self.fresh >= EVIDENCE)
 
 

@@ -31,6 +31,7 @@ from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.parts import together
 from harness.diagnosis.picture import Picture, picture_of
+from harness.diagnosis.positions import ByPosition, OtherOrder, other_order
 from harness.diagnosis.proof import judge_worst
 from harness.diagnosis.where import Where, locate
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -131,7 +132,8 @@ class Investigation:
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if diagnosis is not None and diagnosis.instead is not None:
-            return ByDeclaration(name, self.subject, diagnosis.instead)
+            instead = diagnosis.instead
+            return ByPosition(name) if isinstance(instead, OtherOrder) else ByDeclaration(name, self.subject, instead)
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
         if diagnosis is None or not diagnosis.certain:
@@ -197,10 +199,12 @@ class Investigation:
         return replace(explanation, outcome=observations.outcome(finding.case))
 
     def _diagnosis(self, observations: Observations, finding: Finding, scope: Scope, until: float) -> Diagnosis | None:
-        """Return the known mistakes that explain a finding, or the declaration that does.
+        """Return the known mistakes that explain a finding, or the declaration or the order of arguments that does.
 
         If anything is declared, that comes first, because a mistake in it shows as many others.
         """
+        if (order := other_order(self.subject, finding.case.config)) is not None:
+            return Diagnosis((), len(CATALOGUE), 0, instead=order)
 
         def redeclared(diagnosis: Diagnosis | None) -> Diagnosis | None:
             instead = instead_of(observations.subject, finding.case, scope, observations.accepted, until)

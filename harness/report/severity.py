@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from harness.checks.result import Result, Verdict
+from harness.diagnosis.declared import Instead
 from harness.diagnosis.investigate import Explanation
 from harness.oracle.compare import OF_EFFECT, Sort
 from harness.report import explained
@@ -93,7 +94,7 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
 
 def _misdeclared(told: Told) -> bool:
     diagnosis = told.explanation.diagnosis
-    return diagnosis is not None and diagnosis.instead is not None
+    return diagnosis is not None and isinstance(diagnosis.instead, Instead)
 
 
 def in_order(told: Sequence[Told]) -> list[Told]:

@@ -36,7 +36,7 @@ from harness.space.interactions import (
     affords,
     interactions_of,
 )
-from harness.space.scope import COST, SIZE_FACTORS, Scope, configure, smallest
+from harness.space.scope import APART, COST, SIZE_FACTORS, Scope, configure, smallest
 
 Floats = NDArray[np.float64]
 
@@ -276,7 +276,8 @@ class _Sizes:
         """Return the config of a row with affordable sizes of its classes that meet the most new pairs."""
         space = self._space
         classes = dict(space.names[number] for number in row)
-        factors = {name: space.values[name][which][0] for name, which in classes.items()}
+        factors = {name: getattr(space.scope, name)[0] for name in APART}
+        factors |= {name: space.values[name][which][0] for name, which in classes.items()}
         slots = [self._slots[name, classes[name]] for name in SIZE_FACTORS]
         for axis, name in enumerate(SIZE_FACTORS):
             if fixed and name in fixed:

@@ -1,8 +1,9 @@
 """The plan: the cases of a search in order, in units that any process can do without knowing the others.
 
 First come all pairs of flags on small sizes, which take almost no time to plan; then a covering array of everything;
-then products of sizes around 2**16; then samples of one stratum of the scope after the other, without end. A unit
-depends on the scope, the seed and its own place only, so it does not matter which process does it, or when.
+then products of sizes around 2**16; then the factors apart, such as pairs of preparations; then samples of one stratum
+of the scope after the other, without end. A unit depends on the scope, the seed and its own place only, so it does not
+matter which process does it, or when.
 
 Random choices come from Python's own generator and not from Hypothesis. Hypothesis also draws numbers that occur in the
 local code, which differs between processes. Python's generator is also faster: 0.05 ms a config instead of 0.8 ms.
@@ -18,6 +19,7 @@ from random import Random
 from typing import Final, NamedTuple, Protocol
 
 from harness.search.covering import covering
+from harness.space.apart import apart
 from harness.space.case import Case
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.parts import WAY
@@ -154,6 +156,10 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
         generic = scope.only(regimes="normal") if "normal" in scope.regimes else scope
         yield from _planned(seed, 0, place, large, generic)  # probes would double their cost
         place += len(large)
+    if place:
+        few = apart(scope, seed)[: None if cases is None else int(COVERED * (cases - place))]
+        yield from _planned(seed, probing, place, few, scope)
+        place += len(few)
     parts = strata(scope)
     if cases is not None and cases - place < len(parts) * UNIT * CASES_PER_CONFIG:
         parts = [Stratum("all", scope)]  # the budget does not hold a sample of each

@@ -23,7 +23,7 @@ from harness.space.config import PLAINEST, RNNConfig
 from harness.space.constraints import CONSTRAINTS, settled
 from harness.space.errors import UsageError
 from harness.space.parts import RESULTS, WAY
-from harness.space.scope import SIZE_FACTORS, Scope
+from harness.space.scope import APART, SIZE_FACTORS, Scope
 from harness.subjects.answer import Answer, Kind
 from harness.subjects.call import Base, Call, CellBase, Form
 from harness.subjects.protocol import Subject, scope_of
@@ -229,7 +229,7 @@ class _Search:
 
 def _base(scope: Scope, form: Form, random: Random, made: type[Base] = Base) -> Base:
     """Return a well-formed call of that form."""
-    fields = {name: random.choice(getattr(scope, name)) for name in scope.values()}
+    fields = {name: random.choice(getattr(scope, name)) for name in scope.values() if name not in APART}
     fields["dropout"], fields["training"] = random.choice(scope.modes)
     # A module is called as it is built. What is pinned does not give way.
     allowed = [

@@ -70,6 +70,9 @@ _EACH_LENGTH: Final = "each length"
 _CALL_BEFORE: Final = "the call before"
 """The name for the earlier call at another shape of a ``used`` module, which may be the call that fails."""
 
+_FIRST: Final = "the first preparation alone"
+"""The step from two preparations to the first of them."""
+
 _TIED: Final = "sizes that are equal"
 """The name for sizes that are equal, and so may have to stay equal."""
 
@@ -336,9 +339,9 @@ def _filled(config: RNNConfig) -> Iterator[Case]:
 def _factors(scope: Scope) -> tuple[str, ...]:
     """Return the factors in the order in which they are made plainer.
 
-    Preparation comes first, because it may run the module at other sizes, too; then sizes; then the others.
+    Preparations come first, because they may run the module at other sizes, too; then sizes; then the others.
     """
-    ordered = ("preparation", _CALL_BEFORE, *NUMBERS)
+    ordered = (_FIRST, "after", "preparation", _CALL_BEFORE, *NUMBERS)
     return (*ordered, *(name for name in scope.values() if name not in ordered), _EACH_LENGTH, _TIED)
 
 
@@ -349,6 +352,10 @@ def _with_plainer(name: str, config: RNNConfig, scope: Scope) -> Iterator[RNNCon
         return
     if name == _TIED:
         yield from _plainer_ties(config, scope)
+        return
+    if name == _FIRST:
+        if config.after is not None and config.after in scope.preparation:
+            yield config.replace(preparation=config.after)
         return
     if name == _CALL_BEFORE:
         yield from _call_before(config, scope)

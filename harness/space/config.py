@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 from harness.space.constraints import IMPOSSIBLE
 from harness.space.parts import (
     COMPLEX,
+    PAIRS,
     PARTS,
     REQUIRED,
     WAY,
@@ -101,7 +102,13 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
         return self.replace(T=self.T + 1, N=self.N + self.batched, preparation="new")
 
     def replace(self, **changes: Any) -> RNNConfig:
-        """Return the same config with ``changes``; lengths are fitted to a new T or N unless they are changed, too."""
+        """Return the same config with ``changes``.
+
+        Lengths are fitted to a new T or N unless they are changed, too. Nothing comes before a new preparation that
+        cannot come before it.
+        """
+        if (self.after, changes.get("preparation", self.preparation)) not in PAIRS:
+            changes.setdefault("after", None)
         if self.lengths is not None and "lengths" not in changes and not {"T", "N"}.isdisjoint(changes):
             T, N = changes.get("T", self.T), changes.get("N", self.N)
             changes["lengths"] = fitted_lengths(self.lengths, T, N, falling=self.enforce_sorted)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.interactions import Bools, Interactions, class_of, interactions_of
-from harness.space.scope import SIZE_FACTORS, Scope
+from harness.space.scope import APART, SIZE_FACTORS, Scope
 
-FACTORS: Final = tuple(Scope().values())
+FACTORS: Final = tuple(name for name in Scope().values() if name not in APART)
 """Every factor, in the order of a scope's fields."""
 
 WAITING: Final = 256
@@ -158,6 +158,8 @@ class Coverage:
                 known[value] = self._met.number(name, class_of(name, value))
             row.append(known[value])
         self._met.add(row)
+        for name in APART:
+            self.factors.setdefault(name, Counter())[getattr(config, name)] += 1
         for (f, g), sizes in self._met.sizes.items():
             if len(sizes) < PAIRS:
                 sizes.add((getattr(config, f), getattr(config, g)))
@@ -195,6 +197,7 @@ class Coverage:
         return {
             name: (sum(value in self.factors.get(name, {}) for value in some), len(some))
             for name, values in scope.values().items()
+            if name not in APART
             for possible in [space.possible(name)]
             for some in [[value for value in values if space.number(name, value) in possible]]
         }

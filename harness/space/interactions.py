@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from harness.space.config import cost_of
 from harness.space.constraints import Condition, Constraint
-from harness.space.scope import BOUNDARIES, COST, LARGE, MULTIPLES, SIZE_FACTORS, Scope, smallest
+from harness.space.scope import APART, BOUNDARIES, COST, LARGE, MULTIPLES, SIZE_FACTORS, Scope, smallest
 
 Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
@@ -94,9 +94,11 @@ class Interactions:
 
     @cached_property
     def values(self) -> dict[str, dict[Any, tuple[Any, ...]]]:
-        """The scope's values by factor and class, sizes in order."""
+        """The scope's values by factor and class, sizes in order, but not of the factors apart."""
         found: dict[str, dict[Any, tuple[Any, ...]]] = {}
         for name, values in self.scope.values().items():
+            if name in APART:
+                continue
             ordered = sorted(values) if name in (*SIZE_FACTORS, "num_layers") else values
             classes = found.setdefault(name, {})
             for value in ordered:

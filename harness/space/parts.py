@@ -35,6 +35,15 @@ PREPARATIONS: Final = (
     "functional_call",
 )
 
+PAIRS: Final = frozenset(
+    (first, then)
+    for first in PREPARATIONS[1:]
+    for then in PREPARATIONS[1:]
+    if first != then and not (first == "parametrize" and then in {"pickle", "replaced", "functional_call"})
+)
+"""The preparations that a module can have one after the other. Torch does not pickle a module that is parametrized, and
+its parameters can neither be replaced nor be given to a call."""
+
 _DEVICE: Final = re.compile(r"[a-z_]\w*(:\d+)?")
 _CHOICES: Final = "choices"
 
@@ -129,7 +138,9 @@ class WayConfig:
     - ``grad_mode``: the mode of a call without a loss: ``None`` is torch's no_grad, and ``enable_grad`` and
       ``inference_mode`` are the modes of those names. With a loss, ``None`` asks for gradients as a result, and
       ``accumulate`` goes back twice through one graph, where the second gradients are added to those in ``.grad``;
-    - ``preparation``: the way in which the module got its weights, or that it was ``used`` at another shape before.
+    - ``preparation``: the way in which the module got its weights, or that it was ``used`` at another shape before;
+    - ``after``: if not ``None``, another preparation that came before that one;
+    - ``positional``: true if the constructor's arguments are given by position, and not by name.
     """
 
     lengths: tuple[int, ...] | None = None
@@ -139,9 +150,14 @@ class WayConfig:
     autocast: str | None = _one_of(AUTOCASTS)
     grad_mode: str | None = _one_of(GRAD_MODES)
     preparation: str = _one_of(PREPARATIONS)
+    after: str | None = _one_of((None, *PREPARATIONS[1:]))
+    positional: bool = False
 
     def __post_init__(self) -> None:
         _require_flags_and_choices(self, WayConfig)
+        if self.after is not None and (self.after, self.preparation) not in PAIRS:
+            then = ", ".join(name for name in PREPARATIONS if (self.after, name) in PAIRS)
+            raise ConfigError(f"after={self.after!r} with preparation={self.preparation!r}: expected one of {then}")
 
 
 PARTS: Final[tuple[type[Any], ...]] = (LayerConfig, CallConfig, ResultConfig, WayConfig)
@@ -150,9 +166,11 @@ PARTS: Final[tuple[type[Any], ...]] = (LayerConfig, CallConfig, ResultConfig, Wa
 
 def require_value(name: str, value: object) -> None:
     """Raise ``ConfigError`` if a field of no config has this value, whatever the other fields are."""
+    beside = {"preparation": next((then for first, then in sorted(PAIRS) if first == value), "new")}
     for part in PARTS:
         if name in _names(part):
-            part(**{one: 1 for one in REQUIRED if part is LayerConfig} | {name: value})
+            needed = beside if name == "after" else {one: 1 for one in REQUIRED if part is LayerConfig}
+            part(**needed | {name: value})
 
 
 def _names(part: type[Any]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from harness.space.constraints import (
     settled,
 )
 from harness.space.errors import UsageError, require_type
-from harness.space.parts import COMPLEX, NONLINEARITIES, ConfigError, require_value
+from harness.space.parts import COMPLEX, NONLINEARITIES, PAIRS, ConfigError, require_value
 from harness.space.rules import Rule
 from harness.space.values import REGIMES
 
@@ -58,6 +58,10 @@ SMALL: Final = 3
 
 SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
 """The factors that are sizes of arrays and nothing else."""
+
+APART: Final = ("after", "positional")
+"""The factors that are varied in cases of their own (``space.apart``), and everywhere else have their first value: no
+interaction of them is planned, because their many values would double the number of planned cases."""
 
 SWITCHES: Final = ("masks", "products")
 """The fields of a scope that are true or false, and that a subject decides."""
@@ -109,6 +113,8 @@ class Scope:
     autocast: tuple[str | None, ...] = (None,)
     grad_mode: tuple[str | None, ...] = (None,)
     preparation: tuple[str, ...] = ("new",)
+    after: tuple[str | None, ...] = (None,)
+    positional: tuple[bool, ...] = (False,)
     masks: bool = False
     products: bool = True
     regimes: tuple[str, ...] = tuple(REGIMES)
@@ -240,6 +246,8 @@ def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
     Of factors that exclude each other, one gives way (``CONSTRAINTS``). ``seed`` decides the lengths of a packed batch.
     """
     named = settled({**_DEFAULTS, **factors})
+    if (named["after"], named["preparation"]) not in PAIRS:
+        named["after"] = None
     if (packing := named["lengths"]) is not None:
         named["lengths"] = lengths_of(packing, named["T"], named["N"], seed)
     return RNNConfig(**named)
@@ -250,13 +258,13 @@ _DEFAULTS: Final = factors_of(PLAINEST)
 
 def factors_to_draw(scope: Scope) -> dict[str, tuple[Any, ...]]:
     """Return the values to draw from for each factor; ``mode`` stands for dropout and training, which go in pairs."""
-    values = {name: getattr(scope, name) for name in scope.values() if name not in {"dropout", "training"}}
-    return values | {"mode": scope.modes}
+    aside = {"dropout", "training", *APART}
+    return {name: getattr(scope, name) for name in scope.values() if name not in aside} | {"mode": scope.modes}
 
 
 def assembled(scope: Scope, drawn: Mapping[str, Any], seed: int) -> RNNConfig:
     """Build the config from a value for each of ``factors_to_draw``, cut to the allowed cost; ``seed`` as above."""
-    factors = dict(drawn)
+    factors = {name: getattr(scope, name)[0] for name in APART} | dict(drawn)
     factors["dropout"], factors["training"] = factors.pop("mode")
     return configure(settled(affordable(factors, scope=scope), scope.constraints), seed)
 

@@ -17,6 +17,8 @@ OFFERS: Final[dict[str, Any]] = {
     "autocast": (*[None] * 8, *AUTOCASTS[1:]),
     "grad_mode": (*[None] * 2, *GRAD_MODES[1:]),
     "preparation": (*["new"] * 18, *PREPARATIONS[1:]),
+    "after": (None, *PREPARATIONS[1:]),
+    "positional": (False, True),
 }
 """The values of the factors of which a scope usually has one. Those that are expensive, or that are plain in all but
 one respect, are drawn less often.

@@ -114,6 +114,8 @@ class Capabilities:
     """The way in which a script builds and calls it; ``None`` if no script can."""
     place: tuple[str, str] | None = None
     """The file and the name of the function or class that it was made of, if it has a name there."""
+    positions: tuple[str, ...] = ()
+    """The arguments that its constructor takes by position, by name, as far as they are known."""
     ground: Mapping[str, str] = field(default_factory=dict)
     """The ground that it computes on, if that is not this process: ``software``, in its own words."""
     absent: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,6 +36,17 @@ FACTS: Final[dict[Any, Facts]] = {
 def is_cell(factory: Callable[..., torch.nn.Module]) -> bool:
     """Return whether a class makes cells: their parameters' names have no layer, and their constructor is another."""
     return isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
+
+
+def positions(factory: Callable[..., torch.nn.Module]) -> tuple[str, ...] | None:
+    """Return the names of the arguments that a constructor takes by position; ``None`` if its signature hides them."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        return None
+    return tuple(one.name for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD})
 
 
 def facts_of(factory: Callable[..., torch.nn.Module]) -> Facts:

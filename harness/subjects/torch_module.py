@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from harness.space.case import Array, Case
 from harness.space.config import TANGENT, RNNConfig
 from harness.space.outcome import Failure, Outcome
-from harness.space.parts import OPTIONS
+from harness.space.parts import LAYER, OPTIONS
 from harness.space.values import with_other_inputs
 from harness.space.whole import OFFERS
 from harness.subjects import torch_devices
@@ -39,7 +39,7 @@ from harness.subjects.figures import TORCH
 from harness.subjects.recipes import RECIPES
 from harness.subjects.torch_calls import perform
 from harness.subjects.torch_conventions import gradients_back, own_weights, require_a_class_can, with_both_biases
-from harness.subjects.torch_facts import Facts, facts_of, is_cell
+from harness.subjects.torch_facts import Facts, facts_of, is_cell, positions
 from harness.subjects.torch_gradients import accumulated
 from harness.subjects.torch_modes import autocast, frozen, grad_mode, seeded
 from harness.subjects.torch_preparation import (
@@ -49,6 +49,7 @@ from harness.subjects.torch_preparation import (
     parameters_by_name,
     parameters_of,
     prepared,
+    prepared_in_place,
     renamed,
     structure,
 )
@@ -121,11 +122,17 @@ class TorchSubject:
         self._facts = facts or facts_of(factory)
         self._module = self._keeping()
         self.capabilities = Capabilities(
-            offers={**OFFERS, **self._conventions.narrowed(OFFERS, name), "masks": self._facts.draws_masks},
+            offers={
+                **OFFERS,
+                **self._conventions.narrowed(OFFERS, name),
+                **({"positional": (False,)} if is_cell(factory) else {}),  # whose constructor is another
+                "masks": self._facts.draws_masks,
+            },
             arithmetic=TORCH if self._facts.own else {},
             is_torch=self._facts.own,
             recipe=recipe or RECIPES.get(name, Recipe(is_cell=is_cell(factory))),
             place=place_of(factory),
+            positions=() if self._facts.own else positions(factory) or (),
             absent=torch_devices.absent(),
             shares_process=self._facts.shares_process,
             exact_laws=self.exact_laws,
@@ -152,18 +159,30 @@ class TorchSubject:
 
     def build(self, config: RNNConfig) -> torch.nn.Module:
         """Return a new module with a config's constructor arguments. This is the first step."""
-        arguments: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS}
+        named: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS}
+        given: tuple[Any, ...] = ()
+        if config.positional:
+            given, named = tuple(named.values()), {}
+            self._require_positions()
         dtype = getattr(torch, config.dtype)
         with warnings.catch_warnings():
             # The config chose dropout in a single layer, where it does nothing, and the user need not be warned of it.
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
             with seeded(0):  # a module that uses its initial weights must always start from the same ones
                 return self._factory(
-                    config.input_size, config.hidden_size, **arguments, device=config.device, dtype=dtype
+                    config.input_size, config.hidden_size, *given, **named, device=config.device, dtype=dtype
                 )
+
+    def _require_positions(self) -> None:
+        """Raise ``NotImplementedError`` if the class takes some arguments by name only, which none can mistake."""
+        taken = positions(self._factory)
+        if taken is not None and len(taken) < len(LAYER):
+            raise NotImplementedError(f"takes by position only {', '.join(taken) or 'nothing'}")
 
     def prepare(self, config: RNNConfig, weights: Tensors) -> torch.nn.Module:
         """Return a module that has come to hold the weights as ``config.preparation`` says. This is the second step."""
+        if config.after is not None:
+            return self._prepared_twice(config, weights)
         module = self._module(structure(config))
         with torch.no_grad():
             if config.preparation == "functional_call":  # it must use the weights that it is given, not its own
@@ -171,6 +190,22 @@ class TorchSubject:
             own = self.renamed(module, own_weights(self._conventions, weights))
             load(module, own)
         return in_mode(prepared(module, config, own, self.build), config)
+
+    def _prepared_twice(self, config: RNNConfig, weights: Tensors) -> torch.nn.Module:
+        """Return a new module that has had ``config.after``, and then the preparation as far as it is no call."""
+        module = self.build(config)
+        own = renamed(module, own_weights(self._conventions, weights))
+        others = {name: torch.full_like(tensor, 0.5) for name, tensor in own.items()}
+        if config.preparation == "functional_call":  # it must use the weights that it is given, not its own
+            own = others
+        with torch.no_grad():
+            load(module, own)
+        if config.after in {"used", "functional_call"}:
+            with grad_mode(config), frozen(module, config):
+                self._use(in_mode(module, config), config, others if config.after == "functional_call" else None)
+        else:
+            module = prepared_in_place(module, config.replace(preparation=config.after), own, self.build)
+        return in_mode(prepared_in_place(module, config, own, self.build), config)
 
     def call(self, module: torch.nn.Module, parameters: Tensors | None, *arguments: Any, **named: Any) -> Any:
         """Return what a module returns, on its own parameters or on those that are given. This is the third step."""
@@ -374,12 +409,12 @@ class TorchSubject:
         """Return the config of the call that a used module had before."""
         return config.call_before
 
-    def _use(self, module: torch.nn.Module, config: RNNConfig) -> None:
-        """Call a module at other sizes, and backward if there is a loss."""
+    def _use(self, module: torch.nn.Module, config: RNNConfig, parameters: Tensors | None = None) -> None:
+        """Call a module at other sizes, and backward if there is a loss, on its own parameters or on those given."""
         before, dtype = self.call_before(config), getattr(torch, config.dtype)
         given = [torch.ones(spec.shape, device=config.device, dtype=dtype) for spec in before.inputs.values()]
         with autocast(config):
-            output = self.call(module, None, *given)[0]
+            output = self.call(module, parameters, *given)[0]
         if config.loss is not None and output.requires_grad:
             output.real.sum().backward()
             module.zero_grad()

@@ -29,7 +29,7 @@ Weights = Mapping[str, torch.Tensor]
 @lru_cache(MODULES)
 def structure(config: RNNConfig) -> RNNConfig:
     """Return the config with all fields that the constructor does not see at their defaults, to share modules."""
-    return RNNConfig(**{name: getattr(config, name) for name in (*LAYER, "device", "dtype")})
+    return RNNConfig(**{name: getattr(config, name) for name in (*LAYER, "device", "dtype", "positional")})
 
 
 def load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
@@ -56,6 +56,24 @@ def prepared(module: torch.nn.Module, config: RNNConfig, weights: Weights, build
     if config.preparation in {"new", "used", "functional_call"}:  # these affect the call alone
         return module
     return _WAYS[config.preparation](module, config, weights, build)
+
+
+def prepared_in_place(module: torch.nn.Module, config: RNNConfig, weights: Weights, build: Build) -> torch.nn.Module:
+    """Do what ``prepared`` does to a module that nobody else has, and that may be parametrized.
+
+    Its own parameters are changed. Another module is parametrized if it is, so that both have the same names.
+    """
+
+    def made(of: RNNConfig) -> torch.nn.Module:
+        if config.preparation in {"replaced", "parametrize"}:
+            return module
+        other = build(of)
+        for name in getattr(module, "parametrizations", ()):
+            parametrize.register_parametrization(other, name, _Same())
+        return other
+
+    with torch.no_grad():
+        return prepared(module, config, weights, made)
 
 
 def _deepcopy(module: torch.nn.Module, _config: RNNConfig, _weights: Weights, _build: Build) -> torch.nn.Module:

@@ -22,7 +22,15 @@ import traceback
 from types import SimpleNamespace
 from typing import Any
 
-PLAIN = {"device": "cpu", "strides": "contiguous", "autocast": None, "grad_mode": None, "preparation": "new"}
+PLAIN = {
+    "device": "cpu",
+    "strides": "contiguous",
+    "autocast": None,
+    "grad_mode": None,
+    "preparation": "new",
+    "after": None,
+    "positional": False,
+}
 """The fields of a config that are not sent."""
 
 GIVEN = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")

@@ -8,6 +8,7 @@ import pytest
 from harness import RNNConfig, Scope, scope_of
 from harness.search.covering import covering
 from harness.search.plan import CASES_PER_CONFIG, UNIT, Planned, Sampled, units
+from harness.space.apart import apart
 from harness.space.product_edges import product_edges
 from harness.space.strata import strata
 from harness.subjects.torch_module import TorchSubject
@@ -50,10 +51,26 @@ def test_products_of_sizes_come_after_the_arrays_if_the_budget_holds_them() -> N
 
     def planned(cases: int | None) -> list[RNNConfig]:
         found = islice(units(WHOLE, 0, cases), 80)
-        return [config for unit in found if isinstance(unit, Planned) for config in unit.configs]
+        configs = [config for unit in found if isinstance(unit, Planned) for config in unit.configs]
+        return [config for config in configs if config not in few]
 
+    few = set(apart(WHOLE, 0))
     assert planned(1650)[-len(large) :] == planned(None)[-len(large) :] == large
     assert not set(large) & set(planned(len(planned(60)) + len(large)))
+
+
+def test_the_factors_apart_come_last_as_many_as_the_budget_holds() -> None:
+    few = apart(WHOLE, 0)
+
+    def planned(cases: int | None) -> list[RNNConfig]:
+        found = islice(units(WHOLE, 0, cases), 90)
+        return [config for unit in found if isinstance(unit, Planned) for config in unit.configs]
+
+    assert planned(1650)[-len(few) :] == planned(None)[-len(few) :] == few
+    some = [config for config in planned(200) if config in few]
+    assert 0 < len(some) < len(few)
+    assert some == few[: len(some)]
+    assert not set(few) & set(planned(4))
 
 
 def test_another_seed_asks_something_else() -> None:

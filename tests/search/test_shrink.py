@@ -177,6 +177,30 @@ def test_what_fails_since_it_was_used_stays_used() -> None:
     assert smallest(config, lambda config: config.preparation == "used") == RNNConfig(1, 1, preparation="used")
 
 
+PAIR = RNNConfig(2, 3, T=3, N=2, preparation="parametrize", after="functional_call", positional=True)
+
+
+@pytest.mark.parametrize(
+    ("needs", "smaller"),
+    [
+        (
+            lambda c: c.preparation == "parametrize" and c.after is not None,
+            {"preparation": "parametrize", "after": "used"},
+        ),
+        (lambda c: "parametrize" in {c.preparation, c.after}, {"preparation": "parametrize"}),
+        (lambda c: "functional_call" in {c.preparation, c.after}, {"preparation": "functional_call"}),
+        (lambda c: c.positional, {"positional": True}),
+        (lambda _: True, {}),
+    ],
+)
+def test_two_preparations_become_one_or_none_if_that_fails_too(
+    needs: Callable[[RNNConfig], Any], smaller: dict[str, Any]
+) -> None:
+    scope = WIDE.only(after=(None, *PREPARATIONS[1:]), positional=(False, True))
+
+    assert smallest(PAIR, lambda config: bool(needs(config)), scope) == RNNConfig(1, 1, **smaller)
+
+
 @pytest.mark.parametrize("pin", [{"N": 1}, {"preparation": "used"}])
 def test_a_call_before_that_the_scope_leaves_out_stays_a_call_before(pin: dict[str, Any]) -> None:
     config = RNNConfig(2, 3, T=3, preparation="used")

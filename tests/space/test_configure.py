@@ -25,6 +25,7 @@ def test_every_combination_of_values_gives_a_config(factors: dict[str, Any], see
 
     assert config.packing in {None, "equal", "falling", factors["lengths"]}
     gives_way = {"N", "lengths", "enforce_sorted", "wrt", "grad_mode", "autocast", "dropout", "strides", "nonlinearity"}
+    gives_way |= {"after"} - {config.after}
     for name in factors.keys() - gives_way:
         assert getattr(config, name) == factors[name], name
 

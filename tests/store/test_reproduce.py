@@ -30,7 +30,7 @@ from harness.report.issue import issue, regression_test
 from harness.search.record import Finding
 from harness.search.replay import Fate
 from harness.space.case_json import to_json
-from harness.space.parts import PREPARATIONS, STRIDES
+from harness.space.parts import PAIRS, PREPARATIONS, STRIDES
 from harness.store.scripts import offer, run_alone, write
 from harness.subjects.capabilities import Recipe
 from harness.subjects.function import FunctionSubject
@@ -265,6 +265,22 @@ def test_what_is_called_and_expected_is_what_was_asked_of_torch(config: RNNConfi
         return
     assert made.text is not None, made.reason
     assert run_here(write(made, tmp_path)).endswith("FIXED\n")  # torch is correct
+
+
+@pytest.mark.kernels
+def test_two_preparations_and_arguments_by_position_are_in_the_script(tmp_path: Path) -> None:
+    right = find_subject("torch")
+    # Each preparation is once the first and once the second; a parametrized module differs in every second one.
+    pairs = [pair for number, pair in enumerate(sorted(PAIRS)) if "parametrize" in pair or number % 9 == 0]
+    configs = [PLAIN.replace(preparation=then, after=first, loss="both") for first, then in pairs]
+    for config in (*configs, configs[0].replace(loss=None), TWO.replace(positional=True, nonlinearity="relu")):
+        subject, case = Lying(right), draw(config, "normal", 1)
+
+        made = script(Finding("torch", case, check_agreement(subject, case, with_probes=False)), subject)
+
+        assert made.text is not None, made.reason
+        assert ('torch.nn.RNN(2, 3, 2, "relu", True, False, 0.0, True)' in made.text) == config.positional
+        assert run_here(write(made, tmp_path)).endswith("FIXED\n"), config
 
 
 @pytest.mark.kernels

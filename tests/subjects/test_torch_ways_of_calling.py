@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.checks.result import Method
-from harness.space.parts import COMPLEX, DTYPES, PREPARATIONS
+from harness.space.parts import COMPLEX, DTYPES, PAIRS, PREPARATIONS
 from harness.subjects import torch_devices
 from harness.subjects.torch_module import TorchSubject
 from tests.rounding import assert_same_but_for_rounding
@@ -385,22 +385,23 @@ def test_every_call_is_of_a_module_that_no_other_case_has_met(preparation: str) 
     assert isinstance(Spy.modules_seen[-1], Spy)
 
 
-@pytest.mark.parametrize(
-    ("preparation", "done"),
-    [
-        ("new", []),
-        ("deepcopy", ["deepcopy"]),
-        ("pickle", ["dumps"]),
-        ("state_dict", ["load_state_dict assign=False"]),
-        ("assign", ["load_state_dict assign=True"]),
-        ("to_dtype", ["from torch.float64 to torch.float32", "load_state_dict assign=False"]),
-        ("replaced", []),
-        ("parametrize", []),
-        ("functional_call", ["functional_call"]),
-    ],
-)
+DONE: dict[str, list[str]] = {
+    "new": [],
+    "used": [],
+    "deepcopy": ["deepcopy"],
+    "pickle": ["dumps"],
+    "state_dict": ["load_state_dict assign=False"],
+    "assign": ["load_state_dict assign=True"],
+    "to_dtype": ["from torch.float64 to torch.float32", "load_state_dict assign=False"],
+    "replaced": [],
+    "parametrize": [],
+    "functional_call": ["functional_call"],
+}
+
+
+@pytest.mark.parametrize(("after", "preparation"), [*((None, name) for name in DONE), *sorted(PAIRS)])
 def test_each_preparation_does_what_its_name_says(
-    monkeypatch: pytest.MonkeyPatch, preparation: str, done: list[str]
+    monkeypatch: pytest.MonkeyPatch, after: str | None, preparation: str
 ) -> None:
     for holder, name in ((copy, "deepcopy"), (pickle, "dumps"), (torch.func, "functional_call")):
         original = getattr(holder, name)
@@ -412,10 +413,21 @@ def test_each_preparation_does_what_its_name_says(
 
         monkeypatch.setattr(holder, name, noting)
 
-    seen = given(CONFIG.replace(preparation=preparation))
+    seen = given(CONFIG.replace(preparation=preparation, after=after))
 
-    assert Spy.done == done
-    assert seen["parametrized"] == (preparation == "parametrize")
+    assert Spy.done == DONE[after or "new"] + DONE[preparation]
+    assert seen["parametrized"] == ("parametrize" in {after, preparation})
+
+
+@pytest.mark.parametrize(("after", "preparation"), sorted(PAIRS))
+def test_after_two_preparations_a_module_computes_what_it_did_there_and_back(after: str, preparation: str) -> None:
+    config = CONFIG.replace(
+        num_layers=2, bidirectional=True, hx=True, loss="both", preparation=preparation, after=after
+    )
+
+    result = check_agreement(TorchSubject(), draw(config, "normal", 1))
+
+    assert result.verdict is Verdict.AGREES, result.message
 
 
 @pytest.mark.parametrize(("dtype", "before"), [("float64", "float32"), ("bfloat16", "float64"), ("float16", "float64")])

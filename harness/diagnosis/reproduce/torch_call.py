@@ -49,6 +49,8 @@ class Same(torch.nn.Module):
     def forward(self, original):
         return original.clone()'''
 
+_REGISTER: Final = "torch.nn.utils.parametrize.register_parametrization"
+
 _PACKING: Final = "from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence"
 
 
@@ -57,9 +59,12 @@ def built(recipe: Recipe, config: RNNConfig, dtype: str = "") -> str:
     dtype = dtype or config.dtype
     names = ("bias", "nonlinearity") if recipe.own and recipe.is_cell else OPTIONS
     given: dict[str, Any] = {name: getattr(config, name) for name in names}
-    if recipe.own:
+    if recipe.own and not config.positional:
         given = {name: value for name, value in given.items() if value != getattr(PLAINEST, name)}
-    options = [f"{name}={quoted(value) if isinstance(value, str) else value}" for name, value in given.items()]
+    options = [
+        ("" if config.positional else f"{name}=") + (quoted(value) if isinstance(value, str) else str(value))
+        for name, value in given.items()
+    ]
     if not recipe.own or config.device != "cpu":
         options.append(f'device="{config.device}"')
     if not recipe.own or dtype != "float32":
@@ -80,6 +85,7 @@ class _Writer:
         self.program = Program(literals, user)
         self.backward = backward and case.config.loss is not None
         self.functional = case.config.preparation == "functional_call"
+        self.parametrized = "parametrize" in {case.config.preparation, case.config.after}
         self.changed = case.config.preparation in self.recipe.changes
         self.held = self.recipe.held if self.changed else ""
         self.called = self.recipe.called if self.changed else ""
@@ -96,7 +102,7 @@ class _Writer:
         helpers = [_CELL] if self.recipe.own and self.recipe.is_cell else []
         if self.config.strides in _LAYOUTS:
             helpers.append(_LAYOUTS[self.config.strides])
-        if self.config.preparation == "parametrize":
+        if self.parametrized:
             helpers.append(_SAME)
         if helpers:
             self.program.helpers = ["", "\n\n\n".join(helpers), ""]
@@ -162,38 +168,65 @@ class _Writer:
         if self.changed:
             body += self._changed()
             return
-        if config.preparation not in {"functional_call", "replaced", "parametrize"}:
-            body.append("rnn.load_state_dict(weights)")
-        if config.preparation in {"deepcopy", "pickle"}:
-            self.program.imports.add("import copy" if config.preparation == "deepcopy" else "import pickle")
-        other = "float32" if config.dtype == "float64" else "float64"
-        body += {
-            "deepcopy": ["rnn = copy.deepcopy(rnn)"],
-            "pickle": ["rnn = pickle.loads(pickle.dumps(rnn))"],
-            "state_dict": [f"other = {made}", "other.load_state_dict(rnn.state_dict())", "rnn = other"],
-            "assign": [f"other = {made}", "other.load_state_dict(rnn.state_dict(), assign=True)", "rnn = other"],
-            "to_dtype": [
-                f"other = {built(self.recipe, config, other)}.to(torch.{config.dtype})",
-                "other.load_state_dict(rnn.state_dict())",
-                "rnn = other",
-            ],
-            "replaced": [
-                "for name, tensor in weights.items():",
-                "    setattr(rnn, name, torch.nn.Parameter(tensor.clone()))",
-            ],
-            "parametrize": [
-                "for name, tensor in weights.items():",
-                "    torch.nn.utils.parametrize.register_parametrization(rnn, name, Same())",
-                "    with torch.no_grad():",
-                "        rnn.parametrizations[name].original.copy_(tensor)",
-            ],
-        }.get(config.preparation, [])
-        if config.preparation == "parametrize":
+        first = config.after
+        others = "{name: torch.full_like(tensor, 0.5) for name, tensor in weights.items()}"
+        if first is not None and "functional_call" in {first, config.preparation}:
+            body.append(f"others = {others}")
+        held = "others" if self.functional and first is not None else "weights"
+        if first is not None or config.preparation not in {"functional_call", "replaced", "parametrize"}:
+            body.append(f"rnn.load_state_dict({held})")
+        if first in {"used", "functional_call"}:
+            body += ["rnn.eval()"] * (not config.training)
+            used, around = self._used("others" if first == "functional_call" else ""), self._around()
+            body += [f"with {', '.join(around)}:", *indented(used)] if around else used
+        elif first is not None:
+            body += self._prepared(first, held)
+        body += self._prepared(config.preparation, held)
+        if self.parametrized:
             self.program.imports.add("import torch.nn.utils.parametrize")
         if not config.training:
             body.append("rnn.eval()")
         if config.loss is not None and config.wrt == "inputs":
             body.append("rnn.requires_grad_(False)")
+
+    def _prepared(self, way: str, held: str) -> list[str]:
+        """Return the code of a preparation that is no call, of a module that has these weights by name."""
+        config, made = self.config, built(self.recipe, self.config)
+        if way in {"deepcopy", "pickle"}:
+            self.program.imports.add("import copy" if way == "deepcopy" else "import pickle")
+        alike = []
+        if config.after == "parametrize":
+            alike = ["for name in weights:", f"    {_REGISTER}(other, name, Same())"]
+        other = "float32" if config.dtype == "float64" else "float64"
+        ways: dict[str, list[str]] = {
+            "deepcopy": ["rnn = copy.deepcopy(rnn)"],
+            "pickle": ["rnn = pickle.loads(pickle.dumps(rnn))"],
+            "state_dict": [f"other = {made}", *alike, "other.load_state_dict(rnn.state_dict())", "rnn = other"],
+            "assign": [
+                f"other = {made}",
+                *alike,
+                "other.load_state_dict(rnn.state_dict(), assign=True)",
+                "rnn = other",
+            ],
+            "to_dtype": [
+                f"other = {built(self.recipe, config, other)}",
+                *alike,
+                f"other = other.to(torch.{config.dtype})",
+                "other.load_state_dict(rnn.state_dict())",
+                "rnn = other",
+            ],
+            "replaced": [
+                f"for name, tensor in {held}.items():",
+                "    setattr(rnn, name, torch.nn.Parameter(tensor.clone()))",
+            ],
+            "parametrize": [
+                f"for name, tensor in {held}.items():",
+                f"    {_REGISTER}(rnn, name, Same())",
+                "    with torch.no_grad():",
+                "        rnn.parametrizations[name].original.copy_(tensor)",
+            ],
+        }
+        return ways.get(way, [])
 
     def _changed(self) -> list[str]:
         """Return what changes the module that torch makes at a first call, which had other weights then."""
@@ -217,11 +250,14 @@ class _Writer:
             *["for tensor in rnn.parameters():", "    tensor.requires_grad_(False)"] * frozen,
         ]
 
-    def _first(self, config: RNNConfig) -> str:
-        """Return a call on ones, in the shapes of a config."""
+    def _first(self, config: RNNConfig, weights: str = "") -> str:
+        """Return a call on ones, in the shapes of a config, on the module's own weights or on those named."""
         options = "" if config.dtype == "float32" else f", dtype=torch.{config.dtype}"
         options += "" if config.device == "cpu" else f', device="{config.device}"'
-        return f"rnn({', '.join(f'torch.ones({spec.shape}{options})' for spec in config.inputs.values())})"
+        ones = [f"torch.ones({spec.shape}{options})" for spec in config.inputs.values()]
+        if weights:
+            return f"torch.func.functional_call(rnn, {weights}, ({', '.join(ones)}{',' * (len(ones) == 1)}))"
+        return f"rnn({', '.join(ones)})"
 
     def _call(self) -> None:
         config, program = self.config, self.program
@@ -264,13 +300,13 @@ class _Writer:
             around.append(f'torch.autocast("{config.device.partition(":")[0]}", torch.{config.autocast})')
         return around
 
-    def _used(self) -> list[str]:
-        """Return a call at another shape before, with its way back where there is a loss."""
+    def _used(self, weights: str = "") -> list[str]:
+        """Return a call at another shape before, on other weights if named, with its way back where there is a loss."""
         config = self.config
         before = config.call_before.replace(T=config.T) if self.recipe.keeps_time else config.call_before
-        used = self._first(before)
+        used = self._first(before, weights)
         comment = "# It was called at another shape before."
-        if config.loss is None or config.wrt == "inputs":
+        if config.loss is None or config.wrt == "inputs" or weights:
             return [comment, used]
         real = ".real" if config.is_complex else ""
         return [comment, f"{used}[0]{real}.sum().backward()", "rnn.zero_grad()"]
@@ -308,7 +344,7 @@ class _Writer:
 
     def _parameters(self) -> str:
         end = "_l0" if self.recipe.is_cell else ""
-        if self.config.preparation == "parametrize":
+        if self.parametrized:
             return f'**{{f"{{name}}{end}": rnn.parametrizations[name].original for name in weights}}'
         if self.functional:
             return f'**{{f"{{name}}{end}": tensor for name, tensor in weights.items()}}' if end else "**weights"

@@ -1,0 +1,54 @@
+"""Configs of the factors apart: two preparations, one after the other, and constructors with arguments by position.
+
+A defect may need two preparations, such as a copy of a module that was called before. All pairs of them beside all
+pairs of other values would take some thousand cases, so each pair has one config, which is rich in everything else.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Final
+
+from harness.space.config import RNNConfig
+from harness.space.parts import OPTIONS, PAIRS, PREPARATIONS
+from harness.space.scope import SIZE_FACTORS, Scope, configure
+
+SIZES: Final = (2, 3, 4, 5)
+"""The sizes, all different, so that arguments and axes that are mixed up give wrong shapes."""
+
+POSITIONAL: Final = 6
+"""The number of constructors by position, beside one with every argument at another value than its default. In each of
+them an argument has its default or another value, so any two arguments that are swapped differ in half of them."""
+
+_DRAWN: Final = (*OPTIONS, "hx", "dtype", "training", "loss")
+
+
+def apart(scope: Scope, seed: int) -> list[RNNConfig]:
+    """Return the configs of the factors apart in a scope, in an order drawn by ``seed``, by position first."""
+    values, random = scope.values(), Random(f"{seed}/apart")
+    plain = {name: of[0] for name, of in values.items()} | _sizes(scope)
+    if plain["device"] == "meta":  # where nothing has numbers
+        return []
+
+    def drawn() -> dict[str, Any]:
+        dropout, training = random.choice(scope.modes)
+        chosen = {name: random.choice(values[name]) for name in _DRAWN}
+        return plain | chosen | {"dropout": dropout, "training": training}
+
+    found = []
+    if True in values["positional"]:
+        dropout, training = scope.modes[-1]
+        others = plain | {name: values[name][-1] for name in OPTIONS} | {"dropout": dropout, "training": training}
+        found = [configure(one | {"positional": True}) for one in (others, *(drawn() for _ in range(POSITIONAL)))]
+    known = [name for name in PREPARATIONS if name in values["preparation"]]
+    pairs = [(a, b) for a in known for b in known if (a, b) in PAIRS and a in values["after"]]
+    random.shuffle(pairs)
+    return [*found, *(configure(drawn() | {"after": first, "preparation": then}) for first, then in pairs)]
+
+
+def _sizes(scope: Scope) -> dict[str, int]:
+    """Return small sizes that the scope has."""
+    return {
+        name: min(getattr(scope, name), key=lambda size: (abs(size - small), size))
+        for name, small in zip(SIZE_FACTORS, SIZES, strict=True)
+    }
