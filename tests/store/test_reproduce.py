@@ -267,6 +267,20 @@ def test_what_is_called_and_expected_is_what_was_asked_of_torch(config: RNNConfi
     assert run_here(write(made, tmp_path)).endswith("FIXED\n")  # torch is correct
 
 
+PREPARED = {
+    "used": "rnn(torch.ones((4, 3, 2)))",
+    "deepcopy": "rnn = copy.deepcopy(rnn)",
+    "pickle": "rnn = pickle.loads(pickle.dumps(rnn))",
+    "state_dict": "other.load_state_dict(rnn.state_dict())\n",
+    "assign": "other.load_state_dict(rnn.state_dict(), assign=True)",
+    "to_dtype": "other = other.to(torch.float32)",
+    "replaced": "setattr(rnn, name, torch.nn.Parameter(tensor.clone()))",
+    "parametrize": "register_parametrization(rnn, name, Same())",
+    "functional_call": "torch.func.functional_call(rnn, ",
+}
+"""A line of each preparation in a script."""
+
+
 @pytest.mark.kernels
 def test_two_preparations_and_arguments_by_position_are_in_the_script(tmp_path: Path) -> None:
     right = find_subject("torch")
@@ -279,6 +293,8 @@ def test_two_preparations_and_arguments_by_position_are_in_the_script(tmp_path: 
         made = script(Finding("torch", case, check_agreement(subject, case, with_probes=False)), subject)
 
         assert made.text is not None, made.reason
+        steps = [PREPARED[way] for way in (config.after, config.preparation) if way in PREPARED]
+        assert sorted(steps, key=made.text.index) == steps, config
         assert ('torch.nn.RNN(2, 3, 2, "relu", True, False, 0.0, True)' in made.text) == config.positional
         assert run_here(write(made, tmp_path)).endswith("FIXED\n"), config
 
