@@ -47,6 +47,15 @@ def test_each_way_of_breaking_a_layer_that_a_cell_shares_is_there_once() -> None
     assert len(set(names)) == len(names)
 
 
+def test_a_wrong_parameter_is_not_combined_with_a_wrong_input_which_it_may_fit() -> None:
+    x, weight = (kind for kind in CELL_BREAKS if kind.name in {"x: features", "weight_ih: shape"})
+
+    fitting = [one for one in broken(BASES[0], (x, weight)) if perform(torch.nn.RNNCell, one.call).returned]
+
+    assert fitting
+    assert {*x.parts} & {*weight.parts}
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_cell_of_torch_deviates_in_nothing_that_is_not_known(seed: int) -> None:
     record = hunt_refusals(CellSubject(), seed=seed)

@@ -65,6 +65,25 @@ class Early(torch.nn.RNN):
         super().__init__(features, units, *layers, **options)
 
 
+class Lenient(torch.nn.RNN):
+    """It takes anything for a nonlinearity and a bias, so that some cases give wrong numbers and others errors."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: Any = True,
+        nonlinearity: Any = "tanh",
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        **options: Any,
+    ) -> None:
+        layers = (num_layers, nonlinearity if isinstance(nonlinearity, str) else "tanh", bool(bias))
+        super().__init__(input_size, hidden_size, *layers, batch_first, dropout, bidirectional, **options)
+
+
 class ByName(torch.nn.RNN):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None:
         super().__init__(input_size, hidden_size, **options)
@@ -112,6 +131,7 @@ def searched(module: type[torch.nn.Module], **pins: Any) -> tuple[Any, Investiga
     [
         (Swapped, "takes bidirectional where nn.RNN takes dropout, if arguments are given by position"),
         (Early, "takes batch_first where nn.RNN takes bias, if arguments are given by position"),
+        (Lenient, "takes bias where nn.RNN takes nonlinearity, if arguments are given by position"),
     ],
 )
 def test_another_order_of_arguments_is_found_once_and_named(module: type[torch.nn.Module], sentence: str) -> None:
