@@ -115,7 +115,7 @@ def go_through(
             if recognised.earlier is None:
                 keeping(finding, investigation.known_of(finding))
             search.go_on(recognised)
-    done, of_dropout = Examination(search.record, contract=contract), None
+    done, of_dropout = Examination(search.record, contract=contract, read_as=subject.capabilities.read_as), None
     if shard is None or shard.number == 1:
         done = examine(subject, search.record, cases=cases, contract=contract)
         of_dropout = told_of_dropout(subject, done, keeping)

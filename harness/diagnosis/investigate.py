@@ -52,6 +52,11 @@ BY_AUTOGRAD: Final = {"TransposesWeightHH": "TransposesGradientOfWeightHH"}
 back."""
 
 
+FIRST_WORDS: Final = 4
+"""The words of a message that tell one error from another at the same line: its type, and the first words of what
+torch and NumPy say before they name dtypes, shapes and devices."""
+
+
 @dataclass(frozen=True)
 class Explanation:
     """The explanation of a finding: what is known of why the subject fails. Any part may be missing."""
@@ -264,16 +269,24 @@ class Investigation:
 def one_bug(earlier: tuple[Finding, Explanation], later: tuple[Finding, Explanation]) -> bool:
     """Tell whether two findings share the kind, the cause, and what makes them go away.
 
-    Without a cause, they are the same if they have the same clue, go away with the same kernel, or have the same needs.
+    Without a cause, they are the same if they have the same clue, go away with the same kernel, or have the same needs,
+    or if the same line raises the same error, whatever dtypes and sizes it names.
     """
     (finding, before), (other, after) = earlier, later
     if like(finding.result) != like(other.result):
         return False
     if after.clue is not None and after.clue == before.clue:
         return True
+    if finding.result.raised_at and _raised(finding.result) == _raised(other.result):
+        return True
     if _causes(before) != _causes(after) or before.kernels.passes != after.kernels.passes:
         return False
     return bool(_causes(after) or after.kernels.passes) or before.factors == after.factors
+
+
+def _raised(result: Result) -> tuple[tuple[str, str] | None, list[str]]:
+    """Return where something was raised, and the first words of the message, before it names dtypes and sizes."""
+    return result.raised_at, result.message.split()[:FIRST_WORDS]
 
 
 def _pictured(observations: Observations, case: Case, scope: Scope, where: Where | None) -> Picture | None:

@@ -34,6 +34,7 @@ def examination_record(done: Examination, told: Sequence[Told] = ()) -> dict[str
         **_hunt_record(done.hunt, told),
         "verdict": done.verdict.value if done.verdict else None,
         "contract": done.contract,
+        "read_as": done.read_as,
         "dropout": None if done.dropout is None else result_record(done.dropout),
         "equal": None if done.equal is None else done.equal._asdict(),
         "dropout_facts": dict(done.dropout_facts),

@@ -100,8 +100,10 @@ def examination_report(
 
 
 def _add_rest(facts: Table, done: Examination, told: Sequence[Told]) -> None:
-    """Add what is to be known beside the search itself: weak cases, equal bits, and the contract."""
+    """Add what is to be known beside the search itself: weak cases, parameters, equal bits, and the contract."""
     _add_weak(facts, done, told)
+    if done.read_as:
+        facts.add_row("read", Text(done.read_as))
     if done.equal is not None:
         facts.add_row("bits", wording.equal_line(done.equal))
     if done.contract != KERNEL:

@@ -61,6 +61,8 @@ class Examination:
     dropout: Result | None = None
     """The result for the law of dropout; ``None`` if the subject draws no masks."""
     contract: str = KERNEL
+    read_as: str = ""
+    """The names of the subject's parameters and what they are read as, if they are not nn.RNN's."""
     dropout_facts: Mapping[str, str] = field(default_factory=dict)
     """The further facts of a broken law of dropout, by name: where it begins, and how it is run again."""
 
@@ -133,7 +135,7 @@ def examine(subject: Subject, hunt: Hunt, *, cases: int | None = None, contract:
     Refusals belong to the kernel's ``contract`` only. Neither check makes more calls than the search was given
     ``cases``. A finding in one of them does not stop the others, but an interrupted search does.
     """
-    done, own = Examination(hunt, contract=contract), subject.capabilities
+    done, own = Examination(hunt, contract=contract, read_as=subject.capabilities.read_as), subject.capabilities
     is_module = own.call is not None
     unseen = own.takes is None and own.masks is None  # what it drops is compared in no case
     if not done.interrupted:

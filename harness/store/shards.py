@@ -46,12 +46,14 @@ class Question:
     """True if it can be given malformed calls, which the first shard does."""
     stages: tuple[str, ...]
     """The stages before it, such as eager torch."""
+    read_as: str
+    """The names of its parameters and what they are read as, if they are not nn.RNN's."""
 
     @classmethod
     def of(cls, subject: Subject, contract: str, scope: Scope) -> Self:
         """Return what is asked of a subject."""
         own = subject.capabilities
-        return cls(subject.name, contract, scope, own.source, own.call is not None, own.stages)
+        return cls(subject.name, contract, scope, own.source, own.call is not None, own.stages, own.read_as)
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,7 @@ def _combined(question: Question, given: Sequence[_OfSubject], findings: str, wa
                 warn(f"--findings {findings}: the finding could not be kept: {error}")
         return replace(as_told, kept=place, further=hunt.known[id_])
 
-    done = Examination(hunt, first.share.refusals, first.share.dropout, question.contract)
+    done = Examination(hunt, first.share.refusals, first.share.dropout, question.contract, question.read_as)
     done.equal = equal_of(question.stages, same_bits)
     if first.share.of_dropout is not None:
         done.dropout_facts = dropout_facts(kept(first, first.share.of_dropout))

@@ -28,6 +28,9 @@ from harness.subjects.torch_module import TorchSubject
 INPUT, HIDDEN = 5, 3
 """The sizes at which parameters are told by their shapes."""
 
+DEEP: Final[dict[str, Any]] = {"num_layers": 2, "bidirectional": True}
+"""The options of a module whose parameters show how those of higher layers are called."""
+
 PLAIN: Final[dict[str, tuple[Any, ...]]] = {
     "num_layers": (1,),
     "nonlinearity": ("tanh",),
@@ -37,6 +40,16 @@ PLAIN: Final[dict[str, tuple[Any, ...]]] = {
     "bidirectional": (False,),
 }
 """The value of each of nn.RNN's options for a constructor that does not take it."""
+
+ASIDE: Final[dict[str, tuple[Any, ...]]] = {
+    "lengths": (None,),
+    "batched": (True,),
+    "autocast": (None,),
+    "positional": (False,),
+    "after": (None,),
+}
+"""The values of the factors that such a class need not have: it is no drop-in replacement. Its attribute ``offers`` may
+name more, as a function's does."""
 
 SINGLY: Final = ("replaced", "parametrize")
 """The preparations that set one parameter after the other on the module itself, where a part of it may have them."""
@@ -72,7 +85,11 @@ class Form:
     @property
     def words(self) -> str:
         """Its own names and what they are read as, in a line."""
-        return ", ".join(f"{own.format('*')} as {name}" for name, own in self.names.items())
+        turn = ".T" * self.conventions.transposed
+        said = {name: f"{name}{turn if name.startswith('weight') else ''}" for name in self.names}
+        if self.conventions.one_bias:
+            said |= {name: f"{name} + {name.replace('_ih', '_hh')}" for name in said if name.startswith("bias")}
+        return ", ".join(f"{own.format('*')} as {said[name]}" for name, own in self.names.items())
 
     @property
     def offers(self) -> dict[str, tuple[Any, ...]]:
@@ -109,7 +126,7 @@ def form_of(factory: Any, name: str) -> Form | None:
         return None
     same = {*OPTIONS, "device", "dtype"} <= {*takes}
     try:
-        one, two, both = (_shapes(factory, takes, **more) for more in ({}, {"num_layers": 2}, {"bidirectional": True}))
+        one, two, both = (_shapes(factory, takes, **more) for more in ({}, DEEP, {"bidirectional": True}))
     except Exception as error:
         if same:
             return None
@@ -211,11 +228,13 @@ class OwnFormSubject(TorchSubject):
         self._form = form
         declared = declared_by(factory, name) if conventions is None else conventions
         super().__init__(factory, name, conventions=Conventions.of((*declared.names, *form.conventions.names)))
-        offers = {"preparation": tuple(one for one in self.capabilities.offers["preparation"] if one not in SINGLY)}
-        offers |= {factor: values for factor, values in form.offers.items() if factor not in declared.offers}
+        usual = self.capabilities.offers
+        offers = {"preparation": tuple(one for one in usual["preparation"] if one not in SINGLY)}
+        more = {**ASIDE, **form.offers, **getattr(factory, "offers", {})}
+        offers |= {factor: values for factor, values in more.items() if factor not in declared.offers}
         self.capabilities = replace(
             self.capabilities,
-            offers={**self.capabilities.offers, **offers},
+            offers={**usual, **offers},
             contract=PORT,
             recipe=None,
             call=None,

@@ -17,7 +17,7 @@ from harness.space.config import RNNConfig
 
 BOTH = ONE.replace(bidirectional=True)
 AT_ZERO = (ONE, ONE.replace(bias=False, hx=True), ONE.replace(bias=False, T=2))
-"""What the state would be without the skip comes from a bias, from hx, or from a step before."""
+"""The configs in which a step is seen to be skipped: a bias, hx or the step before changes the state."""
 
 
 def _reverse_reads_forwards(right: Reference, config: RNNConfig, direction: int) -> Sequence[int]:

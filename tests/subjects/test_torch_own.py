@@ -1,0 +1,201 @@
+"""Tests of classes with a constructor and parameters of their own: they are read by signature and shape."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from harness import RNNConfig, Verdict, as_subject, draw
+from harness.checks.agreement import check_agreement
+from harness.diagnosis.investigate import Investigation
+from harness.space.config import PARAMETERS
+from harness.space.contract import PORT
+from harness.subjects.protocol import SubjectError, scope_of
+from harness.subjects.torch_module import TorchSubject
+from tests.searches import explained
+
+PLAIN = RNNConfig(4, 3, T=3, N=2, loss="both")
+
+
+class Linears(nn.Module):
+    """One layer of two ``Linear``, with one bias, that always starts from zeros."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__()
+        self.h2h = nn.Linear(units, units, bias=False)
+        self.i2h = nn.Linear(features, units)
+
+    def forward(self, x: Any) -> Any:
+        h = x.new_zeros(x.shape[1], self.h2h.out_features)
+        states = []
+        for step in x:
+            h = torch.tanh(self.i2h(step) + self.h2h(h))
+            states.append(h)
+        return torch.stack(states), h[None]
+
+
+class Raw(nn.Module):
+    """One layer of transposed matrices, which takes two biases in the wrong order and needs a state."""
+
+    def __init__(self, input_dim: int, hidden_dim: int, *, wrong: bool = False) -> None:
+        super().__init__()
+        self.bh = nn.Parameter(torch.zeros(hidden_dim))
+        self.Wx = nn.Parameter(torch.zeros(input_dim, hidden_dim))
+        self.Wh = nn.Parameter(torch.zeros(hidden_dim, hidden_dim))
+        self.bx = nn.Parameter(torch.zeros(hidden_dim))
+        self.wrong = wrong
+
+    def forward(self, x: Any, state: Any) -> Any:
+        states = [state[0]]
+        for step in x:
+            before = states[-1] @ (self.Wh.T if self.wrong else self.Wh)
+            states.append(torch.tanh(step @ self.Wx + self.bx + before + self.bh))
+        return torch.stack(states[1:]), states[-1][None]
+
+
+class RawWrong(Raw):
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        super().__init__(input_dim, hidden_dim, wrong=True)
+
+
+class Cells(nn.Module):
+    """Layers of cells in two lists, with a buffer."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, bidirectional: bool = False
+    ) -> None:
+        super().__init__()
+        sizes = [input_size, *[hidden_size * (1 + bidirectional)] * (num_layers - 1)]
+        self.there = nn.ModuleList([nn.RNNCell(size, hidden_size, bias) for size in sizes])
+        self.back = nn.ModuleList([nn.RNNCell(size, hidden_size, bias) for size in sizes if bidirectional])
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        last: list[Any] = []
+        for number, there in enumerate(self.there):
+            outputs = []
+            for cell, back in [(there, False), *((cell, True) for cell in self.back[number : number + 1])]:
+                h = x.new_zeros(x.shape[1], there.hidden_size) if hx is None else hx[len(last)]
+                states = []
+                for step in reversed(x) if back else x:
+                    h = cell(step, h)
+                    states.append(h)
+                last.append(h)
+                outputs.append(torch.stack(states[::-1] if back else states))
+            x = torch.cat(outputs, dim=-1)
+        return x, torch.stack(last)
+
+
+class FloatState(Linears):
+    """A layer whose zeros are float32 on the CPU, whatever x is."""
+
+    def forward(self, x: Any) -> Any:
+        h = torch.zeros(x.shape[1], self.h2h.out_features)
+        states = []
+        for step in x:
+            h = torch.tanh(self.i2h(step) + self.h2h(h))
+            states.append(h)
+        return torch.stack(states), h[None]
+
+
+class Wide(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None: ...
+
+
+class Joined(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.both = nn.Linear(input_size + hidden_size, hidden_size)
+
+
+@pytest.mark.parametrize(
+    ("layer", "configs", "read_as"),
+    [
+        (
+            Linears,
+            [
+                PLAIN,
+                PLAIN.replace(dtype="float64", preparation="deepcopy"),
+                PLAIN.replace(preparation="functional_call"),
+            ],
+            "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh",
+        ),
+        (
+            Raw,
+            [PLAIN.replace(hx=True), PLAIN.replace(hx=True, preparation="state_dict")],
+            "Wx as weight_ih.T, Wh as weight_hh.T, bx as bias_ih, bh as bias_hh",
+        ),
+        (
+            Cells,
+            [
+                PLAIN.replace(num_layers=2, hx=True),
+                PLAIN.replace(num_layers=3, bidirectional=True),
+                PLAIN.replace(bidirectional=True, bias=False, preparation="assign"),
+            ],
+            ", ".join(
+                f"{'back' if end else 'there'}.*.{role} as {role}{end}"
+                for end in ("", "_reverse")
+                for role in PARAMETERS
+            ),
+        ),
+    ],
+)
+def test_a_form_of_its_own_is_read_and_compared(layer: Any, configs: list[RNNConfig], read_as: str) -> None:
+    subject = as_subject(layer)
+
+    assert subject.capabilities.read_as == read_as
+    assert subject.capabilities.contract == PORT
+    for config in configs:
+        result = check_agreement(subject, draw(config, "normal"))
+        assert result.verdict is Verdict.AGREES, (config, result)
+
+
+def test_it_is_asked_for_what_it_can_do() -> None:
+    linears, raw, cells = (scope_of(as_subject(layer)) for layer in (Linears, Raw, Cells))
+
+    assert (set(linears.hx), set(raw.hx), set(cells.hx)) == ({False}, {True}, {False, True})
+    assert (set(linears.num_layers), max(cells.num_layers)) == ({1}, 5)
+    assert (set(linears.bidirectional), set(cells.bidirectional)) == ({False}, {False, True})
+    assert set(cells.nonlinearity) == {"tanh"}
+    assert set(cells.lengths) == {None}
+
+
+def test_a_drop_in_class_is_left_as_it_is() -> None:
+    class DropIn(nn.RNN):
+        pass
+
+    assert type(as_subject(DropIn)) is TorchSubject
+    assert as_subject(DropIn).capabilities.read_as == ""
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (Wide, "takes output_size, which is not passed\nexpected input_size, hidden_size"),
+        (Joined, "its parameters with input_size=5 and hidden_size=3 are both.weight (3, 8), both.bias (3,)\nexpected"),
+    ],
+)
+def test_what_cannot_be_read_is_said(layer: Any, said: str) -> None:
+    with pytest.raises(SubjectError) as caught:
+        as_subject(layer)
+
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind", "causes"),
+    [(RawWrong, "output: value", ["TransposesWeightHH"]), (FloatState, "broken: RuntimeError", [])],
+    ids=["transposed", "dtype"],
+)
+def test_its_mistake_is_one_finding(layer: Any, kind: str, causes: list[str]) -> None:
+    subject = as_subject(layer)
+    investigation = Investigation(subject)
+    scope = scope_of(subject).only(device="cpu", preparation="new", grad_mode=None)
+
+    record = explained(investigation, scope, cases=100)
+
+    [finding] = record.findings
+    assert finding.result.kind == kind
+    diagnosis = investigation.explanations[finding.id].diagnosis
+    assert [one.name for one in (diagnosis.causes if diagnosis else ())] == causes
