@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 
@@ -25,8 +25,9 @@ from harness.subjects.protocol import SubjectError
 from harness.subjects.torch_modes import seeded
 from harness.subjects.torch_module import TorchSubject
 
-INPUT, HIDDEN = 5, 3
-"""The sizes at which parameters are told by their shapes."""
+SIZES: Final = ((5, 3), (48, 32))
+"""The input_size and hidden_size at which parameters are told by their shapes, and those for a layer that can only
+multiples of 8 or 16."""
 
 DEEP: Final[dict[str, Any]] = {"num_layers": 2, "bidirectional": True}
 """The options of a module whose parameters show how those of higher layers are called."""
@@ -58,8 +59,6 @@ _EXPECTED: Final = (
     "expected nn.RNN's parameters under any names: for each layer a matrix (hidden_size, input_size), another "
     "(hidden_size, hidden_size), and two biases, one or none; or write a function that calls the module"
 )
-
-_SIZES: Final = f"input_size={INPUT} and hidden_size={HIDDEN}"
 
 _NUMBER: Final = re.compile(r"\d+")
 
@@ -126,18 +125,21 @@ def form_of(factory: Any, name: str) -> Form | None:
         return None
     same = {*OPTIONS, "device", "dtype"} <= {*takes}
     try:
-        one, two, both = (_shapes(factory, takes, **more) for more in ({}, DEEP, {"bidirectional": True}))
+        made = _plain(factory)
     except Exception as error:
         if same:
             return None
-        said = f"{type(error).__name__}: {error}"
-        raise SubjectError(f"{name}: cannot be made with {_SIZES}: {said}") from error
-    if same and "weight_ih_l0" in one:
+        raise SubjectError(
+            f"{name}: cannot be made with {_said(*SIZES[0])}: {type(error).__name__}: {error}"
+        ) from error
+    if same and "weight_ih_l0" in made.shapes:
         return None
-    names, conventions = _roles(one, name)
-    reverse, _ = _roles(rest, name) if (rest := {own: both[own] for own in both if own not in one}) else ({}, None)
-    names |= {f"{role}_reverse": own for role, own in reverse.items()}
-    names, first = _layered(names, two)
+    names, conventions = _roles(made, name)
+    both = _shapes(factory, made, takes, {"bidirectional": True})
+    if rest := {own: shape for own, shape in both.items() if own not in made.shapes}:
+        reverse, _ = _roles(made._replace(shapes=rest), name)
+        names |= {f"{role}_reverse": own for role, own in reverse.items()}
+    names, first = _layered(names, _shapes(factory, made, takes, DEEP))
     return Form(takes, _states(factory), names, first, conventions)
 
 
@@ -173,34 +175,58 @@ def _states(factory: Any) -> tuple[bool, ...]:
     return tuple(taken) or (False, True)
 
 
-def _shapes(factory: Any, takes: tuple[str, ...], **options: Any) -> Shapes:
-    """Return the shapes of a module's parameters; options that the constructor does not take are left out."""
-    given = {name: value for name, value in options.items() if name in takes}
+class _Made(NamedTuple):
+    """The shapes of a module's parameters by name, and the sizes that it was made with."""
+
+    input_size: int
+    hidden_size: int
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def _plain(factory: Any) -> _Made:
+    """Return the parameters of a module that is made with two sizes alone, the first two that it takes."""
+    *others, last = SIZES
+    for sizes in others:
+        with suppress(Exception), seeded(0):
+            return _Made(*sizes, _shapes_of(factory(*sizes)))
     with seeded(0):
-        module: torch.nn.Module = factory(INPUT, HIDDEN, **given)
+        return _Made(*last, _shapes_of(factory(*last)))
+
+
+def _shapes(factory: Any, made: _Made, takes: tuple[str, ...], options: Mapping[str, Any]) -> Shapes:
+    """Return the shapes with those of some options that it takes; none if it cannot be made so, as a search will see."""
+    given = {name: value for name, value in options.items() if name in takes}
+    with suppress(Exception), seeded(0):
+        return _shapes_of(factory(made.input_size, made.hidden_size, **given))
+    return {}
+
+
+def _shapes_of(module: torch.nn.Module) -> Shapes:
     return {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
 
 
-def _roles(shapes: Shapes, name: str) -> tuple[dict[str, str], Conventions]:
+def _said(input_size: int, hidden_size: int) -> str:
+    return f"input_size={input_size} and hidden_size={hidden_size}"
+
+
+def _roles(made: _Made, name: str) -> tuple[dict[str, str], Conventions]:
     """Return the names of one layer's parameters by nn.RNN's names without the layer, and what the shapes tell."""
+    I, H, shapes = made  # noqa: E741 - as in the equations
     plain, turned, recurrent, biases = (
-        [own for own, shape in shapes.items() if shape == expected]
-        for expected in ((HIDDEN, INPUT), (INPUT, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN,))
+        [own for own, shape in shapes.items() if shape == expected] for expected in ((H, I), (I, H), (H, H), (H,))
     )
     rest = shapes.keys() - {*plain, *turned, *recurrent, *biases}
     if rest or len(plain) + len(turned) != 1 or len(recurrent) != 1 or len(biases) > 2:
         said = ", ".join(f"{own} {shape}" for own, shape in shapes.items()) or "none"
-        raise SubjectError(f"{name}: its parameters with {_SIZES} are {said}\n{_EXPECTED}")
+        raise SubjectError(f"{name}: its parameters with {_said(I, H)} are {said}\n{_EXPECTED}")
     [ih], [hh] = plain + turned, recurrent
-    if len(biases) == 2 and _alike(ih, biases[1]) + _alike(hh, biases[0]) > _alike(ih, biases[0]) + _alike(
-        hh, biases[1]
-    ):
-        biases.reverse()
+    orders = (biases, biases[::-1])
+    biases = max(orders, key=lambda order: sum(map(_likeness, (ih, hh), order)))  # their names are like the matrices'
     names = {"weight_ih": ih, "weight_hh": hh, **dict(zip(("bias_ih", "bias_hh"), biases, strict=False))}
     return names, Conventions(one_bias=len(biases) == 1, transposed=bool(turned))
 
 
-def _alike(one: str, other: str) -> float:
+def _likeness(one: str, other: str) -> float:
     return SequenceMatcher(None, one, other).ratio()
 
 
