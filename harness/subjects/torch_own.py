@@ -129,9 +129,8 @@ def form_of(factory: Any, name: str) -> Form | None:
     except Exception as error:
         if same:
             return None
-        raise SubjectError(
-            f"{name}: cannot be made with {_said(*SIZES[0])}: {type(error).__name__}: {error}"
-        ) from error
+        said = f"{type(error).__name__}: {error}"
+        raise SubjectError(f"{name}: cannot be made with {_said(*SIZES[-1])}: {said}") from error
     if same and "weight_ih_l0" in made.shapes:
         return None
     names, conventions = _roles(made, name)
@@ -194,7 +193,7 @@ def _plain(factory: Any) -> _Made:
 
 
 def _shapes(factory: Any, made: _Made, takes: tuple[str, ...], options: Mapping[str, Any]) -> Shapes:
-    """Return the shapes with those of some options that it takes; none if it cannot be made so, as a search will see."""
+    """Return the shapes with those of the options that it takes; none if it cannot be made so: a search will see it."""
     given = {name: value for name, value in options.items() if name in takes}
     with suppress(Exception), seeded(0):
         return _shapes_of(factory(made.input_size, made.hidden_size, **given))

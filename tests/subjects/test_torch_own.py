@@ -99,6 +99,15 @@ class FloatState(Linears):
         return torch.stack(states), h[None]
 
 
+class Eights(Linears):
+    """A layer that can only multiples of eight units."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        if hidden_size % 8:
+            raise NotImplementedError("multiples of 8 only")
+
+
 class Wide(nn.Module):
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None: ...
 
@@ -119,6 +128,11 @@ class Joined(nn.Module):
                 PLAIN.replace(dtype="float64", preparation="deepcopy"),
                 PLAIN.replace(preparation="functional_call"),
             ],
+            "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh",
+        ),
+        (
+            Eights,
+            [PLAIN.replace(hidden_size=8)],
             "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh",
         ),
         (
