@@ -51,6 +51,13 @@ REPORTS: Final = (
         {"batch_first": True},
         "^(output|h_n): (shape|value)",
     ),
+    Report(
+        "https://github.com/keras-team/keras/issues/23704",
+        "keras.ops.matmul of two float64 tensors is float32",
+        ("keras:torch",),
+        {"dtype": "float64"},
+        ": value",
+    ),
 )
 
 
