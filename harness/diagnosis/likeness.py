@@ -8,6 +8,7 @@ first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Final
@@ -77,20 +78,21 @@ class Seen:
     def alike(self, one: Fault, other: Fault) -> bool:
         """Tell whether two faults give the same numbers there, but for the roundings of float64."""
         with np.errstate(all="ignore"):
-            run, others, tiny = one.run(self.case), other.run(self.case), np.finfo(np.float64).tiny
-        return all(np.allclose(array, others[name], ROUNDINGS, tiny, equal_nan=True) for name, array in run.items())
+            return _alike(one.run(self.case), other.run(self.case))
 
     def undecided(self, fault: Fault) -> bool:
         """Tell whether it cannot be decided: whole runs of the fault and of a right subject both resemble this one."""
         return not fault.stepwise and self._resembles_right and self.resembles(fault)
 
     def active(self, fault: Fault) -> bool:
-        """Tell whether the fault makes any difference there at all, beyond the roundings of float64."""
+        """Tell whether the fault makes any difference there at all, beyond the roundings of float64.
+
+        One in the output of a layer counts where the layers above hide it.
+        """
+        inner = (self.case.prefix(layers) for layers in self.observation.prefixes or ())
         with np.errstate(all="ignore"):
-            given, tiny = fault.run(self.case), np.finfo(np.float64).tiny
-            far = any(
-                not np.allclose(given[name], right, ROUNDINGS, tiny, equal_nan=True)
-                for name, right in self._right_run.items()
+            far = not _alike(fault.run(self.case), self._right_run) or any(
+                not _alike(fault.run(case), REFERENCE.run(case)) for case in inner
             )
         return far or self.tells_apart(fault, slack=1.0)
 
@@ -159,3 +161,9 @@ class Seen:
         setting = Setting(REFERENCE, self.case, self.observation.arithmetic)
         with np.errstate(all="ignore"):
             return {name: one.allowance for name, one in expect_whole_run(setting).items()}
+
+
+def _alike(run: Mapping[str, Floats], other: Mapping[str, Floats]) -> bool:
+    """Tell whether two runs give the same numbers, but for the roundings of float64."""
+    tiny = np.finfo(np.float64).tiny
+    return all(np.allclose(run[name], array, ROUNDINGS, tiny, equal_nan=True) for name, array in other.items())

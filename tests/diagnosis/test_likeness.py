@@ -74,6 +74,16 @@ def test_a_fault_is_active_where_it_makes_a_difference(bias: float, shows: bool)
     assert one.tells_apart(fault("IgnoresBiasHH")) is shows
 
 
+def test_a_fault_is_active_in_a_layer_that_the_layers_above_hide() -> None:
+    case = draw(RNNConfig(2, 3, num_layers=2, T=2, hx=True), "normal", 1)
+    hidden = {name: array * (name not in {"weight_hh_l0", "weight_ih_l1"}) for name, array in case.arrays.items()}
+    x = case.x * np.array([[[0]], [[1]]], np.float32)
+    above = seen(implementations.vectorised, Case.from_arrays(case.config, {**hidden, "x": x}))
+
+    assert above.active(fault("SkipsZeroX"))
+    assert not above.tells_apart(fault("SkipsZeroX"))
+
+
 def test_what_makes_no_more_than_roundings_is_active_but_cannot_be_told() -> None:
     one = seen(implementations.vectorised, with_b_hh(1e-9))  # in float32, which rounds states of 1 by 6e-8
 
