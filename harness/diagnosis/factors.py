@@ -277,9 +277,10 @@ def _beyond(
     fails: Callable[[RNNConfig], bool | None],
     tried: Mapping[int, bool | None],
 ) -> dict[int, bool | None]:
-    """Try far sizes until one passes, if no nearer one does, and then sizes down to the last that fails.
+    """Try far sizes, if no nearer one passes, and then sizes down to the last that fails.
 
-    Without them, a failure at sizes from 21 to 39 would be told as one from 21 on.
+    Without them, a failure at sizes from 21 to 39 would be told as one from 21 on. All far ones are tried, because a
+    failure that is also behind the first that passes is no band.
     """
     own = getattr(config, name)
     far: dict[int, bool | None] = {}
@@ -289,8 +290,6 @@ def _beyond(
         other = changed(config, {name: size})
         if size > own and size not in tried and other != config and other.cost <= COST:
             far[size] = fails(other)
-            if far[size] is False:
-                break
     every = {own: True, **tried, **far}
     passes = [size for size, failed in every.items() if failed is False]
     last = max(size for size, failed in every.items() if failed)
