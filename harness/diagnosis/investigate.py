@@ -208,7 +208,8 @@ class Investigation:
 
         If anything is declared, that comes first, because a mistake in it shows as many others.
         """
-        if (order := other_order(self.subject, finding.case.config)) is not None:
+        order = other_order(self.subject, finding, self._check(observations, finding, scope))
+        if order is not None:
             return Diagnosis((), len(CATALOGUE), 0, instead=order)
 
         def redeclared(diagnosis: Diagnosis | None) -> Diagnosis | None:

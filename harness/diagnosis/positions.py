@@ -1,22 +1,27 @@
 """positions: the argument that a class takes by position in the place of another one of nn.RNN's.
 
-A case whose constructor's arguments are given by position fails, and with names it passes, which its certificate says.
-The class's own signature then tells what it takes there.
+A case whose constructor's arguments are given by position fails, and with names it does not fail so. The class's own
+signature then tells what it takes there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from harness.checks.agreement import Observation
-from harness.checks.result import Result
-from harness.space.config import RNNConfig
+from harness.checks.everything import against
+from harness.checks.result import Result, Verdict
+from harness.diagnosis.factors import like
+from harness.search.record import Finding
+from harness.space.case import Case
+from harness.space.cut import fitted
 from harness.space.parts import LAYER, OPTIONS
 from harness.subjects.protocol import Subject
 
-GROUNDS: Final = "the same case passes with the arguments by name"
-"""The reason why that is certain."""
+PASSES: Final = "the same case passes with the arguments by name"
+OTHERWISE: Final = "with the arguments by name, the same case fails in another way, or for what is known"
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class OtherOrder:
 
     taken: str
     place: str
+    grounds: str
+    """The reason why that is certain: how the same case ends with the arguments by name."""
 
     @property
     def sentence(self) -> str:
@@ -32,15 +39,20 @@ class OtherOrder:
         return f"takes {self.taken} where nn.RNN takes {self.place}, if arguments are given by position"
 
 
-def other_order(subject: Subject, config: RNNConfig) -> OtherOrder | None:
-    """Return the first argument that is in another place, if a config gives them by position and the names are known.
+def other_order(subject: Subject, finding: Finding, check: Callable[[Case], Result]) -> OtherOrder | None:
+    """Return the first argument that is in another place, if a finding needs arguments by position and they have names.
 
     The sizes come first whatever they are called, because they are always given by position.
     """
-    own = subject.capabilities.positions[len(LAYER) - len(OPTIONS) :]
-    if not config.positional:
+    case, own = finding.case, subject.capabilities.positions[len(LAYER) - len(OPTIONS) :]
+    differing = next((pair for pair in zip(own, OPTIONS, strict=False) if pair[0] != pair[1]), None)
+    if differing is None or not case.config.positional:
         return None
-    return next((OtherOrder(*pair) for pair in zip(own, OPTIONS, strict=False) if pair[0] != pair[1]), None)
+    by_name = check(fitted(case, case.config.replace(positional=False)))
+    if against(by_name) and like(by_name) == like(finding.result):
+        return None
+    passes = by_name.verdict is Verdict.AGREES and by_name.deviation is None
+    return OtherOrder(*differing, PASSES if passes else OTHERWISE)
 
 
 class ByPosition:

@@ -11,7 +11,7 @@ from harness.diagnosis.factors import Factors
 from harness.diagnosis.faults import Fault
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.kernels import FailingStage, Kernels
-from harness.diagnosis.positions import GROUNDS, OtherOrder
+from harness.diagnosis.positions import OtherOrder
 from harness.diagnosis.precision import NAMES, Precision
 from harness.diagnosis.where import Where
 from harness.report.wording import CALLED, counted
@@ -27,7 +27,7 @@ NAMED: Final = 3
 def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None = None) -> list[str]:
     """Return the cause in one sentence, and then how certain it is."""
     if isinstance(instead := diagnosis.instead, OtherOrder):
-        return [instead.sentence, GROUNDS]
+        return [instead.sentence, instead.grounds]
     if instead is not None:
         fresh = counted(instead.fresh, "fresh one")
         return [instead.sentence, f"so declared, it agrees on this case and on {fresh}; as it is, it fails on them"]

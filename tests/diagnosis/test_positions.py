@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from harness import Scope, as_subject, scope_of
-from harness.checks.result import Verdict
+from harness import Scope, as_subject, draw, scope_of
+from harness.checks.result import Result, Verdict
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.positions import GROUNDS
+from harness.diagnosis.positions import OTHERWISE, PASSES, other_order
 from harness.report.explained import cause_lines, needs_line
 from harness.search.narrow import narrow
+from harness.search.record import Finding
 from harness.space.config import RNNConfig
 from tests.searches import explained
 
@@ -139,13 +140,30 @@ def test_another_order_of_arguments_is_found_once_and_named(module: type[torch.n
 
     told = [investigation.explanations[finding.id].diagnosis for finding in record.findings]
     assert [diagnosis and cause_lines(diagnosis, record.findings[0].case.config) for diagnosis in told] == [
-        [sentence, GROUNDS]
+        [sentence, PASSES]
     ]
     assert told[0] is not None
     assert told[0].certain
     assert record.findings[0].minimal
     assert record.findings[0].case.config.positional
     assert record.known.total() > 0
+
+
+def test_the_order_is_the_cause_only_where_the_same_case_does_not_fail_so_by_name() -> None:
+    result = Result(Verdict.BROKEN, message="RuntimeError: no")
+    finding = Finding("mine", draw(RNNConfig(1, 1, T=1, N=1, positional=True)), result)
+    by_name = (
+        result,
+        Result(Verdict.AGREES),
+        Result(Verdict.AGREES, deviation="3f9c2a11"),
+        Result(Verdict.BROKEN, message="E"),
+    )
+
+    def asked(named: Result) -> str | None:
+        found = other_order(as_subject(Swapped), finding, lambda _case: named)
+        return found and found.grounds
+
+    assert [asked(named) for named in by_name] == [None, PASSES, OTHERWISE, OTHERWISE]
 
 
 def test_another_order_that_no_signature_shows_is_found_and_told_by_what_it_needs() -> None:
