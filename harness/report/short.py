@@ -168,13 +168,15 @@ def replay_line(told: Told, tolerance: str = "derived") -> str:
     return f"{line} --tolerance {with_measured(tolerance, finding.accepted, finding.case.config.plain.dtype)}"
 
 
-def upstream_line(subject: str, config: RNNConfig, result: Result, kept: Kept | None = None) -> str | None:
+def upstream_line(
+    subject: str, config: RNNConfig, result: Result, kept: Kept | None = None, *, minimal: bool = True
+) -> str | None:
     """Return the report that the makers of a subject have of a failure; ``None`` if the subject is the user's own.
 
-    If none is known, it is the text that can be sent to them.
+    If none is known, it is the text that can be sent to them. A case that is not minimal may fail for something else.
     """
     if (known := reported(subject, config, result)) is not None:
-        return f"reported: {known.link} ({known.what})"
+        return f"{'' if minimal else 'perhaps '}reported: {known.link} ({known.what})"
     if subject not in registered():
         return None
     return "no report is known" + ("" if kept is None else f"; one to send: {kept.folder / ISSUE}")
@@ -182,7 +184,8 @@ def upstream_line(subject: str, config: RNNConfig, result: Result, kept: Kept | 
 
 def upstream_of(told: Told) -> str | None:
     """Return the same of a finding."""
-    return upstream_line(told.finding.subject, told.finding.case.config, told.finding.result, told.kept)
+    finding = told.finding
+    return upstream_line(finding.subject, finding.case.config, finding.result, told.kept, minimal=finding.minimal)
 
 
 def dropout_facts(told: Told) -> dict[str, str]:

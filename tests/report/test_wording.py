@@ -28,8 +28,8 @@ from harness.report import explained, record, short, text, wording
 from harness.report.paper import Paper
 from harness.report.place import Kept, Stored
 from harness.report.severity import Told, in_order
-from harness.report.short import LINE, case_code, case_words, short_finding
-from harness.search.certificate import Certificate
+from harness.report.short import LINE, case_code, case_words, short_finding, upstream_of
+from harness.search.certificate import NOT_SHRUNK, Certificate
 from harness.search.examination import Examination
 from harness.search.record import Finding, Helpers, Hunt, Stop
 from harness.search.suspicion import Suspicion
@@ -158,7 +158,7 @@ def test_a_run_of_all_subjects_shows_every_finding_with_its_case_its_stage_its_s
     config = replace(CONFIG, preparation="deepcopy")
     copied = Result(Verdict.DISAGREES, (Mismatch("weight_ih_l0.grad", Sort.MISSING, expected="(H, I) = (1, 1)"),))
     stage = FailingStage("torch:trace", ("torch",), (0.1,), None)
-    first = Finding("torch:trace", replace(CASE, config=config), copied)
+    first = Finding("torch:trace", replace(CASE, config=config), copied, CERTIFICATE)
     other = Told(Finding("torch:trace", CASE, RESULT), WHY, replace(KEPT, script=None, no_script="none"))
     told = [Told(first, Explanation(kernels=Kernels(stage=stage)), KEPT), *[other] * 4]
     hunt = disagreement()
@@ -175,6 +175,7 @@ def test_a_run_of_all_subjects_shows_every_finding_with_its_case_its_stage_its_s
     assert shown.count("upstream no report is known; one to send: .rnn-harness/3f9c2a11/issue.md") == 4
     assert "fails at dtype=float16: output differs in 1 of 1 elements (100 %) case input_size=1" in shown
     assert shown.count("upstream no report is known advice") == 1
+    assert (upstream_of(Told(replace(first, certificate=NOT_SHRUNK))) or "").startswith("perhaps reported: https://")
     mine = " ".join(rendered(text.findings_report(Examination(disagreement()), [TOLD]), 100).split())
     assert "upstream" not in mine
 
