@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from harness.space.config import RNNConfig
 from harness.space.parts import OPTIONS, PAIRS, PREPARATIONS
-from harness.space.scope import SIZE_FACTORS, Scope, configure
+from harness.space.scope import SIZE_FACTORS, Scope, assembled, factors_to_draw
 
 SIZES: Final = (2, 3, 4, 5)
 """The sizes, all different, so that arguments and axes that are mixed up give wrong shapes."""
@@ -20,30 +20,30 @@ POSITIONAL: Final = 6
 """The number of constructors by position, beside one with every argument at another value than its default. In each of
 them an argument has its default or another value, so any two arguments that are swapped differ in half of them."""
 
-_DRAWN: Final = (*OPTIONS, "hx", "dtype", "training", "loss")
+_DRAWN: Final = (*(name for name in OPTIONS if name != "dropout"), "hx", "dtype", "mode", "loss")
 
 
 def apart(scope: Scope, seed: int) -> list[RNNConfig]:
     """Return the configs of the factors apart in a scope, in an order drawn by ``seed``, by position first."""
-    values, random = scope.values(), Random(f"{seed}/apart")
+    values, random = factors_to_draw(scope), Random(f"{seed}/apart")
     plain = {name: of[0] for name, of in values.items()} | _sizes(scope)
     if plain["device"] == "meta":  # where nothing has numbers
         return []
 
+    def made(factors: dict[str, Any]) -> RNNConfig:
+        return assembled(scope, plain | factors, seed)
+
     def drawn() -> dict[str, Any]:
-        dropout, training = random.choice(scope.modes)
-        chosen = {name: random.choice(values[name]) for name in _DRAWN}
-        return plain | chosen | {"dropout": dropout, "training": training}
+        return {name: random.choice(values[name]) for name in _DRAWN}
 
     found = []
-    if True in values["positional"]:
-        dropout, training = scope.modes[-1]
-        others = plain | {name: values[name][-1] for name in OPTIONS} | {"dropout": dropout, "training": training}
-        found = [configure(one | {"positional": True}) for one in (others, *(drawn() for _ in range(POSITIONAL)))]
-    known = [name for name in PREPARATIONS if name in values["preparation"]]
-    pairs = [(a, b) for a in known for b in known if (a, b) in PAIRS and a in values["after"]]
+    if True in scope.positional:
+        others = {name: values[name][-1] for name in _DRAWN if name in {*OPTIONS, "mode"}}
+        found = [made(one | {"positional": True}) for one in (others, *(drawn() for _ in range(POSITIONAL)))]
+    known = [name for name in PREPARATIONS if name in scope.preparation]
+    pairs = [(a, b) for a in known for b in known if (a, b) in PAIRS and a in scope.after]
     random.shuffle(pairs)
-    return [*found, *(configure(drawn() | {"after": first, "preparation": then}) for first, then in pairs)]
+    return [*found, *(made(drawn() | {"after": first, "preparation": then}) for first, then in pairs)]
 
 
 def _sizes(scope: Scope) -> dict[str, int]:
