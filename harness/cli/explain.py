@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from harness.cli.codes import AGREES, EXIT_CODES_OF_EXPLAIN, FINDING
-from harness.cli.options import FILE, Error, json_option
+from harness.cli.options import FILE, Distance, json_option
 from harness.cli.output import WHOLE_WORDS, console_for, write_json
 from harness.space.parts import NONLINEARITIES
 
@@ -23,7 +23,7 @@ from harness.space.parts import NONLINEARITIES
 )
 @click.option(
     "--atol",
-    type=Error(),
+    type=Distance(),
     default=0.0,
     help="How far each number of ACTUAL may be off by itself, as if rounded in print.",
 )

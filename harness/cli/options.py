@@ -28,8 +28,8 @@ class Whole(click.IntRange):
             self.fail(f"{value!r}: expected a whole number{least}, such as {option}{self.min or 1}", param, ctx)
 
 
-class Error(click.types.FloatParamType):
-    """The size of an error, as a number."""
+class Distance(click.types.FloatParamType):
+    """How far a number may be off."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number. Anything else is told with what was expected."""

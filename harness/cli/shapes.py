@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from harness.cli.codes import AGREES
-from harness.cli.options import Whole, json_option
+from harness.cli.options import Whole, json_option, output_size_option
 from harness.cli.output import console_for, write_json
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
@@ -23,9 +23,7 @@ from harness.space.parts import NONLINEARITIES
 @click.option("--batch-first", is_flag=True)
 @click.option("--bidirectional", is_flag=True)
 @click.option("--hx", is_flag=True, help="Pass an initial hidden state.")
-@click.option(
-    "--output-size", type=Whole(), metavar="O", help="Add a linear readout with O outputs to every time step."
-)
+@output_size_option
 @click.option("-N", "N", type=Whole(), default=1, show_default=True, help="Sequences in the batch.")
 @click.option("-T", "T", type=Whole(), default=1, show_default=True, help="Time steps.")
 @json_option

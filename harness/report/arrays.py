@@ -190,9 +190,7 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
         if len(causes) > NAMED:
             yield line("", f"or one of {len(causes) - NAMED} more")
     elif _only_zeros(found):
-        yield line(
-            "cause", f"{ALL_ZEROS}: nothing of what your code computes is in them, and many mistakes would do that"
-        )
+        yield line("cause", f"{ALL_ZEROS}: they tell nothing of what your code computes, and many mistakes give them")
     elif found.lost:
         yield line("cause", f"unknown: {found.lost} of {total} are NaN or infinite, where nn.RNN's are finite")
     elif not found.tried:

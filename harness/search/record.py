@@ -60,7 +60,7 @@ class Finding:
 
     @property
     def minimal(self) -> bool:
-        """True if every plainer neighbour was tried and passes; false if shrinking was cut short or is meaningless."""
+        """True if every plainer neighbour was tried, and none fails so; false if shrinking was cut short."""
         return self.certificate.complete
 
     @cached_property

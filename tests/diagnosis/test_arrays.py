@@ -277,7 +277,7 @@ def test_zeros_alone_are_called_so_and_no_mistake_is_guessed() -> None:
 
     assert answer.cause == "all of the numbers are zeros"
     assert (answer.certain, answer.others) == (False, ())
-    assert "cause   all of the numbers are zeros: nothing of what your code" in str(answer)
+    assert "cause   all of the numbers are zeros: they tell nothing of what your code" in str(answer)
     assert "rounded" not in str(answer)
 
 
