@@ -161,7 +161,7 @@ def test_the_order_is_the_cause_only_where_the_same_case_does_not_fail_so_by_nam
 
     def asked(named: Result) -> str | None:
         found = other_order(as_subject(Swapped), finding, lambda _case: named)
-        return found and found.grounds
+        return None if found is None else found.grounds
 
     assert [asked(named) for named in by_name] == [None, PASSES, OTHERWISE, OTHERWISE]
 
