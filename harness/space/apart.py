@@ -21,6 +21,7 @@ POSITIONAL: Final = 6
 them an argument has its default or another value, so any two arguments that are swapped differ in half of them."""
 
 _DRAWN: Final = (*(name for name in OPTIONS if name != "dropout"), "hx", "dtype", "mode", "loss")
+"""The factors that are drawn. All others have their first value, or small sizes."""
 
 
 def apart(scope: Scope, seed: int) -> list[RNNConfig]:
