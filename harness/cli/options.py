@@ -29,7 +29,7 @@ class Whole(click.IntRange):
 
 
 class Distance(click.types.FloatParamType):
-    """How far a number may be off."""
+    """A distance by which a number may be off."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number. Anything else is told with what was expected."""
