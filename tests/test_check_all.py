@@ -19,6 +19,7 @@ from harness.report.paper import Paper
 from harness.search.covering import covering
 from harness.search.examination import CASES, Examination
 from harness.search.record import Stop
+from harness.space.apart import apart
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.searched import AGREEMENT, Searched, Share
@@ -201,7 +202,7 @@ def test_the_table_fits_eighty_columns() -> None:
 
 def test_a_search_of_torch_covers_all_of_nn_rnn() -> None:
     met, scope = Coverage(), scope_of(TorchSubject()).only(device="cpu")
-    for config in covering(scope, 2):  # with which, or with more, a search begins
+    for config in (*covering(scope, 2), *apart(scope, 0)):  # with which, or with more, a search begins
         met.add(config, "normal")
 
     searched = Searched("torch", scope, {AGREEMENT: met})
