@@ -40,7 +40,7 @@ PLAIN: Final[dict[str, tuple[Any, ...]]] = {
     "dropout": (0.0,),
     "bidirectional": (False,),
 }
-"""The value of each of nn.RNN's options for a constructor that does not take it."""
+"""The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else."""
 
 ASIDE: Final[dict[str, tuple[Any, ...]]] = {
     "lengths": (None,),
@@ -62,6 +62,10 @@ _EXPECTED: Final = (
 
 _NUMBER: Final = re.compile(r"\d+")
 
+OTHERS: Final = {"num_layers": ("n_layers", "layers")}
+"""Other names under which constructors often take an option."""
+
+Names = Mapping[str, str]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -69,8 +73,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Form:
     """The constructor, the call and the parameters of a class, as far as they differ from nn.RNN's."""
 
-    takes: tuple[str, ...]
-    """The arguments of nn.RNN's constructor that its own takes by name, after the two sizes."""
+    takes: Names
+    """The arguments of nn.RNN's constructor that its own takes after the two sizes, and its names for them."""
     states: tuple[bool, ...]
     """``False`` if ``forward`` can be called without an initial state, ``True`` if it can be called with one."""
     names: Mapping[str, str]
@@ -125,7 +129,7 @@ def form_of(factory: Any, name: str) -> Form | None:
         return None
     same = {*OPTIONS, "device", "dtype"} <= {*takes}
     try:
-        made = _plain(factory)
+        made = _plain(factory, takes)
     except Exception as error:
         if same:
             return None
@@ -142,22 +146,28 @@ def form_of(factory: Any, name: str) -> Form | None:
     return Form(takes, _states(factory), names, first, conventions)
 
 
-def _taken(factory: Any, name: str) -> tuple[str, ...] | None:
-    """Return the arguments of nn.RNN's that a constructor takes by name; ``None`` if its signature cannot be read."""
+def _taken(factory: Any, name: str) -> Names | None:
+    """Return the arguments of nn.RNN's that a constructor takes, and its names for them.
+
+    The result is ``None`` if its signature cannot be read.
+    """
     try:
         _, _, *rest = parameters = list(inspect.signature(factory).parameters.values())
     except (TypeError, ValueError):
         return None
     known = (*OPTIONS, "device", "dtype")
+    accepted = {*known, *(other for others in OTHERS.values() for other in others)}
     if any(one.kind is one.VAR_KEYWORD for one in parameters):
-        return known
-    unknown = [one.name for one in rest if one.default is one.empty and one.name not in known]
+        return {one: one for one in known}
+    unknown = [one.name for one in rest if one.default is one.empty and one.name not in accepted]
     if unknown:
         raise SubjectError(
             f"{name}{inspect.signature(factory)}: takes {', '.join(unknown)}, which is not passed\n"
             f"expected input_size, hidden_size and, by name, any of {', '.join(OPTIONS)}"
         )
-    return tuple(one for one in known if one in {parameter.name for parameter in rest})
+    names = [parameter.name for parameter in rest]
+    called = {one: next((own for own in (one, *OTHERS.get(one, ())) if own in names), "") for one in known}
+    return {one: own for one, own in called.items() if own}
 
 
 def _states(factory: Any) -> tuple[bool, ...]:
@@ -182,22 +192,30 @@ class _Made(NamedTuple):
     shapes: Mapping[str, tuple[int, ...]]
 
 
-def _plain(factory: Any) -> _Made:
-    """Return the parameters of a module that is made with two sizes alone, the first two that it takes."""
+def _plain(factory: Any, takes: Names) -> _Made:
+    """Return the parameters of a module of one plain layer."""
     *others, last = SIZES
     for sizes in others:
-        with suppress(Exception), seeded(0):
-            return _Made(*sizes, _shapes_of(factory(*sizes)))
-    with seeded(0):
-        return _Made(*last, _shapes_of(factory(*last)))
+        with suppress(Exception):
+            return _Made(*sizes, _shapes_of(_built(factory, sizes, takes, {})))
+    return _Made(*last, _shapes_of(_built(factory, last, takes, {})))
 
 
-def _shapes(factory: Any, made: _Made, takes: tuple[str, ...], options: Mapping[str, Any]) -> Shapes:
-    """Return the shapes with those of the options that it takes; none if it cannot be made so: a search will see it."""
-    given = {name: value for name, value in options.items() if name in takes}
-    with suppress(Exception), seeded(0):
-        return _shapes_of(factory(made.input_size, made.hidden_size, **given))
+def _shapes(factory: Any, made: _Made, takes: Names, options: Mapping[str, Any]) -> Shapes:
+    """Return the shapes with some options; none if it cannot be made so, which a search will see."""
+    with suppress(Exception):
+        return _shapes_of(_built(factory, (made.input_size, made.hidden_size), takes, options))
     return {}
+
+
+def _built(factory: Any, sizes: tuple[int, int], takes: Names, options: Mapping[str, Any]) -> torch.nn.Module:
+    """Build a module with nn.RNN's default for every option that it takes, but for some."""
+    values = {**{name: plain for name, (plain,) in PLAIN.items()}, **options}
+    with seeded(0):
+        module: torch.nn.Module = factory(
+            *sizes, **{own: values[name] for name, own in takes.items() if name in values}
+        )
+        return module
 
 
 def _shapes_of(module: torch.nn.Module) -> Shapes:
@@ -272,7 +290,7 @@ class OwnFormSubject(TorchSubject):
         values = {**{name: getattr(config, name) for name in OPTIONS}, "device": config.device, "dtype": dtype}
         with warnings.catch_warnings(), seeded(0):
             warnings.filterwarnings("ignore", "dropout option adds dropout|Complex modules are a new", UserWarning)
-            given = {name: value for name, value in values.items() if name in self._form.takes}
+            given = {own: values[name] for name, own in self._form.takes.items()}
             module: torch.nn.Module = self._factory(config.input_size, config.hidden_size, **given)
             return module.to(device=config.device, dtype=dtype)
 

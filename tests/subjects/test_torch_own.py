@@ -112,6 +112,11 @@ class Wide(nn.Module):
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None: ...
 
 
+class Stacked(Cells):
+    def __init__(self, input_dim: int, hidden_dim: int, n_layers: int) -> None:
+        super().__init__(input_dim, hidden_dim, n_layers)
+
+
 class Joined(nn.Module):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -171,6 +176,7 @@ def test_it_is_asked_for_what_it_can_do() -> None:
     assert (set(linears.hx), set(raw.hx), set(cells.hx)) == ({False}, {True}, {False, True})
     assert (set(linears.num_layers), max(cells.num_layers)) == ({1}, 5)
     assert (set(linears.bidirectional), set(cells.bidirectional)) == ({False}, {False, True})
+    assert max(scope_of(as_subject(Stacked)).num_layers) == 5
     assert set(cells.nonlinearity) == {"tanh"}
     assert set(cells.lengths) == {None}
 
