@@ -245,7 +245,7 @@ def test_a_contract_is_said_and_can_be_chosen(run: Any) -> None:
         (["check", "torch", "--only", "num_layers=0"], "num_layers=0: expected an int of at least 1"),
         (["check", "torch", "--only", "layers=2"], "unknown factor layers"),
         (["check", "torch", "--only", "T"], "expected FACTOR=VALUE"),
-        (["check", "torch", "--output-size", "0"], "output_size=0"),
+        (["check", "torch", "--output-size", "0"], "'--output-size': '0': expected a whole number of at least 1"),
         (["check", "torch", "--examples", "0"], "'0': expected a whole number of at least 1, such as --examples 1"),
         (["check", "torch", "--seed", "x"], "'--seed': 'x': expected a whole number of at least 0, such as --seed 1"),
         (["shapes", "--input-size", "x"], "'x': expected a whole number, such as --input-size 1"),

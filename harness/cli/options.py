@@ -94,7 +94,7 @@ dtypes_option = click.option(
 
 
 output_size_option = click.option(
-    "--output-size", type=Whole(), metavar="O", help="Add a linear readout with O outputs to every time step."
+    "--output-size", type=Whole(1), metavar="O", help="Add a linear readout with O outputs to every time step."
 )
 
 

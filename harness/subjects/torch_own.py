@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -29,8 +29,7 @@ SIZES: Final = ((5, 3), (48, 32))
 """The input_size and hidden_size at which parameters are told by their shapes, and those for a layer that can only
 multiples of 8 or 16."""
 
-DEEP: Final[dict[str, Any]] = {"num_layers": 2, "bidirectional": True}
-"""The options of a module whose parameters show how those of higher layers are called."""
+LAYERS, BOTH = "layer", "both"
 
 PLAIN: Final[dict[str, tuple[Any, ...]]] = {
     "num_layers": (1,),
@@ -75,15 +74,17 @@ class Form:
 
     takes: Names
     """The arguments of nn.RNN's constructor that its own takes after the two sizes, and its names for them."""
-    states: tuple[bool, ...]
-    """``False`` if ``forward`` can be called without an initial state, ``True`` if it can be called with one."""
-    names: Mapping[str, str]
+    names: Names
     """Its own names of parameters by nn.RNN's: ``{"weight_ih": "cells.{}.weight", "weight_ih_reverse": …}``. The number
     of the layer takes the place of the braces."""
     first: int
     """The number of the first layer."""
+    places: str
+    """``layer`` if the number counts the layers, ``both`` if it counts both directions of each layer."""
     conventions: Conventions
     """Those that the shapes tell: transposed weights, one bias."""
+    offers: Mapping[str, tuple[Any, ...]]
+    """The values that it is asked for: of nn.RNN's options, where those are fewer, and of ``hx``."""
 
     @property
     def words(self) -> str:
@@ -92,29 +93,28 @@ class Form:
         said = {name: f"{name}{turn if name.startswith('weight') else ''}" for name in self.names}
         if self.conventions.one_bias:
             said |= {name: f"{name} + {name.replace('_ih', '_hh')}" for name in said if name.startswith("bias")}
-        return ", ".join(f"{own.format('*')} as {said[name]}" for name, own in self.names.items())
+        words = ", ".join(f"{own.format('*')} as {said[name]}" for name, own in self.names.items())
+        lost = [name for name in ("num_layers", "bidirectional") if name in self.takes and name in self.offers]
+        return words + "".join(f"; {name} is left out: its other parameters cannot be told" for name in lost)
 
-    @property
-    def offers(self) -> dict[str, tuple[Any, ...]]:
-        """The values of nn.RNN's options that it is asked for, where those are fewer."""
-        left = {name: values for name, values in PLAIN.items() if name not in self.takes}
-        if not self.has("bias"):
-            left["bias"] = (False,)
-        if not self.has("reverse"):
-            left["bidirectional"] = (False,)
-        if not any("{" in own for own in self.names.values()):
-            left["num_layers"] = (1,)
-        return {**left, "hx": self.states}
+    def refusal(self, name: str) -> str:
+        """Say why it cannot have other values of an option."""
+        if name == "hx":
+            return "forward takes another number of arguments"
+        return "its other parameters cannot be told" if name in self.takes else "its constructor does not take that"
 
-    def has(self, part: str) -> bool:
-        """Tell if any of nn.RNN's names that it has contains a part."""
-        return any(part in name for name in self.names)
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape that its own parameter has where nn.RNN's has another one."""
+        return shape[::-1] if self.conventions.transposed else shape
 
-    def own(self, name: str) -> str:
+    def own(self, name: str, directions: int) -> str:
         """Return its own name of a parameter of nn.RNN's, such as ``weight_ih_l0_reverse``."""
         role, _, rest = name.partition("_l")
         layer, _, reverse = rest.partition("_")
-        return self.names[f"{role}_{reverse}" if reverse else role].format(int(layer) + self.first)
+        number = int(layer)
+        if self.places == BOTH:
+            number = number * directions + bool(reverse)
+        return self.names[f"{role}_{reverse}" if reverse else role].format(number + self.first)
 
 
 def form_of(factory: Any, name: str) -> Form | None:
@@ -138,12 +138,30 @@ def form_of(factory: Any, name: str) -> Form | None:
     if same and "weight_ih_l0" in made.shapes:
         return None
     names, conventions = _roles(made, name)
-    both = _shapes(factory, made, takes, {"bidirectional": True})
-    if rest := {own: shape for own, shape in both.items() if own not in made.shapes}:
-        reverse, _ = _roles(made._replace(shapes=rest), name)
-        names |= {f"{role}_reverse": own for role, own in reverse.items()}
-    names, first = _layered(names, _shapes(factory, made, takes, DEEP))
-    return Form(takes, _states(factory), names, first, conventions)
+    built = {
+        (layers, directions): _shapes(factory, made, takes, {"num_layers": layers, "bidirectional": directions == 2})
+        for layers in (1, 2)
+        for directions in (1, 2)
+    }
+    reverse = {}
+    with suppress(SubjectError):
+        rest = {own: shape for own, shape in built[1, 2].items() if own not in made.shapes}
+        reverse = {f"{role}_reverse": own for role, own in _roles(made._replace(shapes=rest), name)[0].items()}
+    forms = [
+        Form(takes, numbered, first, places, conventions, {})
+        for named in ({**names, **reverse}, names)
+        for numbered, first, places in _numbered(named)
+    ]
+    form = max(forms, key=lambda one: len(_told(one, made, built)))  # the first of those that tell most
+    told = _told(form, made, built)
+    less = {name: values for name, values in PLAIN.items() if name not in takes} | {"hx": _states(factory)}
+    if "bias_ih" not in names:
+        less["bias"] = (False,)
+    if (2, 1) not in told:
+        less["num_layers"] = (1,)
+    if (1, 2) not in told or ((2, 1) in told and (2, 2) not in told):
+        less["bidirectional"] = (False,)
+    return replace(form, offers=less)
 
 
 def _taken(factory: Any, name: str) -> Names | None:
@@ -247,20 +265,37 @@ def _likeness(one: str, other: str) -> float:
     return SequenceMatcher(None, one, other).ratio()
 
 
-def _layered(names: Mapping[str, str], two: Shapes) -> tuple[dict[str, str], int]:
-    """Return the names with braces in place of the layer's number, and the number of the first.
+def _numbered(names: Names) -> Iterator[tuple[dict[str, str], int, str]]:
+    """Yield the names as they are, and with braces in place of a number, its first value, and what it counts.
 
-    ``two`` has the parameters of two layers. The names stay as they are if there is no such number in all of them.
+    The names of both directions may have the same braces, if the numbers are one apart.
     """
-    found: dict[str, str] = {}
-    firsts: set[int] = set()
-    for role, own in names.items():
-        for number in _NUMBER.finditer(own):
-            before, after, first = own[: number.start()], own[number.end() :], int(number.group())
-            if own in two and f"{before}{first + 1}{after}" in two and role not in found:
-                found[role] = f"{before}{{}}{after}"
-                firsts.add(first)
-    return (found, firsts.pop()) if found.keys() == names.keys() and len(firsts) == 1 else (dict(names), 0)
+    yield dict(names), 0, LAYERS
+    found = {role: [*_NUMBER.finditer(own)] for role, own in names.items()}
+    for place in range(min(map(len, found.values()))):
+        numbers = {role: matches[place] for role, matches in found.items()}
+        braced = {role: f"{names[role][: one.start()]}{{}}{names[role][one.end() :]}" for role, one in numbers.items()}
+        first = int(numbers["weight_ih"].group())
+        yield braced, first, BOTH
+        yield braced, first, LAYERS
+
+
+def _told(form: Form, made: _Made, built: Mapping[tuple[int, int], Shapes]) -> set[tuple[int, int]]:
+    """Return the numbers of layers and directions whose parameters a form names, each once and with its shape."""
+    told = set()
+    for (layers, directions), shapes in built.items():
+        config = RNNConfig(
+            made.input_size,
+            made.hidden_size,
+            num_layers=layers,
+            bidirectional=directions == 2,
+            bias="bias_ih" in form.names,
+        )
+        with suppress(KeyError, IndexError):
+            specs = {name: spec.shape for name, spec in config.weights.items() if role_of(name) in form.names}
+            if {form.own(name, directions): form.shape(shape) for name, shape in specs.items()} == shapes:
+                told.add((layers, directions))
+    return told
 
 
 class OwnFormSubject(TorchSubject):
@@ -294,12 +329,21 @@ class OwnFormSubject(TorchSubject):
             module: torch.nn.Module = self._factory(config.input_size, config.hidden_size, **given)
             return module.to(device=config.device, dtype=dtype)
 
+    def prepare(self, config: RNNConfig, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+        """Return a module with the weights. Raise ``NotImplementedError`` for options that it cannot have."""
+        for name, values in self._form.offers.items():
+            if getattr(config, name) not in values and name not in self._conventions.offers:
+                raise NotImplementedError(f"{name}={getattr(config, name)!r}: {self._form.refusal(name)}")
+        return super().prepare(config, weights)
+
     def renamed(self, module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return weights under the module's own names, and its buffers, which it keeps."""
-        return {**dict(module.named_buffers()), **{self._form.own(name): one for name, one in weights.items()}}
+        directions = 1 + any(name.endswith("_reverse") for name in weights)
+        own = {self._form.own(name, directions): one for name, one in weights.items()}
+        return {**dict(module.named_buffers()), **own}
 
     def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.nn.Parameter]:
         """Return the module's parameters by nn.RNN's names."""
         own, roles = dict(module.named_parameters()), self._form.names
         names = [name for name in config.weights if not name.startswith("readout") and role_of(name) in roles]
-        return {name: own[self._form.own(name)] for name in names}
+        return {name: own[self._form.own(name, config.num_directions)] for name in names}

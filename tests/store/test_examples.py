@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -85,14 +86,12 @@ def test_an_example_of_two_environments_comes_once(two: Any) -> None:
 
 
 def test_an_environment_is_what_can_be_seen_and_what_was_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     monkeypatch.delenv("RNN_ENVIRONMENT", raising=False)
     plain = environment()
     monkeypatch.setenv("RNN_ENVIRONMENT", "an H100")
 
     assert environment() == plain + b"an H100"
-    assert f"torch {torch.__version__}; cpu" in plain.decode()
+    assert f"torch {version('torch')}; cpu" in plain.decode()
     assert "BLAS" in plain.decode() or "ATen" in plain.decode()
 
 

@@ -11,6 +11,7 @@ from harness.checks.agreement import check_agreement
 from harness.diagnosis.investigate import Investigation
 from harness.space.config import PARAMETERS
 from harness.space.contract import PORT
+from harness.space.outcome import Failure
 from harness.subjects.protocol import SubjectError, scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests.searches import explained
@@ -99,6 +100,30 @@ class FloatState(Linears):
         return torch.stack(states), h[None]
 
 
+class InARow(nn.Module):
+    """Layers of cells in one list, the directions of each layer beside each other."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 2, bidirectional: bool = False) -> None:
+        super().__init__()
+        sizes = [input_size, *[hidden_size * (1 + bidirectional)] * (num_layers - 1)]
+        self.cells = nn.ModuleList([nn.RNNCell(size, hidden_size) for size in sizes for _ in range(1 + bidirectional)])
+        self.directions = 1 + bidirectional
+
+    def forward(self, x: Any, hx: Any) -> Any:
+        last: list[Any] = []
+        for first in range(0, len(self.cells), self.directions):
+            outputs = []
+            for number in range(first, first + self.directions):
+                h, states = hx[number], []
+                for step in x if number == first else reversed(x):
+                    h = self.cells[number](step, h)
+                    states.append(h)
+                last.append(h)
+                outputs.append(torch.stack(states if number == first else states[::-1]))
+            x = torch.cat(outputs, dim=-1)
+        return x, torch.stack(last)
+
+
 class Eights(Linears):
     """A layer that can only multiples of eight units."""
 
@@ -134,6 +159,15 @@ class Joined(nn.Module):
                 PLAIN.replace(preparation="functional_call"),
             ],
             "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh",
+        ),
+        (
+            InARow,
+            [
+                PLAIN.replace(num_layers=3, hx=True),
+                PLAIN.replace(num_layers=3, bidirectional=True, hx=True),
+                PLAIN.replace(bidirectional=True, hx=True),
+            ],
+            ", ".join(f"cells.*.{role} as {role}{end}" for end in ("", "_reverse") for role in PARAMETERS),
         ),
         (
             Eights,
@@ -179,6 +213,26 @@ def test_it_is_asked_for_what_it_can_do() -> None:
     assert max(scope_of(as_subject(Stacked)).num_layers) == 5
     assert set(cells.nonlinearity) == {"tanh"}
     assert set(cells.lengths) == {None}
+
+
+class Scattered(Cells):
+    """Layers whose names have nothing in common."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__(input_size, hidden_size)
+        self.upper = nn.ModuleDict({"abc"[n]: nn.RNNCell(hidden_size, hidden_size) for n in range(num_layers - 1)})
+
+
+def test_options_that_it_cannot_have_are_refused_and_said() -> None:
+    for layer, config, said in (
+        (Linears, PLAIN.replace(num_layers=2), "num_layers=2: its constructor does not take that"),
+        (Linears, PLAIN.replace(hx=True), "hx=True: forward takes another number of arguments"),
+        (Scattered, PLAIN.replace(num_layers=2), "num_layers=2: its other parameters cannot be told"),
+    ):
+        outcome = as_subject(layer).run(draw(config))
+        assert (outcome.failure, outcome.message) == (Failure.UNSUPPORTED, said)
+
+    assert "; num_layers is left out: its other parameters cannot be told" in as_subject(Scattered).capabilities.read_as
 
 
 def test_a_drop_in_class_is_left_as_it_is() -> None:
