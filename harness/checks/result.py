@@ -120,6 +120,12 @@ class Result:
         return (own or frames)[-1] if frames else None
 
     @property
+    def error(self) -> tuple[str, str, str] | None:
+        """The type of the exception that was raised, and the file and line of ``raised_at``; ``None`` if none was."""
+        at = self.raised_at
+        return None if at is None or self.failure is not None else (self.message.partition(":")[0], *at)
+
+    @property
     def of_tanh(self) -> bool:
         """True if the result is about the accuracy of the subject's tanh."""
         return self.message.startswith(OF_TANH)

@@ -22,8 +22,8 @@ from harness.space.values import draw
 DRAWS: Final = 4
 """The most draws of numbers by which a gradient is looked for.
 
-Measured: all of hx.grad is zero in 39 of 200 draws with T=257, N=1, input_size=1 and hidden_size=1; in none with 16
-units, or with T=14.
+Measured: all of hx.grad is zero in 39 of 200 draws with T=257, N=1, input_size=1 and hidden_size=1, so in four draws
+of a row about once in 700; in none of 200 with 16 units, or with T=14.
 """
 
 

@@ -47,14 +47,8 @@ from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject, ground_of
 
-BY_AUTOGRAD: Final = {"TransposesWeightHH": "TransposesGradientOfWeightHH"}
-"""The mistakes that autograd makes of others in the gradients: what is transposed on the way there is so on the way
-back."""
-
-
-FIRST_WORDS: Final = 4
-"""The words of a message that tell one error from another at the same line: its type, and the first words of what
-torch and NumPy say before they name dtypes, shapes and devices."""
+BY_AUTOGRAD: Final = {"TransposesWeightHH": ("TransposesGradientOfWeightHH",)}
+"""The mistakes in gradients that autograd makes of a mistake: a transposed matrix has a transposed gradient."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +143,8 @@ class Investigation:
             region = ByRegion(name, finding.result, explanation.factors)
             return region if explanation.clue is None else ByClue(name, explanation.clue, region)
         [cause] = diagnosis.causes
-        by_autograd = BY_AUTOGRAD.get(cause.name)
-        self._beside += [] if by_autograd is None else [named(by_autograd)]
-        known = [cause, *(together(cause, other) for other in self._beside)]
+        others = [*self._beside, *(named(name) for name in BY_AUTOGRAD.get(cause.name, ()))]
+        known = [cause, *(together(cause, other) for other in others)]
         self._beside += known
         return ByCause(name, tuple(known), explanation.factors, forwards=not _of_gradients(finding))
 
@@ -271,23 +264,18 @@ def one_bug(earlier: tuple[Finding, Explanation], later: tuple[Finding, Explanat
     """Tell whether two findings share the kind, the cause, and what makes them go away.
 
     Without a cause, they are the same if they have the same clue, go away with the same kernel, or have the same needs,
-    or if the same line raises the same error, whatever dtypes and sizes it names.
+    or if one line raises errors of one type.
     """
     (finding, before), (other, after) = earlier, later
     if like(finding.result) != like(other.result):
         return False
     if after.clue is not None and after.clue == before.clue:
         return True
-    if finding.result.raised_at and _raised(finding.result) == _raised(other.result):
+    if finding.result.error is not None and finding.result.error == other.result.error:
         return True
     if _causes(before) != _causes(after) or before.kernels.passes != after.kernels.passes:
         return False
     return bool(_causes(after) or after.kernels.passes) or before.factors == after.factors
-
-
-def _raised(result: Result) -> tuple[tuple[str, str] | None, list[str]]:
-    """Return where something was raised, and the first words of the message, before it names dtypes and sizes."""
-    return result.raised_at, result.message.split()[:FIRST_WORDS]
 
 
 def _pictured(observations: Observations, case: Case, scope: Scope, where: Where | None) -> Picture | None:

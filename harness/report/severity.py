@@ -10,7 +10,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from harness.checks.result import Result, Verdict
+from harness.checks.result import Verdict
 from harness.diagnosis.declared import Instead
 from harness.diagnosis.investigate import Explanation
 from harness.oracle.compare import OF_EFFECT, Sort
@@ -20,7 +20,6 @@ from harness.report.wording import CALLED
 from harness.search.record import Finding
 from harness.space.case import Case, padding
 from harness.space.config import PLAINEST, TANGENT, RNNConfig
-from harness.space.outcome import Failure
 
 
 class Severity(Enum):
@@ -105,7 +104,7 @@ def in_order(told: Sequence[Told]) -> list[Told]:
     """
     groups: dict[Any, list[Told]] = {}
     for one in told:
-        groups.setdefault(_error(one.finding.result) or one.finding.id, []).append(one)
+        groups.setdefault(one.finding.result.error or one.finding.id, []).append(one)
     places = list(Severity)
     return sorted(
         map(_together, groups.values()),
@@ -136,12 +135,6 @@ def _together(group: Sequence[Told]) -> Told:
     ids = {one.finding.id: one.further for one in group}
     also = tuple(one.finding for one in others)
     return Told(last.finding, last.explanation, last.kept, sum(ids.values()), also)
-
-
-def _error(result: Result) -> tuple[str, ...] | None:
-    """Return the exception's type, and the file and line that raised it."""
-    at = result.raised_at
-    return None if at is None or result.failure is not Failure.RAISED else (result.message.partition(":")[0], *at)
 
 
 def _called_specially(config: RNNConfig) -> bool:

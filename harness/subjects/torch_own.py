@@ -93,7 +93,7 @@ class Form:
         said = {name: f"{name}{turn if name.startswith('weight') else ''}" for name in self.names}
         if self.conventions.one_bias:
             said |= {name: f"{name} + {name.replace('_ih', '_hh')}" for name in said if name.startswith("bias")}
-        words = ", ".join(f"{own.format('*')} as {said[name]}" for name, own in self.names.items())
+        words = ", ".join(f"{own.replace('{}', '*')} as {said[name]}" for name, own in self.names.items())
         lost = [name for name in ("num_layers", "bidirectional") if name in self.takes and name in self.offers]
         return words + "".join(f"; {name} is left out: its other parameters cannot be told" for name in lost)
 
@@ -114,7 +114,7 @@ class Form:
         number = int(layer)
         if self.places == BOTH:
             number = number * directions + bool(reverse)
-        return self.names[f"{role}_{reverse}" if reverse else role].format(number + self.first)
+        return self.names[f"{role}_{reverse}" if reverse else role].replace("{}", str(number + self.first))
 
 
 def form_of(factory: Any, name: str) -> Form | None:
@@ -175,17 +175,16 @@ def _taken(factory: Any, name: str) -> Names | None:
         return None
     known = (*OPTIONS, "device", "dtype")
     accepted = {*known, *(other for others in OTHERS.values() for other in others)}
-    if any(one.kind is one.VAR_KEYWORD for one in parameters):
-        return {one: one for one in known}
-    unknown = [one.name for one in rest if one.default is one.empty and one.name not in accepted]
-    if unknown:
+    named = [one for one in rest if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}]
+    if unknown := [one.name for one in named if one.default is one.empty and one.name not in accepted]:
         raise SubjectError(
-            f"{name}{inspect.signature(factory)}: takes {', '.join(unknown)}, which is not passed\n"
+            f"{name}{inspect.signature(factory)}: takes {', '.join(unknown)}, which nn.RNN does not\n"
             f"expected input_size, hidden_size and, by name, any of {', '.join(OPTIONS)}"
         )
-    names = [parameter.name for parameter in rest]
+    names = {one.name for one in named}
+    anything = any(one.kind is one.VAR_KEYWORD for one in parameters)
     called = {one: next((own for own in (one, *OTHERS.get(one, ())) if own in names), "") for one in known}
-    return {one: own for one, own in called.items() if own}
+    return {one: own or one for one, own in called.items() if own or anything}
 
 
 def _states(factory: Any) -> tuple[bool, ...]:
@@ -291,7 +290,7 @@ def _told(form: Form, made: _Made, built: Mapping[tuple[int, int], Shapes]) -> s
             bidirectional=directions == 2,
             bias="bias_ih" in form.names,
         )
-        with suppress(KeyError, IndexError):
+        with suppress(KeyError):
             specs = {name: spec.shape for name, spec in config.weights.items() if role_of(name) in form.names}
             if {form.own(name, directions): form.shape(shape) for name, shape in specs.items()} == shapes:
                 told.add((layers, directions))

@@ -14,7 +14,6 @@ from harness.oracle.compare import Mismatch, Sort
 from harness.report.severity import Severity, Told, has_special_values, in_order, severity
 from harness.report.short import cause_of, shown_in_full, summary
 from harness.search.record import Finding
-from harness.space.outcome import Failure
 from tests.report.test_wording import rendered
 
 PLAIN = RNNConfig(1, 1)
@@ -32,7 +31,7 @@ def finding(
 
 def raised(seed: int, line: int = 3, error: str = "ValueError: boom") -> Finding:
     at = f'File "mine.py", line {line}, in rnn\n    x / 0'
-    result = Result(Verdict.BROKEN, message=error, traceback=at, failure=Failure.RAISED)
+    result = Result(Verdict.BROKEN, message=error, traceback=at)
     return Finding("mine", draw(PLAIN, "normal", seed), result)
 
 

@@ -34,7 +34,6 @@ from harness.search.examination import Examination
 from harness.search.record import Finding, Helpers, Hunt, Stop
 from harness.search.suspicion import Suspicion
 from harness.space.case_json import to_json
-from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.store.document import as_json, write
 
@@ -100,7 +99,7 @@ def agreement() -> Hunt:
 
 def broken(subject: str = "mine.py:rnn") -> Finding:
     at = 'File "mine.py", line 3, in rnn'
-    result = Result(Verdict.BROKEN, message="ValueError: boom", traceback=at, failure=Failure.RAISED)
+    result = Result(Verdict.BROKEN, message="ValueError: boom", traceback=at)
     return Finding(subject, draw(RNNConfig(1, 1, T=2), "dyadic"), result)
 
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Final
@@ -149,11 +150,11 @@ def test_a_wrong_one_is_explained_and_has_a_script(tmp_path: Path) -> None:
 
 
 UPGRADED: Final = """
-import sys
+import os
 import numpy as np
 
 def rnn(x, h0, weights, config):
-    new = sys.executable.endswith("new")
+    new = os.environ["CALLED_AS"].endswith("new")
     if config.num_layers > 1 or config.bidirectional or config.batch_first or new and config.nonlinearity == "relu":
         raise NotImplementedError("one layer, time first")
     h = [h0[0]]
@@ -165,12 +166,18 @@ def rnn(x, h0, weights, config):
 """
 
 
+def same_interpreter(path: Path) -> None:
+    """Write a program that is this interpreter; a link to it would lose its packages in some versions of Python."""
+    path.write_text(f'#!/bin/sh\nCALLED_AS="$0" exec {shlex.quote(sys.executable)} "$@"\n')
+    path.chmod(0o755)
+
+
 def test_the_command_compares_one_subject_under_two_interpreters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "upgraded.py").write_text(UPGRADED)
     for name in ("old", "new"):
-        (tmp_path / name).symlink_to(sys.executable)
+        same_interpreter(tmp_path / name)
     monkeypatch.setattr("harness.search.budget.AFTER", 20)
     let_scripts_fail_unrun(monkeypatch)
     pins = [f"--only={name}=1,2" for name in ("T", "N", "input_size", "hidden_size")]
@@ -227,9 +234,9 @@ def test_what_the_comparison_cannot_do_is_refused(pythons: str, sharded: bool, s
 
 def test_a_file_names_its_own_interpreter(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    same_interpreter(tmp_path / "bin" / "python")
     (tmp_path / "own.py").write_text(
-        "import sys\nRNN_HARNESS_PYTHON = 'bin/python'\ndef rnn(x, h0):\n    raise ValueError(sys.executable)\n"
+        "import os\nRNN_HARNESS_PYTHON = 'bin/python'\ndef rnn(x, h0):\n    raise ValueError(os.environ['CALLED_AS'])\n"
     )
 
     subject = find_subject("own.py:rnn")

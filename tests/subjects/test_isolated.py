@@ -396,7 +396,8 @@ def test_a_file_of_the_user_s_does_not_come_before_python_s_own() -> None:
 
 def data_and_methods(capabilities: Capabilities) -> tuple[dict[str, Any], set[str]]:
     """Return what is the same wherever a subject is, and the names of its methods."""
-    alone = replace(capabilities, process=None)
+    place = capabilities.place and (Path(capabilities.place[0]).name, capabilities.place[1])  # a checkout is a copy
+    alone = replace(capabilities, process=None, place=place)
     values = {one.name: getattr(alone, one.name) for one in fields(alone)}
     methods = {name for name, value in values.items() if callable(value)}
     return {name: value for name, value in values.items() if name not in methods}, methods

@@ -27,9 +27,11 @@ class Linears(nn.Module):
         self.h2h = nn.Linear(units, units, bias=False)
         self.i2h = nn.Linear(features, units)
 
+    def zeros(self, x: Any) -> Any:
+        return x.new_zeros(x.shape[1], self.h2h.out_features)
+
     def forward(self, x: Any) -> Any:
-        h = x.new_zeros(x.shape[1], self.h2h.out_features)
-        states = []
+        h, states = self.zeros(x), []
         for step in x:
             h = torch.tanh(self.i2h(step) + self.h2h(h))
             states.append(h)
@@ -91,13 +93,8 @@ class Cells(nn.Module):
 class FloatState(Linears):
     """A layer whose zeros are float32 on the CPU, whatever x is."""
 
-    def forward(self, x: Any) -> Any:
-        h = torch.zeros(x.shape[1], self.h2h.out_features)
-        states = []
-        for step in x:
-            h = torch.tanh(self.i2h(step) + self.h2h(h))
-            states.append(h)
-        return torch.stack(states), h[None]
+    def zeros(self, x: Any) -> Any:
+        return torch.zeros(x.shape[1], self.h2h.out_features)
 
 
 class InARow(nn.Module):
@@ -140,6 +137,11 @@ class Wide(nn.Module):
 class Stacked(Cells):
     def __init__(self, input_dim: int, hidden_dim: int, n_layers: int) -> None:
         super().__init__(input_dim, hidden_dim, n_layers)
+
+
+class Anything(Cells):
+    def __init__(self, input_dim: int, hidden_dim: int, *sizes: int, n_layers: int = 2, **options: Any) -> None:
+        super().__init__(input_dim, hidden_dim, n_layers, options["bias"], options["bidirectional"])
 
 
 class Joined(nn.Module):
@@ -210,7 +212,8 @@ def test_it_is_asked_for_what_it_can_do() -> None:
     assert (set(linears.hx), set(raw.hx), set(cells.hx)) == ({False}, {True}, {False, True})
     assert (set(linears.num_layers), max(cells.num_layers)) == ({1}, 5)
     assert (set(linears.bidirectional), set(cells.bidirectional)) == ({False}, {False, True})
-    assert max(scope_of(as_subject(Stacked)).num_layers) == 5
+    for layer in (Stacked, Anything):
+        assert max(scope_of(as_subject(layer)).num_layers) == 5
     assert set(cells.nonlinearity) == {"tanh"}
     assert set(cells.lengths) == {None}
 
@@ -246,7 +249,7 @@ def test_a_drop_in_class_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (Wide, "takes output_size, which is not passed\nexpected input_size, hidden_size"),
+        (Wide, "takes output_size, which nn.RNN does not\nexpected input_size, hidden_size"),
         (Joined, "its parameters with input_size=5 and hidden_size=3 are both.weight (3, 8), both.bias (3,)\nexpected"),
     ],
 )

@@ -43,6 +43,11 @@ def _shares_biases_of_first_layer(right: Reference, case: Case, layer: int, dire
     return right.step_weights(case, layer, direction)._replace(b_ih=first.b_ih, b_hh=first.b_hh)
 
 
+def _reverse_uses_forward_biases(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+    forward = right.step_weights(case, layer, 0)
+    return right.step_weights(case, layer, direction)._replace(b_ih=forward.b_ih, b_hh=forward.b_hh)
+
+
 def _adds_biases_after_nonlinearity_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
     return right.preactivation(x, h, unbiased(w))
 
@@ -160,6 +165,14 @@ FAULTS: Final = (
         parameters(without("b_ih", "b_hh"), in_reverse),
         role="bias",
         code=("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T)  # if d == 1", lines.STEP),
+        smallest=(ONE.replace(bidirectional=True),),
+    ),
+    Fault(
+        "ReverseUsesForwardBiases",
+        "adds the forward direction's biases in the reverse direction too",
+        {"step_weights": _reverse_uses_forward_biases},
+        role="bias",
+        code=("b_ih, b_hh = bias_ih[layer, 0], bias_hh[layer, 0]", lines.BIASES),
         smallest=(ONE.replace(bidirectional=True),),
     ),
     Fault(

@@ -64,6 +64,10 @@ def _reverse_uses_forward_weight_hh(right: Reference, case: Case, layer: int, di
     return w._replace(hh=right.step_weights(case, layer, 0).hh)
 
 
+def _reverse_uses_forward_weight_ih(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+    return right.step_weights(case, layer, direction)._replace(ih=right.step_weights(case, layer, 0).ih)
+
+
 def _forward_uses_reverse_weights(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
     return right.step_weights(case, layer, case.config.num_directions - 1)
 
@@ -154,6 +158,13 @@ FAULTS: Final = (
         role="weight_hh",
         code=("W_hh = weight_hh[layer, 0]", lines.WEIGHT_HH),
         smallest=(BOTH.replace(T=2), BOTH.replace(hx=True)),
+    ),
+    Fault(
+        "ReverseUsesForwardWeightIH",
+        "uses the forward direction's weight_ih in the reverse direction too",
+        {"step_weights": _reverse_uses_forward_weight_ih},
+        role="weight_ih",
+        smallest=(BOTH,),
     ),
     Fault(
         "ForwardUsesReverseWeights",
