@@ -164,6 +164,7 @@ FAULTS: Final = (
         "uses the forward direction's weight_ih in the reverse direction too",
         {"step_weights": _reverse_uses_forward_weight_ih},
         role="weight_ih",
+        code=("W_ih, W_hh = weight_ih[layer, 0], weight_hh[layer, d]", lines.MATRICES),
         smallest=(BOTH,),
     ),
     Fault(
