@@ -52,6 +52,7 @@ def registered() -> dict[str, EntryPoint]:
         "keras:torch": "harness.subjects.runtimes.subjects:by_keras",
         "paddle:layer": "harness.subjects.runtimes.subjects:by_paddle",
         "mlx:cpu": "harness.subjects.runtimes.subjects:by_mlx",
+        "ncnn:cpu": "harness.subjects.runtimes.subjects:by_ncnn",
     }
     offered = [*(EntryPoint(name, value, GROUP) for name, value in own.items()), *entry_points(group=GROUP)]
     return {entry.name: entry for entry in offered}

@@ -114,7 +114,7 @@ def test_an_exporter_that_raises_has_refused() -> None:
     assert (outcome.failure, outcome.message) == (Failure.UNSUPPORTED, "ValueError: one line")
 
 
-NEED_AN_EXTRA = ["onnx:runtime", "onnx:openvino", "jax:flax", "keras:torch", "paddle:layer", "mlx:cpu"]
+NEED_AN_EXTRA = ["onnx:runtime", "onnx:openvino", "jax:flax", "keras:torch", "paddle:layer", "mlx:cpu", "ncnn:cpu"]
 
 
 @pytest.mark.parametrize("name", NEED_AN_EXTRA)
@@ -123,7 +123,9 @@ def test_a_runtime_that_is_not_installed_is_told_with_its_remedy(name: str, monk
         raise PackageNotFoundError(package)
 
     monkeypatch.setattr(extras, "version", version)
-    with pytest.raises(SubjectError, match=r"not installed; pip install 'rnn-harness\[(on|op|j|k|p|m)\w+\]'") as raised:
+    with pytest.raises(
+        SubjectError, match=r"not installed; pip install 'rnn-harness\[(jax|keras|mlx|ncnn|onnx|openvino|paddle)\]'"
+    ) as raised:
         find_subject(name)
     assert "\n" not in str(raised.value)
 

@@ -15,10 +15,10 @@ from harness.search.hunt import hunt
 from harness.space.outcome import Failure
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import scope_of
-from harness.subjects.runtimes import flax, keras, mlx, paddle
+from harness.subjects.runtimes import flax, keras, mlx, ncnn, paddle
 from tests.scripts import says_failed
 
-NEEDS = {"jax:flax": "flax", "keras:torch": "keras", "mlx:cpu": "mlx", "paddle:layer": "paddle"}
+NEEDS = {"jax:flax": "flax", "keras:torch": "keras", "mlx:cpu": "mlx", "ncnn:cpu": "ncnn", "paddle:layer": "paddle"}
 """The module of the package that each subject needs."""
 
 PLAIN = RNNConfig(3, 4, nonlinearity="relu", T=5, N=3)
@@ -43,6 +43,8 @@ AGREE = [
     ("keras:torch", PACKED.replace(bidirectional=True, batch_first=True)),
     ("mlx:cpu", PLAIN.replace(batched=False, N=1, bias=False)),
     ("mlx:cpu", DEEP),
+    ("ncnn:cpu", PLAIN.replace(nonlinearity="tanh", batched=False, N=1, bias=False)),
+    ("ncnn:cpu", PACKED.replace(nonlinearity="tanh", bidirectional=True, batch_first=True, hx=True)),
     ("paddle:layer", PACKED),
     ("paddle:layer", STACK.replace(dtype="float64", nonlinearity="tanh")),
     ("paddle:layer", DEEP),
@@ -60,6 +62,7 @@ REFUSED = [
     ("keras:torch", PLAIN.replace(batched=False, N=1), "batch axis"),
     ("mlx:cpu", PLAIN.replace(bidirectional=True), "one direction"),
     ("mlx:cpu", PACKED, "no packed sequences"),
+    ("ncnn:cpu", PLAIN, "tanh only"),
     ("paddle:layer", PLAIN.replace(batched=False, N=1), "batch axis"),
 ]
 
@@ -77,6 +80,7 @@ MISTAKES = [
     ("jax:flax", flax, "nnx.Param(U.T)", "nnx.Param(U)", "TransposesWeightHH"),
     ("keras:torch", keras, "sum(weights[name] for name in of).T", "weights[of[0]].T", "IgnoresBiasHH"),
     ("mlx:cpu", mlx, "last.append(x[..., -1, :])", "last.append(x[..., 0, :])", "TakesHnAtFirstStep"),
+    ("ncnn:cpu", ncnn, ' + weights.get(f"bias_hh{end}", none)', "", "IgnoresBiasHH"),
     (
         "paddle:layer",
         paddle,

@@ -11,7 +11,7 @@ from harness.space.contract import PORT
 from harness.subjects.capabilities import Recipe
 from harness.subjects.extras import installed
 from harness.subjects.function import FunctionSubject
-from harness.subjects.runtimes import flax, keras, mlx, padding, paddle
+from harness.subjects.runtimes import flax, keras, mlx, ncnn, padding, paddle
 
 
 def _subject(
@@ -57,3 +57,8 @@ def by_paddle() -> FunctionSubject:
 def by_mlx() -> FunctionSubject:
     """Return the subject ``mlx:cpu``: a stack of MLX's ``RNN`` on the CPU."""
     return _subject("mlx:cpu", "mlx", ("mlx", "mlx-cpu"), (mlx.by_mlx,))
+
+
+def by_ncnn() -> FunctionSubject:
+    """Return the subject ``ncnn:cpu``: a net of ncnn's layers ``RNN`` on the CPU."""
+    return _subject("ncnn:cpu", "ncnn", ("ncnn",), (ncnn.by_ncnn,))
