@@ -78,7 +78,8 @@ class Reading(NamedTuple):
 
     seen: tuple[Seen, ...]
     other: str = ""
-    """The setting that is not what the user said: ``batch_first``, or ``dtype``, a coarser one. Empty if all are."""
+    """The setting that is not what the user said: ``batch_first``, ``dtype``, a coarser one, or ``atol``, a larger one.
+    Empty if all are."""
     names: tuple[str, ...] = ()
     """The names of the cases, if they have any."""
 
@@ -128,6 +129,8 @@ class Found:
     """False if no mistake was tried, because it takes too long to run even one on such long arrays."""
     lost: int = 0
     """The number of values that are NaN or infinite where nn.RNN's are finite."""
+    digits: int | None = None
+    """The number of digits after the point that all values have, if they were taken to be rounded to so many."""
 
     @property
     def agrees(self) -> bool:
@@ -196,8 +199,33 @@ def _explained(
             return Found(reading, results=results_of(reading))
     if not search:
         return Found(found[0])
+    if not atol and (digits := _digits([value for case in given for value in case.values])) is not None:
+        rounded = _explained(model, cases, nonlinearity, batch_first=batch_first, atol=0.5 * 10.0**-digits)
+        if rounded.reading is None or not rounded.agrees:
+            return replace(rounded, digits=digits)
+        config = rounded.reading.config
+        exact = next(one for one in found if one.config == config)
+        cause = Cause(rounded.reading._replace(other="atol"), None)
+        return Found(exact, results=results_of(exact), causes=(cause,), digits=digits)
     turned = [] if batch_first is None else list(readings([not batch_first], "batch_first"))
     return _searched(found, [*turned, *(_in_float32(reading) for reading in found)])
+
+
+def _digits(values: Iterable[Array]) -> int | None:
+    """Return how many digits after the point all numbers have, if they are few enough to come from a print.
+
+    Fewer than five numbers could be so by chance. Multiples of 2**-k have k digits without being rounded.
+    """
+    with np.errstate(over="ignore"):
+        numbers = np.concatenate([np.ravel(value).astype(np.float32) for value in values])
+    if len(numbers) < 5:
+        return None
+
+    def exact(k: int) -> bool:
+        return bool((np.round(numbers.astype(float), k).astype(np.float32) == numbers).all())
+
+    digits = next((k for k in range(1, 6) if exact(k)), None)
+    return None if digits is None or not (numbers * 2**digits % 1).any() else digits
 
 
 def _in_float32(reading: Reading) -> Reading:

@@ -207,10 +207,8 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     yield line("worst", _worst(reading, case, mismatch))
     if not causes and all(one.sort is Sort.VALUE for _, one in wrong):
         yield line("within", f"atol={max(one.atol for _, one in wrong):.1e} of every expected number")
-    digits = None if causes or _only_zeros(found) else _digits(reading)
-    if digits is not None:
-        most = counted(digits, "digit")
-        yield line("rounded", f"actual has at most {most} after the point: try atol={0.5 * 10.0**-digits:g}")
+    if found.digits is not None and (not found.causes or found.causes[0].fault):
+        yield line("rounded", f"actual has at most {counted(found.digits, 'digit')} after the point, and is taken so")
 
 
 def _only_zeros(found: Found) -> bool:
@@ -218,23 +216,6 @@ def _only_zeros(found: Found) -> bool:
     assert found.reading is not None
     given = [array for seen in found.reading.seen for array in seen.observation.outcome.arrays.values()]
     return numbers(found.reading) > 1 and not any(np.any(array) for array in given)
-
-
-def _digits(reading: Reading) -> int | None:
-    """Return how many digits after the point all numbers have, if they are few enough to come from a print.
-
-    Fewer than five numbers could be so by chance.
-    """
-    if any(seen.observation.rounded for seen in reading.seen):
-        return None
-    arrays = [array for seen in reading.seen for array in seen.observation.outcome.arrays.values()]
-    with np.errstate(over="ignore"):
-        numbers = np.concatenate([np.ravel(array).astype(np.float32) for array in arrays])
-    if len(numbers) < 5:
-        return None
-    return next(
-        (k for k in range(1, 6) if (np.round(numbers.astype(float), k).astype(np.float32) == numbers).all()), None
-    )
 
 
 def _sure(found: Found, reproduces: str) -> str:
@@ -245,6 +226,8 @@ def _sure(found: Found, reproduces: str) -> str:
         would = counted(len(found.causes) - 1, "other known mistake")
         apart = "on this module they are the same" if found.same else "tell them apart with more=[(x, actual)]"
         return f"{reproduces}; {would} would, too: {apart}"
+    if found.causes[0].reading.other == "atol":
+        return f"{reproduces}; no known mistake was tried"
     if found.pairs:
         return f"{reproduces}; no mistake alone does, and no other of {found.pairs:,} pairs"
     others = f"the other {len(CATALOGUE) - 1}" if found.causes[0].fault else f"the {len(CATALOGUE)}"
@@ -256,6 +239,10 @@ def sentence(cause: Cause) -> str:
     config = cause.reading.config
     if cause.reading.other == "dtype":
         return "rounds to float32 somewhere: to that precision, everything is right"
+    if cause.reading.other == "atol":
+        atol = cause.reading.seen[0].observation.rounded
+        digits = counted(round(-math.log10(2 * atol)), "digit")
+        return f"has at most {digits} after the point: with atol={atol:g}, everything is right"
     if cause.fault is None:
         return f"takes the other axis for time: it computes what nn.RNN does with batch_first={config.batch_first}"
     concerned = cause.fault.concerned(config)

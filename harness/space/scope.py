@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from random import Random
 from typing import Any, Final
@@ -135,8 +136,10 @@ class Scope:
         named = {_PLURALS.get(name, name): value for name, value in pins.items()}
         known = [field.name for field in dataclasses.fields(self) if field.name != "rules"]  # which ``ruled`` adds
         if unknown := sorted(set(named) - set(known)):
-            names = ", ".join(name for name in known if name not in SWITCHES)
-            raise UsageError(f"unknown factor {', '.join(unknown)}: expected some of {names}")
+            names = [name for name in known if name not in SWITCHES]
+            close = [one for name in unknown for one in get_close_matches(name, names, n=1, cutoff=0.8)]
+            forms = f"did you mean {', '.join(close)}?" if close else f"expected some of {', '.join(names)}"
+            raise UsageError(f"unknown factor {', '.join(unknown)}: {forms}")
         pinned: dict[str, Any] = {name: _values(name, value) for name, value in named.items() if name not in BESIDE}
         if "regimes" in named:
             pinned["regimes"] = _regimes(named["regimes"])

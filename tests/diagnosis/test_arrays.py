@@ -339,10 +339,25 @@ def test_numbers_that_come_from_a_print_are_said_to_be_rounded() -> None:
 
     printed, whole = ask(case, np.round(wrong, 4)), ask(case, wrong)
 
-    assert "rounded actual has at most 4 digits after the point: try atol=5e-05" in printed.lines
-    assert (
-        ask(case, np.round(wrong, 4), atol=5e-5).cause
-        == whole.cause
-        == "ignores bias_hh: b_hh is never added (bias_hh_l0)"
-    )
+    assert printed.cause == whole.cause == "ignores bias_hh: b_hh is never added (bias_hh_l0)"
+    assert (printed.certain, whole.certain) == (True, True)
+    assert "rounded actual has at most 4 digits after the point, and is taken so" in printed.lines
     assert not any(line.startswith("rounded") for line in whole.lines)
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_right_numbers_that_are_rounded_are_told_from_wrong_ones(nonlinearity: str) -> None:
+    case = of(PLAIN.replace(nonlinearity=nonlinearity))
+
+    answer = ask(case, np.round(made(Reference(), case, "output"), 4), nonlinearity=None)
+
+    assert not answer.agrees
+    assert answer.cause == "has at most 4 digits after the point: with atol=5e-05, everything is right"
+    assert any(f"; {nonlinearity}, batch_first=False" in line for line in answer.lines)
+
+
+def test_small_multiples_of_powers_of_two_are_not_called_rounded() -> None:
+    case = of(PLAIN)
+    quarters = np.arange(40).reshape(5, 2, 4) / 4
+
+    assert not any("digit" in line for line in ask(case, quarters).lines)

@@ -74,6 +74,7 @@ def test_every_boundary_is_met_within_a_thousand_configs() -> None:
     ("pins", "error", "words"),
     [
         ({"proj_size": 0}, UsageError, "unknown factor proj_size: expected some of input_size"),
+        ({"nonlinearty": "relu"}, UsageError, r"unknown factor nonlinearty: did you mean nonlinearity\?"),
         ({"T": []}, UsageError, r"T=\[\]: expected at least one value"),
         ({"num_layers": 0}, ConfigError, "num_layers=0: expected an int of at least 1"),
         ({"dtypes": ["int8"]}, ConfigError, "dtype='int8': expected one of"),
