@@ -16,6 +16,7 @@ from harness.space.outcome import Outcome
 from harness.subjects.answer import Answer
 from harness.subjects.call import Call
 from harness.subjects.conventions import Conventions
+from harness.subjects.form import Form
 
 if TYPE_CHECKING:  # the module of Subject imports this one
     from harness.subjects.protocol import Closable
@@ -60,6 +61,8 @@ class Recipe:
     """The attribute of that module which holds the parameters, with its dot."""
     title: str = ""
     """The name of torch's own for readers who do not know this package."""
+    form: Form | None = None
+    """The form of a class that has a constructor and parameters of its own."""
 
 
 class OwnProcess(Protocol):

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +20,9 @@ import torch
 from harness.space.config import RNNConfig, role_of
 from harness.space.contract import PORT
 from harness.space.parts import OPTIONS
+from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions, declared_by
+from harness.subjects.form import BOTH, LAYERS, Form, Names
 from harness.subjects.protocol import SubjectError
 from harness.subjects.torch_modes import seeded
 from harness.subjects.torch_module import TorchSubject
@@ -28,8 +30,6 @@ from harness.subjects.torch_module import TorchSubject
 SIZES: Final = ((5, 3), (48, 32))
 """The input_size and hidden_size at which parameters are told by their shapes, and those for a layer that can only
 multiples of 8 or 16."""
-
-LAYERS, BOTH = "layer", "both"
 
 PLAIN: Final[dict[str, tuple[Any, ...]]] = {
     "num_layers": (1,),
@@ -64,57 +64,7 @@ _NUMBER: Final = re.compile(r"\d+")
 OTHERS: Final = {"num_layers": ("n_layers", "layers")}
 """Other names under which constructors often take an option."""
 
-Names = Mapping[str, str]
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class Form:
-    """The constructor, the call and the parameters of a class, as far as they differ from nn.RNN's."""
-
-    takes: Names
-    """The arguments of nn.RNN's constructor that its own takes after the two sizes, and its names for them."""
-    names: Names
-    """Its own names of parameters by nn.RNN's: ``{"weight_ih": "cells.{}.weight", "weight_ih_reverse": …}``. The number
-    of the layer takes the place of the braces."""
-    first: int
-    """The number of the first layer."""
-    places: str
-    """``layer`` if the number counts the layers, ``both`` if it counts both directions of each layer."""
-    conventions: Conventions
-    """Those that the shapes tell: transposed weights, one bias."""
-    offers: Mapping[str, tuple[Any, ...]]
-    """The values that it is asked for: of nn.RNN's options, where those are fewer, and of ``hx``."""
-
-    @property
-    def words(self) -> str:
-        """Its own names and what they are read as, in a line."""
-        turn = ".T" * self.conventions.transposed
-        said = {name: f"{name}{turn if name.startswith('weight') else ''}" for name in self.names}
-        if self.conventions.one_bias:
-            said |= {name: f"{name} + {name.replace('_ih', '_hh')}" for name in said if name.startswith("bias")}
-        words = ", ".join(f"{own.replace('{}', '*')} as {said[name]}" for name, own in self.names.items())
-        lost = [name for name in ("num_layers", "bidirectional") if name in self.takes and name in self.offers]
-        return words + "".join(f"; {name} is left out: its other parameters cannot be told" for name in lost)
-
-    def refusal(self, name: str) -> str:
-        """Say why it cannot have other values of an option."""
-        if name == "hx":
-            return "forward takes another number of arguments"
-        return "its other parameters cannot be told" if name in self.takes else "its constructor does not take that"
-
-    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape that its own parameter has where nn.RNN's has another one."""
-        return shape[::-1] if self.conventions.transposed else shape
-
-    def own(self, name: str, directions: int) -> str:
-        """Return its own name of a parameter of nn.RNN's, such as ``weight_ih_l0_reverse``."""
-        role, _, rest = name.partition("_l")
-        layer, _, reverse = rest.partition("_")
-        number = int(layer)
-        if self.places == BOTH:
-            number = number * directions + bool(reverse)
-        return self.names[f"{role}_{reverse}" if reverse else role].replace("{}", str(number + self.first))
 
 
 def form_of(factory: Any, name: str) -> Form | None:
@@ -313,7 +263,7 @@ class OwnFormSubject(TorchSubject):
             self.capabilities,
             offers={**usual, **offers},
             contract=PORT,
-            recipe=None,
+            recipe=Recipe(form=form),
             call=None,
             read_as=form.words,
         )

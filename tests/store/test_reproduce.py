@@ -208,6 +208,70 @@ def test_a_function_of_other_conventions_is_called_in_its_own(loss: str | None, 
     assert run_here(written).endswith("FIXED\n")
 
 
+FORMS = """
+import torch
+
+class Keras(torch.nn.Module):
+    conventions = {"one_bias": True, "transposed": True}
+
+    def __init__(self, input_size, hidden_size, *_, device, dtype, **options):
+        super().__init__()
+        made = {"device": device, "dtype": dtype}
+        self.weight_ih_l0 = torch.nn.Parameter(torch.zeros(input_size, hidden_size, **made))
+        self.weight_hh_l0 = torch.nn.Parameter(torch.zeros(hidden_size, hidden_size, **made))
+        self.bias_ih_l0 = torch.nn.Parameter(torch.zeros(hidden_size, **made))
+
+    def forward(self, x, hx=None):
+        h = x.new_zeros(x.shape[1], len(self.bias_ih_l0)) if hx is None else hx[0]
+        states = []
+        for step in x:
+            h = torch.tanh(step @ self.weight_ih_l0 + WRONG * (h @ self.weight_hh_l0) + self.bias_ih_l0)
+            states.append(h)
+        return torch.stack(states), h[None].clone()
+
+class Own(torch.nn.Module):
+    def __init__(self, features, units, n_layers=1):
+        super().__init__()
+        sizes = [features] + [units] * (n_layers - 1)
+        self.Wx = torch.nn.ParameterList(torch.nn.Parameter(torch.zeros(size, units)) for size in sizes)
+        self.Wh = torch.nn.ParameterList(torch.nn.Parameter(torch.zeros(units, units)) for _ in sizes)
+        self.b = torch.nn.ParameterList(torch.nn.Parameter(torch.zeros(units)) for _ in sizes)
+        self.register_buffer("one", torch.ones(()))
+
+    def forward(self, x, hx=None):
+        last = []
+        for k, (W, U, b) in enumerate(zip(self.Wx, self.Wh, self.b)):
+            h = x.new_zeros(x.shape[1], len(b)) if hx is None else hx[k]
+            states = []
+            for step in x:
+                h = torch.tanh(step @ W + WRONG * (h @ U) + self.one * b)
+                states.append(h)
+            x = torch.stack(states)
+            last.append(h)
+        return x, torch.stack(last)
+"""
+
+WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcopy"]
+
+
+@pytest.mark.parametrize(("name", "way"), [("Keras", "parametrize"), *((f, w) for f in ("Keras", "Own") for w in WAYS)])
+def test_a_class_of_another_form_is_given_its_own_weights(name: str, way: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, "forms.py", FORMS + "WRONG = 2")
+    config = RNNConfig(2, 3, 1 + (name == "Own"), T=4, N=2, hx=True, loss="both", dtype="float64", preparation=way)
+    finding, subject = found(f"{path}:{name}", config)
+    assert finding.result.verdict is Verdict.DISAGREES, finding.result
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    assert "harness" not in made.text
+    assert '"bias_hh_l0.grad"' in made.text
+    written = write(made, tmp_path)
+    assert run_here(written).endswith("FAILED\n")
+    saved(tmp_path, "forms.py", FORMS + "WRONG = 1.0")
+    assert run_here(written).endswith("FIXED\n")
+
+
 def test_a_script_sees_a_declaration_that_was_mended(tmp_path: Path) -> None:
     text = KERAS + "WRONG = 1.0"
     path = saved(tmp_path, "keras_like.py", text)

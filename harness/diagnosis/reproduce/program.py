@@ -20,7 +20,7 @@ _TAKEN = """
     readout readout_weight readout_bias output_grad h_n_grad readout_grad gradients asked actual expected allowance
     failed name want got off right index differing tensor array other returned error code before call axes shape
     dtype file transposed stepped module spec n length Same Cell Path SimpleNamespace kept mapped as_nn_rnn Any
-    declared maps
+    declared maps turned
 """
 TAKEN: Final = frozenset(_TAKEN.split())
 """The names that a script uses itself."""
@@ -44,6 +44,8 @@ class User(NamedTuple):
     recipe: Recipe
     takes: tuple[str, ...] = ()
     """The names of the arguments that a function takes; there is at least one."""
+    conventions: Conventions = Conventions()
+    """Those of a class, for which a script holds the weights as the class has them."""
 
     @property
     def is_class(self) -> bool:
@@ -101,13 +103,13 @@ def user_of(spec: str, recipe: Recipe, takes: tuple[str, ...]) -> User:
 
 
 def with_conventions(user: User, conventions: Conventions, named: tuple[str, ...]) -> User:
-    """Return how a script calls a function of other conventions than nn.RNN's.
+    """Return how a script calls a function or a class of other conventions than nn.RNN's.
 
-    Those ``named`` beside the function's name stay; its own are read when the script runs, so that it may mend them.
+    Those ``named`` beside a function's name stay; its own are read when the script runs, so that it may mend them.
     """
-    if user.is_class and conventions.maps:
-        raise Unwritten("its class has other conventions than nn.RNN's")
-    if user.is_class or not conventions.names:
+    if user.is_class:
+        return user._replace(conventions=conventions)
+    if not conventions.names:
         return user
     text = inspect.getsource(mapped).partition("from typing import Any\n")[2].strip("\n")
     function = user.recipe.expression
@@ -174,6 +176,18 @@ def handed(case: Case) -> Mapping[str, Array]:
         else (array.reshape(-1)[:1].reshape(()) if name in config.cotangents else array[:1])
         for name, array in case.arrays.items()
     }
+
+
+def handed_to(case: Case, user: User) -> Mapping[str, Array]:
+    """Return the same, with the weights as the user's class has them, under nn.RNN's names."""
+    one_bias, transposed = user.conventions.one_bias, user.conventions.transposed
+    arrays = dict(handed(case))
+    for name in case.config.weights:
+        if name.startswith("bias_ih") and one_bias:
+            arrays[name] = arrays[name] + arrays.pop(name.replace("_ih_", "_hh_"))
+        elif name.startswith("weight") and transposed:
+            arrays[name] = arrays[name].T
+    return arrays
 
 
 def quoted(text: str) -> str:

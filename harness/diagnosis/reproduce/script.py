@@ -20,7 +20,7 @@ from harness.diagnosis.reproduce import endings as checks
 from harness.diagnosis.reproduce.law import law_script
 from harness.diagnosis.reproduce.literals import Literals
 from harness.diagnosis.reproduce.numpy_call import numpy_program
-from harness.diagnosis.reproduce.program import Program, Unwritten, User, handed, user_of, with_conventions, written
+from harness.diagnosis.reproduce.program import Program, Unwritten, User, handed_to, user_of, with_conventions, written
 from harness.diagnosis.reproduce.torch_call import shown, torch_program
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import OF_EFFECT, OF_VALUE, Mismatch, Site, Sort
@@ -221,7 +221,9 @@ class _Maker:
         config, library = case.config, "torch" if user.is_class else "np"
         literals = Literals(library, config.device)
         masks = _given_masks(case, self.subject) if "masks" in user.takes and config.drops else []
-        own = {name: array for name, array in handed(case).items() if user.is_class or _takes(user, config, name)}
+        own = {
+            name: array for name, array in handed_to(case, user).items() if user.is_class or _takes(user, config, name)
+        }
         literals.choose({**own, **{f"mask {i}": mask for i, mask in enumerate(masks)}, **(compared or {})})
         if user.is_class:
             return torch_program(case, user, literals, backward=backward)

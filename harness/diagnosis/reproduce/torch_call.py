@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from harness.diagnosis.reproduce.literals import Literals, listed
-from harness.diagnosis.reproduce.program import Program, User, handed, indented, quoted
+from harness.diagnosis.reproduce.program import Program, User, handed_to, indented, quoted
 from harness.space.case import Case
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.parts import OPTIONS
 from harness.subjects.capabilities import Recipe
+from harness.subjects.form import Form
 from harness.subjects.recipes import RECIPES
 
 
@@ -49,6 +50,11 @@ class Same(torch.nn.Module):
     def forward(self, original):
         return original.clone()'''
 
+_TURNED = '''\
+def turned(name, tensor):
+    """The gradient by a parameter of nn.RNN's, whose matrices are the transposes."""
+    return tensor.T if tensor is not None and name.startswith("weight") else tensor'''
+
 _REGISTER: Final = "torch.nn.utils.parametrize.register_parametrization"
 
 _PACKING: Final = "from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence"
@@ -57,6 +63,8 @@ _PACKING: Final = "from torch.nn.utils.rnn import pack_padded_sequence, pad_pack
 def built(recipe: Recipe, config: RNNConfig, dtype: str = "") -> str:
     """Return the constructor's call, in another dtype if one is given; torch's own leaves its defaults out."""
     dtype = dtype or config.dtype
+    if recipe.form is not None:
+        return _built_by_form(recipe.expression, recipe.form, config, dtype)
     names = ("bias", "nonlinearity") if recipe.own and recipe.is_cell else OPTIONS
     given: dict[str, Any] = {name: getattr(config, name) for name in names}
     if recipe.own and not config.positional:
@@ -73,6 +81,19 @@ def built(recipe: Recipe, config: RNNConfig, dtype: str = "") -> str:
     return listed(f"{recipe.expression}(", [*sizes, *options], ")", len("other = "))
 
 
+def _built_by_form(expression: str, form: Form, config: RNNConfig, dtype: str) -> str:
+    """Return the call of a constructor of its own, and the module's move to the dtype and device of the config."""
+    moves = [f'device="{config.device}"'] * (config.device != "cpu")
+    moves += [f"dtype=torch.{dtype}"] * (dtype != "float32")
+    values: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS}
+    code = {name: quoted(value) if isinstance(value, str) else str(value) for name, value in values.items()}
+    code |= {"device": quoted(config.device), "dtype": f"torch.{dtype}"}
+    options = [f"{own}={code[name]}" for name, own in form.takes.items()]
+    sizes = [str(config.input_size), str(config.hidden_size)]
+    made = listed(f"{expression}(", [*sizes, *options], ")", len("other = "))
+    return f"{made}.to({', '.join(moves)})" if moves else made
+
+
 def torch_program(case: Case, user: User, literals: Literals, *, backward: bool = True) -> Program:
     """Return the call of a module on a case; unless ``backward``, without its gradients."""
     return _Writer(case, user, literals, backward=backward).program
@@ -81,7 +102,9 @@ def torch_program(case: Case, user: User, literals: Literals, *, backward: bool 
 class _Writer:
     def __init__(self, case: Case, user: User, literals: Literals, *, backward: bool) -> None:
         self.case, self.config, self.literals = case, case.config, literals
-        self.recipe = user.recipe
+        self.recipe, self.conventions = user.recipe, user.conventions
+        self.arrays = handed_to(case, user)
+        self.strict = "" if user.recipe.form is None else ", strict=False"  # it may have buffers, which it keeps
         self.program = Program(literals, user)
         self.backward = backward and case.config.loss is not None
         self.functional = case.config.preparation == "functional_call"
@@ -104,12 +127,14 @@ class _Writer:
             helpers.append(_LAYOUTS[self.config.strides])
         if self.parametrized:
             helpers.append(_SAME)
+        if self.backward and self.conventions.transposed:
+            helpers.append(_TURNED)
         if helpers:
             self.program.helpers = ["", "\n\n\n".join(helpers), ""]
 
     def _given(self) -> None:
         config, given = self.config, self.program.given
-        arrays = handed(self.case)
+        arrays = self.arrays
         by = {name.removesuffix(".grad") for name in config.gradients} if config.loss is not None else set()
         variables = {name: name.replace(".", "_") for name in arrays}
         for name, array in arrays.items():
@@ -130,7 +155,7 @@ class _Writer:
             code = self.literals.code(name, arrays[name], column=len(start), indent=4)
             lines.append(f"{start}{code.expression},")
             patches += code.patched(f'weights["{own}"]')
-            self.program.names[name] = f'weights["{own}"]' if self.functional else f"rnn{self.held}.{own}"
+            self.program.names[name] = self._read(name)
         given += ["weights = {", *lines, "}", *patches]
         if self.functional and config.loss is not None and config.wrt != "inputs":
             given += ["for tensor in weights.values():", "    tensor.requires_grad_()"]
@@ -156,10 +181,22 @@ class _Writer:
         return [x, *(f"{name} = 2 * {name}" for name in cotangents)]
 
     def _own_weights(self) -> list[str]:
-        return [name for name in self.config.weights if not name.startswith("readout")]
+        return [name for name in self.config.weights if name in self.arrays and not name.startswith("readout")]
 
     def _own_name(self, name: str) -> str:
+        """Return the class's own name of a parameter of nn.RNN's."""
+        if self.conventions.one_bias:
+            name = name.replace("bias_hh", "bias_ih")
+        if self.recipe.form is not None:
+            return self.recipe.form.own(name, self.config.num_directions)
         return name.removesuffix("_l0") if self.recipe.is_cell else name
+
+    def _read(self, name: str) -> str:
+        """Return the code of the module's tensor for a parameter of nn.RNN's."""
+        own = self._own_name(name)
+        if self.functional:
+            return f'weights["{own}"]'
+        return f"rnn{self.held}.{own}" if self.recipe.form is None else f'rnn.get_parameter("{own}")'
 
     def _module(self) -> None:
         config, body = self.config, self.program.body
@@ -174,7 +211,7 @@ class _Writer:
             body.append(f"others = {others}")
         held = "others" if self.functional and first is not None else "weights"
         if first is not None or config.preparation not in {"functional_call", "replaced", "parametrize"}:
-            body.append(f"rnn.load_state_dict({held})")
+            body.append(f"rnn.load_state_dict({held}{self.strict})")
         if first in {"used", "functional_call"}:
             body += ["rnn.eval()"] * (not config.training)
             used, around = self._used("others" if first == "functional_call" else ""), self._around()
@@ -316,7 +353,7 @@ class _Writer:
         wanted = [name.removesuffix(".grad") for name in config.gradients]
         asked = [f'"{name}": {name}' for name in wanted if name in {"x", "hx"}]
         if config.wrt != "inputs":
-            asked.append(self._parameters())
+            asked += self._parameters()
         if "readout.grad" in config.cotangents:  # what no loss reads has no gradient
             asked += [f'"{name}": {name.replace(".", "_")}' for name in wanted if name.startswith("readout")]
         roots = [name.removesuffix(".grad") for name in config.cotangents]
@@ -340,14 +377,23 @@ class _Writer:
             ]
         else:
             program.body.append(listed("gradients = torch.autograd.grad(", [*arguments, *unused], ")"))
-        program.gradients = '{f"{name}.grad": tensor for name, tensor in zip(asked, gradients)}'
+        tensor = "turned(name, tensor)" if self.conventions.transposed else "tensor"
+        program.gradients = f'{{f"{{name}}.grad": {tensor} for name, tensor in zip(asked, gradients)}}'
 
-    def _parameters(self) -> str:
+    def _parameters(self) -> list[str]:
+        """Return the items of a dict of the module's parameters, by nn.RNN's names."""
+        if self.recipe.form is not None or self.conventions.one_bias:
+            names = [name for name in self.config.weights if not name.startswith("readout")]
+            original = "rnn.parametrizations.{}.original"
+            return [
+                f'"{name}": {original.format(self._own_name(name)) if self.parametrized else self._read(name)}'
+                for name in names
+            ]
         end = "_l0" if self.recipe.is_cell else ""
         if self.parametrized:
-            return f'**{{f"{{name}}{end}": rnn.parametrizations[name].original for name in weights}}'
+            return [f'**{{f"{{name}}{end}": rnn.parametrizations[name].original for name in weights}}']
         if self.functional:
-            return f'**{{f"{{name}}{end}": tensor for name, tensor in weights.items()}}' if end else "**weights"
+            return [f'**{{f"{{name}}{end}": tensor for name, tensor in weights.items()}}' if end else "**weights"]
         if end:
-            return f'**{{f"{{name}}{end}": tensor for name, tensor in rnn.named_parameters()}}'
-        return f"**dict(rnn{self.held}.named_parameters())"
+            return [f'**{{f"{{name}}{end}": tensor for name, tensor in rnn.named_parameters()}}']
+        return [f"**dict(rnn{self.held}.named_parameters())"]
