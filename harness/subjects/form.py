@@ -30,6 +30,10 @@ class Form:
     """Those that the shapes tell: transposed weights, one bias."""
     offers: Mapping[str, tuple[Any, ...]]
     """The values that it is asked for: of nn.RNN's options, where those are fewer, and of ``hx``."""
+    returns: tuple[str, ...] = ("output", "h_n")
+    """The names of what a call returns; h_n may be missing, and is then the last step of the output."""
+    flat: bool = False
+    """True if its states have no axis for layers, (N, H)."""
 
     @property
     def words(self) -> str:
@@ -39,18 +43,33 @@ class Form:
         if self.conventions.one_bias:
             said |= {name: f"{name} + {name.replace('_ih', '_hh')}" for name in said if name.startswith("bias")}
         words = ", ".join(f"{own.replace('{}', '*')} as {said[name]}" for name, own in self.names.items())
+        if self.returns != ("output", "h_n"):
+            words += f"; returns {', '.join(self.returns)}"
+        words += "; its states are (N, H)" * self.flat
         lost = [name for name in ("num_layers", "bidirectional") if name in self.takes and name in self.offers]
-        return words + "".join(f"; {name} is left out: its other parameters cannot be told" for name in lost)
+        return words + "".join(f"; {name} is left out: {self.refusal(name)}" for name in lost)
 
     def refusal(self, name: str) -> str:
         """Say why it cannot have other values of an option."""
         if name == "hx":
             return "forward takes another number of arguments"
+        if "h_n" not in self.returns and name in self.takes:
+            return "it returns no h_n"
         return "its other parameters cannot be told" if name in self.takes else "its constructor does not take that"
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape that its own parameter has where nn.RNN's has another one."""
         return shape[::-1] if self.conventions.transposed else shape
+
+    def arranged(self, returned: Any) -> Any:
+        """Return what a call returned as nn.RNN does, (output, h_n); unchanged if it is something else."""
+        parts = list(returned) if isinstance(returned, tuple | list) else [returned]
+        if len(parts) != len(self.returns) or not all(hasattr(part, "shape") for part in parts):
+            return returned
+        named = dict(zip(self.returns, parts, strict=True))
+        output = named["output"]
+        h_n = named.get("h_n", output[-1:])
+        return output, h_n[None] if self.flat and "h_n" in named else h_n
 
     def own(self, name: str, directions: int) -> str:
         """Return its own name of a parameter of nn.RNN's, such as ``weight_ih_l0_reverse``."""

@@ -72,7 +72,7 @@ _unpack_dual: Callable[..., Any] = forward_ad.unpack_dual
 Tensors = Mapping[str, torch.Tensor]
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
     """One forward pass: its results as arrays and as tensors, the tensors to differentiate by, and shared memory."""
 
     named: dict[str, Array]
@@ -347,7 +347,7 @@ class TorchSubject:
             noticed.overwritten = held.overwritten()
             return done.named | {name: held.arrays[name] for name in gradients}
 
-    def _results(self, case: Case, module: torch.nn.Module, lent: Tensors) -> tuple[_Run, Tensors]:
+    def _results(self, case: Case, module: torch.nn.Module, lent: Tensors) -> tuple[Run, Tensors]:
         """Return what the module gives, forward, and backward if there is a loss."""
         done = self._outputs(case, module, lent)
         of_the_form = all(done.named[name].shape == spec.shape for name, spec in case.config.outputs.items())
@@ -358,7 +358,7 @@ class TorchSubject:
         self._conventions.refuse(config)
         return self.prepare(config, {name: lent[name] for name in config.weights if not name.startswith("readout")})
 
-    def _outputs(self, case: Case, module: torch.nn.Module, lent: Tensors) -> _Run:
+    def _outputs(self, case: Case, module: torch.nn.Module, lent: Tensors) -> Run:
         config = case.config
         given = {name: lent[name] for name in config.inputs}
         weights = {name: lent[name] for name in config.weights}
@@ -380,7 +380,7 @@ class TorchSubject:
                     named["readout"] = as_array("readout", results["readout"])
         known = {**given, **dict(zip((name for name in weights if "readout" in name), readout, strict=True)), **own}
         asked = [] if config.loss is None else [known[name.removesuffix(".grad")] for name in config.gradients]
-        return _Run(named, results, own_results, asked, _aliased(results, {**given, **own}))
+        return Run(named, results, own_results, asked, _aliased(results, {**given, **own}))
 
     def _called(
         self, module: torch.nn.Module, case: Case, given: Tensors, weights: Tensors
@@ -468,7 +468,7 @@ class TorchSubject:
             for name, tensor, result in zip(config.gradients, asked, found, strict=True)
         }
 
-    def _gradients(self, case: Case, done: _Run, lent: Tensors) -> dict[str, torch.Tensor]:
+    def _gradients(self, case: Case, done: Run, lent: Tensors) -> dict[str, torch.Tensor]:
         """Return autograd's gradient for each tensor asked for; tensors without one are left out."""
         roots = [done.results[name.removesuffix(".grad")] for name in case.cotangents]
         cotangents = [lent[name] for name in case.cotangents]

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
+from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
 from harness.space.contract import PORT
 from harness.space.parts import OPTIONS
@@ -25,7 +26,7 @@ from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.form import BOTH, LAYERS, Form, Names
 from harness.subjects.protocol import SubjectError
 from harness.subjects.torch_modes import seeded
-from harness.subjects.torch_module import TorchSubject
+from harness.subjects.torch_module import Run, TorchSubject
 
 SIZES: Final = ((5, 3), (48, 32))
 """The input_size and hidden_size at which parameters are told by their shapes, and those for a layer that can only
@@ -102,16 +103,21 @@ def form_of(factory: Any, name: str) -> Form | None:
         for named in ({**names, **reverse}, names)
         for numbered, first, places in _numbered(named)
     ]
+    returns, flat = _returned(factory, made, takes)
     form = max(forms, key=lambda one: len(_told(one, made, built)))  # the first of those that tell most
     told = _told(form, made, built)
     less = {name: values for name, values in PLAIN.items() if name not in takes} | {"hx": _states(factory)}
+    if "h_n" not in returns:
+        less |= {name: PLAIN[name] for name in ("num_layers", "bidirectional", "batch_first")}
+    if flat:
+        less |= {name: PLAIN[name] for name in ("num_layers", "bidirectional")}
     if "bias_ih" not in names:
         less["bias"] = (False,)
     if (2, 1) not in told:
         less["num_layers"] = (1,)
     if (1, 2) not in told or ((2, 1) in told and (2, 2) not in told):
         less["bidirectional"] = (False,)
-    return replace(form, offers=less)
+    return replace(form, offers=less, returns=returns, flat=flat)
 
 
 def _taken(factory: Any, name: str) -> Names | None:
@@ -149,6 +155,28 @@ def _states(factory: Any) -> tuple[bool, ...]:
             signature.bind(*["module", "x", "state"][: 2 + state])
             taken.append(state)
     return tuple(taken) or (False, True)
+
+
+def _returned(factory: Any, made: _Made, takes: Names) -> tuple[tuple[str, ...], bool]:
+    """Return the names of what a call returns, told by the shapes, and if states are (N, H).
+
+    Where no shapes tell it, these are nn.RNN's, so that a search shows what is wrong.
+    """
+    usual = ("output", "h_n")
+    T, N, H = 4, 2, made.hidden_size
+    shapes = {(T, N, H): "output", (1, N, H): "h_n", (N, H): "flat"}
+    for states in ([], [(1, N, H)], [(N, H)]):
+        if bool(states) not in _states(factory):
+            continue
+        with suppress(Exception), torch.no_grad(), seeded(0):
+            module = _built(factory, (made.input_size, H), takes, {}).eval()
+            returned = module(torch.zeros(T, N, made.input_size), *map(torch.zeros, states))
+            parts = returned if isinstance(returned, tuple | list) else (returned,)
+            names = tuple(shapes[tuple(part.shape)] for part in parts)
+            if "output" in names and len({*names}) == len(names) < 3:
+                flat = "flat" in names or (N, H) in states
+                return tuple("h_n" if name == "flat" else name for name in names), flat
+    return usual, False
 
 
 class _Made(NamedTuple):
@@ -267,6 +295,20 @@ class OwnFormSubject(TorchSubject):
             call=None,
             read_as=form.words,
         )
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices that compute."""
+        return tuple(device for device in super().devices() if device != "meta")
+
+    def call(self, module: torch.nn.Module, parameters: Any, *arguments: Any, **named: Any) -> Any:
+        """Return what a call returns, as nn.RNN does."""
+        x, *hx = arguments
+        states = [state[0] for state in hx] if self._form.flat else hx
+        return self._form.arranged(super().call(module, parameters, x, *states, **named))
+
+    def _outputs(self, case: Case, module: torch.nn.Module, lent: Mapping[str, torch.Tensor]) -> Run:
+        # A view of the output as h_n is usual, and only nn.RNN itself has no memory in common between the two.
+        return super()._outputs(case, module, lent)._replace(aliased=())
 
     def build(self, config: RNNConfig) -> torch.nn.Module:
         """Return a new module, made with the arguments that its constructor takes."""

@@ -249,15 +249,35 @@ class Own(torch.nn.Module):
             x = torch.stack(states)
             last.append(h)
         return x, torch.stack(last)
+
+class Flat(Own):
+    def __init__(self, features, units):
+        super().__init__(features, units)
+
+    def forward(self, x, h=None):
+        output, last = super().forward(x, h if h is None else h[None])
+        return last[0], output
+
+class Alone(Flat):
+    def forward(self, x):
+        return super().forward(x)[1]
 """
 
 WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcopy"]
 
 
-@pytest.mark.parametrize(("name", "way"), [("Keras", "parametrize"), *((f, w) for f in ("Keras", "Own") for w in WAYS)])
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("Keras", "parametrize"),
+        *((name, way) for name in ("Keras", "Own") for way in WAYS),
+        *((name, way) for name in ("Flat", "Alone") for way in ("used", "functional_call")),
+    ],
+)
 def test_a_class_of_another_form_is_given_its_own_weights(name: str, way: str, tmp_path: Path) -> None:
     path = saved(tmp_path, "forms.py", FORMS + "WRONG = 2")
     config = RNNConfig(2, 3, 1 + (name == "Own"), T=4, N=2, hx=True, loss="both", dtype="float64", preparation=way)
+    config = config.replace(hx=name != "Alone")
     finding, subject = found(f"{path}:{name}", config)
     assert finding.result.verdict is Verdict.DISAGREES, finding.result
 

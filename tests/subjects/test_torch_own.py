@@ -90,6 +90,32 @@ class Cells(nn.Module):
         return x, torch.stack(last)
 
 
+class Flat(Linears):
+    """A layer that takes a state (N, H), and returns one before its output, a view of it."""
+
+    def forward(self, x: Any, h: Any) -> Any:
+        states = []
+        for step in x:
+            h = torch.tanh(self.i2h(step) + self.h2h(h))
+            states.append(h)
+        output = torch.stack(states)
+        return output[-1], output
+
+
+class Alone(Linears):
+    """A layer that returns its output alone, and takes options that it then cannot show."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__(input_size, hidden_size)
+        self.more = nn.ModuleList(Linears(hidden_size, hidden_size) for _ in range(num_layers - 1))
+
+    def forward(self, x: Any) -> Any:
+        x = super().forward(x)[0]
+        for layer in self.more:
+            x = layer(x)[0]
+        return x
+
+
 class FloatState(Linears):
     """A layer whose zeros are float32 on the CPU, whatever x is."""
 
@@ -170,6 +196,18 @@ class Joined(nn.Module):
                 PLAIN.replace(bidirectional=True, hx=True),
             ],
             ", ".join(f"cells.*.{role} as {role}{end}" for end in ("", "_reverse") for role in PARAMETERS),
+        ),
+        (
+            Flat,
+            [PLAIN.replace(hx=True), PLAIN.replace(hx=True, preparation="functional_call")],
+            "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns h_n, output; "
+            "its states are (N, H)",
+        ),
+        (
+            Alone,
+            [PLAIN, PLAIN.replace(preparation="used", grad_mode="accumulate")],
+            "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns output; "
+            "num_layers is left out: it returns no h_n",
         ),
         (
             Eights,

@@ -83,7 +83,6 @@ for name, (shape, dtype) in expected.items():
 
 _MALFORMED = _Runner(
     """
-returned = $call
 
 failed = not ($right)
 if failed:
@@ -263,7 +262,9 @@ def form_end(program: Program, config: RNNConfig, names: Sequence[str]) -> list[
 
 def malformed_end(program: Program, config: RNNConfig, said: str) -> list[str]:
     """Return the code that looks at what came back at all; ``said`` is what was wrong with it."""
-    call = program.body[-1].partition(" = ")[2]
+    *before, call = program.body
+    indent = call[: len(call) - len(call.lstrip())]
+    whole = [*before, f"{indent}returned = {call.partition(' = ')[2]}"]
     if re.search(r"expected \(output, h_n", said):
         counts = (2,) if config.output_size is None else (2, 3)
         right = f"isinstance(returned, (tuple, list)) and len(returned) in {counts}"
@@ -275,7 +276,7 @@ def malformed_end(program: Program, config: RNNConfig, said: str) -> list[str]:
         wrong = f"an array for {found[1]}"
     else:
         raise Unwritten(f"a script cannot read what comes back: {said}")
-    return [*program.body[:-1], *_MALFORMED.lines(call=call, right=right, wrong=wrong)]
+    return [*whole, *_MALFORMED.lines(right=right, wrong=wrong)]
 
 
 def raised_end(program: Program, error: str) -> list[str]:

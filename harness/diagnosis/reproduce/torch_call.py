@@ -291,7 +291,10 @@ class _Writer:
         """Return a call on ones, in the shapes of a config, on the module's own weights or on those named."""
         options = "" if config.dtype == "float32" else f", dtype=torch.{config.dtype}"
         options += "" if config.device == "cpu" else f', device="{config.device}"'
-        ones = [f"torch.ones({spec.shape}{options})" for spec in config.inputs.values()]
+        shapes = [spec.shape for spec in config.inputs.values()]
+        if self.recipe.form is not None and self.recipe.form.flat:
+            shapes[1:] = [shape[1:] for shape in shapes[1:]]
+        ones = [f"torch.ones({shape}{options})" for shape in shapes]
         if weights:
             return f"torch.func.functional_call(rnn, {weights}, ({', '.join(ones)}{',' * (len(ones) == 1)}))"
         return f"rnn({', '.join(ones)})"
@@ -310,15 +313,22 @@ class _Writer:
             x = "packed"
         if config.drops:
             inner.append(f"torch.manual_seed({self.case.seed})  # what dropout drops")
-        arguments = ", ".join([x, *["hx"] * config.hx])
+        form = self.recipe.form
+        state = "hx[0]" if form is not None and form.flat else "hx"
+        arguments = ", ".join([x, *[state] * config.hx])
         called = f"rnn{self.called}({arguments})"
         if self.functional:
             called = f"torch.func.functional_call(rnn, weights, ({arguments}{',' * (not config.hx)}))"
-        inner.append(f"output, h_n = {called}")
+        returns = ("output", "h_n") if form is None else form.returns
+        inner.append(f"{', '.join(returns)} = {called}")
         if config.lengths is not None:
             first = ", batch_first=True" if config.batch_first else ""
             inner.append(f"output, _ = pad_packed_sequence(output{first})")
         program.results = {"output": "output", "h_n": "h_n"}
+        if form is not None and form.flat and "h_n" in returns:
+            program.results["h_n"] = "h_n[None]"
+        elif "h_n" not in returns:
+            program.results["h_n"] = "output[-1:]"
         if config.output_size is not None:
             inner.append("readout = torch.nn.functional.linear(output, readout_weight, readout_bias)")
             # The padding of packed sequences is overwritten before it is compared.
@@ -364,7 +374,11 @@ class _Writer:
                 program.body.append(f"{cotangent} = {self._strided(f'{root}.grad', f'{cotangent}.to({root}.dtype)')}")
             given.append(cotangent)
         unused = [] if self.recipe.own and not self.changed else ["allow_unused=True"]
-        arguments = [f"[{', '.join(roots)}]", "list(asked.values())", f"[{', '.join(given)}]"]
+        arguments = [
+            f"[{', '.join(program.results[root] for root in roots)}]",
+            "list(asked.values())",
+            f"[{', '.join(given)}]",
+        ]
         program.body.append(listed("asked = {", asked, "}"))
         if config.grad_mode == "accumulate":
             program.body += [
