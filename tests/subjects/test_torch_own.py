@@ -200,14 +200,18 @@ class Joined(nn.Module):
         (
             Flat,
             [PLAIN.replace(hx=True), PLAIN.replace(hx=True, preparation="functional_call")],
-            "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns h_n, output; "
-            "its states are (N, H)",
+            (
+                "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns h_n, output; "
+                "its states are (N, H)"
+            ),
         ),
         (
             Alone,
             [PLAIN, PLAIN.replace(preparation="used", grad_mode="accumulate")],
-            "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns output; "
-            "num_layers is left out: it returns no h_n",
+            (
+                "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns output; "
+                "num_layers is left out: it returns no h_n"
+            ),
         ),
         (
             Eights,
