@@ -41,7 +41,10 @@ def without_one(case: Case, factor: str) -> Iterator[Case]:
 
 
 def fitted(case: Case, config: RNNConfig, kept: Staying | None = None) -> Case:
-    """Return the case fitted to another config. Entries that the case does not have are zero."""
+    """Return the case fitted to another config. Entries that the case does not have are zero.
+
+    A loss that reads the output has the same value as one that reads the top layer's h_n, if it reads the same states.
+    """
     here = case.config.given
     sizes = _axes(case.config), _axes(config)
     given = _unpadded(case)
@@ -50,12 +53,27 @@ def fitted(case: Case, config: RNNConfig, kept: Staying | None = None) -> Case:
         source = _source(name, kept or {})
         if source in here:
             found = _Fitting(sizes[0], sizes[1], kept or {}).of(given[source], here[source], spec)
+        elif name == "output.grad" and "h_n.grad" in here and config.lengths is None:
+            rows = config.outputs["h_n"]
+            found = _at_the_ends(_Fitting(*sizes, kept or {}).of(given["h_n.grad"], here["h_n.grad"], rows), config)
         else:
             found = np.zeros(spec.shape)
         with np.errstate(over="ignore", invalid="ignore"):
             arrays[name] = _cast(found, config)
     prescribe(config, arrays)
     return Case.from_arrays(config, arrays)
+
+
+def _at_the_ends(h_n: Array, config: RNNConfig) -> Array:
+    """Return zeros in the shape of the output, with the top layer's rows of h_n in the last step of each direction."""
+    T, N, D, H = config.T, config.N if config.batched else 1, config.num_directions, config.hidden_size
+    output = np.zeros((T, N, D, H), h_n.dtype)
+    top = h_n.reshape(config.num_layers, D, N, H)[-1]
+    for direction, step in zip(range(D), (T - 1, 0), strict=False):
+        output[step, :, direction] = top[direction]
+    if config.batched and config.batch_first:
+        output = output.swapaxes(0, 1)
+    return output.reshape(config.outputs["output"].shape)
 
 
 def _axes(config: RNNConfig) -> dict[str, int]:

@@ -85,6 +85,19 @@ def test_one_direction_is_the_forward_one() -> None:
     assert np.array_equal(RUN(forward)["output"], RUN(case)["output"][..., :2])
 
 
+@pytest.mark.parametrize("layout", [{"batch_first": True}, {"batched": False, "N": 1}, {"num_layers": 1}])
+def test_a_loss_of_h_n_becomes_the_same_loss_of_the_output(layout: dict[str, int]) -> None:
+    config = RNNConfig(3, 2, 2, bidirectional=True, T=4, N=3, loss="h_n").replace(**layout)
+    case = draw(config, "normal", 7)
+
+    other = fitted(case, config.replace(loss="output"))
+
+    top = RUN(case.plain())["h_n"][-2:]  # layers below are read by no loss of the output
+    loss = np.vdot(case.cotangents["h_n.grad"][-2:], top)
+    output = RUN(other)["output"] if config.batched else RUN(other.plain())["output"][:, 0]
+    assert np.vdot(other.cotangents["output.grad"], output) == pytest.approx(loss, rel=1e-12)
+
+
 def test_what_was_left_out_is_gone_and_what_is_new_is_zero() -> None:
     case = draw(RNNConfig(2, 3, T=2, N=2, hx=True, loss="both"), "normal", 6)
 
