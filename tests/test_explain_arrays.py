@@ -287,15 +287,30 @@ def test_weights_under_other_names_are_understood(run: Any, of: str, sizes: tupl
     given, words = {
         "keras": (
             {"rnn/kernel:0": w.T, "rnn/recurrent_kernel:0": r.T, "rnn/bias:0": b + c},
-            "of Keras; matrices transposed",
+            "of Keras: W_ih is your rnn/kernel.T, W_hh is your rnn/recurrent_kernel.T, b_ih + b_hh is your rnn/bias",
         ),
-        "keras_alone": ({"kernel": w.T, "recurrent_kernel": r.T, "bias": b + c}, "of Keras; matrices transposed"),
-        "flax": ({"params": {"i": {"kernel": w.T, "bias": b + c}, "h": {"kernel": r.T}}}, "i/kernel, params/h/kernel"),
-        "onnx": ({"W": w[None], "R": r[None], "B": np.concatenate([b, c])[None]}, "of ONNX; matrices as they are"),
-        "numpy": ({"Wx": w, "Wh": r, "b": b + c}, "of NumPy code; matrices as they are"),
-        "turned": ({"W_ih": w.T, "W_hh": r.T, "b_ih": b, "b_hh": c}, "of NumPy code; matrices transposed"),
+        "keras_alone": ({"kernel": w.T, "recurrent_kernel": r.T, "bias": b + c}, "of Keras: W_ih is your kernel.T,"),
+        "flax": (
+            {"params": {"i": {"kernel": w.T, "bias": b + c}, "h": {"kernel": r.T}}},
+            "params/i/kernel.T, W_hh is your params/h/kernel.T",
+        ),
+        "onnx": (
+            {"W": w[None], "R": r[None], "B": np.concatenate([b, c])[None]},
+            "of ONNX: W_ih is your W, W_hh is your R, b_ih, b_hh is your B",
+        ),
+        "numpy": (
+            {"Wx": w, "Wh": r, "b": b + c},
+            "of NumPy code: W_ih is your Wx, W_hh is your Wh, b_ih + b_hh is your b",
+        ),
+        "turned": (
+            {"W_ih": w.T, "W_hh": r.T, "b_ih": b, "b_hh": c},
+            "of NumPy code: W_ih is your W_ih.T, W_hh is your W_hh.T, b_ih is your b_ih",
+        ),
         "prefix": ({f"module.rnn.{name}": one for name, one in case.weights.items()}, "taken as output"),
-        "both": ({"W_ih": w, "W_hh": r, "b": b + c}, "W_ih, W_hh, b of NumPy code; matrices as they are"),
+        "both": (
+            {"W_ih": w, "W_hh": r, "b": b + c},
+            "of NumPy code: W_ih is your W_ih, W_hh is your W_hh, b_ih + b_hh is your b",
+        ),
     }[of]
     output = as_subject("torch").run(case).arrays["output"]
 

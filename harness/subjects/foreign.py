@@ -95,9 +95,12 @@ def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[T
     fits = [turn for turn in (False, True) if _fits(*(_turned(a) if turn else a for a in (w, r)))]
     known = [] if scheme.transposed is None else [scheme.transposed]
     for turn in ([one for one in fits if one in known] or fits or known or [False]) if w.ndim == 2 else [False]:
-        words = f"weights under the names {', '.join(prefix + scheme.names[role] for role in own)} of {scheme.of}"
-        words += f"; matrices {'transposed' if turn else 'as they are'}"
-        yield Translated({**_named(own, turn=turn), **rest}, words)
+        named = _named(own, turn=turn)
+        symbols = {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}
+        symbols["bias"] = "b_ih, b_hh" if any(named[one].any() for one in named if "bias_hh" in one) else "b_ih + b_hh"
+        turned = {role: ".T" * (turn and "weight" in role) for role in own}
+        words = ", ".join(f"{symbols[role]} is your {prefix}{scheme.names[role]}{turned[role]}" for role in own)
+        yield Translated({**named, **rest}, f"names of {scheme.of}: {words}")
 
 
 def _fits(w: Array, r: Array) -> bool:
