@@ -277,9 +277,10 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     """Return the cause, the wrong line and the right one, the config, the worst element, and the replay command."""
     from harness.report.short import worst_line
     from harness.search.record import Finding
+    from harness.subjects.registry import spec_of
 
     case, result = disagreement.case, disagreement.result
-    finding = Finding(disagreement.subject.name, case, result)
+    finding = Finding(spec_of(disagreement.subject) or disagreement.subject.name, case, result)
     lines = [*_cause(disagreement, finding), f"on {case.config!r}", worst_line(result, case.config)]
     return "\n".join(filter(None, [*lines, _again(disagreement, finding, config)]))
 
@@ -304,11 +305,9 @@ def _again(disagreement: Disagreement, finding: Finding, config: pytest.Config) 
             store.save(finding, where=where)
     except (OSError, UsageError) as error:
         return f"the case could not be kept: {error}"
-    spec = spec_of(disagreement.subject)
-    if spec is None:
+    if spec_of(disagreement.subject) is None:
         return f"kept: {kept}; a local function has no name: to replay it, name a subject with --subject"
-    named = "" if spec == finding.subject else f" --subject {shlex.quote(spec)}"
-    return f"again: rnn-harness replay {shlex.quote(near(kept))}{named}"
+    return f"again: rnn-harness replay {shlex.quote(near(kept))}"
 
 
 def _cause(disagreement: Disagreement, finding: Finding) -> list[str]:

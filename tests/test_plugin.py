@@ -121,7 +121,7 @@ def test_a_disagreement_comes_with_its_cause_and_a_command_that_repeats_it(pytes
             "E * nn.RNN  h = tanh(x[[]t[]] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)",
             "E * on RNNConfig(1, 1, T=1, N=1)",
             "E * output[[]t=0, n=0, unit=0[]] = *, should be * (±*)",
-            "E * again: rnn-harness replay .rnn-harness/???????? --subject test_*.py:rnn",
+            "E * again: rnn-harness replay .rnn-harness/????????",
             "*rnn disagrees with nn.RNN",
             "*output differs in 1 of 1 elements*",
             "*Case.of(RNNConfig(1, 1, T=1, N=1)*",
