@@ -188,6 +188,7 @@ def assess(
     config = observation.case.config
     at_once = max(1, CHUNK // (config.T * config.num_directions * config.hidden_size))
     together = config.loss is not None or config.lengths is not None or bool(observation.case.masks)
+    together = together or observation.arithmetic.backend.grids is not None  # a grid is that of the whole batch
     if together or at_once >= config.N:
         return _assess(observation, reference, soft=soft, with_margin=with_margin)
     starts = range(0, config.N, at_once)

@@ -130,7 +130,7 @@ class Arithmetic:
     @cached_property
     def modelled(self) -> bool:
         """True if the soft model and the judge apply: to real numbers, and to the dtype's own roundings alone."""
-        return not self.wide and self.accepted.derived and not self.is_complex
+        return not self.wide and self.accepted.derived and not self.is_complex and self.backend.grids is None
 
     def roundings(self, m: int) -> int:
         """Return n such that a sum of m products is off by at most gamma_n times the sum of their absolute values."""

@@ -23,7 +23,7 @@ from harness.oracle.cell import Bounded, BoundedSteps
 from harness.oracle.equation import Equation
 from harness.oracle.known import Floats, Known, Steps, at_steps, write_steps, zeros
 from harness.oracle.reference import Reference
-from harness.oracle.tolerance import LAMBDA, gamma, linear_allowance, norms, soft_floor
+from harness.oracle.tolerance import LAMBDA, gamma, linear_allowance, norms, off_grid, soft_floor
 from harness.oracle.unroll import Place, State, Unroll, keep_scale, readout_weights, through_layers
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
@@ -142,6 +142,15 @@ def read_by(setting: Setting, at: Place, below: Sequence[Known]) -> Known:
     return Known(output, reference.layer_input(case, *at, errors))
 
 
+def as_read(operand: Known, arithmetic: Arithmetic) -> Known:
+    """Return x or the states (.., N, K) as a step multiplies them: off by their rounding to a grid, where there is one.
+
+    Each (N, K) is what one call reads.
+    """
+    grids = arithmetic.backend.grids
+    return operand if grids is None else Known(operand.values, off_grid(operand.values, grids.states, operand.error))
+
+
 def _start(setting: Setting, at: Place, states: Sequence[Known]) -> Known:
     """Return the initial state of a layer and direction, which may be the final state of another, computed before."""
     reference, case, _ = setting
@@ -203,14 +212,14 @@ def carried_along(
     of the errors of each row, which grows by the largest singular value. An element is off by at most the smaller of
     the two. The states come first, so that all that their errors do not enter is computed for many steps at once.
     """
-    reference, case, _ = setting
+    reference, case, arithmetic = setting
     config = case.config
     shape = (config.T, config.N, config.num_directions * config.hidden_size)
     whole, visited = Known(zeros(config, *shape), np.empty(shape)), reference.visited(config)
     for direction in range(config.num_directions):
         part, at = reference.features(config, direction), (layer, direction)
         values, errors = (array[..., part] for array in whole if array is not None)
-        start, x = _start(setting, at, [*states, whole]), read_by(setting, at, below)
+        start, x = _start(setting, at, [*states, whole]), as_read(read_by(setting, at, below), arithmetic)
         state, error = _carrying(setting, at, x, None if own is None else own[..., part])
         reference.along_time(config, direction, (start.values,), state, (values,), visited=visited)
         off = np.zeros(start.values.shape) if start.error is None else start.error
@@ -251,7 +260,7 @@ def _carrying(setting: Setting, at: Place, x: Known, own: Floats | None) -> tupl
         (error, norm), (number, i) = held, divmod(t, at_once)
         with np.errstate(invalid="ignore", over="ignore"):
             bounded, apart, alone, norm_alone = stretch(number)
-            error = bounded.allowance(error, t=i)
+            error = bounded.allowance(as_read(Known(previous[t], error), arithmetic).error, t=i)
             if apart is not None:
                 error = error + apart[i]
             error = np.fmin(error, alone[i] + by_unit * norm)
@@ -304,8 +313,11 @@ def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> lis
 
             def state(t: int, held: State, x: Known = x, steps: BoundedSteps = steps) -> State:
                 with np.errstate(over="ignore", invalid="ignore"):
-                    bounded = steps(Known(x.values[t]), held[0])
-                    return (bounded.values if random is None else _off(bounded.values, bounded.allowance(), random),)
+                    bounded = steps(as_read(Known(x.values[t]), arithmetic), held[0])
+                    if random is None:
+                        return (bounded.values,)
+                    off = bounded.allowance(as_read(Known(held[0]), arithmetic).error)
+                    return (_off(bounded.values, off, random),)
 
             visited = reference.visited(config)
             reference.along_time(config, direction, (start.values,), state, (whole.values[..., part],), visited=visited)
@@ -387,11 +399,12 @@ def stacked(rows: Sequence[Expected]) -> Expected:
 def _direction(setting: Setting, at: Place, outputs: Sequence[Known], states: Sequence[Known]) -> Expected:
     """Return the states (T, N, H) of one layer and direction, each computed from the subject's own previous one."""
     (reference, case, arithmetic), (layer, direction) = setting, at
-    config, own, below = case.config, states[layer], read_by(setting, at, outputs)
+    config, own, below = case.config, states[layer], as_read(read_by(setting, at, outputs), arithmetic)
     part = reference.features(config, direction)
     known = [state.values for state in states]
     previous = reference.previous_states(case, layer, direction, own.values[..., part], known)
     error = None if own.error is None else shifted(reference, config, direction, own.error[..., part])
+    error = as_read(Known(previous, error), arithmetic).error
     w, kind = reference.step_weights(case, *at), reference.nonlinearity(config, layer)
     steps, of_unit = reference.bounded_steps(w, kind, arithmetic, first=not layer), reference.equation(w, kind)
     exact = below.error is None and own.error is None and arithmetic.modelled and of_unit is not None

@@ -78,6 +78,8 @@ class _Backward:
     """One backward pass, from the loss through the layers down to x."""
 
     def __init__(self, setting: Setting, states: Sequence[Known], observed: Sequence[Floats] | None) -> None:
+        if setting.arithmetic.backend.grids is not None:
+            raise NotImplementedError("gradients through a grid have no allowance yet")
         self._setting, self._reference = setting, setting.elman
         self._case, self._arithmetic = setting.case, setting.arithmetic
         self._config, self._states, self._observed = setting.case.config, states, observed

@@ -73,7 +73,7 @@ class Elman(Unroll):
 
     def bounded_steps(self, w: StepWeights, kind: str, arithmetic: Arithmetic, *, first: bool) -> BoundedSteps:
         """Return the steps of one layer and direction, with the bounds of ``tolerance``."""
-        return partial(_BoundedSteps, _Layer(self, w, kind, arithmetic, first, Sizes.of(*w)))
+        return partial(_BoundedSteps, _Layer(self, w, kind, arithmetic, first, Sizes.of(*w, arithmetic.backend.grids)))
 
     def growth(self, w: StepWeights, arithmetic: Arithmetic) -> tuple[Floats, float]:
         """Return the most that the norm of a state's error may grow by, as ``tolerance`` derives it."""

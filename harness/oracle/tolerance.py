@@ -29,6 +29,7 @@ from typing import Final, NamedTuple
 from harness.oracle.arithmetic import U64, Arithmetic, Format
 from harness.oracle.bound import np
 from harness.oracle.equation import Equation, Floats
+from harness.space.backend import Grid, Grids
 
 REFERENCE_TANH_ERROR: Final = 4.0
 """The relative error of the reference's own tanh, NumPy's in float64, in units of u64. It is 2.4 times the worst of
@@ -64,6 +65,7 @@ class Sizes(NamedTuple):
     """The sizes of parameters that the allowances of all steps need: |W_ih|^T, |W_hh|^T, their sums over operands.
 
     ``biases`` is |b_ih| + |b_hh|. ``terms`` is m, the largest number of terms in a unit's sum, with the two biases.
+    ``off`` is how far the two weights themselves may be off, and ``read`` is how large they may be then.
     """
 
     ih: Floats
@@ -71,14 +73,21 @@ class Sizes(NamedTuple):
     biases: Floats
     operands: Floats
     terms: int
+    read: tuple[Floats, Floats]
+    off: tuple[Floats, Floats] | None
 
     @classmethod
-    def of(cls, ih: Floats, hh: Floats, b_ih: Floats, b_hh: Floats) -> Sizes:
-        """Return the sizes of two weights, (H, I) and (H, H), and of two biases (H)."""
+    def of(cls, ih: Floats, hh: Floats, b_ih: Floats, b_hh: Floats, grids: Grids | None) -> Sizes:
+        """Return the sizes of two weights, (H, I) and (H, H), which are read from ``grids``, and of two biases (H)."""
         W, V = np.abs(ih).T, np.abs(hh).T
         terms = (W != 0).sum(0) + (V != 0).sum(0)
-        with np.errstate(over="ignore"):
-            return cls(W, V, np.abs(b_ih) + np.abs(b_hh), W.sum(0) + V.sum(0), int(terms.max(initial=0)) + 2)
+        m = int(terms.max(initial=0)) + 2
+        with np.errstate(over="ignore", invalid="ignore"):
+            biases, operands = np.abs(b_ih) + np.abs(b_hh), W.sum(0) + V.sum(0)
+            if grids is None:
+                return cls(W, V, biases, operands, m, (W, V), None)
+            off = (off_grid(ih, grids.weights).T, off_grid(hh, grids.weights).T)
+            return cls(W, V, biases, operands, m, (W + off[0], V + off[1]), off)
 
 
 def step_allowance(
@@ -122,7 +131,7 @@ class StepBounds(NamedTuple):
     underflowed: Floats
     """The cost of underflow."""
     carried: Floats | None
-    """The error that errors of x make in s."""
+    """The error that errors of x and of the weights make in s."""
 
     @classmethod
     def of(
@@ -138,12 +147,15 @@ class StepBounds(NamedTuple):
         sizes: Sizes | None = None,
     ) -> StepBounds:
         """Return the bounds of steps, as ``step_allowance`` says; ``sizes`` saves their computation."""
-        sizes = sizes or Sizes.of(step.ih, step.hh, step.b_ih, step.b_hh)
-        W, V, biases, of_weights, m = sizes
+        sizes = sizes or Sizes.of(step.ih, step.hh, step.b_ih, step.b_hh, arithmetic.backend.grids)
+        W, V, biases, of_weights, m, read, off = sizes
         size_x, size_h = np.abs(step.x), np.abs(step.h)
         products = size_x @ W + size_h @ V
         underflowed = _underflowed(m, of_weights + (row_sum(size_x) + row_sum(size_h)), arithmetic)
-        carried = None if x_error is None else x_error @ W
+        carried = None if x_error is None else x_error @ read[0]
+        if off is not None:
+            moved = size_x @ off[0] + size_h @ off[1]
+            carried = moved if carried is None else carried + moved
         magnitude = products + biases
         return cls(step, s, y, nonlinearity, arithmetic, x_given, sizes, products, magnitude, underflowed, carried)
 
@@ -164,7 +176,7 @@ class StepBounds(NamedTuple):
         arithmetic, m, eta = self.arithmetic, self.sizes.terms, self.underflowed
         carried = self.carried
         if h_error is not None:
-            of_state = h_error @ self.sizes.hh
+            of_state = h_error @ self.sizes.read[1]
             carried = of_state if carried is None else carried + of_state
         if arithmetic.accepted.operand_u:
             read = self.products if carried is None else self.products + carried
@@ -189,6 +201,35 @@ class StepBounds(NamedTuple):
                     carried=0.0 if carried is None else carried,
                 )
         return loosened(allowance, self.y, arithmetic)
+
+
+def off_grid(values: Floats, grid: Grid, error: Floats | None = None) -> Floats:
+    """Return how far the numbers of an array (.., N, K) may be off once each (N, K) of them was rounded to its grid.
+
+    Before that, they may be off by ``error``, which the result includes.
+
+    The quantizer computes k = round(v / a + z) for a step a and the whole number z of the place of 0. It keeps k on the
+    grid, and (k - z) a is read. z is the place of 0 rounded, so that the grid ends within half a step of the array's
+    least and greatest numbers, or beyond them: every number is within half a step of the grid. In float32, 1 / a, the
+    product with it and the sum are off by a rounding each, of numbers up to 255. Together with the roundings of a
+    itself, that is less than 1024 u = 2**-14 of a step. A number that leaves 0's place is no nearer to 0 than half a
+    step less that much, so that none moves by more than itself and 2**-12 of it. In particular 0 stays 0. But an
+    infinity or a NaN leaves nothing of the others.
+
+    The products of the whole numbers and their sums are exact. What follows has four roundings: of a product of two
+    steps, of the product with it, and of two additions. ``_summed`` counts as many, m + 1, for a single product.
+    Whole numbers of 2**24 and more, which are rounded as well, come from a thousand products, for which it counts more.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        size, low, high = np.abs(values), values, values
+        if error is not None:
+            size, low, high = size + error, values - error, values + error
+        if grid.symmetric:
+            low, high = -size, size
+        span = high.max((-2, -1), keepdims=True, initial=0.0) - low.min((-2, -1), keepdims=True, initial=0.0)
+        half = (0.5 + 2.0**-14) * np.maximum(span / grid.steps, grid.least)
+        off = np.where(np.isfinite(half), np.minimum(half, (1 + 2.0**-12) * size), np.inf)
+        return np.asarray(off if error is None else off + error)
 
 
 def _summed(m: int, reach: Floats, carried: Floats | None, arithmetic: Arithmetic) -> Floats:
@@ -293,6 +334,8 @@ def error_growth(ih: Floats, hh: Floats, arithmetic: Arithmetic) -> tuple[Floats
     """
     H, m = len(hh), ih.shape[1] + len(hh) + 2
     if arithmetic.is_complex:  # a complex tanh is steeper than 1 beside its poles
+        return np.full(H, np.inf), np.inf
+    if arithmetic.backend.grids is not None:  # an error of one state may move the grid of all states
         return np.full(H, np.inf), np.inf
     if not np.isfinite(hh).all():
         return np.full(H, np.inf), np.inf

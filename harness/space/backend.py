@@ -5,6 +5,26 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 
+class Grid(NamedTuple):
+    """The evenly spaced numbers, 0 among them, to the nearest of which a quantizer rounds the numbers of an array."""
+
+    steps: int
+    """The number of steps between the array's least and greatest number, each extended to 0; at most 255."""
+    least: float
+    """The smallest size of a step."""
+    symmetric: bool
+    """True if the steps lie between the largest absolute value and its negative instead."""
+
+
+class Grids(NamedTuple):
+    """The grids of a cell that multiplies whole numbers: each operand has its own, chosen anew in each call."""
+
+    states: Grid
+    """The grid of x_t, and that of h_{t-1}, each of the whole batch."""
+    weights: Grid
+    """The grid of W_ih, and that of W_hh."""
+
+
 class Backend(NamedTuple):
     """The arithmetic of a family of implementations."""
 
@@ -21,6 +41,8 @@ class Backend(NamedTuple):
     preactivation by another formula, such as 1 / cosh(s)**2."""
     complex_tanh_error: float = 8.0
     """The bound kappa for a complex tanh, in modulus."""
+    grids: Grids | None = None
+    """The grids that operands are rounded to before they are multiplied, in cells that have no gradients."""
 
 
 UNKNOWN: Final = Backend(

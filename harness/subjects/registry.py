@@ -40,6 +40,7 @@ def registered() -> dict[str, EntryPoint]:
         **{name: f"harness.subjects.torch_switched:{_attribute(name)}" for name in SUBJECTS},
         **{f"torch:{name}": f"harness.subjects.torch_transformed:{_attribute(name)}" for name in MODES},
         "torch:cell": "harness.subjects.torch_cell:CellSubject",
+        "torch:quantized-cell": "harness.subjects.torch_quantized:by_torch",
         "torch:no-cudnn": "harness.subjects.torch_cudnn:without_cudnn",
         "torch:tf32": "harness.subjects.torch_cudnn:with_tf32",
         "torch:ieee": "harness.subjects.torch_cudnn:without_tf32",

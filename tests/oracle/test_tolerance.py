@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, U64, Accepted, Arithmetic
-from harness.oracle.tolerance import Step, gamma, linear_allowance, step_allowance
-from harness.space.backend import UNKNOWN
+from harness.oracle.tolerance import Step, gamma, linear_allowance, off_grid, step_allowance
+from harness.space.backend import UNKNOWN, Grid, Grids
 from harness.space.strategies import seeds
 from harness.subjects.figures import TORCH
 
@@ -475,3 +475,60 @@ def test_gamma_bounds_a_product_of_roundings() -> None:
 
     assert product - 1 <= Fraction(gamma(100, u))
     assert gamma(100, u) <= 101 * u
+
+
+STATES, WEIGHTS = Grid(127, 2.0**-14, symmetric=False), Grid(255, 2.0**-23, symmetric=True)
+
+
+def from_grid(values: Any, grid: Grid) -> Any:
+    """Quantize an array as torch does, in float32, and return the numbers that the places of the grid stand for."""
+    low, high = (F(end) for end in (min(values.min(), 0), max(values.max(), 0)))
+    if grid.symmetric:
+        low, high = -max(-low, high), max(-low, high)
+    step = max(F((float(high) - float(low)) / grid.steps), F(grid.least))
+    zero = F(0 if grid.symmetric else np.rint(-float(low) / float(step)))
+    first, last = (-128, 127) if grid.symmetric else (0, grid.steps)
+    places = np.clip(np.rint(values.astype(F) * (F(1) / step) + zero), first, last)
+    return (places - zero).astype(float) * float(step)
+
+
+@settings(max_examples=300)
+@given(seeds(), st.sampled_from([STATES, WEIGHTS]), st.integers(-40, 20), st.booleans())
+def test_no_number_is_further_from_its_grid_than_is_allowed(seed: int, grid: Grid, power: int, dyadic: bool) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((3, 40)) * rng.choice([0.0, 1.0, 1e-3, 1.0], (3, 40)) + rng.choice([0.0, 1.0, -3.0])
+    values = (np.rint(values * 8) / 8 if dyadic else values).astype(F).astype(float) * 2.0**power
+
+    off = np.abs(from_grid(values, grid) - values)
+
+    assert (off <= off_grid(values, grid)).all()
+    assert (off_grid(values, grid) <= 1.001 * np.abs(values)).all()
+
+
+def test_half_a_step_is_used_up() -> None:
+    halfway = np.array([[63.5, 127.0, 0.0]])
+    largest = np.array([[1.0, -1.0, 0.5]])
+
+    for values, grid in ((halfway, STATES), (largest, WEIGHTS)):
+        off = np.abs(from_grid(values, grid) - values)
+        assert (off[0, 0] * 1.0002 > off_grid(values, grid)[0, 0]).all()
+
+
+@pytest.mark.parametrize("number", [np.inf, np.nan])
+def test_nothing_is_known_of_a_number_beside_an_infinity(number: float) -> None:
+    values = np.array([[[1.0, 2.0]], [[number, 1.0]]])
+
+    assert np.isfinite(off_grid(values, STATES)[0]).all()
+    assert np.isinf(off_grid(values, STATES)[1]).all()
+
+
+def test_a_step_allows_for_the_grids_of_all_that_it_multiplies() -> None:
+    """By hand: x = 127 with steps of 1 may be off by 1/2, and W = 1 with 255 steps from -1 to 1 by 1/255."""
+    grids = Arithmetic("float32", UNKNOWN._replace(grids=Grids(STATES, WEIGHTS)))
+    step = one_unit([127.0], [0.0], [1.0], [0.0], (0.0, 0.0))
+    s = np.array([[127.0]])
+
+    allowed = step_allowance(step, s, s, "relu", grids, x_error=off_grid(step.x, STATES)).allowance[0, 0]
+
+    assert allowed == pytest.approx(127 / 255 + 1 / 2 * (1 + 1 / 255), rel=1e-3)
+    assert step_allowance(step, s, s, "relu", FLOAT32).allowance[0, 0] < 1e-4
