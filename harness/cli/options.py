@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from harness.space.parts import DTYPES
+from harness.space.product_edges import EDGE, NO_END
 
 FILE: Final = click.Path(readable=False)
 """A path as it was given; a shell completes it from the files there are."""
@@ -48,6 +49,18 @@ def seconds_of(_context: click.Context, _parameter: click.Parameter, text: str |
     if seconds <= 0:
         raise click.BadParameter(f"{text!r}: expected a time above zero, such as 90, 60s, 2m or 1h")
     return seconds
+
+
+def product_of(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    """Parse a product of sizes from ``2^24``, ``2**24`` or ``16777216``; ``memory`` is as far as memory allows."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"2(?:\^|\*\*)(\d{1,2})|(\d{1,20})", text)
+    product = NO_END if text == "memory" else 0 if match is None else 2 ** int(match[1]) if match[1] else int(match[2])
+    if not EDGE < product <= NO_END:
+        expected = f"a product of sizes above {EDGE:,}, such as 2^24 or 16777216, or memory"
+        raise click.BadParameter(f"{text!r}: expected {expected}")
+    return product
 
 
 timeout_option = click.option(

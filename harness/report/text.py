@@ -104,6 +104,8 @@ def _add_rest(facts: Table, done: Examination, told: Sequence[Told]) -> None:
     _add_weak(facts, done, told)
     if done.read_as:
         facts.add_row("read", Text(done.read_as))
+    for said in () if done.large is None else wording.large_lines(done.large):
+        facts.add_row("large", Text(said))
     if done.equal is not None:
         facts.add_row("bits", wording.equal_line(done.equal))
     if done.contract != KERNEL:

@@ -29,6 +29,12 @@ FORMAT: Final = 2
 LARGEST: Final = 2**31
 """The most bytes that the arrays of a file may take; a case of T=500, N=64, H=1024 takes a fifteenth."""
 
+WRITTEN: Final = 2**20
+"""The most numbers of a drawn case that are written out, or sent to another process: of a larger case goes the seed,
+and the other side draws it again. So many numbers are 20 MB of text, and no case of a search without
+``--largest-product`` has more than an eighth.
+"""
+
 _WIDENED: Final = (ml_dtypes.bfloat16.__name__,)
 """Dtypes of ml_dtypes that NumPy knows by name once ml_dtypes is imported, but does not keep in its files."""
 
@@ -139,6 +145,11 @@ class Case:
         return digest.hexdigest()[:8]
 
     @property
+    def by_seed(self) -> bool:
+        """True if it is so large that it is kept by its seed, which draws its numbers again."""
+        return self.origin is not None and sum(spec.size for spec in self.config.given.values()) > WRITTEN
+
+    @property
     def seed(self) -> int:
         """The seed for the random generator of dropout; prefixes of a stack share it because they share x."""
         return zlib.crc32(self.x.tobytes())
@@ -182,7 +193,12 @@ class Case:
         return load_with_notes(path)[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as one block of numbers, which costs a tenth of pickling each array; read-only again afterwards."""
+        """Pickle as one block of numbers, which costs a tenth of pickling each array; read-only again afterwards.
+
+        A very large drawn case is pickled as its seed.
+        """
+        if self.by_seed:
+            return _redrawn, (self.config, self.origin)
         return _unpickled, (self.config, self.origin, b"".join(array.tobytes() for array in self.arrays.values()))
 
     def __repr__(self) -> str:
@@ -252,6 +268,12 @@ def _expanded(array: Array, name: str) -> bool:
     """Return whether an array is one value along its first axis; a gradient that a loss gives, one value throughout."""
     first = array.reshape(-1)[:1] if name.endswith(".grad") else array[:1]
     return np.broadcast_to(first, array.shape).tobytes() == array.tobytes() if array.size else True
+
+
+def _redrawn(config: RNNConfig, origin: Origin) -> Case:
+    from harness.space.values import draw  # which imports this module
+
+    return draw(config, *origin)
 
 
 def _unpickled(config: RNNConfig, origin: Origin | None, numbers: bytes) -> Case:

@@ -16,17 +16,23 @@ from numpy.typing import NDArray
 from harness.space.case import Array, Case, CaseError, Origin
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
+from harness.space.memory import too_large
 from harness.space.parts import ConfigError
+from harness.space.scope import LAYERS
 from harness.space.values import draw
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The version of the JSON form; a file with a higher one is refused."""
+
+WITH_ARRAYS: Final = 1
+"""The version of a file that holds all numbers; one that holds their seed has the other."""
 
 _NON_FINITE: Final = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 """The values that JSON has no numbers for, by the strings that stand for them."""
 
-_KEYS: Final = {"format", "config", "origin", "arrays", "notes"}
+_KEYS: Final = {"format", "config", "origin", "arrays", "drawn", "notes"}
 _REQUIRED: Final = ("format", "config", "arrays")
+_REQUIRED_OF_DRAWN: Final = ("format", "config", "origin", "drawn")
 _SHOWN: Final = 40
 """The number of characters of a wrong value that an error repeats."""
 
@@ -36,15 +42,21 @@ def to_json(case: Case, /, **notes: Any) -> str:
 
     A number is written as a short text that rounds to it in its dtype, a complex one as ``[re, im]``. ``notes`` are
     plain data. Raises ``ValueError`` if they hold a number that JSON does not have.
+
+    Of a very large drawn case it holds the origin and the id in place of the arrays.
     """
     origin = None if case.origin is None else case.origin._asdict()
+    if case.by_seed:
+        numbers = {"drawn": _dumped(case.id)}
+    else:
+        numbers = {"arrays": _object({name: _laid_out(array) for name, array in case.arrays.items()}, "  ")}
     return (
         _object(
             {
-                "format": _dumped(FORMAT),
+                "format": _dumped(FORMAT if case.by_seed else WITH_ARRAYS),
                 "config": _object({name: _dumped(value) for name, value in case.config.to_dict().items()}, "  "),
                 "origin": _dumped(origin),
-                "arrays": _object({name: _laid_out(array) for name, array in case.arrays.items()}, "  "),
+                **numbers,
                 "notes": _object({name: _dumped(value) for name, value in notes.items()}, "  "),
             },
             "",
@@ -123,17 +135,39 @@ class _Reader:
 
     def case(self, text: str | bytes) -> tuple[Case, dict[str, Any]]:
         document = self._document(text)
-        config = self._config(document["config"], document["arrays"])
-        arrays = self._arrays(config, document["arrays"])
-        origin, notes = self._origin(document.get("origin")), document.get("notes", {})
+        notes = document.get("notes", {})
         if not isinstance(notes, dict):
             self._refuse(f"notes: {_shown(notes)}, expected an object")
+        if "drawn" in document:
+            return self._drawn(document), notes
+        config = self._config(document["config"], document["arrays"])
+        arrays, origin = self._arrays(config, document["arrays"]), self._origin(document.get("origin"))
         build = partial(Case.from_arrays, config, arrays)
         try:
             case = build(origin=origin)
         except CaseError as error:
             self._refuse(str(error))
         return (case if origin is None or _draws(origin, case) else build(origin=None)), notes
+
+    def _drawn(self, document: dict[str, Any]) -> Case:
+        """Draw a case that is kept by its seed, if the memory for it is free, and see that it is the one that was kept.
+
+        Another version of NumPy may draw other numbers.
+        """
+        config = self._config(document["config"], {})
+        origin = self._origin(document["origin"])
+        if origin is None:
+            self._refuse("origin: null, expected the one that draws this case")
+        if said := too_large(config):
+            self._refuse(f"its case {said}")
+        try:
+            case = draw(config, *origin)
+        except UsageError as error:
+            self._refuse(str(error))
+        if case.id != document["drawn"]:
+            wanted = _shown(document["drawn"])
+            self._refuse(f"its origin draws the case {case.id} here, expected {wanted}: take NumPy as it was then")
+        return case
 
     def _refuse(self, message: str) -> NoReturn:
         raise CaseError(f"{self._source}: {message}")
@@ -151,7 +185,7 @@ class _Reader:
             self._refuse(f"not JSON: {error}")
         if not isinstance(document, dict):
             self._refuse(f"{_shown(document)}, expected a case: an object of {', '.join(sorted(_KEYS))}")
-        for name in _REQUIRED:
+        for name in _REQUIRED_OF_DRAWN if "drawn" in document else _REQUIRED:
             if name not in document:
                 self._refuse(f"no {name!r}; expected a case: an object of {', '.join(sorted(_KEYS))}")
         found = document["format"]
@@ -177,7 +211,7 @@ class _Reader:
             if not isinstance(value, dict):
                 self._refuse(f"{name}: {_shown(value)}, expected an object")
         layers = fields.get("num_layers")
-        if isinstance(layers, int) and layers > len(arrays):  # before so many shapes are derived
+        if isinstance(layers, int) and layers > (len(arrays) or LAYERS):  # before so many shapes are derived
             self._refuse(f"arrays: {len(arrays)} of them, too few for num_layers={layers}")
         try:
             return RNNConfig.from_dict(fields)

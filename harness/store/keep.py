@@ -49,8 +49,9 @@ def keep(
     script = files.get(NAME)
     said = issue_of(finding, explanation, None if script is None else script.decode())
     texts: dict[str, str | bytes] = {**files, ISSUE: said}
-    # A test that hangs, or ends its process, would take all others with it; and one call shows no law of chance.
-    if finding.result.failure is None and finding.result.method is not Method.DROPOUT:
+    # A test that hangs, or ends its process, would take all others with it; and one call shows no law of chance. A very
+    # large case is no test that anyone runs each time.
+    if finding.result.failure is None and finding.result.method is not Method.DROPOUT and not finding.case.by_seed:
         texts[TEST] = regression_test(finding)
     record, where = finding_record(finding, explanation), environment_of(subject, finding.case.config.device)
     saved = Store(directory).save(finding, record, texts, tolerance=tolerance, where=where)

@@ -113,3 +113,15 @@ def test_special_values_are_met_and_only_data_is_infinite() -> None:
 def test_an_unknown_regime_is_refused() -> None:
     with pytest.raises(UsageError, match="regime='wild': expected one of dyadic, default"):
         draw(RNNConfig(1, 1), "wild")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_normal_numbers_are_the_same_however_many_are_drawn_at_once(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RNNConfig(2, 3, T=5, N=7, dtype=dtype, loss="output")
+    monkeypatch.setattr("harness.space.values.AT_ONCE", 11)
+    stream = np.random.Generator(np.random.PCG64(3)).standard_normal(sum(one.size for one in config.given.values()))
+    case = draw(config, "normal", 3)
+
+    assert np.concatenate([array.ravel() for array in case.arrays.values()]).tobytes() == stream.astype(dtype).tobytes()

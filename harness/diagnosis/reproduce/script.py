@@ -57,6 +57,7 @@ def script(
     ``subject`` is what it was found on. It is run once, unless it crashes on the case, or the ``outcome`` is known.
     """
     try:
+        _require_small(finding.case)
         _require_one_call(finding.result)
         user = user_named(finding.subject, subject)
         if finding.result.method is Method.DROPOUT:
@@ -84,6 +85,12 @@ def user_named(spec: str, subject: Subject) -> User:
         raise Unwritten(f"a script cannot know how to call the object {spec}")
     name, named = named_conventions(spec)
     return with_conventions(user_of(name, own.recipe, own.takes or ()), own.conventions, named)
+
+
+def _require_small(case: Case) -> None:
+    """Raise ``Unwritten`` for a case whose numbers are too many for files."""
+    if case.by_seed:
+        raise Unwritten("its case is too large to be written down; a replay draws it again")
 
 
 def _require_one_call(result: Result) -> None:

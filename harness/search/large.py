@@ -1,0 +1,172 @@
+"""Large products: cases whose numbers of sequences, steps and units multiply to 2**24 and more, if they are asked for.
+
+They are no part of the plan. Each runs alone, after the search and in the subject's one process, because it may take
+most of the memory. It is left out, with the reason, if it does not fit into what is free, or into the time.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count, takewhile
+from typing import Final, NamedTuple
+
+from harness.checks.agreement import check_agreement
+from harness.checks.result import WAVERS, Result, Verdict
+from harness.oracle.arithmetic import Accepted
+from harness.search.certificate import Certificate
+from harness.search.record import Finding, Hunt
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.memory import free, too_large
+from harness.space.outcome import Failure
+from harness.space.product_edges import EDGE, around, edges, narrowest
+from harness.space.values import draw
+from harness.subjects.protocol import Subject
+
+SHARE: Final = 0.5
+"""The share of the time that the search before them may take, if the time is limited."""
+
+OUT_OF_MEMORY: Final = ("MemoryError", "out of memory", "can't allocate memory", "not enough memory")
+"""The words of an error that says that memory is short: Python's and NumPy's, CUDA's, and those of torch on a CPU."""
+
+KILLED: Final = "SIGKILL"
+"""The word for the end of a process by which a system gets memory back."""
+
+GALLOP: Final = 16
+"""The factor by which the steps down from a failing N grow: a threshold mostly lies right at an edge."""
+
+CERTIFICATE: Final = Certificate(fresh_process=True).but_for("a very large case: only a smaller N was looked for")
+
+
+class Skipped(NamedTuple):
+    """A config that was not compared, and why."""
+
+    config: RNNConfig
+    why: str
+
+
+@dataclass
+class Large:
+    """The record of the large products of one subject."""
+
+    edges: tuple[int, ...] = ()
+    dtype: str = ""
+    agreed: list[RNNConfig] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    seconds: float = 0.0
+    none: str = ""
+    """The reason why there is no such case at all."""
+
+
+class TooLarge(Exception):
+    """Raised in place of a result, where there is no memory or no time for a run; it says so."""
+
+
+class Trial:
+    """Runs of a subject on very large configs, each on drawn numbers and in a fresh process, as far as they fit.
+
+    They end at ``until``, a moment of ``time.perf_counter``.
+    """
+
+    def __init__(self, subject: Subject, accepted: Accepted, seed: int, until: float = math.inf) -> None:
+        self._subject, self._accepted, self._seed, self._until = subject, accepted, seed, until
+        self._rate = 0.0
+        """The most seconds that a state has taken."""
+        self._unanswered = math.inf
+        """The fewest states with which there was no answer in time."""
+
+    def case(self, config: RNNConfig) -> Case:
+        """Return the case that is tried of a config."""
+        return draw(config, "normal", self._seed)
+
+    def __call__(self, config: RNNConfig) -> Result:
+        """Return the result on a config. Raise ``TooLarge`` if it does not fit."""
+        if why := self._misfit(config):
+            raise TooLarge(why)
+        start = time.perf_counter()
+        result = check_agreement(self._subject, self.case(config), accepted=self._accepted, with_probes=False)
+        if result.failure is Failure.HUNG:
+            self._unanswered = min(self._unanswered, config.states)
+            raise TooLarge(f"{result.message}; --timeout allows more")
+        said = result.message
+        if result.verdict is Verdict.BROKEN and any(words in said for words in (KILLED, *OUT_OF_MEMORY)):
+            raise TooLarge(said.splitlines()[0])
+        self._rate = max(self._rate, (time.perf_counter() - start) / config.states)
+        return result
+
+    def _misfit(self, config: RNNConfig) -> str:
+        """Return why a config does not fit; empty if it does."""
+        process, device = self._subject.capabilities.process, config.device
+        if config.states >= self._unanswered:
+            return f"no answer in time with {self._unanswered:,} states; --timeout allows more"
+        if process is not None:
+            process.restart()  # what it holds for later calls is given back
+        if said := too_large(config, None if process is None or device == "cpu" else process.free_memory(device)):
+            return said
+        left, takes = self._until - time.perf_counter(), self._rate * config.states
+        return f"takes some {takes:.0f} s, {max(0.0, left):.0f} s are left" if takes >= left else ""
+
+
+def hunt_large(subject: Subject, done: Hunt, largest: int, tell: Callable[[Hunt], None]) -> tuple[Large, Trial]:
+    """Check a subject around every edge up to ``largest`` after a search, and return what was done, and the runs.
+
+    The first failure ends it. It is reported in the record of the search, with the smallest N at which it shows.
+    """
+    start, dtype = time.perf_counter(), narrowest(done.scope)
+    record = Large() if dtype is None else Large(tuple(edges(largest, dtype)), dtype)
+    trial = Trial(subject, done.accepted, done.seed, done.until)
+    configs = iter([one for edge in record.edges for one in _configs(edge, done, record.dtype)])
+    if free() is None:
+        record.none, configs = "this system does not tell how much memory is free", iter(())
+    for config in configs:
+        done.large = config
+        tell(done)
+        try:
+            result = trial(config)
+            if result.verdict is Verdict.UNSUPPORTED:
+                record.skipped.append(Skipped(config, f"refused: {result.message}"))
+            elif not result.failed:
+                record.agreed.append(config)
+            else:
+                finding = _pursued(trial, config, result, done)
+                record.skipped.append(Skipped(config, "fails where smaller cases do" if finding is None else "fails"))
+                record.skipped += [Skipped(one, "after a failure") for one in configs]  # which ends the loop
+        except TooLarge as error:
+            record.skipped.append(Skipped(config, str(error)))
+    done.large = None
+    if not record.none and not record.agreed and not record.skipped:
+        record.none = "a size is pinned, or such a case has no real dtype, no single layer or no plain forward pass"
+    record.seconds = time.perf_counter() - start
+    return record, trial
+
+
+def _configs(edge: int, done: Hunt, dtype: str) -> Iterator[RNNConfig]:
+    for device in done.scope.values()["device"]:
+        if device != "meta":  # which computes no element
+            yield from around(edge, done.scope, device, dtype)
+
+
+def _pursued(trial: Trial, config: RNNConfig, result: Result, done: Hunt) -> Finding | None:
+    """Look for the smallest N that fails, and report the failure there; not if it is one that the search met."""
+    best, kind = (config, result), result.kind
+    passes, smaller = 0, (config.N - GALLOP**power for power in count())
+    steps = [*takewhile(lambda N: 2 * N > config.N, smaller), *(config.N >> power for power in range(1, 64))]
+    try:
+        while (N := next((N for N in steps if N < best[0].N), 0) or (best[0].N + passes) // 2) > passes:
+            other = config.replace(N=N)
+            seen = trial(other)
+            if seen.shows(kind):
+                best = other, seen
+            else:
+                passes, steps = N, []
+        again = trial(best[0])
+    except TooLarge:  # the time is over
+        again = best[1]
+    if best[0].states <= EDGE and done.findings:
+        return None
+    if again.kind != kind:
+        best = best[0], Result(Verdict.BROKEN, message=f"{WAVERS}: it failed, then it did not")
+    return done.report(trial.case(best[0]), best[1], CERTIFICATE)
