@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,8 @@ def with_large_products(investigation: Investigation, done: Hunt, largest: int, 
     try:
         large, trial = hunt_large(investigation.subject, done, largest, progress or (lambda _hunt: None))
         for finding in done.findings[before:]:
-            investigation.explanations[finding.id] = explain_large(finding, done.scope, trial)
+            ground = ground_of(investigation.subject, finding.case.config.device)
+            investigation.explanations[finding.id] = replace(explain_large(finding, done.scope, trial), ground=ground)
     except KeyboardInterrupt:
         done.stop = Stop.INTERRUPTED
         return Large(none=f"ended by {done.stop.value}")

@@ -35,6 +35,10 @@ OUT_OF_MEMORY: Final = ("MemoryError", "out of memory", "can't allocate memory",
 KILLED: Final = "SIGKILL"
 """The word for the end of a process by which a system gets memory back."""
 
+PART: Final = 16
+"""The part of the first config that is timed, one sequence in this many. That takes a second and more of 2**24
+sequences, mostly to start a process, so the estimate is rather too long."""
+
 GALLOP: Final = 16
 """The factor by which the steps down from a failing N grow: a threshold mostly lies right at an edge."""
 
@@ -73,8 +77,8 @@ class Trial:
 
     def __init__(self, subject: Subject, accepted: Accepted, seed: int, until: float = math.inf) -> None:
         self._subject, self._accepted, self._seed, self._until = subject, accepted, seed, until
-        self._rate = 0.0
-        """The most seconds that a state has taken."""
+        self._timed = 0, 0.0
+        """The states of the largest config so far, and the seconds that it took."""
         self._unanswered = math.inf
         """The fewest states with which there was no answer in time."""
 
@@ -83,7 +87,13 @@ class Trial:
         return draw(config, "normal", self._seed)
 
     def __call__(self, config: RNNConfig) -> Result:
-        """Return the result on a config. Raise ``TooLarge`` if it does not fit."""
+        """Return the result on a config. Raise ``TooLarge`` if it does not fit.
+
+        The time that the first one takes is estimated by a part of it.
+        """
+        if self._until < math.inf and not self._timed[0]:
+            self._timed = 1, 0.0
+            self(config.replace(N=max(1, config.N // PART)))
         if why := self._misfit(config):
             raise TooLarge(why)
         start = time.perf_counter()
@@ -94,7 +104,8 @@ class Trial:
         said = result.message
         if result.verdict is Verdict.BROKEN and any(words in said for words in (KILLED, *OUT_OF_MEMORY)):
             raise TooLarge(said.splitlines()[0])
-        self._rate = max(self._rate, (time.perf_counter() - start) / config.states)
+        if config.states > self._timed[0]:
+            self._timed = config.states, time.perf_counter() - start
         return result
 
     def _misfit(self, config: RNNConfig) -> str:
@@ -106,7 +117,8 @@ class Trial:
             process.restart()  # what it holds for later calls is given back
         if said := too_large(config, None if process is None or device == "cpu" else process.free_memory(device)):
             return said
-        left, takes = self._until - time.perf_counter(), self._rate * config.states
+        states, seconds = self._timed
+        left, takes = self._until - time.perf_counter(), seconds * config.states / max(1, states)
         return f"takes some {takes:.0f} s, {max(0.0, left):.0f} s are left" if takes >= left else ""
 
 

@@ -22,8 +22,8 @@ it here."""
 OWN: Final = 2
 """The arrays of the size of what it returns that a subject may need besides.
 
-With these three, so much was estimated as 1.6 to 2.0 times of what torch and a function in NumPy took with 2**24
-states, because not all copies are there at one time.
+With these three, the estimate for 2**24 states and more was 1.5 to 2.2 times what torch and a function in NumPy took,
+because not all copies are there at one time.
 """
 
 ASIDE: Final = 2**28

@@ -22,7 +22,7 @@ from harness.space.errors import UsageError, require_int, require_type
 
 Floats = NDArray[np.float64]
 AT_ONCE: Final = 2**20
-"""The count of normal numbers that are drawn at once: 8 MiB of float64, whatever the size of the case."""
+"""The count of normal numbers that are drawn at once: 8 MiB of float64, however many a case has."""
 
 Filler = Callable[[Generator, RNNConfig, dict[str, Floats]], None]
 """A function that scales, in place, arrays that were filled with N(0, 1)."""
@@ -40,7 +40,8 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     if not isinstance(regime, str) or regime not in REGIMES:
         raise UsageError(f"regime={regime!r}: expected one of {', '.join(REGIMES)}")
     rng = Generator(PCG64(seed))
-    if regime == "normal" and not config.is_complex:
+    many = sum(spec.size for spec in config.given.values()) > AT_ONCE
+    if many and regime == "normal" and not config.is_complex:
         cast = _normal_numbers(rng, config)
         prescribe(config, cast)
         return Case.from_arrays(config, cast, Origin(regime, seed))

@@ -211,10 +211,23 @@ def test_after_no_answer_larger_ones_are_not_asked() -> None:
 def test_what_the_time_does_not_allow_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free", lambda: None)
     trial = Trial(as_subject(right), STRICT, 0, time.perf_counter() + 1000)
-    trial(RNNConfig(1, 1, N=100))
+    assert not trial(RNNConfig(1, 1, N=100)).failed
 
     with pytest.raises(TooLarge, match=r"takes some .* s are left"):
         trial(RNNConfig(1, 1, N=10**12))
+
+
+def test_the_first_case_is_not_begun_if_a_part_of_it_takes_too_long() -> None:
+    asked: list[int] = []
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        asked.append(config.N)
+        time.sleep(0.2)
+        return right(x, h0, weights, config)
+
+    with pytest.raises(TooLarge, match=r"takes some .* s are left"):
+        Trial(as_subject(rnn), STRICT, 0, time.perf_counter() + 2)(RNNConfig(1, 1, N=1600))
+    assert asked == [100]
 
 
 def test_a_failure_that_the_search_met_is_not_told_again() -> None:
