@@ -30,8 +30,9 @@ WITH_ARRAYS: Final = 1
 _NON_FINITE: Final = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 """The values that JSON has no numbers for, by the strings that stand for them."""
 
-_KEYS: Final = {"format", "config", "origin", "arrays", "drawn", "notes"}
+_KEYS: Final = {"format", "config", "origin", "arrays", "notes"}
 _REQUIRED: Final = ("format", "config", "arrays")
+_KEYS_OF_DRAWN: Final = {"format", "config", "origin", "drawn", "notes"}
 _REQUIRED_OF_DRAWN: Final = ("format", "config", "origin", "drawn")
 _SHOWN: Final = 40
 """The number of characters of a wrong value that an error repeats."""
@@ -185,14 +186,16 @@ class _Reader:
             self._refuse(f"not JSON: {error}")
         if not isinstance(document, dict):
             self._refuse(f"{_shown(document)}, expected a case: an object of {', '.join(sorted(_KEYS))}")
-        for name in _REQUIRED_OF_DRAWN if "drawn" in document else _REQUIRED:
+        drawn = "drawn" in document
+        keys, latest = (_KEYS_OF_DRAWN, FORMAT) if drawn else (_KEYS, WITH_ARRAYS)
+        for name in _REQUIRED_OF_DRAWN if drawn else _REQUIRED:
             if name not in document:
-                self._refuse(f"no {name!r}; expected a case: an object of {', '.join(sorted(_KEYS))}")
+                self._refuse(f"no {name!r}; expected a case: an object of {', '.join(sorted(keys))}")
         found = document["format"]
-        if type(found) is not int or not 1 <= found <= FORMAT:
-            self._refuse(f"case format {_shown(found)}, but this version reads formats up to {FORMAT}")
-        if unknown := sorted(set(document) - _KEYS):
-            self._refuse(f"unknown {', '.join(map(repr, unknown))}; expected some of {', '.join(sorted(_KEYS))}")
+        if type(found) is not int or not 1 <= found <= latest:
+            self._refuse(f"case format {_shown(found)}, but this version reads formats up to {latest}")
+        if unknown := sorted(set(document) - keys):
+            self._refuse(f"unknown {', '.join(map(repr, unknown))}; expected some of {', '.join(sorted(keys))}")
         return document
 
     def _constant(self, text: str) -> NoReturn:
