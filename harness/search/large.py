@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count, takewhile
 from typing import Final, NamedTuple
 
@@ -42,7 +42,7 @@ sequences, mostly to start a process, so the estimate is rather too long."""
 GALLOP: Final = 16
 """The factor by which the steps down from a failing N grow: a threshold mostly lies right at an edge."""
 
-CERTIFICATE: Final = Certificate(fresh_process=True).but_for("a very large case: only a smaller N was looked for")
+CERTIFICATE: Final = Certificate().but_for("a very large case: only a smaller N was looked for")
 
 
 class Skipped(NamedTuple):
@@ -70,7 +70,7 @@ class TooLarge(Exception):
 
 
 class Trial:
-    """Runs of a subject on very large configs, each on drawn numbers and in a fresh process, as far as they fit.
+    """Runs of a subject on very large configs, each on drawn numbers and by itself, as far as they fit.
 
     They end at ``until``, a moment of ``time.perf_counter``.
     """
@@ -81,6 +81,11 @@ class Trial:
         """The states of the largest config so far, and the seconds that it took."""
         self._unanswered = math.inf
         """The fewest states with which there was no answer in time."""
+
+    @property
+    def fresh(self) -> bool:
+        """True if the subject has a process of its own, which is then a new one for each run."""
+        return self._subject.capabilities.process is not None
 
     def case(self, config: RNNConfig) -> Case:
         """Return the case that is tried of a config."""
@@ -140,6 +145,8 @@ def hunt_large(subject: Subject, done: Hunt, largest: int, tell: Callable[[Hunt]
             result = trial(config)
             if result.verdict is Verdict.UNSUPPORTED:
                 record.skipped.append(Skipped(config, f"refused: {result.message}"))
+            elif result.verdict is Verdict.SUSPECT:
+                record.skipped.append(Skipped(config, "has suspicious values, which no bound proves wrong"))
             elif not result.failed:
                 record.agreed.append(config)
             else:
@@ -163,17 +170,17 @@ def _configs(edge: int, done: Hunt, dtype: str) -> Iterator[RNNConfig]:
 
 def _pursued(trial: Trial, config: RNNConfig, result: Result, done: Hunt) -> Finding | None:
     """Look for the smallest N that fails, and report the failure there; not if it is one that the search met."""
-    best, kind = (config, result), result.kind
-    passes, smaller = 0, (config.N - GALLOP**power for power in count())
-    steps = [*takewhile(lambda N: 2 * N > config.N, smaller), *(config.N >> power for power in range(1, 64))]
+    best, kind, passes = (config, result), result.kind, 0
+    near = (config.N - GALLOP**power for power in count())
+    steps = [*takewhile(lambda N: 2 * N > config.N, near), *(config.N >> by for by in range(1, config.N.bit_length()))]
     try:
-        while (N := next((N for N in steps if N < best[0].N), 0) or (best[0].N + passes) // 2) > passes:
+        while N := _smaller(best[0].N, passes, steps):
             other = config.replace(N=N)
             seen = trial(other)
             if seen.shows(kind):
                 best = other, seen
             else:
-                passes, steps = N, []
+                passes = N
         again = trial(best[0])
     except TooLarge:  # the time is over
         again = best[1]
@@ -181,4 +188,12 @@ def _pursued(trial: Trial, config: RNNConfig, result: Result, done: Hunt) -> Fin
         return None
     if again.kind != kind:
         best = best[0], Result(Verdict.BROKEN, message=f"{WAVERS}: it failed, then it did not")
-    return done.report(trial.case(best[0]), best[1], CERTIFICATE)
+    return done.report(trial.case(best[0]), best[1], replace(CERTIFICATE, fresh_process=trial.fresh))
+
+
+def _smaller(fails: int, passes: int, steps: Sequence[int]) -> int:
+    """Return the next N to try, by ``steps`` down to the first that passes, and then by halves; 0 if there is none."""
+    if not passes:
+        return next((step for step in steps if step < fails), 0)
+    middle = (fails + passes) // 2
+    return middle if middle > passes else 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig, Scope, as_subject
+from harness.checks.result import Result, Verdict
 from harness.diagnosis.large import explain_large
 from harness.oracle.arithmetic import STRICT
 from harness.report.explained import fails_line
@@ -25,7 +26,8 @@ POWER = 2**12
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let edges begin at a small one, where the search itself has no cases."""
+    """Let edges begin at a small one, where the search itself has no cases, and compare few sequences at a time."""
+    monkeypatch.setattr("harness.checks.agreement.CHUNK", 500)
     for place in ("harness.space.product_edges.EDGE", "harness.search.large.EDGE"):
         monkeypatch.setattr(place, 64)
 
@@ -245,3 +247,24 @@ def test_a_failure_that_the_search_met_is_not_told_again() -> None:
 
     assert done.findings == [before]
     assert record.skipped[0] == Skipped(record.skipped[0].config, "fails where smaller cases do")
+
+
+def test_suspicious_values_are_neither_a_failure_nor_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large, "check_agreement", lambda *_, **__: Result(Verdict.SUSPECT))
+    done, record, _ = searched(right)
+
+    assert not done.findings
+    assert not record.agreed
+    assert {one.why for one in record.skipped} == {"has suspicious values, which no bound proves wrong"}
+
+
+def test_what_gives_two_answers_is_said_to_waver(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([0.5, 1.0, 1.0])  # at the edge, one below, and at the edge again
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = right(x, h0, weights, config)
+        return output * output.dtype.type(next(answers, 1.0)), h_n
+
+    done, _, _ = searched(rnn)
+
+    assert done.findings[0].result.wavers

@@ -290,8 +290,8 @@ def test_a_file_is_read_and_one_that_is_not_there_is_named(tmp_path: Path) -> No
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Case:
     """Return a case that counts as very large, with the one number more than is written out."""
-    monkeypatch.setattr(case_module, "WRITTEN", 103)
-    return draw(RNNConfig(1, 1, N=100), "normal", 7)
+    monkeypatch.setattr(case_module, "WRITTEN", 1003)
+    return draw(RNNConfig(1, 1, N=1000), "normal", 7)
 
 
 def test_a_very_large_drawn_case_is_kept_and_sent_by_its_seed(drawn: Case) -> None:
@@ -308,7 +308,7 @@ def test_a_very_large_drawn_case_is_kept_and_sent_by_its_seed(drawn: Case) -> No
 
 
 def test_a_very_large_case_without_a_seed_and_one_number_less_are_written_out(drawn: Case) -> None:
-    for case in (Case.from_arrays(drawn.config, drawn.arrays), draw(RNNConfig(1, 1, N=99), "normal", 7)):
+    for case in (Case.from_arrays(drawn.config, drawn.arrays), draw(RNNConfig(1, 1, N=999), "normal", 7)):
         text = to_json(case)
 
         assert strict(text)["format"] == 1

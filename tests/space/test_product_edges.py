@@ -76,4 +76,5 @@ def test_large_cases_have_the_narrowest_real_numbers_and_one_large_size() -> Non
         assert config.states in range(2**24 - 4, 2**24 + 5)
         assert config.N >= 2**22 - 1
         assert config.dtype == "float16"
-        assert config.loss is config.lengths is None
+        assert config.loss is None
+        assert config.lengths is None
