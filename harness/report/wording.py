@@ -295,9 +295,11 @@ def large_lines(large: Large) -> Iterator[str]:
     if large.none:
         yield f"none: {large.none}"
         return
-    edges = ", ".join(power(edge) for edge in large.edges)
-    agree = f"{counted(len(large.agreed), 'case')} with products of sizes around {edges} agree in {large.dtype}"
-    yield f"{agree}, forward only, in {large.seconds:.0f} s"
+    met = {min(large.edges, key=lambda edge: abs(edge - config.states)) for config in large.agreed}
+    if met:
+        agree = "case agrees" if len(large.agreed) == 1 else "cases agree"
+        around = ", ".join(power(edge) for edge in sorted(met))
+        yield f"{len(large.agreed)} {agree} around {around} in {large.dtype}, forward only, in {large.seconds:.0f} s"
     alike: dict[tuple[int, str], list[Skipped]] = {}
     for one in large.skipped:  # those around one edge need about as much
         alike.setdefault((round(math.log2(one.config.states)), re.sub(r"[\d.,]+", "", one.why)), []).append(one)
