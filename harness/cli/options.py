@@ -8,7 +8,6 @@ from typing import Any, Final
 import click
 
 from harness.space.parts import DTYPES
-from harness.space.product_edges import EDGE, NO_END
 
 FILE: Final = click.Path(readable=False)
 """A path as it was given; a shell completes it from the files there are."""
@@ -55,6 +54,8 @@ def product_of(_context: click.Context, _parameter: click.Parameter, text: str |
     """Parse a product of sizes from ``2^24``, ``2**24`` or ``16777216``; ``memory`` is as far as memory allows."""
     if text is None:
         return None
+    from harness.space.product_edges import EDGE, NO_END  # with NumPy, which no help needs
+
     match = re.fullmatch(r"2(?:\^|\*\*)(\d{1,2})|(\d{1,20})", text)
     product = NO_END if text == "memory" else 0 if match is None else 2 ** int(match[1]) if match[1] else int(match[2])
     if not EDGE < product <= NO_END:
