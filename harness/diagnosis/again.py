@@ -32,7 +32,8 @@ class ByCause:
     """An excuse that recognises a finding's cause: the subject makes that mistake, and no other.
 
     A mistake that is made forwards makes gradients wrong, too. So gradients are looked at only where the way forward is
-    right. A missing gradient is of the cause if that makes all of it zero, because autograd has no gradient for what is
+    right. There they are of the cause if they are the derivative of what it computes, as autograd takes it. A missing
+    gradient is of the cause if that makes all of it zero, because autograd has no gradient for what is
     not used. A fault may lose infinities and NaN in other ways than the subject does, so it is enough that they are
     lost where the mistake shows. For a mistake that cannot be told step by step, it is enough that it makes a
     difference on the case.
@@ -64,6 +65,8 @@ class ByCause:
             # A kernel that is taken for some sizes makes the mistake in some products of a case, and not in others.
             if any(cause.stepwise and seen.loses_numbers_as(cause) for cause in self.causes):
                 return True
+        if self.forwards and any(seen.differentiates(cause, first.array) for cause in self.causes):
+            return True
         return any(self._makes(seen, cause) for cause in self.causes)
 
     @staticmethod
@@ -77,20 +80,31 @@ class ByCause:
 def _cuts_off(cause: Fault, case: Case, gradient: str) -> bool:
     """Tell whether a cause makes all of a gradient zero, whatever the numbers.
 
-    The test takes tanh and one feature, because with relu, or with many features that saturate tanh, few numbers pass
-    through many steps. Numbers that make all of the right gradient zero say nothing, so others are drawn.
+    The test takes tanh, and also one feature alone, because with relu, or with many features that saturate tanh, few
+    numbers pass through many steps. A weight that is multiplied by zeros alone at one step is looked at with two.
     """
-    config = case.config.replace(wrt="all", nonlinearity="tanh", input_size=1)  # probes ask for all gradients, too
+    config = case.config.replace(wrt="all", nonlinearity="tanh")  # probes ask for all gradients, too
     config = config if config.N else config.replace(N=1)
     if gradient not in config.gradients:
         return False
+    told = [_zeroes(cause, one, gradient) for one in dict.fromkeys((config, config.replace(input_size=1)))]
+    if config.T == 1 and config.lengths is None and not any(one is not None for one in told):
+        return _zeroes(cause, config.replace(T=2), gradient) is True
+    return any(told)
+
+
+def _zeroes(cause: Fault, config: RNNConfig, gradient: str) -> bool | None:
+    """Tell whether a cause makes all of a gradient zero; ``None`` if all of it is zero without the cause.
+
+    Numbers that make all of the right gradient zero say nothing, so others are drawn.
+    """
     for seed in range(DRAWS):
         generic = draw(config, "default", seed).plain()
         with np.errstate(all="ignore"):
             given, right = (one.run(generic)[gradient] for one in (cause, REFERENCE))
         if right.any():
             return not given.any()
-    return False
+    return None
 
 
 def _looked_at(observation: Observation, first: Mismatch) -> Iterator[Observation]:

@@ -24,7 +24,7 @@ from harness.diagnosis.cut_off import with_numbers
 from harness.diagnosis.declared import ByDeclaration, instead_of
 from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
 from harness.diagnosis.factors import Factors, depends_on, like
-from harness.diagnosis.faults import CATALOGUE, Fault, named
+from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import wider
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.likeness import Seen
@@ -46,9 +46,6 @@ from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject, ground_of
-
-BY_AUTOGRAD: Final = {"TransposesWeightHH": ("TransposesGradientOfWeightHH",)}
-"""The mistakes in gradients that autograd makes of a mistake: a transposed matrix has a transposed gradient."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +140,7 @@ class Investigation:
             region = ByRegion(name, finding.result, explanation.factors)
             return region if explanation.clue is None else ByClue(name, explanation.clue, region)
         [cause] = diagnosis.causes
-        others = [*self._beside, *(named(name) for name in BY_AUTOGRAD.get(cause.name, ()))]
-        known = [cause, *(together(cause, other) for other in others)]
+        known = [cause, *(together(cause, other) for other in self._beside)]
         self._beside += known
         return ByCause(name, tuple(known), explanation.factors, forwards=not _of_gradients(finding))
 

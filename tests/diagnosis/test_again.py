@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
@@ -78,6 +79,75 @@ def test_a_mistake_made_forwards_that_shows_backwards_alone_is_known_again() -> 
     assert assess(observe(chunks, case, with_probes=False)).kind == "weight_hh.grad: value"
     assert excused(chunks, known, case)
     assert not excused(chunks, other, case)
+
+
+class Halves(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h: Any) -> Any:
+        return h.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g / 2
+
+
+class HalvesBack(fifty_torch.StartsFromBelow):
+    def initial(self, layer: int, d: int, hx: Any, finals: Any) -> Any:
+        return Halves.apply(super().initial(layer, d, hx, finals))
+
+
+@pytest.mark.parametrize(("layer", "known"), [(fifty_torch.StartsFromBelow, True), (HalvesBack, False)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_derivative_of_a_mistake_is_of_the_mistake_and_another_gradient_is_not(
+    layer: Any, known: bool, dtype: str
+) -> None:
+    given = draw(RNNConfig(2, 3, num_layers=2, T=3, N=2, dtype=dtype, loss="both"), "normal", 1)
+    silent = {
+        name: array * 0 if name == "x" or name.startswith("bias") else array for name, array in given.arrays.items()
+    }
+    case = Case.from_arrays(given.config, silent)
+    mistake, other = (
+        ByCause("3f9c2a11", (fault,), Factors(), forwards=True)
+        for fault in (named("StartsFromLayerBelow"), WITHOUT_B_HH)
+    )
+
+    assert assess(observe(as_subject(layer), case, with_probes=False)).kind.endswith(".grad: value")
+    assert excused(as_subject(layer), mistake, case) is known
+    assert not excused(as_subject(layer), other, case)
+
+
+class ReadsX(fifty_torch.ByHand):
+    def stack(self, steps: list[Any], hx: Any) -> Any:
+        self.x = steps
+        return super().stack(steps, hx)
+
+    def between(self, layer: int, steps: list[Any]) -> list[Any]:
+        return self.x if layer + 1 < self.num_layers else steps
+
+
+class SharesWeightHH(fifty_torch.ByHand):
+    def step(self, layer: int, d: int, i: int, x_t: Any, h: Any) -> Any:
+        weights = {name: getattr(self, f"{name}_l{layer}") for name in ("weight_ih", "bias_ih", "bias_hh")}
+        summed = x_t @ weights["weight_ih"].T + weights["bias_ih"] + h @ self.weight_hh_l0.T + weights["bias_hh"]
+        return self.act(summed)
+
+
+@pytest.mark.parametrize(
+    ("layer", "config", "cause"),
+    [
+        (ReadsX, RNNConfig(2, 2, num_layers=2, T=1, loss="output"), "EveryLayerReadsX"),
+        (SharesWeightHH, RNNConfig(1, 1, num_layers=2, T=1, loss="output"), "SharesWeightHHOfFirstLayer"),
+    ],
+    ids=["equal sizes", "one step"],
+)
+def test_a_gradient_is_cut_off_at_one_step_and_at_equal_sizes_too(layer: Any, config: RNNConfig, cause: str) -> None:
+    given = draw(config, "normal", 1)
+    case = Case.from_arrays(config, {name: array * (name == "output.grad") for name, array in given.arrays.items()})
+    known = ByCause("3f9c2a11", (named(cause),), Factors(), forwards=True)
+
+    assert assess(observe(as_subject(layer), case, with_probes=False)).kind.endswith(".grad: missing")
+    assert excused(as_subject(layer), known, case)
+    assert not excused(as_subject(layer), KNOWN, case)
 
 
 def test_it_is_known_there_beside_another_mistake_too() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, U64, Accepted, Arithmetic
-from harness.oracle.tolerance import Step, gamma, linear_allowance, off_grid, step_allowance
+from harness.oracle.tolerance import Products, Step, gamma, linear_allowance, off_grid, step_allowance, sum_allowance
 from harness.space.backend import UNKNOWN, Grid, Grids
 from harness.space.strategies import seeds
 from harness.subjects.figures import TORCH
@@ -532,3 +532,12 @@ def test_a_step_allows_for_the_grids_of_all_that_it_multiplies() -> None:
 
     assert allowed == pytest.approx(127 / 255 + 1 / 2 * (1 + 1 / 255), rel=1e-3)
     assert step_allowance(step, s, s, "relu", FLOAT32).allowance[0, 0] < 1e-4
+
+
+def test_the_allowance_of_a_sum_too_long_for_its_dtype_is_infinite() -> None:
+    arithmetic = Arithmetic("bfloat16")
+
+    allowances = sum_allowance(Products(np.array([1e-30, 0.0]), 10**6), arithmetic)
+
+    assert allowances[0] == np.inf
+    assert allowances[1] < np.inf
