@@ -161,17 +161,23 @@ def depends_on(
     explains_all: Callable[[str], bool] = lambda _name: True,
     would_show: Callable[[Case], bool] | None = None,
     is_active: Callable[[Case], bool] = lambda _case: True,
+    of_cause: Callable[[Case, Result], bool] = lambda _case, _result: False,
 ) -> Factors:
     """Return what the failure of a minimal case depends on, each factor changed alone within ``scope``.
 
     ``explains_all`` says whether an excuse of that name leaves nothing else wrong on a case that ``check`` excuses.
     ``would_show`` says whether a certain cause shows on a case: a changed config is tried until it would. ``is_active``
-    says whether that cause makes any difference: where it makes none, another mistake makes the case fail.
+    says whether that cause makes any difference: where it makes none, another mistake makes the case fail. ``of_cause``
+    says whether a failure of another kind has that cause: a gradient that is wrong with one loss is missing with
+    another.
     """
     kind, config = like(finding.result), finding.case.config
     otherwise: set[RNNConfig] = set()
     """The configs that fail for what is known, or for another mistake, though not for this one."""
     finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in finding.result.mismatches)
+
+    def alike(case: Case, result: Result) -> bool:
+        return like(result) == kind or of_cause(case, result)
 
     def fails(other: RNNConfig) -> bool | None:
         """Tell whether it fails with other factors; ``None`` if it is refused, or fails in another way."""
@@ -180,7 +186,7 @@ def depends_on(
             result = check(candidate)
             if result.verdict is Verdict.UNSUPPORTED:
                 return None
-            if against(result) and like(result) == kind:
+            if against(result) and alike(candidate, result):
                 if is_active(candidate):
                     return True
                 otherwise.add(other)
@@ -193,7 +199,7 @@ def depends_on(
             for candidate in (draw(other, "normal", seed) for seed in FURTHER):
                 if would_show(candidate):
                     result = check(candidate)
-                    return like(result) == kind or None if against(result) else False
+                    return alike(candidate, result) or None if against(result) else False
         return False if passed else None
 
     sizes: dict[str, Size] = {}

@@ -181,6 +181,7 @@ class Investigation:
                 explains_all=self._explains_all(finding),
                 would_show=_would_show(observations, diagnosis),
                 is_active=_is_active(observations, diagnosis),
+                of_cause=_of_cause(observations, diagnosis, finding),
             )
             explanation = replace(explanation, factors=factors)
             if time.perf_counter() < until and not _of_own_code(diagnosis):
@@ -306,6 +307,17 @@ def _is_active(observations: Observations, diagnosis: Diagnosis | None) -> Calla
         return cause is None or observation.unfit is not None or Seen(observation).active(cause)
 
     return active
+
+
+def _of_cause(
+    observations: Observations, diagnosis: Diagnosis | None, finding: Finding
+) -> Callable[[Case, Result], bool]:
+    """Tell which failures have the certain cause of a finding, if that is one of gradients; else none."""
+    cause = _cause_of(diagnosis)
+    if cause is None or not _of_gradients(finding):
+        return lambda _case, _result: False
+    known = ByCause(finding.id, (cause,), Factors(), forwards=False)
+    return lambda case, result: known.excuses(observations.of(case), result)
 
 
 def _cause_of(diagnosis: Diagnosis | None) -> Fault | None:

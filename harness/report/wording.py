@@ -24,7 +24,7 @@ from harness.search.large import Large, Skipped
 from harness.search.record import Helpers, Hunt
 from harness.search.replay import Fate
 from harness.search.shards import Shard
-from harness.space.config import AXES, PLAINEST, RNNConfig
+from harness.space.config import AXES, PLAINEST, TANGENT, RNNConfig
 from harness.space.parts import WAY
 from harness.space.scope import factors_of
 
@@ -254,6 +254,8 @@ def hint(mismatch: Mismatch) -> str | None:
     if mismatch.array.endswith(".grad") and mismatch.sort is Sort.MISSING:
         name = mismatch.array.removesuffix(".grad")
         return f"a function returns it under {name!r} in its dict of gradients; in a module, it is detached somewhere"
+    if mismatch.array.endswith(TANGENT) and mismatch.sort is Sort.MISSING:
+        return f"{mismatch.array.removesuffix(TANGENT)} is detached somewhere: no derivative reaches it"
     if mismatch.array == "readout" and mismatch.sort is Sort.SHAPE:
         return HINTS[Sort.MISSING]
     if mismatch.sort is Sort.SHAPE and _turned(mismatch):

@@ -476,7 +476,11 @@ class TorchSubject:
             if cotangents[i].dtype != root.dtype:  # a conversion would make the copy contiguous
                 cotangents[i] = laid_out(cotangents[i].to(root.dtype), case.config.strides, constant=True)
         ask = accumulated if case.config.grad_mode == "accumulate" else self.differentiate
-        gradients = ask(roots, done.asked, cotangents)
+        # Nothing flows back from a result that is detached, but autograd raises an error if it is given one.
+        attached = [i for i, root in enumerate(roots) if root.requires_grad]
+        gradients: Sequence[torch.Tensor | None] = (None,) * len(done.asked)
+        if attached:
+            gradients = ask([roots[i] for i in attached], done.asked, [cotangents[i] for i in attached])
         found = dict(zip(case.config.gradients, gradients, strict=True))
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has no gradient, which counts as zero
             found |= {n: torch.zeros_like(t) for n, t in zip(found, done.asked, strict=True) if "readout" in n}

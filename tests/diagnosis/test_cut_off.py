@@ -52,3 +52,23 @@ def test_what_is_not_missing_is_left_as_it_is() -> None:
     assert with_numbers(subject, finding, STRICT) is None
     given, completed = (one.run(finding.case).arrays for one in (subject, Completed(subject)))
     assert given.keys() == completed.keys()
+
+
+class DetachedHn(torch.nn.RNN):
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
+        output, h_n = super().forward(input, hx)
+        return output, h_n.data
+
+
+@pytest.mark.parametrize("loss", ["h_n", "both"])
+def test_a_detached_final_state_is_no_error_and_every_loss_that_reads_it_fails(loss: str) -> None:
+    subject = as_subject(DetachedHn)
+    finding = finding_of(subject, RNNConfig(1, 1, T=2, loss=loss))
+    scope = scope_of(subject).only(loss=(None, "output", "h_n", "both"), num_layers=1, bidirectional=False)
+
+    explanation = Investigation(subject).explain(finding, scope)
+
+    assert explanation.diagnosis is not None
+    assert [one.name for one in explanation.diagnosis.causes] == ["IgnoresGradientOfHn"]
+    assert explanation.factors is not None
+    assert set(explanation.factors.partly["loss"]) == {"h_n", "both"}

@@ -386,6 +386,12 @@ def test_axes_that_are_exchanged_are_said_to_be(
     assert words in said if words else "exchanged" not in said
 
 
+def test_a_tangent_that_is_missing_is_detached() -> None:
+    said = wording.hint(Mismatch("h_n.tangent", Sort.MISSING, expected="(L*D, N, H) = (1, 1, 1)"))
+
+    assert said == "h_n is detached somewhere: no derivative reaches it"
+
+
 def test_every_sort_can_be_worded() -> None:
     for sort in Sort:
         assert wording.mismatch_line(Mismatch("output", sort, count=1, total=2, layer=0, actual="?"))

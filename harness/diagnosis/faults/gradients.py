@@ -416,7 +416,7 @@ FAULTS: Final = (
     ),
     Fault(
         "IgnoresGradientOfHn",
-        "ignores the gradient that the loss gives to h_n",
+        "ignores the gradient that the loss gives to h_n, as if h_n were detached",
         {"final_gradients": _ignores_gradient_of_hn},
         code=("dh = np.zeros((N, H))", lines.H_N_BACK),
         smallest=(LOSS.replace(loss="h_n"),),
