@@ -255,7 +255,8 @@ def _add_slow(facts: Table, hunt: Hunt) -> None:
     if not (hunt.scope.products or hunt.slow):
         facts.add_row("slow", f"{EDGE:,} states take more than {DEAR:g} s: no product of sizes was as large")
     if hunt.slow:
-        facts.add_row("slow", f"a new shape takes {hunt.slow:.2g} s: fewer were asked for")
+        what = "every call" if hunt.every_call else "a new shape"
+        facts.add_row("slow", f"{what} takes {hunt.slow:.2g} s: less was asked for")
 
 
 def _undone(hunt: Hunt) -> list[str]:

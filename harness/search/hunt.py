@@ -303,7 +303,7 @@ class Search:
         """Leave out what the subject refuses, and return whether anything is left."""
         narrowed = self._narrowed or narrow(self._subject, self.record.scope, until=self._budget.narrowing_until)
         self.record.scope, self.record.refused = narrowed.scope, narrowed.refused
-        self.record.slow = narrowed.slow
+        self.record.slow, self.record.every_call = narrowed.slow, narrowed.every_call
         if narrowed.slow:
             self._budget.for_slow()
             self._note_limit()

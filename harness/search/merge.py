@@ -183,7 +183,8 @@ def _ended(part: Part, cases: int) -> bool:
 def _begun(parts: Sequence[Part], of: int) -> Hunt:
     """Return a record with all that does not depend on the cases."""
     first = parts[0].hunt
-    hunt = Hunt(first.subject, first.seed, first.scope, refused=first.refused, slow=first.slow, undone=first.undone)
+    hunt = Hunt(first.subject, first.seed, first.scope, refused=first.refused, undone=first.undone)
+    hunt.slow, hunt.every_call = first.slow, first.every_call
     hunt.accepted, hunt.accuracy, hunt.own = first.accepted, first.accuracy, first.own
     grounds = [part.hunt.ground for part in parts]
     for name in dict.fromkeys(name for ground in grounds for name in ground):

@@ -99,7 +99,9 @@ class Narrowed(NamedTuple):
     accepted: bool = True
     """True if any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why."""
     slow: float = 0.0
-    """The seconds that it takes for a shape that is new to it, if it is asked for fewer because of that."""
+    """The seconds that it takes for a shape that is new to it, if it is asked for less because of that."""
+    every_call: bool = False
+    """True if it takes as long for a shape that it knows."""
     undone: tuple[tuple[str, Case, Result], ...] = ()
     """The values that it neither supports nor refuses: ``num_layers=2``, a case, and how that fails."""
 
@@ -159,7 +161,7 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
     scope = scope.ruled(rules)
     if product_edges(scope) and time.perf_counter() < until and (slow.seconds or _is_dear(subject, base)):
         scope = scope.only(products=False)
-    return Narrowed(scope, refused, slow=slow.seconds, undone=tuple(undone))
+    return Narrowed(scope, refused, slow=slow.seconds, every_call=slow.known, undone=tuple(undone))
 
 
 def _asked_for(scope: Scope) -> dict[str, tuple[Any, ...]]:

@@ -112,7 +112,9 @@ class Hunt:
     """The ground that the subject computed on (``subjects.ground``)."""
     refused: dict[str, str] = field(default_factory=dict)
     slow: float = 0.0
-    """The seconds that it takes for a shape that is new to it, if it was asked for fewer because of that."""
+    """The seconds that it takes for a shape that is new to it, if it was asked for less because of that."""
+    every_call: bool = False
+    """True if it takes as long for a shape that it knows."""
     undone: dict[str, tuple[Case, Result]] = field(default_factory=dict)
     """The values that it neither supports nor refuses, and that were left out: ``num_layers=2``, a case, and how that
     fails.

@@ -386,6 +386,16 @@ def test_axes_that_are_exchanged_are_said_to_be(
     assert words in said if words else "exchanged" not in said
 
 
+@pytest.mark.parametrize(("every_call", "what"), [(True, "every call"), (False, "a new shape")])
+def test_what_is_slow_in_every_call_is_not_said_to_be_slow_at_new_shapes(every_call: bool, what: str) -> None:
+    hunt = agreement()
+    hunt.slow, hunt.every_call = 0.05, every_call
+
+    shown = rendered(text.examination_report(Examination(hunt)), 200)
+
+    assert f"{what} takes 0.05 s: less was asked for" in shown
+
+
 def test_a_tangent_that_is_missing_is_detached() -> None:
     said = wording.hint(Mismatch("h_n.tangent", Sort.MISSING, expected="(L*D, N, H) = (1, 1, 1)"))
 

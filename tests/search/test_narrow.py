@@ -198,6 +198,7 @@ def test_what_is_slow_over_new_shapes_is_asked_for_few() -> None:
     record = hunt(subject, scope_of(subject), cases=60)
 
     assert 0.05 < record.slow < 0.5
+    assert not record.every_call
     assert (set(record.scope.T), set(record.scope.hidden_size)) == ({1, 4}, {1, 3})
     assert {"num_layers=2", "bidirectional=True"} <= record.refused.keys()
     assert record.total == 60
@@ -232,6 +233,7 @@ def test_what_is_slow_in_every_call_has_few_layers_and_few_sizes_if_new_ones_cos
     narrowed = narrow(subject, scope)
 
     assert 0.012 + new <= narrowed.slow < 0.1
+    assert narrowed.every_call is (sizes is None)
     assert set(narrowed.scope.num_layers) == {1, 2, 3}
     assert set(narrowed.scope.T) == (set(scope.T) if sizes is None else sizes)
 
