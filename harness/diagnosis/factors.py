@@ -129,6 +129,8 @@ class Factors:
     for the second of an unequal pair, and for the second of an ordered pair where it has a threshold of its own."""
     products: tuple[Product, ...] = ()
     """The product of sizes from which on it fails, if there is one. ``sizes`` leaves out its factors."""
+    not_all_one: tuple[str, ...] = ()
+    """The sizes of which each may be 1, but not all of them at once, if there are such."""
     passing: tuple[str, Any] | None = None
     """The nearest neighbour that passes: a factor, and its value there."""
 
@@ -140,6 +142,7 @@ class Factors:
             and all(values[name] in several for name, several in self.partly.items())
             and all(_has(size, values[name]) for name, size in self.sizes.items())
             and all(product.shows(config) for product in self.products)
+            and (not self.not_all_one or any(values[name] > 1 for name in self.not_all_one))
             and all(ORDERS[sign](values[one], values[other]) for one, sign, other in self.relations)
         )
 
@@ -224,6 +227,8 @@ def depends_on(
         else:
             needs[name] = here[name]
     nearest = _nearest(config, scope, sizes, found, fails, otherwise=otherwise)
+    alone = {name: 1 for name, size in sizes.items() if size.smallest == 1 < getattr(config, name)}
+    not_all_one = tuple(alone) if len(alone) > 1 and fails(changed(config, alone)) is False else ()
     relations = tuple(_related(config, sizes, scope, fails))
     for one, sign, another in relations:
         sizes.pop(one, None)
@@ -234,7 +239,7 @@ def depends_on(
     for product in products:
         for name in product.factors:
             sizes.pop(name, None)
-    return Factors(needs, partly, tuple(independent), sizes, relations, products, nearest)
+    return Factors(needs, partly, tuple(independent), sizes, relations, products, not_all_one, nearest)
 
 
 def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:

@@ -21,7 +21,7 @@ from harness.checks.result import Result
 from harness.diagnosis.again import ByCause, ByRegion
 from harness.diagnosis.clues import ByClue, Clue, clue_of
 from harness.diagnosis.cut_off import with_numbers
-from harness.diagnosis.declared import ByDeclaration, instead_of
+from harness.diagnosis.declared import ByDeclaration, Instead, instead_of
 from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.faults import CATALOGUE, Fault
@@ -312,7 +312,13 @@ def _is_active(observations: Observations, diagnosis: Diagnosis | None) -> Calla
 def _of_cause(
     observations: Observations, diagnosis: Diagnosis | None, finding: Finding
 ) -> Callable[[Case, Result], bool]:
-    """Tell which failures have the certain cause of a finding, if that is one of gradients; else none."""
+    """Tell which failures have the certain cause of a finding, if it is one of gradients or a declaration; else none.
+
+    A declaration that is wrong shows as wrong numbers, wrong shapes or an error, from one size to another.
+    """
+    if diagnosis is not None and isinstance(diagnosis.instead, Instead):
+        declared = ByDeclaration(finding.id, observations.subject, diagnosis.instead)
+        return lambda case, result: declared.excuses(observations.of(case), result)
     cause = _cause_of(diagnosis)
     if cause is None or not _of_gradients(finding):
         return lambda _case, _result: False

@@ -209,7 +209,12 @@ def _condition(factors: Factors) -> str:
     needs += [f"{name} {size.pattern}" for name, size in factors.sizes.items() if size.pattern]
     needs += [product.pattern for product in factors.products]
     needs += [f"{one} {_SIGNS[sign]} {other}" for one, sign, other in factors.relations]
+    needs += _not_all_one(factors)
     return ", ".join(needs)
+
+
+def _not_all_one(factors: Factors) -> list[str]:
+    return [f"{' or '.join(factors.not_all_one)} from 2 on"] if factors.not_all_one else []
 
 
 def _named(name: str, value: Any) -> str:
@@ -276,7 +281,7 @@ def _factors(factors: Factors) -> dict[str, Any]:
         "partly": {name: list(several) for name, several in factors.partly.items()},
         "independent": list(factors.independent),
         "sizes": sizes,
-        "relations": [" ".join(relation) for relation in factors.relations],
+        "relations": [*(" ".join(relation) for relation in factors.relations), *_not_all_one(factors)],
         "products": [product.pattern for product in factors.products],
         "nearest_passing": None if factors.passing is None else dict([factors.passing]),
         "text": needs_line(factors),

@@ -13,6 +13,7 @@ from harness.report.severity import Severity, Told, in_order
 from harness.report.short import cause_of
 from harness.search.hunt import hunt
 from harness.search.narrow import narrow
+from harness.search.record import Finding
 from harness.subjects.conventions import Conventions
 from tests import implementations
 from tests.searches import explained
@@ -115,6 +116,25 @@ def test_what_one_case_alone_cannot_tell_is_not_named() -> None:
 
     assert check_agreement(subject, case).verdict is Verdict.AGREES
     assert instead_of(subject, case, TANH.only(input_size=1, hidden_size=1, hx=True)) is None
+
+
+def always_batch_first(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    if x.shape[0] != h0.shape[1]:
+        raise ValueError("another batch")
+    return torch_like(x, h0, weights, RNNConfig(2, 3, bias=config.bias, batch_first=True))
+
+
+def test_a_layout_that_is_not_declared_fails_at_all_sizes_but_one_step_of_one_sequence() -> None:
+    subject = as_subject(always_batch_first)
+    scope = TANH.only(dtype="float32", batch_first=False, batched=True, loss=None, strides="contiguous")
+    case = draw(RNNConfig(1, 1, T=2, N=2), "normal", 1)
+
+    explanation = Investigation(subject).explain(Finding("mine", case, check_agreement(subject, case)), scope)
+
+    assert explanation.diagnosis is not None
+    assert isinstance(explanation.diagnosis.instead, Instead)
+    assert explanation.factors is not None
+    assert explanation.factors.not_all_one == ("T", "N")
 
 
 def test_a_search_finds_it_names_it_and_goes_around_it() -> None:

@@ -14,6 +14,7 @@ from harness.diagnosis.again import ByRegion
 from harness.diagnosis.factors import Factors, Size, depends_on
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.compare import Mismatch, Sort
+from harness.report.explained import fails_line
 from harness.search.certificate import Certificate
 from harness.search.record import Finding
 from harness.space.outcome import Outcome
@@ -120,6 +121,16 @@ def test_sizes_that_must_be_equal_or_must_not_are_related() -> None:
     assert equal.relations == (("input_size", "==", "hidden_size"),)
     assert not {"input_size", "hidden_size"} & equal.sizes.keys()
     assert ("T", "!=", "N") in unequal.relations
+
+
+def test_sizes_that_may_be_one_but_not_all_at_once_are_told() -> None:
+    either = factors(RNNConfig(1, 1, T=2, N=2), lambda config: config.T > 1 or config.N > 1)
+    any_size = factors(RNNConfig(1, 1, T=2, N=2), lambda _config: True)
+
+    assert either.not_all_one == ("T", "N")
+    assert fails_line(either) == "with T or N from 2 on"
+    assert [either.covers(RNNConfig(1, 1, T=T, N=N)) for T, N in ((1, 1), (2, 1), (1, 9))] == [False, True, True]
+    assert any_size.not_all_one == ()
 
 
 def test_a_size_that_must_be_larger_than_another_is_related_to_it() -> None:
