@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -105,6 +106,11 @@ class TransformedSubject(TorchSubject):
                 return super().call(called, parameters, *arguments, **named)
             except Unsupported as error:
                 raise NotImplementedError(str(error).partition("\n")[0]) from error
+            except RuntimeError as error:
+                for pattern, words in self._mode.refusals.items():
+                    if re.search(pattern, str(error)):
+                        raise NotImplementedError(words) from error
+                raise
 
     def holder(self, module: torch.nn.Module) -> torch.nn.Module:
         """Return the module that holds the parameters: in what torch made, the one of nn.RNN's form."""
@@ -152,3 +158,5 @@ export_decomposed = partial(TransformedSubject, "export-decomposed")
 script = partial(TransformedSubject, "script")
 trace = partial(TransformedSubject, "trace")
 dispatched = partial(TransformedSubject, "dispatched")
+vmap = partial(TransformedSubject, "vmap")
+per_sample = partial(TransformedSubject, "per-sample")

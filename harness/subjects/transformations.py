@@ -1,4 +1,4 @@
-"""transformations: the other ways in which torch runs an nn.RNN: compiled, exported, scripted and traced.
+"""transformations: the other ways in which torch runs an nn.RNN: compiled, exported, scripted, traced and mapped.
 
 Torch makes a module of its own of an nn.RNN. Whoever has that module may load other weights into it, or copy it. Then
 it must compute with what it holds.
@@ -6,7 +6,8 @@ it must compute with what it holds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 _CLASS: Final = '''\
@@ -48,6 +49,8 @@ class Mode:
     """The method of what it made that is called, with its dot."""
     held: str = ""
     """The attribute of what it made that holds the parameters under nn.RNN's names, with its dot."""
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    """The errors of torch that say that it cannot do something, as patterns, and what that is."""
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -87,6 +90,89 @@ class Dispatched(torch.nn.Module):
         with enable_python_dispatcher():
             return self.plain(*arguments)'''
 
+_MAPPED: Final = '''
+
+class Mapped(torch.nn.Module):
+    """A module that vmap calls on each sequence of a batch, inside vjp: alone, vmap takes no nn.RNN."""
+
+    def __init__(self, plain):
+        super().__init__()
+        self.plain = plain
+        batch = 1 - plain.batch_first
+        self.given, self.returned = (batch, 1), (batch, 1)  # the axes of the batch, in x and hx, and in what is returned
+
+    def forward(self, *arguments):
+        if arguments[0].dim() < 3:
+            raise NotImplementedError("without a batch there is nothing to map over")
+        return self.mapped(dict(self.plain.named_parameters()), arguments)
+
+    def mapped(self, own, arguments):
+        def outputs(own, arguments):
+            return torch.func.vjp(self.call, own, arguments)[0]
+
+        dims = None, self.given[: len(arguments)]
+        return torch.func.vmap(outputs, dims, self.returned, randomness="different")(own, arguments)
+
+    def call(self, own, arguments):
+        return torch.func.functional_call(self.plain, own, arguments)'''
+
+_PER_SAMPLE: Final = '''
+
+class PerSample(Mapped):
+    """The same, differentiated by vmap(grad) of the loss of each sequence."""
+
+    def forward(self, *arguments):
+        if arguments[0].dim() < 3:
+            raise NotImplementedError("without a batch there is no gradient of each sequence")
+        names, parameters = zip(*self.plain.named_parameters())
+        return Summed.apply(self, names, *arguments, *parameters)
+
+    def gradients(self, own, arguments, cotangents):
+        read = [i for i, cotangent in enumerate(cotangents) if cotangent is not None]
+
+        def loss(own, arguments, cotangents):
+            outputs = self.call(own, arguments)
+            losses = [(outputs[i] * by.conj()).sum().real for i, by in zip(read, cotangents)]
+            return torch.stack(losses).sum()
+
+        given = self.given[: len(arguments)]
+        dims = None, given, [self.returned[i] for i in read]
+        mapped = torch.func.vmap(torch.func.grad(loss, (0, 1)), dims, (0, given), randomness="different")
+        return mapped(own, arguments, [cotangents[i] for i in read])
+
+
+class Summed(torch.autograd.Function):
+    """What a PerSample returns; its gradients by parameters are summed up over the sequences."""
+
+    @staticmethod
+    def forward(context, module, names, *tensors):
+        context.module, context.names, context.state = module, names, torch.get_rng_state()
+        context.set_materialize_grads(False)
+        context.save_for_backward(*tensors)
+        own, arguments = Summed.parted(names, tensors)
+        return module.mapped(own, arguments)
+
+    @staticmethod
+    def backward(context, *cotangents):
+        own, arguments = Summed.parted(context.names, context.saved_tensors)
+        with torch.random.fork_rng([]):
+            torch.set_rng_state(context.state)  # dropout draws the masks of the call again
+            by_own, by_arguments = context.module.gradients(own, arguments, cotangents)
+        return None, None, *by_arguments, *(each.sum(0) for each in by_own.values())
+
+    @staticmethod
+    def parted(names, tensors):
+        # Torch may sum in another order if a tensor requires gradients, and one may do so in one of both passes only.
+        detached = tuple(tensor.detach() for tensor in tensors)
+        count = len(tensors) - len(names)
+        return dict(zip(names, detached[count:])), detached[:count]'''
+
+_UNMAPPED: Final = {
+    "doesn't match the broadcast shape": "torch adds in place to the initial state that it makes itself, which vmap "
+    "cannot do",
+}
+"""The errors of vmap."""
+
 _COMPILED: Final = {
     "compile-eager": "eager",
     "compile-aot": "aot_eager",
@@ -121,6 +207,16 @@ MODES: Final = {
         ("from torch._dispatch.python import enable_python_dispatcher", _DISPATCHED),
         unrolls=False,
         held=".plain",
+    ),
+    "vmap": Mode("torch.func.vmap", "Mapped(plain)", (_MAPPED,), unrolls=False, held=".plain", refusals=_UNMAPPED),
+    "per-sample": Mode(
+        "torch.func.vmap(torch.func.grad)",
+        "PerSample(plain)",
+        (_MAPPED, _PER_SAMPLE),
+        stages=("torch", "torch:vmap"),
+        unrolls=False,
+        held=".plain",
+        refusals=_UNMAPPED,
     ),
     "script": Mode("torch.jit.script", "torch.jit.script(plain)", unrolls=False, called=".forward__0"),
     "trace": Mode("torch.jit.trace", "torch.jit.trace(plain, arguments, check_trace=False)", unrolls=False),
