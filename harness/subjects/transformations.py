@@ -99,7 +99,7 @@ class Mapped(torch.nn.Module):
         super().__init__()
         self.plain = plain
         batch = 1 - plain.batch_first
-        self.given, self.returned = (batch, 1), (batch, 1)  # the axes of the batch, in x and hx, and in what is returned
+        self.given, self.returned = (batch, 1), (batch, 1)  # axes of x and hx, and of what is returned
 
     def forward(self, *arguments):
         if arguments[0].dim() < 3:

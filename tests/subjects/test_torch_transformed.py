@@ -181,7 +181,7 @@ def test_a_mean_over_the_samples_is_no_sum(made: TransformedSubject) -> None:
 def test_gradients_of_each_sample_have_the_masks_of_the_call() -> None:
     """A net of relu without biases is homogeneous: sums of each input times its gradient are the output."""
     names: dict[str, Any] = {"torch": torch}
-    exec("\n".join(MODES["per-sample"].lines), names)
+    exec("\n".join(MODES["per-sample"].lines), names)  # noqa: S102 - as a script does
     rnn = names["RNN"](2, 5, 3, "relu", bias=False, dropout=0.5).double()
     for parameter in rnn.parameters():
         torch.nn.init.ones_(parameter)
