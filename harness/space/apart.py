@@ -1,4 +1,4 @@
-"""Configs of the factors apart: two preparations, one after the other, and constructors with arguments by position.
+"""Configs of the factors apart: two preparations in a row, arguments by position, and modules that share parameters.
 
 A defect may need two preparations, such as a copy of a module that was called before. All pairs of them beside all
 pairs of other values would take some thousand cases, so each pair has one config, which is rich in everything else.
@@ -20,12 +20,15 @@ POSITIONAL: Final = 6
 """The number of constructors by position, beside one with every argument at another value than its default. In each of
 them an argument has its default or another value, so any two arguments that are swapped differ in half of them."""
 
+TIED: Final = 6
+"""The number of pairs of modules that share their parameters, two for each loss."""
+
 _DRAWN: Final = (*(name for name in OPTIONS if name != "dropout"), "hx", "dtype", "mode", "loss")
 """The factors that are drawn. All others have their first value, or small sizes."""
 
 
 def apart(scope: Scope, seed: int) -> list[RNNConfig]:
-    """Return the configs of the factors apart in a scope, in an order drawn by ``seed``, by position first."""
+    """Return the configs of the factors apart in a scope: by position, tied, and the rest in an order by ``seed``."""
     values, random = factors_to_draw(scope), Random(f"{seed}/apart")
     plain = {name: of[0] for name, of in values.items()} | _sizes(scope)
     if plain["device"] == "meta":  # where nothing has numbers
@@ -41,6 +44,9 @@ def apart(scope: Scope, seed: int) -> list[RNNConfig]:
     if True in scope.positional:
         others = {name: values[name][-1] for name in _DRAWN if name in {*OPTIONS, "mode"}}
         found = [made(one | {"positional": True}) for one in (others, *(drawn() for _ in range(POSITIONAL)))]
+    losses = [loss for loss in dict.fromkeys(values["loss"]) if loss is not None]
+    if losses and True in scope.tied:
+        found += [made(drawn() | {"tied": True, "loss": losses[i % len(losses)]}) for i in range(TIED)]
     known = [name for name in PREPARATIONS if name in scope.preparation]
     pairs = [(a, b) for a in known for b in known if (a, b) in PAIRS and a in scope.after]
     random.shuffle(pairs)

@@ -140,7 +140,8 @@ class WayConfig:
       ``accumulate`` goes back twice through one graph, where the second gradients are added to those in ``.grad``;
     - ``preparation``: the way in which the module got its weights, or that it was ``used`` at another shape before;
     - ``after``: if not ``None``, another preparation that came before that one;
-    - ``positional``: true if the constructor's arguments are given by position, and not by name.
+    - ``positional``: true if the constructor's arguments are given by position, and not by name;
+    - ``tied``: true if another module with the same parameters is called as well, and gradients go back through both.
     """
 
     lengths: tuple[int, ...] | None = None
@@ -152,6 +153,7 @@ class WayConfig:
     preparation: str = _one_of(PREPARATIONS)
     after: str | None = _one_of((None, *PREPARATIONS[1:]))
     positional: bool = False
+    tied: bool = False
 
     def __post_init__(self) -> None:
         _require_flags_and_choices(self, WayConfig)

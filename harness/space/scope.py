@@ -60,7 +60,7 @@ SMALL: Final = 3
 SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
 """The factors that are sizes of arrays and nothing else."""
 
-APART: Final = ("after", "positional")
+APART: Final = ("after", "positional", "tied")
 """The factors that are varied in cases of their own (``space.apart``), and everywhere else have their first value: no
 interaction of them is planned, because their many values would double the number of planned cases."""
 
@@ -116,6 +116,7 @@ class Scope:
     preparation: tuple[str, ...] = ("new",)
     after: tuple[str | None, ...] = (None,)
     positional: tuple[bool, ...] = (False,)
+    tied: tuple[bool, ...] = (False,)
     masks: bool = False
     products: bool = True
     regimes: tuple[str, ...] = tuple(REGIMES)

@@ -19,6 +19,7 @@ OFFERS: Final[dict[str, Any]] = {
     "preparation": (*["new"] * 18, *PREPARATIONS[1:]),
     "after": (None, *PREPARATIONS[1:]),
     "positional": (False, True),
+    "tied": (False, True),
 }
 """The values of the factors of which a scope usually has one. Those that are expensive, or that are plain in all but
 one respect, are drawn less often.

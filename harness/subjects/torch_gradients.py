@@ -1,38 +1,59 @@
-"""The gradients that two backward passes over one graph add up in ``.grad``."""
+"""The gradients that two backward passes, over one graph or over two, add up in ``.grad``."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 
+class Graph(NamedTuple):
+    """A graph to go back through: from which tensors, and to which."""
+
+    roots: Sequence[torch.Tensor]
+    by: Sequence[torch.Tensor]
+
+
 def accumulated(
-    roots: Sequence[torch.Tensor], by: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
+    one: Graph, cotangents: Sequence[torch.Tensor], other: Graph | None = None
 ) -> Sequence[torch.Tensor | None]:
     """Return half of what two passes leave in each ``.grad``, ``None`` where there is nothing.
+
+    The second pass goes through the ``other`` graph, or again through the same. Tensors that both share have one
+    ``.grad``; those of others that take the same place are added up.
 
     The sum of two equal numbers and half of it are exact, so that this is what one pass gives, to the bit. Only a sum
     may overflow; the first pass's own gradient stands in for one that does.
     """
-    for tensor in by:
+    other = other or one
+    for tensor in (*one.by, *other.by):
         tensor.grad = None
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract", UserWarning)
-            torch.autograd.backward(roots, cotangents, retain_graph=True)
-            first = [None if tensor.grad is None else tensor.grad.clone() for tensor in by]
-            torch.autograd.backward(roots, cotangents)
-        return [_half(tensor.grad, one) for tensor, one in zip(by, first, strict=True)]
+            torch.autograd.backward(one.roots, cotangents, retain_graph=True)
+            first = [None if tensor.grad is None else tensor.grad.clone() for tensor in one.by]
+            torch.autograd.backward(other.roots, cotangents)
+        totals = [_total(*pair) for pair in zip(one.by, other.by, strict=True)]
+        return [_half(*pair) for pair in zip(totals, first, strict=True)]
     finally:
-        for tensor in by:
+        for tensor in (*one.by, *other.by):
             tensor.grad = None  # the module is used again for other cases
 
 
+def _total(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor | None:
+    if one is other or other.grad is None:
+        return one.grad
+    return other.grad if one.grad is None else one.grad + other.grad
+
+
 def _half(total: torch.Tensor | None, first: torch.Tensor | None) -> torch.Tensor | None:
-    if total is None or first is None:
-        return total
+    if total is None:
+        return None
+    if first is None:  # only the second pass gave something, which is less than both should
+        return total / 2
     parts, single = (torch.view_as_real(one) if one.is_complex() else one for one in (total, first))
     half = torch.where(parts.isinf() & single.isfinite(), single, parts / 2)
     return torch.view_as_complex(half) if total.is_complex() else half

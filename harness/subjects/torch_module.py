@@ -40,7 +40,7 @@ from harness.subjects.recipes import RECIPES
 from harness.subjects.torch_calls import perform
 from harness.subjects.torch_conventions import gradients_back, own_weights, require_a_class_can, with_both_biases
 from harness.subjects.torch_facts import Facts, facts_of, is_cell, positions
-from harness.subjects.torch_gradients import accumulated
+from harness.subjects.torch_gradients import Graph, accumulated
 from harness.subjects.torch_modes import autocast, frozen, grad_mode, seeded
 from harness.subjects.torch_preparation import (
     MODULES,
@@ -52,6 +52,7 @@ from harness.subjects.torch_preparation import (
     prepared_in_place,
     renamed,
     structure,
+    tie,
 )
 from harness.subjects.torch_tensors import data_of, laid_out, on_device, packed, padded, tensors_of, to_numpy
 
@@ -349,14 +350,29 @@ class TorchSubject:
 
     def _results(self, case: Case, module: torch.nn.Module, lent: Tensors) -> tuple[Run, Tensors]:
         """Return what the module gives, forward, and backward if there is a loss."""
-        done = self._outputs(case, module, lent)
-        of_the_form = all(done.named[name].shape == spec.shape for name, spec in case.config.outputs.items())
-        return done, self._gradients(case, done, lent) if case.config.loss and of_the_form else {}
+        done, config = self._outputs(case, module, lent), case.config
+        of_the_form = all(done.named[name].shape == spec.shape for name, spec in config.outputs.items())
+        if config.loss is None or not of_the_form:
+            return done, {}
+        beside = self._outputs(case, self._tied(module, config, lent), lent) if config.tied else None
+        return done, self._gradients(case, done, lent, beside)
+
+    def _tied(self, module: torch.nn.Module, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
+        """Return another module of the config with the same parameters."""
+        twin, weights = self.build(structure(config)), self._weights(config, lent)
+        with torch.no_grad():
+            load(twin, self.renamed(twin, own_weights(self._conventions, weights)))
+        tie(twin, module)
+        return in_mode(twin, config)
 
     def _prepared(self, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
         refuse_relu_of_complex(config)
         self._conventions.refuse(config)
-        return self.prepare(config, {name: lent[name] for name in config.weights if not name.startswith("readout")})
+        return self.prepare(config, self._weights(config, lent))
+
+    @staticmethod
+    def _weights(config: RNNConfig, lent: Tensors) -> Tensors:
+        return {name: lent[name] for name in config.weights if not name.startswith("readout")}
 
     def _outputs(self, case: Case, module: torch.nn.Module, lent: Tensors) -> Run:
         config = case.config
@@ -468,19 +484,26 @@ class TorchSubject:
             for name, tensor, result in zip(config.gradients, asked, found, strict=True)
         }
 
-    def _gradients(self, case: Case, done: Run, lent: Tensors) -> dict[str, torch.Tensor]:
-        """Return autograd's gradient for each tensor asked for; tensors without one are left out."""
-        roots = [done.results[name.removesuffix(".grad")] for name in case.cotangents]
+    def _gradients(self, case: Case, done: Run, lent: Tensors, beside: Run | None) -> dict[str, torch.Tensor]:
+        """Return autograd's gradient for each tensor asked for; tensors without one are left out.
+
+        A run ``beside`` is the call of another module that shares the parameters.
+        """
+        names = [name.removesuffix(".grad") for name in case.cotangents]
+        roots = [done.results[name] for name in names]
         cotangents = [lent[name] for name in case.cotangents]
         for i, root in enumerate(roots):
             if cotangents[i].dtype != root.dtype:  # a conversion would make the copy contiguous
                 cotangents[i] = laid_out(cotangents[i].to(root.dtype), case.config.strides, constant=True)
-        ask = accumulated if case.config.grad_mode == "accumulate" else self.differentiate
         # Nothing flows back from a result that is detached, but autograd raises an error if it is given one.
         attached = [i for i, root in enumerate(roots) if root.requires_grad]
+        roots, cotangents = [roots[i] for i in attached], [cotangents[i] for i in attached]
         gradients: Sequence[torch.Tensor | None] = (None,) * len(done.asked)
-        if attached:
-            gradients = ask([roots[i] for i in attached], done.asked, [cotangents[i] for i in attached])
+        if attached and (case.config.tied or case.config.grad_mode == "accumulate"):
+            other = None if beside is None else Graph([beside.results[names[i]] for i in attached], beside.asked)
+            gradients = accumulated(Graph(roots, done.asked), cotangents, other)
+        elif attached:
+            gradients = self.differentiate(roots, done.asked, cotangents)
         found = dict(zip(case.config.gradients, gradients, strict=True))
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has no gradient, which counts as zero
             found |= {n: torch.zeros_like(t) for n, t in zip(found, done.asked, strict=True) if "readout" in n}

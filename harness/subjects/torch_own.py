@@ -48,6 +48,7 @@ ASIDE: Final[dict[str, tuple[Any, ...]]] = {
     "autocast": (None,),
     "positional": (False,),
     "after": (None,),
+    "tied": (False,),
 }
 """The values of the factors that such a class need not have: it is no drop-in replacement. Its attribute ``offers`` may
 name more, as a function's does."""

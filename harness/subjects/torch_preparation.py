@@ -68,8 +68,7 @@ def prepared_in_place(module: torch.nn.Module, config: RNNConfig, weights: Weigh
         if config.preparation in {"replaced", "parametrize"}:
             return module
         other = build(of)
-        for name in getattr(module, "parametrizations", ()):
-            parametrize.register_parametrization(other, name, _Same())
+        _parametrize_like(other, module)
         return other
 
     with torch.no_grad():
@@ -132,6 +131,21 @@ def _parametrize(_module: torch.nn.Module, config: RNNConfig, weights: Weights, 
             originals: Any = other.parametrizations
             originals[name].original.copy_(tensor)
     return other
+
+
+def tie(module: torch.nn.Module, to: torch.nn.Module) -> None:
+    """Make the parameters of another module the module's own, which is parametrized if the other one is."""
+    _parametrize_like(module, to)
+    for name, parameter in to.named_parameters():
+        place, _, own = name.rpartition(".")
+        setattr(module.get_submodule(place), own, parameter)
+
+
+def _parametrize_like(module: torch.nn.Module, other: torch.nn.Module) -> None:
+    """Parametrize each parameter that is parametrized in another module, and not yet in this one."""
+    for name in getattr(other, "parametrizations", ()):
+        if not parametrize.is_parametrized(module, name):
+            parametrize.register_parametrization(module, name, _Same())
 
 
 def parameters_by_name(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

@@ -47,7 +47,7 @@ class TransformedSubject(TorchSubject):
         own = self.capabilities
         # It computes by other kernels, or by the same ones in another order: nothing is known of its arithmetic.
         offers = {**own.offers, **_OFFERS, **(_UNROLLED if self._mode.unrolls else {})}
-        offers |= {"after": (None,), "positional": (False,)}
+        offers |= {"after": (None,), "positional": (False,), "tied": (False,)}
         offers["preparation"] = ("new", "new", "used", *self._mode.changes)
         self.capabilities = replace(
             own,

@@ -41,7 +41,7 @@ takes up to 8 times as many in complex128 instead of float16. What is larger is 
 ALWAYS: Final = tuple(name for name in GIVEN if name not in OPENS)
 """The arrays that every program is given."""
 
-UNSENT: Final = ("device", "strides", "autocast", "grad_mode", "preparation", "after", "positional")
+UNSENT: Final = ("device", "strides", "autocast", "grad_mode", "preparation", "after", "positional", "tied")
 """The fields of a config that mean nothing to a program."""
 
 _SHOWN: Final = 80

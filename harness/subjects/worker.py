@@ -30,6 +30,7 @@ PLAIN = {
     "preparation": "new",
     "after": None,
     "positional": False,
+    "tied": False,
 }
 """The fields of a config that are not sent."""
 

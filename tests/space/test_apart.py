@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.space.apart import POSITIONAL, apart
+from harness.space.apart import POSITIONAL, TIED, apart
 from harness.space.config import RNNConfig
 from harness.space.parts import OPTIONS, PAIRS, PREPARATIONS, ConfigError
 from harness.space.scope import Scope, configure, factors_of
@@ -12,10 +12,14 @@ from harness.space.whole import WHOLE
 def test_every_pair_of_preparations_has_one_config_and_every_option_another_value_by_position() -> None:
     configs = apart(WHOLE, 0)
 
-    by_position, pairs = configs[: POSITIONAL + 1], configs[POSITIONAL + 1 :]
+    by_position, rest = configs[: POSITIONAL + 1], configs[POSITIONAL + 1 :]
+    tied, pairs = rest[:TIED], rest[TIED:]
     assert sorted((config.after or "", config.preparation) for config in pairs) == sorted(PAIRS)
     assert all(config.positional and config.after is None for config in by_position)
     assert not any(config.positional for config in pairs)
+    assert all(config.tied and config.after is None and not config.positional for config in tied)
+    assert {config.loss for config in tied} == {"output", "h_n", "both"}
+    assert not any(config.tied for config in (*by_position, *pairs))
     plain = RNNConfig(1, 1)
     assert all(getattr(by_position[0], name) != getattr(plain, name) for name in OPTIONS)
     assert {config.loss is None for config in pairs} == {True, False}
@@ -28,6 +32,7 @@ def test_every_config_is_in_its_scope_and_another_seed_gives_others() -> None:
 
     configs = apart(scope, 1)
 
+    assert {config.loss for config in configs if config.tied} == {"h_n"}
     assert {(config.after, config.preparation) for config in configs} == {
         (None, "new"),
         ("used", "pickle"),
@@ -38,7 +43,9 @@ def test_every_config_is_in_its_scope_and_another_seed_gives_others() -> None:
     assert configs != apart(scope, 2)
 
 
-@pytest.mark.parametrize("scope", [Scope(), WHOLE.only(device="meta"), WHOLE.only(after=None, positional=False)])
+@pytest.mark.parametrize(
+    "scope", [Scope(), WHOLE.only(device="meta"), WHOLE.only(after=None, positional=False, tied=False)]
+)
 def test_a_scope_without_them_has_none(scope: Scope) -> None:
     assert apart(scope, 0) == []
 

@@ -76,5 +76,5 @@ def test_a_part_refuses_an_impossible_value_of_its_own(part: type[Any], field: s
 
 
 def test_the_way_is_about_the_arrays_or_about_torch() -> None:
-    assert OF_TORCH == ("autocast", "grad_mode", "preparation", "after", "positional")
+    assert OF_TORCH == ("autocast", "grad_mode", "preparation", "after", "positional", "tied")
     assert set(OF_TORCH) < set(WAY)

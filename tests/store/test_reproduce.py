@@ -131,6 +131,8 @@ CLASSES = {
     "autocast": TWO.replace(autocast="bfloat16", loss="both", strides="stepped"),
     "inference": PLAIN.replace(grad_mode="inference_mode", lengths=(3, 1), enforce_sorted=True, output_size=1),
     "accumulate": PLAIN.replace(grad_mode="accumulate", loss="both", hx=True),
+    "tied": PLAIN.replace(tied=True, loss="both", hx=True, lengths=(3, 1), preparation="parametrize"),
+    "tied with a readout": TWO.replace(tied=True, loss="both", output_size=2, wrt="inputs"),
     "grad mode": PLAIN.replace(grad_mode="enable_grad", dtype="float16"),
     "large": RNNConfig(33, 65, T=3, N=2, dtype="bfloat16"),
     "weights alone": TWO.replace(loss="output", wrt="weights", preparation="used"),

@@ -57,6 +57,9 @@ def turned(name, tensor):
 
 _REGISTER: Final = "torch.nn.utils.parametrize.register_parametrization"
 
+_OF_TWIN: Final = "twins_"
+"""The beginning of the names of what the other one of two modules returns, which share their parameters."""
+
 _PACKING: Final = "from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence"
 
 
@@ -221,6 +224,15 @@ class _Writer:
         body += self._prepared(config.preparation, held)
         if self.parametrized:
             self.program.imports.add("import torch.nn.utils.parametrize")
+        if config.tied:
+            body += [
+                f"twin = {made}",
+                *(["for name in weights:", f"    {_REGISTER}(twin, name, Same())"] if self.parametrized else []),
+                "for name, parameter in rnn.named_parameters():  # both modules have the same ones",
+                '    place, _, own = name.rpartition(".")',
+                "    setattr(twin.get_submodule(place), own, parameter)",
+                *["twin.eval()"] * (not config.training),
+            ]
         if not config.training:
             body.append("rnn.eval()")
         if config.loss is not None and config.wrt == "inputs":
@@ -311,8 +323,6 @@ class _Writer:
                 f"enforce_sorted={config.enforce_sorted})"
             )
             x = "packed"
-        if config.drops:
-            inner.append(f"torch.manual_seed({self.case.seed})  # what dropout drops")
         form = self.recipe.form
         state = "hx[0]" if form is not None and form.flat else "hx"
         arguments = ", ".join([x, *[state] * config.hx])
@@ -320,21 +330,32 @@ class _Writer:
         if self.functional:
             called = f"torch.func.functional_call(rnn, weights, ({arguments}{',' * (not config.hx)}))"
         returns = ("output", "h_n") if form is None else form.returns
-        inner.append(f"{', '.join(returns)} = {called}")
-        if config.lengths is not None:
-            first = ", batch_first=True" if config.batch_first else ""
-            inner.append(f"output, _ = pad_packed_sequence(output{first})")
+        inner += self._returned(called, returns)
+        if config.tied:
+            inner += self._returned(f"twin({arguments})", returns, _OF_TWIN)
         program.results = {"output": "output", "h_n": "h_n"}
         if form is not None and form.flat and "h_n" in returns:
             program.results["h_n"] = "h_n[None]"
         elif "h_n" not in returns:
             program.results["h_n"] = "output[-1:]"
         if config.output_size is not None:
-            inner.append("readout = torch.nn.functional.linear(output, readout_weight, readout_bias)")
             # The padding of packed sequences is overwritten before it is compared.
             program.results["readout"] = "readout" if config.lengths is None else "readout.detach().clone()"
         around = self._around()
         program.body += [f"with {', '.join(around)}:", *indented(inner)] if around else inner
+
+    def _returned(self, called: str, names: tuple[str, ...], also: str = "") -> list[str]:
+        """Return the code of a call and of what is made of its results, whose names begin with ``also``."""
+        config = self.config
+        seed = f"torch.manual_seed({self.case.seed})  # what dropout drops"
+        lines = [*[seed] * config.drops, f"{', '.join(also + name for name in names)} = {called}"]
+        if config.lengths is not None:
+            first = ", batch_first=True" if config.batch_first else ""
+            lines.append(f"{also}output, _ = pad_packed_sequence({also}output{first})")
+        if config.output_size is not None:
+            read = f"torch.nn.functional.linear({also}output, readout_weight, readout_bias)"
+            lines.append(f"{also}readout = {read}")
+        return lines
 
     def _around(self) -> list[str]:
         config = self.config
@@ -380,12 +401,15 @@ class _Writer:
             f"[{', '.join(given)}]",
         ]
         program.body.append(listed("asked = {", asked, "}"))
-        if config.grad_mode == "accumulate":
+        if config.tied or config.grad_mode == "accumulate":
+            also = _OF_TWIN if config.tied else ""
             program.body += [
                 "for tensor in asked.values():",
                 "    tensor.grad = None",
                 listed("torch.autograd.backward(", [arguments[0], arguments[2], "retain_graph=True"], ")"),
-                listed("torch.autograd.backward(", [arguments[0], arguments[2]], ")"),
+                listed(
+                    "torch.autograd.backward(", [f"[{', '.join(also + root for root in roots)}]", arguments[2]], ")"
+                ),
                 "# Both passes are added up, and half of that is what one gives.",
                 "gradients = [None if tensor.grad is None else tensor.grad / 2 for tensor in asked.values()]",
             ]
