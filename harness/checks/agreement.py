@@ -389,7 +389,8 @@ def _local(
         return [], suspicious, _Tightness()
     layers = _layers(observation, states, expected, reference)
     margin = _margin((layer.actual, layer.expected) for layer in layers)
-    return [], suspicious, _Tightness(margin, weakness(case, [one["output"] for one in expected if "output" in one]))
+    outputs = [one["output"] for one in expected if "output" in one]
+    return [], suspicious, _Tightness(margin, weakness(case, outputs, expected[-1]))
 
 
 def _exempt_as(
@@ -516,7 +517,7 @@ def _end_to_end(
     if found or not with_margin:
         return found, _Tightness()
     margin = _margin([(observation.outcome.arrays, expected)])
-    return [], _Tightness(margin, weakness(case, [expected["output"]] if "output" in expected else []))
+    return [], _Tightness(margin, weakness(case, [expected["output"]] if "output" in expected else [], expected))
 
 
 def _needs_no_prefix(mismatch: Mismatch, case: Case) -> bool:

@@ -6,13 +6,14 @@ there. So the criterion is derived, as the allowances are, and no case is weak b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from harness.oracle.bound import np
 from harness.oracle.equation import Floats
 from harness.oracle.expectation import Expected
 from harness.space.case import Case
+from harness.space.config import role_of
 
 FEW: Final = 64
 """The number of states that are looked at first, because most cases are not weak, and those show it."""
@@ -21,18 +22,29 @@ ZERO: Final = "states of zero"
 SIGN: Final = "the sign in place of tanh"
 LINEAR: Final = "no nonlinearity"
 ORDER: Final = "units in another order"
+NO_GRADIENT: Final = "gradients of zero"
+NO_RECURRENT: Final = "gradients of zero by weight_hh"
 
 MISTAKES: Final = {
     ZERO: "the others have states within their allowances of 0",
     SIGN: "the others have saturated units only",
     LINEAR: "in the others tanh is linear, or relu cuts nothing",
     ORDER: "the others have weights with equal numbers",
+    NO_GRADIENT: "the others have none, or within their allowances of 0",
+    NO_RECURRENT: "the others have none, or within their allowances of 0, as one step from zeros has",
 }
 """The mistakes that are tried, each with what all other cases have than those that could show it."""
 
 
-def weakness(case: Case, layers: Sequence[Expected]) -> tuple[str, ...]:
-    """Return the mistakes that a case could not have shown, given what is expected of its layers' outputs."""
+BY_GRADIENTS: Final = (NO_GRADIENT, NO_RECURRENT)
+"""The mistakes that only gradients show."""
+
+
+def weakness(case: Case, layers: Sequence[Expected], expected: Mapping[str, Expected]) -> tuple[str, ...]:
+    """Return the mistakes that a case could not have shown.
+
+    ``layers`` are what is expected of its layers' outputs, and ``expected`` holds its gradients, if it has any.
+    """
     tanh = case.config.nonlinearity == "tanh"
     mistaken: dict[str, Callable[[Floats], Floats]] = {ZERO: np.zeros_like}
     if tanh:
@@ -41,7 +53,12 @@ def weakness(case: Case, layers: Sequence[Expected]) -> tuple[str, ...]:
         mistaken |= {LINEAR: _uncut}
     with np.errstate(all="ignore"):
         weak = [name for name, states in mistaken.items() if all(_passes(one, states) for one in layers)]
-    return (*weak, *([ORDER] if _alike(case) else []))
+    gradients = {name: one for name, one in expected.items() if name in case.config.gradients}
+    recurrent = {name: one for name, one in gradients.items() if role_of(name) == "weight_hh"}
+    by_gradients = dict(zip(BY_GRADIENTS, (gradients, recurrent), strict=True))
+    weak += [ORDER] if _alike(case) else []
+    weak += [name for name, of in by_gradients.items() if all(_passes(one, np.zeros_like) for one in of.values())]
+    return tuple(weak)
 
 
 def _passes(expected: Expected, mistaken: Callable[[Floats], Floats]) -> bool:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from harness.checks.dropout import check_dropout
 from harness.checks.result import Method, Result, Verdict
-from harness.checks.weakness import MISTAKES
+from harness.checks.weakness import MISTAKES, NO_GRADIENT, NO_RECURRENT
 from harness.search import refusals
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.large import Large
@@ -114,7 +114,10 @@ class Examination:
         compared = self.hunt.total - self.hunt.checks[Method.FORM]
         if not compared or self.hunt.total < CASES:
             return {}
-        shown = {mistake: compared - self.hunt.weak[mistake] for mistake in MISTAKES}
+        scope, asked = self.hunt.scope, dict.fromkeys(MISTAKES, True)
+        asked[NO_GRADIENT] = any(scope.loss)
+        asked[NO_RECURRENT] = any(scope.loss) and {*scope.wrt} != {"inputs"}
+        shown = {mistake: compared - self.hunt.weak[mistake] for mistake in MISTAKES if asked[mistake]}
         return {mistake: number for mistake, number in shown.items() if number < min(GRADIENTS, compared)}
 
     @property

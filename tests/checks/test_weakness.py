@@ -11,13 +11,14 @@ import pytest
 from harness import Case, RNNConfig, Scope, as_subject, draw, hunt
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.result import Verdict
-from harness.checks.weakness import LINEAR, ORDER, SIGN, ZERO
+from harness.checks.weakness import BY_GRADIENTS, LINEAR, NO_GRADIENT, NO_RECURRENT, ORDER, SIGN, ZERO
 from harness.oracle.arithmetic import accepted
 from harness.report.complaints import summary_of
 from harness.report.markdown import markdown
 from harness.report.text import examination_report
 from harness.report.wording import unshown_line
 from harness.search.examination import GRADIENTS, Examination
+from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 from tests.report.test_wording import rendered
 
@@ -39,7 +40,7 @@ def one_step(phi: Callable[[Any], Any]) -> Any:
 def weak(case: Case) -> tuple[str, ...]:
     result = assess(observe(RIGHT, case), with_margin=True)
     assert result.verdict is Verdict.AGREES
-    return result.weak
+    return tuple(name for name in result.weak if name not in BY_GRADIENTS)
 
 
 def scaled(case: Case, factor: float, shift: float = 0.0) -> Case:
@@ -72,6 +73,38 @@ def test_a_case_is_weak_exactly_where_the_mistake_passes(nonlinearity: str, mist
             seen.add(passes)
 
     assert seen == {True, False}
+
+
+class WithoutGradients(TorchSubject):
+    """Torch's own layer, whose gradients are zero, or those by weight_hh alone."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self._part = part
+
+    def run(self, case: Case) -> Any:
+        outcome = super().run(case)
+        lost = {n: np.zeros_like(a) for n, a in outcome.arrays.items() if n.endswith(".grad") and self._part in n}
+        return replace(outcome, arrays={**outcome.arrays, **lost})
+
+
+@pytest.mark.parametrize(("mistake", "part"), [(NO_GRADIENT, ""), (NO_RECURRENT, "weight_hh")])
+def test_a_case_is_weak_for_gradients_exactly_where_gradients_of_zero_pass(mistake: str, part: str) -> None:
+    mistaken, right, seen = WithoutGradients(part), TorchSubject(), Counter[bool]()
+    config = RNNConfig(2, 3, T=1, N=2, loss="output")
+    ways: list[dict[str, Any]] = [{}, {"T": 3}, {"hx": True}, {"wrt": "inputs"}, {"loss": None}, {"num_layers": 2}]
+    for way in ways:
+        for size in (0, 1e-40, 1):
+            case = draw(config.replace(**way), "normal", 1)
+            scaled_down = {n: (a * size).astype(a.dtype) for n, a in case.cotangents.items()}
+            one = Case.from_arrays(case.config, {**case.arrays, **scaled_down})
+            passes = check_agreement(mistaken, one).verdict is Verdict.AGREES
+            result = assess(observe(right, one), with_margin=True)
+
+            assert (mistake in result.weak) == passes, (way, size)
+            seen[passes] += 1
+
+    assert min(seen.values()) > 1
 
 
 def test_an_order_of_units_does_not_show_where_all_numbers_are_equal() -> None:
