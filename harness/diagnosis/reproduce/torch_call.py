@@ -402,14 +402,12 @@ class _Writer:
         ]
         program.body.append(listed("asked = {", asked, "}"))
         if config.tied or config.grad_mode == "accumulate":
-            also = _OF_TWIN if config.tied else ""
+            others = f"[{', '.join(_OF_TWIN + root for root in roots)}]" if config.tied else arguments[0]
             program.body += [
                 "for tensor in asked.values():",
                 "    tensor.grad = None",
                 listed("torch.autograd.backward(", [arguments[0], arguments[2], "retain_graph=True"], ")"),
-                listed(
-                    "torch.autograd.backward(", [f"[{', '.join(also + root for root in roots)}]", arguments[2]], ")"
-                ),
+                listed("torch.autograd.backward(", [others, arguments[2]], ")"),
                 "# Both passes are added up, and half of that is what one gives.",
                 "gradients = [None if tensor.grad is None else tensor.grad / 2 for tensor in asked.values()]",
             ]
