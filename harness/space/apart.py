@@ -48,7 +48,9 @@ def apart(scope: Scope, seed: int) -> list[RNNConfig]:
     if losses and True in scope.tied:
         found += [made(drawn() | {"tied": True, "loss": losses[i % len(losses)]}) for i in range(TIED)]
     known = [name for name in PREPARATIONS if name in scope.preparation]
-    pairs = [(a, b) for a in known for b in known if (a, b) in PAIRS and a in scope.after]
+    # A mode of torch may ask for one first preparation that it does not have alone.
+    firsts = [name for name in PREPARATIONS if name in scope.after and (name in known or len(scope.after) <= 2)]
+    pairs = [(a, b) for a in firsts for b in known if (a, b) in PAIRS]
     random.shuffle(pairs)
     return [*found, *(made(drawn() | {"after": first, "preparation": then}) for first, then in pairs)]
 

@@ -33,10 +33,12 @@ def accumulated(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract", UserWarning)
+            # A copy of a scripted module has parameters that are no leaves.
+            warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
             torch.autograd.backward(one.roots, cotangents, retain_graph=True)
             first = [None if tensor.grad is None else tensor.grad.clone() for tensor in one.by]
             torch.autograd.backward(other.roots, cotangents)
-        totals = [_total(*pair) for pair in zip(one.by, other.by, strict=True)]
+            totals = [_total(*pair) for pair in zip(one.by, other.by, strict=True)]
         return [_half(*pair) for pair in zip(totals, first, strict=True)]
     finally:
         for tensor in (*one.by, *other.by):

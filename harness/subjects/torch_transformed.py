@@ -47,7 +47,7 @@ class TransformedSubject(TorchSubject):
         own = self.capabilities
         # It computes by other kernels, or by the same ones in another order: nothing is known of its arithmetic.
         offers = {**own.offers, **_OFFERS, **(_UNROLLED if self._mode.unrolls else {})}
-        offers |= {"after": (None,), "positional": (False,), "tied": (False,)}
+        offers |= {"after": (None, *self._mode.after), "positional": (False,), "tied": (False,)}
         offers["preparation"] = ("new", "new", "used", *self._mode.changes)
         self.capabilities = replace(
             own,
@@ -74,17 +74,26 @@ class TransformedSubject(TorchSubject):
         """Return the module of the config, made before or not, with these weights."""
         if config.preparation in self._mode.changes:
             return self._changed(config, {name: tensor.clone() for name, tensor in weights.items()})
-        module = self._module(config)
+        module = self._module(config) if config.after is None else self._called_before(self.build(config), config)
         with torch.no_grad():
             load(module, dict(weights))
         return in_mode(module, config)
 
+    def _called_before(self, module: torch.nn.Module, config: RNNConfig) -> torch.nn.Module:
+        """Return the module after a functional call as an ``nn.RNN``, before anything is made of it."""
+        others = {name: torch.full_like(parameter, 0.5) for name, parameter in module.named_parameters()}
+        module.__class__ = torch.nn.RNN
+        with torch.no_grad():
+            torch.func.functional_call(module, others, tuple(_ones(config)))
+        module.__class__ = self._own
+        return module
+
     def _changed(self, config: RNNConfig, weights: Tensors) -> torch.nn.Module:
         """Return what torch makes of a new module at a call, changed after it to hold these weights."""
         module: Any = in_mode(self.build(config), config)
-        dtype = getattr(torch, config.dtype)
-        given = [torch.ones(spec.shape, device=config.device, dtype=dtype) for spec in config.inputs.values()]
-        self.call(module, None, *given)
+        if config.after is not None:
+            self._called_before(module, config)
+        self.call(module, None, *_ones(config))
         [made] = module.made.values()
         if config.preparation == "deepcopy":
             with _quiet():
@@ -123,6 +132,11 @@ class TransformedSubject(TorchSubject):
         return before.replace(T=config.T) if self._mode.keeps_time else before
 
 
+def _ones(config: RNNConfig) -> list[torch.Tensor]:
+    dtype = getattr(torch, config.dtype)
+    return [torch.ones(spec.shape, device=config.device, dtype=dtype) for spec in config.inputs.values()]
+
+
 def _within(made: torch.nn.Module, attribute: str) -> Any:
     """Return an attribute of a module, named with its dot, or the module itself if none is named."""
     return getattr(made, attribute[1:]) if attribute else made
@@ -143,7 +157,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _class_of(mode: Mode) -> type[torch.nn.Module]:
-    names: dict[str, Any] = {"torch": torch, "copy": copy}
+    names: dict[str, Any] = {"torch": torch}
     exec("\n".join(mode.lines), names)  # noqa: S102 - lines of the table of modes, which a script shows as well
     made: type[torch.nn.Module] = names["RNN"]
     return made

@@ -17,8 +17,8 @@ class RNN(torch.nn.RNN):
     def forward(self, *arguments):
         made = self.__dict__.setdefault("made", {{}})
         if len(arguments) not in made:
-            plain = copy.copy(self)  # with the same parameters
-            plain.__class__ = torch.nn.RNN
+            plain = torch.nn.RNN.__new__(torch.nn.RNN)
+            plain.__dict__.update(self.__dict__)  # with the same parameters
             del plain.made
             made[len(arguments)] = {make}
         return made[len(arguments)]{called}(*arguments)'''
@@ -45,6 +45,8 @@ class Mode:
     """True if it writes out every step of every layer, which takes a second for some twenty steps."""
     changes: tuple[str, ...] = _CHANGES
     """The values of ``RNNConfig.preparation`` that change what it made."""
+    after: tuple[str, ...] = ("functional_call",)
+    """The values of ``RNNConfig.after`` that an nn.RNN may have had before this mode makes something of it."""
     called: str = ""
     """The method of what it made that is called, with its dot."""
     held: str = ""
@@ -55,7 +57,8 @@ class Mode:
     @property
     def lines(self) -> tuple[str, ...]:
         """The lines that make a class ``RNN`` with nn.RNN's constructor, which runs in this mode."""
-        return ("import copy", *self.first, "", "", _CLASS.format(make=self.make, called=self.called))
+        before = (*self.first, "", "") if self.first else ()
+        return (*before, _CLASS.format(make=self.make, called=self.called))
 
 
 _ALLOWED: Final = (
@@ -187,7 +190,7 @@ def _compiled(name: str) -> Mode:
     call = f'torch.compile(plain, backend="{backend}", fullgraph=True)'
     stages = ("torch", *(f"torch:{one}" for one in before))
     words, unrolls = f'torch.compile(backend="{backend}")', backend != "eager"
-    return Mode(words, call, _ALLOWED, stages=stages, unrolls=unrolls, held="._orig_mod")
+    return Mode(words, call, _ALLOWED, stages=stages, unrolls=unrolls, after=(), held="._orig_mod")
 
 
 MODES: Final = {

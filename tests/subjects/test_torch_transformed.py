@@ -35,6 +35,8 @@ CONFIGS = (
 MAPPED = ("vmap", "per-sample")
 """The modes that take batches with an initial state only."""
 
+COPY = ("import copy",)
+
 KEPT = """
 
 class Kept(torch.nn.Module):
@@ -75,7 +77,9 @@ def test_what_is_frozen_at_the_first_call_shows_at_other_sizes(made: Transformed
     assert check_agreement(made, draw(PLAIN.replace(preparation="used"))).kind == "output: shape"
 
 
-@pytest.mark.parametrize("made", [Mode("stale", "lambda *given, old=copy.deepcopy(plain): old(*given)")], indirect=True)
+@pytest.mark.parametrize(
+    "made", [Mode("stale", "lambda *given, old=copy.deepcopy(plain): old(*given)", COPY)], indirect=True
+)
 def test_a_module_that_is_made_once_gets_the_weights_of_the_next_case(made: TransformedSubject) -> None:
     first, second = (check_agreement(made, draw(PLAIN, "normal", seed)) for seed in (0, 1))
 
@@ -92,7 +96,7 @@ def test_a_module_that_follows_every_change_agrees(made: TransformedSubject) -> 
             assert check_agreement(made, case).verdict is Verdict.AGREES, config
 
 
-@pytest.mark.parametrize("made", [Mode("weights kept", "Kept(plain)", (KEPT,))], indirect=True)
+@pytest.mark.parametrize("made", [Mode("weights kept", "Kept(plain)", (*COPY, KEPT))], indirect=True)
 def test_a_module_that_keeps_the_weights_it_was_made_with_is_found_in_every_change(made: TransformedSubject) -> None:
     for config in CHANGED:
         assert check_agreement(made, draw(config)).verdict is Verdict.DISAGREES, config
@@ -111,7 +115,18 @@ def test_torch_scripts_an_nn_rnn_that_goes_on_with_its_old_weights(tmp_path: Pat
         assert offer(found, subject, tmp_path).path is not None
 
 
-@pytest.mark.parametrize("made", [Mode("without dropout", "copy.copy(plain).eval()")], indirect=True)
+def test_torch_scripts_an_nn_rnn_with_the_weights_of_an_earlier_functional_call(tmp_path: Path) -> None:
+    subject = as_subject("torch:script")
+    case = draw(PLAIN.replace(preparation="state_dict", after="functional_call"), "normal")
+    result = check_agreement(subject, case)
+
+    assert {mismatch.sort for mismatch in result.mismatches} == {Sort.VALUE}
+    assert check_agreement(subject, draw(PLAIN.replace(preparation="state_dict"), "normal")).verdict is Verdict.AGREES
+    offered = offer(Finding("torch:script", case, result), subject, tmp_path)
+    assert offered.path is not None, offered.reason
+
+
+@pytest.mark.parametrize("made", [Mode("without dropout", "copy.copy(plain).eval()", COPY)], indirect=True)
 def test_a_mode_that_loses_dropout_breaks_its_law(made: TransformedSubject) -> None:
     scope = scope_of(made)
     done = examine(made, Hunt("mine", 0, scope.only(dtype="float32")))

@@ -208,7 +208,9 @@ class _Writer:
         if self.changed:
             body += self._changed()
             return
-        first = config.after
+        first = None if self.recipe.changes else config.after
+        if config.after is not None and self.recipe.changes:
+            body += self._called_before()
         others = "{name: torch.full_like(tensor, 0.5) for name, tensor in weights.items()}"
         if first is not None and "functional_call" in {first, config.preparation}:
             body.append(f"others = {others}")
@@ -293,10 +295,21 @@ class _Writer:
         frozen = config.loss is not None and config.wrt == "inputs"
         return [
             *["rnn.eval()"] * (not config.training),
+            *(self._called_before() if config.after is not None else []),
             f"{self._first(config)}  # torch makes its own module at the first call",
             f"rnn = {made}",
             *([] if self.functional else load),
             *["for tensor in rnn.parameters():", "    tensor.requires_grad_(False)"] * frozen,
+        ]
+
+    def _called_before(self) -> list[str]:
+        """Return a functional call of an nn.RNN of which torch makes a module of its own afterwards."""
+        return [
+            "others = {name: torch.full_like(tensor, 0.5) for name, tensor in rnn.named_parameters()}",
+            "rnn.__class__ = torch.nn.RNN  # it is one until its first call",
+            "with torch.no_grad():",
+            f"    {self._first(self.config, 'others')}",
+            f"rnn.__class__ = {self.recipe.expression}",
         ]
 
     def _first(self, config: RNNConfig, weights: str = "") -> str:
