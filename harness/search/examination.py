@@ -169,7 +169,7 @@ def _dropout(subject: Subject, done: Hunt, cases: int | None) -> Result | None:
     """Check the law of dropout on every device that has numbers, if dropout in training is in the scope."""
     scope, devices = done.scope, _with_numbers(done.scope)
     drops = any(scope.dropout) and True in scope.training and max(scope.num_layers) > 1
-    if not devices or not drops or "relu" not in scope.nonlinearity or (cases is not None and cases < DROPOUT_RUNS):
+    if not devices or not drops or (cases is not None and cases < DROPOUT_RUNS):
         return None
     results: list[Result] = []
     for device in dict.fromkeys(devices):

@@ -294,6 +294,7 @@ class OwnFormSubject(TorchSubject):
             contract=PORT,
             recipe=Recipe(form=form),
             call=None,
+            masks=None,  # it draws its own, which must obey the law of dropout
             read_as=form.words,
         )
 

@@ -181,7 +181,6 @@ def test_the_law_of_dropout_takes_no_more_runs_than_it_is_said_to() -> None:
         {"training": False},
         {"dropout": 0.0},
         {"num_layers": 1},
-        {"nonlinearity": "tanh"},
         {"device": "meta"},
     ],
 )

@@ -8,7 +8,10 @@ from torch import nn
 
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
+from harness.checks.dropout import check_dropout
 from harness.diagnosis.investigate import Investigation
+from harness.search.examination import examine
+from harness.search.record import Hunt
 from harness.space.config import PARAMETERS
 from harness.space.contract import PORT
 from harness.space.outcome import Failure
@@ -114,6 +117,34 @@ class Alone(Linears):
         for layer in self.more:
             x = layer(x)[0]
         return x
+
+
+class Dropping(Cells):
+    """Layers with dropout between them, whose kept elements may lack their scale."""
+
+    scaled = True
+
+    def __init__(self, input_dim: int, hidden_dim: int, n_layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__(input_dim, hidden_dim, n_layers)
+        self.dropout = dropout
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        last = []
+        for number, cell in enumerate(self.there):
+            if number and self.training and self.dropout:
+                x = nn.functional.dropout(x, self.dropout)
+                x = x if self.scaled else x * (1 - self.dropout)
+            h, states = x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[number], []
+            for step in x:
+                h = cell(step, h)
+                states.append(h)
+            x = torch.stack(states)
+            last.append(h)
+        return x, torch.stack(last)
+
+
+class Unscaled(Dropping):
+    scaled = False
 
 
 class FloatState(Linears):
@@ -278,6 +309,24 @@ def test_options_that_it_cannot_have_are_refused_and_said() -> None:
         assert (outcome.failure, outcome.message) == (Failure.UNSUPPORTED, said)
 
     assert "; num_layers is left out: its other parameters cannot be told" in as_subject(Scattered).capabilities.read_as
+
+
+def test_its_dropout_obeys_the_law_though_it_has_tanh_only() -> None:
+    right, wrong = (
+        check_dropout(subject, scope=scope_of(subject).only(dtype="float32"))
+        for subject in map(as_subject, (Dropping, Unscaled))
+    )
+
+    assert right.verdict is Verdict.AGREES
+    assert wrong.verdict is Verdict.DISAGREES
+    assert wrong.message.startswith("dropout's scale must be 1/(1-p) = 2 per layer: output is ")
+    assert "h_n" not in wrong.message.partition("; in ")[0]
+    for layer in (Dropping, Unscaled):
+        done = examine(
+            as_subject(layer), Hunt("mine", 0, scope_of(as_subject(layer)).only(dtype="float32", device="cpu"))
+        )
+        assert done.dropout is not None
+        assert done.dropout.failed == (layer is Unscaled)
 
 
 def test_a_drop_in_class_is_left_as_it_is() -> None:
