@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -54,6 +54,9 @@ from harness.subjects.capabilities import Capabilities
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, ground_of
 from harness.subjects.registry import as_subject
+
+CUT_SHORT: Final = frozenset({Stop.INTERRUPTED, Stop.REFUSED, Stop.FINDING})
+"""The ends of a search after which no large products are checked."""
 
 
 @dataclass(frozen=True)
@@ -169,17 +172,16 @@ def same_as_the_first_stage(subject: Subject, bits: Mapping[Asked, str]) -> dict
 
 def with_large_products(investigation: Investigation, done: Hunt, largest: int, progress: Progress | None) -> Large:
     """Check large products of sizes after a search, add what is found to its record, and explain it."""
-    if done.stop in {Stop.INTERRUPTED, Stop.REFUSED, Stop.FINDING}:
+    if done.stop in CUT_SHORT:
         return Large(none=f"the search was ended by {done.stop.value}")
     before = len(done.findings)
+    large, trial = hunt_large(investigation.subject, done, largest, progress or (lambda _hunt: None))
     try:
-        large, trial = hunt_large(investigation.subject, done, largest, progress or (lambda _hunt: None))
-        for finding in done.findings[before:]:
+        for finding in done.findings[before:] if done.stop is not Stop.INTERRUPTED else []:
             ground = ground_of(investigation.subject, finding.case.config.device)
             investigation.explanations[finding.id] = replace(explain_large(finding, done.scope, trial), ground=ground)
     except KeyboardInterrupt:
         done.stop = Stop.INTERRUPTED
-        return Large(none=f"ended by {done.stop.value}")
     return large
 
 

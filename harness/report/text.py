@@ -179,8 +179,9 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
     if suspected:
         parts.append(wording.counted(suspected, "suspicion"))
     if told:
-        failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
-        fail = "fails" if failed == 1 else "fail"
+        beside = done.large is not None and done.large.found  # one that is none of the cases
+        failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings) - beside
+        fail = f"{'fails' if failed == 1 else 'fail'}{', and a very large one' * beside}"
         parts.append(f"{failed:,} of {wording.counted(max(hunt.asked, failed), 'case')} {fail}")
     if hunt.undone:
         lawful = done.dropout is None or not done.dropout.failed

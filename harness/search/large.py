@@ -17,7 +17,7 @@ from harness.checks.agreement import check_agreement
 from harness.checks.result import WAVERS, Result, Verdict
 from harness.oracle.arithmetic import Accepted
 from harness.search.certificate import Certificate
-from harness.search.record import Finding, Hunt
+from harness.search.record import Finding, Hunt, Stop
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.memory import free, too_large
@@ -60,6 +60,8 @@ class Large:
     dtype: str = ""
     agreed: list[RNNConfig] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    found: bool = False
+    """True if one of them fails and is a finding."""
     seconds: float = 0.0
     none: str = ""
     """The reason why there is no such case at all."""
@@ -150,11 +152,14 @@ def hunt_large(subject: Subject, done: Hunt, largest: int, tell: Callable[[Hunt]
             elif not result.failed:
                 record.agreed.append(config)
             else:
-                finding = _pursued(trial, config, result, done)
-                record.skipped.append(Skipped(config, "fails where smaller cases do" if finding is None else "fails"))
+                record.found = _pursued(trial, config, result, done) is not None
+                record.skipped.append(Skipped(config, "fails" if record.found else "fails where smaller cases do"))
                 record.skipped += [Skipped(one, "after a failure") for one in configs]  # which ends the loop
         except TooLarge as error:
             record.skipped.append(Skipped(config, str(error)))
+        except KeyboardInterrupt:
+            done.stop = Stop.INTERRUPTED
+            record.skipped += [Skipped(one, "after an interrupt") for one in (config, *configs)]  # which ends the loop
     done.large = None
     if not record.none and not record.agreed and not record.skipped:
         record.none = "a size is pinned, or such a case has no real dtype, no single layer or no plain forward pass"
@@ -184,9 +189,11 @@ def _pursued(trial: Trial, config: RNNConfig, result: Result, done: Hunt) -> Fin
         again = trial(best[0])
     except TooLarge:  # the time is over
         again = best[1]
+    except KeyboardInterrupt:  # what was seen to fail is told
+        done.stop, again = Stop.INTERRUPTED, best[1]
     if best[0].states <= EDGE and done.findings:
         return None
-    if again.kind != kind:
+    if not again.shows(kind):
         best = best[0], Result(Verdict.BROKEN, message=f"{WAVERS}: it failed, then it did not")
     return done.report(trial.case(best[0]), best[1], replace(CERTIFICATE, fresh_process=trial.fresh))
 

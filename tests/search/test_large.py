@@ -16,7 +16,7 @@ from harness.report.explained import fails_line
 from harness.report.wording import large_lines
 from harness.search import large
 from harness.search.large import Large, Skipped, TooLarge, Trial, hunt_large
-from harness.search.record import Finding, Hunt
+from harness.search.record import Finding, Hunt, Stop
 from harness.space import memory
 from harness.space.outcome import Failure, Outcome
 from tests import implementations
@@ -274,3 +274,48 @@ def test_what_gives_two_answers_is_said_to_waver(monkeypatch: pytest.MonkeyPatch
     done, _, _ = searched(rnn)
 
     assert done.findings[0].result.wavers
+
+
+def test_a_failure_is_told_though_an_interrupt_ends_its_pursuit() -> None:
+    asked: list[int] = []
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        asked.append(config.N)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        output, h_n = right(x, h0, weights, config)
+        return output * output.dtype.type(0.5 if config.N > POWER // 2 else 1), h_n
+
+    done, record, _ = searched(rnn)
+
+    assert done.stop is Stop.INTERRUPTED
+    assert done.findings[0].case.config.N == asked[1] < asked[0]
+    assert [one.why for one in record.skipped] == ["fails", *["after a failure"] * 11]
+
+
+def test_what_agreed_before_an_interrupt_is_told() -> None:
+    asked: list[int] = []
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        asked.append(config.N)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return right(x, h0, weights, config)
+
+    done, record, _ = searched(rnn)
+
+    assert done.stop is Stop.INTERRUPTED
+    assert len(record.agreed) == 2
+    assert [one.why for one in record.skipped] == ["after an interrupt"] * 10
+
+
+def test_what_fails_in_more_arrays_on_fewer_sequences_does_not_waver() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = right(x, h0, weights, config)
+        half = output.dtype.type(0.5)
+        return output * half if 1000 < config.N < 3000 else output, h_n * half if config.N > 1000 else h_n
+
+    done, _, _ = searched(rnn)
+
+    assert done.findings[0].result.kind == "output: value"
+    assert not done.findings[0].result.wavers
