@@ -207,7 +207,7 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     yield line("worst", _worst(reading, case, mismatch))
     if not causes and all(one.sort is Sort.VALUE for _, one in wrong):
         yield line("within", f"atol={max(one.atol for _, one in wrong):.1e} of every expected number")
-    if found.digits is not None and (not found.causes or found.causes[0].fault):
+    if found.digits is not None and (not found.causes or found.causes[0].reading.other != "atol"):
         yield line("rounded", f"actual has at most {counted(found.digits, 'digit')} after the point, and is taken so")
 
 

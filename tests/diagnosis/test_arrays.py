@@ -345,6 +345,28 @@ def test_numbers_that_come_from_a_print_are_said_to_be_rounded() -> None:
     assert not any(line.startswith("rounded") for line in whole.lines)
 
 
+@pytest.mark.parametrize("lost", [np.inf, np.nan])
+def test_numbers_that_come_from_a_print_may_be_infinite_or_nan(lost: float) -> None:
+    case = of(PLAIN)
+    actual = np.round(made(Reference(), case, "output"), 4)
+    actual[0, 0, 0] = lost
+
+    answer = ask(case, actual)
+
+    assert "rounded actual has at most 4 digits after the point, and is taken so" in answer.lines
+    assert answer.lines[0].startswith("disagrees with nn.RNN in 1 of ")
+
+
+def test_rounded_numbers_along_the_other_axis_are_said_to_be_rounded() -> None:
+    case = of(PLAIN.replace(N=PLAIN.T))
+    turned = Case.from_arrays(case.config.replace(batch_first=True), case.arrays)
+    answer = ask(case, np.round(made(Reference(), turned, "output"), 4), batch_first=False)
+
+    assert answer.cause is not None
+    assert answer.cause.startswith("takes the other axis for time")
+    assert "rounded actual has at most 4 digits after the point, and is taken so" in answer.lines
+
+
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_right_numbers_that_are_rounded_are_told_from_wrong_ones(nonlinearity: str) -> None:
     case = of(PLAIN.replace(nonlinearity=nonlinearity))
