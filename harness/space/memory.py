@@ -53,15 +53,18 @@ def _sizes(config: RNNConfig) -> tuple[int, int]:
 def free(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Return the bytes of memory that are free here; ``None`` where the system does not tell.
 
-    Linux tells what it can give without swapping, and the limit of a container.
+    Linux tells what it can give without swapping, and the limit of a container. The files that it keeps in memory and
+    that nothing has read for a while count as used by a container, but are given up if it needs more.
     """
     found: list[int] = []
     with suppress(OSError, ValueError, StopIteration):
         lines = (proc / "meminfo").read_text().splitlines()
         found.append(next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024)
-    with suppress(OSError, ValueError):  # no container, or one without a limit, which says max
+    with suppress(OSError, ValueError, StopIteration):  # no container, or one without a limit, which says max
         limit, used = (int((groups / f"memory.{name}").read_text()) for name in ("max", "current"))
-        found.append(max(0, limit - used))
+        lines = (groups / "memory.stat").read_text().splitlines()
+        kept = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        found.append(max(0, limit - used + kept))
     if not found and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return min(found, default=None)
