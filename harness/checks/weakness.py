@@ -30,8 +30,8 @@ MISTAKES: Final = {
     SIGN: "the others have saturated units only",
     LINEAR: "in the others tanh is linear, or relu cuts nothing",
     ORDER: "the others have weights with equal numbers",
-    NO_GRADIENT: "the others have none, or within their allowances of 0",
-    NO_RECURRENT: "the others have none, or within their allowances of 0, as one step from zeros has",
+    NO_GRADIENT: "the others have none, or all are within their allowances of 0",
+    NO_RECURRENT: "the others have none, or all are within their allowances of 0, as after one step from zeros",
 }
 """The mistakes that are tried, each with what all other cases have than those that could show it."""
 

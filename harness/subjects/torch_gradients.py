@@ -54,7 +54,7 @@ def _total(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor | None:
 def _half(total: torch.Tensor | None, first: torch.Tensor | None) -> torch.Tensor | None:
     if total is None:
         return None
-    if first is None:  # only the second pass gave something, which is less than both should
+    if first is None:  # half of what only the second pass gave shows that the first one is missing
         return total / 2
     parts, single = (torch.view_as_real(one) if one.is_complex() else one for one in (total, first))
     half = torch.where(parts.isinf() & single.isfinite(), single, parts / 2)
