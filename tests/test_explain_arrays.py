@@ -296,7 +296,7 @@ def test_weights_under_other_names_are_understood(run: Any, of: str, sizes: tupl
         ),
         "onnx": (
             {"W": w[None], "R": r[None], "B": np.concatenate([b, c])[None]},
-            "of ONNX: W_ih is your W, W_hh is your R, b_ih, b_hh is your B",
+            "of ONNX: W_ih is your W, W_hh is your R, [b_ih, b_hh] is your B",
         ),
         "numpy": (
             {"Wx": w, "Wh": r, "b": b + c},
@@ -320,6 +320,17 @@ def test_weights_under_other_names_are_understood(run: Any, of: str, sizes: tupl
     said = " ".join(str(answer).split())
     assert words in said
     assert ("which fits" in said) == (sizes == (3, 3) and of in {"numpy", "turned", "both"})
+
+
+def test_two_biases_in_one_array_are_two_though_one_is_zero() -> None:
+    case = draw(RNNConfig(2, 3, T=4, N=5, dtype="float64"), "normal")
+    w, r, b, _ = case.weights.values()
+
+    answer = harness.explain(
+        {"W": w[None], "R": r[None], "B": np.append(b, 0 * b)[None]}, case.x, case.x[..., :1] * w.T[0]
+    )
+
+    assert "[b_ih, b_hh] is your B" in str(answer)
 
 
 def test_a_linear_layer_and_two_directions_under_other_names() -> None:

@@ -97,7 +97,8 @@ def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[T
     for turn in ([one for one in fits if one in known] or fits or known or [False]) if w.ndim == 2 else [False]:
         named = _named(own, turn=turn)
         symbols = {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}
-        symbols["bias"] = "b_ih, b_hh" if any(named[one].any() for one in named if "bias_hh" in one) else "b_ih + b_hh"
+        both = "bias" in own and own["bias"].shape[-1:] == (2 * len(named["weight_hh_l0"]),)
+        symbols["bias"] = "[b_ih, b_hh]" if both else "b_ih + b_hh"
         turned = {role: ".T" * (turn and "weight" in role) for role in own}
         words = ", ".join(f"{symbols[role]} is your {prefix}{scheme.names[role]}{turned[role]}" for role in own)
         yield Translated({**named, **rest}, f"names of {scheme.of}: {words}")
