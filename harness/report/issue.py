@@ -71,10 +71,10 @@ def issue(
     """
     result = finding.result
     parts = [f"# {title(finding)}", _expectation(result), *_happened(finding)]
-    of_dropout = result.method is Method.DROPOUT
-    parts += (
-        ["## The net", _config_block(finding.case)] if of_dropout else ["## Minimal case", _case_block(finding.case)]
-    )
+    if result.method is Method.DROPOUT:
+        parts += ["## The net", _config_block(finding.case)]
+    else:
+        parts += ["## Minimal case" if finding.minimal else "## Case", _case_block(finding.case)]
     if cause_lines:
         parts += ["## Cause", "\n".join(f"- {line}" for line in cause_lines)]
     if code:

@@ -27,6 +27,7 @@ from harness.diagnosis.reproduce.script import index_of, script
 from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.report.issue import issue, regression_test
+from harness.search.certificate import NOT_SHRUNK, Certificate
 from harness.search.record import Finding
 from harness.search.replay import Fate
 from harness.space.case_json import to_json
@@ -983,6 +984,16 @@ def test_an_issue_without_a_script_says_how_to_go_on(tmp_path: Path) -> None:
     assert r"| python | 3 \| 4 |" in written
     assert "## Cause" not in written
     assert "rnn-harness replay" in written
+
+
+@pytest.mark.parametrize(("certificate", "heading"), [(Certificate(), "## Minimal case"), (NOT_SHRUNK, "## Case")])
+def test_an_issue_calls_a_case_minimal_only_if_it_is(certificate: Certificate, heading: str) -> None:
+    case = draw(RNNConfig(1, 1))
+    result = Result(Verdict.BROKEN, message="ValueError")
+
+    written = issue(Finding("mine.py:rnn", case, result, certificate), [], None, None, {})
+
+    assert f"\n{heading}\n" in written
 
 
 def test_a_large_case_is_not_written_out_in_an_issue() -> None:
