@@ -89,9 +89,8 @@ class Seen:
         if not self.resembles(fault, NEAR):
             return False
         with np.errstate(all="ignore"):
-            given = fault.run(self.case)[gradient]
-        actual, right = self._actual[gradient], self._right_run[gradient]
-        return bool(NEARER * np.abs(actual - given).max(initial=0) < np.abs(actual - right).max(initial=0))
+            given, right, actual = fault.run(self.case)[gradient], self._right_run[gradient], self._actual[gradient]
+            return bool(NEARER * np.abs(actual - given).max(initial=0) < np.abs(actual - right).max(initial=0))
 
     def loses_numbers_as(self, fault: Fault) -> bool:
         """Tell whether the subject is right there, but for NaN in any of the places where the fault gives NaN."""
