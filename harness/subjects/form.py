@@ -61,14 +61,15 @@ class Form:
         """Return the shape that its own parameter has where nn.RNN's has another one."""
         return shape[::-1] if self.conventions.transposed else shape
 
-    def arranged(self, returned: Any) -> Any:
+    def arranged(self, returned: Any, *, batch_first: bool) -> Any:
         """Return what a call returned as nn.RNN does, (output, h_n); unchanged if it is something else."""
         parts = list(returned) if isinstance(returned, tuple | list) else [returned]
         if len(parts) != len(self.returns) or not all(hasattr(part, "shape") for part in parts):
             return returned
         named = dict(zip(self.returns, parts, strict=True))
         output = named["output"]
-        h_n = named.get("h_n", output[-1:])
+        last = output[:, -1][None] if batch_first and len(output.shape) == 3 else output[-1:]
+        h_n = named.get("h_n", last)
         return output, h_n[None] if self.flat and "h_n" in named else h_n
 
     def own(self, name: str, directions: int) -> str:

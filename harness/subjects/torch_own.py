@@ -165,8 +165,10 @@ def _returned(factory: Any, made: _Made, takes: Names) -> tuple[tuple[str, ...],
     """
     usual = ("output", "h_n")
     T, N, H = 4, 2, made.hidden_size
-    shapes = {(T, N, H): "output", (1, N, H): "h_n", (N, H): "flat"}
-    for states in ([], [(1, N, H)], [(N, H)]):
+    # A class that reads (N, T, input_size) takes the first axis for the batch.
+    of_states = {shape: name for batch in (N, T) for shape, name in (((1, batch, H), "h_n"), ((batch, H), "flat"))}
+    shapes = {(T, N, H): "output", **of_states}
+    for states in ([], *([shape] for shape in of_states)):
         if bool(states) not in _states(factory):
             continue
         with suppress(Exception), torch.no_grad(), seeded(0):
@@ -175,7 +177,7 @@ def _returned(factory: Any, made: _Made, takes: Names) -> tuple[tuple[str, ...],
             parts = returned if isinstance(returned, tuple | list) else (returned,)
             names = tuple(shapes[tuple(part.shape)] for part in parts)
             if "output" in names and len({*names}) == len(names) < 3:
-                flat = "flat" in names or (N, H) in states
+                flat = "flat" in names or any(of_states[shape] == "flat" for shape in states)
                 return tuple("h_n" if name == "flat" else name for name in names), flat
     return usual, False
 
@@ -306,7 +308,8 @@ class OwnFormSubject(TorchSubject):
         """Return what a call returns, as nn.RNN does."""
         x, *hx = arguments
         states = [state[0] for state in hx] if self._form.flat else hx
-        return self._form.arranged(super().call(module, parameters, x, *states, **named))
+        returned = super().call(module, parameters, x, *states, **named)
+        return self._form.arranged(returned, batch_first=self._conventions.batch_first)
 
     def _outputs(self, case: Case, module: torch.nn.Module, lent: Mapping[str, torch.Tensor]) -> Run:
         # A view of the output as h_n is usual, and only nn.RNN itself has no memory in common between the two.

@@ -264,6 +264,12 @@ class Flat(Own):
 class Alone(Flat):
     def forward(self, x):
         return super().forward(x)[1]
+
+class Rows(Alone):
+    conventions = {"batch_first": True}
+
+    def forward(self, x):
+        return super().forward(x.transpose(0, 1)).transpose(0, 1)
 """
 
 WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcopy"]
@@ -274,15 +280,15 @@ WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcopy"]
     [
         ("Keras", "parametrize"),
         *((name, way) for name in ("Keras", "Own") for way in WAYS),
-        *((name, way) for name in ("Flat", "Alone") for way in ("used", "functional_call")),
+        *((name, way) for name in ("Flat", "Alone", "Rows") for way in ("used", "functional_call")),
     ],
 )
 def test_a_class_of_another_form_is_given_its_own_weights(name: str, way: str, tmp_path: Path) -> None:
     path = saved(tmp_path, "forms.py", FORMS + "WRONG = 2")
     config = RNNConfig(2, 3, 1 + (name == "Own"), T=4, N=2, hx=True, loss="both", dtype="float64", preparation=way)
-    config = config.replace(
-        hx=name != "Alone", grad_mode="accumulate" if way == "deepcopy" or name == "Alone" else None
-    )
+    alone = name in {"Alone", "Rows"}
+    config = config.replace(hx=not alone, grad_mode="accumulate" if way == "deepcopy" or alone else None)
+    config = config.replace(batch_first=name == "Rows")
     finding, subject = found(f"{path}:{name}", config)
     assert finding.result.verdict is Verdict.DISAGREES, finding.result
 

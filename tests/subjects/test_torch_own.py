@@ -1,6 +1,6 @@
 """Tests of classes with a constructor and parameters of their own: they are read by signature and shape."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -201,6 +201,28 @@ class Anything(Cells):
         super().__init__(input_dim, hidden_dim, n_layers, options["bias"], options["bidirectional"])
 
 
+class RowsAlone(Linears):
+    """A layer that reads and returns (N, T, ...), and returns its output alone."""
+
+    conventions: ClassVar = {"batch_first": True}
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x.transpose(0, 1))[0].transpose(0, 1)
+
+
+class RowsFlat(Linears):
+    """A layer that reads and returns (N, T, ...), with states (N, H)."""
+
+    conventions: ClassVar = {"batch_first": True}
+
+    def forward(self, x: Any, h: Any) -> Any:
+        states = []
+        for t in range(x.shape[1]):
+            h = torch.tanh(self.i2h(x[:, t]) + self.h2h(h))
+            states.append(h)
+        return torch.stack(states, 1), h
+
+
 class Joined(nn.Module):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -243,6 +265,16 @@ class Joined(nn.Module):
                 "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns output; "
                 "num_layers is left out: it returns no h_n"
             ),
+        ),
+        (
+            RowsAlone,
+            [PLAIN.replace(batch_first=True, loss="both")],
+            "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns output",
+        ),
+        (
+            RowsFlat,
+            [PLAIN.replace(batch_first=True, hx=True, loss="both")],
+            ("i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; its states are (N, H)"),
         ),
         (
             Eights,

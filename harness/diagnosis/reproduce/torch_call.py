@@ -350,7 +350,7 @@ class _Writer:
         if form is not None and form.flat and "h_n" in returns:
             program.results["h_n"] = "h_n[None]"
         elif "h_n" not in returns:
-            program.results["h_n"] = "output[-1:]"
+            program.results["h_n"] = "output[:, -1][None]" if config.batch_first and config.batched else "output[-1:]"
         if config.output_size is not None:
             # The padding of packed sequences is overwritten before it is compared.
             program.results["readout"] = "readout" if config.lengths is None else "readout.detach().clone()"
