@@ -78,8 +78,7 @@ class Reading(NamedTuple):
 
     seen: tuple[Seen, ...]
     other: str = ""
-    """The setting that is not what the user said: ``batch_first``, ``dtype``, a coarser one, or ``atol``, a larger one.
-    Empty if all are."""
+    """The setting that is not what the user said: ``batch_first``, or ``dtype``, a coarser one. Empty if all are."""
     names: tuple[str, ...] = ()
     """The names of the cases, if they have any."""
 
@@ -201,12 +200,7 @@ def _explained(
         return Found(found[0])
     if not atol and (digits := _digits([value for case in given for value in case.values])) is not None:
         rounded = _explained(model, cases, nonlinearity, batch_first=batch_first, atol=0.5 * 10.0**-digits)
-        if rounded.reading is None or not rounded.agrees:
-            return replace(rounded, digits=digits)
-        config = rounded.reading.config
-        exact = next(one for one in found if one.config == config)
-        cause = Cause(rounded.reading._replace(other="atol"), None)
-        return Found(exact, results=results_of(exact), causes=(cause,), digits=digits)
+        return replace(rounded, digits=digits)
     turned = [] if batch_first is None else list(readings([not batch_first], "batch_first"))
     return _searched(found, [*turned, *(_in_float32(reading) for reading in found)])
 
@@ -241,7 +235,7 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
     No more parts and no more pairs are tried than ``PAIRS`` pays for, and nothing if it does not pay for one run.
     """
     most = PAIRS // (len(readings) * sum(seen.case.config.cost for seen in readings[0].seen))
-    nearest = min(readings, key=lambda reading: Found(reading, results=results_of(reading)).wrong)
+    nearest = min(readings, key=_distance)
     if not most:
         return Found(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
     singles = [_every(reading) for reading in readings]
@@ -277,6 +271,12 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
         whole=whole,
         lost=lost,
     )
+
+
+def _distance(reading: Reading) -> tuple[int, float]:
+    """Return how many numbers of a reading are wrong, and by how much at most."""
+    found = Found(reading, results=results_of(reading))
+    return found.wrong, max((one.atol for result in found.results for one in result.mismatches), default=0.0)
 
 
 def _lost(reading: Reading) -> int:

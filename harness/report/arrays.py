@@ -164,7 +164,8 @@ def _verdict(found: Found) -> str:
     assert found.reading is not None
     total = numbers(found.reading)
     if found.agrees:
-        return f"agrees with nn.RNN in all {counted(total, 'number')}, {_how(found)}"
+        rounded = "" if found.digits is None else f" as rounded to {counted(found.digits, 'digit')} after the point"
+        return f"agrees with nn.RNN in all {counted(total, 'number')}{rounded}, {_how(found)}"
     wrong = sum(mismatch.count for result in found.results for mismatch in result.mismatches)
     return f"disagrees with nn.RNN in {wrong:,} of {counted(total, 'number')}, {_how(found)}"
 
@@ -207,7 +208,7 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     yield line("worst", _worst(reading, case, mismatch))
     if not causes and all(one.sort is Sort.VALUE for _, one in wrong):
         yield line("within", f"atol={max(one.atol for _, one in wrong):.1e} of every expected number")
-    if found.digits is not None and (not found.causes or found.causes[0].reading.other != "atol"):
+    if found.digits is not None:
         yield line("rounded", f"actual has at most {counted(found.digits, 'digit')} after the point, and is taken so")
 
 
@@ -226,8 +227,6 @@ def _sure(found: Found, reproduces: str) -> str:
         would = counted(len(found.causes) - 1, "other known mistake")
         apart = "on this module they are the same" if found.same else "tell them apart with more=[(x, actual)]"
         return f"{reproduces}; {would} would, too: {apart}"
-    if found.causes[0].reading.other == "atol":
-        return f"{reproduces}; no known mistake was tried"
     if found.pairs:
         return f"{reproduces}; no mistake alone does, and no other of {found.pairs:,} pairs"
     others = f"the other {len(CATALOGUE) - 1}" if found.causes[0].fault else f"the {len(CATALOGUE)}"
@@ -239,10 +238,6 @@ def sentence(cause: Cause) -> str:
     config = cause.reading.config
     if cause.reading.other == "dtype":
         return "rounds to float32 somewhere: to that precision, everything is right"
-    if cause.reading.other == "atol":
-        atol = cause.reading.seen[0].observation.rounded
-        digits = counted(round(-math.log10(2 * atol)), "digit")
-        return f"has at most {digits} after the point: with atol={atol:g}, everything is right"
     if cause.fault is None:
         return f"takes the other axis for time: it computes what nn.RNN does with batch_first={config.batch_first}"
     concerned = cause.fault.concerned(config)
