@@ -52,6 +52,10 @@ rational is off by 6.2 u in plain NumPy, (exp(x) - exp(-x)) / (exp(x) + exp(-x))
 NEAR: Final = 0.5
 """The result below which errors may be as large in absolute terms as ``CLOSE`` allows at this result."""
 
+APPROXIMATE: Final = 2.0**14
+"""The largest relative error, in u, of a tanh that is meant to be fast: twice the 2**-11 that NVIDIA documents for
+``tanh.approx.f32``. A larger one is told by its size, and no tolerance is advised for it."""
+
 MARGIN: Final = 1.5
 """The factor between the measured error and what a search accepts, because a sweep meets the worst argument only by
 chance. On 12 million arguments, each of the three tanh above was off by at most 1.4 times the measured error.
@@ -124,14 +128,19 @@ class Accuracy:
         return self.dtype, MARGIN * self.relative, MARGIN * self.absolute
 
     @property
-    def tolerance(self) -> str:
-        """The option value by which a user accepts these errors, in whole ulp."""
+    def tolerance(self) -> str | None:
+        """The option value by which a user accepts these errors, in whole ulp; ``None`` if no fast tanh has them."""
+        if self.relative > APPROXIMATE:
+            return None
         return tanh_tolerance(2 * math.ceil(self.accepted[1] / 2), self.accepted[2])
 
     @property
     def error_line(self) -> str:
         """The size of the error and its argument, in words."""
-        said = f"{self.relative:.3g} u ({self.relative / 2:.3g} ulp), at x = {self.at:.3g}"
+        said = f"{self.relative:.3g} u ({self.relative / 2:.3g} ulp)"
+        if self.relative > APPROXIMATE:
+            said = f"{self.relative * self.u:.2g} times its value"
+        said += f", at x = {self.at:.9g}"
         if self.absolute:
             said += f", and near 0 by {self.absolute:.2g} more ({self.absolute / self.u:.2g} u)"
         return f"off by up to {said}"

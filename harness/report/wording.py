@@ -306,7 +306,8 @@ def large_lines(large: Large) -> Iterator[str]:
     for one in large.skipped:  # those around one edge need about as much
         alike.setdefault((round(math.log2(one.config.states)), re.sub(r"[\d.,]+", "", one.why)), []).append(one)
     for (config, why), *others in alike.values():
-        yield f"skipped {large_sizes(config)}{f' and {len(others)} more' if others else ''}: {why}"
+        left_out = "" if why.startswith("fails") else "skipped "
+        yield f"{left_out}{large_sizes(config)}{f' and {len(others)} more' if others else ''}: {why}"
 
 
 def large_sizes(config: RNNConfig) -> str:

@@ -333,7 +333,8 @@ class Search:
             return False
         record, lost = self.record, seen.mismatches[0].sort is Sort.FINITENESS
         said = f"NaN from |x| = {accuracy.nan_from:.3g} on" if lost else accuracy.error_line
-        said = f"{OF_TANH}{said}" + ("" if lost else f"\n--tolerance {accuracy.tolerance} would accept that")
+        advised = not lost and accuracy.tolerance is not None
+        said = f"{OF_TANH}{said}" + (f"\n--tolerance {accuracy.tolerance} would accept that" if advised else "")
         kind = seen.mismatches[0].kind
         before = next((one for one in record.findings if one.result.of_tanh and one.result.kind == kind), None)
         if before is None:

@@ -116,6 +116,14 @@ def test_a_tanh_off_by_1e_7_near_0_agrees_though_that_is_hundreds_of_ulp() -> No
     assert "near 0" in accuracy.error_line
 
 
+def test_a_tanh_that_is_cut_off_is_told_by_its_size_and_no_tolerance_is_advised() -> None:
+    done = searched(port(lambda s: np.where(np.abs(s) > 4, np.sign(s), np.tanh(s))))
+
+    [found] = [one.result.message for one in done.findings if one.result.of_tanh]
+    assert found.startswith("its tanh is off by up to 0.00067 times its value, at x = ")
+    assert "--tolerance" not in found
+
+
 def test_a_tanh_off_by_20_ulp_is_one_finding_and_another_mistake_is_found_beside_it() -> None:
     done = searched(port(off_by(40), ignores_b_hh=True))
 
