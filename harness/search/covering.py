@@ -21,13 +21,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import combinations, count, permutations, product
+from itertools import combinations, permutations, product
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.space.config import RNNConfig, cost_of
+from harness.space.constraints import settled
 from harness.space.errors import UsageError
 from harness.space.interactions import (
     COSTLY,
@@ -36,7 +37,7 @@ from harness.space.interactions import (
     affords,
     interactions_of,
 )
-from harness.space.scope import APART, COST, SIZE_FACTORS, Scope, configure, smallest
+from harness.space.scope import APART, COST, SIZE_FACTORS, Scope, exactly, smallest
 
 Floats = NDArray[np.float64]
 
@@ -305,13 +306,4 @@ class _Sizes:
                 fit = [value for value in values if affords(space.scope, factors | {name: value})]
                 factors[name] = min(fit, key=lambda value: self._turns[name, value])
                 self._turns[name, factors[name]] += 1
-        return _configured(factors)
-
-
-def _configured(factors: dict[str, Any]) -> RNNConfig:
-    """Return the config of these factors, with lengths of exactly the kind that is asked for."""
-    for seed in count():
-        config = configure(factors, seed)
-        if config.packing == factors["lengths"]:
-            return config
-    raise AssertionError("unreachable")
+        return exactly(settled(factors, space.scope.ways_out))  # by which only ``APART`` gives way

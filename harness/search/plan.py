@@ -24,7 +24,7 @@ from harness.space.case import Case
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.parts import WAY
 from harness.space.product_edges import product_edges
-from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
+from harness.space.scope import SIZE_FACTORS, Scope, factors_of
 from harness.space.strata import Stratum, strata
 from harness.space.values import draw
 
@@ -181,7 +181,7 @@ def small(scope: Scope) -> Iterator[list[RNNConfig]]:
     if sized:
         array = covering(scope.only(**sized[0]), 2)
         yield [
-            config if turn == 0 else configure(factors_of(config) | sized[turn], number)
+            config if turn == 0 else scope.config(factors_of(config) | sized[turn], number)
             for number, config in enumerate(array)
             for turn in [number % len(sized)]
         ]

@@ -15,7 +15,7 @@ from harness.search.crew import Crew
 from harness.search.plan import UNIT
 from harness.space.case import LARGEST
 from harness.space.errors import UsageError
-from harness.space.scope import LAYERS, Scope, lost_pins
+from harness.space.scope import LAYERS, Scope, lost_pin, singular
 from harness.subjects.isolated import TIMEOUT
 from harness.subjects.protocol import Subject, choose_devices, scope_of
 
@@ -36,13 +36,15 @@ def asked_scope(
     Raises ``UsageError`` for pins that exclude each other or leave no case small enough to be compared and kept, and
     ``SubjectError`` for a device that is not here.
     """
-    pinned = dict(pinned or {})
-    asked = tuple(devices) or tuple(pinned.get("device", ()))
+    pinned = singular(pinned or {})
+    asked = tuple(devices) or pinned.get("device", ())
     scope = scope_of(subject, contract).only(**{**pinned, "device": choose_devices(subject, asked)})
     _require_feasible(scope)
-    if lost := lost_pins(scope, {*pinned, "device"} if asked else pinned):
-        shown = ", ".join(f"{name}={value}" for name, value in lost.items())
-        raise UsageError(f"{shown}: no call of {subject.name} has this together with the other pins; leave one out")
+    if lost := lost_pin(scope, pinned | ({"device": asked} if asked else {})):
+        beside = (f"{name}={', '.join(map(str, values))}" for name, values in scope.beside(*lost).items())
+        others = ", ".join(beside) or "the other pins"
+        name, value = lost
+        raise UsageError(f"{name}={value}: no call of {subject.name} has this together with {others}; leave one out")
     return scope
 
 

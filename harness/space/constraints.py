@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from harness.space.parts import COMPLEX, FORWARD_MODES
+from harness.space.parts import COMPLEX, FORWARD_MODES, PAIRS, PREPARATIONS
 
 Condition = Callable[[Any], bool]
 """A condition on the value of a factor; for ``lengths``, on their kind (``RNNConfig.packing``)."""
@@ -34,6 +34,14 @@ class Constraint(NamedTuple):
             if not holds(factors[name]):
                 return False
         return True
+
+    def forbids(self, factor: str, value: Any, values: Mapping[str, Sequence[Any]]) -> bool:
+        """Return whether a factor cannot have a value beside any of these values of the other factors."""
+        return (
+            factor in self.excluded
+            and self.excluded[factor](value)
+            and all(all(map(holds, values[name])) for name, holds in self.excluded.items() if name != factor)
+        )
 
 
 def given(value: Any) -> bool:
@@ -84,8 +92,8 @@ CONSTRAINTS: Final = (
         "enforce_sorted=True with lengths={lengths}: expected lengths that never rise",
     ),
     # Lengths of one sequence or of one step are equal.
-    Constraint({"lengths": among("falling", "any"), "N": below(2)}),
-    Constraint({"lengths": among("falling", "any"), "T": below(2)}),
+    Constraint({"lengths": among("falling", "any"), "N": below(2)}, ("lengths", "equal")),
+    Constraint({"lengths": among("falling", "any"), "T": below(2)}, ("lengths", "equal")),
     Constraint({"loss": among(None), "wrt": other_than("all")}, ("wrt", "all")),
     Constraint({"loss": given, "grad_mode": among(*FORWARD_MODES[1:])}, ("grad_mode", None)),
     Constraint({"loss": among(None), "grad_mode": among("accumulate")}, ("grad_mode", None)),
@@ -106,6 +114,18 @@ CONSTRAINTS: Final = (
 )
 """The constraints, in the order in which factors give way."""
 
+ONE_AFTER_THE_OTHER: Final = tuple(
+    Constraint({"after": holds, "preparation": among(*then)}, ("after", None))
+    for holds, then in [
+        (given, ["new"]),
+        *(
+            (among(first), [then for then in PREPARATIONS[1:] if (first, then) not in PAIRS])
+            for first in PREPARATIONS[1:]
+        ),
+    ]
+)
+"""The constraints on two preparations, of factors whose interactions are not planned (``scope.APART``)."""
+
 IMPOSSIBLE: Final = tuple(constraint for constraint in CONSTRAINTS if constraint.error)
 """The constraints that no layer can break."""
 
@@ -120,11 +140,13 @@ def settled(factors: Mapping[str, Any], constraints: Iterable[Constraint] = CONS
     return found
 
 
-def possible(factor: str, value: Any, values: Mapping[str, Sequence[Any]]) -> bool:
-    """Return whether a factor can have a value beside some of the values of the other factors."""
-    return not any(
-        factor in constraint.excluded
-        and constraint.excluded[factor](value)
-        and all(all(map(holds, values[name])) for name, holds in constraint.excluded.items() if name != factor)
-        for constraint in CONSTRAINTS
+def excluded(factor: str, value: Any, values: Mapping[str, Sequence[Any]], constraints: Iterable[Constraint]) -> bool:
+    """Return whether a constraint excludes a value beside all values of the other factors, and would not mend it.
+
+    It would mend it if the factor were the one that gives way.
+    """
+    return any(
+        one.forbids(factor, value, values)
+        for one in constraints
+        if one.way_out is not None and one.way_out[0] != factor
     )

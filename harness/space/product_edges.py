@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.space.config import RNNConfig
 from harness.space.constraints import is_complex
-from harness.space.scope import SIZE_FACTORS, Scope, configure
+from harness.space.scope import SIZE_FACTORS, Scope
 
 EDGE: Final = 2**16
 """The product around which a search has cases in any case; see ``edges`` for larger ones."""
@@ -50,7 +50,7 @@ def product_edges(scope: Scope) -> list[RNNConfig]:
         return []
     plain = {name: values[0] for name, values in scope.values().items()} | dict.fromkeys(SIZE_FACTORS, 1)
     return [
-        configure(plain | {"device": device} | factors)
+        scope.config(plain | {"device": device} | factors)
         for device in scope.values()["device"]
         if device != "meta"  # which computes no element
         for factors in _EDGES
@@ -111,7 +111,7 @@ def around(edge: int, scope: Scope, device: str, dtype: str) -> list[RNNConfig]:
     plain |= {"device": device, "dtype": dtype}
     sizes = [(factors, prod(factors.values())) for factors in _PARTNERS]
     # A float32 takes 2**24 + 1 for 2**24, and so counts wrongly from 2**24 + 2 rows on.
-    above = [configure(plain | factors | {"N": (edge + 1) // size + 1}) for factors, size in sizes]
-    at = [configure(plain | factors | {"N": edge // size}) for factors, size in sizes if edge % size == 0]
-    below = [configure(plain | factors | {"N": (edge - 1) // size}) for factors, size in sizes]
+    above = [scope.config(plain | factors | {"N": (edge + 1) // size + 1}) for factors, size in sizes]
+    at = [scope.config(plain | factors | {"N": edge // size}) for factors, size in sizes if edge % size == 0]
+    below = [scope.config(plain | factors | {"N": (edge - 1) // size}) for factors, size in sizes]
     return above + at + below

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
+from itertools import count
 from random import Random
 from typing import Any, Final
 
 from harness.space.config import PLAINEST, RNNConfig, cost_of
 from harness.space.constraints import (
     CONSTRAINTS,
+    ONE_AFTER_THE_OTHER,
     Constraint,
     above,
     among,
     below,
-    is_complex,
+    excluded,
     on,
-    possible,
     settled,
 )
 from harness.space.errors import UsageError, require_type
-from harness.space.parts import COMPLEX, NONLINEARITIES, PAIRS, ConfigError, require_value
+from harness.space.parts import NONLINEARITIES, PAIRS, ConfigError, require_value
 from harness.space.rules import Rule
 from harness.space.values import REGIMES
 
@@ -134,7 +135,7 @@ class Scope:
         Plurals are allowed: ``dtypes``, ``devices``, ``losses``. Raises ``ConfigError`` for a value that no config can
         have, and ``UsageError`` for an unknown factor or an empty collection.
         """
-        named = {_PLURALS.get(name, name): value for name, value in pins.items()}
+        named = singular(pins)
         known = [field.name for field in dataclasses.fields(self) if field.name != "rules"]  # which ``ruled`` adds
         if unknown := sorted(set(named) - set(known)):
             names = [name for name in known if name not in SWITCHES]
@@ -149,18 +150,12 @@ class Scope:
                 raise UsageError(f"{name}={named[name]!r}: expected True or False")
             pinned |= {name: named[name]} if name in named else {}
         scope = dataclasses.replace(self, **pinned)
-        free = "batched" not in pinned and True in scope.batched and not {"N", "lengths"}.isdisjoint(pinned)
-        if free and not possible("batched", False, scope.values()):
-            scope = dataclasses.replace(scope, batched=(True,))
         if not scope.modes:
             raise UsageError(
                 f"dropout={scope.dropout} with training={scope.training}: dropout draws random masks in training, and "
                 "those of this subject are unknown; pin dropout=0 or training=False"
             )
-        if not possible("dtype", COMPLEX[0], scope.values()):  # if relu is pinned, for example
-            real = tuple(dtype for dtype in scope.dtype if not is_complex(dtype))
-            scope = dataclasses.replace(scope, dtype=real or scope.dtype)
-        return scope
+        return _without_excluded(scope)
 
     def ruled(self, rules: Iterable[Rule]) -> Scope:
         """Return this scope with ``rules`` added to those that it has."""
@@ -174,10 +169,16 @@ class Scope:
         for rule in self.rules:
             factors = factors_of(config)
             if rule.excludes(factors):
-                plain = next((one for one in getattr(self, rule.factor) if not self._ruled(rule.factor, one)), None)
-                way_out = {rule.factor: plain} if number % 2 and plain != rule.value else {rule.beside: rule.opening[0]}
-                config = configure(factors | way_out, number)
+                plain = [one for one in getattr(self, rule.factor) if not self._ruled(rule.factor, one)]
+                way_out = {rule.factor: plain[0]} if number % 2 and plain else {rule.beside: rule.opening[0]}
+                config = self.config(factors | way_out, number)
         return config
+
+    def config(self, factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
+        """Build the config from values for factors as ``configure`` does, but let no pinned factor give way."""
+        named = settled({**_DEFAULTS, **factors}, self.ways_out)
+        config = configure(named, seed)
+        return config if config.packing in self.lengths else exactly(named, seed)
 
     def _ruled(self, factor: str, value: Any) -> bool:
         return any((rule.factor, rule.value) == (factor, value) for rule in self.rules)
@@ -191,6 +192,31 @@ class Scope:
         if "meta" in self.device:  # whose operations are slow, and each only computes a shape
             own.append(Constraint({"device": among("meta"), "T": above(smallest(self)["T"])}))
         return (*CONSTRAINTS, *own)
+
+    def beside(self, name: str, value: Any) -> dict[str, tuple[Any, ...]]:
+        """Return the factors whose values exclude a value of another factor, with these values."""
+        values, found = self.values(), dict[str, tuple[Any, ...]]()
+        for one in (*self.constraints, *ONE_AFTER_THE_OTHER):
+            if one.forbids(name, value, values):
+                found |= {other: values[other] for other in one.excluded if other != name}
+        return found
+
+    @cached_property
+    def ways_out(self) -> tuple[Constraint, ...]:
+        """The constraints of draws, each with a way out to a value of this scope, if there is one."""
+        return tuple(map(self._open, (*self.constraints, *(() if None in self.after else ONE_AFTER_THE_OTHER))))
+
+    def _open(self, constraint: Constraint) -> Constraint:
+        """Return the constraint with another way out if its own leaves the scope."""
+        if constraint.way_out is None or constraint.way_out[1] in getattr(self, constraint.way_out[0]):
+            return constraint
+        ways_out = (
+            (name, value)
+            for name in dict.fromkeys([constraint.way_out[0], *constraint.excluded])
+            for value in getattr(self, name)
+            if not constraint.excluded[name](value)
+        )
+        return constraint._replace(way_out=next(ways_out, constraint.way_out))
 
     def is_free(self, name: str) -> bool:
         """Return whether a factor is a size that is not pinned, so that it may have any value."""
@@ -239,6 +265,11 @@ class Scope:
         return cls().only(**pins).ruled(rules)
 
 
+def singular(pins: Mapping[str, Any]) -> dict[str, Any]:
+    """Return pins with the names of factors in the singular."""
+    return {_PLURALS.get(name, name): value for name, value in pins.items()}
+
+
 def factors_of(config: RNNConfig) -> dict[str, Any]:
     """Return a config's value of each factor of a scope."""
     return config.to_dict() | {"lengths": config.packing}
@@ -257,6 +288,15 @@ def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
     return RNNConfig(**named)
 
 
+def exactly(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
+    """Build the config as ``configure`` does, with lengths of exactly the kind that is asked for.
+
+    Drawn lengths may be equal or in order by chance, so that other seeds are tried.
+    """
+    kind = settled({**_DEFAULTS, **factors})["lengths"]
+    return next(config for turn in count(seed) if (config := configure(factors, turn)).packing == kind)
+
+
 _DEFAULTS: Final = factors_of(PLAINEST)
 
 
@@ -270,7 +310,7 @@ def assembled(scope: Scope, drawn: Mapping[str, Any], seed: int) -> RNNConfig:
     """Build the config from a value for each of ``factors_to_draw``, cut to the allowed cost; ``seed`` as above."""
     factors = {name: getattr(scope, name)[0] for name in APART} | dict(drawn)
     factors["dropout"], factors["training"] = factors.pop("mode")
-    return configure(settled(affordable(factors, scope=scope), scope.constraints), seed)
+    return scope.config(affordable(factors, scope=scope), seed)
 
 
 def whole_or(scope: Scope | None) -> Scope:
@@ -281,29 +321,37 @@ def whole_or(scope: Scope | None) -> Scope:
     return scope
 
 
-def lost_pins(scope: Scope, pinned: Collection[str]) -> dict[str, Any]:
-    """Return the factors pinned to one value that no config of the scope has, because other factors exclude it."""
-    values = scope.values()
-    single = {name: values[name][0] for name in pinned if name in values and len(values[name]) == 1}
-    plainest = {name: of[0] for name, of in values.items()}
-    fewest = single
-    for name, of in [("N", values["N"]), *values.items()]:
-        for other in of:
-            for loss in values["loss"]:
-                made = factors_of(configure(plainest | {"loss": loss, name: other}))
-                lost = {pin: value for pin, value in single.items() if not _kept(pin, value, made[pin])}
-                fewest = min(fewest, lost, key=len)
-                if not fewest:
-                    return {}
-    return fewest
+def _without_excluded(scope: Scope) -> Scope:
+    """Return a scope without the values beside which a pinned factor would have to give way.
 
-
-def _kept(name: str, pinned: Any, made: Any) -> bool:
-    """Return whether a pin is in a config.
-
-    For lengths, only being packed or not counts, because some kinds of packing look alike if there is one step.
+    If autocast is pinned, for example, only float32 is left of the dtypes. Sizes stay, because a draw only has to make
+    them larger.
     """
-    return (pinned is None) == (made is None) if name == "lengths" else bool(pinned == made)
+    before = None
+    while scope is not before:
+        before = scope
+        for name in scope.values():
+            values, rules = scope.values(), (*scope.constraints, *ONE_AFTER_THE_OTHER)
+            gone = {one for one in values[name] if name not in SIZE_FACTORS and excluded(name, one, values, rules)}
+            if gone and gone < set(values[name]):  # if none were left, the pins exclude each other (``lost_pin``)
+                kept: dict[str, Any] = {name: tuple(one for one in getattr(scope, name) if one not in gone)}
+                scope = dataclasses.replace(scope, **kept)
+    return scope
+
+
+def lost_pin(scope: Scope, pins: Mapping[str, Any]) -> tuple[str, Any] | None:
+    """Return the first factor and pinned value that no config of the scope has, because other factors exclude it.
+
+    ``scope`` has these pins.
+    """
+    values = scope.values()
+    made = factors_of(scope.config({name: of[0] for name, of in values.items()}))
+    for name, value in singular(pins).items():
+        if name not in BESIDE:
+            gone = [one for one in _values(name, value) if one not in values[name]]
+            if gone or made[name] not in values[name]:
+                return name, [*gone, values[name][0]][0]
+    return None
 
 
 def lengths_of(packing: str, T: int, N: int, seed: int) -> tuple[int, ...]:

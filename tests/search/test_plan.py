@@ -2,6 +2,7 @@
 
 import pickle
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from harness.search.covering import covering
 from harness.search.plan import CASES_PER_CONFIG, UNIT, Planned, Sampled, units
 from harness.space.apart import apart
 from harness.space.product_edges import product_edges
+from harness.space.rules import Rule
+from harness.space.scope import factors_of
 from harness.space.strata import strata
 from harness.subjects.torch_module import TorchSubject
 
@@ -109,3 +112,42 @@ def can_have_probes(config: RNNConfig) -> bool:
 
 def is_a_quarter(chosen: list[bool]) -> bool:
     return bool(abs(sum(chosen) - len(chosen) / 4) <= 5 * (len(chosen) * 0.25 * 0.75) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    "pins",
+    [
+        {"autocast": "bfloat16"},
+        {"autocast": "bfloat16", "dropout": 0.5},
+        {"grad_mode": "inference_mode"},
+        {"grad_mode": "accumulate"},
+        {"wrt": "inputs"},
+        {"wrt": "weights"},
+        {"enforce_sorted": True},
+        {"lengths": "falling"},
+        {"lengths": "any"},
+        {"dropout": 0.5},
+        {"dtype": "complex64"},
+        {"N": 0},
+        {"batched": False},
+        {"after": "used"},
+    ],
+    ids=str,
+)
+def test_every_case_has_the_values_that_are_pinned(pins: dict[str, Any]) -> None:
+    few = WHOLE.only(**{"T": [1, 2, 5], "N": [0, 1, 2, 5], "input_size": [1, 3], "hidden_size": [1, 3]} | pins)
+    configs = [asked.config for unit in islice(units(few, 0, 400), 32) for asked in unit.asked()]
+    large = product_edges(WHOLE.only(**pins))
+    made = [{name: factors_of(config)[name] for name in pins} for config in (*configs, *large)]
+
+    assert len(configs) >= 400
+    assert [one for one in made if one != pins] == []
+
+
+def test_a_rule_takes_no_pinned_value_away() -> None:
+    rules = [Rule("loss", loss, "dtype", ("float64",)) for loss in ("both", "h_n")]
+    scope = Scope().only(loss=["both", "h_n"]).ruled(rules)
+    configs = [asked.config for unit in islice(units(scope, 0, 200), 16) for asked in unit.asked()]
+
+    assert {config.loss for config in configs} == {"both", "h_n"}
+    assert {config.dtype for config in configs} == {"float64"}
