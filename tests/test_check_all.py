@@ -80,7 +80,7 @@ def test_each_subject_has_a_row_whatever_becomes_of_it(tmp_path: Path, registere
         ("refusing.py:rnn", "unsupported", 0),
         ("none.py:rnn", None, 0),
     ]
-    assert rows["none.py:rnn"]["why"] == "no such file: none.py"
+    assert rows["none.py:rnn"]["why"] == "none.py: no such file"
     assert rows["notebook.py:rnn_with_b_hh"]["why"].startswith("30 of 200 cases")
     assert rows["refusing.py:rnn"]["why"] == "refused everything it was asked"
     assert rows["refusing.py:rnn"]["covered"]["met"] == 0
@@ -88,11 +88,11 @@ def test_each_subject_has_a_row_whatever_becomes_of_it(tmp_path: Path, registere
     assert covered == document["subjects"][0]["coverage"]["of_whole"]
     assert 0 < covered["met"] < covered["of"] / 2
     assert "num_layers" in document["subjects"][0]["coverage"]["never_varied"]
-    assert "- not checked: `none.py:rnn`: no such file: none.py" in Path("all.md").read_text()
+    assert "- not checked: `none.py:rnn`: none.py: no such file" in Path("all.md").read_text()
     head, *below = done.output.partition("\n\nsubject")[2].splitlines()
     assert head.split() == ["verdict", "covered", "findings", "minutes"]
     assert [line.split() for line in below if line.startswith("none.py")] == [
-        ["none.py:rnn", "no", "such", "file:", "none.py"]
+        ["none.py:rnn", "none.py:", "no", "such", "file"]
     ]
 
 
@@ -128,7 +128,7 @@ def test_what_it_cannot_do_is_refused_before_anything_starts(
 def test_if_none_is_here_that_is_an_error_with_the_reasons(registered: Registered) -> None:
     registered("none.py:rnn", "nor.py:rnn")
 
-    assert str(run().exception) == "--all: no subject is here: no such file: none.py; no such file: nor.py"
+    assert str(run().exception) == "--all: no subject is here: none.py: no such file; nor.py: no such file"
 
 
 def asked(given: Here) -> list[tuple[str, int | None, float | None]]:

@@ -240,7 +240,7 @@ def test_a_contract_is_said_and_can_be_chosen(run: Any) -> None:
     ("arguments", "words"),
     [
         (["check", "tocrh"], "did you mean torch?"),
-        (["check", "none.py:rnn"], "no such file: none.py"),
+        (["check", "none.py:rnn"], "none.py: no such file"),
         (["check", "torch", "--device", "cuda:99"], "device='cuda:99': torch runs here on cpu"),
         (["check", "torch", "--dtype", "int8"], "dtype='int8': expected one of 'float32', 'float64'"),
         (["check", "torch", "--only", "num_layers=0"], "num_layers=0: expected an int of at least 1"),

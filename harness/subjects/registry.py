@@ -186,7 +186,7 @@ def _is_subject(given: object) -> TypeGuard[Subject]:
 
 def _load_file(spec: str, path: Path) -> ModuleType:
     if not path.is_file():
-        raise SubjectError(f"{spec}: no such file: {path}")
+        raise SubjectError(f"{path}: no such file")
     location = importlib.util.spec_from_file_location(f"_rnn_harness_subject_{path.stem}", path)
     assert location is not None  # true of every .py file, like the next line
     assert location.loader is not None

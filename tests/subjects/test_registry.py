@@ -62,7 +62,7 @@ def test_a_function_may_import_its_neighbours_when_it_is_called(folder: Path) ->
         ("bad.py", "expected a function or class of it: bad.py:name$"),
         ("mine.py:", "unknown subject"),
         ("mine.py:rnn.inner", "mine.py has no inner"),
-        ("none.py:rnn", "no such file: none.py"),
+        ("none.py:rnn", "none.py: no such file"),
         ("mine.py:nope", "mine.py has no nope; it has rnn"),
         ("mine.py:number", "an int is not a subject"),
         ("bad.py:rnn", "bad.py cannot be imported: ZeroDivisionError: division by zero"),
