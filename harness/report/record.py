@@ -22,6 +22,7 @@ from harness.report.picture import network_record, picture_record
 from harness.report.place import Excuse, Stored
 from harness.report.refusals import refusals_record
 from harness.report.severity import Told, severity
+from harness.report.short import upstream_line
 from harness.search.examination import Examination
 from harness.search.large import Large
 from harness.search.record import Finding, Helpers, Hunt
@@ -128,6 +129,7 @@ def finding_record(finding: Finding, explanation: Explanation) -> dict[str, Any]
         "severity": severity(finding, explanation).value,
         "judge": None if explanation.judgement is None else _judgement(explanation.judgement),
         "to_accept": wording.enough_line(finding.result),
+        "upstream": upstream_line(finding.subject, finding.case.config, finding.result, minimal=finding.minimal),
         **explanation_record(explanation, finding.case.config),
         "network": network_record(network_of(finding.case.config, finding.result.mismatches)),
         "picture": None if explanation.picture is None else picture_record(explanation.picture),

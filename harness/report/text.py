@@ -518,8 +518,8 @@ def _said_before(stored: Stored) -> Iterator[tuple[str, str]]:
         yield "passes", f"the same with {name}={value}"
     if judged := (record.get("judge") or {}).get("text"):
         yield "judge", judged
-    if enough := record.get("to_accept"):
-        yield "to accept", enough
+    told = (("to accept", "to_accept"), ("upstream", "upstream"))
+    yield from ((what, record[key]) for what, key in told if record.get(key))
     if stored.found is not None:
         yield "config", wording.config_line(stored.found.config)
     if minimal := (record.get("certificate") or {}).get("text"):

@@ -27,6 +27,7 @@ from harness.oracle.equation import Equation
 from harness.report import explained, record, short, text, wording
 from harness.report.paper import Paper
 from harness.report.place import Kept, Stored
+from harness.report.record import finding_record
 from harness.report.severity import Told, in_order
 from harness.report.short import LINE, case_code, case_words, short_finding, upstream_of
 from harness.search.certificate import NOT_SHRUNK, Certificate
@@ -178,6 +179,11 @@ def test_a_run_of_all_subjects_shows_every_finding_with_its_case_its_stage_its_s
     assert (upstream_of(Told(replace(first, certificate=NOT_SHRUNK))) or "").startswith("perhaps reported: https://")
     mine = " ".join(rendered(text.findings_report(Examination(disagreement()), [TOLD]), 100).split())
     assert "upstream" not in mine
+    assert finding_record(first, Explanation())["upstream"] == (
+        "reported: https://github.com/pytorch/pytorch/issues/44951 "
+        "(the parameters of a deep copy of a scripted module are no leaves)"
+    )
+    assert finding_record(FINDING, Explanation())["upstream"] is None
 
 
 @pytest.mark.parametrize("name", list(SHOWN))

@@ -160,7 +160,7 @@ def stored_data(stored: Stored, files: Mapping[str, str]) -> dict[str, Any]:
         "config_line": None if stored.found is None else wording.config_line(stored.found.config),
         "worst": None,
         "further": 0,
-        "upstream": None,
+        "upstream": stored.record.get("upstream"),
         "replay": f"rnn-harness replay {stored.id or stored.path}",
         "script": str(stored.path / SCRIPT) if SCRIPT in files else None,
     }
