@@ -211,9 +211,7 @@ def check(
     from harness.subjects.isolated import ahead
 
     _require_compatible(all_here=all_here, quiet=quiet, verbose=verbose)
-    subjects, upgrades = _under(
-        tuple(dict.fromkeys(subjects)) or ("torch",), tuple(dict.fromkeys(pythons)), sharded=shard_text is not None
-    )
+    subjects, upgrades = _under(tuple(dict.fromkeys(subjects)) or ("torch",), pythons, sharded=shard_text is not None)
     shard, folder = _shard(shard_text, into, folder)
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.cli.here import Here, check_all
@@ -295,6 +293,9 @@ def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = 
         return specs, False
     from harness.subjects.environments import Elsewhere
 
+    for python in pythons:
+        if pythons.count(python) > 1:
+            raise UsageError(f"--python {python} twice: expected one interpreter, or an old and a new one")
     under = tuple(str(Elsewhere(python, spec)) for python in pythons for spec in specs)
     upgrades = (len(specs), len(pythons)) == (1, 2)
     if len(pythons) > 2:

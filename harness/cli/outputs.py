@@ -112,14 +112,16 @@ class Outputs:
             section = "" if upgrade is None else upgrade_markdown(upgrade, told)
             section += absent_markdown(rows or ())
             put(markdown.markdown(summaries) + section, self.markdown, "--markdown")
-        for line in chain.from_iterable(map(github.workflow_commands, summaries)) if self.annotations else ():
-            click.echo(line, err=self._piped)
+        if self.annotations:
+            whole = chain.from_iterable(map(github.workflow_commands, summaries))
+            for line in whole if upgrade is None else github.upgrade_commands(upgrade, *summaries):
+                click.echo(line, err=self._piped)
         if self.report is not None:
             parts = [(done.examination, done.told, done.capabilities) for done in every]
-            whole = page.of_run(
+            document = page.of_run(
                 parts, command=typed(), version=__version__, tolerance=tolerance, rows=rows, upgrade=upgrade
             )
-            put(whole, self.report, "--report")
+            put(document, self.report, "--report")
 
 
 def _file_option(option: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from harness.diagnosis.upgrade import Standing, Upgrade
 from harness.report.complaints import Complaint, Summary
 
 IN_GITHUB: Final = "GITHUB_ACTIONS"
@@ -24,10 +25,32 @@ _PROPERTY: Final = {**_DATA, ":": "%3A", ",": "%2C"}
 
 def workflow_commands(summary: Summary) -> Iterator[str]:
     """Yield a line for each thing that is wrong with a subject, and one if too little was seen."""
+    return _commands(summary, lambda _complaint: "error")
+
+
+def upgrade_commands(upgrade: Upgrade, old: Summary, new: Summary) -> Iterator[str]:
+    """Yield the same of two environments: only what is new in the second is an error.
+
+    What is in both is a warning, because the new environment has it, and what the old one has is a notice.
+    """
+    both = {one.finding.id for one in upgrade.of(Standing.OLD) if one.finding is not None}
+    before = {(one.title, one.kind) for one in old.complaints}
+
+    def level(complaint: Complaint | None) -> str:
+        if complaint is None:
+            return "error"
+        known = complaint.id in both if complaint.id else (complaint.title, complaint.kind) in before
+        return "warning" if known else "error"
+
+    yield from _commands(old, lambda _complaint: "notice")
+    yield from _commands(new, level)
+
+
+def _commands(summary: Summary, level: Callable[[Complaint | None], str]) -> Iterator[str]:
     for complaint in summary.complaints:
-        yield _error(f"{summary.headline}", _message(complaint), _place(summary, complaint))
+        yield _command(level(complaint), summary.headline, _message(complaint), _place(summary, complaint))
     if summary.shortfall:
-        yield _error(summary.headline, summary.shortfall, _place(summary, None))
+        yield _command(level(None), summary.headline, summary.shortfall, _place(summary, None))
 
 
 def _message(complaint: Complaint) -> str:
@@ -71,9 +94,9 @@ def _relative(file: str) -> str | None:
     return None
 
 
-def _error(title: str, message: str, place: Mapping[str, str]) -> str:
+def _command(level: str, title: str, message: str, place: Mapping[str, str]) -> str:
     properties = ",".join(f"{name}={_escaped(value, _PROPERTY)}" for name, value in {**place, "title": title}.items())
-    return f"::error {properties}::{_escaped(message, _DATA)}"
+    return f"::{level} {properties}::{_escaped(message, _DATA)}"
 
 
 def _escaped(text: str, escapes: Mapping[str, str]) -> str:

@@ -18,8 +18,9 @@ from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
 
 from harness.checks.result import Method, Result, Verdict
+from harness.diagnosis.upgrade import Defect, Standing, Upgrade
 from harness.report.complaints import Complaint, Summary, summary_of
-from harness.report.github import line_of, workflow_commands
+from harness.report.github import line_of, upgrade_commands, workflow_commands
 from harness.report.junit import junit
 from harness.report.markdown import cell, code, fenced, markdown, plain
 from harness.report.observations import observation
@@ -322,6 +323,21 @@ def test_too_little_to_agree_is_an_annotation_too(checkout: Path) -> None:
 
     assert list(workflow_commands(agreeing())) == []
     assert parsed(line)[1] == "not enough seen: 20 of 200 cases"
+
+
+def test_only_what_an_upgrade_brings_is_an_error() -> None:
+    old, new = disagreeing(), disagreeing()
+    known, other = new.complaints[0], replace(new.complaints[0], id="0123abcd")
+    new = replace(new, complaints=(known, other, *[one for one in new.complaints if not one.id]))
+    found = next(one.finding for one in SEVERAL if one.finding.id == known.id)
+    defects = (Defect(Standing.OLD, found.result, found), Defect(Standing.NEW, found.result))
+    upgrade = Upgrade(old.examination.hunt, new.examination.hunt, defects, (), 0, 0, 0, None, (), 0)
+
+    levels = [line.partition(" ")[0] for line in upgrade_commands(upgrade, old, new)]
+
+    assert levels[: len(old.complaints)] == ["::notice"] * len(old.complaints)
+    assert levels[len(old.complaints) :][:2] == ["::warning", "::error"]
+    assert set(levels[len(old.complaints) + 2 :]) == {"::warning"}  # refusals and dropout, as they were before
 
 
 @given(text=st.text())

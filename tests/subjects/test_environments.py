@@ -224,6 +224,7 @@ def test_two_interpreters_of_one_subject_are_an_upgrade_and_nothing_else_is() ->
     ("pythons", "sharded", "said"),
     [
         ("abc", False, "--python a --python b --python c: expected one, or an old and a new one; compare more of them"),
+        ("aa", False, "--python a twice: expected one interpreter, or an old and a new one"),
         ("ab", True, "--shard with two --python: expected one of them; an upgrade is compared in one run only"),
     ],
 )
