@@ -389,5 +389,5 @@ class Search:
         """Return why the search ends before the next case; ``None`` if it goes on."""
         self._stop_if_interrupted()
         if self.record.deaths >= DEATHS:
-            return Stop.FINDING
+            return Stop.DEATHS
         return self._budget.end(self.record) if self.record.shard is None else self._budget.late()

@@ -137,7 +137,7 @@ class _Count(NamedTuple):
 
     def of(self, parts: Sequence[Part], places: Sequence[_Place], last: int) -> Stop:
         """Count the cases up to where a single run ends, and at least up to the one numbered ``last``."""
-        hunt, ended = self.hunt, Stop.FINDING if any(map(_ended, parts, [0] * len(parts))) else None
+        hunt, ended = self.hunt, next((part.hunt.stop for part in parts if _ended(part, 0)), None)
         for part in parts:
             self._explain(part, part.log.pursued.get(0), counted=part is parts[0])
         for index, place in enumerate(places):
@@ -150,7 +150,7 @@ class _Count(NamedTuple):
             self.same.extend(same for same in [place.part.log.same.get(place.number)] if same is not None)
             self._explain(place.part, place.pursued, counted=True)
             if _ended(place.part, place.number + 1):
-                ended = Stop.FINDING
+                ended = place.part.hunt.stop
         stops = {part.hunt.stop for part in parts}
         early = (one for one in (Stop.INTERRUPTED, Stop.TIME, Stop.REFUSED) if one in stops)
         return ended or self._end() or next(early, Stop.BUDGET)
@@ -172,12 +172,12 @@ class _Count(NamedTuple):
             self.budget.extend(hunt.total)
 
     def _end(self) -> Stop | None:
-        return Stop.FINDING if self.hunt.deaths >= DEATHS else self.budget.spent(self.hunt)
+        return Stop.DEATHS if self.hunt.deaths >= DEATHS else self.budget.spent(self.hunt)
 
 
 def _ended(part: Part, cases: int) -> bool:
-    """Tell whether a part ended with a finding after a number of cases."""
-    return part.hunt.stop is Stop.FINDING and cases == len(part.log.cases)
+    """Tell whether a part ended with a finding, or with deaths, after a number of cases."""
+    return part.hunt.stop in {Stop.FINDING, Stop.DEATHS} and cases == len(part.log.cases)
 
 
 def _begun(parts: Sequence[Part], of: int) -> Hunt:

@@ -40,6 +40,7 @@ class Stop(Enum):
     """The reasons why a search ends."""
 
     FINDING = "a finding, before the rest was searched"
+    DEATHS = "20 more deaths of its process; mend what ends it, or leave that out with --only, and search again"
     BUDGET = "the limit of cases"
     AFTER = "the limit of cases after the last cause"
     TIME = "the time limit"

@@ -649,6 +649,26 @@ def test_a_search_goes_on_after_a_finding_that_it_can_recognise() -> None:
     assert not search.record.explaining
 
 
+class DiesAlways(DiesOnce):
+    """A subject whose process ends on every case."""
+
+    def run(self, case: Case) -> Outcome:
+        return Outcome(failure=Failure.CRASHED, message="its process died")
+
+
+def test_a_search_that_ends_because_of_deaths_says_so_and_what_to_do() -> None:
+    with Search(DiesAlways(), SMALL, cases=60) as search:
+        for finding in search:
+            search.go_on(Recognised(Everything(finding.id)))
+
+    record = search.record
+    assert record.stop is Stop.DEATHS
+    assert record.known == {finding.id: 20}
+    assert record.stop.value.startswith(
+        "20 more deaths of its process; mend what ends it, or leave that out with --only"
+    )
+
+
 def test_a_search_ends_with_a_finding_that_it_cannot_recognise() -> None:
     with Search(as_subject(implementations.without_b_hh), SMALL) as search:
         assert len(list(search)) == 1
