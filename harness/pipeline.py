@@ -29,7 +29,7 @@ from harness.report.place import DIRECTORY
 from harness.report.progress import shown
 from harness.report.severity import Told, in_order
 from harness.report.short import dropout_facts
-from harness.search.budget import Budget
+from harness.search.budget import SEARCHING, Budget
 from harness.search.common import common
 from harness.search.crew import Crew
 from harness.search.examination import Examination, equal_of, examine
@@ -100,8 +100,7 @@ def go_through(
     subject supports, if that is known. With ``largest_product``, products of sizes up to that are checked after the
     search, which then takes ``SHARE`` of the time.
     """
-    until = math.inf if seconds is None else time.perf_counter() + seconds
-    within, bits = accepted(tolerance), dict[Asked, str]()
+    within, bits, start = accepted(tolerance), dict[Asked, str](), time.perf_counter()
     keeping = Keeping(subject, folder, within, tolerance, warn)
     investigation = Investigation(subject, within)
     with Search(
@@ -125,11 +124,13 @@ def go_through(
             search.go_on(recognised)
     large = None
     if largest_product is not None:
-        search.record.until = until
+        search.record.until = math.inf if seconds is None else start + seconds
         large = with_large_products(investigation, search.record, largest_product, progress)
     done, of_dropout = Examination(search.record, contract=contract, read_as=subject.capabilities.read_as), None
     if shard is None or shard.number == 1:
-        done = examine(subject, search.record, cases=cases, contract=contract)
+        rest = (1 - SEARCHING) * (seconds or 0.0)
+        until = math.inf if seconds is None else max(start + seconds, time.perf_counter() + rest)
+        done = examine(subject, search.record, cases=cases, contract=contract, until=until, rest=rest)
         of_dropout = told_of_dropout(subject, done, keeping)
         done.dropout_facts = {} if of_dropout is None else dropout_facts(of_dropout)
     done.large = large

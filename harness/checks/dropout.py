@@ -22,6 +22,7 @@ single time step (2,048 elements), a rate off by 0.12; and in a single sequence 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -81,12 +82,14 @@ def applies(subject: Subject) -> bool:
     return "masks" in subject.capabilities.offers
 
 
-def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: Scope | None = None) -> Result:
+def check_dropout(
+    subject: Subject, device: str = "cpu", seed: int = 0, scope: Scope | None = None, until: float = math.inf
+) -> Result:
     """Run ``subject`` on nets that show its masks, from the plainest on, up to the first that breaks the law.
 
     The nets are called only in ways that are in ``scope``, which by default is all that the subject offers. The result
     is *unsupported* if it refuses dropout in training everywhere. The device meta, which has no numbers, cannot be
-    checked.
+    checked. After ``until`` (``time.perf_counter``) no further net is run, if one showed the masks.
     """
     if not applies(subject):
         return Result(Verdict.UNSUPPORTED, message="it draws no masks, so its dropout in training is not checked")
@@ -102,6 +105,8 @@ def check_dropout(subject: Subject, device: str = "cpu", seed: int = 0, scope: S
     refused: list[Result] = []
     shown = False
     for config in configs:
+        if shown and time.perf_counter() >= until:
+            break
         result = _check(subject, config, level, seed)
         if result.failed:
             return result

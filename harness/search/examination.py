@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -135,37 +136,46 @@ def _pairs(hunt: Hunt, *, met: bool) -> int:
     return sum(not any(rule.excludes(pair) for rule in hunt.scope.rules) for pair in pairs)
 
 
-def examine(subject: Subject, hunt: Hunt, *, cases: int | None = None, contract: str = KERNEL) -> Examination:
+def examine(
+    subject: Subject,
+    hunt: Hunt,
+    *,
+    cases: int | None = None,
+    contract: str = KERNEL,
+    until: float = math.inf,
+    rest: float = 0.0,
+) -> Examination:
     """Check the rest after a search of a subject's cases: for a module, its refusals and the law of its dropout.
 
     Refusals belong to the kernel's ``contract`` only. Neither check makes more calls than the search was given
-    ``cases``. A finding in one of them does not stop the others, but an interrupted search does.
+    ``cases``. Nets with dropout are run up to ``until`` (``time.perf_counter``), and malformed calls are made for
+    ``rest`` seconds more. A finding in one of them does not stop the others, but an interrupted search does.
     """
     done, own = Examination(hunt, contract=contract, read_as=subject.capabilities.read_as), subject.capabilities
     is_module = own.call is not None
     unseen = own.takes is None and own.masks is None  # what it drops is compared in no case
     if not done.interrupted:
         try:
-            done.dropout = _dropout(subject, hunt, cases) if is_module or unseen else None
-            done.refusals = _refusals(subject, hunt, cases) if is_module and contract == KERNEL else None
+            done.dropout = _dropout(subject, hunt, cases, until) if is_module or unseen else None
+            done.refusals = _refusals(subject, hunt, cases, until + rest) if is_module and contract == KERNEL else None
         except KeyboardInterrupt:
             hunt.stop = Stop.INTERRUPTED
     return done
 
 
-def _refusals(subject: Subject, done: Hunt, cases: int | None) -> Refusals | None:
+def _refusals(subject: Subject, done: Hunt, cases: int | None, until: float) -> Refusals | None:
     """Search for missing refusals, except on meta, where few of the rules of a call matter."""
     if not (devices := _with_numbers(done.scope)):
         return None
     calls = refusals.CASES if cases is None else min(cases, refusals.CASES)
-    return hunt_refusals(subject, done.scope.only(device=devices), cases=calls, seed=done.seed)
+    return hunt_refusals(subject, done.scope.only(device=devices), cases=calls, seed=done.seed, until=until)
 
 
 def _with_numbers(scope: Scope) -> tuple[str, ...]:
     return tuple(device for device in scope.device if device != "meta")
 
 
-def _dropout(subject: Subject, done: Hunt, cases: int | None) -> Result | None:
+def _dropout(subject: Subject, done: Hunt, cases: int | None, until: float) -> Result | None:
     """Check the law of dropout on every device that has numbers, if dropout in training is in the scope."""
     scope, devices = done.scope, _with_numbers(done.scope)
     drops = any(scope.dropout) and True in scope.training and max(scope.num_layers) > 1
@@ -174,7 +184,7 @@ def _dropout(subject: Subject, done: Hunt, cases: int | None) -> Result | None:
     results: list[Result] = []
     for device in dict.fromkeys(devices):
         try:
-            results.append(check_dropout(ended_by_a_hang(subject), device, done.seed, scope))
+            results.append(check_dropout(ended_by_a_hang(subject), device, done.seed, scope, until))
         except Hang as hang:
             results.append(hang.result)
     told = [result for result in results if result.verdict is not Verdict.UNSUPPORTED]

@@ -5,6 +5,7 @@ A finding does not end the search. There is one finding for each break and lapse
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -80,12 +81,14 @@ class Refusals:
     interrupted: bool = False
 
 
-def hunt_refusals(subject: Subject, scope: Scope | None = None, *, cases: int = CASES, seed: int = 0) -> Refusals:
+def hunt_refusals(
+    subject: Subject, scope: Scope | None = None, *, cases: int = CASES, seed: int = 0, until: float = math.inf
+) -> Refusals:
     """Make ``cases`` malformed calls of the configs in ``scope``, and report those that are not properly refused.
 
     Without a scope, everything that the subject offers on the CPU is searched. The same arguments give the same search.
-    Ctrl-C ends it with what was found so far. A call may end the process, so run an untrusted subject in another
-    process. Raises ``UsageError`` for a subject that has no ``call``.
+    Ctrl-C ends it with what was found so far, and so does ``until`` (``time.perf_counter``). A call may end the
+    process, so run an untrusted subject in another process. Raises ``UsageError`` for a subject that has no ``call``.
     """
     own = subject.capabilities
     if (call := own.call) is None:
@@ -96,7 +99,7 @@ def hunt_refusals(subject: Subject, scope: Scope | None = None, *, cases: int = 
     made = CellBase if own.recipe is not None and own.recipe.is_cell else Base
     search = _Search(call, _whole(whole), record, _forms(whole, made), made)
     try:
-        search.run(cases, Random(seed))
+        search.run(cases, Random(seed), until)
         record.findings = [search.smallest(wrong) for wrong in record.findings]
     except KeyboardInterrupt:
         record.interrupted = True
@@ -141,10 +144,10 @@ class _Search:
         self._costly: set[str] = set()
         """Breaks that ended the process or hung: each such call takes long, and one finding of it is enough."""
 
-    def run(self, cases: int, random: Random) -> None:
+    def run(self, cases: int, random: Random, until: float) -> None:
         """Break ``cases`` calls; each break in each form comes up equally often, in a new order every round."""
         deck: list[tuple[Break, Form]] = []
-        for _ in range(cases):
+        for _ in takewhile(lambda _: time.perf_counter() < until, range(cases)):
             deck = deck or random.sample(self._deck, len(self._deck))
             kind, form = deck.pop()
             kinds = self._with_another(kind, form, random) if random.random() < _TWICE else (kind,)

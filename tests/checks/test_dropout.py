@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
@@ -331,6 +332,15 @@ class Recorded(TorchSubject):
             return Outcome(failure=Failure.UNSUPPORTED, message="not this one")
         self.ran.append(case)
         return self._change(super().run(case))
+
+
+def test_after_the_time_no_more_nets_are_run_than_show_the_masks_once() -> None:
+    short, whole = Recorded(lambda _: False), Recorded(lambda _: False)
+    done = check_dropout(short, until=time.perf_counter())
+    check_dropout(whole)
+
+    assert done.verdict is Verdict.AGREES
+    assert 0 < len(short.ran) < len(whole.ran)
 
 
 def test_what_is_refused_is_left_out_and_all_of_it_is_unsupported() -> None:

@@ -105,8 +105,8 @@ class Asked:
         record.scope, record.stop, record.seed = scope, self.stop, seed
         return examine(subject, record, **arguments)
 
-    def check_dropout(self, subject: Any, device: str, seed: int, scope: Scope) -> Result:
-        self.calls.append(("dropout", {"device": device, "seed": seed}))
+    def check_dropout(self, subject: Any, device: str, seed: int, scope: Scope, until: float) -> Result:
+        self.calls.append(("dropout", {"device": device, "seed": seed, "until": until}))
         if isinstance(self.dropout, BaseException):
             raise self.dropout
         return self.dropout  # type: ignore[no-any-return]
@@ -128,11 +128,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 
 def test_a_module_is_asked_for_the_law_of_dropout_and_for_refusals(asked: Asked) -> None:
-    done = asked.examine(TORCH, ALL, cases=500, seed=7)
+    done = asked.examine(TORCH, ALL, cases=500, seed=7, until=9.0, rest=2.0)
 
     assert asked.names == ["dropout", "refusals"]
-    assert dict(asked.calls)["dropout"] == {"device": "cpu", "seed": 7}
-    assert dict(asked.calls)["refusals"] == {"device": ("cpu",), "cases": 500, "seed": 7}
+    assert dict(asked.calls)["dropout"] == {"device": "cpu", "seed": 7, "until": 9.0}
+    assert dict(asked.calls)["refusals"] == {"device": ("cpu",), "cases": 500, "seed": 7, "until": 11.0}
     assert (done.dropout, done.refusals) == (LAWFUL, asked.refusals)
 
 

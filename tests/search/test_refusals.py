@@ -1,5 +1,6 @@
 """Tests of the search for malformed calls that are not refused."""
 
+import time
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -138,6 +139,11 @@ def test_a_scope_is_kept_to() -> None:
 
     sizes = [call.arguments.get("hidden_size") for call in subject.calls]
     assert {size for size in sizes if type(size) is int and size > 0} == {9}
+
+
+def test_no_call_is_made_after_the_time() -> None:
+    assert hunt_refusals(TORCH, cases=50, until=time.perf_counter()).calls == 0
+    assert hunt_refusals(TORCH, cases=50, until=time.perf_counter() + 1000).calls == 50
 
 
 def test_an_interrupt_leaves_what_was_found() -> None:
