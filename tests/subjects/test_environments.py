@@ -252,7 +252,7 @@ def test_a_file_names_its_own_interpreter(tmp_path: Path) -> None:
         ("python:no_such_python mine.py:rnn", "no_such_python: no such interpreter; expected a path"),
         ("python:mine.py:rnn", "expected an interpreter and a subject"),
         (elsewhere("mine.py"), "mine.py: expected torch, path/to/file.py:name or module:name"),
-        (elsewhere("none.py:rnn"), "no such file: none.py"),
+        (elsewhere("none.py:rnn"), "none.py: no such file"),
         (
             elsewhere("bad.py:rnn"),
             r"cannot be imported by .*: ZeroDivisionError: division .*\(line 1 of .*bad.py",
