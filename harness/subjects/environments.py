@@ -79,7 +79,7 @@ def under(python: str, spec: str, name: str) -> FunctionSubject:
         raise SubjectError(f"{name}: {spec}: expected torch, path/to/file.py:name or module:name under an interpreter")
     if place.endswith(".py"):
         if not Path(place).is_file():
-            raise SubjectError(f"{place}: no such file")
+            raise SubjectError(f"{name}: {place}: no such file")
         spec = f"{Path(place).absolute()}:{inner}"
     # A path is made absolute, not resolved: the link in a virtual environment is what chooses its packages.
     command = [str(Path(found).absolute()), str(WORKER), spec]
