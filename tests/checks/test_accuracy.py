@@ -117,11 +117,12 @@ def test_a_tanh_off_by_1e_7_near_0_agrees_though_that_is_hundreds_of_ulp() -> No
 
 
 def test_a_tanh_that_is_cut_off_is_told_by_its_size_and_no_tolerance_is_advised() -> None:
-    done = searched(port(lambda s: np.where(np.abs(s) > 3, np.sign(s), np.tanh(s))))
+    subject = as_subject(port(lambda s: np.where(np.abs(s) > 4, np.sign(s), np.tanh(s))))
 
-    [found] = [one.result.message for one in done.findings if one.result.of_tanh]
-    assert found.startswith("its tanh is off by up to 0.005 times its value, at x = ")
-    assert "--tolerance" not in found
+    [cut_off] = measure(subject, scope_of(subject).only(dtype="float64"), STRICT)
+
+    assert cut_off.error_line.startswith("off by up to 0.00067 times its value, at x = ")
+    assert cut_off.tolerance is None
 
 
 def test_a_tanh_off_by_20_ulp_is_one_finding_and_another_mistake_is_found_beside_it() -> None:
