@@ -303,6 +303,42 @@ def test_a_class_of_another_form_is_given_its_own_weights(name: str, way: str, t
     assert run_here(written).endswith("FIXED\n")
 
 
+DOUBLES = """
+import torch
+
+class Doubles(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, output):
+        return output.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+class Wrong(torch.nn.RNN):
+    def forward(self, x, hx=None):
+        output, h_n = super().forward(x, hx)
+        return output._replace(data=Doubles.apply(output.data)), h_n
+"""
+
+
+def test_a_script_goes_back_through_a_readout_of_packed_sequences(tmp_path: Path) -> None:
+    path = saved(tmp_path, "doubles.py", DOUBLES)
+    finding, subject = found(f"{path}:Wrong", RNNConfig(2, 3, T=2, N=2, lengths=(2, 1), output_size=2, loss="both"))
+
+    assert run_here(write(script(finding, subject), tmp_path)).endswith("FAILED\n")
+
+
+def test_a_script_of_two_modules_that_return_their_output_alone(tmp_path: Path) -> None:
+    path = saved(tmp_path, "forms.py", FORMS + "WRONG = 2")
+    finding, subject = found(f"{path}:Alone", RNNConfig(2, 3, T=4, N=2, loss="both", tied=True))
+
+    written = write(script(finding, subject), tmp_path)
+    assert run_here(written).endswith("FAILED\n")
+    saved(tmp_path, "forms.py", FORMS + "WRONG = 1.0")
+    assert run_here(written).endswith("FIXED\n")
+
+
 def test_a_script_sees_a_declaration_that_was_mended(tmp_path: Path) -> None:
     text = KERAS + "WRONG = 1.0"
     path = saved(tmp_path, "keras_like.py", text)

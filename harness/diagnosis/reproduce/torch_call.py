@@ -409,13 +409,13 @@ class _Writer:
             given.append(cotangent)
         unused = [] if self.recipe.own and not self.changed else ["allow_unused=True"]
         arguments = [
-            f"[{', '.join(program.results[root] for root in roots)}]",
+            f"[{', '.join(map(self._root, roots))}]",
             "list(asked.values())",
             f"[{', '.join(given)}]",
         ]
         program.body.append(listed("asked = {", asked, "}"))
         if config.tied or config.grad_mode == "accumulate":
-            others = f"[{', '.join(_OF_TWIN + root for root in roots)}]" if config.tied else arguments[0]
+            others = f"[{', '.join(_OF_TWIN + self._root(root) for root in roots)}]" if config.tied else arguments[0]
             program.body += [
                 "for tensor in asked.values():",
                 "    tensor.grad = None",
@@ -428,6 +428,10 @@ class _Writer:
             program.body.append(listed("gradients = torch.autograd.grad(", [*arguments, *unused], ")"))
         tensor = "turned(name, tensor)" if self.conventions.transposed else "tensor"
         program.gradients = f'{{f"{{name}}.grad": {tensor} for name, tensor in zip(asked, gradients)}}'
+
+    def _root(self, name: str) -> str:
+        """Return the code of a result that gradients flow back from, which a readout's copy cuts off."""
+        return name if name == "readout" else self.program.results[name]
 
     def _parameters(self) -> list[str]:
         """Return the items of a dict of the module's parameters, by nn.RNN's names."""
