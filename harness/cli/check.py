@@ -45,8 +45,8 @@ _BESIDE_NO_LARGE: Final = {
     "scheduler": "--scheduler",
     "shard_text": "--shard",
 }
-"""The options beside which no large products are checked, because several searches would share the memory, or none of
-it is here."""
+"""The options beside which no large products are checked: several searches would share the memory, or it is that of
+other machines."""
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -537,8 +537,8 @@ def gamma(n: int, u: float) -> float:
     """Return gamma_n = (1 + u)**n - 1.
 
     It is the most by which a product of n factors (1 + d), |d| <= u, differs from 1. In float64 it overflows near
-    exp(709.8): a sum of 200,000 terms in bfloat16 comes there. A smaller power stands for it, by which the allowance of
-    any number of 16 or 32 bits but 0 is infinite anyway.
+    exp(709.8): a sum of 200,000 terms in bfloat16 comes there. exp(709) stands for more, because either
+    allows every number of 16 or 32 bits, unless the sum is 0.
     """
     return math.expm1(min(n * math.log1p(u), 709.0))
 
