@@ -25,6 +25,7 @@ from harness.diagnosis.pairs import Pair, pair_of
 from harness.diagnosis.parts import Part, from_places, parts_of, together
 from harness.diagnosis.positions import OtherOrder
 from harness.diagnosis.precision import Precision, estimate
+from harness.diagnosis.stale import Stale
 from harness.diagnosis.where import first_wrong
 from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.deadline import Late
@@ -68,9 +69,9 @@ class Diagnosis:
     """The other mistake, if the subject makes two of which the case shows one. It is needed to explain all the rest."""
     precision: Precision | None = None
     """The properties of the subject's arithmetic, if no fault explains the subject and coarser arithmetic may."""
-    instead: Instead | OtherOrder | None = None
-    """The conventions with which the subject would agree, or its other order of arguments. Then no fault was looked
-    for, or none is certain."""
+    instead: Instead | OtherOrder | Stale | None = None
+    """The conventions with which the subject would agree, its other order of arguments, or the weights of its first
+    call that it goes on with. Then no fault was looked for, or none is certain."""
 
     @property
     def certain(self) -> bool:

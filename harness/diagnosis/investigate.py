@@ -33,6 +33,7 @@ from harness.diagnosis.parts import together
 from harness.diagnosis.picture import Picture, picture_of
 from harness.diagnosis.positions import ByPosition, OtherOrder, other_order
 from harness.diagnosis.proof import judge_worst
+from harness.diagnosis.stale import ByStale, Stale, stale_of
 from harness.diagnosis.where import Where, locate
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
@@ -128,8 +129,7 @@ class Investigation:
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if diagnosis is not None and diagnosis.instead is not None:
-            instead = diagnosis.instead
-            return ByPosition(name) if isinstance(instead, OtherOrder) else ByDeclaration(name, self.subject, instead)
+            return self._excuse(name, diagnosis.instead, self._within(finding))
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
         if diagnosis is None or not diagnosis.certain:
@@ -143,6 +143,13 @@ class Investigation:
         known = [cause, *(together(cause, other) for other in self._beside)]
         self._beside += known
         return ByCause(name, tuple(known), explanation.factors, forwards=not _of_gradients(finding))
+
+    def _excuse(self, name: str, instead: Instead | OtherOrder | Stale, accepted: Accepted) -> KnownCause:
+        if isinstance(instead, OtherOrder):
+            return ByPosition(name)
+        if isinstance(instead, Stale):
+            return ByStale(name, Observations(self.subject, accepted, wavers=self._wavers), instead)
+        return ByDeclaration(name, self.subject, instead)
 
     def explain(self, finding: Finding, scope: Scope) -> Explanation:
         """Return what is known of why the finding's case fails."""
@@ -194,13 +201,18 @@ class Investigation:
         return replace(explanation, outcome=observations.outcome(finding.case))
 
     def _diagnosis(self, observations: Observations, finding: Finding, scope: Scope, until: float) -> Diagnosis | None:
-        """Return the known mistakes that explain a finding, or the declaration or the order of arguments that does.
+        """Return the known mistakes that explain a finding, or what does so instead.
 
-        If anything is declared, that comes first, because a mistake in it shows as many others.
+        That is the order of arguments, the weights of the first call, or a declaration. If anything is declared, that
+        comes before the known mistakes, because a mistake in it shows as many others.
         """
         order = other_order(self.subject, finding, self._check(observations, finding, scope))
         if order is not None:
             return Diagnosis((), len(CATALOGUE), 0, instead=order)
+        # An error that is raised on the way back is explained by what is wrong forwards.
+        case = nameable(finding) or (None if finding.result.mismatches else finding.case.forward())
+        if case is not None and (stale := stale_of(observations, case, scope)) is not None:
+            return Diagnosis((), len(CATALOGUE), stale.fresh, instead=stale)
 
         def redeclared(diagnosis: Diagnosis | None) -> Diagnosis | None:
             instead = instead_of(observations.subject, finding.case, scope, observations.accepted, until)
@@ -319,6 +331,9 @@ def _of_cause(
     if diagnosis is not None and isinstance(diagnosis.instead, Instead):
         declared = ByDeclaration(finding.id, observations.subject, diagnosis.instead)
         return lambda case, result: declared.excuses(observations.of(case), result)
+    if diagnosis is not None and isinstance(diagnosis.instead, Stale):
+        stale = ByStale(finding.id, observations, diagnosis.instead)
+        return lambda case, result: stale.excuses(observations.of(case), result)
     cause = _cause_of(diagnosis)
     if cause is None or not _of_gradients(finding):
         return lambda _case, _result: False

@@ -13,6 +13,7 @@ from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.diagnosis.positions import OtherOrder
 from harness.diagnosis.precision import NAMES, Precision
+from harness.diagnosis.stale import Stale
 from harness.diagnosis.where import Where
 from harness.report.wording import CALLED, counted
 from harness.search.certificate import Certificate
@@ -28,6 +29,9 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None
     """Return the cause in one sentence, and then how certain it is."""
     if isinstance(instead := diagnosis.instead, OtherOrder):
         return [instead.sentence, instead.grounds]
+    if isinstance(instead, Stale):
+        fresh = counted(instead.fresh, "fresh one")
+        return [instead.sentence, f"with these, nn.RNN gives what the subject does on this case and on {fresh}"]
     if instead is not None:
         fresh = counted(instead.fresh, "fresh one")
         return [instead.sentence, f"so declared, it agrees on this case and on {fresh}; as it is, it fails on them"]

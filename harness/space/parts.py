@@ -35,6 +35,12 @@ PREPARATIONS: Final = (
     "functional_call",
 )
 
+OTHER: Final = 0.5
+"""The number in every place of the other weights that a module was called with before; every dtype has it."""
+
+SETTING: Final = ("replaced", "parametrize", "functional_call")
+"""The preparations that give a module its weights themselves, whichever it had before."""
+
 PAIRS: Final = frozenset(
     (first, then)
     for first in PREPARATIONS[1:]
@@ -138,7 +144,8 @@ class WayConfig:
     - ``grad_mode``: the mode of a call without a loss: ``None`` is torch's no_grad, and ``enable_grad`` and
       ``inference_mode`` are the modes of those names. With a loss, ``None`` asks for gradients as a result, and
       ``accumulate`` goes back twice through one graph, where the second gradients are added to those in ``.grad``;
-    - ``preparation``: the way in which the module got its weights, or that it was ``used`` at another shape before;
+    - ``preparation``: the way in which the module got its weights; or that it was ``used`` before, at another shape and
+      with other weights;
     - ``after``: if not ``None``, another preparation that came before that one;
     - ``positional``: true if the constructor's arguments are given by position, and not by name;
     - ``tied``: true if another module with the same parameters is called as well, and gradients go back through both.

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from harness.space.case import Array, Case
 from harness.space.config import TANGENT, RNNConfig
 from harness.space.outcome import Failure, Outcome
-from harness.space.parts import LAYER, OPTIONS
+from harness.space.parts import LAYER, OPTIONS, SETTING
 from harness.space.values import with_other_inputs
 from harness.space.whole import OFFERS
 from harness.subjects import torch_devices
@@ -46,11 +46,13 @@ from harness.subjects.torch_preparation import (
     MODULES,
     in_mode,
     load,
+    others,
     parameters_by_name,
     parameters_of,
     prepared,
     prepared_in_place,
     renamed,
+    renew,
     structure,
     tie,
 )
@@ -185,6 +187,8 @@ class TorchSubject:
         if config.after is not None:
             return self._prepared_twice(config, weights)
         module = self._module(structure(config))
+        if config.preparation == "used":
+            return self._used(module, config, weights)
         with torch.no_grad():
             if config.preparation == "functional_call":  # it must use the weights that it is given, not its own
                 return in_mode(self.build(config), config)
@@ -192,20 +196,34 @@ class TorchSubject:
             load(module, own)
         return in_mode(prepared(module, config, own, self.build), config)
 
+    def _used(self, module: torch.nn.Module, config: RNNConfig, weights: Tensors) -> torch.nn.Module:
+        """Return a module that was called with other weights, and then got these."""
+        weights = own_weights(self._conventions, weights)
+        with torch.no_grad():
+            load(module, others(module, self.renamed(module, weights)))
+        self._use(in_mode(module, config), config)
+        renew(module, self.renamed(module, weights))
+        return module
+
     def _prepared_twice(self, config: RNNConfig, weights: Tensors) -> torch.nn.Module:
-        """Return a new module that has had ``config.after``, and then the preparation as far as it is no call."""
+        """Return a new module that has had ``config.after``, and then the preparation."""
         module = self.build(config)
         own = renamed(module, own_weights(self._conventions, weights))
-        others = {name: torch.full_like(tensor, 0.5) for name, tensor in own.items()}
-        if config.preparation == "functional_call":  # it must use the weights that it is given, not its own
-            own = others
+        first = own
+        if config.after == "used" or config.preparation in {"used", "functional_call"}:
+            first = others(module, own)
         with torch.no_grad():
-            load(module, own)
-        if config.after in {"used", "functional_call"}:
-            with grad_mode(config), frozen(module, config):
-                self._use(in_mode(module, config), config, others if config.after == "functional_call" else None)
+            load(module, first)
+        if config.after == "functional_call":
+            self._use(in_mode(module, config), config, others(module, own))
+        elif config.after == "used":
+            self._use(in_mode(module, config), config)
         else:
-            module = prepared_in_place(module, config.replace(preparation=config.after), own, self.build)
+            module = prepared_in_place(module, config.replace(preparation=config.after), first, self.build)
+        if config.preparation == "used":
+            self._use(in_mode(module, config), config)
+        if first is not own and config.preparation not in SETTING:
+            renew(module, own)
         return in_mode(prepared_in_place(module, config, own, self.build), config)
 
     def call(self, module: torch.nn.Module, parameters: Tensors | None, *arguments: Any, **named: Any) -> Any:
@@ -337,8 +355,6 @@ class TorchSubject:
     def _twice(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
         config = case.config
         module, other = self._prepared(config, lent), with_other_inputs(case)
-        if config.preparation == "used":  # it has been used by now
-            other = dataclasses.replace(other, config=config.replace(preparation="new"))
         with grad_mode(config):
             done, gradients = self._results(case, module, lent)
             noticed.aliased = done.aliased
@@ -403,8 +419,6 @@ class TorchSubject:
     ) -> tuple[Any, dict[str, torch.Tensor]]:
         """Return what the module returns, and its parameters by nn.RNN's names."""
         config = case.config
-        if config.preparation == "used":
-            self._use(module, config)
         x: torch.Tensor | PackedSequence = given["x"]
         if config.lengths is not None:
             x = packed(given["x"], config)
@@ -429,11 +443,12 @@ class TorchSubject:
         """Call a module at other sizes, and backward if there is a loss, on its own parameters or on those given."""
         before, dtype = self.call_before(config), getattr(torch, config.dtype)
         given = [torch.ones(spec.shape, device=config.device, dtype=dtype) for spec in before.inputs.values()]
-        with autocast(config):
-            output = self.call(module, parameters, *given)[0]
-        if config.loss is not None and output.requires_grad:
-            output.real.sum().backward()
-            module.zero_grad()
+        with grad_mode(config), frozen(module, config):
+            with autocast(config):
+                output = self.call(module, parameters, *given)[0]
+            if config.loss is not None and output.requires_grad:
+                output.real.sum().backward()
+                module.zero_grad()
 
     def _forward_mode(
         self, case: Case, tangents: Mapping[str, Array], lent: Tensors, _noticed: _Noticed

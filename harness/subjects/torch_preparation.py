@@ -17,7 +17,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from harness.space.config import RNNConfig
-from harness.space.parts import LAYER
+from harness.space.parts import LAYER, OTHER
 
 MODULES: Final = 64
 """The number of modules kept for the next case of the same config; a search runs a few cases per config in a row."""
@@ -41,6 +41,26 @@ def load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
             parameter.copy_(weights[name])
     else:
         module.load_state_dict(weights)
+
+
+def others(module: torch.nn.Module, weights: Weights) -> dict[str, torch.Tensor]:
+    """Return other weights than these, under the same names; a module's buffers stay as they are."""
+    buffers = {name for name, _ in module.named_buffers()}
+    return {name: one if name in buffers else torch.full_like(one, OTHER) for name, one in weights.items()}
+
+
+def renew(module: torch.nn.Module, weights: Weights) -> None:
+    """Give weights to a module that was called: in training as an optimizer's step does, else by ``load_state_dict``.
+
+    The module may be parametrized.
+    """
+    own = {_name_of(name): (name, parameter) for name, parameter in module.named_parameters()}
+    with torch.no_grad():
+        if not module.training:
+            module.load_state_dict({own[name][0] if name in own else name: one for name, one in weights.items()})
+            return
+        for name, (_, parameter) in own.items():
+            parameter.copy_(weights[name])
 
 
 def in_mode(module: torch.nn.Module, config: RNNConfig) -> torch.nn.Module:
@@ -151,10 +171,12 @@ def _parametrize_like(module: torch.nn.Module, other: torch.nn.Module) -> None:
 def parameters_by_name(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """Return the module's parameters under nn.RNN's names, also if they are parametrized."""
     layer = "_l0" if isinstance(module, torch.nn.RNNCell) else ""
-    return {
-        name.removeprefix("parametrizations.").removesuffix(".original") + layer: parameter
-        for name, parameter in module.named_parameters()
-    }
+    return {_name_of(name) + layer: parameter for name, parameter in module.named_parameters()}
+
+
+def _name_of(parameter: str) -> str:
+    """Return the name that a parameter had before it was parametrized."""
+    return parameter.removeprefix("parametrizations.").removesuffix(".original")
 
 
 def parameters_of(own: Weights, config: RNNConfig) -> dict[str, torch.Tensor]:

@@ -75,6 +75,8 @@ class TransformedSubject(TorchSubject):
         if config.preparation in self._mode.changes:
             return self._changed(config, {name: tensor.clone() for name, tensor in weights.items()})
         module = self._module(config) if config.after is None else self._called_before(self.build(config), config)
+        if config.preparation == "used":
+            return self._used(module, config, weights)
         with torch.no_grad():
             load(module, dict(weights))
         return in_mode(module, config)

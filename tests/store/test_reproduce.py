@@ -211,6 +211,51 @@ def test_a_function_of_other_conventions_is_called_in_its_own(loss: str | None, 
     assert run_here(written).endswith("FIXED\n")
 
 
+STALE = """
+import torch
+
+class Keeps(torch.nn.Module):
+    kept = None
+
+    def __init__(self, features, units):
+        super().__init__()
+        self.i2h = torch.nn.Linear(features, units)
+        self.h2h = torch.nn.Linear(units, units)
+
+    def forward(self, x, hx=None):
+        if self.kept is None or not KEEP:
+            self.kept = self.h2h.weight.clone()
+        h, states = x.new_zeros(x.shape[1], len(self.kept)) if hx is None else hx[0], []
+        for step in x:
+            h = torch.tanh(self.i2h(step) + h @ self.kept.T + self.h2h.bias)
+            states.append(h)
+        return torch.stack(states), h[None]
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "renews"),
+    [
+        (PLAIN.replace(T=3, preparation="used"), "rnn.load_state_dict(weights, strict=False)\n"),
+        (PLAIN.replace(T=3, preparation="used", training=True), "rnn.get_parameter(name).copy_(tensor)\n"),
+    ],
+)
+def test_what_a_module_keeps_of_other_weights_is_in_the_script(config: RNNConfig, renews: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, "keeps.py", STALE + "KEEP = True")
+    finding, subject = found(f"{path}:Keeps", config)
+    assert finding.result.verdict is Verdict.DISAGREES, finding.result
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    assert renews in made.text
+    written = write(made, tmp_path)
+    assert run_here(written).endswith("FAILED\n")
+    saved(tmp_path, "keeps.py", STALE + "KEEP = False")
+    assert run_here(written).endswith("FIXED\n")
+
+
 FORMS = """
 import torch
 

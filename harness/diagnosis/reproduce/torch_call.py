@@ -8,7 +8,7 @@ from harness.diagnosis.reproduce.literals import Literals, listed
 from harness.diagnosis.reproduce.program import Program, User, handed_to, indented, quoted
 from harness.space.case import Case
 from harness.space.config import PLAINEST, RNNConfig
-from harness.space.parts import OPTIONS
+from harness.space.parts import OPTIONS, OTHER, SETTING
 from harness.subjects.capabilities import Recipe
 from harness.subjects.form import Form
 from harness.subjects.recipes import RECIPES
@@ -211,19 +211,24 @@ class _Writer:
         first = None if self.recipe.changes else config.after
         if config.after is not None and self.recipe.changes:
             body += self._called_before()
-        others = "{name: torch.full_like(tensor, 0.5) for name, tensor in weights.items()}"
-        if first is not None and "functional_call" in {first, config.preparation}:
-            body.append(f"others = {others}")
-        held = "others" if self.functional and first is not None else "weights"
-        if first is not None or config.preparation not in {"functional_call", "replaced", "parametrize"}:
+        used = "used" in {first, config.preparation}
+        with_others = used or (self.functional and first is not None)
+        if with_others or first == "functional_call":
+            body.append(f"others = {{name: torch.full_like(tensor, {OTHER}) for name, tensor in weights.items()}}")
+        held = "others" if with_others else "weights"
+        if first is not None or config.preparation not in SETTING:
             body.append(f"rnn.load_state_dict({held}{self.strict})")
-        if first in {"used", "functional_call"}:
+        if used or first == "functional_call":
             body += ["rnn.eval()"] * (not config.training)
-            used, around = self._used("others" if first == "functional_call" else ""), self._around()
-            body += [f"with {', '.join(around)}:", *indented(used)] if around else used
+        if first in {"used", "functional_call"}:
+            body += self._used("others" if first == "functional_call" else "")
         elif first is not None:
             body += self._prepared(first, held)
-        body += self._prepared(config.preparation, held)
+        if config.preparation == "used":
+            body += self._used()
+        if with_others and config.preparation not in SETTING:
+            body += self._renewed()
+        body += self._prepared(config.preparation, "weights")
         if self.parametrized:
             self.program.imports.add("import torch.nn.utils.parametrize")
         if config.tied:
@@ -239,6 +244,18 @@ class _Writer:
             body.append("rnn.eval()")
         if config.loss is not None and config.wrt == "inputs":
             body.append("rnn.requires_grad_(False)")
+
+    def _renewed(self) -> list[str]:
+        """Return what gives a module that was called its weights: an optimizer's step in training, or a load."""
+        name = 'f"parametrizations.{name}.original"' if self.parametrized else "name"
+        if self.config.training:
+            return [
+                "with torch.no_grad():  # as an optimizer's step does",
+                "    for name, tensor in weights.items():",
+                f"        rnn.get_parameter({name}).copy_(tensor)",
+            ]
+        given = f"{{{name}: tensor for name, tensor in weights.items()}}" if self.parametrized else "weights"
+        return [f"rnn.load_state_dict({given}{self.strict})"]
 
     def _prepared(self, way: str, held: str) -> list[str]:
         """Return the code of a preparation that is no call, of a module that has these weights by name."""
@@ -326,7 +343,7 @@ class _Writer:
 
     def _call(self) -> None:
         config, program = self.config, self.program
-        inner = self._used() if config.preparation == "used" else []
+        inner: list[str] = []
         x = "x"
         if config.lengths is not None:
             program.imports.add(_PACKING)
@@ -383,14 +400,14 @@ class _Writer:
 
     def _used(self, weights: str = "") -> list[str]:
         """Return a call at another shape before, on other weights if named, with its way back where there is a loss."""
-        config = self.config
+        config, around = self.config, self._around()
         before = config.call_before.replace(T=config.T) if self.recipe.keeps_time else config.call_before
-        used = self._first(before, weights)
-        comment = "# It was called at another shape before."
-        if config.loss is None or config.wrt == "inputs" or weights:
-            return [comment, used]
-        real = ".real" if config.is_complex else ""
-        return [comment, f"{used}[0]{real}.sum().backward()", "rnn.zero_grad()"]
+        used = [self._first(before, weights)]
+        if config.loss is not None and config.wrt != "inputs" and not weights:
+            real = ".real" if config.is_complex else ""
+            used = [f"{used[0]}[0]{real}.sum().backward()", "rnn.zero_grad()"]
+        comment = "# It was called before, at another shape and with other weights."
+        return [comment, *([f"with {', '.join(around)}:", *indented(used)] if around else used)]
 
     def _gradients(self) -> None:
         config, program = self.config, self.program

@@ -1,0 +1,141 @@
+"""stale: the weights of its first call that a module goes on with, because it keeps what it made of them.
+
+A module that was called with other weights is right if it computes with those that it has. One that keeps a matrix
+which it transposed or put together at its first call computes with the other ones, all of them or some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain, combinations, islice
+from typing import Final
+
+import numpy as np
+
+from harness.checks.agreement import REFERENCE, Observation, assess
+from harness.checks.lawfulness import GRADIENTS
+from harness.checks.result import Result, Verdict
+from harness.diagnosis.fresh import fresh_cases
+from harness.diagnosis.likeness import forward_part
+from harness.diagnosis.observations import Observations
+from harness.search.hang import Hang
+from harness.space.case import Case
+from harness.space.config import PARAMETERS, RNNConfig, role_of
+from harness.space.parts import OTHER
+from harness.space.scope import Scope
+
+EVIDENCE: Final = 3
+"""The number of fresh cases on which a subject must compute with the weights of its first call."""
+
+FRESH: Final = 24
+"""The number of fresh cases that are tried at most; the first ones are generic, and tell all parameters apart."""
+
+
+@dataclass(frozen=True)
+class Stale:
+    """The parameters whose numbers at the first call a subject goes on with."""
+
+    roles: tuple[str, ...]
+    one_bias: bool
+    fresh: int
+    """The number of fresh cases, beside the failing one, on which it computes so."""
+
+    @property
+    def sentence(self) -> str:
+        """The cause for people; it reads on from "the subject"."""
+        if len(self.roles) == len(PARAMETERS):
+            return "goes on with the weights of its first call, not with new ones"
+        named = [role for role in self.roles if not (self.one_bias and role == "bias_hh")]
+        new = "a new one" if len(named) == 1 else "new ones"
+        said = " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
+        return f"goes on with the {said} of its first call, not with {new}"
+
+
+def stale_of(observations: Observations, case: Case, scope: Scope) -> Stale | None:
+    """Return the parameters of its first call that a subject goes on with on a case, and on fresh ones.
+
+    They are the fewest that explain all of these: a part of them may do on some, because what a module keeps may be a
+    view there. The transpose of a matrix with one row is one, and shows new numbers. The result is ``None`` if no
+    parameters explain everything, or several sets of as few do.
+    """
+    if not had_others(case.config):
+        return None
+    one_bias = observations.subject.capabilities.conventions.one_bias
+    roles = tuple(role for role in PARAMETERS if any(role_of(name) == role for name in case.config.weights))
+    left, hits = _parts(roles), -1
+    for seen in chain(
+        [observations.of(case, with_probes=False)], islice(_fresh(observations, case.config, scope), FRESH)
+    ):
+        explaining = [some for some in _parts(roles) if goes_on(seen, some, one_bias=one_bias)]
+        left = [some for some in left if any({*part} <= {*some} for part in explaining)]
+        hits += 1
+        if not left:
+            return None
+        fewest = [some for some in left if len(some) == len(left[0])]
+        if hits >= EVIDENCE and len(fewest) == 1:
+            return Stale(fewest[0], one_bias, hits)
+    return None
+
+
+def _parts(roles: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return some or all of the roles, the fewest first."""
+    return [some for count in range(len(roles)) for some in combinations(roles, count + 1)]
+
+
+def _fresh(observations: Observations, config: RNNConfig, scope: Scope) -> Iterator[Observation]:
+    """Yield what was observed of fresh cases that had other weights before, and on which the subject is wrong."""
+    for case in fresh_cases(config, scope):
+        if had_others(case.config):
+            seen = observations.of(case, with_probes=False)
+            if seen.unfit is None and assess(seen, soft=False).verdict is Verdict.DISAGREES:
+                yield seen
+
+
+def had_others(config: RNNConfig) -> bool:
+    """Tell whether a module was called with other weights before."""
+    return config.preparation == "used" or config.after in {"used", "functional_call"}
+
+
+def goes_on(observation: Observation, roles: tuple[str, ...], *, one_bias: bool) -> bool:
+    """Tell whether a subject computes with some parameters of the call before.
+
+    A class with one bias had the number of a parameter there, as the sum of nn.RNN's two.
+    """
+    if observation.unfit is not None:
+        return False
+    other = {role: 0.0 if one_bias and role == "bias_hh" else OTHER for role in roles}
+    case = observation.case
+    weights = {
+        name: np.full_like(array, other[role_of(name)]) if role_of(name) in other else array
+        for name, array in case.weights.items()
+    }
+    before = replace(observation, case=replace(case, weights=weights, origin=None), probed=None)
+    with np.errstate(all="ignore"):
+        return assess(before, REFERENCE, soft=False).verdict is Verdict.AGREES
+
+
+@dataclass(frozen=True)
+class ByStale:
+    """An excuse for failures of modules that go on with some parameters of a call before."""
+
+    name: str
+    observations: Observations
+    stale: Stale
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Tell whether the subject computes with the parameters of the call before, or some of them.
+
+        Gradients are looked at only where the way forward is right, and where they raise an error, the way forward is.
+        """
+        if not had_others(observation.config):
+            return False
+        first = result.mismatches[0] if result.mismatches else None
+        if first is None:
+            with suppress(Hang):
+                observation = self.observations.of(observation.case.forward(), with_probes=False)
+        elif not first.array.endswith(GRADIENTS) and observation.unfit is None:
+            observation = forward_part(observation)
+        parts = _parts(self.stale.roles)[::-1]
+        return any(goes_on(observation, some, one_bias=self.stale.one_bias) for some in parts)

@@ -1,0 +1,218 @@
+"""Tests of modules that go on with what they made of the weights of their first call."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from harness import RNNConfig, Verdict, as_subject, check_agreement, draw, scope_of
+from harness.checks.result import Result
+from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.observations import Observations
+from harness.diagnosis.stale import ByStale, Stale, stale_of
+from harness.report.explained import cause_lines, needs_line
+from harness.space.config import PARAMETERS
+from tests.searches import explained
+
+USED = RNNConfig(4, 5, T=3, N=2, preparation="used")
+EVERY = tuple(PARAMETERS)
+
+
+class Keeping(nn.Module):
+    """One layer of two ``Linear`` that keeps clones of some parameters from its first call on."""
+
+    keeps: tuple[str, ...] = ()
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.i2h = nn.Linear(input_size, hidden_size)
+        self.h2h = nn.Linear(hidden_size, hidden_size)
+        self.kept: dict[str, Any] = {}
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        own = dict(self.named_parameters())
+        if not self.kept:
+            self.kept = {name: own[name].clone() for name in self.keeps}
+        own |= self.kept
+        h, states = x.new_zeros(x.shape[1], self.h2h.out_features) if hx is None else hx[0], []
+        for step in x:
+            h = torch.tanh(
+                nn.functional.linear(step, own["i2h.weight"], own["i2h.bias"])
+                + nn.functional.linear(h, own["h2h.weight"], own["h2h.bias"])
+            )
+            states.append(h)
+        return torch.stack(states), h[None]
+
+
+class KeepsAll(Keeping):
+    keeps = ("i2h.weight", "h2h.weight", "i2h.bias", "h2h.bias")
+
+
+class KeepsRecurrent(Keeping):
+    keeps = ("h2h.weight",)
+
+
+class KeepsBiases(Keeping):
+    keeps = ("i2h.bias", "h2h.bias")
+
+
+class KeepsTransposed(Keeping):
+    """It keeps the transposes, which are views where the matrix has one row or column, and the sum of the biases."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if not self.kept:
+            biases = self.i2h.bias + self.h2h.bias
+            self.kept = {"w": self.i2h.weight.T.contiguous(), "u": self.h2h.weight.T.contiguous(), "b": biases}
+        h, states = x.new_zeros(x.shape[1], self.h2h.out_features) if hx is None else hx[0], []
+        for step in x:
+            h = torch.tanh(step @ self.kept["w"] + h @ self.kept["u"] + self.kept["b"])
+            states.append(h)
+        return torch.stack(states), h[None]
+
+
+class ForgetsAtLoad(KeepsAll):
+    """It forgets what it keeps at ``load_state_dict``, but not at an optimizer's step."""
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        self.kept = {}
+        return super().load_state_dict(*args, **kwargs)
+
+
+class Notices(KeepsAll):
+    """It forgets what it keeps as soon as a parameter is another one, or was written to."""
+
+    known: Any = None
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        now = [(parameter, parameter._version) for parameter in self.parameters()]
+        if self.known is None or any(a is not b or v != w for (a, v), (b, w) in zip(now, self.known, strict=True)):
+            self.known, self.kept = now, {}
+        return super().forward(x, hx)
+
+
+class DropIn(nn.RNN):
+    """An nn.RNN that keeps the flat list of its weights."""
+
+    kept: Any = None
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
+        now = self._flat_weights
+        self.kept = self.kept or [weight.clone() for weight in now]
+        self._flat_weights = self.kept
+        try:
+            return super().forward(input, hx)
+        finally:
+            self._flat_weights = now
+
+
+class OneBias(nn.Module):
+    """One layer with one bias, which it keeps."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.i2h = nn.Linear(input_size, hidden_size)
+        self.h2h = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.kept: Any = None
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        self.kept = self.i2h.bias.clone() if self.kept is None else self.kept
+        h, states = x.new_zeros(x.shape[1], self.h2h.out_features) if hx is None else hx[0], []
+        for step in x:
+            h = torch.tanh(step @ self.i2h.weight.T + self.kept + self.h2h(h))
+            states.append(h)
+        return torch.stack(states), h[None]
+
+
+def stale(module: type[nn.Module], config: RNNConfig = USED) -> Stale | None:
+    subject = as_subject(module)
+    return stale_of(Observations(subject), draw(config, "normal", 1), scope_of(subject))
+
+
+@pytest.mark.parametrize(
+    ("module", "roles", "named"),
+    [
+        (KeepsAll, EVERY, "weights of its first call, not with new ones"),
+        (DropIn, EVERY, "weights of its first call, not with new ones"),
+        (KeepsTransposed, EVERY, "weights of its first call, not with new ones"),
+        (KeepsRecurrent, ("weight_hh",), "weight_hh of its first call, not with a new one"),
+        (KeepsBiases, ("bias_ih", "bias_hh"), "bias_ih and bias_hh of its first call, not with new ones"),
+        (OneBias, ("bias_ih", "bias_hh"), "bias_ih of its first call, not with a new one"),
+    ],
+)
+def test_what_a_module_keeps_of_its_first_call_is_named(
+    module: type[nn.Module], roles: tuple[str, ...], named: str
+) -> None:
+    found = stale(module)
+
+    assert found is not None
+    assert (found.roles, found.sentence) == (roles, f"goes on with the {named}")
+
+
+def test_a_view_that_shows_some_new_weights_is_told_by_the_others() -> None:
+    found = stale(KeepsTransposed, USED.replace(input_size=1, hidden_size=1))
+
+    assert found is not None
+    assert found.roles == EVERY
+
+
+def test_a_module_that_notices_new_weights_agrees_however_it_was_prepared() -> None:
+    subject = as_subject(Notices)
+    for training in (False, True):
+        case = draw(USED.replace(training=training), "normal", 1)
+
+        assert check_agreement(subject, case).verdict is Verdict.AGREES
+        assert stale_of(Observations(subject), case, scope_of(subject)) is None
+
+
+def test_new_weights_come_by_a_load_and_in_training_by_a_step() -> None:
+    subject = as_subject(ForgetsAtLoad)
+    verdicts = [
+        check_agreement(subject, draw(USED.replace(training=training), "normal", 1)).verdict
+        for training in (False, True)
+    ]
+
+    assert verdicts == [Verdict.AGREES, Verdict.DISAGREES]
+    assert stale(ForgetsAtLoad, USED.replace(training=True)) is not None
+
+
+def test_only_a_module_that_was_called_with_other_weights_can_go_on_with_them() -> None:
+    assert stale(KeepsAll, USED.replace(preparation="new")) is None
+
+
+def test_the_excuse_is_for_wrong_numbers_of_the_first_weights_alone() -> None:
+    subject = as_subject(KeepsRecurrent)
+    observations = Observations(subject)
+
+    def excused(roles: tuple[str, ...], config: RNNConfig) -> bool:
+        observation = observations.of(draw(config, "normal", 1))
+        result: Result = check_agreement(subject, draw(config, "normal", 1))
+        return ByStale("one", observations, Stale(roles, False, 3)).excuses(observation, result)
+
+    assert excused(("weight_hh",), USED)
+    assert excused(EVERY, USED.replace(loss="both"))
+    assert not excused(("weight_ih",), USED)
+    assert not excused(("weight_hh",), USED.replace(preparation="new"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("module", [KeepsAll, KeepsTransposed, DropIn])
+def test_a_search_has_one_finding_that_is_certain(module: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.search.budget.AFTER", 60)
+    subject = as_subject(module)
+    investigation = Investigation(subject)
+
+    record = explained(investigation, scope_of(subject).only(dtype="float32", regimes="normal"), cases=250)
+
+    [finding] = record.findings
+    explanation = investigation.explanations[finding.id]
+    assert explanation.diagnosis is not None
+    assert explanation.factors is not None
+    assert explanation.diagnosis.certain
+    assert cause_lines(explanation.diagnosis, finding.case.config) == [
+        "goes on with the weights of its first call, not with new ones",
+        "with these, nn.RNN gives what the subject does on this case and on 3 fresh ones",
+    ]
+    assert "preparation=used" in needs_line(explanation.factors)
+    assert finding.minimal
+    assert record.known.total() > 0
