@@ -12,6 +12,7 @@ from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.stale import ByStale, Stale, stale_of
 from harness.report.explained import cause_lines, needs_line
+from harness.search.record import Finding
 from harness.space.config import PARAMETERS
 from tests.searches import explained
 
@@ -69,6 +70,15 @@ class KeepsTransposed(Keeping):
             h = torch.tanh(step @ self.kept["w"] + h @ self.kept["u"] + self.kept["b"])
             states.append(h)
         return torch.stack(states), h[None]
+
+
+class KeepsProduct(Keeping):
+    """It keeps a product with its graph, through which a second way back raises an error."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if not self.kept:
+            self.kept = {"h2h.weight": self.h2h.weight @ torch.eye(self.h2h.in_features)}
+        return super().forward(x, hx)
 
 
 class ForgetsAtLoad(KeepsAll):
@@ -193,6 +203,21 @@ def test_the_excuse_is_for_wrong_numbers_of_the_first_weights_alone() -> None:
     assert excused(EVERY, USED.replace(loss="both"))
     assert not excused(("weight_ih",), USED)
     assert not excused(("weight_hh",), USED.replace(preparation="new"))
+
+
+@pytest.mark.long
+def test_an_error_on_the_way_back_through_what_is_kept_has_the_same_cause() -> None:
+    subject, case = as_subject(KeepsProduct), draw(USED.replace(loss="both"), "normal", 1)
+    result = check_agreement(subject, case)
+
+    assert "second time" in result.message
+    explanation = Investigation(subject).explain(Finding("mine", case, result), scope_of(subject))
+    assert explanation.diagnosis is not None
+    assert isinstance(explanation.diagnosis.instead, Stale)
+    assert explanation.diagnosis.instead.roles == ("weight_hh",)
+    observations = Observations(subject)
+    excuse = ByStale("one", observations, explanation.diagnosis.instead)
+    assert excuse.excuses(observations.of(case), result)
 
 
 @pytest.mark.long
