@@ -333,10 +333,11 @@ class OwnFormSubject(TorchSubject):
         return super().prepare(config, weights)
 
     def renamed(self, module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return weights under the module's own names, and its buffers, which it keeps."""
+        """Return weights under the module's own names, and those of its buffers that are saved, which it keeps."""
         directions = 1 + any(name.endswith("_reverse") for name in weights)
         own = {self._form.own(name, directions): one for name, one in weights.items()}
-        return {**dict(module.named_buffers()), **own}
+        saved = module.state_dict().keys()
+        return {name: buffer for name, buffer in module.named_buffers() if name in saved} | own
 
     def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.nn.Parameter]:
         """Return the module's parameters by nn.RNN's names."""

@@ -60,6 +60,34 @@ class Raw(nn.Module):
         return torch.stack(states[1:]), states[-1][None]
 
 
+class Buffered(Linears):
+    """It has a buffer that no ``state_dict`` holds: from the start, or from its first call on."""
+
+    late = False
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__(features, units)
+        if not self.late:
+            self.register_buffer("nothing", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Any) -> Any:
+        if not hasattr(self, "nothing"):
+            self.register_buffer("nothing", torch.zeros(()), persistent=False)
+        return super().forward(x + self.nothing)
+
+
+class BufferedLate(Buffered):
+    late = True
+
+
+@pytest.mark.parametrize("factory", [Buffered, BufferedLate])
+@pytest.mark.parametrize("preparation", ["new", "used"])
+def test_a_buffer_that_is_not_saved_is_not_loaded(factory: type[nn.Module], preparation: str) -> None:
+    result = check_agreement(as_subject(factory), draw(PLAIN.replace(bias=True, preparation=preparation), "normal", 0))
+
+    assert result.verdict is Verdict.AGREES, result.message
+
+
 class RawWrong(Raw):
     def __init__(self, input_dim: int, hidden_dim: int) -> None:
         super().__init__(input_dim, hidden_dim, wrong=True)
