@@ -240,7 +240,7 @@ class _Writer:
                 "    setattr(twin.get_submodule(place), own, parameter)",
                 *["twin.eval()"] * (not config.training),
             ]
-        if not config.training:
+        if not config.training and config.preparation != "used":  # which needed it before
             body.append("rnn.eval()")
         if config.loss is not None and config.wrt == "inputs":
             body.append("rnn.requires_grad_(False)")
