@@ -232,18 +232,22 @@ class _Writer:
         if self.parametrized:
             self.program.imports.add("import torch.nn.utils.parametrize")
         if config.tied:
-            body += [
-                f"twin = {made}",
-                *(["for name in weights:", f"    {_REGISTER}(twin, name, Same())"] if self.parametrized else []),
-                "for name, parameter in rnn.named_parameters():  # both modules have the same ones",
-                '    place, _, own = name.rpartition(".")',
-                "    setattr(twin.get_submodule(place), own, parameter)",
-                *["twin.eval()"] * (not config.training),
-            ]
+            body += self._twin(made)
         if not config.training and config.preparation != "used":  # which needed it before
             body.append("rnn.eval()")
         if config.loss is not None and config.wrt == "inputs":
             body.append("rnn.requires_grad_(False)")
+
+    def _twin(self, made: str) -> list[str]:
+        """Return what makes another module with the same parameters."""
+        return [
+            f"twin = {made}",
+            *(["for name in weights:", f"    {_REGISTER}(twin, name, Same())"] if self.parametrized else []),
+            "for name, parameter in rnn.named_parameters():  # both modules have the same ones",
+            '    place, _, own = name.rpartition(".")',
+            "    setattr(twin.get_submodule(place), own, parameter)",
+            *["twin.eval()"] * (not self.config.training),
+        ]
 
     def _renewed(self) -> list[str]:
         """Return what gives a module that was called its weights: an optimizer's step in training, or a load."""
