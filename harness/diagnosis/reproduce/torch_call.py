@@ -218,8 +218,7 @@ class _Writer:
         held = "others" if with_others else "weights"
         if first is not None or config.preparation not in SETTING:
             body.append(f"rnn.load_state_dict({held}{self.strict})")
-        if used or first == "functional_call":
-            body += ["rnn.eval()"] * (not config.training)
+        body += ["rnn.eval()"] * (not config.training and (used or first == "functional_call"))
         if first in {"used", "functional_call"}:
             body += self._used("others" if first == "functional_call" else "")
         elif first is not None:
