@@ -143,10 +143,10 @@ class ByRegion:
 
 
 def _calls(config: RNNConfig, result: Result) -> Iterator[RNNConfig]:
-    """Yield the config and, if something was raised or died, that of the call which a used module saw before."""
+    """Yield the config and, if something was raised or died, those of the calls which a used module saw before."""
     yield config
     if config.preparation == "used" and result.verdict is Verdict.BROKEN:
-        yield config.call_before
+        yield from config.calls_before
 
 
 def _told_by_law(result: Result, found: Result) -> bool:

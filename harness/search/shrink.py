@@ -406,9 +406,8 @@ def _plainer_ties(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
 
 
 def _call_before(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
-    """Yield the earlier call of a used module, alone, if the scope has it."""
-    if config.preparation == "used":
-        before = config.call_before
+    """Yield the earlier calls of a used module, each alone, if the scope has it."""
+    for before in config.calls_before if config.preparation == "used" else ():
         if all(scope.allows(name, getattr(before, name)) for name in ("T", "N", "preparation")):
             yield before
 

@@ -101,6 +101,15 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
         """The config of a used module's earlier call: one step longer, and one sequence more if there is a batch."""
         return self.replace(T=self.T + 1, N=self.N + self.batched, preparation="new")
 
+    @property
+    def calls_before(self) -> tuple[RNNConfig, ...]:
+        """The configs of a used module's earlier calls: the last one has as many sequences as the call itself.
+
+        A state that a module keeps is taken up by a batch of the same size only.
+        """
+        first = self.call_before
+        return (first, first.replace(N=self.N)) if self.batched else (first,)
+
     def replace(self, **changes: Any) -> RNNConfig:
         """Return the same config with ``changes``.
 

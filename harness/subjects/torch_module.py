@@ -435,20 +435,21 @@ class TorchSubject:
             returned = call(x, *hx)
         return returned, own
 
-    def call_before(self, config: RNNConfig) -> RNNConfig:
-        """Return the config of the call that a used module had before."""
-        return config.call_before
+    def calls_before(self, config: RNNConfig) -> tuple[RNNConfig, ...]:
+        """Return the configs of the calls that a used module had before."""
+        return config.calls_before
 
     def _use(self, module: torch.nn.Module, config: RNNConfig, parameters: Tensors | None = None) -> None:
         """Call a module at other sizes, and backward if there is a loss, on its own parameters or on those given."""
-        before, dtype = self.call_before(config), getattr(torch, config.dtype)
-        given = [torch.ones(spec.shape, device=config.device, dtype=dtype) for spec in before.inputs.values()]
+        dtype = getattr(torch, config.dtype)
         with grad_mode(config), frozen(module, config):
-            with autocast(config):
-                output = self.call(module, parameters, *given)[0]
-            if config.loss is not None and output.requires_grad:
-                output.real.sum().backward()
-                module.zero_grad()
+            for before in self.calls_before(config):
+                given = [torch.ones(spec.shape, device=config.device, dtype=dtype) for spec in before.inputs.values()]
+                with autocast(config):
+                    output = self.call(module, parameters, *given)[0]
+                if config.loss is not None and output.requires_grad:
+                    output.real.sum().backward()
+                    module.zero_grad()
 
     def _forward_mode(
         self, case: Case, tangents: Mapping[str, Array], lent: Tensors, _noticed: _Noticed

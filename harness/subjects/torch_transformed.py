@@ -128,10 +128,10 @@ class TransformedSubject(TorchSubject):
         held: torch.nn.Module = module if isinstance(module, self._own) else _within(module, self._mode.held)
         return held
 
-    def call_before(self, config: RNNConfig) -> RNNConfig:
-        """Return the config of the call before, which differs in the sizes that the mode lets change."""
-        before = super().call_before(config)
-        return before.replace(T=config.T) if self._mode.keeps_time else before
+    def calls_before(self, config: RNNConfig) -> tuple[RNNConfig, ...]:
+        """Return the configs of the calls before, which differ in the sizes that the mode lets change."""
+        before = super().calls_before(config)
+        return tuple(one.replace(T=config.T) for one in before) if self._mode.keeps_time else before
 
 
 def _ones(config: RNNConfig) -> list[torch.Tensor]:

@@ -147,6 +147,19 @@ class Alone(Linears):
         return x
 
 
+class Stateful(Linears):
+    """A layer that starts from the state in which its last call ended, if that had as many sequences."""
+
+    def zeros(self, x: Any) -> Any:
+        kept = getattr(self, "kept", None)
+        return kept if kept is not None and len(kept) == x.shape[1] and kept.dtype == x.dtype else super().zeros(x)
+
+    def forward(self, x: Any) -> Any:
+        output, h_n = super().forward(x)
+        self.kept = h_n[0].detach()
+        return output, h_n
+
+
 class Dropping(Cells):
     """Layers with dropout between them, whose kept elements may lack their scale."""
 
@@ -369,6 +382,13 @@ def test_options_that_it_cannot_have_are_refused_and_said() -> None:
         assert (outcome.failure, outcome.message) == (Failure.UNSUPPORTED, said)
 
     assert "; num_layers is left out: its other parameters cannot be told" in as_subject(Scattered).capabilities.read_as
+
+
+def test_a_state_that_is_kept_for_the_next_call_is_found() -> None:
+    case = draw(PLAIN.replace(preparation="used"), "normal")
+
+    assert check_agreement(as_subject(Stateful), case).verdict is Verdict.DISAGREES
+    assert check_agreement(as_subject(Linears), case).verdict is Verdict.AGREES
 
 
 def test_its_dropout_obeys_the_law_though_it_has_tanh_only() -> None:

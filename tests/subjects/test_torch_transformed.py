@@ -152,7 +152,7 @@ def test_a_scripted_and_a_traced_module_drop_in_training() -> None:
 
 
 def test_a_call_before_has_the_sizes_that_may_change() -> None:
-    assert [TransformedSubject(name).call_before(PLAIN).T for name in ("export", "trace")] == [2, 3]
+    assert [TransformedSubject(name).calls_before(PLAIN)[0].T for name in ("export", "trace")] == [2, 3]
 
 
 @pytest.mark.parametrize("name", MAPPED)

@@ -402,14 +402,17 @@ class _Writer:
         return around
 
     def _used(self, weights: str = "") -> list[str]:
-        """Return a call at another shape before, on other weights if named, with its way back where there is a loss."""
+        """Return the calls before, on other weights if named, with their ways back where there is a loss."""
         config, around = self.config, self._around()
-        before = config.call_before.replace(T=config.T) if self.recipe.keeps_time else config.call_before
-        used = [self._first(before, weights)]
-        if config.loss is not None and config.wrt != "inputs" and not weights:
-            real = ".real" if config.is_complex else ""
-            used = [f"{used[0]}[0]{real}.sum().backward()", "rnn.zero_grad()"]
-        comment = "# It was called before, at another shape and with other weights."
+        used = []
+        for before in config.calls_before:
+            call = self._first(before.replace(T=config.T) if self.recipe.keeps_time else before, weights)
+            if config.loss is not None and config.wrt != "inputs" and not weights:
+                real = ".real" if config.is_complex else ""
+                used += [f"{call}[0]{real}.sum().backward()", "rnn.zero_grad()"]
+            else:
+                used.append(call)
+        comment = "# It was called before, at other shapes and with other weights."
         return [comment, *([f"with {', '.join(around)}:", *indented(used)] if around else used)]
 
     def _gradients(self) -> None:
