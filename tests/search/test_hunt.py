@@ -576,7 +576,8 @@ if __name__ == "__main__":
 def test_a_gradient_that_is_wrong_for_what_was_wrong_before_it_is_told_by_that() -> None:
     subject = as_subject(fifty_torch.Chunks)  # in float16 it is seen in the backward pass first
 
-    scope = scope_of(subject).only(T=[49], N=[2], loss=[None, "h_n"])
+    scope = scope_of(subject).only(T=[49], N=[2], loss=[None, "h_n"], wrt=["all", "inputs"])
+    scope = scope.only(regimes=["normal", "dyadic", "sparse"])
     found = hunt(subject, scope.only(dtype=["float32", "float16"], lengths=None), cases=100).finding
 
     assert found is not None
