@@ -1,7 +1,8 @@
-"""stale: the weights of its first call that a module goes on with, because it keeps what it made of them.
+"""stale: what a module goes on with of an earlier call, the weights of its first or the state in which its last ended.
 
 A module that was called with other weights is right if it computes with those that it has. One that keeps a matrix
-which it transposed or put together at its first call computes with the other ones, all of them or some.
+which it transposed or put together at its first call computes with the other ones, all of them or some. One that keeps
+its state starts from that, where it is given none.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import fresh_cases
 from harness.diagnosis.likeness import forward_part
 from harness.diagnosis.observations import Observations
+from harness.oracle.expectation import Setting
+from harness.oracle.gradient_expectation import expect_whole_run
 from harness.search.hang import Hang
 from harness.space.case import Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of
@@ -33,9 +36,13 @@ FRESH: Final = 24
 """The number of fresh cases that are tried at most; the first ones are generic, and tell all parameters apart."""
 
 
+STATE: Final = ("state",)
+"""What stands for the state in place of roles of parameters."""
+
+
 @dataclass(frozen=True)
 class Stale:
-    """The parameters whose numbers at the first call a subject goes on with."""
+    """The parameters whose numbers at the first call a subject goes on with, or the state."""
 
     roles: tuple[str, ...]
     one_bias: bool
@@ -45,6 +52,8 @@ class Stale:
     @property
     def sentence(self) -> str:
         """The cause for people; it reads on from "the subject"."""
+        if self.roles == STATE:
+            return "starts from the state in which its last call ended, where no hx is given, and not from zeros"
         if len(self.roles) == len(PARAMETERS):
             return "goes on with the weights of its first call, not with new ones"
         named = [role for role in self.roles if not (self.one_bias and role == "bias_hh")]
@@ -64,11 +73,11 @@ def stale_of(observations: Observations, case: Case, scope: Scope) -> Stale | No
         return None
     one_bias = observations.subject.capabilities.conventions.one_bias
     roles = tuple(role for role in PARAMETERS if any(role_of(name) == role for name in case.config.weights))
-    left, hits = _parts(roles), -1
+    left, hits = [*_parts(roles), STATE], -1
     for seen in chain(
         [observations.of(case, with_probes=False)], islice(_fresh(observations, case.config, scope), FRESH)
     ):
-        explaining = [some for some in _parts(roles) if goes_on(seen, some, one_bias=one_bias)]
+        explaining = [some for some in (*_parts(roles), STATE) if goes_on(seen, some, one_bias=one_bias)]
         left = [some for some in left if any({*part} <= {*some} for part in explaining)]
         hits += 1
         if not left:
@@ -105,6 +114,8 @@ def goes_on(observation: Observation, roles: tuple[str, ...], *, one_bias: bool)
     """
     if observation.unfit is not None:
         return False
+    if roles == STATE:
+        return _keeps_its_state(observation, one_bias=one_bias)
     other = {role: 0.0 if one_bias and role == "bias_hh" else OTHER for role in roles}
     case = observation.case
     weights = {
@@ -114,6 +125,32 @@ def goes_on(observation: Observation, roles: tuple[str, ...], *, one_bias: bool)
     before = replace(observation, case=replace(case, weights=weights, origin=None), probed=None)
     with np.errstate(all="ignore"):
         return assess(before, REFERENCE, soft=False).verdict is Verdict.AGREES
+
+
+def _keeps_its_state(observation: Observation, *, one_bias: bool) -> bool:
+    """Tell whether a subject starts from the state in which its last call ended, forwards.
+
+    That state has errors of its own, of which each number may be off by the most that a step makes of them.
+    """
+    case, config = observation.case, observation.case.config
+    if config.hx or config.drops or observation.config.preparation != "used":
+        return False
+    last = config.calls_before[-1].replace(loss=None, lengths=None)
+    arrays = {name: np.ones(spec.shape) for name, spec in last.inputs.items()}
+    for name in last.weights:
+        other = 0.0 if one_bias and role_of(name) == "bias_hh" else OTHER
+        arrays[name] = np.full(last.weights[name].shape, other)
+    before = Case.from_arrays(last, {name: array.astype(last.dtype) for name, array in arrays.items()})
+    seen = forward_part(observation)
+    with np.errstate(all="ignore"):
+        ended = expect_whole_run(Setting(REFERENCE, before, observation.arithmetic))["h_n"]
+        grown = max((np.abs(w).sum(-1).max(initial=0) for n, w in case.weights.items() if "weight_hh" in n), default=0)
+        off = float(ended.allowance.max(initial=0)) * (1 + float(grown))
+    given = {**seen.case.arrays, "hx": ended.values.astype(config.dtype)}
+    started = Case.from_arrays(seen.case.config.replace(hx=True), given)
+    kept = replace(seen, case=started, prefixes=None, rounded=off)
+    with np.errstate(all="ignore"):
+        return assess(kept, REFERENCE, soft=False).verdict is Verdict.AGREES
 
 
 @dataclass(frozen=True)
@@ -137,5 +174,5 @@ class ByStale:
                 observation = self.observations.of(observation.case.forward(), with_probes=False)
         elif not first.array.endswith(GRADIENTS) and observation.unfit is None:
             observation = forward_part(observation)
-        parts = _parts(self.stale.roles)[::-1]
+        parts = _parts(self.stale.roles)[::-1] if self.stale.roles != STATE else [STATE]
         return any(goes_on(observation, some, one_bias=self.stale.one_bias) for some in parts)

@@ -13,7 +13,7 @@ from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.diagnosis.positions import OtherOrder
 from harness.diagnosis.precision import NAMES, Precision
-from harness.diagnosis.stale import Stale
+from harness.diagnosis.stale import STATE, Stale
 from harness.diagnosis.where import Where
 from harness.report.wording import CALLED, counted
 from harness.search.certificate import Certificate
@@ -31,7 +31,8 @@ def cause_lines(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None
         return [instead.sentence, instead.grounds]
     if isinstance(instead, Stale):
         fresh = counted(instead.fresh, "fresh one")
-        return [instead.sentence, f"with these, nn.RNN gives what the subject does on this case and on {fresh}"]
+        these = "that state" if instead.roles == STATE else "these"
+        return [instead.sentence, f"with {these}, nn.RNN gives what the subject does on this case and on {fresh}"]
     if instead is not None:
         fresh = counted(instead.fresh, "fresh one")
         return [instead.sentence, f"so declared, it agrees on this case and on {fresh}; as it is, it fails on them"]

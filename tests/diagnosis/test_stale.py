@@ -134,6 +134,31 @@ class OneBias(nn.Module):
         return torch.stack(states), h[None]
 
 
+class KeepsState(Keeping):
+    """It starts from the state in which its last call ended, if that had as many sequences."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        last = self.kept.get("state")
+        fits = hx is None and last is not None and (last.shape[1], last.dtype) == (x.shape[1], x.dtype)
+        self.kept = {}
+        output, h_n = super().forward(x, last if fits else hx)
+        self.kept = {"state": h_n.detach()}
+        return output, h_n
+
+
+class DropInKeepsState(nn.RNN):
+    """An nn.RNN that does the same, with all its layers."""
+
+    last: Any = None
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
+        batch = input.shape[not self.batch_first] if isinstance(input, torch.Tensor) and input.dim() == 3 else None
+        fits = hx is None and self.last is not None and self.last.shape[-2] == batch and self.last.dim() == 3
+        output, h_n = super().forward(input, self.last if fits else hx)
+        self.last = h_n.detach()
+        return output, h_n
+
+
 def stale(module: type[nn.Module], config: RNNConfig = USED) -> Stale | None:
     subject = as_subject(module)
     return stale_of(Observations(subject), draw(config, "normal", 1), scope_of(subject))
@@ -157,6 +182,24 @@ def test_what_a_module_keeps_of_its_first_call_is_named(
 
     assert found is not None
     assert (found.roles, found.sentence) == (roles, f"goes on with the {named}")
+
+
+@pytest.mark.parametrize(
+    ("module", "config"),
+    [
+        (KeepsState, USED.replace(dtype="float64")),
+        (KeepsState, USED.replace(loss="both")),
+        (DropInKeepsState, USED.replace(num_layers=2, bidirectional=True, batch_first=True)),
+    ],
+)
+def test_a_state_that_a_module_starts_from_again_is_named(module: type[nn.Module], config: RNNConfig) -> None:
+    found = stale(module, config)
+
+    assert found is not None
+    assert found.sentence == (
+        "starts from the state in which its last call ended, where no hx is given, and not from zeros"
+    )
+    assert stale(module, config.replace(hx=True)) is None
 
 
 def test_a_view_that_shows_some_new_weights_is_told_by_the_others() -> None:
