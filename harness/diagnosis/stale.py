@@ -37,7 +37,7 @@ FRESH: Final = 24
 
 
 STATE: Final = ("state",)
-"""What stands for the state in place of roles of parameters."""
+"""The state, in place of roles of parameters."""
 
 
 @dataclass(frozen=True)
