@@ -53,7 +53,7 @@ class Stale:
     def sentence(self) -> str:
         """The cause for people; it reads on from "the subject"."""
         if self.roles == STATE:
-            return "starts from the state in which its last call ended, where no hx is given, and not from zeros"
+            return "starts from the state in which the call before ended, where no hx is given, and not from zeros"
         if len(self.roles) == len(PARAMETERS):
             return "goes on with the weights of its first call, not with new ones"
         named = [role for role in self.roles if not (self.one_bias and role == "bias_hh")]

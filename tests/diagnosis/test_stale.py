@@ -197,7 +197,7 @@ def test_a_state_that_a_module_starts_from_again_is_named(module: type[nn.Module
 
     assert found is not None
     assert found.sentence == (
-        "starts from the state in which its last call ended, where no hx is given, and not from zeros"
+        "starts from the state in which the call before ended, where no hx is given, and not from zeros"
     )
     assert stale(module, config.replace(hx=True)) is None
 
