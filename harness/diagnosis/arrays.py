@@ -312,9 +312,10 @@ def _same(causes: Sequence[Cause]) -> bool:
 
 def _telling(reading: Reading) -> Iterator[Case]:
     """Yield cases of the same weights whose sizes and initial states may tell causes apart."""
-    weights, generator = reading.seen[0].case.weights, np.random.default_rng(0)
+    weights = {name: array.astype(np.float64) for name, array in reading.seen[0].case.weights.items()}
+    generator = np.random.default_rng(0)
     for T, N in TELLING:
-        config = reading.config.replace(T=T, N=N, hx=True)
+        config = reading.config.replace(T=T, N=N, hx=True, dtype="float64")
         x, hx = (generator.standard_normal(config.inputs[name].shape) for name in ("x", "hx"))
         yield Case(config, x, hx, weights)
 

@@ -122,6 +122,25 @@ def test_a_planted_fault_is_named_from_files_alone(
     assert f"case    {first.name}: " in said
 
 
+def test_causes_that_are_the_same_in_every_case_of_float32_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pins = [
+        "num_layers=1",
+        "bidirectional=False",
+        "nonlinearity=tanh",
+        "dtype=float32",
+        "hidden_size=1,2,3,8",
+        "T=1,2,5",
+    ]
+    run("vectors", str(tmp_path / "vectors"), *(word for pin in pins for word in ("--only", pin)))
+    answered(tmp_path / "results", vectors.read(tmp_path / "vectors"), without_bias_hh)
+    capsys.readouterr()
+
+    assert run("judge", str(tmp_path / "vectors"), str(tmp_path / "results")) == 1
+    assert "cause   ignores bias_hh: b_hh is never added" in capsys.readouterr().out
+
+
 def test_a_mistake_outside_the_catalogue_is_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     every = written(tmp_path / "vectors")
     answered(tmp_path / "results", every, lambda case: {name: a * 0.9 + 0.05 for name, a in right(case).items()})
