@@ -208,12 +208,12 @@ def _explained(
 def _digits(values: Iterable[Array]) -> int | None:
     """Return how many digits after the point all finite numbers have, if they are few enough to come from a print.
 
-    Fewer than five numbers could be so by chance. Multiples of 2**-k have k digits without being rounded.
+    Fewer than five different numbers could be so by chance. Multiples of 2**-k have k digits without being rounded.
     """
     with np.errstate(over="ignore"):
         numbers = np.concatenate([np.ravel(value).astype(np.float32) for value in values])
     numbers = numbers[np.isfinite(numbers)]
-    if len(numbers) < 5:
+    if len(np.unique(numbers)) < 5:
         return None
 
     def exact(k: int) -> bool:

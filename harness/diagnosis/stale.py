@@ -1,4 +1,4 @@
-"""stale: what a module goes on with of an earlier call, the weights of its first or the state in which its last ended.
+"""stale: modules that go on with something of an earlier call, its weights or the state in which it ended.
 
 A module that was called with other weights is right if it computes with those that it has. One that keeps a matrix
 which it transposed or put together at its first call computes with the other ones, all of them or some. One that keeps

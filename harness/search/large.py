@@ -191,7 +191,7 @@ def _pursued(trial: Trial, config: RNNConfig, result: Result, done: Hunt) -> Fin
         again = best[1]
     except KeyboardInterrupt:  # what was seen to fail is told
         done.stop, again = Stop.INTERRUPTED, best[1]
-    if best[0].states <= EDGE and done.findings:
+    if best[0].states <= EDGE and any(one.result.kind == kind for one in done.findings):
         return None
     if not again.shows(kind):
         best = best[0], Result(Verdict.BROKEN, message=f"{WAVERS}: it failed, then it did not")

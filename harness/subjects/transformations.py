@@ -145,7 +145,7 @@ class PerSample(Mapped):
 
 
 class Summed(torch.autograd.Function):
-    """What a PerSample returns; its gradients by parameters are summed up over the sequences."""
+    """The results of a PerSample; their gradients by parameters are summed up over the sequences."""
 
     @staticmethod
     def forward(context, module, names, *tensors):

@@ -389,6 +389,10 @@ def test_of_two_readings_in_which_all_is_wrong_the_nearer_one_is_told() -> None:
     assert any("batch_first=True" in line for line in answer.lines)
 
 
+def test_one_number_everywhere_is_not_called_rounded() -> None:
+    assert not any("digit" in line for line in ask(of(PLAIN), np.full((5, 2, 4), 0.3)).lines)
+
+
 def test_small_multiples_of_powers_of_two_are_not_called_rounded() -> None:
     case = of(PLAIN)
     quarters = np.arange(40).reshape(5, 2, 4) / 4
