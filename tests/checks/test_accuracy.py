@@ -354,4 +354,5 @@ def test_what_is_accepted_and_told_covers_a_finding_s_own_case() -> None:
     [finding] = done.findings
     assert done.stop is Stop.FINDING
     again = done.accuracy[0].tolerance
+    assert again is not None
     assert check_agreement(as_subject(function), finding.case, accepted=accepted(again)).verdict is Verdict.AGREES

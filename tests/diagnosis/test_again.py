@@ -20,6 +20,7 @@ from harness.oracle.compare import Sort
 from harness.search.record import Finding
 from tests import implementations
 from tests.foreign import fifty_torch
+from tests.foreign.torch_base import ByHand
 from tests.searches import explained
 
 WITHOUT_B_HH, AVERAGES, SORTED = map(named, ("IgnoresBiasHH", "AveragesOverTime", "LeavesHnSorted"))
@@ -93,7 +94,7 @@ class Halves(torch.autograd.Function):
 
 class HalvesBack(fifty_torch.StartsFromBelow):
     def initial(self, layer: int, d: int, hx: Any, finals: Any) -> Any:
-        return Halves.apply(super().initial(layer, d, hx, finals))
+        return Halves.apply(super().initial(layer, d, hx, finals))  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(("layer", "known"), [(fifty_torch.StartsFromBelow, True), (HalvesBack, False)])
@@ -116,7 +117,7 @@ def test_the_derivative_of_a_mistake_is_of_the_mistake_and_another_gradient_is_n
     assert not excused(as_subject(layer), other, case)
 
 
-class ReadsX(fifty_torch.ByHand):
+class ReadsX(ByHand):
     def stack(self, steps: list[Any], hx: Any) -> Any:
         self.x = steps
         return super().stack(steps, hx)
@@ -125,7 +126,7 @@ class ReadsX(fifty_torch.ByHand):
         return self.x if layer + 1 < self.num_layers else steps
 
 
-class SharesWeightHH(fifty_torch.ByHand):
+class SharesWeightHH(ByHand):
     def step(self, layer: int, d: int, i: int, x_t: Any, h: Any) -> Any:
         weights = {name: getattr(self, f"{name}_l{layer}") for name in ("weight_ih", "bias_ih", "bias_hh")}
         summed = x_t @ weights["weight_ih"].T + weights["bias_ih"] + h @ self.weight_hh_l0.T + weights["bias_hh"]

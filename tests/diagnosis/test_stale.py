@@ -107,7 +107,7 @@ class DropIn(nn.RNN):
     kept: Any = None
 
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
-        now = self._flat_weights
+        now: Any = self._flat_weights  # every weight is there
         self.kept = self.kept or [weight.clone() for weight in now]
         self._flat_weights = self.kept
         try:

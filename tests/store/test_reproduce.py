@@ -317,14 +317,14 @@ class Rows(Alone):
         return super().forward(x.transpose(0, 1)).transpose(0, 1)
 """
 
-WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcopy"]
+OWN_WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcopy"]
 
 
 @pytest.mark.parametrize(
     ("name", "way"),
     [
         ("Keras", "parametrize"),
-        *((name, way) for name in ("Keras", "Own") for way in WAYS),
+        *((name, way) for name in ("Keras", "Own") for way in OWN_WAYS),
         *((name, way) for name in ("Flat", "Alone", "Rows") for way in ("used", "functional_call")),
     ],
 )

@@ -124,7 +124,7 @@ class Cells(nn.Module):
 class Flat(Linears):
     """A layer that takes a state (N, H), and returns one before its output, a view of it."""
 
-    def forward(self, x: Any, h: Any) -> Any:
+    def forward(self, x: Any, h: Any) -> Any:  # type: ignore[override]
         states = []
         for step in x:
             h = torch.tanh(self.i2h(step) + self.h2h(h))
@@ -256,7 +256,7 @@ class RowsFlat(Linears):
 
     conventions: ClassVar = {"batch_first": True}
 
-    def forward(self, x: Any, h: Any) -> Any:
+    def forward(self, x: Any, h: Any) -> Any:  # type: ignore[override]
         states = []
         for t in range(x.shape[1]):
             h = torch.tanh(self.i2h(x[:, t]) + self.h2h(h))
