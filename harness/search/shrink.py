@@ -92,7 +92,8 @@ class Shrinking:
     scope if it pins them; other factors in the scope's order. Before every value is tried completely, a first pass
     takes what is quickly found to be plainer, one factor at a time.
 
-    A suspicion, which rests on many sets of values, keeps its numbers, unless a plainer case proves it. No more than
+    The kind changes once at most: a wrong infinity or NaN gives way to a wrong finite number of the same array. A
+    suspicion, which rests on many sets of values, keeps its numbers, unless a plainer case proves it. No more than
     ``limit`` cases are checked.
     """
 
@@ -102,6 +103,8 @@ class Shrinking:
         unlike = bool(result.mismatches) and result.mismatches[0].sort is Sort.FINITENESS
         self._wild = unlike and case.origin is not None and case.origin.regime == WILD
         """True if the failure needs infinities or NaN; tame numbers were tried before."""
+        self._finite = f"{result.mismatches[0].array}: {Sort.VALUE.value}" if unlike and not self._wild else None
+        """The kind of a failure of the same array among finite numbers, which tells more than an overflow."""
         self._unlimited, self._limit, self._left = check, limit, limit
         self._refused: dict[str, None] = {}
         self._otherwise: set[str] = set()
@@ -151,7 +154,12 @@ class Shrinking:
     def _take(self, found: Found) -> Found:
         self._case = found[0]
         self._numbers |= found[1].failed
+        if self._finite is not None and found[1].shows(self._finite):
+            self._kind, self._finite = self._finite, None
         return found
+
+    def _shows(self, result: Result) -> bool:
+        return result.shows(self._kind) or (self._finite is not None and result.shows(self._finite))
 
     def _check(self, case: Case) -> Result:
         if self._left <= 0:
@@ -170,7 +178,7 @@ class Shrinking:
             if name == "N" or size == 1 or 1 not in _plainer_values(name, size, self._scope):
                 continue
             traded = _changed(config, name, 1).replace(N=config.N * size)
-            seen = ((c, r) for c in _few(self._case, traded, "normal") if (r := self._check(c)).shows(self._kind))
+            seen = ((c, r) for c in _few(self._case, traded, "normal") if self._shows(r := self._check(c)))
             if (shown := next(seen, None)) is not None:
                 return shown
         return None
@@ -189,7 +197,7 @@ class Shrinking:
             while fails - passes > 1:
                 size = (fails + passes) // 2
                 config = _changed(self._case.config, name, size)
-                seen = ((c, r) for c in _few(self._case, config, "normal") if (r := self._check(c)).shows(self._kind))
+                seen = ((c, r) for c in _few(self._case, config, "normal") if self._shows(r := self._check(c)))
                 if (shown := next(seen, None)) is not None:
                     fails, found = size, shown
                 else:
@@ -216,7 +224,7 @@ class Shrinking:
                 if config.num_layers == 1 and 0 in self._scope.dropout:
                     config = config.replace(dropout=0.0)
                 candidate = draw(config, WILD if self._wild else "normal", seed)
-                if (seen := self._check(candidate)).shows(self._kind):
+                if self._shows(seen := self._check(candidate)):
                     return candidate, seen
         return None
 
@@ -233,7 +241,7 @@ class Shrinking:
         for name in _factors(self._scope):
             for config in _spread(list(_with_plainer(name, case.config, self._scope))):
                 tries = _few(case, config, WILD if self._wild else "normal")
-                seen = next(((c, r) for c in tries if (r := self._check(c)).shows(self._kind)), None)
+                seen = next(((c, r) for c in tries if self._shows(r := self._check(c))), None)
                 if seen is not None:
                     case, found = seen[0], seen
                     self._in_passing = seen
@@ -259,7 +267,7 @@ class Shrinking:
         for candidate in self._drawn(case.config, few=True) if case.origin is not None else ():
             if candidate.origin == case.origin:
                 break
-            if (seen := self._check(candidate)).shows(self._kind):
+            if self._shows(seen := self._check(candidate)):
                 return candidate, seen
         self._done = case.config
         return None
@@ -295,7 +303,7 @@ class Shrinking:
     def _neighbour(self, candidate: Case) -> Found | None:
         self._cases += 1
         seen = self._check(candidate)
-        if seen.shows(self._kind):
+        if self._shows(seen):
             return candidate, seen
         self._otherwise.update(failure_of(seen))
         if seen.verdict is Verdict.UNSUPPORTED:

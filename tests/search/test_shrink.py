@@ -303,6 +303,19 @@ def test_a_suspicion_alone_keeps_its_numbers() -> None:
     assert any(array.any() for array in smallest.arrays.values())
 
 
+@pytest.mark.parametrize(("regime", "least"), [("normal", 1), ("special", 3)])
+def test_an_overflow_gives_way_to_wrong_finite_numbers_unless_it_needs_infinities(regime: str, least: int) -> None:
+    def check(case: Case) -> Result:
+        sort = Sort.FINITENESS if case.config.T > 2 else Sort.VALUE
+        return Result(Verdict.DISAGREES, (Mismatch("output", sort, sites=SITES),))
+
+    case = draw(RNNConfig(1, 1, T=5), regime, 3)
+    *_, (smallest, found) = Shrinking(case, check(case), Scope(), check)
+
+    assert smallest.config == RNNConfig(1, 1, T=least)
+    assert found.kind == ("output: value" if least == 1 else "output: finiteness")
+
+
 @pytest.mark.parametrize("first", ["hx.grad", "weight_hh_l0.grad", PREACTIVATION])
 def test_a_wrong_gradient_may_show_in_another_once_the_case_is_smaller(first: str) -> None:
     def check(case: Case) -> Result:
