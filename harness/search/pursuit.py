@@ -22,7 +22,7 @@ from harness.search.record import Finding, Hunt
 from harness.search.scan import FullCheck
 from harness.search.shrink import Shrinking, Spent
 from harness.search.suspicion import Suspicion, weigh
-from harness.search.telling import in_the_forward_pass, with_tame_values, without_its_law
+from harness.search.telling import in_memory_of_their_own, in_the_forward_pass, with_tame_values, without_its_law
 from harness.space.case import Case
 from harness.space.outcome import Failure
 from harness.subjects.protocol import Subject
@@ -92,6 +92,7 @@ class Pursuit:
             self.failing = None
             return None
         case, result = in_the_forward_pass(case, result, self._plain_check, self._record.scope)
+        case, result = in_memory_of_their_own(case, result, self._plain_check, self._record.scope)
         return self._taken(case, result, with_probes=with_probes or case is not given)
 
     def _weighed(self, case: Case, result: Result) -> Suspicion:

@@ -1,4 +1,4 @@
-"""The case that tells most of a failure: with tame values, of no law but itself, or wrong in the forward pass."""
+"""The case that tells most of a failure: with tame values and plain memory, of no law but itself, and forward."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from harness.checks.lawfulness import GRADIENTS, asked_by, law_of
 from harness.checks.result import Result
-from harness.oracle.compare import OF_VALUE, Sort
+from harness.oracle.compare import OF_EFFECT, OF_VALUE, Sort
 from harness.search.scan import FullCheck
 from harness.space.case import Case
 from harness.space.scope import Scope, configure, factors_of
@@ -75,4 +75,19 @@ def in_the_forward_pass(case: Case, result: Result, check: FullCheck, scope: Sco
         seen = check(candidate := draw(there, TAME[0], seed), laws=(), with_probes=False)
         if seen.failed and seen.mismatches and seen.mismatches[0].sort in OF_VALUE:
             return candidate, seen
+    return case, result
+
+
+def in_memory_of_their_own(case: Case, result: Result, check: FullCheck, scope: Scope) -> tuple[Case, Result]:
+    """Return the case with contiguous inputs if values are wrong only because the subject writes into expanded ones.
+
+    One write into an expanded input changes several of its numbers. The write is what is wrong.
+    """
+    config, first = case.config, result.mismatches[:1]
+    if config.strides != "expanded" or "contiguous" not in scope.strides or not first or first[0].sort not in OF_VALUE:
+        return case, result
+    alone = Case.from_arrays(config.replace(strides="contiguous"), case.arrays)
+    seen = check(alone, laws=())
+    if seen.failed and seen.mismatches and seen.mismatches[0].sort in OF_EFFECT:
+        return alone, seen
     return case, result
