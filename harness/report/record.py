@@ -57,7 +57,7 @@ def _hunt_record(hunt: Hunt, told: Sequence[Told]) -> dict[str, Any]:
         "checks": hunt.total,
         "checks_by_method": {method.name.lower(): number for method, number in hunt.checks.items()},
         "configs": hunt.coverage.configs,
-        "unsupported": hunt.unsupported,
+        "unsupported": hunt.unsupported.total(),
         "gradients_not_compared": dict(hunt.not_compared),
         "gradients_ignored": dict(hunt.ignored),
         "known_deviations": {name: number for name, number in hunt.known.items() if name not in _ids(hunt)},

@@ -216,8 +216,8 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
         facts.add_row("suspicious", f"{wording.counted(len(hunt.suspicions), 'case')}, {said}")
     for said in wording.deviations_in_short(hunt.known, hunt.spared, hunt.own):
         facts.add_row("known", Text(said))
-    if hunt.unsupported:
-        facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
+    for said in wording.refused_lines(hunt.unsupported):
+        facts.add_row("refused", Text(said))
     for said, names in wording.left_out(hunt.refused).items():
         facts.add_row("left out", Text(f"{', '.join(names)}: {said}"))
     _add_undone(facts, hunt)
@@ -308,8 +308,8 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
         facts.add_row("deviations", Text("\n".join(known)))
     if len(hunt.findings) > 1:
         facts.add_row("found", f"{wording.counted(len(hunt.findings), 'cause')} of failure, found one after another")
-    if hunt.unsupported:
-        facts.add_row("refused", f"{wording.counted(hunt.unsupported, 'case')}, by the subject")
+    for said in wording.refused_lines(hunt.unsupported):
+        facts.add_row("refused", Text(said))
     for said, names in wording.left_out(hunt.refused).items():
         facts.add_row("left out", Text(f"{', '.join(names)}; the subject says: {said}"))
     _add_undone(facts, hunt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -383,6 +384,11 @@ def left_out(refused: Mapping[str, str]) -> dict[str, list[str]]:
         key = _DTYPES.sub("", _NUMBERS.sub("", why))
         names.setdefault(said.setdefault(key, why), []).append(what)
     return {why: _together(whats) for why, whats in names.items()}
+
+
+def refused_lines(refused: Mapping[str, int]) -> list[str]:
+    """Return how many cases a subject refused, for each reason that it gave, the most frequent first."""
+    return [f"{counted(number, 'case')}: {said}" for said, number in Counter(alike(refused)).most_common()]
 
 
 def alike(said: Mapping[str, int]) -> dict[str, int]:

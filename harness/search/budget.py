@@ -90,7 +90,7 @@ class Budget:
 
     def spent(self, record: Hunt) -> Stop | None:
         """Return which limit of cases the search has reached; ``None`` if it has not."""
-        done = max(record.total, record.unsupported // REFUSED)
+        done = max(record.total, record.unsupported.total() // REFUSED)
         if self.cases is None or done < self.cases:
             return None
         return Stop.AFTER if self._beyond else Stop.BUDGET

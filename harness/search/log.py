@@ -60,7 +60,8 @@ class Log:
 
     def taken(self, record: Hunt, result: Result) -> None:
         """Note the result of a case that the record has counted."""
-        plain = replace(result, mismatches=(), message="", traceback="", margin=None, bits="")
+        message = result.message if result.verdict is Verdict.UNSUPPORTED else ""  # the record counts these
+        plain = replace(result, mismatches=(), message=message, traceback="", margin=None, bits="")
         if plain not in self._places:
             self._places[plain] = len(self.results)
             self.results.append(plain)

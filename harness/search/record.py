@@ -142,8 +142,8 @@ class Hunt:
     """The number of cases without a returned gradient, by the name that nn.RNN has for its array in any layer."""
     ignored: Counter[str] = field(default_factory=Counter)
     """Counts of how often each gradient was returned that nn.RNN does not have."""
-    unsupported: int = 0
-    """The number of cases that the subject refused."""
+    unsupported: Counter[str] = field(default_factory=Counter)
+    """The number of cases that the subject refused, by what it said."""
     suspicions: list[Suspicion] = field(default_factory=list)
     """Suspicions on one case that did not repeat on enough others to be a finding."""
     known: Counter[str] = field(default_factory=Counter)
@@ -204,7 +204,7 @@ class Hunt:
     def take(self, asked: Asked, result: Result) -> None:
         """Count a case with its result."""
         if result.verdict is Verdict.UNSUPPORTED:
-            self.unsupported += 1
+            self.unsupported[result.message] += 1
             return
         answered = result.verdict is not Verdict.BROKEN or result.wavers
         self.checks[result.method if answered else Method.NONE] += 1

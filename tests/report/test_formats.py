@@ -71,7 +71,7 @@ def said_by(text: str) -> Summary:
     ("changes", "said"),
     [
         ({"checks": Counter()}, "torch was not checked"),
-        ({"checks": Counter(), "unsupported": 1}, "torch refused everything it was asked"),
+        ({"checks": Counter(), "unsupported": Counter(["no"])}, "torch refused everything it was asked"),
         ({"stop": Stop.INTERRUPTED}, "agrees so far: interrupted before the end of the search"),
         ({"stop": Stop.INTERRUPTED, "checks": Counter()}, "not checked: interrupted before the end of the search"),
         ({}, ""),

@@ -479,3 +479,12 @@ def test_that_gradients_take_a_loss_goes_without_saying() -> None:
 )
 def test_workers_are_told_of_a_cluster_or_if_something_was_lost(helpers: Helpers | None, said: str | None) -> None:
     assert wording.helpers_line(helpers) == said
+
+
+def test_refused_cases_are_told_with_their_reasons_the_most_frequent_first() -> None:
+    hunt = agreement()
+    hunt.unsupported.update({"no hx": 2, "1 layer, not 2": 1, "1 layer, not 3": 2})
+
+    for shown in (text.examination_report(Examination(hunt), verbose=v) for v in (False, True)):
+        said = [line.split("refused", 1)[1].strip() for line in rendered(shown).splitlines() if " refused " in line]
+        assert said == ["3 cases: 1 layer, not 2", "2 cases: no hx"]

@@ -33,7 +33,7 @@ def hunted(verdict: Verdict | None = Verdict.AGREES) -> Hunt:
         record.scope = record.scope.only(**{name: values[0] for name, values in record.scope.values().items()})
         record.checks[Method.LOCAL] = 200
     elif verdict is Verdict.UNSUPPORTED:
-        record.unsupported = 3
+        record.unsupported["one layer only"] = 3
     elif verdict is not None:
         record.findings.append(Finding("mine", draw(RNNConfig(1, 1)), Result(verdict), certificate=Certificate()))
     return record

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -167,7 +168,7 @@ def test_what_the_subject_refuses_is_left_out_and_said() -> None:
 
     record = hunt(as_subject(rnn), SMALL, cases=50)
 
-    assert (record.verdict, record.total, record.unsupported) == (Verdict.AGREES, 50, 0)
+    assert (record.verdict, record.total, record.unsupported) == (Verdict.AGREES, 50, Counter())
     assert set(record.scope.num_layers) == {1}
     assert record.scope.batch_first == (True,)
     assert set(record.refused) == {*(f"num_layers={L}" for L in (2, 3, 4, 5)), "batch_first=False"}
@@ -192,7 +193,7 @@ def test_refusals_by_size_are_counted_and_end_a_search_that_compares_little() ->
 
     assert record.stop is Stop.BUDGET
     assert 0 < record.total < 60
-    assert record.unsupported == 60 * REFUSED
+    assert record.unsupported == {"one step only": 60 * REFUSED}
 
 
 class DiesOnce:
@@ -246,7 +247,7 @@ def test_refusals_spend_nothing_where_enough_is_compared() -> None:
 
     record = hunt(as_subject(rnn), Scope().only(T=[1, 2]), cases=60)
 
-    assert record.unsupported > 0
+    assert record.unsupported["even sizes only"] > 0
     assert record.total == 60
 
 

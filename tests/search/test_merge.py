@@ -124,6 +124,14 @@ def test_a_part_that_is_missing_is_named() -> None:
     assert "no shard 1/2" in Examination(done.hunt).lacking
 
 
+def test_refused_cases_keep_their_reasons() -> None:
+    one, log = part(1, {}), Log()
+    for said in ("no hx", "one layer only", "no hx"):
+        log.taken(one.hunt, Result(Verdict.UNSUPPORTED, message=said))
+
+    assert [log.result(number).message for number in range(3)] == ["no hx", "one layer only", "no hx"]
+
+
 def test_a_part_with_other_cases_than_its_plan_is_refused() -> None:
     whole = part(1, {})
     whole.log.cases.append(whole.log.cases[-1])

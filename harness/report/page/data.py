@@ -283,8 +283,7 @@ def _weak(done: Examination) -> Iterator[str]:
     ids = {finding.id for finding in hunt.findings}
     known = {name: number for name, number in hunt.known.items() if name not in ids}
     yield from (f"known deviation: {said}" for said in wording.deviations_in_short(known, {}, hunt.own))
-    if hunt.unsupported:
-        yield f"{wording.counted(hunt.unsupported, 'case')} refused by the subject"
+    yield from (f"refused: {said}" for said in wording.refused_lines(hunt.unsupported))
     yield from (f"not compared: {said}" for said in wording.not_compared_lines(hunt.not_compared))
     if done.verdict is Verdict.NOT_ENOUGH:
         yield f"too little for a verdict: {', '.join(done.lacking)}"
