@@ -29,6 +29,10 @@ the same one in all of them.
 """
 
 
+RUNS: Final = 10
+"""The number of runs in which the different answers of a flaky subject are counted."""
+
+
 def check_repeatability(subject: Subject, case: Case, first: Outcome | None = None) -> Result:
     """Run ``subject`` on ``case`` twice; the result is *broken* if the outcomes differ.
 
@@ -83,6 +87,16 @@ def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Cas
     if check(case).kind == result.kind:
         return result
     return Result(Verdict.BROKEN, message=f"{WAVERS}: it failed, then it did not; earlier calls may be the reason")
+
+
+def answers_of(subject: Subject, case: Case) -> int:
+    """Return how many different answers a subject gives in ``RUNS`` runs of a case."""
+    different: list[Outcome] = []
+    for _ in range(RUNS):
+        outcome = subject.run(case)
+        if all(_same(case, other, outcome).failed for other in different):
+            different.append(outcome)
+    return len(different)
 
 
 def _did(outcome: Outcome) -> str:

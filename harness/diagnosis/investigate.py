@@ -17,6 +17,7 @@ from typing import Final
 from harness.checks.everything import check as check_everything
 from harness.checks.known import KnownCause
 from harness.checks.lawfulness import GRADIENTS, law_of
+from harness.checks.repeatability import answers_of
 from harness.checks.result import Result
 from harness.diagnosis.again import ByCause, ByRegion
 from harness.diagnosis.clues import ByClue, Clue, clue_of
@@ -65,6 +66,8 @@ class Explanation:
     """The software and hardware that the subject computes on (``subjects.ground``)."""
     judgement: Judgement | None = None
     """The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide."""
+    answers: int | None = None
+    """The number of different answers that a flaky subject gave in ``RUNS`` runs of the case, if they were counted."""
     outcome: Outcome | None = field(default=None, compare=False, repr=False)
     """The subject's outcome on the finding's case, if it was run for the explanation."""
 
@@ -166,9 +169,13 @@ class Investigation:
 
     def _explanation(self, finding: Finding, scope: Scope, until: float = math.inf) -> Explanation:
         explanation = Explanation()
-        if not is_last(finding.result.failure, finding.result.message) and not finding.result.wavers:
-            with suppress(Hang):
-                explanation = self._explained(finding, scope, until)
+        if not is_last(finding.result.failure, finding.result.message):
+            with suppress(Hang, Late):
+                if finding.result.wavers:
+                    subject = ended_at(ended_by_a_hang(self.subject), until)
+                    explanation = Explanation(answers=answers_of(subject, finding.case))
+                else:
+                    explanation = self._explained(finding, scope, until)
         return replace(explanation, ground=ground_of(self.subject, finding.case.config.device))
 
     def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:

@@ -111,6 +111,8 @@ def _of_finding(told: Told, tolerance: str) -> Complaint:
     facts += [("wrong", wrong)] if wrong != title else []
     if (at := result.raised_at) is not None:
         facts.append(("at", f"{at[0]}, line {at[1]}"))
+    if explanation.answers is not None:
+        facts.append(("fails", explained.answers_line(explanation.answers, told.further)))
     if explanation.factors is not None:
         facts.append(("fails", explained.fails_line(explanation.factors, told.further)))
         if (passing := explained.passing_line(explanation.factors)) is not None:

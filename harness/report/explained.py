@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
+from harness.checks.repeatability import RUNS
 from harness.diagnosis.clues import Clue
 from harness.diagnosis.diagnose import Diagnosis
 from harness.diagnosis.factors import Factors
@@ -131,6 +132,12 @@ def fails_line(factors: Factors, further: int = 0) -> str:
     return f"{said}; {counted(further, 'more case')}" if further else said
 
 
+def answers_line(answers: int, further: int = 0) -> str:
+    """Return how often the answer of a flaky subject changes, and in how many more cases it does."""
+    said = f"{counted(answers, 'different answer')} in {RUNS} runs" if answers > 1 else f"not again in {RUNS} runs"
+    return f"{said}; {counted(further, 'more case')}" if further else said
+
+
 def independent_line(factors: Factors) -> str:
     """Return the factors that the failure does not depend on."""
     free = [name for name, size in factors.sizes.items() if not size.pattern]
@@ -190,6 +197,7 @@ def explanation_record(explanation: Explanation, config: RNNConfig) -> dict[str,
         "where": None if explanation.where is None else _where(explanation.where),
         "clue": None if explanation.clue is None else clue_line(explanation.clue),
         "kernels": _kernels(explanation.kernels),
+        "answers": None if explanation.answers is None else {"different": explanation.answers, "runs": RUNS},
         "ground": dict(explanation.ground),
     }
 

@@ -44,6 +44,8 @@ def issue_of(finding: Finding, explanation: Explanation, script: str | None) -> 
     lines = []
     if explanation.diagnosis is not None:
         lines += explained.cause_lines(explanation.diagnosis, config, explanation.factors)
+    if explanation.answers is not None:
+        lines.append(explained.answers_line(explanation.answers))
     if explanation.factors is not None:
         lines.append(f"needs: {explained.needs_line(explanation.factors)}")
         if (passing := explained.passing_line(explanation.factors)) is not None:

@@ -253,6 +253,8 @@ def _case(told: Told) -> Iterator[tuple[str, str]]:
 def _conditions(told: Told) -> Iterator[tuple[str, str]]:
     """Yield the conditions of the failure: what it needs, what passes, where, with which kernel, and other mistakes."""
     explanation = told.explanation
+    if explanation.answers is not None:
+        yield "fails", explained.answers_line(explanation.answers, told.further)
     if explanation.factors is not None:
         yield "fails", _cut(explained.fails_line(explanation.factors, told.further), 2 * LINE)
         if (passing := explained.passing_line(explanation.factors)) is not None:

@@ -367,6 +367,8 @@ def _add_explanation(facts: Table, explanation: Explanation, config: RNNConfig) 
         facts.add_row("where", Text(explained.where_line(explanation.where)))
     if (kernel := explained.kernels_line(explanation.kernels)) is not None:
         facts.add_row("kernel", Text(kernel))
+    if explanation.answers is not None:
+        facts.add_row("fails", Text(explained.answers_line(explanation.answers)))
     factors = explanation.factors
     if factors is None:
         return

@@ -12,6 +12,7 @@ from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks import everything
 from harness.checks.agreement import check_agreement
 from harness.checks.known import KNOWN
+from harness.checks.repeatability import RUNS
 from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import Kernels
@@ -157,7 +158,7 @@ def test_an_error_and_a_wrong_value_are_two_findings() -> None:
     assert done.findings[-1].case.config.T in {1, 3}
 
 
-def test_what_wavers_is_told_once_and_unexplained() -> None:
+def test_what_wavers_is_told_once_with_the_number_of_its_answers() -> None:
     rng = np.random.default_rng(0)
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -168,7 +169,7 @@ def test_what_wavers_is_told_once_and_unexplained() -> None:
 
     assert (done.stop, len(done.findings)) == (Stop.AFTER, 1)
     [explanation] = investigation.explanations.values()
-    assert (explanation.diagnosis, explanation.factors) == (None, None)
+    assert (explanation.diagnosis, explanation.factors, explanation.answers) == (None, None, RUNS)
 
 
 def test_beside_what_wavers_and_what_dies_others_are_found() -> None:

@@ -21,7 +21,6 @@ import pytest
 from harness import Case, Disagreement, Failure, Outcome, Result, RNNConfig, Verdict, check_agreement, draw
 from harness.checks.everything import check
 from harness.checks.repeatability import check_repeatability
-from harness.checks.result import WAVERS
 from harness.diagnosis.reproduce.literals import Literals, nested
 from harness.diagnosis.reproduce.script import index_of, script
 from harness.oracle.arithmetic import accepted
@@ -929,7 +928,6 @@ def test_what_no_script_can_show_has_a_reason(tmp_path: Path) -> None:
 
     (first, *_) = finding.result.mismatches
     assert "hangs" in reason(verdict=Verdict.BROKEN, mismatches=(), failure=Failure.HUNG)
-    assert "only one of its answers" in reason(verdict=Verdict.BROKEN, mismatches=(), message=WAVERS)
     assert "law" in reason(mismatches=(replace(first, law="two directions"),))
     assert "derivatives" in reason(mismatches=(replace(first, array="h_n.tangent"),))
     assert "other runs" in reason(verdict=Verdict.BROKEN, mismatches=(), message="ValueError: boom")
@@ -963,13 +961,43 @@ def test_masks_that_cannot_be_known_have_a_reason(tmp_path: Path) -> None:
     assert "masks" in made.reason
 
 
-def test_a_subject_that_wavers_is_not_asked_for_a_script(tmp_path: Path) -> None:
-    text = "import numpy as np\n\n\ndef rnn(x, h0):\n    return x + np.random.rand(), h0\n"
-    subject, case = find_subject(f"{saved(tmp_path, 'mine.py', text)}:rnn"), draw(RNNConfig(2, 2, T=1, N=1))
+WAVERING = """
+import numpy as np
 
-    made = script(Finding(f"{tmp_path / 'mine.py'}:rnn", case, check_repeatability(subject, case)), subject)
+def rnn(x, h0, lengths):
+    return x + WRONG * np.random.random(x.shape), h0
 
-    assert "only one of its answers" in made.reason
+"""
+
+
+@pytest.mark.parametrize(("lengths", "differing"), [(None, 12), ((1, 3), 8)])
+def test_a_function_that_wavers_is_called_again_and_again(lengths: Any, differing: int, tmp_path: Path) -> None:
+    spec = f"{saved(tmp_path, 'mine.py', WAVERING + 'WRONG = 1')}:rnn"
+    subject, case = find_subject(spec), draw(RNNConfig(2, 2, T=3, N=2, dtype="float64", lengths=lengths))
+
+    made = script(Finding(spec, case, check_repeatability(subject, case)), subject)
+
+    assert made.text is not None, made.reason
+    written = write(made, tmp_path)
+    assert f"output of call 2 differs from call 1 in {differing} of 12 elements\nFAILED\n" in run_here(written)
+    saved(tmp_path, "mine.py", WAVERING + "WRONG = 0  # mended")
+    assert run_here(written).endswith("all 20 calls gave the same\nFIXED\n")
+
+
+def test_a_class_that_wavers_is_called_again_and_again(tmp_path: Path) -> None:
+    text = "import torch\n\n\nclass MyRNN(torch.nn.RNN):\n    def forward(self, x, hx=None):\n"
+    text += "        output, h_n = super().forward(x, hx)\n        return output + torch.rand(()), h_n\n"
+    spec = f"{saved(tmp_path, 'mine.py', text)}:MyRNN"
+    config = TWO.replace(autocast="bfloat16", loss="both", grad_mode="accumulate")
+    subject, case = find_subject(spec), draw(config)
+
+    made = script(Finding(spec, case, check_repeatability(subject, case)), subject)
+
+    assert made.text is not None, made.reason
+    written = write(made, tmp_path)
+    assert run_here(written).endswith("FAILED\n")
+    saved(tmp_path, "mine.py", text.replace("torch.rand(())", "0"))
+    assert run_here(written).endswith("FIXED\n")
 
 
 def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:

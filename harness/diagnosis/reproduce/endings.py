@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING, Context
 from string import Template
 from typing import Any, Final, NamedTuple
@@ -20,6 +20,11 @@ from harness.space.config import RNNConfig
 
 SHOWN: Final = 5
 """The number of elements of an array that a script shows."""
+
+RUNS: Final = 20
+"""The number of times that a script of a flaky subject makes its call. One that gives another answer in one call of
+five is missed once in 70 scripts.
+"""
 
 _DIGITS: Final = {"float32": 10, "complex64": 10, "bfloat16": 6, "float16": 7}
 """The significant digits of an expected value: two more than the dtype tells apart, in most cases."""
@@ -114,6 +119,23 @@ for name, array in kept.items():
     + _VERDICT
 )
 
+_WAVERS = _Runner(
+    """
+failed = False
+for run, answer in enumerate(answers, 1):
+    for name, got in answer.items():
+        was = answers[0][name]
+        differing = (got != was) & ((got == got) | (was == was))  # two NaN count as equal
+        if differing.any():
+            print(f"{name} of call {run} differs from call 1 in {int(differing.sum())} of {$size} elements")
+            failed = True
+    if failed:
+        break
+else:
+    print(f"all {len(answers)} calls gave the same")"""
+    + _VERDICT
+)
+
 _ANY = _Runner(
     """
 failed = False
@@ -197,7 +219,7 @@ def values_end(
     """Return the code that compares whole arrays."""
     literals, torch = program.literals, program.literals.library == "torch"
     flat = wanted.as_one(actual)
-    lines = [*program.body, *_actual(program), *_padding(config, wanted, torch=torch), ""]
+    lines = [*program.body, *_actual(program), *_padding(config, wanted.values, torch=torch), ""]
     lines += [f"# {line}" for line in comment]
     lines += _dict("expected", {name: (f"expected {name}", want) for name, want in wanted.values.items()}, literals)
     if flat is None:
@@ -358,6 +380,21 @@ def overwritten_end(program: Program, config: RNNConfig, names: Sequence[str]) -
     ]
 
 
+def wavers_end(program: Program, config: RNNConfig) -> list[str]:
+    """Return the code that makes the same call again and again, and compares what comes back."""
+    torch = program.literals.library == "torch"
+    copied, size = ("array.detach().clone()", "got.numel()") if torch else ("np.array(array)", "got.size")
+    once = [*program.body, *_actual(program), *_padding(config, program.results, torch=torch)]
+    kept = f"answers.append({{name: {copied} for name, array in actual.items() if array is not None}})"
+    return [
+        "answers = []",
+        f"for _ in range({RUNS}):",
+        *indented([*once, kept]),
+        "",
+        *_WAVERS.lines(size=size),
+    ]
+
+
 def form_names(mismatches: Sequence[Mismatch], config: RNNConfig, returned: Sequence[str]) -> list[str]:
     """Return the names of the arrays whose form a script compares."""
     if unexpected := [mismatch.array for mismatch in mismatches if mismatch.sort is Sort.UNEXPECTED]:
@@ -372,12 +409,12 @@ def _actual(program: Program) -> list[str]:
     return [*lines, f"actual |= {program.gradients}"] if program.gradients else lines
 
 
-def _padding(config: RNNConfig, wanted: Wanted, *, torch: bool) -> list[str]:
+def _padding(config: RNNConfig, returned: Iterable[str], *, torch: bool) -> list[str]:
     """Return the code that overwrites padding, where there may be anything.
 
     torch's output is left out, because it is padded with zeros.
     """
-    names = [name for name in wanted.values if name == "readout" or (name == "output" and not torch)]
+    names = [name for name in returned if name == "readout" or (name == "output" and not torch)]
     if config.lengths is None or config.packing == "equal" or not names:
         return []
     place = "n, length:" if config.batch_first else "length:, n"

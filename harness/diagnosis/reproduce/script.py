@@ -99,8 +99,6 @@ def _require_one_call(result: Result) -> None:
         raise Unwritten("it hangs, and a script would hang, too")
     if is_last(result.failure, result.message):
         raise Unwritten("it ends the process that started its own, which a script must not do")
-    if result.wavers:
-        raise Unwritten("it is flaky, and a script would see only one of its answers")
     for mismatch in result.mismatches[:1]:
         if mismatch.law:
             raise Unwritten("it breaks a law between several runs, and a script makes one call")
@@ -123,6 +121,8 @@ class _Maker:
             code = _exit_code(result.message)
             program = self._program()
             return self._written("ends its process", program, checks.died_end(program, code))
+        if result.wavers:
+            return self._of_wavering()
         beside = bool(result.mismatches) and result.mismatches[0].sort in OF_EFFECT
         broken = effects_of(self.outcome) if beside else unfit(case, self.outcome)
         if broken is not None:
@@ -166,6 +166,14 @@ class _Maker:
         program = self._program(backward=any(name in config.gradients for name in names))
         end = checks.overwritten_end(program, config, names)
         return self._written("returns arrays that its next call overwrites", program, end)
+
+    def _of_wavering(self) -> Script:
+        """Return the script of a subject that gives different answers to the same call."""
+        if unfit(self.finding.case, self.outcome) is not None:
+            raise Unwritten("it is flaky, and its answers are not those of nn.RNN's form")
+        program = self._program()
+        end = checks.wavers_end(program, self.finding.case.config)
+        return self._written("gives different answers to the same call", program, end)
 
     def _of_values(self, accepted: Accepted) -> Script:
         case, config, mismatches = self.finding.case, self.finding.case.config, self.finding.result.mismatches
