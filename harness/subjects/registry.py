@@ -83,8 +83,10 @@ def find_subject(spec: str) -> Subject:
         return subject_elsewhere(spec)
     place, _, name = spec.rpartition(":")
     if not place or not name:
-        if spec.endswith(".py") and Path(spec).is_file():
-            raise SubjectError(f"{spec}: expected a function or class of it: {_named_in(spec)}")
+        if (file := spec.removesuffix(":")).endswith(".py"):
+            if not Path(file).is_file():
+                raise SubjectError(f"{file}: no such file")
+            raise SubjectError(f"{spec}: expected a function or class of it: {_named_in(file)}")
         close = get_close_matches(spec, offered)
         forms = f"did you mean {close[0]}?" if close else f"expected {_FORMS}"
         raise SubjectError(f"{spec}: unknown subject; {forms}")
