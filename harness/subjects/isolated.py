@@ -43,6 +43,7 @@ from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.registry import find_subject
 from harness.subjects.shared import Sharing
 from harness.subjects.switches import apply, switch_of
+from harness.subjects.wire import GREETING
 from harness.threads import end_with_parent
 
 TIMEOUT: Final = 60.0
@@ -234,6 +235,11 @@ class IsolatedSubject:
         except _LostError as lost:
             if self._asks_again(lost):
                 return self._start()
+            if self._spec.startswith(EXEC) and lost.outcome.failure is Failure.HUNG:
+                raise SubjectError(
+                    f"{self._spec}: {lost}, expected {GREETING}, before it is asked anything; "
+                    "see docs/other-languages.md"
+                ) from None
             raise SubjectError(f"{self._spec}: while it was imported, {lost}") from None
         except BaseException:
             self._abandon()

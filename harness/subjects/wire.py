@@ -47,7 +47,11 @@ UNSENT: Final = ("device", "strides", "autocast", "grad_mode", "preparation", "a
 _SHOWN: Final = 80
 """The number of characters of a wrong text that an error repeats."""
 
-_GREETING: Final = f'a greeting, one line of JSON such as {{"protocol": {VERSION}}}'
+GREETING: Final = f'a greeting, one line of JSON such as {{"protocol": {VERSION}}}'
+"""The first line that a program writes, in words."""
+
+"""The first line that a program must write, in words."""
+
 _ANSWER: Final = (
     'one line of JSON: {"arrays": {"output": [...], "h_n": [...]}} with the shapes, {"unsupported": "why"} or'
     ' {"error": "what"}; print anything else to standard error'
@@ -71,11 +75,11 @@ class Greeting:
         """Parse a greeting. Raise ``UsageError`` for what is none."""
         said = _object(line)
         if said is None:
-            raise UsageError(f"said {_told(line)}, expected {_GREETING}")
+            raise UsageError(f"said {_told(line)}, expected {GREETING}")
         if "error" in said:
             raise UsageError(" ".join(str(said["error"]).split()))
         if said.get("protocol") != VERSION:
-            raise UsageError(f"protocol={said.get('protocol')!r}: expected {VERSION}, in {_GREETING}")
+            raise UsageError(f"protocol={said.get('protocol')!r}: expected {VERSION}, in {GREETING}")
         takes, offers = said.get("takes", []), said.get("offers", {})
         if not isinstance(takes, list) or not all(isinstance(one, str) and one in GIVEN for one in takes):
             raise UsageError(f"takes={takes!r}: expected a list of some of {', '.join(OPENS)}")

@@ -280,6 +280,16 @@ def test_what_is_no_subject_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_program_that_waits_to_be_asked_is_told_to_greet_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.subjects.isolated.STARTING", 0.5)
+
+    with pytest.raises(SubjectError) as caught:
+        IsolatedSubject("exec:cat", timeout=0.5)
+
+    greeting = 'a greeting, one line of JSON such as {"protocol": 1}, before it is asked anything'
+    assert str(caught.value) == f"exec:cat: no answer within 0.5 s, expected {greeting}; see docs/other-languages.md"
+
+
 def test_a_crash_has_a_script_that_ends_in_the_same_way(program: Callable[..., str], tmp_path: Path) -> None:
     with IsolatedSubject(program("sys.exit(3)")) as subject:
         finding = hunt(subject, Scope().only(nonlinearity="relu", num_layers=1, N=2), cases=3).finding
