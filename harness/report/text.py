@@ -153,6 +153,21 @@ def _head(done: Examination, told: Sequence[Told]) -> RenderableType:
     return Text(headline(done, told), _STYLES[done.verdict])
 
 
+def _failing(done: Examination) -> str:
+    """Return how many of the cases fail, and what else does.
+
+    A very large case is none of them, nor is a sweep of tanh. Where the error of tanh was measured, cases fail only if
+    they are off by more.
+    """
+    hunt, large = done.hunt, done.large is not None and done.large.found
+    swept = sum(finding.result.of_tanh for finding in hunt.findings)
+    failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
+    failed -= large + swept
+    said = f"{failed:,} of {wording.counted(max(hunt.asked, failed), 'case')} {'fails' if failed == 1 else 'fail'}"
+    said += " beyond the error of its tanh" * hunt.allows_for_tanh
+    return said + ", and a very large one" * large
+
+
 _STATES: Final = {State.OPEN: "bold red", State.KNOWN: "bold yellow", State.FIXED: "bold green"}
 
 _PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})
@@ -179,10 +194,7 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
     if suspected:
         parts.append(wording.counted(suspected, "suspicion"))
     if told:
-        beside = done.large is not None and done.large.found  # one that is none of the cases
-        failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings) - beside
-        fail = f"{'fails' if failed == 1 else 'fail'}{', and a very large one' * beside}"
-        parts.append(f"{failed:,} of {wording.counted(max(hunt.asked, failed), 'case')} {fail}")
+        parts.append(_failing(done))
     if hunt.undone:
         lawful = done.dropout is None or not done.dropout.failed
         rest = "; the rest agrees" if hunt.checks and not hunt.findings and lawful else ""

@@ -344,8 +344,6 @@ class Search:
                 self._excuses.append(excuse)
                 return False
             before = record.findings[-1]
-        else:
-            record.known[before.id] += 1
         if lost:
             self._excuses.append(Overflows(before.id, accuracy.dtype, accuracy.nan_from))
         return True

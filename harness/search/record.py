@@ -218,6 +218,11 @@ class Hunt:
             self.failing[asked.config.dtype] += 1
 
     @property
+    def allows_for_tanh(self) -> bool:
+        """True if its cases are compared with an error of its tanh allowed for that is a finding."""
+        return any(not one.close and one.accepted in self.accepted.measured for one in self.accuracy)
+
+    @property
     def deaths(self) -> int:
         """The number of further deaths of the subject's process, after those that are findings."""
         return sum(self.known[one.id] for one in self.findings if one.result.failure is Failure.CRASHED)

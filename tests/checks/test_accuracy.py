@@ -137,15 +137,16 @@ def test_a_tanh_off_by_20_ulp_is_one_finding_and_another_mistake_is_found_beside
     assert not second.result.of_tanh
 
 
-def test_the_finding_of_an_inaccurate_tanh_is_one_of_accuracy() -> None:
+def test_an_inaccurate_tanh_is_one_finding_of_accuracy_in_all_dtypes_and_allowed_for() -> None:
     function = port(off_by(40))
     subject = as_subject(function)
     investigation = Investigation(subject)
 
-    done = explained(investigation, of_float32(function), cases=40)
+    done = explained(investigation, scope_of(subject).only(dtype=["float32", "float64"]), cases=40)
 
     [finding] = done.findings
     assert severity(finding, investigation.explanations[finding.id]) is Severity.ACCURACY
+    assert (done.allows_for_tanh, done.known.total()) == (True, 0)
     assert done.stop is Stop.BUDGET
 
 

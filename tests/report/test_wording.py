@@ -1,6 +1,7 @@
 """Tests of what people read, word for word."""
 
 import os
+from collections import Counter
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 from rich.console import RenderableType
 
 from harness import Case, Result, RNNConfig, Verdict, draw
+from harness.checks.accuracy import Accuracy
 from harness.checks.laws import LAWS
-from harness.checks.result import Method
+from harness.checks.result import OF_TANH, Method
 from harness.cli.main import cli
 from harness.diagnosis.diagnose import Diagnosis
 from harness.diagnosis.factors import Factors, Size
@@ -22,6 +24,7 @@ from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.diagnosis.precision import Precision
 from harness.diagnosis.proof import judge_worst
 from harness.diagnosis.where import Where
+from harness.oracle.arithmetic import STRICT
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
 from harness.report import explained, record, short, text, wording
@@ -214,6 +217,17 @@ def test_a_very_large_case_is_none_of_the_cases_of_the_search() -> None:
     said = text.headline(Examination(hunt, large=Large(found=True)), [TOLD])
 
     assert said == "mine disagrees with nn.RNN: 1 bug; 0 of 60 cases fail, and a very large one"
+
+
+def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() -> None:
+    off = Accuracy("float32", 11_300.0, -4.0)
+    finding = replace(FINDING, result=replace(FINDING.result, message=f"{OF_TANH}{off.error_line}"))
+    hunt = Hunt("mine", 0, Scope(), findings=[finding], accuracy=[off])
+    hunt.checks[Method.LOCAL], hunt.known[finding.id] = 60, 5
+
+    assert text.headline(Examination(hunt), [TOLD]).endswith(": 1 bug; 5 of 60 cases fail")  # NaN is not allowed for
+    hunt.accepted, hunt.known = STRICT._replace(measured=(off.accepted,)), Counter()
+    assert text.headline(Examination(hunt), [TOLD]).endswith("; 0 of 60 cases fail beyond the error of its tanh")
 
 
 def test_on_a_wide_terminal_the_certainty_stays_near_the_cause() -> None:
