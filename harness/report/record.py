@@ -87,6 +87,7 @@ def _large(large: Large) -> dict[str, Any]:
         "edges": list(large.edges),
         "dtype": large.dtype,
         "agreed": [config.to_dict() for config in large.agreed],
+        "failed": None if large.failed is None else {"config": large.failed.to_dict(), "found": large.found},
         "skipped": [{"config": config.to_dict(), "why": why} for config, why in large.skipped],
         "seconds": large.seconds,
         "none": large.none,

@@ -303,12 +303,13 @@ def large_lines(large: Large) -> Iterator[str]:
         agree = "case agrees" if len(large.agreed) == 1 else "cases agree"
         around = ", ".join(power(edge) for edge in sorted(met))
         yield f"{len(large.agreed)} {agree} around {around} in {large.dtype}, forward only, in {large.seconds:.0f} s"
+    if large.failed is not None:
+        yield f"{large_sizes(large.failed)}: {'fails' if large.found else 'fails where smaller cases do'}"
     alike: dict[tuple[int, str], list[Skipped]] = {}
     for one in large.skipped:  # those around one edge need about as much
         alike.setdefault((round(math.log2(one.config.states)), re.sub(r"[\d.,]+", "", one.why)), []).append(one)
     for (config, why), *others in alike.values():
-        left_out = "" if why.startswith("fails") else "skipped "
-        yield f"{left_out}{large_sizes(config)}{f' and {len(others)} more' if others else ''}: {why}"
+        yield f"skipped {large_sizes(config)}{f' and {len(others)} more' if others else ''}: {why}"
 
 
 def large_sizes(config: RNNConfig) -> str:

@@ -59,9 +59,11 @@ class Large:
     edges: tuple[int, ...] = ()
     dtype: str = ""
     agreed: list[RNNConfig] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    failed: RNNConfig | None = None
+    """The config that fails, which is the last that was compared."""
     found: bool = False
-    """True if one of them fails and is a finding."""
+    """True if that is a finding, and no failure that the search met on smaller cases."""
+    skipped: list[Skipped] = field(default_factory=list)
     seconds: float = 0.0
     none: str = ""
     """The reason why there is no such case at all."""
@@ -152,8 +154,7 @@ def hunt_large(subject: Subject, done: Hunt, largest: int, tell: Callable[[Hunt]
             elif not result.failed:
                 record.agreed.append(config)
             else:
-                record.found = _pursued(trial, config, result, done) is not None
-                record.skipped.append(Skipped(config, "fails" if record.found else "fails where smaller cases do"))
+                record.failed, record.found = config, _pursued(trial, config, result, done) is not None
                 record.skipped += [Skipped(one, "after a failure") for one in configs]  # which ends the loop
         except TooLarge as error:
             record.skipped.append(Skipped(config, str(error)))
@@ -161,7 +162,7 @@ def hunt_large(subject: Subject, done: Hunt, largest: int, tell: Callable[[Hunt]
             done.stop = Stop.INTERRUPTED
             record.skipped += [Skipped(one, "after an interrupt") for one in (config, *configs)]  # which ends the loop
     done.large = None
-    if not record.none and not record.agreed and not record.skipped:
+    if not (record.none or record.agreed or record.failed or record.skipped):
         record.none = "a size is pinned, or such a case has no real dtype, no single layer or no plain forward pass"
     record.seconds = time.perf_counter() - start
     return record, trial

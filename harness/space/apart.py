@@ -48,8 +48,9 @@ def apart(scope: Scope, seed: int) -> list[RNNConfig]:
     if losses and True in scope.tied:
         found += [made(drawn() | {"tied": True, "loss": losses[i % len(losses)]}) for i in range(TIED)]
     known = [name for name in PREPARATIONS if name in scope.preparation]
-    # A mode of torch may ask for one first preparation that it does not have alone.
-    firsts = [name for name in PREPARATIONS if name in scope.after and (name in known or len(scope.after) <= 2)]
+    firsts = [name for name in PREPARATIONS if name in scope.after]
+    if len(firsts) > 1:  # a single one is asked for by a pin, or by a mode of torch that does not have it alone
+        firsts = [name for name in firsts if name in known]
     pairs = [(a, b) for a in firsts for b in known if (a, b) in PAIRS]
     random.shuffle(pairs)
     return [*found, *(made(drawn() | {"after": first, "preparation": then}) for first, then in pairs)]

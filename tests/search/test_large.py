@@ -15,7 +15,7 @@ from harness.oracle.arithmetic import STRICT
 from harness.report.explained import fails_line
 from harness.report.wording import large_lines
 from harness.search import large
-from harness.search.large import Large, Skipped, TooLarge, Trial, hunt_large
+from harness.search.large import Large, TooLarge, Trial, hunt_large
 from harness.search.record import Finding, Hunt, Stop
 from harness.space import memory
 from harness.space.outcome import Failure, Outcome
@@ -79,7 +79,8 @@ def test_an_index_that_ends_is_found_and_told_with_its_threshold(counted: Any, N
     assert explained.factors is not None
     assert fails_line(explained.factors) == words
     assert explained.factors.passing == ("N", N - 1)
-    assert [one.why for one in record.skipped] == ["fails", *["after a failure"] * 11]
+    assert record.failed is not None
+    assert [one.why for one in record.skipped] == ["after a failure"] * 11
 
 
 def test_a_size_alone_is_told_from_a_product() -> None:
@@ -252,7 +253,8 @@ def test_a_failure_that_the_search_met_is_not_told_again() -> None:
     record, _ = hunt_large(subject, done, POWER, lambda _done: None)
 
     assert done.findings == [before]
-    assert record.skipped[0] == Skipped(record.skipped[0].config, "fails where smaller cases do")
+    assert record.failed is not None
+    assert next(large_lines(record)) == f"N={record.failed.N}: fails where smaller cases do"
 
 
 def test_suspicious_values_are_neither_a_failure_nor_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +292,8 @@ def test_a_failure_is_told_though_an_interrupt_ends_its_pursuit() -> None:
 
     assert done.stop is Stop.INTERRUPTED
     assert done.findings[0].case.config.N == asked[1] < asked[0]
-    assert [one.why for one in record.skipped] == ["fails", *["after a failure"] * 11]
+    assert record.failed is not None
+    assert [one.why for one in record.skipped] == ["after a failure"] * 11
 
 
 def test_what_agreed_before_an_interrupt_is_told() -> None:
