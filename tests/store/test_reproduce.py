@@ -22,7 +22,7 @@ from harness import Case, Disagreement, Failure, Outcome, Result, RNNConfig, Ver
 from harness.checks.everything import check
 from harness.checks.repeatability import check_repeatability
 from harness.diagnosis.reproduce.literals import Literals, nested
-from harness.diagnosis.reproduce.script import index_of, script
+from harness.diagnosis.reproduce.script import Script, index_of, script
 from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.report.issue import issue, regression_test
@@ -73,6 +73,18 @@ def run_here(path: Path) -> str:
         for name in [name for name, module in sys.modules.items() if _lies_in(module, path.parent)]:
             del sys.modules[name]
     return printed.getvalue()
+
+
+def assert_fails_until_mended(made: Script, path: Path, mended: str) -> str:
+    """Assert that a script says FAILED, and FIXED once the file has the mended text; return what it said at first."""
+    assert made.text is not None, made.reason
+    assert "harness" not in made.text
+    written = write(made, path.parent)
+    said = run_here(written)
+    assert said.endswith("FAILED\n"), said
+    saved(path.parent, path.name, mended)
+    assert run_here(written).endswith("FIXED\n")
+    return said
 
 
 def _lies_in(module: Any, folder: Path) -> bool:
@@ -165,12 +177,7 @@ def test_a_wrong_class_fails_by_itself_until_it_is_mended(config: RNNConfig, tmp
 
     made = script(finding, subject)
 
-    assert made.text is not None, made.reason
-    assert "harness" not in made.text
-    written = write(made, tmp_path)
-    assert run_here(written).endswith("FAILED\n")
-    saved(tmp_path, "drop_in.py", DROP_IN.replace(WRONG, RIGHT))
-    assert run_here(written).endswith("FIXED\n")
+    assert_fails_until_mended(made, path, DROP_IN.replace(WRONG, RIGHT))
 
 
 KERAS = """
@@ -202,12 +209,7 @@ def test_a_function_of_other_conventions_is_called_in_its_own(loss: str | None, 
 
     made = script(finding, subject)
 
-    assert made.text is not None, made.reason
-    assert "harness" not in made.text
-    written = write(made, tmp_path)
-    assert run_here(written).endswith("FAILED\n")
-    saved(tmp_path, "keras_like.py", KERAS + "WRONG = 1.0")
-    assert run_here(written).endswith("FIXED\n")
+    assert_fails_until_mended(made, path, KERAS + "WRONG = 1.0")
 
 
 STALE = """
@@ -249,10 +251,7 @@ def test_what_a_module_keeps_of_other_weights_is_in_the_script(config: RNNConfig
 
     assert made.text is not None, made.reason
     assert renews in made.text
-    written = write(made, tmp_path)
-    assert run_here(written).endswith("FAILED\n")
-    saved(tmp_path, "keeps.py", STALE + "KEEP = False")
-    assert run_here(written).endswith("FIXED\n")
+    assert_fails_until_mended(made, path, STALE + "KEEP = False")
 
 
 FORMS = """
@@ -339,12 +338,8 @@ def test_a_class_of_another_form_is_given_its_own_weights(name: str, way: str, t
     made = script(finding, subject)
 
     assert made.text is not None, made.reason
-    assert "harness" not in made.text
     assert '"bias_hh_l0.grad"' in made.text
-    written = write(made, tmp_path)
-    assert run_here(written).endswith("FAILED\n")
-    saved(tmp_path, "forms.py", FORMS + "WRONG = 1.0")
-    assert run_here(written).endswith("FIXED\n")
+    assert_fails_until_mended(made, path, FORMS + "WRONG = 1.0")
 
 
 DOUBLES = """
@@ -377,10 +372,7 @@ def test_a_script_of_two_modules_that_return_their_output_alone(tmp_path: Path) 
     path = saved(tmp_path, "forms.py", FORMS + "WRONG = 2")
     finding, subject = found(f"{path}:Alone", RNNConfig(2, 3, T=4, N=2, loss="both", tied=True))
 
-    written = write(script(finding, subject), tmp_path)
-    assert run_here(written).endswith("FAILED\n")
-    saved(tmp_path, "forms.py", FORMS + "WRONG = 1.0")
-    assert run_here(written).endswith("FIXED\n")
+    assert_fails_until_mended(script(finding, subject), path, FORMS + "WRONG = 1.0")
 
 
 def test_a_script_sees_a_declaration_that_was_mended(tmp_path: Path) -> None:
@@ -391,11 +383,7 @@ def test_a_script_sees_a_declaration_that_was_mended(tmp_path: Path) -> None:
 
     made = script(finding, subject)
 
-    assert made.text is not None, made.reason
-    written = write(made, tmp_path)
-    assert run_here(written).endswith("FAILED\n")
-    saved(tmp_path, "keras_like.py", text.replace('{"one_bias"', '{"transposed": True, "one_bias"'))
-    assert run_here(written).endswith("FIXED\n")
+    assert_fails_until_mended(made, path, text.replace('{"one_bias"', '{"transposed": True, "one_bias"'))
 
 
 @pytest.mark.long
@@ -716,11 +704,8 @@ def test_what_gives_no_values_is_shown_as_it_is(how: str, tmp_path: Path) -> Non
 
     made = script(finding, subject)
 
-    assert made.text is not None, made.reason
-    written = write(made, tmp_path)
-    assert run_here(written).endswith(ends)
-    saved(tmp_path, "mine.py", "def rnn(x, h0, weights):\n    return x * 2, h0\n")
-    assert run_here(written).endswith("FIXED\n")
+    said = assert_fails_until_mended(made, path, "def rnn(x, h0, weights):\n    return x * 2, h0\n")
+    assert said.endswith(ends)
 
 
 KEEPS = """
@@ -779,13 +764,10 @@ def test_what_the_next_call_overwrites_is_shown_by_a_next_call(array: str, form:
 
     made = script(Finding(f"{path}:{form}", case, result), find_subject(f"{path}:{form}"))
 
-    assert made.text is not None, made.reason
-    written = write(made, tmp_path)
-    said = run_here(written)
+    mended = text.replace("def kept(array):", "def kept(array):\n    return 1 * array")
+    said = assert_fails_until_mended(made, path, mended)
     assert f"\n{array} was [[" in said
     assert said.endswith("after the next call\nFAILED\n")
-    saved(tmp_path, "mine.py", text.replace("def kept(array):", "def kept(array):\n    return 1 * array"))
-    assert run_here(written).endswith("FIXED\n")
 
 
 def test_of_a_packed_output_that_is_overwritten_there_is_no_script(tmp_path: Path) -> None:
@@ -859,16 +841,13 @@ class MyRNN(torch.nn.RNN):
         {TORCH_FORMS[how]}
 """
     loss = None if how == "writes" else "output"
-    finding, subject = found(f"{saved(tmp_path, 'drop_in.py', text)}:MyRNN", PLAIN.replace(loss=loss))
+    path = saved(tmp_path, "drop_in.py", text)
+    finding, subject = found(f"{path}:MyRNN", PLAIN.replace(loss=loss))
     assert finding.result.failed
 
     made = script(finding, subject)
 
-    assert made.text is not None, made.reason
-    written = write(made, tmp_path)
-    assert run_here(written).endswith("FAILED\n")
-    saved(tmp_path, "drop_in.py", text.replace(TORCH_FORMS[how], "return output, h_n"))
-    assert run_here(written).endswith("FIXED\n")
+    assert_fails_until_mended(made, path, text.replace(TORCH_FORMS[how], "return output, h_n"))
 
 
 def test_what_only_its_own_step_shows_is_compared_there(tmp_path: Path) -> None:
@@ -895,9 +874,7 @@ def rnn(x, weights):
 
     assert made.text is not None, made.reason
     assert "over one step, it cannot" in made.text
-    assert run_here(write(made, tmp_path)).endswith("FAILED\n")
-    saved(tmp_path, "mine.py", f"{RIGHT}\n{text}")
-    assert run_here(write(made, tmp_path)).endswith("FIXED\n")
+    assert_fails_until_mended(made, path, f"{RIGHT}\n{text}")
 
     doubts = tuple(replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in finding.result.mismatches)
     doubted = script(replace(finding, result=Result(Verdict.SUSPECT, doubts)), subject)
@@ -972,32 +949,27 @@ def rnn(x, h0, lengths):
 
 @pytest.mark.parametrize(("lengths", "differing"), [(None, 12), ((1, 3), 8)])
 def test_a_function_that_wavers_is_called_again_and_again(lengths: Any, differing: int, tmp_path: Path) -> None:
-    spec = f"{saved(tmp_path, 'mine.py', WAVERING + 'WRONG = 1')}:rnn"
+    path = saved(tmp_path, "mine.py", WAVERING + "WRONG = 1")
+    spec = f"{path}:rnn"
     subject, case = find_subject(spec), draw(RNNConfig(2, 2, T=3, N=2, dtype="float64", lengths=lengths))
 
     made = script(Finding(spec, case, check_repeatability(subject, case)), subject)
 
-    assert made.text is not None, made.reason
-    written = write(made, tmp_path)
-    assert f"output of call 2 differs from call 1 in {differing} of 12 elements\nFAILED\n" in run_here(written)
-    saved(tmp_path, "mine.py", WAVERING + "WRONG = 0  # mended")
-    assert run_here(written).endswith("all 20 calls gave the same\nFIXED\n")
+    said = assert_fails_until_mended(made, path, WAVERING + "WRONG = 0  # mended")
+    assert f"output of call 2 differs from call 1 in {differing} of 12 elements\nFAILED\n" in said
 
 
 def test_a_class_that_wavers_is_called_again_and_again(tmp_path: Path) -> None:
     text = "import torch\n\n\nclass MyRNN(torch.nn.RNN):\n    def forward(self, x, hx=None):\n"
     text += "        output, h_n = super().forward(x, hx)\n        return output + torch.rand(()), h_n\n"
-    spec = f"{saved(tmp_path, 'mine.py', text)}:MyRNN"
+    path = saved(tmp_path, "mine.py", text)
+    spec = f"{path}:MyRNN"
     config = TWO.replace(autocast="bfloat16", loss="both", grad_mode="accumulate")
     subject, case = find_subject(spec), draw(config)
 
     made = script(Finding(spec, case, check_repeatability(subject, case)), subject)
 
-    assert made.text is not None, made.reason
-    written = write(made, tmp_path)
-    assert run_here(written).endswith("FAILED\n")
-    saved(tmp_path, "mine.py", text.replace("torch.rand(())", "0"))
-    assert run_here(written).endswith("FIXED\n")
+    assert_fails_until_mended(made, path, text.replace("torch.rand(())", "0"))
 
 
 def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:
