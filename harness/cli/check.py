@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -216,10 +216,9 @@ def check(
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.cli.here import Here, check_all
     from harness.oracle.arithmetic import accepted
-    from harness.pipeline import Upgrading, go_through
+    from harness.pipeline import Upgrading
     from harness.search.preparation import crew_of
     from harness.space.whole import WHOLE
-    from harness.subjects.protocol import SubjectError
 
     accepted(tolerance)  # nothing starts if it is none
     own = _own(known_file)
@@ -233,58 +232,96 @@ def check(
     if crew is not None:
         click.get_current_context().with_resource(crew)
     upgrading = Upgrading(found[0][:2], found[1][:2], examples, seconds) if upgrades else None
-
-    def search(asked: Asked, number: int = 0) -> Examined:
-        observe = outputs.observing(asked.subject.name, seed)
-        with _progress(asked.subject.name, quiet=quiet) as progress:
-            return go_through(
-                asked.subject,
-                asked.scope,
-                folder=folder,
-                warn=lambda said: complain(f"Warning: {said}"),
-                tolerance=tolerance,
-                cases=asked.cases,
-                seconds=asked.seconds,
-                seed=seed,
-                contract=asked.contract,
-                crew=crew,
-                progress=progress,
-                observe=observe if upgrading is None else upgrading.observing(number, observe),
-                own=own,
-                shard=shard,
-                narrowed=None if upgrading is None else upgrading.narrowed(number),
-                largest_product=largest_product,
-            )
-
+    search = partial(
+        _searched,
+        outputs=outputs,
+        upgrading=upgrading,
+        quiet=quiet,
+        folder=folder,
+        tolerance=tolerance,
+        seed=seed,
+        crew=crew,
+        own=own,
+        shard=shard,
+        largest_product=largest_product,
+    )
     if all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
-        return check_all(
-            Here(ask, timeout, examples, seconds), search, console, outputs, tolerance, quiet=quiet, verbose=verbose
+        here = Here(ask, timeout, examples, seconds)
+        return check_all(here, search, console, outputs, tolerance, quiet=quiet, verbose=verbose)
+    show = partial(print_examined, console, tolerance=tolerance, quiet=quiet, verbose=verbose)
+    done = _one_after_the_other(found, search, show)
+    if not done.every:
+        return MISUSE
+    if plan is not None and shard is not None:
+        _save(str(into), shard, plan, done)
+    upgrade = None if upgrading is None else _compared(console, upgrading, done.every, quiet=quiet)
+    outputs.write(done.every, tolerance, upgrade)
+    code = exit_code([one.examination for one in done.every], upgrade)
+    return max(code, MISUSE) if done.lost and code != FINDING else code
+
+
+class _Done(NamedTuple):
+    """The searches that came to their ends."""
+
+    every: list[Examined]
+    whole: list[Examined]
+    """Those before the first that was lost: a shard's folder holds the subjects in their order."""
+    lost: bool
+    """True if a subject could not be searched."""
+
+
+def _searched(
+    asked: Asked,
+    number: int = 0,
+    *,
+    outputs: Outputs,
+    upgrading: Upgrading | None,
+    quiet: bool,
+    seed: int,
+    **given: Any,
+) -> Examined:
+    """Search a subject, of an upgrade the old one (0) or the new one (1); the rest is given to ``go_through``."""
+    from harness.pipeline import go_through
+
+    observe = outputs.observing(asked.subject.name, seed)
+    with _progress(asked.subject.name, quiet=quiet) as progress:
+        return go_through(
+            asked.subject,
+            asked.scope,
+            warn=lambda said: complain(f"Warning: {said}"),
+            cases=asked.cases,
+            seconds=asked.seconds,
+            seed=seed,
+            contract=asked.contract,
+            progress=progress,
+            observe=observe if upgrading is None else upgrading.observing(number, observe),
+            narrowed=None if upgrading is None else upgrading.narrowed(number),
+            **given,
         )
-    every, whole, lost = [], [], False
+
+
+def _one_after_the_other(
+    found: Sequence[Asked], search: Callable[[Asked, int], Examined], show: Callable[[Examined], None]
+) -> _Done:
+    """Search the subjects and show what was found, until an interrupt."""
+    from harness.subjects.protocol import SubjectError
+
+    done = _Done([], [], lost=False)
     for number, asked in enumerate(found):
         try:
-            done = search(asked, number)
+            one = search(asked, number)
         except SubjectError as error:  # such as its file that was changed meanwhile; the next one can be checked
             complain(f"Error: {error}")
-            lost = True
+            done = done._replace(lost=True)
             continue
-        every.append(done)
-        if not lost:
-            whole.append(done)  # a shard's folder holds the subjects in their order, and ends where one is missing
-        print_examined(console, done, tolerance, quiet=quiet, verbose=verbose)
-        if done.examination.interrupted:
+        done.every.append(one)
+        if not done.lost:
+            done.whole.append(one)
+        show(one)
+        if one.examination.interrupted:
             break
-    if not every:
-        return MISUSE
-    if plan is not None and shard is not None and whole:
-        _save(str(into), shard, plan, whole)
-    if shard is not None and lost:
-        complain(f"Warning: --into {into}: has only the {len(whole)} of {len(found)} subjects before the first error")
-    upgrade = None if upgrading is None else _compared(console, upgrading, every, quiet=quiet)
-    outputs.write(every, tolerance, upgrade)
-    code = exit_code([done.examination for done in every], upgrade)
-    return max(code, MISUSE) if lost and code != FINDING else code
+    return done
 
 
 def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = False) -> tuple[tuple[str, ...], bool]:
@@ -363,17 +400,21 @@ def _plan(
     return Plan(tuple(questions), seed, examples, seconds, tolerance, timeout, Plan.here())
 
 
-def _save(into: str, shard: Shard, plan: Plan, every: Sequence[Examined]) -> None:
-    """Write what the shard did."""
+def _save(into: str, shard: Shard, plan: Plan, done: _Done) -> None:
+    """Write what the shard did, and say what is missing."""
     from harness.store.shards import Share, save
 
     shares = [
-        Share.of(done.examination, done.told, done.log, done.capabilities.place, done.dropout)
-        for done in every
-        if done.log is not None
+        Share.of(one.examination, one.told, one.log, one.capabilities.place, one.dropout)
+        for one in done.whole
+        if one.log is not None
     ]
-    with attempted(f"--into {into}"):
-        save(Path(into), shard, plan, shares)
+    if done.whole:
+        with attempted(f"--into {into}"):
+            save(Path(into), shard, plan, shares)
+    if done.lost:
+        have = f"the {len(done.whole)} of {len(plan.subjects)} subjects before the first error"
+        complain(f"Warning: --into {into}: has only {have}")
 
 
 def _asked(
