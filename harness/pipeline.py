@@ -180,7 +180,9 @@ def with_large_products(investigation: Investigation, done: Hunt, largest: int, 
     try:
         for finding in done.findings[before:] if done.stop is not Stop.INTERRUPTED else []:
             ground = ground_of(investigation.subject, finding.case.config.device)
-            investigation.explanations[finding.id] = replace(explain_large(finding, done.scope, trial), ground=ground)
+            explanation = replace(explain_large(finding, done.scope, trial), ground=ground)
+            investigation.explanations[finding.id] = explanation
+            large.unfinished = trial.refused if explanation.factors is None else ""
     except KeyboardInterrupt:
         done.stop = Stop.INTERRUPTED
     return large

@@ -1192,7 +1192,6 @@ def test_an_interrupted_command_leaves_no_half_of_its_observations(run: Any, mon
 def test_a_large_product_is_checked_after_the_search_kept_by_its_seed_and_replayed(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.space.case.WRITTEN", 2**16)
     mine = subject(
         tmp_path,
         "if config.num_layers > 1 or config.bidirectional or config.batch_first or config.nonlinearity != 'tanh':\n"

@@ -87,7 +87,9 @@ def _large(large: Large) -> dict[str, Any]:
         "edges": list(large.edges),
         "dtype": large.dtype,
         "agreed": [config.to_dict() for config in large.agreed],
-        "failed": None if large.failed is None else {"config": large.failed.to_dict(), "found": large.found},
+        "failed": None
+        if large.failed is None
+        else {"config": large.failed.to_dict(), "found": large.found, "unfinished": large.unfinished},
         "skipped": [{"config": config.to_dict(), "why": why} for config, why in large.skipped],
         "seconds": large.seconds,
         "none": large.none,

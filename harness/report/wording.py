@@ -304,7 +304,8 @@ def large_lines(large: Large) -> Iterator[str]:
         around = ", ".join(power(edge) for edge in sorted(met))
         yield f"{len(large.agreed)} {agree} around {around} in {large.dtype}, forward only, in {large.seconds:.0f} s"
     if large.failed is not None:
-        yield f"{large_sizes(large.failed)}: {'fails' if large.found else 'fails where smaller cases do'}"
+        unfinished = f"; where that begins is not known: {large.unfinished}" if large.unfinished else ""
+        yield f"{large_sizes(large.failed)}: fails{'' if large.found else ' where smaller cases do'}{unfinished}"
     alike: dict[tuple[int, str], list[Skipped]] = {}
     for one in large.skipped:  # those around one edge need about as much
         alike.setdefault((round(math.log2(one.config.states)), re.sub(r"[\d.,]+", "", one.why)), []).append(one)

@@ -63,6 +63,8 @@ class Large:
     """The config that fails, which is the last that was compared."""
     found: bool = False
     """True if that is a finding, and no failure that the search met on smaller cases."""
+    unfinished: str = ""
+    """The reason why its threshold is not known; empty if it is."""
     skipped: list[Skipped] = field(default_factory=list)
     seconds: float = 0.0
     none: str = ""
@@ -85,6 +87,8 @@ class Trial:
         """The states of the largest config so far, and the seconds that it took."""
         self._unanswered = math.inf
         """The fewest states with which there was no answer in time."""
+        self.refused = ""
+        """The reason why the last run that did not fit was not made; empty if there is none."""
 
     @property
     def fresh(self) -> bool:
@@ -100,9 +104,16 @@ class Trial:
 
         The time that the first one takes is estimated by a part of it.
         """
+        try:
+            return self._run(config)
+        except TooLarge as error:
+            self.refused = str(error)
+            raise
+
+    def _run(self, config: RNNConfig) -> Result:
         if self._until < math.inf and not self._timed[0]:
             self._timed = 1, 0.0
-            self(config.replace(N=max(1, config.N // PART)))
+            self._run(config.replace(N=max(1, config.N // PART)))
         if why := self._misfit(config):
             raise TooLarge(why)
         start = time.perf_counter()
@@ -154,6 +165,7 @@ def hunt_large(subject: Subject, done: Hunt, largest: int, tell: Callable[[Hunt]
             elif not result.failed:
                 record.agreed.append(config)
             else:
+                trial.refused = ""  # from here on, it says what keeps the threshold from being found
                 record.failed, record.found = config, _pursued(trial, config, result, done) is not None
                 record.skipped += [Skipped(one, "after a failure") for one in configs]  # which ends the loop
         except TooLarge as error:
@@ -176,7 +188,7 @@ def _configs(edge: int, done: Hunt, dtype: str) -> Iterator[RNNConfig]:
 
 def _pursued(trial: Trial, config: RNNConfig, result: Result, done: Hunt) -> Finding | None:
     """Look for the smallest N that fails, and report the failure there; not if it is one that the search met."""
-    best, kind, passes = (config, result), result.kind, 0
+    best, kind, passes, certificate = (config, result), result.kind, 0, CERTIFICATE
     near = (config.N - GALLOP**power for power in count())
     steps = [*takewhile(lambda N: 2 * N > config.N, near), *(config.N >> by for by in range(1, config.N.bit_length()))]
     try:
@@ -188,15 +200,15 @@ def _pursued(trial: Trial, config: RNNConfig, result: Result, done: Hunt) -> Fin
             else:
                 passes = N
         again = trial(best[0])
-    except TooLarge:  # the time is over
-        again = best[1]
+    except TooLarge as error:
+        again, certificate = best[1], certificate.but_for(f"not to the end: {error}")
     except KeyboardInterrupt:  # what was seen to fail is told
         done.stop, again = Stop.INTERRUPTED, best[1]
     if best[0].states <= EDGE and any(one.result.kind == kind for one in done.findings):
         return None
     if not again.shows(kind):
         best = best[0], Result(Verdict.BROKEN, message=f"{WAVERS}: it failed, then it did not")
-    return done.report(trial.case(best[0]), best[1], replace(CERTIFICATE, fresh_process=trial.fresh))
+    return done.report(trial.case(best[0]), best[1], replace(certificate, fresh_process=trial.fresh))
 
 
 def _smaller(fails: int, passes: int, steps: Sequence[int]) -> int:

@@ -10,8 +10,10 @@ import pytest
 
 from harness import RNNConfig, Scope, as_subject
 from harness.checks.result import Result, Verdict
+from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.large import explain_large
 from harness.oracle.arithmetic import STRICT
+from harness.pipeline import with_large_products
 from harness.report.explained import fails_line
 from harness.report.wording import large_lines
 from harness.search import large
@@ -224,6 +226,26 @@ def test_what_the_time_does_not_allow_is_skipped(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(TooLarge, match=r"takes some .* s are left"):
         trial(RNNConfig(1, 1, N=10**12))
+
+
+def test_a_failure_whose_threshold_the_time_does_not_allow_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free", lambda: 10**10)
+    subject = as_subject(with_rows(modulo))
+    investigation, done = Investigation(subject), Hunt(subject.name, 0, Scope())
+    asked: list[int] = []
+
+    def misfit(trial: Trial, config: RNNConfig) -> str:
+        asked.append(config.N)
+        return "takes some 3 s, 2 s are left" if len(asked) > 3 else ""
+
+    monkeypatch.setattr(Trial, "_misfit", misfit)
+    record = with_large_products(investigation, done, POWER, None)
+
+    [finding] = done.findings
+    assert investigation.explanations[finding.id].factors is None
+    unknown = "where that begins is not known: takes some 3 s, 2 s are left"
+    assert next(large_lines(record)) == f"N={asked[0]}: fails; {unknown}"
+    assert "not to the end: takes some 3 s, 2 s are left" in finding.certificate.untried
 
 
 def test_the_first_case_is_not_begun_if_a_part_of_it_takes_too_long() -> None:

@@ -307,6 +307,20 @@ def test_a_very_large_drawn_case_is_kept_and_sent_by_its_seed(drawn: Case) -> No
     assert same_bits(pickle.loads(pickle.dumps(drawn)), drawn)  # noqa: S301
 
 
+@pytest.mark.parametrize(
+    ("config", "by_seed", "very_large"),
+    [
+        (RNNConfig(1, 1, N=2**17), False, False),
+        (RNNConfig(1, 1, N=2**16 + 1, T=2), True, True),
+        (RNNConfig(1024, 1, N=1025), True, False),  # many numbers, and few states
+    ],
+)
+def test_many_states_or_numbers_are_kept_by_their_seed(config: RNNConfig, by_seed: bool, very_large: bool) -> None:
+    case = draw(config, "normal", 0)
+
+    assert (case.by_seed, case.very_large) == (by_seed, very_large)
+
+
 def test_a_very_large_case_without_a_seed_and_one_number_less_are_written_out(drawn: Case) -> None:
     for case in (Case.from_arrays(drawn.config, drawn.arrays), draw(RNNConfig(1, 1, N=999), "normal", 7)):
         text = to_json(case)
