@@ -47,6 +47,8 @@ class Recipe:
     """The flags of cuDNN around the call."""
     takes: tuple[str, ...] = ()
     """The arguments of the function in the script, if they are not those that the subject takes."""
+    positional: tuple[str, ...] = ()
+    """The arguments of a function that takes them by position only."""
     is_cell: bool = False
     """True if the names of its parameters have no layer, and a malformed call is one of a single step."""
     own: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -41,6 +41,9 @@ OPENS: Final[dict[str, dict[str, Any]]] = {
 }
 """The parts of the space that a function is asked for only if it takes a certain argument, by that argument."""
 
+ALWAYS: Final = tuple(name for name in GIVEN if name not in OPENS)
+"""The arguments that every function may take, in their documented order."""
+
 SIGNATURES: Final = f"""\
 expected def rnn(x, h0, weights, config): ... -> (output, h_n), with some of these arguments by name:
 {", ".join(GIVEN)}; README.md and docs/how-to.md explain each"""
@@ -65,7 +68,8 @@ class FunctionSubject:
         self._given_function, self._takes = function, _taken(function, name)
         self._conventions = declared_by(function, name) if conventions is None else conventions
         self._passed = self._conventions.passed(self._takes)
-        self._function = self._conventions.mapped(function, self._takes)
+        positional = _by_position(function, name)
+        self._function = self._conventions.mapped(_called_by_name(function, positional), self._takes)
         offers: dict[str, Any] = {"strides": (*["contiguous"] * 5, *STRIDES[1:]), "preparation": (*["new"] * 9, "used")}
         for taken in self._takes:
             offers |= OPENS.get(taken, {})
@@ -74,7 +78,7 @@ class FunctionSubject:
             offers=offers | self._conventions.narrowed(offers, name),
             contract=getattr(function, "contract", PORT),
             takes=self._takes,
-            recipe=recipe or Recipe(),
+            recipe=recipe or Recipe(positional=positional),
             place=place_of(function),
             masks=self.masks,
             run_twice=self.run_twice,
@@ -225,21 +229,42 @@ def _not_returned(outcome: Outcome, config: RNNConfig) -> tuple[str, ...]:
     return tuple(name for name in config.gradients if role_of(name) not in returned)
 
 
-def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
+def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
         raise SubjectError(f"{name}: its signature cannot be read ({error})\n{SIGNATURES}") from None
-    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
-    if by_position:
-        what = f"takes {', '.join(by_position)} by position only, and is passed everything by name: take the / out"
-        raise SubjectError(f"{name}{inspect.signature(function)}: {what}\n{SIGNATURES}")
+
+
+def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
+    """Return what a function is passed for its parameters that take no name: by their names, or the documented four."""
+    only = [p for p in _parameters(function, name) if p.kind is p.POSITIONAL_ONLY]
+    names = tuple(p.name for p in only)
+    if set(names) <= set(GIVEN):
+        return names
+    required = tuple(p.name for p in only if p.default is p.empty)
+    if len(required) == len(ALWAYS) and all(one == ALWAYS[i] or one not in GIVEN for i, one in enumerate(required)):
+        return ALWAYS
+    what = f"takes {', '.join(names)} by position only: expected {', '.join(ALWAYS)}, in this order, or these names"
+    raise SubjectError(f"{name}{inspect.signature(function)}: {what}\n{SIGNATURES}")
+
+
+def _called_by_name(function: Callable[..., Any], positional: Sequence[str]) -> Callable[..., Any]:
+    """Return a function that is passed everything by name."""
+    if not positional:
+        return function
+    return lambda **given: function(*[given.pop(name) for name in positional], **given)
+
+
+def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
+    positional = _by_position(function, name)
+    parameters = [p for p in _parameters(function, name) if p.kind is not p.POSITIONAL_ONLY]
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        names = {p.name for p in parameters}
+        names = {*positional, *(p.name for p in parameters)}
         return tuple(name for name in GIVEN if name not in OPENS or name in names)  # more has to be named explicitly
     named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
     unknown = [p.name for p in parameters if p.name not in GIVEN and p.default is p.empty]
-    taken = tuple(p.name for p in named if p.name in GIVEN)
+    taken = (*positional, *(p.name for p in named if p.name in GIVEN))
     if unknown or not taken:
         are = "is" if len(unknown) == 1 else "are"
         what = f"takes {', '.join(unknown)}, which {are} not passed" if unknown else "takes no argument that is passed"

@@ -24,7 +24,7 @@ from harness.subjects.calling import Failed, Malformed
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions
 from harness.subjects.ending import GRACE, how_it_ended
-from harness.subjects.function import FunctionSubject
+from harness.subjects.function import ALWAYS, FunctionSubject
 from harness.subjects.protocol import SubjectError
 
 EXEC: Final = "exec:"
@@ -138,7 +138,7 @@ class Program:
         self.offers = {"strides": ("contiguous",), **self.greeting.offers}
         self.contract = self.greeting.contract
         self.conventions = self.greeting.conventions
-        self.takes = (*wire.ALWAYS, *(name for name in self.greeting.takes if name not in wire.ALWAYS))
+        self.takes = (*ALWAYS, *(name for name in self.greeting.takes if name not in ALWAYS))
         self.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in self.takes])
 
     def __call__(self, **given: Any) -> Any:

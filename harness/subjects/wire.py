@@ -26,7 +26,7 @@ from harness.space.parts import DTYPES
 from harness.space.scope import Scope
 from harness.subjects.calling import Failed, Malformed
 from harness.subjects.conventions import Conventions
-from harness.subjects.function import GIVEN, OPENS
+from harness.subjects.function import ALWAYS, GIVEN, OPENS
 
 VERSION: Final = 1
 """The version of the protocol, which a greeting names."""
@@ -37,9 +37,6 @@ LONGEST: Final = 2**20
 ROOM: Final = 16
 """The number of times the expected bytes that an answer may have, so that a wrong shape or dtype can be told of, which
 takes up to 8 times as many in complex128 instead of float16. What is larger is refused before it is read."""
-
-ALWAYS: Final = tuple(name for name in GIVEN if name not in OPENS)
-"""The arrays that every program is given."""
 
 UNSENT: Final = ("device", "strides", "autocast", "grad_mode", "preparation", "after", "positional", "tied")
 """The fields of a config that mean nothing to a program."""

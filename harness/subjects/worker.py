@@ -49,8 +49,8 @@ def main() -> None:
     sys.stdout = sys.stderr
     try:
         np = _numpy()
-        function = _found(sys.argv[1])
-        takes = _taken(function, sys.argv[1])
+        found = _found(sys.argv[1])
+        takes = _taken(found, sys.argv[1])
     except Unusable as error:
         _say(answers, {"protocol": 1, "error": str(error)})
         return
@@ -59,9 +59,10 @@ def main() -> None:
         software = "torch {}, {}".format(sys.modules["torch"].__version__, software)
     greeting = {"protocol": 1, "takes": takes, "software": software}
     for name in ("offers", "contract", "conventions"):
-        if hasattr(function, name):
-            greeting[name] = getattr(function, name)
+        if hasattr(found, name):
+            greeting[name] = getattr(found, name)
     _say(answers, greeting)
+    function = _called_by_name(found, _positional(found))
     for line in iter(sys.stdin.buffer.readline, b""):
         asked = json.loads(line)
         raw = sys.stdin.buffer.read(asked["bytes"])
@@ -105,16 +106,33 @@ def _found(spec: str) -> Any:
     return _of_class(found) if inspect.isclass(found) else found
 
 
+def _positional(function: Any) -> list[str]:
+    """Return what is passed for the parameters that take no name: by their names, or the documented four."""
+    only = [one for one in inspect.signature(function).parameters.values() if one.kind is one.POSITIONAL_ONLY]
+    required = [one.name for one in only if one.default is one.empty]
+    in_order = len(required) == 4 and all(one == GIVEN[i] or one not in GIVEN for i, one in enumerate(required))
+    names = [one.name for one in only]
+    return list(GIVEN[:4]) if in_order and not set(names) <= set(GIVEN) else names
+
+
+def _called_by_name(function: Any, positional: list[str]) -> Any:
+    """Return a function that is passed everything by name."""
+    return (lambda **given: function(*[given.pop(name) for name in positional], **given)) if positional else function
+
+
 def _taken(function: Any, spec: str) -> list[str]:
-    parameters = inspect.signature(function).parameters.values()
+    positional = _positional(function)
+    every = inspect.signature(function).parameters.values()
+    parameters = [one for one in every if one.kind is not one.POSITIONAL_ONLY]
     if any(one.kind is one.VAR_KEYWORD for one in parameters):
-        names = {one.name for one in parameters}
+        names = {*positional, *(one.name for one in parameters)}
         return [name for name in GIVEN if name in GIVEN[:4] or name in names]
     unknown = [one.name for one in parameters if one.name not in GIVEN and one.default is one.empty]
-    taken = [one.name for one in parameters if one.name in GIVEN]
+    unknown += [name for name in positional if name not in GIVEN]
+    taken = [*positional, *(one.name for one in parameters if one.name in GIVEN)]
     if unknown or not taken:
         said = "{}({}): expected a function of some of {}"
-        raise Unusable(said.format(spec, ", ".join(one.name for one in parameters), ", ".join(GIVEN)))
+        raise Unusable(said.format(spec, ", ".join(one.name for one in every), ", ".join(GIVEN)))
     return taken
 
 

@@ -168,6 +168,22 @@ def test_a_wrong_function_fails_by_itself_until_it_is_mended(config: RNNConfig, 
     assert run_alone(offered.path).fate is Fate.FIXED
 
 
+@pytest.mark.parametrize("changes", [{}, {"preparation": "used"}])
+def test_a_function_is_passed_by_position_what_takes_no_name(changes: Mapping[str, Any], tmp_path: Path) -> None:
+    text = FUNCTION.replace("lengths, masks):", "lengths, /, masks):")
+    text += "\n\nrnn.conventions = {'transposed': True}\n" if not changes else ""
+    assert text != FUNCTION
+    path = saved(tmp_path, "by_hand.py", text)
+    finding, subject = found(f"{path}:rnn", PLAIN.replace(input_size=3, **changes))
+    assert finding.result.verdict is Verdict.DISAGREES
+
+    made = script(finding, subject)
+
+    assert made.text is not None, made.reason
+    assert "rnn(x, h0, weights, config, cotangents, lengths, masks=masks)" in made.text
+    assert run_here(write(made, tmp_path)).endswith("FAILED\n")
+
+
 @pytest.mark.kernels
 @pytest.mark.parametrize("config", CLASSES.values(), ids=CLASSES)
 def test_a_wrong_class_fails_by_itself_until_it_is_mended(config: RNNConfig, tmp_path: Path) -> None:

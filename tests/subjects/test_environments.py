@@ -63,6 +63,9 @@ def any_(**given):
 any_.offers = {"dtype": ("float64", "bfloat16")}
 any_.contract = "kernel"
 
+def by_place(frames, h0, parameters, config, /):
+    return frames + config.N, h0 + parameters["weight_hh_l0"].sum()
+
 def ignores(x, h0, weights, config):
     if config.num_layers > 1 or config.bidirectional or config.batch_first or config.nonlinearity != "tanh":
         raise NotImplementedError("one layer, time first")
@@ -97,7 +100,7 @@ def elsewhere(spec: str) -> str:
     return str(Elsewhere(sys.executable, spec))
 
 
-@pytest.mark.parametrize("name", ["rnn", "none", "text", "raises", "any_"])
+@pytest.mark.parametrize("name", ["rnn", "none", "text", "raises", "any_", "by_place"])
 def test_a_function_is_told_of_there_as_it_is_here(name: str) -> None:
     here, there = find_subject(f"mine.py:{name}"), find_subject(elsewhere(f"mine.py:{name}"))
 

@@ -50,8 +50,6 @@ def test_h0_is_zeros_where_no_hx_is_passed() -> None:
         lambda x, h0, weights, config, sizes: None,
         lambda inputs, state: None,
         lambda x, /, y: None,
-        lambda x, h0=None, /: None,
-        lambda x, /, **others: None,
         lambda *things: None,
     ],
 )
@@ -64,9 +62,29 @@ def test_a_signature_that_cannot_be_served_is_shown_the_right_one(function: Any)
     assert all(name in said[-1] for name in GIVEN)
 
 
-def test_parameters_that_take_no_name_are_named_with_what_to_change() -> None:
-    with pytest.raises(SubjectError, match=r"takes x, h0 by position only, and is passed everything by name: take the"):
-        as_subject(lambda x, h0, /, weights: None)
+def test_parameters_that_take_no_name_are_passed_by_their_names_or_in_the_documented_order() -> None:
+    seen: list[Any] = []
+
+    def note(*given: Any) -> Any:
+        x, h0, weights, config = given
+        seen.append((x.shape, h0.shape, sorted(weights), config))
+        return OUTPUT, H_N
+
+    functions: list[Any] = [
+        lambda x, h0, weights, config, /: note(x, h0, weights, config),
+        lambda frames, state, parameters, how, scale=1.0, /: note(frames, state, parameters, how),
+        lambda config, x, /, h0, *, weights: note(x, h0, weights, config),
+    ]
+    for function in functions:
+        assert as_subject(function).run(CASE).failure is None
+
+    assert seen == [(CASE.x.shape, H_N.shape, sorted(CASE.weights), CASE.config)] * 3
+
+
+@pytest.mark.parametrize("function", [lambda frames, state, /: None, lambda h0, x, parameters, config, /: None])
+def test_other_parameters_that_take_no_name_are_told_with_what_is_expected(function: Any) -> None:
+    with pytest.raises(SubjectError, match=r"by position only: expected x, h0, weights, config, in this order, or the"):
+        as_subject(function)
 
 
 def test_results_get_their_names_by_their_number() -> None:

@@ -20,7 +20,7 @@ _TAKEN = """
     readout readout_weight readout_bias output_grad h_n_grad readout_grad gradients asked actual expected allowance
     failed name want got off right index differing tensor array other returned error code before call axes shape
     dtype file transposed stepped module spec n length Same Cell Path SimpleNamespace kept mapped as_nn_rnn Any
-    declared maps turned answers answer run was
+    declared maps turned by_name functools answers answer run was
 """
 TAKEN: Final = frozenset(_TAKEN.split())
 """The names that a script uses itself."""
@@ -99,7 +99,13 @@ def user_of(spec: str, recipe: Recipe, takes: tuple[str, ...]) -> User:
             "spec.loader.exec_module(module)",
             f"{alias} = module.{outer}",
         ]
-    return User(replace(recipe, expression=".".join([alias, *inner]), lines=tuple(lines)), takes)
+    expression = ".".join([alias, *inner])
+    if recipe.positional:
+        passed = ", ".join(name if name in recipe.positional else f"{name}={name}" for name in takes)
+        head = f"def by_name({', '.join(takes)}):"
+        lines += ["", "", f"@functools.wraps({expression})", head, f"    return {expression}({passed})"]
+        expression = "by_name"
+    return User(replace(recipe, expression=expression, lines=tuple(lines)), takes)
 
 
 def with_conventions(user: User, conventions: Conventions, named: tuple[str, ...]) -> User:
@@ -136,6 +142,8 @@ def written(headline: str, program: Program, end: Sequence[str]) -> str:
         given = [f"with {opened} as file:", "    arrays = dict(file)", *given]
     if any(line.startswith("FILE =") for line in program.user.recipe.lines):
         imports |= {"import importlib.util", "import os"}
+    if program.user.recipe.positional:
+        imports.add("import functools")
     if any(line == "def as_nn_rnn(" for line in program.user.recipe.lines):
         imports.add("from typing import Any")
     if environ := program.user.recipe.environ:
