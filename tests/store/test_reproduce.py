@@ -19,8 +19,10 @@ import numpy as np
 import pytest
 
 from harness import Case, Disagreement, Failure, Outcome, Result, RNNConfig, Verdict, check_agreement, draw
+from harness.checks.dropout import NOTHING, net
 from harness.checks.everything import check
 from harness.checks.repeatability import check_repeatability
+from harness.checks.result import Method
 from harness.diagnosis.reproduce.literals import Literals, nested
 from harness.diagnosis.reproduce.script import Script, index_of, script
 from harness.oracle.arithmetic import accepted
@@ -986,6 +988,36 @@ def test_a_class_that_wavers_is_called_again_and_again(tmp_path: Path) -> None:
     made = script(Finding(spec, case, check_repeatability(subject, case)), subject)
 
     assert_fails_until_mended(made, path, text.replace("torch.rand(())", "0"))
+
+
+DROPPING = """
+import numpy as np
+
+def rnn(x, h0, weights, config):
+    h_n = []
+    for layer in range(config.num_layers):
+        h, output = h0[layer], []
+        for x_t in x:
+            h = np.maximum(x_t @ weights[f"weight_ih_l{layer}"].T + h @ weights[f"weight_hh_l{layer}"].T, 0)
+            output.append(h)
+        x = np.stack(output)
+        h_n.append(h)
+        if layer < config.num_layers - 1:
+            x = x * (np.random.random(x.shape) >= RATE)
+    return x, np.stack(h_n)
+
+"""
+
+
+def test_a_function_that_drops_nothing_is_counted(tmp_path: Path) -> None:
+    path = saved(tmp_path, "mine.py", DROPPING + "RATE = 0")
+    config = RNNConfig(33, 32, num_layers=2, nonlinearity="relu", dropout=0.5, training=True, T=8, N=32)
+    result = Result(Verdict.DISAGREES, message=f"{NOTHING}: all are kept", method=Method.DROPOUT, net=config)
+
+    made = script(Finding(f"{path}:rnn", net(config), result), find_subject(f"{path}:rnn"))
+
+    said = assert_fails_until_mended(made, path, DROPPING + "RATE = 0.5  # mended")
+    assert said.endswith("dropout keeps 16,384 of 16,384 elements, expected 0.5 of them\nFAILED\n")
 
 
 def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:

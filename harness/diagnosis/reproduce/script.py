@@ -61,7 +61,7 @@ def script(
         _require_one_call(finding.result)
         user = user_named(finding.subject, subject)
         if finding.result.method is Method.DROPOUT:
-            return Script(law_script(finding.subject, finding.result, user))
+            return Script(*law_script(finding.subject, finding.result, user))
         if finding.result.failure is Failure.CRASHED:
             outcome = Outcome()
         elif outcome is None:
