@@ -1,14 +1,18 @@
-"""form: the constructor and the parameters of a class of modules, as far as they differ from nn.RNN's."""
+"""form: the constructor, the call and the parameters of a class of modules, as far as they differ from nn.RNN's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from harness.subjects.conventions import Conventions
 
+T = TypeVar("T")
+
 LAYERS, BOTH = "layer", "both"
+
+X_FIRST, H_FIRST = "x, h", "h, x"
 
 Names = Mapping[str, str]
 
@@ -18,7 +22,7 @@ class Form:
     """The constructor, the call and the parameters of a class, as far as they differ from nn.RNN's."""
 
     takes: Names
-    """The arguments of nn.RNN's constructor that its own takes after the two sizes, and its names for them."""
+    """The arguments of nn.RNN's constructor that its own takes by name, and its names for them."""
     names: Names
     """Its own names of parameters by nn.RNN's: ``{"weight_ih": "cells.{}.weight", "weight_ih_reverse": …}``. The number
     of the layer takes the place of the braces."""
@@ -27,13 +31,28 @@ class Form:
     places: str
     """``layer`` if the number counts the layers, ``both`` if it counts both directions of each layer."""
     conventions: Conventions
-    """Those that the shapes tell: transposed weights, one bias."""
+    """Those that the class tells by itself: transposed weights, one bias, batch first."""
     offers: Mapping[str, tuple[Any, ...]]
     """The values that it is asked for: of nn.RNN's options, where those are fewer, and of ``hx``."""
     returns: tuple[str, ...] = ("output", "h_n")
-    """The names of what a call returns; h_n may be missing, and is then the last step of the output."""
+    """The names of what a call returns; h_n may be missing, and is then the last step of the output. Of what a cell
+    returns, h_n is the new state, and all else is empty."""
     flat: bool = False
     """True if its states have no axis for layers, (N, H)."""
+    sizes: tuple[str, ...] = ("input_size", "hidden_size")
+    """The arguments that its constructor takes by position: these two, and ``output``, the size of an output layer."""
+    by_name: Names = field(default_factory=dict)
+    """Those of the sizes that it takes by name, by its own names."""
+    joined: str = ""
+    """The order of the columns, if weight_ih and weight_hh stand side by side in one matrix: ``x, h`` or ``h, x``."""
+    head: str = ""
+    """The name of an output layer of its own, a Linear, in whose place the identity is put."""
+    rows: bool = False
+    """True if its output has one axis for time and batch, (T * N, H)."""
+    is_cell: bool = False
+    """True if a call is one step, from x (N, I) and a state (N, H)."""
+    beside: str = ""
+    """The parameters of a cell on which its state does not depend."""
 
     @property
     def words(self) -> str:
@@ -42,32 +61,93 @@ class Form:
         said = {name: f"{name}{turn if name.startswith('weight') else ''}" for name in self.names}
         if self.conventions.one_bias:
             said |= {name: f"{name} + {name.replace('_ih', '_hh')}" for name in said if name.startswith("bias")}
-        words = ", ".join(f"{own.replace('{}', '*')} as {said[name]}" for name, own in self.names.items())
-        if self.returns != ("output", "h_n"):
+        if self.joined:
+            for name in [name for name in said if name.startswith("weight_ih")]:
+                parts = [said[name], said[name.replace("_ih", "_hh")]][:: -1 if self.joined == H_FIRST else 1]
+                said[name] = f"{' and '.join(parts)} side by side"
+            said = {name: what for name, what in said.items() if not name.startswith("weight_hh")}
+        words = ", ".join(f"{self.names[name].replace('{}', '*')} as {what}" for name, what in said.items())
+        if self.is_cell:
+            words += "; a cell: called once for each step"
+            words += f"; not compared: {self.beside}" if self.beside else ""
+        elif self.returns != ("output", "h_n"):
             words += f"; returns {', '.join(self.returns)}"
+        words += f"; its output layer {self.head} is replaced by the identity" if self.head else ""
+        words += "; its output is (T * N, H)" * self.rows
         words += "; its states are (N, H)" * self.flat
-        lost = [name for name in ("num_layers", "bidirectional") if name in self.takes and name in self.offers]
+        words += "; reads (N, T, input_size)" * self.conventions.batch_first
+        may = {*self.takes, "training"}
+        lost = [name for name in ("num_layers", "bidirectional", "training") if name in may and name in self.offers]
         return words + "".join(f"; {name} is left out: {self.refusal(name)}" for name in lost)
 
     def refusal(self, name: str) -> str:
         """Say why it cannot have other values of an option."""
         if name == "hx":
             return "forward takes another number of arguments"
+        if name == "training":
+            return "it drops elements with dropout=0, too"
+        if name == "dropout" and self.head and name in self.takes:
+            return "it drops elements elsewhere than between layers"
+        if self.is_cell and name in self.takes:
+            return "a call is one step of one layer"
         if "h_n" not in self.returns and name in self.takes:
             return "it returns no h_n"
         return "its other parameters cannot be told" if name in self.takes else "its constructor does not take that"
 
-    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape that its own parameter has where nn.RNN's has another one."""
-        return shape[::-1] if self.conventions.transposed else shape
+    def given(self, input_size: T, hidden_size: T, output_size: T) -> tuple[list[T], dict[str, T]]:
+        """Return the sizes that its constructor is given by position, and those by name."""
+        values = {"input_size": input_size, "hidden_size": hidden_size, "output": output_size}
+        return [values[name] for name in self.sizes], {own: values[name] for own, name in self.by_name.items()}
 
-    def arranged(self, returned: Any, *, batch_first: bool) -> Any:
-        """Return what a call returned as nn.RNN does, (output, h_n); unchanged if it is something else."""
+    def shapes(self, shapes: Mapping[str, tuple[int, ...]], directions: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of its own parameters, by its names, for those of nn.RNN's."""
+        turned = {name: shape[::-1] if self.conventions.transposed else shape for name, shape in shapes.items()}
+
+        def beside(parts: list[tuple[int, ...]], axis: int) -> tuple[int, ...]:
+            rows, columns = parts[0]
+            return (rows + parts[1][0], columns) if axis == 0 else (rows, columns + parts[1][1])
+
+        return self.merged(turned, directions, beside)
+
+    def merged(self, tensors: Mapping[str, T], directions: int, beside: Callable[[list[T], int], T]) -> dict[str, T]:
+        """Return tensors by its own names, two of them put side by side along an axis where it has one for both.
+
+        They are given by nn.RNN's names, as its conventions have them.
+        """
+        axis = 0 if self.conventions.transposed else 1
+        order = -1 if self.joined == H_FIRST else 1
+        own: dict[str, T] = {}
+        for name, tensor in tensors.items():
+            one = tensor
+            if self.joined and name.startswith("weight_hh"):
+                continue
+            if self.joined and name.startswith("weight_ih"):
+                one = beside([tensor, tensors[name.replace("_ih", "_hh")]][::order], axis)
+            own[self.own(name, directions)] = one
+        return own
+
+    def parted(self, gradients: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """Return gradients by nn.RNN's parameters, of which the two matrices of a layer may be one of its own."""
+        return {name: self._part(name, one) if self.joined and "weight_" in name else one for name, one in gradients}
+
+    def _part(self, name: str, gradient: Any) -> Any:
+        size = len(gradient)
+        if self.joined == X_FIRST:
+            return gradient[:, -size:] if "weight_hh" in name else gradient[:, :-size]
+        return gradient[:, :size] if "weight_hh" in name else gradient[:, size:]
+
+    def arranged(self, returned: Any, leading: tuple[int, ...], *, batch_first: bool) -> Any:
+        """Return what a call returned as nn.RNN does, (output, h_n); unchanged if it is something else.
+
+        The ``leading`` sizes are those of the first two axes of x.
+        """
         parts = list(returned) if isinstance(returned, tuple | list) else [returned]
         if len(parts) != len(self.returns) or not all(hasattr(part, "shape") for part in parts):
             return returned
         named = dict(zip(self.returns, parts, strict=True))
         output = named["output"]
+        if self.rows and output.shape[:1] == (leading[0] * leading[1],):
+            output = output.reshape(*leading, *output.shape[1:])
         last = output[:, -1][None] if batch_first and len(output.shape) == 3 else output[-1:]
         h_n = named.get("h_n", last)
         return output, h_n[None] if self.flat and "h_n" in named else h_n

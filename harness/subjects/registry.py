@@ -161,8 +161,9 @@ def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subj
     if inspect.isclass(given):
         if not hasattr(given, "load_state_dict"):
             raise SubjectError(f"{name}: a class must be a torch.nn.Module with nn.RNN's constructor and state_dict")
-        from harness.subjects.torch_module import TorchSubject  # torch is imported only when a subject needs it
-        from harness.subjects.torch_own import OwnFormSubject, form_of
+        from harness.subjects.torch_form import form_of  # torch is imported only when a subject needs it
+        from harness.subjects.torch_module import TorchSubject
+        from harness.subjects.torch_own import OwnFormSubject
 
         factory: Any = given
         if (form := form_of(factory, name)) is not None:

@@ -244,6 +244,10 @@ class TorchSubject:
         """Return a module's parameters by nn.RNN's names."""
         return parameters_by_name(self.holder(module))
 
+    def gradients_back(self, gradients: Tensors) -> dict[str, torch.Tensor]:
+        """Return the gradients by a module's own parameters as nn.RNN has them."""
+        return gradients_back(self._conventions, gradients)
+
     def differentiate(
         self,
         roots: Sequence[torch.Tensor],
@@ -524,7 +528,7 @@ class TorchSubject:
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has no gradient, which counts as zero
             found |= {n: torch.zeros_like(t) for n, t in zip(found, done.asked, strict=True) if "readout" in n}
         known = {name: gradient for name, gradient in found.items() if gradient is not None}
-        return known if case.config.preparation == "functional_call" else gradients_back(self._conventions, known)
+        return known if case.config.preparation == "functional_call" else self.gradients_back(known)
 
     def _keeping(self) -> Callable[[RNNConfig], torch.nn.Module]:
         """Return a function that gives a config's module.

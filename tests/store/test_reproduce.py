@@ -331,6 +331,31 @@ class Rows(Alone):
 
     def forward(self, x):
         return super().forward(x.transpose(0, 1)).transpose(0, 1)
+
+class Step(torch.nn.Module):
+    def __init__(self, features, units, outputs):
+        super().__init__()
+        self.both = torch.nn.Linear(units + features, units)
+        self.last = torch.nn.Linear(units, outputs)
+
+    def forward(self, x, h=None):
+        h = x.new_zeros(len(x), self.both.out_features) if h is None else h
+        h = torch.tanh(self.both(torch.cat([WRONG * h, x], 1)))
+        return self.last(h), h
+
+class Headed(torch.nn.Module):
+    def __init__(self, features, units, outputs):
+        super().__init__()
+        self.b = torch.nn.Parameter(torch.zeros(units))
+        self.both = torch.nn.Parameter(torch.zeros(features + units, units))
+        self.last = torch.nn.Linear(units, outputs)
+
+    def forward(self, x, hx):
+        h, outputs = hx[0], []
+        for step in x:
+            h = torch.tanh(torch.cat([step, WRONG * h], 1) @ self.both + self.b)
+            outputs.append(self.last(h))
+        return torch.cat(outputs), h[None]
 """
 
 OWN_WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcopy"]
@@ -342,6 +367,7 @@ OWN_WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcop
         ("Keras", "parametrize"),
         *((name, way) for name in ("Keras", "Own") for way in OWN_WAYS),
         *((name, way) for name in ("Flat", "Alone", "Rows") for way in ("used", "functional_call")),
+        *((name, way) for name in ("Step", "Headed") for way in ("used", "to_dtype", "functional_call")),
     ],
 )
 def test_a_class_of_another_form_is_given_its_own_weights(name: str, way: str, tmp_path: Path) -> None:

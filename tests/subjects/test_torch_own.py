@@ -229,7 +229,7 @@ class Eights(Linears):
 
 
 class Wide(nn.Module):
-    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None: ...
+    def __init__(self, input_size: int, hidden_size: int, steps: int) -> None: ...
 
 
 class Stacked(Cells):
@@ -264,10 +264,10 @@ class RowsFlat(Linears):
         return torch.stack(states, 1), h
 
 
-class Joined(nn.Module):
+class Gated(nn.Module):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
-        self.both = nn.Linear(input_size + hidden_size, hidden_size)
+        self.both = nn.Linear(input_size + hidden_size, 2 * hidden_size)
 
 
 @pytest.mark.parametrize(
@@ -310,12 +310,18 @@ class Joined(nn.Module):
         (
             RowsAlone,
             [PLAIN.replace(batch_first=True, loss="both")],
-            "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns output",
+            (
+                "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns output; "
+                "reads (N, T, input_size)"
+            ),
         ),
         (
             RowsFlat,
             [PLAIN.replace(batch_first=True, hx=True, loss="both")],
-            ("i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; its states are (N, H)"),
+            (
+                "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; its states are "
+                "(N, H); reads (N, T, input_size)"
+            ),
         ),
         (
             Eights,
@@ -420,8 +426,8 @@ def test_a_drop_in_class_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (Wide, "takes output_size, which nn.RNN does not\nexpected input_size, hidden_size"),
-        (Joined, "its parameters with input_size=5 and hidden_size=3 are both.weight (3, 8), both.bias (3,)\nexpected"),
+        (Wide, "takes steps, which nn.RNN does not\nexpected input_size, hidden_size"),
+        (Gated, "its parameters with input_size=5 and hidden_size=3 are both.weight (6, 8), both.bias (6,)\nexpected"),
     ],
 )
 def test_what_cannot_be_read_is_said(layer: Any, said: str) -> None:

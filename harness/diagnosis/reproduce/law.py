@@ -67,6 +67,8 @@ def law_script(subject: str, result: Result, user: User) -> tuple[str, Mapping[s
 
 def _of_class(config: RNNConfig, user: User) -> tuple[Program, str, str]:
     """Return the program that builds the net of a class, the code of a call, and that of the number of elements."""
+    if user.recipe.form is not None:
+        raise Unwritten("a script knows the parameters of the net under nn.RNN's names alone")
     program = Program(Literals("torch", config.device), user)
     options = "" if config.dtype == "float32" else f", dtype=torch.{config.dtype}"
     options += "" if config.device == "cpu" else f', device="{config.device}"'

@@ -20,7 +20,7 @@ _TAKEN = """
     readout readout_weight readout_bias output_grad h_n_grad readout_grad gradients asked actual expected allowance
     failed name want got off right index differing tensor array other returned error code before call axes shape
     dtype file transposed stepped module spec n length Same Cell Path SimpleNamespace kept mapped as_nn_rnn Any
-    declared maps turned by_name functools answers answer run was
+    declared maps turned by_name functools answers answer run was parted without looped others
 """
 TAKEN: Final = frozenset(_TAKEN.split())
 """The names that a script uses itself."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Final
+
+import numpy as np
 
 from harness.diagnosis.reproduce.literals import Literals, listed
 from harness.diagnosis.reproduce.program import Program, User, handed_to, indented, quoted
-from harness.space.case import Case
+from harness.space.case import Array, Case
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.parts import OPTIONS, OTHER, SETTING
 from harness.subjects.capabilities import Recipe
-from harness.subjects.form import Form
+from harness.subjects.form import H_FIRST, Form
+from harness.subjects.looped import looped
 from harness.subjects.recipes import RECIPES
 
 
@@ -55,6 +59,20 @@ def turned(name, tensor):
     """The gradient by a parameter of nn.RNN's, whose matrices are the transposes."""
     return tensor.T if tensor is not None and name.startswith("weight") else tensor'''
 
+_PARTED: Final = '''\
+def parted(name, tensor):
+    """The gradient by a matrix of nn.RNN's, of which the class has two side by side."""
+    if tensor is None or not name.startswith("weight"):
+        return tensor
+    size = len(tensor)
+    return {hh} if "_hh" in name else {ih}'''
+
+_WITHOUT: Final = '''\
+def without(name, module):
+    """The same module, with the identity in the place of its output layer."""
+    module.set_submodule(name, torch.nn.Identity())
+    return module'''
+
 _REGISTER: Final = "torch.nn.utils.parametrize.register_parametrization"
 
 _OF_TWIN: Final = "twins_"
@@ -91,9 +109,12 @@ def _built_by_form(expression: str, form: Form, config: RNNConfig, dtype: str) -
     values: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS}
     code = {name: quoted(value) if isinstance(value, str) else str(value) for name, value in values.items()}
     code |= {"device": quoted(config.device), "dtype": f"torch.{dtype}"}
-    options = [f"{own}={code[name]}" for name, own in form.takes.items()]
-    sizes = [str(config.input_size), str(config.hidden_size)]
-    made = listed(f"{expression}(", [*sizes, *options], ")", len("other = "))
+    states = config.num_directions * config.hidden_size
+    first, by_name = form.given(config.input_size, config.hidden_size, states)
+    options = [f"{own}={size}" for own, size in by_name.items()]
+    options += [f"{own}={code[name]}" for name, own in form.takes.items()]
+    made = listed(f"{expression}(", [*map(str, first), *options], ")", len("other = "))
+    made = f'without("{form.head}", {made})' if form.head else made
     return f"{made}.to({', '.join(moves)})" if moves else made
 
 
@@ -132,8 +153,23 @@ class _Writer:
             helpers.append(_SAME)
         if self.backward and self.conventions.transposed:
             helpers.append(_TURNED)
+        helpers += self._helpers_of_form()
         if helpers:
             self.program.helpers = ["", "\n\n\n".join(helpers), ""]
+
+    def _helpers_of_form(self) -> list[str]:
+        form, helpers = self.recipe.form, list[str]()
+        if form is None:
+            return helpers
+        if form.is_cell:
+            helpers.append(inspect.getsource(looped).replace(": Any", "").replace(" -> Any", "").strip("\n"))
+        if form.head:
+            helpers.append(_WITHOUT)
+        if self.backward and form.joined == H_FIRST:
+            helpers.append(_PARTED.format(hh="tensor[:, :size]", ih="tensor[:, size:]"))
+        elif self.backward and form.joined:
+            helpers.append(_PARTED.format(hh="tensor[:, -size:]", ih="tensor[:, :-size]"))
+        return helpers
 
     def _given(self) -> None:
         config, given = self.config, self.program.given
@@ -152,13 +188,16 @@ class _Writer:
                 given.append(f"{variable} = {made}")
             self.program.names[name] = variable
         lines, patches = [], []
-        for name in self._own_weights():
-            own = self._own_name(name)
+        weights = self._own_weights()
+        for name in weights:
+            self.program.names[name] = self._read(name)
+        own_arrays = self._by_own_names({name: arrays[name] for name in weights})
+        names = {self._own_name(name): name for name in reversed(weights)}
+        for own, array in own_arrays.items():
             start = f'    "{own}": '
-            code = self.literals.code(name, arrays[name], column=len(start), indent=4)
+            code = self.literals.code(names[own], array, column=len(start), indent=4)
             lines.append(f"{start}{code.expression},")
             patches += code.patched(f'weights["{own}"]')
-            self.program.names[name] = self._read(name)
         given += ["weights = {", *lines, "}", *patches]
         if self.functional and config.loss is not None and config.wrt != "inputs":
             given += ["for tensor in weights.values():", "    tensor.requires_grad_()"]
@@ -185,6 +224,11 @@ class _Writer:
 
     def _own_weights(self) -> list[str]:
         return [name for name in self.config.weights if name in self.arrays and not name.startswith("readout")]
+
+    def _by_own_names(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        if self.recipe.form is not None:
+            return self.recipe.form.merged(arrays, self.config.num_directions, np.concatenate)
+        return {self._own_name(name): array for name, array in arrays.items()}
 
     def _own_name(self, name: str) -> str:
         """Return the class's own name of a parameter of nn.RNN's."""
@@ -339,10 +383,17 @@ class _Writer:
         shapes = [spec.shape for spec in config.inputs.values()]
         if self.recipe.form is not None and self.recipe.form.flat:
             shapes[1:] = [shape[1:] for shape in shapes[1:]]
-        ones = [f"torch.ones({shape}{options})" for shape in shapes]
+        return self._called([f"torch.ones({shape}{options})" for shape in shapes], weights)
+
+    def _called(self, arguments: list[str], weights: str = "", module: str = "rnn") -> str:
+        """Return a call of the module, or of a method of it, on its own weights or on those named."""
+        form, given = self.recipe.form, ", ".join(arguments)
+        if form is not None and form.is_cell:
+            step = f"lambda *given: torch.func.functional_call(rnn, {weights}, given)" if weights else module
+            return f"looped({step}, {form.returns.index('h_n')}, torch.stack, {given})"
         if weights:
-            return f"torch.func.functional_call(rnn, {weights}, ({', '.join(ones)}{',' * (len(ones) == 1)}))"
-        return f"rnn({', '.join(ones)})"
+            return f"torch.func.functional_call(rnn, {weights}, ({given}{',' * (len(arguments) == 1)}))"
+        return f"{module}({given})"
 
     def _call(self) -> None:
         config, program = self.config, self.program
@@ -358,14 +409,12 @@ class _Writer:
             x = "packed"
         form = self.recipe.form
         state = "hx[0]" if form is not None and form.flat else "hx"
-        arguments = ", ".join([x, *[state] * config.hx])
-        called = f"rnn{self.called}({arguments})"
-        if self.functional:
-            called = f"torch.func.functional_call(rnn, weights, ({arguments}{',' * (not config.hx)}))"
-        returns = ("output", "h_n") if form is None else form.returns
+        arguments = [x, *[state] * config.hx]
+        called = self._called(arguments, "weights" * self.functional, f"rnn{self.called}")
+        returns = ("output", "h_n") if form is None or form.is_cell else form.returns
         inner += self._returned(called, returns)
         if config.tied:
-            inner += self._returned(f"twin({arguments})", returns, _OF_TWIN)
+            inner += self._returned(self._called(arguments, module="twin"), returns, _OF_TWIN)
         program.results = {"output": "output", "h_n": "h_n"}
         if form is not None and form.flat and "h_n" in returns:
             program.results["h_n"] = "h_n[None]"
@@ -382,6 +431,8 @@ class _Writer:
         config = self.config
         seed = f"torch.manual_seed({self.case.seed})  # what dropout drops"
         lines = [*[seed] * config.drops, f"{', '.join(also + name for name in names)} = {called}"]
+        if self.recipe.form is not None and self.recipe.form.rows:
+            lines.append(f"{also}output = {also}output.reshape(*x.shape[:2], -1)")
         if config.lengths is not None:
             first = ", batch_first=True" if config.batch_first else ""
             lines.append(f"{also}output, _ = pad_packed_sequence({also}output{first})")
@@ -450,6 +501,7 @@ class _Writer:
         else:
             program.body.append(listed("gradients = torch.autograd.grad(", [*arguments, *unused], ")"))
         tensor = "turned(name, tensor)" if self.conventions.transposed else "tensor"
+        tensor = f"parted(name, {tensor})" if self.recipe.form is not None and self.recipe.form.joined else tensor
         program.gradients = f'{{f"{{name}}.grad": {tensor} for name, tensor in zip(asked, gradients)}}'
 
     def _root(self, name: str) -> str:

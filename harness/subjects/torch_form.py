@@ -1,0 +1,558 @@
+"""torch_form: the reading of a class of modules with a constructor, parameters and a call of its own.
+
+The constructor gets the options of nn.RNN's that it takes. The parameters are told by their shapes, in a module whose
+sizes differ; those of higher layers by the number in their names. The rest is told by calls on random numbers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
+from typing import Any, Final, NamedTuple
+
+import torch
+
+from harness.space.config import RNNConfig, role_of
+from harness.space.parts import OPTIONS
+from harness.subjects.conventions import Conventions
+from harness.subjects.form import BOTH, H_FIRST, LAYERS, X_FIRST, Form, Names
+from harness.subjects.protocol import SubjectError
+from harness.subjects.torch_modes import seeded
+
+PLAIN: Final[dict[str, tuple[Any, ...]]] = {
+    "num_layers": (1,),
+    "nonlinearity": ("tanh",),
+    "bias": (True,),
+    "batch_first": (False,),
+    "dropout": (0.0,),
+    "bidirectional": (False,),
+}
+"""The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else."""
+
+OTHERS: Final = {"num_layers": ("n_layers", "layers")}
+"""Other names under which constructors often take an option."""
+
+OUTPUT: Final = {"out", "output", "outputs", "class", "classes", "vocab", "categories", "labels", "target", "targets"}
+"""Words in the names of arguments that say the size of an output layer."""
+
+STEPS, SEQUENCES, MANY = 4, 2, 16
+"""The steps and sequences on which a layer is tried, and the sequences on which a cell is. Of so many units, some are
+not dead under relu, whatever the random numbers are."""
+
+SPREAD: Final = 0.3
+"""The standard deviation of the parameters in a trial. With up to 80 terms that of a sum is below 3, where tanh is not
+yet one in float32. So it shows there on which numbers a state depends."""
+
+_EXPECTED: Final = (
+    "expected nn.RNN's parameters under any names: for each layer a matrix (hidden_size, input_size), another "
+    "(hidden_size, hidden_size), or one (hidden_size, input_size + hidden_size), and two biases, one or none; and at "
+    "most one Linear more, the output layer; or write a function that calls the module"
+)
+
+_WRITE: Final = "or write a function that calls the module"
+
+_X: Final = f"({STEPS}, {SEQUENCES}, {{}})"
+
+_NUMBER: Final = re.compile(r"\d+")
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+")
+
+Shapes = Mapping[str, tuple[int, ...]]
+Tensors = Sequence[torch.Tensor]
+
+
+class Sizes(NamedTuple):
+    """The sizes with which a module is made."""
+
+    input_size: int
+    hidden_size: int
+    output_size: int
+
+
+SIZES: Final = (Sizes(5, 3, 7), Sizes(48, 32, 16))
+"""The sizes at which parameters are told by their shapes, and those for a layer that can only multiples of 8 or 16. No
+two of them are equal, and neither are a size and a sum of two."""
+
+
+class _Roles(NamedTuple):
+    """The roles of the parameters of one layer, told by their shapes."""
+
+    names: dict[str, str]
+    """The layer's own names by nn.RNN's, without the layer."""
+    conventions: Conventions
+    joined: bool
+    """True if one matrix is both weights side by side."""
+    rest: tuple[str, ...]
+    """The parameters that are none of nn.RNN's."""
+
+
+class _Returned(NamedTuple):
+    """The way in which a call on a sequence answers. The defaults are nn.RNN's."""
+
+    names: tuple[str, ...] = ("output", "h_n")
+    flat: bool = False
+    rows: bool = False
+    given: tuple[torch.Tensor, ...] = ()
+    """The arguments of a call that answered so."""
+    axes: tuple[int, ...] = ()
+    """The axes of x along which later outputs depend on earlier inputs: that of time, in a class that is right."""
+
+
+def form_of(factory: Any, name: str) -> Form | None:
+    """Return the form of a class; ``None`` if it is nn.RNN's, or a cell's, or if it shows in the search what is wrong.
+
+    Raises ``SubjectError`` for a constructor that takes something else, and for what cannot be told.
+    """
+    if issubclass(factory, torch.nn.RNNBase | torch.nn.RNNCellBase):
+        return None
+    form = _signed(factory, name)
+    if form is None:
+        return None
+    same = {*OPTIONS, "device", "dtype"} <= {*form.takes}
+    try:
+        sizes, shapes = _made(factory, form)
+    except Exception as error:
+        if same:
+            return None
+        said = f"{type(error).__name__}: {error}"
+        raise SubjectError(f"{name}: cannot be made with {_said(SIZES[-1], form)}: {said}") from error
+    if same and "weight_ih_l0" in shapes:
+        return None
+    return _Reader(factory, name, form, sizes).read(shapes)
+
+
+def without(module: torch.nn.Module, head: str) -> torch.nn.Module:
+    """Return the same module, with the identity in the place of its output layer, if that is named."""
+    if head:
+        module.set_submodule(head, torch.nn.Identity())
+    return module
+
+
+@dataclass
+class _Reader:
+    """The reader of one class, which finds out its form piece by piece."""
+
+    factory: Any
+    name: str
+    form: Form
+    """The form as far as it is known."""
+    sizes: Sizes
+    offers: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """The values that it is asked for, where those are fewer."""
+
+    def read(self, shapes: Shapes) -> Form:
+        """Return the form of the class, of which one plain layer has parameters of these shapes."""
+        roles = _roles(shapes, self.sizes, self.name)
+        self.offers = {name: values for name, values in PLAIN.items() if name not in self.form.takes}
+        self.offers["hx"] = _states(self.factory)
+        if "bias_ih" not in roles.names:
+            self.offers["bias"] = (False,)
+        head = _linear(_built(self.factory, self.form, self.sizes, {}), roles.rest)
+        plain = replace(
+            self.form, names=roles.names, conventions=roles.conventions, joined=X_FIRST if roles.joined else ""
+        )
+        self.form = replace(plain, head=head)
+        returned = self._returned()
+        cell: tuple[str, ...] | None = None
+        if returned is None or not returned.axes:
+            self.form = plain
+            cell = self._returned_by_cell()
+        if cell is not None:
+            beside = ", ".join(dict.fromkeys(own.rpartition(".")[0] or own for own in roles.rest))
+            self.form = replace(plain, is_cell=True, returns=cell, beside=beside)
+            self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional", "batch_first", "dropout")}
+        else:
+            self.form = replace(plain, head=head)
+            self._read_layer(shapes, roles, returned)
+        if roles.joined:
+            self.form = replace(self.form, joined=self._order())
+        return replace(self.form, offers=self.offers)
+
+    def _read_layer(self, shapes: Shapes, roles: _Roles, returned: _Returned | None) -> None:
+        """Find out how a layer that takes a sequence is called, and what its parameters are."""
+        if roles.rest and not self.form.head:
+            raise _unread(shapes, self.sizes, self.name)
+        if self.form.head:
+            self._require_passing(returned)
+            shapes = {own: shape for own, shape in shapes.items() if own not in roles.rest}
+        returned = returned or _Returned()
+        self._read_names(shapes, roles)
+        if returned.axes == (1,) and "batch_first" not in self.form.takes:
+            self.form = replace(self.form, conventions=replace(self.form.conventions, batch_first=True))
+        self.form = replace(self.form, returns=returned.names, flat=returned.flat, rows=returned.rows)
+        if "h_n" not in returned.names:
+            self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional", "batch_first")}
+        if returned.flat:
+            self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional")}
+        if self.form.head and self._drops(returned.given):
+            self.offers["training"] = (False,)
+        if self.form.head and "dropout" in self.form.takes and self._drops(returned.given, dropout=0.5):
+            self.offers["dropout"] = (0.0,)
+
+    def _read_names(self, shapes: Shapes, roles: _Roles) -> None:
+        """Find out the names of the parameters of higher layers, and of the other direction."""
+        built = {
+            (layers, directions): self._shapes({"num_layers": layers, "bidirectional": directions == 2})
+            for layers in (1, 2)
+            for directions in (1, 2)
+        }
+        reverse: dict[str, str] = {}
+        with suppress(SubjectError):
+            others = {own: shape for own, shape in built[1, 2].items() if own not in shapes}
+            reverse = {f"{role}_reverse": own for role, own in _roles(others, self.sizes, self.name).names.items()}
+        forms = [
+            replace(self.form, names=numbered, first=first, places=places)
+            for named in ({**roles.names, **reverse}, roles.names)
+            for numbered, first, places in _numbered(named)
+        ]
+        self.form = max(forms, key=lambda one: len(_told(one, self.sizes, built)))  # the first of those that tell most
+        told = _told(self.form, self.sizes, built)
+        if (2, 1) not in told:
+            self.offers["num_layers"] = (1,)
+        if (1, 2) not in told or ((2, 1) in told and (2, 2) not in told):
+            self.offers["bidirectional"] = (False,)
+
+    def _shapes(self, options: Mapping[str, Any]) -> Shapes:
+        """Return the shapes with some options; none if it cannot be made so, which a search will see."""
+        with suppress(Exception):
+            return _shapes_of(_built(self.factory, self.form, self.sizes, options))
+        return {}
+
+    def _module(self, **options: Any) -> torch.nn.Module:
+        """Return a module with random numbers in all parameters."""
+        module = _built(self.factory, self.form, self.sizes, options).eval()
+        for parameter in module.parameters():
+            parameter.detach().normal_(0, SPREAD)
+        return module
+
+    def _given(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Yield what a layer may take: x, and with it states of the shapes that there may be."""
+        hidden_size = self.sizes.hidden_size
+        taken = _states(self.factory)
+        x = torch.randn(STEPS, SEQUENCES, self.sizes.input_size)
+        if False in taken:
+            yield (x,)
+        if True in taken:  # a class that reads (N, T, input_size) takes the first axis for the batch
+            for batch in (SEQUENCES, STEPS):
+                yield x, torch.randn(1, batch, hidden_size)
+                yield x, torch.randn(batch, hidden_size)
+
+    def _returned(self) -> _Returned | None:
+        """Return how a call on a sequence answers, told by the shapes; ``None`` where they tell nothing."""
+        with seeded(0), torch.no_grad():
+            for given in self._given():
+                with suppress(Exception):
+                    if (found := self._answered(given)) is not None:
+                        return found
+        return None
+
+    def _answered(self, given: tuple[torch.Tensor, ...]) -> _Returned | None:
+        hidden_size, module = self.sizes.hidden_size, self._module()
+        parts = _parts(module(*given))
+        of_states: dict[tuple[int, ...], str] = {}
+        for batch in (SEQUENCES, STEPS):
+            of_states |= {(1, batch, hidden_size): "h_n", (batch, hidden_size): "flat"}
+        of_output: dict[tuple[int, ...], str] = {(STEPS, SEQUENCES, hidden_size): "output"}
+        if self.form.head:
+            of_output[STEPS * SEQUENCES, hidden_size] = "rows"
+        shapes = [tuple(part.shape) for part in parts]
+        names = [(of_output | of_states)[shape] for shape in shapes]
+        outputs = [place for place, shape in enumerate(shapes) if shape in of_output]
+        if len(outputs) != 1 or len({*names}) != len(names) or len(names) > 2:
+            return None
+        [place] = outputs
+        axes = tuple(axis for axis in (0, 1) if self._flows(module, given, place, axis))
+        flat = "flat" in names or any(state.dim() == 2 for state in given[1:])
+        plain = tuple({"flat": "h_n", "rows": "output"}.get(name, name) for name in names)
+        return _Returned(plain, flat, "rows" in names, given, axes)
+
+    def _flows(self, module: torch.nn.Module, given: tuple[torch.Tensor, ...], place: int, axis: int) -> bool:
+        """Tell whether the later outputs along an axis of x depend on the first x there."""
+        x, *states = given
+        changed = x.clone()
+        changed.select(axis, 0).add_(1)
+        before, after = (
+            _parts(module(one, *states))[place].reshape(STEPS, SEQUENCES, -1).narrow(axis, 1, x.shape[axis] - 1)
+            for one in (x, changed)
+        )
+        return not torch.equal(before, after)
+
+    def _returned_by_cell(self) -> tuple[str, ...] | None:
+        """Return the names of what one step of a cell returns; ``None`` if the class is no cell.
+
+        A cell takes x (N, I) and a state (N, H). Everything that it returns has one row for each of x, and depends on
+        no other row. The new state is (N, H), and the only one of that shape, or the same as any other.
+        """
+        if True not in _states(self.factory):
+            return None
+        half = MANY // 2
+        with suppress(Exception), torch.no_grad(), seeded(0):
+            module = self._module()
+            x, h = torch.randn(MANY, self.sizes.input_size), torch.randn(MANY, self.sizes.hidden_size)
+            parts = _parts(module(x, h))
+            other = torch.cat([torch.zeros(half, 1), torch.ones(half, 1)])
+            alike = [_parts(module(x + other, h)), _parts(module(x, h + other))]
+            first = [[part[:half] for part in of] for of in (parts, *alike)]
+            states = [place for place, part in enumerate(parts) if part.shape == h.shape]
+            if (
+                states
+                and all(len(part) == MANY for part in parts)
+                and all(_same(first[0], of) for of in first[1:])
+                and all(torch.equal(parts[states[0]], parts[place]) for place in states)
+            ):
+                return tuple("h_n" if place == states[0] else "" for place in range(len(parts)))
+        return None
+
+    def _require_passing(self, returned: _Returned | None) -> None:
+        """Raise ``SubjectError`` unless the states come out of a layer without its output layer as they are."""
+        head, size = self.form.head, self.sizes.hidden_size
+        if returned is None:
+            raise SubjectError(
+                f"{self.name}: without its output layer {head}, a call on x {_X.format(self.sizes.input_size)} with "
+                f"{_said(self.sizes, self.form)} {self._outcome()}\n"
+                f"expected {head} to be applied to every step, not to the last alone; {_WRITE}"
+            )
+        seen: list[torch.Tensor] = []
+        states: list[torch.Tensor] = []
+        with seeded(0), torch.no_grad():
+            module = self._module()
+            module.get_submodule(head).register_forward_hook(lambda _module, given, _result: seen.append(given[0]))
+            for one in module.modules():
+                if isinstance(one, torch.nn.RNN):
+                    one.register_forward_hook(lambda _module, _given, result: states.append(result[0]))
+            parts = dict(zip(returned.names, _parts(module(*returned.given)), strict=True))
+        output = _rows(parts["output"], size)
+        states += [parts["h_n"]] * ("h_n" in parts)
+        if output != _rows(torch.cat([one.reshape(-1, size) for one in seen]), size):
+            raise SubjectError(
+                f"{self.name}: what follows its output layer {head} changes the numbers, as a softmax does\n"
+                f"expected a call to return what {head} gives; {_WRITE}"
+            )
+        if any(row not in output for one in states for row in _rows(one, size)):
+            raise SubjectError(
+                f"{self.name}: its output layer {head} is given other numbers than the states\n"
+                f"expected nothing between the states and {head}, such as an activation; {_WRITE}"
+            )
+
+    def _outcome(self) -> str:
+        """Say what a call on a sequence gives where the shapes tell nothing; the first error, if each call has one."""
+        said = []
+        with seeded(0), torch.no_grad():
+            for given in self._given():
+                try:
+                    parts = _parts(self._module()(*given))
+                    return f"returns {', '.join(str(tuple(part.shape)) for part in parts)}"
+                except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+                    said.append(f"raises {type(error).__name__}: {error}")
+        return said[0]
+
+    def _order(self) -> str:
+        """Return the order of the two halves of a joined matrix: x first, unless one step shows that it is the other.
+
+        In one step from zeros, the result depends on the columns that x is multiplied by, and on no others.
+        """
+        with suppress(Exception), torch.no_grad():
+            if self._reads_x(-1) and not self._reads_x(0):
+                return H_FIRST
+        return X_FIRST
+
+    def _reads_x(self, column: int) -> bool:
+        """Tell whether x is multiplied by a column of the joined matrix."""
+        form, module = self.form, self._module()
+        given = [torch.ones(1, 1, self.sizes.input_size)]
+        if form.is_cell or False not in _states(self.factory):
+            given.append(torch.zeros(1, 1, self.sizes.hidden_size))
+        given = [one[0] if form.is_cell or (form.flat and place) else one for place, one in enumerate(given)]
+        for parameter in module.parameters():
+            parameter.zero_()
+        before = _parts(module(*given))
+        matrix = module.get_parameter(form.own("weight_ih_l0", 1))
+        matrix.select(0 if form.conventions.transposed else 1, column).fill_(1)
+        return not _same(before, _parts(module(*given)))
+
+    def _drops(self, given: Tensors, **options: Any) -> bool:
+        """Tell whether two calls of a layer in training differ."""
+        with suppress(Exception), torch.no_grad(), seeded(0), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
+            module = self._module(**options).train()
+            return not _same(_parts(module(*given)), _parts(module(*given)))
+        return False
+
+
+def _signed(factory: Any, name: str) -> Form | None:
+    """Return the form of a class as far as its constructor's signature tells it; ``None`` if it cannot be read.
+
+    The sizes are the first two arguments that are neither an option of nn.RNN's nor the size of an output layer.
+    """
+    try:
+        _, _, *_ = parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    known = (*OPTIONS, "device", "dtype")
+    accepted = {*known, *(other for others in OTHERS.values() for other in others)}
+    named = [one for one in parameters if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
+    own = [one for one in named if one.name not in accepted]
+    outputs = [one for one in own if _is_output(one)]
+    sizes = [one for one in own if one not in outputs][:2]
+    while len(sizes) < 2 and outputs:  # one argument may be the size of both the input and the output
+        sizes.insert(0, outputs.pop(0))
+    if unknown := [one.name for one in own if one.default is one.empty and one not in [*sizes, *outputs]]:
+        raise SubjectError(
+            f"{name}{inspect.signature(factory)}: takes {', '.join(unknown)}, which nn.RNN does not\n"
+            f"expected input_size, hidden_size, the size of an output layer if it has one, and, by name, any of "
+            f"{', '.join(OPTIONS)}"
+        )
+    meant = {one.name: "output" for one in outputs}
+    meant |= dict(zip((one.name for one in sizes), ("input_size", "hidden_size"), strict=False))
+    first: list[str] = []
+    for one in parameters:
+        if one.name not in meant or one.kind is one.KEYWORD_ONLY:
+            break
+        first.append(meant.pop(one.name))
+    names = {one.name for one in named}
+    anything = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    called = {one: next((own for own in (one, *OTHERS.get(one, ())) if own in names), "") for one in known}
+    takes = {one: own or one for one, own in called.items() if own or anything}
+    return Form(takes, {}, 0, LAYERS, Conventions(), {}, sizes=tuple(first), by_name=meant)
+
+
+def _is_output(one: inspect.Parameter) -> bool:
+    words = {word.lower() for word in _WORD.findall(one.name)}
+    return bool(words & OUTPUT) and (one.default is one.empty or type(one.default) is int)
+
+
+def _states(factory: Any) -> tuple[bool, ...]:
+    """Return ``False`` if ``forward`` can be called with x alone, ``True`` if it can be called with a state as well."""
+    try:
+        signature = inspect.signature(factory.forward)
+    except (TypeError, ValueError):
+        return False, True
+    taken = []
+    for state in (False, True):
+        with suppress(TypeError):
+            signature.bind(*["module", "x", "state"][: 2 + state])
+            taken.append(state)
+    return tuple(taken) or (False, True)
+
+
+def _made(factory: Any, form: Form) -> tuple[Sizes, Shapes]:
+    """Return the sizes with which a module of one plain layer can be made, and its parameters' shapes."""
+    *others, last = SIZES
+    for sizes in others:
+        with suppress(Exception):
+            return sizes, _shapes_of(_built(factory, form, sizes, {}))
+    return last, _shapes_of(_built(factory, form, last, {}))
+
+
+def _built(factory: Any, form: Form, sizes: Sizes, options: Mapping[str, Any]) -> torch.nn.Module:
+    """Build a module with nn.RNN's default for every option that it takes, but for some."""
+    values = {**{name: plain for name, (plain,) in PLAIN.items()}, **options}
+    first, named = form.given(*sizes)
+    with seeded(0):
+        module: torch.nn.Module = factory(
+            *first, **named, **{own: values[name] for name, own in form.takes.items() if name in values}
+        )
+        return without(module, form.head)
+
+
+def _shapes_of(module: torch.nn.Module) -> Shapes:
+    return {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+
+
+def _said(sizes: Sizes, form: Form) -> str:
+    said = f"input_size={sizes.input_size} and hidden_size={sizes.hidden_size}"
+    return said + f" and an output of {sizes.output_size}" * ("output" in {*form.sizes, *form.by_name.values()})
+
+
+def _unread(shapes: Shapes, sizes: Sizes, name: str) -> SubjectError:
+    said = ", ".join(f"{own} {shape}" for own, shape in shapes.items()) or "none"
+    made = f"input_size={sizes.input_size} and hidden_size={sizes.hidden_size}"
+    return SubjectError(f"{name}: its parameters with {made} are {said}\n{_EXPECTED}")
+
+
+def _roles(shapes: Shapes, sizes: Sizes, name: str) -> _Roles:
+    """Return the roles of one layer's parameters. Raise ``SubjectError`` if they are not one layer's."""
+    I, H, _ = sizes  # noqa: E741 - as in the equations
+    joined, beside, plain, turned, recurrent, biases = (
+        [own for own, shape in shapes.items() if shape == expected]
+        for expected in ((H, I + H), (I + H, H), (H, I), (I, H), (H, H), (H,))
+    )
+    both = joined + beside
+    rest = tuple(own for own in shapes if own not in {*both, *plain, *turned, *recurrent, *biases})
+    apart = len(plain) + len(turned) == 1 and len(recurrent) == 1 and not both
+    if not (apart or (len(both) == 1 and not plain + turned + recurrent)) or len(biases) > 2:
+        raise _unread(shapes, sizes, name)
+    [ih], [hh] = (both, both) if both else (plain + turned, recurrent)
+    orders = (biases, biases[::-1])
+    biases = max(orders, key=lambda order: sum(map(_likeness, (ih, hh), order)))  # their names are like the matrices'
+    names = {"weight_ih": ih, "weight_hh": hh, **dict(zip(("bias_ih", "bias_hh"), biases, strict=False))}
+    return _Roles(names, Conventions(one_bias=len(biases) == 1, transposed=bool(turned + beside)), bool(both), rest)
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
+
+
+def _linear(module: torch.nn.Module, names: Sequence[str]) -> str:
+    """Return the name of the Linear that has exactly these parameters; nothing if there is none."""
+    owners = {name.rpartition(".")[0] for name in names}
+    if len(owners) != 1:
+        return ""
+    [owner] = owners
+    found = module.get_submodule(owner)
+    return owner if type(found) is torch.nn.Linear and len([*found.parameters()]) == len(names) else ""
+
+
+def _numbered(names: Names) -> Iterator[tuple[dict[str, str], int, str]]:
+    """Yield the names as they are, and with braces in place of a number, its first value, and what it counts.
+
+    The names of both directions may have the same braces, if the numbers are one apart.
+    """
+    yield dict(names), 0, LAYERS
+    found = {role: [*_NUMBER.finditer(own)] for role, own in names.items()}
+    for place in range(min(map(len, found.values()))):
+        numbers = {role: matches[place] for role, matches in found.items()}
+        braced = {role: f"{names[role][: one.start()]}{{}}{names[role][one.end() :]}" for role, one in numbers.items()}
+        first = int(numbers["weight_ih"].group())
+        yield braced, first, BOTH
+        yield braced, first, LAYERS
+
+
+def _told(form: Form, sizes: Sizes, built: Mapping[tuple[int, int], Shapes]) -> set[tuple[int, int]]:
+    """Return the numbers of layers and directions whose parameters a form names, each once and with its shape."""
+    told = set()
+    for (layers, directions), shapes in built.items():
+        config = RNNConfig(
+            sizes.input_size,
+            sizes.hidden_size,
+            num_layers=layers,
+            bidirectional=directions == 2,
+            bias="bias_ih" in form.names,
+        )
+        with suppress(KeyError):
+            specs = {name: spec.shape for name, spec in config.weights.items() if role_of(name) in form.names}
+            if form.shapes(specs, directions) == shapes:
+                told.add((layers, directions))
+    return told
+
+
+def _parts(returned: Any) -> list[torch.Tensor]:
+    """Return the tensors that a call returned. Raise ``TypeError`` for anything else."""
+    parts = list(returned) if isinstance(returned, tuple | list) else [returned]
+    if not all(isinstance(part, torch.Tensor) for part in parts):
+        raise TypeError("a call returned something else than tensors")
+    return parts
+
+
+def _same(ones: Tensors, others: Tensors) -> bool:
+    return len(ones) == len(others) and all(map(torch.equal, ones, others))
+
+
+def _rows(tensor: torch.Tensor, size: int) -> list[list[float]]:
+    """Return the rows of a tensor in an order that is that of their numbers."""
+    rows: list[list[float]] = tensor.reshape(-1, size).tolist()
+    return sorted(rows)

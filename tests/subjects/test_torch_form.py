@@ -1,0 +1,438 @@
+"""Tests of classes that are cells, hold both weights in one matrix, or have an output layer: calls tell them apart."""
+
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from harness import RNNConfig, Verdict, as_subject, draw
+from harness.checks.agreement import check_agreement
+from harness.diagnosis.diagnose import diagnose
+from harness.diagnosis.observations import Observations
+from harness.search.certificate import Certificate
+from harness.search.record import Finding
+from harness.space.outcome import Failure
+from harness.subjects.protocol import SubjectError, scope_of
+
+PLAIN = RNNConfig(4, 3, T=4, N=2, loss="both")
+
+
+class Step(nn.Module):
+    """A cell, which may forget its second bias or have another activation."""
+
+    biased = True
+    activation: Any = staticmethod(torch.tanh)
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(features, units)
+        self.keep = nn.Linear(units, units)
+
+    def forward(self, x: Any, state: Any) -> Any:
+        kept = self.keep(state) if self.biased else state @ self.keep.weight.T
+        return self.activation(self.read(x) + kept)
+
+
+class StepTwice(Step):
+    """A cell that returns its new state twice."""
+
+    def forward(self, x: Any, state: Any) -> Any:
+        state = super().forward(x, state)
+        return state, state
+
+
+class StepWithoutBias(Step):
+    biased = False
+
+
+class StepRelu(Step):
+    activation = staticmethod(torch.relu)
+
+
+class StepForgetful(Step):
+    """A cell that never reads its state."""
+
+    def forward(self, x: Any, state: Any) -> Any:
+        return super().forward(x, torch.zeros_like(state))
+
+
+class StepWithOutput(nn.Module):
+    """A cell of one matrix, which returns something else, too; the state may be left out."""
+
+    def __init__(self, features: int, units: int, outputs: int) -> None:
+        super().__init__()
+        self.to_state = nn.Linear(features + units, units)
+        self.to_output = nn.Linear(features + units, outputs)
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        state = x.new_zeros(len(x), self.to_state.out_features) if state is None else state
+        both = torch.cat([state, x], 1)
+        return self.to_output(both).sigmoid(), torch.tanh(self.to_state(both))
+
+
+class Loose(Step):
+    """A layer that forgets to carry its state on, with its output in a stack."""
+
+    def forward(self, x: Any, state: Any) -> Any:
+        output = torch.stack([super(Loose, self).forward(step, state) for step in x])
+        return output, output[-1]
+
+
+class LooseAtOnce(Step):
+    """A layer that forgets it for all steps at once."""
+
+    def forward(self, x: Any, state: Any) -> Any:
+        output = super().forward(x, state)
+        return output, output[-1:]
+
+
+class LooseAndOld(Step):
+    """A layer that forgets it, and returns the state that it was given."""
+
+    def forward(self, x: Any, state: Any) -> Any:
+        return super().forward(x, state), state
+
+
+class Either(Step):
+    """A layer that takes one step as well."""
+
+    def forward(self, x: Any, state: Any) -> Any:
+        states = []
+        for step in x if x.dim() == 3 else [x]:
+            state = super().forward(step, state)
+            states.append(state)
+        return torch.stack(states) if x.dim() == 3 else state
+
+
+class Joined(nn.Module):
+    """Layers of one matrix each, of x and the state beside each other, in this order or in the other one."""
+
+    state_first = False
+    swaps: ClassVar[tuple[int, ...]] = ()
+    """The layers that have the other order."""
+    forgets = 0
+    """The number of steps after which the state is forgotten."""
+
+    def __init__(self, input_size: int, hidden_size: int, layers: int = 1, bidirectional: bool = False) -> None:
+        super().__init__()
+        sizes = [input_size, *[hidden_size * (1 + bidirectional)] * (layers - 1)]
+        self.there = nn.ModuleList(nn.Linear(size + hidden_size, hidden_size) for size in sizes)
+        self.back = nn.ModuleList(nn.Linear(size + hidden_size, hidden_size) for size in sizes if bidirectional)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        last: list[Any] = []
+        for layer, there in enumerate(self.there):
+            outputs = []
+            for both, steps in [(there, [*x]), *((one, [*x][::-1]) for one in self.back[layer : layer + 1])]:
+                h = x.new_zeros(x.shape[1], there.out_features) if hx is None else hx[len(last)]
+                states: list[Any] = []
+                for step in steps:
+                    if self.forgets and len(states) == self.forgets:
+                        h = torch.zeros_like(h)
+                    parts = (h, step) if self.state_first != (layer in self.swaps) else (step, h)
+                    h = torch.tanh(both(torch.cat(parts, 1)))
+                    states.append(h)
+                last.append(h)
+                outputs.append(torch.stack(states if both is there else states[::-1]))
+            x = torch.cat(outputs, -1)
+        return x, torch.stack(last)
+
+
+class JoinedStateFirst(Joined):
+    state_first = True
+
+
+class JoinedSwapped(Joined):
+    swaps = (1,)
+
+
+class JoinedForgets(Joined):
+    forgets = 2
+
+
+class JoinedTurned(nn.Module):
+    """A layer of the transposed matrix, without a bias, whose states are (N, H)."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.zeros(units + features, units))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        states = []
+        for step in x:
+            h = torch.tanh(torch.cat([h, step], 1) @ self.matrix)
+            states.append(h)
+        return torch.stack(states), h
+
+
+class Headed(nn.Module):
+    """An ``nn.RNN`` with an output layer, which reads (N, T, ...)."""
+
+    def __init__(self, input_size: int, output_size: int, hidden_size: int, n_layers: int = 1) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(input_size, hidden_size, n_layers, batch_first=True)
+        self.head = nn.Linear(hidden_size, output_size)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = self.rnn(x, hx)
+        return self.head(output), h_n
+
+
+class HeadedRows(Headed):
+    """It returns its output as (N * T, output_size)."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return output.flatten(0, 1), h_n
+
+
+class HeadedForgets(Headed):
+    """It does not pass its state on."""
+
+    def forward(self, x: Any, hx: Any) -> Any:  # type: ignore[override]
+        return super().forward(x, torch.zeros_like(hx))
+
+
+class HeadedSteps(nn.Module):
+    """A layer that gives an output after each step, and returns it alone; its output layer has a size of its own."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__()
+        self.both = nn.Linear(features + units, units)
+        self.last = nn.Sequential(nn.Linear(units, 1))
+
+    def forward(self, x: Any) -> Any:
+        h, outputs = x.new_zeros(x.shape[1], self.both.out_features), []
+        for step in x:
+            h = torch.tanh(self.both(torch.cat([step, h], 1)))
+            outputs.append(self.last(h))
+        return torch.stack(outputs)
+
+
+class HeadedBothWays(nn.Module):
+    """It takes the options of nn.RNN, and drops before its output layer, too."""
+
+    def __init__(self, features: int, units: int, dropout: float = 0.0, classes: int = 2, **options: Any) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(features, units, **options)
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(units * (1 + options["bidirectional"]), classes)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = self.rnn(x, hx)
+        return self.head(self.drop(output)), h_n
+
+
+class HeadedDrops(Headed):
+    """It drops in training whatever it is told."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = self.rnn(x, hx)
+        return self.head(nn.functional.dropout(output, 0.5, self.training)), h_n
+
+
+class HeadedSoftly(Headed):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return output.log_softmax(-1), h_n
+
+
+class HeadedLast(Headed):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = self.rnn(x, hx)
+        return self.head(output[:, -1]), h_n
+
+
+class HeadedRelu(Headed):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = self.rnn(x, hx)
+        return self.head(output.relu()), h_n
+
+
+class HeadedReluAlone(HeadedRelu):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x, hx)[0]
+
+
+class HeadedRaises(Headed):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        raise ValueError("not today")
+
+
+class TwoHeads(Headed):
+    def __init__(self, input_size: int, output_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, output_size, hidden_size)
+        self.more = nn.Linear(output_size, 2)
+
+
+STEP = "read.weight as weight_ih, keep.weight as weight_hh, read.bias as bias_ih, keep.bias as bias_hh"
+RNN = ", ".join(f"rnn.{role}_l* as {role}" for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+CELL = "a cell: called once for each step"
+ROWS = PLAIN.replace(batch_first=True)
+
+
+def joined(own: str, first: str, second: str, end: str = "") -> str:
+    return f"{own}.*.weight as {first}{end} and {second}{end} side by side, {own}.*.bias as bias_ih{end} + bias_hh{end}"
+
+
+@pytest.mark.parametrize(
+    ("layer", "configs", "read_as"),
+    [
+        (
+            Step,
+            [PLAIN.replace(hx=True, preparation=way) for way in ("new", "used", "functional_call", "to_dtype")],
+            f"{STEP}; {CELL}",
+        ),
+        (StepTwice, [PLAIN.replace(hx=True, grad_mode="accumulate")], f"{STEP}; {CELL}"),
+        (
+            StepWithOutput,
+            [
+                PLAIN,
+                *(PLAIN.replace(hx=True, preparation=way) for way in ("used", "functional_call", "pickle", "assign")),
+            ],
+            (
+                "to_state.weight as weight_hh and weight_ih side by side, to_state.bias as bias_ih + bias_hh; "
+                f"{CELL}; not compared: to_output"
+            ),
+        ),
+        (
+            Joined,
+            [
+                PLAIN.replace(num_layers=3, hx=True, bidirectional=True),
+                PLAIN.replace(num_layers=2, preparation="used"),
+                PLAIN.replace(bidirectional=True, preparation="functional_call"),
+            ],
+            f"{joined('there', 'weight_ih', 'weight_hh')}, {joined('back', 'weight_ih', 'weight_hh', '_reverse')}",
+        ),
+        (
+            JoinedStateFirst,
+            [PLAIN.replace(num_layers=2, hx=True, bidirectional=True), PLAIN.replace(preparation="state_dict")],
+            f"{joined('there', 'weight_hh', 'weight_ih')}, {joined('back', 'weight_hh', 'weight_ih', '_reverse')}",
+        ),
+        (
+            JoinedTurned,
+            [PLAIN.replace(hx=True, bias=False), PLAIN.replace(hx=True, bias=False, preparation="functional_call")],
+            "matrix as weight_hh.T and weight_ih.T side by side; its states are (N, H)",
+        ),
+        (
+            Headed,
+            [
+                ROWS,
+                ROWS.replace(hx=True, num_layers=3, preparation="deepcopy"),
+                ROWS.replace(hx=True, preparation="functional_call"),
+                ROWS.replace(num_layers=2, preparation="used"),
+            ],
+            f"{RNN}; its output layer head is replaced by the identity; reads (N, T, input_size)",
+        ),
+        (
+            HeadedRows,
+            [ROWS, ROWS.replace(hx=True, num_layers=2)],
+            (
+                f"{RNN}; its output layer head is replaced by the identity; its output is (T * N, H); "
+                "reads (N, T, input_size)"
+            ),
+        ),
+        (
+            HeadedSteps,
+            [PLAIN, PLAIN.replace(preparation="state_dict")],
+            (
+                "both.weight as weight_ih and weight_hh side by side, both.bias as bias_ih + bias_hh; returns output; "
+                "its output layer last.0 is replaced by the identity"
+            ),
+        ),
+    ],
+)
+def test_it_is_read_and_compared(layer: Any, configs: list[RNNConfig], read_as: str) -> None:
+    subject = as_subject(layer)
+
+    assert subject.capabilities.read_as == read_as
+    for config in configs:
+        result = check_agreement(subject, draw(config, "normal"))
+        assert result.verdict is Verdict.AGREES, (config, result)
+
+
+def test_it_is_asked_for_what_it_can_do() -> None:
+    step, output, headed, both = (scope_of(as_subject(one)) for one in (Step, StepWithOutput, Headed, HeadedBothWays))
+
+    assert (set(step.hx), set(output.hx)) == ({True}, {False, True})
+    assert (set(step.num_layers), set(step.batch_first), set(headed.batch_first)) == ({1}, {False}, {True})
+    assert (set(both.nonlinearity), set(both.bidirectional)) == ({"tanh", "relu"}, {False, True})
+    assert (set(both.dropout), set(both.training)) == ({0.0}, {False, True})
+
+
+def test_an_output_layer_may_read_both_directions() -> None:
+    config = PLAIN.replace(num_layers=2, bidirectional=True, nonlinearity="relu", hx=True, batch_first=True)
+
+    assert check_agreement(as_subject(HeadedBothWays), draw(config, "normal")).verdict is Verdict.AGREES
+
+
+def test_what_drops_before_its_output_layer_is_not_asked_to_train() -> None:
+    subject = as_subject(HeadedDrops)
+
+    assert set(scope_of(subject).training) == {False}
+    assert subject.capabilities.read_as.endswith("; training is left out: it drops elements with dropout=0, too")
+    assert subject.run(draw(ROWS.replace(training=True))).failure is Failure.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("layer", "config"),
+    [(JoinedForgets, PLAIN), (JoinedSwapped, PLAIN.replace(num_layers=2)), (HeadedForgets, ROWS.replace(hx=True))],
+)
+def test_its_mistake_is_found(layer: Any, config: RNNConfig) -> None:
+    assert check_agreement(as_subject(layer), draw(config, "normal")).verdict is Verdict.DISAGREES
+
+
+@pytest.mark.parametrize("layer", [Loose, LooseAtOnce, LooseAndOld])
+def test_a_layer_that_forgets_its_state_is_no_cell(layer: Any) -> None:
+    subject = as_subject(layer)
+
+    assert CELL not in subject.capabilities.read_as
+    assert check_agreement(subject, draw(PLAIN.replace(hx=True), "normal")).verdict is Verdict.DISAGREES
+
+
+def test_a_layer_that_takes_one_step_as_well_is_called_with_all() -> None:
+    subject = as_subject(Either)
+
+    assert subject.capabilities.read_as == f"{STEP}; returns output; its states are (N, H)"
+    assert check_agreement(subject, draw(PLAIN.replace(hx=True), "normal")).verdict is Verdict.AGREES
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (HeadedLast, "returns (4, 3), (1, 4, 3)\nexpected head to be applied to every step, not to the last alone"),
+        (HeadedRaises, "raises ValueError: not today\nexpected head"),
+        (HeadedSoftly, "what follows its output layer head changes the numbers, as a softmax does\nexpected a call"),
+        (HeadedRelu, "its output layer head is given other numbers than the states\nexpected nothing"),
+        (HeadedReluAlone, "its output layer head is given other numbers than the states\nexpected nothing"),
+        (TwoHeads, "more.weight (2, 7), more.bias (2,)\nexpected nn.RNN's parameters"),
+    ],
+)
+def test_an_output_layer_that_hides_the_states_is_refused(layer: Any, said: str) -> None:
+    with pytest.raises(SubjectError) as caught:
+        as_subject(layer)
+
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "config", "cause"),
+    [
+        (StepWithoutBias, PLAIN, "IgnoresBiasHH"),
+        pytest.param(StepRelu, PLAIN, "AlwaysRelu", marks=pytest.mark.long),
+        pytest.param(StepForgetful, PLAIN, "ForgetsState", marks=pytest.mark.long),
+        pytest.param(JoinedSwapped, PLAIN.replace(num_layers=2), "ConcatenatesInOtherOrder", marks=pytest.mark.long),
+        pytest.param(HeadedForgets, ROWS, "IgnoresHx", marks=pytest.mark.long),
+    ],
+)
+def test_its_mistake_is_found_and_named(layer: Any, config: RNNConfig, cause: str) -> None:
+    subject = as_subject(layer)
+    case = draw(config.replace(hx=True, loss=None), "normal")
+    finding = Finding("its", case, check_agreement(subject, case), Certificate())
+
+    assert finding.result.verdict is Verdict.DISAGREES
+    diagnosis = diagnose(Observations(subject), finding, scope_of(subject).only(device="cpu", preparation="new"))
+
+    assert diagnosis is not None
+    assert diagnosis.causes[0].name == cause
