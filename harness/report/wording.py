@@ -274,7 +274,7 @@ def _turned(mismatch: Mismatch) -> bool:
 def not_compared_lines(names: Iterable[str]) -> list[str]:
     """Return what was not compared, because the subject does not return it: the output, and gradients."""
     gradients = sorted({*names} - {"output"})
-    said = ["output: it declares last_output_only, and h_n is compared"] * ("output" in names)
+    said = ["output: h_n is compared in its place (last_output_only)"] * ("output" in names)
     return [*said, *[f"gradients by {', '.join(gradients)}: not returned"] * bool(gradients)]
 
 

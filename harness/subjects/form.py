@@ -35,8 +35,8 @@ class Form:
     offers: Mapping[str, tuple[Any, ...]]
     """The values that it is asked for: of nn.RNN's options, where those are fewer, and of ``hx``."""
     returns: tuple[str, ...] = ("output", "h_n")
-    """The names of what a call returns; h_n may be missing, and is then the last step of the output. Of what a cell
-    returns, h_n is the new state, and all else is empty."""
+    """The names of what a call returns: ``output``, ``h_n``, ``last`` for the last step of the output, and nothing for
+    what is not compared. Where h_n is missing, it is the last step of the output; of a cell, it is the new state."""
     flat: bool = False
     """True if its states have no axis for layers, (N, H)."""
     sizes: tuple[str, ...] = ("input_size", "hidden_size")
@@ -52,7 +52,7 @@ class Form:
     is_cell: bool = False
     """True if a call is one step, from x (N, I) and a state (N, H)."""
     beside: str = ""
-    """The parameters of a cell on which its state does not depend."""
+    """The parameters on which its state does not depend, or what holds them."""
 
     @property
     def words(self) -> str:
@@ -69,9 +69,11 @@ class Form:
         words = ", ".join(f"{self.names[name].replace('{}', '*')} as {what}" for name, what in said.items())
         if self.is_cell:
             words += "; a cell: called once for each step"
-            words += f"; not compared: {self.beside}" if self.beside else ""
+        elif "h_n" in self.returns and "output" not in self.returns:
+            words += "; h_n alone is compared"
         elif self.returns != ("output", "h_n"):
-            words += f"; returns {', '.join(self.returns)}"
+            words += f"; returns {', '.join(self.returns).replace('last', 'the last output alone')}"
+        words += f"; not compared: {self.beside}" if self.beside else ""
         words += f"; its output layer {self.head} is replaced by the identity" if self.head else ""
         words += "; its output is (T * N, H)" * self.rows
         words += "; its states are (N, H)" * self.flat
@@ -139,12 +141,17 @@ class Form:
     def arranged(self, returned: Any, leading: tuple[int, ...], *, batch_first: bool) -> Any:
         """Return what a call returned as nn.RNN does, (output, h_n); unchanged if it is something else.
 
-        The ``leading`` sizes are those of the first two axes of x.
+        The output is ``None`` if it is not returned. The ``leading`` sizes are those of the first two axes of x.
         """
         parts = list(returned) if isinstance(returned, tuple | list) else [returned]
-        if len(parts) != len(self.returns) or not all(hasattr(part, "shape") for part in parts):
+        if len(parts) != len(self.returns):
             return returned
-        named = dict(zip(self.returns, parts, strict=True))
+        named = {name: part for name, part in zip(self.returns, parts, strict=True) if name}
+        if not all(hasattr(part, "shape") for part in named.values()):
+            return returned
+        if "output" not in named:
+            h_n = named["h_n"] if "h_n" in named else named["last"]
+            return None, h_n[None] if self.flat or "h_n" not in named else h_n
         output = named["output"]
         if self.rows and output.shape[:1] == (leading[0] * leading[1],):
             output = output.reshape(*leading, *output.shape[1:])

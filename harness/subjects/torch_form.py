@@ -63,6 +63,7 @@ _WORD: Final = re.compile(r"[A-Z]?[a-z]+")
 
 Shapes = Mapping[str, tuple[int, ...]]
 Tensors = Sequence[torch.Tensor]
+Rows = list[list[float]]
 
 
 class Sizes(NamedTuple):
@@ -100,6 +101,11 @@ class _Returned(NamedTuple):
     """The arguments of a call that answered so."""
     axes: tuple[int, ...] = ()
     """The axes of x along which later outputs depend on earlier inputs: that of time, in a class that is right."""
+
+    @property
+    def batch_first(self) -> bool:
+        """True if x is (N, T, input_size): time is the second axis, or a state is of as many sequences as the first."""
+        return self.axes == (1,) or (self.axes != (0,) and any(one.shape[-2] == STEPS for one in self.given[1:]))
 
 
 def form_of(factory: Any, name: str) -> Form | None:
@@ -155,42 +161,48 @@ class _Reader:
         plain = replace(
             self.form, names=roles.names, conventions=roles.conventions, joined=X_FIRST if roles.joined else ""
         )
+        beside = ", ".join(dict.fromkeys(own.rpartition(".")[0] or own for own in roles.rest))
         self.form = replace(plain, head=head)
         returned = self._returned()
-        cell: tuple[str, ...] | None = None
-        if returned is None or not returned.axes:
-            self.form = plain
-            cell = self._returned_by_cell()
+        reason = self._hidden(returned) if head else ""
+        self.form = plain
+        cell = self._returned_by_cell() if returned is None or not returned.axes else None
         if cell is not None:
-            beside = ", ".join(dict.fromkeys(own.rpartition(".")[0] or own for own in roles.rest))
             self.form = replace(plain, is_cell=True, returns=cell, beside=beside)
             self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional", "batch_first", "dropout")}
         else:
-            self.form = replace(plain, head=head)
-            self._read_layer(shapes, roles, returned)
+            if reason or (roles.rest and not head):
+                returned = self._returned(roles.rest)
+                if returned is None:
+                    raise SubjectError(f"{self.name}: {reason}") if reason else _unread(shapes, self.sizes, self.name)
+                self.form = replace(plain, beside=beside)
+            else:
+                self.form = replace(plain, head=head)
+            self._read_layer(shapes, roles, returned or _Returned())
         if roles.joined:
             self.form = replace(self.form, joined=self._order())
         return replace(self.form, offers=self.offers)
 
-    def _read_layer(self, shapes: Shapes, roles: _Roles, returned: _Returned | None) -> None:
+    def _read_layer(self, shapes: Shapes, roles: _Roles, returned: _Returned) -> None:
         """Find out how a layer that takes a sequence is called, and what its parameters are."""
-        if roles.rest and not self.form.head:
-            raise _unread(shapes, self.sizes, self.name)
-        if self.form.head:
-            self._require_passing(returned)
-            shapes = {own: shape for own, shape in shapes.items() if own not in roles.rest}
-        returned = returned or _Returned()
-        self._read_names(shapes, roles)
-        if returned.axes == (1,) and "batch_first" not in self.form.takes:
-            self.form = replace(self.form, conventions=replace(self.form.conventions, batch_first=True))
-        self.form = replace(self.form, returns=returned.names, flat=returned.flat, rows=returned.rows)
+        self._read_names({own: shape for own, shape in shapes.items() if own not in roles.rest}, roles)
+        conventions = replace(
+            self.form.conventions,
+            batch_first=returned.batch_first and "batch_first" not in self.form.takes,
+            last_output_only="output" not in returned.names,
+        )
+        self.form = replace(
+            self.form, conventions=conventions, returns=returned.names, flat=returned.flat, rows=returned.rows
+        )
         if "h_n" not in returned.names:
             self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional", "batch_first")}
         if returned.flat:
             self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional")}
-        if self.form.head and self._drops(returned.given):
+        if conventions.last_output_only:  # the law of dropout is about the output
+            self.offers["dropout"] = (0.0,)
+        if (self.form.head or self.form.beside) and self._drops(returned):
             self.offers["training"] = (False,)
-        if self.form.head and "dropout" in self.form.takes and self._drops(returned.given, dropout=0.5):
+        if self.form.head and "dropout" in self.form.takes and self._drops(returned, dropout=0.5):
             self.offers["dropout"] = (0.0,)
 
     def _read_names(self, shapes: Shapes, roles: _Roles) -> None:
@@ -200,6 +212,7 @@ class _Reader:
             for layers in (1, 2)
             for directions in (1, 2)
         }
+        built = {of: {own: one for own, one in made.items() if own not in roles.rest} for of, made in built.items()}
         reverse: dict[str, str] = {}
         with suppress(SubjectError):
             others = {own: shape for own, shape in built[1, 2].items() if own not in shapes}
@@ -241,16 +254,19 @@ class _Reader:
                 yield x, torch.randn(1, batch, hidden_size)
                 yield x, torch.randn(batch, hidden_size)
 
-    def _returned(self) -> _Returned | None:
-        """Return how a call on a sequence answers, told by the shapes; ``None`` where they tell nothing."""
+    def _returned(self, rest: Sequence[str] = ()) -> _Returned | None:
+        """Return how a call on a sequence answers, told by the shapes; ``None`` where they tell nothing.
+
+        If there are other parameters than nn.RNN's, it is told of the state alone, on which they must have no effect.
+        """
         with seeded(0), torch.no_grad():
             for given in self._given():
                 with suppress(Exception):
-                    if (found := self._answered(given)) is not None:
+                    if (found := self._answered(given, rest)) is not None:
                         return found
         return None
 
-    def _answered(self, given: tuple[torch.Tensor, ...]) -> _Returned | None:
+    def _answered(self, given: tuple[torch.Tensor, ...], rest: Sequence[str]) -> _Returned | None:
         hidden_size, module = self.sizes.hidden_size, self._module()
         parts = _parts(module(*given))
         of_states: dict[tuple[int, ...], str] = {}
@@ -260,15 +276,44 @@ class _Reader:
         if self.form.head:
             of_output[STEPS * SEQUENCES, hidden_size] = "rows"
         shapes = [tuple(part.shape) for part in parts]
+        flat = any(state.dim() == 2 for state in given[1:])
+        if rest:
+            names = ["" if of_states.get(shape) != ("flat" if flat else "h_n") else "h_n" for shape in shapes]
+            return self._answered_last(module, given, names, rest) if names.count("h_n") == 1 else None
         names = [(of_output | of_states)[shape] for shape in shapes]
         outputs = [place for place, shape in enumerate(shapes) if shape in of_output]
-        if len(outputs) != 1 or len({*names}) != len(names) or len(names) > 2:
+        if len({*names}) != len(names) or len(names) > 2 or len(outputs) > 1:
             return None
+        if not outputs:
+            names = ["last" if name == "flat" else name for name in names]
+            return self._answered_last(module, given, names, rest)
         [place] = outputs
         axes = tuple(axis for axis in (0, 1) if self._flows(module, given, place, axis))
-        flat = "flat" in names or any(state.dim() == 2 for state in given[1:])
+        flat = flat or "flat" in names
         plain = tuple({"flat": "h_n", "rows": "output"}.get(name, name) for name in names)
         return _Returned(plain, flat, "rows" in names, given, axes)
+
+    def _answered_last(
+        self, module: torch.nn.Module, given: tuple[torch.Tensor, ...], names: Sequence[str], rest: Sequence[str]
+    ) -> _Returned | None:
+        """Return how a call answers that gives the last state, but not every output; ``None`` if it is not that."""
+
+        def states(x: torch.Tensor) -> list[torch.Tensor]:
+            return [part for part, name in zip(_parts(module(x, *given[1:])), names, strict=True) if name]
+
+        x, plain = given[0], states(given[0])
+        sequences = {part.shape[-2] for part in (*plain, *given[1:])}
+        if len(sequences) != 1:
+            return None
+        axis = 0 if sequences == {SEQUENCES} else 1
+        earlier = x.clone()
+        earlier.select(axis, 0).add_(1)
+        carried = not _same(plain, states(earlier))
+        for own in rest:
+            module.get_parameter(own).add_(1)
+        if not carried or not _same(plain, states(x)):
+            return None
+        return _Returned(tuple(names), any(one.dim() == 2 for one in given[1:]), False, given, (axis,))
 
     def _flows(self, module: torch.nn.Module, given: tuple[torch.Tensor, ...], place: int, axis: int) -> bool:
         """Tell whether the later outputs along an axis of x depend on the first x there."""
@@ -307,14 +352,14 @@ class _Reader:
                 return tuple("h_n" if place == states[0] else "" for place in range(len(parts)))
         return None
 
-    def _require_passing(self, returned: _Returned | None) -> None:
-        """Raise ``SubjectError`` unless the states come out of a layer without its output layer as they are."""
+    def _hidden(self, returned: _Returned | None) -> str:
+        """Say why the states do not come out of a layer without its output layer as they are; nothing if they do."""
         head, size = self.form.head, self.sizes.hidden_size
         if returned is None:
-            raise SubjectError(
-                f"{self.name}: without its output layer {head}, a call on x {_X.format(self.sizes.input_size)} with "
+            return (
+                f"without its output layer {head}, a call on x {_X.format(self.sizes.input_size)} with "
                 f"{_said(self.sizes, self.form)} {self._outcome()}\n"
-                f"expected {head} to be applied to every step, not to the last alone; {_WRITE}"
+                f"expected the output of every step, or of the last one, or h_n; {_WRITE}"
             )
         seen: list[torch.Tensor] = []
         states: list[torch.Tensor] = []
@@ -325,18 +370,21 @@ class _Reader:
                 if isinstance(one, torch.nn.RNN):
                     one.register_forward_hook(lambda _module, _given, result: states.append(result[0]))
             parts = dict(zip(returned.names, _parts(module(*returned.given)), strict=True))
-        output = _rows(parts["output"], size)
-        states += [parts["h_n"]] * ("h_n" in parts)
-        if output != _rows(torch.cat([one.reshape(-1, size) for one in seen]), size):
-            raise SubjectError(
-                f"{self.name}: what follows its output layer {head} changes the numbers, as a softmax does\n"
-                f"expected a call to return what {head} gives; {_WRITE}"
+        states += [part for name, part in parts.items() if name == "h_n"]
+        output = _rows([part for name, part in parts.items() if name != "h_n"], size)
+        passed, held = _rows(seen, size), _rows(states, size) if states else output
+        every = "output" in parts  # otherwise the last one is enough
+        if not (output == passed if every else _among(output, passed)):
+            return (
+                f"what follows its output layer {head} changes the numbers, as a softmax does\n"
+                f"expected a call to return h_n as well, or what {head} gives; {_WRITE}"
             )
-        if any(row not in output for one in states for row in _rows(one, size)):
-            raise SubjectError(
-                f"{self.name}: its output layer {head} is given other numbers than the states\n"
-                f"expected nothing between the states and {head}, such as an activation; {_WRITE}"
+        if not (_among(held, output) if every else _among(output, held)):
+            return (
+                f"its output layer {head} is given other numbers than the states\n"
+                f"expected a call to return h_n as well, or nothing between the states and {head}; {_WRITE}"
             )
+        return ""
 
     def _outcome(self) -> str:
         """Say what a call on a sequence gives where the shapes tell nothing; the first error, if each call has one."""
@@ -374,12 +422,16 @@ class _Reader:
         matrix.select(0 if form.conventions.transposed else 1, column).fill_(1)
         return not _same(before, _parts(module(*given)))
 
-    def _drops(self, given: Tensors, **options: Any) -> bool:
-        """Tell whether two calls of a layer in training differ."""
+    def _drops(self, returned: _Returned, **options: Any) -> bool:
+        """Tell whether what is compared of two calls of a layer in training differs."""
         with suppress(Exception), torch.no_grad(), seeded(0), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
             module = self._module(**options).train()
-            return not _same(_parts(module(*given)), _parts(module(*given)))
+            one, other = (
+                [part for part, name in zip(_parts(module(*returned.given)), returned.names, strict=True) if name]
+                for _ in range(2)
+            )
+            return not _same(one, other)
         return False
 
 
@@ -552,7 +604,10 @@ def _same(ones: Tensors, others: Tensors) -> bool:
     return len(ones) == len(others) and all(map(torch.equal, ones, others))
 
 
-def _rows(tensor: torch.Tensor, size: int) -> list[list[float]]:
-    """Return the rows of a tensor in an order that is that of their numbers."""
-    rows: list[list[float]] = tensor.reshape(-1, size).tolist()
-    return sorted(rows)
+def _rows(tensors: Tensors, size: int) -> Rows:
+    """Return the rows of all tensors, sorted by their numbers."""
+    return sorted(row for tensor in tensors for row in tensor.reshape(-1, size).tolist())
+
+
+def _among(ones: Rows, others: Rows) -> bool:
+    return all(one in others for one in ones)

@@ -28,6 +28,7 @@ from harness.subjects.calling import (
     as_array,
     as_arrays,
     attempt,
+    by_name,
     changed,
     named_outputs,
     place_of,
@@ -119,7 +120,7 @@ class TorchSubject:
         """
         self.name = name
         self._conventions = declared_by(factory, name) if conventions is None else conventions
-        require_a_class_can(self._conventions, name)
+        self._require_conventions(name)
         plain = not self._conventions.maps
         self._factory = factory
         self._facts = facts or facts_of(factory)
@@ -147,6 +148,10 @@ class TorchSubject:
             conventions=self._conventions,
             run_as=None if self._facts.own else self.run_as,  # torch's own declares nothing
         )
+
+    def _require_conventions(self, name: str) -> None:
+        """Raise ``SubjectError`` for conventions that it cannot have."""
+        require_a_class_can(self._conventions, name)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the kept modules; a copy builds its own."""
@@ -330,8 +335,7 @@ class TorchSubject:
         """
         return self._attempt(case, partial(self._double_backward, case, tangents))
 
-    @staticmethod
-    def _attempt(case: Case, work: Callable[[Tensors, _Noticed], Mapping[str, Array]]) -> Outcome:
+    def _attempt(self, case: Case, work: Callable[[Tensors, _Noticed], Mapping[str, Array]]) -> Outcome:
         """Return the outcome of some work on a copy of the case's arrays."""
         lent: dict[str, torch.Tensor] = {}
         noticed = _Noticed()
@@ -347,6 +351,7 @@ class TorchSubject:
             changed_inputs=changed(arrays, case),
             aliased=noticed.aliased,
             overwritten=noticed.overwritten,
+            not_returned=("output",) * (self._conventions.last_output_only and "output" not in outcome.arrays),
         )
 
     def _once(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
@@ -371,7 +376,7 @@ class TorchSubject:
     def _results(self, case: Case, module: torch.nn.Module, lent: Tensors) -> tuple[Run, Tensors]:
         """Return what the module gives, forward, and backward if there is a loss."""
         done, config = self._outputs(case, module, lent), case.config
-        of_the_form = all(done.named[name].shape == spec.shape for name, spec in config.outputs.items())
+        of_the_form = all(one.shape == config.outputs[name].shape for name, one in done.named.items())
         if config.loss is None or not of_the_form:
             return done, {}
         beside = self._outputs(case, self._tied(module, config, lent), lent) if config.tied else None
@@ -407,9 +412,9 @@ class TorchSubject:
             raw, own = self._called(module, case, given, weights)
             returned = raw if config.lengths is None else padded(raw, config)
             with autocast(config):
-                named = named_outputs(returned, readout=False)
-                results = dict(zip(named, returned, strict=True))
-                own_results = dict(zip(named, map(data_of, raw), strict=True))
+                results = self._by_name(returned)
+                named = as_arrays(results)
+                own_results = {name: data_of(one) for name, one in self._by_name(raw).items()}
                 _require_device(results, config)
                 if readout:
                     results["readout"] = torch.nn.functional.linear(torch.as_tensor(returned[0]), *readout)
@@ -417,6 +422,13 @@ class TorchSubject:
         known = {**given, **dict(zip((name for name in weights if "readout" in name), readout, strict=True)), **own}
         asked = [] if config.loss is None else [known[name.removesuffix(".grad")] for name in config.gradients]
         return Run(named, results, own_results, asked, _aliased(results, {**given, **own}))
+
+    def _by_name(self, returned: Any) -> dict[str, Any]:
+        """Return what the module returned, by name; without the output if only the last one is known."""
+        named = by_name(returned, readout=False)
+        if self._conventions.last_output_only and named["output"] is None:
+            del named["output"]
+        return named
 
     def _called(
         self, module: torch.nn.Module, case: Case, given: Tensors, weights: Tensors
@@ -450,7 +462,7 @@ class TorchSubject:
             for before in self.calls_before(config):
                 given = [torch.ones(spec.shape, device=config.device, dtype=dtype) for spec in before.inputs.values()]
                 with autocast(config):
-                    output = self.call(module, parameters, *given)[0]
+                    output = next(one for one in self.call(module, parameters, *given) if one is not None)
                 if config.loss is not None and output.requires_grad:
                     output.real.sum().backward()
                     module.zero_grad()

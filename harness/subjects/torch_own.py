@@ -61,6 +61,10 @@ class OwnFormSubject(TorchSubject):
             read_as=form.words,
         )
 
+    def _require_conventions(self, name: str) -> None:
+        if not self._form.conventions.last_output_only:
+            super()._require_conventions(name)
+
     def devices(self) -> tuple[str, ...]:
         """Return the devices that compute."""
         return tuple(device for device in super().devices() if device != "meta")

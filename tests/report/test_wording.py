@@ -334,7 +334,7 @@ def test_gradients_that_were_not_compared_or_are_nobody_s_are_named() -> None:
     shown = rendered(text.examination_report(Examination(hunt)), 200)
 
     assert "gradients by bias_hh, hx: not returned" in shown
-    assert "not compared  output: it declares last_output_only, and h_n is compared" in shown
+    assert "not compared  output: h_n is compared in its place (last_output_only)" in shown
     assert "gradients by loss: nn.RNN has none" in shown
 
 

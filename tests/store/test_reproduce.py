@@ -356,6 +356,16 @@ class Headed(torch.nn.Module):
             h = torch.tanh(torch.cat([step, WRONG * h], 1) @ self.both + self.b)
             outputs.append(self.last(h))
         return torch.cat(outputs), h[None]
+
+class Soft(Headed):
+    def forward(self, x, hx):
+        output, h_n = super().forward(x, hx)
+        return output.softmax(-1), h_n
+
+class Last(Headed):
+    def forward(self, x):
+        output, _ = super().forward(x, self.b.new_zeros(1, x.shape[1], len(self.b)))
+        return output[-x.shape[1]:]
 """
 
 OWN_WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcopy"]
@@ -367,13 +377,18 @@ OWN_WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcop
         ("Keras", "parametrize"),
         *((name, way) for name in ("Keras", "Own") for way in OWN_WAYS),
         *((name, way) for name in ("Flat", "Alone", "Rows") for way in ("used", "functional_call")),
-        *((name, way) for name in ("Step", "Headed") for way in ("used", "to_dtype", "functional_call")),
+        *(
+            (name, way)
+            for name in ("Step", "Headed", "Soft", "Last")
+            for way in ("used", "to_dtype", "functional_call")
+        ),
     ],
 )
 def test_a_class_of_another_form_is_given_its_own_weights(name: str, way: str, tmp_path: Path) -> None:
     path = saved(tmp_path, "forms.py", FORMS + "WRONG = 2")
     config = RNNConfig(2, 3, 1 + (name == "Own"), T=4, N=2, hx=True, loss="both", dtype="float64", preparation=way)
-    alone = name in {"Alone", "Rows"}
+    alone = name in {"Alone", "Rows", "Last"}
+    config = config.replace(loss="h_n" if name in {"Soft", "Last"} else "both")
     config = config.replace(hx=not alone, grad_mode="accumulate" if way == "deepcopy" or alone else None)
     config = config.replace(batch_first=name == "Rows")
     finding, subject = found(f"{path}:{name}", config)

@@ -260,10 +260,51 @@ class HeadedRaises(Headed):
         raise ValueError("not today")
 
 
+class HeadedSoftlyAlone(HeadedSoftly):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x, hx)[0]
+
+
+class HeadedOtherAxis(Headed):
+    """It takes the last sequence for the last step."""
+
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return self.head(self.rnn(x)[0][-1])
+
+
+class HeadedLastAlone(Headed):
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+class HeadedFirst(Headed):
+    """It takes the first step for the last one."""
+
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return self.head(self.rnn(x.flip(1))[0][:, -1])
+
+
 class TwoHeads(Headed):
-    def __init__(self, input_size: int, output_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, output_size, hidden_size)
+    def __init__(self, input_size: int, output_size: int, hidden_size: int, n_layers: int = 1) -> None:
+        super().__init__(input_size, output_size, hidden_size, n_layers)
         self.more = nn.Linear(output_size, 2)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return self.more(output.relu()), h_n
+
+
+class TwoHeadsAlone(TwoHeads):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x, hx)[0]
+
+
+class Coupled(TwoHeads):
+    """Its state depends on a parameter that nn.RNN does not have."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return output, h_n * self.more.bias[0]
 
 
 STEP = "read.weight as weight_ih, keep.weight as weight_hh, read.bias as bias_ih, keep.bias as bias_hh"
@@ -375,6 +416,33 @@ def test_what_drops_before_its_output_layer_is_not_asked_to_train() -> None:
     assert subject.run(draw(ROWS.replace(training=True))).failure is Failure.UNSUPPORTED
 
 
+@pytest.mark.parametrize("layer", [HeadedSoftly, HeadedRelu, TwoHeads])
+def test_of_a_layer_whose_output_hides_the_states_the_last_ones_are_compared(layer: Any) -> None:
+    subject = as_subject(layer)
+
+    assert "; h_n alone is compared; not compared: head" in subject.capabilities.read_as
+    assert set(scope_of(subject).loss) == {None, "h_n"}
+    for way in ("new", "used", "functional_call", "deepcopy"):
+        config = ROWS.replace(num_layers=2, hx=True, loss="h_n", preparation=way)
+        result = check_agreement(subject, draw(config, "normal"))
+        assert result.verdict is Verdict.AGREES, (config, result)
+    outcome = subject.run(draw(ROWS.replace(loss="h_n")))
+    assert outcome.not_returned == ("output",)
+    assert {*outcome.arrays} == {"h_n", *ROWS.gradients}
+
+
+def test_the_last_output_alone_is_compared() -> None:
+    right, wrong, beside = map(as_subject, (HeadedLastAlone, HeadedFirst, HeadedLast))
+    case = draw(ROWS.replace(loss="h_n"), "normal")
+
+    assert "; returns the last output alone; its output layer head is replaced" in right.capabilities.read_as
+    assert "; num_layers is left out: it returns no h_n" in right.capabilities.read_as
+    assert "; h_n alone is compared; its output layer head is replaced" in beside.capabilities.read_as
+    assert check_agreement(right, case).verdict is Verdict.AGREES
+    assert check_agreement(wrong, case).verdict is Verdict.DISAGREES
+    assert check_agreement(beside, draw(case.config.replace(num_layers=2), "normal")).verdict is Verdict.AGREES
+
+
 @pytest.mark.parametrize(
     ("layer", "config"),
     [(JoinedForgets, PLAIN), (JoinedSwapped, PLAIN.replace(num_layers=2)), (HeadedForgets, ROWS.replace(hx=True))],
@@ -401,12 +469,12 @@ def test_a_layer_that_takes_one_step_as_well_is_called_with_all() -> None:
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (HeadedLast, "returns (4, 3), (1, 4, 3)\nexpected head to be applied to every step, not to the last alone"),
-        (HeadedRaises, "raises ValueError: not today\nexpected head"),
-        (HeadedSoftly, "what follows its output layer head changes the numbers, as a softmax does\nexpected a call"),
-        (HeadedRelu, "its output layer head is given other numbers than the states\nexpected nothing"),
-        (HeadedReluAlone, "its output layer head is given other numbers than the states\nexpected nothing"),
-        (TwoHeads, "more.weight (2, 7), more.bias (2,)\nexpected nn.RNN's parameters"),
+        (HeadedOtherAxis, "returns (2, 3)\nexpected the output of every step, or of the last one, or h_n"),
+        (HeadedRaises, "raises ValueError: not today\nexpected the output"),
+        (HeadedSoftlyAlone, "what follows its output layer head changes the numbers, as a softmax does\nexpected a"),
+        (HeadedReluAlone, "its output layer head is given other numbers than the states\nexpected a call to return"),
+        (TwoHeadsAlone, "more.weight (2, 7), more.bias (2,)\nexpected nn.RNN's parameters"),
+        (Coupled, "more.weight (2, 7), more.bias (2,)\nexpected nn.RNN's parameters"),
     ],
 )
 def test_an_output_layer_that_hides_the_states_is_refused(layer: Any, said: str) -> None:

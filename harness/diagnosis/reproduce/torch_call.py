@@ -418,6 +418,10 @@ class _Writer:
         program.results = {"output": "output", "h_n": "h_n"}
         if form is not None and form.flat and "h_n" in returns:
             program.results["h_n"] = "h_n[None]"
+        if "output" not in returns:
+            del program.results["output"]
+        if "last" in returns and "h_n" not in returns:
+            program.results["h_n"] = "last[None]"
         elif "h_n" not in returns:
             program.results["h_n"] = "output[:, -1][None]" if config.batch_first and config.batched else "output[-1:]"
         if config.output_size is not None:
@@ -430,7 +434,7 @@ class _Writer:
         """Return the code of a call and of what is made of its results, whose names begin with ``also``."""
         config = self.config
         seed = f"torch.manual_seed({self.case.seed})  # what dropout drops"
-        lines = [*[seed] * config.drops, f"{', '.join(also + name for name in names)} = {called}"]
+        lines = [*[seed] * config.drops, f"{', '.join(also + name if name else '_' for name in names)} = {called}"]
         if self.recipe.form is not None and self.recipe.form.rows:
             lines.append(f"{also}output = {also}output.reshape(*x.shape[:2], -1)")
         if config.lengths is not None:
