@@ -45,8 +45,9 @@ class Form:
     """Those of the sizes that it takes by name, by its own names."""
     joined: str = ""
     """The order of the columns, if weight_ih and weight_hh stand side by side in one matrix: ``x, h`` or ``h, x``."""
-    head: str = ""
-    """The name of an output layer of its own, a Linear, in whose place the identity is put."""
+    heads: tuple[str, ...] = ()
+    """The names of an output layer of its own, a Linear, and of a softmax behind it. The identity is put in their place.
+    """
     rows: bool = False
     """True if its output has one axis for time and batch, (T * N, H)."""
     is_cell: bool = False
@@ -74,7 +75,8 @@ class Form:
         elif self.returns != ("output", "h_n"):
             words += f"; returns {', '.join(self.returns).replace('last', 'the last output alone')}"
         words += f"; not compared: {self.beside}" if self.beside else ""
-        words += f"; its output layer {self.head} is replaced by the identity" if self.head else ""
+        are = "is" if len(self.heads) == 1 else "are"
+        words += f"; its output layer {' and '.join(self.heads)} {are} replaced by the identity" if self.heads else ""
         words += "; its output is (T * N, H)" * self.rows
         words += "; its states are (N, H)" * self.flat
         words += "; reads (N, T, input_size)" * self.conventions.batch_first
@@ -88,7 +90,7 @@ class Form:
             return "forward takes another number of arguments"
         if name == "training":
             return "it drops elements with dropout=0, too"
-        if name == "dropout" and self.head and name in self.takes:
+        if name == "dropout" and self.heads and name in self.takes:
             return "it drops elements elsewhere than between layers"
         if self.is_cell and name in self.takes:
             return "a call is one step of one layer"

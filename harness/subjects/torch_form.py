@@ -131,9 +131,9 @@ def form_of(factory: Any, name: str) -> Form | None:
     return _Reader(factory, name, form, sizes).read(shapes)
 
 
-def without(module: torch.nn.Module, head: str) -> torch.nn.Module:
-    """Return the same module, with the identity in the place of its output layer, if that is named."""
-    if head:
+def without(module: torch.nn.Module, heads: Sequence[str]) -> torch.nn.Module:
+    """Return the same module, with the identity in the places of these parts of it."""
+    for head in heads:
         module.set_submodule(head, torch.nn.Identity())
     return module
 
@@ -157,27 +157,31 @@ class _Reader:
         self.offers["hx"] = _states(self.factory)
         if "bias_ih" not in roles.names:
             self.offers["bias"] = (False,)
-        head = _linear(_built(self.factory, self.form, self.sizes, {}), roles.rest)
         plain = replace(
             self.form, names=roles.names, conventions=roles.conventions, joined=X_FIRST if roles.joined else ""
         )
         beside = ", ".join(dict.fromkeys(own.rpartition(".")[0] or own for own in roles.rest))
-        self.form = replace(plain, head=head)
-        returned = self._returned()
-        reason = self._hidden(returned) if head else ""
+        heads: tuple[str, ...] = ()
+        returned, reason = None, ""
+        for heads in _heads(_built(self.factory, self.form, self.sizes, {}), roles.rest):
+            self.form = replace(plain, heads=heads)
+            returned = self._returned()
+            reason = self._hidden(returned) if heads else ""
+            if not reason:
+                break
         self.form = plain
         cell = self._returned_by_cell() if returned is None or not returned.axes else None
         if cell is not None:
             self.form = replace(plain, is_cell=True, returns=cell, beside=beside)
             self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional", "batch_first", "dropout")}
         else:
-            if reason or (roles.rest and not head):
+            if reason or (roles.rest and not heads):
                 returned = self._returned(roles.rest)
                 if returned is None:
                     raise SubjectError(f"{self.name}: {reason}") if reason else _unread(shapes, self.sizes, self.name)
                 self.form = replace(plain, beside=beside)
             else:
-                self.form = replace(plain, head=head)
+                self.form = replace(plain, heads=heads)
             self._read_layer(shapes, roles, returned or _Returned())
         if roles.joined:
             self.form = replace(self.form, joined=self._order())
@@ -200,9 +204,9 @@ class _Reader:
             self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional")}
         if conventions.last_output_only:  # the law of dropout is about the output
             self.offers["dropout"] = (0.0,)
-        if (self.form.head or self.form.beside) and self._drops(returned):
+        if (self.form.heads or self.form.beside) and self._drops(returned):
             self.offers["training"] = (False,)
-        if self.form.head and "dropout" in self.form.takes and self._drops(returned, dropout=0.5):
+        if self.form.heads and "dropout" in self.form.takes and self._drops(returned, dropout=0.5):
             self.offers["dropout"] = (0.0,)
 
     def _read_names(self, shapes: Shapes, roles: _Roles) -> None:
@@ -273,7 +277,7 @@ class _Reader:
         for batch in (SEQUENCES, STEPS):
             of_states |= {(1, batch, hidden_size): "h_n", (batch, hidden_size): "flat"}
         of_output: dict[tuple[int, ...], str] = {(STEPS, SEQUENCES, hidden_size): "output"}
-        if self.form.head:
+        if self.form.heads:
             of_output[STEPS * SEQUENCES, hidden_size] = "rows"
         shapes = [tuple(part.shape) for part in parts]
         flat = any(state.dim() == 2 for state in given[1:])
@@ -354,7 +358,7 @@ class _Reader:
 
     def _hidden(self, returned: _Returned | None) -> str:
         """Say why the states do not come out of a layer without its output layer as they are; nothing if they do."""
-        head, size = self.form.head, self.sizes.hidden_size
+        head, size = self.form.heads[0], self.sizes.hidden_size
         if returned is None:
             return (
                 f"without its output layer {head}, a call on x {_X.format(self.sizes.input_size)} with "
@@ -508,7 +512,7 @@ def _built(factory: Any, form: Form, sizes: Sizes, options: Mapping[str, Any]) -
         module: torch.nn.Module = factory(
             *first, **named, **{own: values[name] for name, own in form.takes.items() if name in values}
         )
-        return without(module, form.head)
+        return without(module, form.heads)
 
 
 def _shapes_of(module: torch.nn.Module) -> Shapes:
@@ -549,14 +553,16 @@ def _likeness(one: str, other: str) -> float:
     return SequenceMatcher(None, one, other).ratio()
 
 
-def _linear(module: torch.nn.Module, names: Sequence[str]) -> str:
-    """Return the name of the Linear that has exactly these parameters; nothing if there is none."""
+def _heads(module: torch.nn.Module, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return what may be left out to see the states: the Linear with exactly these parameters, or softmaxes as well."""
     owners = {name.rpartition(".")[0] for name in names}
-    if len(owners) != 1:
-        return ""
-    [owner] = owners
-    found = module.get_submodule(owner)
-    return owner if type(found) is torch.nn.Linear and len([*found.parameters()]) == len(names) else ""
+    parts = dict(module.named_modules())
+    if len(owners) != 1 or type(parts[head := owners.pop()]) is not torch.nn.Linear:
+        return [()]
+    if len([*parts[head].parameters()]) != len(names):
+        return [()]
+    softmaxes = [name for name, part in parts.items() if isinstance(part, torch.nn.Softmax | torch.nn.LogSoftmax)]
+    return [(head,), (head, *softmaxes)][: 1 + bool(softmaxes)]
 
 
 def _numbered(names: Names) -> Iterator[tuple[dict[str, str], int, str]]:

@@ -363,9 +363,13 @@ class Soft(Headed):
         return output.softmax(-1), h_n
 
 class Last(Headed):
+    def __init__(self, features, units, outputs):
+        super().__init__(features, units, outputs)
+        self.soft = torch.nn.Softmax(-1)
+
     def forward(self, x):
         output, _ = super().forward(x, self.b.new_zeros(1, x.shape[1], len(self.b)))
-        return output[-x.shape[1]:]
+        return self.soft(output[-x.shape[1]:])
 """
 
 OWN_WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcopy"]

@@ -265,6 +265,17 @@ class HeadedSoftlyAlone(HeadedSoftly):
         return super().forward(x, hx)[0]
 
 
+class HeadedSoftModule(Headed):
+    """It gives the logarithms of probabilities from its last state."""
+
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        super().__init__(input_size, output_size, hidden_size)
+        self.soft = nn.LogSoftmax(dim=1)
+
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return self.soft(self.head(self.rnn(x)[1][0]))
+
+
 class HeadedOtherAxis(Headed):
     """It takes the last sequence for the last step."""
 
@@ -432,13 +443,15 @@ def test_of_a_layer_whose_output_hides_the_states_the_last_ones_are_compared(lay
 
 
 def test_the_last_output_alone_is_compared() -> None:
-    right, wrong, beside = map(as_subject, (HeadedLastAlone, HeadedFirst, HeadedLast))
+    right, wrong, beside, soft = map(as_subject, (HeadedLastAlone, HeadedFirst, HeadedLast, HeadedSoftModule))
     case = draw(ROWS.replace(loss="h_n"), "normal")
 
     assert "; returns the last output alone; its output layer head is replaced" in right.capabilities.read_as
     assert "; num_layers is left out: it returns no h_n" in right.capabilities.read_as
     assert "; h_n alone is compared; its output layer head is replaced" in beside.capabilities.read_as
+    assert "; its output layer head and soft are replaced by the identity; " in soft.capabilities.read_as
     assert check_agreement(right, case).verdict is Verdict.AGREES
+    assert check_agreement(soft, case).verdict is Verdict.AGREES
     assert check_agreement(wrong, case).verdict is Verdict.DISAGREES
     assert check_agreement(beside, draw(case.config.replace(num_layers=2), "normal")).verdict is Verdict.AGREES
 

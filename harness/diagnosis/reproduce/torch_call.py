@@ -68,9 +68,10 @@ def parted(name, tensor):
     return {hh} if "_hh" in name else {ih}'''
 
 _WITHOUT: Final = '''\
-def without(name, module):
+def without(names, module):
     """The same module, with the identity in the place of its output layer."""
-    module.set_submodule(name, torch.nn.Identity())
+    for name in names:
+        module.set_submodule(name, torch.nn.Identity())
     return module'''
 
 _REGISTER: Final = "torch.nn.utils.parametrize.register_parametrization"
@@ -114,7 +115,7 @@ def _built_by_form(expression: str, form: Form, config: RNNConfig, dtype: str) -
     options = [f"{own}={size}" for own, size in by_name.items()]
     options += [f"{own}={code[name]}" for name, own in form.takes.items()]
     made = listed(f"{expression}(", [*map(str, first), *options], ")", len("other = "))
-    made = f'without("{form.head}", {made})' if form.head else made
+    made = f"without([{', '.join(map(quoted, form.heads))}], {made})" if form.heads else made
     return f"{made}.to({', '.join(moves)})" if moves else made
 
 
@@ -163,7 +164,7 @@ class _Writer:
             return helpers
         if form.is_cell:
             helpers.append(inspect.getsource(looped).replace(": Any", "").replace(" -> Any", "").strip("\n"))
-        if form.head:
+        if form.heads:
             helpers.append(_WITHOUT)
         if self.backward and form.joined == H_FIRST:
             helpers.append(_PARTED.format(hh="tensor[:, :size]", ih="tensor[:, size:]"))
