@@ -46,8 +46,7 @@ class Form:
     joined: str = ""
     """The order of the columns, if weight_ih and weight_hh stand side by side in one matrix: ``x, h`` or ``h, x``."""
     heads: tuple[str, ...] = ()
-    """The names of an output layer of its own, a Linear, and of a softmax behind it. The identity is put in their place.
-    """
+    """The names of an output layer of its own, a Linear, and of softmaxes. The identity is put in their places."""
     rows: bool = False
     """True if its output has one axis for time and batch, (T * N, H)."""
     is_cell: bool = False
