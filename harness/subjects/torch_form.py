@@ -459,7 +459,7 @@ def _signed(factory: Any, name: str) -> Form | None:
     if unknown := [one.name for one in own if one.default is one.empty and one not in [*sizes, *outputs]]:
         raise SubjectError(
             f"{name}{inspect.signature(factory)}: takes {', '.join(unknown)}, which nn.RNN does not\n"
-            f"expected input_size, hidden_size, the size of an output layer if it has one, and, by name, any of "
+            f"expected input_size, hidden_size, output_size if it has an output layer, and, by name, any of "
             f"{', '.join(OPTIONS)}"
         )
     meant = {one.name: "output" for one in outputs}
@@ -538,6 +538,8 @@ def _roles(shapes: Shapes, sizes: Sizes, name: str) -> _Roles:
         for expected in ((H, I + H), (I + H, H), (H, I), (I, H), (H, H), (H,))
     )
     both = joined + beside
+    if plain or both:  # then it is the matrix of an output layer as wide as x
+        turned = []
     rest = tuple(own for own in shapes if own not in {*both, *plain, *turned, *recurrent, *biases})
     apart = len(plain) + len(turned) == 1 and len(recurrent) == 1 and not both
     if not (apart or (len(both) == 1 and not plain + turned + recurrent)) or len(biases) > 2:

@@ -194,6 +194,22 @@ class HeadedForgets(Headed):
         return super().forward(x, torch.zeros_like(hx))
 
 
+class HeadedAsWide(nn.Module):
+    """Its output is as wide as x, as that of a layer which tells the next character."""
+
+    def __init__(self, vocab_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.both = nn.Linear(vocab_size + hidden_size, hidden_size)
+        self.head = nn.Linear(hidden_size, vocab_size)
+
+    def forward(self, x: Any, h: Any) -> Any:
+        outputs = []
+        for step in x:
+            h = torch.tanh(self.both(torch.cat([step, h], 1)))
+            outputs.append(self.head(h))
+        return torch.stack(outputs), h
+
+
 class HeadedSteps(nn.Module):
     """A layer that gives an output after each step, and returns it alone; its output layer has a size of its own."""
 
@@ -383,6 +399,14 @@ def joined(own: str, first: str, second: str, end: str = "") -> str:
             (
                 f"{RNN}; its output layer head is replaced by the identity; its output is (T * N, H); "
                 "reads (N, T, input_size)"
+            ),
+        ),
+        (
+            HeadedAsWide,
+            [PLAIN.replace(hx=True)],
+            (
+                "both.weight as weight_ih and weight_hh side by side, both.bias as bias_ih + bias_hh; "
+                "its output layer head is replaced by the identity; its states are (N, H)"
             ),
         ),
         (
