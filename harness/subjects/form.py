@@ -47,6 +47,8 @@ class Form:
     """The order of the columns, if weight_ih and weight_hh stand side by side in one matrix: ``x, h`` or ``h, x``."""
     heads: tuple[str, ...] = ()
     """The names of an output layer of its own, a Linear, and of softmaxes. The identity is put in their places."""
+    embedding: str = ""
+    """The name of an Embedding of its own, in whose place the identity is put: x is what it would give."""
     rows: bool = False
     """True if its output has one axis for time and batch, (T * N, H)."""
     is_cell: bool = False
@@ -74,6 +76,7 @@ class Form:
         elif self.returns != ("output", "h_n"):
             words += f"; returns {', '.join(self.returns).replace('last', 'the last output alone')}"
         words += f"; not compared: {self.beside}" if self.beside else ""
+        words += f"; its Embedding {self.embedding} is replaced by the identity" if self.embedding else ""
         are = "is" if len(self.heads) == 1 else "are"
         words += f"; its output layer {' and '.join(self.heads)} {are} replaced by the identity" if self.heads else ""
         words += "; its output is (T * N, H)" * self.rows
@@ -96,6 +99,11 @@ class Form:
         if "h_n" not in self.returns and name in self.takes:
             return "it returns no h_n"
         return "its other parameters cannot be told" if name in self.takes else "its constructor does not take that"
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """The parts in whose places the identity is put."""
+        return (*self.heads, *[self.embedding] * bool(self.embedding))
 
     def given(self, input_size: T, hidden_size: T, output_size: T) -> tuple[list[T], dict[str, T]]:
         """Return the sizes that its constructor is given by position, and those by name."""

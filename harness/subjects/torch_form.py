@@ -152,6 +152,9 @@ class _Reader:
 
     def read(self, shapes: Shapes) -> Form:
         """Return the form of the class, of which one plain layer has parameters of these shapes."""
+        if embedding := _embedding(_built(self.factory, self.form, self.sizes, {})):
+            self.form = replace(self.form, embedding=embedding)
+            shapes = self._shapes({})
         roles = _roles(shapes, self.sizes, self.name)
         self.offers = {name: values for name, values in PLAIN.items() if name not in self.form.takes}
         self.offers["hx"] = _states(self.factory)
@@ -512,7 +515,7 @@ def _built(factory: Any, form: Form, sizes: Sizes, options: Mapping[str, Any]) -
         module: torch.nn.Module = factory(
             *first, **named, **{own: values[name] for name, own in form.takes.items() if name in values}
         )
-        return without(module, form.heads)
+        return without(module, form.replaced)
 
 
 def _shapes_of(module: torch.nn.Module) -> Shapes:
@@ -553,6 +556,12 @@ def _roles(shapes: Shapes, sizes: Sizes, name: str) -> _Roles:
 
 def _likeness(one: str, other: str) -> float:
     return SequenceMatcher(None, one, other).ratio()
+
+
+def _embedding(module: torch.nn.Module) -> str:
+    """Return the name of an Embedding, if there is one."""
+    found = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Embedding) and name]
+    return found[0] if len(found) == 1 else ""
 
 
 def _heads(module: torch.nn.Module, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -94,7 +94,7 @@ class OwnFormSubject(TorchSubject):
             states = config.num_directions * config.hidden_size
             first, by_name = self._form.given(config.input_size, config.hidden_size, states)
             module: torch.nn.Module = self._factory(*first, **by_name, **given)
-            return without(module, self._form.heads).to(device=config.device, dtype=dtype)
+            return without(module, self._form.replaced).to(device=config.device, dtype=dtype)
 
     def prepare(self, config: RNNConfig, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """Return a module with the weights. Raise ``NotImplementedError`` for options that it cannot have."""

@@ -333,14 +333,15 @@ class Rows(Alone):
         return super().forward(x.transpose(0, 1)).transpose(0, 1)
 
 class Step(torch.nn.Module):
-    def __init__(self, features, units, outputs):
+    def __init__(self, vocab, features, units, outputs):
         super().__init__()
+        self.table = torch.nn.Embedding(vocab, features)
         self.both = torch.nn.Linear(units + features, units)
         self.last = torch.nn.Linear(units, outputs)
 
     def forward(self, x, h=None):
         h = x.new_zeros(len(x), self.both.out_features) if h is None else h
-        h = torch.tanh(self.both(torch.cat([WRONG * h, x], 1)))
+        h = torch.tanh(self.both(torch.cat([WRONG * h, self.table(x)], 1)))
         return self.last(h), h
 
 class Headed(torch.nn.Module):

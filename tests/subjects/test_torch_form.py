@@ -210,6 +210,20 @@ class HeadedAsWide(nn.Module):
         return torch.stack(outputs), h
 
 
+class Embedded(nn.Module):
+    """It reads the numbers of characters."""
+
+    def __init__(self, vocab_size: int, width: int, hidden_size: int, **options: Any) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocab_size, width)
+        self.rnn = nn.RNN(width, hidden_size, **options)
+        self.head = nn.Linear(hidden_size * (1 + options["bidirectional"]), vocab_size)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = self.rnn(self.table(x), hx)
+        return self.head(output), h_n
+
+
 class HeadedSteps(nn.Module):
     """A layer that gives an output after each step, and returns it alone; its output layer has a size of its own."""
 
@@ -441,6 +455,16 @@ def test_an_output_layer_may_read_both_directions() -> None:
     config = PLAIN.replace(num_layers=2, bidirectional=True, nonlinearity="relu", hx=True, batch_first=True)
 
     assert check_agreement(as_subject(HeadedBothWays), draw(config, "normal")).verdict is Verdict.AGREES
+
+
+def test_the_numbers_of_an_embedding_are_given_in_its_place() -> None:
+    subject = as_subject(Embedded)
+
+    end = "; its Embedding table is replaced by the identity; its output layer head is replaced by the identity"
+    assert subject.capabilities.read_as.endswith(end)
+    config = PLAIN.replace(num_layers=2, bidirectional=True, bias=False, hx=True)
+    assert check_agreement(subject, draw(config, "normal")).verdict is Verdict.AGREES
+    assert check_agreement(subject, draw(ROWS.replace(preparation="pickle"), "normal")).verdict is Verdict.AGREES
 
 
 def test_what_drops_before_its_output_layer_is_not_asked_to_train() -> None:

@@ -69,7 +69,7 @@ def parted(name, tensor):
 
 _WITHOUT: Final = '''\
 def without(names, module):
-    """The same module, with the identity in the place of its output layer."""
+    """The same module, with the identity in the places of parts beside its recurrence."""
     for name in names:
         module.set_submodule(name, torch.nn.Identity())
     return module'''
@@ -115,7 +115,7 @@ def _built_by_form(expression: str, form: Form, config: RNNConfig, dtype: str) -
     options = [f"{own}={size}" for own, size in by_name.items()]
     options += [f"{own}={code[name]}" for name, own in form.takes.items()]
     made = listed(f"{expression}(", [*map(str, first), *options], ")", len("other = "))
-    made = f"without([{', '.join(map(quoted, form.heads))}], {made})" if form.heads else made
+    made = f"without([{', '.join(map(quoted, form.replaced))}], {made})" if form.replaced else made
     return f"{made}.to({', '.join(moves)})" if moves else made
 
 
@@ -164,7 +164,7 @@ class _Writer:
             return helpers
         if form.is_cell:
             helpers.append(inspect.getsource(looped).replace(": Any", "").replace(" -> Any", "").strip("\n"))
-        if form.heads:
+        if form.replaced:
             helpers.append(_WITHOUT)
         if self.backward and form.joined == H_FIRST:
             helpers.append(_PARTED.format(hh="tensor[:, :size]", ih="tensor[:, size:]"))
