@@ -336,8 +336,8 @@ class _Reader:
     def _returned_by_cell(self) -> tuple[str, ...] | None:
         """Return the names of what one step of a cell returns; ``None`` if the class is no cell.
 
-        A cell takes x (N, I) and a state (N, H). Everything that it returns has one row for each of x, and depends on
-        no other row. The new state is (N, H), and the only one of that shape, or the same as any other.
+        A cell takes x (N, I) and a state (N, H). Each row of all that it returns depends on no other row of these. The
+        new state is (N, H), and the only one of that shape, or the same as any other.
         """
         if True not in _states(self.factory):
             return None
@@ -352,7 +352,6 @@ class _Reader:
             states = [place for place, part in enumerate(parts) if part.shape == h.shape]
             if (
                 states
-                and all(len(part) == MANY for part in parts)
                 and all(_same(first[0], of) for of in first[1:])
                 and all(torch.equal(parts[states[0]], parts[place]) for place in states)
             ):

@@ -17,13 +17,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from harness import Case, Disagreement, Failure, Outcome, Result, RNNConfig, Verdict, check_agreement, draw
-from harness.checks.dropout import NOTHING, net
+from harness import Case, Disagreement, Failure, Outcome, Result, RNNConfig, Verdict, as_subject, check_agreement, draw
+from harness.checks.dropout import NOTHING, check_dropout, net
 from harness.checks.everything import check
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Method
+from harness.diagnosis.reproduce.law import law_script
 from harness.diagnosis.reproduce.literals import Literals, nested
+from harness.diagnosis.reproduce.program import Unwritten, User
 from harness.diagnosis.reproduce.script import Script, index_of, script
 from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Mismatch, Site, Sort
@@ -404,6 +407,24 @@ def test_a_class_of_another_form_is_given_its_own_weights(name: str, way: str, t
     assert made.text is not None, made.reason
     assert '"bias_hh_l0.grad"' in made.text
     assert_fails_until_mended(made, path, FORMS + "WRONG = 1.0")
+
+
+class NeverDrops(torch.nn.Module):
+    def __init__(self, features: int, units: int, n_layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.rnn = torch.nn.RNN(features, units, n_layers)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return self.rnn(x, hx)
+
+
+def test_no_script_counts_what_a_class_of_another_form_drops() -> None:
+    subject = as_subject(NeverDrops)
+    result = check_dropout(subject)
+
+    assert result.verdict is Verdict.DISAGREES
+    with pytest.raises(Unwritten, match="names alone"):
+        law_script("forms.py:NeverDrops", result, User(subject.capabilities.recipe or Recipe()))
 
 
 DOUBLES = """

@@ -187,6 +187,14 @@ class HeadedRows(Headed):
         return output.flatten(0, 1), h_n
 
 
+class HeadedMixes(Headed):
+    """It mixes up sequences and steps when it returns its output as (N * T, output_size)."""
+
+    def forward(self, x: Any, hx: Any) -> Any:  # type: ignore[override]
+        output, h_n = super().forward(x, hx)
+        return output.transpose(0, 1).flatten(0, 1), h_n
+
+
 class HeadedForgets(Headed):
     """It does not pass its state on."""
 
@@ -506,7 +514,12 @@ def test_the_last_output_alone_is_compared() -> None:
 
 @pytest.mark.parametrize(
     ("layer", "config"),
-    [(JoinedForgets, PLAIN), (JoinedSwapped, PLAIN.replace(num_layers=2)), (HeadedForgets, ROWS.replace(hx=True))],
+    [
+        (JoinedForgets, PLAIN),
+        (HeadedMixes, ROWS.replace(hx=True)),
+        (JoinedSwapped, PLAIN.replace(num_layers=2)),
+        (HeadedForgets, ROWS.replace(hx=True)),
+    ],
 )
 def test_its_mistake_is_found(layer: Any, config: RNNConfig) -> None:
     assert check_agreement(as_subject(layer), draw(config, "normal")).verdict is Verdict.DISAGREES
