@@ -213,7 +213,7 @@ class TorchSubject:
     def _prepared_twice(self, config: RNNConfig, weights: Tensors) -> torch.nn.Module:
         """Return a new module that has had ``config.after``, and then the preparation."""
         module = self.build(config)
-        own = renamed(module, own_weights(self._conventions, weights))
+        own = self.renamed(module, own_weights(self._conventions, weights))
         first = own
         if config.after == "used" or config.preparation in {"used", "functional_call"}:
             first = others(module, own)

@@ -262,6 +262,17 @@ class HeadedBothWays(nn.Module):
         return self.head(self.drop(output)), h_n
 
 
+class HeadedPacked(HeadedBothWays):
+    """It takes packed sequences, too."""
+
+    offers: ClassVar = {"lengths": (None, "any")}
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = self.rnn(x, hx)
+        packed = isinstance(output, nn.utils.rnn.PackedSequence)
+        return (output._replace(data=self.head(output.data)) if packed else self.head(output)), h_n
+
+
 class HeadedDrops(Headed):
     """It drops in training whatever it is told."""
 
@@ -371,7 +382,11 @@ def joined(own: str, first: str, second: str, end: str = "") -> str:
     [
         (
             Step,
-            [PLAIN.replace(hx=True, preparation=way) for way in ("new", "used", "functional_call", "to_dtype")],
+            [
+                *(PLAIN.replace(hx=True, preparation=way) for way in ("new", "used", "functional_call", "to_dtype")),
+                PLAIN.replace(hx=True, preparation="deepcopy", after="used"),
+                PLAIN.replace(hx=True, tied=True),
+            ],
             f"{STEP}; {CELL}",
         ),
         (StepTwice, [PLAIN.replace(hx=True, grad_mode="accumulate")], f"{STEP}; {CELL}"),
@@ -461,8 +476,11 @@ def test_it_is_asked_for_what_it_can_do() -> None:
 
 def test_an_output_layer_may_read_both_directions() -> None:
     config = PLAIN.replace(num_layers=2, bidirectional=True, nonlinearity="relu", hx=True, batch_first=True)
+    packed = config.replace(lengths=(2, 4), enforce_sorted=False)
 
     assert check_agreement(as_subject(HeadedBothWays), draw(config, "normal")).verdict is Verdict.AGREES
+    assert check_agreement(as_subject(HeadedPacked), draw(packed, "normal")).verdict is Verdict.AGREES
+    assert set(scope_of(as_subject(HeadedPacked)).lengths) == {None, "any"}
 
 
 def test_the_numbers_of_an_embedding_are_given_in_its_place() -> None:
