@@ -101,11 +101,13 @@ class _Returned(NamedTuple):
     """The arguments of a call that answered so."""
     axes: tuple[int, ...] = ()
     """The axes of x along which later outputs depend on earlier inputs: that of time, in a class that is right."""
+    batches: frozenset[int] = frozenset()
+    """The numbers of sequences of the states that the call was given and returned."""
 
     @property
     def batch_first(self) -> bool:
         """True if x is (N, T, input_size): time is the second axis, or a state is of as many sequences as the first."""
-        return self.axes == (1,) or (self.axes != (0,) and any(one.shape[-2] == STEPS for one in self.given[1:]))
+        return self.axes == (1,) or (self.axes != (0,) and STEPS in self.batches)
 
 
 def form_of(factory: Any, name: str) -> Form | None:
@@ -285,23 +287,30 @@ class _Reader:
         shapes = [tuple(part.shape) for part in parts]
         flat = any(state.dim() == 2 for state in given[1:])
         if rest:
+            flat |= len(given) == 1 and "h_n" not in map(of_states.get, shapes)
             names = ["" if of_states.get(shape) != ("flat" if flat else "h_n") else "h_n" for shape in shapes]
-            return self._answered_last(module, given, names, rest) if names.count("h_n") == 1 else None
+            return self._answered_last(module, given, names, rest, flat) if names.count("h_n") == 1 else None
         names = [(of_output | of_states)[shape] for shape in shapes]
         outputs = [place for place, shape in enumerate(shapes) if shape in of_output]
         if len({*names}) != len(names) or len(names) > 2 or len(outputs) > 1:
             return None
         if not outputs:
             names = ["last" if name == "flat" else name for name in names]
-            return self._answered_last(module, given, names, rest)
+            return self._answered_last(module, given, names, rest, flat)
         [place] = outputs
         axes = tuple(axis for axis in (0, 1) if self._flows(module, given, place, axis))
         flat = flat or "flat" in names
         plain = tuple({"flat": "h_n", "rows": "output"}.get(name, name) for name in names)
-        return _Returned(plain, flat, "rows" in names, given, axes)
+        states = [*given[1:], *(part for part, name in zip(parts, plain, strict=True) if name == "h_n")]
+        return _Returned(plain, flat, "rows" in names, given, axes, frozenset(state.shape[-2] for state in states))
 
     def _answered_last(
-        self, module: torch.nn.Module, given: tuple[torch.Tensor, ...], names: Sequence[str], rest: Sequence[str]
+        self,
+        module: torch.nn.Module,
+        given: tuple[torch.Tensor, ...],
+        names: Sequence[str],
+        rest: Sequence[str],
+        flat: bool,
     ) -> _Returned | None:
         """Return how a call answers that gives the last state, but not every output; ``None`` if it is not that."""
 
@@ -320,7 +329,7 @@ class _Reader:
             module.get_parameter(own).add_(1)
         if not carried or not _same(plain, states(x)):
             return None
-        return _Returned(tuple(names), any(one.dim() == 2 for one in given[1:]), False, given, (axis,))
+        return _Returned(tuple(names), flat, False, given, (axis,))
 
     def _flows(self, module: torch.nn.Module, given: tuple[torch.Tensor, ...], place: int, axis: int) -> bool:
         """Tell whether the later outputs along an axis of x depend on the first x there."""

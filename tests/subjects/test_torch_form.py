@@ -359,6 +359,35 @@ class TwoHeadsAlone(TwoHeads):
         return super().forward(x, hx)[0]
 
 
+class RowsForget(nn.Module):
+    """A layer that reads (N, T, ...), returns states (N, H), and starts every step from zeros."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__()
+        self.both = nn.Linear(units + features, units)
+
+    def forward(self, x: Any) -> Any:
+        zeros = x.new_zeros(len(x), self.both.out_features)
+        states = [torch.tanh(self.both(torch.cat([zeros, one], -1))) for one in x.unbind(1)]
+        return torch.stack(states, 1), states[-1]
+
+
+class AxisOfHx(nn.Module):
+    """A layer with an output layer of plain matrices, whose states have the axes of hx, and without hx (N, H)."""
+
+    def __init__(self, features: int, units: int, n_outputs: int) -> None:
+        super().__init__()
+        self.Wxh, self.Whh = (nn.Parameter(torch.zeros(size, units)) for size in (features, units))
+        self.Why, self.b = nn.Parameter(torch.zeros(units, n_outputs)), nn.Parameter(torch.zeros(units))
+
+    def forward(self, x: Any, h: Any = None) -> Any:
+        h, outputs = x.new_zeros(x.shape[1], len(self.b)) if h is None else h, []
+        for step in x:
+            h = torch.tanh(step @ self.Wxh + h @ self.Whh + self.b)
+            outputs.append(h @ self.Why)
+        return torch.stack(outputs), h
+
+
 class Coupled(TwoHeads):
     """Its state depends on a parameter that nn.RNN does not have."""
 
@@ -491,6 +520,24 @@ def test_the_numbers_of_an_embedding_are_given_in_its_place() -> None:
     config = PLAIN.replace(num_layers=2, bidirectional=True, bias=False, hx=True)
     assert check_agreement(subject, draw(config, "normal")).verdict is Verdict.AGREES
     assert check_agreement(subject, draw(ROWS.replace(preparation="pickle"), "normal")).verdict is Verdict.AGREES
+
+
+def test_states_without_hx_tell_their_axes_too() -> None:
+    subject = as_subject(AxisOfHx)
+
+    assert subject.capabilities.read_as is not None
+    assert subject.capabilities.read_as.endswith("; h_n alone is compared; not compared: Why; its states are (N, H)")
+    for hx in (False, True):
+        assert check_agreement(subject, draw(PLAIN.replace(loss="h_n", hx=hx), "normal")).verdict is Verdict.AGREES
+
+
+def test_a_returned_state_tells_that_the_batch_is_first_where_no_output_does() -> None:
+    subject = as_subject(RowsForget)
+
+    assert subject.capabilities.read_as is not None
+    assert subject.capabilities.read_as.endswith("its states are (N, H); reads (N, T, input_size)")
+    assert check_agreement(subject, draw(ROWS.replace(T=1), "normal")).verdict is Verdict.AGREES
+    assert check_agreement(subject, draw(ROWS, "normal")).kind == "output: value"
 
 
 def test_what_drops_before_its_output_layer_is_not_asked_to_train() -> None:
