@@ -1,6 +1,7 @@
 """parts: faults that are made in a part of the network only.
 
-A part is one direction, the first layer or those above it, some gradients, or all from some unit, step or sequence on.
+A part is one direction, the first layer or those above it, the outputs that are returned or those that are not, some
+gradients, or all from some unit, step or sequence on.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ def parts_of(fault: Fault, config: RNNConfig) -> Iterator[Fault]:
         if config.bidirectional:
             above = "in the reverse direction above the first layer only"
             yield in_layers(fault, above, lambda layer, d: min(layer, d) > 0)
+    if "written" in fault.changes:
+        yield in_outputs(fault, "in what is returned only", returned=True)
+        if config.num_layers > 1:
+            yield in_outputs(fault, "in what the layer above reads only", returned=False)
     if config.loss is None:
         return
     if fault.of_each:
@@ -213,6 +218,27 @@ class InPlaces(Part):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class InOutputs(Part):
+    """A mistake in the last layer's output only, which is returned, or in those of the layers below only."""
+
+    returned: bool
+
+    def confined(self, wrong: Reference, right: Reference) -> Changes:
+        """Return the changes that write those outputs as ``wrong`` does, and the others as ``right``."""
+
+        def of(case: Case, layer: int) -> Reference:
+            return wrong if (layer == case.config.num_layers - 1) is self.returned else right
+
+        def written(_right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+            return of(case, layer).written(case, layer, states)
+
+        def written_back(_right: Reference, case: Case, layer: int, g: Floats) -> Floats:
+            return of(case, layer).written_back(case, layer, g)
+
+        return {"written": written, "written_back": written_back}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class InElements(Part):
     """A mistake in some units, steps or sequences only; the others are computed right."""
 
@@ -281,6 +307,11 @@ def in_direction(fault: Fault, direction: int) -> InPlaces:
 def in_layers(fault: Fault, where: str, made: Callable[[int, int], bool]) -> InPlaces:
     """Return the fault in the layers and directions of which ``made`` says so."""
     return _part(InPlaces, fault, where, made=made)
+
+
+def in_outputs(fault: Fault, where: str, *, returned: bool) -> InOutputs:
+    """Return the fault in the output of the last layer only, or in those of the layers below only."""
+    return _part(InOutputs, fault, where, returned=returned)
 
 
 def in_elements(fault: Fault, axis: str, where: str, made: Callable[[int], Visited]) -> InElements:

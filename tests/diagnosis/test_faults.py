@@ -15,6 +15,7 @@ from harness.checks.result import Verdict
 from harness.diagnosis.faults import CATALOGUE, Fault, named
 from harness.diagnosis.fresh import stilled, zeroed
 from harness.diagnosis.pairs import pair_of
+from harness.diagnosis.parts import in_outputs
 from harness.diagnosis.planted import PlantedSubject
 from harness.oracle.reference import Reference
 from harness.space.case import Array
@@ -225,6 +226,20 @@ def moved(case: Case, along: dict[str, Array], by: float) -> Case:
         name: array if name in case.cotangents else array + by * along[name] for name, array in case.arrays.items()
     }
     return replace(Case.from_arrays(case.config, arrays), masks=case.masks)
+
+
+@pytest.mark.parametrize("returned", [True, False])
+def test_what_is_wrong_in_some_outputs_is_wrong_back_in_the_same_way(returned: bool) -> None:
+    part = in_outputs(named("ReturnsForwardTwice"), "", returned=returned)
+    config = RNNConfig(2, 3, 3, bidirectional=True, T=3, N=2, hx=True, loss="both", dtype="float64")
+    case = draw(config, "default", 1)
+    found, right = part.run(case), Reference().run(case)
+
+    for name in ("x", "hx", "weight_ih_l0", "weight_hh_l2"):
+        along = {other: np.full(array.shape, float(other == name)) for other, array in case.arrays.items()}
+        ends = [loss(part, moved(case, along, sign * 1e-6)) for sign in (1, -1)]
+        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(float(found[f"{name}.grad"].sum()), rel=1e-5, abs=1e-7)
+        assert not np.allclose(found[f"{name}.grad"], right[f"{name}.grad"])
 
 
 @pytest.mark.parametrize("fault", [f for f in CATALOGUE if f.stepwise], ids=lambda fault: fault.name)

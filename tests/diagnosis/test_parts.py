@@ -90,6 +90,51 @@ def test_a_mistake_in_the_gradient_of_one_parameter_is_named_with_it() -> None:
     assert "of weight_hh alone" in cause(TorchSubject(Averages, "Averages"), scope)
 
 
+def step_by_step(below: Any, returned: Any) -> Any:
+    """Return a stack that takes all layers through one step after the other.
+
+    ``below`` and ``returned`` choose between the states before and after a step: what the layer above reads, and what
+    is returned.
+    """
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        h, output = list(h0), []
+        for x_t in x:
+            before = list(h)
+            for layer in range(config.num_layers):
+                read = x_t if layer == 0 else below(before, h)[layer - 1]
+                w = {name: weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+                s = read @ w["weight_ih"].T + w["bias_ih"] + before[layer] @ w["weight_hh"].T + w["bias_hh"]
+                h[layer] = np.tanh(s)
+            output.append(returned(before, h)[-1])
+        return np.stack(output), np.stack(h)
+
+    return rnn
+
+
+def old(before: Any, _after: Any) -> Any:
+    return before
+
+
+def new(_before: Any, after: Any) -> Any:
+    return after
+
+
+@pytest.mark.parametrize(
+    ("rnn", "where"),
+    [
+        (step_by_step(old, new), ", in what the layer above reads only"),
+        (step_by_step(new, old), ", in what is returned only"),
+        (step_by_step(old, old), ""),
+    ],
+)
+def test_a_mistake_in_some_outputs_is_named_with_which(rnn: Any, where: str) -> None:
+    scope = Scope().only(bias=True, nonlinearity="tanh", batch_first=False, bidirectional=False, num_layers=[1, 2, 3])
+
+    delayed = "returns the state before each step: the initial one first, and never the final one"
+    assert cause(rnn, scope) == delayed + where
+
+
 def test_only_what_a_config_can_show_is_tried() -> None:
     def names(config: RNNConfig) -> set[str]:
         return {part.sentence.rpartition(", ")[2] for part in parts_of(fault("IgnoresBiasHH"), config)}

@@ -172,7 +172,7 @@ FAULTS: Final = (
     ),
     Fault(
         "DelaysOutput",
-        "returns the state before each step: the output starts with the initial state, and the final one is missing",
+        "returns the state before each step: the initial one first, and never the final one",
         {"written": _delays_output},
         code=("out[t] = h_prev", lines.OUT),
         smallest=(ONE,),
