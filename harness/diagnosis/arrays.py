@@ -11,7 +11,7 @@ allowance is gamma_m A for m terms (``oracle.tolerance``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice, product
 from typing import Any, Final, NamedTuple
@@ -78,7 +78,8 @@ class Reading(NamedTuple):
 
     seen: tuple[Seen, ...]
     other: str = ""
-    """The setting that is not what the user said: ``batch_first``, or ``dtype``, a coarser one. Empty if all are."""
+    """The thing that is not as the user said: ``batch_first``; ``dtype``, a coarser one; the order of the ``time``
+    steps, or of the ``sequences``. Empty if all is."""
     names: tuple[str, ...] = ()
     """The names of the cases, if they have any."""
 
@@ -202,7 +203,7 @@ def _explained(
         rounded = _explained(model, cases, nonlinearity, batch_first=batch_first, atol=0.5 * 10.0**-digits)
         return replace(rounded, digits=digits)
     turned = [] if batch_first is None else list(readings([not batch_first], "batch_first"))
-    return _searched(found, [*turned, *(_in_float32(reading) for reading in found)])
+    return _searched(found, [*turned, *(other for reading in found for other in _taken_otherwise(reading))])
 
 
 def _digits(values: Iterable[Array]) -> int | None:
@@ -223,10 +224,45 @@ def _digits(values: Iterable[Array]) -> int | None:
     return None if digits is None or not (numbers * 2**digits % 1).any() else digits
 
 
-def _in_float32(reading: Reading) -> Reading:
-    """Return the reading, held to the precision of float32: something may have been rounded to that on the way."""
+def _taken_otherwise(reading: Reading) -> Iterator[Reading]:
+    """Yield the same reading in coarser precision, and with the arrays in another order.
+
+    Something may have been rounded to float32 on the way, the last time step may stand first, and the sequences of the
+    batch may have changed places.
+    """
     observations = [seen.observation for seen in reading.seen]
-    return Reading(tuple(Seen(replace(one, arithmetic=Arithmetic("float32"))) for one in observations), "dtype")
+    yield Reading(tuple(Seen(replace(one, arithmetic=Arithmetic("float32"))) for one in observations), "dtype")
+
+    def moved(change: Callable[[Case, str, Array], Array], other: str) -> Reading:
+        seen = []
+        for one in observations:
+            arrays = {name: change(one.case, name, array) for name, array in one.outcome.arrays.items()}
+            seen.append(Seen(replace(one, outcome=replace(one.outcome, arrays=arrays))))
+        return Reading(tuple(seen), other)
+
+    yield moved(_turned, "time")
+    yield moved(_with_sequences_in_order, "sequences")
+
+
+def _turned(case: Case, name: str, array: Array) -> Array:
+    """Return an array with its last time step first, if it has time steps."""
+    return array if name == "h_n" else np.flip(array, 1 if case.config.batch_first else 0)
+
+
+def _with_sequences_in_order(case: Case, name: str, array: Array) -> Array:
+    """Return an array with its sequences in the places of those of a right run, as they rank by one sum of each.
+
+    The sum has weights that are drawn at random, so that different sequences have different ones.
+    """
+    axis = 0 if case.config.batch_first and name != "h_n" else 1
+    with np.errstate(all="ignore"):
+        right = REFERENCE.run(case)[name]
+    rows = [np.moveaxis(one, axis, 0).reshape(array.shape[axis], -1) for one in (array, right)]
+    weights = np.random.default_rng(0).standard_normal(rows[0].shape[1])
+    given, expected = (np.argsort(own @ weights) for own in rows)
+    places = np.empty_like(given)
+    places[expected] = given
+    return np.take(array, places, axis)
 
 
 def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:

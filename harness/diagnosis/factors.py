@@ -161,7 +161,7 @@ def depends_on(
     scope: Scope,
     check: Callable[[Case], Result],
     *,
-    explains_all: Callable[[str], bool] = lambda _name: True,
+    explains_all: Callable[[Case, str], bool] = lambda _case, _name: True,
     would_show: Callable[[Case], bool] | None = None,
     is_active: Callable[[Case], bool] = lambda _case: True,
     of_cause: Callable[[Case, Result], bool] = lambda _case, _result: False,
@@ -196,7 +196,7 @@ def depends_on(
                 continue
             if result.deviation is not None:
                 otherwise.add(other)
-            passed &= not against(result) and (result.deviation is None or explains_all(result.deviation))
+            passed &= not against(result) and (result.deviation is None or explains_all(candidate, result.deviation))
             told = told or (would_show is not None and would_show(candidate))
         if passed and would_show is not None and not told:
             for candidate in (draw(other, "normal", seed) for seed in FURTHER):

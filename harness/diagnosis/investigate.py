@@ -192,7 +192,7 @@ class Investigation:
                 finding,
                 scope,
                 self._check(observations, finding, scope),
-                explains_all=self._explains_all(finding),
+                explains_all=self._explains_all(observations, finding),
                 would_show=_would_show(observations, diagnosis),
                 is_active=_is_active(observations, diagnosis),
                 of_cause=_of_cause(observations, diagnosis, finding),
@@ -239,15 +239,16 @@ class Investigation:
             observations = Observations(completed, observations.accepted, wavers=observations.wavers)
         return diagnose(observations, finding, scope, self._beside)
 
-    def _explains_all(self, finding: Finding) -> Callable[[str], bool]:
+    def _explains_all(self, observations: Observations, finding: Finding) -> Callable[[Case, str], bool]:
         """Return a function that tells which excuses leave nothing else wrong on a case.
 
-        For a crash, all excuses do, because the subject answered.
+        Where a gradient is missing, nothing was compared, and no excuse does. For a crash, all excuses do, because the
+        subject answered.
         """
         if finding.result.failure is not None:
-            return lambda _name: True
+            return lambda _case, _name: True
         vague = {one.name for one in self._excuses if isinstance(one, ByRegion | ByKernel)}
-        return lambda name: name not in vague
+        return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None
 
     def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
         """Return a check that asks any subject for what the finding's subject fails at."""

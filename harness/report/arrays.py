@@ -34,6 +34,14 @@ ALL_ZEROS: Final = "all of the numbers are zeros"
 """The words for arrays of zeros alone, of which no single mistake can be told."""
 
 
+OTHERWISE: Final = {
+    "dtype": "rounds to float32 somewhere: to that precision, everything is right",
+    "time": "returns the output with its last time step first: turned, everything is right",
+    "sequences": "returns the sequences of the batch in another order: put in order, everything is right",
+}
+"""The words for a reading in which all is right, by what is not as the user said."""
+
+
 def _no_pieces() -> dict[str, Any]:
     """Return the pieces of arrays whose shapes fit nothing."""
     return {"code": {}, "shapes": [], "picture": None}
@@ -236,8 +244,8 @@ def _sure(found: Found, reproduces: str) -> str:
 def sentence(cause: Cause) -> str:
     """Return the mistake, its parameters, and the reading of the arrays if that is not the one that was given."""
     config = cause.reading.config
-    if cause.reading.other == "dtype":
-        return "rounds to float32 somewhere: to that precision, everything is right"
+    if cause.reading.other in OTHERWISE:
+        return OTHERWISE[cause.reading.other]
     if cause.fault is None:
         return f"takes the other axis for time: it computes what nn.RNN does with batch_first={config.batch_first}"
     concerned = cause.fault.concerned(config)

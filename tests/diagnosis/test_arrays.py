@@ -113,6 +113,40 @@ def test_two_mistakes_at_once_are_named_both() -> None:
     assert "b_hh is never added; and computes h @ W_hh where" in answer.cause
 
 
+@pytest.mark.parametrize("config", [PLAIN, DEEP, NOTEBOOK.replace(N=3)])
+def test_an_output_that_ends_with_its_first_step_is_told(config: RNNConfig) -> None:
+    case = of(config)
+    right = made(Reference(), case, "output")
+    turned = np.flip(right, 1 if config.batch_first else 0)
+
+    answer = ask(case, turned)
+
+    assert answer.cause == "returns the output with its last time step first: turned, everything is right"
+    assert answer.certain
+
+
+@pytest.mark.parametrize("names", [("output",), ("h_n",), ("output", "h_n")])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_sequences_that_changed_places_are_told(batch_first: bool, names: tuple[str, ...]) -> None:
+    case = of(DEEP.replace(batch_first=batch_first))
+    axes = {"output": 0 if batch_first else 1, "h_n": 1}
+    moved = {name: np.take(array, [1, 2, 0], axes[name]) for name, array in Reference().run(case).items()}
+
+    answer = ask(case, moved[names[0]] if len(names) == 1 else tuple(moved[name] for name in names))
+
+    assert answer.cause is not None
+    assert answer.cause.startswith("returns the sequences of the batch in another order")
+    assert answer.certain
+
+
+def test_sequences_in_another_order_of_which_one_is_wrong_are_not_called_right() -> None:
+    case = of(PLAIN)
+    moved = made(Reference(), case, "output")[:, ::-1].copy()
+    moved[2, 1, 3] = np.nan
+
+    assert ask(case, moved).cause is None
+
+
 def test_numbers_that_nothing_explains_have_no_cause_but_a_first_place() -> None:
     case = of(PLAIN)
     wrong = made(Reference(), case, "output").copy()

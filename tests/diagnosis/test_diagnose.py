@@ -25,17 +25,42 @@ def diagnosed(function: Any, scope: Scope | None = None) -> Diagnosis | None:
     return diagnose(Observations(subject), record.finding, record.scope)
 
 
+def adds_state_after_nonlinearity(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    below, last = x, []
+    for layer, h in enumerate(h0):
+        w_ih, w_hh, b_ih, b_hh = (
+            weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        states = []
+        for x_t in below:
+            h = np.tanh(x_t @ w_ih.T + b_ih) + h @ w_hh.T + b_hh
+            states.append(h)
+        below = np.stack(states)
+        last.append(h)
+    return below, np.stack(last)
+
+
+def adds_x_to_output(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    output, h_n = implementations.vectorised(x, h0, weights, config)
+    return (output + x if output.shape == x.shape else output), h_n
+
+
+PLAIN = Scope().only(bias=True, nonlinearity="tanh", batch_first=False, bidirectional=False, output_size=None)
+
+
 @pytest.mark.parametrize(
-    ("function", "name"),
+    ("function", "scope", "name"),
     [
-        (implementations.without_b_hh, "IgnoresBiasHH"),
-        (implementations.transposed_recurrence, "TransposesWeightHH"),
-        (implementations.reverse_first, "ReverseBeforeForward"),
-        (implementations.zero_start, "IgnoresHx"),
+        (adds_state_after_nonlinearity, PLAIN, "AddsStateAfterNonlinearity"),
+        (adds_x_to_output, Scope().only(output_size=None), "AddsXToOutput"),
+        (implementations.without_b_hh, None, "IgnoresBiasHH"),
+        (implementations.transposed_recurrence, None, "TransposesWeightHH"),
+        (implementations.reverse_first, None, "ReverseBeforeForward"),
+        (implementations.zero_start, None, "IgnoresHx"),
     ],
 )
-def test_mistakes_written_by_hand_are_named(function: Any, name: str) -> None:
-    diagnosis = diagnosed(function)
+def test_mistakes_written_by_hand_are_named(function: Any, scope: Scope | None, name: str) -> None:
+    diagnosis = diagnosed(function, scope)
 
     assert diagnosis is not None
     assert diagnosis.certain

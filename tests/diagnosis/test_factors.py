@@ -167,7 +167,7 @@ def test_what_fails_in_another_way_or_is_excused_says_nothing_of_a_factor() -> N
 
     for answer in (other, excused):
         finding = Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE)
-        found = depends_on(finding, Scope(), partial(biased, answer), explains_all=lambda _name: False)
+        found = depends_on(finding, Scope(), partial(biased, answer), explains_all=lambda _case, _name: False)
         assert "bias" not in found.needs
         assert found.passing is None
 

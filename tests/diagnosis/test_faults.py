@@ -33,9 +33,7 @@ GENERIC = (
 REGIMES = ("normal", "default", "saturated")
 
 OTHERWISE_BACK = {
-    "ActivatesHx": "hx is given nothing of the slope",
     "ActivatesOutput": "its output is given nothing of the slope",
-    "AddsBiasesAfterNonlinearity": "its biases are given what the preactivation is, as if they stood in it",
     "CarriesStateToNextSequence": "in a packed batch, what a sequence starts from is given nothing",
     "DelaysOutput": "hx is given nothing of the output that starts with it",
     "ReverseStartsInPadding": "what is computed in padding is given nothing",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks import everything
@@ -20,9 +21,10 @@ from harness.diagnosis.proof import judge_worst
 from harness.report.explained import needs_line
 from harness.search.certificate import NOT_SHRUNK
 from harness.search.record import Finding, Hunt, Stop
-from harness.subjects.protocol import scope_of
+from harness.subjects.protocol import Subject, scope_of
 from tests import implementations
 from tests.emulated import FillsUpPairs
+from tests.foreign.torch_base import ByHand
 from tests.searches import explained
 
 FILLED_UP = "bfloat16 pairs are filled up"
@@ -117,20 +119,50 @@ def test_a_known_cause_is_found_once() -> None:
     assert len(done.findings) == 1
 
 
-def test_what_a_second_mistake_needs_is_told_apart_from_the_first() -> None:
-    def found(config: RNNConfig, **zero: int) -> Finding:
-        case = draw(config, "normal", 1)
-        case = Case.from_arrays(case.config, {name: array * zero.get(name, 1) for name, array in case.arrays.items()})
-        return Finding(subject.name, case, check_agreement(subject, case))
+def found(subject: Subject, config: RNNConfig, **zero: int) -> Finding:
+    """Return what is wrong on a case of a config, of which some arrays are zero."""
+    case = draw(config, "normal", 1)
+    case = Case.from_arrays(case.config, {name: array * zero.get(name, 1) for name, array in case.arrays.items()})
+    return Finding(subject.name, case, check_agreement(subject, case))
 
+
+def test_what_a_second_mistake_needs_is_told_apart_from_the_first() -> None:
     subject = as_subject(without_b_hh_and_hx)
     investigation, scope = Investigation(subject), Scope.around(RNNConfig(1, 1))
-    investigation.recognise(found(RNNConfig(1, 1)), Hunt(subject.name, 0, scope))
+    investigation.recognise(found(subject, RNNConfig(1, 1)), Hunt(subject.name, 0, scope))
 
-    second = investigation.explain(found(RNNConfig(1, 1, hx=True), bias_hh_l0=0), scope.only(hx=[False, True]))
+    second = investigation.explain(found(subject, RNNConfig(1, 1, hx=True), bias_hh_l0=0), scope.only(hx=[False, True]))
 
     assert second.factors is not None
     assert second.factors.needs == {"hx": True}
+
+
+class LateAndTwice(ByHand):
+    """A layer whose upper layers read late, and start from twice their rows of hx."""
+
+    def between(self, layer: int, steps: list[Any]) -> list[Any]:
+        late = [torch.zeros_like(steps[0]), *steps[:-1]]
+        return late if layer + 1 < self.num_layers else steps
+
+    def initial(self, layer: int, d: int, hx: Any, finals: Any) -> Any:
+        return super().initial(layer, d, hx, finals) * (1 + (layer > 0))
+
+
+def test_a_missing_gradient_of_a_known_mistake_hides_whether_another_one_shows() -> None:
+    subject = as_subject(LateAndTwice)
+    config = RNNConfig(1, 1, num_layers=2, T=1, hx=True)
+    few = Scope.around(config.replace(hx=False)).only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
+    investigation = Investigation(subject)
+    investigation.recognise(found(subject, config.replace(hx=False)), Hunt(subject.name, 0, few))
+
+    second = investigation.explain(
+        found(subject, config, weight_ih_l1=0), few.only(hx=[False, True], loss=[None, "output"])
+    )
+
+    assert check_agreement(subject, draw(config.replace(loss="output"), "normal", 1)).kind.endswith("missing")
+    assert second.factors is not None
+    assert second.factors.needs == {"hx": True}
+    assert second.factors.partly == {}
 
 
 def test_a_cause_that_has_no_name_is_known_again_by_where_it_shows() -> None:

@@ -47,6 +47,7 @@ WITHOUT: Final = {
 FORWARD: Final = """
 time = 1 if batch_first else 0
 x = np.moveaxis(x, time, 0)
+x0 = x
 h_n = np.zeros((L * D, N, H))
 kept = {}
 layers = range(L)
@@ -256,6 +257,7 @@ OF_FAULT: Final = {
     "ExchangesWeights": SQUARE,
     "EveryLayerReadsX": SQUARE,
     "AddsInputToOutput": SQUARE,
+    "AddsXToOutput": SQUARE,
     "DropsHn": DROPPED[1:],
     "ForgetsMaskBack": tuple(config.replace(loss="both") for config in DROPPED),
     "ForgetsScaleBack": tuple(config.replace(loss="both") for config in DROPPED),

@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple, cast
 from harness.diagnosis.faults.lines import filled
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
-from harness.oracle.known import Floats, write_steps, zeros
+from harness.oracle.known import Floats, at_steps, write_steps, zeros
 from harness.oracle.reference import Reference
-from harness.oracle.unroll import State, Visited
+from harness.oracle.unroll import Back, Read, State, Visited
 from harness.space.case import Case, padding
 from harness.space.config import RNNConfig, weight_names
 
@@ -257,6 +257,36 @@ def entering(change: Callable[[Floats, RNNConfig], Floats], *names: str) -> Chan
         return np.asarray(change(da, config)) if not names or StepWeights._fields[parameter] in names else da
 
     return {"entering": entering}
+
+
+def added_after_phi(slopes: Change, to_previous: Change, *names: str) -> Change:
+    """Return a change of ``back_through`` for a step that adds some parameters, or their products, to phi(s).
+
+    The gradient by the state enters theirs, and not that by the preactivation. ``slopes`` and ``to_previous`` are the
+    changes of the same fault.
+    """
+
+    def back_through(
+        right: Reference, case: Case, at: Place, read: Read, given: tuple[Floats, Floats], *, visited: Visited | None
+    ) -> Back:
+        config, (x, previous, own) = case.config, read
+        back = right.back_through(case, at, read, given, visited=visited)
+        da, _ = right.back_direction(case, at, *given, right.conjugate(slopes(right, case, at, *read)), visited=visited)
+        hh = right.conjugate(right.weights_back(at, right.step_weights(case, *at)).hh)
+        whole = given[0] + zeros(config, *da.shape)
+        last = right.final_step_back(config, at[1])
+        write_steps(whole, last, at_steps(whole, last) + given[1])
+
+        def step(t: int, later: State | None) -> State:
+            return (whole[t] if later is None else whole[t] + to_previous(right, later[1], later[0], hh)), da[t]
+
+        dh = np.empty_like(whole)
+        right.back_along_time(config, at[1], step, (dh, np.empty_like(da)), visited=visited)
+        beside = (x, right.remembered(config, at[1], previous, own))
+        of_states = right.weight_gradients(config, at[1], dh, beside)
+        return back._replace(weights=back.weights._replace(**{name: getattr(of_states, name) for name in names}))
+
+    return back_through
 
 
 def above_first(layer: int, _direction: int) -> bool:

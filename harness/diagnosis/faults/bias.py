@@ -11,6 +11,7 @@ from harness.diagnosis.faults.base import (
     Fault,
     Place,
     above_first,
+    added_after_phi,
     entering,
     in_reverse,
     parameters,
@@ -59,8 +60,12 @@ def _adds_biases_after_nonlinearity_new_state(right: Reference, activated: Float
 def _adds_biases_after_nonlinearity_slopes(
     right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
 ) -> Floats:
-    w = right.step_weights(case, *at)
-    return right.slopes(case, at, x, previous, own - w.b_ih - w.b_hh)
+    s = _adds_biases_after_nonlinearity_preactivation(right, x, previous, right.step_weights(case, *at))
+    return right.slopes(case, at, x, previous, right.activation(s, right.nonlinearity(case.config, at[0])))
+
+
+def _unchanged_to_previous(right: Reference, da: Floats, dh: Floats, hh: Floats) -> Floats:
+    return right.to_previous(da, dh, hh)
 
 
 def _adds_biases_along_batch_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
@@ -198,6 +203,9 @@ FAULTS: Final = (
             "preactivation": _adds_biases_after_nonlinearity_preactivation,
             "new_state": _adds_biases_after_nonlinearity_new_state,
             "slopes": _adds_biases_after_nonlinearity_slopes,
+            "back_through": added_after_phi(
+                _adds_biases_after_nonlinearity_slopes, _unchanged_to_previous, "b_ih", "b_hh"
+            ),
         },
         role="bias",
         code=("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T) + b_ih + b_hh", lines.STEP),

@@ -88,6 +88,18 @@ def _adds_input_to_output_read_back(
         given += right.output_gradient(case) if top else 0.0
 
 
+def _adds_x_to_output_written(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+    output, x = right.written(case, layer, states), right.time_major(case.x, case.config)
+    return output + x if layer == case.config.num_layers - 1 and output.shape == x.shape else output
+
+
+def _adds_x_to_output_read_back(right: Reference, case: Case, at: Place, g: Floats, g_below: Sequence[Floats]) -> None:
+    right.read_back(case, at, g, g_below)
+    of_output = right.output_gradient(case)
+    if at == (case.config.num_layers - 1, 0) and of_output.shape == g_below[0].shape:
+        g_below[0][...] += of_output
+
+
 def _starts_from_layer_below(right: Reference, config: RNNConfig, layer: int, direction: int) -> tuple[int, int] | None:
     return (layer - 1, direction) if layer else right.starts_from(config, layer, direction)
 
@@ -147,6 +159,18 @@ FAULTS: Final = (
         },
         code=("out[t] = h + x[t]  # if layer > 0", lines.OUT),
         smallest=(TWO,),
+        stepwise=False,
+    ),
+    Fault(
+        "AddsXToOutput",
+        "adds x to the output where the sizes are equal, as a residual connection does, but not to h_n",
+        {"written": _adds_x_to_output_written, "read_back": _adds_x_to_output_read_back},
+        code=("result[t] = output[t] + x0[t]  # the first layer's x", lines.RESULT),
+        smallest=(
+            ONE,
+            *(RNNConfig(n, n) for n in TIED),
+            *(RNNConfig(2 * n, n, bidirectional=True) for n in range(1, 65)),
+        ),
         stepwise=False,
     ),
     Fault(

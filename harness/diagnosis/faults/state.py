@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, Changes, Fault, Place, parameters, without
+from harness.diagnosis.faults.base import ONE, Changes, Fault, Place, added_after_phi, parameters, without
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats, Steps, at_steps, write_steps
@@ -63,6 +64,14 @@ def _ignores_hx(right: Reference, config: RNNConfig, layer: int, direction: int,
 
 def _activates_hx(right: Reference, case: Case, layer: int, direction: int) -> Floats:
     return right.activation(right.initial_state(case, layer, direction), right.nonlinearity(case.config, layer))
+
+
+def _activates_hx_hx_gradient(right: Reference, case: Case, rows: Mapping[Place, Floats]) -> Floats:
+    inside = {
+        at: g * right.conjugate(right.slope(_activates_hx(right, case, *at), right.nonlinearity(case.config, at[0])))
+        for at, g in rows.items()
+    }
+    return right.hx_gradient(case, inside)
 
 
 def _reads_hx_by_direction(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
@@ -146,6 +155,25 @@ def _adds_previous_state_to_previous(right: Reference, da: Floats, dh: Floats, h
     return np.asarray(right.to_previous(da, dh, hh) + dh)
 
 
+def _adds_state_after_nonlinearity_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+    return right.preactivation(x, np.zeros_like(h), without("b_hh")(w))
+
+
+def _adds_state_after_nonlinearity_new_state(right: Reference, activated: Floats, h: Floats, w: StepWeights) -> Floats:
+    return np.asarray(right.new_state(activated, h, w) + h @ w.hh.T + w.b_hh)
+
+
+def _adds_state_after_nonlinearity_slopes(
+    right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
+) -> Floats:
+    s = _adds_state_after_nonlinearity_preactivation(right, x, previous, right.step_weights(case, *at))
+    return right.slopes(case, at, x, previous, right.activation(s, right.nonlinearity(case.config, at[0])))
+
+
+def _adds_state_after_nonlinearity_to_previous(right: Reference, da: Floats, dh: Floats, hh: Floats) -> Floats:
+    return right.to_previous(dh, dh, hh)
+
+
 def _updates_in_place(right: Reference, x: Floats, h: Floats, w: StepWeights, nonlinearity: str) -> Floats:
     state = h.copy()
     for unit in range(h.shape[-1]):
@@ -172,7 +200,7 @@ FAULTS: Final = (
     Fault(
         "ActivatesHx",
         "applies the nonlinearity to hx, too",
-        {"initial_state": _activates_hx},
+        {"initial_state": _activates_hx, "hx_gradient": _activates_hx_hx_gradient},
         code=("h = {phi}(hx[layer * D + d])", lines.START),
         smallest=(ONE.replace(hx=True), ONE.replace(hx=True, nonlinearity="relu")),
     ),
@@ -254,6 +282,23 @@ FAULTS: Final = (
         },
         code=("h = h + {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)", lines.STEP),
         smallest=SECOND_STEP,
+    ),
+    Fault(
+        "AddsStateAfterNonlinearity",
+        "adds h @ W_hh.T + b_hh after the nonlinearity, not before it",
+        {
+            "preactivation": _adds_state_after_nonlinearity_preactivation,
+            "new_state": _adds_state_after_nonlinearity_new_state,
+            "slopes": _adds_state_after_nonlinearity_slopes,
+            "to_previous": _adds_state_after_nonlinearity_to_previous,
+            "back_through": added_after_phi(
+                _adds_state_after_nonlinearity_slopes, _adds_state_after_nonlinearity_to_previous, "hh", "b_hh"
+            ),
+        },
+        role="weight_hh",
+        code=("h = {phi}(x[t] @ W_ih.T + b_ih) + h @ W_hh.T + b_hh", lines.STEP),
+        smallest=(ONE,),
+        stepwise=False,
     ),
     Fault(
         "UpdatesInPlace",
