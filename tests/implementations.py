@@ -85,6 +85,31 @@ def vectorised(
     return finished(np.stack(sequence), np.stack([states[row] for row in sorted(states)]), weights, config)
 
 
+def step_by_step(*, below: str, returned: str) -> Callable[..., Pair]:
+    """Return a stack that takes all layers through one step after the other.
+
+    What the layer above reads, and what is returned, is the state ``before`` or ``after`` the step; nn.RNN's is always
+    that after it.
+    """
+
+    def rnn(x: Array, h0: Array, weights: Weights, config: RNNConfig) -> Pair:
+        if config.bidirectional:
+            raise NotImplementedError("one direction only")
+        states, outputs = list(h0), []
+        for x_t in np.moveaxis(x, 1, 0) if config.batch_first else x:
+            seen = {"before": list(states), "after": states}
+            for layer in range(config.num_layers):
+                read = seen[below][layer - 1] if layer else x_t
+                s = read @ weights[f"weight_ih_l{layer}"].T + states[layer] @ weights[f"weight_hh_l{layer}"].T
+                if config.bias:
+                    s = s + weights[f"bias_ih_l{layer}"] + weights[f"bias_hh_l{layer}"]
+                states[layer] = np.tanh(s) if config.nonlinearity == "tanh" else np.maximum(s, 0)
+            outputs.append(seen[returned][-1])
+        return finished(np.stack(outputs), np.stack(states), weights, config)
+
+    return rnn
+
+
 def finished(output: Array, h_n: Array, weights: Weights, config: RNNConfig) -> Pair:
     if config.batch_first:
         output = np.ascontiguousarray(np.swapaxes(output, 0, 1))

@@ -60,6 +60,11 @@ def without_hx(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return implementations.vectorised(x, np.zeros_like(h0), weights, config)
 
 
+def late_without_b_hh(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    lost = {name: array * 0 if "bias_hh" in name else array for name, array in weights.items()}
+    return implementations.step_by_step(below="before", returned="after")(x, h0, lost, config)
+
+
 def transposed_and_reversed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     wrong = {name: array.T if "weight_hh" in name else array for name, array in weights.items()}
     return implementations.reverse_first(x, h0, wrong, config)
@@ -81,6 +86,7 @@ def transposed() -> tuple[Hunt, Investigation]:
     ("function", "names", "seed"),
     [
         pytest.param(without_b_hh_and_hx, {"IgnoresBiasHH", "IgnoresHx"}, 0, marks=pytest.mark.long),
+        pytest.param(late_without_b_hh, {"DelaysOutput", "IgnoresBiasHH"}, 0, marks=pytest.mark.long),
         (transposed_and_reversed, {"TransposesWeightHH", "ReverseBeforeForward"}, 1),
     ],
 )
