@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,15 +34,17 @@ class ByCause:
     A mistake that is made forwards makes gradients wrong, too. So gradients are looked at only where the way forward is
     right. There they are of the cause if they are the derivative of what it computes, as autograd takes it. A missing
     gradient is of the cause if that makes all of it zero, because autograd has no gradient for what is
-    not used. A fault may lose infinities and NaN in other ways than the subject does, so it is enough that they are
-    lost where the mistake shows. For a mistake that cannot be told step by step, it is enough that it makes a
-    difference on the case.
+    not used. Where the cause shows, any gradient is of it that is the derivative of what the subject itself computes,
+    as ``derived`` tells of a case. A fault may lose infinities and NaN in other ways than the subject does, so it is
+    enough that they are lost where the mistake shows. For a mistake that cannot be told step by step, it is enough that
+    it makes a difference on the case.
     """
 
     name: str
     causes: tuple[Fault, ...]
     factors: Factors
     forwards: bool
+    derived: Callable[[Case], bool] = lambda _case: False
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Tell whether one of the causes reproduces the subject there."""
@@ -50,10 +52,12 @@ class ByCause:
             return False
         first = result.mismatches[0]
         if first.sort is Sort.MISSING and first.array.endswith(GRADIENTS):
-            return any(_cuts_off(cause, observation.case, first.array) for cause in self.causes)
-        if observation.unfit is not None:
+            made = any(_cuts_off(cause, observation.case, first.array) for cause in self.causes)
+        elif observation.unfit is not None:
             return False
-        return any(self._made(one, first) for one in _looked_at(observation, first))
+        else:
+            made = any(self._made(one, first) for one in _looked_at(observation, first))
+        return made or (self.forwards and _of_the_way_there(observation, first, self.factors, self.derived))
 
     def _made(self, observation: Observation, first: Mismatch) -> bool:
         seen = Seen(forward_part(observation) if self.forwards else observation)
@@ -75,6 +79,22 @@ class ByCause:
             return seen.active(cause)
         # An activation of the subject's own has errors of its own, which no allowance is derived for.
         return seen.reproduces(cause) or (cause.family == "nonlinearity" and seen.resembles(cause))
+
+
+def _of_the_way_there(
+    observation: Observation, first: Mismatch, factors: Factors, derived: Callable[[Case], bool]
+) -> bool:
+    """Tell whether a gradient is wrong because the way there is, where that is known to be wrong.
+
+    A gradient that is missing is missing whatever the numbers, so it is asked about on numbers that are drawn.
+    """
+    config = observation.case.config
+    if not first.array.endswith(GRADIENTS) or first.law or not factors.covers(config):
+        return False
+    if first.sort is Sort.MISSING:
+        return any(derived(draw(config, "default", seed)) for seed in range(DRAWS))
+    wider = [observation.probed[0]] if first.probed and observation.probed is not None else []
+    return first.sort is Sort.VALUE and any(derived(case) for case in (observation.case, *wider))
 
 
 def _cuts_off(cause: Fault, case: Case, gradient: str) -> bool:
@@ -125,18 +145,24 @@ def _looked_at(observation: Observation, first: Mismatch) -> Iterator[Observatio
 
 @dataclass(frozen=True)
 class ByRegion:
-    """An excuse for failures like a finding that no fault explains, on configs where that finding shows."""
+    """An excuse for failures like a finding that no fault explains, on configs where that finding shows.
+
+    If that is wrong on the way there, so are gradients that are the derivative of what the subject itself computes, as
+    ``derived`` tells of a case.
+    """
 
     name: str
     found: Result
     factors: Factors
+    derived: Callable[[Case], bool] = lambda _case: False
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Tell whether a failure is like the finding's, on a config that has all that the finding needs."""
         if _told_by_law(result, self.found):
             return True
         if like(result) != like(self.found):
-            return False
+            first = result.mismatches[0] if result.mismatches and like(self.found) == "values" else None
+            return first is not None and _of_the_way_there(observation, first, self.factors, self.derived)
         if is_of_form(self.found):
             return True
         return any(self.factors.covers(config) for config in _calls(observation.config, result))

@@ -23,6 +23,7 @@ from harness.diagnosis.again import ByCause, ByRegion
 from harness.diagnosis.clues import ByClue, Clue, clue_of
 from harness.diagnosis.cut_off import with_numbers
 from harness.diagnosis.declared import ByDeclaration, Instead, instead_of
+from harness.diagnosis.derived import is_of_the_way_there
 from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.faults import CATALOGUE, Fault
@@ -125,7 +126,7 @@ class Investigation:
         tried = any(isinstance(one, ByRegion) and one.name == earlier.id for one in self._excuses)
         if explanation is None or explanation.factors is None or tried:
             return Recognised(None, earlier.id)
-        excuse = ByRegion(earlier.id, earlier.result, explanation.factors)
+        excuse = ByRegion(earlier.id, earlier.result, explanation.factors, self._derived)
         self._excuses.append(excuse)
         return Recognised(excuse, earlier.id)
 
@@ -140,12 +141,16 @@ class Investigation:
             if kernels.passes and finding.result.mismatches and process is not None:
                 switched = process.switched(kernels.passes[0])
                 return ByKernel(name, finding.result, switched, self._alone(finding))
-            region = ByRegion(name, finding.result, explanation.factors)
+            region = ByRegion(name, finding.result, explanation.factors, self._derived)
             return region if explanation.clue is None else ByClue(name, explanation.clue, region)
         [cause] = diagnosis.causes
         known = [cause, *(together(cause, other) for other in self._beside)]
         self._beside += known
-        return ByCause(name, tuple(known), explanation.factors, forwards=not _of_gradients(finding))
+        return ByCause(name, tuple(known), explanation.factors, not _of_gradients(finding), self._derived)
+
+    def _derived(self, case: Case) -> bool:
+        """Tell whether the gradients are wrong on a case because the way there is."""
+        return is_of_the_way_there(self.subject, case)
 
     def _excuse(self, name: str, instead: Instead | OtherOrder | Stale, accepted: Accepted) -> KnownCause:
         if isinstance(instead, OtherOrder):

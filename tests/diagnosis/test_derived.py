@@ -1,0 +1,119 @@
+"""Tests of gradients that are wrong because the way there is, and of those that are wrong by themselves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness import Case, RNNConfig, as_subject, draw
+from harness.checks.agreement import assess, observe
+from harness.diagnosis.again import ByCause, ByRegion
+from harness.diagnosis.derived import is_of_the_way_there
+from harness.diagnosis.factors import Factors, Size
+from harness.diagnosis.faults import named
+from harness.oracle.compare import Sort
+from tests.foreign.torch_base import ByHand
+
+CONFIG = RNNConfig(2, 3, num_layers=2, T=3, N=2, hx=True, loss="both")
+ABOVE = Factors(sizes={"num_layers": Size(2, (3,), ())})
+
+
+class Skewed(ByHand):
+    """A layer whose upper layers start from the square of their state, which is in no catalogue."""
+
+    def initial(self, layer: int, d: int, hx: Tensor, finals: Sequence[Tensor]) -> Tensor:
+        start = super().initial(layer, d, hx, finals)
+        return start**2 if layer else start
+
+
+class Half(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h: Any) -> Any:
+        return h.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g / 2
+
+
+class HalvesBack(ByHand):
+    """A layer that is right on the way there, and halves the gradient of its initial states."""
+
+    def initial(self, layer: int, d: int, hx: Tensor, finals: Sequence[Tensor]) -> Tensor:
+        return Half.apply(super().initial(layer, d, hx, finals))  # type: ignore[no-any-return,no-untyped-call]
+
+
+class SkewedAndHalved(Skewed):
+    """A layer with both mistakes."""
+
+    def initial(self, layer: int, d: int, hx: Tensor, finals: Sequence[Tensor]) -> Tensor:
+        return Half.apply(super().initial(layer, d, hx, finals))  # type: ignore[no-any-return,no-untyped-call]
+
+
+class ForgetsBelow(ByHand):
+    """A layer whose upper layers read zeros."""
+
+    def between(self, layer: int, steps: list[Tensor]) -> list[Tensor]:
+        return [torch.zeros_like(h) for h in steps] if layer + 1 < self.num_layers else steps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "complex64"])
+@pytest.mark.parametrize(
+    ("layer", "known"),
+    [(Skewed, True), (ForgetsBelow, True), (ByHand, False), (HalvesBack, False), (SkewedAndHalved, False)],
+)
+def test_gradients_that_are_the_derivative_of_a_wrong_way_there_are_of_it(layer: Any, known: bool, dtype: str) -> None:
+    case = draw(CONFIG.replace(dtype=dtype), "default", 1)
+
+    assert is_of_the_way_there(as_subject(layer), case) is known
+
+
+def test_where_dropout_draws_masks_it_cannot_be_told() -> None:
+    case = draw(CONFIG.replace(dropout=0.5, training=True), "default", 1)
+
+    assert not is_of_the_way_there(as_subject(Skewed), case)
+
+
+def hidden_on_the_way_there() -> Case:
+    """Return a case with states of 0 and 1 above, which are their own squares."""
+    case = draw(CONFIG, "default", 1)
+    hx = case.arrays["hx"].copy()
+    hx[1] = hx[1] > 0
+    return Case.from_arrays(CONFIG, {**case.arrays, "hx": hx})
+
+
+@pytest.mark.parametrize(("layer", "known"), [(Skewed, True), (SkewedAndHalved, False)])
+@pytest.mark.parametrize("named_cause", [True, False])
+def test_they_are_known_again_and_gradients_that_are_wrong_by_themselves_are_not(
+    layer: Any, known: bool, named_cause: bool
+) -> None:
+    subject, case = as_subject(layer), hidden_on_the_way_there()
+    shown = assess(observe(subject, draw(CONFIG.replace(loss=None), "default", 1)))
+    observation = observe(subject, case, with_probes=False)
+    result = assess(observation)
+    assert (shown.kind, result.kind) == ("output: value", "hx.grad: value")
+
+    def derived(one: Case) -> bool:
+        return is_of_the_way_there(subject, one)
+
+    by_cause = ByCause("3f9c2a11", (named("IgnoresBiasHH"),), ABOVE, forwards=True, derived=derived)
+    by_region = ByRegion("3f9c2a11", shown, ABOVE, derived)
+
+    assert (by_cause if named_cause else by_region).excuses(observation, result) is known
+
+
+def test_a_missing_gradient_of_a_wrong_way_there_is_known_again_where_that_shows() -> None:
+    subject, case = as_subject(ForgetsBelow), draw(CONFIG.replace(loss="output", wrt="inputs"), "default", 1)
+    shown = assess(observe(subject, draw(CONFIG.replace(loss=None), "default", 1)))
+    observation = observe(subject, case, with_probes=False)
+    result = assess(observation)
+
+    def derived(one: Case) -> bool:
+        return is_of_the_way_there(subject, one)
+
+    elsewhere = Factors(sizes={"num_layers": Size(3, (4,), ())})
+    assert result.mismatches[0].sort is Sort.MISSING
+    assert ByRegion("3f9c2a11", shown, ABOVE, derived).excuses(observation, result)
+    assert not ByRegion("3f9c2a11", shown, elsewhere, derived).excuses(observation, result)
