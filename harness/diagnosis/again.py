@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,8 +14,11 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import Factors, like
 from harness.diagnosis.faults import Fault
 from harness.diagnosis.likeness import Seen, forward_part
+from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.compare import Mismatch, Sort
-from harness.space.case import Case
+from harness.oracle.expectation import Setting
+from harness.oracle.gradient_expectation import expect_whole_run
+from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.values import draw
 
@@ -25,6 +28,10 @@ DRAWS: Final = 4
 Measured: all of hx.grad is zero in 39 of 200 draws with T=257, N=1, input_size=1 and hidden_size=1, so in four draws
 of a row about once in 700; in none of 200 with 16 units, or with T=14.
 """
+
+
+Derived = Callable[[Case], Mapping[str, Array] | None]
+"""A function as ``own_derivative``, of one subject."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class ByCause:
     causes: tuple[Fault, ...]
     factors: Factors
     forwards: bool
-    derived: Callable[[Case], bool] = lambda _case: False
+    derived: Derived = lambda _case: None
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Tell whether one of the causes reproduces the subject there."""
@@ -57,7 +64,7 @@ class ByCause:
             return False
         else:
             made = any(self._made(one, first) for one in _looked_at(observation, first))
-        return made or (self.forwards and _of_the_way_there(observation, first, self.factors, self.derived))
+        return made or (self.forwards and _follows(observation, first, self.factors, self.derived))
 
     def _made(self, observation: Observation, first: Mismatch) -> bool:
         seen = Seen(forward_part(observation) if self.forwards else observation)
@@ -81,10 +88,8 @@ class ByCause:
         return seen.reproduces(cause) or (cause.family == "nonlinearity" and seen.resembles(cause))
 
 
-def _of_the_way_there(
-    observation: Observation, first: Mismatch, factors: Factors, derived: Callable[[Case], bool]
-) -> bool:
-    """Tell whether a gradient is wrong because the way there is, where that is known to be wrong.
+def _follows(observation: Observation, first: Mismatch, factors: Factors, derived: Derived) -> bool:
+    """Tell whether a gradient is wrong because the forward pass is, where that is known to be wrong.
 
     A gradient that is missing is missing whatever the numbers, so it is asked about on numbers that are drawn.
     """
@@ -92,9 +97,28 @@ def _of_the_way_there(
     if not first.array.endswith(GRADIENTS) or first.law or not factors.covers(config):
         return False
     if first.sort is Sort.MISSING:
-        return any(derived(draw(config, "default", seed)) for seed in range(DRAWS))
-    wider = [observation.probed[0]] if first.probed and observation.probed is not None else []
-    return first.sort is Sort.VALUE and any(derived(case) for case in (observation.case, *wider))
+        drawn = (draw(config, "default", seed) for seed in range(DRAWS))
+        telling = next((case for case in drawn if REFERENCE.run(case.plain())[first.array].any()), None)
+        return telling is not None and derived(telling) is not None
+    seen = [(observation.case, observation.outcome)]
+    seen += [observation.probed] if first.probed and observation.probed is not None else []
+    return first.sort is Sort.VALUE and any(
+        (wide := derived(case)) is not None and _are(case, outcome.arrays, wide, observation.arithmetic)
+        for case, outcome in seen
+    )
+
+
+def _are(case: Case, given: Mapping[str, Array], wide: Mapping[str, Array], arithmetic: Arithmetic) -> bool:
+    """Tell whether the gradients of a case are those of the same computation in float64, within the case's allowances.
+
+    A gradient may be wrong in one dtype, or in one way of calling, alone.
+    """
+    if arithmetic.backend.grids is not None:  # gradients have no allowance there
+        return False
+    with np.errstate(all="ignore"):
+        expected = expect_whole_run(Setting(REFERENCE, case, arithmetic))
+    names = [name for name in case.config.gradients if name in given and name in wide and name in expected]
+    return all((abs(given[name] - wide[name]) <= expected[name].allowance).all() for name in names)
 
 
 def _cuts_off(cause: Fault, case: Case, gradient: str) -> bool:
@@ -154,7 +178,7 @@ class ByRegion:
     name: str
     found: Result
     factors: Factors
-    derived: Callable[[Case], bool] = lambda _case: False
+    derived: Derived = lambda _case: None
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Tell whether a failure is like the finding's, on a config that has all that the finding needs."""
@@ -162,7 +186,7 @@ class ByRegion:
             return True
         if like(result) != like(self.found):
             first = result.mismatches[0] if result.mismatches and like(self.found) == "values" else None
-            return first is not None and _of_the_way_there(observation, first, self.factors, self.derived)
+            return first is not None and _follows(observation, first, self.factors, self.derived)
         if is_of_form(self.found):
             return True
         return any(self.factors.covers(config) for config in _calls(observation.config, result))

@@ -1,4 +1,4 @@
-"""derived: the test whether a subject's gradients are wrong only because they are the derivative of a wrong way there.
+"""derived: the test of a subject's gradients against the derivative of what the subject computes, right or wrong.
 
 No known mistake is needed for it. In float64 the subject is run again beside the case, and the differences of its own
 loss tell the derivative of what it computes.
@@ -28,21 +28,22 @@ DIRECTIONS: Final = 2
 """The number of random directions. Two different gradients agree along one of them by chance alone."""
 
 
-def is_of_the_way_there(subject: Subject, case: Case) -> bool:
-    """Tell whether the gradients of a subject are the derivative of what it computes itself, and not of nn.RNN.
+def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:
+    """Return what the subject gives in float64, called plainly, if its gradients are the derivative of its own loss.
 
-    A gradient that it does not return counts as zero. The answer is no where it cannot be told: where the subject does
-    not compute in float64 (complex128), or dropout draws masks, or a kink of relu lies at the numbers of the case.
+    Returns ``None`` if they are not, or if they are nn.RNN's, too. A gradient that it does not return counts as zero.
+    It also returns ``None`` where this cannot be told: where the subject does not compute in float64 (complex128), or
+    dropout draws masks, or a kink of relu lies at the numbers of the case.
     """
     plain = case.plain()
     dtype = "complex128" if plain.config.is_complex else "float64"
     if dtype not in subject.capabilities.offers.get("dtype", (dtype,)) or plain.config.drops:
-        return False
+        return None
     config = plain.config.replace(dtype=dtype)
     wide = Case.from_arrays(config, {name: array.astype(dtype) for name, array in plain.arrays.items()})
     returned = _returned(subject, wide)
     if returned is None:
-        return False
+        return None
     with np.errstate(all="ignore"):
         right = REFERENCE.run(wide)
     differs = False
@@ -54,14 +55,14 @@ def is_of_the_way_there(subject: Subject, case: Case) -> bool:
         }
         ends = [_loss(subject, _moved(wide, along, sign * STEP)) for sign in (1, -1)]
         if ends[0] is None or ends[1] is None:
-            return False
+            return None
         slope = (ends[0] - ends[1]) / (2 * STEP)
         given, expected = (_along(along, gradients) for gradients in (returned, right))
         close = CLOSE * (1 + abs(ends[0]) + abs(slope))
         if not abs(given - slope) <= close:
-            return False
+            return None
         differs = differs or abs(expected - slope) > close
-    return differs
+    return returned if differs else None
 
 
 def _along(along: Mapping[str, Floats], gradients: Mapping[str, Array]) -> float:

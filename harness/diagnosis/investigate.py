@@ -23,7 +23,7 @@ from harness.diagnosis.again import ByCause, ByRegion
 from harness.diagnosis.clues import ByClue, Clue, clue_of
 from harness.diagnosis.cut_off import with_numbers
 from harness.diagnosis.declared import ByDeclaration, Instead, instead_of
-from harness.diagnosis.derived import is_of_the_way_there
+from harness.diagnosis.derived import own_derivative
 from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.faults import CATALOGUE, Fault
@@ -44,7 +44,7 @@ from harness.search.deadline import Late, ended_at
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Recognised
 from harness.search.record import Finding, Hunt
-from harness.space.case import Case
+from harness.space.case import Array, Case
 from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope
 from harness.space.values import draw
@@ -148,9 +148,8 @@ class Investigation:
         self._beside += known
         return ByCause(name, tuple(known), explanation.factors, not _of_gradients(finding), self._derived)
 
-    def _derived(self, case: Case) -> bool:
-        """Tell whether the gradients are wrong on a case because the way there is."""
-        return is_of_the_way_there(self.subject, case)
+    def _derived(self, case: Case) -> Mapping[str, Array] | None:
+        return own_derivative(self.subject, case)
 
     def _excuse(self, name: str, instead: Instead | OtherOrder | Stale, accepted: Accepted) -> KnownCause:
         if isinstance(instead, OtherOrder):

@@ -14,6 +14,9 @@ LAYERS, BOTH = "layer", "both"
 
 X_FIRST, H_FIRST = "x, h", "h, x"
 
+FLOATS = ("float32", "float64", "bfloat16", "float16")
+"""The dtypes that a class is asked for if it computes in them: those of real numbers."""
+
 Names = Mapping[str, str]
 
 
@@ -82,6 +85,8 @@ class Form:
         words += "; its output is (T * N, H)" * self.rows
         words += "; its states are (N, H)" * self.flat
         words += "; reads (N, T, input_size)" * self.conventions.batch_first
+        if missing := [dtype for dtype in FLOATS if dtype not in self.offers.get("dtype", FLOATS)]:
+            words += f"; {', '.join(missing)} left out: a call raises an error"
         may = {*self.takes, "training"}
         lost = [name for name in ("num_layers", "bidirectional", "training") if name in may and name in self.offers]
         return words + "".join(f"; {name} is left out: {self.refusal(name)}" for name in lost)

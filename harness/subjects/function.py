@@ -73,6 +73,8 @@ class FunctionSubject:
         offers: dict[str, Any] = {"strides": (*["contiguous"] * 5, *STRIDES[1:]), "preparation": (*["new"] * 9, "used")}
         for taken in self._takes:
             offers |= OPENS.get(taken, {})
+        if not {"h0", "config"} & {*self._takes}:  # it cannot refuse an initial state
+            offers["hx"] = (False,)
         offers |= getattr(function, "offers", {})
         self.capabilities = Capabilities(
             offers=offers | self._conventions.narrowed(offers, name),

@@ -20,7 +20,7 @@ import torch
 from harness.space.config import RNNConfig, role_of
 from harness.space.parts import OPTIONS
 from harness.subjects.conventions import Conventions
-from harness.subjects.form import BOTH, H_FIRST, LAYERS, X_FIRST, Form, Names
+from harness.subjects.form import BOTH, FLOATS, H_FIRST, LAYERS, X_FIRST, Form, Names
 from harness.subjects.protocol import SubjectError
 from harness.subjects.torch_modes import seeded
 
@@ -60,6 +60,8 @@ _X: Final = f"({STEPS}, {SEQUENCES}, {{}})"
 
 _NUMBER: Final = re.compile(r"\d+")
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+")
+_NO_STATE: Final = re.compile("len|mask")
+"""Part of the names of arguments that are the lengths of sequences, or say where the padding is."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 Tensors = Sequence[torch.Tensor]
@@ -159,7 +161,7 @@ class _Reader:
             shapes = self._shapes({})
         roles = _roles(shapes, self.sizes, self.name)
         self.offers = {name: values for name, values in PLAIN.items() if name not in self.form.takes}
-        self.offers["hx"] = _states(self.factory)
+        self.offers["hx"] = _states(self.factory, self.name)
         if "bias_ih" not in roles.names:
             self.offers["bias"] = (False,)
         plain = replace(
@@ -190,6 +192,7 @@ class _Reader:
             self._read_layer(shapes, roles, returned or _Returned())
         if roles.joined:
             self.form = replace(self.form, joined=self._order())
+        self.offers["dtype"] = tuple(dtype for dtype in FLOATS if self._computes_in(dtype))
         return replace(self.form, offers=self.offers)
 
     def _read_layer(self, shapes: Shapes, roles: _Roles, returned: _Returned) -> None:
@@ -254,14 +257,14 @@ class _Reader:
     def _given(self) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield what a layer may take: x, and with it states of the shapes that there may be."""
         hidden_size = self.sizes.hidden_size
-        taken = _states(self.factory)
+        taken = _states(self.factory, self.name)
         x = torch.randn(STEPS, SEQUENCES, self.sizes.input_size)
         if False in taken:
             yield (x,)
         if True in taken:  # a class that reads (N, T, input_size) takes the first axis for the batch
-            for batch in (SEQUENCES, STEPS):
-                yield x, torch.randn(1, batch, hidden_size)
-                yield x, torch.randn(batch, hidden_size)
+            for axes in ((1,), ()):  # a state (N, H) fits wrongly where one of (L, N, H) is read: by broadcasting
+                for batch in (SEQUENCES, STEPS):
+                    yield x, torch.randn(*axes, batch, hidden_size)
 
     def _returned(self, rest: Sequence[str] = ()) -> _Returned | None:
         """Return how a call on a sequence answers, told by the shapes; ``None`` where they tell nothing.
@@ -327,7 +330,8 @@ class _Reader:
         carried = not _same(plain, states(earlier))
         for own in rest:
             module.get_parameter(own).add_(1)
-        if not carried or not _same(plain, states(x)):
+        late = axis == 1 and not rest  # its rows say that the batch is first, though it reads x otherwise
+        if not (carried or late) or not _same(plain, states(x)):
             return None
         return _Returned(tuple(names), flat, False, given, (axis,))
 
@@ -348,7 +352,7 @@ class _Reader:
         A cell takes x (N, I) and a state (N, H). Each row of all that it returns depends on no other row of these. The
         new state is (N, H), and the only one of that shape, or the same as any other.
         """
-        if True not in _states(self.factory):
+        if True not in _states(self.factory, self.name):
             return None
         half = MANY // 2
         with suppress(Exception), torch.no_grad(), seeded(0):
@@ -384,7 +388,8 @@ class _Reader:
             for one in module.modules():
                 if isinstance(one, torch.nn.RNN):
                     one.register_forward_hook(lambda _module, _given, result: states.append(result[0]))
-            parts = dict(zip(returned.names, _parts(module(*returned.given)), strict=True))
+            given = self._with_state() or returned.given
+            parts = dict(zip(returned.names, _parts(module(*given)), strict=True))
         states += [part for name, part in parts.items() if name == "h_n"]
         output = _rows([part for name, part in parts.items() if name != "h_n"], size)
         passed, held = _rows(seen, size), _rows(states, size) if states else output
@@ -394,12 +399,33 @@ class _Reader:
                 f"what follows its output layer {head} changes the numbers, as a softmax does\n"
                 f"expected a call to return h_n as well, or what {head} gives; {_WRITE}"
             )
-        if not (_among(held, output) if every else _among(output, held)):
+        began = _rows(given[1:], size)
+        late = any(row in output for row in began)  # it is given the states, each one step late
+        if not (_among(held, output) if every else _among(output, held)) and not late:
             return (
                 f"its output layer {head} is given other numbers than the states\n"
                 f"expected a call to return h_n as well, or nothing between the states and {head}; {_WRITE}"
             )
         return ""
+
+    def _computes_in(self, dtype: str) -> bool:
+        """Tell whether every call that succeeds in float32 also does in another dtype."""
+        for given in self._given():
+            with suppress(Exception), torch.no_grad():
+                self._module()(*given)
+                try:
+                    self._module().to(getattr(torch, dtype))(*(one.to(getattr(torch, dtype)) for one in given))
+                except Exception:  # noqa: BLE001 - whatever the user's code raises
+                    return False
+        return True
+
+    def _with_state(self) -> tuple[torch.Tensor, ...] | None:
+        """Return the arguments of a call with a state; ``None`` if there is no such call."""
+        for given in self._given():
+            with suppress(Exception):
+                if len(given) > 1 and self._answered(given, ()) is not None:
+                    return given
+        return None
 
     def _outcome(self) -> str:
         """Say what a call on a sequence gives where the shapes tell nothing; the first error, if each call has one."""
@@ -427,7 +453,7 @@ class _Reader:
         """Tell whether x is multiplied by a column of the joined matrix."""
         form, module = self.form, self._module()
         given = [torch.ones(1, 1, self.sizes.input_size)]
-        if form.is_cell or False not in _states(self.factory):
+        if form.is_cell or False not in _states(self.factory, self.name):
             given.append(torch.zeros(1, 1, self.sizes.hidden_size))
         given = [one[0] if form.is_cell or (form.flat and place) else one for place, one in enumerate(given)]
         for parameter in module.parameters():
@@ -492,18 +518,27 @@ def _is_output(one: inspect.Parameter) -> bool:
     return bool(words & OUTPUT) and (one.default is one.empty or type(one.default) is int)
 
 
-def _states(factory: Any) -> tuple[bool, ...]:
-    """Return ``False`` if ``forward`` can be called with x alone, ``True`` if it can be called with a state as well."""
+def _states(factory: Any, name: str) -> tuple[bool, ...]:
+    """Return ``False`` if ``forward`` can be called with x alone, ``True`` if it can be called with a state as well.
+
+    Raise ``SubjectError`` if it needs something else.
+    """
     try:
         signature = inspect.signature(factory.forward)
     except (TypeError, ValueError):
         return False, True
     taken = []
-    for state in (False, True):
+    for given in (["module", "x"], ["module", "x", "state"]):
         with suppress(TypeError):
-            signature.bind(*["module", "x", "state"][: 2 + state])
-            taken.append(state)
-    return tuple(taken) or (False, True)
+            *_, last = signature.bind(*given).arguments
+            if len(given) == 2 or not _NO_STATE.search(last):
+                taken.append(len(given) == 3)
+    if not taken:
+        raise SubjectError(
+            f"{name}: forward{signature} takes something that is neither x nor a state\n"
+            f"expected forward(x), or forward(x, hx); {_WRITE}"
+        )
+    return tuple(taken)
 
 
 def _made(factory: Any, form: Form) -> tuple[Sizes, Shapes]:
@@ -538,7 +573,9 @@ def _said(sizes: Sizes, form: Form) -> str:
 def _unread(shapes: Shapes, sizes: Sizes, name: str) -> SubjectError:
     said = ", ".join(f"{own} {shape}" for own, shape in shapes.items()) or "none"
     made = f"input_size={sizes.input_size} and hidden_size={sizes.hidden_size}"
-    return SubjectError(f"{name}: its parameters with {made} are {said}\n{_EXPECTED}")
+    both = any("reverse" in own for own in shapes)
+    ways = "; it has two directions, and its constructor takes no bidirectional" * both
+    return SubjectError(f"{name}: its parameters with {made} are {said}{ways}\n{_EXPECTED}")
 
 
 def _roles(shapes: Shapes, sizes: Sizes, name: str) -> _Roles:
