@@ -29,8 +29,10 @@ the same one in all of them.
 """
 
 
-RUNS: Final = 10
-"""The number of runs in which the different answers of a flaky subject are counted."""
+RUNS: Final = 20
+"""The number of runs in which the different answers of a flaky subject are counted. If one call in five differs, all are
+the same once in 70.
+"""
 
 
 def check_repeatability(subject: Subject, case: Case, first: Outcome | None = None) -> Result:

@@ -88,11 +88,12 @@ class Pursuit:
         if against(result):
             scope = self._record.scope
             case, result = self._noted(*without_its_law(case, result, self._plain_check, self._subject, scope))
+        if against(result):
+            case, result = self._noted(*in_memory_of_their_own(case, result, self._plain_check, self._record.scope))
         if not against(result):
             self.failing = None
             return None
         case, result = in_the_forward_pass(case, result, self._plain_check, self._record.scope)
-        case, result = in_memory_of_their_own(case, result, self._plain_check, self._record.scope)
         return self._taken(case, result, with_probes=with_probes or case is not given)
 
     def _weighed(self, case: Case, result: Result) -> Suspicion:

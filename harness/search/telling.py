@@ -81,13 +81,13 @@ def in_the_forward_pass(case: Case, result: Result, check: FullCheck, scope: Sco
 def in_memory_of_their_own(case: Case, result: Result, check: FullCheck, scope: Scope) -> tuple[Case, Result]:
     """Return the case with contiguous inputs if values are wrong only because the subject writes into expanded ones.
 
-    One write into an expanded input changes several of its numbers. The write is what is wrong.
+    One write into an expanded input changes several of its numbers. The write is what is wrong, and it may be known.
     """
     config, first = case.config, result.mismatches[:1]
     if config.strides != "expanded" or "contiguous" not in scope.strides or not first or first[0].sort not in OF_VALUE:
         return case, result
     alone = Case.from_arrays(config.replace(strides="contiguous"), case.arrays)
     seen = check(alone, laws=())
-    if seen.failed and seen.mismatches and seen.mismatches[0].sort in OF_EFFECT:
+    if seen.deviation is not None or (seen.failed and seen.mismatches and seen.mismatches[0].sort in OF_EFFECT):
         return alone, seen
     return case, result

@@ -41,7 +41,9 @@ class Form:
     """The names of what a call returns: ``output``, ``h_n``, ``last`` for the last step of the output, and nothing for
     what is not compared. Where h_n is missing, it is the last step of the output; of a cell, it is the new state."""
     flat: bool = False
-    """True if its states have no axis for layers, (N, H)."""
+    """True if it takes states without an axis for layers, (N, H)."""
+    flat_h_n: bool = False
+    """True if it returns h_n so."""
     sizes: tuple[str, ...] = ("input_size", "hidden_size")
     """The arguments that its constructor takes by position: these two, and ``output``, the size of an output layer."""
     by_name: Names = field(default_factory=dict)
@@ -83,7 +85,9 @@ class Form:
         are = "is" if len(self.heads) == 1 else "are"
         words += f"; its output layer {' and '.join(self.heads)} {are} replaced by the identity" if self.heads else ""
         words += "; its output is (T * N, H)" * self.rows
-        words += "; its states are (N, H)" * self.flat
+        if self.flat or self.flat_h_n:
+            which = {(True, True): "its states are", (True, False): "takes states", (False, True): "returns h_n as"}
+            words += f"; {which[self.flat, self.flat_h_n]} (N, H)"
         words += "; reads (N, T, input_size)" * self.conventions.batch_first
         if missing := [dtype for dtype in FLOATS if dtype not in self.offers.get("dtype", FLOATS)]:
             words += f"; {', '.join(missing)} left out: a call raises an error"
@@ -165,13 +169,13 @@ class Form:
             return returned
         if "output" not in named:
             h_n = named["h_n"] if "h_n" in named else named["last"]
-            return None, h_n[None] if self.flat or "h_n" not in named else h_n
+            return None, h_n[None] if self.flat_h_n or "h_n" not in named else h_n
         output = named["output"]
         if self.rows and output.shape[:1] == (leading[0] * leading[1],):
             output = output.reshape(*leading, *output.shape[1:])
         last = output[:, -1][None] if batch_first and len(output.shape) == 3 else output[-1:]
         h_n = named.get("h_n", last)
-        return output, h_n[None] if self.flat and "h_n" in named else h_n
+        return output, h_n[None] if self.flat_h_n and "h_n" in named else h_n
 
     def own(self, name: str, directions: int) -> str:
         """Return its own name of a parameter of nn.RNN's, such as ``weight_ih_l0_reverse``."""

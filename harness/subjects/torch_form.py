@@ -98,6 +98,9 @@ class _Returned(NamedTuple):
 
     names: tuple[str, ...] = ("output", "h_n")
     flat: bool = False
+    """True if it takes states (N, H)."""
+    flat_h_n: bool = False
+    """True if it returns them so."""
     rows: bool = False
     given: tuple[torch.Tensor, ...] = ()
     """The arguments of a call that answered so."""
@@ -177,7 +180,7 @@ class _Reader:
             if not reason:
                 break
         self.form = plain
-        cell = self._returned_by_cell() if returned is None or not returned.axes else None
+        cell = self._returned_by_cell(roles.rest) if returned is None or not returned.axes else None
         if cell is not None:
             self.form = replace(plain, is_cell=True, returns=cell, beside=beside)
             self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional", "batch_first", "dropout")}
@@ -192,6 +195,8 @@ class _Reader:
             self._read_layer(shapes, roles, returned or _Returned())
         if roles.joined:
             self.form = replace(self.form, joined=self._order())
+        if self.form.embedding:
+            self._require_embedded()
         self.offers["dtype"] = tuple(dtype for dtype in FLOATS if self._computes_in(dtype))
         return replace(self.form, offers=self.offers)
 
@@ -204,11 +209,16 @@ class _Reader:
             last_output_only="output" not in returned.names,
         )
         self.form = replace(
-            self.form, conventions=conventions, returns=returned.names, flat=returned.flat, rows=returned.rows
+            self.form,
+            conventions=conventions,
+            returns=returned.names,
+            flat=returned.flat,
+            flat_h_n=returned.flat_h_n,
+            rows=returned.rows,
         )
         if "h_n" not in returned.names:
             self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional", "batch_first")}
-        if returned.flat:
+        if returned.flat or returned.flat_h_n:
             self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional")}
         if conventions.last_output_only:  # the law of dropout is about the output
             self.offers["dropout"] = (0.0,)
@@ -271,12 +281,24 @@ class _Reader:
 
         If there are other parameters than nn.RNN's, it is told of the state alone, on which they must have no effect.
         """
+        found: list[_Returned] = []
         with seeded(0), torch.no_grad():
             for given in self._given():
                 with suppress(Exception):
-                    if (found := self._answered(given, rest)) is not None:
-                        return found
-        return None
+                    if (answer := self._answered(given, rest)) is not None:
+                        found.append(answer)
+        if not found:
+            return None
+        first, *others = found
+        form = (first.names, first.flat_h_n)  # a state of the wrong axes changes it, where it is not refused
+        stated = [one for one in (first, *others) if len(one.given) > 1]
+        stated.sort(key=lambda one: (one.names, one.flat_h_n) != form)
+        for one in stated[:1]:
+            flat_h_n = first.flat_h_n if "h_n" in first.names else one.flat
+            return first._replace(
+                flat=one.flat, flat_h_n=flat_h_n, given=one.given, batches=first.batches | one.batches
+            )
+        return first._replace(flat=first.flat_h_n)
 
     def _answered(self, given: tuple[torch.Tensor, ...], rest: Sequence[str]) -> _Returned | None:
         hidden_size, module = self.sizes.hidden_size, self._module()
@@ -290,32 +312,28 @@ class _Reader:
         shapes = [tuple(part.shape) for part in parts]
         flat = any(state.dim() == 2 for state in given[1:])
         if rest:
-            flat |= len(given) == 1 and "h_n" not in map(of_states.get, shapes)
-            names = ["" if of_states.get(shape) != ("flat" if flat else "h_n") else "h_n" for shape in shapes]
-            return self._answered_last(module, given, names, rest, flat) if names.count("h_n") == 1 else None
+            kinds = [of_states.get(shape, "") for shape in shapes]
+            kind = next((one for one in (("flat", "h_n") if flat else ("h_n", "flat")) if one in kinds), "")
+            names = ["h_n" if kind and one == kind else "" for one in kinds]
+            answer = _Returned(tuple(names), flat, kind == "flat", given=given)
+            return self._answered_last(module, answer, rest) if names.count("h_n") == 1 else None
         names = [(of_output | of_states)[shape] for shape in shapes]
         outputs = [place for place, shape in enumerate(shapes) if shape in of_output]
         if len({*names}) != len(names) or len(names) > 2 or len(outputs) > 1:
             return None
         if not outputs:
             names = ["last" if name == "flat" else name for name in names]
-            return self._answered_last(module, given, names, rest, flat)
+            return self._answered_last(module, _Returned(tuple(names), flat, given=given), rest)
         [place] = outputs
         axes = tuple(axis for axis in (0, 1) if self._flows(module, given, place, axis))
-        flat = flat or "flat" in names
         plain = tuple({"flat": "h_n", "rows": "output"}.get(name, name) for name in names)
         states = [*given[1:], *(part for part, name in zip(parts, plain, strict=True) if name == "h_n")]
-        return _Returned(plain, flat, "rows" in names, given, axes, frozenset(state.shape[-2] for state in states))
+        batches = frozenset(state.shape[-2] for state in states)
+        return _Returned(plain, flat, "flat" in names, "rows" in names, given, axes, batches)
 
-    def _answered_last(
-        self,
-        module: torch.nn.Module,
-        given: tuple[torch.Tensor, ...],
-        names: Sequence[str],
-        rest: Sequence[str],
-        flat: bool,
-    ) -> _Returned | None:
-        """Return how a call answers that gives the last state, but not every output; ``None`` if it is not that."""
+    def _answered_last(self, module: torch.nn.Module, answer: _Returned, rest: Sequence[str]) -> _Returned | None:
+        """Complete an answer that has the last state, but not every output; ``None`` if it is not that."""
+        names, given = answer.names, answer.given
 
         def states(x: torch.Tensor) -> list[torch.Tensor]:
             return [part for part, name in zip(_parts(module(x, *given[1:])), names, strict=True) if name]
@@ -333,7 +351,7 @@ class _Reader:
         late = axis == 1 and not rest  # its rows say that the batch is first, though it reads x otherwise
         if not (carried or late) or not _same(plain, states(x)):
             return None
-        return _Returned(tuple(names), flat, False, given, (axis,))
+        return answer._replace(axes=(axis,))
 
     def _flows(self, module: torch.nn.Module, given: tuple[torch.Tensor, ...], place: int, axis: int) -> bool:
         """Tell whether the later outputs along an axis of x depend on the first x there."""
@@ -346,11 +364,12 @@ class _Reader:
         )
         return not torch.equal(before, after)
 
-    def _returned_by_cell(self) -> tuple[str, ...] | None:
+    def _returned_by_cell(self, rest: Sequence[str]) -> tuple[str, ...] | None:
         """Return the names of what one step of a cell returns; ``None`` if the class is no cell.
 
         A cell takes x (N, I) and a state (N, H). Each row of all that it returns depends on no other row of these. The
-        new state is (N, H), and the only one of that shape, or the same as any other.
+        new state is (N, H), and the only one of that shape, or the same as any other. It does not depend on the
+        parameters that nn.RNN does not have.
         """
         if True not in _states(self.factory, self.name):
             return None
@@ -363,8 +382,11 @@ class _Reader:
             alike = [_parts(module(x + other, h)), _parts(module(x, h + other))]
             first = [[part[:half] for part in of] for of in (parts, *alike)]
             states = [place for place, part in enumerate(parts) if part.shape == h.shape]
+            for own in rest:
+                module.get_parameter(own).add_(1)
             if (
                 states
+                and torch.equal(parts[states[0]], _parts(module(x, h))[states[0]])
                 and all(_same(first[0], of) for of in first[1:])
                 and all(torch.equal(parts[states[0]], parts[place]) for place in states)
             ):
@@ -388,7 +410,7 @@ class _Reader:
             for one in module.modules():
                 if isinstance(one, torch.nn.RNN):
                     one.register_forward_hook(lambda _module, _given, result: states.append(result[0]))
-            given = self._with_state() or returned.given
+            given = returned.given
             parts = dict(zip(returned.names, _parts(module(*given)), strict=True))
         states += [part for name, part in parts.items() if name == "h_n"]
         output = _rows([part for name, part in parts.items() if name != "h_n"], size)
@@ -408,6 +430,22 @@ class _Reader:
             )
         return ""
 
+    def _require_embedded(self) -> None:
+        """Raise ``SubjectError`` unless x itself is what the Embedding is given, as far as calls tell."""
+        part, seen = self.form.embedding, list[torch.Tensor]()
+        for given in self._given():
+            module = self._module()
+            seen.clear()
+            module.get_submodule(part).register_forward_hook(lambda _module, taken, _result: seen.append(taken[0]))
+            with suppress(Exception), torch.no_grad():
+                module(*given)
+                break
+        if seen and _rows(seen, 1) != _rows(given[:1], 1):
+            raise SubjectError(
+                f"{self.name}: its Embedding {part} is given something else than x\n"
+                f"expected the Embedding of x alone, in whose place x can be given; {_WRITE}"
+            )
+
     def _computes_in(self, dtype: str) -> bool:
         """Tell whether every call that succeeds in float32 also does in another dtype."""
         for given in self._given():
@@ -418,14 +456,6 @@ class _Reader:
                 except Exception:  # noqa: BLE001 - whatever the user's code raises
                     return False
         return True
-
-    def _with_state(self) -> tuple[torch.Tensor, ...] | None:
-        """Return the arguments of a call with a state; ``None`` if there is no such call."""
-        for given in self._given():
-            with suppress(Exception):
-                if len(given) > 1 and self._answered(given, ()) is not None:
-                    return given
-        return None
 
     def _outcome(self) -> str:
         """Say what a call on a sequence gives where the shapes tell nothing; the first error, if each call has one."""
@@ -479,7 +509,8 @@ class _Reader:
 def _signed(factory: Any, name: str) -> Form | None:
     """Return the form of a class as far as its constructor's signature tells it; ``None`` if it cannot be read.
 
-    The sizes are the first two arguments that are neither an option of nn.RNN's nor the size of an output layer.
+    The sizes are the first two arguments that are neither an option of nn.RNN's nor the size of an output layer. An
+    argument ``nonlinearity`` whose default is a function is no option.
     """
     try:
         _, _, *_ = parameters = list(inspect.signature(factory).parameters.values())
@@ -488,9 +519,14 @@ def _signed(factory: Any, name: str) -> Form | None:
     known = (*OPTIONS, "device", "dtype")
     accepted = {*known, *(other for others in OTHERS.values() for other in others)}
     named = [one for one in parameters if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
+    named = [
+        one for one in named if one.name != "nonlinearity" or not callable(one.default) or one.default is one.empty
+    ]
     own = [one for one in named if one.name not in accepted]
     outputs = [one for one in own if _is_output(one)]
     sizes = [one for one in own if one not in outputs][:2]
+    if len(sizes) == 2 and "hidden" in sizes[0].name and "hidden" not in sizes[1].name:
+        sizes.reverse()
     while len(sizes) < 2 and outputs:  # one argument may be the size of both the input and the output
         sizes.insert(0, outputs.pop(0))
     if unknown := [one.name for one in own if one.default is one.empty and one not in [*sizes, *outputs]]:
@@ -531,7 +567,7 @@ def _states(factory: Any, name: str) -> tuple[bool, ...]:
     for given in (["module", "x"], ["module", "x", "state"]):
         with suppress(TypeError):
             *_, last = signature.bind(*given).arguments
-            if len(given) == 2 or not _NO_STATE.search(last):
+            if len(given) == 2 or _may_be_state(signature.parameters[last]):
                 taken.append(len(given) == 3)
     if not taken:
         raise SubjectError(
@@ -539,6 +575,11 @@ def _states(factory: Any, name: str) -> tuple[bool, ...]:
             f"expected forward(x), or forward(x, hx); {_WRITE}"
         )
     return tuple(taken)
+
+
+def _may_be_state(one: inspect.Parameter) -> bool:
+    """Tell whether an argument may be a state: neither its name nor the type of its default says something else."""
+    return not _NO_STATE.search(one.name) and not isinstance(one.default, int | float | str)
 
 
 def _made(factory: Any, form: Form) -> tuple[Sizes, Shapes]:

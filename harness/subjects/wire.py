@@ -47,8 +47,6 @@ _SHOWN: Final = 80
 GREETING: Final = f'a greeting, one line of JSON such as {{"protocol": {VERSION}}}'
 """The first line that a program writes, in words."""
 
-"""The first line that a program must write, in words."""
-
 _ANSWER: Final = (
     'one line of JSON: {"arrays": {"output": [...], "h_n": [...]}} with the shapes, {"unsupported": "why"} or'
     ' {"error": "what"}; print anything else to standard error'

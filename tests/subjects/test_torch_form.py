@@ -388,6 +388,110 @@ class AxisOfHx(nn.Module):
         return torch.stack(outputs), h
 
 
+class StateOfLayers(Step):
+    """A layer that takes a state (1, N, H) and returns h_n (N, H)."""
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        h, states = x.new_zeros(x.shape[1], self.keep.out_features) if state is None else state[0], []
+        for step in x:
+            h = super().forward(step, h)
+            states.append(h)
+        return torch.stack(states), h
+
+
+class StateOfOne(StateOfLayers):
+    """A layer that takes a state (N, H) and returns h_n (1, N, H)."""
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        output, h_n = super().forward(x, None if state is None else state[None])
+        return output, h_n[None]
+
+
+class RowsNeedState(StateOfLayers):
+    """A layer that reads (N, T, ...), and needs a state (1, N, H)."""
+
+    def forward(self, x: Any, state: Any) -> Any:  # type: ignore[override]
+        output, h_n = super().forward(x.transpose(0, 1), state)
+        return output.transpose(0, 1), h_n[None]
+
+
+class HeadedLate(nn.Module):
+    """A layer whose output layer is given each state before its step."""
+
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        super().__init__()
+        self.i2h, self.h2h = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, hidden_size)
+        self.i2o = nn.Linear(hidden_size, output_size)
+
+    def forward(self, x: Any, h: Any = None) -> Any:
+        h, outputs = x.new_zeros(x.shape[1], self.h2h.out_features) if h is None else h, []
+        for step in x:
+            outputs.append(self.i2o(h))
+            h = torch.tanh(self.i2h(step) + self.h2h(h))
+        return torch.stack(outputs), h
+
+
+class HeadedColumns(Headed):
+    """It means x to be (N, T, ...), and nn.RNN reads (T, N, ...)."""
+
+    def __init__(self, input_size: int, output_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, output_size, hidden_size)
+        self.rnn = nn.RNN(input_size, hidden_size)
+
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+class WithLengths(Step):
+    """A layer with lengths as its second argument."""
+
+    def forward(self, x: Any, seq_lens: Any = None) -> Any:
+        h, states = x.new_zeros(x.shape[1], self.keep.out_features), []
+        for step in x:
+            h = super().forward(step, h)
+            states.append(h)
+        return torch.stack(states), h
+
+
+class NeedsLengths(WithLengths):
+    def forward(self, x: Any, seq_lens: Any) -> Any:  # type: ignore[override]
+        return super().forward(x, seq_lens)
+
+
+class WithFlag(WithLengths):
+    """A layer with a flag as its second argument, and its sizes in the other order."""
+
+    def __init__(self, hidden_size: int, input_size: int, nonlinearity: Any = torch.tanh) -> None:
+        super().__init__(input_size, hidden_size)
+        self.activation = nonlinearity
+
+    def forward(self, x: Any, full: bool = False) -> Any:
+        return super().forward(x)
+
+
+class Gain(nn.Module):
+    """A cell with a parameter that nn.RNN does not have."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.read, self.keep = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, hidden_size)
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Any, state: Any) -> Any:
+        return torch.tanh(self.gain * (self.read(x) + self.keep(state)))
+
+
+class Places(nn.Module):
+    """A layer that adds an Embedding of the time step."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.rnn, self.place = nn.RNN(input_size, hidden_size), nn.Embedding(64, input_size)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return self.rnn(x + self.place(torch.arange(len(x)))[:, None], hx)
+
+
 class Coupled(TwoHeads):
     """Its state depends on a parameter that nn.RNN does not have."""
 
@@ -538,6 +642,46 @@ def test_a_returned_state_tells_that_the_batch_is_first_where_no_output_does() -
     assert subject.capabilities.read_as.endswith("its states are (N, H); reads (N, T, input_size)")
     assert check_agreement(subject, draw(ROWS.replace(T=1), "normal")).verdict is Verdict.AGREES
     assert check_agreement(subject, draw(ROWS, "normal")).kind == "output: value"
+
+
+@pytest.mark.parametrize(
+    ("layer", "config", "read_as"),
+    [
+        (StateOfLayers, PLAIN.replace(hx=True), "; returns h_n as (N, H)"),
+        (StateOfOne, PLAIN.replace(hx=True), "; takes states (N, H)"),
+        (RowsNeedState, ROWS.replace(hx=True), "; reads (N, T, input_size)"),
+        (WithLengths, PLAIN, "; its states are (N, H)"),
+        (WithFlag, PLAIN, "; its states are (N, H)"),
+    ],
+)
+def test_what_it_takes_is_told_apart_from_what_it_returns(layer: Any, config: RNNConfig, read_as: str) -> None:
+    subject = as_subject(layer)
+
+    assert subject.capabilities.read_as == STEP + read_as
+    assert check_agreement(subject, draw(config, "normal")).verdict is Verdict.AGREES
+    assert scope_of(subject).hx == {RowsNeedState: (True,), WithLengths: (False,), WithFlag: (False,)}.get(
+        layer, (False, True)
+    )
+
+
+@pytest.mark.parametrize(("layer", "config"), [(HeadedLate, PLAIN), (HeadedColumns, ROWS.replace(loss="h_n"))])
+def test_a_mistake_before_an_output_layer_shows(layer: Any, config: RNNConfig) -> None:
+    subject = as_subject(layer)
+
+    assert subject.capabilities.read_as is not None
+    assert "is replaced by the identity" in subject.capabilities.read_as
+    assert check_agreement(subject, draw(config, "normal")).verdict is Verdict.DISAGREES
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [(NeedsLengths, "neither x nor a state"), (Gain, "gain (1,)"), (Places, "given something else than x")],
+)
+def test_what_cannot_be_read_is_refused(layer: Any, said: str) -> None:
+    with pytest.raises(SubjectError) as caught:
+        as_subject(layer)
+
+    assert said in str(caught.value)
 
 
 def test_what_drops_before_its_output_layer_is_not_asked_to_train() -> None:

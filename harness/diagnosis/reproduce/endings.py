@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from harness.checks.repeatability import RUNS
 from harness.diagnosis.reproduce.literals import BFLOAT16, TOGETHER, Literals, listed
 from harness.diagnosis.reproduce.program import Program, Unwritten, indented
 from harness.oracle.compare import Mismatch, Sort
@@ -20,11 +21,6 @@ from harness.space.config import RNNConfig
 
 SHOWN: Final = 5
 """The number of elements of an array that a script shows."""
-
-RUNS: Final = 20
-"""The number of times that a script of a flaky subject makes its call. One that gives another answer in one call of
-five is missed once in 70 scripts.
-"""
 
 _DIGITS: Final = {"float32": 10, "complex64": 10, "bfloat16": 6, "float16": 7}
 """The significant digits of an expected value: two more than the dtype tells apart, in most cases."""

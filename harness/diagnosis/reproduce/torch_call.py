@@ -417,7 +417,7 @@ class _Writer:
         if config.tied:
             inner += self._returned(self._called(arguments, module="twin"), returns, _OF_TWIN)
         program.results = {"output": "output", "h_n": "h_n"}
-        if form is not None and form.flat and "h_n" in returns:
+        if form is not None and form.flat_h_n and "h_n" in returns:
             program.results["h_n"] = "h_n[None]"
         if "output" not in returns:
             del program.results["output"]
