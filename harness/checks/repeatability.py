@@ -30,8 +30,8 @@ the same one in all of them.
 
 
 RUNS: Final = 20
-"""The number of runs in which the different answers of a flaky subject are counted. If one call in five differs, all are
-the same once in 70.
+"""The number of runs in which the different answers of a flaky subject are counted. If one call in five differs, all of
+them are the same once in 70.
 """
 
 

@@ -205,6 +205,14 @@ class InPlaces(Part):
             output[..., part] = wrong.written(case, layer, states)[..., part]
             return output
 
+        def written_back(everywhere: Reference, case: Case, layer: int, g: Floats) -> Floats:
+            if self.by_direction is None or self.by_direction >= case.config.num_directions:
+                return right.written_back(case, layer, g)
+            here, part = np.zeros_like(g), everywhere.features(case.config, self.by_direction)
+            here[..., part] = g[..., part]
+            back: Floats = right.written_back(case, layer, g - here) + wrong.written_back(case, layer, here)
+            return back
+
         places = ("step_weights", "initial_state", "start", "layer_input", "previous_states")
         directions = ("time_order", "final_step", "entering")
         return {
@@ -214,6 +222,7 @@ class InPlaces(Part):
             "slopes": slopes,
             "weights_back": weights_back,
             "written": written,
+            "written_back": written_back,
         }
 
 

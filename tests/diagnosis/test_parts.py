@@ -167,6 +167,17 @@ def test_gradients_of_some_parameters_leave_the_others_right() -> None:
     assert any((wrong[name] != right[name]).any() for name in part if "weight_hh" in name)
 
 
+def test_a_mistake_of_one_direction_that_does_not_show_forwards_does_not_backwards() -> None:
+    """The x of the case is never zero, so that steps of zeros alone are not skipped."""
+    case = draw(WIDE.replace(loss="both"), "normal", 2)
+    skips = next(f for f in CATALOGUE if f.name == "SkipsZeroXOfBatchAndOutput")
+
+    right = Reference().run(case)
+    for direction in range(WIDE.num_directions):
+        for name, array in in_direction(skips, direction).run(case).items():
+            np.testing.assert_array_equal(array, right[name], err_msg=name)
+
+
 def test_what_is_done_to_each_gradient_is_done_to_some_only() -> None:
     case = draw(WIDE.replace(loss="both"), "normal", 2)
     clipping = next(f for f in CATALOGUE if f.name == "ClipsGradients")

@@ -108,6 +108,10 @@ def _goes_back_in_order_of_time(
     return right.back_direction(case, at, given, g_final, slopes, visited=visited)
 
 
+def _ignores_gradient_of_output(right: Reference, case: Case) -> Floats:
+    return np.zeros_like(right.output_gradient(case))
+
+
 def _ignores_gradient_of_hn(right: Reference, case: Case) -> dict[tuple[int, int], Floats]:
     return {key: np.zeros_like(gradient) for key, gradient in right.final_gradients(case).items()}
 
@@ -413,6 +417,13 @@ FAULTS: Final = (
         code=("dh = dh + d_output[T - 1 - t]  # if d == 1", lines.OUTPUT_BACK),
         smallest=(LOSS.replace(bidirectional=True, T=2),),
         stepwise=False,
+    ),
+    Fault(
+        "IgnoresGradientOfOutput",
+        "ignores the gradient that the loss gives to the output, as if that were detached",
+        {"output_gradient": _ignores_gradient_of_output},
+        code=("dh = dh + 0 * d_output[t]", lines.OUTPUT_BACK),
+        smallest=(LOSS,),
     ),
     Fault(
         "IgnoresGradientOfHn",
