@@ -424,6 +424,7 @@ FAULTS: Final = (
         {"output_gradient": _ignores_gradient_of_output},
         code=("dh = dh + 0 * d_output[t]", lines.OUTPUT_BACK),
         smallest=(LOSS,),
+        stepwise=False,
     ),
     Fault(
         "IgnoresGradientOfHn",
