@@ -1,27 +1,24 @@
 """torch_form: the reading of a class of modules with a constructor, parameters and a call of its own.
 
-The constructor gets the options of nn.RNN's that it takes. The parameters are told by their shapes, in a module whose
-sizes differ; those of higher layers by the number in their names. The rest is told by calls on random numbers.
+Signatures tell what the constructor and a call take (``signature``), and shapes tell the parameters (``roles``). The
+rest is told by calls on random numbers.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from difflib import SequenceMatcher
 from typing import Any, Final, NamedTuple
 
 import torch
 
-from harness.space.config import RNNConfig, role_of
 from harness.space.parts import OPTIONS
-from harness.subjects.conventions import Conventions
-from harness.subjects.form import BOTH, FLOATS, H_FIRST, LAYERS, X_FIRST, Form, Names
+from harness.subjects.form import FLOATS, H_FIRST, X_FIRST, Form
 from harness.subjects.protocol import SubjectError
+from harness.subjects.roles import SIZES, Roles, Shapes, Sizes, numbered, roles_of, told_of, unread
+from harness.subjects.signature import WRITE, signed, states_taken
 from harness.subjects.torch_modes import seeded
 
 PLAIN: Final[dict[str, tuple[Any, ...]]] = {
@@ -34,12 +31,6 @@ PLAIN: Final[dict[str, tuple[Any, ...]]] = {
 }
 """The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else."""
 
-OTHERS: Final = {"num_layers": ("n_layers", "layers")}
-"""Other names under which constructors often take an option."""
-
-OUTPUT: Final = {"out", "output", "outputs", "class", "classes", "vocab", "categories", "labels", "target", "targets"}
-"""Words in the names of arguments that say the size of an output layer."""
-
 STEPS, SEQUENCES, MANY = 4, 2, 16
 """The steps and sequences on which a layer is tried, and the sequences on which a cell is. Of so many units, some are
 not dead under relu, whatever the random numbers are."""
@@ -48,49 +39,10 @@ SPREAD: Final = 0.3
 """The standard deviation of the parameters in a trial. With up to 80 terms that of a sum is below 3, where tanh is not
 yet one in float32. So it shows there on which numbers a state depends."""
 
-_EXPECTED: Final = (
-    "expected nn.RNN's parameters under any names: for each layer a matrix (hidden_size, input_size), another "
-    "(hidden_size, hidden_size), or one (hidden_size, input_size + hidden_size), and two biases, one or none; and at "
-    "most one Linear more, the output layer; or write a function that calls the module"
-)
-
-_WRITE: Final = "or write a function that calls the module"
-
 _X: Final = f"({STEPS}, {SEQUENCES}, {{}})"
 
-_NUMBER: Final = re.compile(r"\d+")
-_WORD: Final = re.compile(r"[A-Z]?[a-z]+")
-_NO_STATE: Final = re.compile("len|mask")
-"""Part of the names of arguments that are the lengths of sequences, or say where the padding is."""
-
-Shapes = Mapping[str, tuple[int, ...]]
 Tensors = Sequence[torch.Tensor]
 Rows = list[list[float]]
-
-
-class Sizes(NamedTuple):
-    """The sizes with which a module is made."""
-
-    input_size: int
-    hidden_size: int
-    output_size: int
-
-
-SIZES: Final = (Sizes(5, 3, 7), Sizes(48, 32, 16))
-"""The sizes at which parameters are told by their shapes, and those for a layer that can only multiples of 8 or 16. No
-two of them are equal, and neither are a size and a sum of two."""
-
-
-class _Roles(NamedTuple):
-    """The roles of the parameters of one layer, told by their shapes."""
-
-    names: dict[str, str]
-    """The layer's own names by nn.RNN's, without the layer."""
-    conventions: Conventions
-    joined: bool
-    """True if one matrix is both weights side by side."""
-    rest: tuple[str, ...]
-    """The parameters that are none of nn.RNN's."""
 
 
 class _Returned(NamedTuple):
@@ -122,7 +74,7 @@ def form_of(factory: Any, name: str) -> Form | None:
     """
     if issubclass(factory, torch.nn.RNNBase | torch.nn.RNNCellBase):
         return None
-    form = _signed(factory, name)
+    form = signed(factory, name)
     if form is None:
         return None
     same = {*OPTIONS, "device", "dtype"} <= {*form.takes}
@@ -162,9 +114,9 @@ class _Reader:
         if embedding := _embedding(_built(self.factory, self.form, self.sizes, {})):
             self.form = replace(self.form, embedding=embedding)
             shapes = self._shapes({})
-        roles = _roles(shapes, self.sizes, self.name)
+        roles = roles_of(shapes, self.sizes, self.name)
         self.offers = {name: values for name, values in PLAIN.items() if name not in self.form.takes}
-        self.offers["hx"] = _states(self.factory, self.name)
+        self.offers["hx"] = states_taken(self.factory, self.name)
         if "bias_ih" not in roles.names:
             self.offers["bias"] = (False,)
         plain = replace(
@@ -188,7 +140,7 @@ class _Reader:
             if reason or (roles.rest and not heads):
                 returned = self._returned(roles.rest)
                 if returned is None:
-                    raise SubjectError(f"{self.name}: {reason}") if reason else _unread(shapes, self.sizes, self.name)
+                    raise SubjectError(f"{self.name}: {reason}") if reason else unread(shapes, self.sizes, self.name)
                 self.form = replace(plain, beside=beside)
             else:
                 self.form = replace(plain, heads=heads)
@@ -200,7 +152,7 @@ class _Reader:
         self.offers["dtype"] = tuple(dtype for dtype in FLOATS if self._computes_in(dtype))
         return replace(self.form, offers=self.offers)
 
-    def _read_layer(self, shapes: Shapes, roles: _Roles, returned: _Returned) -> None:
+    def _read_layer(self, shapes: Shapes, roles: Roles, returned: _Returned) -> None:
         """Find out how a layer that takes a sequence is called, and what its parameters are."""
         self._read_names({own: shape for own, shape in shapes.items() if own not in roles.rest}, roles)
         conventions = replace(
@@ -227,7 +179,7 @@ class _Reader:
         if self.form.heads and "dropout" in self.form.takes and self._drops(returned, dropout=0.5):
             self.offers["dropout"] = (0.0,)
 
-    def _read_names(self, shapes: Shapes, roles: _Roles) -> None:
+    def _read_names(self, shapes: Shapes, roles: Roles) -> None:
         """Find out the names of the parameters of higher layers, and of the other direction."""
         built = {
             (layers, directions): self._shapes({"num_layers": layers, "bidirectional": directions == 2})
@@ -238,14 +190,16 @@ class _Reader:
         reverse: dict[str, str] = {}
         with suppress(SubjectError):
             others = {own: shape for own, shape in built[1, 2].items() if own not in shapes}
-            reverse = {f"{role}_reverse": own for role, own in _roles(others, self.sizes, self.name).names.items()}
+            reverse = {f"{role}_reverse": own for role, own in roles_of(others, self.sizes, self.name).names.items()}
         forms = [
-            replace(self.form, names=numbered, first=first, places=places)
+            replace(self.form, names=names, first=first, places=places)
             for named in ({**roles.names, **reverse}, roles.names)
-            for numbered, first, places in _numbered(named)
+            for names, first, places in numbered(named)
         ]
-        self.form = max(forms, key=lambda one: len(_told(one, self.sizes, built)))  # the first of those that tell most
-        told = _told(self.form, self.sizes, built)
+        self.form = max(
+            forms, key=lambda one: len(told_of(one, self.sizes, built))
+        )  # the first of those that tell most
+        told = told_of(self.form, self.sizes, built)
         if (2, 1) not in told:
             self.offers["num_layers"] = (1,)
         if (1, 2) not in told or ((2, 1) in told and (2, 2) not in told):
@@ -267,7 +221,7 @@ class _Reader:
     def _given(self) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield what a layer may take: x, and with it states of the shapes that there may be."""
         hidden_size = self.sizes.hidden_size
-        taken = _states(self.factory, self.name)
+        taken = states_taken(self.factory, self.name)
         x = torch.randn(STEPS, SEQUENCES, self.sizes.input_size)
         if False in taken:
             yield (x,)
@@ -371,7 +325,7 @@ class _Reader:
         new state is (N, H), and the only one of that shape, or the same as any other. It does not depend on the
         parameters that nn.RNN does not have.
         """
-        if True not in _states(self.factory, self.name):
+        if True not in states_taken(self.factory, self.name):
             return None
         half = MANY // 2
         with suppress(Exception), torch.no_grad(), seeded(0):
@@ -400,7 +354,7 @@ class _Reader:
             return (
                 f"without its output layer {head}, a call on x {_X.format(self.sizes.input_size)} with "
                 f"{_said(self.sizes, self.form)} {self._outcome()}\n"
-                f"expected the output of every step, or of the last one, or h_n; {_WRITE}"
+                f"expected the output of every step, or of the last one, or h_n; {WRITE}"
             )
         seen: list[torch.Tensor] = []
         states: list[torch.Tensor] = []
@@ -419,14 +373,14 @@ class _Reader:
         if not (output == passed if every else _among(output, passed)):
             return (
                 f"what follows its output layer {head} changes the numbers, as a softmax does\n"
-                f"expected a call to return h_n as well, or what {head} gives; {_WRITE}"
+                f"expected a call to return h_n as well, or what {head} gives; {WRITE}"
             )
         began = _rows(given[1:], size)
         late = any(row in output for row in began)  # it is given the states, each one step late
         if not (_among(held, output) if every else _among(output, held)) and not late:
             return (
                 f"its output layer {head} is given other numbers than the states\n"
-                f"expected a call to return h_n as well, or nothing between the states and {head}; {_WRITE}"
+                f"expected a call to return h_n as well, or nothing between the states and {head}; {WRITE}"
             )
         return ""
 
@@ -443,7 +397,7 @@ class _Reader:
         if seen and _rows(seen, 1) != _rows(given[:1], 1):
             raise SubjectError(
                 f"{self.name}: its Embedding {part} is given something else than x\n"
-                f"expected the Embedding of x alone, in whose place x can be given; {_WRITE}"
+                f"expected the Embedding of x alone, in whose place x can be given; {WRITE}"
             )
 
     def _computes_in(self, dtype: str) -> bool:
@@ -483,7 +437,7 @@ class _Reader:
         """Tell whether x is multiplied by a column of the joined matrix."""
         form, module = self.form, self._module()
         given = [torch.ones(1, 1, self.sizes.input_size)]
-        if form.is_cell or False not in _states(self.factory, self.name):
+        if form.is_cell or False not in states_taken(self.factory, self.name):
             given.append(torch.zeros(1, 1, self.sizes.hidden_size))
         given = [one[0] if form.is_cell or (form.flat and place) else one for place, one in enumerate(given)]
         for parameter in module.parameters():
@@ -504,82 +458,6 @@ class _Reader:
             )
             return not _same(one, other)
         return False
-
-
-def _signed(factory: Any, name: str) -> Form | None:
-    """Return the form of a class as far as its constructor's signature tells it; ``None`` if it cannot be read.
-
-    The sizes are the first two arguments that are neither an option of nn.RNN's nor the size of an output layer. An
-    argument ``nonlinearity`` whose default is a function is no option.
-    """
-    try:
-        _, _, *_ = parameters = list(inspect.signature(factory).parameters.values())
-    except (TypeError, ValueError):
-        return None
-    known = (*OPTIONS, "device", "dtype")
-    accepted = {*known, *(other for others in OTHERS.values() for other in others)}
-    named = [one for one in parameters if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
-    named = [
-        one for one in named if one.name != "nonlinearity" or not callable(one.default) or one.default is one.empty
-    ]
-    own = [one for one in named if one.name not in accepted]
-    outputs = [one for one in own if _is_output(one)]
-    sizes = [one for one in own if one not in outputs][:2]
-    if len(sizes) == 2 and "hidden" in sizes[0].name and "hidden" not in sizes[1].name:
-        sizes.reverse()
-    while len(sizes) < 2 and outputs:  # one argument may be the size of both the input and the output
-        sizes.insert(0, outputs.pop(0))
-    if unknown := [one.name for one in own if one.default is one.empty and one not in [*sizes, *outputs]]:
-        raise SubjectError(
-            f"{name}{inspect.signature(factory)}: takes {', '.join(unknown)}, which nn.RNN does not\n"
-            f"expected input_size, hidden_size, output_size if it has an output layer, and, by name, any of "
-            f"{', '.join(OPTIONS)}"
-        )
-    meant = {one.name: "output" for one in outputs}
-    meant |= dict(zip((one.name for one in sizes), ("input_size", "hidden_size"), strict=False))
-    first: list[str] = []
-    for one in parameters:
-        if one.name not in meant or one.kind is one.KEYWORD_ONLY:
-            break
-        first.append(meant.pop(one.name))
-    names = {one.name for one in named}
-    anything = any(one.kind is one.VAR_KEYWORD for one in parameters)
-    called = {one: next((own for own in (one, *OTHERS.get(one, ())) if own in names), "") for one in known}
-    takes = {one: own or one for one, own in called.items() if own or anything}
-    return Form(takes, {}, 0, LAYERS, Conventions(), {}, sizes=tuple(first), by_name=meant)
-
-
-def _is_output(one: inspect.Parameter) -> bool:
-    words = {word.lower() for word in _WORD.findall(one.name)}
-    return bool(words & OUTPUT) and (one.default is one.empty or type(one.default) is int)
-
-
-def _states(factory: Any, name: str) -> tuple[bool, ...]:
-    """Return ``False`` if ``forward`` can be called with x alone, ``True`` if it can be called with a state as well.
-
-    Raise ``SubjectError`` if it needs something else.
-    """
-    try:
-        signature = inspect.signature(factory.forward)
-    except (TypeError, ValueError):
-        return False, True
-    taken = []
-    for given in (["module", "x"], ["module", "x", "state"]):
-        with suppress(TypeError):
-            *_, last = signature.bind(*given).arguments
-            if len(given) == 2 or _may_be_state(signature.parameters[last]):
-                taken.append(len(given) == 3)
-    if not taken:
-        raise SubjectError(
-            f"{name}: forward{signature} takes something that is neither x nor a state\n"
-            f"expected forward(x), or forward(x, hx); {_WRITE}"
-        )
-    return tuple(taken)
-
-
-def _may_be_state(one: inspect.Parameter) -> bool:
-    """Tell whether an argument may be a state: neither its name nor the type of its default says something else."""
-    return not _NO_STATE.search(one.name) and not isinstance(one.default, int | float | str)
 
 
 def _made(factory: Any, form: Form) -> tuple[Sizes, Shapes]:
@@ -611,39 +489,6 @@ def _said(sizes: Sizes, form: Form) -> str:
     return said + f" and an output of {sizes.output_size}" * ("output" in {*form.sizes, *form.by_name.values()})
 
 
-def _unread(shapes: Shapes, sizes: Sizes, name: str) -> SubjectError:
-    said = ", ".join(f"{own} {shape}" for own, shape in shapes.items()) or "none"
-    made = f"input_size={sizes.input_size} and hidden_size={sizes.hidden_size}"
-    both = any("reverse" in own for own in shapes)
-    ways = "; it has two directions, and its constructor takes no bidirectional" * both
-    return SubjectError(f"{name}: its parameters with {made} are {said}{ways}\n{_EXPECTED}")
-
-
-def _roles(shapes: Shapes, sizes: Sizes, name: str) -> _Roles:
-    """Return the roles of one layer's parameters. Raise ``SubjectError`` if they are not one layer's."""
-    I, H, _ = sizes  # noqa: E741 - as in the equations
-    joined, beside, plain, turned, recurrent, biases = (
-        [own for own, shape in shapes.items() if shape == expected]
-        for expected in ((H, I + H), (I + H, H), (H, I), (I, H), (H, H), (H,))
-    )
-    both = joined + beside
-    if plain or both:  # then it is the matrix of an output layer as wide as x
-        turned = []
-    rest = tuple(own for own in shapes if own not in {*both, *plain, *turned, *recurrent, *biases})
-    apart = len(plain) + len(turned) == 1 and len(recurrent) == 1 and not both
-    if not (apart or (len(both) == 1 and not plain + turned + recurrent)) or len(biases) > 2:
-        raise _unread(shapes, sizes, name)
-    [ih], [hh] = (both, both) if both else (plain + turned, recurrent)
-    orders = (biases, biases[::-1])
-    biases = max(orders, key=lambda order: sum(map(_likeness, (ih, hh), order)))  # their names are like the matrices'
-    names = {"weight_ih": ih, "weight_hh": hh, **dict(zip(("bias_ih", "bias_hh"), biases, strict=False))}
-    return _Roles(names, Conventions(one_bias=len(biases) == 1, transposed=bool(turned + beside)), bool(both), rest)
-
-
-def _likeness(one: str, other: str) -> float:
-    return SequenceMatcher(None, one, other).ratio()
-
-
 def _embedding(module: torch.nn.Module) -> str:
     """Return the name of an Embedding, if there is one."""
     found = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Embedding) and name]
@@ -660,39 +505,6 @@ def _heads(module: torch.nn.Module, names: Sequence[str]) -> list[tuple[str, ...
         return [()]
     softmaxes = [name for name, part in parts.items() if isinstance(part, torch.nn.Softmax | torch.nn.LogSoftmax)]
     return [(head,), (head, *softmaxes)][: 1 + bool(softmaxes)]
-
-
-def _numbered(names: Names) -> Iterator[tuple[dict[str, str], int, str]]:
-    """Yield the names as they are, and with braces in place of a number, its first value, and what it counts.
-
-    The names of both directions may have the same braces, if the numbers are one apart.
-    """
-    yield dict(names), 0, LAYERS
-    found = {role: [*_NUMBER.finditer(own)] for role, own in names.items()}
-    for place in range(min(map(len, found.values()))):
-        numbers = {role: matches[place] for role, matches in found.items()}
-        braced = {role: f"{names[role][: one.start()]}{{}}{names[role][one.end() :]}" for role, one in numbers.items()}
-        first = int(numbers["weight_ih"].group())
-        yield braced, first, BOTH
-        yield braced, first, LAYERS
-
-
-def _told(form: Form, sizes: Sizes, built: Mapping[tuple[int, int], Shapes]) -> set[tuple[int, int]]:
-    """Return the numbers of layers and directions whose parameters a form names, each once and with its shape."""
-    told = set()
-    for (layers, directions), shapes in built.items():
-        config = RNNConfig(
-            sizes.input_size,
-            sizes.hidden_size,
-            num_layers=layers,
-            bidirectional=directions == 2,
-            bias="bias_ih" in form.names,
-        )
-        with suppress(KeyError):
-            specs = {name: spec.shape for name, spec in config.weights.items() if role_of(name) in form.names}
-            if form.shapes(specs, directions) == shapes:
-                told.add((layers, directions))
-    return told
 
 
 def _parts(returned: Any) -> list[torch.Tensor]:

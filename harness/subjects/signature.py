@@ -1,0 +1,102 @@
+"""signature: the arguments that a class of modules takes, in its constructor and in a call."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from contextlib import suppress
+from typing import Any, Final
+
+from harness.space.parts import OPTIONS
+from harness.subjects.conventions import Conventions
+from harness.subjects.form import LAYERS, Form
+from harness.subjects.protocol import SubjectError
+
+OTHERS: Final = {"num_layers": ("n_layers", "layers")}
+"""Other names under which constructors often take an option."""
+
+OUTPUT: Final = {"out", "output", "outputs", "class", "classes", "vocab", "categories", "labels", "target", "targets"}
+"""Words in the names of arguments that say the size of an output layer."""
+
+WRITE: Final = "or write a function that calls the module"
+"""The remedy of every error that says that a class cannot be read."""
+
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+")
+_NO_STATE: Final = re.compile("len|mask")
+"""Part of the names of arguments that are the lengths of sequences, or say where the padding is."""
+
+
+def signed(factory: Any, name: str) -> Form | None:
+    """Return the form of a class as far as its constructor's signature tells it; ``None`` if it cannot be read.
+
+    The sizes are the first two arguments that are neither an option of nn.RNN's nor the size of an output layer. An
+    argument ``nonlinearity`` whose default is a function is no option.
+    """
+    try:
+        _, _, *_ = parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    known = (*OPTIONS, "device", "dtype")
+    accepted = {*known, *(other for others in OTHERS.values() for other in others)}
+    named = [one for one in parameters if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
+    named = [
+        one for one in named if one.name != "nonlinearity" or not callable(one.default) or one.default is one.empty
+    ]
+    own = [one for one in named if one.name not in accepted]
+    outputs = [one for one in own if _is_output(one)]
+    sizes = [one for one in own if one not in outputs][:2]
+    if len(sizes) == 2 and "hidden" in sizes[0].name and "hidden" not in sizes[1].name:
+        sizes.reverse()
+    while len(sizes) < 2 and outputs:  # one argument may be the size of both the input and the output
+        sizes.insert(0, outputs.pop(0))
+    if unknown := [one.name for one in own if one.default is one.empty and one not in [*sizes, *outputs]]:
+        raise SubjectError(
+            f"{name}{inspect.signature(factory)}: takes {', '.join(unknown)}, which nn.RNN does not\n"
+            f"expected input_size, hidden_size, output_size if it has an output layer, and, by name, any of "
+            f"{', '.join(OPTIONS)}"
+        )
+    meant = {one.name: "output" for one in outputs}
+    meant |= dict(zip((one.name for one in sizes), ("input_size", "hidden_size"), strict=False))
+    first: list[str] = []
+    for one in parameters:
+        if one.name not in meant or one.kind is one.KEYWORD_ONLY:
+            break
+        first.append(meant.pop(one.name))
+    names = {one.name for one in named}
+    anything = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    called = {one: next((own for own in (one, *OTHERS.get(one, ())) if own in names), "") for one in known}
+    takes = {one: own or one for one, own in called.items() if own or anything}
+    return Form(takes, {}, 0, LAYERS, Conventions(), {}, sizes=tuple(first), by_name=meant)
+
+
+def _is_output(one: inspect.Parameter) -> bool:
+    words = {word.lower() for word in _WORD.findall(one.name)}
+    return bool(words & OUTPUT) and (one.default is one.empty or type(one.default) is int)
+
+
+def states_taken(factory: Any, name: str) -> tuple[bool, ...]:
+    """Return ``False`` if ``forward`` can be called with x alone, ``True`` if it can be called with a state as well.
+
+    Raise ``SubjectError`` if it needs something else.
+    """
+    try:
+        signature = inspect.signature(factory.forward)
+    except (TypeError, ValueError):
+        return False, True
+    taken = []
+    for given in (["module", "x"], ["module", "x", "state"]):
+        with suppress(TypeError):
+            *_, last = signature.bind(*given).arguments
+            if len(given) == 2 or _may_be_state(signature.parameters[last]):
+                taken.append(len(given) == 3)
+    if not taken:
+        raise SubjectError(
+            f"{name}: forward{signature} takes something that is neither x nor a state\n"
+            f"expected forward(x), or forward(x, hx); {WRITE}"
+        )
+    return tuple(taken)
+
+
+def _may_be_state(one: inspect.Parameter) -> bool:
+    """Tell whether an argument may be a state: neither its name nor the type of its default says something else."""
+    return not _NO_STATE.search(one.name) and not isinstance(one.default, int | float | str)
