@@ -422,7 +422,7 @@ FAULTS: Final = (
         "IgnoresGradientOfOutput",
         "ignores the gradient that the loss gives to the output, as if that were detached",
         {"output_gradient": _ignores_gradient_of_output},
-        code=("dh = dh + 0 * d_output[t]", lines.OUTPUT_BACK),
+        code=("dh = dh + 0 * d_output[t]  # if layer == L - 1", lines.OUTPUT_BACK),
         smallest=(LOSS,),
         stepwise=False,
     ),
