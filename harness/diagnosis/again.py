@@ -171,8 +171,8 @@ def _looked_at(observation: Observation, first: Mismatch) -> Iterator[Observatio
 class ByRegion:
     """An excuse for failures like a finding that no fault explains, on configs where that finding shows.
 
-    If that is wrong on the way there, so are gradients that are the derivative of what the subject itself computes, as
-    ``derived`` tells of a case.
+    If that is wrong in the forward pass, it also excuses gradients that are the derivative of what the subject itself
+    computes, as ``derived`` tells of a case.
     """
 
     name: str

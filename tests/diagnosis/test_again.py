@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
@@ -19,6 +18,7 @@ from harness.diagnosis.planted import PlantedSubject
 from harness.oracle.compare import Sort
 from harness.search.record import Finding
 from tests import implementations
+from tests.diagnosis.halved_back import halved_back
 from tests.foreign import fifty_torch
 from tests.foreign.torch_base import ByHand
 from tests.searches import explained
@@ -82,19 +82,9 @@ def test_a_mistake_made_forwards_that_shows_backwards_alone_is_known_again() -> 
     assert not excused(chunks, other, case)
 
 
-class Halves(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, h: Any) -> Any:
-        return h.clone()
-
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        return g / 2
-
-
 class HalvesBack(fifty_torch.StartsFromBelow):
     def initial(self, layer: int, d: int, hx: Any, finals: Any) -> Any:
-        return Halves.apply(super().initial(layer, d, hx, finals))  # type: ignore[no-untyped-call]
+        return halved_back(super().initial(layer, d, hx, finals))
 
 
 @pytest.mark.parametrize(("layer", "known"), [(fifty_torch.StartsFromBelow, True), (HalvesBack, False)])

@@ -1,4 +1,4 @@
-"""Tests of gradients that are wrong because the way there is, and of those that are wrong by themselves."""
+"""Tests of gradients that are wrong because the forward pass is, and of those that are wrong by themselves."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +14,7 @@ from harness.diagnosis.derived import own_derivative
 from harness.diagnosis.factors import Factors, Size
 from harness.diagnosis.faults import named
 from harness.oracle.compare import Sort
+from tests.diagnosis.halved_back import halved_back
 from tests.foreign.torch_base import ByHand
 
 CONFIG = RNNConfig(2, 3, num_layers=2, T=3, N=2, hx=True, loss="both")
@@ -28,28 +29,18 @@ class Skewed(ByHand):
         return start**2 if layer else start
 
 
-class Half(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, h: Any) -> Any:
-        return h.clone()
-
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        return g / 2
-
-
 class HalvesBack(ByHand):
-    """A layer that is right on the way there, and halves the gradient of its initial states."""
+    """A layer that is right forwards, and halves the gradient of its initial states."""
 
     def initial(self, layer: int, d: int, hx: Tensor, finals: Sequence[Tensor]) -> Tensor:
-        return Half.apply(super().initial(layer, d, hx, finals))  # type: ignore[no-any-return,no-untyped-call]
+        return halved_back(super().initial(layer, d, hx, finals))
 
 
 class SkewedAndHalved(Skewed):
     """A layer with both mistakes."""
 
     def initial(self, layer: int, d: int, hx: Tensor, finals: Sequence[Tensor]) -> Tensor:
-        return Half.apply(super().initial(layer, d, hx, finals))  # type: ignore[no-any-return,no-untyped-call]
+        return halved_back(super().initial(layer, d, hx, finals))
 
 
 class SkewedAndHalvedAlone(Skewed):
@@ -57,9 +48,7 @@ class SkewedAndHalvedAlone(Skewed):
 
     def initial(self, layer: int, d: int, hx: Tensor, finals: Sequence[Tensor]) -> Tensor:
         start = super().initial(layer, d, hx, finals)
-        if hx.dtype is torch.float32:
-            return Half.apply(start)  # type: ignore[no-any-return,no-untyped-call]
-        return start
+        return halved_back(start) if hx.dtype is torch.float32 else start
 
 
 class ForgetsBelow(ByHand):
@@ -74,7 +63,9 @@ class ForgetsBelow(ByHand):
     ("layer", "known"),
     [(Skewed, True), (ForgetsBelow, True), (ByHand, False), (HalvesBack, False), (SkewedAndHalved, False)],
 )
-def test_gradients_that_are_the_derivative_of_a_wrong_way_there_are_of_it(layer: Any, known: bool, dtype: str) -> None:
+def test_gradients_that_are_the_derivative_of_a_wrong_forward_pass_are_of_it(
+    layer: Any, known: bool, dtype: str
+) -> None:
     case = draw(CONFIG.replace(dtype=dtype), "default", 1)
 
     assert (own_derivative(as_subject(layer), case) is not None) is known
@@ -86,7 +77,7 @@ def test_where_dropout_draws_masks_it_cannot_be_told() -> None:
     assert own_derivative(as_subject(Skewed), case) is None
 
 
-def hidden_on_the_way_there() -> Case:
+def hidden_forwards() -> Case:
     """Return a case with states of 0 and 1 above, which are their own squares."""
     case = draw(CONFIG, "default", 1)
     hx = case.arrays["hx"].copy()
@@ -99,7 +90,7 @@ def hidden_on_the_way_there() -> Case:
 def test_they_are_known_again_and_gradients_that_are_wrong_by_themselves_are_not(
     layer: Any, known: bool, named_cause: bool
 ) -> None:
-    subject, case = as_subject(layer), hidden_on_the_way_there()
+    subject, case = as_subject(layer), hidden_forwards()
     shown = assess(observe(subject, draw(CONFIG.replace(loss=None), "default", 1)))
     observation = observe(subject, case, with_probes=False)
     result = assess(observation)
@@ -114,7 +105,7 @@ def test_they_are_known_again_and_gradients_that_are_wrong_by_themselves_are_not
     assert (by_cause if named_cause else by_region).excuses(observation, result) is known
 
 
-def test_a_missing_gradient_of_a_wrong_way_there_is_known_again_where_that_shows() -> None:
+def test_a_missing_gradient_of_a_wrong_forward_pass_is_known_again_where_that_shows() -> None:
     subject, case = as_subject(ForgetsBelow), draw(CONFIG.replace(loss="output", wrt="inputs"), "default", 1)
     shown = assess(observe(subject, draw(CONFIG.replace(loss=None), "default", 1)))
     observation = observe(subject, case, with_probes=False)

@@ -673,17 +673,6 @@ def test_a_mistake_before_an_output_layer_shows(layer: Any, config: RNNConfig) -
     assert check_agreement(subject, draw(config, "normal")).verdict is Verdict.DISAGREES
 
 
-@pytest.mark.parametrize(
-    ("layer", "said"),
-    [(NeedsLengths, "neither x nor a state"), (Gain, "gain (1,)"), (Places, "given something else than x")],
-)
-def test_what_cannot_be_read_is_refused(layer: Any, said: str) -> None:
-    with pytest.raises(SubjectError) as caught:
-        as_subject(layer)
-
-    assert said in str(caught.value)
-
-
 def test_what_drops_before_its_output_layer_is_not_asked_to_train() -> None:
     subject = as_subject(HeadedDrops)
 
@@ -758,9 +747,12 @@ def test_a_layer_that_takes_one_step_as_well_is_called_with_all() -> None:
         (HeadedReluAlone, "its output layer head is given other numbers than the states\nexpected a call to return"),
         (TwoHeadsAlone, "more.weight (2, 7), more.bias (2,)\nexpected nn.RNN's parameters"),
         (Coupled, "more.weight (2, 7), more.bias (2,)\nexpected nn.RNN's parameters"),
+        (Gain, "gain (1,), read.weight (3, 5)"),
+        (Places, "its Embedding place is given something else than x\nexpected the Embedding of x alone"),
+        (NeedsLengths, "takes something that is neither x nor a state\nexpected forward(x), or forward(x, hx)"),
     ],
 )
-def test_an_output_layer_that_hides_the_states_is_refused(layer: Any, said: str) -> None:
+def test_a_class_that_cannot_be_compared_is_refused(layer: Any, said: str) -> None:
     with pytest.raises(SubjectError) as caught:
         as_subject(layer)
 

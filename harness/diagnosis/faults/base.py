@@ -259,12 +259,15 @@ def entering(change: Callable[[Floats, RNNConfig], Floats], *names: str) -> Chan
     return {"entering": entering}
 
 
-def added_after_phi(slopes: Change, to_previous: Change, *names: str) -> Change:
-    """Return a change of ``back_through`` for a step that adds some parameters, or their products, to phi(s).
+def added_after_phi(preactivation: Change, to_previous: Change, *names: str) -> Changes:
+    """Return the changes of a step that adds some parameters, or their products, to phi(s), but for the sum itself.
 
-    The gradient by the state enters theirs, and not that by the preactivation. ``slopes`` and ``to_previous`` are the
-    changes of the same fault.
+    The gradient by the state enters theirs, and not that by the preactivation. The slopes are those at phi(s).
     """
+
+    def slopes(right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
+        s = preactivation(right, x, previous, right.step_weights(case, *at))
+        return right.slopes(case, at, x, previous, right.activation(s, right.nonlinearity(case.config, at[0])))
 
     def back_through(
         right: Reference, case: Case, at: Place, read: Read, given: tuple[Floats, Floats], *, visited: Visited | None
@@ -286,7 +289,7 @@ def added_after_phi(slopes: Change, to_previous: Change, *names: str) -> Change:
         of_states = right.weight_gradients(config, at[1], dh, beside)
         return back._replace(weights=back.weights._replace(**{name: getattr(of_states, name) for name in names}))
 
-    return back_through
+    return {"preactivation": preactivation, "slopes": slopes, "back_through": back_through}
 
 
 def above_first(layer: int, _direction: int) -> bool:

@@ -9,7 +9,6 @@ from harness.diagnosis.faults.base import (
     ONE,
     TIED,
     Fault,
-    Place,
     above_first,
     added_after_phi,
     entering,
@@ -55,13 +54,6 @@ def _adds_biases_after_nonlinearity_preactivation(right: Reference, x: Floats, h
 
 def _adds_biases_after_nonlinearity_new_state(right: Reference, activated: Floats, h: Floats, w: StepWeights) -> Floats:
     return np.asarray(right.new_state(activated, h, w) + w.b_ih + w.b_hh)
-
-
-def _adds_biases_after_nonlinearity_slopes(
-    right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
-) -> Floats:
-    s = _adds_biases_after_nonlinearity_preactivation(right, x, previous, right.step_weights(case, *at))
-    return right.slopes(case, at, x, previous, right.activation(s, right.nonlinearity(case.config, at[0])))
 
 
 def _unchanged_to_previous(right: Reference, da: Floats, dh: Floats, hh: Floats) -> Floats:
@@ -200,12 +192,8 @@ FAULTS: Final = (
         "AddsBiasesAfterNonlinearity",
         "adds both biases after the nonlinearity, not before it",
         {
-            "preactivation": _adds_biases_after_nonlinearity_preactivation,
             "new_state": _adds_biases_after_nonlinearity_new_state,
-            "slopes": _adds_biases_after_nonlinearity_slopes,
-            "back_through": added_after_phi(
-                _adds_biases_after_nonlinearity_slopes, _unchanged_to_previous, "b_ih", "b_hh"
-            ),
+            **added_after_phi(_adds_biases_after_nonlinearity_preactivation, _unchanged_to_previous, "b_ih", "b_hh"),
         },
         role="bias",
         code=("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T) + b_ih + b_hh", lines.STEP),

@@ -163,13 +163,6 @@ def _adds_state_after_nonlinearity_new_state(right: Reference, activated: Floats
     return np.asarray(right.new_state(activated, h, w) + h @ w.hh.T + w.b_hh)
 
 
-def _adds_state_after_nonlinearity_slopes(
-    right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
-) -> Floats:
-    s = _adds_state_after_nonlinearity_preactivation(right, x, previous, right.step_weights(case, *at))
-    return right.slopes(case, at, x, previous, right.activation(s, right.nonlinearity(case.config, at[0])))
-
-
 def _adds_state_after_nonlinearity_to_previous(right: Reference, da: Floats, dh: Floats, hh: Floats) -> Floats:
     return right.to_previous(dh, dh, hh)
 
@@ -287,12 +280,10 @@ FAULTS: Final = (
         "AddsStateAfterNonlinearity",
         "adds h @ W_hh.T + b_hh after the nonlinearity, not before it",
         {
-            "preactivation": _adds_state_after_nonlinearity_preactivation,
             "new_state": _adds_state_after_nonlinearity_new_state,
-            "slopes": _adds_state_after_nonlinearity_slopes,
             "to_previous": _adds_state_after_nonlinearity_to_previous,
-            "back_through": added_after_phi(
-                _adds_state_after_nonlinearity_slopes, _adds_state_after_nonlinearity_to_previous, "hh", "b_hh"
+            **added_after_phi(
+                _adds_state_after_nonlinearity_preactivation, _adds_state_after_nonlinearity_to_previous, "hh", "b_hh"
             ),
         },
         role="weight_hh",
