@@ -1,4 +1,4 @@
-"""The harness inside pytest: options, a seed and a database for all tests, and the cause of a disagreement.
+"""The harness inside pytest: options, a seed for all tests, and the cause of a disagreement.
 
 This module has hooks only. They import what they need themselves, because every pytest run loads the plugin if it is
 installed.
@@ -33,12 +33,6 @@ minute or so per test.
 _SEED: Final = pytest.StashKey[int | None]()
 _SEEDED: Final = pytest.StashKey[set[int]]()
 """The ids of the test functions that carry the plugin's seed, as opposed to one that their author gave them."""
-_PLACES: Final = pytest.StashKey[tuple[str, ...] | None]()
-"""The places of the example database that answered; ``None`` if none was asked for."""
-_SHOWN: Final = pytest.StashKey[tuple[str, ...]]()
-"""The places in use, without passwords."""
-_SAID: Final = pytest.StashKey[dict[str, None]]()
-"""The lines that the example database has for the end, each once, though every worker may say it."""
 _ITEMS: Final = pytest.StashKey[Path]()
 """The folder that the controller shares with its xdist workers, for items whose worker died (``rerun``)."""
 
@@ -54,15 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--rnn-seed", type=int, help="seed of this session, from which every Hypothesis test gets its own")
     group.addoption("--rnn-findings", default=".rnn-harness", metavar="DIR", help="where failing cases are kept")
-    group.addoption(
-        "--rnn-database",
-        action="append",
-        metavar="PLACE",
-        help="where Hypothesis keeps failing examples: a folder, redis://HOST or github://OWNER/REPO, after read-only: "
-        "if it is only read; may be repeated; also $RNN_DATABASE, and an ini value",
-    )
     parser.addini("rnn_profile", "Hypothesis profile of this project: dev, ci or nightly", default="")
-    parser.addini("rnn_database", "places where Hypothesis keeps failing examples", type="linelist", default=[])
 
 
 @pytest.hookimpl(trylast=True)
@@ -75,56 +61,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SEEDED] = set()
     if profile:
         _load_profile(profile)
-    config.stash[_PLACES], config.stash[_SHOWN], config.stash[_SAID] = _places(config), (), {}
     if hasattr(config, "workerinput"):
         rerun.share(Path(config.workerinput["rnn_items"]))
 
 
-@pytest.hookimpl(trylast=True)  # after Hypothesis's own, before which it forbids to touch a file
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Connect the example database, before the header is printed and workers are started."""
-    config = session.config
-    if (places := config.stash[_PLACES]) is not None:
-        config.stash[_PLACES], config.stash[_SHOWN] = _connected(config, places)
-
-
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Return the seed, in the form to paste back, and the places of the example database."""
-    seed, profile, lines = config.stash[_SEED], _profile(config), []
-    if seed is not None:
-        lines += [f"rnn-harness {__version__}: {f'--rnn-profile={profile} ' if profile else ''}--rnn-seed={seed}"]
-    if shown := config.stash[_SHOWN]:
-        lines += [f"rnn-harness database: {', '.join(shown)}"]
-    return lines
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which places of the example database did not answer."""
-    for line in config.stash[_SAID]:
-        terminalreporter.write_line(f"rnn-harness database: {line}", yellow=True)
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Return the seed, in the form to paste back."""
+    seed, profile = config.stash[_SEED], _profile(config)
+    if seed is None:
+        return None
+    return f"rnn-harness {__version__}: {f'--rnn-profile={profile} ' if profile else ''}--rnn-seed={seed}"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Pass what the example database has to say from an xdist worker to the controller, which removes its folder."""
-    config = session.config
-    if hasattr(config, "workeroutput"):
-        config.workeroutput["rnn_said"] = [*config.stash[_SAID]]
-    elif _ITEMS in config.stash:
-        shutil.rmtree(config.stash[_ITEMS], ignore_errors=True)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Take in what the example database of an xdist worker has to say."""
-    said: list[str] = getattr(node, "workeroutput", {}).get("rnn_said", [])  # a worker that died has no output
-    node.config.stash[_SAID].update(dict.fromkeys(said))
+    """Remove the folder of the xdist workers."""
+    if _ITEMS in session.config.stash:
+        shutil.rmtree(session.config.stash[_ITEMS], ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Pass the session's seed, the places that answered, and a folder for all, to an xdist worker."""
+    """Pass the session's seed, and a folder for all, to an xdist worker."""
     stash = node.config.stash
-    node.workerinput["rnn_seed"], node.workerinput["rnn_places"] = stash[_SEED], stash[_PLACES]
+    node.workerinput["rnn_seed"] = stash[_SEED]
     if _ITEMS not in stash:
         stash[_ITEMS] = Path(mkdtemp(prefix="rnn-harness-"))
     node.workerinput["rnn_items"] = str(stash[_ITEMS])
@@ -236,32 +195,6 @@ def _load_profile(name: str) -> None:
         print_blob=True,
     )
     settings.load_profile(f"rnn-{name}")
-
-
-def _places(config: pytest.Config) -> tuple[str, ...] | None:
-    """Return the places of the example database, or on a worker those that answered the controller."""
-    if hasattr(config, "workerinput"):
-        inherited: tuple[str, ...] | None = config.workerinput["rnn_places"]
-        return inherited
-    given = config.getoption("rnn_database") or os.environ.get("RNN_DATABASE", "").split()
-    return tuple(filter(None, given or config.getini("rnn_database"))) or None
-
-
-def _connected(config: pytest.Config, places: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Let Hypothesis keep examples in these places, whatever its profile; return those that answered, and all shown."""
-    from hypothesis import settings
-
-    from harness.space.errors import UsageError
-    from harness.store.examples import connect
-
-    said = config.stash[_SAID]
-    try:
-        database, answered, shown = connect(places, config.rootpath, lambda line: said.update({line: None}))
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from None
-    settings.register_profile("rnn-database", settings(), database=database)
-    settings.load_profile("rnn-database")
-    return answered, shown
 
 
 def _disagreements(error: BaseException) -> list[Disagreement]:

@@ -1,17 +1,11 @@
 """Tests of the pytest plugin, run in a pytest of its own."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from zipfile import ZipFile
 
 import junitparser
 import pytest
-from hypothesis.database import DirectoryBasedExampleDatabase
-
-from harness.store.examples import ENVIRONMENTS
-from tests.redis_server import PASSWORD, free_port
 
 WRONG = """
 from hypothesis import Phase, given, settings
@@ -275,31 +269,6 @@ def test_the_ci_profile_always_draws_the_same_and_keeps_the_database(pytester: p
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["rnn-harness *: --rnn-profile=ci --rnn-seed=0"])
     assert list(Path(pytester.path, ".hypothesis", "examples").iterdir())
-
-
-def test_a_database_that_is_down_costs_a_line_and_its_password_is_not_shown(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("redis", reason="the package redis is not installed")
-    url = f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0"
-    monkeypatch.delenv("HYPOTHESIS_STORAGE_DIRECTORY", raising=False)
-    monkeypatch.setenv("RNN_DATABASE", f"{url} github://owner/repo")
-    artifact = pytester.mkdir(".hypothesis") / "github-artifacts" / "hypothesis-example-db"
-    artifact.mkdir(parents=True)
-    with ZipFile(artifact / f"{datetime.now(UTC).isoformat().replace(':', '_')}.zip", "w"):
-        pass  # so that nothing is downloaded
-    source = DRAWS.replace("print(", "assert case.config.T < 1; print(")
-
-    result = run(pytester, source, "-v", "-W", "error")
-
-    result.assert_outcomes(failed=2)
-    said = url.replace(f":{PASSWORD}@", "")
-    result.stdout.fnmatch_lines(["rnn-harness database: github://owner/repo, .hypothesis/examples"])
-    result.stdout.fnmatch_lines([f"rnn-harness database: {said}: left out after ConnectionError: *"])
-    assert sum("left out" in line for line in result.outlines) == 1
-    assert PASSWORD not in f"{result.stdout}{result.stderr}"
-    names = Path(pytester.path, ".hypothesis", "examples")
-    assert set(DirectoryBasedExampleDatabase(names).fetch(ENVIRONMENTS))
 
 
 def test_without_a_profile_nothing_is_changed(pytester: pytest.Pytester) -> None:
