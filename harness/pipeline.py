@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from harness.checks import known_failures
 from harness.checks.agreement import plain_outcome
 from harness.checks.between import bits_of
 from harness.checks.dropout import check_net, net
-from harness.checks.own import KnownFailure
+from harness.checks.known_failures import KnownFailure
 from harness.checks.result import Result
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import NONE, Kernels, failing_stage
@@ -48,8 +49,8 @@ from harness.space.case import Case
 from harness.space.contract import KERNEL
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
+from harness.store import door
 from harness.store.keep import Keeping
-from harness.store.own import read as read_own
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, ground_of
@@ -268,7 +269,7 @@ def check(
     subject = as_subject(subject)
     contract = subject.capabilities.contract if contract is None else contract
     scope = asked_scope(subject, (), only, contract)
-    own, idle = ([], []) if known is None else read_own(Path(known))
+    own, idle = ([], []) if known is None else known_failures.parse(door.text(Path(known)), str(known))
     for said in idle:
         warnings.warn(said, stacklevel=2)
     with shown(subject.name, Console(stderr=True, quiet=quiet)) as progress:

@@ -220,22 +220,15 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
 
 def _again(disagreement: Disagreement, finding: Finding, config: pytest.Config) -> str:
     """Keep the case, and return how to run it again."""
-    from harness.search.replay import Fate
     from harness.space.errors import UsageError
     from harness.store.findings import Store
-    from harness.store.seen import note
-    from harness.subjects.protocol import environment_of
     from harness.subjects.registry import near, spec_of
 
     folder = Path(config.rootpath, config.getoption("rnn_findings"))
     try:
         store, kept = Store(folder), folder / finding.id
-        where = environment_of(disagreement.subject, finding.case.config.device)
-        if finding.id in store.ids():  # what a search kept says more than this can
-            with suppress(OSError):  # it may be read only
-                note(kept, where, Fate.FAILED)
-        else:
-            store.save(finding, where=where)
+        if finding.id not in store.ids():  # what a search kept says more than this can
+            store.save(finding)
     except (OSError, UsageError) as error:
         return f"the case could not be kept: {error}"
     if spec_of(disagreement.subject) is None:

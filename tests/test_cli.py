@@ -407,10 +407,10 @@ def test_all_findings_are_replayed_in_a_line_each_and_what_cannot_be_run_is_told
     (failed,) = (line for line in lines if still in line)
     assert failed.startswith(f"{still}  FAILED  {WRONG}  output differs in 1 of 1 elements")
     assert f"{refused}  ERROR   mine.py:rnn  the subject now refuses the case: no more" in lines
-    assert last == "4 findings: 1 FIXED, 1 FAILED, 2 ERROR, 0 KNOWN"
+    assert last == "4 findings: 1 FIXED, 1 FAILED, 2 ERROR"
     assert done.err.startswith(f"Warning: .rnn-harness/{damaged}: left out: ")
     document = json.loads(Path("replays.json").read_text())
-    assert document["counts"] == {"FIXED": 1, "FAILED": 1, "ERROR": 2, "KNOWN": 0}
+    assert document["counts"] == {"FIXED": 1, "FAILED": 1, "ERROR": 2}
     assert {one["finding"]: one["result"] is None for one in document["replays"]} == {
         **dict.fromkeys([still, mended, refused], False),
         gone: True,
@@ -429,86 +429,6 @@ def test_a_replay_is_one_line_that_a_terminal_breaks_between_words(run: Any, mon
     assert shown.split() == piped.split()
 
 
-def test_a_known_finding_does_not_decide_until_its_day_is_over(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    still, mended = kept_of(WRONG, RNNConfig(1, 1), 0), kept_of(RIGHT, RNNConfig(1, 1), 1)
-
-    shown = run("findings", still, mended, "--known-until", "2099-01-31", "--because", "https://x.org/7")
-    every = run("replay", "--all", "--json", "replays.json")
-    alone, other = run("replay", still, "--json", "replay.json"), run("replay", mended, "--subject", WRONG)
-
-    assert "excuse known until 2099-01-31, https://x.org/7" in shown.words
-    assert (every.code, alone.code, other.code) == (codes.AGREES, codes.AGREES, codes.FINDING)
-    assert f"{still}  KNOWN   {WRONG}  known until 2099-01-31, https://x.org/7: output differs" in every.out
-    assert f"{mended}  FIXED   {RIGHT}  its excuse can go: rnn-harness findings {mended} --open" in every.out
-    assert every.out.endswith("2 findings: 1 FIXED, 0 FAILED, 0 ERROR, 1 KNOWN\n")
-    assert alone.out.startswith("KNOWN")
-    assert "known until" not in other.out  # it was excused on another subject
-    for name in ("replay", "replays"):
-        assert errors(json.loads(Path(f"{name}.json").read_text())) == []
-    assert f"{still} known {WRONG}" in run("findings").words
-    assert f"{mended} fixed {RIGHT}" in run("findings").words
-
-    with monkeypatch.context() as patch:
-        patch.setattr("harness.report.place.Excuse.holds", False)
-        expired = run("replay", "--all")
-    reopened = run("findings", still, "--open", "--json", "-")
-
-    assert expired.code == codes.FINDING
-    assert f"{still}  FAILED  {WRONG}  expired: known until 2099-01-31" in expired.out
-    (told,) = json.loads(reopened.out)["findings"]
-    assert (told["state"], told["excuse"]) == ("open", None)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--known-until", "2099-01-31"], "expected --known-until DATE and --because LINK together, or neither"),
-        (["--because", "x"], "expected --known-until DATE and --because LINK together, or neither"),
-        (["--known-until", "soon", "--because", "x"], "until='soon': expected a date, such as 2027-01-31"),
-        (["--known-until", "2020-01-31", "--because", "x"], "expected today or a later day"),
-        (["--known-until", "2099-01-31", "--because", " "], "expected a link or a reason, in one line"),
-        (["--open", "--remove"], "--remove and --open: expected one of them"),
-        (["--open"], "--open: expected the ID of a finding"),
-    ],
-)
-def test_an_excuse_that_makes_no_sense_is_misuse(run: Any, options: list[str], words: str) -> None:
-    kept = kept_of(WRONG, RNNConfig(1, 1), 0)
-
-    done = run("findings", *([] if options == ["--open"] else [kept]), *options)
-
-    assert done.code == codes.MISUSE
-    assert words in done.err
-    assert len(done.err.splitlines()) == 1
-    assert Store().open(kept).excuse is None
-
-
-def test_a_replay_is_noted_if_it_ran_what_was_found(run: Any) -> None:
-    kept = kept_of(RIGHT, RNNConfig(1, 1), 1)
-
-    def noted(*options: str) -> list[str]:
-        assert run("replay", *options).code in {codes.AGREES, codes.FINDING}
-        return [one.fate.value for one in Store().open(kept).seen]
-
-    assert noted("--all", "--no-note") == ["FAILED"]
-    assert noted(kept, "--tolerance", "atol=9") == ["FAILED"]
-    assert noted("--all") == ["FIXED"]
-    assert noted(kept, "--subject", WRONG) == ["FIXED"]
-
-
-def test_a_store_that_takes_no_notes_costs_one_warning(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = [kept_of(RIGHT, RNNConfig(1, 1), seed) for seed in (1, 2)]
-    for name in kept:
-        (Path(".rnn-harness") / name / "seen").rename(f"seen{name}")
-        (Path(".rnn-harness") / name / "seen").write_text("")
-
-    done = run("replay", "--all")
-
-    assert done.code == codes.AGREES
-    assert done.out.endswith("2 findings: 2 FIXED, 0 FAILED, 0 ERROR, 0 KNOWN\n")
-    assert done.err.count("Warning: ") == 1
-    assert "its fate could not be noted: " in done.err
-
-
 def test_a_finding_that_depends_on_earlier_calls_is_not_called_fixed_because_it_passes_once(
     run: Any, tmp_path: Path
 ) -> None:
@@ -519,13 +439,11 @@ def test_a_finding_that_depends_on_earlier_calls_is_not_called_fixed_because_it_
     again = run("replay", "--all")
     (kept,) = Path(".rnn-harness").iterdir()
     one = run("replay", kept.name)
-    listed = run("findings")
 
     assert "not deterministic" in found.words
     assert (again.code, one.code) == (codes.MISUSE, codes.MISUSE)
     assert "it passes in this run, but it was not deterministic" in again.words
     assert "it passes in this run, but it was not deterministic" in one.words
-    assert f"{kept.name} open " in listed.words
 
 
 @pytest.mark.parametrize(
@@ -1026,7 +944,7 @@ def test_nothing_of_foreign_origin_controls_the_terminal(
             run("check", "bad.py:rnn", *few),
             run("check", f"none{control}.py:rnn"),
             run("findings"),
-            run("replay", "--all", "--no-note"),
+            run("replay", "--all"),
         ]
 
     for done in told:

@@ -150,7 +150,6 @@ def test_what_a_search_kept_of_the_same_case_is_left_as_it_is(pytester: pytest.P
     run(pytester, QUICK).assert_outcomes(failed=1)
 
     assert kept.with_name("issue.md").read_text() == "more than a test can say"
-    assert [len(list(kept.parent.glob(f"seen/*.{end}"))) for end in ("FAILED", "txt")] == [2, 1]
 
 
 def test_a_findings_folder_that_cannot_be_written_costs_a_line(pytester: pytest.Pytester) -> None:

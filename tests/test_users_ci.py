@@ -83,5 +83,5 @@ def test_the_action_is_of_a_folder_two_below_the_package() -> None:
 def test_the_hook_replays_every_finding_and_takes_no_files() -> None:
     hook = FILES["pre-commit.yml"]
 
-    assert re.findall(r"^ +entry: (.*)$", hook, re.MULTILINE) == ["rnn-harness replay --all --no-note"]
+    assert re.findall(r"^ +entry: (.*)$", hook, re.MULTILINE) == ["rnn-harness replay --all"]
     assert "pass_filenames: false" in hook

@@ -150,3 +150,8 @@ class Result:
         return (self.failed or self.verdict is Verdict.SUSPECT) and (
             self.kind == kind or any(mismatch.kind == kind for mismatch in self.mismatches)
         )
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text looks like the id of a finding."""
+    return re.fullmatch(r"[0-9a-f]{8}", text) is not None

@@ -51,7 +51,7 @@ other machines."""
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.checks.own import KnownFailure
+    from harness.checks.known_failures import KnownFailure
     from harness.cli.here import Asked
     from harness.diagnosis.upgrade import Upgrade
     from harness.pipeline import Examined, Upgrading
@@ -460,9 +460,10 @@ def _own(file: str | None) -> Sequence[KnownFailure]:
     """Return the known failures of a file, and say which of them excuse nothing."""
     from pathlib import Path
 
-    from harness.store.own import read
+    from harness.checks.known_failures import parse
+    from harness.store import door
 
-    own, idle = ([], []) if file is None else read(Path(file))
+    own, idle = ([], []) if file is None else parse(door.text(Path(file)), file)
     for said in idle:
         complain(f"Warning: {said}")
     return own

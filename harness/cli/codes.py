@@ -39,7 +39,7 @@ Exit codes:
 
 EXIT_CODES_OF_REPLAY: Final = """\b
 Exit codes:
-  0    FIXED: the subject passes now, or KNOWN: it fails, with an excuse
+  0    FIXED: the subject passes now
   1    FAILED: the subject still fails, with --all on any finding
   2    ERROR: the finding could not be run, or misuse
   130  interrupted"""

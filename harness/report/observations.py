@@ -9,11 +9,10 @@ import json
 from typing import Any
 
 from harness.checks.everything import against
-from harness.checks.result import Result, Verdict
+from harness.checks.result import Result, Verdict, is_id
 from harness.report.record import as_json
 from harness.report.short import failure_line
 from harness.report.wording import METHODS
-from harness.search.record import is_id
 from harness.search.scan import Checked
 from harness.space.scope import factors_of
 

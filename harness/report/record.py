@@ -19,7 +19,7 @@ from harness.report import wording
 from harness.report.coverage import shares_record
 from harness.report.explained import certificate_record, explanation_record
 from harness.report.picture import network_record, picture_record
-from harness.report.place import Excuse, Stored
+from harness.report.place import Stored
 from harness.report.refusals import refusals_record
 from harness.report.severity import Told, severity
 from harness.report.short import upstream_line
@@ -160,27 +160,7 @@ def stored_record(stored: Stored) -> dict[str, Any]:
         "cause": stored.cause,
         "folder": str(stored.path),
         "damage": stored.damage or None,
-        "state": stored.state.value,
-        "first_seen": _moment(stored.first_seen),
-        "last_seen": _moment(stored.last_seen),
-        "seen": [
-            {
-                "environment": one.environment,
-                "description": one.words or None,
-                "first": _moment(one.first),
-                "last": _moment(one.last),
-                "fate": one.fate.value,
-                "at": one.at.isoformat(),
-            }
-            for one in stored.seen
-        ],
-        "excuse": excuse_record(stored.excuse),
     }
-
-
-def excuse_record(excuse: Excuse | None) -> dict[str, Any] | None:
-    """Return until when a failure is known and why, as in the file of the excuse."""
-    return None if excuse is None else {"until": excuse.until.isoformat(), "because": excuse.because}
 
 
 def _moment(moment: datetime | None) -> str | None:

@@ -12,16 +12,14 @@ from rich.text import Text
 from harness.checks.result import Result, Verdict
 from harness.report import wording
 from harness.report.place import Stored
-from harness.report.record import excuse_record, result_record
+from harness.report.record import result_record
 from harness.report.short import failure_line
-from harness.report.wording import excuse_line
 from harness.search.replay import Fate
 
 STYLES: Final = {
     Fate.FIXED: "bold green",
     Fate.FAILED: "bold red",
     Fate.ERROR: "bold yellow",
-    Fate.KNOWN: "bold yellow",
 }
 
 
@@ -54,13 +52,12 @@ class Replayed:
         if self.result is None:
             return self.why.partition("\n")[0]
         if self.fate is Fate.FIXED:
-            return self.excused
+            return ""
         if self.fate is Fate.ERROR and self.result.verdict is Verdict.AGREES:
             return self.unknown
-        excused = f"{self.excused}: " if self.excused else ""
         refused = f"{self.unknown}: " if self.fate is Fate.ERROR else ""
         other = "in another way than before: " if self.fate is Fate.FAILED and self.again is False else ""
-        return excused + refused + other + failure_line(self.result)
+        return refused + other + failure_line(self.result)
 
     @property
     def unknown(self) -> str:
@@ -68,16 +65,6 @@ class Replayed:
         if self.result is not None and self.result.verdict is Verdict.AGREES:
             return "it passes in this run, but it was not deterministic: `rnn-harness check` tells if it is fixed"
         return "the subject now refuses the case"
-
-    @property
-    def excused(self) -> str:
-        """The text on the finding's excuse; empty if there is none."""
-        excuse = self.stored.excuse
-        if excuse is None or self.fate is Fate.ERROR:
-            return ""
-        if self.fate is Fate.FIXED:
-            return f"its excuse can go: rnn-harness findings {self.name} --open"
-        return f"{'' if excuse.holds else 'expired: '}{excuse_line(excuse)}"
 
 
 def replayed_line(one: Replayed) -> Text:
@@ -109,7 +96,6 @@ def _record(one: Replayed) -> dict[str, Any]:
         "fate": one.fate.value,
         "same_kind": one.again,
         "said": one.said,
-        "excuse": excuse_record(one.stored.excuse),
         "result": None if one.result is None else result_record(one.result),
     }
 

@@ -15,7 +15,7 @@ from harness.checks.result import Method, Result, Verdict
 from harness.diagnosis.investigate import Explanation
 from harness.oracle.compare import Mismatch
 from harness.report import coverage, explained, wording
-from harness.report.place import Excuse, Kept, State, Stored
+from harness.report.place import Kept, Stored
 from harness.report.refusals import (
     add_refusals,
     add_refusals_in_short,
@@ -167,8 +167,6 @@ def _failing(done: Examination) -> str:
     said += " beyond the error of its tanh" * hunt.allows_for_tanh
     return said + ", and a very large one" * large
 
-
-_STATES: Final = {State.OPEN: "bold red", State.KNOWN: "bold yellow", State.FIXED: "bold green"}
 
 _PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})
 """Mistakes that show in any run, also with dropout."""
@@ -450,36 +448,26 @@ def replay_report(done: Replayed, result: Result) -> RenderableType:
     parts: list[RenderableType] = [Text(f"{fate.value}  {done.subject} on {stored.path}", STYLES[fate])]
     if fate is Fate.ERROR:
         parts.append(done.unknown)
-    if done.excused:
-        parts.append(Text(done.excused))
     if fate is Fate.FAILED and done.again is False:
         parts.append(Text(f"it fails in another way than before; the finding was {stored.kind}"))
     return Group(*parts, *_grounds(result, stored.case.config))
 
 
 def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
-    """Return the findings that were kept, newest first, with their states."""
+    """Return the findings that were kept, newest first."""
     if not stored:
         return Text(f"no findings in {directory}")
     table = Table.grid(padding=(0, 2))
     for one in stored:
-        table.add_row(one.id or one.path.name, Text(one.state.value, _STATES[one.state]), Text(one.subject or ""))
+        table.add_row(one.id or one.path.name, Text(one.subject or ""))
         said = "; ".join(part for part in (one.kind, one.cause) if part)
-        table.add_row("", "", Text(one.damage, "bold yellow") if one.damage else Text(said, "dim"))
-        table.add_row("", "", Text(_seen(one), "dim"))
-        if one.excuse is not None:
-            table.add_row("", "", Text(_excused(one.excuse), "dim"))
-    return Group(table, Text("As they were when last run: rnn-harness replay --all tells which are fixed.", "dim"))
+        table.add_row("", Text(one.damage, "bold yellow") if one.damage else Text(said, "dim"))
+        table.add_row("", Text(_kept(one), "dim"))
+    return Group(table, Text("rnn-harness replay --all tells which of them are fixed.", "dim"))
 
 
-def _seen(stored: Stored) -> str:
-    """Return when and where a finding was seen to fail, in short."""
-    where = f" in {wording.counted(len(stored.seen), 'environment')}" if stored.seen else ""
-    return f"seen {wording.span(stored.first_seen, stored.last_seen)}{where}"
-
-
-def _excused(excuse: Excuse) -> str:
-    return f"{'' if excuse.holds else 'expired: '}{wording.excuse_line(excuse)}"
+def _kept(stored: Stored) -> str:
+    return "" if stored.kept is None else f"kept on {stored.kept:%Y-%m-%d}"
 
 
 def stored_report(stored: Sequence[Stored]) -> RenderableType:
@@ -491,11 +479,6 @@ def stored_report(stored: Sequence[Stored]) -> RenderableType:
             facts.add_row(what, Text(said))
         if one.damage:
             facts.add_row("damaged", Text(one.damage, "bold yellow"))
-        facts.add_row("state", Text(one.state.value, _STATES[one.state]))
-        if one.excuse is not None:
-            facts.add_row("excuse", Text(_excused(one.excuse)))
-        if one.seen:
-            facts.add_row("seen", Text("\n".join(map(wording.seen_line, one.seen))))
         if one.found is not None:
             facts.add_row("case", Text(repr(one.found)))
         facts.add_row("replay", Text(f"rnn-harness replay {one.id or one.path}"))

@@ -7,23 +7,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Context
 from typing import Any, Final
 
 from harness.checks.accuracy import CLOSE, Accuracy
 from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER, ShortcutDeviation, ValueDeviation
-from harness.checks.own import KnownFailure
+from harness.checks.known_failures import KnownFailure
 from harness.checks.result import Method, Result, Verdict
 from harness.checks.weakness import MISTAKES
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
-from harness.report.place import Excuse, Seen
 from harness.search.examination import Equal, Examination
 from harness.search.large import Large, Skipped
 from harness.search.record import Helpers, Hunt
-from harness.search.replay import Fate
 from harness.search.shards import Shard
 from harness.space.config import AXES, PLAINEST, TANGENT, RNNConfig
 from harness.space.parts import WAY
@@ -108,24 +105,6 @@ def helpers_line(helpers: Helpers | None) -> str | None:
     if helpers.alone:
         parts.append(f"{helpers.alone}, and the command did the rest itself")
     return "; ".join(parts)
-
-
-def excuse_line(excuse: Excuse) -> str:
-    """Return until when a failure is known, and why."""
-    return f"known until {excuse.until}, {excuse.because}"
-
-
-def seen_line(seen: Seen) -> str:
-    """Return what was seen of a finding in one environment."""
-    parts = [f"FAILED {span(seen.first, seen.last)}"] if seen.first is not None else []
-    parts += [f"FIXED {span(seen.at, seen.at)}"] if seen.fate is Fate.FIXED else []
-    return f"{', '.join(parts)}; {seen.environment}: {seen.words or 'not described'}"
-
-
-def span(first: datetime | None, last: datetime | None) -> str:
-    """Return the days from one moment to another, in UTC, as excuses count days."""
-    days = ["an unknown day" if one is None else f"{one.astimezone(UTC):%Y-%m-%d}" for one in (first, last)]
-    return f"on {days[0]}" if days[0] == days[1] else f"from {days[0]} to {days[1]}"
 
 
 METHODS: Final = {

@@ -15,7 +15,7 @@ from harness.checks.accuracy import Accuracy, Overflows, measure
 from harness.checks.everything import against
 from harness.checks.everything import check as check_everything
 from harness.checks.known import KnownCause
-from harness.checks.own import KnownFailure
+from harness.checks.known_failures import KnownFailure
 from harness.checks.repeatability import confirmed
 from harness.checks.result import OF_TANH, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted

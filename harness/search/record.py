@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,7 +11,7 @@ from functools import cached_property
 from typing import Final
 
 from harness.checks.accuracy import Accuracy
-from harness.checks.own import KnownFailure
+from harness.checks.known_failures import KnownFailure
 from harness.checks.result import DERIVATIVES, PROBES, TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.certificate import NOT_SHRUNK, Certificate
@@ -69,11 +68,6 @@ class Finding:
         """Eight hex digits that identify this subject on this case; they do not depend on the machine."""
         named = f"{portable(self.subject)} {self.case.id}"
         return hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-
-
-def is_id(text: str) -> bool:
-    """Return whether a text looks like the id of a finding."""
-    return re.fullmatch(r"[0-9a-f]{8}", text) is not None
 
 
 @dataclass

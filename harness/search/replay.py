@@ -24,8 +24,6 @@ class Fate(Enum):
     FAILED = "FAILED"
     ERROR = "ERROR"
     """It is not known: the subject now refuses the case, or the script did not get to its end."""
-    KNOWN = "KNOWN"
-    """It fails, and has an excuse; only what is told of a kept finding has this fate."""
 
 
 _FATES: Final = {Verdict.UNSUPPORTED: Fate.ERROR, Verdict.AGREES: Fate.FIXED}

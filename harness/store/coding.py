@@ -18,7 +18,7 @@ from cattrs.preconf.json import JsonConverter, make_converter
 from harness.checks.accuracy import Accuracy
 from harness.checks.breaks import Break
 from harness.checks.deviations import DEVIATIONS, Deviation
-from harness.checks.own import BOUNDS, Bound
+from harness.checks.known_failures import BOUNDS, Bound
 from harness.diagnosis.faults import Fault
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.where import Where

@@ -12,28 +12,25 @@ import platform
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from errno import EEXIST, EIO, ENOTEMPTY
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from harness.checks.result import OF_TANH
+from harness.checks.result import OF_TANH, is_id
 from harness.report.place import DIRECTORY, UNKNOWN, Stored
 from harness.report.schema import heading
-from harness.search.record import Finding, is_id
-from harness.search.replay import Fate
+from harness.search.record import Finding
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
 from harness.space.errors import UsageError
-from harness.store import door, excuse, seen
-from harness.subjects.ground import environment
+from harness.store import door
 
 CASE: Final = "case.json"
 RECORD: Final = "finding.json"
@@ -58,20 +55,16 @@ class Store:
         texts: Mapping[str, str | bytes] | None = None,
         *,
         tolerance: str = "derived",
-        where: str | None = None,
     ) -> Path:
         """Keep a finding, in full or not at all, in place of an earlier one with its id, and return its folder.
 
-        ``record`` is plain data about it; ``texts`` are further files by name. ``where`` is the environment in which it
-        was found, by default that of this process. What an earlier one says of other times and places stays, and so
-        does its excuse. Raises ``OSError`` with the path if that fails, and then leaves nothing behind.
+        ``record`` is plain data about it; ``texts`` are further files by name. Raises ``OSError`` with the path if that
+        fails, and then leaves nothing behind.
         """
-        files = _files(finding, record or {}, texts or {}, tolerance)
-        here = environment() if where is None else where
-        return self._keep(finding.id, files, lambda folder: seen.note(folder, here, Fate.FAILED))
+        return self._write(finding.id, _files(finding, record or {}, texts or {}, tolerance))
 
-    def take(self, folder: Path, id_: str) -> Path:
-        """Keep a finding that is in a folder elsewhere, with what was seen of it, and return its folder here.
+    def copy(self, folder: Path, id_: str) -> Path:
+        """Keep a finding that is in a folder elsewhere, and return its folder here.
 
         Raises ``UsageError`` if it is damaged, and ``OSError`` if it cannot be kept.
         """
@@ -80,23 +73,17 @@ class Store:
         files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
         if any(path.stat().st_size > door.LARGEST for path in files):
             raise UsageError(f"{folder}: expected files of at most {door.LARGEST:,} bytes")
-        return self._keep(id_, {path.name: path.read_bytes() for path in files}, partial(seen.carry, folder))
+        return self._write(id_, {path.name: path.read_bytes() for path in files})
 
-    def _keep(self, id_: str, files: Mapping[str, bytes], note: Callable[[Path], object]) -> Path:
-        """Write the files of a finding into its folder, in full or not at all; ``note`` adds what was seen of it."""
+    def _write(self, id_: str, files: Mapping[str, bytes]) -> Path:
+        """Write the files of a finding into its folder, in full or not at all."""
         place = self.directory / id_
         temporary = self.directory / f".{id_}.{uuid4().hex}"
-        replaced = temporary.with_name(f"{temporary.name}.old")
         try:
             temporary.mkdir(parents=True)
             for name, content in files.items():
                 (temporary / name).write_bytes(content)
-            carried = _carry(place, temporary, ())
-            note(temporary)
-            _put(temporary, place, replaced)
-            seen.while_replaced(partial(_carry, replaced, place, carried))  # what others noted in the meantime
-            seen.while_replaced(partial(_carry, temporary, place, ()))  # it is still there if another one was faster
-            shutil.rmtree(replaced, ignore_errors=True)  # only now: the disk may fail between two renames
+            _put(temporary, place)
         except OSError as error:
             if error.filename is None:  # a full disk does not name the file
                 raise OSError(error.errno or EIO, error.strerror or str(error), str(place)) from error
@@ -239,14 +226,7 @@ def _read(path: Path, id_: str | None) -> Stored:
         record = _record(path / RECORD)
     except UsageError as error:
         damages.append(str(error))
-    given, (sightings, wrong) = None, seen.read(path)
-    damages += [wrong] if wrong else []
-    try:
-        given = excuse.read(path)
-    except UsageError as error:
-        damages.append(str(error))
-    stored = _stored(path, id_, case, notes, record)
-    return replace(stored, damage="; ".join(damages), seen=sightings, excuse=given)
+    return replace(_stored(path, id_, case, notes, record), damage="; ".join(damages))
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -291,13 +271,14 @@ def _cause(cause: Mapping[str, Any] | None) -> str | None:
     return UNKNOWN if line.startswith("unknown: ") else line or None
 
 
-def _put(temporary: Path, place: Path, replaced: Path) -> None:
-    """Put a folder in a finding's place, and what was there in another; if another process was faster, its one stays.
+def _put(temporary: Path, place: Path) -> None:
+    """Put a folder in a finding's place; if another process was faster, its one stays.
 
     If that fails, what was there is put back.
     """
     if _renamed(temporary, place):
         return
+    replaced = temporary.with_name(f"{temporary.name}.old")
     try:
         with suppress(FileNotFoundError):
             place.rename(replaced)
@@ -306,15 +287,7 @@ def _put(temporary: Path, place: Path, replaced: Path) -> None:
         with suppress(OSError):
             replaced.rename(place)
         raise
-
-
-def _carry(source: Path, target: Path, without: Container[str]) -> set[str]:
-    """Add what was seen of a finding, and its excuse, to another folder of it; return the names of what was seen."""
-    with suppress(UsageError):  # a damaged one excuses nothing
-        given = None if (target / excuse.FILE).exists() else excuse.read(source)
-        if given is not None:
-            excuse.write(target, given)
-    return seen.carry(source, target, without)
+    shutil.rmtree(replaced, ignore_errors=True)  # only now: the disk may fail between two renames
 
 
 def _renamed(temporary: Path, place: Path) -> bool:

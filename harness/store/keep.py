@@ -20,7 +20,7 @@ from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.record import Finding
 from harness.store.findings import Store
 from harness.store.scripts import offer
-from harness.subjects.protocol import Subject, environment_of
+from harness.subjects.protocol import Subject
 
 TEST: Final = "test_regression.py"
 
@@ -53,8 +53,7 @@ def keep(
     # large case is no test that anyone runs each time.
     if finding.result.failure is None and finding.result.method is not Method.DROPOUT and not finding.case.by_seed:
         texts[TEST] = regression_test(finding)
-    record, where = finding_record(finding, explanation), environment_of(subject, finding.case.config.device)
-    saved = Store(directory).save(finding, record, texts, tolerance=tolerance, where=where)
+    saved = Store(directory).save(finding, finding_record(finding, explanation), texts, tolerance=tolerance)
     return Kept(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
 
 

@@ -249,7 +249,7 @@ def _combined(question: Question, given: Sequence[_OfSubject], findings: str, wa
         id_, place = as_told.finding.id, as_told.kept
         if place is not None:
             try:
-                place = replace(place, folder=Store(findings).take(owner.folder.path / FINDINGS / id_, id_))
+                place = replace(place, folder=Store(findings).copy(owner.folder.path / FINDINGS / id_, id_))
             except OSError as error:
                 place = None
                 warn(f"--findings {findings}: the finding could not be kept: {error}")

@@ -55,23 +55,6 @@ def alike() -> dict[str, str]:
     return {"python": _python(), **versions(), **_chosen()}
 
 
-def environment(device: str = "") -> str:
-    """Return what the results of a subject may depend on, in words that are the same for all processes of a machine.
-
-    ``device`` is the name of the device, if it is not the CPU. What a process chooses by itself, such as the number of
-    its threads, is left out, and so are versions on which no result depends.
-    """
-    import numpy as np  # noqa: F401 - its BLAS is seen only where it is loaded
-
-    facts = {**machine(), **_libraries()}
-    computing = [f"{said} {facts[name]}" for said, name in (("torch", "torch"), ("NumPy", "numpy")) if name in facts]
-    chosen = [f"{name}={value}" for name, value in _chosen().items()]
-    parts = [*computing, f"Python {_python()}", facts["platform"].partition("-")[0], facts["cpu"]]
-    parts += [facts["BLAS of NumPy"]] if "BLAS of NumPy" in facts else []
-    said = ", ".join([*parts, *([device] if device else []), *chosen])
-    return "".join(character for character in said if character.isprintable())
-
-
 def _python() -> str:
     return ".".join(machine()["python"].split(".")[:2])
 

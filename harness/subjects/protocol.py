@@ -13,7 +13,7 @@ from harness.space.errors import UsageError, require_type
 from harness.space.outcome import Outcome
 from harness.space.scope import Scope
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.ground import environment, ground
+from harness.subjects.ground import ground
 
 
 class SubjectError(UsageError):
@@ -47,12 +47,6 @@ def ground_of(subject: Subject, device: str) -> dict[str, str]:
     """Return the ground of a subject: the software and hardware that it names, or else those of this process."""
     process = subject.capabilities.process
     return ground(device) if process is None else process.ground(device)
-
-
-def environment_of(subject: Subject, device: str) -> str:
-    """Return the environment of a subject on a device (``ground.environment``); only a GPU is asked for its name."""
-    on_cpu = device.partition(":")[0] in {"cpu", "meta"}
-    return environment("" if on_cpu else ground_of(subject, device).get("device", device))
 
 
 def masks_of(subject: Subject, case: Case) -> dict[int, Array] | None:

@@ -20,7 +20,6 @@ from harness.oracle.compare import Mismatch, Sort
 from harness.oracle.judge import Ruling
 from harness.report import record, schema
 from harness.report.arrays import Answer
-from harness.report.place import State
 from harness.report.refusals import refusals_record
 from harness.report.selftest import selftest_record
 from harness.report.severity import Severity
@@ -82,9 +81,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         Path("results").mkdir()
         run("vectors", "vectors", "--examples", "2", "--json", "vectors.json")
         run("judge", "vectors", "results", "--json", "judge.json")
-        run("findings", kept.name, "--known-until", "2099-01-31", "--because", "x")
-        for name in ("finding.json", "excuse.json"):
-            (kept / name).rename(name)
+        (kept / "finding.json").rename("finding.json")
         return {path.stem: json.loads(path.read_text()) for path in Path().glob("*.json")}
 
 
@@ -190,7 +187,6 @@ def test_what_is_written_whole_has_every_field_in_the_schema(definition: str, fi
         ("examination", "stop", [one.name.lower() for one in Stop]),
         ("replay", "fate", [one.value for one in Fate]),
         ("replayed", "fate", [one.value for one in Fate]),
-        ("stored", "state", [one.value for one in State]),
         ("kill", "naming", [one.value for one in Naming]),
         ("wrong", "lapse", [*(one.value for one in Lapse), None]),
         ("config", "dtype", list(parts.DTYPES)),

@@ -285,7 +285,7 @@ def test_what_is_cut_ends_with_a_whole_part() -> None:
 def test_the_list_of_findings_says_that_some_may_be_mended(tmp_path: Path) -> None:
     shown = rendered(text.findings_table([Stored(tmp_path, None, "mine.py:rnn", "1234abcd")], ".rnn-harness"))
 
-    assert "rnn-harness replay --all tells which are fixed" in shown
+    assert "rnn-harness replay --all tells which of them are fixed" in shown
 
 
 LAWLESS = Result(

@@ -1,20 +1,30 @@
-"""The file of a user's known failures (``check --known``), which is read with its limits and conditions checked."""
+"""Known failures of a user's own subject: a search counts the cases that they name, and goes on around them."""
 
 from __future__ import annotations
 
+import operator
 import re
 import tomllib
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, Final
 
-from harness.checks.own import BOUNDS, Bound, KnownFailure
-from harness.search.record import is_id
+from harness.checks.agreement import Observation
+from harness.checks.result import Result, is_id
+from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.space.scope import SIZE_FACTORS, Scope
-from harness.store import door
+from harness.space.scope import SIZE_FACTORS, Scope, factors_of
+
+BOUNDS: Final[dict[str, Callable[[int, int], bool]]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+"""The comparisons that a condition on a size may make."""
 
 _TEXTS: Final = ("name", "subject", "reason", "link")
 _KEYS: Final = (*_TEXTS, "until", "where", "fails", "versions")
@@ -22,31 +32,76 @@ _SIZES: Final = (*SIZE_FACTORS, "num_layers", "output_size")
 _BOUND: Final = re.compile(rf"({'|'.join(BOUNDS)})\s*(\d{{1,9}})")
 
 
-def read(path: Path, *, today: date | None = None) -> tuple[list[KnownFailure], list[str]]:
+@dataclass(frozen=True)
+class Bound:
+    """A condition on a size: ``>= 9``."""
+
+    comparison: str
+    number: int
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int) and BOUNDS[self.comparison](value, self.number)
+
+
+@dataclass(frozen=True)
+class KnownFailure:
+    """One known failure, which excuses the failing cases that it names, and nothing else."""
+
+    name: str
+    subject: str
+    """The subject's name, in which ``*`` stands for any text."""
+    why: str
+    link: str
+    until: date
+    """The last day on which it excuses anything."""
+    where: Mapping[str, Container[Any]]
+    """The values of factors that a case must have, by factor; ``lengths`` are kinds of packing, as in a ``Scope``."""
+    fails: str = ""
+    """The kind of the failure, such as ``output: value``; empty for any kind."""
+
+    @property
+    def reason(self) -> str:
+        """The reason with what else a reader wants to know of it."""
+        return f"{self.why}; until {self.until}; {self.link}"
+
+    def of(self, subject: str) -> bool:
+        """Return whether it is about a subject of this name."""
+        return fnmatchcase(subject, self.subject)
+
+    def concerns(self, config: RNNConfig) -> bool:
+        """Return whether a config has the values that it names."""
+        factors = factors_of(config)
+        return all(factors[name] in values for name, values in self.where.items())
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Return whether a failing case is one that it names, and fails as it says."""
+        return self.concerns(observation.config) and (not self.fails or result.shows(self.fails))
+
+
+def parse(text: str, source: str, *, today: date | None = None) -> tuple[list[KnownFailure], list[str]]:
     """Return the known failures in a TOML file, and a sentence for each that excuses nothing today.
 
-    Raises ``UsageError`` for a file that is not as the manual describes it, with the entry and the key.
+    Raises ``UsageError`` for text that is not as the manual describes it, with the file, the entry and the key.
     """
-    text = door.text(path)  # its errors are not those of TOML
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
+        raise UsageError(f"{source}: not TOML: {error}") from None
     entries = document.pop("known", None)
     if document or not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-        raise UsageError(f"{path}: expected a [[known]] table for each known failure, and nothing else")
+        raise UsageError(f"{source}: expected a [[known]] table for each known failure, and nothing else")
     today = today or datetime.now(UTC).date()
     valid: list[KnownFailure] = []
     idle: list[str] = []
     for number, entry in enumerate(entries, 1):
-        place = f"{path}: known failure {number}"
+        place = f"{source}: known failure {number}"
         failure = _failure(entry, place)
         if any(failure.name == one.name for one in valid):
             raise UsageError(f"{place}: name={failure.name!r}: expected a name of its own")
         if failure.until < today:
-            idle.append(f"{path}: {failure.name}: expired on {failure.until}, so its cases are findings again")
+            idle.append(f"{source}: {failure.name}: expired on {failure.until}, so its cases are findings again")
         elif others := _other_versions(entry.get("versions", {}), place):
-            idle.append(f"{path}: {failure.name}: does not apply, because {others}")
+            idle.append(f"{source}: {failure.name}: does not apply, because {others}")
         else:
             valid.append(failure)
     return valid, idle
