@@ -30,7 +30,6 @@ COMMANDS: Final = {
     "the notebook's mistake, found and explained": (*CHECK, "examples/notebook.py:rnn_without_b_hh"),
     "the notebook mended, 400 cases": (*CHECK, "examples/notebook.py:rnn_with_b_hh", "--examples", "400"),
     "torch, 400 cases": (*CHECK, "torch", "--examples", "400"),
-    "the self-test, one fault": ("-m", "harness", "selftest", "IgnoresBiasHH"),
 }
 SUBREAPER: Final = 36
 """The number of Linux's PR_SET_CHILD_SUBREAPER: what a command leaves behind becomes a child of this process."""

@@ -1,8 +1,8 @@
 """The planted faults that each way of testing kills, and the time it takes: the harness beside common alternatives.
 
-Every fault of the catalogue is planted as ``selftest`` plants it, and run in each way until it is killed:
+Every fault of the catalogue is planted as the self-test plants it, and run in each way until it is killed:
 
-- harness: ``hunt`` with its default budget, over what the planted subject offers, as ``selftest`` has it: gradients,
+- harness: ``hunt`` with its default budget, over what the planted subject offers, as the self-test has it: gradients,
   packed batches, masks or a readout only if the fault needs them; a kill ends in a finding;
 - harness, whole space: the same, but every planted subject offers all of these, so that nothing tells where to look;
 - hypothesis: a property over the harness's own ``configs`` (sizes 1 to 16, float32, layers, nonlinearity, bias,
@@ -19,7 +19,7 @@ Every fault of the catalogue is planted as ``selftest`` plants it, and run in ea
 All but ModuleInfo compare by ``np.allclose`` with the reference rounded to the dtype, or with ``--close assert_close``
 by that. Examples do not depend on the subject as long as none fails, so they are drawn once for all faults, and their
 cost is added to each. Seconds are CPU time of one thread up to the first kill: drawing, expecting, running, comparing.
-Shrinking is not timed. The harness plans its covering array again for each fault, which ``selftest`` does once for all
+Shrinking is not timed. The harness plans its covering array again for each fault, which the self-test does once for all
 faults with the same scope.
 
 An example on which a correct layer fails proves nothing. ``kills`` counts a fault that fails anywhere; ``sound`` only
@@ -61,10 +61,10 @@ from hypothesis import strategies as st  # noqa: E402
 from hypothesis.extra import numpy as hnp  # noqa: E402
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence  # noqa: E402
 
+from benchmarks.planted import PlantedSubject  # noqa: E402
+from benchmarks.selftest import chosen  # noqa: E402
 from harness import Case, Reference, RNNConfig, Scope, Subject, Verdict, check_agreement, configs, hunt  # noqa: E402
 from harness.diagnosis.faults import CATALOGUE, Fault  # noqa: E402
-from harness.diagnosis.planted import PlantedSubject  # noqa: E402
-from harness.diagnosis.selftest import chosen  # noqa: E402
 from harness.search.covering import _covering  # noqa: E402
 from harness.search.record import Hunt  # noqa: E402
 from harness.space.case import Array, as_plain  # noqa: E402
@@ -352,7 +352,7 @@ def by_harness(name: str, faults: Sequence[Fault], seed: int, cases: int | None)
 
 
 def hunted(subject: PlantedSubject, seed: int, cases: int | None, *, clean: bool) -> Killed:
-    """Search for a fault as ``selftest`` does; the clock stops when the search begins to shrink a failure."""
+    """Search for a fault as the self-test does; the clock stops when the search begins to shrink a failure."""
     forget_plans()
     start, began = time.process_time(), list[float]()
 
@@ -457,7 +457,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def measured_all(options: argparse.Namespace) -> dict[str, Any]:
     """Try every way on every fault, print the table, and return the figures as plain data."""
-    faults, _ = chosen(options.only, options.families)
+    faults, _ = chosen([*options.only, *options.families])
     start = time.perf_counter()
     rows = []
     with np.errstate(all="ignore"):

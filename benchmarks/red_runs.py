@@ -24,11 +24,11 @@ from harness.threads import one_thread_a_process
 
 one_thread_a_process()
 
+from benchmarks.planted import PlantedSubject  # noqa: E402
 from harness import Scope, Subject, as_subject  # noqa: E402
 from harness.checks import everything  # noqa: E402
 from harness.diagnosis.faults import CATALOGUE  # noqa: E402
 from harness.diagnosis.investigate import Investigation  # noqa: E402
-from harness.diagnosis.planted import PlantedSubject  # noqa: E402
 from harness.search.hunt import Search  # noqa: E402
 from harness.search.record import Hunt  # noqa: E402
 from harness.space.contract import KERNEL  # noqa: E402

@@ -262,9 +262,6 @@ def test_a_contract_is_said_and_can_be_chosen(run: Any) -> None:
         (["replay", "3f9c2a11"], "3f9c2a11"),
         (["findings", "3f9c2a11"], "3f9c2a11"),
         (["findings", "--remove"], "expected the ID of a finding"),
-        (["selftest", "IgnoresBiasHh"], "no such fault; did you mean IgnoresBiasHH"),
-        (["selftest", "--family", "layuot"], "no such family; did you mean layout"),
-        (["selftest", "--workers", "0"], "--workers"),
         (["check", "--scheduler", "tcp://127.0.0.1:1", "-n", "2"], "-n with --scheduler: expected one of them"),
         (["check", "--resource", "GPU=1"], "--resource without --scheduler: expected both"),
         (["check", "--resource", "GPU"], "'GPU': expected NAME=NUMBER, such as GPU=1"),
@@ -627,15 +624,6 @@ def test_subjects_are_listed_with_their_devices(run: Any) -> None:
     assert {"subject": "torch", "offered_by": "rnn-harness"}.items() <= json.loads(done.out)["subjects"][0].items()
 
 
-def test_the_selftest_says_what_it_found_in_itself(run: Any) -> None:
-    done = run("selftest", "IgnoresBiasHH", "--examples", "40", "--json", "report.json")
-
-    assert done.code == codes.AGREES
-    assert "1 of 1 fault killed, 1 at the true minimum, 1 named rightly, none wrongly" in done.words
-    (fault,) = json.loads(Path("report.json").read_text())["faults"]
-    assert (fault["name"], fault["kill"]["naming"]) == ("IgnoresBiasHH", "rightly")
-
-
 def test_a_fault_of_ours_is_exit_3_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -790,7 +778,7 @@ def test_a_shell_is_given_a_script_that_completes(run: Any, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("rnn-harness sel", "plain,selftest"),
+        ("rnn-harness jud", "plain,judge"),
         ("rnn-harness check --col", ""),
         ("rnn-harness check --cov", "plain,--coverage"),
         ("rnn-harness check my_rn", "file,my_rn"),
@@ -957,9 +945,8 @@ def test_help_has_a_whole_sentence_for_each_command(run: Any) -> None:
     assert "..." not in run("--help").out.partition("Commands:")[2]
 
 
-@pytest.mark.parametrize("command", ["check", "selftest"])
-def test_help_says_the_budget_that_is_taken(run: Any, command: str) -> None:
-    assert f"[default: {CASES}" in run(command, "--help").words
+def test_help_says_the_budget_that_is_taken(run: Any) -> None:
+    assert f"[default: {CASES}" in run("check", "--help").words
 
 
 def test_coverage_that_cannot_be_read_or_written_is_misuse(run: Any) -> None:

@@ -26,7 +26,6 @@ from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
 from harness.checks.laws import LAWS
 from harness.checks.result import Verdict
 from harness.cli import codes, main
-from harness.diagnosis.correct import CORRECT
 from harness.diagnosis.diagnose import EVIDENCE
 from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.investigate import Investigation
@@ -253,7 +252,6 @@ NUMBERS: Final = {
         f"{CASES:,} cases unless told otherwise",
         f"There are {len(LAWS)} laws",
         f"in {len(BREAKS)} ways",
-        f"({WORDS_OF[len(CORRECT)]}: {WORDS_OF[len(CORRECT) - 1]} with different orders",
         f"fewer than {examination.CASES} cases, fewer than {examination.GRADIENTS} with gradients",
         f"fewer than {WORDS_OF[round(10 * examination.PAIRS)]} in ten pairs of values",
         f"a probability of at most {FALSE_ALARMS:.0e} a run".replace("e-0", "e-"),

@@ -43,9 +43,3 @@ Exit codes:
   1    FAILED: the subject still fails, with --all on any finding
   2    ERROR: the finding could not be run, or misuse
   130  interrupted"""
-
-EXIT_CODES_OF_SELFTEST: Final = """\b
-Exit codes:
-  0    every fault found, none named wrongly, no false alarm
-  1    otherwise
-  130  interrupted; what was done so far is shown"""

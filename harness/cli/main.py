@@ -19,7 +19,6 @@ from harness.cli.merge import merge
 from harness.cli.output import complain, ended
 from harness.cli.replay import replay
 from harness.cli.schema import schema
-from harness.cli.selftest import selftest
 from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects
 from harness.cli.vectors import judge, vectors
@@ -65,7 +64,6 @@ for command in (
     merge,
     replay,
     schema,
-    selftest,
     shapes,
     subjects,
     vectors,

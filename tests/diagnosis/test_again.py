@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.planted import PlantedSubject
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.result import Result, Verdict
@@ -14,7 +15,6 @@ from harness.diagnosis.faults import Fault, named
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.likeness import Seen
 from harness.diagnosis.pairs import pair_of
-from harness.diagnosis.planted import PlantedSubject
 from harness.oracle.compare import Sort
 from harness.search.record import Finding
 from tests import implementations

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.planted import PlantedSubject
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
 from harness.checks.result import Result
 from harness.diagnosis.diagnose import EVIDENCE, Diagnosis, diagnose
 from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.observations import Observations
-from harness.diagnosis.planted import PlantedSubject
 from harness.oracle.compare import Mismatch, Sort
 from harness.search.certificate import Certificate
 from harness.search.record import Finding

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.planted import PlantedSubject
 from harness import Case, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.result import Verdict
@@ -16,7 +17,6 @@ from harness.diagnosis.faults import CATALOGUE, Fault, named
 from harness.diagnosis.fresh import stilled, zeroed
 from harness.diagnosis.pairs import pair_of
 from harness.diagnosis.parts import in_outputs
-from harness.diagnosis.planted import PlantedSubject
 from harness.oracle.reference import Reference
 from harness.space.case import Array
 from harness.space.config import RNNConfig

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.planted import PlantedSubject
 from harness import Case, draw
 from harness.diagnosis.faults import CATALOGUE, Fault, lines, named
 from harness.diagnosis.pairs import pair_of
 from harness.diagnosis.parts import parts_of
-from harness.diagnosis.planted import PlantedSubject
 from harness.oracle.reference import Reference
 from harness.space.case import padding
 from harness.space.config import RNNConfig, weight_names

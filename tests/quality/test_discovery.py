@@ -2,11 +2,11 @@
 
 import pytest
 
+from benchmarks.planted import PlantedSubject
 from harness import hunt
 from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.observations import Observations
-from harness.diagnosis.planted import PlantedSubject
 from tests.long import few
 
 SEED = 1

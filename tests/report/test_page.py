@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.planted import PlantedSubject
 from harness.checks.weakness import ZERO
 from harness.cli import main
 from harness.diagnosis.faults import CATALOGUE
-from harness.diagnosis.planted import PlantedSubject
 from harness.pipeline import go_through
 from harness.report.everything import Row
 from harness.report.page import render

@@ -15,13 +15,11 @@ from harness.checks.accuracy import Accuracy
 from harness.checks.deviations import Lapse, Whose
 from harness.checks.result import Method, Result, Verdict
 from harness.cli import main
-from harness.diagnosis.selftest import Acquittal, Kill, Naming
 from harness.oracle.compare import Mismatch, Sort
 from harness.oracle.judge import Ruling
 from harness.report import record, schema
 from harness.report.arrays import Answer
 from harness.report.refusals import refusals_record
-from harness.report.selftest import selftest_record
 from harness.report.severity import Severity
 from harness.search.certificate import Certificate
 from harness.search.examination import Examination
@@ -30,7 +28,7 @@ from harness.search.replay import Fate
 from harness.space import parts
 from harness.subjects.answer import Kind, Stage
 from tests.documents import SCHEMA, errors, fits
-from tests.report import test_refusals, test_selftest
+from tests.report import test_refusals
 from tests.report.test_wording import CASE, CONFIG, DIFFERS, INACCURATE, SEVERAL, TOLD, disagreement, unrepeated
 from tests.unrun import let_scripts_fail_unrun
 
@@ -74,7 +72,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         run("replay", "--all", "--json", "replays.json")
         run("coverage", "met.json", "--json", "coverage.json")
         run("explain", "model.npz", "x.npy", "x.npy", "--json", "explain.json")
-        run("selftest", "IgnoresBiasHH", "--examples", "40", "--json", "selftest.json")
         for name in ("subjects", "known"):
             run(name, "--json", f"{name}.json")
         run("shapes", "--input-size", "1", "--hidden-size", "2", "--json", "shapes.json")
@@ -133,7 +130,6 @@ RECORDS: Final[dict[str, tuple[str, Any]]] = {
     "every check": ("examination", lambda: record.examination_record(everything())),
     "refusals": ("refusals", lambda: refusals_record(test_refusals.found())),
     "known refusals": ("refusals", lambda: refusals_record(test_refusals.clean())),
-    "selftest": ("selftest", lambda: schema.heading("selftest") | selftest_record(test_selftest.BAD)),
     "no number": ("mismatch", lambda: record.result_record(without_numbers())["mismatches"][0]),
 }
 
@@ -169,8 +165,6 @@ def test_records_of_rare_results_fit_as_well(name: str) -> None:
         ("config", CONFIG.to_dict()),
         ("mismatch", [one.name for one in dataclasses.fields(Mismatch)]),
         ("certificate", [one.name for one in dataclasses.fields(Certificate)]),
-        ("kill", [one.name for one in dataclasses.fields(Kill)]),
-        ("acquittal", [one.name for one in dataclasses.fields(Acquittal)]),
         ("explain", [one.name for one in dataclasses.fields(Answer)]),
     ],
 )
@@ -187,7 +181,6 @@ def test_what_is_written_whole_has_every_field_in_the_schema(definition: str, fi
         ("examination", "stop", [one.name.lower() for one in Stop]),
         ("replay", "fate", [one.value for one in Fate]),
         ("replayed", "fate", [one.value for one in Fate]),
-        ("kill", "naming", [one.value for one in Naming]),
         ("wrong", "lapse", [*(one.value for one in Lapse), None]),
         ("config", "dtype", list(parts.DTYPES)),
         ("config", "preparation", list(parts.PREPARATIONS)),

@@ -364,7 +364,7 @@ def test_a_broken_law_s_text() -> None:
     assert_snapshot("law", wording.plain_finding("mine.py:rnn", CONFIG, Result(Verdict.DISAGREES, (value, shape))))
 
 
-@pytest.mark.parametrize("command", ["", "check", "explain", "shapes", "subjects", "replay", "findings", "selftest"])
+@pytest.mark.parametrize("command", ["", "check", "explain", "shapes", "subjects", "replay", "findings"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     arguments = [command, "--help"] if command else ["--help"]

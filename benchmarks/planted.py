@@ -1,4 +1,4 @@
-"""planted: a fault as a subject, to measure whether a known mistake is found, shrunk, and named."""
+"""A fault as a subject, to measure whether a known mistake is found, shrunk, and named."""
 
 from __future__ import annotations
 

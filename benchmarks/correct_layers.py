@@ -1,4 +1,4 @@
-"""correct: right recurrent layers, each with an arithmetic of its own, on which the harness must raise no alarm.
+"""Right recurrent layers, each with an arithmetic of its own, on which the harness must raise no alarm.
 
 They are written from nn.RNN's equations, in NumPy, and share nothing with the reference. An arithmetic is one function
 that takes all sums, forwards and backwards. Every order of the terms is right, and so is every rounding of them.
@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
-from harness.oracle.bound import np
 from harness.space.config import RNNConfig
 from harness.subjects.function import FunctionSubject
 from harness.subjects.isolated import IsolatedSubject
@@ -23,25 +23,20 @@ Array = NDArray[Any]
 Product = Callable[[Array, Array], Array]
 Named = dict[str, Array]
 
-TILE: Final = 8
-"""The number of terms that are taken together, where a sum is taken in tiles."""
+TILE: Final = 8  # the number of terms that a tile of a sum has
 
 
 @dataclass(frozen=True)
 class Arithmetic:
     """The way in which a layer computes what every layer computes."""
 
-    product: Product
-    """The function that multiplies rows (R, K) by a matrix (K, C)."""
-    wide: bool = False
-    """True if the layer computes in float64, and rounds what it returns."""
-    each_step: bool = False
-    """True if it rounds every state, too."""
-    transposed: bool = False
-    """True if weights lie in memory column by column."""
-    at_once: bool = True
-    """True if a preactivation is one sum of all its terms; else the input's sum, the state's and the biases are
-    added."""
+    product: Product  # multiplies rows (R, K) by a matrix (K, C)
+    wide: bool = False  # computes in float64, and rounds what it returns
+    each_step: bool = False  # rounds every state, too
+    transposed: bool = False  # weights lie in memory column by column
+    at_once: bool = (
+        True  # a preactivation is one sum of all its terms; else the sums of input, state and biases are added
+    )
 
 
 def by_blas(a: Array, b: Array) -> Array:
@@ -102,11 +97,10 @@ class _Call:
         self.inner = np.dtype(np.float64) if arithmetic.wide else h0.dtype
         self.T, self.N, self.H, self.D = config.T, config.N, config.hidden_size, config.num_directions
         there = np.arange(self.T)[:, None] < (np.full(self.N, self.T) if lengths is None else lengths)
-        self.there = there[..., None]
-        """A mask of the steps that are no padding."""
+        self.there = there[..., None]  # a mask of the steps that are no padding
         self.masks = [self.time_first(mask) for mask in masks or ()]
+        # of each layer and direction: what its steps read, the states before them, and those after
         self.read: dict[tuple[int, int], tuple[Array, Array, Array]] = {}
-        """The arrays of each layer and direction: what its steps read, the states before them, and those after."""
 
     def time_first(self, array: Array) -> Array:
         if not self.config.batched:
@@ -269,8 +263,6 @@ def _rows(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
 
 
-TORCH: Final = "torch"
-
 ARITHMETICS: Final[dict[str, Arithmetic]] = {
     "plain": Arithmetic(by_blas, at_once=False),
     "reversed": Arithmetic(from_the_last),
@@ -281,25 +273,13 @@ ARITHMETICS: Final[dict[str, Arithmetic]] = {
     "transposed": Arithmetic(by_blas, at_once=False, transposed=True),
     "tiles": Arithmetic(in_tiles),
 }
-
-CORRECT: Final[dict[str, str]] = {
-    "plain": "written step by step, as NumPy multiplies",
-    "reversed": "sums from the last term to the first",
-    "kahan": "compensated sums",
-    "fused": "fused multiply-add, one term after another",
-    "wide": "float64 throughout, rounded at the end",
-    "wide-steps": "float64 inside a step, rounded at every step",
-    "transposed": "weights stored column by column",
-    "tiles": f"sums of {TILE} terms each, added up",
-    TORCH: "torch's own nn.RNN, in a process of its own",
-}
-"""The correct subjects, each with a description."""
+CORRECT: Final = (*ARITHMETICS, "torch")
 
 
 @contextmanager
 def correct_subject(name: str) -> Iterator[Subject]:
-    """Yield the correct subject of that name."""
-    if name != TORCH:
+    """Yield the correct subject of that name; torch's own ``nn.RNN`` runs in a process of its own."""
+    if name in ARITHMETICS:
         yield FunctionSubject(layer_of(ARITHMETICS[name]), name)
         return
     with IsolatedSubject(name) as subject:
