@@ -8,9 +8,9 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from rich.console import Console
 
@@ -22,7 +22,6 @@ from harness.checks.known_failures import KnownFailure
 from harness.checks.result import Result
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import NONE, Kernels, failing_stage
-from harness.diagnosis.large import explain_large
 from harness.diagnosis.upgrade import Side, Upgrade, upgrade
 from harness.oracle.arithmetic import accepted
 from harness.report.checked import Checked
@@ -36,12 +35,11 @@ from harness.search.crew import Crew
 from harness.search.examination import Examination, equal_of, examine
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.hunt import Progress, Search
-from harness.search.large import SHARE, Large, hunt_large
 from harness.search.log import Log
 from harness.search.narrow import Narrowed
 from harness.search.plan import Asked
 from harness.search.preparation import asked_scope
-from harness.search.record import Finding, Hunt, Stop
+from harness.search.record import Finding, Stop
 from harness.search.scan import Checked as Seen
 from harness.search.scan import Observe
 from harness.search.shards import Shard
@@ -55,9 +53,6 @@ from harness.subjects.capabilities import Capabilities
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, ground_of
 from harness.subjects.registry import as_subject
-
-CUT_SHORT: Final = frozenset({Stop.INTERRUPTED, Stop.REFUSED, Stop.FINDING})
-"""The ends of a search after which no large products are checked."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +86,13 @@ def go_through(
     own: Sequence[KnownFailure] = (),
     shard: Shard | None = None,
     narrowed: Narrowed | None = None,
-    largest_product: int | None = None,
 ) -> Examined:
     """Search a subject's cases, explain, judge and keep each finding as soon as there is one, and check the rest.
 
     The search is that of ``hunt``, or a ``shard`` of it. ``examine`` checks the rest, in the first shard only. Findings
     are kept in ``folder``; ``warn`` is told of those that cannot be. ``progress`` is told of the search, and
     ``observe`` of each of its cases. ``own`` are known failures, which the search goes around. ``narrowed`` is what the
-    subject supports, if that is known. With ``largest_product``, products of sizes up to that are checked after the
-    search, which then takes ``SHARE`` of the time.
+    subject supports, if that is known.
     """
     within, bits, start = accepted(tolerance), dict[Asked, str](), time.perf_counter()
     keeping = Keeping(subject, folder, within, tolerance, warn)
@@ -108,7 +101,7 @@ def go_through(
         subject,
         scope,
         cases=cases,
-        seconds=seconds if seconds is None or largest_product is None else SHARE * seconds,
+        seconds=seconds,
         seed=seed,
         accepted=within,
         progress=progress,
@@ -123,10 +116,6 @@ def go_through(
             if recognised.earlier is None:
                 keeping(finding, investigation.known_of(finding))
             search.go_on(recognised)
-    large = None
-    if largest_product is not None:
-        search.record.until = math.inf if seconds is None else start + seconds
-        large = with_large_products(investigation, search.record, largest_product, progress)
     done, of_dropout = Examination(search.record, contract=contract, read_as=subject.capabilities.read_as), None
     if shard is None or shard.number == 1:
         rest = (1 - SEARCHING) * (seconds or 0.0)
@@ -134,7 +123,6 @@ def go_through(
         done = examine(subject, search.record, cases=cases, contract=contract, until=until, rest=rest)
         of_dropout = told_of_dropout(subject, done, keeping)
         done.dropout_facts = {} if of_dropout is None else dropout_facts(of_dropout)
-    done.large = large
     same = same_as_the_first_stage(subject, bits)
     done.equal = equal_of(subject.capabilities.stages, same.values())
     search.log.same = {number: same[asked] for number, asked in enumerate(bits) if asked in same}
@@ -170,23 +158,6 @@ def same_as_the_first_stage(subject: Subject, bits: Mapping[Asked, str]) -> dict
             outcomes = ((asked, plain_outcome(asked.config, first.run(asked.case()))) for asked in known)
             return {asked: bits_of(outcome.arrays) == known[asked] for asked, outcome in outcomes}
     return {}
-
-
-def with_large_products(investigation: Investigation, done: Hunt, largest: int, progress: Progress | None) -> Large:
-    """Check large products of sizes after a search, add what is found to its record, and explain it."""
-    if done.stop in CUT_SHORT:
-        return Large(none=f"the search was ended by {done.stop.value}")
-    before = len(done.findings)
-    large, trial = hunt_large(investigation.subject, done, largest, progress or (lambda _hunt: None))
-    try:
-        for finding in done.findings[before:] if done.stop is not Stop.INTERRUPTED else []:
-            ground = ground_of(investigation.subject, finding.case.config.device)
-            explanation = replace(explain_large(finding, done.scope, trial), ground=ground)
-            investigation.explanations[finding.id] = explanation
-            large.unfinished = trial.refused if explanation.factors is None else ""
-    except KeyboardInterrupt:
-        done.stop = Stop.INTERRUPTED
-    return large
 
 
 def told_of_dropout(subject: Subject, done: Examination, keeping: Keeping) -> Told | None:

@@ -23,7 +23,7 @@ from harness import RNNConfig, __version__, draw
 from harness.checks.agreement import check_agreement
 from harness.cli import codes, main
 from harness.cli.check import check, pinned_by
-from harness.cli.options import product_of, seconds_of
+from harness.cli.options import seconds_of
 from harness.diagnosis import proof
 from harness.oracle.judge import Judgement, judge
 from harness.report.wording import judgement_line
@@ -31,13 +31,11 @@ from harness.search.budget import CASES
 from harness.search.preparation import asked_scope, crew_of
 from harness.search.record import Finding
 from harness.space.errors import UsageError
-from harness.space.product_edges import NO_END
 from harness.store.findings import Store
 from harness.subjects.ground import ground
 from harness.subjects.registry import find_subject
 from harness.subjects.torch_module import TorchSubject
 from harness.threads import one_thread_a_process
-from tests.documents import errors
 from tests.unrun import let_scripts_fail_unrun
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -1092,63 +1090,3 @@ def test_an_interrupted_command_leaves_no_half_of_its_observations(run: Any, mon
 
     assert run("check", RIGHT, "--observations", "observations.jsonl").code == codes.INTERRUPTED
     assert list(Path().iterdir()) == []
-
-
-def test_a_large_product_is_checked_after_the_search_kept_by_its_seed_and_replayed(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mine = subject(
-        tmp_path,
-        "if config.num_layers > 1 or config.bidirectional or config.batch_first or config.nonlinearity != 'tanh':\n"
-        "        raise NotImplementedError('one tanh layer')\n"
-        "    h, outputs = h0[0], []\n"
-        "    for frame in x:\n"
-        "        s = frame @ weights['weight_ih_l0'].T + h @ weights['weight_hh_l0'].T\n"
-        "        h = np.tanh(s + weights['bias_ih_l0'] + weights['bias_hh_l0'] if config.bias else s)\n"
-        "        outputs.append(h)\n"
-        "    output = np.stack(outputs)\n"
-        "    output.reshape(-1, output.shape[-1])[2**17:] = 0\n"
-        "    return output, h[None]",
-    )
-    pins = ["--only", "hx=False", "--dtype", "float32"]
-    done = run("check", mine, "--largest-product", "2^17", "--examples", "20", *pins, "--json", "report.json")
-
-    assert done.code == codes.FINDING
-    assert "fails with N*T above 131072" in done.words
-    assert "passes the same with N=131072" in done.words
-    document = json.loads(Path("report.json").read_text())
-    assert not errors(document)
-    [told] = document["subjects"]
-    assert told["large"]["edges"] == [2**17]
-    [finding] = told["findings"]
-    assert finding["config"]["N"] == 2**17 + 1
-    assert finding["script"] is None
-    kept = Path(finding["folder"])
-    assert sum(path.stat().st_size for path in kept.iterdir() if path.is_file()) < 20_000
-    assert run("replay", finding["id"]).code == codes.FINDING
-    Path("mine.py").write_text(Path("mine.py").read_text().replace("[2**17:] = 0", "[2**17:] *= 1"))
-    assert run("replay", finding["id"]).code == codes.AGREES
-
-
-@pytest.mark.parametrize("given", ["2^16", "65536", "much", "2^64", "1e9", "-1"])
-def test_a_largest_product_that_is_none_is_refused(run: Any, given: str) -> None:
-    done = run("check", RIGHT, f"--largest-product={given}")
-
-    assert done.code == codes.MISUSE
-    assert "expected a product of sizes above 65,536, such as 2^24 or 16777216, or memory" in " ".join(done.err.split())
-
-
-@pytest.mark.parametrize("given", ["2^24", "2**24", "16777216"])
-def test_a_largest_product_is_read(given: str) -> None:
-    assert product_of(Context(check), Option(["--largest-product"]), given) == 2**24
-
-
-def test_a_largest_product_may_be_as_large_as_memory_allows() -> None:
-    assert product_of(Context(check), Option(["--largest-product"]), "memory") == NO_END
-
-
-def test_large_products_are_checked_in_one_search_here(run: Any) -> None:
-    done = run("check", RIGHT, "--largest-product", "2^17", "--shard", "1/2", "--into", "here")
-
-    assert done.code == codes.MISUSE
-    assert "--largest-product with --shard: expected one of them" in " ".join(done.err.split())

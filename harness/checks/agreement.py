@@ -30,7 +30,6 @@ from harness.oracle.compare import (
     Sort,
     check_form,
     compare,
-    merged,
     over_allowance,
     same_numbers,
     share_of_allowance,
@@ -56,12 +55,6 @@ from harness.space.outcome import Failure, Outcome
 from harness.subjects.protocol import Subject, backend_of, masks_of
 
 REFERENCE: Final = Reference()
-
-CHUNK: Final = 2**19
-"""The number of states compared at once, as far as whole sequences allow; some ten float64 arrays of this size are 40
-MiB.
-"""
-
 
 PROBED_COST: Final = 2**23
 """The highest cost of a probed case (``RNNConfig.cost``); more expensive gradients are compared without probes. Near
@@ -185,24 +178,6 @@ def assess(
     if observation.unfit is not None:
         return observation.unfit
     soft = soft and observation.independent
-    config = observation.case.config
-    at_once = max(1, CHUNK // (config.T * config.num_directions * config.hidden_size))
-    together = config.loss is not None or config.lengths is not None or bool(observation.case.masks)
-    together = together or observation.arithmetic.backend.grids is not None  # a grid is that of the whole batch
-    if together or at_once >= config.N:
-        return _assess(observation, reference, soft=soft, with_margin=with_margin)
-    starts = range(0, config.N, at_once)
-    pieces = [_sequences(observation, n, n + at_once) for n in starts]
-    parts = [_assess(piece, reference, soft=soft, with_margin=with_margin) for piece in pieces]
-    worst = max((part.verdict for part in parts), key=[Verdict.AGREES, Verdict.SUSPECT, Verdict.DISAGREES].index)
-    found = [(n, part.mismatches) for n, part in zip(starts, parts, strict=True) if part.verdict is worst]
-    method = parts[0].method if len({part.method for part in parts}) == 1 else Method.END_TO_END
-    margin = max((part.margin for part in parts if part.margin is not None), default=None)
-    weak = tuple(name for name in parts[0].weak if all(name in part.weak for part in parts))
-    return Result(worst, merged(found, observation.outcome.arrays), method=method, margin=margin, weak=weak)
-
-
-def _assess(observation: Observation, reference: Reference, *, soft: bool, with_margin: bool) -> Result:
     suspicious: list[Mismatch] = []
     if observation.prefixes is None:
         found, tight = _end_to_end(observation, reference, with_margin=with_margin)
@@ -281,26 +256,6 @@ def expected_final(observation: Observation) -> Expected | None:
         return None
     setting = Setting(REFERENCE, observation.case, observation.arithmetic)
     return expect_local(setting, _states(observation, REFERENCE))[-1]["h_n"]
-
-
-def _sequences(observation: Observation, start: int, stop: int) -> Observation:
-    """Return some sequences of the batch alone; in a forward pass, each is a case of its own."""
-    case, outcome = observation.case, observation.outcome
-    steps = 0 if case.config.batch_first else 1
-
-    def part(name: str, array: Array) -> Array:
-        axis = 1 if name in {"h_n", "hx"} else steps
-        return array[(slice(None),) * axis + (slice(start, stop),)]
-
-    x, hx = part("x", case.x), None if case.hx is None else part("hx", case.hx)
-    fewer = Case(case.config.replace(N=x.shape[steps]), x, hx, case.weights)
-    prefixes = observation.prefixes
-    return replace(
-        observation,
-        case=fewer,
-        outcome=replace(outcome, arrays={name: part(name, array) for name, array in outcome.arrays.items()}),
-        prefixes=None if prefixes is None else {k: part("output", array) for k, array in prefixes.items()},
-    )
 
 
 def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array] | None:

@@ -20,7 +20,6 @@ from harness.cli.options import (
     findings_option,
     only_option,
     output_size_option,
-    product_of,
     seconds_of,
     seed_option,
     timeout_option,
@@ -38,15 +37,6 @@ _NAMED: Final = {
     "into": "--into",
 }
 """The options that need the names of subjects, or gives them, by its parameter."""
-
-_BESIDE_NO_LARGE: Final = {
-    "all_here": "--all",
-    "pythons": "--python",
-    "scheduler": "--scheduler",
-    "shard_text": "--shard",
-}
-"""The options beside which no large products are checked: several searches would share the memory, or it is that of
-other machines."""
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,12 +100,6 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 )
 @output_size_option
 @only_option
-@click.option(
-    "--largest-product",
-    callback=product_of,
-    metavar="2^24|N|memory",
-    help="After the search, also check sizes whose product, such as N*T, is as large as that; see docs/how-to.md.",
-)
 @click.option(
     "-n",
     "--workers",
@@ -185,7 +169,6 @@ def check(
     contract: str | None,
     output_size: int | None,
     pins: tuple[str, ...],
-    largest_product: int | None,
     workers: int | None,
     scheduler: str | None,
     resources: Mapping[str, float],
@@ -243,7 +226,6 @@ def check(
         crew=crew,
         own=own,
         shard=shard,
-        largest_product=largest_product,
     )
     if all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
@@ -447,10 +429,6 @@ def _require_compatible(*, all_here: bool, quiet: bool, verbose: bool) -> None:
     if quiet and verbose:
         raise UsageError("--quiet with --verbose: expected one of them")
     context = click.get_current_context()
-    if context.params["largest_product"] is not None:
-        for name, shown in _BESIDE_NO_LARGE.items():
-            if context.params[name]:
-                raise UsageError(f"--largest-product with {shown}: expected one of them; check one subject, here")
     for name, shown in _NAMED.items():
         if all_here and context.params[name]:
             raise UsageError(f"--all with {shown}: expected one of them; name the subjects instead of --all")

@@ -50,20 +50,6 @@ def seconds_of(_context: click.Context, _parameter: click.Parameter, text: str |
     return seconds
 
 
-def product_of(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
-    """Parse a product of sizes from ``2^24``, ``2**24`` or ``16777216``; ``memory`` is as far as memory allows."""
-    if text is None:
-        return None
-    from harness.space.product_edges import EDGE, NO_END  # with NumPy, which no help needs
-
-    match = re.fullmatch(r"2(?:\^|\*\*)(\d{1,2})|(\d{1,20})", text)
-    product = NO_END if text == "memory" else 0 if match is None else 2 ** int(match[1]) if match[1] else int(match[2])
-    if not EDGE < product <= NO_END:
-        expected = f"a product of sizes above {EDGE:,}, such as 2^24 or 16777216, or memory"
-        raise click.BadParameter(f"{text!r}: expected {expected}")
-    return product
-
-
 timeout_option = click.option(
     "--timeout",
     callback=seconds_of,

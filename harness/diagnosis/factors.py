@@ -15,7 +15,6 @@ from typing import Any, Final
 from harness.checks.everything import against
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import changed, fitting, flipped, infinite, stilled
-from harness.diagnosis.products import Product, product_of
 from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.record import Finding
 from harness.space.case import Case
@@ -127,8 +126,6 @@ class Factors:
     relations: tuple[tuple[str, str, str], ...] = ()
     """The pairs of sizes that must be in an order (a key of ``ORDERS``). ``sizes`` leaves out both, but
     for the second of an unequal pair, and for the second of an ordered pair where it has a threshold of its own."""
-    products: tuple[Product, ...] = ()
-    """The product of sizes from which on it fails, if there is one. ``sizes`` leaves out its factors."""
     not_all_one: tuple[str, ...] = ()
     """The sizes of which each may be 1, but not all of them at once, if there are such."""
     passing: tuple[str, Any] | None = None
@@ -141,7 +138,6 @@ class Factors:
             all(values[name] == value for name, value in self.needs.items())
             and all(values[name] in several for name, several in self.partly.items())
             and all(_has(size, values[name]) for name, size in self.sizes.items())
-            and all(product.shows(config) for product in self.products)
             and (not self.not_all_one or any(values[name] > 1 for name in self.not_all_one))
             and all(ORDERS[sign](values[one], values[other]) for one, sign, other in self.relations)
         )
@@ -235,11 +231,7 @@ def depends_on(
         size = sizes.pop(another, None) if sign != "!=" else None
         if size is not None and sign != "==" and size.smallest > 1:
             sizes[another] = Size(size.smallest, size.passes, ())  # it fails at these where the first is as large
-    products = tuple(_products(config, sizes, scope, fails))
-    for product in products:
-        for name in product.factors:
-            sizes.pop(name, None)
-    return Factors(needs, partly, tuple(independent), sizes, relations, products, not_all_one, nearest)
+    return Factors(needs, partly, tuple(independent), sizes, relations, not_all_one, nearest)
 
 
 def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
@@ -312,18 +304,6 @@ def _beyond(
             break
         between = between[middle + 1 :] if failed else between[:middle]
     return far
-
-
-def _products(
-    config: RNNConfig, sizes: Mapping[str, Size], scope: Scope, fails: Callable[[RNNConfig], bool | None]
-) -> Iterator[Product]:
-    """Yield the product of sizes from which on it fails, if the largest size with a threshold is in one."""
-    thresholds = {name: size.smallest for name, size in sizes.items() if size.fails and not size.passes}
-    largest = max(thresholds, key=thresholds.__getitem__, default=None)
-    if largest is None or thresholds[largest] != getattr(config, largest) or largest == "num_layers":
-        return
-    if (product := product_of(config, largest, scope, fails)) is not None:
-        yield product
 
 
 def _related(

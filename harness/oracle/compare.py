@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
@@ -149,29 +149,6 @@ def suspect(
     """Return a mismatch for every array beyond the soft allowance, of those whose operands are known exactly."""
     found = (_suspicious(config, name, array, expected[name], arithmetic) for name, array in actual.items())
     return [replace(mismatch, layer=layer, probed=probed) for mismatch in found if mismatch is not None]
-
-
-def merged(parts: Sequence[tuple[int, Sequence[Mismatch]]], arrays: Mapping[str, Array]) -> tuple[Mismatch, ...]:
-    """Return the mismatches of a whole batch, given those of its parts, each with the number of its first sequence."""
-    groups: dict[tuple[str, Sort, int | None], list[Mismatch]] = {}
-    for first, mismatches in parts:
-        for mismatch in mismatches:
-            places = [{**site.place, "n": int(site.place["n"]) + first} for site in mismatch.sites]
-            sites = tuple(replace(site, place=at) for site, at in zip(mismatch.sites, places, strict=True))
-            groups.setdefault((mismatch.array, mismatch.sort, mismatch.layer), []).append(
-                replace(mismatch, sites=sites)
-            )
-    return tuple(
-        replace(
-            group[0],
-            count=sum(mismatch.count for mismatch in group),
-            total=arrays[group[0].array].size,
-            atol=max(mismatch.atol for mismatch in group),
-            rtol=max(mismatch.rtol for mismatch in group),
-            sites=tuple(sorted((s for m in group for s in m.sites), key=lambda site: -site.excess)[:SITES]),
-        )
-        for group in groups.values()
-    )
 
 
 def check_form(config: RNNConfig, actual: Mapping[str, Array], *, required: tuple[str, ...]) -> list[Mismatch]:

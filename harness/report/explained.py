@@ -220,7 +220,6 @@ def _condition(factors: Factors) -> str:
     asked = {name: several for name, several in factors.partly.items() if not _any_loss(name, several)}
     needs += [f"{name} in ({_values(several)})" for name, several in asked.items()]
     needs += [f"{name} {size.pattern}" for name, size in factors.sizes.items() if size.pattern]
-    needs += [product.pattern for product in factors.products]
     needs += [f"{one} {_SIGNS[sign]} {other}" for one, sign, other in factors.relations]
     needs += _not_all_one(factors)
     return ", ".join(needs)
@@ -295,7 +294,6 @@ def _factors(factors: Factors) -> dict[str, Any]:
         "independent": list(factors.independent),
         "sizes": sizes,
         "relations": [*(" ".join(relation) for relation in factors.relations), *_not_all_one(factors)],
-        "products": [product.pattern for product in factors.products],
         "nearest_passing": None if factors.passing is None else dict([factors.passing]),
         "text": needs_line(factors),
     }

@@ -69,8 +69,6 @@ def progress_line(hunt: Hunt, rate: float | None) -> str:
         parts.append("without the cluster" if alone else wording.counted(number, "worker"))
     if hunt.findings:
         parts.append(wording.counted(len(hunt.findings), "finding"))
-    if hunt.large is not None:
-        return "; ".join([*parts, f"comparing {hunt.large.states:,} states: {wording.sizes_line(hunt.large)}"])
     if hunt.ground:  # it is noted when the search has ended
         return "; ".join([*parts, "making the last checks"])
     if hunt.explaining:

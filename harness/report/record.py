@@ -24,7 +24,6 @@ from harness.report.refusals import refusals_record
 from harness.report.severity import Told, severity
 from harness.report.short import upstream_line
 from harness.search.examination import Examination
-from harness.search.large import Large
 from harness.search.record import Finding, Helpers, Hunt
 from harness.search.suspicion import Suspicion
 from harness.space.config import RNNConfig
@@ -38,7 +37,6 @@ def examination_record(done: Examination, told: Sequence[Told] = ()) -> dict[str
         "contract": done.contract,
         "read_as": done.read_as,
         "dropout": None if done.dropout is None else result_record(done.dropout),
-        "large": None if done.large is None else _large(done.large),
         "equal": None if done.equal is None else done.equal._asdict(),
         "dropout_facts": dict(done.dropout_facts),
         "refusals": None if done.refusals is None else refusals_record(done.refusals),
@@ -79,20 +77,6 @@ def _hunt_record(hunt: Hunt, told: Sequence[Told]) -> dict[str, Any]:
             "laws": dict(hunt.laws),
         },
         "findings": [_told_record(one) for one in told],
-    }
-
-
-def _large(large: Large) -> dict[str, Any]:
-    return {
-        "edges": list(large.edges),
-        "dtype": large.dtype,
-        "agreed": [config.to_dict() for config in large.agreed],
-        "failed": None
-        if large.failed is None
-        else {"config": large.failed.to_dict(), "found": large.found, "unfinished": large.unfinished},
-        "skipped": [{"config": config.to_dict(), "why": why} for config, why in large.skipped],
-        "seconds": large.seconds,
-        "none": large.none,
     }
 
 

@@ -115,10 +115,10 @@ def in_order(told: Sequence[Told]) -> list[Told]:
 def has_special_values(case: Case) -> bool:
     """Return whether a case has an infinity, a NaN, a subnormal or a huge number; NaN as padding does not count.
 
-    Nor does a subnormal that came by chance among the many normal numbers of a very large case.
+    Nor does a subnormal that came by chance among the many normal numbers of a large drawn case.
     """
-    if case.by_seed:
-        return case.origin is not None and case.origin.regime == "special"
+    if case.is_large and case.origin is not None:
+        return case.origin.regime == "special"
     limits: Any = ml_dtypes.finfo(case.config.dtype)  # type: ignore[no-untyped-call]
     tiny, huge = float(limits.tiny), float(limits.max) / _HUGE
     for name, array in case.arrays.items():

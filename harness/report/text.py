@@ -104,8 +104,6 @@ def _add_rest(facts: Table, done: Examination, told: Sequence[Told]) -> None:
     _add_weak(facts, done, told)
     if done.read_as:
         facts.add_row("read", Text(done.read_as))
-    for said in () if done.large is None else wording.large_lines(done.large):
-        facts.add_row("large", Text(said))
     if done.equal is not None:
         facts.add_row("bits", wording.equal_line(done.equal))
     if done.contract != KERNEL:
@@ -156,16 +154,15 @@ def _head(done: Examination, told: Sequence[Told]) -> RenderableType:
 def _failing(done: Examination) -> str:
     """Return how many of the cases fail, and what else does.
 
-    A very large case is none of them, nor is a sweep of tanh. Where the error of tanh was measured, cases fail only if
+    A sweep of tanh is none of them. Where the error of tanh was measured, cases fail only if
     they are off by more.
     """
-    hunt, large = done.hunt, done.large is not None and done.large.found
+    hunt = done.hunt
     swept = sum(finding.result.of_tanh for finding in hunt.findings)
     failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
-    failed -= large + swept
+    failed -= swept
     said = f"{failed:,} of {wording.counted(max(hunt.asked, failed), 'case')} {'fails' if failed == 1 else 'fail'}"
-    said += " beyond the error of its tanh" * hunt.allows_for_tanh
-    return said + ", and a very large one" * large
+    return said + " beyond the error of its tanh" * hunt.allows_for_tanh
 
 
 _PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})

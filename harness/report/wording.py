@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 from typing import Any, Final
@@ -19,7 +19,6 @@ from harness.checks.weakness import MISTAKES
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
 from harness.search.examination import Equal, Examination
-from harness.search.large import Large, Skipped
 from harness.search.record import Helpers, Hunt
 from harness.search.shards import Shard
 from harness.space.config import AXES, PLAINEST, TANGENT, RNNConfig
@@ -270,38 +269,6 @@ def accuracy_line(accuracy: Accuracy) -> str:
 def equal_line(equal: Equal) -> str:
     """Return how often a subject gives the very bits of its first stage."""
     return f"those of {equal.to} in {equal.same:,} of {counted(equal.of, 'case')} that agree"
-
-
-def large_lines(large: Large) -> Iterator[str]:
-    """Yield what became of the large products of sizes: what was compared, and what was not, and why."""
-    if large.none:
-        yield f"none: {large.none}"
-        return
-    met = {min(large.edges, key=lambda edge: abs(edge - config.states)) for config in large.agreed}
-    if met:
-        agree = "case agrees" if len(large.agreed) == 1 else "cases agree"
-        around = ", ".join(power(edge) for edge in sorted(met))
-        yield f"{len(large.agreed)} {agree} around {around} in {large.dtype}, forward only, in {large.seconds:.0f} s"
-    if large.failed is not None:
-        unfinished = f"; where that begins is not known: {large.unfinished}" if large.unfinished else ""
-        yield f"{large_sizes(large.failed)}: fails{'' if large.found else ' where smaller cases do'}{unfinished}"
-    alike: dict[tuple[int, str], list[Skipped]] = {}
-    for one in large.skipped:  # those around one edge need about as much
-        alike.setdefault((round(math.log2(one.config.states)), re.sub(r"[\d.,]+", "", one.why)), []).append(one)
-    for (config, why), *others in alike.values():
-        yield f"skipped {large_sizes(config)}{f' and {len(others)} more' if others else ''}: {why}"
-
-
-def large_sizes(config: RNNConfig) -> str:
-    """Return N, and the other sizes of a config that are not 1, with the letters that stand for them."""
-    sizes = {letter: getattr(config, factor) for factor, letter in AXES.items()}
-    return ", ".join(f"{name}={size}" for name, size in sizes.items() if name == "N" or size not in {1, None})
-
-
-def power(number: int) -> str:
-    """Return a power of two as one, and any other number as it is."""
-    exponent = number.bit_length() - 1
-    return f"2^{exponent}" if number == 2**exponent else f"{number:,}"
 
 
 def dropout_line(result: Result) -> str:

@@ -12,7 +12,6 @@ from harness.checks.result import Method, Result, Verdict
 from harness.checks.weakness import MISTAKES, NO_GRADIENT, NO_RECURRENT
 from harness.search import refusals
 from harness.search.hang import Hang, ended_by_a_hang
-from harness.search.large import Large
 from harness.search.record import Hunt, Stop
 from harness.search.refusals import Refusals, hunt_refusals
 from harness.space.contract import KERNEL
@@ -68,8 +67,6 @@ class Examination:
     dropout_facts: Mapping[str, str] = field(default_factory=dict)
     """The further facts of a broken law of dropout, by name: where it begins, and how it is run again."""
 
-    large: Large | None = None
-    """The record of the large products of sizes; ``None`` if they were not asked for."""
     equal: Equal | None = None
     """The cases in which it gives the bits of its first stage, such as eager torch; ``None`` if it has no stages."""
 

@@ -156,8 +156,6 @@ class Hunt:
     """The config of that failure, as small as it is so far."""
     explaining: bool = False
     """True while a finding is being explained."""
-    large: RNNConfig | None = None
-    """The config with a large product of sizes that is being compared, after the search."""
     seconds: float = 0.0
     until: float = math.inf
     """The moment at which the time of the whole search is over, by ``time.perf_counter``."""

@@ -6,7 +6,6 @@ from enum import Enum
 from functools import partial
 from typing import Final
 
-from harness.checks.agreement import check_agreement
 from harness.checks.dropout import check_net
 from harness.checks.everything import check as check_everything
 from harness.checks.laws import LAWS
@@ -34,14 +33,10 @@ def replay(
 ) -> tuple[Fate, Result]:
     """Run the case once more, and return its fate (fixed, failed or suspect, or refused) and the result.
 
-    A case that broke the law of dropout is held to that, and a very large one to its values alone. ``Stored.again``
-    tells if it fails in the same way as before.
+    A case that broke the law of dropout is held to that. ``Stored.again`` tells if it fails in the same way as before.
     """
     if of_dropout:
         result = check_net(subject, case.config)
-        return _FATES.get(result.verdict, Fate.FAILED), result
-    if case.very_large:  # it was found by its values alone, and one run takes long
-        result = check_agreement(subject, case, accepted=accepted, with_probes=False)
         return _FATES.get(result.verdict, Fate.FAILED), result
     check = partial(check_everything, subject, accepted=accepted, laws=tuple(LAWS.values()))
     result = check(case)

@@ -29,15 +29,9 @@ FORMAT: Final = 2
 LARGEST: Final = 2**31
 """The most bytes that the arrays of a file may take; a case of T=500, N=64, H=1024 takes a fifteenth."""
 
-WRITTEN: Final = 2**20
-"""The most numbers of a drawn case that are written out, or sent to another process: of a larger case goes the seed,
-and the other side draws it again. So many numbers are 20 MB of text. A search meets them in wide layers: in 6,600 cases
-the most were 1.7 million, nearly all of them weights.
-"""
-
-STATES: Final = 2**17
-"""The most states of a drawn case that is written out, likewise: 2.5 MB of text and more. No case of a search without
-``--largest-product`` has more than 2**16 + 2.
+LARGE: Final = 2**20
+"""The most numbers of a case that a script or a test writes out: 20 MB of text. A search meets more in wide layers: in
+6,600 cases the most were 1.7 million, nearly all of them weights.
 """
 
 _WIDENED: Final = (ml_dtypes.bfloat16.__name__,)
@@ -150,15 +144,9 @@ class Case:
         return digest.hexdigest()[:8]
 
     @property
-    def by_seed(self) -> bool:
-        """True if it is so large that it is kept by its seed, which draws its numbers again."""
-        numbers = sum(spec.size for spec in self.config.given.values())
-        return self.origin is not None and (self.very_large or numbers > WRITTEN)
-
-    @property
-    def very_large(self) -> bool:
-        """True if it has more states than any case of a search without ``--largest-product``."""
-        return self.config.states > STATES
+    def is_large(self) -> bool:
+        """True if its numbers are too many for a script or a test."""
+        return sum(spec.size for spec in self.config.given.values()) > LARGE
 
     @property
     def seed(self) -> int:
@@ -204,12 +192,7 @@ class Case:
         return load_with_notes(path)[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as one block of numbers, which costs a tenth of pickling each array; read-only again afterwards.
-
-        A very large drawn case is pickled as its seed.
-        """
-        if self.by_seed:
-            return _redrawn, (self.config, self.origin)
+        """Pickle as one block of numbers, which costs a tenth of pickling each array; read-only again afterwards."""
         return _unpickled, (self.config, self.origin, b"".join(array.tobytes() for array in self.arrays.values()))
 
     def __repr__(self) -> str:
@@ -279,12 +262,6 @@ def _expanded(array: Array, name: str) -> bool:
     """Return whether an array is one value along its first axis; a gradient that a loss gives, one value throughout."""
     first = array.reshape(-1)[:1] if name.endswith(".grad") else array[:1]
     return np.broadcast_to(first, array.shape).tobytes() == array.tobytes() if array.size else True
-
-
-def _redrawn(config: RNNConfig, origin: Origin) -> Case:
-    from harness.space.values import draw  # which imports this module
-
-    return draw(config, *origin)
 
 
 def _unpickled(config: RNNConfig, origin: Origin | None, numbers: bytes) -> Case:

@@ -16,24 +16,18 @@ from numpy.typing import NDArray
 from harness.space.case import Array, Case, CaseError, Origin
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
-from harness.space.memory import too_large
 from harness.space.parts import ConfigError
 from harness.space.scope import LAYERS
 from harness.space.values import draw
 
-FORMAT: Final = 2
+FORMAT: Final = 1
 """The version of the JSON form; a file with a higher one is refused."""
-
-WITH_ARRAYS: Final = 1
-"""The version of a file that holds all numbers; one that holds their seed has the other."""
 
 _NON_FINITE: Final = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 """The values that JSON has no numbers for, by the strings that stand for them."""
 
 _KEYS: Final = {"format", "config", "origin", "arrays", "notes"}
 _REQUIRED: Final = ("format", "config", "arrays")
-_KEYS_OF_DRAWN: Final = {"format", "config", "origin", "drawn", "notes"}
-_REQUIRED_OF_DRAWN: Final = ("format", "config", "origin", "drawn")
 _SHOWN: Final = 40
 """The number of characters of a wrong value that an error repeats."""
 
@@ -43,21 +37,15 @@ def to_json(case: Case, /, **notes: Any) -> str:
 
     A number is written as a short text that rounds to it in its dtype, a complex one as ``[re, im]``. ``notes`` are
     plain data. Raises ``ValueError`` if they hold a number that JSON does not have.
-
-    Of a very large drawn case it holds the origin and the id in place of the arrays.
     """
     origin = None if case.origin is None else case.origin._asdict()
-    if case.by_seed:
-        numbers = {"drawn": _dumped(case.id)}
-    else:
-        numbers = {"arrays": _object({name: _laid_out(array) for name, array in case.arrays.items()}, "  ")}
     return (
         _object(
             {
-                "format": _dumped(FORMAT if case.by_seed else WITH_ARRAYS),
+                "format": _dumped(FORMAT),
                 "config": _object({name: _dumped(value) for name, value in case.config.to_dict().items()}, "  "),
                 "origin": _dumped(origin),
-                **numbers,
+                "arrays": _object({name: _laid_out(array) for name, array in case.arrays.items()}, "  "),
                 "notes": _object({name: _dumped(value) for name, value in notes.items()}, "  "),
             },
             "",
@@ -139,8 +127,6 @@ class _Reader:
         notes = document.get("notes", {})
         if not isinstance(notes, dict):
             self._refuse(f"notes: {_shown(notes)}, expected an object")
-        if "drawn" in document:
-            return self._drawn(document), notes
         config = self._config(document["config"], document["arrays"])
         arrays, origin = self._arrays(config, document["arrays"]), self._origin(document.get("origin"))
         build = partial(Case.from_arrays, config, arrays)
@@ -149,26 +135,6 @@ class _Reader:
         except CaseError as error:
             self._refuse(str(error))
         return (case if origin is None or _draws(origin, case) else build(origin=None)), notes
-
-    def _drawn(self, document: dict[str, Any]) -> Case:
-        """Draw a case that is kept by its seed, if the memory for it is free, and see that it is the one that was kept.
-
-        Another version of NumPy may draw other numbers.
-        """
-        config = self._config(document["config"], {})
-        origin = self._origin(document["origin"])
-        if origin is None:
-            self._refuse("origin: null, expected the one that draws this case")
-        if said := too_large(config):
-            self._refuse(f"its case {said}")
-        try:
-            case = draw(config, *origin)
-        except UsageError as error:
-            self._refuse(str(error))
-        if case.id != document["drawn"]:
-            wanted = _shown(document["drawn"])
-            self._refuse(f"its origin draws the case {case.id} here, expected {wanted}: take NumPy as it was then")
-        return case
 
     def _refuse(self, message: str) -> NoReturn:
         raise CaseError(f"{self._source}: {message}")
@@ -186,16 +152,14 @@ class _Reader:
             self._refuse(f"not JSON: {error}")
         if not isinstance(document, dict):
             self._refuse(f"{_shown(document)}, expected a case: an object of {', '.join(sorted(_KEYS))}")
-        drawn = "drawn" in document
-        keys, latest = (_KEYS_OF_DRAWN, FORMAT) if drawn else (_KEYS, WITH_ARRAYS)
-        for name in _REQUIRED_OF_DRAWN if drawn else _REQUIRED:
+        for name in _REQUIRED:
             if name not in document:
-                self._refuse(f"no {name!r}; expected a case: an object of {', '.join(sorted(keys))}")
+                self._refuse(f"no {name!r}; expected a case: an object of {', '.join(sorted(_KEYS))}")
         found = document["format"]
-        if type(found) is not int or not 1 <= found <= latest:
-            self._refuse(f"case format {_shown(found)}, but this version reads formats up to {latest}")
-        if unknown := sorted(set(document) - keys):
-            self._refuse(f"unknown {', '.join(map(repr, unknown))}; expected some of {', '.join(sorted(keys))}")
+        if type(found) is not int or not 1 <= found <= FORMAT:
+            self._refuse(f"case format {_shown(found)}, but this version reads formats up to {FORMAT}")
+        if unknown := sorted(set(document) - _KEYS):
+            self._refuse(f"unknown {', '.join(map(repr, unknown))}; expected some of {', '.join(sorted(_KEYS))}")
         return document
 
     def _constant(self, text: str) -> NoReturn:

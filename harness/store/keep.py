@@ -49,9 +49,9 @@ def keep(
     script = files.get(NAME)
     said = issue_of(finding, explanation, None if script is None else script.decode())
     texts: dict[str, str | bytes] = {**files, ISSUE: said}
-    # A test that hangs, or ends its process, would take all others with it; and one call shows no law of chance. A very
+    # A test that hangs, or ends its process, would take all others with it; and one call shows no law of chance. A
     # large case is no test that anyone runs each time.
-    if finding.result.failure is None and finding.result.method is not Method.DROPOUT and not finding.case.by_seed:
+    if finding.result.failure is None and finding.result.method is not Method.DROPOUT and not finding.case.is_large:
         texts[TEST] = regression_test(finding)
     saved = Store(directory).save(finding, finding_record(finding, explanation), texts, tolerance=tolerance)
     return Kept(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)

@@ -96,10 +96,6 @@ class OwnProcess(Protocol):
         """Return the software and hardware that its process computes on."""
         ...
 
-    def free_memory(self, device: str) -> int | None:
-        """Return the bytes that are free on a device of its own; ``None`` if that is not known."""
-        ...
-
 
 @dataclass(frozen=True)
 class Capabilities:

@@ -89,9 +89,7 @@ IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
 
 GROUND: Final = "ground"
 SPEAK: Final = "speak"
-FREE: Final = "free"
-"""The requests that a child answers itself: what it computes on, a computation that makes oneDNN print, and the memory
-that is free on a device."""
+"""The requests that a child answers itself: what it computes on, and a computation that makes oneDNN print."""
 
 # From 3.14 on, CPython chooses the same: on macOS, system libraries do not survive a fork.
 _CONTEXT: Any = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
@@ -192,11 +190,6 @@ class IsolatedSubject:
         if self.switchable and (isa := heard(self._spoken(SPEAK))[0]) is not None:
             facts["oneDNN ISA"] = isa
         return dict(facts)
-
-    def free_memory(self, device: str) -> int | None:
-        """Return the bytes that are free on a device of torch's; ``None`` if that is not known."""
-        told = self._ask(FREE, device) if self.switchable else None
-        return None if isinstance(told, Outcome) else told
 
     def kernels(self, case: Case) -> tuple[str, ...]:
         """Return the oneDNN implementations that it runs on a case, with their shapes; there may be none."""
@@ -583,7 +576,6 @@ def _serve(connection: Connection[Any, Any], spec: str, setting: _Setting, trace
                 "run": found[0].run,
                 GROUND: partial(_ground, found[0], with_torch=_mentions("torch", spec)),
                 SPEAK: speak,
-                FREE: _free,
             }
             call = own[method] if method in own else getattr(found[0].capabilities, method)
             _answer(connection, partial(call, *arguments), own_process)
@@ -609,13 +601,6 @@ def _ground(subject: Subject, device: str, *, with_torch: bool) -> dict[str, str
     """Return what a subject computes on: what it says itself, or else what this process has."""
     own = subject.capabilities.ground
     return {**machine(), **own} if own else ground(device, with_torch=with_torch)
-
-
-def _free(device: str) -> int | None:
-    """Return the bytes that are free on a device, in a process that has torch."""
-    from harness.subjects.torch_devices import free_memory
-
-    return free_memory(device)
 
 
 def _in_the_child() -> NoReturn:

@@ -24,13 +24,6 @@ def absent() -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if name not in here}
 
 
-def free_memory(device: str) -> int | None:
-    """Return the bytes that are free on a device; ``None`` if torch does not know."""
-    kind: Any = getattr(torch, device.partition(":")[0], None)
-    ask = getattr(kind, "mem_get_info", None)
-    return None if ask is None else int(ask(device)[0])
-
-
 def _accelerators() -> list[str]:
     own = torch._C._get_privateuse1_backend_name()  # noqa: SLF001 - no public function gives the name
     return [name for name in ("cuda", "mps", "xpu", own) if _count(name)]

@@ -53,9 +53,6 @@ class Kernel(FunctionSubject):
     def ground(self, device: str) -> dict[str, str]:
         return {"device": device}
 
-    def free_memory(self, device: str) -> int | None:
-        return None
-
     def restart(self) -> None:
         pass
 

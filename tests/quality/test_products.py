@@ -32,9 +32,9 @@ def counts_rows_in_16_bits(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 
 PLANTED = (
-    (too_many_sequences_and_steps, RNNConfig(1, 1, N=65_536), "with N*T above 65535"),
-    (too_many_steps_and_units, RNNConfig(1, 128, T=512), "with T*hidden_size above 65535"),
-    (counts_rows_in_16_bits, RNNConfig(1, 1, N=65_537), "with N*T above 65536"),
+    (too_many_sequences_and_steps, RNNConfig(1, 1, N=65_536), "with N from 65536 on"),
+    (too_many_steps_and_units, RNNConfig(1, 128, T=512), "with T from 512 on, hidden_size from 128 on"),
+    (counts_rows_in_16_bits, RNNConfig(1, 1, N=65_537), "with N from 65537 on"),
 )
 
 

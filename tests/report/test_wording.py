@@ -35,7 +35,6 @@ from harness.report.severity import Told, in_order
 from harness.report.short import LINE, case_code, case_words, short_finding, upstream_of
 from harness.search.certificate import NOT_SHRUNK, Certificate
 from harness.search.examination import Examination
-from harness.search.large import Large
 from harness.search.record import Finding, Helpers, Hunt, Stop
 from harness.search.suspicion import Suspicion
 from harness.space.case_json import to_json
@@ -209,14 +208,6 @@ def test_one_case_fails_and_several_fail() -> None:
     assert text.headline(Examination(hunt), [TOLD]) == "mine disagrees with nn.RNN: 1 bug; 1 of 1 case fails"
     hunt.known[FINDING.id] = 1
     assert text.headline(Examination(hunt), [TOLD]) == "mine disagrees with nn.RNN: 1 bug; 2 of 2 cases fail"
-
-
-def test_a_very_large_case_is_none_of_the_cases_of_the_search() -> None:
-    hunt = Hunt("mine", 0, Scope(), findings=[FINDING])
-    hunt.checks[Method.LOCAL] = 60
-    said = text.headline(Examination(hunt, large=Large(found=True)), [TOLD])
-
-    assert said == "mine disagrees with nn.RNN: 1 bug; 0 of 60 cases fail, and a very large one"
 
 
 def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() -> None:

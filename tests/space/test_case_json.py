@@ -1,7 +1,6 @@
 """Tests of cases as JSON: every number comes back bit for bit, and other files are refused with what was expected."""
 
 import json
-import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +11,6 @@ import numpy as np
 import pytest
 
 from harness import Case, RNNConfig, draw
-from harness.space import case as case_module
-from harness.space import memory
 from harness.space.case import CaseError, Origin
 from harness.space.case_json import from_json, load_json, to_json
 from harness.space.parts import COMPLEX, DTYPES
@@ -285,68 +282,3 @@ def test_a_file_is_read_and_one_that_is_not_there_is_named(tmp_path: Path) -> No
         load_json(tmp_path / "none.json")
     with pytest.raises(CaseError, match="cannot be read: Is a directory"):
         load_json(tmp_path)
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Case:
-    """Return a case that counts as very large, with the one number more than is written out."""
-    monkeypatch.setattr(case_module, "WRITTEN", 1003)
-    return draw(RNNConfig(1, 1, N=1000), "normal", 7)
-
-
-def test_a_very_large_drawn_case_is_kept_and_sent_by_its_seed(drawn: Case) -> None:
-    text = to_json(drawn, subject="mine")
-    back, notes = from_json(text)
-
-    assert len(text) < 1000
-    assert strict(text)["format"] == 2
-    assert same_bits(back, drawn)
-    assert back.origin == drawn.origin
-    assert notes == {"subject": "mine"}
-    assert len(pickle.dumps(drawn)) < 1000
-    assert same_bits(pickle.loads(pickle.dumps(drawn)), drawn)  # noqa: S301
-
-
-@pytest.mark.parametrize(
-    ("config", "by_seed", "very_large"),
-    [
-        (RNNConfig(1, 1, N=2**17), False, False),
-        (RNNConfig(1, 1, N=2**16 + 1, T=2), True, True),
-        (RNNConfig(1024, 1, N=1025), True, False),  # many numbers, and few states
-    ],
-)
-def test_many_states_or_numbers_are_kept_by_their_seed(config: RNNConfig, by_seed: bool, very_large: bool) -> None:
-    case = draw(config, "normal", 0)
-
-    assert (case.by_seed, case.very_large) == (by_seed, very_large)
-
-
-def test_a_very_large_case_without_a_seed_and_one_number_less_are_written_out(drawn: Case) -> None:
-    for case in (Case.from_arrays(drawn.config, drawn.arrays), draw(RNNConfig(1, 1, N=999), "normal", 7)):
-        text = to_json(case)
-
-        assert strict(text)["format"] == 1
-        assert same_bits(from_json(text)[0], case)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"drawn": "0" * 8}, 'expected "00000000"'),
-        ({"origin": None}, "origin: null, expected the one that draws this case"),
-        ({"origin": {"regime": "normal", "seed": 8}}, "take NumPy as it was then"),
-        ({"origin": {"regime": "mine", "seed": 8}}, "regime='mine'"),
-        ({"config": {"input_size": 1, "hidden_size": 1, "T": 1, "N": 1, "num_layers": 10**9}}, "num_layers"),
-    ],
-)
-def test_a_seed_that_draws_another_case_is_refused(drawn: Case, change: dict[str, Any], words: str) -> None:
-    with pytest.raises(CaseError, match=words):
-        from_json(json.dumps(json.loads(to_json(drawn)) | change))
-
-
-def test_a_case_that_does_not_fit_into_memory_is_not_drawn(drawn: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = to_json(drawn)
-    monkeypatch.setattr(memory, "free", lambda: 2**28)
-
-    with pytest.raises(CaseError, match=r"its case needs 0\.268 GB, 0\.268 GB are free"):
-        from_json(text)

@@ -3,7 +3,7 @@
 import pytest
 
 from harness import RNNConfig, Scope, scope_of
-from harness.space.product_edges import EDGE, NO_END, around, edges, narrowest, product_edges
+from harness.space.product_edges import EDGE, product_edges
 from harness.subjects.torch_module import TorchSubject
 
 WHOLE = scope_of(TorchSubject())
@@ -52,29 +52,3 @@ def test_each_device_is_asked() -> None:
     here, there = (len(product_edges(WHOLE.only(device=device))) for device in ("cpu", ["cpu"] * 9 + ["cuda:0"]))
 
     assert there == 2 * here > 0
-
-
-@pytest.mark.parametrize(
-    ("largest", "dtype", "powers"),
-    [
-        (2**20, "float32", {20}),
-        (2**24, "float32", {24}),
-        (2**31, "float32", {24, 29, 30, 31}),
-        (2**31, "float16", {24, 30, 31}),
-        (NO_END, "float64", {24, 28, 29, 31, 32}),
-    ],
-)
-def test_the_edges_are_where_types_end(largest: int, dtype: str, powers: set[int]) -> None:
-    assert edges(largest, dtype) == sorted(2**one for one in powers)
-
-
-def test_large_cases_have_the_narrowest_real_numbers_and_one_large_size() -> None:
-    assert narrowest(WHOLE) == "float16"
-    assert narrowest(Scope()) == "float32"
-    assert narrowest(Scope(dtype=("complex64",))) is None
-    for config in around(2**24, WHOLE, "cpu", "float16"):
-        assert config.states in range(2**24 - 4, 2**24 + 5)
-        assert config.N >= 2**22 - 1
-        assert config.dtype == "float16"
-        assert config.loss is None
-        assert config.lengths is None

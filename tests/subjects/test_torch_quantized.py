@@ -168,9 +168,8 @@ def test_a_mistake_is_named(cause: str) -> None:
     assert (diagnosis.certain, [one.name for one in diagnosis.causes]) == (True, [cause])
 
 
-def test_a_grid_is_that_of_the_whole_batch_however_it_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grid_is_that_of_the_whole_batch() -> None:
     """The step that 1000 makes, 7.9, takes 1 in the other sequence to 0, which alone would hardly move."""
-    monkeypatch.setattr("harness.checks.agreement.CHUNK", 1)
     config = RNNConfig(1, 1, nonlinearity="relu", T=1, N=2)
     case = Case.of(config, [[[1.0], [1000.0]]], weight_ih_l0=[[1.0]], **ZERO)
 

@@ -89,8 +89,8 @@ def user_named(spec: str, subject: Subject) -> User:
 
 def _require_small(case: Case) -> None:
     """Raise ``Unwritten`` for a case whose numbers are too many for files."""
-    if case.by_seed:
-        raise Unwritten("its case is too large to be written down; a replay draws it again")
+    if case.is_large:
+        raise Unwritten("its case is too large to be written down; a replay reads it")
 
 
 def _require_one_call(result: Result) -> None:

@@ -251,8 +251,6 @@ def _facts(done: Examination) -> Iterator[tuple[str, str]]:
         )
     if done.dropout is not None:
         yield "dropout", wording.dropout_line(done.dropout).partition(":")[0]
-    for said in () if done.large is None else wording.large_lines(done.large):
-        yield "large", said
     if done.refusals is not None:
         yield "refusals", refusals_line(done.refusals)
     for said in undone_lines(hunt):
