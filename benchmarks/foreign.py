@@ -130,7 +130,7 @@ def told(stranger: Stranger, seed: int) -> dict[str, Any]:
     if done.dropout is not None and done.dropout.failed:
         found.append(_graded(stranger, done.dropout.message, None))
     if done.refusals is not None and done.refusals.findings:
-        lapses = Counter(wrong.refusal.lapse.value for wrong in done.refusals.findings if wrong.refusal.lapse)
+        lapses = Counter(one.lapse.value for one in done.refusals.findings)
         said = ", ".join(f"{number} kinds {lapse}" for lapse, number in lapses.items())
         found.append(_graded(stranger, f"malformed calls: {said}", None))
     return {

@@ -133,8 +133,8 @@ def _alarms(done: Examination) -> Iterator[str]:
         yield f"{finding.result.verdict.value}: {finding.result.kind}: {finding.case!r}"
     if done.dropout is not None and done.dropout.failed:
         yield f"{done.dropout.verdict.value}: {done.dropout.kind}"
-    for wrong in done.refusals.findings if done.refusals is not None else ():
-        yield f"malformed call: {wrong.broken.label}"
+    for one in done.refusals.findings if done.refusals is not None else ():
+        yield f"malformed call: {one.rule}: {one.lapse.value}"
 
 
 HEADINGS: Final = ("faults", "found", "checks", "minimal", "plain", *(way.value for way in Naming))

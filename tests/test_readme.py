@@ -19,11 +19,10 @@ import pytest
 import harness
 from harness import plugin
 from harness.checks.accuracy import CLOSE, NEAR, POINTS
-from harness.checks.breaks import BREAKS
-from harness.checks.deviations import DEVIATIONS
 from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
 from harness.checks.laws import LAWS
+from harness.checks.malformed import RULES
 from harness.checks.result import Verdict
 from harness.cli import codes, main
 from harness.diagnosis.diagnose import EVIDENCE
@@ -251,7 +250,7 @@ NUMBERS: Final = {
     "docs/reference.md": [
         f"{CASES:,} cases unless told otherwise",
         f"There are {len(LAWS)} laws",
-        f"in {len(BREAKS)} ways",
+        f"in {len(RULES)} ways",
         f"fewer than {examination.CASES} cases, fewer than {examination.GRADIENTS} with gradients",
         f"fewer than {WORDS_OF[round(10 * examination.PAIRS)]} in ten pairs of values",
         f"a probability of at most {FALSE_ALARMS:.0e} a run".replace("e-0", "e-"),
@@ -305,7 +304,12 @@ def test_the_laws_are_told() -> None:
 def test_the_known_deviations_are_told_by_name() -> None:
     told = first_column(section(REFERENCE, "## Known deviations"))[1:]
 
-    assert sorted(told) == sorted(f"`{one.name}`" for one in (*KNOWN, TOGETHER, *OF_NUMPY, *DEVIATIONS))
+    assert sorted(told) == sorted(
+        [
+            *(f"`{one.name}`" for one in (*KNOWN, TOGETHER, *OF_NUMPY)),
+            *(f"`{rule.name}`" for rule in RULES if rule.known),
+        ]
+    )
 
 
 SEARCHED: Final = section(REFERENCE, "## What is searched").partition("\n### ")[0]

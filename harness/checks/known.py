@@ -2,19 +2,19 @@
 
 Each is a reference that deviates in the same way. A difference is known if the subject agrees with such a reference,
 within its tolerance, or gives NaN where that reference does and is right everywhere else. A search reports how often
-that happened, and when a deviation could have shown and did not. No case is left out because of them. Deviations in
-what is refused are in ``deviations``.
+that happened, and when a deviation could have shown and did not. No case is left out because of them. Calls
+that torch does not refuse are in ``malformed``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from enum import Enum
 from importlib.resources import files
 from typing import Final, NamedTuple, Protocol
 
 from harness.checks.agreement import REFERENCE, Observation, assess
-from harness.checks.deviations import Whose
 from harness.checks.result import Result, Verdict
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
@@ -23,6 +23,14 @@ from harness.oracle.known import Floats
 from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.config import RNNConfig
+
+
+class Whose(Enum):
+    """The party that would have to change something."""
+
+    TORCH = "torch"
+    ONEDNN = "oneDNN"
+    NUMPY = "NumPy"
 
 
 class KnownCause(Protocol):

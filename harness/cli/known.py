@@ -15,8 +15,8 @@ from harness.space.errors import UsageError
 @json_option
 def known(name: str | None, json_to: str | None) -> int:
     """List the known deviations of torch and its libraries; with a NAME, print the issue that reports it."""
-    from harness.checks.deviations import DEVIATIONS
-    from harness.checks.known import KNOWN, OF_NUMPY
+    from harness.checks.known import KNOWN, OF_NUMPY, Whose
+    from harness.checks.malformed import RULES
     from harness.report import text
 
     issues = {one.name: one.report() for one in KNOWN if one.issue}
@@ -25,7 +25,8 @@ def known(name: str | None, json_to: str | None) -> int:
             raise UsageError(f"{name}: no known deviation with an issue; expected {' or '.join(map(repr, issues))}")
         click.echo(issues[name], nl=False)
         return AGREES
-    rows = [(one.name, one.whose.value, one.reason) for one in (*KNOWN, *OF_NUMPY, *DEVIATIONS)]
+    rows = [(one.name, one.whose.value, one.reason) for one in (*KNOWN, *OF_NUMPY)]
+    rows += [(rule.name, Whose.TORCH.value, rule.known) for rule in RULES if rule.known]
     console = console_for(json_to)
     console.print(text.known_table(rows))
     for one in issues:

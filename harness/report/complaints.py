@@ -9,10 +9,10 @@ from typing import Final
 
 from harness.checks.result import Verdict
 from harness.report import explained, wording
+from harness.report.refusals import by_lapse
 from harness.report.severity import Severity, Told
 from harness.report.short import case_code, cause_of, failure_line, replay_line, upstream_of, worst_line
 from harness.search.examination import Examination
-from harness.search.refusals import Refusals
 
 _PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})
 """Mistakes that show in any run, also with dropout, whose law then says nothing more."""
@@ -99,7 +99,9 @@ def _complaints(done: Examination, told: Sequence[Told], tolerance: str) -> Iter
         advice = "if it need not support this: raise NotImplementedError there, or leave it out with --only"
         yield Complaint(f"fails at {', '.join(names)}: {said}", "not supported and not refused", (("advice", advice),))
     if done.refusals is not None:
-        yield from _of_refusals(done.refusals)
+        for lapse, rules in by_lapse(done.refusals).items():
+            said = f"{wording.counted(len(rules), 'kind')}: {'; '.join(rules)}"
+            yield Complaint(f"malformed calls {lapse}", lapse, (("calls", said),))
 
 
 def _of_finding(told: Told, tolerance: str) -> Complaint:
@@ -131,14 +133,3 @@ def _of_finding(told: Told, tolerance: str) -> Complaint:
         "" if told.kept is None else replay_line(told, tolerance),
         None if at is None or not Path(at[0]).is_file() else (at[0], int(at[1])),
     )
-
-
-def _of_refusals(refusals: Refusals) -> Iterator[Complaint]:
-    """Yield a complaint for each wrong way to answer malformed calls."""
-    names: dict[str, list[str]] = {}
-    for wrong in refusals.findings:
-        assert wrong.refusal.lapse is not None  # true of every finding
-        names.setdefault(wrong.refusal.lapse.value, []).append(wrong.broken.name)
-    for lapse, kinds in names.items():
-        said = f"{wording.counted(len(kinds), 'kind')}: {'; '.join(kinds)}"
-        yield Complaint(f"malformed calls {lapse}", lapse, (("calls", said),))

@@ -18,7 +18,6 @@ from harness.report import coverage, explained, wording
 from harness.report.place import Kept, Stored
 from harness.report.refusals import (
     add_refusals,
-    add_refusals_in_short,
     fact_table,
     refusals_findings,
     refusals_findings_in_short,
@@ -76,8 +75,9 @@ def examination_report(
     if done.dropout is not None and not alone:
         follows = "; this may fail because of the above" if done.dropout.failed else ""
         facts.add_row("dropout", Text(wording.dropout_line(done.dropout).partition(":")[0] + follows))
-    if done.refusals is not None:
-        (add_refusals if verbose else add_refusals_in_short)(facts, done.refusals)
+    wrong = done.refusals is not None and bool(done.refusals.findings)
+    if done.refusals is not None and (verbose or wrong):
+        add_refusals(facts, done.refusals)
     if told and not verbose:
         kept = f", or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}"
         facts.add_row("more", f"-v{kept if told[0].kept is not None else ''}")
@@ -94,7 +94,7 @@ def examination_report(
     shown.append(Padding(facts, (0, 0, 0, 2)))
     if verbose and done.hunt.checks and not done.hunt.findings:
         shown.append(Padding(coverage.table(done.hunt.searched), (1, 0, 0, 2)))
-    if done.refusals is not None:
+    if done.refusals is not None and wrong:
         shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
     return Group(head, *shown, summary(told))
 

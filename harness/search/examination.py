@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from harness.checks.dropout import check_dropout
+from harness.checks.malformed import Lapse, Refusals, check_refusals
 from harness.checks.result import Method, Result, Verdict
 from harness.checks.weakness import MISTAKES, NO_GRADIENT, NO_RECURRENT
-from harness.search import refusals
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.record import Hunt, Stop
-from harness.search.refusals import Refusals, hunt_refusals
 from harness.space.contract import KERNEL
 from harness.space.scope import SIZE_FACTORS, Scope
-from harness.subjects.answer import Kind
 from harness.subjects.protocol import Subject
 
 DROPOUT_RUNS: Final = 70
@@ -78,8 +76,8 @@ class Examination:
         if self.dropout is not None and self.dropout.failed:
             return self.dropout.verdict
         if self.refusals is not None and self.refusals.findings:
-            kinds = {wrong.refusal.answer.kind for wrong in self.refusals.findings}
-            return Verdict.BROKEN if kinds <= {Kind.CRASHED, Kind.HUNG} else Verdict.DISAGREES
+            lapses = {one.lapse for one in self.refusals.findings}
+            return Verdict.BROKEN if lapses <= {Lapse.CRASHED, Lapse.HUNG} else Verdict.DISAGREES
         little = self.hunt.verdict is Verdict.AGREES and not self.interrupted and self.lacking
         return Verdict.NOT_ENOUGH if little else self.hunt.verdict
 
@@ -144,9 +142,9 @@ def examine(
 ) -> Examination:
     """Check the rest after a search of a subject's cases: for a module, its refusals and the law of its dropout.
 
-    Refusals belong to the kernel's ``contract`` only. Neither check makes more calls than the search was given
-    ``cases``. Nets with dropout are run up to ``until`` (``time.perf_counter``), and malformed calls are made for
-    ``rest`` seconds more. A finding in one of them does not stop the others, but an interrupted search does.
+    Refusals belong to the kernel's ``contract`` only. A search of few ``cases`` leaves the law of dropout out. Nets
+    with dropout are run up to ``until`` (``time.perf_counter``), and malformed calls are made for ``rest`` seconds
+    more. A finding in one of them does not stop the others, but an interrupted search does.
     """
     done, own = Examination(hunt, contract=contract, read_as=subject.capabilities.read_as), subject.capabilities
     is_module = own.call is not None
@@ -154,18 +152,16 @@ def examine(
     if not done.interrupted:
         try:
             done.dropout = _dropout(subject, hunt, cases, until) if is_module or unseen else None
-            done.refusals = _refusals(subject, hunt, cases, until + rest) if is_module and contract == KERNEL else None
+            done.refusals = _refusals(subject, hunt, until + rest) if contract == KERNEL else None
         except KeyboardInterrupt:
             hunt.stop = Stop.INTERRUPTED
     return done
 
 
-def _refusals(subject: Subject, done: Hunt, cases: int | None, until: float) -> Refusals | None:
-    """Search for missing refusals, except on meta, where few of the rules of a call matter."""
-    if not (devices := _with_numbers(done.scope)):
-        return None
-    calls = refusals.CASES if cases is None else min(cases, refusals.CASES)
-    return hunt_refusals(subject, done.scope.only(device=devices), cases=calls, seed=done.seed, until=until)
+def _refusals(subject: Subject, done: Hunt, until: float) -> Refusals | None:
+    """Make malformed calls in the plainest dtype, except on meta, where few of the rules of a call matter."""
+    call, devices = subject.capabilities.call, _with_numbers(done.scope)
+    return None if call is None or not devices else check_refusals(call, done.scope.dtype[0], devices[0], until)
 
 
 def _with_numbers(scope: Scope) -> tuple[str, ...]:

@@ -56,13 +56,15 @@ class Outcome:
     lists pairs of arrays that share memory although each should be writable on its own, such as ``("h_n", "output")``.
     ``overwritten`` names the arrays that a further call changed, if one was made. ``not_returned`` names the gradients,
     or the output, that the subject does not have, and ``ignored`` the gradients that it returned although nn.RNN does
-    not have them. ``message`` and ``traceback`` are kept ``legible``.
+    not have them. ``message`` and ``traceback`` are kept ``legible``. ``classes`` are the names of the raised error's
+    class and of its base classes, nearest first.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     failure: Failure | None = None
     message: str = ""
     traceback: str = ""
+    classes: tuple[str, ...] = ()
     changed_inputs: tuple[str, ...] = ()
     aliased: tuple[tuple[str, str], ...] = ()
     overwritten: tuple[str, ...] = ()

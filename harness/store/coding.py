@@ -16,8 +16,6 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.json import JsonConverter, make_converter
 
 from harness.checks.accuracy import Accuracy
-from harness.checks.breaks import Break
-from harness.checks.deviations import DEVIATIONS, Deviation
 from harness.checks.known_failures import BOUNDS, Bound
 from harness.diagnosis.faults import Fault
 from harness.diagnosis.investigate import Explanation
@@ -30,13 +28,8 @@ from harness.space.case_json import from_json, to_json
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
-from harness.subjects.answer import Stage
-from harness.subjects.call import ByHand, Call, Code, Packing, Tensor
 
 _T = TypeVar("_T")
-
-_CLASSES: Final = {kind.__name__: kind for kind in (Tensor, Code, Packing, ByHand)}
-"""The classes of values in a call, besides those that Python has."""
 
 _FROM_CASES: Final = (
     *("coverage", "beside", "laws", "checks", "margins", "weak", "not_compared", "ignored", "unsupported"),
@@ -126,12 +119,9 @@ def _converter() -> JsonConverter:
     plain(Case, lambda one: json.loads(to_json(one)), lambda data: from_json(json.dumps(data))[0])
     plain(RNNConfig, RNNConfig.to_dict, RNNConfig.from_dict)
     plain(Scope, Scope.record, Scope.of_record)
-    plain(Deviation, lambda one: one.name, {one.name: one for one in DEVIATIONS}.__getitem__)
     made.register_unstructure_hook_func(_is_condition, _condition)
     made.register_structure_hook_func(_is_condition, lambda data, _: _condition_of(data))
     plain(Fault, _fault, _fault_of)
-    plain(Break, lambda one: [one.name, one.stage.value, one.raises], _break_of)
-    plain(Call, lambda one: _tagged(one)["fields"], lambda data: Call(**_fields(data)))
     made.register_unstructure_hook_factory(is_namedtuple, lambda kind: partial(_in_order, made, kind))
     made.register_structure_hook_factory(is_namedtuple, lambda kind: partial(_from_order, made, kind))
     made.register_unstructure_hook_func(_is_array, lambda one: [one.shape, made.unstructure(one.ravel().tolist())])
@@ -205,43 +195,3 @@ def _fault_of(data: Any) -> Named:
         yours, right = map(str, code)
         code = yours, right
     return Named(str(data["name"]), str(data["says"]), {}, family=str(data["family"]), code=code, parameters=parameters)
-
-
-def _break_of(data: Any) -> Break:
-    name, stage, raises = data
-    return Break(str(name), (), Stage(stage), tuple(map(str, raises)), lambda _base, _call: iter(()))
-
-
-def _tagged(given: Any) -> Any:
-    """Return a value of a call as plain data; what JSON does not have carries the name of its class."""
-    if isinstance(given, tuple):
-        return {"class": "tuple", "fields": list(map(_tagged, given))}
-    if isinstance(given, list):
-        return list(map(_tagged, given))
-    if isinstance(given, dict):
-        return {"class": "dict", "fields": {str(name): _tagged(one) for name, one in given.items()}}
-    if isinstance(given, float) and not math.isfinite(given):
-        return {"class": "float", "fields": str(given)}
-    if isinstance(given, Call | Tensor | Code | Packing | ByHand):
-        return {
-            "class": type(given).__name__,
-            "fields": {one.name: _tagged(getattr(given, one.name)) for one in fields(given)},
-        }
-    return given if given is None or isinstance(given, str | int | float) else _tagged(Code(repr(given)))
-
-
-def _untagged(data: Any) -> Any:
-    if isinstance(data, list):
-        return list(map(_untagged, data))
-    if not isinstance(data, dict):
-        return data
-    kind, inner = data["class"], data["fields"]
-    if kind in _CLASSES:
-        return _CLASSES[kind](**_fields(inner))
-    if kind == "tuple":
-        return tuple(map(_untagged, inner))
-    return _fields(inner) if kind == "dict" else float(inner)
-
-
-def _fields(data: Any) -> dict[str, Any]:
-    return {name: _untagged(one) for name, one in data.items()}

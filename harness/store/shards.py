@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
+from harness.checks.malformed import Refusals
 from harness.checks.result import Result
 from harness.diagnosis.investigate import one_bug
 from harness.report.record import examination_record
@@ -17,7 +18,6 @@ from harness.search.examination import Examination, equal_of
 from harness.search.log import Log, Part
 from harness.search.merge import merged
 from harness.search.record import Finding, Hunt
-from harness.search.refusals import Refusals
 from harness.search.shards import Shard
 from harness.space.errors import UsageError
 from harness.space.scope import Scope

@@ -57,7 +57,8 @@ def _raised(error: BaseException) -> Outcome:
     else:
         lines = traceback.format_exception(type(error), error, frames)
         summary = traceback.format_exception_only(error)[-1].strip()
-    return Outcome(failure=Failure.RAISED, message=summary, traceback="".join(lines))
+    classes = tuple(base.__name__ for base in type(error).__mro__)
+    return Outcome(failure=Failure.RAISED, message=summary, traceback="".join(lines), classes=classes)
 
 
 def _message(error: BaseException) -> str:

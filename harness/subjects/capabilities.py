@@ -13,8 +13,6 @@ from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.contract import KERNEL
 from harness.space.outcome import Outcome
-from harness.subjects.answer import Answer
-from harness.subjects.call import Call
 from harness.subjects.conventions import Conventions
 from harness.subjects.form import Form
 
@@ -50,7 +48,7 @@ class Recipe:
     positional: tuple[str, ...] = ()
     """The arguments of a function that takes them by position only."""
     is_cell: bool = False
-    """True if the names of its parameters have no layer, and a malformed call is one of a single step."""
+    """True if the names of its parameters have no layer."""
     own: bool = False
     """True if it is torch's own, so that the script may leave out what is at torch's defaults."""
     keeps_time: bool = False
@@ -145,8 +143,8 @@ class Capabilities:
     asked for cases without a loss and a readout."""
     second: Derivative | None = None
     """Returns the directional derivative of every gradient, under the gradient's name."""
-    call: Callable[[Call], Answer] | None = None
-    """Makes one whole use of a module, malformed or not."""
+    call: Callable[[str, str, str], Outcome] | None = None
+    """Runs the code of a whole use of a class, which is its name ``RNN``, with a default dtype and device."""
     conventions: Conventions = field(default_factory=Conventions)
     """The conventions that it declares, by which it differs from nn.RNN."""
     read_as: str = ""

@@ -32,7 +32,6 @@ import numpy as np
 from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
-from harness.subjects.answer import Answer
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.compiled import keep_compiled
 from harness.subjects.ending import GRACE, how_it_ended
@@ -83,7 +82,7 @@ IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
     "run_as": lambda outcome: outcome,
     "jvp": lambda outcome: outcome,
     "second": lambda outcome: outcome,
-    "call": lambda outcome: (Answer.hung if outcome.failure is Failure.HUNG else Answer.crashed)(outcome.message),
+    "call": lambda outcome: outcome,
 }
 """The results of a subject's methods if the child gives an outcome instead: its own, or that of a lost process."""
 

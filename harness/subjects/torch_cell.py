@@ -11,9 +11,6 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from harness.subjects.answer import Answer
-from harness.subjects.call import Call
-from harness.subjects.torch_calls import perform
 from harness.subjects.torch_facts import Facts
 from harness.subjects.torch_module import TorchSubject
 
@@ -55,8 +52,4 @@ class CellSubject(TorchSubject):
 
     def __init__(self) -> None:
         super().__init__(CellLoop, "torch:cell", facts=Facts(own=True, shares_process=True))
-        self.capabilities = replace(self.capabilities, call=self.perform)
-
-    def perform(self, call: Call) -> Answer:
-        """Make a call, malformed or not, of one step of the cell itself."""
-        return perform(torch.nn.RNNCell, call)
+        self.capabilities = replace(self.capabilities, call=None)  # a loop over a cell refuses what its steps refuse

@@ -20,8 +20,6 @@ from harness.space.parts import LAYER, OPTIONS, SETTING
 from harness.space.values import with_other_inputs
 from harness.space.whole import OFFERS
 from harness.subjects import torch_devices
-from harness.subjects.answer import Answer
-from harness.subjects.call import Call
 from harness.subjects.calling import (
     Held,
     Malformed,
@@ -38,7 +36,6 @@ from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.figures import TORCH
 from harness.subjects.recipes import RECIPES
-from harness.subjects.torch_calls import perform
 from harness.subjects.torch_conventions import gradients_back, own_weights, require_a_class_can, with_both_biases
 from harness.subjects.torch_facts import Facts, facts_of, is_cell, positions
 from harness.subjects.torch_gradients import Graph, accumulated
@@ -300,9 +297,20 @@ class TorchSubject:
                 kept.append(to_numpy(mask != 0))
         return kept
 
-    def perform(self, call: Call) -> Answer:
-        """Make a call, malformed or not, on a module of the class."""
-        return perform(self._factory, call)
+    def perform(self, code: str, dtype: str, device: str) -> Outcome:
+        """Run the code of a call, malformed or not, in which ``RNN`` is the class, with a default dtype and device."""
+        before = torch.get_default_dtype()
+
+        def made() -> dict[str, Array]:
+            torch.set_default_dtype(getattr(torch, dtype))
+            with torch.device(device) if device != "cpu" else contextlib.nullcontext():
+                exec(code, {"torch": torch, "RNN": self._factory})  # noqa: S102 - from the table in checks/malformed.py
+            return {}
+
+        try:
+            return attempt(made)
+        finally:
+            torch.set_default_dtype(before)
 
     def run(self, case: Case) -> Outcome:
         """Load the case's weights into a module of its config, and call it."""

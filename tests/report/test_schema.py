@@ -12,7 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from harness.checks.accuracy import Accuracy
-from harness.checks.deviations import Lapse, Whose
+from harness.checks.known import Whose
+from harness.checks.malformed import Lapse
 from harness.checks.result import Method, Result, Verdict
 from harness.cli import main
 from harness.oracle.compare import Mismatch, Sort
@@ -26,9 +27,8 @@ from harness.search.examination import Examination
 from harness.search.record import Stop
 from harness.search.replay import Fate
 from harness.space import parts
-from harness.subjects.answer import Kind, Stage
 from tests.documents import SCHEMA, errors, fits
-from tests.report import test_refusals
+from tests.report.test_formats import UNREFUSED
 from tests.report.test_wording import CASE, CONFIG, DIFFERS, INACCURATE, SEVERAL, TOLD, disagreement, unrepeated
 from tests.unrun import let_scripts_fail_unrun
 
@@ -128,8 +128,7 @@ RECORDS: Final[dict[str, tuple[str, Any]]] = {
     "several": ("examination", lambda: record.examination_record(Examination(disagreement()), SEVERAL)),
     "suspicion": ("examination", lambda: record.examination_record(Examination(unrepeated()))),
     "every check": ("examination", lambda: record.examination_record(everything())),
-    "refusals": ("refusals", lambda: refusals_record(test_refusals.found())),
-    "known refusals": ("refusals", lambda: refusals_record(test_refusals.clean())),
+    "refusals": ("refusals", lambda: refusals_record(UNREFUSED)),
     "no number": ("mismatch", lambda: record.result_record(without_numbers())["mismatches"][0]),
 }
 
@@ -139,7 +138,7 @@ def everything() -> Examination:
     hunt.accuracy = [Accuracy("float32", 9.5, 0.25), Accuracy("float64", 99.0, 0.5, 1e-9, 1e-8, 9.0, 2_000)]
     hunt.undone = {"num_layers=2": (CASE, Result(Verdict.DISAGREES, (DIFFERS,)))}
     broken = Result(Verdict.DISAGREES, message="drops twice", method=Method.DROPOUT)
-    return Examination(hunt, test_refusals.found(), broken)
+    return Examination(hunt, UNREFUSED, broken)
 
 
 def without_numbers() -> Result:
@@ -181,7 +180,7 @@ def test_what_is_written_whole_has_every_field_in_the_schema(definition: str, fi
         ("examination", "stop", [one.name.lower() for one in Stop]),
         ("replay", "fate", [one.value for one in Fate]),
         ("replayed", "fate", [one.value for one in Fate]),
-        ("wrong", "lapse", [*(one.value for one in Lapse), None]),
+        ("wrong", "lapse", [one.value for one in Lapse]),
         ("config", "dtype", list(parts.DTYPES)),
         ("config", "preparation", list(parts.PREPARATIONS)),
         ("config", "strides", list(parts.STRIDES)),
@@ -193,13 +192,10 @@ def test_the_values_of_a_field_are_the_code_s(definition: str, field: str, value
 
 
 def test_the_values_of_parts_are_the_code_s() -> None:
-    answer = DEFINITIONS["wrong"]["properties"]["answer"]["properties"]
     known = DEFINITIONS["known"]["properties"]["known"]["items"]["properties"]
 
     assert DEFINITIONS["verdict"]["enum"] == [*(one.value for one in Verdict), None]
     assert DEFINITIONS["method"]["enum"] == [one.name.lower() for one in Method]
-    assert answer["kind"]["enum"] == [one.value for one in Kind]
-    assert answer["stage"]["enum"] == [*(one.value for one in Stage), None]
     assert known["whose"]["enum"] == [one.value for one in Whose]
 
 

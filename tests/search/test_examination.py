@@ -7,15 +7,13 @@ import torch
 
 from harness import Case, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.dropout import check_dropout
-from harness.checks.refusals import Refusal
+from harness.checks.malformed import Lapse, Refusals, Unrefused
 from harness.checks.result import Method, Result
-from harness.search import examination, refusals
+from harness.search import examination
 from harness.search.certificate import Certificate
 from harness.search.examination import DROPOUT_RUNS, Examination, examine
 from harness.search.hang import Hang
 from harness.search.record import Finding, Hunt, Stop
-from harness.search.refusals import Refusals, Wrong
-from harness.subjects.answer import Answer
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -39,12 +37,11 @@ def hunted(verdict: Verdict | None = Verdict.AGREES) -> Hunt:
     return record
 
 
-def refused(*answers: Answer) -> Refusals:
-    broken: Any = None
-    return Refusals("mine", 7, findings=[Wrong(broken, Refusal(answer)) for answer in answers])
+def refused(*lapses: Lapse) -> Refusals:
+    return Refusals(findings=[Unrefused("hx: batch", lapse, (), "", "rnn(x)") for lapse in lapses])
 
 
-ACCEPTED, CRASHED, HUNG = Answer.accepted(), Answer.crashed("exit code 7"), Answer.hung("10 s")
+ACCEPTED, CRASHED, HUNG = Lapse.ACCEPTED, Lapse.CRASHED, Lapse.HUNG
 LAWLESS, LAWFUL = Result(Verdict.DISAGREES, method=Method.DROPOUT), Result(Verdict.AGREES, method=Method.DROPOUT)
 
 
@@ -71,7 +68,7 @@ LAWLESS, LAWFUL = Result(Verdict.DISAGREES, method=Method.DROPOUT), Result(Verdi
     ],
 )
 def test_a_finding_among_cases_comes_first_then_dropout_then_refusals(
-    hunt: Verdict | None, dropout: Result | None, answers: list[Answer], verdict: Verdict | None
+    hunt: Verdict | None, dropout: Result | None, answers: list[Lapse], verdict: Verdict | None
 ) -> None:
     assert Examination(hunted(hunt), refused(*answers), dropout).verdict is verdict
 
@@ -97,7 +94,7 @@ class Asked:
         self.dropout: Any = LAWFUL
         self.refusals: Any = refused()
         monkeypatch.setattr(examination, "check_dropout", self.check_dropout)
-        monkeypatch.setattr(examination, "hunt_refusals", self.hunt_refusals)
+        monkeypatch.setattr(examination, "check_refusals", self.check_refusals)
 
     def examine(self, subject: Any, scope: Scope, *, seed: int = 0, **arguments: Any) -> Examination:
         """Examine a subject after a search that found nothing."""
@@ -111,8 +108,8 @@ class Asked:
             raise self.dropout
         return self.dropout  # type: ignore[no-any-return]
 
-    def hunt_refusals(self, subject: Any, scope: Scope, **arguments: Any) -> Refusals:
-        self.calls.append(("refusals", {"device": scope.device, **arguments}))
+    def check_refusals(self, call: Any, dtype: str, device: str, until: float) -> Refusals:
+        self.calls.append(("refusals", {"dtype": dtype, "device": device, "until": until}))
         if isinstance(self.refusals, BaseException):
             raise self.refusals
         return self.refusals  # type: ignore[no-any-return]
@@ -132,7 +129,7 @@ def test_a_module_is_asked_for_the_law_of_dropout_and_for_refusals(asked: Asked)
 
     assert asked.names == ["dropout", "refusals"]
     assert dict(asked.calls)["dropout"] == {"device": "cpu", "seed": 7, "until": 9.0}
-    assert dict(asked.calls)["refusals"] == {"device": ("cpu",), "cases": 500, "seed": 7, "until": 11.0}
+    assert dict(asked.calls)["refusals"] == {"dtype": "float32", "device": "cpu", "until": 11.0}
     assert (done.dropout, done.refusals) == (LAWFUL, asked.refusals)
 
 
@@ -141,15 +138,6 @@ def test_a_function_is_asked_for_nothing_more(asked: Asked) -> None:
 
     assert asked.names == []
     assert (done.dropout, done.refusals) == (None, None)
-
-
-@pytest.mark.parametrize(
-    ("cases", "calls"), [(None, refusals.CASES), (1, 1), (699, 699), (700, 700), (100_000, refusals.CASES)]
-)
-def test_no_more_malformed_calls_are_made_than_cases_were_given(asked: Asked, cases: int | None, calls: int) -> None:
-    asked.examine(TORCH, ALL, cases=cases)
-
-    assert dict(asked.calls)["refusals"]["cases"] == calls
 
 
 @pytest.mark.parametrize(("cases", "times"), [(None, 1), (DROPOUT_RUNS, 1), (DROPOUT_RUNS - 1, 0), (1, 0), (5000, 1)])
@@ -197,7 +185,7 @@ def test_where_there_are_no_numbers_neither_dropout_nor_refusals_are_asked_for(a
     assert (done.dropout, done.refusals) == (None, None)
     assert asked.names == ["dropout", "dropout", "refusals"]
     assert [told["device"] for name, told in asked.calls if name == "dropout"] == ["cuda:0", "cpu"]
-    assert dict(asked.calls)["refusals"]["device"] == ("cuda:0", "cpu")
+    assert dict(asked.calls)["refusals"]["device"] == "cuda:0"
 
 
 def test_who_refuses_dropout_is_not_held_to_its_law(asked: Asked) -> None:
@@ -290,8 +278,8 @@ def test_a_right_module_agrees_and_one_that_takes_what_it_should_refuse_does_not
 
     assert right.verdict is Verdict.AGREES
     assert right.refusals is not None
-    assert right.refusals.calls <= 300
+    assert not right.refusals.findings
     assert wrong.hunt.finding is None
     assert wrong.refusals is not None
-    assert wrong.refusals.findings
+    assert [one.rule for one in wrong.refusals.findings] == ["hx: batch beside one sequence"]
     assert wrong.verdict is Verdict.DISAGREES

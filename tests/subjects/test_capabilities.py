@@ -14,10 +14,8 @@ import torch
 from harness import Capabilities, Case, Outcome, RNNConfig, Scope, as_subject, check_agreement, draw, scope_of
 from harness.search.deadline import ended_at
 from harness.search.hang import ended_by_a_hang
-from harness.search.refusals import hunt_refusals
 from harness.space.backend import UNKNOWN
 from harness.space.contract import KERNEL, PORT, under
-from harness.space.errors import UsageError
 from harness.subjects.calling import place_of
 from harness.subjects.capabilities import Recipe
 from harness.subjects.ground import ground
@@ -108,11 +106,6 @@ def test_methods_are_wrapped_by_name_and_the_rest_stays() -> None:
     assert methods.masks(3) == ("masks", 3)
     assert methods.exact_laws.args == ("exact_laws",)
     assert (methods.takes, methods.process, methods.jvp) == (("x",), None, None)
-
-
-def test_malformed_calls_are_not_made_of_what_has_none() -> None:
-    with pytest.raises(UsageError, match="plain: cannot be given malformed calls"):
-        hunt_refusals(Plain())
 
 
 def test_everything_is_known_of_nn_rnn_alone() -> None:

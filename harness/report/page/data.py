@@ -332,7 +332,7 @@ def _dropout(done: Examination) -> dict[str, Any] | None:
 def _refusals(done: Examination) -> list[dict[str, Any]]:
     """Return each kind of malformed call that is not refused as it must be."""
     every = () if done.refusals is None else done.refusals.findings
-    return [{"head": refusal_head(one), "facts": refusal_facts(done.hunt.subject, one)} for one in every]
+    return [{"head": refusal_head(one), "facts": refusal_facts(one)} for one in every]
 
 
 def _capabilities(done: Examination, capabilities: Capabilities) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,215 @@
+"""Malformed calls: what nn.RNN refuses, and the check that a class refuses it, too.
+
+A kernel that takes the place of ``nn.RNN`` must not compute something from a call that has no documented meaning. A
+``Rule`` breaks one well-formed call in one respect. A class that does not accept the well-formed call is not asked.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, NamedTuple
+
+from harness.space.outcome import LOST, Failure, Outcome, is_last
+
+
+class Call(NamedTuple):
+    """One use of a class, as the code of its parts. ``RNN`` is the class, and ``OTHER`` is a dtype that is not its."""
+
+    rnn: str = "RNN(3, 4)"
+    x: str = "torch.ones(5, 2, 3)"
+    hx: str = ""  # empty if none is passed
+
+    def code(self, dtype: str = "float32") -> str:
+        """Return the code of the call, of a layer of this dtype."""
+        lines = [f"rnn = {self.rnn}", f"x = {self.x}", *([f"hx = {self.hx}"] if self.hx else [])]
+        lines.append("rnn(x, hx)" if self.hx else "rnn(x)")
+        return "\n".join(lines).replace("OTHER", "torch.float32" if dtype == "float64" else "torch.float64")
+
+
+class Rule(NamedTuple):
+    """Malformed calls that are alike, plainest first; nn.RNN raises one of these exceptions."""
+
+    name: str
+    raises: tuple[str, ...]
+    right: Call  # the well-formed call that is broken
+    wrong: tuple[Call, ...]
+    known: str = ""  # how torch breaks the rule, which is then a known issue
+
+
+_VALUE: Final = ("ValueError", "RuntimeError")
+_RANK: Final = (*_VALUE, "IndexError")
+_TYPE: Final = ("TypeError", *_VALUE)
+_OBJECT: Final = ("TypeError", "ValueError", "AttributeError")  # it may fail at the first attribute that it lacks
+
+_PLAIN: Final = Call()
+_STATE: Final = Call(hx="torch.ones(1, 2, 4)")
+_ALONE: Final = Call(x="torch.ones(5, 1, 3)", hx="torch.ones(1, 1, 4)")
+_UNBATCHED: Final = Call(x="torch.ones(5, 3)", hx="torch.ones(1, 4)")
+_DEEP: Final = Call("RNN(3, 4, num_layers=2, bidirectional=True)", hx="torch.ones(4, 2, 4)")
+_PACK: Final = "torch.nn.utils.rnn.pack_padded_sequence(torch.ones(5, 2, {}), [{}]{})"
+_PACKED: Final = Call(x=_PACK.format(3, "5, 3", ""), hx="torch.ones(1, 2, 4)")
+_UNSORTED: Final = Call(x=_PACK.format(3, "3, 5", ", enforce_sorted=False"), hx="torch.ones(1, 2, 4)")
+
+
+def _built(name: str, raises: tuple[str, ...], *constructors: str, right: Call = _PLAIN, known: str = "") -> Rule:
+    return Rule(name, raises, right, tuple(right._replace(rnn=f"RNN({given})") for given in constructors), known)
+
+
+def _option(name: str, raises: tuple[str, ...], *values: str) -> Rule:
+    return _built(name, raises, *(f"3, 4, {name.partition(' ')[0]}={value}" for value in values))
+
+
+def _x(name: str, raises: tuple[str, ...], *values: str, right: Call = _PLAIN) -> Rule:
+    return Rule(name, raises, right, tuple(right._replace(x=value) for value in values))
+
+
+def _hx(name: str, raises: tuple[str, ...], *values: str, right: Call = _STATE, known: str = "") -> Rule:
+    return Rule(name, raises, right, tuple(right._replace(hx=value) for value in values), known)
+
+
+RULES: Final = (
+    _built("input_size below 1", _VALUE, "-1, 4"),
+    Rule(
+        "input_size of 0",
+        _VALUE,
+        _PLAIN,
+        (Call("RNN(0, 4)", "torch.ones(5, 2, 0)"),),
+        "before torch 2.10 or so it is not checked: products over no features give zeros and no error",
+    ),
+    _built("input_size no int", _TYPE, "3.0, 4", '"3", 4', "None, 4"),
+    Rule(
+        "input_size=True",
+        _TYPE,
+        _PLAIN,
+        (Call("RNN(True, 4)", "torch.ones(5, 2, 1)"),),
+        "the check for an int accepts True, which then means 1; hidden_size and num_layers refuse True",
+    ),
+    _built("hidden_size below 1", _VALUE, "3, 0", "3, -1"),
+    _built("hidden_size no int", _TYPE, "3, 4.0", '3, "4"', "3, None", "3, True"),
+    _option("num_layers below 1", _VALUE, "0", "-1"),
+    _option("num_layers no int", _TYPE, "2.0", '"2"', "None", "True"),
+    _option("bias no bool", _TYPE, "1", "2", "None", '"yes"'),
+    _option("batch_first no bool", _TYPE, "1", "2", "None", '"yes"'),
+    _option("bidirectional no bool", _TYPE, "2", "None", '"yes"'),
+    _option("dropout no probability", _VALUE, "1.1", "-0.1", "2", 'float("inf")', 'float("nan")'),
+    _option("dropout no number", _TYPE, '"0.5"', "None", "True", "1j"),
+    _option("nonlinearity unknown", _VALUE, '"sigmoid"', '"TANH"', '""'),
+    _option("nonlinearity no name", _TYPE, "None", "1", "torch.tanh"),
+    _option("proj_size", _TYPE, "1", "0"),
+    _built("argument unknown", _TYPE, "3, 4, momentum=0.5", '3, 4, mode="LSTM"'),
+    _built("argument missing", _TYPE, "3", "hidden_size=4"),
+    _option("dtype no floating point", _TYPE, "torch.int64", "torch.bool", '"float32"'),
+    _option("device unknown", _VALUE, '"bogus"'),
+    _x("x: rank", _RANK, "torch.ones(3)", "torch.ones(())", "torch.ones(1, 5, 2, 3)"),
+    _x("x: features", _VALUE, "torch.ones(5, 2, 4)", "torch.ones(5, 2, 1)"),
+    _x("x: features, unbatched", _VALUE, "torch.ones(5, 4)", "torch.ones(5, 1)", right=_UNBATCHED),
+    _x("x: features, packed", _VALUE, _PACK.format(4, "5, 3", ""), right=_PACKED),
+    _x("x: dtype", _TYPE, *(f"torch.ones(5, 2, 3, dtype={dtype})" for dtype in ("OTHER", "torch.int64", "torch.bool"))),
+    _x("x: no tensor", _OBJECT, "[[[1.0] * 3] * 2] * 5", "torch.ones(5, 2, 3).tolist()", "0", "None"),
+    _x("x: device", _VALUE, 'torch.ones(5, 2, 3, device="meta")'),
+    _x("x: no steps", _VALUE, "torch.ones(0, 2, 3)"),
+    _hx("hx: rank", _VALUE, "torch.ones(2, 4)", "torch.ones(4)", "torch.ones(1, 1, 2, 4)"),
+    _hx("hx: rank, unbatched", _VALUE, "torch.ones(1, 1, 4)", "torch.ones(4)", right=_UNBATCHED),
+    _hx("hx: layers", _VALUE, "torch.ones(2, 2, 4)"),
+    _hx("hx: layers and directions", _VALUE, "torch.ones(2, 2, 4)", "torch.ones(1, 2, 4)", right=_DEEP),
+    _hx("hx: batch", _VALUE, "torch.ones(1, 3, 4)"),
+    _hx("hx: batch, packed", _VALUE, "torch.ones(1, 3, 4)", "torch.ones(1, 1, 4)", right=_PACKED),
+    _hx(
+        "hx: batch, packed and sorted",
+        _VALUE,
+        "torch.ones(1, 3, 4)",
+        right=_UNSORTED,
+        known="the states are selected by sorted_indices before the shape of hx is checked: surplus states are dropped",
+    ),
+    _hx("hx: batch beside one sequence", _VALUE, "torch.ones(1, 2, 4)", right=_ALONE),
+    _hx("hx: batch of 1", _VALUE, "torch.ones(1, 1, 4)"),
+    _hx("hx: batch first", _VALUE, "torch.ones(2, 1, 4)"),
+    _hx("hx: features", _VALUE, "torch.ones(1, 2, 5)", "torch.ones(1, 2, 1)"),
+    _hx("hx: features, unbatched", _VALUE, "torch.ones(1, 5)", "torch.ones(1, 1)", right=_UNBATCHED),
+    _hx("hx: dtype", _TYPE, *(f"torch.ones(1, 2, 4, dtype={dtype})" for dtype in ("OTHER", "torch.int64"))),
+    _hx("hx: no tensor", _OBJECT, "(torch.ones(1, 2, 4), torch.ones(1, 2, 4))", "torch.ones(1, 2, 4).tolist()", "0"),
+    _hx("hx: device", _VALUE, 'torch.ones(1, 2, 4, device="meta")'),
+)
+
+
+class Lapse(Enum):
+    """The ways in which the answer to a malformed call is wrong."""
+
+    ACCEPTED = "accepted silently"
+    EXCEPTION = "refused with another exception"
+    CRASHED = "crashed"
+    HUNG = "hung"
+
+
+class Unrefused(NamedTuple):
+    """A malformed call that is not refused as it must be."""
+
+    rule: str
+    lapse: Lapse
+    raises: tuple[str, ...]
+    happened: str
+    code: str
+
+
+@dataclass
+class Refusals:
+    """What a class makes of malformed calls: the first wrong answer to each rule is a finding."""
+
+    calls: int = 0
+    refused: int = 0
+    known: list[str] = field(default_factory=list)  # the rules that it breaks as torch is known to
+    left_out: Counter[str] = field(default_factory=Counter)  # rules by why their well-formed calls are not accepted
+    findings: list[Unrefused] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def check_refusals(
+    call: Callable[[str, str, str], Outcome], dtype: str = "float32", device: str = "cpu", until: float = math.inf
+) -> Refusals:
+    """Make all malformed calls, with ``Capabilities.call``, up to a time (``time.perf_counter``).
+
+    A hang ends it, because each further call may hang as well, and so does Ctrl-C.
+    """
+    done, accepted = Refusals(), dict[Call, Outcome]()
+    try:
+        for rule in RULES:
+            if rule.right not in accepted:
+                accepted[rule.right] = call(rule.right.code(dtype), dtype, device)
+            right = accepted[rule.right]
+            if right.failure is not None:
+                done.left_out[right.message] += 1
+            elif time.perf_counter() >= until or _is_broken(done, rule, call, dtype, device):
+                break
+    except KeyboardInterrupt:
+        done.interrupted = True
+    return done
+
+
+def _is_broken(done: Refusals, rule: Rule, call: Callable[[str, str, str], Outcome], dtype: str, device: str) -> bool:
+    """Make the calls of a rule, up to the first that is not refused; return whether nothing more can be asked."""
+    for wrong in rule.wrong:
+        code = wrong.code(dtype)
+        outcome = call(code, dtype, device)
+        done.calls += 1
+        if (lapse := _lapse(outcome, rule.raises)) is None:
+            done.refused += 1
+        elif rule.known and outcome.failure not in LOST:
+            done.known.append(rule.name)
+        else:
+            done.findings.append(Unrefused(rule.name, lapse, rule.raises, outcome.message or "no error", code))
+            return is_last(outcome.failure, outcome.message)
+    return False
+
+
+def _lapse(outcome: Outcome, raises: tuple[str, ...]) -> Lapse | None:
+    """Return what is wrong with an answer; a class may also refuse by saying that it does not support the call."""
+    lost = {Failure.CRASHED: Lapse.CRASHED, Failure.HUNG: Lapse.HUNG, None: Lapse.ACCEPTED}
+    if outcome.failure in lost:
+        return lost[outcome.failure]
+    right = outcome.failure is Failure.UNSUPPORTED or {*outcome.classes} & {*raises}
+    return None if right else Lapse.EXCEPTION

@@ -1,0 +1,162 @@
+"""Tests of malformed calls: torch refuses each, and each wrong way to answer one is told."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from harness import Outcome, as_subject
+from harness.checks.malformed import RULES, Lapse, Refusals, Rule, check_refusals
+from harness.space.outcome import Failure
+from harness.subjects.torch_module import TorchSubject
+
+TORCH = TorchSubject()
+KNOWN = [rule.name for rule in RULES if rule.known]
+
+
+def asked(module: type[torch.nn.Module]) -> Refusals:
+    return check_refusals(TorchSubject(module, "mine").perform)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_torch_accepts_the_right_call_and_refuses_the_wrong_ones(rule: Rule, dtype: str) -> None:
+    right = TORCH.perform(rule.right.code(dtype), dtype, "cpu")
+    wrong = [TORCH.perform(call.code(dtype), dtype, "cpu") for call in rule.wrong]
+
+    assert right.failure is None, right
+    assert all({*one.classes} & {*rule.raises} or rule.known for one in wrong), wrong
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_torch_breaks_no_rule_but_the_known_ones() -> None:
+    record = check_refusals(TORCH.perform)
+
+    assert not record.findings
+    assert not record.left_out
+    assert {*record.known} <= {*KNOWN}
+    assert record.refused + len(record.known) == record.calls > 90
+    assert len({rule.name for rule in RULES}) == len(RULES)
+
+
+class BroadcastsState(torch.nn.RNN):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if isinstance(x, torch.Tensor) and isinstance(hx, torch.Tensor) and hx.shape[1:2] == (1,) and hx.dim() == 3:
+            hx = hx.expand(-1, x.shape[1], -1)
+        return super().forward(x, hx)
+
+
+class Asserts(torch.nn.RNN):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        assert not isinstance(x, torch.Tensor) or x.dim() == 0 or x.shape[-1] == self.input_size
+        return super().forward(x, hx)
+
+
+class TakesNoSteps(torch.nn.RNN):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        empty = isinstance(x, torch.Tensor) and x.dim() == 3 and not len(x)
+        return (x.new_zeros(0, 2, 4), hx) if empty else super().forward(x, hx)
+
+
+class TakesAnyArgument(torch.nn.RNN):
+    def __init__(self, *sizes: Any, momentum: float = 0.0, **arguments: Any) -> None:
+        super().__init__(*sizes, **arguments)
+
+
+class RaisesItsOwn(torch.nn.RNN):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        try:
+            return super().forward(x, hx)
+        except (ValueError, RuntimeError) as error:
+            raise type("Wrong", (type(error),), {})(error) from None
+
+
+class RefusesPacks(torch.nn.RNN):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if isinstance(x, torch.nn.utils.rnn.PackedSequence):
+            raise NotImplementedError("padded only")
+        return super().forward(x, hx)
+
+
+@pytest.mark.parametrize(
+    ("module", "findings"),
+    [
+        (BroadcastsState, {("hx: batch of 1", Lapse.ACCEPTED)}),
+        (
+            Asserts,
+            {(name, Lapse.EXCEPTION) for name in ("x: features", "x: features, unbatched")},
+        ),
+        (TakesNoSteps, {("x: no steps", Lapse.ACCEPTED)}),
+        (TakesAnyArgument, {("argument unknown", Lapse.ACCEPTED)}),
+        (RaisesItsOwn, set()),
+        (RefusesPacks, set()),
+    ],
+)
+def test_a_class_that_breaks_a_rule_is_told(module: type[torch.nn.Module], findings: set[tuple[str, Lapse]]) -> None:
+    record = asked(module)
+
+    assert {(one.rule, one.lapse) for one in record.findings} == findings
+    assert record.left_out == ({"padded only": 3} if module is RefusesPacks else {})
+
+
+def test_a_finding_says_what_should_happen_and_its_code_makes_the_call() -> None:
+    (finding,) = asked(BroadcastsState).findings
+
+    assert finding.raises == ("ValueError", "RuntimeError")
+    assert finding.happened == "no error"
+    assert finding.code.splitlines() == [
+        "rnn = RNN(3, 4)",
+        "x = torch.ones(5, 2, 3)",
+        "hx = torch.ones(1, 1, 4)",
+        "rnn(x, hx)",
+    ]
+    exec(finding.code, {"torch": torch, "RNN": BroadcastsState})  # noqa: S102 - our own
+    with pytest.raises(RuntimeError):
+        exec(finding.code, {"torch": torch, "RNN": torch.nn.RNN})  # noqa: S102 - our own
+
+
+class TakesEverything(torch.nn.Module):
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+
+    def forward(self, *_: Any) -> None:
+        """Return nothing."""
+
+
+def test_a_class_that_refuses_nothing_breaks_every_rule_but_what_torch_breaks_too() -> None:
+    found = {one.rule for one in check_refusals(TorchSubject(TakesEverything, "mine").perform).findings}
+
+    assert found == {rule.name for rule in RULES if not rule.known}
+
+
+def lost(failure: Failure) -> Callable[[str, str, str], Outcome]:
+    """Return a subject's ``call`` whose process is lost where x has no steps, or is a list."""
+    return lambda code, *rest: (
+        Outcome(failure=failure, message="signal 11")
+        if "(0, 2, 3)" in code or "tolist" in code
+        else TORCH.perform(code, *rest)
+    )
+
+
+@pytest.mark.parametrize(("failure", "lapses"), [(Failure.CRASHED, [Lapse.CRASHED] * 3), (Failure.HUNG, [Lapse.HUNG])])
+def test_a_call_that_ends_the_process_is_told_and_a_hang_is_the_last(failure: Failure, lapses: list[Lapse]) -> None:
+    assert [one.lapse for one in check_refusals(lost(failure)).findings] == lapses
+
+
+def test_no_call_is_made_after_the_time_and_an_interrupt_leaves_what_was_found() -> None:
+    def interrupt(code: str, *rest: str) -> Outcome:
+        if "momentum" in code:
+            raise KeyboardInterrupt
+        return TORCH.perform(code, *rest)
+
+    assert check_refusals(TORCH.perform, until=time.perf_counter()).calls == 0
+    record = check_refusals(interrupt)
+    assert record.interrupted
+    assert record.refused > 40
+
+
+def test_a_function_and_a_cell_are_not_asked() -> None:
+    assert as_subject(lambda x: x).capabilities.call is None
+    assert as_subject("torch:cell").capabilities.call is None
