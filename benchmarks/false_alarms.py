@@ -365,8 +365,6 @@ def drawn(subject: str, seed: int, index: int) -> Drawn:
             output_size=_size(rng) if rng.random() < 0.2 else None,
             loss=rng.choice(LOSSES),
         )
-        if config.is_complex:  # torch has no relu of complex numbers
-            config = config.replace(nonlinearity="tanh")
         if subject == "torch" or _products(config) <= LIMIT:
             break
     case = draw(config, rng.choice(list(REGIMES)), rng.getrandbits(32))

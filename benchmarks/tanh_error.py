@@ -1,8 +1,8 @@
 """The errors of tanh in units of the unit roundoff, from which ``oracle.arithmetic`` has its kappa.
 
 float32 is measured on every number from 2**-20 to 9.5 (below, tanh x is x to within u; above, it is 1), float64 on
-three million drawn numbers against 80-bit arithmetic, if the machine has it. For complex numbers the error is relative
-in modulus, against ball arithmetic, on arguments of many kinds. Run: ``python benchmarks/tanh_error.py``.
+three million drawn numbers against 80-bit arithmetic, if the machine has it.
+Run: ``python benchmarks/tanh_error.py``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import flint
 import numpy as np
 import torch
-from flint import acb
 from numpy.typing import NDArray
 
 Tanh = Callable[[NDArray[Any]], NDArray[Any]]
@@ -50,45 +48,8 @@ def float64_errors() -> dict[str, float]:
     return {name: worst(tanh, x, exact) for name, tanh in LIBRARIES.items()}
 
 
-def complex_arguments(count: int) -> dict[str, NDArray[np.complex128]]:
-    """Return arguments of each kind."""
-    rng = np.random.default_rng(0)
-
-    def size(low: float, high: float) -> NDArray[np.float64]:
-        signs = rng.choice([-1.0, 1.0], count)
-        return np.asarray(signs * np.exp(rng.uniform(np.log(low), np.log(high), count)))
-
-    turns = rng.integers(-4, 4, count) * np.pi
-    return {
-        "generic": 2 * (rng.standard_normal(count) + 1j * rng.standard_normal(count)),
-        "any size": size(1e-6, 20) + 1j * size(1e-6, 20),
-        "saturated": size(3, 80) + 1j * rng.uniform(-10, 10, count),
-        "near the imaginary axis": size(1e-12, 0.1) + 1j * rng.uniform(-10, 10, count),
-        "near poles": size(1e-7, 0.3) + 1j * (turns + np.pi / 2 + size(1e-7, 0.3)),
-        "near zeros": size(1e-7, 0.3) + 1j * (turns + size(1e-7, 0.3)),
-        "tiny": size(1e-30, 1e-3) + 1j * size(1e-30, 1e-3),
-    }
-
-
-def complex_errors(dtype: str, count: int = 40_000) -> dict[str, float]:
-    """Return the largest error over all kinds, in modulus, in units of the parts' unit roundoff."""
-    u = float(np.finfo(dtype).eps) / 2
-    errors = dict.fromkeys(LIBRARIES, 0.0)
-    flint.ctx.prec = 120
-    for arguments in complex_arguments(count).values():
-        z = arguments.astype(dtype)
-        exact = [acb(argument).tanh() for argument in z.tolist()]
-        for name, tanh in LIBRARIES.items():
-            off = (float(abs(acb(y) - e) / abs(e)) for y, e in zip(tanh(z).tolist(), exact, strict=True))
-            errors[name] = max(errors[name], max(off) / u)
-    return errors
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for dtype in ("complex64", "complex128"):
-        for name, error in complex_errors(dtype).items():
-            print(f"{dtype:20} {name:24} {error:.2f} u", flush=True)
     for dtype, errors in (("float32, exhaustive", float32_errors()), ("float64, sampled", float64_errors())):
         for name, error in errors.items():
             print(f"{dtype:20} {name:24} {error:.2f} u")

@@ -135,7 +135,6 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
     # How gradients are asked for does not matter: the probes ask in the plain way.
     plainly = config is plain.config or config.replace(enforce_sorted=False, grad_mode=None) == plain.config
     worthwhile = with_probes and accepted.derived and not masks and plainly
-    worthwhile = worthwhile and not config.is_complex  # their sums are not modelled so sharply
     computed = plain_outcome(config, outcome)
     return Observation(
         plain,
@@ -235,7 +234,7 @@ def departures(observation: Observation, reference: Reference = REFERENCE) -> li
             reference.time_major(array, case.config)
             for array in (expected["output"].values, expected["output"].allowance)
         )
-        found.append(Departure("output", layer, over_allowance(own.values, values, allowance.real)))
+        found.append(Departure("output", layer, over_allowance(own.values, values, allowance)))
     if observation.probed is not None and unfit(*observation.probed) is None:
         wider, outcome = observation.probed
         seen = probes.witness(setting, outcome.arrays)

@@ -56,7 +56,7 @@ class _Observation(NamedTuple):
 def differentiable(config: RNNConfig) -> bool:
     """Return whether derivatives beyond gradients are asked for: in the plainest call, with respect to everything."""
     plain = config.plain == config.replace(grad_mode=None) and config.lengths is None and config.wrt == "all"
-    return plain and not config.drops and not config.is_complex and config.device != "meta"
+    return plain and not config.drops and config.device != "meta"
 
 
 def check_derivatives(

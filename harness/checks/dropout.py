@@ -38,7 +38,6 @@ from harness.oracle.known import write_steps
 from harness.oracle.unroll import keep_scale
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import DIRECTIONS, RNNConfig, weight_names
-from harness.space.parts import COMPLEX
 from harness.space.scope import Scope, factors_of
 from harness.subjects.protocol import Subject, scope_of
 
@@ -94,9 +93,7 @@ def check_dropout(
     if not applies(subject):
         return Result(Verdict.UNSUPPORTED, message="it draws no masks, so its dropout in training is not checked")
     scope = scope or scope_of(subject)
-    dtypes = tuple(dict.fromkeys(dtype for dtype in scope.dtype if dtype not in COMPLEX))
-    if not dtypes:
-        return Result(Verdict.UNSUPPORTED, message="dropout of complex numbers is not checked")
+    dtypes = scope.values()["dtype"]
     nonlinearity = "relu" if scope.allows("nonlinearity", "relu") else "tanh"
     configs = [config for config in _configs(device, dtypes, nonlinearity) if _is_in(scope, config)]
     if not any(map(_shows, configs)):

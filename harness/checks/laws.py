@@ -354,12 +354,7 @@ def _in_range(case: Case, arrays: Arrays) -> bool:
     scaled-down loss overflows only where the original loss does.
     """
     config = case.config
-    if (
-        config.num_layers > 1
-        or config.is_complex
-        or "output" not in arrays
-        or not all(np.isfinite(a).all() for a in arrays.values())
-    ):
+    if config.num_layers > 1 or "output" not in arrays or not all(np.isfinite(a).all() for a in arrays.values()):
         return False
     bits = 53 if config.plain.dtype == "float64" else 24  # 16-bit products are summed in 24 bits, or in fewer
     weights = min((_grain(a, bits) for n, a in case.weights.items() if n.startswith("weight")), default=0)

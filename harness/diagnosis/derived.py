@@ -32,15 +32,14 @@ def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:
     """Return what the subject gives in float64, called plainly, if its gradients are the derivative of its own loss.
 
     Returns ``None`` if they are not, or if they are nn.RNN's, too. A gradient that it does not return counts as zero.
-    It also returns ``None`` where this cannot be told: where the subject does not compute in float64 (complex128), or
+    It also returns ``None`` where this cannot be told: where the subject does not compute in float64, or
     dropout draws masks, or a kink of relu lies at the numbers of the case.
     """
     plain = case.plain()
-    dtype = "complex128" if plain.config.is_complex else "float64"
-    if dtype not in subject.capabilities.offers.get("dtype", (dtype,)) or plain.config.drops:
+    if "float64" not in subject.capabilities.offers.get("dtype", ("float64",)) or plain.config.drops:
         return None
-    config = plain.config.replace(dtype=dtype)
-    wide = Case.from_arrays(config, {name: array.astype(dtype) for name, array in plain.arrays.items()})
+    config = plain.config.replace(dtype="float64")
+    wide = Case.from_arrays(config, {name: array.astype(np.float64) for name, array in plain.arrays.items()})
     returned = _returned(subject, wide)
     if returned is None:
         return None
@@ -48,11 +47,8 @@ def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:
         right = REFERENCE.run(wide)
     differs = False
     for seed in range(DIRECTIONS):
-        generator, turns = np.random.default_rng(seed), (1, 1j) if config.is_complex else (1,)
-        along = {
-            name: np.asarray(sum(turn * generator.standard_normal(spec.shape) for turn in turns))
-            for name, spec in config.gradients.items()
-        }
+        generator = np.random.default_rng(seed)
+        along = {name: generator.standard_normal(spec.shape) for name, spec in config.gradients.items()}
         ends = [_loss(subject, _moved(wide, along, sign * STEP)) for sign in (1, -1)]
         if ends[0] is None or ends[1] is None:
             return None
@@ -67,7 +63,7 @@ def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:
 
 def _along(along: Mapping[str, Floats], gradients: Mapping[str, Array]) -> float:
     """Return the derivative along a direction, given the gradients."""
-    return sum(float(np.vdot(gradients[name], by).real) for name, by in along.items() if name in gradients)
+    return sum(float(np.vdot(gradients[name], by)) for name, by in along.items() if name in gradients)
 
 
 def _moved(case: Case, along: Mapping[str, Floats], by: float) -> Case:
@@ -84,7 +80,7 @@ def _loss(subject: Subject, case: Case) -> float | None:
     returned = _returned(subject, case.forward())
     if returned is None or any(_of(name) not in returned for name in case.cotangents):
         return None
-    return sum(float(np.vdot(g, returned[_of(name)]).real) for name, g in case.cotangents.items())
+    return sum(float(np.vdot(g, returned[_of(name)])) for name, g in case.cotangents.items())
 
 
 def _returned(subject: Subject, case: Case) -> Mapping[str, Array] | None:

@@ -115,8 +115,6 @@ def estimate(observations: Observations, case: Case) -> Precision | None:
     Sizes are 8 where the subject accepts that, so that sums are long enough to round, else those of the case. A failure
     that takes several steps to show needs a state that is not zero, which a single step has if it is given one.
     """
-    if case.config.is_complex:
-        return None
     near = case.forward().config.replace(T=1, num_layers=1, dropout=0.0, output_size=None)
     larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched else {})
     states = ({"hx": True}, {}) if case.config.T > 1 else ({},)

@@ -15,7 +15,7 @@ def judge_worst(result: Result) -> Judgement | None:
     """
     for mismatch in (mismatch for mismatch in result.mismatches if mismatch.sort is not Sort.SUSPICIOUS):
         site = mismatch.sites[0] if mismatch.sites else None
-        if site is not None and site.equation is not None:  # complex numbers have no equation
-            judgement = judge(site.equation, site.actual.real, site.expected.real, site.allowance)
+        if site is not None and site.equation is not None:
+            judgement = judge(site.equation, site.actual, site.expected, site.allowance)
             return None if judgement.ruling is Ruling.UNDECIDED else judgement
     return None

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 
 from harness.space.backend import UNKNOWN, Backend
 from harness.space.errors import UsageError
-from harness.space.parts import COMPLEX
 
 
 class Format(NamedTuple):
@@ -30,15 +29,10 @@ FORMATS: Final = {
     "float32": Format(2.0**-24, 2.0**-126, (2 - 2.0**-23) * 2.0**127),
     "bfloat16": Format(2.0**-8, 2.0**-126, (2 - 2.0**-7) * 2.0**127),
     "float16": Format(2.0**-11, 2.0**-24, (2 - 2.0**-10) * 2.0**15),
-    "complex64": Format(2.0**-24, 5 * 2.0**-126, (2 - 2.0**-23) * 2.0**127),
-    "complex128": Format(2.0**-53, 5 * 2.0**-1022, (2 - 2.0**-52) * 2.0**1023),
 }
 """The format of each dtype. Underflow may flush a result to zero, which loses up to the smallest normal number. float16
 is different: the conversions of x86 and Arm keep its subnormal numbers in every flushing mode, so that underflow loses
-at most one of the smallest of them.
-
-For complex numbers, u and the largest number are those of the parts. ``underflow`` is the most that one operation may
-lose, in modulus: a product underflows three times in each part, which is 3 sqrt 2 times the loss of one part."""
+at most one of the smallest of them."""
 
 U32: Final = FORMATS["float32"].u
 U64: Final = FORMATS["float64"].u
@@ -123,18 +117,9 @@ class Arithmetic:
         return self.backend.wide_sums and self.dtype in {"bfloat16", "float16"}
 
     @cached_property
-    def is_complex(self) -> bool:
-        """True if the dtype is complex."""
-        return self.dtype in COMPLEX
-
-    @cached_property
     def modelled(self) -> bool:
-        """True if the soft model and the judge apply: to real numbers, and to the dtype's own roundings alone."""
-        return not self.wide and self.accepted.derived and not self.is_complex and self.backend.grids is None
-
-    def roundings(self, m: int) -> int:
-        """Return n such that a sum of m products is off by at most gamma_n times the sum of their absolute values."""
-        return 3 * m if self.is_complex else m
+        """True if the soft model and the judge apply: to the dtype's own roundings alone."""
+        return not self.wide and self.accepted.derived and self.backend.grids is None
 
     @cached_property
     def sum_u(self) -> float:
@@ -144,8 +129,7 @@ class Arithmetic:
     @cached_property
     def tanh_error(self) -> float:
         """The relative error of a stored tanh: its own error and, in wide arithmetic, the error of storing it."""
-        kappa = self.backend.complex_tanh_error if self.is_complex else self.backend.tanh_error
-        own = max(kappa, self.accepted.tanh) * self.sum_u
+        own = max(self.backend.tanh_error, self.accepted.tanh) * self.sum_u
         return own + self.format.u * (1 + own) if self.wide else own
 
     @cached_property

@@ -72,8 +72,8 @@ class Site:
     """One differing element: its index, both values, and the difference that rounding could have explained."""
 
     place: Mapping[str, int | str]
-    actual: complex
-    expected: complex
+    actual: float
+    expected: float
     allowance: float
     equation: Equation | None = field(default=None, compare=False, repr=False)
     """The equation of the element, where the subject's own operands are known exactly."""

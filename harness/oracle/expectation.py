@@ -21,7 +21,7 @@ from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.bound import np
 from harness.oracle.cell import Bounded, BoundedSteps
 from harness.oracle.equation import Equation
-from harness.oracle.known import Floats, Known, Steps, at_steps, write_steps, zeros
+from harness.oracle.known import Floats, Known, Steps, at_steps, write_steps
 from harness.oracle.reference import Reference
 from harness.oracle.tolerance import LAMBDA, gamma, linear_allowance, norms, off_grid, soft_floor
 from harness.oracle.unroll import Place, State, Unroll, keep_scale, readout_weights, through_layers
@@ -112,7 +112,7 @@ def _given(setting: Setting) -> Known:
 def single_step_states(reference: Unroll, config: RNNConfig, h_n: Array) -> list[Known]:
     """Return the output of every layer of a case with a single time step, where h_n (L*D, N, H) holds them all."""
     shape = (1, config.N, config.num_directions * config.hidden_size)
-    states = [Known(zeros(config, *shape)) for _ in range(config.num_layers)]
+    states = [Known(np.zeros(shape)) for _ in range(config.num_layers)]
     for (layer, direction), row in zip(reference.h_n_order(config), h_n, strict=True):
         states[layer].values[0][..., reference.features(config, direction)] = row
     return states
@@ -215,7 +215,7 @@ def carried_along(
     reference, case, arithmetic = setting
     config = case.config
     shape = (config.T, config.N, config.num_directions * config.hidden_size)
-    whole, visited = Known(zeros(config, *shape), np.empty(shape)), reference.visited(config)
+    whole, visited = Known(np.zeros(shape), np.empty(shape)), reference.visited(config)
     for direction in range(config.num_directions):
         part, at = reference.features(config, direction), (layer, direction)
         values, errors = (array[..., part] for array in whole if array is not None)
@@ -236,7 +236,7 @@ def _carrying(setting: Setting, at: Place, x: Known, own: Floats | None) -> tupl
     config, w, kind = case.config, reference.step_weights(case, *at), reference.nonlinearity(case.config, at[0])
     steps = reference.bounded_steps(w, kind, arithmetic, first=at[0] == 0)
     by_unit, largest = reference.growth(w, arithmetic)
-    previous = zeros(config, config.T, config.N, config.hidden_size)
+    previous = np.zeros((config.T, config.N, config.hidden_size))
     at_once = max(1, BLOCK // max(1, config.N * max(x.values.shape[2], config.hidden_size)))
 
     def state(t: int, held: State) -> State:
@@ -304,7 +304,7 @@ def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> lis
     config = case.config
 
     def layer_states(layer: int, below: Sequence[Known], states: Sequence[Known]) -> Known:
-        whole = Known(zeros(config, config.T, config.N, config.num_directions * config.hidden_size))
+        whole = Known(np.zeros((config.T, config.N, config.num_directions * config.hidden_size)))
         for direction in range(config.num_directions):
             at, part = (layer, direction), reference.features(config, direction)
             start, x = _start(setting, at, [*states, whole]), read_by(setting, at, below)
@@ -329,7 +329,7 @@ def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> lis
 def _off(values: Floats, allowance: Floats, random: Generator) -> Floats:
     """Return values that are off by a random part of their allowance; where it is infinite, they are exact."""
     by = np.where(np.isfinite(allowance), allowance, 0.0) * random.uniform(-1, 1, values.shape)
-    return values + (by * np.exp(2j * np.pi * random.random(values.shape)) if np.iscomplexobj(values) else by)
+    return values + by
 
 
 def _distance(a: Floats, b: Floats) -> Floats:

@@ -34,7 +34,7 @@ from harness.oracle.expectation import (
     shifted,
     stacked,
 )
-from harness.oracle.known import Floats, Known, at_steps, write_steps, zeros
+from harness.oracle.known import Floats, Known, at_steps, write_steps
 from harness.oracle.sums import (
     Matrix,
     Slopes,
@@ -128,23 +128,23 @@ class _Backward:
         if self._config.output_size is None:
             return Known(reference.output_gradient(case)), None
         weight, _ = readout_weights(case)
-        g = zeros(self._config, self._config.T, self._config.N, weight.shape[0])
+        g = np.zeros((self._config.T, self._config.N, weight.shape[0]))
         if "readout.grad" in case.cotangents:
             g = reference.readout_gradient(case)
         over_rows = Known(flattened(g).T)
         read = self._states[-1].map(partial(reference.readout_input, self._config))
-        of_weight = self._sum(rounded=1).product(over_rows, Matrix.of(*read.map(self._beside)))
+        of_weight = self._sum(rounded=1).product(over_rows, Matrix.of(*read.map(flattened)))
         of_bias = self._sum().product(over_rows, Matrix.of(np.ones((over_rows.values.shape[1], 1))))
         self._found["readout.weight.grad"] = of_weight.expected()
         self._found["readout.bias.grad"] = single_column(of_bias.expected())
-        return Known(g), reference.conjugate(weight)
+        return Known(g), weight
 
     def _back_through(self, at: Place, given: Sum) -> Expected:
         """Return da (T, N, H) of a direction: all steps at once where it was observed, else one after the other."""
         config, reference, (layer, d) = self._config, self._reference, at
         back = self._weights_back(layer, d)
         own, steps = self._own(layer, d), list(reference.time_order(config, d))
-        g_final = zeros(config, config.T, config.N, config.hidden_size)
+        g_final = np.zeros((config.T, config.N, config.hidden_size))
         write_steps(g_final, reference.final_step_back(config, d), self._final[layer, d])
         given.plain(Known(g_final))
         if self._observed is not None:
@@ -207,17 +207,11 @@ class _Backward:
         return expected
 
     def _slopes(self, at: Place, state: Known) -> Slopes:
-        slopes = slopes_at(self._setting, at, state, self._below(at[0]).values)
-        return slopes._replace(slope=self._reference.conjugate(slopes.slope))
+        return slopes_at(self._setting, at, state, self._below(at[0]).values)
 
     def _weights_back(self, layer: int, d: int) -> StepWeights:
         reference = self._reference
-        back = reference.weights_back((layer, d), reference.step_weights(self._case, layer, d))
-        return back._replace(ih=reference.conjugate(back.ih), hh=reference.conjugate(back.hh))
-
-    def _beside(self, array: Floats) -> Floats:
-        """Return the factor that stands beside da in a parameter's gradient, (T*N, K)."""
-        return flattened(self._reference.conjugate(array))
+        return reference.weights_back((layer, d), reference.step_weights(self._case, layer, d))
 
     def _below(self, layer: int) -> Known:
         """Return what a layer reads."""
@@ -252,7 +246,7 @@ class _Backward:
             rows = da.map(partial(reference.entering, config, d, i)).map(lambda a: flattened(a).T)
             summed = (
                 self._sum(config.T, rounded=1)
-                .product(rows, Matrix.of(*(x, previous, ones, ones)[i].map(self._beside)))
+                .product(rows, Matrix.of(*(x, previous, ones, ones)[i].map(flattened)))
                 .expected()
             )
             self._found[f"{name}.grad"] = single_column(summed) if name.startswith("bias") else summed

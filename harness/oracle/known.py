@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from harness.oracle.bound import np
 from harness.space.case import Array
-from harness.space.config import RNNConfig
 
 Floats = NDArray[np.float64]
-"""An array of float64, or of complex128 for a complex dtype. Code that holds for both is written once."""
 Steps = int | NDArray[np.intp]
 """A time step; for packed sequences, an array (N) of one time step for each."""
 
@@ -41,14 +39,6 @@ def write_steps(array: NDArray[Any], steps: Steps, values: NDArray[Any]) -> None
         array[steps, np.arange(array.shape[1])] = values
 
 
-def zeros(config: RNNConfig, *shape: int) -> Floats:
-    """Return zeros of the dtype that a config's numbers are cast to."""
-    return np.zeros(shape, np.complex128 if config.is_complex else np.float64)
-
-
 def to_float64(array: Array) -> Floats:
-    """Cast an array to float64, or to complex128.
-
-    The cast is exact: every number of the narrower dtypes is a float64, and so is each part of a complex number.
-    """
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+    """Cast an array to float64, exactly: every number of the narrower dtypes is a float64."""
+    return array.astype(np.float64)

@@ -137,12 +137,12 @@ class Reference(Elman):
     ) -> Back:
         """Return the gradients of what one layer and direction read."""
         x, previous, own = read
-        slopes = self.conjugate(self.slopes(case, at, x, previous, own))
+        slopes = self.slopes(case, at, x, previous, own)
         da, g_start = self.back_direction(case, at, *given, slopes, visited=visited)
         beside = (x, self.remembered(case.config, at[1], previous, own))
         back = self.weights_back(at, self.step_weights(case, *at))
         of_weights = self.weight_gradients(case.config, at[1], da, beside)
-        return Back(of_weights, da @ self.conjugate(back.ih), g_start)
+        return Back(of_weights, da @ back.ih, g_start)
 
     def back_direction(
         self, case: Case, at: Place, g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
@@ -152,20 +152,18 @@ class Reference(Elman):
         ``g`` is the gradient by its states (T, N, H). ``g_final`` is what its final state is given beyond that.
         """
         config, back = case.config, self.weights_back(at, self.step_weights(case, *at))
-        hh = self.conjugate(back.hh)
-        given = np.zeros(slopes.shape, np.result_type(g, slopes))
+        given = np.zeros(slopes.shape)
         da, dh = np.empty_like(given), np.empty_like(given)
         reached = {t: self.reaches(config, at[1], k) for k, t in enumerate(self.time_order(config, at[1]))}
         write_steps(given, self.final_step_back(config, at[1]), g_final)
 
         def step(t: int, later: State | None) -> State:
-            whole = g[t] + given[t] if later is None else g[t] + self.to_previous(later[0], later[1], hh) + given[t]
+            whole = (g[t] if later is None else g[t] + self.to_previous(later[0], later[1], back.hh)) + given[t]
             return (whole * slopes[t] if reached[t] else np.zeros_like(whole)), whole
 
         self.back_along_time(config, at[1], step, (da, dh), visited=visited)
         first = self.first_step(config, at[1])
-        to_start = self.conjugate(self.weight_to_start(back))
-        return da, self.to_previous(at_steps(da, first), at_steps(dh, first), to_start)
+        return da, self.to_previous(at_steps(da, first), at_steps(dh, first), self.weight_to_start(back))
 
     def weight_gradients(
         self, config: RNNConfig, direction: int, da: Floats, beside: tuple[Floats, Floats]
@@ -175,9 +173,7 @@ class Reference(Elman):
         ``beside`` holds the arrays that W_ih and W_hh multiply on the way forward.
         """
         rows = [self.entering(config, direction, i, da) for i in range(len(StepWeights._fields))]
-        products = [
-            np.einsum("tni,tnk->ik", of, self.conjugate(factor)) for of, factor in zip(rows, beside, strict=False)
-        ]
+        products = [np.einsum("tni,tnk->ik", of, factor) for of, factor in zip(rows, beside, strict=False)]
         return StepWeights(*products, *(of.sum((0, 1)) for of in rows[2:]))
 
 

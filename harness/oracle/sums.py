@@ -11,8 +11,7 @@ off by at most (phi' + e') e + |dh| e' + (|dh| + e) r. For tanh e' = 2 |h| e_h +
 phi' is exact, unless e_h reaches over 0: then all of dh may pass, or none of it. The same is true where a subject that
 computes in a wider format had a positive state and returned 0, because the state underflowed. That may be where h = 0
 and s is within an underflow of 0, widened by what s loses through the rounding of its operands, and through their
-underflow. States that are not finite exempt whatever they reach. For complex numbers phi' may be large, so that
-underflow costs |phi'| more, and a product that may overflow is exempt.
+underflow. States that are not finite exempt whatever they reach.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ from harness.oracle.tolerance import (
     soft_floor,
     sum_allowance,
     sum_growth,
-    unless_overflow,
 )
 
 
@@ -196,9 +194,6 @@ def slopes_at(setting: Setting, at: tuple[int, int], state: Known, x: Floats) ->
     elif kind == "relu":
         off = ((h == 0) & _vanishing(setting, at, h, x)).astype(np.float64)
     off[~np.isfinite(h)] = np.inf
-    if arithmetic.is_complex:  # beside a pole, h is large
-        with np.errstate(over="ignore", invalid="ignore"):
-            off[~(4 * (1 + np.abs(h) ** 2) < arithmetic.format.largest)] = np.inf
     return Slopes(slope, off, relative)
 
 
@@ -212,13 +207,7 @@ def through_slope(
     values = given.values * slopes.slope
     size, e, off, relative = np.abs(given.values), given.allowance, slopes.off, slopes.relative
     under = 2 * arithmetic.underflow
-    if arithmetic.is_complex:
-        steep = np.abs(slopes.slope) + off
-        allowance = steep * e + size * off + (size + e) * relative + under * (2 + size + steep)
-        reach = 2 * (size + e) * (steep + relative)
-        allowance = unless_overflow(allowance, reach, arithmetic.format)
-    else:
-        allowance = (np.abs(slopes.slope) + off) * e + size * off + (size + e) * relative + under * (2 + size)
+    allowance = (np.abs(slopes.slope) + off) * e + size * off + (size + e) * relative + under * (2 + size)
     allowance[np.isnan(allowance)] = np.inf  # 0 times inf
     allowance = loosened(allowance, values, arithmetic)
     equation = given.equation
@@ -244,9 +233,6 @@ def through_slope_growth(
     loose = 1 + arithmetic.accepted.rtol
     growth, steep = growth * loose, np.abs(slopes.slope) + slopes.off
     grows = (steep + slopes.relative) * (growth * loose)
-    if arithmetic.is_complex:
-        room = arithmetic.format.largest / (2 * (steep + slopes.relative)) - np.abs(sums.values) - sums.allowance
-        limit = np.minimum(limit, room / growth)
     sure = np.isfinite(grows) & np.isfinite(sums.allowance)
     return np.where(sure, grows, 0.0), np.where(sure, limit, -1.0)
 

@@ -8,15 +8,6 @@ u and kappa.
 Each term of an allowance is derived where it is computed. ``step_allowance`` puts them together. For tanh in float32
 and float64, with exact operands and nothing accepted beyond that, the allowance of y = tanh(s) is S + (kappa u + 4 u64)
 (|y| + S) + eta, with e the error of s by ``_summed`` and ``_underflowed``, and S = tanh(e) (1 - |y| tanh(|s| - e)).
-
-Complex numbers. Everything is meant in modulus, and u is that of the parts. Each part of a sum of m products is a sum
-of 2 m real products, in any order, with one rounding of a product and 2 m - 1 roundings of additions on the way of
-each. The sums of their absolute values are, as a vector, at most sqrt 2 A. So s is off by at most sqrt 2 gamma_2m A <=
-gamma_3m A ((1 + u)**n - 1 is convex in n, and 2 sqrt 2 < 3). That holds for whole complex operations, too, of which a
-product is off by at most sqrt 2 gamma_2 and a sum by u (Higham, Lemma 3.5), and for kernels that keep the parts apart
-or add up their real products one by one. It does not hold for kernels that save one of the four multiplications.
-``underflow`` is that of a complex operation. Anything that reads an infinity or a NaN is exempt, because complex
-products may make anything of them. The soft model and the judge say nothing about complex numbers.
 """
 
 from __future__ import annotations
@@ -34,9 +25,6 @@ from harness.space.backend import Grid, Grids
 REFERENCE_TANH_ERROR: Final = 4.0
 """The relative error of the reference's own tanh, NumPy's in float64, in units of u64. It is 2.4 times the worst of
 three million measured (``benchmarks/tanh_error.py``)."""
-
-REFERENCE_COMPLEX_TANH_ERROR: Final = 12.0
-"""The same for its complex tanh, in modulus: 2.3 times the worst of 280,000 measured."""
 
 LAMBDA: Final = 8.0
 """The number of standard deviations in the soft allowance. At 6, 13 of 9,581 correct cases, each summed in nine orders,
@@ -190,7 +178,7 @@ class StepBounds(NamedTuple):
         allowance = _applied(self.s, self.y, e, self.nonlinearity, arithmetic) + eta  # phi itself may underflow, too
         if not (finite := reach + e < arithmetic.format.largest).all():
             allowance = np.where(finite, allowance, np.inf)
-            if not arithmetic.is_complex and not np.isfinite(reach).all():
+            if not np.isfinite(reach).all():
                 tanh = self.nonlinearity == "tanh"
                 allowance = _settled(
                     allowance,
@@ -243,9 +231,8 @@ def _summed(m: int, reach: Floats, carried: Floats | None, arithmetic: Arithmeti
     evaluated in float64, which costs a relative gamma_{m+4}(u64). One more u in the subject's gamma pays for it,
     because u > gamma_m(u) gamma_{m+4}(u64). Errors of the operands add what is ``carried``, and ``reach`` is A with it.
     """
-    n = arithmetic.roundings(m)
-    e = (gamma(n + 1, arithmetic.sum_u) + gamma(n, U64)) * reach
-    return e if carried is None else e + carried * (1 + gamma(n, U64))
+    e = (gamma(m + 1, arithmetic.sum_u) + gamma(m, U64)) * reach
+    return e if carried is None else e + carried * (1 + gamma(m, U64))
 
 
 def _stored(step: Step, s: Floats, e: Floats, arithmetic: Arithmetic) -> Floats:
@@ -284,10 +271,6 @@ def _applied(s: Floats, y: Floats, e: Floats, nonlinearity: str, arithmetic: Ari
     beside its relative one. It is added wherever kappa u |y| is, and does not depend on y. It comes anew with each
     step, and does not grow with the error of the state that the step reads.
     """
-    if arithmetic.is_complex:
-        spread = _complex_tanh_spread(s, y, e) if nonlinearity == "tanh" else e
-        own = arithmetic.tanh_error + REFERENCE_COMPLEX_TANH_ERROR * U64
-        return np.asarray(spread + own * (np.abs(y) + spread) + arithmetic.tanh_absolute)
     if nonlinearity == "relu":
         return np.asarray(np.maximum(0, np.minimum(e, s + e)))
     spread = _tanh_spread(s, y, e) if nonlinearity == "tanh" else e
@@ -305,26 +288,6 @@ def _tanh_spread(s: Floats, y: Floats, e: Floats) -> Floats:
     return np.asarray(np.tanh(e) * (1 - np.abs(y) * np.tanh(np.abs(s) - e) + 11 * U64))
 
 
-def _complex_tanh_spread(s: Floats, y: Floats, e: Floats) -> Floats:
-    """Return the same for complex numbers; infinite where they are too near to a pole.
-
-    tanh(s + d) - tanh(s) = (1 - y**2) t / (1 + y t) for t = tanh d, |t| <= tan e. That is at most
-    |1 - y**2| tan e / (1 - |y| tan e), as long as |y| tan e <= 1/2 and e <= 1/2. Otherwise s is too near to a pole and
-    is exempt, unless it is far out: tanh is within 2 / (exp(2r) - 1) of 1 or -1 where |Re| >= r, so that two of its
-    values are at most twice as far apart.
-
-    The bracket is computed with the reference's tanh at 12 u64, its square, and some ten more operations: 64 u64 pay
-    for its own error in float64.
-    """
-    far = np.abs(s.real) * (1 - 4 * U64) - e
-    with np.errstate(divide="ignore"):
-        apart = np.where(far > 0, 4 * (1 + 8 * U64) / np.expm1(2 * np.maximum(far, 0)), np.inf)
-    size, t = np.abs(y), np.tan(np.minimum(e, 0.5))
-    bracket = np.abs(1 - y * y) + 64 * U64 * (1 + size * size)
-    near = np.where((e <= 0.5) & (size * t <= 0.5), t * bracket / (1 - np.minimum(size * t, 0.5)), np.inf)
-    return np.fmin(near, apart)
-
-
 def error_growth(ih: Floats, hh: Floats, arithmetic: Arithmetic) -> tuple[Floats, float]:
     """Return the most that the norm of a state's error may grow by in one step: into each unit, and into a norm again.
 
@@ -333,8 +296,6 @@ def error_growth(ih: Floats, hh: Floats, arithmetic: Arithmetic) -> tuple[Floats
     are counted here. That change is relative to |W_hh||e|, whose norm grows by the largest singular value of |W_hh|.
     """
     H, m = len(hh), ih.shape[1] + len(hh) + 2
-    if arithmetic.is_complex:  # a complex tanh is steeper than 1 beside its poles
-        return np.full(H, np.inf), np.inf
     if arithmetic.backend.grids is not None:  # an error of one state may move the grid of all states
         return np.full(H, np.inf), np.inf
     if not np.isfinite(hh).all():
@@ -416,11 +377,10 @@ def _sum_error(products: Products, arithmetic: Arithmetic) -> tuple[Floats, Floa
     if accepted.operand_u:
         moved = moved + accepted.product_error * (magnitude + moved)
     reach = magnitude + moved
-    n = arithmetic.roundings(m)
-    e = (gamma(n + 1, arithmetic.sum_u) + gamma(n, U64)) * reach
+    e = (gamma(m + 1, arithmetic.sum_u) + gamma(m, U64)) * reach
     if arithmetic.wide:
         e = e + gamma(stored, form.u) * (reach + e)
-    e = e + moved * (1 + gamma(n, U64)) + arithmetic.underflow * (8 * (m + stored) + operands)
+    e = e + moved * (1 + gamma(m, U64)) + arithmetic.underflow * (8 * (m + stored) + operands)
     return e, reach + e
 
 
@@ -515,22 +475,14 @@ def slope_error(h: Floats, slope: Floats, arithmetic: Arithmetic) -> Floats:
     kappa u |h| + a. So the two slopes are 2 |h| times that error apart. The roundings of that formula (of cosh twice,
     the square and the quotient) are 6 u slope at most, which is 4 u slope more than above.
     """
-    far = arithmetic.is_complex or bool((slope < 0).any())  # a fault may take this slope where phi is not tanh
-    error = _complex_slope_error(h, slope) if far else 2 + 2 * slope
+    error = 2 + 2 * slope
+    if (slope < 0).any():  # a fault may take this slope where phi is not tanh, and |h| above 1
+        error = 3 * h * h + 8 * np.abs(slope)
     if not arithmetic.backend.slopes_from_states:
         size = np.abs(h)
         apart = 2 * size * (arithmetic.tanh_error * size + arithmetic.tanh_absolute)
         error = error + 4 * np.abs(slope) + apart / arithmetic.sum_u
     return np.asarray(error)
-
-
-def _complex_slope_error(h: Floats, slope: Floats) -> Floats:
-    """Return the same for a complex h, in modulus.
-
-    A product is off by at most 2 sqrt 2 u, and a difference by u. So, at first order, 1 - h h and the product with it
-    are off by 2.83 |h|**2 + 3.83 |slope|, and (1 - h)(1 + h) by 7.66 |slope|.
-    """
-    return np.asarray(3 * np.abs(h) ** 2 + 8 * np.abs(slope))
 
 
 def gamma(n: int, u: float) -> float:

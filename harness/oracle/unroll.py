@@ -4,10 +4,6 @@ Values, values with errors, and values with tangents go through the same loops, 
 state is a tuple of arrays that move together, and the loops do not ask which they are.
 
 Every choice that an implementation can get wrong is a small method, which a fault may change.
-
-For complex numbers, everything that is called float64 here is complex128. The gradient of a real loss L by z = a + ib
-is dL/da + i dL/db, as in torch. The loss is the real part of the sum of conj(cotangent) times the array that it belongs
-to. A step is holomorphic, so that a gradient goes back through z -> w z as a product with conj(w).
 """
 
 from __future__ import annotations
@@ -19,7 +15,7 @@ from numpy.typing import NDArray
 
 from harness.oracle.bound import np
 from harness.oracle.cell import Cell, Dual, StepWeights
-from harness.oracle.known import Floats, Steps, at_steps, to_float64, write_steps, zeros
+from harness.oracle.known import Floats, Steps, at_steps, to_float64, write_steps
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig, weight_names
 
@@ -68,13 +64,13 @@ class Unroll(Cell):
         """Return the parameters of one layer and direction; a bias that the config leaves out is zero."""
         w = [to_float64(case.weights[name]) for name in weight_names(layer, direction, bias=case.config.bias)]
         if not case.config.bias:
-            w += [zeros(case.config, len(self.gates) * case.config.hidden_size)] * 2
+            w += [np.zeros(len(self.gates) * case.config.hidden_size)] * 2
         return StepWeights(*w)
 
     def initial_state(self, case: Case, layer: int, direction: int) -> Floats:
         """Return h_0 (N, H) of one layer and direction: its row of hx, or zeros."""
         if case.hx is None:
-            return zeros(case.config, case.config.N, case.config.hidden_size)
+            return np.zeros((case.config.N, case.config.hidden_size))
         return to_float64(self.hx_row(case.config, layer, direction, case.hx))
 
     def hx_row(self, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
@@ -197,10 +193,6 @@ class Unroll(Cell):
 
     # The loss, and the choices of the way back.
 
-    def conjugate(self, array: Floats) -> Floats:
-        """Return the conjugate of a factor that stands beside a gradient in a product; real numbers stay the same."""
-        return array.conj()
-
     def reaches(self, config: RNNConfig, direction: int, step: int) -> bool:
         """Tell whether the way back gets to a direction's step at all (0: its first)."""
         return True
@@ -218,8 +210,8 @@ class Unroll(Cell):
         if "output.grad" in case.cotangents:
             return self.time_major(case.cotangents["output.grad"], config)
         if "readout.grad" in case.cotangents:
-            return self.readout_gradient(case) @ self.conjugate(readout_weights(case)[0])
-        return zeros(config, config.T, config.N, config.num_directions * config.hidden_size)
+            return self.readout_gradient(case) @ readout_weights(case)[0]
+        return np.zeros((config.T, config.N, config.num_directions * config.hidden_size))
 
     def readout_gradient(self, case: Case) -> Floats:
         """Return the gradient of the loss by the readout (T, N, O)."""
@@ -236,7 +228,7 @@ class Unroll(Cell):
             for key, row in zip(order, to_float64(case.cotangents["h_n.grad"]), strict=True):
                 found[key] = row if key not in found else found[key] + row
         every = ((layer, d) for layer in range(config.num_layers) for d in range(config.num_directions))
-        return {key: found[key] if key in found else zeros(config, config.N, config.hidden_size) for key in every}
+        return {key: found[key] if key in found else np.zeros((config.N, config.hidden_size)) for key in every}
 
     def final_step_back(self, config: RNNConfig, direction: int) -> Steps:
         """Return the time step whose state is given the gradient of h_n: the step whose state is h_n."""
@@ -292,7 +284,7 @@ class Unroll(Cell):
         config, visited = case.config, self.visited(case.config)
 
         def layer_states(layer: int, below: Sequence[Floats], states: Sequence[Floats]) -> Floats:
-            own = zeros(config, config.T, config.N, config.num_directions * config.hidden_size)
+            own = np.zeros((config.T, config.N, config.num_directions * config.hidden_size))
             for d in range(config.num_directions):
                 x, h = self.layer_input(case, layer, d, below), self.start(case, layer, d, [*states, own])
                 self.run_direction(case, (layer, d), x, h, own[..., self.features(config, d)], visited=visited)
@@ -437,7 +429,7 @@ class Unroll(Cell):
 
         def layer_states(layer: int, below: Sequence[Dual], _states: Sequence[Dual]) -> Dual:
             shape = (config.T, config.N, config.num_directions * config.hidden_size)
-            own = Dual(zeros(config, *shape), zeros(config, *shape))
+            own = Dual(np.zeros(shape), np.zeros(shape))
             for d in range(config.num_directions):
                 part, x, at = self.features(config, d), below[-1], (layer, d)
                 weights = self.step_weights(case, *at), self.step_weights(along, *at)
@@ -505,12 +497,12 @@ def _where(mask: Visited, new: State, old: Iterable[Floats | float] | None = Non
 
 def readout_gradients(reference: Unroll, case: Case, output: Floats) -> dict[str, Floats]:
     """Return the gradients of the readout's weight (O, D*H) and bias (O); zeros where the loss does not read it."""
-    config, weight = case.config, readout_weights(case)[0]
+    weight = readout_weights(case)[0]
     if "readout.grad" not in case.cotangents:
-        return {"readout.weight.grad": np.zeros_like(weight), "readout.bias.grad": zeros(config, weight.shape[0])}
+        return {"readout.weight.grad": np.zeros_like(weight), "readout.bias.grad": np.zeros(weight.shape[0])}
     g = reference.readout_gradient(case).reshape(-1, weight.shape[0])
     return {
-        "readout.weight.grad": g.T @ reference.conjugate(output).reshape(-1, weight.shape[1]),
+        "readout.weight.grad": g.T @ output.reshape(-1, weight.shape[1]),
         "readout.bias.grad": g.sum(0),
     }
 

@@ -206,9 +206,9 @@ def as_json(value: Any) -> Any:
         return {str(key): as_json(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(one) for one in value]
-    return _json_number(value) if isinstance(value, float | complex) and not isinstance(value, int) else value
+    return _json_number(value) if isinstance(value, float) and not isinstance(value, int) else value
 
 
-def _json_number(value: complex) -> float | str:
+def _json_number(value: float) -> float | str:
     """Return a number if JSON supports it, else its text."""
-    return str(value) if isinstance(value, complex) or not math.isfinite(value) else value
+    return value if math.isfinite(value) else str(value)

@@ -160,11 +160,11 @@ def place(site: Site) -> str:
     return ", ".join(f"{axis}={index}" for axis, index in site.place.items())
 
 
-_DIGITS: Final = {"float64": 17, "float32": 9, "float16": 5, "bfloat16": 4, "complex64": 9, "complex128": 17}
-"""The significant decimal digits that tell any two numbers of a dtype apart; for complex numbers, in each part."""
+_DIGITS: Final = {"float64": 17, "float32": 9, "float16": 5, "bfloat16": 4}
+"""The significant decimal digits that tell any two numbers of a dtype apart."""
 
 
-def number(value: complex, dtype: str) -> str:
+def number(value: float, dtype: str) -> str:
     """Format a value with all the digits that its dtype tells apart."""
     return f"{value:.{_DIGITS[dtype]}g}"
 

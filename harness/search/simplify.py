@@ -114,9 +114,9 @@ class Simplifying:
                 arrays[name].reshape(-1)[places] = value
         return Case.from_arrays(self._case.config, arrays)
 
-    def _value(self, cell: Cell) -> complex:
+    def _value(self, cell: Cell) -> float:
         name, places = cell
-        number: complex = self._case.arrays[name].reshape(-1)[places[0]].item()
+        number: float = self._case.arrays[name].reshape(-1)[places[0]].item()
         return number
 
     def _nonzero(self) -> list[Cell]:
@@ -150,30 +150,25 @@ def cells(case: Case) -> Iterator[Cell]:
                 yield name, np.array([place])
 
 
-def plainer(value: complex) -> Iterator[complex]:
+def plainer(number: float) -> Iterator[float]:
     """Yield numbers that are plainer than the given one, the plainest first."""
-    if is_negative_zero(value):
+    if is_negative_zero(number):
         yield 0.0
         return
-    if value in PLAIN:
-        yield from PLAIN[: PLAIN.index(value.real)]
+    if number in PLAIN:
+        yield from PLAIN[: PLAIN.index(number)]
         return
     yield from PLAIN
-    if isinstance(value, complex) and value.imag:
-        yield from () if value == 1j else (1j,)
-        yield from (value.real, complex(0, value.imag)) if value.real else ()
-        return
-    number = value.real
     if math.isfinite(number):
         own = _bits(number)
-        rounded = (_rounded(number, bits).real for bits in range(1, own))
+        rounded = (_rounded(number, bits) for bits in range(1, own))
         shorter = (one for one in rounded if one not in PLAIN and _bits(one) < own)
         yield from dict.fromkeys((*_nearer(number), *shorter))
 
 
-def is_negative_zero(value: complex) -> bool:
+def is_negative_zero(number: float) -> bool:
     """Return whether a number is -0.0, which equals 0.0 and is less plain."""
-    return value == 0 and math.copysign(1, value.real) < 0
+    return number == 0 and math.copysign(1, number) < 0
 
 
 def _nearer(number: float) -> Iterator[float]:
@@ -185,17 +180,14 @@ def _nearer(number: float) -> Iterator[float]:
             yield power
 
 
-def _nearest(value: complex) -> complex:
-    if not math.isfinite(abs(value)):
-        return value
-    return min(PLAIN, key=lambda plain: abs(plain - value))
+def _nearest(number: float) -> float:
+    if not math.isfinite(number):
+        return number
+    return min(PLAIN, key=lambda plain: abs(plain - number))
 
 
-def _rounded(value: complex, bits: int) -> complex:
-    """Return the nearest number of ``bits`` significant bits; both parts of a complex number are rounded."""
-    if isinstance(value, complex) and value.imag:
-        return complex(_rounded(value.real, bits).real, _rounded(value.imag, bits).real)
-    number = value.real
+def _rounded(number: float, bits: int) -> float:
+    """Return the nearest number of ``bits`` significant bits."""
     if not math.isfinite(number) or number == 0:
         return number
     mantissa, exponent = math.frexp(number)

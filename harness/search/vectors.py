@@ -10,7 +10,6 @@ from harness.search.plan import Planned, small
 from harness.search.preparation import asked_scope
 from harness.space.case import Case
 from harness.space.contract import PORT
-from harness.space.errors import UsageError
 from harness.subjects.function import FunctionSubject
 
 
@@ -18,12 +17,10 @@ def cases_of(pinned: Mapping[str, Any], seed: int) -> list[Case]:
     """Return cases of all pairs of factors that a function is asked for, the smallest first.
 
     A factor that is pinned may have values beyond that, such as ``loss``. Raises ``UsageError`` for pins that make no
-    case, and for complex numbers, which the files do not hold.
+    case.
     """
     usual: dict[str, Any] = {"preparation": "new"} | ({} if "dropout" in pinned else {"training": False})
     scope = asked_scope(FunctionSubject(_none, "a function"), (), {**usual, **pinned}, PORT)
-    if any(dtype.startswith("complex") for dtype in scope.dtype):
-        raise UsageError(f"dtype={', '.join(scope.dtype)}: expected real numbers in vectors")
     configs = [*next(small(scope), []), *covering(scope, 2)]
     in_order = tuple(sorted(dict.fromkeys(configs), key=lambda config: (config.cost, config.given["x"].size)))
     return [asked.case() for asked in Planned(seed, 0.0, 0, in_order, scope).asked()]

@@ -39,8 +39,6 @@ class Backend(NamedTuple):
     slopes_from_states: bool = True
     """True if the slope of tanh is computed from the state, as 1 - h**2. Otherwise it may be computed from the
     preactivation by another formula, such as 1 / cosh(s)**2."""
-    complex_tanh_error: float = 8.0
-    """The bound kappa for a complex tanh, in modulus."""
     grids: Grids | None = None
     """The grids that operands are rounded to before they are multiplied, in cells that have no gradients."""
 

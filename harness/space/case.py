@@ -204,12 +204,12 @@ class Case:
         return f"Case.of({self.config!r}, {shown})"
 
 
-def sparse(shape: tuple[int, ...], entries: Mapping[tuple[int, ...], complex]) -> NDArray[np.complex128 | np.float64]:
+def sparse(shape: tuple[int, ...], entries: Mapping[tuple[int, ...], float]) -> NDArray[np.float64]:
     """Return zeros except for some entries, such as ``sparse((17, 17), {(16, 3): 1.0})``.
 
     A case's repr writes arrays that are mostly zero in this way.
     """
-    array = np.zeros(shape, np.complex128 if any(isinstance(value, complex) for value in entries.values()) else float)
+    array = np.zeros(shape)
     for index, value in entries.items():
         array[index] = value
     return array
@@ -336,8 +336,6 @@ def _paste(array: Array) -> str:
     """Return the array as nested lists that ``Case.of`` reads back bit for bit."""
     if array.ndim:
         return f"[{', '.join(_paste(row) for row in array)}]" if array.size else f"np.zeros({array.shape})"
-    if array.dtype.kind == "c":  # a literal would lose the sign of a zero
-        return f"complex({_paste(array.real)}, {_paste(array.imag)})"
     value = float(array)
     if not np.isfinite(value):
         return f'float("{value}")'

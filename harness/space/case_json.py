@@ -35,8 +35,8 @@ _SHOWN: Final = 40
 def to_json(case: Case, /, **notes: Any) -> str:
     """Return the case as JSON text that ``from_json`` reads back bit for bit, except for the payload of a NaN.
 
-    A number is written as a short text that rounds to it in its dtype, a complex one as ``[re, im]``. ``notes`` are
-    plain data. Raises ``ValueError`` if they hold a number that JSON does not have.
+    A number is written as a short text that rounds to it in its dtype. ``notes`` are plain data. Raises
+    ``ValueError`` if they hold a number that JSON does not have.
     """
     origin = None if case.origin is None else case.origin._asdict()
     return (
@@ -99,8 +99,6 @@ def _lines(value: list[Any], depth: int, indent: str) -> str:
 
 def _readable(array: Array) -> Any:
     """Return the array as nested lists of floats that have short texts and round to its numbers."""
-    if array.dtype.kind == "c":
-        array = np.stack([array.real, array.imag], axis=-1)
     with np.errstate(invalid="ignore"):  # a signalling NaN
         exact = array.astype(np.float64)
         if array.dtype != np.float64:
@@ -195,8 +193,6 @@ class _Reader:
 
     def _array(self, name: str, value: Any, spec: ArraySpec, config: RNNConfig) -> Array:
         shape, axes, dtype = spec.shape, spec.axes, np.dtype(config.dtype)
-        if config.is_complex:
-            shape, axes = (*shape, 2), (*axes, "[re, im]")
         flat = [value]
         for axis, (size, letter) in enumerate(zip(shape, axes, strict=True)):
             for i, row in enumerate(flat):
@@ -204,8 +200,7 @@ class _Reader:
                     what = f"a list of {len(row)}" if isinstance(row, list) else _shown(row)
                     self._refuse(f"{_place(name, i, shape[:axis])}: {what}, expected a list of {size} ({letter})")
             flat = list(chain.from_iterable(flat))
-        numbers = self._numbers(name, flat, shape, np.empty(0, dtype).real.dtype)
-        return numbers.view(dtype).reshape(spec.shape)
+        return self._numbers(name, flat, shape, dtype).reshape(shape)
 
     def _numbers(self, name: str, flat: list[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         words: dict[int, float] = {}
@@ -253,8 +248,6 @@ def _draws(origin: Origin, case: Case) -> bool:
 def _same(a: Array, b: Array) -> bool:
     if a.tobytes() == b.tobytes():
         return True
-    if a.dtype.kind == "c":
-        return _same(np.stack([a.real, a.imag]), np.stack([b.real, b.imag]))
     with np.errstate(invalid="ignore"):  # a signalling NaN
         nan, others = np.isnan(a), np.isnan(b)
     return bool(np.array_equal(nan, others) and a[~nan].tobytes() == b[~nan].tobytes())

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from harness.space.constraints import IMPOSSIBLE
 from harness.space.parts import (
-    COMPLEX,
     PAIRS,
     PARTS,
     REQUIRED,
@@ -134,11 +133,6 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
     def dtype_of(self, name: str) -> str:
         """Return the dtype of an array that a subject returns; a gradient has the dtype of its array."""
         return self.dtype if name.endswith(".grad") else self.autocast or self.dtype
-
-    @property
-    def is_complex(self) -> bool:
-        """True if the numbers are complex."""
-        return self.dtype in COMPLEX
 
     @property
     def drops(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from harness.space.parts import COMPLEX, FORWARD_MODES, PAIRS, PREPARATIONS
+from harness.space.parts import FORWARD_MODES, PAIRS, PREPARATIONS
 
 Condition = Callable[[Any], bool]
 """A condition on the value of a factor; for ``lengths``, on their kind (``RNNConfig.packing``)."""
@@ -47,11 +47,6 @@ class Constraint(NamedTuple):
 def given(value: Any) -> bool:
     """Return whether a factor has a value other than ``None``, which stands for packed lengths, a loss, and so on."""
     return value is not None
-
-
-def is_complex(dtype: str) -> bool:
-    """Return whether a dtype is complex."""
-    return dtype in COMPLEX
 
 
 def among(*values: Any) -> Condition:
@@ -105,12 +100,6 @@ CONSTRAINTS: Final = (
     Constraint({"autocast": given, "device": among("meta")}, ("autocast", None)),
     # Autocast would draw the masks in another dtype.
     Constraint({"autocast": given, "training": on, "dropout": on}, ("dropout", 0.0)),
-    # Of complex numbers torch has no relu, no dropout, and no x.grad when packed.
-    Constraint({"dtype": is_complex, "nonlinearity": other_than("tanh")}, ("nonlinearity", "tanh")),
-    Constraint({"dtype": is_complex, "training": on, "dropout": on}, ("dropout", 0.0)),
-    Constraint(
-        {"dtype": is_complex, "lengths": given, "loss": given, "wrt": other_than("weights")}, ("wrt", "weights")
-    ),
 )
 """The constraints, in the order in which factors give way."""
 

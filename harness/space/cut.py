@@ -59,7 +59,7 @@ def fitted(case: Case, config: RNNConfig, kept: Staying | None = None) -> Case:
         else:
             found = np.zeros(spec.shape)
         with np.errstate(over="ignore", invalid="ignore"):
-            arrays[name] = _cast(found, config)
+            arrays[name] = np.ascontiguousarray(found.astype(config.dtype))
     prescribe(config, arrays)
     return Case.from_arrays(config, arrays)
 
@@ -127,12 +127,6 @@ class _Fitting:
 
 def _with(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
     return (*shape[:axis], size, *shape[axis + 1 :])
-
-
-def _cast(array: Array, config: RNNConfig) -> Array:
-    """Convert to the config's dtype; if that is real and the array is complex, keep the real part."""
-    real = array.real if array.dtype.kind == "c" and not config.is_complex else array
-    return np.ascontiguousarray(real.astype(config.dtype))
 
 
 def _unpadded(case: Case) -> Mapping[str, Array]:

@@ -41,13 +41,11 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
         raise UsageError(f"regime={regime!r}: expected one of {', '.join(REGIMES)}")
     rng = Generator(PCG64(seed))
     many = sum(spec.size for spec in config.given.values()) > AT_ONCE
-    if many and regime == "normal" and not config.is_complex:
+    if many and regime == "normal":
         cast = _normal_numbers(rng, config)
         prescribe(config, cast)
         return Case.from_arrays(config, cast, Origin(regime, seed))
     arrays = _filled(rng, config, regime)
-    if config.is_complex:
-        arrays = _joined(arrays, _filled(rng, config, regime))
     cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
     prescribe(config, cast)
     return Case.from_arrays(config, cast, Origin(regime, seed))
@@ -62,7 +60,6 @@ def with_other_inputs(case: Case) -> Case:
 
 
 def _filled(rng: Generator, config: RNNConfig, regime: str) -> dict[str, Floats]:
-    """Return the arrays in float64. For a complex dtype, return one of the two parts."""
     flat = rng.standard_normal(sum(spec.size for spec in config.given.values()))
     arrays: dict[str, Floats] = {}
     start = 0
@@ -83,15 +80,6 @@ def _normal_numbers(rng: Generator, config: RNNConfig) -> dict[str, Array]:
             some = flat[start : start + AT_ONCE]
             some[...] = rng.standard_normal(some.size)
     return arrays
-
-
-def _joined(real: dict[str, Floats], imaginary: dict[str, Floats]) -> dict[str, NDArray[Any]]:
-    """Join real and imaginary parts into complex arrays. Either part may be infinite or NaN."""
-    whole: dict[str, NDArray[Any]] = {}
-    for name, part in real.items():
-        whole[name] = part.astype(np.complex128)
-        whole[name].imag = imaginary[name]
-    return whole
 
 
 def tangents(case: Case) -> dict[str, Array]:

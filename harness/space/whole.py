@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from harness.space.parts import AUTOCASTS, COMPLEX, DTYPES, GRAD_MODES, LOSSES, PREPARATIONS, STRIDES, WRT
+from harness.space.parts import AUTOCASTS, DTYPES, GRAD_MODES, LOSSES, PREPARATIONS, STRIDES, WRT
 from harness.space.scope import PACKINGS, Scope
 
 OFFERS: Final[dict[str, Any]] = {
-    "dtype": (*(dtype for dtype in DTYPES if dtype not in COMPLEX for _ in range(2)), *COMPLEX),
+    "dtype": DTYPES,
     "loss": (*[None] * 3, *LOSSES[1:]),
     "wrt": ("all", *WRT),
     "lengths": (*[None] * 5, *PACKINGS[1:]),

@@ -115,7 +115,6 @@ def _converter() -> JsonConverter:
     plain(int, int, int)
     plain(bool, bool, _bool)
     plain(float, _float, float)
-    plain(complex, lambda one: [_float(one.real), _float(one.imag)] if np.iscomplexobj(one) else _float(one), _complex)
     plain(Case, lambda one: json.loads(to_json(one)), lambda data: from_json(json.dumps(data))[0])
     plain(RNNConfig, RNNConfig.to_dict, RNNConfig.from_dict)
     plain(Scope, Scope.record, Scope.of_record)
@@ -153,14 +152,6 @@ def _bool(data: Any) -> bool:
 def _float(one: float) -> float | str:
     """Return a number as JSON has it: one that is not finite is text."""
     return float(one) if math.isfinite(one) else str(float(one))
-
-
-def _complex(data: Any) -> complex:
-    """Return a number, which is real where it was real."""
-    if not isinstance(data, list):
-        return float(data)
-    real, imaginary = map(float, data)
-    return complex(real, imaginary)
 
 
 def _is_array(kind: Any) -> bool:

@@ -14,7 +14,6 @@ import ml_dtypes
 import numpy as np
 
 from harness.space.case import Array, Case
-from harness.space.config import RNNConfig
 from harness.space.outcome import LONGEST, Failure, Outcome, legible
 
 
@@ -119,12 +118,6 @@ def named_gradients(gradients: Mapping[Any, Any]) -> dict[str, Any]:
     return {f"{'hx' if names[n] == 'h0' else names[n]}.grad": gradient for n, gradient in gradients.items()}
 
 
-def refuse_relu_of_complex(config: RNNConfig) -> None:
-    """Raise ``NotImplementedError`` for the relu of complex numbers; torch 2.6 raises another error there."""
-    if config.is_complex and config.nonlinearity != "tanh":
-        raise NotImplementedError("no relu of complex numbers: nn.RNN has none")
-
-
 def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:
     """Return the names of the arrays in ``lent`` that no longer equal the case's."""
     originals = case.arrays
@@ -156,9 +149,7 @@ def _numbers_of(tensor: Any) -> Any:
     """Return the numbers of a CPU tensor for NumPy; bfloat16 goes through float32, which holds it exactly."""
     if str(tensor.dtype) == "torch.bfloat16":
         return tensor.float().numpy().astype(ml_dtypes.bfloat16)
-    if str(tensor.dtype).startswith("torch.complex"):
-        tensor = tensor.resolve_conj().resolve_neg()  # torch may have deferred these operations
-    return tensor.numpy()
+    return tensor.numpy(force=True)  # which does what torch deferred, such as a change of sign
 
 
 def _is_array(value: object) -> bool:

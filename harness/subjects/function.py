@@ -25,7 +25,6 @@ from harness.subjects.calling import (
     changed,
     named_gradients,
     place_of,
-    refuse_relu_of_complex,
 )
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by
@@ -177,7 +176,6 @@ class FunctionSubject:
             if needs and name not in self._takes:
                 what = {"cotangents": "gradients", "lengths": "packed sequences", "masks": "dropout in training"}[name]
                 raise NotImplementedError(f"no {what}: it does not take {name}")
-        refuse_relu_of_complex(config)
         if any(getattr(config, name) not in {getattr(PLAINEST, name), "used"} for name in OF_TORCH):
             raise NotImplementedError("autocast, grad modes and preparations of a module exist in torch only")
 

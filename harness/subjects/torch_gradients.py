@@ -56,6 +56,4 @@ def _half(total: torch.Tensor | None, first: torch.Tensor | None) -> torch.Tenso
         return None
     if first is None:  # half of what only the second pass gave shows that the first one is missing
         return total / 2
-    parts, single = (torch.view_as_real(one) if one.is_complex() else one for one in (total, first))
-    half = torch.where(parts.isinf() & single.isfinite(), single, parts / 2)
-    return torch.view_as_complex(half) if total.is_complex() else half
+    return torch.where(total.isinf() & first.isfinite(), first, total / 2)

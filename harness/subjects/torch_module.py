@@ -30,7 +30,6 @@ from harness.subjects.calling import (
     changed,
     named_outputs,
     place_of,
-    refuse_relu_of_complex,
 )
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by
@@ -267,9 +266,9 @@ class TorchSubject:
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:
         """Return the laws that the class keeps to the bit.
 
-        There are none if nothing is known of the class, and none on another device or for complex numbers.
+        There are none if nothing is known of the class, and none on another device.
         """
-        if not self._facts.exact or config.device != "cpu" or config.is_complex:
+        if not self._facts.exact or config.device != "cpu":
             return frozenset()
         return EXACT_IN_ORDER if in_order(config) else EXACT
 
@@ -399,7 +398,6 @@ class TorchSubject:
         return in_mode(twin, config)
 
     def _prepared(self, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
-        refuse_relu_of_complex(config)
         self._conventions.refuse(config)
         return self.prepare(config, self._weights(config, lent))
 
@@ -472,7 +470,7 @@ class TorchSubject:
                 with autocast(config):
                     output = next(one for one in self.call(module, parameters, *given) if one is not None)
                 if config.loss is not None and output.requires_grad:
-                    output.real.sum().backward()
+                    output.sum().backward()
                     module.zero_grad()
 
     def _forward_mode(

@@ -89,7 +89,7 @@ class OwnFormSubject(TorchSubject):
         dtype = getattr(torch, config.dtype)
         values = {**{name: getattr(config, name) for name in OPTIONS}, "device": config.device, "dtype": dtype}
         with warnings.catch_warnings(), seeded(0):
-            warnings.filterwarnings("ignore", "dropout option adds dropout|Complex modules are a new", UserWarning)
+            warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
             given = {own: values[name] for name, own in self._form.takes.items()}
             states = config.num_directions * config.hidden_size
             first, by_name = self._form.given(config.input_size, config.hidden_size, states)

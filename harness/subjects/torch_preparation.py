@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -122,9 +121,7 @@ def _assign(module: torch.nn.Module, config: RNNConfig, _weights: Weights, build
 
 def _to_dtype(module: torch.nn.Module, config: RNNConfig, _weights: Weights, build: Build) -> torch.nn.Module:
     other = build(config.replace(dtype="float32" if config.dtype == "float64" else "float64", autocast=None))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Complex modules are a new feature", UserWarning)
-        other = other.to(getattr(torch, config.dtype))
+    other = other.to(getattr(torch, config.dtype))
     other.load_state_dict(module.state_dict())
     return other
 

@@ -85,10 +85,8 @@ def data_of(returned: Any) -> Any:
 
 
 def packed(x: torch.Tensor, config: RNNConfig) -> PackedSequence:
-    """Pack the sequences of x. Raise ``NotImplementedError`` where torch 2.13 raises another error."""
+    """Pack the sequences of x."""
     assert config.lengths is not None
-    if config.is_complex and x.requires_grad:
-        raise NotImplementedError("packing does not support automatic differentiation of complex numbers")
     return pack_padded_sequence(
         x, torch.tensor(config.lengths), batch_first=config.batch_first, enforce_sorted=config.enforce_sorted
     )

@@ -135,7 +135,7 @@ class PerSample(Mapped):
 
         def loss(own, arguments, cotangents):
             outputs = self.call(own, arguments)
-            losses = [(outputs[i] * by.conj()).sum().real for i, by in zip(read, cotangents)]
+            losses = [(outputs[i] * by).sum() for i, by in zip(read, cotangents)]
             return torch.stack(losses).sum()
 
         given = self.given[: len(arguments)]

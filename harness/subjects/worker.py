@@ -167,7 +167,6 @@ def _given(np: Any, asked: dict[str, Any], raw: bytes) -> Any:
         start += size * dtype.itemsize
     config = SimpleNamespace(**dict(PLAIN, **{n: v for n, v in asked.items() if n not in ("arrays", "bytes")}))
     config.num_directions = 2 if config.bidirectional else 1
-    config.is_complex = dtype.kind == "c"
     config.drops = config.training and config.dropout > 0 and config.num_layers > 1
     config.lengths = None if config.lengths is None else tuple(config.lengths)
     return {

@@ -48,8 +48,8 @@ def rnn(x, h0, weights, config, cotangents, lengths, masks):
         g = np.array(swap(shaped["output.grad"]))
     if "readout.grad" in shaped:
         r = swap(shaped["readout.grad"])
-        g = (r @ weights["readout.weight"].conj()).astype(x.dtype)
-        found["readout.weight"] = np.einsum("tno,tnk->ok", r, outputs[-1].conj()).astype(x.dtype)
+        g = (r @ weights["readout.weight"]).astype(x.dtype)
+        found["readout.weight"] = np.einsum("tno,tnk->ok", r, outputs[-1]).astype(x.dtype)
         found["readout.bias"] = r.sum((0, 1)).astype(x.dtype)
     g_last = shaped.get("h_n.grad", np.zeros_like(h0))
     for layer in reversed(range(config.num_layers)):
@@ -64,14 +64,14 @@ def rnn(x, h0, weights, config, cotangents, lengths, masks):
                     own = outputs[layer][t, n, d * H : (d + 1) * H]
                     before = outputs[layer][steps[k - 1], n, d * H : (d + 1) * H] if k else h0[layer * D + d, n]
                     slope = 1 - own * own if config.nonlinearity == "tanh" else (own > 0).astype(x.dtype)
-                    da = ((dh + g[t, n, d * H : (d + 1) * H]) * slope.conj()).astype(x.dtype)
-                    found["weight_ih" + end] += np.outer(da, inputs[layer][t, n].conj()).astype(x.dtype)
-                    found["weight_hh" + end] += np.outer(da, before.conj()).astype(x.dtype)
+                    da = ((dh + g[t, n, d * H : (d + 1) * H]) * slope).astype(x.dtype)
+                    found["weight_ih" + end] += np.outer(da, inputs[layer][t, n]).astype(x.dtype)
+                    found["weight_hh" + end] += np.outer(da, before).astype(x.dtype)
                     if config.bias:
                         found["bias_ih" + end] += da
                         found["bias_hh" + end] += da
-                    g_below[t, n] += (w_ih.conj().T @ da).astype(x.dtype)
-                    dh = (w_hh.conj().T @ da).astype(x.dtype)
+                    g_below[t, n] += (w_ih.T @ da).astype(x.dtype)
+                    dh = (w_hh.T @ da).astype(x.dtype)
                 found["hx"][layer * D + d, n] = dh
         g = g_below
         if 0 < layer <= len(masks):
@@ -83,7 +83,7 @@ def rnn(x, h0, weights, config, cotangents, lengths, masks):
     return (*returned, found)
 
 
-rnn.offers = {"batched": (True, False), "dtype": ("float32", "float64", "complex64", "complex128", "float16")}
+rnn.offers = {"batched": (True, False), "dtype": ("float32", "float64", "float16")}
 
 
 def _weights(weights, config, layer, d):

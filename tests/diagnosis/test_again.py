@@ -207,6 +207,6 @@ def test_a_mistake_that_is_known_as_a_whole_is_active_where_it_shows_in_the_last
 
 
 def test_gradients_of_infinities_are_compared_without_a_warning() -> None:
-    case = draw(RNNConfig(2, 3, num_layers=2, T=3, N=2, dtype="complex64", loss="both", hx=True), "special", 0)
+    case = draw(RNNConfig(2, 3, num_layers=2, T=3, N=2, loss="both", hx=True), "special", 0)
 
     assert not Seen(observe(as_subject("torch"), case)).differentiates(named("TransposesWeightHH"), "x.grad")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arithmetic, accepted
 from harness.space.backend import UNKNOWN
 from harness.space.errors import UsageError
-from harness.space.parts import COMPLEX, DTYPES
+from harness.space.parts import DTYPES
 from harness.subjects.figures import TORCH
 
 
@@ -22,9 +22,7 @@ def test_every_dtype_has_its_format(dtype: str) -> None:
     assert FORMATS[dtype].u == float(info.eps) / 2
     assert FORMATS[dtype].largest == float(info.max)
     lost = float(info.smallest_subnormal if dtype == "float16" else info.smallest_normal)
-    assert FORMATS[dtype].underflow == lost * (
-        5 if dtype in COMPLEX else 1
-    )  # a complex product may lose 3 sqrt 2 of it
+    assert FORMATS[dtype].underflow == lost
 
 
 def test_every_backend_says_where_its_figures_are_from() -> None:

@@ -142,7 +142,7 @@ def everything() -> Examination:
 
 
 def without_numbers() -> Result:
-    values = (complex("nan"), complex(1, -2), float("-inf"))
+    values = (float("nan"), float("-inf"))
     sites = tuple(replace(DIFFERS.sites[0], actual=value, allowance=float("inf")) for value in values)
     return Result(Verdict.DISAGREES, (replace(DIFFERS, sites=sites, rtol=float("inf")),))
 

@@ -127,7 +127,6 @@ def is_a_quarter(chosen: list[bool]) -> bool:
         {"lengths": "falling"},
         {"lengths": "any"},
         {"dropout": 0.5},
-        {"dtype": "complex64"},
         {"N": 0},
         {"batched": False},
         {"after": "used"},

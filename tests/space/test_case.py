@@ -11,7 +11,7 @@ from hypothesis import given
 
 from harness import Case, RNNConfig, cases, draw, sparse
 from harness.space.case import CaseError, load_with_notes
-from harness.space.parts import COMPLEX, DTYPES
+from harness.space.parts import DTYPES
 
 NAMES = {"Case": Case, "RNNConfig": RNNConfig, "draw": draw, "sparse": sparse, "np": np}
 
@@ -204,7 +204,7 @@ def test_a_repr_of_sixteen_bits_and_cotangents_pastes_back(case: Case) -> None:
             assert np.array_equal(back.arrays[name], array, equal_nan=True), name
 
 
-@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype not in COMPLEX])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_zeros_keep_their_signs_in_a_repr(dtype: str) -> None:
     config = RNNConfig(2, 1, dtype=dtype)
     case = Case.of(config, [[[-0.0, 0.0]]], **ones(config))

@@ -50,6 +50,12 @@ def test_an_impossible_value_is_refused_by_name_and_value(field: str, value: Any
         RNNConfig(**fields)
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_a_complex_dtype_is_refused_in_a_sentence(dtype: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^dtype='{dtype}': complex numbers are not checked; expected one of 'floa"):
+        RNNConfig(1, 1, dtype=dtype)
+
+
 def test_the_shapes_of_a_two_layer_bidirectional_stack_are_those_of_the_nn_rnn_page() -> None:
     config = RNNConfig(3, 4, num_layers=2, bidirectional=True, T=5, N=6, hx=True, output_size=7)
 

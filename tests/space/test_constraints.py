@@ -67,16 +67,6 @@ def test_a_config_refuses_what_is_impossible_in_the_words_of_the_table(constrain
         assert str(raised.value) == constraint.error.format_map(PLAINEST.to_dict() | factors)
 
 
-def test_complex_numbers_leave_a_scope_whose_pins_they_would_break() -> None:
-    whole = Scope().only(dtype=["float32", "complex64"], loss=["both"], wrt=["all", "weights"], lengths=[None, "any"])
-
-    assert whole.dtype == ("float32", "complex64")
-    assert whole.only(nonlinearity="relu").dtype == ("float32",)
-    assert whole.only(lengths="any").dtype == ("float32", "complex64")
-    assert whole.only(lengths="any", wrt="all").dtype == ("float32",)
-    assert whole.only(dtype="complex64", nonlinearity="relu").dtype == ("complex64",)
-
-
 # A constraint that is said in the table is all that coverage needs to know
 
 SMALL: dict[str, Any] = {"T": [1, 2], "N": [1, 2], "input_size": [1, 2], "hidden_size": 1, "num_layers": [1, 2]}

@@ -39,15 +39,8 @@ SMALL = {
         T=[1, 4], N=[0, 3], lengths=[None, "any"], strides=STRIDES, output_size=[None, 1, 33], batched=[True, False]
     ),
     "differentiated": small(loss=LOSSES, wrt=WRT, grad_mode=GRAD_MODES, hx=[False, True]),
-    "complex, packed, differentiated": small(
-        dtype=["float64", "complex64"],
-        lengths=[None, "equal"],
-        loss=[None, "h_n"],
-        wrt=WRT,
-        nonlinearity=["tanh", "relu"],
-    ),
     "cast, with dropout": small(
-        dtype=["float32", "float64", "complex128"],
+        dtype=["float32", "float64"],
         autocast=[None, "float16"],
         dropout=[0.0, 0.25, 0.5, 1.0],
         training=[False, True],
@@ -146,7 +139,7 @@ def test_torch_s_interactions_are_as_many_as_another_generator_finds() -> None:
     # 129, and there were three grad modes.
     sizes = [*range(1, 18), 31, 32, 33, 63, 64, 65, 127, 128, 129]
     scope = TORCH.only(input_size=sizes, hidden_size=sizes, T=sizes, N=[*sizes, 0], grad_mode=FORWARD_MODES)
-    assert [len(interactions_of(scope).of(strength)) for strength in (2, 3)] == [3_273, 78_612]
+    assert [len(interactions_of(scope).of(strength)) for strength in (2, 3)] == [3_123, 73_436]
 
 
 @pytest.mark.parametrize(

@@ -297,11 +297,6 @@ def test_results_that_hold_no_arrays_are_refused_in_one_line(content: bytes, tmp
         list(vectors.results(tmp_path / "results", vectors.read(tmp_path / "vectors")))
 
 
-def test_complex_numbers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected real numbers in vectors"):
-        run("vectors", str(tmp_path / "vectors"), "--dtype", "complex64")
-
-
 def test_the_reader_in_cpp_is_short_and_reads_what_is_written(tmp_path: Path) -> None:
     reader, compiler = LANGUAGES / "tensors.hpp", shutil.which("c++")
     assert len(reader.read_text().splitlines()) <= 30

@@ -200,7 +200,6 @@ def test_of_a_module_s_gradients_those_that_are_overwritten(monkeypatch: pytest.
         {"loss": "both", "strides": "expanded", "hx": False},
         {"grad_mode": "inference_mode"},
         {"autocast": "bfloat16", "loss": "h_n"},
-        {"dtype": "complex64"},
         {"N": 0},
         {"output_size": 2, "loss": "both"},
     ],

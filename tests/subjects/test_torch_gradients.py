@@ -79,7 +79,7 @@ class ChangesInTheSecondPass(torch.nn.RNN):
         TWO,
         TWO.replace(dtype="float16", strides="expanded", wrt="inputs"),
         TWO.replace(autocast="bfloat16", lengths=(3, 1)),
-        TWO.replace(dtype="complex64", wrt="weights", output_size=1, batched=True),
+        TWO.replace(wrt="weights", output_size=1, batched=True),
     ],
 )
 def test_what_two_passes_add_up_is_twice_what_one_gives_to_the_bit(

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.checks.result import Method
-from harness.space.parts import COMPLEX, DTYPES, PAIRS, PREPARATIONS, SETTING
+from harness.space.parts import DTYPES, PAIRS, PREPARATIONS, SETTING
 from harness.subjects import torch_devices
 from harness.subjects.torch_module import TorchSubject
 from tests.rounding import assert_same_but_for_rounding
@@ -26,8 +26,6 @@ pytestmark = pytest.mark.kernels
 TORCH = TorchSubject()
 NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 CONFIG = RNNConfig(2, 3, T=4, N=5, hx=True)
-
-REAL = [dtype for dtype in DTYPES if dtype not in COMPLEX]
 
 
 class Spy(torch.nn.RNN):
@@ -360,7 +358,7 @@ def weights_of(case: Case) -> dict[str, Any]:
     return {name: array for name, array in case.weights.items() if not name.startswith("readout")}
 
 
-@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("preparation", PREPARATIONS)
 def test_however_it_is_prepared_a_module_has_the_case_s_weights(preparation: str, dtype: str) -> None:
     case = draw(CONFIG.replace(preparation=preparation, dtype=dtype), "normal", 0)
@@ -532,7 +530,7 @@ DROPPING = RNNConfig(2, 8, 3, "relu", dropout=0.5, T=6, N=4, training=True)
         {"preparation": "used"},
         {"preparation": "functional_call"},
         {"preparation": "parametrize"},
-        *({"dtype": dtype} for dtype in REAL[1:]),
+        *({"dtype": dtype} for dtype in DTYPES[1:]),
     ],
 )
 def test_masks_are_those_that_nn_rnn_draws(changes: dict[str, Any]) -> None:

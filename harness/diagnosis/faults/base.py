@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 from harness.diagnosis.faults.lines import filled
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
-from harness.oracle.known import Floats, at_steps, write_steps, zeros
+from harness.oracle.known import Floats, at_steps, write_steps
 from harness.oracle.reference import Reference
 from harness.oracle.unroll import Back, Read, State, Visited
 from harness.space.case import Case, padding
@@ -169,8 +169,8 @@ class Changed(Reference):
         if "reads" not in self.changed:
             return super().back_direction(case, at, g, g_final, slopes, visited=visited)
         config, order = case.config, self.time_order(case.config, at[1])
-        hh = self.conjugate(self.weights_back(at, self.step_weights(case, *at)).hh)
-        given = np.zeros(slopes.shape, np.result_type(g, slopes))
+        hh = self.weights_back(at, self.step_weights(case, *at)).hh
+        given = np.zeros(slopes.shape)
         da = np.empty_like(given)
         owed = np.zeros((len(order) + 1, *given[0].shape), given.dtype)
         write_steps(given, self.final_step_back(config, at[1]), g_final)
@@ -213,7 +213,7 @@ class Changed(Reference):
         if "step_weights" not in self.changed:
             return super().parameter_gradients(case, of_weights)
         numbers = numbered(case.config)
-        total = zeros(case.config, numbers.places + 1)
+        total = np.zeros(numbers.places + 1)
         for at, gradients in of_weights.items():
             for chosen, g in zip(self.step_weights(numbers.case, *at), gradients, strict=True):
                 total += summed(chosen, g, numbers.places)
@@ -274,9 +274,9 @@ def added_after_phi(preactivation: Change, to_previous: Change, *names: str) -> 
     ) -> Back:
         config, (x, previous, own) = case.config, read
         back = right.back_through(case, at, read, given, visited=visited)
-        da, _ = right.back_direction(case, at, *given, right.conjugate(slopes(right, case, at, *read)), visited=visited)
-        hh = right.conjugate(right.weights_back(at, right.step_weights(case, *at)).hh)
-        whole = given[0] + zeros(config, *da.shape)
+        da, _ = right.back_direction(case, at, *given, slopes(right, case, at, *read), visited=visited)
+        hh = right.weights_back(at, right.step_weights(case, *at)).hh
+        whole = given[0] + np.zeros(da.shape)
         last = right.final_step_back(config, at[1])
         write_steps(whole, last, at_steps(whole, last) + given[1])
 
@@ -335,10 +335,7 @@ def adjoint(select: Callable[..., Floats], like: Sequence[Floats], g: Floats) ->
 def summed(places: Floats, g: Floats, count: int) -> Floats:
     """Sum what is given to each place from 0 to ``count``; 0 is no place."""
     chosen = np.asarray(places).astype(np.intp).ravel()
-    if g.dtype.kind != "c":
-        return np.asarray(np.bincount(chosen, np.asarray(g).ravel(), count + 1), np.float64)
-    parts = [np.bincount(chosen, part.ravel(), count + 1) for part in (g.real, g.imag)]
-    return np.asarray(parts[0] + 1j * parts[1])
+    return np.asarray(np.bincount(chosen, np.asarray(g).ravel(), count + 1), np.float64)
 
 
 def several(T: int, few: int = 8) -> list[int]:

@@ -41,7 +41,7 @@ def _of_padding(rows: Floats, k: int) -> Floats:
     for first in range(size, size + -size % k):
         following, column = divmod(first, size)
         later = rows[..., following:, column : column + 1] * 0.0
-        read[..., : later.shape[-2], :] += later.real
+        read[..., : later.shape[-2], :] += later
     return read
 
 

@@ -54,8 +54,7 @@ def _stops_on_the_way_to_hx_back_direction(
         return da, start
     t = right.time_order(case.config, at[1])[case.config.T - k]
     back = right.weights_back(at, right.step_weights(case, *at))
-    to_start = right.conjugate(right.weight_to_start(back))
-    return da, right.to_previous(da[t], np.zeros_like(da[t]), to_start)
+    return da, right.to_previous(da[t], np.zeros_like(da[t]), right.weight_to_start(back))
 
 
 def _cuts_backpropagation(k: int, right: Reference, config: RNNConfig, step: int) -> bool:

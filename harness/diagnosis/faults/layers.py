@@ -42,8 +42,7 @@ def _computes_first_layer_only_states(right: Reference, case: Case) -> list[Floa
 
 def _computes_first_layer_only_gradients(right: Reference, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
     config, D = case.config, case.config.num_directions
-    wide = "complex128" if config.is_complex else "float64"
-    alone = config.replace(num_layers=1, dropout=0.0, dtype=wide)
+    alone = config.replace(num_layers=1, dropout=0.0, dtype="float64")
     given = {name: to_float64(array) for name, array in case.arrays.items()}
     if "hx" in given:
         given["hx"] = given["hx"][:D]

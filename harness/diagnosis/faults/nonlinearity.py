@@ -248,9 +248,7 @@ def _caps_relu_slope(k: float, right: Reference, h: Floats, nonlinearity: str) -
 
 
 def sigmoid(s: Floats) -> Floats:
-    """1 / (1 + exp(-s)); of complex s in a form in which nothing overflows, but what is tiny is lost."""
-    if np.iscomplexobj(s):
-        return np.asarray((1 + np.tanh(s / 2)) / 2)
+    """1 / (1 + exp(-s))."""
     with np.errstate(over="ignore"):  # which gives 0
         return np.asarray(1 / (1 + np.exp(-s)))
 

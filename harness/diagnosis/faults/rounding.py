@@ -60,16 +60,12 @@ def _sums_in_float16(right: Reference, x: Floats, h: Floats, w: StepWeights) -> 
 
 
 def stored(array: Floats, dtype: DTypeLike) -> Floats:
-    """Round an array to a narrower dtype; of complex numbers each part."""
-    if array.dtype.kind == "c":
-        return np.asarray(stored(array.real, dtype) + 1j * stored(array.imag, dtype))
+    """Round an array to a narrower dtype."""
     return array.astype(dtype).astype(np.float64)
 
 
 def shortened(array: Floats) -> Floats:
-    """Round an array to TF32's significand; of complex numbers each part."""
-    if array.dtype.kind == "c":
-        return np.asarray(shortened(array.real) + 1j * shortened(array.imag))
+    """Round an array to TF32's significand."""
     significand, exponent = np.frexp(array)
     return np.asarray(np.ldexp(np.rint(np.ldexp(significand, TF32_BITS)), exponent - TF32_BITS))
 

@@ -68,7 +68,7 @@ def _activates_hx(right: Reference, case: Case, layer: int, direction: int) -> F
 
 def _activates_hx_hx_gradient(right: Reference, case: Case, rows: Mapping[Place, Floats]) -> Floats:
     inside = {
-        at: g * right.conjugate(right.slope(_activates_hx(right, case, *at), right.nonlinearity(case.config, at[0])))
+        at: g * right.slope(_activates_hx(right, case, *at), right.nonlinearity(case.config, at[0]))
         for at, g in rows.items()
     }
     return right.hx_gradient(case, inside)

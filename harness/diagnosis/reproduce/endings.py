@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING, Context
 from string import Template
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from harness.space.config import RNNConfig
 SHOWN: Final = 5
 """The number of elements of an array that a script shows."""
 
-_DIGITS: Final = {"float32": 10, "complex64": 10, "bfloat16": 6, "float16": 7}
+_DIGITS: Final = {"float32": 10, "bfloat16": 6, "float16": 7}
 """The significant digits of an expected value: two more than the dtype tells apart, in most cases."""
 
 
@@ -197,16 +197,10 @@ def shortened(wanted: Wanted, dtype: str) -> Wanted:
         if dtype in _DIGITS:
             for index in np.argwhere(np.isfinite(want) & (allowed > 0)):
                 at = tuple(index)
-                short[at] = _short(want[at], _DIGITS[dtype])
+                short[at] = float(f"{want[at]:.{_DIGITS[dtype]}g}")
             allowed = np.where(allowed > 0, allowed + np.nan_to_num(np.abs(short - want)), 0.0)
         values[name], allowance[name] = short, np.vectorize(up, otypes=[float])(allowed)
     return Wanted(values, allowance)
-
-
-def _short(value: Any, digits: int) -> complex:
-    if isinstance(value, complex):
-        return complex(_short(value.real, digits).real, _short(value.imag, digits).real)
-    return float(f"{value:.{digits}g}")
 
 
 def values_end(
@@ -243,7 +237,7 @@ def values_end(
 def sites_end(
     program: Program,
     config: RNNConfig,
-    sites: Sequence[tuple[str, tuple[int, ...], complex, float]],
+    sites: Sequence[tuple[str, tuple[int, ...], float, float]],
     comment: Sequence[str],
 ) -> list[str]:
     """Return the code that compares some elements alone.
@@ -432,10 +426,9 @@ def _dict(target: str, arrays: Mapping[str, tuple[str, Array]], literals: Litera
 
 def _converted(config: RNNConfig, *, torch: bool) -> str:
     """Return the code that turns what came back into the numbers that expected values are in."""
-    wide = "complex128" if config.is_complex else "float64"
     if not torch:
-        return f"np.asarray(actual[name]).astype(np.{wide})"
+        return "np.asarray(actual[name]).astype(np.float64)"
     detach = ".detach()" if config.loss is not None or config.grad_mode == "enable_grad" else ""
     narrow = f".to(torch.{config.autocast})" if config.autocast is not None and config.loss is not None else ""
     cpu = "" if config.device == "cpu" else ".cpu()"
-    return f"actual[name]{detach}{narrow}{cpu}.to(torch.{wide})"
+    return f"actual[name]{detach}{narrow}{cpu}.to(torch.float64)"

@@ -133,10 +133,6 @@ def listed(begin: str, items: Sequence[str], end: str, column: int = 0, indent: 
 
 def number(value: Array) -> str:
     """Return one element, of an array or by itself, as an expression that its dtype reads back bit for bit."""
-    if value.dtype.kind == "c":
-        real, imaginary = number(value.real), number(value.imag)
-        plain = np.isfinite(value) and value.real and value.imag  # a literal loses the sign of a zero
-        return f"{real}{imaginary if imaginary[0] == '-' else f'+{imaginary}'}j" if plain else _complex(real, imaginary)
     if value.dtype.kind == "b":
         return str(bool(value))
     wide = float(value)
@@ -144,10 +140,6 @@ def number(value: Array) -> str:
         return f'float("{wide}")'
     short = repr(float(str(value[()]))) if wide else repr(wide)
     return short if value.dtype.type(float(short)) == value else repr(wide)
-
-
-def _complex(real: str, imaginary: str) -> str:
-    return f"complex({real}, {imaginary})"
 
 
 def _written(array: Array) -> int:
@@ -160,7 +152,7 @@ def _patches(array: Array) -> list[tuple[int, ...]] | None:
     """Return where an array that is mostly zeros is not zero; ``None`` where it is not mostly zeros."""
     if array.dtype.kind == "b":
         return None
-    zero = (array == 0) & ~np.signbit(array.real) & ~np.signbit(array.imag)
+    zero = (array == 0) & ~np.signbit(array)
     others = array.size - int(zero.sum())
     if array.size < (SPARSE if others else 4) or others > min(PATCHES, array.size // 4):
         return None

@@ -99,7 +99,7 @@ def _laid_out(config: RNNConfig, code: str, shape: tuple[int, ...]) -> str:
 
 def _namespace(config: RNNConfig) -> str:
     """Return the code of all that a function may read of its config."""
-    derived = {name: getattr(config, name) for name in ("num_directions", "is_complex", "drops", "packing")}
+    derived = {name: getattr(config, name) for name in ("num_directions", "drops", "packing")}
     fields: dict[str, Any] = config.to_dict() | derived
     named = [f"{name}={quoted(value) if isinstance(value, str) else value}" for name, value in fields.items()]
     return listed("config = SimpleNamespace(", named, ")")

@@ -226,7 +226,7 @@ class _Maker:
                 continue
             alone = not config.batched and name.removesuffix(".grad") in _BATCHED
             values[name], allowance[name] = (
-                np.array(array[:, 0] if alone else array) for array in (one.values, one.allowance.real)
+                np.array(array[:, 0] if alone else array) for array in (one.values, one.allowance)
             )
         return checks.Wanted(values, allowance)
 

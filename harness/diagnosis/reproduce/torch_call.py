@@ -464,8 +464,7 @@ class _Writer:
         for before in config.calls_before:
             call = self._first(before.replace(T=config.T) if self.recipe.keeps_time else before, weights)
             if config.loss is not None and config.wrt != "inputs" and not weights:
-                real = ".real" if config.is_complex else ""
-                used += [f"{call}[0]{real}.sum().backward()", "rnn.zero_grad()"]
+                used += [f"{call}[0].sum().backward()", "rnn.zero_grad()"]
             else:
                 used.append(call)
         comment = "# It was called before, at other shapes and with other weights."
