@@ -114,7 +114,7 @@ def naming(fault: Fault, diagnosis: Diagnosis | None) -> Naming:
 def is_plain(case: Case) -> bool:
     """Return whether all numbers of a case are plain; padding, which is NaN, does not count."""
     arrays = as_plain(case.config, case.arrays)
-    return all(bool(np.isin(array.astype(complex), PLAIN).all()) for array in arrays.values())
+    return all(bool(np.isin(array, PLAIN).all()) for array in arrays.values())
 
 
 def correct(name: str, seed: int = 0, cases: int | None = None) -> Correct:

@@ -30,7 +30,6 @@ def assert_same_but_for_rounding(case: Case, one: Mapping[str, Any], other: Mapp
     ours, theirs = (as_plain(case.config, {name: arrays[name] for name in one}) for arrays in (one, other))
     for name, array in ours.items():
         allowance = 2 * expected[name].allowance
-        assert np.isfinite(allowance).all() or case.config.nonlinearity == "relu", (
-            name
-        )  # near its kink, anything may pass
+        # Near its kink, relu may let anything pass.
+        assert np.isfinite(allowance).all() or case.config.nonlinearity == "relu", name
         assert not beyond(to_float64(array), to_float64(theirs[name]), allowance).any(), name
