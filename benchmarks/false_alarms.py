@@ -16,7 +16,7 @@ that draw its case again. A case counts under ``forward`` for output, h_n and re
 ``np.allclose`` and ``assert_close``, each at its defaults for the dtype, compare the same subject's arrays with the
 float64 reference (rounded to the dtype for ``assert_close``). They are asked only if all numbers are finite: ``finite``
 says how often. ``end to end`` counts cases whose inner states could not be obtained, ``known`` those that a known
-deviation of torch's explains.
+issue of torch explains.
 
 Run: ``python benchmarks/false_alarms.py --subject orders --cases 200000 --workers 2``.
 """
@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 
 from harness import Capabilities, Case, Outcome, Reference, RNNConfig, Subject, Verdict, draw
 from harness.checks.agreement import assess, observe
-from harness.checks.known import excused
+from harness.checks.known_issues import excused
 from harness.checks.result import Method, Result
 from harness.space.config import weight_names
 from harness.space.parts import DTYPES, LOSSES

@@ -11,7 +11,7 @@ from typing import Any, Final
 from hypothesis import currently_in_test_context, reject
 
 from harness import rerun
-from harness.checks.everything import check as check_everything
+from harness.checks.full_check import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import accepted
 from harness.report.wording import plain_finding

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from harness.checks import known_failures
 from harness.checks.agreement import plain_outcome
-from harness.checks.between import bits_of
+from harness.checks.compare_subjects import bits_of
 from harness.checks.dropout import check_net, net
 from harness.checks.known_failures import KnownFailure
 from harness.checks.result import Result

@@ -649,7 +649,7 @@ def test_what_is_known_to_fail_is_counted_and_what_is_no_longer_known_is_found(r
     assert known.code == codes.AGREES
     assert "agrees with nn.RNN, but for known failures" in known.words
     assert "no b_hh (the subject): forgotten; until 9999-12-31; https://example.org/1" in known.words
-    assert json.loads(Path("report.json").read_text())["subjects"][0]["known_deviations"]["no b_hh"] > 0
+    assert json.loads(Path("report.json").read_text())["subjects"][0]["known_issues"]["no b_hh"] > 0
     assert old.code == codes.FINDING
     assert "Warning: old.toml: no b_hh: expired on 2020-01-31, so its cases are findings again" in old.err
 
@@ -846,7 +846,7 @@ def test_what_is_found_and_observed_does_not_depend_on_the_number_of_workers(run
         files = ("--json", "report.json", "--observations", "seen.jsonl", "--findings", f"kept{workers}")
         run("check", WRONG, "-n", workers, *files)
         [record] = json.loads(Path("report.json").read_text())["subjects"]
-        found.append({key: record[key] for key in ("checks", "configs", "stop", "coverage", "known_deviations")})
+        found.append({key: record[key] for key in ("checks", "configs", "stop", "coverage", "known_issues")})
         found[-1]["findings"] = [(one["id"], one["case"], one["further_cases"]) for one in record["findings"]]
         lines = [json.loads(line) for line in Path("seen.jsonl").read_text().splitlines()]
         observed.append([(line["representation"], line["status"]) for line in lines])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness import RNNConfig, Verdict, as_subject, scope_of
-from harness.checks.between import bits_of
+from harness.checks.compare_subjects import bits_of
 from harness.checks.dropout import check_dropout
 from harness.checks.result import Method, Result
 from harness.diagnosis.kernels import FailingStage

@@ -20,7 +20,7 @@ import harness
 from harness import plugin
 from harness.checks.accuracy import CLOSE, NEAR, POINTS
 from harness.checks.dropout import FALSE_ALARMS
-from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER
+from harness.checks.known_issues import KNOWN_ISSUES
 from harness.checks.laws import LAWS
 from harness.checks.malformed import RULES
 from harness.checks.result import Verdict
@@ -301,15 +301,10 @@ def test_the_laws_are_told() -> None:
     assert first_column(section(REFERENCE, "### Laws"))[1:] == [f"`{name}`" for name in LAWS]
 
 
-def test_the_known_deviations_are_told_by_name() -> None:
-    told = first_column(section(REFERENCE, "## Known deviations"))[1:]
+def test_the_known_issues_are_told_by_name() -> None:
+    told = first_column(section(REFERENCE, "## Known issues"))[1:]
 
-    assert sorted(told) == sorted(
-        [
-            *(f"`{one.name}`" for one in (*KNOWN, TOGETHER, *OF_NUMPY)),
-            *(f"`{rule.name}`" for rule in RULES if rule.known),
-        ]
-    )
+    assert sorted(told) == sorted(f"`{one.name}`" for one in KNOWN_ISSUES)
 
 
 SEARCHED: Final = section(REFERENCE, "## What is searched").partition("\n### ")[0]

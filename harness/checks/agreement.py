@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from numpy.typing import NDArray
 
 from harness.checks.result import PROBES, Method, Result, Verdict
-from harness.checks.weakness import weakness
+from harness.checks.vacuous import weakness
 from harness.oracle import probes
 from harness.oracle.arithmetic import STRICT, Accepted, Arithmetic
 from harness.oracle.bound import np
@@ -88,7 +88,7 @@ class Observation:
     it.
     """
     or_nan: Reference | None = None
-    """A known deviation: where it gives NaN, NaN is accepted as well as the right value."""
+    """A reference with a known issue: where it gives NaN, NaN is accepted as well as the right value."""
     rounded: float = 0.0
     """The distance that each number may have from the computed one in addition to the allowance, for example if it was
     typed from a print. Such numbers are compared end to end only, because what the next step read is not known.
@@ -365,15 +365,15 @@ def _expected(observation: Observation, states: Sequence[Known], reference: Refe
     setting = Setting(reference, observation.case, observation.arithmetic)
     expected = expect_local(setting, states)
     if observation.or_nan is not None:
-        deviating = expect_local(setting._replace(reference=observation.or_nan), states)
-        expected = [_accepting_nan(*pair) for pair in zip(expected, deviating, strict=True)]
+        with_issue = expect_local(setting._replace(reference=observation.or_nan), states)
+        expected = [_accepting_nan(*pair) for pair in zip(expected, with_issue, strict=True)]
     if observation.case.config.loss is not None:
         expected[-1] |= expect_gradients(setting, states).arrays
     return expected
 
 
-def _accepting_nan(expected: dict[str, Expected], deviating: dict[str, Expected]) -> dict[str, Expected]:
-    return {name: or_nan(one, deviating[name]) for name, one in expected.items()}
+def _accepting_nan(expected: dict[str, Expected], with_issue: dict[str, Expected]) -> dict[str, Expected]:
+    return {name: or_nan(one, with_issue[name]) for name, one in expected.items()}
 
 
 class _Layer(NamedTuple):

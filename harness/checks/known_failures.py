@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result, is_id
@@ -58,6 +58,8 @@ class KnownFailure:
     """The values of factors that a case must have, by factor; ``lengths`` are kinds of packing, as in a ``Scope``."""
     fails: str = ""
     """The kind of the failure, such as ``output: value``; empty for any kind."""
+
+    whose: ClassVar = "the subject"
 
     @property
     def reason(self) -> str:

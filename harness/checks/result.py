@@ -80,8 +80,7 @@ class Result:
     message: str = ""
     traceback: str = ""
     method: Method = Method.LOCAL
-    deviation: str | None = None
-    """The known deviation that explains a disagreement; the subject is then taken to agree."""
+    deviation: str | None = None  # the name of the known issue, failure or finding that explains a disagreement
     failure: Failure | None = None
     """The failure of the subject's process, if it returned nothing."""
     also: tuple[str, ...] = ()
@@ -93,14 +92,14 @@ class Result:
     ignored: tuple[str, ...] = ()
     """Gradients that the subject returns and nn.RNN does not have."""
     spared: tuple[str, ...] = ()
-    """Known deviations that would have shown, and did not."""
+    """Known issues that could have shown, and did not."""
     margin: float | None = field(default=None, compare=False)
     """The largest difference of a compared number, as a multiple of its allowance, if all are within their allowances.
     """
     weak: tuple[str, ...] = ()
-    """The mistakes that an agreeing subject could have made in this case without a difference (``weakness``)."""
+    """The mistakes that an agreeing subject could have made in this case without a difference (``vacuous``)."""
     bits: str = field(default="", compare=False)
-    """A hash of the values of a subject that agrees, to tell them from any others (``between.bits_of``)."""
+    """A hash of the values of a subject that agrees, to tell them from any others (``compare_subjects.bits_of``)."""
 
     @property
     def failed(self) -> bool:

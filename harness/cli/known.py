@@ -1,4 +1,4 @@
-"""``rnn-harness known``: it lists the known deviations of torch and its libraries."""
+"""``rnn-harness known``: it lists the known issues of torch, its libraries and other makers' layers."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from harness.cli.output import console_for, write_json
 from harness.space.errors import UsageError
 
 
-@click.command(short_help="List the known deviations of torch, or print one's issue.")
+@click.command(short_help="List the known issues of torch, or print one's report.")
 @click.argument("name", required=False)
 @json_option
 def known(name: str | None, json_to: str | None) -> int:
-    """List the known deviations of torch and its libraries; with a NAME, print the issue that reports it."""
-    from harness.checks.known import KNOWN, OF_NUMPY, Whose
-    from harness.checks.malformed import RULES
+    """List the known issues of torch and of other libraries; with a NAME, print the report to send upstream."""
+    from harness.checks.known_issues import KNOWN_ISSUES
     from harness.report import text
 
-    issues = {one.name: one.report() for one in KNOWN if one.issue}
+    reports = {one.name: one.report() for one in KNOWN_ISSUES if one.report()}
     if name is not None:
-        if name not in issues:
-            raise UsageError(f"{name}: no known deviation with an issue; expected {' or '.join(map(repr, issues))}")
-        click.echo(issues[name], nl=False)
+        if name not in reports:
+            raise UsageError(f"{name}: no known issue with a report; expected {' or '.join(map(repr, reports))}")
+        click.echo(reports[name], nl=False)
         return AGREES
-    rows = [(one.name, one.whose.value, one.reason) for one in (*KNOWN, *OF_NUMPY)]
-    rows += [(rule.name, Whose.TORCH.value, rule.known) for rule in RULES if rule.known]
+    rows = [
+        (one.name, one.whose, f"{one.reason} {one.link}".rstrip() if one.name not in reports else one.reason)
+        for one in KNOWN_ISSUES
+    ]
     console = console_for(json_to)
     console.print(text.known_table(rows))
-    for one in issues:
-        console.print(f'The issue to send upstream: rnn-harness known "{one}"', highlight=False, markup=False)
+    for one in reports:
+        console.print(f'The report to send upstream: rnn-harness known "{one}"', highlight=False, markup=False)
     columns = ("name", "whose", "reason")
     write_json("known", {"known": [dict(zip(columns, row, strict=True)) for row in rows]}, json_to)
     return AGREES

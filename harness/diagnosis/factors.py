@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import combinations, permutations
 from typing import Any, Final
 
-from harness.checks.everything import against
+from harness.checks.full_check import against
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import changed, fitting, flipped, infinite, stilled
 from harness.oracle.compare import OF_VALUE, Sort

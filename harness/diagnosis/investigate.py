@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from harness.checks.everything import check as check_everything
-from harness.checks.known import KnownCause
+from harness.checks.full_check import check as check_everything
+from harness.checks.known_issues import KnownCause
 from harness.checks.lawfulness import GRADIENTS, law_of
 from harness.checks.repeatability import answers_of
 from harness.checks.result import Result

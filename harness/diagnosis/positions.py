@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.checks.agreement import Observation
-from harness.checks.everything import against
+from harness.checks.full_check import against
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import like
 from harness.search.record import Finding

@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import takewhile
 from typing import NamedTuple, TypeAlias
 
-from harness.checks.between import Apart, Between, Held, between
+from harness.checks.compare_subjects import Apart, Between, Held, between
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import like
 from harness.diagnosis.investigate import Explanation, one_bug

@@ -58,12 +58,12 @@ class Expected:
     floor: Floats | None = None
     equation: Callable[[Index], Equation] | None = None
     or_nan: NDArray[np.bool_] | None = None
-    """A mask of the elements where NaN is accepted, too, because a known deviation gives NaN there."""
+    """A mask of the elements where NaN is accepted, too, because a known issue gives NaN there."""
 
 
-def or_nan(expected: Expected, deviating: Expected) -> Expected:
-    """Return an expectation that accepts NaN, too, where a known deviation gives it."""
-    return replace(expected, or_nan=np.isnan(deviating.values))
+def or_nan(expected: Expected, with_issue: Expected) -> Expected:
+    """Return an expectation that accepts NaN, too, where a known issue gives it."""
+    return replace(expected, or_nan=np.isnan(with_issue.values))
 
 
 class Setting(NamedTuple):

@@ -156,7 +156,7 @@ def _left_out(hunt: Hunt) -> Iterator[tuple[str, str]]:
     findings = {one.id for one in hunt.findings}
     for name, number in hunt.known.items():
         if name not in findings:
-            yield name, f"a known deviation, met in {wording.counted(number, 'case')}"
+            yield name, f"a known issue, met in {wording.counted(number, 'case')}"
 
 
 def _xml(text: str) -> str:

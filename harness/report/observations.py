@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness.checks.everything import against
+from harness.checks.full_check import against
 from harness.checks.result import Result, Verdict, is_id
 from harness.report.record import as_json
 from harness.report.short import failure_line
@@ -51,8 +51,8 @@ def _status(result: Result) -> tuple[str, str]:
 
 
 def _seen(result: Result) -> dict[str, Any]:
-    """Return how a case was compared, what else was asked of it, and the known deviation that it shows."""
+    """Return how a case was compared, what else was asked of it, and the known issue that it shows."""
     if result.verdict is Verdict.UNSUPPORTED:
         return {}
-    known = {} if result.deviation is None or is_id(result.deviation) else {"known deviation": result.deviation}
+    known = {} if result.deviation is None or is_id(result.deviation) else {"known issue": result.deviation}
     return {"compared": METHODS[result.method], **{f"also: {one}": True for one in result.also}, **known}

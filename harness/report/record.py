@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from harness.checks.accuracy import Accuracy
 from harness.checks.result import Result
-from harness.checks.weakness import MISTAKES
+from harness.checks.vacuous import MISTAKES
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.picture import network_of
 from harness.oracle.compare import Mismatch
@@ -58,8 +58,8 @@ def _hunt_record(hunt: Hunt, told: Sequence[Told]) -> dict[str, Any]:
         "unsupported": hunt.unsupported.total(),
         "gradients_not_compared": dict(hunt.not_compared),
         "gradients_ignored": dict(hunt.ignored),
-        "known_deviations": {name: number for name, number in hunt.known.items() if name not in _ids(hunt)},
-        "deviations_gone": {name: number for name, number in hunt.spared.items() if name not in hunt.known},
+        "known_issues": {name: number for name, number in hunt.known.items() if name not in _ids(hunt)},
+        "known_not_seen": {name: number for name, number in hunt.spared.items() if name not in hunt.known},
         "suspicions": [_suspicion(suspicion) for suspicion in hunt.suspicions],
         "left_out": hunt.refused,
         "slow": hunt.slow,

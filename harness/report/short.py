@@ -15,8 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness.checks.known_issues import reported
 from harness.checks.result import Result, Verdict
-from harness.checks.upstream import reported
 from harness.oracle.arithmetic import with_measured
 from harness.oracle.compare import Mismatch
 from harness.report import explained, wording
@@ -176,7 +176,7 @@ def upstream_line(
     If none is known, it is the text that can be sent to them. A case that is not minimal may fail for something else.
     """
     if (known := reported(subject, config, result)) is not None:
-        return f"{'' if minimal else 'perhaps '}reported: {known.link} ({known.what})"
+        return f"{'' if minimal else 'perhaps '}reported: {known.link} ({known.reason})"
     if subject not in registered():
         return None
     return "no report is known" + ("" if kept is None else f"; one to send: {kept.folder / ISSUE}")

@@ -221,7 +221,7 @@ def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
         untried = any(not one.tried for one in hunt.suspicions)
         said = "an interrupt came before other values were tried" if untried else "not repeated on other values; see -v"
         facts.add_row("suspicious", f"{wording.counted(len(hunt.suspicions), 'case')}, {said}")
-    for said in wording.deviations_in_short(hunt.known, hunt.spared, hunt.own):
+    for said in wording.known_lines(hunt.known, hunt.spared, hunt.own):
         facts.add_row("known", Text(said))
     for said in wording.refused_lines(hunt.unsupported):
         facts.add_row("refused", Text(said))
@@ -311,8 +311,8 @@ def _add_hunt(facts: Table, hunt: Hunt) -> None:
     _add_accuracy(facts, hunt)
     if hunt.suspicions:
         facts.add_row("suspicious", _suspicions(hunt))
-    if known := wording.deviation_lines(hunt.known, hunt.spared, hunt.own):
-        facts.add_row("deviations", Text("\n".join(known)))
+    if known := wording.known_lines(hunt.known, hunt.spared, hunt.own, short=False):
+        facts.add_row("known", Text("\n".join(known)))
     if len(hunt.findings) > 1:
         facts.add_row("found", f"{wording.counted(len(hunt.findings), 'cause')} of failure, found one after another")
     for said in wording.refused_lines(hunt.unsupported):
@@ -432,7 +432,7 @@ def subjects_table(rows: list[tuple[str, ...]]) -> RenderableType:
 
 
 def known_table(rows: Sequence[tuple[str, ...]]) -> RenderableType:
-    """Return name, owner and reason of every known deviation."""
+    """Return name, owner and reason of every known issue."""
     parts: list[RenderableType] = []
     for name, whose, reason in rows:
         parts += [Text(f"{name} ({whose})", "bold"), Padding(Text(reason), (0, 0, 0, 2))]

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.checks.between import Apart
+from harness.checks.compare_subjects import Apart
 from harness.diagnosis.upgrade import Defect, Standing, Upgrade
 from harness.report.markdown import code, plain
 from harness.report.record import as_json

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from harness.checks.accuracy import CLOSE, Accuracy
 from harness.checks.dropout import FALSE_ALARMS
-from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER, ShortcutDeviation, ValueDeviation
 from harness.checks.known_failures import KnownFailure
+from harness.checks.known_issues import KNOWN_ISSUES, KnownIssue
 from harness.checks.result import Method, Result, Verdict
-from harness.checks.weakness import MISTAKES
+from harness.checks.vacuous import MISTAKES
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
 from harness.search.examination import Equal, Examination
@@ -285,37 +285,22 @@ def dropout_told(result: Result) -> tuple[str, dict[str, str]]:
     return cause, {"wrong": wrong or rest, **({"in": config} if config else {})}
 
 
-_Known = ValueDeviation | ShortcutDeviation | KnownFailure
-
-
-def _owner(known: _Known) -> str:
-    return "the subject" if isinstance(known, KnownFailure) else known.whose.value
-
-
-def deviation_lines(known: Mapping[str, int], spared: Mapping[str, int], own: Sequence[KnownFailure] = ()) -> list[str]:
-    """Return the known deviations and failures that were met, with how often, whose and why; and those gone."""
-    every: tuple[_Known, ...] = (*KNOWN, TOGETHER, *OF_NUMPY, *own)
-    met = [d for d in every if known.get(d.name)]
-    gone = [d for d in every if spared.get(d.name) and d not in met]
-    return [
-        *(f"{counted(known[d.name], 'case')}: {d.name} ({_owner(d)}): {d.reason}" for d in met),
-        *(f"did not show in {counted(spared[d.name], 'case')}: {d.name} ({_owner(d)})" for d in gone),
-    ]
-
-
-def deviations_in_short(
-    known: Mapping[str, int], spared: Mapping[str, int], own: Sequence[KnownFailure] = ()
+def known_lines(
+    known: Mapping[str, int], spared: Mapping[str, int], own: Sequence[KnownFailure] = (), *, short: bool = True
 ) -> list[str]:
-    """Return a line for each known deviation or failure that was met, and one for those that are gone.
+    """Return a line for each known issue or failure that was met, and one for those that could have shown and did not.
 
-    Users want to read the reasons of their own every time.
+    The reasons of issues are left out in ``short``. Users want to read the reasons of their own failures every time.
     """
-    every: tuple[_Known, ...] = (*KNOWN, TOGETHER, *OF_NUMPY, *own)
-    met = [d for d in every if known.get(d.name)]
-    gone = [d.name for d in every if spared.get(d.name) and d not in met]
-    reasons = {one.name: f": {one.reason}" for one in own}
-    lines = [f"{counted(known[d.name], 'case')}: {d.name} ({_owner(d)}){reasons.get(d.name, '')}" for d in met]
-    return lines + ([f"did not show: {', '.join(gone)}"] if gone else [])
+    every: tuple[KnownIssue | KnownFailure, ...] = (*KNOWN_ISSUES, *own)
+    lines = [
+        f"{counted(known[one.name], 'case')}: {one.name} ({one.whose})"
+        + ("" if short and isinstance(one, KnownIssue) else f": {one.reason}")
+        for one in every
+        if known.get(one.name)
+    ]
+    gone = [one.name for one in every if spared.get(one.name) and not known.get(one.name)]
+    return lines + ([f"expected and not seen: {', '.join(gone)}"] if gone else [])
 
 
 _NUMBERS: Final = re.compile(r"\d+(?:\s*,\s*\d+)*")

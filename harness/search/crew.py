@@ -18,7 +18,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Final, NamedTuple, Self
 
-from harness.checks.everything import check as check_everything
+from harness.checks.full_check import check as check_everything
 from harness.oracle.arithmetic import Accepted
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.plan import Unit

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from harness.checks.dropout import check_dropout
 from harness.checks.malformed import Lapse, Refusals, check_refusals
 from harness.checks.result import Method, Result, Verdict
-from harness.checks.weakness import MISTAKES, NO_GRADIENT, NO_RECURRENT
+from harness.checks.vacuous import MISTAKES, NO_GRADIENT, NO_RECURRENT
 from harness.search.hang import Hang, ended_by_a_hang
 from harness.search.record import Hunt, Stop
 from harness.space.contract import KERNEL

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from harness.checks.accuracy import Accuracy, Overflows, measure
-from harness.checks.everything import against
-from harness.checks.everything import check as check_everything
-from harness.checks.known import KnownCause
+from harness.checks.full_check import against
+from harness.checks.full_check import check as check_everything
 from harness.checks.known_failures import KnownFailure
+from harness.checks.known_issues import KnownCause
 from harness.checks.repeatability import confirmed
 from harness.checks.result import OF_TANH, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted

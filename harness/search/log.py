@@ -17,7 +17,7 @@ class Pursued:
     """The outcome of pursuing a failure, or of the measurements before the first case, beside the case itself."""
 
     known: dict[str, int]
-    """The number of times that an earlier finding or a known deviation was met, by its name."""
+    """The number of times that an earlier finding or a known issue was met, by its name."""
     suspicions: tuple[Suspicion, ...]
     findings: tuple[str, ...]
     """The ids of new findings."""

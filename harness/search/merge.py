@@ -123,7 +123,7 @@ class _Causes:
         return self.found[self._places[part.number, id_]][1]
 
     def name(self, part: Part, name: str) -> str:
-        """Return the name of what explains a part's cases: a known deviation keeps its own."""
+        """Return the name of what explains a part's cases: a known issue keeps its own."""
         return self.finding(part, name).id if (part.number, name) in self._places else name
 
 

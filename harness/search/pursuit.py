@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from harness.checks.everything import against
+from harness.checks.full_check import against
 from harness.checks.lawfulness import law_of
 from harness.checks.laws import Law
 from harness.checks.repeatability import confirmed
@@ -108,7 +108,7 @@ class Pursuit:
         return suspicion
 
     def _noted(self, case: Case, result: Result) -> tuple[Case, Result]:
-        """Count a known deviation."""
+        """Count a known issue."""
         self._record.known.update([result.deviation] if result.deviation else [])
         return case, result
 

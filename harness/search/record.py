@@ -131,7 +131,7 @@ class Hunt:
     reaches: 0 stands for half the allowance to all of it, ``MARGINS`` for everything below.
     """
     weak: Counter[str] = field(default_factory=Counter)
-    """The number of compared cases that could not have shown a mistake, by mistake (``checks.weakness``)."""
+    """The number of compared cases that could not have shown a mistake, by mistake (``checks.vacuous``)."""
     not_compared: Counter[str] = field(default_factory=Counter)
     """The number of cases without a returned gradient, by the name that nn.RNN has for its array in any layer."""
     ignored: Counter[str] = field(default_factory=Counter)
@@ -141,12 +141,12 @@ class Hunt:
     suspicions: list[Suspicion] = field(default_factory=list)
     """Suspicions on one case that did not repeat on enough others to be a finding."""
     known: Counter[str] = field(default_factory=Counter)
-    """The number of failing cases that a known deviation, a known failure or an earlier finding explains, by its name.
+    """The number of failing cases that a known issue, a known failure or an earlier finding explains, by its name.
     """
     own: tuple[KnownFailure, ...] = ()
     """The known failures of the subject that its user named."""
     spared: Counter[str] = field(default_factory=Counter)
-    """The number of cases on which a known deviation or failure would have shown and did not, by its name."""
+    """The number of cases on which a known issue or failure would have shown and did not, by its name."""
     failing: Counter[str] = field(default_factory=Counter)
     """The number of cases that failed, with a known cause or another one, by dtype."""
     shrink_checks: int = 0

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from harness.checks.dropout import check_net
-from harness.checks.everything import check as check_everything
+from harness.checks.full_check import check as check_everything
 from harness.checks.laws import LAWS
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict

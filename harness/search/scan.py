@@ -14,7 +14,7 @@ from harness.space.config import RNNConfig
 
 
 class FullCheck(Protocol):
-    """A function that checks a subject on a case in every way, as ``checks.everything`` does."""
+    """A function that checks a subject on a case in every way, as ``checks.full_check`` does."""
 
     def __call__(self, case: Case, *, with_probes: bool = ..., laws: tuple[Law, ...] | None = ...) -> Result:
         """Return the result."""

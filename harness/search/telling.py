@@ -50,7 +50,7 @@ def without_its_law(
 ) -> tuple[Case, Result]:
     """Return a case that the failing law ran and that fails alone, or else the given case; and the case's result.
 
-    A case with a known deviation counts, too.
+    A case with a known issue counts, too.
     """
     for law in law_of(result.kind) or () if result.failure is None else ():
         for other in asked_by(subject, case, law, scope):

@@ -16,7 +16,7 @@ class Facts:
 
     own: bool = False
     """True if they compute with torch's own operations alone, in the way of nn.RNN: the figures of torch's arithmetic
-    hold, and its known deviations."""
+    hold, and its known issues."""
     draws_masks: bool = False
     """True if they draw one mask of dropout after the other, as torch's function does under the same seed."""
     exact: bool = False

@@ -25,7 +25,7 @@ from harness import (
 )
 from harness.checks.agreement import check_agreement
 from harness.checks.derivatives import check_derivatives
-from harness.checks.everything import check
+from harness.checks.full_check import check
 from harness.checks.result import DERIVATIVES, Method, Result
 from harness.oracle.compare import Sort
 from harness.report.wording import plain_finding

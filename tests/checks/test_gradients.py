@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
 from harness.checks.agreement import assess, observe
-from harness.checks.everything import check
+from harness.checks.full_check import check
 from harness.checks.result import Method, Result
 from harness.oracle.arithmetic import CONTRACTS, accepted
 from harness.oracle.compare import Sort

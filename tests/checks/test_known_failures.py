@@ -66,7 +66,7 @@ def test_what_is_known_is_all_there_is_and_is_said_in_every_report() -> None:
 
     assert record.verdict is Verdict.AGREES
     assert wording.verdict_on(record, record.verdict) == "two_mistakes agrees with nn.RNN, but for known failures"
-    [said] = wording.deviations_in_short(record.known, record.spared, record.own)
+    [said] = wording.known_lines(record.known, record.spared, record.own)
     assert said.endswith(
         " cases: two units are off (the subject): to be mended; until 2027-01-31; https://example.org/1"
     )
@@ -80,7 +80,7 @@ def test_one_that_no_longer_fails_is_reported_and_one_of_another_subject_is_not_
 
     assert record.own == (gone,)
     assert record.spared["gone"] > 0
-    assert wording.deviations_in_short(record.known, record.spared, record.own) == ["did not show: gone"]
+    assert wording.known_lines(record.known, record.spared, record.own) == ["expected and not seen: gone"]
     assert wording.verdict_on(record, record.verdict) == "two_mistakes agrees with nn.RNN"
 
 

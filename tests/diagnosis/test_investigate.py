@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
-from harness.checks import everything
+from harness.checks import full_check
 from harness.checks.agreement import check_agreement
-from harness.checks.known import KNOWN
+from harness.checks.known_issues import OF_TORCH
 from harness.checks.repeatability import RUNS
 from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Explanation, Investigation
@@ -324,8 +324,7 @@ def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding() -> None:
 def unknown(name: str) -> Iterator[None]:
     """Remove one of the known deviations."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(everything, "KNOWN", tuple(one for one in KNOWN if one.name != name))
-        patch.setattr(everything, "TOGETHER", KNOWN[0])
+        patch.setattr(full_check, "OF_TORCH", tuple(one for one in OF_TORCH if one.name != name))
         yield
 
 

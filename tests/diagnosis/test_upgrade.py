@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from harness import Case, as_subject, scope_of
-from harness.checks.between import Between, Held, between
+from harness.checks.compare_subjects import Between, Held, between
 from harness.cli.check import exit_code
 from harness.cli.codes import AGREES, FINDING
 from harness.diagnosis.upgrade import Side, Standing, Upgrade, upgrade

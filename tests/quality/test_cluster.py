@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 
 from harness import Scope
-from harness.checks.everything import check
+from harness.checks.full_check import check
 from harness.checks.result import Result
 from harness.cli import codes
 from harness.oracle.arithmetic import STRICT

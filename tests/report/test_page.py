@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.planted import PlantedSubject
-from harness.checks.weakness import ZERO
+from harness.checks.vacuous import ZERO
 from harness.cli import main
 from harness.diagnosis.faults import CATALOGUE
 from harness.pipeline import go_through

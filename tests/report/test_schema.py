@@ -12,7 +12,6 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from harness.checks.accuracy import Accuracy
-from harness.checks.known import Whose
 from harness.checks.malformed import Lapse
 from harness.checks.result import Method, Result, Verdict
 from harness.cli import main
@@ -192,11 +191,8 @@ def test_the_values_of_a_field_are_the_code_s(definition: str, field: str, value
 
 
 def test_the_values_of_parts_are_the_code_s() -> None:
-    known = DEFINITIONS["known"]["properties"]["known"]["items"]["properties"]
-
     assert DEFINITIONS["verdict"]["enum"] == [*(one.value for one in Verdict), None]
     assert DEFINITIONS["method"]["enum"] == [one.name.lower() for one in Method]
-    assert known["whose"]["enum"] == [one.value for one in Whose]
 
 
 def test_the_command_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:

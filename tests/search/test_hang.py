@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
-from harness.checks.everything import check as check_everything
+from harness.checks.full_check import check as check_everything
 from harness.diagnosis.reproduce.script import script
 from harness.search import pursuit
 from harness.search.hang import Hang, ended_by_a_hang

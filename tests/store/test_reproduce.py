@@ -21,7 +21,7 @@ import torch
 
 from harness import Case, Disagreement, Failure, Outcome, Result, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.checks.dropout import NOTHING, check_dropout, net
-from harness.checks.everything import check
+from harness.checks.full_check import check
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Method
 from harness.diagnosis.reproduce.law import law_script

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from harness.checks.known import times_zero
+from harness.checks.known_issues import times_zero
 from harness.diagnosis.faults.base import ONE, Fault
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights

@@ -280,7 +280,7 @@ def _weak(done: Examination) -> Iterator[str]:
         yield f"{wording.counted(len(hunt.suspicions), 'case')} beyond usual roundings, not repeated on other values"
     ids = {finding.id for finding in hunt.findings}
     known = {name: number for name, number in hunt.known.items() if name not in ids}
-    yield from (f"known deviation: {said}" for said in wording.deviations_in_short(known, {}, hunt.own))
+    yield from (f"known issue: {said}" for said in wording.known_lines(known, {}, hunt.own))
     yield from (f"refused: {said}" for said in wording.refused_lines(hunt.unsupported))
     yield from (f"not compared: {said}" for said in wording.not_compared_lines(hunt.not_compared))
     if done.verdict is Verdict.NOT_ENOUGH:

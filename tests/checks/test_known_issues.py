@@ -1,4 +1,4 @@
-"""Tests of known deviations: one of torch's own explains what it says, and no more."""
+"""Tests of known issues: one of torch explains what it says, and no more; a report fits what it tells of."""
 
 import subprocess
 import sys
@@ -11,9 +11,10 @@ import torch
 
 from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
-from harness.checks.everything import check
-from harness.checks.known import KNOWN, excused
-from harness.checks.result import Method
+from harness.checks.full_check import check
+from harness.checks.known_issues import KNOWN_ISSUES, excused, reported
+from harness.checks.result import Method, Result
+from harness.oracle.compare import Mismatch, Sort
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.torch_module import TorchSubject
 from tests.calls_by_hand import doing
@@ -86,17 +87,16 @@ def test_another_mistake_beside_it_is_not_explained() -> None:
     assert "output: value" in {mismatch.kind for mismatch in result.mismatches}
 
 
-def test_without_dropout_nothing_is_explained() -> None:
-    for config in (DROPPING.replace(training=False), DROPPING.replace(dropout=0.0), DROPPING.replace(num_layers=1)):
-        case = draw(config, "normal", 0)
-        seen = observe(TORCH, case)
-        assert excused(seen, assess(seen)) is None
-        assert not KNOWN[0].concerns(config)
-        assert check(TORCH, case).deviation is None
-    assert KNOWN[0].concerns(DROPPING)
+@pytest.mark.parametrize("changes", [{"training": False}, {"dropout": 0.0}, {"num_layers": 1}])
+def test_without_dropout_nothing_is_explained(changes: dict[str, Any]) -> None:
+    case = draw(DROPPING.replace(**changes), "normal", 0)
+    seen = observe(TORCH, case)
+
+    assert excused(seen, assess(seen)) is None
+    assert check(TORCH, case).deviation is None
 
 
-def test_finite_numbers_need_no_deviation() -> None:
+def test_finite_numbers_need_no_excuse() -> None:
     result = check(TORCH, draw(DROPPING, "normal", 0))
 
     assert (result.verdict, result.deviation, result.method) == (Verdict.AGREES, None, Method.LOCAL)
@@ -123,16 +123,6 @@ def test_where_masks_are_unknown_nothing_is_explained() -> None:
 
     assert assess(observation).method is Method.FORM
     assert excused(observation, assess(observation)) is None
-
-
-def test_each_known_deviation_is_a_reference_of_its_own() -> None:
-    observation = observe(TORCH, with_nan(DROPPING))
-
-    assert assess(observation).verdict is Verdict.DISAGREES
-    with np.errstate(invalid="ignore"):
-        agreeing = [one.name for one in KNOWN if assess(observation, one.reference).verdict is Verdict.AGREES]
-    assert agreeing == [NAME]
-    assert all(one.reason and one.name for one in KNOWN)
 
 
 FILLED_UP = "bfloat16 pairs are filled up"
@@ -182,7 +172,7 @@ def test_a_wrong_number_where_nan_is_known_is_not_known() -> None:
     assert (result.verdict, result.deviation) == (Verdict.DISAGREES, None)
 
 
-def test_a_known_deviation_that_could_show_and_does_not_is_told() -> None:
+def test_an_issue_that_could_show_and_does_not_is_told() -> None:
     with IsolatedSubject("torch:no-mkldnn") as right:
         assert check(right, with_an_infinity(LARGE, -1)).spared == (FILLED_UP,)
         assert check(right, with_an_infinity(LARGE, 0)).spared == ()
@@ -190,7 +180,7 @@ def test_a_known_deviation_that_could_show_and_does_not_is_told() -> None:
 
 
 def test_the_issue_s_script_says_what_this_machine_does() -> None:
-    report = next(one for one in KNOWN if one.name == FILLED_UP).report()
+    report = next(one for one in KNOWN_ISSUES if one.name == FILLED_UP).report()
     script = report.split("```python\n")[1].split("```")[0]
 
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -250,3 +240,35 @@ def test_what_a_dropped_infinity_does_to_gradients_is_known_too(config: RNNConfi
 
     assert result.verdict is Verdict.AGREES, result
     assert result.deviation == "dropout multiplies by zero"
+
+
+COPIED = RNNConfig(1, 1, T=1, N=1, preparation="deepcopy")
+TURNED = RNNConfig(1, 1, batch_first=True, T=1, N=2)
+DOUBLE = RNNConfig(1, 1, dtype="float64")
+NO_LEAF = Result(Verdict.BROKEN, message="RuntimeError: you can only change requires_grad flags of leaf variables.")
+
+
+def wrong(array: str, sort: Sort) -> Result:
+    return Result(Verdict.DISAGREES, (Mismatch(array, sort),))
+
+
+@pytest.mark.parametrize(
+    ("subject", "config", "result", "number"),
+    [
+        ("torch:script", COPIED, NO_LEAF, 44951),
+        ("torch:trace", COPIED, wrong("weight_ih_l0.grad", Sort.MISSING), 44951),
+        ("onnx:openvino", TURNED, wrong("output", Sort.SHAPE), 37820),
+        ("onnx:openvino", TURNED, wrong("output", Sort.VALUE), 37820),
+        ("keras:torch", DOUBLE, wrong("x.grad", Sort.VALUE), 23704),
+    ],
+)
+def test_a_report_fits_what_was_seen_of_one_subject_in_such_cases_only(
+    subject: str, config: RNNConfig, result: Result, number: int
+) -> None:
+    found = reported(subject, config, result)
+
+    assert found is not None
+    assert found.link.endswith(f"/{number}")
+    assert reported("mine.py:rnn", config, result) is None
+    assert reported(subject, replace(config, preparation="new", batch_first=False, dtype="float32"), result) is None
+    assert reported(subject, config, wrong("output", Sort.DTYPE)) is None

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as_subject, draw
-from harness.checks import everything
-from harness.checks.everything import check
+from harness.checks import full_check
+from harness.checks.full_check import check
 from harness.checks.repeatability import DEAREST, confirmed
 from harness.checks.result import Method, Result
 from harness.oracle.compare import Mismatch, Sort
@@ -169,8 +169,8 @@ def test_a_known_deviation_makes_a_failure_or_a_suspicion_agree_and_is_named(
 ) -> None:
     mismatch = Mismatch("output", Sort.SUSPICIOUS)
     found = Result(verdict, (mismatch,), method=Method.END_TO_END)
-    monkeypatch.setattr(everything, "assess", lambda *_, **__: found)
-    monkeypatch.setattr(everything, "excused", lambda *_: deviation)
+    monkeypatch.setattr(full_check, "assess", lambda *_, **__: found)
+    monkeypatch.setattr(full_check, "excused", lambda *_: deviation)
     subject = Watched()
 
     result = check(subject, FORWARD)
@@ -182,7 +182,7 @@ def test_a_known_deviation_makes_a_failure_or_a_suspicion_agree_and_is_named(
 
 
 def test_a_failure_of_repeatability_is_not_explained_by_any_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(everything, "excused", lambda *_: "mine")
+    monkeypatch.setattr(full_check, "excused", lambda *_: "mine")
     answers = iter(np.arange(10.0))
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from harness import Case, RNNConfig, Scope, as_subject, draw, hunt
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.result import Verdict
-from harness.checks.weakness import BY_GRADIENTS, LINEAR, NO_GRADIENT, NO_RECURRENT, ORDER, SIGN, ZERO
+from harness.checks.vacuous import BY_GRADIENTS, LINEAR, NO_GRADIENT, NO_RECURRENT, ORDER, SIGN, ZERO
 from harness.oracle.arithmetic import accepted
 from harness.report.complaints import summary_of
 from harness.report.markdown import markdown

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig, as_subject, draw
-from harness.checks.between import Held, between, bits_of
-from harness.checks.everything import check
+from harness.checks.compare_subjects import Held, between, bits_of
+from harness.checks.full_check import check
 from tests import implementations
 
 RIGHT = Held(as_subject(implementations.vectorised))

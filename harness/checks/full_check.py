@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from harness.checks.agreement import REFERENCE, Observation, assess, effects_of, observe
-from harness.checks.between import bits_of
+from harness.checks.compare_subjects import bits_of
 from harness.checks.derivatives import check_derivatives, differentiable
-from harness.checks.known import KNOWN, OF_NUMPY, TOGETHER, KnownCause, excused, spared
+from harness.checks.known_issues import OF_NUMPY, OF_TORCH, KnownCause, excused, spared
 from harness.checks.lawfulness import check_laws
 from harness.checks.laws import Law
 from harness.checks.repeatability import check_twice
@@ -34,7 +34,7 @@ def check(
     excuses: Sequence[KnownCause] = (),
     observation: Observation | None = None,
 ) -> Result:
-    """Check agreement, unless a known deviation explains a disagreement; then a law; then everything else.
+    """Check agreement, unless a known issue explains a disagreement; then a law; then everything else.
 
     Last comes what a call did beside its results: what it wrote into, and memory that its arrays share. The check ends
     with the first thing that is wrong. The law is one that fits the case, unless ``laws`` says which
@@ -42,7 +42,7 @@ def check(
 
     Everything else is left out without ``with_probes``, like the probes themselves: the same answer twice, which a
     further call must leave unchanged, and derivatives, which a subject may refuse. Failures that ``excuses`` explain
-    count as agreement, as known deviations do. An ``observation`` of the case is one that was made before.
+    count as agreement, as known issues do. An ``observation`` of the case is one that was made before.
     """
     if observation is None:
         observation = observe(subject, case, accepted, with_probes=with_probes)
@@ -50,7 +50,7 @@ def check(
     if against(result):
         warn_if_replaced()
         libraries = OF_NUMPY if subject.capabilities.takes is not None else ()
-        return _unless_excused(observation, result, (*KNOWN, TOGETHER, *libraries, *excuses))
+        return _unless_excused(observation, result, (*OF_TORCH, *libraries, *excuses))
     if result.verdict is not Verdict.AGREES:
         return result
     if result.method is not Method.FORM:
@@ -60,7 +60,7 @@ def check(
         return rest if rest.wavers else _unless_excused(observation, rest, excuses)
     if (effects := effects_of(observation.raw)) is not None:
         return _unless_excused(observation, effects, excuses)
-    own = subject.capabilities.is_torch  # known deviations are of torch's own layers
+    own = subject.capabilities.is_torch  # known issues are of torch's own layers
     return replace(rest, spared=spared(observation.case)) if own and rest.method is not Method.FORM else rest
 
 

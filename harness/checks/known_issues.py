@@ -1,0 +1,225 @@
+"""The known issues of torch, its libraries and other makers' layers: in numbers, in calls, and as they are reported.
+
+Nothing is left out of a search because of an issue in numbers. A disagreement is excused if the subject agrees with a
+reference that has the issue, or gives NaN where that reference does and is right everywhere else. A search counts these
+cases, and those in which an issue could have shown and did not. A reported failure excuses nothing: it is the layer's
+own, and a finding names its report. Calls that torch does not refuse are rules of ``malformed``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import Any, Final, Protocol
+
+from harness.checks.agreement import REFERENCE, Observation, assess
+from harness.checks.malformed import RULES
+from harness.checks.result import Result, Verdict
+from harness.oracle.bound import np
+from harness.oracle.cell import StepWeights
+from harness.oracle.compare import same_numbers
+from harness.oracle.known import Floats
+from harness.oracle.reference import Reference
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.scope import factors_of
+
+
+class KnownCause(Protocol):
+    """A known cause that excuses a failure."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it is counted."""
+        ...
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Return whether this is the cause of a result, which came from the observation."""
+        ...
+
+
+@dataclass(frozen=True)
+class KnownIssue:
+    """An issue, and the party that would have to change something."""
+
+    name: str
+    whose: str
+    reason: str
+    link: str = ""  # the address of its report, or the name of a file in ``checks/issues`` that can be sent
+
+    def report(self) -> str:
+        """Return the report that can be sent, in Markdown, or an empty text if there is none."""
+        there = self.link.endswith(".md")
+        return files(__package__).joinpath("issues", self.link).read_text("utf-8") if there else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueIssue(KnownIssue):
+    """An issue in numbers."""
+
+    references: Callable[[RNNConfig], tuple[Reference, ...]]  # those that have it, if it can show on a plain config
+    gives_nan: bool = True  # a kernel that is chosen for some sizes may have it in some places only, and NaN there
+
+    def excuses(self, observation: Observation, _result: Result) -> bool:
+        """Return whether the subject has the issue everywhere, or in some places only.
+
+        For gradients, only the reference that has it everywhere says what a NaN does to them.
+        """
+        if observation.unfit is not None:
+            return False
+        every = self.references(observation.case.config)
+        ways = [(observation, one) for one in every]
+        ways += [(replace(observation, or_nan=one), REFERENCE) for one in every if self.gives_nan]
+        with np.errstate(invalid="ignore", over="ignore"):
+            return any(assess(*way).verdict is Verdict.AGREES for way in ways)
+
+    def could_show(self, case: Case) -> bool:
+        """Return whether it would show on a case, in its plain form, through numbers that are not finite."""
+        every = self.references(case.config)
+        if not every or all(np.isfinite(array).all() for array in case.arrays.values()):
+            return False
+        with np.errstate(invalid="ignore", over="ignore"):
+            wrong, right = (reference.run(case.forward()) for reference in (every[0], REFERENCE))
+        return any(not same_numbers(array, right[name]) for name, array in wrong.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedFailure(KnownIssue):
+    """A failure of another maker's layer, which its maker knows of."""
+
+    subjects: tuple[str, ...]
+    where: Mapping[str, Any]  # the values of factors that a failing case must have
+    fails: str  # a pattern for the kind of the failure and its message
+
+    def fits(self, subject: str, config: RNNConfig, result: Result) -> bool:
+        """Return whether a failure is such as the report tells of."""
+        factors = factors_of(config)
+        return (
+            subject in self.subjects
+            and all(factors[name] == value for name, value in self.where.items())
+            and re.search(self.fails, f"{result.kind}\n{result.message}") is not None
+        )
+
+
+def times_zero(rows: Floats, block: int) -> Floats | float:
+    """Return what a block gives that is filled up with its last operand times zero: 0, or NaN if that is infinite.
+
+    ``rows`` are operands (.., K); if K is a multiple of ``block``, nothing is filled up.
+    """
+    return rows[..., -1:] * 0.0 if rows.shape[-1] % block else 0.0
+
+
+class _DropoutMultiplies(Reference):
+    def dropped(self, array: Floats, factors: Floats) -> Floats:
+        return np.asarray(array * factors)
+
+
+class _FillsUpPairs(Reference):
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        return super().preactivation(x, h, w) + times_zero(x, 2) + times_zero(h, 2)
+
+
+class _Both(_DropoutMultiplies, _FillsUpPairs):
+    pass
+
+
+class _SkipsZeros(Reference):
+    """A reference in which a weight matrix of one number, zero, makes every product with it zero."""
+
+    def __init__(self, *, of_x: bool, of_h: bool) -> None:
+        self._skipped = of_x, of_h
+
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        products = []
+        for rows, matrix, skipped in ((x, w.ih, self._skipped[0]), (h, w.hh, self._skipped[1])):
+            nothing = skipped and matrix.shape == (1, 1) and not matrix.any()
+            products.append(np.zeros((*rows.shape[:-1], 1), rows.dtype) if nothing else rows @ matrix.T)
+        return np.asarray(products[0] + w.b_ih + products[1] + w.b_hh)
+
+
+_DROPS: Final = (_DropoutMultiplies(), _Both())
+_PAIRS: Final = (_FillsUpPairs(),)
+_SKIPS: Final = tuple(_SkipsZeros(of_x=of_x, of_h=of_h) for of_x, of_h in ((True, True), (True, False), (False, True)))
+
+OF_TORCH: Final = (
+    ValueIssue(
+        "dropout multiplies by zero",
+        "torch",
+        "dropout is documented to zero elements, but multiplies by a mask, and so it turns infinities into NaN",
+        references=lambda config: _DROPS[: 1 + (config.dtype == "bfloat16")] if config.drops else (),
+    ),
+    ValueIssue(
+        "bfloat16 pairs are filled up",
+        "oneDNN",
+        "where a bfloat16 product has an odd number of terms, oneDNN's kernel gemm:jit:bf16 multiplies the last "
+        "feature of x or h by a zero of padding, too, which turns an infinity there into NaN",
+        "onednn_bf16_odd_k.md",
+        references=lambda config: _PAIRS if config.dtype == "bfloat16" else (),
+    ),
+)
+
+# Functions are not held to these, because they usually compute with NumPy.
+OF_NUMPY: Final = (
+    ValueIssue(
+        "a product with zero is skipped",
+        "NumPy",
+        "np.dot of (m, 1) by (1, 1) is 0 where the (1, 1) is 0, even if the other operand is infinite or NaN: its BLAS "
+        "scales by that one number, and has a shortcut for 0",
+        references=lambda config: _SKIPS if config.hidden_size == 1 else (),
+        gives_nan=False,
+    ),
+)
+
+REPORTED: Final = (
+    ReportedFailure(
+        "a deep copy of a scripted module",
+        "torch",
+        "the parameters of a deep copy of a scripted module are no leaves",
+        "https://github.com/pytorch/pytorch/issues/44951",
+        subjects=("torch:script", "torch:trace"),
+        where={"preparation": "deepcopy"},
+        fails=r"\.grad: missing|leaf [Vv]ariable",
+    ),
+    ReportedFailure(
+        "layout of an RNN",
+        "OpenVINO",
+        "layout=1 of an RNN is ignored",
+        "https://github.com/openvinotoolkit/openvino/issues/37820",
+        subjects=("onnx:openvino",),
+        where={"batch_first": True},
+        fails="^(output|h_n): (shape|value)",
+    ),
+    ReportedFailure(
+        "matmul of float64",
+        "Keras",
+        "keras.ops.matmul of two float64 tensors is float32",
+        "https://github.com/keras-team/keras/issues/23704",
+        subjects=("keras:torch",),
+        where={"dtype": "float64"},
+        fails=": value",
+    ),
+)
+
+KNOWN_ISSUES: Final[tuple[KnownIssue, ...]] = (
+    *OF_TORCH,
+    *OF_NUMPY,
+    *(KnownIssue(rule.name, "torch", rule.known) for rule in RULES if rule.known),
+    *REPORTED,
+)
+
+
+def excused(observation: Observation, result: Result, excuses: Iterable[KnownCause] = OF_TORCH) -> str | None:
+    """Return the name of the first excuse for a result, or ``None``."""
+    return next((excuse.name for excuse in excuses if excuse.excuses(observation, result)), None)
+
+
+def spared(case: Case) -> tuple[str, ...]:
+    """Return the names of the issues of torch in numbers that could show on a case, in its plain form."""
+    return tuple(issue.name for issue in OF_TORCH if issue.could_show(case))
+
+
+def reported(subject: str, config: RNNConfig, result: Result) -> ReportedFailure | None:
+    """Return the first report that fits a failure."""
+    return next((one for one in REPORTED if one.fits(subject, config, result)), None)
