@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from harness.checks.result import Verdict
 from harness.report import explained, wording
+from harness.report.examination_facts import undone_by_failure
 from harness.report.refusals import by_lapse
-from harness.report.severity import Severity, Told
+from harness.report.severity import Told, dropout_alone
 from harness.report.short import case_code, cause_of, failure_line, replay_line, upstream_of, worst_line
 from harness.search.examination import Examination
-
-_PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})
-"""Mistakes that show in any run, also with dropout, whose law then says nothing more."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +86,12 @@ def _complaints(done: Examination, told: Sequence[Told], tolerance: str) -> Iter
     for one in told:
         yield _of_finding(one, tolerance)
     dropout = done.dropout
-    if dropout is not None and dropout.failed and not any(one.severity in _PLAINLY for one in told):
+    if dropout is not None and dropout_alone(done, told):
         cause, facts = wording.dropout_told(dropout)
         facts |= done.dropout_facts
         replay = facts.pop("replay", "")
         yield Complaint(cause, dropout.kind, tuple(facts.items()), replay=replay)
-    undone = {what: failure_line(result) for what, (_, result) in done.hunt.undone.items()}
-    for said, names in wording.left_out(undone).items():
+    for said, names in undone_by_failure(done.hunt).items():
         advice = "if it need not support this: raise NotImplementedError there, or leave it out with --only"
         yield Complaint(f"fails at {', '.join(names)}: {said}", "not supported and not refused", (("advice", advice),))
     if done.refusals is not None:

@@ -7,8 +7,20 @@ from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
 
 from harness.space.outcome import printable
+
+
+def fact_table(facts: Iterable[tuple[str, str]] = ()) -> Table:
+    """Return a table of facts, each with its name before it."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, said in facts:
+        table.add_row(name, Text(said))
+    return table
 
 
 class Paper(Console):

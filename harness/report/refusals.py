@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from harness.checks.malformed import Refusals, Unrefused
 from harness.report import wording
+from harness.report.paper import fact_table
 
 LINE: Final = 140  # the characters of two lines on 80 columns, less some that words leave at their ends
 
 
-def add_refusals(facts: Table, refusals: Refusals) -> None:
-    """Add to a table of facts how many malformed calls were refused, and which rules could not be asked for."""
-    facts.add_row("refusals", refusals_line(refusals))
+def refusals_facts(refusals: Refusals) -> Iterator[tuple[str, str]]:
+    """Yield how many malformed calls were refused, and which rules could not be asked for."""
+    yield "refusals", refusals_line(refusals)
     for said, number in wording.alike(refusals.left_out).items():
-        facts.add_row("", Text(f"{wording.counted(number, 'kind')} left out, whose well-formed call fails: {said}"))
+        yield "", f"{wording.counted(number, 'kind')} left out, whose well-formed call fails: {said}"
 
 
 def refusals_line(refusals: Refusals) -> str:
@@ -88,15 +88,5 @@ def refusal_facts(one: Unrefused) -> dict[str, str]:
 
 
 def _finding(one: Unrefused) -> RenderableType:
-    facts = fact_table()
-    for name, said in refusal_facts(one).items():
-        facts.add_row(name, Text(said))
+    facts = fact_table(refusal_facts(one).items())
     return Group(Text(refusal_head(one), "bold red"), Padding(facts, (0, 0, 0, 2)))
-
-
-def fact_table() -> Table:
-    """Return an empty table of facts, each with its name before it."""
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    return facts

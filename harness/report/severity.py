@@ -17,6 +17,7 @@ from harness.oracle.compare import OF_EFFECT, Sort
 from harness.report import explained
 from harness.report.place import Kept
 from harness.report.wording import CALLED
+from harness.search.examination import Examination
 from harness.search.record import Finding
 from harness.space.case import Case, padding
 from harness.space.config import PLAINEST, TANGENT, RNNConfig
@@ -110,6 +111,12 @@ def in_order(told: Sequence[Told]) -> list[Told]:
         map(_together, groups.values()),
         key=lambda one: (not _misdeclared(one), places.index(one.severity), not one.certain, -one.further),
     )
+
+
+def dropout_alone(done: Examination, told: Sequence[Told]) -> bool:
+    """Tell if dropout breaks its law, and no finding explains that: wrong numbers of plain calls show in any run."""
+    explained_by = {Severity.VALUES, Severity.GRADIENTS}
+    return done.dropout is not None and done.dropout.failed and explained_by.isdisjoint(one.severity for one in told)
 
 
 def has_special_values(case: Case) -> bool:

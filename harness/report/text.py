@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.checks.result import Method, Result, Verdict
+from harness.checks.result import Result, Verdict
 from harness.diagnosis.investigate import Explanation
 from harness.oracle.compare import Mismatch
 from harness.report import coverage, explained, wording
+from harness.report.examination_facts import examination_facts, gaps, undone_factors
+from harness.report.paper import fact_table
 from harness.report.place import Kept, Stored
-from harness.report.refusals import (
-    add_refusals,
-    fact_table,
-    refusals_findings,
-    refusals_findings_in_short,
-)
+from harness.report.refusals import refusals_findings, refusals_findings_in_short
 from harness.report.replays import STYLES, Replayed
-from harness.report.severity import Severity, Told
+from harness.report.severity import Told, dropout_alone
 from harness.report.short import (
-    case_words,
     cause_of,
     failure_line,
     one_line_each,
@@ -33,17 +29,11 @@ from harness.report.short import (
     short_finding,
     shown_in_full,
     summary,
-    upstream_line,
     upstream_of,
 )
-from harness.search.examination import CASES, Examination
-from harness.search.narrow import DEAR
-from harness.search.record import Hunt
+from harness.search.examination import Examination
 from harness.search.replay import Fate
 from harness.space.config import ArraySpec, RNNConfig
-from harness.space.contract import CONTRACTS, KERNEL
-from harness.space.product_edges import EDGE
-from harness.subjects.ground import line
 
 _STYLES = {
     None: "bold yellow",
@@ -65,25 +55,9 @@ def examination_report(
 
     Each finding takes a dozen lines at most, and so do the facts, unless ``verbose`` is true.
     """
-    head, facts = _head(done, told), fact_table()
-    if done.verdict is Verdict.NOT_ENOUGH:
-        advice = "" if done.hunt.missing else f"; search longer: --examples {CASES} or more, or --time"
-        facts.add_row("seen", f"{', '.join(done.lacking)}{advice}")
-    (_add_hunt if verbose else _add_hunt_in_short)(facts, done.hunt)
-    _add_rest(facts, done, told)
-    alone = _dropout_alone(done, told)
-    if done.dropout is not None and not alone:
-        follows = "; this may fail because of the above" if done.dropout.failed else ""
-        facts.add_row("dropout", Text(wording.dropout_line(done.dropout).partition(":")[0] + follows))
-    wrong = done.refusals is not None and bool(done.refusals.findings)
-    if done.refusals is not None and (verbose or wrong):
-        add_refusals(facts, done.refusals)
-    if told and not verbose:
-        kept = f", or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}"
-        facts.add_row("more", f"-v{kept if told[0].kept is not None else ''}")
-    shown: list[RenderableType] = (
-        [_dropout(done.dropout, done.dropout_facts)] if alone and done.dropout is not None else []
-    )
+    shown: list[RenderableType] = []
+    if done.dropout is not None and dropout_alone(done, told):
+        shown.append(_dropout(done.dropout, done.dropout_facts))
     for number, (one, whole) in enumerate(zip(told, shown_in_full(told), strict=True), 1):
         if verbose:
             shown.append(finding_report(number, one, tolerance))
@@ -91,48 +65,24 @@ def examination_report(
             shown.append(short_finding(number, one, tolerance))
     if shown:
         shown.append("")
-    shown.append(Padding(facts, (0, 0, 0, 2)))
+    shown.append(Padding(fact_table(examination_facts(done, told, verbose=verbose)), (0, 0, 0, 2)))
     if verbose and done.hunt.checks and not done.hunt.findings:
         shown.append(Padding(coverage.table(done.hunt.searched), (1, 0, 0, 2)))
-    if done.refusals is not None and wrong:
+    if done.refusals is not None and done.refusals.findings:
         shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
-    return Group(head, *shown, summary(told))
-
-
-def _add_rest(facts: Table, done: Examination, told: Sequence[Told]) -> None:
-    """Add what is to be known beside the search itself: weak cases, parameters, equal bits, and the contract."""
-    _add_weak(facts, done, told)
-    if done.read_as:
-        facts.add_row("read", Text(done.read_as))
-    if done.equal is not None:
-        facts.add_row("bits", wording.equal_line(done.equal))
-    if done.contract != KERNEL:
-        facts.add_row("contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more")
-
-
-def _add_weak(facts: Table, done: Examination, told: Sequence[Told]) -> None:
-    """Add the mistakes that too few cases could have shown."""
-    if not told and (said := wording.unshown_line(done)) is not None:
-        facts.add_row("weak", Text(said))
-
-
-def _dropout_alone(done: Examination, told: Sequence[Told]) -> bool:
-    """Tell if dropout breaks its law, and no finding explains that."""
-    return done.dropout is not None and done.dropout.failed and not any(one.severity in _PLAINLY for one in told)
+    return Group(_head(done, told), *shown, summary(told))
 
 
 def findings_report(done: Examination, told: Sequence[Told] = (), tolerance: str = "derived") -> RenderableType:
     """Return a subject's verdict, every finding in a dozen lines, and what makes a pass mean less."""
     shown: list[RenderableType] = []
-    if done.dropout is not None and _dropout_alone(done, told):
+    if done.dropout is not None and dropout_alone(done, told):
         shown.append(_dropout(done.dropout, done.dropout_facts))
     shown += [short_finding(number, one, tolerance) for number, one in enumerate(told, 1)]
     if done.refusals is not None:
         shown.append(refusals_findings(done.refusals))
-    facts = fact_table()
-    _add_undone(facts, done.hunt, cases=True)
-    _add_weak(facts, done, told)
-    shown += [Padding(facts, (0, 0, 0, 2))] if facts.row_count else []
+    facts = list(gaps(done, told))
+    shown += [Padding(fact_table(facts), (0, 0, 0, 2))] if facts else []
     return Group(_head(done, told), *shown, *([""] if shown else []))
 
 
@@ -165,16 +115,10 @@ def _failing(done: Examination) -> str:
     return said + " beyond the error of its tanh" * hunt.allows_for_tanh
 
 
-_PLAINLY: Final = frozenset({Severity.VALUES, Severity.GRADIENTS})
-"""Mistakes that show in any run, also with dropout."""
-
-
 def _dropout(result: Result, more: Mapping[str, str]) -> RenderableType:
     """Show what is wrong with a subject's dropout, which only many runs together show."""
     cause, told = wording.dropout_told(result)
-    facts = fact_table()
-    for name, said in {**told, **more}.items():
-        facts.add_row(name, Text(said))
+    facts = fact_table({**told, **more}.items())
     return Group("", Text(f"!  {cause}", "bold red"), Padding(facts, (0, 0, 0, 3)))
 
 
@@ -193,9 +137,8 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
     if hunt.undone:
         lawful = done.dropout is None or not done.dropout.failed
         rest = "; the rest agrees" if hunt.checks and not hunt.findings and lawful else ""
-        parts.append(f"some values of {', '.join(_undone(hunt))} fail and are not refused{rest}")
-    wrong = any(one.severity in _PLAINLY for one in told)
-    if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES and not wrong:
+        parts.append(f"some values of {', '.join(undone_factors(hunt))} fail and are not refused{rest}")
+    if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES and dropout_alone(done, told):
         parts.append("dropout breaks its law")
     if done.refusals is not None and done.refusals.findings:
         parts.append(
@@ -206,125 +149,6 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
     if done.verdict is Verdict.UNSUPPORTED:
         parts.append("nothing is covered; let it support one plain config at least, or leave out a pin")
     return f": {'; '.join(parts)}" if parts else ""
-
-
-def _add_hunt_in_short(facts: Table, hunt: Hunt) -> None:
-    cases = wording.counted(hunt.asked, "case")
-    facts.add_row("checked", f"{cases} in {hunt.seconds:.1f} s; ended by {hunt.stop.value}; --seed {hunt.seed}")
-    _add_helpers(facts, hunt)
-    passed = hunt.checks and not hunt.findings
-    if passed:
-        facts.add_row("compared", _methods_in_short(hunt))
-    _add_gradients(facts, hunt)
-    _add_accuracy(facts, hunt)
-    if hunt.suspicions:
-        untried = any(not one.tried for one in hunt.suspicions)
-        said = "an interrupt came before other values were tried" if untried else "not repeated on other values; see -v"
-        facts.add_row("suspicious", f"{wording.counted(len(hunt.suspicions), 'case')}, {said}")
-    for said in wording.known_lines(hunt.known, hunt.spared, hunt.own):
-        facts.add_row("known", Text(said))
-    for said in wording.refused_lines(hunt.unsupported):
-        facts.add_row("refused", Text(said))
-    for said, names in wording.left_out(hunt.refused).items():
-        facts.add_row("left out", Text(f"{', '.join(names)}: {said}"))
-    _add_undone(facts, hunt)
-    _add_slow(facts, hunt)
-    if passed:
-        facts.add_row("covered", coverage.in_short(hunt.searched))
-        if hunt.ground:
-            facts.add_row("ground", Text(line(hunt.ground)))
-
-
-def _add_helpers(facts: Table, hunt: Hunt) -> None:
-    """Add the workers of a cluster, and what was lost with a worker."""
-    if (said := wording.helpers_line(hunt.helpers)) is not None:
-        facts.add_row("workers", Text(said))
-
-
-def _add_gradients(facts: Table, hunt: Hunt) -> None:
-    """Add the part of nn.RNN's space that was not met, such as gradients, and the gradients that were not compared."""
-    if hunt.checks and (said := coverage.of_whole(hunt.searched)) is not None:
-        facts.add_row("of nn.RNN", said)
-    for said in wording.not_compared_lines(hunt.not_compared):
-        facts.add_row("not compared", Text(said))
-    if hunt.ignored:
-        facts.add_row("ignored", Text(f"gradients by {', '.join(sorted(hunt.ignored))}: nn.RNN has none"))
-
-
-def _add_accuracy(facts: Table, hunt: Hunt) -> None:
-    """Add the error of its tanh, if that is more than assumed and no finding."""
-    for one in hunt.accuracy:
-        if one.close and not one.assumed:
-            facts.add_row("accuracy", Text(wording.accuracy_line(one)))
-
-
-def _add_slow(facts: Table, hunt: Hunt) -> None:
-    """Add why a subject was asked for less."""
-    if not (hunt.scope.products or hunt.slow):
-        facts.add_row("slow", f"{EDGE:,} states take more than {DEAR:g} s: no product of sizes was as large")
-    if hunt.slow:
-        what = "every call" if hunt.every_call else "a new shape"
-        facts.add_row("slow", f"{what} takes {hunt.slow:.2g} s: less was asked for")
-
-
-def _undone(hunt: Hunt) -> list[str]:
-    """Return the factors with values that are neither supported nor refused."""
-    return list(dict.fromkeys(what.partition("=")[0] for what in hunt.undone))
-
-
-def undone_lines(hunt: Hunt) -> list[str]:
-    """Return the values that the subject neither supports nor refuses, and how it fails there."""
-    return [f"{', '.join(names)}: {said}" for said, names in _undone_by_failure(hunt).items()]
-
-
-def _undone_by_failure(hunt: Hunt) -> dict[str, list[str]]:
-    return wording.left_out({what: failure_line(result) for what, (_, result) in hunt.undone.items()})
-
-
-def _add_undone(facts: Table, hunt: Hunt, *, cases: bool = False) -> None:
-    """Add the values that the subject neither supports nor refuses, how it fails there, and what to do about that.
-
-    If ``cases`` is true, a case of each failure is added, and what its makers know of it.
-    """
-    first = {failure_line(result): (case, result) for case, result in reversed(hunt.undone.values())}
-    for said, names in _undone_by_failure(hunt).items():
-        facts.add_row("fails at", Text(f"{', '.join(names)}: {said}"))
-        if cases:
-            case, result = first[said]
-            facts.add_row("case", Text(case_words(case)))
-            if (known := upstream_line(hunt.subject, case.config, result)) is not None:
-                facts.add_row("upstream", Text(known))
-    if hunt.undone:
-        values = hunt.scope.values()
-        pins = (f"--only {name}={','.join(map(str, values[name]))}" for name in _undone(hunt))
-        facts.add_row("advice", Text(f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}"))
-
-
-def _add_hunt(facts: Table, hunt: Hunt) -> None:
-    cases, configs = wording.counted(hunt.asked, "case"), wording.counted(hunt.coverage.configs, "config")
-    checked = f"{cases} of {configs} in {hunt.seconds:.1f} s"
-    facts.add_row("checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}")
-    _add_helpers(facts, hunt)
-    if hunt.checks and not hunt.findings:
-        facts.add_row("compared", _methods(hunt))
-    _add_gradients(facts, hunt)
-    _add_accuracy(facts, hunt)
-    if hunt.suspicions:
-        facts.add_row("suspicious", _suspicions(hunt))
-    if known := wording.known_lines(hunt.known, hunt.spared, hunt.own, short=False):
-        facts.add_row("known", Text("\n".join(known)))
-    if len(hunt.findings) > 1:
-        facts.add_row("found", f"{wording.counted(len(hunt.findings), 'cause')} of failure, found one after another")
-    for said in wording.refused_lines(hunt.unsupported):
-        facts.add_row("refused", Text(said))
-    for said, names in wording.left_out(hunt.refused).items():
-        facts.add_row("left out", Text(f"{', '.join(names)}; the subject says: {said}"))
-    _add_undone(facts, hunt)
-    _add_slow(facts, hunt)
-    if hunt.checks and not hunt.findings:
-        facts.add_row("space met", _met(hunt))
-    if hunt.ground:
-        facts.add_row("ground", Text(line(hunt.ground)))
 
 
 def finding_report(number: int, told: Told, tolerance: str = "derived") -> RenderableType:
@@ -552,36 +376,6 @@ def _mismatch(mismatch: Mismatch, config: RNNConfig) -> RenderableType:
     if (advice := wording.hint(mismatch)) is not None:
         parts.append(Padding(Text(advice), (0, 0, 0, 2)))
     return Group(*parts)
-
-
-def _met(hunt: Hunt) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
-    for name, (met, of) in hunt.coverage.met(hunt.scope).items():
-        if of == 1 and name in wording.CALLED:
-            continue
-        values = wording.values_line(v for v in hunt.scope.values()[name] if v in hunt.coverage.factors.get(name, {}))
-        table.add_row(name, f"{met} of {of}", values)
-    table.add_row("values", f"{len(hunt.coverage.regimes)} regimes", ", ".join(hunt.coverage.regimes))
-    return table
-
-
-def _suspicions(hunt: Hunt) -> str:
-    worst = max(hunt.suspicions, key=lambda suspicion: suspicion.strength)
-    return (
-        f"{wording.counted(len(hunt.suspicions), 'case')} beyond usual roundings, {worst.strength:.2g} times at most, "
-        f"not repeated often enough: the worst on {worst.again} of {worst.tried} other seeds\n{worst.case!r}"
-    )
-
-
-def _methods(hunt: Hunt) -> str:
-    met = [method for method in Method if hunt.checks[method]]
-    if len(met) == 1:
-        return met[0].value
-    return "\n".join(f"{wording.counted(hunt.checks[method], 'case')} {method.value}" for method in met)
-
-
-def _methods_in_short(hunt: Hunt) -> str:
-    return "; ".join(f"{hunt.checks[one]:,} {wording.METHODS[one]}" for one in Method if hunt.checks[one])
 
 
 def _shape_row(table: Table, name: str, spec: ArraySpec, what: str) -> None:

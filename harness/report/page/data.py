@@ -10,13 +10,14 @@ from harness.checks.result import WAVERS, Method, Result, Verdict
 from harness.oracle.compare import Sort
 from harness.report import coverage, wording
 from harness.report.everything import Row, table_data
+from harness.report.examination_facts import undone_by_failure
 from harness.report.picture import as_numbers
 from harness.report.place import UNKNOWN, Stored
 from harness.report.record import finding_record
 from harness.report.refusals import refusal_facts, refusal_head, refusals_line
 from harness.report.severity import Told
 from harness.report.short import case_code, cause_of, replay_line, upstream_of, worst_line
-from harness.report.text import headline, undone_lines
+from harness.report.text import headline
 from harness.search.examination import Examination
 from harness.search.record import MARGINS, Hunt, Stop
 from harness.space.config import TANGENT
@@ -253,7 +254,7 @@ def _facts(done: Examination) -> Iterator[tuple[str, str]]:
         yield "dropout", wording.dropout_line(done.dropout).partition(":")[0]
     if done.refusals is not None:
         yield "refusals", refusals_line(done.refusals)
-    for said in undone_lines(hunt):
+    for said in [f"{', '.join(names)}: {said}" for said, names in undone_by_failure(hunt).items()]:
         yield "fails at", said
     yield "contract", done.contract
 
@@ -292,7 +293,7 @@ def _not_covered(hunt: Hunt) -> Iterator[str]:
         yield "gradients: not asked for"
     for said, names in wording.left_out(hunt.refused).items():
         yield f"left out: {', '.join(names)}; the subject says: {said}"
-    yield from (f"neither supported nor refused: {said}" for said in undone_lines(hunt))
+    yield from (f"neither supported nor refused: {said}" for said in undone_by_failure(hunt))
     if not hunt.coverage.cases:
         yield "all of it: no case was answered"
         return

@@ -1,0 +1,165 @@
+"""What was checked of a subject and what a pass does not cover, as a list of facts, each with its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from harness.checks.result import Method, Verdict
+from harness.report import coverage, wording
+from harness.report.refusals import refusals_facts
+from harness.report.severity import Told, dropout_alone
+from harness.report.short import case_words, failure_line, replay_line, upstream_line
+from harness.search.examination import CASES, Examination
+from harness.search.narrow import DEAR
+from harness.search.record import Hunt
+from harness.space.contract import CONTRACTS, KERNEL
+from harness.space.product_edges import EDGE
+from harness.subjects.ground import line
+
+Facts: TypeAlias = Iterator[tuple[str, str]]
+
+
+def examination_facts(done: Examination, told: Sequence[Told], *, verbose: bool = False) -> Facts:
+    """Yield the facts of a whole examination."""
+    if done.verdict is Verdict.NOT_ENOUGH:
+        advice = "" if done.hunt.missing else f"; search longer: --examples {CASES} or more, or --time"
+        yield "seen", f"{', '.join(done.lacking)}{advice}"
+    yield from _of_search(done.hunt, verbose=verbose)
+    yield from _weak(done, told)
+    if done.read_as:
+        yield "read", done.read_as
+    if done.equal is not None:
+        yield "bits", wording.equal_line(done.equal)
+    if done.contract != KERNEL:
+        yield "contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more"
+    if done.dropout is not None and not dropout_alone(done, told):
+        follows = "; this may fail because of the above" if done.dropout.failed else ""
+        yield "dropout", wording.dropout_line(done.dropout).partition(":")[0] + follows
+    if done.refusals is not None and (verbose or done.refusals.findings):
+        yield from refusals_facts(done.refusals)
+    if told and not verbose:
+        kept = f", or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}"
+        yield "more", f"-v{kept if told[0].kept is not None else ''}"
+
+
+def gaps(done: Examination, told: Sequence[Told]) -> Facts:
+    """Yield what makes a pass mean less, as a table of many subjects shows it."""
+    yield from _undone(done.hunt, cases=True)
+    yield from _weak(done, told)
+
+
+def undone_by_failure(hunt: Hunt) -> dict[str, list[str]]:
+    """Return the values that the subject neither supports nor refuses, by how it fails there."""
+    return wording.left_out({what: failure_line(result) for what, (_, result) in hunt.undone.items()})
+
+
+def undone_factors(hunt: Hunt) -> list[str]:
+    """Return the factors of these values."""
+    return list(dict.fromkeys(what.partition("=")[0] for what in hunt.undone))
+
+
+def _of_search(hunt: Hunt, *, verbose: bool) -> Facts:
+    configs = f" of {wording.counted(hunt.coverage.configs, 'config')}" if verbose else ""
+    checked = f"{wording.counted(hunt.asked, 'case')}{configs} in {hunt.seconds:.1f} s"
+    yield "checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}"
+    if (said := wording.helpers_line(hunt.helpers)) is not None:
+        yield "workers", said
+    passed = bool(hunt.checks) and not hunt.findings
+    if passed:
+        yield "compared", _methods(hunt, verbose=verbose)
+    yield from _gradients(hunt)
+    for one in hunt.accuracy:
+        if one.close and not one.assumed:
+            yield "accuracy", wording.accuracy_line(one)
+    if hunt.suspicions:
+        yield "suspicious", _suspicions(hunt, verbose=verbose)
+    for said in wording.known_lines(hunt.known, hunt.spared, hunt.own, short=not verbose):
+        yield "known", said
+    for said in wording.refused_lines(hunt.unsupported):
+        yield "refused", said
+    for said, names in wording.left_out(hunt.refused).items():
+        yield "left out", f"{', '.join(names)}: {said}"
+    yield from _undone(hunt)
+    yield from _slow(hunt)
+    if passed:
+        yield ("space met", _met(hunt)) if verbose else ("covered", coverage.in_short(hunt.searched))
+    if hunt.ground and (passed or verbose):
+        yield "ground", line(hunt.ground)
+
+
+def _gradients(hunt: Hunt) -> Facts:
+    if hunt.checks and (said := coverage.of_whole(hunt.searched)) is not None:
+        yield "of nn.RNN", said
+    for said in wording.not_compared_lines(hunt.not_compared):
+        yield "not compared", said
+    if hunt.ignored:
+        yield "ignored", f"gradients by {', '.join(sorted(hunt.ignored))}: nn.RNN has none"
+
+
+def _suspicions(hunt: Hunt, *, verbose: bool) -> str:
+    cases = wording.counted(len(hunt.suspicions), "case")
+    if not verbose:
+        untried = any(not one.tried for one in hunt.suspicions)
+        why = "an interrupt came before other values were tried" if untried else "not repeated on other values; see -v"
+        return f"{cases}, {why}"
+    worst = max(hunt.suspicions, key=lambda suspicion: suspicion.strength)
+    return (
+        f"{cases} beyond usual roundings, {worst.strength:.2g} times at most, not repeated often enough: the worst on "
+        f"{worst.again} of {worst.tried} other seeds\n{worst.case!r}"
+    )
+
+
+def _undone(hunt: Hunt, *, cases: bool = False) -> Facts:
+    """Yield the values that the subject neither supports nor refuses, how it fails there, and what to do about that.
+
+    If ``cases`` is true, a case of each failure follows, and what its makers know of it.
+    """
+    first = {failure_line(result): (case, result) for case, result in reversed(hunt.undone.values())}
+    for said, names in undone_by_failure(hunt).items():
+        yield "fails at", f"{', '.join(names)}: {said}"
+        if cases:
+            case, result = first[said]
+            yield "case", case_words(case)
+            if (known := upstream_line(hunt.subject, case.config, result)) is not None:
+                yield "upstream", known
+    if hunt.undone:
+        values = hunt.scope.values()
+        pins = (f"--only {name}={','.join(map(str, values[name]))}" for name in undone_factors(hunt))
+        yield "advice", f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}"
+
+
+def _slow(hunt: Hunt) -> Facts:
+    """Yield why a subject was asked for less."""
+    if not (hunt.scope.products or hunt.slow):
+        yield "slow", f"{EDGE:,} states take more than {DEAR:g} s: no product of sizes was as large"
+    if hunt.slow:
+        what = "every call" if hunt.every_call else "a new shape"
+        yield "slow", f"{what} takes {hunt.slow:.2g} s: less was asked for"
+
+
+def _weak(done: Examination, told: Sequence[Told]) -> Facts:
+    """Yield the mistakes that too few cases could have shown."""
+    if not told and (said := wording.unshown_line(done)) is not None:
+        yield "weak", said
+
+
+def _methods(hunt: Hunt, *, verbose: bool) -> str:
+    met = [method for method in Method if hunt.checks[method]]
+    if not verbose:
+        return "; ".join(f"{hunt.checks[one]:,} {wording.METHODS[one]}" for one in met)
+    if len(met) == 1:
+        return met[0].value
+    return "\n".join(f"{wording.counted(hunt.checks[method], 'case')} {method.value}" for method in met)
+
+
+def _met(hunt: Hunt) -> str:
+    """Return the values that were met, a line for each factor."""
+    values, known, rows = hunt.scope.values(), hunt.coverage.factors, []
+    for name, (met, of) in hunt.coverage.met(hunt.scope).items():
+        if of > 1 or name not in wording.CALLED:
+            there = wording.values_line(value for value in values[name] if value in known.get(name, {}))
+            rows.append((name, f"{met} of {of}", there))
+    rows.append(("values", f"{len(hunt.coverage.regimes)} regimes", ", ".join(hunt.coverage.regimes)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(f"{name:<{widths[0]}}  {share:<{widths[1]}}  {there}" for name, share, there in rows)
