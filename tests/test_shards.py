@@ -237,7 +237,9 @@ def _first(document: dict[str, Any]) -> dict[str, Any]:
         lambda document: _first(document)["hunt"]["scope"].update(T=[7]),
         lambda document: _first(document)["told"][0]["finding"].update(case={"format": 1}),
         lambda document: _first(document)["told"][0]["explanation"]["diagnosis"]["causes"][0].update(code=["one"]),
-        lambda document: _first(document)["told"][0]["explanation"]["picture"]["maps"][0].update(whole=[[9], [1.0]]),
+        lambda document: _first(document)["told"][0]["explanation"]["error_maps"]["maps"][0].__setitem__(
+            6, [[9], [1.0]]
+        ),
     ],
 )
 def test_a_damaged_file_is_refused(

@@ -9,7 +9,7 @@ import click
 from harness import __version__
 from harness.cli.codes import AGREES
 from harness.cli.options import findings_option, json_option, report_option
-from harness.cli.output import console_beside, put, require_page, typed, write_json
+from harness.cli.output import console_beside, put, typed, write_json
 from harness.space.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,14 +41,13 @@ def findings(
         for id_ in ids:
             click.echo(f"removed {_removed(store, id_)}", err=json_to == "-")
         return AGREES
-    require_page(report_to)
     stored = [store.open(id_) for id_ in ids] if ids else store.list()
     console.print(text.stored_report(stored) if ids else text.findings_table(stored, folder))
     write_json("findings", {"findings": [record.stored_record(one) for one in stored]}, json_to)
     if report_to is not None:
-        from harness.store import page
+        from harness.report.page import page_of_findings
 
-        put(page.of_findings(stored, command=typed(), version=__version__), report_to, "--report")
+        put(page_of_findings(stored, command=typed(), version=__version__), report_to, "--report")
     return AGREES
 
 

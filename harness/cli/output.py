@@ -114,14 +114,6 @@ def print_examined(console: Console, done: Examined, tolerance: str, *, quiet: b
         console.print(text.examination_report(done.examination, told, tolerance, verbose=verbose))
 
 
-def require_page(target: str | None) -> None:
-    """Refuse at once an HTML report that cannot be drawn."""
-    from harness.report.page.render import require
-
-    if target is not None:
-        require("--report")
-
-
 def typed() -> str:
     """Return the command as it was typed."""
     return shlex.join(["rnn-harness", *sys.argv[1:]])

@@ -14,7 +14,7 @@ import click
 
 from harness import __version__
 from harness.cli.options import FILE, json_option, report_option
-from harness.cli.output import attempted, console_beside, put, require_page, typed, write_json
+from harness.cli.output import attempted, console_beside, put, typed, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,6 @@ class Outputs:
 
             self._file = click.get_current_context().with_resource(ExitStack())
             self._write_line = self._file.enter_context(lines_to(self.observations))
-        require_page(self.report)
         return console
 
     def observing(self, subject: str, seed: int) -> Observe | None:
@@ -87,11 +86,11 @@ class Outputs:
 
         ``rows`` are those of the table of ``--all``.
         """
-        from harness.report import complaints, github, junit, markdown, record
+        from harness.report import complaints, github, junit, markdown, page, record
         from harness.report.everything import absent_markdown, rows_record
         from harness.report.severity import in_order
         from harness.report.upgrade import upgrade_markdown, upgrade_record
-        from harness.store import met, page
+        from harness.store import met
 
         with attempted(f"--observations {self.observations}"):
             self._file.close()
@@ -117,8 +116,8 @@ class Outputs:
             for line in whole if upgrade is None else github.upgrade_commands(upgrade, *summaries):
                 click.echo(line, err=self._piped)
         if self.report is not None:
-            parts = [(done.examination, done.told, done.capabilities) for done in every]
-            document = page.of_run(
+            parts = [(summary, in_order(done.told)) for summary, done in zip(summaries, every, strict=True)]
+            document = page.page_of_run(
                 parts, command=typed(), version=__version__, tolerance=tolerance, rows=rows, upgrade=upgrade
             )
             put(document, self.report, "--report")

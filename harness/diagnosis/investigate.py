@@ -25,6 +25,7 @@ from harness.diagnosis.cut_off import with_numbers
 from harness.diagnosis.declared import ByDeclaration, Instead, instead_of
 from harness.diagnosis.derived import own_derivative
 from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
+from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import wider
@@ -32,7 +33,6 @@ from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.parts import together
-from harness.diagnosis.picture import Picture, picture_of
 from harness.diagnosis.positions import ByPosition, OtherOrder, other_order
 from harness.diagnosis.proof import judge_worst
 from harness.diagnosis.stale import ByStale, Stale, stale_of
@@ -58,8 +58,7 @@ class Explanation:
     diagnosis: Diagnosis | None = None
     factors: Factors | None = None
     where: Where | None = None
-    picture: Picture | None = field(default=None, compare=False, repr=False)
-    """The errors around the first departure, if there is one, to be drawn."""
+    error_maps: ErrorMaps | None = field(default=None, compare=False, repr=False)
     clue: Clue | None = None
     """The clue that its wrong numbers have in common, where no known mistake explains it."""
     kernels: Kernels = NONE
@@ -208,7 +207,7 @@ class Investigation:
             where = None if case is None else locate(observations, case, scope)
             explanation = replace(explanation, where=where)
             if case is not None:
-                explanation = replace(explanation, picture=_pictured(observations, case, scope, where))
+                explanation = replace(explanation, error_maps=_mapped(observations, case, scope, where))
         return replace(explanation, outcome=observations.outcome(finding.case))
 
     def _diagnosis(self, observations: Observations, finding: Finding, scope: Scope, until: float) -> Diagnosis | None:
@@ -299,12 +298,12 @@ def one_bug(earlier: tuple[Finding, Explanation], later: tuple[Finding, Explanat
     return bool(_causes(after) or after.kernels.passes) or before.factors == after.factors
 
 
-def _pictured(observations: Observations, case: Case, scope: Scope, where: Where | None) -> Picture | None:
-    """Return the picture of the case in which the failure was located, or else of a wider one, or else of the case."""
+def _mapped(observations: Observations, case: Case, scope: Scope, where: Where | None) -> ErrorMaps | None:
+    """Return the maps of the case in which the failure was located, or else of a wider one, or else of the case."""
     if where is not None:
-        return None if where.observation is None else picture_of(where.observation, where)
+        return None if where.observation is None else error_maps(where.observation)
     every = (draw(wider(case.config, scope), "normal", 1), case)
-    return next((found for one in every if (found := picture_of(observations.of(one))) is not None), None)
+    return next((found for one in every if (found := error_maps(observations.of(one))) is not None), None)
 
 
 def _would_show(observations: Observations, diagnosis: Diagnosis | None) -> Callable[[Case], bool] | None:

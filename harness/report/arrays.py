@@ -12,14 +12,13 @@ import numpy as np
 
 from harness.checks.result import Method
 from harness.diagnosis.arrays import Cause, Found, Given, Reading, explained, spec_line
+from harness.diagnosis.error_map import error_maps
 from harness.diagnosis.faults import CATALOGUE
-from harness.diagnosis.picture import picture_of
 from harness.diagnosis.where import first_departure
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.explained import NAMED
-from harness.report.page.render import available, piece
-from harness.report.picture import picture_record, shapes_rows
-from harness.report.record import as_json
+from harness.report.page import piece, shapes_rows
+from harness.report.record import as_json, maps_record
 from harness.report.wording import counted, number, place
 from harness.space.errors import UsageError
 from harness.space.parts import NONLINEARITIES
@@ -44,7 +43,7 @@ OTHERWISE: Final = {
 
 def _no_pieces() -> dict[str, Any]:
     """Return the pieces of arrays whose shapes fit nothing."""
-    return {"code": {}, "shapes": [], "picture": None}
+    return {"code": {}, "shapes": [], "error_maps": None}
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,17 +60,15 @@ class Answer:
     """Other known mistakes that would give the same numbers."""
     lines: tuple[str, ...] = field(default=(), compare=False)
     pieces: Mapping[str, Any] = field(default_factory=_no_pieces, compare=False)
-    """The code, the shapes and the picture that a notebook shows, as data."""
+    """The code, the shapes and the maps of errors that a notebook shows, as data."""
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
 
     __repr__ = __str__
 
-    def _repr_html_(self) -> str | None:
-        """Return what a notebook shows; ``None``, and so the text, if what draws it is not installed."""
-        if not available():
-            return None
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
         fits = bool(self.pieces["shapes"])  # the verdict on shapes that do not has its cause in it
         said: dict[str, Any] = {
             "tone": "good" if self.agrees else "bad",
@@ -150,11 +147,11 @@ def _pieces(found: Found) -> dict[str, Any]:
     assert found.reading is not None
     wrong = next((i for i, result in enumerate(found.results) if result.mismatches), 0)
     seen = found.reading.seen[wrong].observation
-    picture = None if found.agrees else picture_of(seen, first_departure(seen))
+    maps = None if found.agrees else error_maps(seen)
     return {
         "code": dict(_code(found.causes[0], found.reading)) if found.causes else {},
         "shapes": shapes_rows(seen.case.config),
-        "picture": None if picture is None else as_json(picture_record(picture)),
+        "error_maps": None if maps is None else as_json(maps_record(maps)),
     }
 
 

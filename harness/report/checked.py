@@ -1,17 +1,16 @@
-"""The result of ``harness.check``: it prints as the command's report, and shows its picture in a notebook."""
+"""The result of ``harness.check``: it prints as the command's report, and shows maps of its errors in a notebook."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 from harness.checks.result import Verdict
 from harness.report import wording
 from harness.report.explained import code_lines
-from harness.report.page.render import available, piece
-from harness.report.paper import Paper
-from harness.report.picture import picture_record, shapes_rows
+from harness.report.page import piece, shapes_rows
+from harness.report.paper import printed
+from harness.report.record import maps_record
 from harness.report.severity import Told
 from harness.report.short import cause_of
 from harness.report.text import examination_report, headline
@@ -51,16 +50,13 @@ class Checked:
         return bool(self.told) and self.told[0].certain
 
     def __str__(self) -> str:
-        text = StringIO()
-        paper = Paper(file=text, width=WIDTH, highlight=False, force_jupyter=False, force_terminal=False)
-        paper.print(examination_report(self.examination, self.told, self.tolerance))
-        return text.getvalue().rstrip("\n")
+        return printed(examination_report(self.examination, self.told, self.tolerance), WIDTH)
 
     __repr__ = __str__
 
-    def _repr_html_(self) -> str | None:
-        """Return what a notebook shows; ``None``, and so the text, if what draws it is not installed."""
-        return piece(self._pieces()) if available() else None
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return piece(self._pieces())
 
     def _pieces(self) -> dict[str, Any]:
         said = {
@@ -70,15 +66,15 @@ class Checked:
             "text": str(self),
         }
         if not self.told:
-            return {**said, "cause": None, "sure": "", "code": {}, "picture": None, "shapes": []}
+            return {**said, "cause": None, "sure": "", "code": {}, "error_maps": None, "shapes": []}
         first = self.told[0]
         cause, sure = cause_of(first)
-        config, picture = first.finding.case.config, first.explanation.picture
+        config, maps = first.finding.case.config, first.explanation.error_maps
         return {
             **said,
             "cause": cause,
             "sure": sure,
             "code": code_lines(first.explanation.diagnosis, config),
-            "picture": None if picture is None else picture_record(picture),
+            "error_maps": None if maps is None else maps_record(maps),
             "shapes": shapes_rows(config),
         }

@@ -75,6 +75,12 @@ class Summary:
         return "" if done.verdict is Verdict.AGREES else self.headline
 
 
+def verdict_on_all(summaries: Sequence[Summary]) -> str:
+    """Return how many of several subjects agree."""
+    right = sum(not one.complaints and not one.shortfall for one in summaries)
+    return f"{right} of {wording.counted(len(summaries), 'subject')} agree with nn.RNN"
+
+
 def summary_of(
     done: Examination, told: Sequence[Told], tolerance: str = "derived", place: tuple[str, str] | None = None
 ) -> Summary:

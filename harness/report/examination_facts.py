@@ -9,7 +9,7 @@ from harness.checks.result import Method, Verdict
 from harness.report import coverage, wording
 from harness.report.refusals import refusals_facts
 from harness.report.severity import Told, dropout_alone
-from harness.report.short import case_words, failure_line, replay_line, upstream_line
+from harness.report.short import case_words, failure_line, upstream_line
 from harness.search.examination import CASES, Examination
 from harness.search.narrow import DEAR
 from harness.search.record import Hunt
@@ -38,9 +38,6 @@ def examination_facts(done: Examination, told: Sequence[Told], *, verbose: bool 
         yield "dropout", wording.dropout_line(done.dropout).partition(":")[0] + follows
     if done.refusals is not None and (verbose or done.refusals.findings):
         yield from refusals_facts(done.refusals)
-    if told and not verbose:
-        kept = f", or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}"
-        yield "more", f"-v{kept if told[0].kept is not None else ''}"
 
 
 def gaps(done: Examination, told: Sequence[Told]) -> Facts:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from harness.report import wording
-from harness.report.complaints import Complaint, Summary
+from harness.report.complaints import Complaint, Summary, verdict_on_all
 
 _MARKS: Final = re.compile(r"[!#$&*<>@\[\\\]^`{|}~]|_(?![^\W_])|:(?=\S)")
 """The characters that mean something within a line of GitHub's Markdown: emphasis, code, cells of tables, HTML, links,
@@ -42,8 +42,7 @@ def _title(summaries: Sequence[Summary]) -> str:
         (one,) = summaries
         said = one.headline.removeprefix(one.subject)
         return f"{code(one.subject)} {plain(said)}" if said != one.headline else plain(said)
-    right = sum(not one.complaints and not one.shortfall for one in summaries)
-    return f"{right} of {wording.counted(len(summaries), 'subject')} agree with nn.RNN"
+    return verdict_on_all(summaries)
 
 
 def _table(summaries: Sequence[Summary]) -> Iterator[str]:

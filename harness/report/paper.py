@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from io import StringIO
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -21,6 +22,13 @@ def fact_table(facts: Iterable[tuple[str, str]] = ()) -> Table:
     for name, said in facts:
         table.add_row(name, Text(said))
     return table
+
+
+def printed(shown: RenderableType, width: int = 100) -> str:
+    """Return what a console of that width shows, as text."""
+    text = StringIO()
+    Paper(file=text, width=width, highlight=False, force_jupyter=False, force_terminal=False).print(shown)
+    return text.getvalue().rstrip("\n")
 
 
 class Paper(Console):

@@ -11,14 +11,13 @@ from typing import Any, cast
 from harness.checks.accuracy import Accuracy
 from harness.checks.result import Result
 from harness.checks.vacuous import MISTAKES
+from harness.diagnosis.error_map import ErrorMap, ErrorMaps
 from harness.diagnosis.investigate import Explanation
-from harness.diagnosis.picture import network_of
 from harness.oracle.compare import Mismatch
 from harness.oracle.judge import Judgement
 from harness.report import wording
 from harness.report.coverage import shares_record
 from harness.report.explained import certificate_record, explanation_record
-from harness.report.picture import network_record, picture_record
 from harness.report.place import Stored
 from harness.report.refusals import refusals_record
 from harness.report.severity import Told, severity
@@ -26,7 +25,7 @@ from harness.report.short import upstream_line
 from harness.search.examination import Examination
 from harness.search.record import Finding, Helpers, Hunt
 from harness.search.suspicion import Suspicion
-from harness.space.config import RNNConfig
+from harness.space.config import PREACTIVATION, RNNConfig
 
 
 def examination_record(done: Examination, told: Sequence[Told] = ()) -> dict[str, Any]:
@@ -118,10 +117,40 @@ def finding_record(finding: Finding, explanation: Explanation) -> dict[str, Any]
         "to_accept": wording.enough_line(finding.result),
         "upstream": upstream_line(finding.subject, finding.case.config, finding.result, minimal=finding.minimal),
         **explanation_record(explanation, finding.case.config),
-        "network": network_record(network_of(finding.case.config, finding.result.mismatches)),
-        "picture": None if explanation.picture is None else picture_record(explanation.picture),
+        "error_maps": None if explanation.error_maps is None else maps_record(explanation.error_maps),
     }
     return cast("dict[str, Any]", as_json(record))
+
+
+def maps_record(maps: ErrorMaps) -> dict[str, Any]:
+    """Return maps of errors, which are multiples of tolerances with three digits: more than 1 is wrong."""
+    config, more = maps.config, maps.more
+    sizes = f"T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
+    whose = "made at each step from your own state before it" if maps.local else "of the whole run"
+    said = f"Errors over tolerance, {whose}, in a case of {sizes}. More than 1 is wrong."
+    if more:
+        said += f" {wording.counted(more, 'more array')} {'is' if more == 1 else 'are'} wrong."
+    return {"text": said, "maps": [_map(one, config) for one in maps.maps]}
+
+
+def _map(one: ErrorMap, config: RNNConfig) -> dict[str, Any]:
+    what = {"output": "states", PREACTIVATION: "gradients by preactivations"}.get(one.array, one.array)
+    parts = [what] + ([f"layer {one.layer}"] if one.layer is not None and config.num_layers > 1 else [])
+    parts += [one.direction] if one.direction is not None else []
+    parts += [f"sequence n={one.sequence}"] if one.sequence is not None and config.N > 1 else []
+    place = ", ".join(f"{name}={index}" for name, index in one.place.items())
+    cut = "".join(
+        f"; {axis.name} {axis.labels[0]} to {axis.labels[-1]} of {axis.size}"
+        for axis in (one.columns, one.rows)
+        if len(axis.labels) < axis.size
+    )
+    return {
+        "text": f"{', '.join(parts)}: first wrong at {place}{cut}",
+        "columns": one.columns._asdict(),
+        "rows": one.rows._asdict(),
+        "first": list(one.first),
+        "errors": [[float(f"{error:.3g}") for error in column] for column in one.errors.tolist()],
+    }
 
 
 def _told_record(told: Told) -> dict[str, Any]:

@@ -65,7 +65,11 @@ def examination_report(
             shown.append(short_finding(number, one, tolerance))
     if shown:
         shown.append("")
-    shown.append(Padding(fact_table(examination_facts(done, told, verbose=verbose)), (0, 0, 0, 2)))
+    facts = list(examination_facts(done, told, verbose=verbose))
+    if told and not verbose:
+        kept = f", or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}"
+        facts.append(("more", f"-v{kept if told[0].kept is not None else ''}"))
+    shown.append(Padding(fact_table(facts), (0, 0, 0, 2)))
     if verbose and done.hunt.checks and not done.hunt.findings:
         shown.append(Padding(coverage.table(done.hunt.searched), (1, 0, 0, 2)))
     if done.refusals is not None and done.refusals.findings:
@@ -296,7 +300,7 @@ def stored_report(stored: Sequence[Stored]) -> RenderableType:
     parts: list[RenderableType] = []
     for one in stored:
         facts = fact_table()
-        for what, said in _said_before(one):
+        for what, said in facts_of_stored(one):
             facts.add_row(what, Text(said))
         if one.damage:
             facts.add_row("damaged", Text(one.damage, "bold yellow"))
@@ -309,7 +313,7 @@ def stored_report(stored: Sequence[Stored]) -> RenderableType:
     return Group(*parts)
 
 
-def _said_before(stored: Stored) -> Iterator[tuple[str, str]]:
+def facts_of_stored(stored: Stored) -> Iterator[tuple[str, str]]:
     """Yield what the record of a finding says, as far as it has it."""
     record: Mapping[str, Any] = stored.record
     dtype = (record.get("config") or {}).get("dtype", "float64")

@@ -91,7 +91,6 @@ LONG = {
     "harness.store.document._require": lambda *_: None,  # nothing is written
     "harness.store.document.write": lambda *_: None,
     "harness.store.document.lines_to": refuses,
-    "harness.report.page.render.require": lambda *_: None,
 }
 
 

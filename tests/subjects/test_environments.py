@@ -204,8 +204,7 @@ def test_the_command_compares_one_subject_under_two_interpreters(
     assert "the upgrade brings 1 new finding" in said
     assert "### the upgrade brings 1 new finding" in Path("report.md").read_text()
     page = Path("report.html").read_text()
-    assert page.index('id="upgrade"') < page.index('id="limits"')
-    assert 'class="verdict bad" data-sign="✗">the upgrade brings 1 new finding</p>' in page
+    assert '<h1 class="bad">the upgrade brings 1 new finding</h1>' in page
     assert f"<dt>behaviour</dt><dd>{found['behaviour'][0]['text']}</dd>" in page
     (suite,) = ET.parse("report.xml").getroot().findall("testsuite[last()]")  # noqa: S314 - ours
     assert suite.attrib["name"] == "the upgrade of python:./old upgraded.py:rnn to python:./new upgraded.py:rnn"

@@ -1,0 +1,168 @@
+"""error_map: how far off each number of a failing case is, as a multiple of its tolerance, to be drawn.
+
+Each state is compared with one step from the subject's own previous state, where that is known, so a wrong element is
+one where the mistake is made. If all states are right in themselves, arrays are compared end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from harness.checks.agreement import REFERENCE, Observation, departures
+from harness.oracle.compare import over_allowance
+from harness.oracle.expectation import Setting
+from harness.oracle.gradient_expectation import expect_whole_run
+from harness.oracle.known import Floats, to_float64
+from harness.space.config import DIRECTIONS, RNNConfig
+
+MOST: Final = 4  # maps of one case
+SHOWN: Final = 16  # columns, and rows, of a map; of more, those around the first wrong element
+
+
+class Axis(NamedTuple):
+    """The columns, or the rows, of a map."""
+
+    name: str
+    labels: tuple[str, ...]  # of those that are shown
+    size: int  # of all
+
+
+class ErrorMap(NamedTuple):
+    """The errors of one sequence in an array, or in one layer and direction of it, over their tolerances."""
+
+    array: str
+    layer: int | None
+    direction: str | None
+    sequence: int | None  # None if the array has none
+    columns: Axis
+    rows: Axis
+    errors: Floats  # (columns, rows); NaN after the end of the sequence
+    first: tuple[int, int]  # the first wrong element, in the order of computation
+
+    @property
+    def place(self) -> dict[str, int | str]:
+        """The place of the first wrong element."""
+        found: dict[str, int | str] = {"n": self.sequence} if self.sequence is not None else {}
+        for axis, index in zip((self.columns, self.rows), self.first, strict=True):
+            if axis.name:
+                found[axis.name] = axis.labels[index]
+        return found
+
+
+@dataclass(frozen=True)
+class ErrorMaps:
+    """The maps of all wrong arrays of a case, in the order of computation."""
+
+    config: RNNConfig
+    local: bool  # True if the errors are those made at each step, False if they are those of the whole run
+    maps: tuple[ErrorMap, ...]
+    more: int  # wrong arrays that are not shown
+
+
+def error_maps(observation: Observation) -> ErrorMaps | None:
+    """Return the maps of an observation; ``None`` if no number is beyond its tolerance."""
+    if observation.unfit is not None:
+        return None
+    wrong = list(_made_at_steps(observation))
+    local = bool(wrong)
+    wrong = wrong or list(_of_whole_run(observation))
+    if not wrong:
+        return None
+    maps = tuple(_shown(one, observation.case.config) for one in wrong[:MOST])
+    return ErrorMaps(observation.case.config, local, maps, len(wrong) - len(maps))
+
+
+class _Wrong(NamedTuple):
+    """An array with a wrong number."""
+
+    array: str
+    layer: int | None
+    direction: int | None
+    errors: Floats  # (columns, sequences, rows)
+    columns: str
+    rows: str
+    labels: tuple[str, ...] = ()  # of the columns, if these are no numbers
+    backward: bool = False  # True if later columns are computed first
+
+
+def _made_at_steps(observation: Observation) -> Iterator[_Wrong]:
+    """Yield the states, and the gradients inside the network, that one step gets wrong."""
+    config = observation.case.config
+    for one in departures(observation):
+        back = one.array != "output"
+        for direction, over in _by_direction(one.over, config):
+            if (over > 1).any():
+                yield _Wrong(one.array, one.layer, direction, over, "t", "unit", backward=back != (direction == 1))
+
+
+def _of_whole_run(observation: Observation) -> Iterator[_Wrong]:
+    """Yield the arrays that are wrong end to end."""
+    config = observation.case.config
+    with np.errstate(all="ignore"):
+        expected = expect_whole_run(Setting(REFERENCE, observation.case, observation.arithmetic))
+    for name, spec in config.returned.items():
+        array = observation.outcome.arrays.get(name)
+        if array is None or array.shape != expected[name].values.shape:
+            continue
+        allowance = expected[name].allowance + observation.rounded
+        over = over_allowance(to_float64(array), expected[name].values, allowance)
+        if not (over > 1).any():
+            continue
+        if name == "output":
+            top = config.num_layers - 1
+            for direction, part in _by_direction(REFERENCE.time_major(over, config), config):
+                if (part > 1).any():
+                    yield _Wrong(name, top, direction, part, "t", "unit", backward=direction == 1)
+        elif "T" in spec.axes:
+            yield _Wrong(name, None, None, REFERENCE.time_major(over, config), "t", "feature")
+        elif over.ndim == 3:
+            order = REFERENCE.h_n_order(config)
+            labels = tuple(f"{layer}{(' forward', ' reverse')[d] * config.bidirectional}" for layer, d in order)
+            yield _Wrong(name, None, None, over, "layer", "unit", labels)
+        elif over.ndim == 2:
+            yield _Wrong(name, None, None, over.T[:, np.newaxis], "column", "row")
+        else:
+            yield _Wrong(name, None, None, over[np.newaxis, np.newaxis], "", "row", ("",))
+
+
+def _by_direction(over: Floats, config: RNNConfig) -> Iterator[tuple[int | None, Floats]]:
+    """Yield each direction with its part of an array (T, N, D*H)."""
+    if not config.bidirectional:
+        yield None, over
+        return
+    for direction in range(2):
+        yield direction, over[..., direction * config.hidden_size :][..., : config.hidden_size]
+
+
+def _shown(wrong: _Wrong, config: RNNConfig) -> ErrorMap:
+    """Return the map around the first wrong element."""
+    errors = wrong.errors
+    bad = np.argwhere(errors[::-1] > 1 if wrong.backward else errors > 1)
+    column, n, row = (int(i) for i in bad[0])
+    column = len(errors) - 1 - column if wrong.backward else column
+    table = errors[:, n].copy()
+    if wrong.columns == "t" and config.lengths is not None:
+        table[config.lengths[n] :] = np.nan
+    labels = wrong.labels or tuple(map(str, range(len(errors))))
+    left, right = _window(column, len(errors))
+    low, high = _window(row, errors.shape[2])
+    return ErrorMap(
+        wrong.array,
+        wrong.layer,
+        None if wrong.direction is None else DIRECTIONS[wrong.direction],
+        n if wrong.columns in {"t", "layer"} else None,
+        Axis(wrong.columns, labels[left:right], len(errors)),
+        Axis(wrong.rows, tuple(map(str, range(low, high))), errors.shape[2]),
+        table[left:right, low:high],
+        (column - left, row - low),
+    )
+
+
+def _window(at: int, size: int) -> tuple[int, int]:
+    """Return where the shown part of an axis begins and ends: it has the index, a little after its beginning."""
+    start = max(0, min(at - SHOWN // 4, size - SHOWN))
+    return start, min(size, start + SHOWN)

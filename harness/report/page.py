@@ -1,0 +1,182 @@
+"""The HTML report: the verdict, then the findings with maps of their errors, then what a pass does not cover.
+
+Its sentences are those of the command; it adds the maps, and the texts that lie beside a kept finding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from harness.diagnosis.upgrade import Upgrade
+from harness.report import wording
+from harness.report.complaints import Complaint, Summary, verdict_on_all
+from harness.report.everything import Row, table_data
+from harness.report.examination_facts import examination_facts
+from harness.report.paper import printed
+from harness.report.place import ISSUE, UNKNOWN, Stored
+from harness.report.record import maps_record
+from harness.report.severity import Told
+from harness.report.text import facts_of_stored, finding_report, headline
+from harness.report.upgrade import upgrade_data
+from harness.space.config import RNNConfig
+
+FILES: Final = ("reproduce.py", ISSUE)  # beside a finding, whose text is shown
+LONGEST: Final = 2**17  # characters of such a text, so that a page stays small
+
+LEVELS: Final = ((10.0, "l1"), (1e3, "l2"), (math.inf, "l3"))  # CSS classes of wrong elements, by error over tolerance
+
+
+def page_of_run(
+    every: Sequence[tuple[Summary, Sequence[Told]]],
+    *,
+    command: str,
+    version: str,
+    tolerance: str = "derived",
+    rows: Sequence[Row] | None = None,
+    upgrade: Upgrade | None = None,
+) -> str:
+    """Return the page of a run: its subjects and their findings, in the given order. ``command`` repeats the run.
+
+    ``rows`` are those of the table of ``check --all``; an ``upgrade`` is told first.
+    """
+    told = [one for _, findings in every for one in findings]
+    between = None if upgrade is None else upgrade_data(upgrade, told)
+    verdicts = [
+        (wording.tone(summary.examination.verdict), headline(summary.examination, findings))
+        for summary, findings in every
+    ]
+    [tone, title] = verdicts[0] if len(verdicts) == 1 else (_worst(verdicts), verdict_on_all([one for one, _ in every]))
+    return _page(
+        title=title if between is None else between["headline"],
+        tone=tone if between is None else between["tone"],
+        verdicts=verdicts if len(verdicts) > 1 else [],
+        upgrade=between,
+        table=None if rows is None else table_data(rows),
+        findings=[one for summary, findings in every for one in _findings(summary, findings, tolerance)],
+        checked={summary.subject: [*examination_facts(summary.examination, findings)] for summary, findings in every},
+        command=command,
+        version=version,
+    )
+
+
+def page_of_findings(stored: Sequence[Stored], *, command: str, version: str) -> str:
+    """Return the page of findings that were kept earlier."""
+    return _page(
+        title=wording.counted(len(stored), "finding"),
+        tone="bad" if stored else "good",
+        verdicts=[],
+        upgrade=None,
+        table=None,
+        findings=list(map(_kept_finding, stored)),
+        checked={},
+        command=command,
+        version=version,
+    )
+
+
+def piece(data: Mapping[str, Any]) -> str:
+    """Return what a notebook shows of a result: verdict, cause, shapes, and the maps of the errors."""
+    return _template("piece.html.j2").render(data)
+
+
+def shapes_rows(config: RNNConfig) -> list[dict[str, str]]:
+    """Return name, axes and shape of every array of a config, inputs first."""
+    every = {**config.inputs, **config.weights, **config.outputs}
+    return [
+        {"name": name, "axes": f"({', '.join(spec.axes)})", "shape": str(tuple(spec.shape))}
+        for name, spec in every.items()
+    ]
+
+
+def _page(**data: Any) -> str:
+    text = _template("page.html.j2").render(data)
+    return text.encode(errors="backslashreplace").decode()  # without what no file can hold
+
+
+def _worst(verdicts: Sequence[tuple[str, str]]) -> str:
+    tones = [tone for tone, _ in verdicts]
+    return next((tone for tone in ("bad", "warn") if tone in tones), "good")
+
+
+def _findings(summary: Summary, told: Sequence[Told], tolerance: str) -> Iterator[dict[str, Any]]:
+    """Yield all that is wrong with a subject: its findings, with a number, and what else there is to complain about."""
+    findings = {one.finding.id: one for one in told}
+    for number, complaint in enumerate(summary.complaints, 1):
+        one, texts, maps = findings.get(complaint.id), dict[str, str](), None
+        if one is not None:
+            maps = one.explanation.error_maps
+            texts["Everything about it"] = printed(finding_report(number, one, tolerance))
+            texts |= {} if one.kept is None else _files(one.kept.folder)
+        yield _finding(summary.subject, complaint, None if maps is None else maps_record(maps), texts)
+
+
+def _kept_finding(stored: Stored) -> dict[str, Any]:
+    facts, record = tuple(facts_of_stored(stored)), stored.record
+    title = stored.cause if stored.cause not in {None, UNKNOWN} else record.get("clue") or stored.kind
+    complaint = Complaint(
+        title or UNKNOWN,
+        stored.kind or "",
+        facts,
+        id=stored.id or stored.path.name,
+        case="" if stored.found is None else repr(stored.found),
+        replay=f"rnn-harness replay {stored.id or stored.path}",
+    )
+    return _finding(stored.subject or "", complaint, record.get("error_maps"), _files(stored.path))
+
+
+def _finding(
+    subject: str, complaint: Complaint, maps: Mapping[str, Any] | None, texts: Mapping[str, str]
+) -> dict[str, Any]:
+    facts = [(name, said) for name, said in complaint.facts if name not in {"yours", "nn.RNN"}]
+    return {
+        "subject": subject,
+        "title": complaint.title,
+        "sure": complaint.sure,
+        "id": complaint.id,
+        "code": {name: said for name, said in complaint.facts if name in {"yours", "nn.RNN"}},
+        "facts": facts,
+        "case": complaint.case,
+        "replay": complaint.replay,
+        "error_maps": maps,
+        "texts": texts,
+    }
+
+
+def _files(folder: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in FILES:
+        with suppress(OSError):
+            text = (folder / name).read_text(errors="replace")
+            found[name] = text if len(text) <= LONGEST else f"{text[:LONGEST]}\n… the rest is in {folder / name}"
+    return found
+
+
+def _cell(error: float | str) -> tuple[str, str] | None:
+    """Return the class and the text of a cell; ``None`` if its number is within its tolerance."""
+    error = float(error)  # a file has an infinity as text
+    if math.isnan(error):
+        return "pad", "pad"
+    if error <= 1:
+        return None
+    said = "∞" if math.isinf(error) else f"{error:.2g}" if error < 99 else f"{error:.0e}".replace("e+0", "e")
+    return next(level for most, level in LEVELS if error <= most), said
+
+
+@cache
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=PackageLoader("harness.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = _cell
+    return environment.get_template(name)

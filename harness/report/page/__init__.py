@@ -1,1 +1,0 @@
-"""The HTML report: what it says, as data; its charts; its page."""
