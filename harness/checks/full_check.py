@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from harness.checks.agreement import REFERENCE, Observation, assess, effects_of, observe
 from harness.checks.compare_subjects import bits_of
-from harness.checks.derivatives import check_derivatives, differentiable
+from harness.checks.derivatives import check_derivatives
 from harness.checks.known_issues import OF_NUMPY, OF_TORCH, KnownCause, excused, spared
 from harness.checks.lawfulness import check_laws
 from harness.checks.laws import Law
@@ -100,8 +100,8 @@ class _Rest(NamedTuple):
         if lawful.failed:
             return lawful
         also += lawful.also
-        if with_probes and differentiable(case.config):
-            beyond = check_derivatives(subject, case, self.reference, self.accepted, known=raw)
+        if with_probes:
+            beyond = check_derivatives(subject, case)
             if against(beyond):
                 return beyond
             also += beyond.also

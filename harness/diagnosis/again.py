@@ -216,5 +216,5 @@ def is_of_form(result: Result) -> bool:
 
 OF_FORM: Final = {
     *(Sort.MISSING, Sort.UNEXPECTED, Sort.SHAPE, Sort.DTYPE, Sort.MALFORMED),
-    *(Sort.CHANGED, Sort.ALIASED, Sort.OVERWRITTEN),
+    *(Sort.CHANGED, Sort.ALIASED, Sort.OVERWRITTEN, Sort.DERIVATIVE),
 }

@@ -131,6 +131,8 @@ class Investigation:
 
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
+        if _of_derivatives(finding):
+            return ByRegion(name, finding.result, Factors())
         if diagnosis is not None and diagnosis.instead is not None:
             return self._excuse(name, diagnosis.instead, self._within(finding))
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
@@ -172,7 +174,7 @@ class Investigation:
 
     def _explanation(self, finding: Finding, scope: Scope, until: float = math.inf) -> Explanation:
         explanation = Explanation()
-        if not is_last(finding.result.failure, finding.result.message):
+        if not is_last(finding.result.failure, finding.result.message) and not _of_derivatives(finding):
             with suppress(Hang, Late):
                 if finding.result.wavers:
                     subject = ended_at(ended_by_a_hang(self.subject), until)
@@ -278,6 +280,11 @@ class Investigation:
             )
 
         return check
+
+
+def _of_derivatives(finding: Finding) -> bool:
+    """Tell whether derivatives beyond gradients are wrong, which are looked at on a few cases of one kind only."""
+    return any(mismatch.sort is Sort.DERIVATIVE for mismatch in finding.result.mismatches)
 
 
 def one_bug(earlier: tuple[Finding, Explanation], later: tuple[Finding, Explanation]) -> bool:

@@ -28,13 +28,6 @@ class StepWeights(NamedTuple):
     b_hh: Floats
 
 
-class Dual(NamedTuple):
-    """An array, and its derivative along a direction."""
-
-    values: Floats
-    tangent: Floats
-
-
 class Bounded(ABC):
     """The states that steps compute, and their bounds, which are computed when they are asked for.
 
@@ -93,7 +86,3 @@ class Cell(ABC):
         Without it, neither the judge nor the soft model has a say.
         """
         return None
-
-    def along(self, x: Dual, h: Dual, weights: tuple[StepWeights, StepWeights], kind: str) -> Dual:
-        """Return h_t and its derivative along a direction, given all that the step reads, each with its own."""
-        raise NotImplementedError(f"{type(self).__name__} has no derivatives yet")

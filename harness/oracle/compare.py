@@ -52,8 +52,8 @@ class Sort(Enum):
     SUSPICIOUS = "suspicious value"
     """A value within what the worst roundings may do, but beyond ``tolerance.LAMBDA`` standard deviations of usual
     ones."""
-    RATE = "rate"
-    """A derivative that differences do not approach at the rate at which they approach a right one (``taylor``)."""
+    DERIVATIVE = "derivative"
+    """A derivative beyond gradients that differs from differences (``torch.autograd.gradcheck``)."""
     CHANGED = "changed input"
     ALIASED = "shared memory"
     OVERWRITTEN = "overwritten by the next call"

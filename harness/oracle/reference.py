@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.bound import np
-from harness.oracle.cell import Bounded, BoundedSteps, Dual, StepWeights
+from harness.oracle.cell import Bounded, BoundedSteps, StepWeights
 from harness.oracle.equation import Equation
 from harness.oracle.known import Floats, Known, at_steps, write_steps
 from harness.oracle.tolerance import Sizes, Step, StepBounds, error_growth, soft_floor
@@ -52,16 +52,6 @@ class Elman(Unroll):
         if nonlinearity == "tanh":
             return 1 - h * h
         return (h > 0).astype(np.float64) if nonlinearity == "relu" else np.ones_like(h)
-
-    def along(self, x: Dual, h: Dual, weights: tuple[StepWeights, StepWeights], kind: str) -> Dual:
-        """Return h_t and dh_t = phi'(s_t) ds_t.
-
-        ds_t is W_ih dx_t + dW_ih x_t + db_ih + W_hh dh_{t-1} + dW_hh h_{t-1} + db_hh.
-        """
-        w, dw = weights
-        ds = x.tangent @ w.ih.T + h.tangent @ w.hh.T + self.preactivation(x.values, h.values, dw)
-        new = self.activation(self.preactivation(x.values, h.values, w), kind)
-        return Dual(new, self.slope(new, kind) * ds)
 
     def unsettled(self, states: Floats, u: float) -> Floats | None:
         """Return how far apart a step may take two states that differ by a rounding u.

@@ -1,6 +1,6 @@
-"""sums: the sums of products, and the products with phi', that derivatives are made of, each with its allowance.
+"""sums: the sums of products, and the products with phi', that gradients are made of, each with its allowance.
 
-A derivative along one step, backwards or forwards, is a sum of products of what is known of the subject, times phi' at
+A gradient, one step back, is a sum of products of what is known of the subject, times phi' at
 its own state.
 
 Sums. They are bounded as in ``tolerance``. The subject stores at most each product and each partial sum of them in 16
@@ -119,16 +119,6 @@ class Sum:
         self._m += roundings
         self._exact = False
         return self
-
-    def at(self, t: int) -> Sum:
-        """Return the same sum for one time step."""
-        step = Sum(self._arithmetic, self._stored, 0, soft=False)
-        step._values = self._values[t]
-        step._magnitude, step._carried, step._operands = (
-            None if array is None else array[t] for array in (self._magnitude, self._carried, self._operands)
-        )
-        step._m, step._parts = self._m, self._parts
-        return step
 
     @property
     def values(self) -> Floats:

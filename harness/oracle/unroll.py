@@ -1,6 +1,6 @@
 """unroll: a cell taken through time, directions and layers, there and back.
 
-Values, values with errors, and values with tangents go through the same loops, ``through_layers`` and ``along_time``. A
+Values, and values with errors, go through the same loops, ``through_layers`` and ``along_time``. A
 state is a tuple of arrays that move together, and the loops do not ask which they are.
 
 Every choice that an implementation can get wrong is a small method, which a fault may change.
@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from numpy.typing import NDArray
 
 from harness.oracle.bound import np
-from harness.oracle.cell import Cell, Dual, StepWeights
+from harness.oracle.cell import Cell, StepWeights
 from harness.oracle.known import Floats, Steps, at_steps, to_float64, write_steps
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig, weight_names
@@ -24,7 +24,7 @@ Visited = NDArray[np.bool_]
 Place = tuple[int, int]
 """A layer and a direction."""
 State = tuple[Floats, ...]
-"""A state (N, H), and the arrays that move with it: its error, its tangent."""
+"""A state (N, H), and the arrays that move with it, such as its error."""
 Below = TypeVar("Below")
 States = TypeVar("States")
 
@@ -418,40 +418,6 @@ class Unroll(Cell):
         ``given`` holds the gradient by its states (T, N, H), and what its final state (N, H) is given beyond that.
         """
         raise NotImplementedError(f"{type(self).__name__} has no gradients yet")
-
-    def tangents(self, case: Case, tangents: Mapping[str, Array]) -> dict[str, Floats]:
-        """Return the directional derivatives of output and h_n along ``tangents`` of every input and parameter.
-
-        They are those of a right layer: of a fault's choices, only those of its step count.
-        """
-        config = case.config.prefix(case.config.num_layers)
-        along, visited = Case.from_arrays(config, tangents), self.visited(config)
-
-        def layer_states(layer: int, below: Sequence[Dual], _states: Sequence[Dual]) -> Dual:
-            shape = (config.T, config.N, config.num_directions * config.hidden_size)
-            own = Dual(np.zeros(shape), np.zeros(shape))
-            for d in range(config.num_directions):
-                part, x, at = self.features(config, d), below[-1], (layer, d)
-                weights = self.step_weights(case, *at), self.step_weights(along, *at)
-                start = Dual(self.initial_state(case, *at), self.initial_state(along, *at))
-
-                def step(t: int, held: State, x: Dual = x, weights: tuple[StepWeights, StepWeights] = weights) -> State:
-                    kind = self.nonlinearity(config, layer)
-                    return self.along(Dual(x.values[t], x.tangent[t]), Dual(*held), weights, kind)
-
-                self.along_time(config, d, start, step, tuple(array[..., part] for array in own), visited=visited)
-            return own
-
-        def passed(layer: int, states: Sequence[Dual]) -> Dual:
-            return Dual(*(self.between(case, layer, array) for array in states[-1]))
-
-        x = Dual(self.time_major(case.x, config), self.time_major(along.x, config))
-        states = through_layers(config.num_layers, x, layer_states, passed)
-        rows = [
-            at_steps(states[layer].tangent, self.final_step(config, d))[:, self.features(config, d)]
-            for layer, d in self.h_n_order(config)
-        ]
-        return {"output.tangent": self.layout(states[-1].tangent, config), "h_n.tangent": np.stack(rows)}
 
 
 def through_layers(

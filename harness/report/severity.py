@@ -20,7 +20,7 @@ from harness.report.wording import CALLED
 from harness.search.examination import Examination
 from harness.search.record import Finding
 from harness.space.case import Case, padding
-from harness.space.config import PLAINEST, TANGENT, RNNConfig
+from harness.space.config import PLAINEST, RNNConfig
 
 
 class Severity(Enum):
@@ -87,7 +87,7 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
         (Severity.SPECIAL, has_special_values(finding.case)),
         (Severity.CONDITION, _called_specially(config)),
         (Severity.CONDITION, first is not None and (first.sort in OF_EFFECT or bool(first.law))),
-        (Severity.GRADIENTS, first is not None and (first.array.endswith(".grad") or TANGENT in first.array)),
+        (Severity.GRADIENTS, first is not None and (first.array.endswith(".grad") or first.sort is Sort.DERIVATIVE)),
     )
     return next((named for named, holds in classes if holds), Severity.VALUES)
 

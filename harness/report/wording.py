@@ -21,7 +21,7 @@ from harness.oracle.judge import Judgement, Ruling
 from harness.search.examination import Equal, Examination
 from harness.search.record import Helpers, Hunt
 from harness.search.shards import Shard
-from harness.space.config import AXES, PLAINEST, TANGENT, RNNConfig
+from harness.space.config import AXES, PLAINEST, RNNConfig
 from harness.space.parts import WAY
 from harness.space.scope import factors_of
 
@@ -121,7 +121,6 @@ _SHARES: Final = {
     Sort.VALUE: "differs",
     Sort.FINITENESS: "is infinite or NaN where it should not be, or finite where it should not,",
     Sort.SUSPICIOUS: "differs by more than usual roundings explain",
-    Sort.RATE: "does not match differences of gradients: it is off",
 }
 
 
@@ -152,6 +151,7 @@ def mismatch_line(mismatch: Mismatch) -> str:
         Sort.OVERWRITTEN: f"{where} is overwritten by the next call",
         Sort.CHANGED: f"{where} was given to the subject, which wrote into it",
         Sort.MALFORMED: mismatch.actual,
+        Sort.DERIVATIVE: mismatch.actual,
     }[mismatch.sort]
 
 
@@ -233,8 +233,6 @@ def hint(mismatch: Mismatch) -> str | None:
     if mismatch.array.endswith(".grad") and mismatch.sort is Sort.MISSING:
         name = mismatch.array.removesuffix(".grad")
         return f"a function returns it under {name!r} in its dict of gradients; in a module, it is detached somewhere"
-    if mismatch.array.endswith(TANGENT) and mismatch.sort is Sort.MISSING:
-        return f"{mismatch.array.removesuffix(TANGENT)} is detached somewhere: no derivative reaches it"
     if mismatch.array == "readout" and mismatch.sort is Sort.SHAPE:
         return HINTS[Sort.MISSING]
     if mismatch.sort is Sort.SHAPE and _turned(mismatch):

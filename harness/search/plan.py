@@ -1,9 +1,9 @@
 """The plan: the cases of a search in order, in units that any process can do without knowing the others.
 
 First come all pairs of flags on small sizes, which take almost no time to plan; then a covering array of everything;
-then products of sizes around 2**16; then the factors apart, such as pairs of preparations; then samples of one stratum
-of the scope after the other, without end. A unit depends on the scope, the seed and its own place only, so it does not
-matter which process does it, or when.
+then a few cases for derivatives beyond gradients; then products of sizes around 2**16; then the factors apart, such as
+pairs of preparations; then samples of one stratum of the scope after the other, without end. A unit depends on the
+scope, the seed and its own place only, so it does not matter which process does it, or when.
 
 Random choices come from Python's own generator and not from Hypothesis. Hypothesis also draws numbers that occur in the
 local code, which differs between processes. Python's generator is also faster: 0.05 ms a config instead of 0.8 ms.
@@ -53,6 +53,14 @@ THOROUGH: Final = 4
 """One case in this many has probes, which double the cost of a gradient, and all other checks that cost as much. If
 only few cases can have probes, those have them more often: until one case in this many has them, or all that can.
 """
+
+DIFFERENTIATED: Final = (
+    _TWICE := RNNConfig(2, 3, T=3, N=2, dtype="float64", loss="output"),
+    _TWICE.replace(hx=True, loss="both"),
+    _TWICE.replace(hx=True, loss="h_n", nonlinearity="relu", bias=False, batch_first=True),
+    _TWICE.replace(hx=True, loss="both", num_layers=2, bidirectional=True, T=2),
+)
+"""The configs of the cases on which derivatives beyond gradients are checked (``checks.derivatives``)."""
 
 LAWFUL: Final = 4
 """One case in this many is held to a law, for which the subject runs once or twice more."""
@@ -151,6 +159,11 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
         planned = next((array for array in arrays if len(array) <= left), [])
         yield from _planned(seed, probing, place, planned, scope)
         left, place = left - len(planned), place + len(planned)
+    if place:
+        planned = differentiated(scope)
+        tame = scope.only(regimes="default") if "default" in scope.regimes else scope
+        yield from _planned(seed, 1, place, planned, tame)
+        place += len(planned)
     large = product_edges(scope)
     if cases is None or (place and len(large) <= COVERED * (cases - place)):  # a budget for no array is none for these
         generic = scope.only(regimes="normal") if "normal" in scope.regimes else scope
@@ -185,6 +198,15 @@ def small(scope: Scope) -> Iterator[list[RNNConfig]]:
             for number, config in enumerate(array)
             for turn in [number % len(sized)]
         ]
+
+
+def differentiated(scope: Scope) -> list[RNNConfig]:
+    """Return the configs of ``DIFFERENTIATED`` that are in the scope."""
+    return [
+        config
+        for config in DIFFERENTIATED
+        if all(scope.allows(name, value) for name, value in factors_of(config).items())
+    ]
 
 
 def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: float) -> Asked:

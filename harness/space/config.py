@@ -40,9 +40,6 @@ PREACTIVATION: Final = "preactivation.grad"
 """The name used in comparisons for the gradient with respect to a layer's s_t = W_ih x_t + ...; no subject returns it.
 """
 
-TANGENT: Final = ".tangent"
-"""The suffix in the name of a directional derivative: ``h_n.tangent``, or ``x.grad.tangent`` for a gradient's."""
-
 
 class ArraySpec(NamedTuple):
     """The shape of one array, and what each axis counts: ``axes=("T", "N", "I")`` beside ``shape=(10, 1, 3)``."""
@@ -254,7 +251,6 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
 
     def locate(self, name: str, index: tuple[int, ...]) -> dict[str, int | str]:
         """Name the place of one element of a returned array: ``{"t": 3, "n": 0, "unit": 1}``."""
-        name = name.removesuffix(TANGENT)
         axes = ("T", "N", "D*H") if name == PREACTIVATION else self.returned[name].axes
         if name.startswith(("weight", "readout.weight")):
             return dict(zip(("row", "column"), index, strict=True))

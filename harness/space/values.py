@@ -82,15 +82,6 @@ def _normal_numbers(rng: Generator, config: RNNConfig) -> dict[str, Array]:
     return arrays
 
 
-def tangents(case: Case) -> dict[str, Array]:
-    """Draw a direction for every input and parameter from N(0, 1), in the case's dtype; the case's id is the seed.
-
-    The numbers are finite and near 1 whatever the regime, so that no part of the case hides behind another.
-    """
-    rng, specs = Generator(PCG64(int(case.id, 16))), {**case.config.inputs, **case.config.weights}
-    return {name: rng.standard_normal(spec.shape).astype(case.config.dtype) for name, spec in specs.items()}
-
-
 def _dyadic(rng: Generator, _config: RNNConfig, arrays: dict[str, Floats]) -> None:
     """Fill the arrays with multiples of 1/16 up to 1, all different in a small case.
 

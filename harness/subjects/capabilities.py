@@ -27,9 +27,6 @@ FEW_SIZES: Final[Mapping[str, tuple[int, ...]]] = {
 }
 """The sizes that a subject offers if each new shape takes it long. The largest are those of the law of dropout."""
 
-Derivative = Callable[[Case, Mapping[str, Array]], Outcome]
-"""A method that is given a case, and tangents by the names of inputs and parameters."""
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -99,7 +96,7 @@ class OwnProcess(Protocol):
 class Capabilities:
     """All that a subject offers besides ``run``. The defaults are those of a subject that offers nothing else.
 
-    Its methods are those of an object, such as ``Capabilities(jvp=self.jvp)`` in ``__init__``.
+    Its methods are those of an object, such as ``Capabilities(masks=self.masks)`` in ``__init__``.
     """
 
     offers: Mapping[str, Any] = field(default_factory=dict)
@@ -138,11 +135,9 @@ class Capabilities:
     ``None`` if it cannot tell."""
     run_twice: Callable[[Case], Outcome] | None = None
     """Does what ``run`` does, and names in ``Outcome.overwritten`` the arrays that a further call changed."""
-    jvp: Derivative | None = None
-    """Returns ``output``, ``h_n``, and their directional derivatives ``output.tangent`` and ``h_n.tangent``. It is
-    asked for cases without a loss and a readout."""
-    second: Derivative | None = None
-    """Returns the directional derivative of every gradient, under the gradient's name."""
+    check_derivatives: Callable[[Case], Outcome] | None = None
+    """Compares its derivatives in forward mode, and those of its gradients, with differences; the outcome's message
+    says which are wrong."""
     call: Callable[[str, str, str], Outcome] | None = None
     """Runs the code of a whole use of a class, which is its name ``RNN``, with a default dtype and device."""
     conventions: Conventions = field(default_factory=Conventions)

@@ -80,8 +80,7 @@ IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
     "masks": lambda _outcome: None,
     "run_twice": lambda outcome: outcome,
     "run_as": lambda outcome: outcome,
-    "jvp": lambda outcome: outcome,
-    "second": lambda outcome: outcome,
+    "check_derivatives": lambda outcome: outcome,
     "call": lambda outcome: outcome,
 }
 """The results of a subject's methods if the child gives an outcome instead: its own, or that of a lost process."""

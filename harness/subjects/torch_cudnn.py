@@ -5,13 +5,12 @@ The authors never ran them on a GPU; that they set the flags was seen on a CPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
-from harness.space.case import Array, Case
+from harness.space.case import Case
 from harness.space.outcome import Outcome
 from harness.subjects.protocol import SubjectError
 from harness.subjects.torch_module import TorchSubject
@@ -44,15 +43,10 @@ class CudnnSubject(TorchSubject):
         with self._switched():
             return super().run_twice(case)
 
-    def jvp(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
+    def check_derivatives(self, case: Case) -> Outcome:
         """Run torch's own method under the flags."""
         with self._switched():
-            return super().jvp(case, tangents)
-
-    def second(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
-        """Run torch's own method under the flags."""
-        with self._switched():
-            return super().second(case, tangents)
+            return super().check_derivatives(case)
 
     def _switched(self) -> AbstractContextManager[Any]:
         flags: Any = torch.backends.cudnn.flags

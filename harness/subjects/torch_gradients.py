@@ -1,12 +1,19 @@
-"""The gradients that two backward passes, over one graph or over two, add up in ``.grad``."""
+"""The gradients that two backward passes add up in ``.grad``, and torch's own check of derivatives beyond gradients."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import torch
+from torch.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
+
+from harness.subjects.torch_modes import seeded
+
+FAST: Final[dict[str, Any]] = {"fast_mode": True, "check_undefined_grad": False, "nondet_tol": 1e-12}
+"""The options of torch's checks. What they leave out is checked otherwise, such as a loss that reads one result."""
 
 
 class Graph(NamedTuple):
@@ -57,3 +64,31 @@ def _half(total: torch.Tensor | None, first: torch.Tensor | None) -> torch.Tenso
     if first is None:  # half of what only the second pass gave shows that the first one is missing
         return total / 2
     return torch.where(total.isinf() & first.isfinite(), first, total / 2)
+
+
+def wrong_derivatives(
+    results: Callable[..., Sequence[torch.Tensor]], given: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
+) -> str:
+    """Return which derivatives of ``results`` by the tensors given differ from differences, or nothing.
+
+    Raises ``NotImplementedError`` if there are neither those of forward mode nor those of gradients.
+    """
+    forward = partial(gradcheck, results, given, check_forward_ad=True, check_backward_ad=False, **FAST)
+    backward = partial(gradgradcheck, results, given, cotangents, **FAST)
+    missing: list[NotImplementedError] = []
+    for check, what in (
+        (forward, "its derivatives in forward mode differ from differences of its results (gradcheck)"),
+        (backward, "the derivatives of its gradients differ from differences of these (gradgradcheck)"),
+    ):
+        try:
+            with warnings.catch_warnings(), seeded(0):  # the directions are random
+                # The first dual tensor loads code that torch has written for torch.jit, and torch then warns of it.
+                warnings.filterwarnings("ignore", r".*torch\.jit\.script")
+                check()
+        except GradcheckError:
+            return what
+        except NotImplementedError as error:
+            missing.append(error)
+    if len(missing) > 1:
+        raise missing[0]
+    return ""

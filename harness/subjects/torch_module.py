@@ -10,11 +10,10 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 import torch
-from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from harness.space.case import Array, Case
-from harness.space.config import TANGENT, RNNConfig
+from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
 from harness.space.parts import LAYER, OPTIONS, SETTING
 from harness.space.values import with_other_inputs
@@ -28,7 +27,6 @@ from harness.subjects.calling import (
     attempt,
     by_name,
     changed,
-    named_outputs,
     place_of,
 )
 from harness.subjects.capabilities import Capabilities, Recipe
@@ -37,7 +35,7 @@ from harness.subjects.figures import TORCH
 from harness.subjects.recipes import RECIPES
 from harness.subjects.torch_conventions import gradients_back, own_weights, require_a_class_can, with_both_biases
 from harness.subjects.torch_facts import Facts, facts_of, is_cell, positions
-from harness.subjects.torch_gradients import Graph, accumulated
+from harness.subjects.torch_gradients import Graph, accumulated, wrong_derivatives
 from harness.subjects.torch_modes import autocast, frozen, grad_mode, seeded
 from harness.subjects.torch_preparation import (
     MODULES,
@@ -53,7 +51,7 @@ from harness.subjects.torch_preparation import (
     structure,
     tie,
 )
-from harness.subjects.torch_tensors import data_of, laid_out, on_device, packed, padded, tensors_of, to_numpy
+from harness.subjects.torch_tensors import data_of, laid_out, packed, padded, tensors_of, to_numpy
 
 EXACT: Final = frozenset(
     name + part for name in ("loss scale", "padding unread", "training", "zero hx") for part in ("", ".grad")
@@ -65,9 +63,6 @@ EXACT_IN_ORDER: Final = EXACT | {
     *(name + part for name in ("preparation", "unbatched", "wrt") for part in ("", ".grad")),
 }
 """The laws that it keeps to the bit if its operands lie in order (``in_order``), measured in the same way."""
-
-_make_dual: Callable[..., torch.Tensor] = forward_ad.make_dual
-_unpack_dual: Callable[..., Any] = forward_ad.unpack_dual
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -89,6 +84,7 @@ class _Noticed:
 
     aliased: tuple[tuple[str, str], ...] = ()
     overwritten: tuple[str, ...] = ()
+    wrong: str = ""
 
 
 class TorchSubject:
@@ -98,7 +94,7 @@ class TorchSubject:
     that is compiled, exported or run by other means replaces those in which it differs.
 
     The readout of a config is torch's own linear function of the module's output. Gradients are those of autograd, and
-    the derivatives beyond them come from forward mode and from double backward.
+    the derivatives beyond them are those of its forward mode and of double backward.
     """
 
     def __init__(
@@ -138,8 +134,7 @@ class TorchSubject:
             exact_laws=self.exact_laws,
             masks=self.masks,
             run_twice=self.run_twice,
-            jvp=self.jvp if plain else None,
-            second=self.second if plain else None,
+            check_derivatives=self.check_derivatives,
             call=self.perform if plain and not is_cell(factory) else None,  # a cell has another constructor
             conventions=self._conventions,
             run_as=None if self._facts.own else self.run_as,  # torch's own declares nothing
@@ -254,14 +249,9 @@ class TorchSubject:
         roots: Sequence[torch.Tensor],
         by: Sequence[torch.Tensor],
         cotangents: Sequence[torch.Tensor],
-        *,
-        again: bool = False,
     ) -> Sequence[torch.Tensor | None]:
-        """Return the gradient by each tensor, ``None`` where there is none. This is the fourth step.
-
-        If it is to be done ``again``, the gradients can be differentiated themselves.
-        """
-        return torch.autograd.grad(roots, by, cotangents, allow_unused=True, create_graph=again)
+        """Return the gradient by each tensor, ``None`` where there is none. This is the fourth step."""
+        return torch.autograd.grad(roots, by, cotangents, allow_unused=True)
 
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:
         """Return the laws that the class keeps to the bit.
@@ -331,16 +321,9 @@ class TorchSubject:
         work = self._once if case.config.device == "meta" else self._twice
         return self._attempt(case, partial(work, case))
 
-    def jvp(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
-        """Return the outputs and their directional derivatives, by forward mode with dual inputs and parameters."""
-        return self._attempt(case, partial(self._forward_mode, case, tangents))
-
-    def second(self, case: Case, tangents: Mapping[str, Array]) -> Outcome:
-        """Return every gradient's directional derivative, by double backward.
-
-        That is the gradient of the sum of tangents times gradients.
-        """
-        return self._attempt(case, partial(self._double_backward, case, tangents))
+    def check_derivatives(self, case: Case) -> Outcome:
+        """Compare the derivatives of the results that the loss reads, and of the gradients, with differences."""
+        return self._attempt(case, partial(self._derivatives, case))
 
     def _attempt(self, case: Case, work: Callable[[Tensors, _Noticed], Mapping[str, Array]]) -> Outcome:
         """Return the outcome of some work on a copy of the case's arrays."""
@@ -355,6 +338,7 @@ class TorchSubject:
         arrays = {} if case.config.device == "meta" else {name: to_numpy(tensor) for name, tensor in lent.items()}
         return dataclasses.replace(
             outcome,
+            message=noticed.wrong or outcome.message,
             changed_inputs=changed(arrays, case),
             aliased=noticed.aliased,
             overwritten=noticed.overwritten,
@@ -473,54 +457,21 @@ class TorchSubject:
                     output.sum().backward()
                     module.zero_grad()
 
-    def _forward_mode(
-        self, case: Case, tangents: Mapping[str, Array], lent: Tensors, _noticed: _Noticed
-    ) -> Mapping[str, Array]:
-        config = case.config
-        module = self._prepared(config, lent)
-        names = [*config.inputs, *config.weights]
-        primals = [
-            *(lent[name] for name in config.inputs),
-            *parameters_of(self.parameters(module, config), config).values(),
-        ]
-        along = [on_device(tangents[name], config.device) for name in names]
-        with warnings.catch_warnings(), torch.no_grad(), forward_ad.dual_level():
-            # The first dual tensor loads code that torch has written for torch.jit, and torch then warns of that code.
-            warnings.filterwarnings("ignore", r".*torch\.jit\.script")
-            duals = list(map(_make_dual, primals, along))
-            given, parameters = duals[: len(config.inputs)], duals[len(config.inputs) :]
-            by_name = self.renamed(module, dict(zip(config.weights, parameters, strict=True)))
-            returned = self.call(module, by_name, *given)
-            named = named_outputs(returned, readout=False)
-            for name, result in zip(tuple(named), returned, strict=True):
-                tangent = _unpack_dual(result).tangent
-                if tangent is not None:
-                    named[name + TANGENT] = as_array(name + TANGENT, tangent)
-        return named
+    def _derivatives(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
+        config, names = case.config, [*case.config.inputs, *case.config.weights]
+        module = in_mode(self.build(config), config)
 
-    def _double_backward(
-        self, case: Case, tangents: Mapping[str, Array], lent: Tensors, _noticed: _Noticed
-    ) -> Mapping[str, Array]:
-        config = case.config
-        along = {f"{name}.grad": on_device(array, config.device) for name, array in tangents.items()}
+        def results(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            given = dict(zip(names, tensors, strict=True))
+            own = own_weights(self._conventions, {name: given[name] for name in config.weights})
+            returned = self.call(module, self.renamed(module, own), *(given[name] for name in config.inputs))
+            named = self._by_name(returned)
+            return tuple(named[name.removesuffix(".grad")] for name in case.cotangents)
+
         with torch.enable_grad():
-            done = self._outputs(case, self._prepared(config, lent), lent)
-            asked = done.asked
-            roots = [done.results[name.removesuffix(".grad")] for name in case.cotangents]
-            cotangents = [lent[name] for name in case.cotangents]
-            first = self.differentiate(roots, asked, cotangents, again=True)
-            pairs = [
-                (gradient, along[name])
-                for name, gradient in zip(config.gradients, first, strict=True)
-                if gradient is not None and gradient.requires_grad
-            ]
-            found: Sequence[torch.Tensor | None] = (None,) * len(asked)
-            if pairs:  # otherwise every gradient is constant
-                found = self.differentiate([g for g, _ in pairs], asked, [v for _, v in pairs])
-        return {
-            name: as_array(name, torch.zeros_like(tensor) if result is None else result)
-            for name, tensor, result in zip(config.gradients, asked, found, strict=True)
-        }
+            leaves = [lent[name].detach().clone().requires_grad_() for name in names]
+            noticed.wrong = wrong_derivatives(results, leaves, [lent[name] for name in case.cotangents])
+        return {}
 
     def _gradients(self, case: Case, done: Run, lent: Tensors, beside: Run | None) -> dict[str, torch.Tensor]:
         """Return autograd's gradient for each tensor asked for; tensors without one are left out.

@@ -51,8 +51,7 @@ class OwnFormSubject(TorchSubject):
         offers |= {factor: values for factor, values in more.items() if factor not in self._conventions.offers}
         self.capabilities = replace(
             self.capabilities,
-            jvp=None if form.joined else self.capabilities.jvp,
-            second=None if form.joined else self.capabilities.second,
+            check_derivatives=None if form.joined else self.capabilities.check_derivatives,
             offers={**usual, **offers},
             contract=PORT,
             recipe=Recipe(form=form),

@@ -56,8 +56,7 @@ class TransformedSubject(TorchSubject):
             stages=self._mode.stages,
             exact_laws=None,
             masks=None,
-            jvp=None,
-            second=None,
+            check_derivatives=None,
             call=None,
         )
 

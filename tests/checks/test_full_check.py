@@ -1,6 +1,5 @@
 """Tests of everything: which checks are made of a subject on a case, in which order, and how often."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,13 +37,9 @@ class Watched(TorchSubject):
         self.asked.append("run")
         return self._answer("run", super().run_twice(case))
 
-    def jvp(self, case: Case, tangents: Mapping[str, Any]) -> Outcome:
-        self.asked.append("jvp")
-        return self._answer("jvp", super().jvp(case, tangents))
-
-    def second(self, case: Case, tangents: Mapping[str, Any]) -> Outcome:
-        self.asked.append("second")
-        return self._answer("second", super().second(case, tangents))
+    def check_derivatives(self, case: Case) -> Outcome:
+        self.asked.append("derivatives")
+        return self._answer("derivatives", super().check_derivatives(case))
 
     def _answer(self, name: str, outcome: Outcome) -> Outcome:
         if name not in self.wrong:
@@ -52,8 +47,7 @@ class Watched(TorchSubject):
         if isinstance(self.wrong[name], Failure):
             return Outcome(failure=self.wrong[name], message="no")
         off = self.wrong[name](self.asked.count(name))
-        wrong = {key: array + off for key, array in outcome.arrays.items() if name != "jvp" or ".tangent" in key}
-        return replace(outcome, arrays={**outcome.arrays, **wrong})
+        return replace(outcome, arrays={key: array + off for key, array in outcome.arrays.items()})
 
 
 def test_a_right_subject_is_asked_everything_and_agrees() -> None:
@@ -62,7 +56,7 @@ def test_a_right_subject_is_asked_everything_and_agrees() -> None:
     result = check(subject, LOST)
 
     assert (result.verdict, result.method) == (Verdict.AGREES, Method.LOCAL)
-    assert {"run", "jvp", "second"} <= set(subject.asked)
+    assert {"run", "derivatives"} <= set(subject.asked)
 
 
 def test_without_probes_values_alone_are_asked_once() -> None:
@@ -85,13 +79,13 @@ def test_without_a_loss_the_same_answer_is_asked_for_twice_and_no_derivative() -
 
 @pytest.mark.parametrize("case", [LOST, FORWARD])
 def test_who_disagrees_is_asked_no_further(case: Case) -> None:
-    subject = Watched(run=lambda count: 1.0, jvp=lambda count: 1.0)
+    subject = Watched(run=lambda count: 1.0)
 
     result = check(subject, case, with_probes=True)
 
     assert result.verdict is Verdict.DISAGREES
     assert result.kind == "output: value"
-    assert not {"jvp", "second"} & set(subject.asked)
+    assert "derivatives" not in subject.asked
 
 
 def test_who_refuses_is_asked_once() -> None:
@@ -104,29 +98,20 @@ def test_who_refuses_is_asked_once() -> None:
 
 
 def test_who_gives_another_answer_the_second_time_is_broken_before_derivatives_are_asked() -> None:
-    subject = Watched(run=lambda count: 0.0 if count == 1 else 1e-13, jvp=lambda count: 1.0)
+    subject = Watched(run=lambda count: 0.0 if count == 1 else 1e-13)
 
     result = check(subject, FORWARD)
     once = check(Watched(run=lambda count: 0.0 if count == 1 else 1e-13), FORWARD, with_probes=False, laws=())
 
     assert result.verdict is Verdict.BROKEN
     assert "not deterministic" in result.message
-    assert "jvp" not in subject.asked
+    assert "derivatives" not in subject.asked
     assert once.verdict is Verdict.AGREES
 
 
-@pytest.mark.parametrize("name", ["jvp", "second"])
-def test_a_wrong_derivative_is_held_against_it_though_all_values_are_right(name: str) -> None:
-    result = check(Watched(**{name: lambda count: 1.0}), LOST)
-
-    assert result.verdict is (Verdict.DISAGREES if name == "jvp" else Verdict.SUSPECT)
-    assert all(mismatch.array.endswith(".tangent") for mismatch in result.mismatches)
-
-
-@pytest.mark.parametrize("name", ["jvp", "second"])
-def test_a_derivative_that_raises_is_broken_and_one_that_is_refused_is_not(name: str) -> None:
-    raised = check(Watched(**{name: Failure.RAISED}), LOST)
-    refused = check(Watched(**{name: Failure.UNSUPPORTED}), LOST)
+def test_a_derivative_that_raises_is_broken_and_one_that_is_refused_is_not() -> None:
+    raised = check(Watched(derivatives=Failure.RAISED), LOST)
+    refused = check(Watched(derivatives=Failure.UNSUPPORTED), LOST)
 
     assert (raised.verdict, raised.message) == (Verdict.BROKEN, "no")
     assert (refused.verdict, refused.method) == (Verdict.AGREES, Method.LOCAL)
@@ -144,13 +129,13 @@ def test_a_derivative_that_raises_is_broken_and_one_that_is_refused_is_not(name:
     ],
 )
 def test_derivatives_are_asked_of_the_plainest_call_alone(changes: dict[str, Any]) -> None:
-    subject = Watched(jvp=lambda count: 1.0, second=lambda count: 1.0)
+    subject = Watched()
 
     result = check(subject, draw(LOST.config.replace(**changes), "normal", 0))
 
     assert result.verdict is Verdict.AGREES
     assert subject.asked.count("run") >= 2
-    assert not {"jvp", "second"} & set(subject.asked)
+    assert "derivatives" not in subject.asked
 
 
 def test_on_meta_and_with_masks_unknown_forms_are_compared_and_repeated() -> None:

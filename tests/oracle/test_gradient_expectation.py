@@ -263,6 +263,17 @@ def test_operands_that_were_rounded_are_allowed_by_the_contract_that_says_so() -
     assert not beyond(local(case, run, Arithmetic("float32", UNKNOWN, CONTRACTS["bf16"])), run)
 
 
+def at_step(whole: Sum, t: int) -> Sum:
+    """Return a sum for one of its time steps."""
+    arithmetic = whole._arithmetic
+    step = Sum(arithmetic, whole._stored, 0, soft=False)
+    step._values, step._m, step._parts = whole._values[t], whole._m, whole._parts
+    for name in ("_magnitude", "_carried", "_operands"):
+        array = getattr(whole, name)
+        setattr(step, name, None if array is None else array[t])
+    return step
+
+
 class StepByStep(_Backward):
     """The backward pass as defined: the allowance of each step from those of the next, all in one go."""
 
@@ -274,7 +285,7 @@ class StepByStep(_Backward):
         values, allowance = np.zeros_like(slopes.slope), np.zeros(slopes.slope.shape)
         carried: Known | None = None
         for step, t in reversed(list(enumerate(steps))):
-            dh = given.at(t)
+            dh = at_step(given, t)
             if carried is not None:
                 dh.product(carried, matrix)
             one = through_slope(dh.expected(), Slopes(*(a[t] for a in slopes)), self._arithmetic)

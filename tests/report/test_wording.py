@@ -416,12 +416,6 @@ def test_what_is_slow_in_every_call_is_not_said_to_be_slow_at_new_shapes(every_c
     assert f"{what} takes 0.05 s: less was asked for" in shown
 
 
-def test_a_tangent_that_is_missing_is_detached() -> None:
-    said = wording.hint(Mismatch("h_n.tangent", Sort.MISSING, expected="(L*D, N, H) = (1, 1, 1)"))
-
-    assert said == "h_n is detached somewhere: no derivative reaches it"
-
-
 def test_every_sort_can_be_worded() -> None:
     for sort in Sort:
         assert wording.mismatch_line(Mismatch("output", sort, count=1, total=2, layer=0, actual="?"))

@@ -101,12 +101,12 @@ def test_a_hang_while_something_else_shrinks_does_not_take_its_place() -> None:
 
 def test_derivatives_that_hang_are_reported_at_once() -> None:
     class Derivatives(Isolated):
-        def jvp(self, case: Case, tangents: Any) -> Outcome:
+        def check_derivatives(self, case: Case) -> Outcome:
             self.hung += 1
             return Outcome(failure=Failure.HUNG, message="no answer")
 
     subject = Derivatives(lambda _: None, torch.nn.RNN)
-    subject.capabilities = Capabilities(offers={"loss": LOSSES}, jvp=subject.jvp)
+    subject.capabilities = Capabilities(offers={"loss": LOSSES}, check_derivatives=subject.check_derivatives)
 
     record = hunt(subject, SMALL.only(loss="both"))
 
@@ -118,8 +118,8 @@ def test_a_watched_subject_has_no_more_than_its_own() -> None:
     watched = ended_by_a_hang(own)
 
     assert isinstance(watched, Subject)
-    assert watched.capabilities.jvp == own.jvp
-    assert ended_by_a_hang(as_subject(implementations.vectorised)).capabilities.jvp is None
+    assert watched.capabilities.check_derivatives == own.check_derivatives
+    assert ended_by_a_hang(as_subject(implementations.vectorised)).capabilities.check_derivatives is None
     with pytest.raises(Hang, match="its process did that"):
         ended_by_a_hang(Isolated(lambda _: Failure.HUNG)).run(draw(RNNConfig(1, 1)))
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness import RNNConfig, Scope, scope_of
 from harness.search.covering import covering
-from harness.search.plan import CASES_PER_CONFIG, UNIT, Planned, Sampled, units
+from harness.search.plan import CASES_PER_CONFIG, DIFFERENTIATED, UNIT, Planned, Sampled, differentiated, units
 from harness.space.apart import apart
 from harness.space.product_edges import product_edges
 from harness.space.rules import Rule
@@ -150,3 +150,15 @@ def test_a_rule_takes_no_pinned_value_away() -> None:
 
     assert {config.loss for config in configs} == {"both", "h_n"}
     assert {config.dtype for config in configs} == {"float64"}
+
+
+def test_the_cases_for_derivatives_beyond_gradients_are_planned_once_and_have_tame_values() -> None:
+    [unit] = [unit for unit in islice(units(WHOLE, 0, 1650), 80) if getattr(unit, "configs", ()) == DIFFERENTIATED]
+
+    assert {(asked.with_probes, asked.regime) for asked in unit.asked()} == {(True, "default")}
+
+
+def test_of_these_cases_only_those_in_the_scope_are_planned() -> None:
+    pins: list[dict[str, Any]] = [{}, {"num_layers": 1}, {"nonlinearity": "relu"}, {"dtype": "float32"}, {"loss": None}]
+
+    assert [len(differentiated(WHOLE.only(**one))) for one in pins] == [4, 3, 1, 0, 0]

@@ -105,7 +105,7 @@ def test_methods_are_wrapped_by_name_and_the_rest_stays() -> None:
 
     assert methods.masks(3) == ("masks", 3)
     assert methods.exact_laws.args == ("exact_laws",)
-    assert (methods.takes, methods.process, methods.jvp) == (("x",), None, None)
+    assert (methods.takes, methods.process, methods.check_derivatives) == (("x",), None, None)
 
 
 def test_everything_is_known_of_nn_rnn_alone() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig, Verdict, as_subject, check_agreement, conventions, draw
+from harness.checks.derivatives import check_derivatives
 from harness.space.errors import UsageError
 from harness.subjects.conventions import NAMES, Conventions, turned
 from harness.subjects.function import FunctionSubject
@@ -229,7 +230,9 @@ def test_a_class_of_keras_conventions_agrees_there_and_back(preparation: str) ->
 
     assert check_agreement(subject, draw(config, "normal")).verdict is Verdict.AGREES
     assert check_agreement(subject, draw(config.replace(bias=False), "normal")).verdict is Verdict.AGREES
-    assert (subject.capabilities.jvp, subject.capabilities.call) == (None, None)
+    beyond = check_derivatives(subject, draw(config, "default")).verdict
+    assert beyond is (Verdict.AGREES if preparation == "new" else Verdict.UNSUPPORTED)
+    assert subject.capabilities.call is None
     run_as = subject.capabilities.run_as
     assert run_as is not None
     assert run_as(draw(config, "normal"), Conventions()).failure is not None

@@ -18,8 +18,8 @@ import pytest
 
 from harness import Failure, RNNConfig, draw
 from harness.search.hunt import hunt
+from harness.search.plan import DIFFERENTIATED
 from harness.space.scope import Scope
-from harness.space.values import tangents
 from harness.subjects import isolated
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.figures import TORCH
@@ -115,7 +115,7 @@ def test_it_is_the_subject_that_it_stands_for() -> None:
         assert scope_of(subject) == scope_of(real)
         assert backend_of(subject, PLAIN.config) is None
         assert subject.capabilities.takes == ("x", "h0", "weights", "config", "cotangents")
-        assert subject.capabilities.jvp is None
+        assert subject.capabilities.check_derivatives is None
 
 
 @pytest.mark.kernels
@@ -128,11 +128,9 @@ def test_torch_gives_there_what_it_gives_here() -> None:
 
         assert backend_of(subject, case.config) == backend_of(real, case.config) == TORCH["cpu"]
         assert scope_of(subject) == scope_of(real)
-        jvp, second = subject.capabilities.jvp, subject.capabilities.second
-        assert jvp is not None
-        assert second is not None
-        assert set(jvp(case.prefix(2), tangents(case)).arrays) >= {"output.tangent", "h_n.tangent"}
-        assert set(second(case, tangents(case)).arrays) == set(case.config.gradients)
+        check_derivatives = subject.capabilities.check_derivatives
+        assert check_derivatives is not None
+        assert check_derivatives(draw(DIFFERENTIATED[0])).failure is None
     for name, array in real.run(case).arrays.items():
         assert outcome.arrays[name].tobytes() == array.tobytes()
         assert outcome.arrays[name].dtype == array.dtype
@@ -428,7 +426,7 @@ class Leaves:
     name = "leaves"
 
     def __init__(self):
-        methods = ("exact_laws", "masks", "run_twice", "run_as", "jvp", "second", "call")
+        methods = ("exact_laws", "masks", "run_twice", "run_as", "check_derivatives", "call")
         self.capabilities = Capabilities(**dict.fromkeys(methods, self.leave))
 
     def devices(self):
@@ -451,7 +449,7 @@ def test_a_process_that_a_method_ends_is_told_in_its_result() -> None:
         said = {name: getattr(own, name)("a question") for name in IF_LOST}
 
     died = "its process ended with exit code 3"
-    assert {said.pop(name).message for name in ("run_twice", "run_as", "jvp", "second", "call")} == {died}
+    assert {said.pop(name).message for name in ("run_twice", "run_as", "check_derivatives", "call")} == {died}
     assert said == {"exact_laws": frozenset(), "masks": None}
 
 
