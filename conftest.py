@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from harness.threads import one_thread_a_process
+from harness.processes import one_thread_a_process
 
 one_thread_a_process()  # before NumPy or torch is imported
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a process that a shell starts in the background

@@ -49,7 +49,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from harness.threads import one_thread_a_process
+from harness.processes import one_thread_a_process
 
 one_thread_a_process()
 

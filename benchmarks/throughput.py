@@ -34,10 +34,10 @@ import numpy as np
 
 from harness import Case, Reference, Scope, hunt, scope_of
 from harness.search.budget import CASES
-from harness.search.crew import Crew
 from harness.search.narrow import narrow
 from harness.search.plan import Planned, units
 from harness.search.record import Hunt
+from harness.search.workers import Workers
 from harness.subjects.isolated import IsolatedSubject, ahead
 from harness.subjects.torch_module import TorchSubject
 
@@ -52,6 +52,7 @@ from harness.subjects.isolated import IsolatedSubject, ahead
 ahead(["torch"])
 from harness.diagnosis.investigate import Investigation
 from harness.search.hunt import Search
+from harness.search.workers import Workers
 from harness.subjects.protocol import scope_of
 class First(IsolatedSubject):
     def run(self, case):
@@ -144,11 +145,7 @@ def scaled(workers: int) -> dict[str, Any]:
                 reached.append(record.seconds)
 
         start = time.perf_counter()
-        if workers:
-            with Crew(workers) as crew:
-                record = hunt(subject, progress=note, crew=crew)
-        else:
-            record = hunt(subject, progress=note)
+        record = hunt(subject, progress=note, workers=Workers(workers) if workers else None)
         seconds = time.perf_counter() - start
     met, of = record.coverage.share(record.scope, 3)
     edges = record.coverage.boundaries(record.scope).values()

@@ -31,9 +31,8 @@ from harness.report.severity import Told, in_order
 from harness.report.short import dropout_facts
 from harness.search.budget import SEARCHING, Budget
 from harness.search.common import common
-from harness.search.crew import Crew
 from harness.search.examination import Examination, equal_of, examine
-from harness.search.hang import Hang, ended_by_a_hang
+from harness.search.guard import Guarded, Hang
 from harness.search.hunt import Progress, Search
 from harness.search.log import Log
 from harness.search.narrow import Narrowed
@@ -43,6 +42,7 @@ from harness.search.record import Finding, Stop
 from harness.search.scan import Checked as Seen
 from harness.search.scan import Observe
 from harness.search.shards import Shard
+from harness.search.workers import Workers
 from harness.space.case import Case
 from harness.space.contract import KERNEL
 from harness.space.errors import UsageError
@@ -80,7 +80,7 @@ def go_through(
     seconds: float | None = None,
     seed: int = 0,
     contract: str = KERNEL,
-    crew: Crew | None = None,
+    workers: Workers | None = None,
     progress: Progress | None = None,
     observe: Observe | None = None,
     own: Sequence[KnownFailure] = (),
@@ -105,7 +105,7 @@ def go_through(
         seed=seed,
         accepted=within,
         progress=progress,
-        crew=crew,
+        workers=workers,
         observe=_noting(bits, observe) if subject.capabilities.stages else observe,
         own=own,
         shard=shard,
@@ -154,7 +154,7 @@ def same_as_the_first_stage(subject: Subject, bits: Mapping[Asked, str]) -> dict
     known = {asked: seen for asked, seen in bits.items() if seen}
     for name in subject.capabilities.stages[:1] if known else ():
         with suppress(UsageError, Hang), IsolatedSubject(name) as process:
-            first = ended_by_a_hang(process)
+            first = Guarded(process)
             outcomes = ((asked, plain_outcome(asked.config, first.run(asked.case()))) for asked in known)
             return {asked: bits_of(outcome.arrays) == known[asked] for asked, outcome in outcomes}
     return {}

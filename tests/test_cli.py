@@ -26,16 +26,17 @@ from harness.cli.check import check, pinned_by
 from harness.cli.options import seconds_of
 from harness.diagnosis import proof
 from harness.oracle.judge import Judgement, judge
+from harness.processes import one_thread_a_process
 from harness.report.wording import judgement_line
 from harness.search.budget import CASES
-from harness.search.preparation import asked_scope, crew_of
+from harness.search.preparation import asked_scope, workers_of
 from harness.search.record import Finding
+from harness.search.workers import Workers
 from harness.space.errors import UsageError
 from harness.store.findings import Store
 from harness.subjects.ground import ground
 from harness.subjects.registry import find_subject
 from harness.subjects.torch_module import TorchSubject
-from harness.threads import one_thread_a_process
 from tests.unrun import let_scripts_fail_unrun
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -880,13 +881,8 @@ def test_coverage_of_two_runs_is_put_together(run: Any) -> None:
     assert 0 < met[0] < met[1]
 
 
-def test_no_more_workers_are_started_than_there_are_units_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[int] = []
-    monkeypatch.setattr("harness.search.preparation.Crew", started.append)
-
-    crew_of(1_000_000, 200)
-
-    assert started == [13]
+def test_no_more_workers_are_started_than_there_are_units_of_work() -> None:
+    assert workers_of(1_000_000, 200) == Workers(13)
 
 
 def test_a_coverage_file_counts_once_and_a_bad_one_is_said_in_words(run: Any) -> None:

@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from harness.cli.here import Asked
     from harness.diagnosis.upgrade import Upgrade
     from harness.pipeline import Examined, Upgrading
-    from harness.search.cluster import Cluster
     from harness.search.examination import Examination
     from harness.search.record import Hunt
     from harness.search.shards import Shard
+    from harness.search.workers import Workers
     from harness.space.scope import Scope
     from harness.store.shards import Plan
     from harness.subjects.protocol import Subject
@@ -200,20 +200,17 @@ def check(
     from harness.cli.here import Here, check_all
     from harness.oracle.arithmetic import accepted
     from harness.pipeline import Upgrading
-    from harness.search.preparation import crew_of
+    from harness.search.preparation import workers_of
     from harness.space.whole import WHOLE
 
     accepted(tolerance)  # nothing starts if it is none
     own = _own(known_file)
     console = outputs.required()
-    cluster = _cluster(scheduler, subjects, resources)
+    shared = workers_of(workers, examples, 1 if shard is None else shard.of, _cluster(scheduler, resources))
     pinned = pinned_by(pins, dtypes, output_size)
     ask = partial(_question, devices=devices, pinned=pinned, contract=contract)
     found = [] if all_here else _asked(subjects, ask, timeout, examples, seconds)
     plan = None if shard is None else _plan(found, seed, examples, seconds, tolerance, timeout)
-    crew = crew_of(workers, examples, 1 if shard is None else shard.of, cluster)
-    if crew is not None:
-        click.get_current_context().with_resource(crew)
     upgrading = Upgrading(found[0][:2], found[1][:2], examples, seconds) if upgrades else None
     search = partial(
         _searched,
@@ -223,7 +220,7 @@ def check(
         folder=folder,
         tolerance=tolerance,
         seed=seed,
-        crew=crew,
+        workers=shared,
         own=own,
         shard=shard,
     )
@@ -358,7 +355,7 @@ def _shard(text: str | None, into: str | None, folder: str) -> tuple[Shard | Non
     return shard, str(Path(into) / shards.FINDINGS)
 
 
-def _cluster(scheduler: str | None, subjects: Sequence[str], resources: Mapping[str, float]) -> Cluster | None:
+def _cluster(scheduler: str | None, resources: Mapping[str, float]) -> Workers | None:
     """Connect to the cluster that is asked for."""
     from harness.search.cluster import Cluster
 
@@ -369,7 +366,7 @@ def _cluster(scheduler: str | None, subjects: Sequence[str], resources: Mapping[
         return None
     if context.get_parameter_source("workers") is not click.core.ParameterSource.DEFAULT:
         raise UsageError("-n with --scheduler: expected one of them, because the cluster's workers do the work")
-    return context.with_resource(Cluster(scheduler, subjects, resources))
+    return context.with_resource(Cluster(scheduler, resources))
 
 
 def _plan(

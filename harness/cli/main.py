@@ -22,9 +22,9 @@ from harness.cli.schema import schema
 from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects
 from harness.cli.vectors import judge, vectors
-from harness.search.interrupt import heed_sigterm, terminated
+from harness.processes import one_thread_a_process
+from harness.search.guard import heed_sigterm, terminated
 from harness.space.errors import UsageError
-from harness.threads import one_thread_a_process
 
 
 def _version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:

@@ -17,8 +17,7 @@ from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import fresh_cases
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.search.deadline import ended_at
-from harness.search.hang import Hang, ended_by_a_hang
+from harness.search.guard import Guarded, Hang
 from harness.space.case import Case
 from harness.space.outcome import Outcome
 from harness.space.scope import Scope
@@ -110,7 +109,7 @@ def instead_of(
             found = []
             for names in combinations(toggled, count):
                 other = replace(own, **{name: not getattr(own, name) for name in names})
-                as_other = ended_at(_as(subject, other), until)
+                as_other = Guarded(_as(subject, other), until)
                 if fresh := _fits(subject, as_other, other, cases, accepted):
                     found.append(Instead(own, other, fresh))
             if found:
@@ -134,7 +133,7 @@ class ByDeclaration:
 
 
 def _as(subject: Subject, conventions: Conventions) -> Subject:
-    return ended_by_a_hang(_As(subject, conventions))
+    return Guarded(_As(subject, conventions))
 
 
 def _fits(subject: Subject, as_other: Subject, other: Conventions, cases: Iterable[Case], accepted: Accepted) -> int:

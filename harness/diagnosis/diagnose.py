@@ -28,7 +28,7 @@ from harness.diagnosis.precision import Precision, estimate
 from harness.diagnosis.stale import Stale
 from harness.diagnosis.where import first_wrong
 from harness.oracle.compare import OF_VALUE, Sort
-from harness.search.deadline import Late
+from harness.search.guard import Late
 from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import MANY, RNNConfig

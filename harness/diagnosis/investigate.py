@@ -40,8 +40,7 @@ from harness.diagnosis.where import Where, locate
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.oracle.judge import Judgement
-from harness.search.deadline import Late, ended_at
-from harness.search.hang import Hang, ended_by_a_hang
+from harness.search.guard import Guarded, Hang, Late
 from harness.search.hunt import Recognised
 from harness.search.record import Finding, Hunt
 from harness.space.case import Array, Case
@@ -177,7 +176,7 @@ class Investigation:
         if not is_last(finding.result.failure, finding.result.message) and not _of_derivatives(finding):
             with suppress(Hang, Late):
                 if finding.result.wavers:
-                    subject = ended_at(ended_by_a_hang(self.subject), until)
+                    subject = Guarded(self.subject, until)
                     explanation = Explanation(answers=answers_of(subject, finding.case))
                 else:
                     explanation = self._explained(finding, scope, until)
@@ -185,7 +184,7 @@ class Investigation:
 
     def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said until a moment, what matters most first."""
-        subject = ended_at(ended_by_a_hang(self.subject), until)
+        subject = Guarded(self.subject, until)
         explanation, case = Explanation(), nameable(finding)
         observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):

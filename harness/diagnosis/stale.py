@@ -23,7 +23,7 @@ from harness.diagnosis.likeness import forward_part
 from harness.diagnosis.observations import Observations
 from harness.oracle.expectation import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.search.hang import Hang
+from harness.search.guard import Hang
 from harness.space.case import Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of
 from harness.space.parts import OTHER

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple
 
-from harness.search.hang import Hang, ended_by_a_hang
+from harness.search.guard import Guarded, Hang
 from harness.search.narrow import Narrowed, narrow
 from harness.space.scope import SIZE_FACTORS, SWITCHES, Scope
 from harness.subjects.protocol import Subject
@@ -54,7 +54,7 @@ def common(old: tuple[Subject, Scope], new: tuple[Subject, Scope], until: float 
 
 def _narrowed(subject: Subject, scope: Scope, until: float) -> Narrowed | None:
     try:
-        return narrow(ended_by_a_hang(subject), scope, until=until)
+        return narrow(Guarded(subject), scope, until=until)
     except Hang:
         return None
 

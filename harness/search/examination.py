@@ -11,7 +11,7 @@ from harness.checks.dropout import check_dropout
 from harness.checks.malformed import Lapse, Refusals, check_refusals
 from harness.checks.result import Method, Result, Verdict
 from harness.checks.vacuous import MISTAKES, NO_GRADIENT, NO_RECURRENT
-from harness.search.hang import Hang, ended_by_a_hang
+from harness.search.guard import Guarded, Hang
 from harness.search.record import Hunt, Stop
 from harness.space.contract import KERNEL
 from harness.space.scope import SIZE_FACTORS, Scope
@@ -177,7 +177,7 @@ def _dropout(subject: Subject, done: Hunt, cases: int | None, until: float) -> R
     results: list[Result] = []
     for device in dict.fromkeys(devices):
         try:
-            results.append(check_dropout(ended_by_a_hang(subject), device, done.seed, scope, until))
+            results.append(check_dropout(Guarded(subject), device, done.seed, scope, until))
         except Hang as hang:
             results.append(hang.result)
     told = [result for result in results if result.verdict is not Verdict.UNSUPPORTED]

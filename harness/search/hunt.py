@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from math import ceil
@@ -22,16 +21,15 @@ from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.search.budget import Budget
 from harness.search.certificate import Certificate
-from harness.search.crew import Crew, Task
-from harness.search.hang import Hang, ended_by_a_hang, stop_at_hang
-from harness.search.interrupt import noted_interrupts
+from harness.search.guard import Guarded, Hang, noted_interrupts, stop_at_hang
 from harness.search.log import Log
 from harness.search.narrow import Narrowed, narrow
 from harness.search.plan import units
 from harness.search.pursuit import CutShort, Pursuit
-from harness.search.record import Finding, Hunt, Stop
+from harness.search.record import Finding, Helpers, Hunt, Stop
 from harness.search.scan import Checked, Observe, scan
 from harness.search.shards import Shard
+from harness.search.workers import Task, Workers
 from harness.space.case import Case
 from harness.space.errors import require_int, require_type
 from harness.space.scope import Scope
@@ -70,7 +68,7 @@ def hunt(
     seed: int = 0,
     accepted: Accepted = STRICT,
     progress: Progress | None = None,
-    crew: Crew | None = None,
+    workers: Workers | None = None,
     observe: Observe | None = None,
     own: Sequence[KnownFailure] = (),
     shard: Shard | None = None,
@@ -95,7 +93,7 @@ def hunt(
       which ends the search, nor of those that shrinking and explaining try.
     - ``own`` are known failures of the subject; cases that they excuse are counted, and pass.
     - ``shard`` is a part of the cases; all parts together are those of one search, and no case is in two of them.
-    - ``crew`` shares the work. Each worker has a copy of the subject, made by pickle; their number changes nothing.
+    - ``workers`` share the work. Each has a copy of the subject, made by pickle; their number changes nothing.
 
     Raises ``UsageError`` for arguments that make no sense or a subject that cannot be copied, and ``SubjectError`` for
     what cannot be a subject or a device that is not here.
@@ -108,7 +106,7 @@ def hunt(
         seed=seed,
         accepted=accepted,
         progress=progress,
-        crew=crew,
+        workers=workers,
         observe=observe,
         own=own,
         shard=shard,
@@ -143,7 +141,7 @@ class Search:
         seed: int = 0,
         accepted: Accepted = STRICT,
         progress: Progress | None = None,
-        crew: Crew | None = None,
+        workers: Workers | None = None,
         observe: Observe | None = None,
         own: Sequence[KnownFailure] = (),
         shard: Shard | None = None,
@@ -166,11 +164,11 @@ class Search:
         self.log = Log()
         """The log of its cases, if it is a shard."""
         self._narrowed = narrowed
-        self._task = None if crew is None else Task.of(subject, scope, accepted)
-        self._crew = crew
-        self.record.helpers = None if crew is None else crew.helpers
+        self._task = None if workers is None else Task.of(subject, scope, accepted, share=workers.share)
+        self._workers = workers
+        self.record.helpers = None if workers is None else Helpers(workers.number, workers.scheduler)
         self._given = subject
-        self._subject = ended_by_a_hang(subject)
+        self._subject = Guarded(subject)
         self._progress = progress or (lambda _record: None)
         self._observe = observe or (lambda _checked: None)
         self._stop_if_interrupted: Callable[[], None] = lambda: None
@@ -229,7 +227,6 @@ class Search:
             self._report_as_it_is("interrupted")  # not confirmed, because a subject that hung once may hang again
         self.log.close(record)
         record.seconds = self._budget.elapsed()
-        record.helpers = None if record.helpers is None else deepcopy(record.helpers)  # the crew goes on
         record.ground = ground_of(self._given, next((d for d in record.scope.device if d != "meta"), "meta"))
 
     def _go_through(self) -> Generator[Finding, None, Stop]:
@@ -278,12 +275,12 @@ class Search:
         planned = units(record.scope, record.seed, self._budget.cases)
         if record.shard is not None:
             planned = record.shard.units(planned, self._budget.cases, aside=self._given.capabilities.call is not None)
-        if self._crew is None or self._task is None:
+        if self._workers is None or self._task is None or record.helpers is None:
             for unit in planned:
                 yield from scan(unit, self._check)
             return
         task = self._task._replace(scope=record.scope, accepted=record.accepted)
-        with closing(self._crew.seen(task, planned, self._check)) as seen:
+        with closing(self._workers.checked(task, planned, self._check, record.helpers)) as seen:
             yield from seen
 
     def _check(self, case: Case, **options: Any) -> Result:
@@ -350,12 +347,10 @@ class Search:
 
     def _take_in(self, seen: Checked) -> Finding | None:
         """Count a case, and pursue it if it failed."""
-        asked, result, _ = seen
-        case: Case | None = None
-        if against(result):
-            case = asked.case()
+        asked, result, _, case = seen
+        if case is not None:
             stop_at_hang(case, result)
-            if self._crew is not None and self._excuses:  # the workers know of no excuses
+            if self._workers is not None and self._excuses:  # the workers know of no excuses
                 result = self._excused(case, seen)
         self._observe(seen._replace(result=result))
         if self.record.shard is not None:

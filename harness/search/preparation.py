@@ -1,18 +1,18 @@
-"""The preparation of a search: the scope that its user asks for, and the crew that shares the work."""
+"""The preparation of a search: the scope that its user asks for, and the workers that share it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import ceil
 from typing import Any, Final
 
 import numpy as np
 
 from harness.search.budget import CASES
-from harness.search.cluster import Cluster
-from harness.search.crew import Crew
 from harness.search.plan import UNIT
+from harness.search.workers import Workers
 from harness.space.case import LARGEST
 from harness.space.errors import UsageError
 from harness.space.scope import LAYERS, Scope, lost_pin, singular
@@ -65,19 +65,20 @@ def _require_feasible(scope: Scope) -> None:
         raise UsageError(f"{sizes}: a case takes {size:,} bytes, expected at most {LARGEST:,}; pin smaller ones")
 
 
-def crew_of(workers: int | None, cases: int | None, shards: int = 1, cluster: Cluster | None = None) -> Crew | None:
-    """Return a crew for a search of ``cases`` cases in some shards; ``None`` if its own process does everything.
+def workers_of(
+    number: int | None, cases: int | None, shards: int = 1, cluster: Workers | None = None
+) -> Workers | None:
+    """Return the workers for a search of ``cases`` cases in some shards; ``None`` if its own process does everything.
 
-    ``workers`` is the number of workers. ``None`` stands for one a core, and for none if the search would be over
-    before they start. There are no more workers than units, because units are what they share. With a ``cluster``, the
-    workers are those of it.
+    Without a ``number`` there is one worker a core, or none if the search would be over before they start. There are no
+    more workers than units, because units are what they share. Those of a ``cluster`` are taken instead.
     """
     most = ceil((cases or CASES) / UNIT / shards)
     if cluster is not None:
-        return Crew(min(cluster.helpers.given, most), cluster.executor, cluster.helpers)
-    if workers is None:
-        workers = cores() if (cases or FEW * shards) >= FEW * shards else 0
-    return Crew(min(workers, most)) if workers else None
+        return replace(cluster, number=min(cluster.number, most))
+    if number is None:
+        number = cores() if (cases or FEW * shards) >= FEW * shards else 0
+    return Workers(min(number, most)) if number else None
 
 
 def cores() -> int:

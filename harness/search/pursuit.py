@@ -17,7 +17,7 @@ from harness.checks.result import Result, Verdict
 from harness.oracle.compare import OF_VALUE
 from harness.search.budget import Budget
 from harness.search.certificate import Certificate
-from harness.search.hang import stop_at_hang
+from harness.search.guard import stop_at_hang
 from harness.search.record import Finding, Hunt
 from harness.search.scan import FullCheck
 from harness.search.shrink import Shrinking, Spent

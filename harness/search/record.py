@@ -74,26 +74,16 @@ class Finding:
 class Helpers:
     """The workers that help with a search, and what became of them."""
 
-    given: int = 0
-    """The number of workers that there were at the start."""
-    scheduler: str = ""
-    """The address of the scheduler of the cluster that they are in; empty for processes of this machine."""
-    heard: set[str] = field(default_factory=set)
-    """The addresses of the workers of a cluster that have done a unit."""
-    lost: int = 0
-    """The number of units that were lost with a worker and done again."""
-    alone: str = ""
-    """The reason why the search did the rest without them; empty if it did not."""
+    given: int = 0  # how many there were at the start
+    scheduler: str = ""  # the address of the scheduler of the cluster that they are in, if they are in one
+    heard: set[str] = field(default_factory=set)  # the names of those that have done a unit
+    lost: int = 0  # units that the search did itself, because they were lost with a worker
+    alone: str = ""  # why the search did the rest without them, if it did
 
     @property
     def number(self) -> int:
         """The number of workers; of a cluster's, those that have done a unit."""
         return len(self.heard) if self.scheduler else self.given
-
-    def begin(self) -> None:
-        """Forget what became of them in an earlier search."""
-        self.lost, self.alone = 0, ""
-        self.heard.clear()
 
 
 @dataclass

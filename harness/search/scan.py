@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
+from harness.checks.full_check import against
 from harness.checks.laws import Law
 from harness.checks.result import Result, Verdict
+from harness.search.guard import Hang
 from harness.search.plan import Asked, Unit
 from harness.space.case import Case
 from harness.space.config import RNNConfig
@@ -26,8 +28,8 @@ class Checked(NamedTuple):
 
     asked: Asked
     result: Result
-    seconds: float
-    """The time that drawing and checking it took."""
+    seconds: float  # for drawing and checking it
+    case: Case | None = None  # if it fails; of a hang, it may be a prefix
 
 
 Observe = Callable[[Checked], object]
@@ -35,13 +37,20 @@ Observe = Callable[[Checked], object]
 
 
 def scan(unit: Unit, check: FullCheck) -> Iterator[Checked]:
-    """Yield the results of a unit's cases; if the subject refuses a config, only its first case is tried."""
+    """Yield the results of a unit's cases, until one hangs.
+
+    If the subject refuses a config, only its first case is tried.
+    """
     refused: RNNConfig | None = None
     for asked in unit.asked():
         if asked.config is refused:
             continue
         start = time.perf_counter()
-        result = check(asked.case(), with_probes=asked.with_probes, laws=None if asked.with_law else ())
-        seconds = time.perf_counter() - start
+        case = asked.case()
+        try:
+            result = check(case, with_probes=asked.with_probes, laws=None if asked.with_law else ())
+        except Hang as hang:
+            yield Checked(asked, hang.result, time.perf_counter() - start, hang.case)
+            return
         refused = asked.config if result.verdict is Verdict.UNSUPPORTED else None
-        yield Checked(asked, result, seconds)
+        yield Checked(asked, result, time.perf_counter() - start, case if against(result) else None)

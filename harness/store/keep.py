@@ -16,7 +16,7 @@ from harness.oracle.arithmetic import STRICT, Accepted, with_measured
 from harness.report.issue import issue_of, regression_test
 from harness.report.place import ISSUE, Kept
 from harness.report.record import finding_record
-from harness.search.hang import Hang, ended_by_a_hang
+from harness.search.guard import Guarded, Hang
 from harness.search.record import Finding
 from harness.store.findings import Store
 from harness.store.scripts import offer
@@ -74,7 +74,7 @@ class Keeping:
 
     def __call__(self, finding: Finding, explanation: Explanation) -> None:
         """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
-        subject = ended_by_a_hang(self.subject)
+        subject = Guarded(self.subject)
         within = self.accepted if finding.accepted is None else finding.accepted
         tolerance = with_measured(self.tolerance, within, finding.case.config.plain.dtype)
         try:

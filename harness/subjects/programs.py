@@ -17,13 +17,13 @@ from inspect import Parameter, Signature
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
+from harness.processes import GRACE, how_it_ended
 from harness.space.errors import UsageError
 from harness.space.outcome import Failure, Outcome
 from harness.subjects import wire
 from harness.subjects.calling import Failed, Malformed
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions
-from harness.subjects.ending import GRACE, how_it_ended
 from harness.subjects.function import ALWAYS, FunctionSubject
 from harness.subjects.protocol import SubjectError
 

@@ -13,11 +13,11 @@ from harness import RNNConfig, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import assess, observe
 from harness.checks.known_failures import Bound, KnownFailure, parse
 from harness.report import wording
-from harness.search.crew import Crew
+from harness.search.workers import Workers
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from tests import implementations
-from tests.test_documents import blocks
+from tests.test_readme import blocks
 
 SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2], num_layers=1, dtype="float32")
 WIDE = KnownFailure(
@@ -40,11 +40,7 @@ def two_mistakes(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 def test_a_search_counts_what_is_known_and_finds_the_rest(workers: int) -> None:
     subject = as_subject(two_mistakes)
 
-    if workers:
-        with Crew(workers) as crew:
-            record = hunt(subject, SMALL, cases=150, own=[WIDE], crew=crew)
-    else:
-        record = hunt(subject, SMALL, cases=150, own=[WIDE])
+    record = hunt(subject, SMALL, cases=150, own=[WIDE], workers=Workers(workers) if workers else None)
 
     assert record.finding is not None
     assert record.finding.result.kind == "h_n: shape"

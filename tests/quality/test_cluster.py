@@ -20,16 +20,18 @@ from harness.checks.result import Result
 from harness.cli import codes
 from harness.oracle.arithmetic import STRICT
 from harness.search.cluster import Cluster
-from harness.search.crew import Crew, Task
 from harness.search.narrow import narrow
 from harness.search.plan import units
 from harness.search.record import Helpers
 from harness.search.scan import scan
+from harness.search.workers import Task
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import scope_of
-from tests.dask_cluster import STARTING, DaskCluster, dask_cluster, patience
+from tests.dask_cluster import DaskCluster, dask_cluster, patience
 from tests.documents import errors
+
+Client: Final[Any] = pytest.importorskip("distributed", reason="the package distributed is not installed").Client
 
 pytestmark = [
     pytest.mark.long,
@@ -67,7 +69,7 @@ def rnn(x, h0, weights, config):
 def dask_worker():
     \"\"\"Return the process of the Dask worker above this one, or 0.\"\"\"
     pid = os.getpid()
-    while pid > 1 and b"dask_worker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+    while pid > 1 and b"dask worker" not in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"_", b" "):
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return pid if pid > 1 else 0
 
@@ -78,10 +80,10 @@ def dies(x, h0, weights, config):
     return rnn(x, h0, weights, config)
 
 
-def kills_once(x, h0, weights, config):
-    if not Path("killed").exists():
+def killed_once(x, h0, weights, config):
+    if dask_worker() and not Path("killed").exists():
         Path("killed").touch()
-        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
     return rnn(x, h0, weights, config)
 
 
@@ -141,45 +143,38 @@ def shared(
     name: str,
     number: int,
     on: DaskCluster,
-    meanwhile: Callable[[Cluster], object],
+    meanwhile: Callable[[DaskCluster], object],
     resources: dict[str, float] | None = None,
     slowly: float = 0.0,
 ) -> tuple[Seen, Helpers]:
-    """Return what a cluster sees in them, and what is known of its workers; something happens halfway.
-
-    The first unit waits until a worker is ready, so that workers do the others.
-    """
+    """Return what a cluster sees in them, and what is known of its workers; something happens halfway."""
     with (
         IsolatedSubject("mine.py:rnn") as here,
         IsolatedSubject(f"mine.py:{name}") as subject,
-        Cluster(on.address, [f"mine.py:{name}"], resources) as cluster,
-        Crew(cluster.helpers.given, cluster.executor, cluster.helpers) as crew,
+        Cluster(on.address, resources) as workers,
     ):
         scope = scope_for(here)
 
-        until = time.monotonic() + STARTING
-
-        def patiently(*case: Any, **options: Any) -> Result:
-            while not cluster.helpers.heard:
-                assert time.monotonic() < until
-                time.sleep(0.05)
+        def slowed(*case: Any, **options: Any) -> Result:
             time.sleep(slowly)
             return check(here, *case, scope=scope, **options)
 
-        seen: Seen = []
-        for one in of(crew.seen(Task.of(subject, scope, STRICT), islice(units(scope, 0, None), number), patiently)):
+        seen, helpers = Seen(), Helpers(workers.number, workers.scheduler)
+        task, planned = Task.of(subject, scope, STRICT, share=workers.share), islice(units(scope, 0, None), number)
+        for one in of(workers.checked(task, planned, slowed, helpers)):
             seen.append(one)
             if len(seen) == number * 8:
-                meanwhile(cluster)
-        return seen, cluster.helpers
+                meanwhile(on)
+        return seen, helpers
 
 
-def nothing(_cluster: Cluster) -> None:
+def nothing(_cluster: DaskCluster) -> None:
     """Let it go on."""
 
 
-def kill_a_worker(cluster: Cluster) -> None:
-    os.kill(min(cluster._client.run(os.getpid).values()), signal.SIGKILL)
+def kill_a_worker(cluster: DaskCluster) -> None:
+    with Client(cluster.address) as client:
+        os.kill(min(client.run(os.getpid).values()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("nanny", [False, True])
@@ -189,36 +184,33 @@ def test_of_two_hundred_units_none_is_missing_if_a_worker_is_killed_halfway(nann
 
     assert seen == alone(200)
     assert len({kind for _, _, kind, _ in seen if kind}) > 1
-    assert helpers.lost >= 1
+    assert (helpers.lost, helpers.alone) == (0, "")  # Dask gave its units to others
     assert helpers.number in ({2, 3} if nanny else {2})
-    assert helpers.alone == ""
 
 
 def test_what_a_killed_scheduler_had_is_done_by_the_command(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     # The rest takes longer than Dask tries to connect again, and then gives up.
     with dask_cluster(folder) as cluster, patience(3):
-        seen, helpers = shared("rnn", 60, cluster, lambda _: cluster.kill_scheduler(), slowly=0.01)
+        seen, helpers = shared("rnn", 60, cluster, DaskCluster.kill_scheduler, slowly=0.01)
 
     assert capfd.readouterr().err == ""
     assert seen == alone(60)
     assert helpers.lost >= 1
-    assert helpers.alone == "the scheduler was lost"
+    assert helpers.alone
     assert helpers.heard
 
 
-def test_what_killed_workers_had_is_done_by_the_command_when_no_other_comes(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_killed_workers_had_is_done_by_the_command_when_no_other_comes(folder: Path) -> None:
     with dask_cluster(folder) as cluster, patience(3):
-        seen, helpers = shared("rnn", 60, cluster, lambda _: cluster.kill_workers())
+        seen, helpers = shared("rnn", 60, cluster, DaskCluster.kill_workers)
 
     assert seen == alone(60)
     assert helpers.lost >= 1
-    assert helpers.alone == "no worker was there for 3 s"
+    assert helpers.alone
 
 
 def test_a_worker_that_comes_later_does_the_rest(folder: Path) -> None:
-    def replace(cluster: Cluster) -> None:
+    def replace(dask: DaskCluster) -> None:
         dask.kill_workers()
         dask.add()
 
@@ -230,15 +222,14 @@ def test_a_worker_that_comes_later_does_the_rest(folder: Path) -> None:
     assert helpers.number == 3
 
 
-def test_a_worker_goes_on_after_its_process_was_killed(folder: Path) -> None:
+def test_a_worker_goes_on_after_the_process_of_its_subject_was_killed(folder: Path) -> None:
     with dask_cluster(folder, 1) as dask:
-        seen, helpers = shared("kills_once", 30, dask, nothing)
+        seen, helpers = shared("killed_once", 30, dask, nothing)
         assert dask.workers[0].poll() is None
 
     assert seen == alone(30)
     assert (folder / "killed").exists()
-    assert helpers.lost >= 1
-    assert helpers.alone == ""
+    assert (helpers.lost, helpers.alone) == (0, "")
 
 
 def test_a_subject_that_kills_its_worker_is_looked_at_by_the_command_itself(folder: Path) -> None:
@@ -260,8 +251,8 @@ def test_only_workers_with_the_resource_are_asked(folder: Path) -> None:
         dask.await_workers()
         seen, helpers = shared("rnn", 30, dask, nothing, {"GPU": 1})
         (address,) = helpers.heard
-        with Cluster(dask.address, []) as cluster:
-            known = cluster._client.scheduler_info()["workers"]
+        with Client(dask.address) as client:
+            known = client.scheduler_info()["workers"]
 
     assert seen == alone(30)
     assert known[address]["resources"] == {"GPU": 1}
@@ -270,27 +261,29 @@ def test_only_workers_with_the_resource_are_asked(folder: Path) -> None:
 def test_the_scheduler_needs_no_package_of_ours(folder: Path) -> None:
     with dask_cluster(folder, 1) as dask:
         shared("rnn", 10, dask, nothing)
-        with Cluster(dask.address, []) as cluster:
-            imported = cluster._client.run_on_scheduler(eval, "'harness' in __import__('sys').modules")
+        with Client(dask.address) as client:
+            imported = client.run_on_scheduler(eval, "'harness' in __import__('sys').modules")
 
     assert imported is False
 
 
-def test_workers_that_do_not_fit_are_refused(folder: Path) -> None:
-    at_once = patience(1)
-    with dask_cluster(folder, 1) as cluster, at_once:
-        for options, environment, said in (
-            (("--nthreads", "2"), {}, "nthreads=2: expected 1"),
-            (("--nthreads", "1"), {"MKL_ENABLE_INSTRUCTIONS": "AVX2"}, "MKL_ENABLE_INSTRUCTIONS=AVX2: expected none"),
-        ):
-            cluster.add(*options, environment=environment)
-            cluster.await_workers()
-            with pytest.raises(UsageError, match=rf"^scheduler=tcp://\S+: worker tcp://\S+ has {said}"):
-                Cluster(cluster.address, []).__enter__()
-            cluster.workers.pop().kill()
-            time.sleep(0.5)
+@pytest.mark.parametrize(
+    ("options", "environment", "said"),
+    [
+        (("--nthreads", "2"), {}, "nthreads=2: expected 1"),
+        (("--nthreads", "1"), {"MKL_ENABLE_INSTRUCTIONS": "AVX2"}, "MKL_ENABLE_INSTRUCTIONS=AVX2: expected none"),
+    ],
+)
+def test_workers_that_do_not_fit_are_refused(
+    options: tuple[str, ...], environment: dict[str, str], said: str, folder: Path
+) -> None:
+    with dask_cluster(folder, 0) as cluster, patience(1):
+        cluster.add(*options, environment=environment)
+        cluster.await_workers()
+        with pytest.raises(UsageError, match=rf"^worker tcp://\S+ has {said}"):
+            shared("rnn", 10, cluster, nothing)
         with pytest.raises(UsageError, match=r"no worker with GPU=1 within 1 s; .* --nthreads 1 --resources 'GPU=1'`$"):
-            Cluster(cluster.address, [], {"GPU": 1}).__enter__()
+            Cluster(cluster.address, {"GPU": 1}).__enter__()
 
 
 def command(*arguments: str) -> subprocess.Popen[str]:
@@ -336,6 +329,7 @@ def test_a_signal_ends_the_command_with_what_was_done_and_frees_the_cluster(numb
         right = ["--only", "bias=true", "--only", "nonlinearity=tanh", "--examples", "10000"]
         running = command("mine.py:slow", *right, *PINS, "--scheduler", dask.address)
         while not (folder / "slow").exists():
+            assert running.poll() is None
             time.sleep(0.1)
         running.send_signal(number)
         out, err = running.communicate(timeout=60)

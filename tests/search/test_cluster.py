@@ -1,25 +1,23 @@
-"""Tests of the door to a cluster, and of what its workers do with a call; ``tests/quality`` has real clusters."""
+"""Tests of the way to a cluster, and of what its workers need; ``tests/quality`` has real clusters."""
 
+import contextlib
 import pickle
 import socket
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Executor, Future
-from contextlib import closing, contextmanager
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from harness import Scope, hunt
+from harness import Scope
 from harness.oracle.arithmetic import STRICT
-from harness.search.cluster import Cluster, _Units
-from harness.search.cluster_worker import answer, call, difference
-from harness.search.crew import Crew, Task, _wake
+from harness.search.cluster import Cluster, _Call, difference
+from harness.search.plan import Planned
+from harness.search.workers import Task, _subject, answer
 from harness.space.errors import UsageError
-from harness.subjects.isolated import IsolatedSubject
+from harness.subjects.isolated import IsolatedSubject, SharedSubject
 from harness.subjects.registry import find_subject
-from harness.subjects.shared import Sharing
 from tests.dask_cluster import patience
 
 
@@ -27,7 +25,7 @@ def test_a_cluster_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "distributed", None)
 
     said = r"^scheduler=tcp://127\.0\.0\.1:1: needs one more package: pip install 'rnn-harness\[cluster\]'$"
-    with pytest.raises(UsageError, match=said), Cluster("tcp://127.0.0.1:1", []):
+    with pytest.raises(UsageError, match=said), Cluster("tcp://127.0.0.1:1"):
         pass
 
 
@@ -41,7 +39,7 @@ def test_a_scheduler_that_is_not_there_is_refused_in_the_time_that_dask_gives() 
     ):
         at = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         for address in ("tcp://127.0.0.1:1", at, "here://", "tcp://127.0.0.1:port"):
-            with pytest.raises(UsageError) as caught, Cluster(address, []):
+            with pytest.raises(UsageError) as caught, Cluster(address):
                 pass
             said = str(caught.value)
             assert said.startswith(f"scheduler={address}: cannot be reached within 0.3 s (")
@@ -62,22 +60,7 @@ def test_a_worker_differs_in_a_version_or_in_what_chooses_kernels(there: dict[st
     assert difference(there, {"numpy": "2.4.6", "torch": "2.13.0"}) == said
 
 
-class AtOnce(Executor):
-    """A worker that looks for files in a folder of its own, and takes nothing but bytes."""
-
-    def __init__(self, folder: Path) -> None:
-        self._units = _Units(self._give)
-        self._folder = folder
-
-    def submit(self, work: Any, /, *arguments: Any, **_: Any) -> Future[Any]:
-        return self._units.submit(work, *arguments)
-
-    def _give(self, asked: bytes) -> Future[Any]:
-        future: Future[Any] = Future()
-        given, error = pickle.loads(answer(str(self._folder), asked))  # noqa: S301
-        future.set_result(given) if error is None else future.set_exception(error)
-        return future
-
+NOTHING = Planned(0, 0.0, 0, (), Scope())
 
 RIGHT = """
 import numpy as np
@@ -107,30 +90,26 @@ def test_a_worker_needs_the_same_file(
     if content is not None:
         (there / "mine.py").write_text(content)
 
-    @contextmanager
-    def far(_workers: int) -> Iterator[Executor]:
-        yield AtOnce(there)
+    _subject.cache_clear()
+    with IsolatedSubject("mine.py:rnn") as subject, contextlib.chdir(there):
+        error = answer(Task.of(subject, Scope(), STRICT), NOTHING).error
 
-    with IsolatedSubject("mine.py:rnn") as subject, Crew(1, far) as crew, pytest.raises(UsageError) as caught:
-        hunt(subject, Scope().only(T=[1], N=[1], input_size=[1], hidden_size=[1]), cases=50, crew=crew)
-
-    assert said in str(caught.value)
+    assert isinstance(error, UsageError)
+    assert said in str(error)
 
 
 def test_a_subject_that_shares_the_process_of_a_worker_needs_the_same_file_too(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(RIGHT)
     spec = f"{tmp_path}/mine.py:rnn"
-    task = Task.of(find_subject(spec), Scope(), STRICT)._replace(shared=pickle.dumps(Sharing(spec, 1.0)))
+    task = Task.of(find_subject(spec), Scope(), STRICT)._replace(
+        subject=pickle.dumps(partial(SharedSubject, spec, 1.0))
+    )
 
-    given = [answer(f"{tmp_path}/gone", call(_wake, one)) for one in (task, task._replace(source="another"))]
+    assert answer(task, NOTHING).error is None
+    error = answer(task._replace(source="another"), NOTHING).error
+    assert isinstance(error, UsageError)
+    assert str(error).startswith(f"{spec}: its file is not what it was")
 
-    assert pickle.loads(given[0]) == (None, None)  # noqa: S301
-    assert str(pickle.loads(given[1])[1]).startswith(f"{spec}: its file is not what it was")  # noqa: S301
 
-
-def test_a_call_is_made_where_its_bytes_are_read(tmp_path: Path) -> None:
-    assert pickle.loads(call(divmod, 7, 2)) == (3, 1)  # noqa: S301
-    assert pickle.loads(answer(str(tmp_path / "gone"), call(divmod, 7, 2))) == ((3, 1), None)  # noqa: S301
-    _, error = pickle.loads(answer(str(tmp_path / "gone"), call(divmod, 7, 0)))  # noqa: S301
-    assert isinstance(error, ZeroDivisionError)
-    assert "Traceback" in "".join(error.__notes__)
+def test_a_call_is_made_where_its_bytes_are_read() -> None:
+    assert pickle.loads(pickle.dumps(_Call(divmod, (7, 2)))) == (3, 1)  # noqa: S301

@@ -7,7 +7,7 @@ import pytest
 from harness import Scope, as_subject
 from harness.checks.result import Result, Verdict
 from harness.search.common import Behaviour, common
-from harness.search.hang import Hang
+from harness.search.guard import Hang
 from harness.space.rules import Rule
 from harness.subjects.protocol import Subject
 from tests import implementations

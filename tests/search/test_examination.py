@@ -12,7 +12,7 @@ from harness.checks.result import Method, Result
 from harness.search import examination
 from harness.search.certificate import Certificate
 from harness.search.examination import DROPOUT_RUNS, Examination, examine
-from harness.search.hang import Hang
+from harness.search.guard import Hang
 from harness.search.record import Finding, Hunt, Stop
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject

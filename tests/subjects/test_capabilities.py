@@ -12,8 +12,6 @@ import pytest
 import torch
 
 from harness import Capabilities, Case, Outcome, RNNConfig, Scope, as_subject, check_agreement, draw, scope_of
-from harness.search.deadline import ended_at
-from harness.search.hang import ended_by_a_hang
 from harness.space.backend import UNKNOWN
 from harness.space.contract import KERNEL, PORT, under
 from harness.subjects.calling import place_of
@@ -76,13 +74,6 @@ def test_capabilities_that_are_none_or_missing_are_refused() -> None:
     for wrong in (Plain({"offers": {}}), missing):
         with pytest.raises(SubjectError, match=r"a Plain is not a subject; expected a Subject: name, capab"):
             as_subject(wrong)
-
-
-@pytest.mark.parametrize("wrapped", [ended_by_a_hang, partial(ended_at, moment=float("inf"))])
-def test_a_wrapper_hands_on_what_it_does_not_change(wrapped: Callable[[Subject], Subject]) -> None:
-    subject = TorchSubject()
-
-    assert wrapped(subject).capabilities is subject.capabilities
 
 
 @pytest.mark.parametrize("subject", [TorchSubject(), CellSubject(), RIGHT], ids=lambda subject: subject.name)

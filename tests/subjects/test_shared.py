@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness import RNNConfig, Scope, draw, hunt
-from harness.search.crew import Crew
 from harness.search.record import Hunt, Stop
+from harness.search.workers import Workers
 from harness.space.backend import UNKNOWN
-from harness.subjects.isolated import IsolatedSubject
+from harness.subjects.isolated import IsolatedSubject, SharedSubject
 from harness.subjects.protocol import backend_of
-from harness.subjects.shared import SharedSubject, Sharing
 from tests.long import few
 
 SMALL = Scope().only(T=[1, 2], N=[1, 1, 1, 2], input_size=[1, 2], hidden_size=[1, 2])
@@ -53,8 +52,8 @@ def written(folder: Path, death: str) -> str:
 
 
 def search(spec: str, workers: int) -> Hunt:
-    with IsolatedSubject(spec, timeout=2.0) as subject, Crew(max(workers, 1)) as crew:
-        return hunt(subject, SMALL, cases=300, crew=crew if workers else None)
+    with IsolatedSubject(spec, timeout=2.0) as subject:
+        return hunt(subject, SMALL, cases=300, workers=Workers(workers) if workers else None)
 
 
 DEATHS = ("os.kill(os.getpid(), signal.SIGSEGV)", "os._exit(3)", "time.sleep(60)")
@@ -77,7 +76,7 @@ def test_it_runs_in_the_process_of_who_asks(tmp_path: Path) -> None:
     with IsolatedSubject(written(tmp_path, "pass")) as subject:
         shared = subject.shared
         assert shared is not None
-        copy = pickle.loads(pickle.dumps(shared))  # noqa: S301
+        copy = pickle.loads(pickle.dumps(shared))()  # noqa: S301
         copy.run(draw(RNNConfig(1, 1)))
         subject.run(draw(RNNConfig(1, 1)))
 
@@ -114,14 +113,12 @@ def test_torch_s_own_are_shared_and_other_modules_are_not(tmp_path: Path) -> Non
             assert (subject.shared is not None) == shared
 
 
-@pytest.mark.parametrize("alarm", [True, False])
-def test_a_call_without_end_ends_the_process(tmp_path: Path, *, alarm: bool) -> None:
+def test_a_call_without_end_ends_the_process(tmp_path: Path) -> None:
     spec = written(tmp_path, "time.sleep(60)")
     code = f"""
-import pickle, signal
 from harness import RNNConfig, draw
-{"" if alarm else "del signal.setitimer"}
-subject = pickle.loads({pickle.dumps(Sharing(spec, 0.5))!r})
+from harness.subjects.isolated import SharedSubject
+subject = SharedSubject({spec!r}, 0.5)
 subject.run(draw(RNNConfig(1, 1)))
 print("one answered", flush=True)
 subject.run(draw(RNNConfig(1, 1, N=2)))
@@ -130,4 +127,4 @@ print("another, too")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
 
     assert (done.stdout, done.stderr) == ("one answered\n", "")
-    assert done.returncode == (-signal.SIGALRM if alarm else 1)
+    assert done.returncode == -signal.SIGALRM

@@ -11,7 +11,7 @@ from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verd
 from harness.checks.full_check import check as check_everything
 from harness.diagnosis.reproduce.script import script
 from harness.search import pursuit
-from harness.search.hang import Hang, ended_by_a_hang
+from harness.search.guard import Guarded, Hang
 from harness.search.record import Stop
 from harness.search.replay import Fate, replay
 from harness.space.outcome import ORPHANED
@@ -115,13 +115,13 @@ def test_derivatives_that_hang_are_reported_at_once() -> None:
 
 def test_a_watched_subject_has_no_more_than_its_own() -> None:
     own = TorchSubject()
-    watched = ended_by_a_hang(own)
+    watched = Guarded(own)
 
     assert isinstance(watched, Subject)
     assert watched.capabilities.check_derivatives == own.check_derivatives
-    assert ended_by_a_hang(as_subject(implementations.vectorised)).capabilities.check_derivatives is None
+    assert Guarded(as_subject(implementations.vectorised)).capabilities.check_derivatives is None
     with pytest.raises(Hang, match="its process did that"):
-        ended_by_a_hang(Isolated(lambda _: Failure.HUNG)).run(draw(RNNConfig(1, 1)))
+        Guarded(Isolated(lambda _: Failure.HUNG)).run(draw(RNNConfig(1, 1)))
 
 
 def test_a_crash_shrinks_to_its_smallest_case() -> None:

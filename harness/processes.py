@@ -1,0 +1,354 @@
+"""Child processes, each with a pipe of its own.
+
+Where a child dies, only the call that it had is lost. What it has started ends with it, and it ends with its parent,
+whatever it is doing. The pools of pebble and loky share a pipe, so that half a result keeps everybody waiting; they do
+not end what a worker has started, nor a worker whose parent is gone before its call is over; and a call through them
+costs three to six times the CPU.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager, nullcontext, suppress
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.resource_tracker import ensure_running as ensure_tracker
+from pathlib import Path
+from typing import IO, Any, Final, NoReturn
+
+GRACE: Final = 1.0  # seconds for a process to end by itself when nobody waits for its work any more
+LONGEST: Final = 1e6  # the longest wait in seconds that a system call accepts
+MOMENT: Final = 0.02  # seconds between two tries to start a process
+WRITING: Final = 0.2  # seconds for a process to write down where it hangs
+UNTOLD: Final = 255  # the exit code that Python gives a process whose fork server cannot tell it any more
+
+# From 3.14 on, CPython chooses the same: on macOS, system libraries do not survive a fork.
+_context: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
+
+
+def one_thread_a_process() -> None:
+    """Ask NumPy's and torch's thread pools for one thread, unless the user has set another number.
+
+    With more, two processes on two cores slow each other down several times over. Both libraries read the variable
+    once, when they are first imported: call this before, or in the parent of a worker.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+class LostError(BrokenExecutor):
+    """Raised for a call whose process ended before it answered, or was ended because that took too long."""
+
+    def __init__(
+        self, message: str, *, code: int | None = None, hung: bool = False, orphaned: bool = False, trace: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.code = code  # the exit code, if it ended by itself
+        self.hung = hung
+        self.orphaned = orphaned  # it goes on without the fork server that would tell how it ended
+        self.trace = trace  # the folder of the child's harness, and what faulthandler wrote
+
+
+class Child:
+    """A child process, which makes the calls that it is sent, one after the other.
+
+    It ends with ``close``, and with this process. With ``forks``, its own children are forked from it directly, with
+    all that it has imported, and not from a fork server.
+    """
+
+    def __init__(self, name: str, *, forks: bool = False) -> None:
+        with _STARTING:
+            start_server()
+            self._connection, theirs = _context.Pipe()
+            self._traces, its_traces = _context.Pipe(duplex=False)
+            with theirs, its_traces, nullcontext() if _context.get_start_method() != "spawn" else _safely():
+                arguments = theirs, its_traces, dict(os.environ), forks
+                self._process = _context.Process(target=_serve, args=arguments, name=name)
+                _start(self._process)
+        self.close = weakref.finalize(self, _end, os.getpid(), self._process, self._connection, self._traces)
+        atexit.register(self.close)  # runs before multiprocessing waits for it; a daemon may have no children
+        _CHILDREN.add(self)
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        assert self._process.pid is not None
+        return int(self._process.pid)
+
+    @property
+    def ended(self) -> bool:
+        """True if the process is over."""
+        return not self.close.alive
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing."""
+        if not self.ended:
+            _kill(self._process)
+            self.close()
+
+    def terminate(self) -> None:
+        """Have the process end its own children and itself; who waits for a call is told that it is lost."""
+        with suppress(ValueError, OSError):  # it is over
+            self._process.terminate()
+
+    def call(self, timeout: float, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a call gives there, or raise what it raises.
+
+        Errors that are neither the harness's own nor a ``MemoryError`` become a ``RuntimeError``. Raises ``LostError``
+        if the process ends, or does not answer in time.
+        """
+        try:
+            self._connection.send((function, arguments))
+        except OSError:
+            self._died()
+        # The sentinel is needed because the child's own children may hold the pipe open after its death.
+        ready = wait([self._connection, self._process.sentinel], min(timeout, LONGEST))
+        if not ready:
+            self._interrogate()
+            _kill(self._process)
+            self._lost(f"no answer within {timeout:g} s", hung=True)
+        if self._connection not in ready:
+            self._died()
+        try:
+            given, error = self._connection.recv()
+        except (EOFError, OSError):
+            self._died()
+        if error is not None:
+            raise error
+        if self._process.sentinel in ready and self._was_orphaned():
+            self._died()
+        return given
+
+    def _interrogate(self) -> None:
+        """Have a hanging process write down where it hangs."""
+        if hasattr(faulthandler, "register"):
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGUSR1)
+            self._process.join(WRITING)
+
+    def _died(self) -> NoReturn:
+        self._process.join(GRACE)
+        code = self._process.exitcode
+        if code is None:
+            _kill(self._process)
+            self._lost("its process closed the pipe to the harness")
+        if self._was_orphaned():
+            self._lost("its process lost its fork server", code=code, orphaned=True)
+        self._lost(f"its process {how_it_ended(code)}", code=code)
+
+    def _was_orphaned(self) -> bool:
+        """Return whether the process goes on without its fork server; it ends by itself, as the pipe is closed."""
+        if _context.get_start_method() != "forkserver" or self._process.exitcode != UNTOLD:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except OSError:  # there is none
+            return False
+        return True
+
+    def _lost(self, message: str, **facts: Any) -> NoReturn:
+        trace = _text_in(self._traces)
+        self.close()
+        raise LostError(message, trace=trace, **facts)
+
+
+_CHILDREN: Final[weakref.WeakSet[Child]] = weakref.WeakSet()
+_STARTING: Final = threading.Lock()  # of a child: two threads must not change the environment for it at once
+
+
+def how_it_ended(code: int) -> str:
+    """Return how a process with this exit code ended, in words; a negative one stands for a signal."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"died of {signal.Signals(-code).name}"
+    except ValueError:
+        return f"died of signal {-code}"
+
+
+def start_server(modules: Sequence[str] = ()) -> None:
+    """Start the fork server where there is one, and have it import modules while the caller goes on.
+
+    This happens once per process; every child is then forked from the fork server, which makes a fresh one cheap.
+    """
+    if _context.get_start_method() != "forkserver":
+        return
+    from multiprocessing.forkserver import ensure_running
+
+    if modules:
+        _context.set_forkserver_preload(list(modules))
+    with _safely():
+        ensure_running()
+
+
+def trace_file() -> IO[str] | None:
+    """Return the file into which this child writes what its parent is to be told if it is lost."""
+    return _trace_file
+
+
+_trace_file: IO[str] | None = None
+
+
+def _serve(
+    connection: Connection[Any, Any], traces: Connection[Any, Any], environ: dict[str, str], forks: bool
+) -> None:
+    """Make calls in the child until the parent is gone."""
+    process = os.getpid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a worker that forked this process has a handler
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # so that what it starts can be ended with it
+    os.environ.clear()
+    os.environ.update(environ)
+    os.dup2(2, 1)  # standard output belongs to the command, and C code must not write to it either
+    sys.stdout = sys.stderr
+    if "numpy" in sys.modules:  # after a fork, NumPy's own generator would repeat what its siblings draw
+        sys.modules["numpy"].random.seed()
+    if forks:
+        _fork_from_here()
+    end_with_parent(_end_group)
+    with suppress(EOFError, OSError):  # raised when the parent is gone
+        _write_traces(traces)
+        while True:
+            function, arguments = connection.recv()
+            answer = _made(function, arguments)
+            if os.getpid() != process:  # a copy of this process, which the call has forked
+                os._exit(0)
+            connection.send(answer)
+    _end_group()
+
+
+def _made(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+    """Return what a call gives, or its error as it may be sent."""
+    try:
+        return function(*arguments), None
+    except MemoryError as error:
+        return None, MemoryError(str(error))
+    except BaseException as error:  # noqa: BLE001 - others may not survive the pipe
+        if type(error).__module__.partition(".")[0] == "harness":
+            return None, error
+        return None, RuntimeError(f"in a child process:\n{traceback.format_exc()}")
+
+
+def _write_traces(traces: Connection[Any, Any]) -> None:
+    """Have this process write where it is when it crashes, or is asked with SIGUSR1."""
+    global _trace_file  # noqa: PLW0603 - a property of the process
+    if sys.platform == "win32":
+        return  # its pipes have no file descriptors
+    _trace_file = os.fdopen(os.dup(traces.fileno()), "w")
+    print(Path(__file__).parent, file=_trace_file, flush=True)
+    faulthandler.enable(_trace_file, all_threads=False)
+    faulthandler.register(signal.SIGUSR1, _trace_file)  # of all threads: one that blocks signals gets none
+
+
+def _text_in(traces: Connection[Any, Any]) -> str:
+    """Return what a child has written, of which others may still hold the end."""
+    found = b""
+    with suppress(OSError):
+        os.set_blocking(traces.fileno(), False)
+        while text := os.read(traces.fileno(), 2**16):
+            found += text
+    return found.decode(errors="replace")
+
+
+def _fork_from_here() -> None:
+    """Fork later children directly from this process, which must not run torch code before."""
+    global _context  # noqa: PLW0603 - a property of the process
+    _CHILDREN.clear()
+    signal.signal(signal.SIGTERM, _end_with_children)
+    if _context.get_start_method() == "forkserver":
+        _context = get_context("fork")
+        warnings.filterwarnings("ignore", r".*multi-threaded, use of fork", DeprecationWarning)
+
+
+def _end_with_children(_signal: int, _frame: object) -> None:
+    """End this process and its children, which may be unable to clean up by themselves."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut this short
+    for child in list(_CHILDREN):
+        child.kill()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGTERM)
+
+
+def end_with_parent(last: Callable[[], object] = int) -> None:
+    """End this process with its parent, after a last call, so that no call goes on when nobody waits for it."""
+
+    def watch() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+        last()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _end_group() -> None:
+    """End this process with those that it has started: they would keep the fork server alive."""
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+
+
+def _start(process: BaseProcess) -> None:
+    """Start a process. A fork server that was just ended refuses; a moment later it is known to be, and replaced."""
+    for _ in range(round(GRACE / MOMENT)):
+        with suppress(ConnectionError, EOFError):
+            return process.start()
+        time.sleep(MOMENT)
+    raise LostError("the fork server cannot be started again")
+
+
+@contextmanager
+def _safely() -> Iterator[None]:
+    """Start processes that survive Ctrl-C, which is meant for the parent, and import nothing from their folder.
+
+    It is not for what the fork server forks: that waits for what the server imports, and Ctrl-C must not.
+    """
+    ensure_tracker()  # or its start would let Ctrl-C in again
+    blocks = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocks else None
+    given = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"  # a user's random.py must not replace the one that multiprocessing imports
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = given
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # a Ctrl-C that came meanwhile is heard now
+
+
+def _end(owner: int, process: BaseProcess, *pipes: Connection[Any, Any]) -> None:
+    if os.getpid() != owner:  # a process that was forked while it ran, such as that of the next subject
+        return
+    for pipe in pipes:
+        pipe.close()
+    process.join(GRACE)
+    if process.is_alive():
+        _kill(process)
+        process.join()
+    process.close()
+
+
+def _kill(process: BaseProcess) -> None:
+    """End a process, and with it those that it has started."""
+    assert process.pid is not None
+    if hasattr(os, "killpg") and process.is_alive():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # it has no group of its own before it has begun

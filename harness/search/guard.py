@@ -1,0 +1,119 @@
+"""What ends the work with a subject before it is done: a hang, the end of the time, Ctrl-C and SIGTERM."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import parent_process
+from types import FrameType
+from typing import Final, NoReturn
+
+from harness.checks.agreement import failure_of
+from harness.checks.result import Result
+from harness.space.case import Case
+from harness.space.outcome import Failure, Outcome, is_last
+from harness.subjects.protocol import Subject
+
+_TERMINATED: Final = threading.Event()
+
+
+class Hang(BaseException):
+    """Raised when a subject did not answer in time, or crashed and took the fork server along.
+
+    The next case may take as long. It is not an ``Exception``, which Hypothesis would try to shrink.
+    """
+
+    def __init__(self, case: Case, result: Result) -> None:
+        super().__init__(case, result)
+        self.case = case
+        self.result = result
+
+    @property
+    def why(self) -> str:
+        """The reason why the case was not made smaller."""
+        may = "hang" if self.result.failure is Failure.HUNG else "take as long"
+        return f"not made smaller, because every try may {may}"
+
+
+class Late(BaseException):
+    """Raised when the time is over; not an ``Exception``, which a subject's own code might catch."""
+
+
+def stop_at_hang(case: Case, result: Result) -> None:
+    """Raise ``Hang`` for a result after which nothing more is asked."""
+    if is_last(result.failure, result.message):
+        raise Hang(case, result)
+
+
+class Guarded:
+    """A subject with a ``run`` that raises ``Hang``, and ``Late`` from a moment of ``time.perf_counter`` on.
+
+    The case of a hang may be a prefix of the one that was asked.
+    """
+
+    def __init__(self, subject: Subject, until: float = math.inf) -> None:
+        self._subject, self._until = subject, until
+        self.name, self.capabilities, self.devices = subject.name, subject.capabilities, subject.devices
+
+    def run(self, case: Case) -> Outcome:
+        """Run the subject on a case."""
+        if time.perf_counter() >= self._until:
+            raise Late
+        outcome = self._subject.run(case)
+        if is_last(outcome.failure, outcome.message) and (result := failure_of(outcome)) is not None:
+            raise Hang(case, result)
+        return outcome
+
+
+def terminated() -> bool:
+    """Return whether SIGTERM has come, which is answered by another exit code than Ctrl-C."""
+    return _TERMINATED.is_set()
+
+
+def heed_sigterm() -> None:
+    """Have SIGTERM interrupt this process as Ctrl-C does, from now on."""
+
+    def terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+        _TERMINATED.set()
+        raise KeyboardInterrupt
+
+    _TERMINATED.clear()
+    signal.signal(signal.SIGTERM, terminate)
+
+
+@contextmanager
+def noted_interrupts() -> Iterator[Callable[[], None]]:
+    """Give a function to call between cases, which raises ``KeyboardInterrupt`` if one came and was swallowed.
+
+    Python discards an exception raised inside a garbage collector's callback, and Hypothesis installs such a callback;
+    also, a subject may catch everything. So the signal is recorded, too. In threads other than the main one, which no
+    signal reaches, this does nothing.
+    """
+    noted = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal noted
+        noted = True
+        if number == signal.SIGTERM:
+            _TERMINATED.set()
+        if frame is None or frame.f_code.co_name != "gc_callback":
+            raise KeyboardInterrupt
+
+    def ask() -> None:
+        if noted:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield ask
+        return
+    ending = [signal.SIGINT, *([signal.SIGTERM] if parent_process() is None else [])]  # a worker ends at SIGTERM
+    previous = {number: signal.signal(number, note) for number in ending}
+    try:
+        yield ask
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
