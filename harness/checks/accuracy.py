@@ -1,15 +1,13 @@
-"""The measurement of accuracy: the errors of a subject's tanh, on a sweep of exactly known arguments.
+"""The accuracy of a subject's tanh, measured on a sweep of known arguments before a search.
 
 A tanh that is less accurate than assumed (``arithmetic``) is no mistake of the layer, and shows in every case. So it is
-measured before a search if nothing is known of the subject's backend. The measured net is one step of one layer with
-W_ih = 1 and all else 0, so that every preactivation is x itself. The search accepts the measured error, and then finds
-other mistakes.
+measured if nothing is known of the subject's backend: on one step of one layer with W_ih = 1 and all else 0, so that
+every preactivation is x itself. The search accepts the measured error, and then finds other mistakes.
 
 Measure. |tanh_of_the_subject(x) - tanh(x)| <= r u |tanh(x)| + a. If r <= 8 suffices for the whole sweep, a is 0.
 Otherwise r is the largest relative error of results of at least 1/2, and a is the excess of the errors of smaller
 results. A formula such as 1 - 2 / (exp(2x) + 1) has errors in proportion to the 1 in it, so that relative errors grow
-without limit towards 0; a sum of terms of size 1 is off by as much, whatever remains of it. An error that is too large,
-and at most twice as large near 0, is treated as relative, too.
+without limit towards 0. An error that is too large, and at most twice as large near 0, is treated as relative, too.
 
 Classes. 4 ulp are 8 u: r <= 8. At 1/2 that is 4 u, and as much is allowed below, a <= 4 u. Such a tanh agrees, and its
 error is reported. A larger error is a finding, and so is a NaN where tanh is 1. If it is off by more than ``ANOTHER``,
@@ -22,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import flint
 from flint import arb
@@ -42,49 +40,21 @@ from harness.space.scope import Scope, configure
 from harness.subjects.protocol import Subject, backend_of
 
 DTYPES: Final = ("float32", "float64")
+CLOSE: Final = 8.0  # the relative error of a tanh that agrees, in u; XLA's rational is off by 6.2 u in plain NumPy
+NEAR: Final = 0.5  # the result below which errors may be as large in absolute terms as CLOSE allows at this result
+APPROXIMATE: Final = 2.0**14  # the largest relative error of a fast tanh, in u: twice that of NVIDIA's tanh.approx.f32
+MARGIN: Final = 1.5  # what is accepted over what is measured; on 12 million arguments, errors were up to 1.4 times it
+ANOTHER: Final = 2.0**-8  # the error of another function; a tanh in bfloat16 has no larger one
 
-CLOSE: Final = 8.0
-"""The relative error of a tanh that still agrees, in units of u: 4 ulp. On 1.3 million arguments in float32, XLA's
-rational is off by 6.2 u in plain NumPy, (exp(x) - exp(-x)) / (exp(x) + exp(-x)) by 4.7 u where the result is at least
-1/2, and 1 - 2 / (exp(2x) + 1) by 5.4 u there.
-"""
+POINTS: Final = 2_000  # arguments of a run
+FEWER: Final = 64  # arguments for a subject that refuses that many
+SQUARES: Final[tuple[int, ...]] = (1, 2, 8, 16, 32)  # the layer sizes to try, if they are in the scope
+ZOOMED: Final = 12  # the worst arguments of a sweep by each of three measures, around which more are tried
+AROUND: Final = 24  # the arguments around each of them
 
-NEAR: Final = 0.5
-"""The result below which errors may be as large in absolute terms as ``CLOSE`` allows at this result."""
-
-APPROXIMATE: Final = 2.0**14
-"""The largest relative error, in u, of a tanh that is meant to be fast: twice the 2**-11 that NVIDIA documents for
-``tanh.approx.f32``. A larger one is told by its size, and no tolerance is advised for it."""
-
-MARGIN: Final = 1.5
-"""The factor between the measured error and what a search accepts, because a sweep meets the worst argument only by
-chance. On 12 million arguments, each of the three tanh above was off by at most 1.4 times the measured error.
-"""
-
-POINTS: Final = 2_000
-"""The number of arguments of a run."""
-
-FEWER: Final = 64
-"""The number of arguments for a subject that refuses that many."""
-
-SQUARES: Final[tuple[int, ...]] = (1, 2, 8, 16, 32)
-"""The layer sizes to try, if they are in the scope."""
-
-FEW_BITS: Final = 8
-"""The bits of an argument that no rounding of operands changes: bfloat16's."""
-
-COARSE: Final = 2.0**-13
-"""A relative error that is half of what TF32 does to an argument."""
-
-ZOOMED: Final = 12
-AROUND: Final = 24
-"""The number of worst arguments of a sweep by each of three measures, and the number tried around each."""
-
-FEWEST: Final = 4
-"""The number of correct bits below which an error is not a matter of precision."""
-
-ANOTHER: Final = 2.0**-8
-"""The error of another function; a tanh in bfloat16 has no larger one."""
+FEW_BITS: Final = 8  # the bits of an argument that no rounding of operands changes: bfloat16's
+COARSE: Final = 2.0**-13  # a relative error that is half of what TF32 does to an argument
+FEWEST: Final = 4  # the number of correct bits below which an error is not a matter of precision
 
 
 @dataclass(frozen=True)
@@ -92,18 +62,13 @@ class Accuracy:
     """The errors of a subject's tanh in one dtype, as a sweep measured them."""
 
     dtype: str
-    relative: float
-    """The largest relative error, in units of u; if ``absolute`` is not 0, only of results of at least ``NEAR``."""
-    at: float
-    """The argument of that error."""
-    absolute: float = 0.0
-    """The largest excess of smaller results' errors over the relative error."""
+    relative: float  # the largest relative error, in u; beside an absolute one, only of results of at least NEAR
+    at: float  # its argument
+    absolute: float = 0.0  # the largest excess of smaller results' errors over the relative error
     absolute_at: float = 0.0
-    nan_from: float = math.inf
-    """The size of arguments from which on it is NaN."""
+    nan_from: float = math.inf  # the size of arguments from which on it is NaN
     points: int = 0
-    assumed: bool = False
-    """True if its errors are no larger than the assumed ones, or than those that the user accepts."""
+    assumed: bool = False  # its errors are no larger than the assumed ones, or than those that the user accepts
     alone: tuple[Case, ...] = field(default=(), compare=False, repr=False)
     """The cases that show a tanh that does not agree, and nothing else: NaN first, then the worst error."""
 
@@ -146,32 +111,42 @@ class Accuracy:
         return f"off by up to {said}"
 
 
-class _Swept(NamedTuple):
+def measure(subject: Subject, scope: Scope, accepted: Accepted) -> Iterator[Accuracy]:
+    """Yield the measured accuracy of a subject's tanh for each dtype that needs it, with at most two sweeps each."""
+    device = next((device for device in scope.device if device != "meta"), None)
+    if device is None or "tanh" not in scope.nonlinearity:
+        return
+    plainest = {name: values[0] for name, values in scope.values().items()}
+    plainest |= {"nonlinearity": "tanh", "device": device, "num_layers": min(scope.num_layers), "hx": False}
+    plainest |= {"loss": None, "wrt": "all", "lengths": None, "output_size": None, "strides": "contiguous"}
+    plainest |= {"dropout": 0.0, "training": False}
+    for dtype in (dtype for dtype in DTYPES if dtype in scope.dtype):
+        config = configure(plainest | {"dtype": dtype})
+        if config.plain.dtype == dtype and config.num_layers == 1 and backend_of(subject, config) is None:
+            measured = _Sweep(subject, config, scope, accepted).measured()
+            if measured is not None:
+                yield measured
+
+
+class _Points(NamedTuple):
     """Arguments, and the subject's results for them."""
 
     x: Floats
     y: Floats
 
-    def where(self, chosen: NDArray[np.bool_]) -> _Swept:
-        """Return the chosen arguments with their results."""
-        return _Swept(self.x[chosen], self.y[chosen])
+    def where(self, chosen: NDArray[np.bool_]) -> _Points:
+        return _Points(self.x[chosen], self.y[chosen])
 
 
-def measure(subject: Subject, scope: Scope, accepted: Accepted) -> Iterator[Accuracy]:
-    """Yield the measured accuracy of a subject's tanh for each dtype that needs it, with at most two sweeps each."""
-    device = next((device for device in scope.device if device != "meta"), None)
-    for dtype in DTYPES if device is not None and "tanh" in scope.nonlinearity else ():
-        if dtype in scope.dtype:
-            plainest = {name: values[0] for name, values in scope.values().items()}
-            fixed = {"nonlinearity": "tanh", "dtype": dtype, "device": device, "num_layers": min(scope.num_layers)}
-            alone: dict[str, Any] = {"loss": None, "wrt": "all", "lengths": None, "output_size": None, "hx": False}
-            alone |= {"dropout": 0.0, "training": False, "strides": "contiguous"}
-            config = configure(plainest | fixed | alone)
-            plain = config.plain.dtype == dtype and config.num_layers == 1
-            if plain and backend_of(subject, config) is None:
-                measured = _Sweep(subject, config, scope, accepted).measured()
-                if measured is not None:
-                    yield measured
+class _Errors(NamedTuple):
+    """|y - tanh(x)| and tanh(x)."""
+
+    off: Floats
+    exact: Floats
+
+    @property
+    def size(self) -> Floats:
+        return np.abs(self.exact)
 
 
 class _Sweep:
@@ -184,46 +159,41 @@ class _Sweep:
 
     def measured(self) -> Accuracy | None:
         """Return the accuracy of its tanh if there is something to report, else ``None``."""
-        few = _few_bits(arguments())
-        first = self._first(few if self._arithmetic.accepted.operand_u else arguments())
-        if first is None:
+        few, rounds = _rounded(arguments()), self._arithmetic.accepted.operand_u > 0
+        first = self._first(few if rounds else arguments())
+        if first is None or (np.isfinite(first.y).all() and self._assumed(_errors(first, self._u))):
             return None
-        if np.isfinite(first.y).all() and self._assumed(*self._errors(first)):
+        near = self._near_the_worst(first)
+        near = _rounded(near) if rounds else near
+        few = few[np.linspace(0, few.size - 1, max(1, POINTS - near.size)).astype(int)]
+        second = self._run(np.concatenate([near, few]))
+        if not isinstance(second, _Points):
             return None
-        zoomed = self._zoomed(first)
-        zoomed = _few_bits(zoomed) if self._arithmetic.accepted.operand_u else zoomed
-        few = few[np.linspace(0, few.size - 1, max(1, POINTS - zoomed.size)).astype(int)]
-        second = self._run(np.concatenate([zoomed, few]))
-        if not isinstance(second, _Swept):
-            return None
-        swept = _Swept(*(np.concatenate(both) for both in zip(first, second, strict=True)))
-        return self._judged(swept)
+        return self._judged(_Points(*(np.concatenate(both) for both in zip(first, second, strict=True))))
 
-    def _judged(self, swept: _Swept) -> Accuracy | None:
+    def _judged(self, points: _Points) -> Accuracy | None:
         """Return the accuracy that a sweep shows, or ``None`` if the errors are not a matter of accuracy."""
-        nan_from = _nan_from(swept)
+        nan_from = _nan_from(points)
         if nan_from is None or (nan_from < math.inf and 1 - math.tanh(nan_from) > self._u):
             return None
-        lost = max(swept.x[(np.abs(swept.x) == nan_from) & np.isnan(swept.y)], default=nan_from)
-        swept = swept.where(np.isfinite(swept.y))
-        off, exact = self._errors(swept)
-        if not swept.x.size or off.max(initial=0) >= ANOTHER or significant_bits(swept.y) < bits_of(self._u):
+        lost = max(points.x[(np.abs(points.x) == nan_from) & np.isnan(points.y)], default=nan_from)
+        points = points.where(np.isfinite(points.y))
+        errors = _errors(points, self._u)
+        if not points.x.size or errors.off.max() >= ANOTHER or significant_bits(points.y) < bits_of(self._u):
             return None
-        found = self._split(swept.x, off, exact)
-        found = replace(found, nan_from=nan_from, points=swept.x.size, assumed=self._assumed(off, exact))
-        if not found.close and self._of_something_else(swept.x, off, exact):
+        found = self._split(points.x, errors)
+        found = replace(found, nan_from=nan_from, points=points.x.size, assumed=self._assumed(errors))
+        if not found.close and self._of_something_else(points.x, errors):
             return None
-        alone = [] if nan_from == math.inf else [lost]
-        alone += [] if found.close else [found.alone_at]
-        if found.assumed and not alone:
-            return None
-        return replace(found, alone=tuple(self._alone(x) for x in alone))
+        alone = ([] if nan_from == math.inf else [lost]) + ([] if found.close else [found.alone_at])
+        return None if found.assumed and not alone else replace(found, alone=tuple(map(self._alone, alone)))
 
-    def _of_something_else(self, x: Floats, off: Floats, exact: Floats) -> bool:
+    def _of_something_else(self, x: Floats, errors: _Errors) -> bool:
         """Return whether an argument is right only in some places, or all arguments of few bits are right."""
-        close = off <= CLOSE * self._u * np.maximum(np.abs(exact), NEAR)
-        coarse = (off / np.abs(exact)).max() > COARSE
-        return bool(np.isin(x[~close], x[close]).any() or (coarse and close[x == _rounded(x)].all()))
+        close = errors.off <= CLOSE * self._u * np.maximum(errors.size, NEAR)
+        coarse = (errors.off / errors.size).max() > COARSE
+        few = np.isin(x, _rounded(x))
+        return bool(np.isin(x[~close], x[close]).any() or (coarse and close[few].all()))
 
     def _alone(self, x: float) -> Case:
         """Return a case of one argument alone.
@@ -232,53 +202,47 @@ class _Sweep:
         """
         together, config = self._run(np.full(1, x)), self._config
         case = one_step(config.replace(T=1, N=1), np.full(min(config.input_size, config.hidden_size), x))
-        single = self._subject.run(case).arrays.get("output", np.zeros(1))
-        same = isinstance(together, _Swept) and to_float64(single).flat[0] == together.y[0]
-        return case if same or np.isnan(single.flat[0]) else one_step(config, np.full(self._room, x))
+        single = to_float64(self._subject.run(case).arrays.get("output", np.zeros(1))).flat[0]
+        same = isinstance(together, _Points) and single == together.y[0]
+        return case if same or np.isnan(single) else one_step(config, np.full(_room(config), x))
 
-    def _split(self, x: Floats, off: Floats, exact: Floats) -> Accuracy:
-        dtype, u = self._arithmetic.dtype, self._u
-        relative = split(off, exact, u)
-        size = np.abs(exact)
-        counted = size >= (NEAR if relative[1] else 0)
-        ratio = np.where(counted, off / size, 0)
-        beyond = off - relative[0] * u * size
-        at, near = float(x[ratio.argmax()]), float(x[beyond.argmax()])
-        return Accuracy(dtype, relative[0], at, relative[1], near if relative[1] else 0.0)
+    def _split(self, x: Floats, errors: _Errors) -> Accuracy:
+        off, size = errors.off, errors.size
+        relative, absolute = split(*errors, self._u)
+        at = float(x[np.where(size >= (NEAR if absolute else 0), off / size, 0).argmax()])
+        near = float(x[(off - relative * self._u * size).argmax()]) if absolute else 0.0
+        return Accuracy(self._arithmetic.dtype, relative, at, absolute, near)
 
-    def _errors(self, swept: _Swept) -> tuple[Floats, Floats]:
-        return _errors(swept, self._u)
-
-    def _assumed(self, off: Floats, exact: Floats) -> bool:
+    def _assumed(self, errors: _Errors) -> bool:
         """Return whether errors are within those that are assumed of the subject, or accepted."""
         arithmetic, accepted = self._arithmetic, self._arithmetic.accepted
         relative, absolute = arithmetic.tanh_error + accepted.rtol, arithmetic.tanh_absolute + accepted.atol
-        return bool((off <= relative * np.abs(exact) + absolute).all())
+        return bool((errors.off <= relative * errors.size + absolute).all())
 
-    def _zoomed(self, first: _Swept) -> Floats:
+    def _near_the_worst(self, first: _Points) -> Floats:
         """Return arguments around the worst ones, and between the last finite result and the first other one."""
         finite = np.isfinite(first.y)
-        swept = first.where(finite)
-        off, exact = self._errors(swept)
-        size = np.abs(exact)
-        measures = (off / size, off, np.where(size >= NEAR, off / size, 0))
-        worst = np.concatenate([np.argsort(-measure)[:ZOOMED] for measure in measures])
+        points = first.where(finite)
+        errors = _errors(points, self._u)
+        relative = errors.off / errors.size
+        measures = (relative, errors.off, np.where(errors.size >= NEAR, relative, 0))
+        worst = points.x[np.concatenate([np.argsort(-measure)[:ZOOMED] for measure in measures])]
         around = np.linspace(1 - 2.0**-6, 1 + 2.0**-6, AROUND)
-        points = [swept.x[worst], np.outer(swept.x[worst], around).ravel()]  # the same ones again, in other places
+        found = [worst, np.outer(worst, around).ravel()]  # the same ones again, in other places
         if not finite.all():
             lost = np.abs(first.x[~finite]).min()
-            last = np.abs(swept.x)[np.abs(swept.x) < lost].max(initial=0)
+            last = np.abs(points.x)[np.abs(points.x) < lost].max(initial=0)
             between = np.linspace(last, lost, POINTS // 10)
-            points += [between, -between]
-        return np.concatenate(points)
+            found += [between, -between]
+        return np.concatenate(found)
 
-    def _first(self, x: Floats) -> _Swept | None:
+    def _first(self, x: Floats) -> _Points | None:
         """Run the first sweep, in the first shape that the subject supports; the second sweep uses the same shape."""
         for config in self._shapes():
             self._config = config
-            swept = self._run(x)
-            if not isinstance(swept, Failure):
-                return swept
+            points = self._run(x)
+            if not isinstance(points, Failure):
+                return points
         return None
 
     def _shapes(self) -> Iterator[RNNConfig]:
@@ -293,16 +257,9 @@ class _Sweep:
                 for T, N in dict.fromkeys([*shapes, (rows, 1), (math.ceil(rows / few), few)]):
                     yield config.replace(input_size=width, hidden_size=height, T=T, N=N)
 
-    @property
-    def _room(self) -> int:
-        """The number of arguments in a run."""
-        config = self._config
-        return config.T * config.N * min(config.input_size, config.hidden_size)
-
-    def _run(self, x: Floats) -> _Swept | Failure | None:
+    def _run(self, x: Floats) -> _Points | Failure | None:
         """Return the subject's results for arguments, for some of them if not all fit; or its failure if it refuses."""
-        config = self._config
-        room = self._room
+        config, room = self._config, _room(self._config)
         chosen = x if x.size <= room else x[np.linspace(0, x.size - 1, room).astype(int)]
         case = one_step(config, np.resize(chosen, room))
         outcome = self._subject.run(case)
@@ -312,7 +269,12 @@ class _Sweep:
         if output is None or output.shape != config.outputs["output"].shape or output.dtype != case.x.dtype:
             return None
         width = min(config.input_size, config.hidden_size)
-        return _Swept(*(to_float64(array)[..., :width].ravel()[: chosen.size] for array in (case.x, output)))
+        return _Points(*(to_float64(array)[..., :width].ravel()[: chosen.size] for array in (case.x, output)))
+
+
+def _room(config: RNNConfig) -> int:
+    """Return the number of arguments in a run."""
+    return config.T * config.N * min(config.input_size, config.hidden_size)
 
 
 def one_step(config: RNNConfig, x: Floats) -> Case:
@@ -360,48 +322,40 @@ def significant_bits(numbers: Floats) -> int:
     return int(53 - trailing.min(initial=53))
 
 
-def _few_bits(x: Floats) -> Floats:
-    """Return the same arguments, rounded to ``FEW_BITS`` significant bits."""
-    return np.unique(_rounded(x))
-
-
 def _rounded(x: Floats) -> Floats:
+    """Return the same arguments, rounded to ``FEW_BITS`` significant bits, each once."""
     significand, exponent = np.frexp(x)
-    return np.asarray(np.ldexp(np.round(significand * 2.0**FEW_BITS), exponent - FEW_BITS))
+    return np.unique(np.ldexp(np.round(significand * 2.0**FEW_BITS), exponent - FEW_BITS))
 
 
-def _errors(swept: _Swept, u: float) -> tuple[Floats, Floats]:
-    """Return |y - tanh(x)| and tanh(x).
-
-    They are computed in float64 for float32 numbers, otherwise with balls of 128 bits (``oracle.judge``).
-    """
-    exact = np.tanh(swept.x)
+def _errors(points: _Points, u: float) -> _Errors:
+    """Return the errors, computed in float64 for float32 numbers, otherwise with balls of 128 bits."""
+    exact = np.tanh(points.x)
     if u > U64:
-        return np.abs(swept.y - exact), exact
+        return _Errors(np.abs(points.y - exact), exact)
     before, flint.ctx.prec = flint.ctx.prec, 128
     try:
-        off = [float(abs(arb(x).tanh() - y)) for x, y in zip(swept.x.tolist(), swept.y.tolist(), strict=True)]
+        off = [float(abs(arb(x).tanh() - y)) for x, y in zip(points.x.tolist(), points.y.tolist(), strict=True)]
     finally:
         flint.ctx.prec = before
-    return np.array(off), exact
+    return _Errors(np.array(off), exact)
 
 
-def _nan_from(swept: _Swept) -> float | None:
+def _nan_from(points: _Points) -> float | None:
     """Return the least size from which on all arguments of a sign give NaN: infinite without NaN, else ``None``."""
-    lost = ~np.isfinite(swept.y)
+    lost = ~np.isfinite(points.y)
     if not lost.any():
         return math.inf
-    least = float(np.abs(swept.x[lost]).min())
-    signs = [sign for sign in (-1, 1) if (lost & (np.sign(swept.x) == sign)).any()]
-    tail = np.isin(np.sign(swept.x), signs) & (np.abs(swept.x) >= least)
-    return least if np.isnan(swept.y[tail]).all() and np.isnan(swept.y[lost]).all() else None
+    least = float(np.abs(points.x[lost]).min())
+    signs = [sign for sign in (-1, 1) if (lost & (np.sign(points.x) == sign)).any()]
+    tail = np.isin(np.sign(points.x), signs) & (np.abs(points.x) >= least)
+    return least if np.isnan(points.y[tail]).all() and np.isnan(points.y[lost]).all() else None
 
 
 class Overflows(NamedTuple):
     """An excuse for NaN where a preactivation is so large that a subject's tanh gives NaN."""
 
-    name: str
-    """The name of the finding that reports it."""
+    name: str  # of the finding that reports it
     dtype: str
     nan_from: float
 
@@ -417,10 +371,7 @@ class Overflows(NamedTuple):
 
 
 class _Overflowing(Reference):
-    """An nn.RNN whose tanh is NaN for large arguments.
-
-    It is NaN also for arguments that are large apart from the rounding of their sums.
-    """
+    """An nn.RNN whose tanh is NaN for large arguments, and for those that are large apart from rounding."""
 
     def __init__(self, nan_from: float) -> None:
         self._nan_from = nan_from * (1 - 2.0**-10)

@@ -1,6 +1,5 @@
 """Tests of accuracy: an inaccurate tanh is measured, is reported once or accepted, and hides no other mistake."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -89,22 +88,6 @@ def test_a_tanh_within_4_ulp_agrees_and_its_error_is_told(units: float) -> None:
     assert units - 0.5 < accuracy.relative < units + 1  # rounding the result adds this
     assert (accuracy.absolute, accuracy.nan_from) == (0, np.inf)
     assert accuracy_line(accuracy).startswith("float32 tanh is off by up to ")
-
-
-def test_a_subject_that_is_slow_at_new_shapes_is_measured_too() -> None:
-    layer, known = port(off_by(6)), set[tuple[int, ...]]()
-
-    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
-        if x.shape not in known:
-            known.add(x.shape)
-            time.sleep(0.1)
-        return layer(x, h0, weights, config)
-
-    done = searched(rnn, cases=20)
-
-    assert done.slow
-    assert [accuracy.close for accuracy in done.accuracy] == [True]
-    assert done.verdict is Verdict.AGREES
 
 
 def test_a_tanh_off_by_1e_7_near_0_agrees_though_that_is_hundreds_of_ulp() -> None:
@@ -208,42 +191,46 @@ def test_another_function_other_results_and_numpy_s_tanh_are_no_matter_of_accura
     assert measured(activation) == []
 
 
-def test_operands_that_are_rounded_are_no_matter_of_tanh() -> None:
-    def rnn(x: Any, weights: Any, config: RNNConfig) -> Any:
-        bits = x.view(np.uint32) & np.uint32(0xFFFF0000)
-        return port(np.tanh)(
-            bits.view(np.float32), np.zeros((1, x.shape[1], config.hidden_size), x.dtype), weights, config
-        )
-
-    assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
+def operands_are_rounded(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+    bits = x.view(np.uint32) & np.uint32(0xFFFF0000)
+    return port(np.tanh)(bits.view(np.float32), h0, weights, config)
 
 
-def test_sequences_in_the_place_of_others_are_no_matter_of_tanh() -> None:
-    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
-        return port(np.tanh)(np.roll(x, 1, axis=1), h0, weights, config)
-
-    assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
+def sequences_stand_in_the_place_of_others(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+    return port(np.tanh)(np.roll(x, 1, axis=1), h0, weights, config)
 
 
-def test_sequences_that_are_copies_of_others_are_no_matter_of_tanh() -> None:
-    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
-        copied, whole = x.copy(), x.shape[1] // 32 * 32
-        if whole:
-            copied[:, whole:] = x[:, whole - 1 : whole]
-        return port(np.tanh)(copied, h0, weights, config)
-
-    subject = as_subject(rnn)
-
-    assert list(measure(subject, scope_of(subject).only(dtype="float64"), STRICT)) == []
+def sequences_are_copies_of_others(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+    copied, whole = x.copy(), x.shape[1] // 32 * 32
+    if whole:
+        copied[:, whole:] = x[:, whole - 1 : whole]
+    return port(np.tanh)(copied, h0, weights, config)
 
 
-def test_some_sequences_of_fewer_bits_are_no_matter_of_tanh() -> None:
-    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
-        output, h_n = port(np.tanh)(x, h0, weights, config)
-        for array in (output, h_n):
-            array[:, -16:] = array[:, -16:].astype(np.float16)
-        return output, h_n
+def some_sequences_have_fewer_bits(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+    output, h_n = port(np.tanh)(x, h0, weights, config)
+    for array in (output, h_n):
+        array[:, -16:] = array[:, -16:].astype(np.float16)
+    return output, h_n
 
+
+def it_raises(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+    if x.size > 100:
+        raise ValueError("too large")
+    return port(off_by(40))(x, h0, weights, config)
+
+
+@pytest.mark.parametrize(
+    "rnn",
+    [
+        operands_are_rounded,
+        sequences_stand_in_the_place_of_others,
+        sequences_are_copies_of_others,
+        some_sequences_have_fewer_bits,
+        it_raises,
+    ],
+)
+def test_other_mistakes_are_no_matter_of_tanh(rnn: Any) -> None:
     assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
 
 
@@ -288,15 +275,6 @@ def test_a_subject_of_certain_sizes_is_measured_at_these(pins: dict[str, int]) -
     [accuracy] = measure(as_subject(rnn), of_float32(rnn, **pins), STRICT)
 
     assert accuracy.relative > 20
-
-
-def test_what_raises_there_is_not_measured() -> None:
-    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
-        if x.size > 100:
-            raise ValueError("too large")
-        return port(off_by(40))(x, h0, weights, config)
-
-    assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
 
 
 def test_what_a_user_accepts_is_no_news() -> None:
