@@ -66,15 +66,11 @@ it, at 2**22.7, probes take 22 ms, beside 11 ms for the case itself.
 class Observation:
     """The results of a subject on a case, on prefixes of its stack, and with probes around it."""
 
-    case: Case
-    """The plain form of the case that was run (``Case.plain``), with the masks that dropout drew in the run."""
-    outcome: Outcome
-    """The outcome in the plain form's shapes."""
+    case: Case  # the plain form of the case that was run (``Case.plain``), with the masks that dropout drew in the run
+    outcome: Outcome  # the outcome in the plain form's shapes
     arithmetic: Arithmetic
-    raw: Outcome | None = None
-    """The outcome as it was returned."""
-    unfit: Result | None = None
-    """The result, if there are no values to compare."""
+    raw: Outcome | None = None  # the outcome as it was returned
+    unfit: Result | None = None  # the result, if there are no values to compare
     independent: bool = True
     """True if roundings may be taken to be independent, as the soft model does. They are not if one value is read again
     and again, because it is rounded in the same way each time.
@@ -93,8 +89,7 @@ class Observation:
     """The distance that each number may have from the computed one in addition to the allowance, for example if it was
     typed from a print. Such numbers are compared end to end only, because what the next step read is not known.
     """
-    asked: RNNConfig | None = None
-    """The config before it was brought into the plain form; ``None`` if it was not."""
+    asked: RNNConfig | None = None  # the config before it was brought into the plain form; ``None`` if it was not
 
     @property
     def config(self) -> RNNConfig:
@@ -206,11 +201,9 @@ def assess(
 class Departure(NamedTuple):
     """The elements of a layer, each compared alone: by one step from the subject's own state, or back."""
 
-    array: str
-    """The name ``output`` or ``preactivation.grad``."""
+    array: str  # the name ``output`` or ``preactivation.grad``
     layer: int
-    over: NDArray[np.float64]
-    """The differences as multiples of their allowances, (T, N, D*H), time first."""
+    over: NDArray[np.float64]  # the differences as multiples of their allowances, (T, N, D*H), time first
 
     @property
     def bad(self) -> NDArray[np.bool_]:
@@ -382,8 +375,7 @@ class _Layer(NamedTuple):
     config: RNNConfig
     actual: dict[str, Array]
     expected: dict[str, Expected]
-    number: int | None
-    """The number of an inner layer; ``None`` for the whole stack."""
+    number: int | None  # the number of an inner layer; ``None`` for the whole stack
 
 
 def _layers(

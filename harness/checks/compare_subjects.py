@@ -33,12 +33,9 @@ class Apart:
 
     config: RNNConfig
     array: str
-    site: Site
-    """The element: what the second subject has is actual, what the first one has is expected."""
-    share: float
-    """The difference as a multiple of the allowance."""
-    rounding: bool
-    """True if every number of both is within its allowance."""
+    site: Site  # the element: what the second subject has is actual, what the first one has is expected
+    share: float  # the difference as a multiple of the allowance
+    rounding: bool  # true if every number of both is within its allowance
 
 
 @dataclass(frozen=True)
@@ -47,10 +44,8 @@ class Between:
 
     first: Outcome
     second: Outcome
-    compared: bool = False
-    """True if both have values that can be compared."""
-    apart: Apart | None = None
-    """``None`` if what was compared is equal to the bit."""
+    compared: bool = False  # true if both have values that can be compared
+    apart: Apart | None = None  # ``None`` if what was compared is equal to the bit
 
 
 def between(case: Case, first: Held, second: Held) -> Between:

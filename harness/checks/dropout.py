@@ -44,8 +44,7 @@ from harness.subjects.protocol import Subject, scope_of
 FALSE_ALARMS: Final = 1e-9
 """The highest probability that a subject that obeys the law fails a run of all tests; each test has an equal share."""
 
-CALLS: Final = 2
-"""The number of runs of each config, each with an x of its own, from which torch's generator is seeded."""
+CALLS: Final = 2  # the number of runs of each config, each with an x of its own, from which torch's generator is seeded
 
 STEPS: Final = 8
 SEQUENCES: Final = 32
@@ -53,8 +52,7 @@ UNITS: Final = 32
 LENGTHS: Final = tuple(STEPS - 5 * n % STEPS for n in range(SEQUENCES))
 """Lengths that contain every length from 1 to 8, in no order."""
 
-AXES: Final = ("call", "t", "n", "direction", "unit")
-"""The axes of masks as they are counted."""
+AXES: Final = ("call", "t", "n", "direction", "unit")  # the axes of masks as they are counted
 
 _NEIGHBOURS: Final = {
     "call": "two calls",
@@ -64,11 +62,8 @@ _NEIGHBOURS: Final = {
     "unit": "neighbouring units",
 }
 
-RATE: Final = "dropout's rate"
-"""The rule that a share of the elements is kept."""
-
-NOTHING: Final = "dropout does nothing in training"
-"""The words for that rule where every element is kept."""
+RATE: Final = "dropout's rate"  # the rule that a share of the elements is kept
+NOTHING: Final = "dropout does nothing in training"  # the words for that rule where every element is kept
 
 Masks = NDArray[np.bool_]
 

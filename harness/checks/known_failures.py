@@ -18,13 +18,12 @@ from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.scope import SIZE_FACTORS, Scope, factors_of
 
-BOUNDS: Final[dict[str, Callable[[int, int], bool]]] = {
+BOUNDS: Final[dict[str, Callable[[int, int], bool]]] = {  # the comparisons that a condition on a size may make
     ">=": operator.ge,
     "<=": operator.le,
     ">": operator.gt,
     "<": operator.lt,
 }
-"""The comparisons that a condition on a size may make."""
 
 _TEXTS: Final = ("name", "subject", "reason", "link")
 _KEYS: Final = (*_TEXTS, "until", "where", "fails", "versions")
@@ -48,16 +47,13 @@ class KnownFailure:
     """One known failure, which excuses the failing cases that it names, and nothing else."""
 
     name: str
-    subject: str
-    """The subject's name, in which ``*`` stands for any text."""
+    subject: str  # the subject's name, in which ``*`` stands for any text
     why: str
     link: str
-    until: date
-    """The last day on which it excuses anything."""
+    until: date  # the last day on which it excuses anything
     where: Mapping[str, Container[Any]]
     """The values of factors that a case must have, by factor; ``lengths`` are kinds of packing, as in a ``Scope``."""
-    fails: str = ""
-    """The kind of the failure, such as ``output: value``; empty for any kind."""
+    fails: str = ""  # the kind of the failure, such as ``output: value``; empty for any kind
 
     whose: ClassVar = "the subject"
 

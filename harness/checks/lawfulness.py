@@ -285,5 +285,4 @@ def _asked(scope: Scope, config: RNNConfig, known: RNNConfig) -> bool:
     return all(name in left or here[name] == there[name] or scope.allows(name, here[name]) for name in here)
 
 
-_FREE: Final = frozenset({"dropout", "output_size"})
-"""Factors that a law changes only to their plainest value."""
+_FREE: Final = frozenset({"dropout", "output_size"})  # factors that a law changes only to their plainest value

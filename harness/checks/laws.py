@@ -31,8 +31,7 @@ class Law:
     """One law: its name, the cases it applies to, and another way to get a case's arrays."""
 
     name: str
-    others: str
-    """A phrase for the other runs that completes the sentence "differs from that of ..."."""
+    others: str  # a phrase for the other runs that completes the sentence "differs from that of ..."
     applies: Callable[[Case], bool]
     other: Callable[[Case, Run], Arrays]
     """A function that returns the case's arrays from other runs, as far as the law covers them; others are ignored.
@@ -42,10 +41,8 @@ class Law:
     """
     same_masks: bool = False
     """True if dropout draws the same masks in the other runs; if not, the law does not apply when dropout draws any."""
-    composed: bool = False
-    """True if one run reads what another one returned."""
-    about: Callable[[Case], Case] = lambda case: case
-    """The case that the law is about, derived from the case at hand."""
+    composed: bool = False  # true if one run reads what another one returned
+    about: Callable[[Case], Case] = lambda case: case  # the case that the law is about, derived from the case at hand
     exact: Callable[[Case, Arrays], bool] = lambda _case, _arrays: True
     """A test of whether a subject that keeps the law to the bit must do so here, given what it returned on the case."""
 
@@ -54,8 +51,7 @@ class Law:
         return (self.same_masks or not case.config.drops) and self.applies(case)
 
 
-LAWS: Final[dict[str, Law]] = {}
-"""Every law by its name."""
+LAWS: Final[dict[str, Law]] = {}  # every law by its name
 
 
 def _law(others: str, applies: Callable[[RNNConfig], bool], **more: Any) -> Callable[[Callable[..., Arrays]], Law]:

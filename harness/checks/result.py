@@ -35,11 +35,8 @@ OF_TANH: Final = "its tanh is "
 TWICE: Final = "twice"
 """The check that the same case gives the same answer again, and that the answer stays unchanged by a further call."""
 
-PROBES: Final = "probes"
-"""The check of gradients with probes (``oracle.probes``)."""
-
-DERIVATIVES: Final = "derivatives"
-"""The check of directional derivatives, of outputs or of gradients."""
+PROBES: Final = "probes"  # the check of gradients with probes (``oracle.probes``)
+DERIVATIVES: Final = "derivatives"  # the check of directional derivatives, of outputs or of gradients
 
 
 class Verdict(Enum):
@@ -53,10 +50,8 @@ class Verdict(Enum):
     """
     NOT_ENOUGH = "not enough seen"
     """Everything that was compared agrees, but that is too little to say so of the subject."""
-    UNSUPPORTED = "unsupported"
-    """The subject says that it does not support this config."""
-    BROKEN = "broken"
-    """The subject raised, died, did not answer in time, or does not give the same answer twice."""
+    UNSUPPORTED = "unsupported"  # the subject says that it does not support this config
+    BROKEN = "broken"  # the subject raised, died, did not answer in time, or does not give the same answer twice
 
 
 class Method(Enum):
@@ -81,18 +76,14 @@ class Result:
     traceback: str = ""
     method: Method = Method.LOCAL
     deviation: str | None = None  # the name of the known issue, failure or finding that explains a disagreement
-    failure: Failure | None = None
-    """The failure of the subject's process, if it returned nothing."""
+    failure: Failure | None = None  # the failure of the subject's process, if it returned nothing
     also: tuple[str, ...] = ()
     """Further checks that an agreeing subject passed: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws."""
     net: RNNConfig | None = field(default=None, compare=False)
     """The config of the net on which the law of dropout is broken."""
-    not_compared: tuple[str, ...] = ()
-    """Gradients, or the output, that the subject does not return."""
-    ignored: tuple[str, ...] = ()
-    """Gradients that the subject returns and nn.RNN does not have."""
-    spared: tuple[str, ...] = ()
-    """Known issues that could have shown, and did not."""
+    not_compared: tuple[str, ...] = ()  # gradients, or the output, that the subject does not return
+    ignored: tuple[str, ...] = ()  # gradients that the subject returns and nn.RNN does not have
+    spared: tuple[str, ...] = ()  # known issues that could have shown, and did not
     margin: float | None = field(default=None, compare=False)
     """The largest difference of a compared number, as a multiple of its allowance, if all are within their allowances.
     """

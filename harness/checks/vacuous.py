@@ -15,8 +15,7 @@ from harness.oracle.expectation import Expected
 from harness.space.case import Case
 from harness.space.config import role_of
 
-FEW: Final = 64
-"""The number of states that are looked at first, because most cases are not weak, and those show it."""
+FEW: Final = 64  # the number of states that are looked at first, because most cases are not weak, and those show it
 
 ZERO: Final = "states of zero"
 SIGN: Final = "the sign in place of tanh"
@@ -25,7 +24,7 @@ ORDER: Final = "units in another order"
 NO_GRADIENT: Final = "gradients of zero"
 NO_RECURRENT: Final = "gradients of zero by weight_hh"
 
-MISTAKES: Final = {
+MISTAKES: Final = {  # the mistakes that are tried, each with what all other cases have than those that could show it
     ZERO: "the others have states within their allowances of 0",
     SIGN: "the others have saturated units only",
     LINEAR: "in the others tanh is linear, or relu cuts nothing",
@@ -33,11 +32,9 @@ MISTAKES: Final = {
     NO_GRADIENT: "the others have none, or all are within their allowances of 0",
     NO_RECURRENT: "the others have none, or all are within their allowances of 0, as after one step from zeros",
 }
-"""The mistakes that are tried, each with what all other cases have than those that could show it."""
 
 
-BY_GRADIENTS: Final = (NO_GRADIENT, NO_RECURRENT)
-"""The mistakes that only gradients show."""
+BY_GRADIENTS: Final = (NO_GRADIENT, NO_RECURRENT)  # the mistakes that only gradients show
 
 
 def weakness(case: Case, layers: Sequence[Expected], expected: Mapping[str, Expected]) -> tuple[str, ...]:

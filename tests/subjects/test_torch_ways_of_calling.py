@@ -6,7 +6,7 @@ import copy
 import pickle
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import pytest
@@ -48,6 +48,7 @@ class Spy(torch.nn.RNN):
                 "inference": torch.is_inference_mode_enabled(),
                 "autocast": torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None,
                 "training": self.training,
+                "asked": not packed and input.requires_grad,
                 "weights": {name: weight.detach().clone() for name, weight in weights.items()},
                 "trained": {parameter.requires_grad for parameter in self.parameters()},
                 "parametrized": parametrize.is_parametrized(self),
@@ -102,104 +103,63 @@ def given(config: RNNConfig, regime: str = "normal") -> dict[str, Any]:
     return Spy.seen[-1]
 
 
-STRIDED: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
-    ("contiguous", (10, 2, 1), (15, 3, 1)),
-    ("transposed", (1, 4, 20), (1, 1, 5)),
-    ("stepped", (20, 4, 2), (30, 6, 2)),
-    ("expanded", (0, 2, 1), (15, 3, 1)),
-]
-
-
-@pytest.mark.parametrize(("strides", "of_x", "of_hx"), STRIDED)
-def test_x_and_hx_lie_in_memory_as_strides_says(strides: str, of_x: tuple[int, ...], of_hx: tuple[int, ...]) -> None:
-    case = draw(CONFIG.replace(strides=strides), "normal", 0)
-
-    SPY.run(case)
-
-    x, hx = Spy.seen[-1]["x"], Spy.seen[-1]["hx"]
-    assert tuple(x.stride()) == of_x
-    assert tuple(stride for stride, size in zip(hx.stride(), hx.shape, strict=True) if size > 1) == of_hx[1:]
-    assert x.is_contiguous() == (strides == "contiguous")
-    assert np.array_equal(x.numpy(), case.x)
-    assert np.array_equal(hx.numpy(), case.arrays["hx"])
-
-
-def test_hx_of_several_layers_is_one_value_along_them_where_it_is_expanded() -> None:
-    assert tuple(given(CONFIG.replace(num_layers=2, strides="expanded"))["hx"].stride()) == (0, 3, 1)
+BARE = {"grad": False, "inference": False, "training": False, "autocast": None, "asked": False, "trained": {True}}
 
 
 @pytest.mark.parametrize(
-    ("strides", "expected"),
-    [("contiguous", (15, 3, 1)), ("transposed", (1, 4, 20)), ("stepped", (30, 6, 2)), ("expanded", (0, 0, 0))],
-)
-def test_gradients_that_a_loss_gives_lie_in_memory_as_strides_says(strides: str, expected: tuple[int, ...]) -> None:
-    case = draw(CONFIG.replace(strides=strides, loss="both"), "normal", 0)
-
-    SPY.run(case)
-
-    (gradient,) = Noting.gradients
-    assert tuple(gradient.stride()) == expected
-    assert np.array_equal(gradient.numpy(), case.cotangents["output.grad"])
-
-
-@pytest.mark.parametrize(
-    ("strides", "expected"),
-    [("contiguous", (15, 3, 1)), ("transposed", (1, 4, 20)), ("stepped", (30, 6, 2)), ("expanded", (0, 0, 0))],
-)
-def test_gradients_in_autocast_s_dtype_lie_in_memory_so_too(strides: str, expected: tuple[int, ...]) -> None:
-    case = draw(CONFIG.replace(strides=strides, loss="both", autocast="bfloat16"), "normal", 0)
-
-    SPY.run(case)
-
-    (gradient,) = Noting.gradients
-    assert tuple(gradient.stride()) == expected
-    assert gradient.dtype is torch.bfloat16
-    assert np.array_equal(gradient.float().numpy(), case.cotangents["output.grad"].astype("bfloat16").astype("float32"))
-
-
-@pytest.mark.parametrize("strides", ["contiguous", "transposed", "stepped", "expanded"])
-def test_weights_are_always_in_order(strides: str) -> None:
-    given(CONFIG.replace(strides=strides))
-
-    assert all(parameter.is_contiguous() for parameter in Spy.modules_seen[-1].parameters())
-
-
-@pytest.mark.parametrize(
-    ("config", "grad", "inference"),
+    ("changes", "facts"),
     [
-        (CONFIG, False, False),
-        (CONFIG.replace(grad_mode="enable_grad"), True, False),
-        (CONFIG.replace(grad_mode="inference_mode"), False, True),
-        (CONFIG.replace(loss="output"), True, False),
+        ({}, {}),
+        ({"grad_mode": "enable_grad"}, {"grad": True}),
+        ({"grad_mode": "inference_mode"}, {"inference": True}),
+        ({"training": True}, {"training": True}),
+        ({"autocast": "bfloat16"}, {"autocast": torch.bfloat16}),
+        ({"loss": "both"}, {"grad": True, "asked": True}),
+        ({"loss": "both", "wrt": "inputs"}, {"grad": True, "asked": True, "trained": {False}}),
+        ({"loss": "both", "wrt": "weights"}, {"grad": True}),
     ],
 )
 @pytest.mark.parametrize("preparation", PREPARATIONS)
-def test_the_grad_mode_is_the_config_s(config: RNNConfig, grad: bool, inference: bool, preparation: str) -> None:
-    seen = given(config.replace(preparation=preparation))
-
-    assert (seen["grad"], seen["inference"]) == (grad, inference)
-    assert torch.is_grad_enabled()
-    assert not torch.is_inference_mode_enabled()
-
-
-@pytest.mark.parametrize(
-    ("wrt", "loss", "x", "trained"),
-    [
-        ("all", "both", True, True),
-        ("inputs", "both", True, False),
-        ("weights", "both", False, True),
-        ("all", None, False, True),
-    ],
-)
-@pytest.mark.parametrize("preparation", PREPARATIONS)
-def test_gradients_are_asked_of_what_wrt_says_and_all_parameters_have_theirs_afterwards(
-    wrt: str, loss: str | None, x: bool, trained: bool, preparation: str
+def test_a_module_is_called_as_the_config_says_and_left_as_it_was(
+    changes: dict[str, Any], facts: dict[str, Any], preparation: str
 ) -> None:
-    seen = given(CONFIG.replace(wrt=wrt, loss=loss, preparation=preparation))
+    seen = given(CONFIG.replace(preparation=preparation, **changes))
 
-    assert (seen["x"].requires_grad, seen["hx"].requires_grad) == (x, x)
-    assert seen["trained"] == {trained}
+    assert {name: seen[name] for name in BARE} == BARE | facts
+    assert all(parameter.is_contiguous() for parameter in Spy.modules_seen[-1].parameters())
     assert all(parameter.requires_grad for parameter in Spy.modules_seen[-1].parameters())
+    assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == (True, False)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+STRIDED: Final = [
+    ("contiguous", (10, 2, 1), (15, 3, 1), (15, 3, 1)),
+    ("transposed", (1, 4, 20), (1, 2, 10), (1, 4, 20)),
+    ("stepped", (20, 4, 2), (30, 6, 2), (30, 6, 2)),
+    ("expanded", (0, 2, 1), (0, 3, 1), (0, 0, 0)),
+]
+"""The strides of x (4, 5, 2), of hx (2, 5, 3) and of the gradient of an output (4, 5, 3)."""
+
+
+@pytest.mark.parametrize(("strides", "of_x", "of_hx", "of_gradient"), STRIDED)
+@pytest.mark.parametrize("changes", [{}, {"dtype": "float16"}, {"autocast": "bfloat16"}])
+def test_what_a_module_is_given_lies_in_memory_as_strides_says(
+    strides: str,
+    of_x: tuple[int, ...],
+    of_hx: tuple[int, ...],
+    of_gradient: tuple[int, ...],
+    changes: dict[str, Any],
+) -> None:
+    case = draw(CONFIG.replace(num_layers=2, strides=strides, loss="both", **changes), "normal", 0)
+
+    SPY.run(case)
+
+    x, hx, (gradient,) = Spy.seen[-1]["x"], Spy.seen[-1]["hx"], Noting.gradients
+    assert [tuple(one.stride()) for one in (x, hx, gradient)] == [of_x, of_hx, of_gradient]
+    assert np.array_equal(x.detach().numpy(), case.x)
+    assert np.array_equal(hx.detach().numpy(), case.arrays["hx"])
+    told = case.cotangents["output.grad"].astype(case.config.plain.dtype)
+    assert np.array_equal(gradient.float().numpy(), told.astype("float32"))
 
 
 def test_a_module_that_raises_when_frozen_is_not_left_frozen() -> None:
@@ -226,26 +186,18 @@ def test_a_module_that_raises_when_frozen_is_not_left_frozen() -> None:
     assert [parameter.requires_grad for parameter in built[0].parameters()] == [True] * 4
 
 
-@pytest.mark.parametrize("preparation", PREPARATIONS)
-@pytest.mark.parametrize("training", [False, True])
-def test_every_module_is_in_the_config_s_mode(preparation: str, training: bool) -> None:
-    assert given(CONFIG.replace(training=training, preparation=preparation))["training"] is training
-    assert given(CONFIG.replace(training=not training, preparation=preparation))["training"] is not training
-
-
 @pytest.mark.parametrize("autocast", ["bfloat16", "float16"])
 @pytest.mark.parametrize("loss", [None, "both"])
-def test_autocast_is_on_in_the_call_alone(autocast: str, loss: str | None) -> None:
+def test_autocast_gives_results_in_its_dtype_and_gradients_in_that_of_the_weights(
+    autocast: str, loss: str | None
+) -> None:
     case = draw(CONFIG.replace(autocast=autocast, loss=loss, output_size=2), "normal", 0)
 
     arrays = SPY.run(case).arrays
 
-    assert Spy.seen[-1]["autocast"] is getattr(torch, autocast)
     assert Spy.seen[-1]["x"].dtype is torch.float32
     assert {arrays[name].dtype.name for name in ("output", "h_n", "readout")} == {autocast}
     assert {arrays[name].dtype.name for name in case.config.gradients} == ({"float32"} if loss else set())
-    assert not torch.is_autocast_enabled("cpu")
-    assert given(CONFIG)["autocast"] is None
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -314,13 +266,10 @@ def test_without_a_batch_axis_the_module_sees_none() -> None:
 @pytest.mark.parametrize(
     ("config", "shape"),
     [
-        (CONFIG, (5, 6, 2)),
         (CONFIG.replace(batch_first=True), (6, 5, 2)),
         (CONFIG.replace(N=3, lengths=(1, 4, 2)), (5, 4, 2)),
         (RNNConfig(2, 3, T=4, batched=False), (5, 2)),
-        (CONFIG.replace(loss="both"), (5, 6, 2)),
-        (CONFIG.replace(loss="both", wrt="inputs"), (5, 6, 2)),
-        (CONFIG.replace(autocast="bfloat16", loss="both"), (5, 6, 2)),
+        (CONFIG.replace(autocast="bfloat16", loss="both", wrt="inputs"), (5, 6, 2)),
         (CONFIG.replace(grad_mode="inference_mode"), (5, 6, 2)),
     ],
 )
