@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from numpy.typing import NDArray
 
-from harness.checks.result import PROBES, Method, Result, Verdict
+from harness.checks.result import PROBES, Method, Raised, Result, Verdict
 from harness.checks.vacuous import weakness
 from harness.oracle import probes
 from harness.oracle.arithmetic import STRICT, Accepted, Arithmetic
@@ -51,7 +51,7 @@ from harness.space.backend import UNKNOWN, Backend
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.space.errors import require_type
-from harness.space.outcome import Failure, Outcome
+from harness.space.outcome import LOST, Failure, Outcome
 from harness.subjects.protocol import Subject, backend_of, masks_of
 
 REFERENCE: Final = Reference()
@@ -475,10 +475,12 @@ def failure_of(outcome: Outcome) -> Result | None:
     """Return the result of an outcome that has no arrays at all, or ``None``."""
     if outcome.failure is Failure.UNSUPPORTED:
         return Result(Verdict.UNSUPPORTED, message=outcome.message)
-    if outcome.failure is Failure.RAISED:
-        return Result(Verdict.BROKEN, message=outcome.message, traceback=outcome.traceback)
-    if outcome.failure in {Failure.CRASHED, Failure.HUNG}:
-        return Result(Verdict.BROKEN, message=outcome.message, traceback=outcome.traceback, failure=outcome.failure)
+    if outcome.failure in {Failure.RAISED, *LOST}:
+        failure = None if outcome.failure is Failure.RAISED else outcome.failure
+        raised = Raised.of(outcome.classes, outcome.traceback)
+        return Result(
+            Verdict.BROKEN, message=outcome.message, traceback=outcome.traceback, failure=failure, raised=raised
+        )
     if outcome.failure is Failure.MALFORMED:
         return Result(Verdict.DISAGREES, (Mismatch("the result", Sort.MALFORMED, actual=outcome.message),))
     return None

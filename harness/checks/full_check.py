@@ -57,7 +57,7 @@ def check(
         result = replace(result, bits=bits_of(observation.outcome.arrays))
     rest = _Rest(subject, case, observation, result, reference, accepted, laws, scope).result(with_probes=with_probes)
     if against(rest):
-        return rest if rest.wavers else _unless_excused(observation, rest, excuses)
+        return rest if rest.nondeterministic else _unless_excused(observation, rest, excuses)
     if (effects := effects_of(observation.raw)) is not None:
         return _unless_excused(observation, effects, excuses)
     own = subject.capabilities.is_torch  # known issues are of torch's own layers

@@ -77,10 +77,9 @@ def laws_for(case: Case) -> list[Law]:
     return Random(case.seed).sample(applicable, len(applicable))
 
 
-def law_of(kind: str) -> tuple[Law, ...] | None:
-    """Return the law named by a result's kind, which its case is then shrunk by; ``None`` if it names none."""
-    named = kind.removeprefix(f"{Verdict.BROKEN.value}: {_BREAKS}").partition(":")[0]
-    return (LAWS[named],) if named in LAWS else None
+def laws_of(result: Result) -> tuple[Law, ...]:
+    """Return the law that a result says is broken, by which its case is then shrunk; nothing if there is none."""
+    return (LAWS[result.law],) if result.law else ()
 
 
 def check_laws(
@@ -197,17 +196,16 @@ class _Application:
         if outcome.failure is Failure.UNSUPPORTED or outcome.not_returned:
             raise _Ended(None)
         if (bad := unfit(case, outcome)) is not None:
-            message = f"{_BREAKS}{self._law.name}: {self._law.others}: {bad.message}" if bad.message else ""
-            raise _Ended(
-                replace(self._breaks(bad.mismatches), verdict=bad.verdict, message=message, traceback=bad.traceback)
-            )
+            message = f"breaks the law of {self._law.name}: {self._law.others}: {bad.message}" if bad.message else ""
+            broken = replace(self._breaks(bad.mismatches), verdict=bad.verdict, message=message)
+            raise _Ended(replace(broken, traceback=bad.traceback, raised=bad.raised))
         if self._law.composed and not {"output", "h_n"} <= outcome.arrays.keys():
             raise _Ended(None)
         return outcome.arrays
 
     def _breaks(self, found: Sequence[Mismatch]) -> Result:
         named = tuple(replace(one, law=self._law.name, others=self._law.others) for one in found)
-        return Result(Verdict.DISAGREES, named, method=Method.LAWS)
+        return Result(Verdict.DISAGREES, named, method=Method.LAWS, law=self._law.name)
 
     def _within(self, arrays: Arrays, other: Arrays) -> Iterator[dict[str, Floats]]:
         """Yield the allowed differences between the two sides; they are zero for what is declared exact.
@@ -259,9 +257,6 @@ class _Application:
         if masks is None:
             raise _Ended(None)
         return masks
-
-
-_BREAKS: Final = "breaks the law of "
 
 
 def _added(array: Array) -> Floats:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from harness.checks.agreement import failure_of
-from harness.checks.result import WAVERS, Result, Verdict
+from harness.checks.result import Result, Verdict
 from harness.oracle.bound import np
 from harness.oracle.compare import Mismatch, Sort, same_numbers
 from harness.space.case import Array, Case
@@ -61,34 +61,34 @@ def check_twice(subject: Subject, case: Case, first: Outcome) -> Result:
 
 def _same(case: Case, first: Outcome, second: Outcome) -> Result:
     if first.failure is not second.failure or first.arrays.keys() != second.arrays.keys():
-        return Result(Verdict.BROKEN, message=f"{WAVERS}: it {_did(first)}, then it {_did(second)}")
+        return Result.of_two_answers(f"it {_did(first)}, then it {_did(second)}")
     for name, array in first.arrays.items():
         if not same_numbers(array, second.arrays[name]):
-            return Result(Verdict.BROKEN, message=f"{WAVERS}: {_difference(case, name, array, second.arrays[name])}")
+            return Result.of_two_answers(_difference(case, name, array, second.arrays[name]))
     return Result(Verdict.AGREES)
 
 
 def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Case], Result]) -> Result:
-    """Return ``result``, which ``check`` gave on the case; or, if the subject wavers there, the result that says so.
+    """Return ``result``, which ``check`` gave on the case; or, if it gives two answers there, the result that says so.
 
     A process that died must die again, anywhere in the check. A hang is believed, because asking again may take as
     long. So is a run with unknown masks, which differs from any other run.
     """
     random = masks_of(subject, case) is None
-    if is_last(result.failure, result.message) or result.wavers or random:
+    if is_last(result.failure, result.message) or result.nondeterministic or random:
         return result
     if result.failure is Failure.CRASHED:
         again = check(case)
         if again.failure is not None:
             return result
-        return Result(Verdict.BROKEN, message=f"{WAVERS}: first {result.message}, then it did not die")
+        return Result.of_two_answers(f"first {result.message}, then it did not die")
     first = subject.run(case)
     for _ in range(REPEATS):
         if (unsteady := check_repeatability(subject, case, first)).failed:
             return unsteady
     if check(case).kind == result.kind:
         return result
-    return Result(Verdict.BROKEN, message=f"{WAVERS}: it failed, then it did not; earlier calls may be the reason")
+    return Result.of_two_answers("it failed, then it did not; earlier calls may be the reason")
 
 
 def answers_of(subject: Subject, case: Case) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from harness.oracle.compare import Mismatch, Sort
 from harness.space.config import PREACTIVATION, RNNConfig
@@ -24,19 +24,25 @@ that is seen from outside must not become one that only probes see.
 
 _FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
 
-WAVERS: Final = "not deterministic: two runs of the same case gave different results"
-"""The beginning of a result's message if the subject gave two answers to one question."""
-
-
-OF_TANH: Final = "its tanh is "
-"""The beginning of a result's message if the tanh alone was measured and is wrong (``checks.accuracy``)."""
-
-
 TWICE: Final = "twice"
 """The check that the same case gives the same answer again, and that the answer stays unchanged by a further call."""
 
 PROBES: Final = "probes"  # the check of gradients with probes (``oracle.probes``)
 DERIVATIVES: Final = "derivatives"  # the check of directional derivatives, of outputs or of gradients
+
+
+class Raised(NamedTuple):
+    """An error that was raised."""
+
+    classes: tuple[str, ...]  # the names of its class and of the base classes, nearest first
+    place: tuple[str, str] | None  # the file and line of its last frame, outside installed packages if there is one
+
+    @classmethod
+    def of(cls, classes: tuple[str, ...], traceback: str) -> Raised:
+        """Return an error of these classes with a traceback as Python writes it."""
+        frames: list[tuple[str, str]] = _FRAME.findall(traceback)
+        own = [frame for frame in frames if "site-packages" not in frame[0]]
+        return cls(classes, (own or frames)[-1] if frames else None)
 
 
 class Verdict(Enum):
@@ -77,6 +83,10 @@ class Result:
     method: Method = Method.LOCAL
     deviation: str | None = None  # the name of the known issue, failure or finding that explains a disagreement
     failure: Failure | None = None  # the failure of the subject's process, if it returned nothing
+    raised: Raised | None = None  # the error that the subject raised
+    nondeterministic: bool = False  # true if the subject gave two answers to one question
+    of_tanh: bool = False  # true if the accuracy of the subject's tanh was measured, and is wrong (``checks.accuracy``)
+    law: str = ""  # the law that is broken
     also: tuple[str, ...] = ()
     """Further checks that an agreeing subject passed: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws."""
     net: RNNConfig | None = field(default=None, compare=False)
@@ -98,27 +108,15 @@ class Result:
         return self.verdict in {Verdict.DISAGREES, Verdict.BROKEN}
 
     @property
-    def wavers(self) -> bool:
-        """True if the subject gave two answers to one question."""
-        return self.message.startswith(WAVERS)
-
-    @property
     def raised_at(self) -> tuple[str, str] | None:
-        """The file and line of the last frame outside installed packages, or of the last frame, if there are frames."""
-        frames: list[tuple[str, str]] = _FRAME.findall(self.traceback)
-        own = [frame for frame in frames if "site-packages" not in frame[0]]
-        return (own or frames)[-1] if frames else None
+        """The file and line that raised an error, if they are known."""
+        return None if self.raised is None else self.raised.place
 
     @property
-    def error(self) -> tuple[str, str, str] | None:
-        """The type of the exception that was raised, and the file and line of ``raised_at``; ``None`` if none was."""
-        at = self.raised_at
-        return None if at is None or self.failure is not None else (self.message.partition(":")[0], *at)
-
-    @property
-    def of_tanh(self) -> bool:
-        """True if the result is about the accuracy of the subject's tanh."""
-        return self.message.startswith(OF_TANH)
+    def error(self) -> tuple[str, Raised] | None:
+        """The error that was raised, if it is known where, and the law that it breaks, if any."""
+        known = self.raised is not None and self.raised.place is not None and self.failure is None
+        return (self.law, self.raised) if known and self.raised is not None else None
 
     @property
     def kind(self) -> str:
@@ -128,6 +126,12 @@ class Result:
         if self.failure is not None:  # the same mistake may end a process in several ways
             return f"{self.verdict.value}: {self.failure.value}"
         return f"{self.verdict.value}: {self.message.partition(':')[0]}"
+
+    @classmethod
+    def of_two_answers(cls, what: str) -> Result:
+        """Return the result of a subject that gave two answers to one question."""
+        said = f"not deterministic: two runs of the same case gave different results: {what}"
+        return cls(Verdict.BROKEN, message=said, nondeterministic=True)
 
     def shows(self, kind: str) -> bool:
         """Return whether this result has a failure of that kind, perhaps among others.

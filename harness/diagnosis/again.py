@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from harness.checks.agreement import REFERENCE, Observation
-from harness.checks.lawfulness import GRADIENTS, law_of
+from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import Factors, like
 from harness.diagnosis.faults import Fault
@@ -202,7 +202,7 @@ def _calls(config: RNNConfig, result: Result) -> Iterator[RNNConfig]:
 def _told_by_law(result: Result, found: Result) -> bool:
     """Tell whether a law's other run failed as was found: at the same line, or in the form of the same array."""
     first = result.mismatches[0] if result.mismatches else None
-    if law_of(result.kind) is None or law_of(found.kind) is not None:
+    if not result.law or found.law:
         return False
     if first is None:
         return result.raised_at is not None and result.raised_at == found.raised_at

@@ -260,7 +260,7 @@ class _Inquiry:
         for case in chain(telling, zeroed_cases(self._case, self._scope), fresh_cases(config, self._scope)):
             observation = self._observations.of(case, with_probes=False)
             subject, wavers = self._observations.subject, self._observations.wavers
-            if wavers and check_repeatability(subject, case, observation.raw).wavers:
+            if wavers and check_repeatability(subject, case, observation.raw).nondeterministic:
                 continue
             if observation.unfit is None:
                 yield Seen(observation, rare=rare(case))

@@ -16,7 +16,7 @@ from typing import Final
 
 from harness.checks.full_check import check as check_everything
 from harness.checks.known_issues import KnownCause
-from harness.checks.lawfulness import GRADIENTS, law_of
+from harness.checks.lawfulness import GRADIENTS, laws_of
 from harness.checks.repeatability import answers_of
 from harness.checks.result import Result
 from harness.diagnosis.again import ByCause, ByRegion
@@ -90,7 +90,7 @@ class Investigation:
         After a hang there is no excuse, and the search ends, because every further one may take as long. A measured
         error of tanh that has no other cause needs none: the search recognises it by what was measured.
         """
-        self._wavers |= finding.result.wavers
+        self._wavers |= finding.result.nondeterministic
         earlier = record.findings[:-1]
         if (again := next((one for one in earlier if one.id == finding.id), None)) is not None:
             return self._met_again(again)
@@ -175,7 +175,7 @@ class Investigation:
         explanation = Explanation()
         if not is_last(finding.result.failure, finding.result.message) and not _of_derivatives(finding):
             with suppress(Hang, Late):
-                if finding.result.wavers:
+                if finding.result.nondeterministic:
                     subject = Guarded(self.subject, until)
                     explanation = Explanation(answers=answers_of(subject, finding.case))
                 else:
@@ -256,7 +256,7 @@ class Investigation:
 
     def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
         """Return a check that asks any subject for what the finding's subject fails at."""
-        laws = law_of(finding.result.kind) or ()
+        laws = laws_of(finding.result)
         return partial(check_everything, accepted=self._within(finding), laws=laws, with_probes=_probed(finding))
 
     def _within(self, finding: Finding) -> Accepted:
@@ -264,7 +264,7 @@ class Investigation:
         return self.accepted if finding.accepted is None else finding.accepted
 
     def _check(self, observations: Observations, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
-        laws, with_probes = law_of(finding.result.kind) or (), _probed(finding)
+        laws, with_probes = laws_of(finding.result), _probed(finding)
 
         def check(case: Case) -> Result:
             return check_everything(

@@ -182,7 +182,8 @@ def _raised(what: str, old: Result | None, new: Result) -> Behaviour | None:
 
 def _error(result: Result) -> str:
     """Return the class of the exception that a result tells of."""
-    raised = result.verdict is Verdict.BROKEN and result.failure is None and not result.mismatches and not result.wavers
+    broken = result.verdict is Verdict.BROKEN and result.failure is None
+    raised = broken and not result.mismatches and not result.nondeterministic
     return result.message.partition(":")[0] if raised else ""
 
 

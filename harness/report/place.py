@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from harness.checks.result import WAVERS, Method, Result
+from harness.checks.result import Method, Result
 from harness.space.case import Case, CaseError
 
 UNKNOWN: Final = "cause unknown"
@@ -70,7 +70,7 @@ class Stored:
     @property
     def wavers(self) -> bool:
         """True if it did not fail in every run: one run that passes does not show that it is fixed."""
-        return str(self.record.get("message") or "").startswith(WAVERS)
+        return self.record.get("nondeterministic") is True
 
     @property
     def case(self) -> Case:

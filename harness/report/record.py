@@ -186,6 +186,9 @@ def result_record(result: Result) -> dict[str, Any]:
         "verdict": result.verdict.value,
         "message": result.message,
         "traceback": result.traceback,
+        "raised_at": None if result.raised_at is None else "{}, line {}".format(*result.raised_at),
+        "nondeterministic": result.nondeterministic,
+        "of_tanh": result.of_tanh,
         "method": result.method.name.lower(),
         "mismatches": [_mismatch(mismatch) for mismatch in result.mismatches],
     }

@@ -16,7 +16,7 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.known_failures import KnownFailure
 from harness.checks.known_issues import KnownCause
 from harness.checks.repeatability import confirmed
-from harness.checks.result import OF_TANH, Result, Verdict
+from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.search.budget import Budget
@@ -245,7 +245,7 @@ class Search:
                     continue
                 self.log.explained()
                 excuse = yield from self._hand_over(finding)
-                if excuse is None and not finding.result.wavers:
+                if excuse is None and not finding.result.nondeterministic:
                     return Stop.FINDING
                 self._excuses += [] if excuse is None else [excuse]
                 if self.record.shard is None:
@@ -326,17 +326,17 @@ class Search:
         """
         alone = partial(self._check, laws=(), with_probes=False)
         seen = alone(case)
-        if seen.verdict is not Verdict.DISAGREES or confirmed(self._subject, case, seen, alone).wavers:
+        if seen.verdict is not Verdict.DISAGREES or confirmed(self._subject, case, seen, alone).nondeterministic:
             return False
         record, lost = self.record, seen.mismatches[0].sort is Sort.FINITENESS
         said = f"NaN from |x| = {accuracy.nan_from:.3g} on" if lost else accuracy.error_line
         advised = not lost and accuracy.tolerance is not None
-        said = f"{OF_TANH}{said}" + (f"\n--tolerance {accuracy.tolerance} would accept that" if advised else "")
+        said = f"its tanh is {said}" + (f"\n--tolerance {accuracy.tolerance} would accept that" if advised else "")
         kind = seen.mismatches[0].kind
         before = next((one for one in record.findings if one.result.of_tanh and one.result.kind == kind), None)
         if before is None:
             worst = Certificate().but_for(f"it holds the worst of {accuracy.points:,} arguments alone")
-            excuse = yield from self._hand_over(record.report(case, replace(seen, message=said), worst))
+            excuse = yield from self._hand_over(record.report(case, replace(seen, message=said, of_tanh=True), worst))
             if excuse is not None:
                 self._excuses.append(excuse)
                 return False

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from harness.checks.full_check import against
-from harness.checks.lawfulness import law_of
+from harness.checks.lawfulness import laws_of
 from harness.checks.laws import Law
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
@@ -65,7 +65,7 @@ class Pursuit:
         self._tell = tell
         self._stop_if_interrupted = stop_if_interrupted
         self._until = math.inf
-        self._kind = ""
+        self._laws: tuple[Law, ...] = ()
         self._proved = False
         self._probing = True
         """True if it takes probes, or the checks made together with them, to see the failure."""
@@ -135,7 +135,7 @@ class Pursuit:
 
     def _take(self, case: Case, result: Result) -> None:
         """Take a failure as the one to shrink, and note what it takes to see it."""
-        self.failing, self._kind, self._proved = (case, result), result.kind, result.failed
+        self.failing, self._laws, self._proved = (case, result), laws_of(result), result.failed
         first = result.mismatches[0] if result.mismatches else None
         forward = first is not None and first.sort in OF_VALUE and first.array in case.config.outputs
         self._probing = first is None or not forward or first.probed or bool(first.law)
@@ -156,13 +156,13 @@ class Pursuit:
         """Confirm the failure, and tell whether the subject wavers there."""
         assert self.failing is not None
         case, result = self.failing
-        again = partial(self._plain_check, laws=self._laws(), **options)
+        again = partial(self._plain_check, laws=self._laws, **options)
         self.failing = case, confirmed(self._subject, case, result, again)
-        return self.failing[1].wavers
+        return self.failing[1].nondeterministic
 
     def _wavering(self) -> Finding | None:
         """Report once that the subject wavers."""
-        before = next((one for one in self._record.findings if one.result.wavers), None)
+        before = next((one for one in self._record.findings if one.result.nondeterministic), None)
         if before is None:
             return self._reported(Certificate().but_for("not made smaller, because the subject is flaky"))
         self._record.known[before.id] += 1
@@ -194,13 +194,9 @@ class Pursuit:
         self._record.shrink_checks += 1
         if self._record.shrink_checks % TOLD == 0:
             self._tell()
-        result = self._plain_check(case, laws=self._laws(), with_probes=self._probing)
+        result = self._plain_check(case, laws=self._laws, with_probes=self._probing)
         stop_at_hang(case, result)
         if result.verdict is Verdict.SUSPECT:
             suspicion = weigh(case, result, self._plain_check)
             return result if suspicion.repeats and not self._proved else Result(Verdict.AGREES)
         return result
-
-    def _laws(self) -> tuple[Law, ...]:
-        """Return the law that the failure breaks, if it breaks one."""
-        return law_of(self._kind) or ()

@@ -188,7 +188,7 @@ class Hunt:
         if result.verdict is Verdict.UNSUPPORTED:
             self.unsupported[result.message] += 1
             return
-        answered = result.verdict is not Verdict.BROKEN or result.wavers
+        answered = result.verdict is not Verdict.BROKEN or result.nondeterministic
         self.checks[result.method if answered else Method.NONE] += 1
         self._count(asked, result)
         self.known.update([result.deviation] if result.deviation else [])

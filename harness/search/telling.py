@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Final
 
-from harness.checks.lawfulness import GRADIENTS, asked_by, law_of
+from harness.checks.lawfulness import GRADIENTS, asked_by, laws_of
 from harness.checks.result import Result
 from harness.oracle.compare import OF_EFFECT, OF_VALUE, Sort
 from harness.search.scan import FullCheck
@@ -52,7 +52,7 @@ def without_its_law(
 
     A case with a known issue counts, too.
     """
-    for law in law_of(result.kind) or () if result.failure is None else ():
+    for law in laws_of(result) if result.failure is None else ():
         for other in asked_by(subject, case, law, scope):
             alone = check(other, laws=())
             if alone.failed or alone.deviation is not None:

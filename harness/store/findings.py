@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from harness.checks.result import OF_TANH, is_id
+from harness.checks.result import is_id
 from harness.report.place import DIRECTORY, UNKNOWN, Stored
 from harness.report.schema import heading
 from harness.search.record import Finding
@@ -241,7 +241,7 @@ def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any
     subject, kind = (_text(record.get(name)) or _text(notes.get(name)) for name in ("subject", "kind"))
     kept = _time(record.get("kept")) or _modified(path)
     cause = _cause(record.get("cause"))
-    if cause == UNKNOWN and record.get("message", "").startswith(OF_TANH):  # measured, it needs no cause
+    if cause == UNKNOWN and record.get("of_tanh") is True:  # measured, it needs no cause
         cause = "measured"
     return Stored(path, case, subject, id_, kept, kind, cause, notes, record)
 

@@ -126,8 +126,9 @@ class Header:
         if "unsupported" in said:
             raise NotImplementedError(str(said["unsupported"]))
         if "error" in said:
-            message, traceback = f"{said.get('kind', 'RuntimeError')}: {said['error']}", str(said.get("traceback", ""))
-            raise Failed(Outcome(failure=Failure.RAISED, message=message, traceback=traceback))
+            kind, traceback = str(said.get("kind", "RuntimeError")), str(said.get("traceback", ""))
+            message = f"{kind}: {said['error']}"
+            raise Failed(Outcome(failure=Failure.RAISED, message=message, traceback=traceback, classes=(kind,)))
         if "malformed" in said:
             raise Failed(Outcome(failure=Failure.MALFORMED, message=str(said["malformed"])))
         shapes, dtype = said.get("arrays"), said.get("dtype", config.dtype)

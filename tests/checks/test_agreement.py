@@ -243,7 +243,7 @@ def test_a_failure_is_confirmed_by_more_than_one_further_run() -> None:
     subject, case = as_subject(late), draw(RNNConfig(1, 1))
     failed = check_agreement(subject, case)
 
-    assert confirmed(subject, case, failed, lambda one: check_agreement(subject, one)).wavers
+    assert confirmed(subject, case, failed, lambda one: check_agreement(subject, one)).nondeterministic
 
 
 def test_inner_states_are_not_read_from_an_h_n_that_is_not_the_last_output() -> None:

@@ -224,7 +224,7 @@ def test_a_case_that_is_dear_gets_no_further_call() -> None:
 def test_a_process_that_is_lost_in_a_further_call_is_no_second_answer(failure: Failure) -> None:
     result = check(Keeps(failure=failure, message="no", arrays={}), FORWARD, laws=())
 
-    assert (result.verdict, result.failure, result.wavers) == (Verdict.BROKEN, failure, False)
+    assert (result.verdict, result.failure, result.nondeterministic) == (Verdict.BROKEN, failure, False)
 
 
 def test_masks_that_cannot_be_had_do_not_waver() -> None:

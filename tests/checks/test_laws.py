@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from harness import Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, cases, draw
 from harness.checks.agreement import check_agreement
-from harness.checks.lawfulness import check_law, check_laws, law_of, laws_for
+from harness.checks.lawfulness import check_law, check_laws, laws_for, laws_of
 from harness.checks.laws import LAWS
 from harness.checks.result import Method
 from harness.oracle.arithmetic import accepted
@@ -263,7 +263,7 @@ def test_a_subject_that_raises_in_another_run_is_broken_by_the_law_that_asked_fo
     assert (result.verdict, result.kind) == (Verdict.BROKEN, "broken: breaks the law of time split")
     assert result.message.endswith("too short")
     assert "in rnn" in result.traceback
-    assert law_of(result.kind) == (LAWS["time split"],)
+    assert laws_of(result) == (LAWS["time split"],)
 
 
 def test_what_has_no_form_in_another_run_breaks_the_law_too() -> None:
@@ -275,8 +275,7 @@ def test_what_has_no_form_in_another_run_breaks_the_law_too() -> None:
 
     assert result is not None
     assert result.kind == "time split: h_n: shape"
-    assert law_of(result.kind) == (LAWS["time split"],)
-    assert law_of("h_n: shape") is None
+    assert laws_of(result) == (LAWS["time split"],)
 
 
 def test_a_law_that_asks_for_what_is_refused_or_not_offered_is_left_out() -> None:
@@ -325,7 +324,7 @@ def test_a_case_is_made_small_by_the_law_that_it_breaks(subject: Any, name: str,
     config = RNNConfig(3, 4, num_layers=2, T=6, N=1)
     case = draw(config, "default", 0)
     found = check_laws(subject, case, laws=[LAWS[name]])
-    laws = law_of(found.kind)
+    laws = laws_of(found)
 
     *_, (last, result) = Shrinking(case, found, Scope(), lambda smaller: check_laws(subject, smaller, laws=laws))
 

@@ -1,6 +1,7 @@
 """Tests of factors: what a failure needs, from which size on, and what passes; here the config alone decides."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw
 from harness.checks.agreement import Observation, observe
-from harness.checks.result import Result
+from harness.checks.result import Raised, Result
 from harness.diagnosis.again import ByRegion
 from harness.diagnosis.factors import Factors, Size, depends_on
 from harness.oracle.arithmetic import Arithmetic
@@ -271,13 +272,11 @@ def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: Sort) -> Non
 
 def test_a_law_whose_other_run_fails_as_was_found_is_no_other_failure() -> None:
     plain, line = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE),)), 'File "mine.py", line 3, in rnn'
-    by_law = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE, law="batch first"),))
-    of_output = Result(Verdict.DISAGREES, (Mismatch("output", Sort.SHAPE, law="batch first"),))
-    raised = Result(Verdict.BROKEN, message="E: no", traceback=line)
-    law_raised = Result(Verdict.BROKEN, message="breaks the law of batch first: x: E: 4", traceback=line)
-    elsewhere = Result(
-        Verdict.BROKEN, message="breaks the law of batch first: x: E: 4", traceback=line.replace("3", "4")
-    )
+    by_law = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE, law="batch first"),), law="batch first")
+    of_output = Result(Verdict.DISAGREES, (Mismatch("output", Sort.SHAPE, law="batch first"),), law="batch first")
+    raised = Result(Verdict.BROKEN, message="E: no", raised=Raised.of(("E",), line))
+    law_raised = replace(raised, law="batch first")
+    elsewhere = replace(law_raised, raised=Raised.of(("E",), line.replace("3", "4")))
     here, needs = observation(RNNConfig(1, 1)), Factors({"bidirectional": True})
 
     assert ByRegion("3f9c2a11", plain, needs).excuses(here, by_law)

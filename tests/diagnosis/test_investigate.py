@@ -221,7 +221,7 @@ def test_beside_what_wavers_and_what_dies_others_are_found() -> None:
 
     causes = [investigation.explanations[finding.id].diagnosis for finding in done.findings]
     assert len(done.findings) == 2
-    assert sum(finding.result.wavers for finding in done.findings) == 1
+    assert sum(finding.result.nondeterministic for finding in done.findings) == 1
     assert [cause.causes[0].sentence for cause in causes if cause] == ["ignores bias_hh: b_hh is never added"]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from harness import Case, Result, RNNConfig, Verdict, draw
+from harness.checks.result import Raised
 from harness.diagnosis.diagnose import Diagnosis
 from harness.diagnosis.factors import Factors
 from harness.diagnosis.faults import CATALOGUE
@@ -31,7 +32,7 @@ def finding(
 
 def raised(seed: int, line: int = 3, error: str = "ValueError: boom") -> Finding:
     at = f'File "mine.py", line {line}, in rnn\n    x / 0'
-    result = Result(Verdict.BROKEN, message=error, traceback=at)
+    result = Result(Verdict.BROKEN, message=error, traceback=at, raised=Raised.of((error.partition(":")[0],), at))
     return Finding("mine", draw(PLAIN, "normal", seed), result)
 
 

@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.accuracy import Accuracy
 from harness.checks.laws import LAWS
-from harness.checks.result import OF_TANH, Method
+from harness.checks.result import Method, Raised
 from harness.cli.main import cli
 from harness.diagnosis.diagnose import Diagnosis
 from harness.diagnosis.factors import Factors, Size
@@ -103,7 +103,7 @@ def agreement() -> Hunt:
 
 def broken(subject: str = "mine.py:rnn") -> Finding:
     at = 'File "mine.py", line 3, in rnn'
-    result = Result(Verdict.BROKEN, message="ValueError: boom", traceback=at)
+    result = Result(Verdict.BROKEN, message="ValueError: boom", traceback=at, raised=Raised.of(("ValueError",), at))
     return Finding(subject, draw(RNNConfig(1, 1, T=2), "dyadic"), result)
 
 
@@ -212,7 +212,7 @@ def test_one_case_fails_and_several_fail() -> None:
 
 def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() -> None:
     off = Accuracy("float32", 11_300.0, -4.0)
-    finding = replace(FINDING, result=replace(FINDING.result, message=f"{OF_TANH}{off.error_line}"))
+    finding = replace(FINDING, result=replace(FINDING.result, message=f"its tanh is {off.error_line}", of_tanh=True))
     hunt = Hunt("mine", 0, Scope(), findings=[finding], accuracy=[off])
     hunt.checks[Method.LOCAL], hunt.known[finding.id] = 60, 5
 

@@ -157,7 +157,7 @@ def test_the_tanh_of_a_subject_that_changes_its_answers_is_not_said_to_be_off() 
     record = hunt(as_subject(rnn), SMALL.only(dtype="float64"))
 
     assert record.finding is not None
-    assert record.finding.result.wavers
+    assert record.finding.result.nondeterministic
 
 
 def test_what_the_subject_refuses_is_left_out_and_said() -> None:
@@ -217,7 +217,7 @@ def test_a_death_that_does_not_come_again_is_told_as_wavering() -> None:
     finding = hunt(DiesOnce(), Scope().only(T=[1, 2]), cases=200).finding
 
     assert finding is not None
-    assert finding.result.wavers
+    assert finding.result.nondeterministic
     assert "first its process died, then it did not die" in finding.result.message
 
 

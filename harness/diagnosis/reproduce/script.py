@@ -121,7 +121,7 @@ class _Maker:
             code = _exit_code(result.message)
             program = self._program()
             return self._written("ends its process", program, checks.died_end(program, code))
-        if result.wavers:
+        if result.nondeterministic:
             return self._of_wavering()
         beside = bool(result.mismatches) and result.mismatches[0].sort in OF_EFFECT
         broken = effects_of(self.outcome) if beside else unfit(case, self.outcome)
