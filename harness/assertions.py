@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from hypothesis import currently_in_test_context, reject
 
-from harness import rerun
 from harness.checks.full_check import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import accepted
@@ -24,9 +23,8 @@ from harness.space.case import Case
 from harness.space.errors import require_type
 from harness.space.scope import Scope
 from harness.space.strata import Stratum
-from harness.subjects.isolated import IsolatedSubject
-from harness.subjects.protocol import Subject, SubjectError, Unsupported, choose_devices, scope_of
-from harness.subjects.registry import as_subject, spec_of
+from harness.subjects.protocol import Subject, Unsupported, choose_devices, scope_of
+from harness.subjects.registry import as_subject
 
 
 class Disagreement(AssertionError):
@@ -121,13 +119,7 @@ def assert_agrees_on(
 
 
 def _subject(given: Any) -> Subject:
-    subject = _kept(given) if isinstance(given, str | type) else as_subject(given)
-    if not rerun.before_call() or isinstance(subject, IsolatedSubject) or (spec := spec_of(subject)) is None:
-        return subject
-    try:
-        return _in_a_process(spec)
-    except SubjectError:  # such as a file that imports from its package: it runs here, as before
-        return subject
+    return _kept(given) if isinstance(given, str | type) else as_subject(given)
 
 
 def _everywhere(subject: Subject) -> Scope:
@@ -172,6 +164,3 @@ identities.
 
 _kept = lru_cache(KEPT)(as_subject)
 """The subjects of names and classes, so that torch modules are not built again for every example."""
-
-_in_a_process = lru_cache(KEPT)(IsolatedSubject)
-"""The subjects in processes of their own of items that run again."""
