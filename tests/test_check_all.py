@@ -14,7 +14,7 @@ from harness.cli.here import TIME, Asked, Here, check_all
 from harness.cli.main import cli
 from harness.cli.outputs import Outputs
 from harness.pipeline import Examined
-from harness.report.everything import NOT_REACHED, Row, table
+from harness.report.everything import NOT_REACHED, Row
 from harness.report.paper import Paper
 from harness.search.covering import covering
 from harness.search.examination import CASES, Examination
@@ -22,13 +22,13 @@ from harness.search.record import Stop
 from harness.space.apart import apart
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
-from harness.space.searched import AGREEMENT, Searched, Share
+from harness.space.searched import AGREEMENT, Searched
 from harness.space.whole import WHOLE
 from harness.subjects.capabilities import FEW_SIZES, Capabilities
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
 from tests.documents import errors
-from tests.report.test_wording import agreement, rendered
+from tests.report.test_wording import agreement
 from tests.unrun import let_scripts_fail_unrun
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -89,11 +89,6 @@ def test_each_subject_has_a_row_whatever_becomes_of_it(tmp_path: Path, registere
     assert 0 < covered["met"] < covered["of"] / 2
     assert "num_layers" in document["subjects"][0]["coverage"]["never_varied"]
     assert "- not checked: `none.py:rnn`: none.py: no such file" in Path("all.md").read_text()
-    head, *below = done.output.partition("\n\nsubject")[2].splitlines()
-    assert head.split() == ["verdict", "covered", "findings", "minutes"]
-    assert [line.split() for line in below if line.startswith("none.py")] == [
-        ["none.py:rnn", "none.py:", "no", "such", "file"]
-    ]
 
 
 def test_a_subject_that_covers_nothing_is_an_error_that_says_what_to_do(tmp_path: Path, registered: Registered) -> None:
@@ -186,18 +181,6 @@ def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, i
     out = capsys.readouterr().out
     assert "  the run was interrupted" in out
     assert (f"{WRONG} agrees with nn.RNN so far" in "".join(out.split("\n"))) is inside
-
-
-def test_the_table_fits_eighty_columns() -> None:
-    long = "not enough seen"
-    shown = table([Row("torch:compile-decomposed", long, Share("pairs", 1, 3), 12, 6000.0, "why " * 30)])
-
-    lines = rendered(shown, 80).splitlines()
-
-    assert max(map(len, lines)) <= 80
-    assert any(
-        line.split() == ["torch:compile-decomposed", *long.split(), "33.3", "%", "12", "100.0"] for line in lines
-    )
 
 
 def test_a_search_of_torch_covers_all_of_nn_rnn() -> None:

@@ -8,24 +8,16 @@ import re
 import subprocess
 import sys
 import textwrap
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
 from typing import Final, NamedTuple
-
-import pytest
 
 ROOT: Final = Path(__file__).parents[1]
 TEXT: Final = (ROOT / "CONTRIBUTING.md").read_text()
 FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CODE: Final = re.compile(r"`([^`\n]+)`")
 RECIPES: Final = dict(re.findall(r"^## Add an? (\w+)$\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
-
-LINES: Final = 15
-"""The most lines of a recipe, its example included, without empty lines and fences."""
-
-WIDTH: Final = 120
 
 
 class Edit(NamedTuple):
@@ -227,51 +219,3 @@ def test_a_factor_is_drawn_made_plain_and_written(tmp_path: Path) -> None:
         "[]",
         "passing='by hand': expected one of None, 'keyword'",
     ]
-
-
-# The document
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_is_short_and_names_its_tests(name: str) -> None:
-    lines = [line for line in RECIPES[name].splitlines() if line and not line.startswith("```")]
-
-    assert len(lines) <= LINES
-    assert "Tests: `tests/" in lines[-1]
-
-
-def test_its_lines_fit() -> None:
-    assert [line for line in TEXT.splitlines() if len(line) > WIDTH] == []
-
-
-def test_the_recipes_are_those_that_it_lists() -> None:
-    assert list(RECIPES) == ["fault", "law", "subject", "check", "factor"]
-    assert re.findall(r"\[\w+\]\(#add-an?-(\w+)\)", TEXT) == list(RECIPES)
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_the_files_and_names_of_a_recipe_exist(name: str) -> None:
-    prose = re.sub(r"after `[^`]+`, add `[^`]+`", "", " ".join(FENCED.sub("", RECIPES[name]).split()))
-    words = {
-        word
-        for code in CODE.findall(prose)
-        if not code.startswith(("rnn-harness ", "python "))
-        for word in code.split()
-    }
-    paths = {word for word in words if "/" in word or word.endswith(".md")}
-    names = {part for word in words - paths for part in re.split(r"\W", word.partition("=")[0])}
-    files = [path for part in ("harness", "tests") for path in (ROOT / part).rglob("*.py") if path != Path(__file__)]
-    sources = "\n".join(path.read_text() for path in files)
-
-    assert {path for path in paths if not any((folder / path).exists() for folder in (ROOT, ROOT / "harness"))} == set()
-    assert {word for word in names if not re.search(rf"\b{word}\b", sources)} == set()
-
-
-def test_the_lines_that_set_up_name_what_there_is() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    ((_, setup),) = [found for found in FENCED.findall(TEXT) if found[0] == "sh"]
-
-    assert len(setup.splitlines()) == 3
-    assert set(re.findall(r"\.\[(\w+)\]", setup)) <= set(project["optional-dependencies"])
-    for environment in re.findall(r"tox -e (\S+)", setup)[0].split(","):
-        assert f"[testenv:{environment}]" in (ROOT / "tox.ini").read_text()

@@ -17,7 +17,7 @@ from harness.search.workers import Workers
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from tests import implementations
-from tests.test_readme import blocks
+from tests.test_documents import blocks
 
 SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2], num_layers=1, dtype="float32")
 WIDE = KnownFailure(

@@ -1,0 +1,190 @@
+"""The examples in README.md, CONTRIBUTING.md and docs/ run, and do what the text says."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import click
+import pytest
+
+import harness
+from harness.checks.result import Verdict
+from harness.cli import main
+from harness.diagnosis.investigate import Investigation
+from harness.report.paper import Paper
+from harness.report.place import Kept
+from harness.report.severity import Told
+from harness.report.short import short_finding
+from harness.space.case_json import from_json
+from harness.subjects.function import FunctionSubject
+from harness.subjects.registry import find_subject
+
+ROOT: Final = Path(__file__).parents[1]
+DOCUMENTS: Final = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of a language."""
+    return [body for kind, body in FENCED.findall(text) if kind == language]
+
+
+def section(page: str, heading: str) -> str:
+    """Return the text below a heading, up to the next one of its rank or higher."""
+    marks, _, _ = heading.partition(" ")
+    pattern = rf"^{re.escape(heading)}$\n(.*?)(?=^#{{1,{len(marks)}}} |\Z)"
+    found = re.search(pattern, DOCUMENTS[page], re.DOTALL | re.MULTILINE)
+    assert found is not None, heading
+    return found[1]
+
+
+# The shell
+
+
+def commands(page: str) -> list[str]:
+    """Return the lines of a page's shell examples that run rnn-harness."""
+    lines = [line.strip() for block in blocks(DOCUMENTS[page], "sh") for line in re.split(r"[\n;]", block)]
+    return [line for line in lines if line.startswith("rnn-harness ")]
+
+
+@pytest.mark.parametrize("page", [page for page in DOCUMENTS if commands(page)])
+def test_the_command_takes_what_a_page_types(page: str) -> None:
+    group = click.Context(main.cli, **main.cli.context_settings)  # without it, click keeps other help options
+    for line in commands(page):
+        _, name, *words = re.sub(r'"\$\w+"', "1", line).split()
+        main.cli.commands[name].make_context(name, words, parent=group)
+
+
+def test_the_finding_in_the_readme_is_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    shown = next(block for block in blocks(DOCUMENTS["README.md"], "") if "rnn_without_b_hh disagrees" in block)
+    subject = find_subject("examples/notebook.py:rnn_without_b_hh")
+    record = harness.hunt(subject)
+    assert record.finding is not None
+    explanation = Investigation(subject).explain(record.finding, record.scope)
+    kept = Kept(Path(".rnn-harness", record.finding.id), script="reproduce.py")
+    further = int(re.findall(r"(\d+) more cases", shown)[0])
+
+    paper = Paper(width=118, file=io.StringIO(), highlight=False)
+    paper.print(short_finding(1, Told(record.finding, explanation, kept, further)))
+
+    assert f"{further + 1} of " in shown.partition("\n")[0]
+    assert paper.file.getvalue() in shown  # type: ignore[attr-defined]
+
+
+# Python
+
+
+@pytest.mark.parametrize("page", [page for page, text in DOCUMENTS.items() if blocks(text, "python")])
+def test_the_python_examples_parse(page: str) -> None:
+    for block in blocks(DOCUMENTS[page], "python"):
+        ast.parse(block)
+
+
+@pytest.mark.parametrize("page", [page for page, text in DOCUMENTS.items() if blocks(text, "pycon")])
+def test_what_is_typed_into_python_answers_as_it_is_told(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    unfenced = re.sub(r"^```.*$", "", DOCUMENTS[page], flags=re.MULTILINE)
+    example = doctest.DocTestParser().get_doctest(unfenced, {}, page, None, 0)
+
+    assert len(example.examples) > 10
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def assert_agrees(code: str, cases: int) -> harness.Scope:
+    """Run an example that defines ``rnn``, which must agree, and return what it offers."""
+    port = ModuleType("port")
+    exec(code, vars(port))  # noqa: S102
+
+    offered = harness.offered(port.rnn)
+    record = harness.hunt(FunctionSubject(port.rnn, "port"), offered, cases=cases)
+
+    assert record.verdict is Verdict.AGREES
+    assert record.undone == {}
+    return offered
+
+
+def test_the_port_of_the_how_to_guide_agrees() -> None:
+    offered = assert_agrees(blocks(section("docs/how-to.md", "## Check a function"), "python")[0], 40)
+
+    assert any(offered.loss)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="there is no c++")
+def test_the_port_to_cpp_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = section("docs/how-to.md", "## Check a port to C++")
+    (code,), (shell,), (python,) = (blocks(part, kind) for kind in ("cpp", "sh", "python"))
+    (tmp_path / "rnn.cpp").write_text(code)
+    subprocess.run(shell.splitlines()[0].split(), check=True, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    assert_agrees(python, 60)
+
+
+def test_the_case_in_the_file_formats_is_read() -> None:
+    case, notes = from_json(blocks(section("docs/formats.md", "## A case"), "json")[0])
+
+    assert case.config == harness.RNNConfig(1, 1, T=2, N=1, bias=False)
+    assert case.x.ravel().tolist() == [0.5, float("inf")]
+    assert notes == {"subject": "my_rnn.py:rnn"}
+
+
+# pytest
+
+
+FUNCTIONS: Final = {
+    "right": "from tests.implementations import vectorised as rnn",
+    "refuses": """
+from tests.implementations import vectorised
+
+def rnn(x, h0, weights, config):
+    if config.num_layers > 1 or config.bidirectional or config.nonlinearity == "relu":
+        raise NotImplementedError("one tanh layer, one direction")
+    if config.batch_first and config.dtype != "float64":
+        raise NotImplementedError("batch first in float64 only")
+    return vectorised(x, h0, weights, config)
+""",
+    "wrong": "from tests.implementations import without_b_hh as rnn",
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_examples_for_pytest(name: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [DOCUMENTS["README.md"], DOCUMENTS["docs/pytest.md"]]
+    tests = [block for page in pages for block in blocks(page, "python") if "def test_" in block]
+    (conftest,) = [block for page in pages for block in blocks(page, "python") if "def pytest_sessionstart" in block]
+    monkeypatch.setenv("DEVICE", "cpu")
+    pytester.makeconftest(conftest)
+    pytester.makepyfile(my_rnn=f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{FUNCTIONS[name]}")
+    files = {}
+    for kind, block in zip(("property", "strata"), tests, strict=True):
+        for given, less in (
+            ("range(2)", "range(1)"),
+            ("cases=200", "cases=40"),
+            ("(deadline=", "(max_examples=20, deadline="),
+        ):
+            block = block.replace(given, less)  # which takes a tenth of the time
+        files[f"test_{kind}"] = block
+    pytester.makepyfile(**files)
+
+    result = pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider", "--rnn-profile=ci")
+
+    if name == "wrong":
+        failed = [line.split()[1] for line in result.outlines if line.startswith("FAILED ")]
+        assert {line.partition(".py")[0] for line in failed} == set(files)
+        named = [line for line in result.outlines if line.startswith("E ") and "ignores bias_hh: b_hh is never" in line]
+        assert len(named) == len(failed)
+        assert list(Path(pytester.path, "examples", "cpu").iterdir())
+    else:
+        assert result.parseoutcomes().keys() == {"passed"}, result.outlines
