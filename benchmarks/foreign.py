@@ -37,10 +37,10 @@ from harness.diagnosis.factors import Factors  # noqa: E402
 from harness.diagnosis.fresh import changed  # noqa: E402
 from harness.diagnosis.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import text  # noqa: E402
-from harness.report.explained import cause_lines, clue_line, needs_line  # noqa: E402
+from harness.report.explained import cause_line, clue_line, fails_line, grounds  # noqa: E402
+from harness.report.facts import failure_line  # noqa: E402
 from harness.report.paper import Paper  # noqa: E402
 from harness.report.severity import Told, in_order  # noqa: E402
-from harness.report.short import failure_line  # noqa: E402
 from harness.report.wording import left_out, mismatch_line  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.hunt import Search  # noqa: E402
@@ -101,8 +101,8 @@ def measured(wrong: Wrong, seed: int) -> dict[str, Any]:
         "causes": [] if diagnosis is None else [fault.name for fault in diagnosis.causes],
         "cause": [finding.result.message or finding.result.kind]
         if diagnosis is None or finding.result.of_tanh
-        else cause_lines(diagnosis, finding.case.config, explanation.factors),
-        "needs": "" if explanation.factors is None else needs_line(explanation.factors),
+        else [cause_line(diagnosis, finding.case.config, explanation.factors), *grounds(diagnosis)],
+        "needs": "" if explanation.factors is None else fails_line(explanation.factors),
     }
 
 
@@ -172,11 +172,11 @@ def graded(stranger: Stranger, finding: Finding, explanation: Explanation) -> di
     """Return what is said about a finding's cause, and how right that is."""
     diagnosis, result = explanation.diagnosis, finding.result
     config = {"config": repr(finding.case.config), "kind": result.kind}
-    config |= {"needs": needs_line(explanation.factors)} if explanation.factors is not None else {}
+    config |= {"needs": fails_line(explanation.factors)} if explanation.factors is not None else {}
     if diagnosis is None:
         said = "; ".join([*filter(None, [result.message]), *map(mismatch_line, result.mismatches)])
         return _graded(stranger, said, None) | config
-    said = cause_lines(diagnosis, finding.case.config, explanation.factors)[0]
+    said = cause_line(diagnosis, finding.case.config, explanation.factors)
     if explanation.clue is not None:
         said = f"{said}; {clue_line(explanation.clue)}"
     explained = diagnosis.precision is not None and diagnosis.precision.explains and not diagnosis.causes
@@ -192,7 +192,7 @@ def _graded(stranger: Stranger, said: str, certain: bool | None) -> dict[str, An
     Otherwise the grade is ``misleading`` if another cause is certain, and ``unknown`` if none is. ``certain`` is
     ``None`` if there is no cause to name beyond what was seen: that is right in the right words, and never misleading.
     """
-    known = not said.startswith("unknown:")
+    known = not said.startswith("unknown")
     right = [m.truth for m in stranger.mistakes if known and any(word.lower() in said.lower() for word in m.words)]
     grade = ("possibly" if certain is False else "right") if right else ("misleading" if certain else "unknown")
     return {"grade": grade, "told": right, "said": said, "certain": certain}

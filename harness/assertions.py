@@ -13,7 +13,7 @@ from hypothesis import currently_in_test_context, reject
 from harness.checks.full_check import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import accepted
-from harness.report.wording import plain_finding
+from harness.report.facts import plain_finding
 from harness.search.hunt import hunt
 from harness.search.narrow import narrow
 from harness.search.record import Stop

@@ -25,10 +25,10 @@ from harness.diagnosis.kernels import NONE, Kernels, failing_stage
 from harness.diagnosis.upgrade import Side, Upgrade, upgrade
 from harness.oracle.arithmetic import accepted
 from harness.report.checked import Checked
+from harness.report.facts import dropout_facts
 from harness.report.place import DIRECTORY
 from harness.report.progress import shown
 from harness.report.severity import Told, in_order
-from harness.report.short import dropout_facts
 from harness.search.budget import SEARCHING, Budget
 from harness.search.common import common
 from harness.search.examination import Examination, equal_of, examine
@@ -47,7 +47,7 @@ from harness.space.case import Case
 from harness.space.contract import KERNEL
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
-from harness.store import door
+from harness.store.document import read_text
 from harness.store.keep import Keeping
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.isolated import IsolatedSubject
@@ -240,7 +240,7 @@ def check(
     subject = as_subject(subject)
     contract = subject.capabilities.contract if contract is None else contract
     scope = asked_scope(subject, (), only, contract)
-    own, idle = ([], []) if known is None else known_failures.parse(door.text(Path(known)), str(known))
+    own, idle = ([], []) if known is None else known_failures.parse(read_text(Path(known)), str(known))
     for said in idle:
         warnings.warn(said, stacklevel=2)
     with shown(subject.name, Console(stderr=True, quiet=quiet)) as progress:
@@ -257,4 +257,4 @@ def check(
             progress=progress,
             own=own,
         )
-    return Checked(done.examination, tuple(in_order(done.told)), tolerance)
+    return Checked(done.examination, tuple(in_order(done.told)))

@@ -6,7 +6,6 @@ installed.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -18,6 +17,9 @@ from harness.processes import one_thread_a_process
 
 if TYPE_CHECKING:
     from harness.assertions import Disagreement
+    from harness.diagnosis.diagnose import Diagnosis
+    from harness.report.place import Kept
+    from harness.report.severity import Told
     from harness.search.record import Finding
 
 PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
@@ -104,51 +106,50 @@ def _disagreements(error: BaseException) -> list[Disagreement]:
 
 
 def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
-    """Return the cause, the wrong line and the right one, the config, the worst element, and the replay command."""
-    from harness.report.short import worst_line
+    """Keep the case, and return the cause, the facts of the failure, and how to run it again."""
+    from harness.diagnosis.investigate import Explanation
+    from harness.report.complaints import complaint_of
+    from harness.report.severity import Told
     from harness.search.record import Finding
     from harness.subjects.registry import spec_of
 
-    case, result = disagreement.case, disagreement.result
-    finding = Finding(spec_of(disagreement.subject) or disagreement.subject.name, case, result)
-    lines = [*_cause(disagreement, finding), f"on {case.config!r}", worst_line(result, case.config)]
-    return "\n".join(filter(None, [*lines, _again(disagreement, finding, config)]))
+    subject, spec = disagreement.subject, spec_of(disagreement.subject)
+    finding = Finding(spec or subject.name, disagreement.case, disagreement.result)
+    diagnosis, trouble = _diagnosis(disagreement, finding)
+    kept, unkept = _kept(Told(finding, Explanation(diagnosis)), config)
+    complaint = complaint_of(Told(finding, Explanation(diagnosis), kept))
+    said = [(fact.name, fact.text) for fact in complaint.main_facts]
+    if kept is not None and spec is None:
+        said[-1] = ("kept", f"{kept.folder}; a local function has no name: to replay it, name a subject with --subject")
+    said += [("trouble", one) for one in (trouble, unkept) if one]
+    return "\n".join([f"{subject.name}: {complaint.headline}", *(f"{name:<8}  {text}" for name, text in said)])
 
 
-def _again(disagreement: Disagreement, finding: Finding, config: pytest.Config) -> str:
-    """Keep the case, and return how to run it again."""
-    from harness.space.errors import UsageError
-    from harness.store.findings import Store
-    from harness.subjects.registry import near, spec_of
-
-    folder = Path(config.rootpath, config.getoption("rnn_findings"))
-    try:
-        store, kept = Store(folder), folder / finding.id
-        if finding.id not in store.ids():  # what a search kept says more than this can
-            store.save(finding)
-    except (OSError, UsageError) as error:
-        return f"the case could not be kept: {error}"
-    if spec_of(disagreement.subject) is None:
-        return f"kept: {kept}; a local function has no name: to replay it, name a subject with --subject"
-    return f"again: rnn-harness replay {shlex.quote(near(kept))}"
-
-
-def _cause(disagreement: Disagreement, finding: Finding) -> list[str]:
+def _diagnosis(disagreement: Disagreement, finding: Finding) -> tuple[Diagnosis | None, str]:
     """Return the cause, sought among configs that such a test may draw: other sizes, everything else the same."""
     from harness.diagnosis.diagnose import diagnose
-    from harness.diagnosis.investigate import Explanation
     from harness.diagnosis.observations import Observations
-    from harness.report.explained import code_lines
-    from harness.report.severity import Told
-    from harness.report.short import cause_of, failure_line
     from harness.space.scope import Scope
 
-    subject = disagreement.subject
     try:
-        diagnosis = diagnose(Observations(subject), finding, Scope.around(disagreement.case.config))
+        around = Scope.around(disagreement.case.config)
+        return diagnose(Observations(disagreement.subject), finding, around), ""
     except Exception as error:  # noqa: BLE001 - a report that cannot be made must not end the session
-        said = f"cause not found: the search for it failed: {type(error).__name__}: {error}"
-        return [f"{subject.name}: {failure_line(finding.result)}", said]
-    cause, sure = cause_of(Told(finding, Explanation(diagnosis)))
-    code = code_lines(diagnosis, disagreement.case.config)
-    return [f"{subject.name}: {cause}{f' ({sure})' if sure else ''}", *(f"{k:<6}  {v}" for k, v in code.items())]
+        return None, f"the search for the cause failed: {type(error).__name__}: {error}"
+
+
+def _kept(told: Told, config: pytest.Config) -> tuple[Kept | None, str]:
+    """Keep a finding, unless a search has kept it, which says more; return where, or why that failed."""
+    from harness.report.place import Kept
+    from harness.report.record import finding_record
+    from harness.space.errors import UsageError
+    from harness.store.findings import Store
+    from harness.subjects.registry import near
+
+    store = Store(Path(config.rootpath, config.getoption("rnn_findings")))
+    try:
+        if told.finding.id not in store.ids():
+            store.save(told.finding, finding_record(told))
+    except (OSError, UsageError) as error:
+        return None, f"the case could not be kept: {error}"
+    return Kept(Path(near(store.directory / told.finding.id))), ""

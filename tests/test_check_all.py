@@ -27,7 +27,6 @@ from harness.space.whole import WHOLE
 from harness.subjects.capabilities import FEW_SIZES, Capabilities
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
-from tests.documents import errors
 from tests.report.test_wording import agreement
 from tests.unrun import let_scripts_fail_unrun
 
@@ -72,7 +71,6 @@ def test_each_subject_has_a_row_whatever_becomes_of_it(tmp_path: Path, registere
 
     assert done.return_value == codes.FINDING
     document = json.loads(Path("all.json").read_text())
-    assert errors(document, "check") == []
     rows = {Path(row["subject"]).name: row for row in document["table"]}
     assert [(name, row["verdict"], row["findings"]) for name, row in rows.items()] == [
         ("notebook.py:rnn_with_b_hh", "not enough seen", 0),
@@ -167,9 +165,7 @@ def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, i
             said.append(rows)
 
     outputs = Written(None, None, None, None, None, None, annotations=False)
-    code = check_all(
-        Here(question, 60, 1, 1.0), search, Paper(width=80), outputs, "derived", quiet=False, verbose=False
-    )
+    code = check_all(Here(question, 60, 1, 1.0), search, Paper(width=80), outputs, quiet=False, verbose=False)
 
     assert code == codes.INTERRUPTED
     [rows] = said

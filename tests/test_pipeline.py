@@ -15,7 +15,7 @@ from harness.checks.result import Method, Result
 from harness.diagnosis.kernels import FailingStage
 from harness.pipeline import go_through, same_as_the_first_stage, told_of_dropout
 from harness.report.complaints import summary_of
-from harness.report.short import dropout_facts
+from harness.report.facts import dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.plan import Asked
 from harness.search.record import Hunt

@@ -83,18 +83,18 @@ def test_a_disagreement_comes_with_its_cause_and_a_command_that_repeats_it(pytes
     result.stdout.fnmatch_lines(
         [
             "*Disagreement: rnn: ignores bias_hh: b_hh is never added (bias_hh_l0) (certain)",
-            "E * yours   h = tanh(x[[]t[]] @ W_ih.T + b_ih + h @ W_hh.T)",
-            "E * nn.RNN  h = tanh(x[[]t[]] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)",
-            "E * on RNNConfig(1, 1, T=1, N=1)",
-            "E * output[[]t=0, n=0, unit=0[]] = *, should be * (±*)",
-            "E * again: rnn-harness replay .rnn-harness/????????",
+            "E * yours     h = tanh(x[[]t[]] @ W_ih.T + b_ih + h @ W_hh.T)",
+            "E * nn.RNN    h = tanh(x[[]t[]] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)",
+            "E * wrong     output[[]t=0, n=0, unit=0[]] = *, should be * (±*)",
+            "E * case      *RNNConfig(1, 1, T=1, N=1)*",
+            "E * replay    rnn-harness replay ????????",
             "*rnn disagrees with nn.RNN",
             "*output differs in 1 of 1 elements*",
             "*Case.of(RNNConfig(1, 1, T=1, N=1)*",
         ]
     )
     assert len(list((pytester.path / ".rnn-harness").glob("*/case.json"))) == 1
-    (again,) = [line.partition("again: rnn-harness ")[2] for line in result.outlines if "again:" in line]
+    (again,) = [line.partition("replay    rnn-harness ")[2] for line in result.outlines if "replay    " in line]
 
     replayed = pytester.run(sys.executable, "-m", "harness", *again.split())
 
@@ -110,7 +110,7 @@ def test_a_function_that_no_name_leads_to_is_not_given_one(pytester: pytest.Pyte
     result = run(pytester, local)
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["E * kept: *.rnn-harness/????????; a local function has no name: *"])
+    result.stdout.fnmatch_lines(["E * kept      *.rnn-harness/????????; a local function has no name: *"])
     result.stdout.no_fnmatch_line("*--subject ?*")
 
 
@@ -239,5 +239,5 @@ def test_odd():
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*odd: output differs*", "E * cause not found: the search for it failed: RuntimeError: a fault*"]
+        ["*odd: output differs*", "E * trouble   the search for the cause failed: RuntimeError: a fault*"]
     )

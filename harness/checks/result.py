@@ -89,6 +89,7 @@ class Result:
     law: str = ""  # the law that is broken
     also: tuple[str, ...] = ()
     """Further checks that an agreeing subject passed: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws."""
+    advice: str = ""  # what would let the case pass, if the check knows that
     net: RNNConfig | None = field(default=None, compare=False)
     """The config of the net on which the law of dropout is broken."""
     not_compared: tuple[str, ...] = ()  # gradients, or the output, that the subject does not return

@@ -227,15 +227,15 @@ def check(
     if all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
         here = Here(ask, timeout, examples, seconds)
-        return check_all(here, search, console, outputs, tolerance, quiet=quiet, verbose=verbose)
-    show = partial(print_examined, console, tolerance=tolerance, quiet=quiet, verbose=verbose)
+        return check_all(here, search, console, outputs, quiet=quiet, verbose=verbose)
+    show = partial(print_examined, console, quiet=quiet, verbose=verbose)
     done = _one_after_the_other(found, search, show)
     if not done.every:
         return MISUSE
     if plan is not None and shard is not None:
         _save(str(into), shard, plan, done)
     upgrade = None if upgrading is None else _compared(console, upgrading, done.every, quiet=quiet)
-    outputs.write(done.every, tolerance, upgrade)
+    outputs.write(done.every, upgrade)
     code = exit_code([one.examination for one in done.every], upgrade)
     return max(code, MISUSE) if done.lost and code != FINDING else code
 
@@ -436,9 +436,9 @@ def _own(file: str | None) -> Sequence[KnownFailure]:
     from pathlib import Path
 
     from harness.checks.known_failures import parse
-    from harness.store import door
+    from harness.store.document import read_text
 
-    own, idle = ([], []) if file is None else parse(door.text(Path(file)), file)
+    own, idle = ([], []) if file is None else parse(read_text(Path(file)), file)
     for said in idle:
         complain(f"Warning: {said}")
     return own

@@ -98,7 +98,6 @@ def check_all(
     search: Callable[[Asked], Examined],
     console: Console,
     outputs: Outputs,
-    tolerance: str,
     *,
     quiet: bool,
     verbose: bool,
@@ -128,9 +127,9 @@ def check_all(
                 every.append(done)
                 took.append(start - began)
                 if quiet or verbose:
-                    print_examined(console, done, tolerance, quiet=quiet, verbose=verbose)
+                    print_examined(console, done, quiet=quiet, verbose=verbose)
                 else:
-                    console.print(text.findings_report(done.examination, in_order(done.told), tolerance))
+                    console.print(text.findings_report(done.examination, in_order(done.told)))
                 if interrupted := done.examination.interrupted:
                     break
         except KeyboardInterrupt:  # between two searches
@@ -138,14 +137,14 @@ def check_all(
                 raise
             interrupted = True
     rows = [
-        row_of(summary_of(done.examination, in_order(done.told), tolerance, done.capabilities.place), seconds)
+        row_of(summary_of(done.examination, in_order(done.told), done.capabilities.place), seconds)
         for done, seconds in zip(every, took, strict=True)
     ]
     rows += [Row(name, why=why) for name, why in here.absent.items()]
     reached = {row.subject for row in rows}
     rows += [Row(name, why=NOT_REACHED) for name in here.names if name not in reached]
     console.print(table(rows))
-    outputs.write(every, tolerance, rows=rows)
+    outputs.write(every, rows=rows)
     code = exit_code([done.examination for done in every]) if every else MISUSE
     if code == FINDING:
         return FINDING

@@ -18,7 +18,6 @@ from harness.cli.known import known
 from harness.cli.merge import merge
 from harness.cli.output import complain, ended
 from harness.cli.replay import replay
-from harness.cli.schema import schema
 from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects
 from harness.cli.vectors import judge, vectors
@@ -63,7 +62,6 @@ for command in (
     known,
     merge,
     replay,
-    schema,
     shapes,
     subjects,
     vectors,

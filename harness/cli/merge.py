@@ -35,10 +35,9 @@ def merge(folders: tuple[Path, ...], folder: str, outputs: Outputs, *, verbose: 
         raise UsageError("--quiet with --verbose: expected one of them")
     console = outputs.required()
     read = shards.read(folders)
-    tolerance = read[0].plan.tolerance
     every = []
     for done, told, place in shards.combine(read, folder, lambda said: complain(f"Warning: {said}")):
         every.append(Examined(done, told, Capabilities(place=place)))
-        print_examined(console, every[-1], tolerance, quiet=quiet, verbose=verbose)
-    outputs.write(every, tolerance)
+        print_examined(console, every[-1], quiet=quiet, verbose=verbose)
+    outputs.write(every)
     return exit_code([one.examination for one in every])

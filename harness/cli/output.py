@@ -102,7 +102,7 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
     return Attempted(stderr="-" in targets.values(), highlight=False)
 
 
-def print_examined(console: Console, done: Examined, tolerance: str, *, quiet: bool, verbose: bool) -> None:
+def print_examined(console: Console, done: Examined, *, quiet: bool, verbose: bool) -> None:
     """Print what an examination of a subject found, the gravest first."""
     from harness.report import text
     from harness.report.severity import in_order
@@ -111,7 +111,7 @@ def print_examined(console: Console, done: Examined, tolerance: str, *, quiet: b
     if quiet:
         console.print(text.quiet_report(done.examination, told), soft_wrap=True)
     else:
-        console.print(text.examination_report(done.examination, told, tolerance, verbose=verbose))
+        console.print(text.examination_report(done.examination, told, verbose=verbose))
 
 
 def typed() -> str:

@@ -78,7 +78,6 @@ class Outputs:
     def write(
         self,
         every: Sequence[Examined],
-        tolerance: str,
         upgrade: Upgrade | None = None,
         rows: Sequence[Row] | None = None,
     ) -> None:
@@ -102,8 +101,7 @@ class Outputs:
         searched = [done.examination.hunt.searched for done in every]
         write_json("met", met.document(searched), self.coverage, "--coverage")
         summaries = [
-            complaints.summary_of(done.examination, in_order(done.told), tolerance, done.capabilities.place)
-            for done in every
+            complaints.summary_of(done.examination, in_order(done.told), done.capabilities.place) for done in every
         ]
         if self.junit is not None:
             put(junit.junit(summaries, upgrade, told), self.junit, "--junit")
@@ -117,9 +115,7 @@ class Outputs:
                 click.echo(line, err=self._piped)
         if self.report is not None:
             parts = [(summary, in_order(done.told)) for summary, done in zip(summaries, every, strict=True)]
-            document = page.page_of_run(
-                parts, command=typed(), version=__version__, tolerance=tolerance, rows=rows, upgrade=upgrade
-            )
+            document = page.page_of_run(parts, command=typed(), version=__version__, rows=rows, upgrade=upgrade)
             put(document, self.report, "--report")
 
 

@@ -108,7 +108,7 @@ def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: flo
     with IsolatedSubject(spec, timeout=timeout) as subject:
         asked_scope(subject, (stored.case.config.device,))
         fate, result = replay(subject, stored.case, contract, of_dropout=stored.of_dropout)
-    if stored.wavers and fate is Fate.FIXED:
+    if stored.nondeterministic and fate is Fate.FIXED:
         fate = Fate.ERROR
     return Replayed(stored, subject.name, fate, result)
 

@@ -73,6 +73,11 @@ class Instead:
             said.append(f"{as_if}: declare {missing[0] if len(missing) == 1 else 'them'}{meant}")
         return "; ".join(said)
 
+    @property
+    def grounds(self) -> str:
+        """The reason why that is certain."""
+        return f"so declared, it agrees on this case and on {self.fresh} fresh ones; as it is, it fails on them"
+
 
 class _As:
     """A subject as if it had declared other conventions."""

@@ -61,6 +61,12 @@ class Stale:
         said = " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
         return f"goes on with the {said} of its first call, not with {new}"
 
+    @property
+    def grounds(self) -> str:
+        """The reason why that is certain."""
+        these = "that state" if self.roles == STATE else "these"
+        return f"with {these}, nn.RNN gives what the subject does on this case and on {self.fresh} fresh ones"
+
 
 def stale_of(observations: Observations, case: Case, scope: Scope) -> Stale | None:
     """Return the parameters of its first call that a subject goes on with on a case, and on fresh ones.

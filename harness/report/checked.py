@@ -8,11 +8,11 @@ from typing import Any
 from harness.checks.result import Verdict
 from harness.report import wording
 from harness.report.explained import code_lines
+from harness.report.facts import cause_of
 from harness.report.page import piece, shapes_rows
 from harness.report.paper import printed
 from harness.report.record import maps_record
 from harness.report.severity import Told
-from harness.report.short import cause_of
 from harness.report.text import examination_report, headline
 from harness.search.examination import Examination
 
@@ -27,7 +27,6 @@ class Checked:
     examination: Examination
     told: tuple[Told, ...]
     """The findings with their explanations, the gravest first."""
-    tolerance: str = "derived"
 
     @property
     def verdict(self) -> Verdict | None:
@@ -50,7 +49,7 @@ class Checked:
         return bool(self.told) and self.told[0].certain
 
     def __str__(self) -> str:
-        return printed(examination_report(self.examination, self.told, self.tolerance), WIDTH)
+        return printed(examination_report(self.examination, self.told), WIDTH)
 
     __repr__ = __str__
 

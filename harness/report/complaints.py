@@ -5,36 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from harness.checks.result import Verdict
-from harness.report import explained, wording
+from harness.report import wording
 from harness.report.examination_facts import undone_by_failure
+from harness.report.facts import cause_of, facts, next_steps
+from harness.report.place import SCRIPT, UNKNOWN, Fact, Kept, Stored
 from harness.report.refusals import by_lapse
 from harness.report.severity import Told, dropout_alone
-from harness.report.short import case_code, cause_of, failure_line, replay_line, upstream_of, worst_line
 from harness.search.examination import Examination
+
+_COMMANDS: Final = {"run it", "replay"}
 
 
 @dataclass(frozen=True)
 class Complaint:
     """One thing that is wrong with a subject."""
 
-    title: str
-    """The cause, or else what is wrong, in a sentence."""
-    kind: str
-    """The kind of failure, in the words by which failures are told apart."""
-    facts: tuple[tuple[str, str], ...] = ()
-    """Further facts in the order of the report, each with its name."""
-    sure: str = ""
-    """The certainty of the cause, such as ``certain``; empty if nothing is said about that."""
-    id: str = ""
-    """The finding's id; empty if it is no finding that was kept."""
-    case: str = ""
-    """The failing case as Python code, as small as possible."""
-    replay: str = ""
-    """The command that runs it again."""
-    at: tuple[str, int] | None = None
-    """The file and the line that raised an error."""
+    title: str  # the cause, or else what is wrong, in a sentence
+    kind: str  # the kind of failure, in the words by which failures are told apart
+    facts: tuple[Fact, ...] = ()
+    sure: str = ""  # how certain the cause is, such as ``certain``
+    id: str = ""  # the finding's id; empty if it is no finding that was kept
+    at: tuple[str, int] | None = None  # the file and the line that raised an error
+
+    @property
+    def main_facts(self) -> list[Fact]:
+        """The facts that every report shows."""
+        return [fact for fact in self.facts if not fact.detail]
+
+    @property
+    def text(self) -> str:
+        """Everything that matters, as lines of plain text."""
+        return "\n".join([self.headline, *(f"{fact.name}: {fact.text}" for fact in self.main_facts)])
+
+    @property
+    def headline(self) -> str:
+        """The cause, and how certain it is."""
+        return f"{self.title} ({self.sure})" if self.sure else self.title
 
 
 @dataclass(frozen=True)
@@ -81,57 +90,48 @@ def verdict_on_all(summaries: Sequence[Summary]) -> str:
     return f"{right} of {wording.counted(len(summaries), 'subject')} agree with nn.RNN"
 
 
-def summary_of(
-    done: Examination, told: Sequence[Told], tolerance: str = "derived", place: tuple[str, str] | None = None
-) -> Summary:
+def summary_of(done: Examination, told: Sequence[Told], place: tuple[str, str] | None = None) -> Summary:
     """Return an examination with its findings, in the given order, and with all else that is wrong, as complaints."""
-    return Summary(done, tuple(_complaints(done, told, tolerance)), place)
+    return Summary(done, tuple(_complaints(done, told)), place)
 
 
-def _complaints(done: Examination, told: Sequence[Told], tolerance: str) -> Iterator[Complaint]:
-    for one in told:
-        yield _of_finding(one, tolerance)
-    dropout = done.dropout
-    if dropout is not None and dropout_alone(done, told):
-        cause, facts = wording.dropout_told(dropout)
-        facts |= done.dropout_facts
-        replay = facts.pop("replay", "")
-        yield Complaint(cause, dropout.kind, tuple(facts.items()), replay=replay)
+def complaint_of(told: Told) -> Complaint:
+    """Return a finding with its facts."""
+    title, sure = cause_of(told)
+    at = told.finding.result.raised_at
+    place = None if at is None or not Path(at[0]).is_file() else (at[0], int(at[1]))
+    return Complaint(title, told.finding.result.kind, tuple(facts(told)), sure, told.finding.id, place)
+
+
+def complaint_of_stored(stored: Stored) -> Complaint:
+    """Return a finding that was kept earlier."""
+    files = tuple(sorted(path.name for path in stored.path.iterdir())) if stored.path.is_dir() else ()
+    kept = Kept(stored.path, files, SCRIPT if SCRIPT in files else None)
+    every = [*stored.facts, *next_steps(stored.name, kept, stored.found)]
+    every += [Fact("damaged", stored.damage)] if stored.damage else []
+    title = stored.cause or stored.kind or UNKNOWN
+    return Complaint(title, stored.kind or "", tuple(every), stored.certainty, stored.name)
+
+
+def dropout_complaint(done: Examination, told: Sequence[Told]) -> Complaint | None:
+    """Return how dropout breaks its law, if it does and no finding explains that."""
+    if done.dropout is None or not dropout_alone(done, told):
+        return None
+    cause, wrong = wording.dropout_told(done.dropout)
+    rows = {**wrong, **done.dropout_facts}
+    every = (Fact(name, said, language="sh" if name in _COMMANDS else "") for name, said in rows.items())
+    return Complaint(cause, done.dropout.kind, tuple(every))
+
+
+def _complaints(done: Examination, told: Sequence[Told]) -> Iterator[Complaint]:
+    yield from map(complaint_of, told)
+    if (dropout := dropout_complaint(done, told)) is not None:
+        yield dropout
     for said, names in undone_by_failure(done.hunt).items():
         advice = "if it need not support this: raise NotImplementedError there, or leave it out with --only"
-        yield Complaint(f"fails at {', '.join(names)}: {said}", "not supported and not refused", (("advice", advice),))
+        title = f"fails at {', '.join(names)}: {said}"
+        yield Complaint(title, "not supported and not refused", (Fact("advice", advice),))
     if done.refusals is not None:
         for lapse, rules in by_lapse(done.refusals).items():
             said = f"{wording.counted(len(rules), 'kind')}: {'; '.join(rules)}"
-            yield Complaint(f"malformed calls {lapse}", lapse, (("calls", said),))
-
-
-def _of_finding(told: Told, tolerance: str) -> Complaint:
-    finding, explanation = told.finding, told.explanation
-    title, sure = cause_of(told)
-    result, config = finding.result, finding.case.config
-    facts = list(explained.code_lines(explanation.diagnosis, config).items())
-    wrong = worst_line(result, config) or failure_line(result)
-    facts += [("wrong", wrong)] if wrong != title else []
-    if (at := result.raised_at) is not None:
-        facts.append(("at", f"{at[0]}, line {at[1]}"))
-    if explanation.answers is not None:
-        facts.append(("fails", explained.answers_line(explanation.answers, told.further)))
-    if explanation.factors is not None:
-        facts.append(("fails", explained.fails_line(explanation.factors, told.further)))
-        if (passing := explained.passing_line(explanation.factors)) is not None:
-            facts.append(("passes", passing))
-    if (kernel := explained.kernels_line(explanation.kernels)) is not None:
-        facts.append(("kernel", kernel))
-    if (known := upstream_of(told)) is not None:
-        facts.append(("upstream", known))
-    return Complaint(
-        title,
-        result.kind,
-        tuple(facts),
-        sure,
-        finding.id,
-        case_code(finding.case, told.kept),
-        "" if told.kept is None else replay_line(told, tolerance),
-        None if at is None or not Path(at[0]).is_file() else (at[0], int(at[1])),
-    )
+            yield Complaint(f"malformed calls {lapse}", lapse, (Fact("calls", said),))

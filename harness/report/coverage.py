@@ -11,7 +11,7 @@ from rich.text import Text
 
 from harness.checks.result import TWICE
 from harness.report import wording
-from harness.report.short import LINE
+from harness.report.facts import LINE
 from harness.space.searched import AGREEMENT, STRENGTHS, Searched
 
 

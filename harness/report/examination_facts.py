@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from harness.checks.result import Method, Verdict
 from harness.report import coverage, wording
+from harness.report.facts import case_words, failure_line, upstream_line
 from harness.report.refusals import refusals_facts
 from harness.report.severity import Told, dropout_alone
-from harness.report.short import case_words, failure_line, upstream_line
 from harness.search.examination import CASES, Examination
 from harness.search.narrow import DEAR
 from harness.search.record import Hunt

@@ -48,16 +48,9 @@ def upgrade_commands(upgrade: Upgrade, old: Summary, new: Summary) -> Iterator[s
 
 def _commands(summary: Summary, level: Callable[[Complaint | None], str]) -> Iterator[str]:
     for complaint in summary.complaints:
-        yield _command(level(complaint), summary.headline, _message(complaint), _place(summary, complaint))
+        yield _command(level(complaint), summary.headline, complaint.text, _place(summary, complaint))
     if summary.shortfall:
         yield _command(level(None), summary.headline, summary.shortfall, _place(summary, None))
-
-
-def _message(complaint: Complaint) -> str:
-    sure = f" ({complaint.sure})" if complaint.sure else ""
-    case = [f"case: {complaint.case}"] if complaint.case else []
-    replay = [f"replay: {complaint.replay}"] if complaint.replay else []
-    return "\n".join([complaint.title + sure, *(f"{name}: {said}" for name, said in complaint.facts), *case, *replay])
 
 
 def _place(summary: Summary, complaint: Complaint | None) -> dict[str, str]:

@@ -4,93 +4,38 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from harness.checks.result import Method, Result, Verdict
-from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.reproduce.literals import listed
 from harness.diagnosis.reproduce.program import quoted
 from harness.diagnosis.reproduce.torch_call import shown
 from harness.oracle.arithmetic import with_measured
-from harness.oracle.compare import Mismatch, Sort
-from harness.report import explained, wording
-from harness.report.markdown import fenced
+from harness.oracle.compare import Sort
+from harness.report import wording
+from harness.report.complaints import complaint_of
+from harness.report.facts import failure_line
+from harness.report.markdown import facts_in_markdown, fenced
+from harness.report.place import Fact
+from harness.report.severity import Told
 from harness.search.record import Finding
 from harness.space.case import Case
-
-SHOWN: Final = 3
-"""The number of arrays whose differences an issue shows; later ones mostly follow from the first."""
 
 LONG: Final = 4_000
 """The number of characters beyond which a case that no seed gives is not written out."""
 
-_SAID: Final = {
-    Sort.MISSING: "{array} is missing, expected {expected}",
-    Sort.UNEXPECTED: "{array}, {actual}, is no output of nn.RNN",
-    Sort.SHAPE: "{array} has shape {actual}, expected {expected}",
-    Sort.DTYPE: "{array} has dtype {actual}, expected {expected}",
-    Sort.CHANGED: "{array} is an input, and the call wrote into it",
-    Sort.ALIASED: "{array} shares memory with {actual}",
-    Sort.OVERWRITTEN: "{array} is overwritten by the next call",
-    Sort.MALFORMED: "{actual}",
-    Sort.FINITENESS: "{array} is infinite or NaN where it should not be, or finite where it should not",
-}
 
-
-def issue_of(finding: Finding, explanation: Explanation, script: str | None) -> str:
+def issue_of(told: Told, script: str | None) -> str:
     """Return the bug report of an explained finding; ``script`` is the text of the one that was seen to fail."""
-    config = finding.case.config
-    lines = []
-    if explanation.diagnosis is not None:
-        lines += explained.cause_lines(explanation.diagnosis, config, explanation.factors)
-    if explanation.answers is not None:
-        lines.append(explained.answers_line(explanation.answers))
-    if explanation.factors is not None:
-        lines.append(f"needs: {explained.needs_line(explanation.factors)}")
-        if (passing := explained.passing_line(explanation.factors)) is not None:
-            lines.append(f"passes: {passing}")
-    if (kernel := explained.kernels_line(explanation.kernels)) is not None:
-        lines.append(kernel)
-    judgement = explanation.judgement
-    proof = None if judgement is None else wording.judgement_line(judgement)
-    code = explained.code_lines(explanation.diagnosis, config)
-    return issue(finding, lines, proof, script, explanation.ground, code=code)
-
-
-def issue(
-    finding: Finding,
-    cause_lines: Sequence[str],
-    proof: str | None,
-    script: str | None,
-    environment: Mapping[str, str],
-    *,
-    code: Mapping[str, str] | None = None,
-) -> str:
-    """Return a bug report, ready to be pasted: what is known of the cause, the proof, the script, and what it ran on.
-
-    ``code`` holds two lines of NumPy, by whose they are: the one that makes the mistake, and nn.RNN's.
-    """
-    result = finding.result
-    parts = [f"# {title(finding)}", _expectation(result), *_happened(finding)]
-    if result.method is Method.DROPOUT:
-        parts += ["## The net", _config_block(finding.case)]
-    else:
-        parts += ["## Minimal case" if finding.minimal else "## Case", _case_block(finding.case)]
-    if cause_lines:
-        parts += ["## Cause", "\n".join(f"- {line}" for line in cause_lines)]
-    if code:
-        wrong, right = code.values()
-        parts += ["As a line of NumPy, with nn.RNN's own line below it:", fenced(f"- {wrong}\n+ {right}", "diff")]
-    if proof:
-        parts += ["## Proof", proof]
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in environment.items())
+    finding, complaint = told.finding, complaint_of(replace(told, kept=None))
+    facts = [fact for fact in complaint.facts if fact.name != "upstream" and len(fact.text) <= LONG]
+    facts.insert(0, Fact("cause", complaint.headline))
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in told.explanation.ground.items())
+    parts = [f"# {title(finding)}", _expectation(finding.result), "**What happened:**", *facts_in_markdown(facts)]
     parts += ["## Environment", f"| | |\n|---|---|\n{rows}", "## How to reproduce"]
     if script is None:
-        again = (
-            f"`rnn-harness replay` on the saved case, or `assert_agrees({finding.subject!r}, case)` on the one above"
-        )
-        parts.append(f"There is no script for this; use {again}.")
+        parts.append("There is no script for this; use `rnn-harness replay` on the saved case.")
     else:
         beside = " It reads `arrays.npz`, which belongs next to it." if "arrays.npz" in script else ""
         parts += [
@@ -102,15 +47,9 @@ def issue(
 
 def title(finding: Finding) -> str:
     """Return what is wrong, in one line."""
-    result, name = finding.result, shown(finding.subject)
-    if result.method is Method.DROPOUT:
-        return f"{name}: {wording.dropout_told(result)[0]}"
-    if not result.mismatches:
-        return _one_line(f"{name}: {_own_name(result.message)}")
-    first = result.mismatches[0]
-    if first.law:
-        return f"{name} breaks the law of {first.law}: {_differs(first)}"
-    return _one_line(f"{name}: {_differs(first)}")
+    of_dropout = finding.result.method is Method.DROPOUT
+    said = wording.dropout_told(finding.result)[0] if of_dropout else failure_line(finding.result)
+    return _one_line(f"{shown(finding.subject)}: {_own_name(said)}")
 
 
 def regression_test(finding: Finding) -> str:
@@ -163,65 +102,6 @@ def _expectation(result: Result) -> str:
     if result.mismatches[0].sort is Sort.OVERWRITTEN:
         return "**Expected:** what `nn.RNN` returns, which its next call does not change."
     return "**Expected:** what `nn.RNN` returns, in its names, shapes and dtypes."
-
-
-def _happened(finding: Finding) -> list[str]:
-    result = finding.result
-    parts = ["**What happened:**"]
-    if result.message:
-        parts.append(fenced(_own_name(result.message), ""))
-    if result.traceback:
-        parts.append(fenced(result.traceback.rstrip(), ""))
-    shown = result.mismatches[:SHOWN]
-    parts += [f"- {_differs(mismatch)}" for mismatch in shown if not mismatch.sites]
-    tables = [mismatch for mismatch in shown if mismatch.sites]
-    if tables:
-        parts.append("\n".join(f"- {_differs(mismatch)}" for mismatch in tables))
-        head = "| array | where | actual | expected | difference | allowance |\n|---|---|---|---|---|---|"
-        rows = [
-            f"| {mismatch.array} | {', '.join(f'{axis}={index}' for axis, index in site.place.items())} "
-            f"| {site.actual:.9g} | {site.expected:.9g} | {site.difference:.3g} | {site.allowance:.3g} |"
-            for mismatch in tables
-            for site in mismatch.sites
-        ]
-        parts.append("\n".join([head, *rows]))
-        parts.append(f"Compared {result.method.value}.")
-    if len(result.mismatches) > SHOWN:
-        parts.append(f"Further arrays that differ: {', '.join(m.array for m in result.mismatches[SHOWN:])}.")
-    if any(mismatch.sort is Sort.SUSPICIOUS for mismatch in result.mismatches):
-        parts.append("No bound proves this wrong, but it exceeds usual roundings, and it repeats on other values.")
-    return parts
-
-
-def _differs(mismatch: Mismatch) -> str:
-    array = mismatch.array
-    if mismatch.layer is not None:
-        array += f" of layer {mismatch.layer}"
-    if mismatch.probed:
-        array += ", seen with probes,"
-    if mismatch.sort in _SAID:
-        said = _SAID[mismatch.sort].format(array=array, actual=mismatch.actual, expected=mismatch.expected)
-    else:
-        said = f"{array} differs"
-    return said + (f" in {mismatch.count} of {mismatch.total} elements" if mismatch.total else "")
-
-
-def _case_block(case: Case) -> str:
-    if _long(case):
-        return (
-            f"{_config_block(case)}\n\nIts {_numbers(case):,} numbers are in the script, or in the file that keeps it."
-        )
-    written = _spread(repr(case))
-    imports = ["import numpy as np", ""] if "np." in written else []
-    return fenced("\n".join([*imports, _imported(written, "RNNConfig"), "", f"case = {written}"]), "python")
-
-
-def _config_block(case: Case) -> str:
-    return fenced(f"from harness import RNNConfig\n\nconfig = {_spread(repr(case.config))}", "python")
-
-
-def _numbers(case: Case) -> int:
-    return sum(spec.size for spec in case.config.given.values())
 
 
 def _long(case: Case) -> bool:

@@ -15,7 +15,7 @@ from harness.checks.laws import LAWS
 from harness.checks.result import DERIVATIVES, PROBES, TWICE
 from harness.diagnosis.upgrade import Standing, Upgrade
 from harness.report import wording
-from harness.report.complaints import Complaint, Summary
+from harness.report.complaints import Summary
 from harness.report.severity import Told
 from harness.report.upgrade import NAMES, behaviour_line, defect_line, numbers
 from harness.search.examination import Examination
@@ -64,11 +64,10 @@ def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
     for name in _passed(done):
         suite.add_testcase(_case(name, subject))
     for complaint in summary.complaints:
-        title = f"{complaint.title} ({complaint.sure})" if complaint.sure else complaint.title
         failed = _case(f"{complaint.id}: {complaint.title}" if complaint.id else complaint.title, subject)
-        failure = Failure(_xml(title), _xml(complaint.kind))
-        failure.text = _xml(_body(title, complaint))
-        failed.result = [Skipped(_xml(f"in the old environment: {title}")) if old else failure]
+        failure = Failure(_xml(complaint.headline), _xml(complaint.kind))
+        failure.text = _xml(complaint.text)
+        failed.result = [Skipped(_xml(f"in the old environment: {complaint.headline}")) if old else failure]
         suite.add_testcase(failed)
     if summary.shortfall:
         lacking, said = _case("enough was seen", subject), _xml(summary.shortfall)
@@ -115,13 +114,6 @@ def _case(name: str, subject: str) -> TestCase:
     from junitparser import TestCase
 
     return TestCase(_xml(name), _xml(subject))
-
-
-def _body(title: str, complaint: Complaint) -> str:
-    lines = [title, *(f"{name}: {said}" for name, said in complaint.facts)]
-    lines += [f"case: {complaint.case}"] if complaint.case else []
-    lines += [f"replay: {complaint.replay}"] if complaint.replay else []
-    return "\n".join(lines)
 
 
 def _passed(done: Examination) -> Iterator[str]:

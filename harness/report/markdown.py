@@ -8,6 +8,7 @@ from typing import Final
 
 from harness.report import wording
 from harness.report.complaints import Complaint, Summary, verdict_on_all
+from harness.report.place import Fact
 
 _MARKS: Final = re.compile(r"[!#$&*<>@\[\\\]^`{|}~]|_(?![^\W_])|:(?=\S)")
 """The characters that mean something within a line of GitHub's Markdown: emphasis, code, cells of tables, HTML, links,
@@ -15,6 +16,8 @@ names of people, formulas and emoji. An underscore that could end emphasis stand
 means something before no space. As numeric entities none of them means anything, and all readers of Markdown agree on
 that; they do not agree on a backslash before a bar.
 """
+
+DIFF: Final = {"yours": "-", "nn.RNN": "+"}  # the two lines of code, with the signs of a difference
 
 _FULL: Final = 5
 """The number of complaints shown with all their facts; a job page is read at a glance, and its size is limited."""
@@ -67,19 +70,25 @@ def _left_out(summaries: Sequence[Summary]) -> Iterator[str]:
 
 
 def _shown(number: int, summary: Summary, complaint: Complaint, *, in_full: bool) -> Iterator[str]:
-    sure = f" ({complaint.sure})" if complaint.sure else ""
-    yield f"### {number}\\. {plain(complaint.title)}{sure}, in {code(summary.subject)}"
-    facts = dict(complaint.facts)
-    if in_full:
-        lines = [f"{sign} {facts.pop(name)}" for sign, name in (("-", "yours"), ("+", "nn.RNN")) if name in facts]
-        if lines:
-            yield fenced("\n".join(map(_one_line, lines)), "diff")
-        if facts:
-            yield "\n".join(f"- {name}: {code(said)}" for name, said in facts.items())
-        if complaint.case:
-            yield fenced(complaint.case, "python")
-    if complaint.replay:
-        yield fenced(complaint.replay, "sh")
+    yield f"### {number}\\. {plain(complaint.headline)}, in {code(summary.subject)}"
+    yield from facts_in_markdown([fact for fact in complaint.main_facts if in_full or fact.name == "replay"])
+
+
+def facts_in_markdown(facts: Sequence[Fact]) -> Iterator[str]:
+    """Yield the mistake as a difference of two lines, then what is said, and then what can be copied."""
+    code_lines = {fact.name: fact.text for fact in facts if fact.name in DIFF}
+    if code_lines:
+        yield fenced("\n".join(f"{DIFF[name]} {_one_line(text)}" for name, text in code_lines.items()), "diff")
+    if said := [f"- {fact.name}: {code(fact.text)}" for fact in facts if not _is_block(fact)]:
+        yield "\n".join(said)
+    for fact in facts:
+        if _is_block(fact) and fact.name not in DIFF:
+            yield f"{fact.name}:"
+            yield fenced(fact.text, fact.language)
+
+
+def _is_block(fact: Fact) -> bool:
+    return bool(fact.language) or "\n" in fact.text
 
 
 def plain(text: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 from harness.checks.full_check import against
 from harness.checks.result import Result, Verdict, is_id
+from harness.report.facts import failure_line
 from harness.report.record import as_json
-from harness.report.short import failure_line
 from harness.report.wording import METHODS
 from harness.search.scan import Checked
 from harness.space.scope import factors_of

@@ -16,18 +16,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from harness.diagnosis.upgrade import Upgrade
 from harness.report import wording
-from harness.report.complaints import Complaint, Summary, verdict_on_all
+from harness.report.complaints import Complaint, Summary, complaint_of_stored, verdict_on_all
 from harness.report.everything import Row, table_data
 from harness.report.examination_facts import examination_facts
-from harness.report.paper import printed
-from harness.report.place import ISSUE, UNKNOWN, Stored
+from harness.report.markdown import DIFF
+from harness.report.place import ISSUE, SCRIPT, Stored
 from harness.report.record import maps_record
 from harness.report.severity import Told
-from harness.report.text import facts_of_stored, finding_report, headline
+from harness.report.text import headline
 from harness.report.upgrade import upgrade_data
 from harness.space.config import RNNConfig
 
-FILES: Final = ("reproduce.py", ISSUE)  # beside a finding, whose text is shown
+FILES: Final = (SCRIPT, ISSUE)  # beside a finding, whose text is shown
 LONGEST: Final = 2**17  # characters of such a text, so that a page stays small
 
 LEVELS: Final = ((10.0, "l1"), (1e3, "l2"), (math.inf, "l3"))  # CSS classes of wrong elements, by error over tolerance
@@ -38,7 +38,6 @@ def page_of_run(
     *,
     command: str,
     version: str,
-    tolerance: str = "derived",
     rows: Sequence[Row] | None = None,
     upgrade: Upgrade | None = None,
 ) -> str:
@@ -59,7 +58,7 @@ def page_of_run(
         verdicts=verdicts if len(verdicts) > 1 else [],
         upgrade=between,
         table=None if rows is None else table_data(rows),
-        findings=[one for summary, findings in every for one in _findings(summary, findings, tolerance)],
+        findings=[one for summary, findings in every for one in _findings(summary, findings)],
         checked={summary.subject: [*examination_facts(summary.examination, findings)] for summary, findings in every},
         command=command,
         version=version,
@@ -74,7 +73,9 @@ def page_of_findings(stored: Sequence[Stored], *, command: str, version: str) ->
         verdicts=[],
         upgrade=None,
         table=None,
-        findings=list(map(_kept_finding, stored)),
+        findings=[
+            _finding(one.subject or "", complaint_of_stored(one), one.error_maps, _files(one.path)) for one in stored
+        ],
         checked={},
         command=command,
         version=version,
@@ -105,45 +106,29 @@ def _worst(verdicts: Sequence[tuple[str, str]]) -> str:
     return next((tone for tone in ("bad", "warn") if tone in tones), "good")
 
 
-def _findings(summary: Summary, told: Sequence[Told], tolerance: str) -> Iterator[dict[str, Any]]:
-    """Yield all that is wrong with a subject: its findings, with a number, and what else there is to complain about."""
+def _findings(summary: Summary, told: Sequence[Told]) -> Iterator[dict[str, Any]]:
+    """Yield all that is wrong with a subject: its findings, and what else there is to complain about."""
     findings = {one.finding.id: one for one in told}
-    for number, complaint in enumerate(summary.complaints, 1):
-        one, texts, maps = findings.get(complaint.id), dict[str, str](), None
-        if one is not None:
-            maps = one.explanation.error_maps
-            texts["Everything about it"] = printed(finding_report(number, one, tolerance))
-            texts |= {} if one.kept is None else _files(one.kept.folder)
+    for complaint in summary.complaints:
+        one = findings.get(complaint.id)
+        maps = None if one is None else one.explanation.error_maps
+        texts = {} if one is None or one.kept is None else _files(one.kept.folder)
         yield _finding(summary.subject, complaint, None if maps is None else maps_record(maps), texts)
-
-
-def _kept_finding(stored: Stored) -> dict[str, Any]:
-    facts, record = tuple(facts_of_stored(stored)), stored.record
-    title = stored.cause if stored.cause not in {None, UNKNOWN} else record.get("clue") or stored.kind
-    complaint = Complaint(
-        title or UNKNOWN,
-        stored.kind or "",
-        facts,
-        id=stored.id or stored.path.name,
-        case="" if stored.found is None else repr(stored.found),
-        replay=f"rnn-harness replay {stored.id or stored.path}",
-    )
-    return _finding(stored.subject or "", complaint, record.get("error_maps"), _files(stored.path))
 
 
 def _finding(
     subject: str, complaint: Complaint, maps: Mapping[str, Any] | None, texts: Mapping[str, str]
 ) -> dict[str, Any]:
-    facts = [(name, said) for name, said in complaint.facts if name not in {"yours", "nn.RNN"}]
+    said = [fact for fact in complaint.facts if fact.name not in DIFF]
     return {
         "subject": subject,
         "title": complaint.title,
         "sure": complaint.sure,
         "id": complaint.id,
-        "code": {name: said for name, said in complaint.facts if name in {"yours", "nn.RNN"}},
-        "facts": facts,
-        "case": complaint.case,
-        "replay": complaint.replay,
+        "code": {fact.name: fact.text for fact in complaint.facts if fact.name in DIFF},
+        "facts": [(fact.name, fact.text) for fact in said if not fact.detail and not fact.language],
+        "copied": [fact.text for fact in said if not fact.detail and fact.language],
+        "details": [(fact.name, fact.text) for fact in said if fact.detail],
         "error_maps": maps,
         "texts": texts,
     }

@@ -1,4 +1,4 @@
-"""Findings on disk, as reports tell of them: the place in which one was kept, and what was read back."""
+"""Findings on disk, as reports show them: the folder in which one was kept, and what was read back."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from harness.checks.result import Method, Result
+from harness.checks.result import Result
 from harness.space.case import Case, CaseError
 
 UNKNOWN: Final = "cause unknown"
-"""The cause of a kept finding that has none."""
+SCRIPT: Final = "reproduce.py"
+ISSUE: Final = "issue.md"  # a finding as a report to those who can mend it
+DIRECTORY: Final = ".rnn-harness"  # where findings are kept by default
 
-ISSUE: Final = "issue.md"
-"""The file that holds a finding as a report to those who can mend it."""
 
-DIRECTORY: Final = ".rnn-harness"
-"""The directory in which findings are kept by default."""
+@dataclass(frozen=True)
+class Fact:
+    """A line of a report."""
+
+    name: str
+    text: str
+    detail: bool = False  # for readers who ask for everything: with -v, of a kept finding, in an issue
+    language: str = ""  # python or sh: code, which is copied and never cut
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,8 @@ class Kept:
 
     folder: Path
     files: tuple[str, ...] = ()
-    script: str | None = None
-    """The stand-alone script, which was seen to fail in a fresh process; ``None`` if there is none."""
-    no_script: str = ""
-    """The reason why there is no script."""
+    script: str | None = None  # the stand-alone script, which was seen to fail in a fresh process, if there is one
+    no_script: str = ""  # the reason why there is no script
 
     @property
     def elsewhere(self) -> bool:
@@ -42,35 +46,22 @@ class Kept:
 class Stored:
     """A finding as it was kept, or any case in a file; ``None`` stands for what the file does not say."""
 
-    path: Path
-    """The finding's folder, or the file."""
-    found: Case | None
-    """The case; ``None`` if the file is damaged."""
-    subject: str | None = None
-    """The subject it was found on."""
+    path: Path  # the finding's folder, or the file
+    found: Case | None  # the case; None if the file is damaged
+    subject: str | None = None  # the subject it was found on
     id: str | None = None
-    kept: datetime | None = None
-    """The time at which it was saved, in UTC."""
-    kind: str | None = None
-    """The kind of failure; ``Result.shows`` tells whether it still fails in this way."""
-    cause: str | None = None
-    """The cause in one line."""
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    """The notes saved with the case: the tolerance, the versions."""
-    record: Mapping[str, Any] = field(default_factory=dict)
-    """The contents of ``finding.json``."""
-    damage: str = ""
-    """The reason why it cannot be read, if it cannot."""
-
-    @property
-    def of_dropout(self) -> bool:
-        """True if it breaks the law of dropout, which one call does not show."""
-        return self.record.get("method") == Method.DROPOUT.name.lower()
-
-    @property
-    def wavers(self) -> bool:
-        """True if it did not fail in every run: one run that passes does not show that it is fixed."""
-        return self.record.get("nondeterministic") is True
+    kept: datetime | None = None  # when it was saved, in UTC
+    kind: str | None = None  # Result.shows tells whether it still fails in this way
+    cause: str | None = None  # the cause, or else what is wrong, in a sentence
+    certainty: str = ""  # how certain the cause is
+    facts: tuple[Fact, ...] = ()
+    error_maps: Mapping[str, Any] | None = None
+    of_dropout: bool = False  # it breaks the law of dropout, which one call does not show
+    nondeterministic: bool = (
+        False  # it did not fail in every run, so one run that passes does not show that it is fixed
+    )
+    notes: Mapping[str, Any] = field(default_factory=dict)  # saved with the case: the tolerance, the versions
+    damage: str = ""  # the reason why it cannot be read, if it cannot
 
     @property
     def case(self) -> Case:
@@ -78,6 +69,11 @@ class Stored:
         if self.found is None:
             raise CaseError(self.damage)
         return self.found
+
+    @property
+    def name(self) -> str:
+        """The id, or else the name of the file or folder."""
+        return self.id or self.path.name
 
     def again(self, result: Result) -> bool | None:
         """Return whether a result shows the same kind of failure as before; ``None`` if that kind is not known."""

@@ -5,25 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from harness.checks.accuracy import Accuracy
 from harness.checks.result import Result
 from harness.checks.vacuous import MISTAKES
-from harness.diagnosis.error_map import ErrorMap, ErrorMaps
-from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.error_map import Axis, ErrorMap, ErrorMaps
 from harness.oracle.compare import Mismatch
-from harness.oracle.judge import Judgement
 from harness.report import wording
 from harness.report.coverage import shares_record
-from harness.report.explained import certificate_record, explanation_record
+from harness.report.facts import cause_of, facts_of_failure
 from harness.report.place import Stored
 from harness.report.refusals import refusals_record
 from harness.report.severity import Told, severity
-from harness.report.short import upstream_line
 from harness.search.examination import Examination
-from harness.search.record import Finding, Helpers, Hunt
+from harness.search.record import Helpers, Hunt
 from harness.search.suspicion import Suspicion
 from harness.space.config import PREACTIVATION, RNNConfig
 
@@ -101,28 +97,56 @@ def _ids(hunt: Hunt) -> set[str]:
     return {finding.id for finding in hunt.findings}
 
 
-def finding_record(finding: Finding, explanation: Explanation) -> dict[str, Any]:
+def finding_record(told: Told) -> dict[str, Any]:
     """Return a finding with numbers as JSON supports them: a non-finite number is a string."""
+    finding, explanation, diagnosis = told.finding, told.explanation, told.explanation.diagnosis
+    cause, certainty = cause_of(told)
     record = {
         "id": finding.id,
         "subject": finding.subject,
+        "kind": finding.result.kind,
+        "severity": severity(finding, explanation).value,
+        "cause": cause,
+        "certainty": certainty,
+        "faults": [] if diagnosis is None else [fault.name for fault in diagnosis.causes],
+        "further_cases": told.further,
+        "minimal": finding.minimal,
         "config": finding.case.config.to_dict(),
         "case": repr(finding.case),
-        "minimal": finding.minimal,
-        "certificate": certificate_record(finding.certificate),
-        "kind": finding.result.kind,
         **result_record(finding.result),
-        "severity": severity(finding, explanation).value,
-        "judge": None if explanation.judgement is None else _judgement(explanation.judgement),
-        "to_accept": wording.enough_line(finding.result),
-        "upstream": upstream_line(finding.subject, finding.case.config, finding.result, minimal=finding.minimal),
-        **explanation_record(explanation, finding.case.config),
+        "facts": [dataclasses.asdict(fact) for fact in facts_of_failure(told)],
         "error_maps": None if explanation.error_maps is None else maps_record(explanation.error_maps),
+        "ground": dict(explanation.ground),
     }
     return cast("dict[str, Any]", as_json(record))
 
 
-def maps_record(maps: ErrorMaps) -> dict[str, Any]:
+class AxisRecord(TypedDict):
+    """An axis of a map of errors."""
+
+    name: str
+    labels: list[str]
+    size: int
+
+
+class MapRecord(TypedDict):
+    """A map of errors as data."""
+
+    text: str
+    columns: AxisRecord
+    rows: AxisRecord
+    first: tuple[int, int]
+    errors: list[list[float]]
+
+
+class MapsRecord(TypedDict):
+    """The maps of a finding's errors as data."""
+
+    text: str
+    maps: list[MapRecord]
+
+
+def maps_record(maps: ErrorMaps) -> MapsRecord:
     """Return maps of errors, which are multiples of tolerances with three digits: more than 1 is wrong."""
     config, more = maps.config, maps.more
     sizes = f"T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
@@ -133,7 +157,7 @@ def maps_record(maps: ErrorMaps) -> dict[str, Any]:
     return {"text": said, "maps": [_map(one, config) for one in maps.maps]}
 
 
-def _map(one: ErrorMap, config: RNNConfig) -> dict[str, Any]:
+def _map(one: ErrorMap, config: RNNConfig) -> MapRecord:
     what = {"output": "states", PREACTIVATION: "gradients by preactivations"}.get(one.array, one.array)
     parts = [what] + ([f"layer {one.layer}"] if one.layer is not None and config.num_layers > 1 else [])
     parts += [one.direction] if one.direction is not None else []
@@ -146,21 +170,22 @@ def _map(one: ErrorMap, config: RNNConfig) -> dict[str, Any]:
     )
     return {
         "text": f"{', '.join(parts)}: first wrong at {place}{cut}",
-        "columns": one.columns._asdict(),
-        "rows": one.rows._asdict(),
-        "first": list(one.first),
+        "columns": _axis(one.columns),
+        "rows": _axis(one.rows),
+        "first": one.first,
         "errors": [[float(f"{error:.3g}") for error in column] for column in one.errors.tolist()],
     }
 
 
+def _axis(axis: Axis) -> AxisRecord:
+    return {"name": axis.name, "labels": [*axis.labels], "size": axis.size}
+
+
 def _told_record(told: Told) -> dict[str, Any]:
     kept = told.kept
-    return {
-        **finding_record(told.finding, told.explanation),
-        "folder": None if kept is None else str(kept.folder),
-        "script": None if kept is None or kept.script is None else str(kept.folder / kept.script),
-        "further_cases": told.further,
-    }
+    folder = None if kept is None else str(kept.folder)
+    script = None if kept is None or kept.script is None else str(kept.folder / kept.script)
+    return {**finding_record(told), "folder": folder, "script": script}
 
 
 def stored_record(stored: Stored) -> dict[str, Any]:
@@ -168,16 +193,14 @@ def stored_record(stored: Stored) -> dict[str, Any]:
     return {
         "id": stored.id,
         "subject": stored.subject,
-        "kept": _moment(stored.kept),
+        "kept": None if stored.kept is None else stored.kept.isoformat(),
         "kind": stored.kind,
         "cause": stored.cause,
+        "certainty": stored.certainty,
+        "facts": [dataclasses.asdict(fact) for fact in stored.facts],
         "folder": str(stored.path),
         "damage": stored.damage or None,
     }
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
 
 
 def result_record(result: Result) -> dict[str, Any]:
@@ -186,9 +209,7 @@ def result_record(result: Result) -> dict[str, Any]:
         "verdict": result.verdict.value,
         "message": result.message,
         "traceback": result.traceback,
-        "raised_at": None if result.raised_at is None else "{}, line {}".format(*result.raised_at),
         "nondeterministic": result.nondeterministic,
-        "of_tanh": result.of_tanh,
         "method": result.method.name.lower(),
         "mismatches": [_mismatch(mismatch) for mismatch in result.mismatches],
     }
@@ -215,11 +236,6 @@ def _mismatch(mismatch: Mismatch) -> dict[str, Any]:
         for site in mismatch.sites
     ]
     return record
-
-
-def _judgement(judgement: Judgement) -> dict[str, Any]:
-    numbers = {name: _json_number(getattr(judgement, name)) for name in ("exact", "subject", "reference", "off_by")}
-    return {"ruling": judgement.ruling.value, "text": wording.judgement_line(judgement), **numbers}
 
 
 def _suspicion(suspicion: Suspicion) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from harness.checks.result import Result, Verdict
 from harness.report import wording
+from harness.report.facts import failure_line
 from harness.report.place import Stored
 from harness.report.record import result_record
-from harness.report.short import failure_line
 from harness.search.replay import Fate
 
 STYLES: Final = {
@@ -42,11 +42,6 @@ class Replayed:
         return None if self.result is None else self.stored.again(self.result)
 
     @property
-    def name(self) -> str:
-        """The id of the finding, or the name of its folder."""
-        return self.stored.id or self.stored.path.name
-
-    @property
     def said(self) -> str:
         """The failure in one line, or why nothing is known; empty if the subject passes."""
         if self.result is None:
@@ -69,7 +64,7 @@ class Replayed:
 
 def replayed_line(one: Replayed) -> Text:
     """Return the finding, its fate, its subject, and what is wrong."""
-    words = Text(f"{one.name}  ")
+    words = Text(f"{one.stored.name}  ")
     words.append(f"{one.fate.value:6}", STYLES[one.fate])
     return words.append("".join(f"  {said}" for said in (one.subject, one.said) if said))
 
@@ -91,7 +86,7 @@ def replays_record(every: Sequence[Replayed]) -> dict[str, Any]:
 
 def _record(one: Replayed) -> dict[str, Any]:
     return {
-        "finding": one.name,
+        "finding": one.stored.name,
         "subject": one.subject,
         "fate": one.fate.value,
         "same_kind": one.again,

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Group, RenderableType
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.investigate import Explanation
-from harness.oracle.compare import Mismatch
 from harness.report import coverage, explained, wording
+from harness.report.complaints import Complaint, complaint_of, complaint_of_stored, dropout_complaint
 from harness.report.examination_facts import examination_facts, gaps, undone_factors
+from harness.report.facts import LINE, cause_of, named, observed
 from harness.report.paper import fact_table
-from harness.report.place import Kept, Stored
+from harness.report.place import Stored
 from harness.report.refusals import refusals_findings, refusals_findings_in_short
 from harness.report.replays import STYLES, Replayed
-from harness.report.severity import Told, dropout_alone
-from harness.report.short import (
-    cause_of,
-    failure_line,
-    one_line_each,
-    replay_line,
-    short_finding,
-    shown_in_full,
-    summary,
-    upstream_of,
-)
+from harness.report.severity import Severity, Told, dropout_alone
 from harness.search.examination import Examination
 from harness.search.replay import Fate
 from harness.space.config import ArraySpec, RNNConfig
@@ -44,45 +35,40 @@ _STYLES = {
     Verdict.UNSUPPORTED: "bold yellow",
     Verdict.BROKEN: "bold magenta",
 }
-_SHOWN_MISMATCHES = 3
-"""The number of mismatches shown in full; the first one is the cause, and later ones mostly follow from it."""
+IN_FULL: Final = 3  # findings shown with more than a line; with the verdict and the facts, these fill a screen
+LISTED: Final = 8  # findings that a summary lists
+_WORD: Final = max(len(one.value) for one in Severity)
+_SHARE: Final = re.compile(r",? in \d+ of \d+ elements \(.*\)$")
 
 
-def examination_report(
-    done: Examination, told: Sequence[Told] = (), tolerance: str = "derived", *, verbose: bool = False
-) -> RenderableType:
+def examination_report(done: Examination, told: Sequence[Told] = (), *, verbose: bool = False) -> RenderableType:
     """Return a subject's verdict, its findings in the given order, the facts of its checks, and a summary.
 
     Each finding takes a dozen lines at most, and so do the facts, unless ``verbose`` is true.
     """
-    shown: list[RenderableType] = []
-    if done.dropout is not None and dropout_alone(done, told):
-        shown.append(_dropout(done.dropout, done.dropout_facts))
+    shown = _dropout(done, told)
     for number, (one, whole) in enumerate(zip(told, shown_in_full(told), strict=True), 1):
-        if verbose:
-            shown.append(finding_report(number, one, tolerance))
-        elif whole:
-            shown.append(short_finding(number, one, tolerance))
+        if verbose or whole:
+            shown.append(finding_report(str(number), complaint_of(one), verbose=verbose))
     if shown:
         shown.append("")
     facts = list(examination_facts(done, told, verbose=verbose))
     if told and not verbose:
-        kept = f", or rnn-harness findings {replay_line(told[0]).removeprefix('rnn-harness replay ')}"
-        facts.append(("more", f"-v{kept if told[0].kept is not None else ''}"))
+        kept = told[0].kept
+        also = "" if kept is None else f", or rnn-harness findings {named(told[0].finding.id, kept)}"
+        facts.append(("more", f"-v{also}"))
     shown.append(Padding(fact_table(facts), (0, 0, 0, 2)))
     if verbose and done.hunt.checks and not done.hunt.findings:
         shown.append(Padding(coverage.table(done.hunt.searched), (1, 0, 0, 2)))
     if done.refusals is not None and done.refusals.findings:
         shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
-    return Group(_head(done, told), *shown, summary(told))
+    return Group(_head(done, told), *shown, _summary(told))
 
 
-def findings_report(done: Examination, told: Sequence[Told] = (), tolerance: str = "derived") -> RenderableType:
+def findings_report(done: Examination, told: Sequence[Told] = ()) -> RenderableType:
     """Return a subject's verdict, every finding in a dozen lines, and what makes a pass mean less."""
-    shown: list[RenderableType] = []
-    if done.dropout is not None and dropout_alone(done, told):
-        shown.append(_dropout(done.dropout, done.dropout_facts))
-    shown += [short_finding(number, one, tolerance) for number, one in enumerate(told, 1)]
+    shown = _dropout(done, told)
+    shown += [finding_report(str(number), complaint_of(one)) for number, one in enumerate(told, 1)]
     if done.refusals is not None:
         shown.append(refusals_findings(done.refusals))
     facts = list(gaps(done, told))
@@ -90,9 +76,65 @@ def findings_report(done: Examination, told: Sequence[Told] = (), tolerance: str
     return Group(_head(done, told), *shown, *([""] if shown else []))
 
 
+def finding_report(sign: str, complaint: Complaint, *, verbose: bool = False) -> RenderableType:
+    """Show a finding: its cause and how certain that is, then what a reader needs, or all that is known."""
+    head = Table.grid(padding=(0, 2), expand=True)
+    head.add_column(no_wrap=True)
+    head.add_column(ratio=1)
+    head.add_column(no_wrap=True, justify="right")
+    title = complaint.title if verbose else cut(complaint.title)
+    head.add_row(Text(sign, "bold"), Text(title, "bold red"), Text(complaint.sure, "dim"))
+    facts = complaint.facts if verbose else complaint.main_facts
+    rows = ((fact.name, fact.text if verbose or fact.language else cut(fact.text)) for fact in facts)
+    # The head is no wider than the facts, so that the words stay near each other.
+    return Group("", Constrain(head, 2 * LINE), Padding(fact_table(rows), (0, 0, 0, 3)))
+
+
+def shown_in_full(told: Sequence[Told]) -> list[bool]:
+    """Return which findings get more than a line: the first, those with a certain cause, and the second of two."""
+    left, shown = IN_FULL, []
+    for number, one in enumerate(told):
+        shown.append(left > 0 and (number == 0 or one.certain or len(told) == 2))
+        left -= shown[-1]
+    return shown
+
+
+def cut(text: str, length: int = 2 * LINE) -> str:
+    """Return the text, or as much of it as fits: whole parts between commas if these are half of it, or else words."""
+    if len(text) <= length:
+        return text
+    words = text[: length - 2].rsplit(" ", 1)[0]
+    ends = [one.end() - 1 for one in re.finditer("[,;] ", words)]
+    whole = [end for end in ends if 2 * end >= length and words.count("(", 0, end) == words.count(")", 0, end)]
+    return f"{words[: whole[-1]] if whole else words} …"
+
+
+def _summary(told: Sequence[Told]) -> RenderableType:
+    """Show one line per finding, the gravest first; nothing for one or two findings, which are in sight."""
+    if len(told) < 3:
+        return Group()
+    more = len(told) - LISTED
+    return Group("", *_one_line_each(told[:LISTED]), *([f"... and {more} more: -v"] if more > 0 else []))
+
+
+def _one_line_each(told: Sequence[Told]) -> list[Text]:
+    """Return a line for each finding: its number, its id, what it concerns, and its cause."""
+    rows = (f"{n}  {one.finding.id}  {one.severity.value:<{_WORD}}  {_in_a_line(one)}" for n, one in enumerate(told, 1))
+    return [Text(row, no_wrap=True, overflow="ellipsis") for row in rows]
+
+
+def _in_a_line(told: Told) -> str:
+    """Return the cause, or else what is wrong and on what condition, just long enough to tell findings apart."""
+    said, sure = cause_of(told)
+    if sure in {"certain", "possibly"}:
+        return f"possibly {said}" if sure == "possibly" else said
+    factors, said = told.explanation.factors, _SHARE.sub("", said)
+    return said if factors is None else f"{said} {explained.fails_line(factors)}"
+
+
 def quiet_report(done: Examination, told: Sequence[Told] = ()) -> RenderableType:
     """Return a subject's verdict and one line for each finding, in the given order."""
-    return Group(_head(done, told), *one_line_each(told))
+    return Group(_head(done, told), *_one_line_each(told))
 
 
 def headline(done: Examination, told: Sequence[Told]) -> str:
@@ -119,11 +161,10 @@ def _failing(done: Examination) -> str:
     return said + " beyond the error of its tanh" * hunt.allows_for_tanh
 
 
-def _dropout(result: Result, more: Mapping[str, str]) -> RenderableType:
+def _dropout(done: Examination, told: Sequence[Told]) -> list[RenderableType]:
     """Show what is wrong with a subject's dropout, which only many runs together show."""
-    cause, told = wording.dropout_told(result)
-    facts = fact_table({**told, **more}.items())
-    return Group("", Text(f"!  {cause}", "bold red"), Padding(facts, (0, 0, 0, 3)))
+    complaint = dropout_complaint(done, told)
+    return [] if complaint is None else [finding_report("!", complaint)]
 
 
 def _tally(done: Examination, told: Sequence[Told]) -> str:
@@ -153,76 +194,6 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
     if done.verdict is Verdict.UNSUPPORTED:
         parts.append("nothing is covered; let it support one plain config at least, or leave out a pin")
     return f": {'; '.join(parts)}" if parts else ""
-
-
-def finding_report(number: int, told: Told, tolerance: str = "derived") -> RenderableType:
-    """Show everything about a finding: its cause, what differs, what that depends on, and how to run it again."""
-    finding, explanation, kept = told.finding, told.explanation, told.kept
-    result, config = finding.result, finding.case.config
-    cause, sure = cause_of(told)
-    facts = fact_table()
-    if result.verdict is Verdict.SUSPECT:
-        facts.add_row(
-            "suspect", "no bound proves it wrong, but it exceeds usual roundings, and repeats on other values"
-        )
-    for more in told.also:
-        facts.add_row("also", Text(f"{failure_line(more.result)}, on {more.case.config!r}"))
-    _add_explanation(facts, explanation, config)
-    if told.further:
-        facts.add_row("again", f"{wording.counted(told.further, 'more case')} failed for the same cause")
-    if explanation.judgement is not None:
-        facts.add_row("judge", wording.judgement_line(explanation.judgement))
-    if (enough := wording.enough_line(result)) is not None:
-        facts.add_row("to accept", enough)
-    facts.add_row("config", Text(wording.config_line(config)))
-    facts.add_row("minimal", Text("\n".join(explained.minimal_lines(finding.certificate))))
-    if finding.minimal and (instead := wording.leave_out_line(config)) is not None:
-        facts.add_row("leave out", Text(instead))
-    facts.add_row("case", Text(repr(finding.case)))
-    if any(mismatch.sites for mismatch in result.mismatches):
-        facts.add_row("compared", result.method.value)
-    if (known := upstream_of(told)) is not None:
-        facts.add_row("upstream", Text(known))
-    if kept is not None:
-        _add_kept(facts, kept, replay_line(told, tolerance))
-    named = f": {cause}" if cause != failure_line(result) else ""
-    head = Text(f"Finding {number}{named}{f' ({sure})' if sure else ''}", "bold red")
-    return Group("", head, *_grounds(result, config), Padding(facts, (1, 0, 0, 2)))
-
-
-def _add_explanation(facts: Table, explanation: Explanation, config: RNNConfig) -> None:
-    if explanation.diagnosis is not None:
-        lines = explained.cause_lines(explanation.diagnosis, config, explanation.factors)
-        facts.add_row("cause", Text("\n".join(lines)))
-        for whose, code in explained.code_lines(explanation.diagnosis, config).items():
-            facts.add_row(whose, Text(code))
-    if explanation.clue is not None:
-        facts.add_row("clue", Text(explained.clue_line(explanation.clue)))
-    if explanation.where is not None:
-        facts.add_row("where", Text(explained.where_line(explanation.where)))
-    if (kernel := explained.kernels_line(explanation.kernels)) is not None:
-        facts.add_row("kernel", Text(kernel))
-    if explanation.answers is not None:
-        facts.add_row("fails", Text(explained.answers_line(explanation.answers)))
-    factors = explanation.factors
-    if factors is None:
-        return
-    facts.add_row("needs", Text(explained.needs_line(factors)))
-    if free := explained.independent_line(factors):
-        facts.add_row("whatever", Text(free))
-    if (passing := explained.passing_line(factors)) is not None:
-        facts.add_row("passes", Text(passing))
-
-
-def _add_kept(facts: Table, kept: Kept, replay: str) -> None:
-    facts.add_row("replay", Text(replay))
-    if kept.script is not None:
-        script = shlex.quote(str(kept.folder / kept.script))
-        facts.add_row("script", Text(f"python {script}; it needs no rnn-harness, and printed FAILED when run"))
-    elif kept.no_script:
-        facts.add_row("script", Text(f"none: {kept.no_script}"))
-    others = [name for name in kept.files if name != kept.script]
-    facts.add_row("kept", Text(f"{kept.folder}: {', '.join(others)}"))
 
 
 def shapes_table(config: RNNConfig) -> RenderableType:
@@ -275,7 +246,9 @@ def replay_report(done: Replayed, result: Result) -> RenderableType:
         parts.append(done.unknown)
     if fate is Fate.FAILED and done.again is False:
         parts.append(Text(f"it fails in another way than before; the finding was {stored.kind}"))
-    return Group(*parts, *_grounds(result, stored.case.config))
+    rows = [(fact.name, fact.text) for fact in observed(result, stored.case.config)]
+    rows += [("advice", advice) for advice in map(wording.hint, result.mismatches[:1]) if advice]
+    return Group(*parts, *([Padding(fact_table(rows), (0, 0, 0, 2))] if rows else []))
 
 
 def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
@@ -284,102 +257,16 @@ def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
         return Text(f"no findings in {directory}")
     table = Table.grid(padding=(0, 2))
     for one in stored:
-        table.add_row(one.id or one.path.name, Text(one.subject or ""))
+        table.add_row(one.name, Text(one.subject or ""))
         said = "; ".join(part for part in (one.kind, one.cause) if part)
         table.add_row("", Text(one.damage, "bold yellow") if one.damage else Text(said, "dim"))
-        table.add_row("", Text(_kept(one), "dim"))
+        table.add_row("", Text("" if one.kept is None else f"kept on {one.kept:%Y-%m-%d}", "dim"))
     return Group(table, Text("rnn-harness replay --all tells which of them are fixed.", "dim"))
-
-
-def _kept(stored: Stored) -> str:
-    return "" if stored.kept is None else f"kept on {stored.kept:%Y-%m-%d}"
 
 
 def stored_report(stored: Sequence[Stored]) -> RenderableType:
     """Return everything that is known about findings that were kept."""
-    parts: list[RenderableType] = []
-    for one in stored:
-        facts = fact_table()
-        for what, said in facts_of_stored(one):
-            facts.add_row(what, Text(said))
-        if one.damage:
-            facts.add_row("damaged", Text(one.damage, "bold yellow"))
-        if one.found is not None:
-            facts.add_row("case", Text(repr(one.found)))
-        facts.add_row("replay", Text(f"rnn-harness replay {one.id or one.path}"))
-        names = sorted(path.name for path in one.path.iterdir()) if one.path.is_dir() else []
-        facts.add_row("kept", Text(f"{one.path}{': ' + ', '.join(names) if names else ''}"))
-        parts += [Text(f"{one.id or one.path.name}  {one.subject or ''}", "bold"), Padding(facts, (0, 0, 1, 2))]
-    return Group(*parts)
-
-
-def facts_of_stored(stored: Stored) -> Iterator[tuple[str, str]]:
-    """Yield what the record of a finding says, as far as it has it."""
-    record: Mapping[str, Any] = stored.record
-    dtype = (record.get("config") or {}).get("dtype", "float64")
-    for mismatch in record.get("mismatches", ()):
-        yield "differs", "\n".join([mismatch["text"], *(_site_before(one, dtype) for one in mismatch.get("sites", ()))])
-    if message := record.get("message") or ("" if record.get("mismatches") else stored.kind):
-        yield "failed", message
-    if traceback := record.get("traceback", "").rstrip():
-        yield "traceback", traceback
-    names = {"cause": "cause", "clue": "clue", "where": "where", "kernel": "kernels", "needs": "factors"}
-    for what, name in names.items():
-        told = record.get(name) or {}
-        text = told if isinstance(told, str) else told.get("text") or ""
-        if lines := text if isinstance(text, str) else "\n".join(text):
-            yield what, lines
-        if what == "cause":
-            codes = [fault.get("code") or {} for fault in (record.get("cause") or {}).get("faults", ())]
-            yield from codes[0].items() if len(codes) == 1 else ()
-    factors = record.get("factors") or {}
-    free = [name for name, size in factors.get("sizes", {}).items() if not size["text"]]
-    if free := [*free, *(name for name in factors.get("independent", ()) if name not in wording.CALLED)]:
-        yield "whatever", ", ".join(free)
-    for name, value in (factors.get("nearest_passing") or {}).items():
-        yield "passes", f"the same with {name}={value}"
-    if judged := (record.get("judge") or {}).get("text"):
-        yield "judge", judged
-    told = (("to accept", "to_accept"), ("upstream", "upstream"))
-    yield from ((what, record[key]) for what, key in told if record.get(key))
-    if stored.found is not None:
-        yield "config", wording.config_line(stored.found.config)
-    if minimal := (record.get("certificate") or {}).get("text"):
-        yield "minimal", "\n".join(minimal)
-
-
-def _site_before(site: Mapping[str, Any], dtype: str) -> str:
-    place = ", ".join(f"{axis}={index}" for axis, index in site["place"].items())
-    said = {name: wording.number(one, dtype) if isinstance(one, float) else one for name, one in site.items()}
-    allowance = f"{float(site['allowance']):.2g}"
-    return f"  {place}: {said['actual']}, should be {said['expected']} (±{allowance})"
-
-
-def _grounds(result: Result, config: RNNConfig) -> list[RenderableType]:
-    """Return the grounds of a result: what the subject said, and what differs."""
-    parts: list[RenderableType] = []
-    if result.message:
-        parts.append(Text(result.message, "bold"))
-    if result.traceback:
-        parts.append(Padding(Text(result.traceback.rstrip(), "dim", overflow="fold"), (0, 0, 0, 2)))
-    parts += [_mismatch(mismatch, config) for mismatch in result.mismatches[:_SHOWN_MISMATCHES]]
-    if (more := len(result.mismatches) - _SHOWN_MISMATCHES) > 0:
-        parts.append(f"and {wording.counted(more, 'more array')} {'differs' if more == 1 else 'differ'}, too")
-    return parts
-
-
-def _mismatch(mismatch: Mismatch, config: RNNConfig) -> RenderableType:
-    parts: list[RenderableType] = [Text(wording.mismatch_line(mismatch), "bold")]
-    if mismatch.sites:
-        table = Table(*wording.SITE_COLUMNS, box=None, pad_edge=False, header_style="dim")
-        for column in table.columns[1:]:
-            column.justify, column.overflow = "right", "fold"
-        for site in mismatch.sites:
-            table.add_row(*wording.site_row(site, config.dtype))
-        parts.append(Padding(table, (0, 0, 0, 2)))
-    if (advice := wording.hint(mismatch)) is not None:
-        parts.append(Padding(Text(advice), (0, 0, 0, 2)))
-    return Group(*parts)
+    return Group(*(finding_report(one.name, complaint_of_stored(one), verbose=True) for one in stored))
 
 
 def _shape_row(table: Table, name: str, spec: ArraySpec, what: str) -> None:

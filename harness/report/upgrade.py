@@ -11,11 +11,11 @@ from rich.text import Text
 
 from harness.checks.compare_subjects import Apart
 from harness.diagnosis.upgrade import Defect, Standing, Upgrade
+from harness.report.facts import cause_of, failure_line
 from harness.report.markdown import code, plain
 from harness.report.paper import fact_table
 from harness.report.record import as_json
 from harness.report.severity import Told
-from harness.report.short import cause_of, failure_line
 from harness.report.wording import counted, left_out, place
 from harness.search.common import Behaviour
 from harness.subjects.ground import line

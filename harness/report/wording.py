@@ -169,15 +169,6 @@ def number(value: float, dtype: str) -> str:
     return f"{value:.{_DIGITS[dtype]}g}"
 
 
-def site_row(site: Site, dtype: str) -> tuple[str, ...]:
-    """Return place, actual, expected, difference and allowance of one element."""
-    values = number(site.actual, dtype), number(site.expected, dtype)
-    return (place(site), *values, f"{site.difference:.3g}", f"{site.allowance:.3g}")
-
-
-SITE_COLUMNS: Final = ("where", "actual", "expected", "difference", "allowance")
-
-
 def config_line(config: RNNConfig) -> str:
     """Return every field, so that none has to be remembered; those of the call only if they are unusual."""
     plain: Mapping[str, Any] = PLAINEST.to_dict()
@@ -363,23 +354,3 @@ def values_line(values: Iterable[Any]) -> str:
         else:
             runs.append([value])
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-
-
-def plain_finding(subject: str, config: RNNConfig, result: Result) -> str:
-    """Return a failing result as plain text, for an exception's message."""
-    lines = [headline(subject, result.verdict)]
-    if result.message:
-        lines.append(result.message)
-    for mismatch in result.mismatches:
-        lines.append(mismatch_line(mismatch))
-        rows = [SITE_COLUMNS, *(site_row(site, config.dtype) for site in mismatch.sites)]
-        if mismatch.sites:
-            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-            lines += [
-                "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-            ]
-        if (advice := hint(mismatch)) is not None:
-            lines.append(f"  {advice}")
-    if result.method is Method.END_TO_END:
-        lines.append(f"compared {result.method.value}")
-    return "\n".join(lines)

@@ -330,13 +330,14 @@ class Search:
             return False
         record, lost = self.record, seen.mismatches[0].sort is Sort.FINITENESS
         said = f"NaN from |x| = {accuracy.nan_from:.3g} on" if lost else accuracy.error_line
-        advised = not lost and accuracy.tolerance is not None
-        said = f"its tanh is {said}" + (f"\n--tolerance {accuracy.tolerance} would accept that" if advised else "")
+        tolerance = None if lost else accuracy.tolerance
+        advice = "" if tolerance is None else f"--tolerance {tolerance} would accept that"
         kind = seen.mismatches[0].kind
         before = next((one for one in record.findings if one.result.of_tanh and one.result.kind == kind), None)
         if before is None:
             worst = Certificate().but_for(f"it holds the worst of {accuracy.points:,} arguments alone")
-            excuse = yield from self._hand_over(record.report(case, replace(seen, message=said, of_tanh=True), worst))
+            measured = replace(seen, message=f"its tanh is {said}", of_tanh=True, advice=advice)
+            excuse = yield from self._hand_over(record.report(case, measured, worst))
             if excuse is not None:
                 self._excuses.append(excuse)
                 return False

@@ -1,4 +1,4 @@
-"""Documents, written to files or to standard output."""
+"""Documents: JSON that is read up to a size and held to its types, and files that are written in full or not at all."""
 
 from __future__ import annotations
 
@@ -6,13 +6,81 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, Final, TypeVar
 
-from harness.report.schema import heading
+import cattrs
+
 from harness.space.atomic import atomic_write
 from harness.space.errors import UsageError
+
+T = TypeVar("T")
+
+VERSION: Final = 3  # of all JSON documents; it rises when a field goes, or changes its meaning
+LARGEST: Final = 2**26  # the most bytes of a document; that of the longest search has less than a hundredth
+
+
+def heading(name: str) -> dict[str, Any]:
+    """Return the fields with which a document of this kind begins."""
+    return {"version": VERSION, "document": name}
+
+
+def read_text(path: Path) -> str:
+    """Return the text in a file. Raise ``UsageError`` in one line if there is none."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(content) > LARGEST:
+        raise UsageError(f"{path}: expected at most {LARGEST:,} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: expected text in UTF-8") from None
+
+
+def read(path: Path, name: str | None = None) -> dict[str, Any]:
+    """Return the JSON object in a file, a document of this kind. Raise ``UsageError`` in one line if there is none."""
+    content = read_text(path)
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"{path}: expected an object")
+    for field, expected in {} if name is None else heading(name).items():
+        if document.get(field) != expected:
+            raise UsageError(f"{path}: {field}={document.get(field)!r}: expected {expected!r}")
+    return document
+
+
+def read_as(path: Path, name: str, kind: type[T]) -> T:
+    """Return the document in a file as an object of a type, whose fields it has. Raise ``UsageError`` as ``read``."""
+    document = read(path, name)
+    try:
+        return _converter().structure(document, kind)
+    except cattrs.BaseValidationError as error:
+        said = cattrs.transform_error(error)[0]
+    raise UsageError(f"{path}: {said if len(said) <= 200 else f'{said[:199]}…'}")
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    for kind in (str, bool):  # by default, anything becomes one
+
+        def exactly(value: Any, _: Any, kind: type = kind) -> Any:
+            if not isinstance(value, kind):
+                raise TypeError(f"{value!r} is no {kind.__name__}")
+            return value
+
+        converter.register_structure_hook(kind, exactly)
+    return converter
 
 
 def require_targets(targets: Mapping[str, str | None]) -> None:
@@ -45,7 +113,7 @@ def _require(target: str, option: str) -> None:
 
 
 def as_json(name: str, record: Mapping[str, Any]) -> str:
-    """Return a record as a JSON document of the schema; ``name`` is the kind of document."""
+    """Return a record as a JSON document; ``name`` is its kind."""
     return json.dumps({**heading(name), **record}, indent=2, default=str, allow_nan=False) + "\n"
 
 

@@ -6,7 +6,6 @@ all.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -14,7 +13,7 @@ import shlex
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from errno import EEXIST, EIO, ENOTEMPTY
@@ -23,14 +22,14 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from harness.checks.result import is_id
-from harness.report.place import DIRECTORY, UNKNOWN, Stored
-from harness.report.schema import heading
+from harness.checks.result import Method, is_id
+from harness.report.place import DIRECTORY, Fact, Stored
+from harness.report.record import MapsRecord
 from harness.search.record import Finding
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
 from harness.space.errors import UsageError
-from harness.store import door
+from harness.store.document import LARGEST, as_json, read_as
 
 CASE: Final = "case.json"
 RECORD: Final = "finding.json"
@@ -71,8 +70,8 @@ class Store:
         if damage := _read(folder, id_).damage:
             raise UsageError(f"{folder}: {damage}")
         files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
-        if any(path.stat().st_size > door.LARGEST for path in files):
-            raise UsageError(f"{folder}: expected files of at most {door.LARGEST:,} bytes")
+        if any(path.stat().st_size > LARGEST for path in files):
+            raise UsageError(f"{folder}: expected files of at most {LARGEST:,} bytes")
         return self._write(id_, {path.name: path.read_bytes() for path in files})
 
     def _write(self, id_: str, files: Mapping[str, bytes]) -> Path:
@@ -173,7 +172,7 @@ def load(given: str | os.PathLike[str], directory: str | os.PathLike[str] = DIRE
             return store.open(given)
     if not path.is_dir():
         case, notes = load_json(path) if path.suffix == ".json" else load_with_notes(path)
-        return _stored(path, None, case, notes, {})
+        return _stored(path, None, case, notes, _Record())
     if not (path / CASE).exists():
         raise CaseError(f"{path}: a folder without {CASE}; expected a finding's id, its folder, or a case's file")
     name = path.absolute().name
@@ -192,10 +191,10 @@ def _files(
             raise ValueError(f"{name!r}: expected a plain file name other than {CASE} and {RECORD}")
     what = {"id": finding.id, "subject": finding.subject, "kind": finding.result.kind}
     now = datetime.now(UTC).isoformat(timespec="microseconds")
-    document = {**heading("finding"), **what, "kept": now, "minimal": finding.minimal, **record}
+    document = {**what, "kept": now, "minimal": finding.minimal, **record}
     files = {
         CASE: to_json(finding.case, **what, tolerance=tolerance, versions=_versions()),
-        RECORD: json.dumps(document, indent=2, default=str, allow_nan=False) + "\n",
+        RECORD: as_json("finding", document),
         **texts,
     }
     return {
@@ -212,49 +211,64 @@ def _versions() -> dict[str, str]:
     return versions
 
 
+@dataclass(frozen=True)
+class _Record:
+    """The contents of ``finding.json``, as far as they are read."""
+
+    subject: str = ""
+    kind: str = ""
+    kept: str = ""
+    cause: str = ""
+    certainty: str = ""
+    method: str = ""
+    nondeterministic: bool = False
+    facts: tuple[Fact, ...] = ()
+    error_maps: MapsRecord | None = None
+
+
 def _read(path: Path, id_: str | None) -> Stored:
     """Read a finding's folder; damage is recorded in the result and raises no error."""
     case: Case | None = None
     notes: dict[str, Any] = {}
-    record: dict[str, Any] = {}
-    damages = []
+    record, damages = _Record(), []
     try:
         case, notes = load_json(path / CASE)
     except CaseError as error:
         damages.append(str(error))
     try:
-        record = _record(path / RECORD)
+        record = read_as(path / RECORD, "finding", _Record)
     except UsageError as error:
         damages.append(str(error))
     return replace(_stored(path, id_, case, notes, record), damage="; ".join(damages))
 
 
-def _record(path: Path) -> dict[str, Any]:
-    """Return the record in a file. Raise ``UsageError`` if there is none, or if a field is not of its type."""
-    record = door.read(path)
-    if wrong := door.error_in(record, "finding", whole=False):  # a finding of pytest has not all fields
-        raise UsageError(f"{path}: {wrong}")
-    return record
-
-
-def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any], record: dict[str, Any]) -> Stored:
-    subject, kind = (_text(record.get(name)) or _text(notes.get(name)) for name in ("subject", "kind"))
-    kept = _time(record.get("kept")) or _modified(path)
-    cause = _cause(record.get("cause"))
-    if cause == UNKNOWN and record.get("of_tanh") is True:  # measured, it needs no cause
-        cause = "measured"
-    return Stored(path, case, subject, id_, kept, kind, cause, notes, record)
+def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any], record: _Record) -> Stored:
+    return Stored(
+        path,
+        case,
+        record.subject or _text(notes.get("subject")),
+        id_,
+        _time(record.kept) or _modified(path),
+        record.kind or _text(notes.get("kind")),
+        record.cause or None,
+        record.certainty,
+        record.facts,
+        record.error_maps,
+        of_dropout=record.method == Method.DROPOUT.name.lower(),
+        nondeterministic=record.nondeterministic,
+        notes=notes,
+    )
 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _time(value: Any) -> datetime | None:
+def _time(text: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         return None
 
 
@@ -263,12 +277,6 @@ def _modified(path: Path) -> datetime | None:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except (OSError, ValueError, OverflowError):
         return None
-
-
-def _cause(cause: Mapping[str, Any] | None) -> str | None:
-    """Return a record's cause in one line."""
-    line = cause["text"][0].partition("\n")[0] if cause and cause["text"] else ""
-    return UNKNOWN if line.startswith("unknown: ") else line or None
 
 
 def _put(temporary: Path, place: Path) -> None:

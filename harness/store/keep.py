@@ -16,6 +16,7 @@ from harness.oracle.arithmetic import STRICT, Accepted, with_measured
 from harness.report.issue import issue_of, regression_test
 from harness.report.place import ISSUE, Kept
 from harness.report.record import finding_record
+from harness.report.severity import Told
 from harness.search.guard import Guarded, Hang
 from harness.search.record import Finding
 from harness.store.findings import Store
@@ -47,13 +48,14 @@ def keep(
             reason = "it hangs, and a script would hang, too"
         files = {name: (folder / name).read_bytes() for name in (NAME, FILE) if (folder / name).exists()}
     script = files.get(NAME)
-    said = issue_of(finding, explanation, None if script is None else script.decode())
+    told = Told(finding, explanation)
+    said = issue_of(told, None if script is None else script.decode())
     texts: dict[str, str | bytes] = {**files, ISSUE: said}
     # A test that hangs, or ends its process, would take all others with it; and one call shows no law of chance. A
     # large case is no test that anyone runs each time.
     if finding.result.failure is None and finding.result.method is not Method.DROPOUT and not finding.case.is_large:
         texts[TEST] = regression_test(finding)
-    saved = Store(directory).save(finding, finding_record(finding, explanation), texts, tolerance=tolerance)
+    saved = Store(directory).save(finding, finding_record(told), texts, tolerance=tolerance)
     return Kept(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.space.errors import UsageError
 from harness.space.searched import Searched
-from harness.store import door
+from harness.store.document import read as read_document
 
 
 def document(searched: Sequence[Searched]) -> dict[str, Any]:
@@ -31,11 +31,12 @@ def read(paths: Sequence[Path]) -> list[Searched]:
 
 
 def _of_file(path: Path) -> list[Searched]:
-    document = door.read(path)
-    wrong = door.error_in(document, "met")
-    if wrong is None:
-        try:
-            return [Searched.of_record(record) for record in document["coverage"]]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            wrong = str(error)
-    raise UsageError(f"{path}: {wrong}; write it again with `rnn-harness check --coverage`")
+    again = "write it again with `rnn-harness check --coverage`"
+    try:
+        document = read_document(path, "met")
+    except UsageError as error:
+        raise UsageError(f"{error}; {again}") from None
+    try:
+        return [Searched.of_record(record) for record in document["coverage"]]
+    except (UsageError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UsageError(f"{path}: {' '.join(str(error).split())[:200]}; {again}") from None

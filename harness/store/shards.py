@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple, Self
 from harness.checks.malformed import Refusals
 from harness.checks.result import Result
 from harness.diagnosis.investigate import one_bug
+from harness.report.facts import dropout_facts
 from harness.report.record import examination_record
 from harness.report.severity import Told
-from harness.report.short import dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.log import Log, Part
 from harness.search.merge import merged
@@ -21,9 +21,9 @@ from harness.search.record import Finding, Hunt
 from harness.search.shards import Shard
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
-from harness.store import door
 from harness.store.coding import decoded, encoded, named
 from harness.store.document import as_json, write
+from harness.store.document import read as read_document
 from harness.store.findings import Store
 from harness.subjects.ground import versions
 from harness.subjects.protocol import Subject
@@ -175,16 +175,14 @@ def read(paths: Sequence[Path]) -> list[ShardFolder]:
 
 def _read(path: Path) -> ShardFolder:
     file = path / FILE
-    document = door.read(file)
+    document = read_document(file, "shard")
     try:
         return _decoded(path, document)
-    except UsageError as error:
+    except (UsageError, LookupError, TypeError) as error:
         raise UsageError(f"{file}: {error}; write it again with `rnn-harness check --shard`") from None
 
 
 def _decoded(path: Path, document: dict[str, Any]) -> ShardFolder:
-    if (wrong := door.error_in(document, "shard")) is not None:
-        raise UsageError(wrong)
     shard = Shard.of_text("{number}/{of}".format(**document["shard"]))
     plan = decoded(document["plan"], Plan)
     if len(document["subjects"]) > len(plan.subjects):

@@ -26,7 +26,7 @@ from harness.space.atomic import atomic_write
 from harness.space.case import LARGEST, Array, Case, CaseError
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.store import door
+from harness.store.document import read as read_document
 
 INDEX: Final = "index.json"
 FORMAT: Final = 1
@@ -80,7 +80,7 @@ def _arrays(case: Case) -> dict[str, Array]:
 def read(folder: Path) -> list[Vector]:
     """Return the cases in a folder. Raise ``UsageError`` in one line if it has none, or names files outside."""
     index = folder / INDEX
-    document = door.read(index)
+    document = read_document(index)
     if document.get("format") != FORMAT:
         raise UsageError(f"{index}: format={document.get('format')!r}: expected {FORMAT}")
     listed = document.get("cases")

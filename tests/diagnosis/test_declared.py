@@ -9,8 +9,8 @@ from harness import Case, Failure, RNNConfig, Scope, Verdict, as_subject, check_
 from harness.checks.agreement import observe
 from harness.diagnosis.declared import EVIDENCE, ByDeclaration, Instead, instead_of
 from harness.diagnosis.investigate import Investigation
+from harness.report.facts import cause_of
 from harness.report.severity import Severity, Told, in_order
-from harness.report.short import cause_of
 from harness.search.hunt import hunt
 from harness.search.narrow import narrow
 from harness.search.record import Finding

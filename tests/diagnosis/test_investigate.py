@@ -18,7 +18,7 @@ from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import Kernels
 from harness.diagnosis.proof import judge_worst
-from harness.report.explained import needs_line
+from harness.report.explained import fails_line
 from harness.search.certificate import NOT_SHRUNK
 from harness.search.record import Finding, Hunt, Stop
 from harness.subjects.protocol import Subject, scope_of
@@ -317,7 +317,7 @@ def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding() -> None:
     assert explanation.diagnosis is not None
     assert explanation.diagnosis.certain
     assert explanation.factors is not None
-    assert "input_size odd" in needs_line(explanation.factors)
+    assert "input_size odd" in fails_line(explanation.factors)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from harness import Scope, as_subject, draw, scope_of
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.positions import OTHERWISE, PASSES, other_order
-from harness.report.explained import cause_lines, needs_line
+from harness.report.explained import cause_line, fails_line, grounds
 from harness.search.narrow import narrow
 from harness.search.record import Finding
 from harness.space.config import RNNConfig
@@ -139,9 +139,9 @@ def test_another_order_of_arguments_is_found_once_and_named(module: type[torch.n
     record, investigation = searched(module, preparation="new", after=None)
 
     told = [investigation.explanations[finding.id].diagnosis for finding in record.findings]
-    assert [diagnosis and cause_lines(diagnosis, record.findings[0].case.config) for diagnosis in told] == [
-        [sentence, PASSES]
-    ]
+    assert [
+        diagnosis and [cause_line(diagnosis, record.findings[0].case.config), *grounds(diagnosis)] for diagnosis in told
+    ] == [[sentence, PASSES]]
     assert told[0] is not None
     assert told[0].certain
     assert record.findings[0].minimal
@@ -174,7 +174,7 @@ def test_another_order_that_no_signature_shows_is_found_and_told_by_what_it_need
         factors = investigation.explanations[finding.id].factors
         assert finding.case.config.positional
         assert factors is not None
-        assert "positional=True" in needs_line(factors)
+        assert "positional=True" in fails_line(factors)
 
 
 def test_a_class_that_takes_its_options_by_name_only_is_not_accused() -> None:
@@ -194,4 +194,4 @@ def test_a_defect_that_needs_two_preparations_is_found_minimal_and_told() -> Non
     assert finding.case.config == RNNConfig(1, 1, preparation="deepcopy", after="used")
     factors = investigation.explanations[finding.id].factors
     assert factors is not None
-    assert needs_line(factors) == "preparation in (deepcopy, pickle), after in (used, functional_call)"
+    assert fails_line(factors) == "with preparation in (deepcopy, pickle), after in (used, functional_call)"

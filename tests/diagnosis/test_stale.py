@@ -11,7 +11,7 @@ from harness.checks.result import Result
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.stale import ByStale, Stale, stale_of
-from harness.report.explained import cause_lines, needs_line
+from harness.report.explained import cause_line, fails_line, grounds
 from harness.search.record import Finding
 from harness.space.config import PARAMETERS
 from tests.searches import explained
@@ -277,10 +277,12 @@ def test_a_search_has_one_finding_that_is_certain(module: type[nn.Module], monke
     assert explanation.diagnosis is not None
     assert explanation.factors is not None
     assert explanation.diagnosis.certain
-    assert cause_lines(explanation.diagnosis, finding.case.config) == [
-        "goes on with the weights of its first call, not with new ones",
+    assert cause_line(explanation.diagnosis, finding.case.config) == (
+        "goes on with the weights of its first call, not with new ones"
+    )
+    assert grounds(explanation.diagnosis) == [
         "with these, nn.RNN gives what the subject does on this case and on 3 fresh ones",
     ]
-    assert "preparation=used" in needs_line(explanation.factors)
+    assert "preparation=used" in fails_line(explanation.factors)
     assert finding.minimal
     assert record.known.total() > 0

@@ -35,7 +35,7 @@ KEPT = {"plain_loops", "generated", "flat"}
 
 @pytest.mark.parametrize("wrong", few(TWELVE, lambda wrong: wrong.name in KEPT), ids=lambda wrong: wrong.name)
 def test_a_foreign_mistake_is_found_small_and_named(wrong: Wrong) -> None:
-    from harness.report.explained import cause_lines
+    from harness.report.explained import cause_line
 
     subject = as_subject(wrong.subject, wrong.name)
     investigation = Investigation(subject)
@@ -53,7 +53,7 @@ def test_a_foreign_mistake_is_found_small_and_named(wrong: Wrong) -> None:
     assert finding.result.of_tanh or (finding.minimal and np.isin(numbers[np.isfinite(numbers)], PLAIN).all())
     explanation = investigation.explain(finding, done.scope)
     assert explanation.diagnosis is not None
-    (said, *_) = cause_lines(explanation.diagnosis, config, explanation.factors)
+    said = cause_line(explanation.diagnosis, config, explanation.factors)
     assert said.startswith(NAMED[wrong.name])
 
 

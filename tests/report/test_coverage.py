@@ -103,8 +103,11 @@ def test_the_table_has_a_row_for_each_check_and_what_there_is() -> None:
     [
         ("", "not JSON"),
         ("[]", "expected an object"),
-        ('{"version": 1, "coverage": []}', "version=1: expected 2"),
-        ('{"version": 2, "coverage": [{"subject": "x"}]}', "write it again with `rnn-harness check --coverage`"),
+        ('{"version": 1, "coverage": []}', "version=1: expected 3"),
+        (
+            '{"version": 3, "document": "met", "coverage": [{"subject": "x"}]}',
+            "write it again with",
+        ),
     ],
 )
 def test_what_is_no_such_file_is_misuse(tmp_path: Path, text: str, said: str) -> None:

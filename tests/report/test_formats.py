@@ -25,6 +25,7 @@ from harness.report.github import line_of, upgrade_commands, workflow_commands
 from harness.report.junit import junit
 from harness.report.markdown import cell, code, fenced, markdown, plain
 from harness.report.observations import observation
+from harness.report.place import Fact
 from harness.report.severity import Told, in_order
 from harness.search.examination import Examination
 from harness.search.plan import Asked
@@ -67,7 +68,9 @@ def disagreeing() -> Summary:
 def said_by(text: str) -> Summary:
     """Return a summary in which everything is what a subject said."""
     hunt = replace(agreement(), subject=text, refused={text: text}, known=Counter({text: 1}), ground={"cpu": text})
-    complaint = Complaint(text, text, (("yours", text), ("nn.RNN", text), ("wrong", text)), "certain", "", text, text)
+    names = {"yours": "python", "nn.RNN": "python", "wrong": "", "case": "python", "replay": "sh"}
+    facts = tuple(Fact(name, text, language=language) for name, language in names.items())
+    complaint = Complaint(text, text, facts, "certain")
     return Summary(Examination(hunt), (complaint,), ("mine.py", "rnn"))
 
 
@@ -151,7 +154,7 @@ def test_a_suite_has_one_failure_for_each_thing_that_is_wrong_and_passes_none_of
     assert found["failure"][0].startswith(f"{TOLD.finding.id}: ignores bias_hh")
     assert first.attrib["message"].endswith("(bias_hh_l0) (certain)")
     assert first.text is not None
-    for words in ("yours: h = tanh(", "case: Case.of(", f"replay: rnn-harness replay {TOLD.finding.id}"):
+    for words in ("yours: h = tanh(", "smallest: Case.of(", f"replay: rnn-harness replay {TOLD.finding.id}"):
         assert words in first.text
 
 
@@ -265,7 +268,7 @@ def test_nothing_that_a_subject_says_breaks_the_summary() -> None:
 
     assert len(re.findall("<tr>", html)) == 3
     assert len(re.findall("<h3>", html)) == 2
-    assert len(re.findall("<pre>", html)) == 6
+    assert len(re.findall("<pre>", html)) == 8
     assert re.findall("<script>|<em>|<a |<h1>", html) == []
 
 

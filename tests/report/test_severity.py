@@ -12,8 +12,9 @@ from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.precision import Precision
 from harness.oracle.compare import Mismatch, Sort
+from harness.report.facts import cause_of
 from harness.report.severity import Severity, Told, has_special_values, in_order, severity
-from harness.report.short import cause_of, shown_in_full, summary
+from harness.report.text import _summary, shown_in_full
 from harness.search.record import Finding
 from tests.report.test_wording import rendered
 
@@ -122,7 +123,7 @@ def test_errors_of_one_type_from_one_line_are_told_once() -> None:
 def test_many_findings_without_a_cause_are_one_in_full_and_a_line_each() -> None:
     told = in_order([Told(finding(RNNConfig(1, size))) for size in range(1, 13)])
 
-    lines = rendered(summary(told), 80).splitlines()
+    lines = rendered(_summary(told), 80).splitlines()
 
     assert shown_in_full(told) == [True, *[False] * 11]
     assert len(lines) == 10  # one is empty, and one says how many more there are
@@ -134,7 +135,7 @@ def test_a_summary_tells_findings_without_a_cause_apart_by_what_they_need() -> N
     needs = [Explanation(factors=Factors({"bias": value})) for value in (True, False)]
     told = [*(Told(finding(), one) for one in needs), Told(finding())]
 
-    lines = rendered(summary(told), 80).splitlines()
+    lines = rendered(_summary(told), 80).splitlines()
 
     assert [line.partition("values")[2].strip() for line in lines[1:]] == [
         "output differs with bias=True",

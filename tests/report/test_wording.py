@@ -1,4 +1,4 @@
-"""Tests of what people read, word for word."""
+"""Snapshots of what people read, and tests of its sentences."""
 
 import os
 from collections import Counter
@@ -20,24 +20,22 @@ from harness.diagnosis.diagnose import Diagnosis
 from harness.diagnosis.factors import Factors, Size
 from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.investigate import Explanation
-from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.diagnosis.precision import Precision
 from harness.diagnosis.proof import judge_worst
 from harness.diagnosis.where import Where
 from harness.oracle.arithmetic import STRICT
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
-from harness.report import explained, record, short, text, wording
+from harness.report import explained, record, text, wording
+from harness.report.complaints import complaint_of
+from harness.report.facts import plain_finding
 from harness.report.paper import Paper
-from harness.report.place import Kept, Stored
-from harness.report.record import finding_record
+from harness.report.place import Kept
 from harness.report.severity import Told, in_order
-from harness.report.short import LINE, case_code, case_words, short_finding, upstream_of
-from harness.search.certificate import NOT_SHRUNK, Certificate
+from harness.search.certificate import Certificate
 from harness.search.examination import Examination
 from harness.search.record import Finding, Helpers, Hunt, Stop
 from harness.search.suspicion import Suspicion
-from harness.space.case_json import to_json
 from harness.space.scope import Scope
 from harness.store.document import as_json, write
 
@@ -142,50 +140,23 @@ def disagreement() -> Hunt:
     return hunt
 
 
+def finding_report(number: int, told: Told, *, verbose: bool = False) -> RenderableType:
+    return text.finding_report(str(number), complaint_of(told), verbose=verbose)
+
+
 SHOWN: dict[str, Any] = {
-    "suspicion": lambda: text.finding_report(1, INACCURATE),
-    "suspicion_in_short": lambda: short_finding(1, INACCURATE),
+    "suspicion": lambda: finding_report(1, INACCURATE, verbose=True),
+    "suspicion_in_short": lambda: finding_report(1, INACCURATE),
     "suspicion_unrepeated": lambda: text.examination_report(Examination(unrepeated()), verbose=True),
-    "finding": lambda: text.finding_report(1, TOLD),
-    "finding_in_short": lambda: short_finding(1, TOLD),
-    "finding_of_a_crash": lambda: text.finding_report(1, Told(broken())),
-    "finding_of_a_crash_in_short": lambda: short_finding(1, Told(broken())),
+    "finding": lambda: finding_report(1, TOLD, verbose=True),
+    "finding_in_short": lambda: finding_report(1, TOLD),
+    "finding_of_a_crash": lambda: finding_report(1, Told(broken()), verbose=True),
+    "finding_of_a_crash_in_short": lambda: finding_report(1, Told(broken())),
     "agreement": lambda: text.examination_report(Examination(agreement()), verbose=True),
     "agreement_in_short": lambda: text.examination_report(Examination(unrepeated())),
     "disagreement": lambda: text.examination_report(Examination(disagreement()), in_order(SEVERAL)),
     "shapes": lambda: text.shapes_table(RNNConfig(1, 5, 2, batch_first=True, bidirectional=True, T=10, output_size=2)),
 }
-
-
-def test_a_run_of_all_subjects_shows_every_finding_with_its_case_its_stage_its_script_and_its_report() -> None:
-    config = replace(CONFIG, preparation="deepcopy")
-    copied = Result(Verdict.DISAGREES, (Mismatch("weight_ih_l0.grad", Sort.MISSING, expected="(H, I) = (1, 1)"),))
-    stage = FailingStage("torch:trace", ("torch",), (0.1,), None)
-    first = Finding("torch:trace", replace(CASE, config=config), copied, CERTIFICATE)
-    other = Told(Finding("torch:trace", CASE, RESULT), WHY, replace(KEPT, script=None, no_script="none"))
-    told = [Told(first, Explanation(kernels=Kernels(stage=stage)), KEPT), *[other] * 4]
-    hunt = disagreement()
-    hunt.subject = "torch:trace"
-    hunt.undone = {"dtype=float16": (CASE, RESULT)}
-
-    shown = " ".join(rendered(text.findings_report(Examination(hunt), told), 100).split())
-
-    assert shown.count("Case.of(RNNConfig(1, 1") == 5
-    assert shown.count("kernel passes in torch; fails from torch:trace on") == 1
-    assert shown.count("run it python .rnn-harness/3f9c2a11/reproduce.py") == 1
-    assert shown.count("run it no script: none") == 4
-    assert shown.count("upstream reported: https://github.com/pytorch/pytorch/issues/44951") == 1
-    assert shown.count("upstream no report is known; one to send: .rnn-harness/3f9c2a11/issue.md") == 4
-    assert "fails at dtype=float16: output differs in 1 of 1 elements (100 %) case input_size=1" in shown
-    assert shown.count("upstream no report is known advice") == 1
-    assert (upstream_of(Told(replace(first, certificate=NOT_SHRUNK))) or "").startswith("perhaps reported: https://")
-    mine = " ".join(rendered(text.findings_report(Examination(disagreement()), [TOLD]), 100).split())
-    assert "upstream" not in mine
-    assert finding_record(first, Explanation())["upstream"] == (
-        "reported: https://github.com/pytorch/pytorch/issues/44951 "
-        "(the parameters of a deep copy of a scripted module are no leaves)"
-    )
-    assert finding_record(FINDING, Explanation())["upstream"] is None
 
 
 @pytest.mark.parametrize("name", list(SHOWN))
@@ -221,62 +192,12 @@ def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() 
     assert text.headline(Examination(hunt), [TOLD]).endswith("; 0 of 60 cases fail beyond the error of its tanh")
 
 
-def test_on_a_wide_terminal_the_certainty_stays_near_the_cause() -> None:
-    line = next(line for line in rendered(short_finding(1, TOLD), 200).splitlines() if line.endswith("certain"))
-
-    assert len(line) == 2 * LINE
-
-
-LONG = RNNConfig(1, 2, num_layers=2, bidirectional=True, T=3, N=1)
-
-
-def long_case() -> Case:
-    arrays = {name: np.zeros(spec.shape, np.float32) for name, spec in LONG.given.items()}
-    arrays["bias_hh_l1"][1] = 1
-    return Case.from_arrays(LONG, arrays)
-
-
-def lines_of(told: Told) -> str:
-    return " ".join(rendered(short_finding(1, told)).split())
-
-
-def test_a_long_case_is_told_in_words_and_loaded_by_code_that_runs(tmp_path: Path) -> None:
-    case = long_case()
-    (tmp_path / "case.json").write_text(to_json(case))
-    finding = Finding("mine.py:rnn", case, TOLD.finding.result)
-
-    kept, bare = (lines_of(Told(finding, kept=one)) for one in (Kept(tmp_path), None))
-
-    words = (
-        "case input_size=1, hidden_size=2, num_layers=2, bidirectional=True, T=3, N=1; all numbers are 0 but "
-        "bias_hh_l1 [0.0, 1.0]"
-    )
-    assert words in kept
-    assert f"{words}; all of it with -v" in bare
-    code = case_code(case, Kept(tmp_path))
-    assert eval(code, {"Case": Case}).id == case.id  # noqa: S307 - the code is made above
-    assert "load it Case.load(" in kept
-    assert "Case" not in bare
-
-
-def test_of_a_case_with_many_numbers_the_words_count_the_arrays() -> None:
-    case = draw(RNNConfig(8, 8, T=9, N=4), "normal", 0)
-
-    assert case_words(case).endswith("; all numbers are 0 but 5 arrays")
-
-
 def test_what_is_cut_ends_with_a_whole_part() -> None:
     needs = "with hx=True, loss in (output, both), wrt in (all, weights), hidden_size from 2 on"
 
-    assert short._cut(needs, 79) == "with hx=True, loss in (output, both), wrt in (all, weights), …"
-    assert short._cut(needs, 66) == "with hx=True, loss in (output, both), …"
-    assert short._cut("one two three four five", 20) == "one two three …"
-
-
-def test_the_list_of_findings_says_that_some_may_be_mended(tmp_path: Path) -> None:
-    shown = rendered(text.findings_table([Stored(tmp_path, None, "mine.py:rnn", "1234abcd")], ".rnn-harness"))
-
-    assert "rnn-harness replay --all tells which of them are fixed" in shown
+    assert text.cut(needs, 79) == "with hx=True, loss in (output, both), wrt in (all, weights), …"
+    assert text.cut(needs, 66) == "with hx=True, loss in (output, both), …"
+    assert text.cut("one two three four five", 20) == "one two three …"
 
 
 LAWLESS = Result(
@@ -317,18 +238,6 @@ def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
     assert "fails at   autocast=bfloat16, float16: output has dtype float32, expected bfloat16" in shown
 
 
-def test_gradients_that_were_not_compared_or_are_nobody_s_are_named() -> None:
-    hunt = agreement()
-    hunt.not_compared.update(["hx", "bias_hh", "output"])
-    hunt.ignored.update(["loss"])
-
-    shown = rendered(text.examination_report(Examination(hunt)), 200)
-
-    assert "gradients by bias_hh, hx: not returned" in shown
-    assert "not compared  output: h_n is compared in its place (last_output_only)" in shown
-    assert "gradients by loss: nn.RNN has none" in shown
-
-
 def test_paper_pads_no_line() -> None:
     shown = rendered(SHOWN["agreement"]())
 
@@ -343,7 +252,7 @@ def test_refusals_that_differ_in_numbers_alone_are_one() -> None:
 
 
 def test_an_exception_s_text() -> None:
-    assert_snapshot("exception", wording.plain_finding("mine.py:rnn", CONFIG, RESULT))
+    assert_snapshot("exception", plain_finding("mine.py:rnn", CONFIG, RESULT))
 
 
 def test_a_broken_law_s_text() -> None:
@@ -352,7 +261,7 @@ def test_a_broken_law_s_text() -> None:
     value = Mismatch("output", Sort.VALUE, law=law.name, others=law.others, count=1, total=4, sites=(site,))
     shape = Mismatch("h_n", Sort.SHAPE, law=law.name, others=law.others, expected="(1, 1, 1)", actual="(1, 1)")
 
-    assert_snapshot("law", wording.plain_finding("mine.py:rnn", CONFIG, Result(Verdict.DISAGREES, (value, shape))))
+    assert_snapshot("law", plain_finding("mine.py:rnn", CONFIG, Result(Verdict.DISAGREES, (value, shape))))
 
 
 @pytest.mark.parametrize("command", ["", "check", "explain", "shapes", "subjects", "replay", "findings"])
@@ -366,27 +275,9 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    write(as_json("finding", record.finding_record(FINDING, WHY)), "-")
+    write(as_json("finding", record.finding_record(TOLD)), "-")
 
     assert_snapshot("finding_json", capsys.readouterr().out)
-
-
-@pytest.mark.parametrize(
-    ("sort", "words"),
-    [
-        (Sort.MISSING, "h_n is missing, expected (L*D, N, H) = (1, 1, 1)"),
-        (Sort.UNEXPECTED, "h_n is no output of nn.RNN: float32 (2,)"),
-        (Sort.SHAPE, "h_n has shape float32 (2,), expected (L*D, N, H) = (1, 1, 1)"),
-        (Sort.DTYPE, "h_n has dtype float32 (2,), expected (L*D, N, H) = (1, 1, 1)"),
-        (Sort.CHANGED, "h_n was given to the subject, which wrote into it"),
-        (Sort.OVERWRITTEN, "h_n is overwritten by the next call"),
-        (Sort.MALFORMED, "float32 (2,)"),
-    ],
-)
-def test_each_sort_of_mismatch_has_its_sentence(sort: Sort, words: str) -> None:
-    mismatch = Mismatch("h_n", sort, expected="(L*D, N, H) = (1, 1, 1)", actual="float32 (2,)")
-
-    assert wording.mismatch_line(mismatch) == words
 
 
 @pytest.mark.parametrize(
@@ -406,16 +297,6 @@ def test_axes_that_are_exchanged_are_said_to_be(
     assert words in said if words else "exchanged" not in said
 
 
-@pytest.mark.parametrize(("every_call", "what"), [(True, "every call"), (False, "a new shape")])
-def test_what_is_slow_in_every_call_is_not_said_to_be_slow_at_new_shapes(every_call: bool, what: str) -> None:
-    hunt = agreement()
-    hunt.slow, hunt.every_call = 0.05, every_call
-
-    shown = rendered(text.examination_report(Examination(hunt)), 200)
-
-    assert f"{what} takes 0.05 s: less was asked for" in shown
-
-
 def test_every_sort_can_be_worded() -> None:
     for sort in Sort:
         assert wording.mismatch_line(Mismatch("output", sort, count=1, total=2, layer=0, actual="?"))
@@ -428,30 +309,15 @@ def test_runs_of_sizes_are_drawn_together() -> None:
 
 
 def test_no_cause_is_admitted() -> None:
-    lines = explained.cause_lines(Diagnosis((), 17, 0), CONFIG)
+    nothing = Diagnosis((), 17, 0)
 
-    assert lines == ["unknown: none of the 17 known faults alone explains it"]
-
-
-def test_the_lines_of_code_are_said_of_the_only_cause_that_is_left() -> None:
-    named = {fault.name: fault for fault in CATALOGUE}
-
-    lines = explained.code_lines(Diagnosis((named["NoNonlinearity"],), 17, 0), CONFIG)
-
-    assert lines["yours"] == "h = x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh"
-    assert lines["nn.RNN"] == f"h = {CONFIG.nonlinearity}(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)"
-    assert explained.code_lines(None, CONFIG) == {}
-    assert explained.code_lines(Diagnosis((), 17, 4), CONFIG) == {}
-    assert explained.code_lines(Diagnosis(CATALOGUE[:2], 17, 4), CONFIG) == {}
-    assert explained.code_lines(Diagnosis((named["SumsInFloat16"],), 17, 4), CONFIG) == {}
+    assert explained.cause_line(nothing, CONFIG) == "unknown"
+    assert explained.grounds(nothing) == ["none of the 17 known faults alone explains it"]
 
 
 def test_two_causes_are_both_said() -> None:
-    lines = explained.cause_lines(Diagnosis(CATALOGUE[:2], 17, 4), CONFIG)
-
-    assert lines[0] == (
-        "possibly ignores bias_hh: b_hh is never added (bias_hh_l0) or "
-        "ignores bias_ih: b_ih is never added (bias_ih_l0)"
+    assert explained.cause_line(Diagnosis(CATALOGUE[:2], 17, 4), CONFIG) == (
+        "ignores bias_hh: b_hh is never added (bias_hh_l0) or ignores bias_ih: b_ih is never added (bias_ih_l0)"
     )
 
 

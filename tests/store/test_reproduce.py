@@ -30,8 +30,7 @@ from harness.diagnosis.reproduce.program import Unwritten, User
 from harness.diagnosis.reproduce.script import Script, index_of, script
 from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Mismatch, Site, Sort
-from harness.report.issue import issue, regression_test
-from harness.search.certificate import NOT_SHRUNK, Certificate
+from harness.report.issue import regression_test
 from harness.search.record import Finding
 from harness.search.replay import Fate
 from harness.space.case_json import to_json
@@ -1151,61 +1150,6 @@ def test_long_arrays_are_broken_between_their_numbers() -> None:
     assert eval(text) == np.linspace(-1, 0, 40).tolist()  # noqa: S307 - our own code
 
 
-def test_an_issue_has_all_that_its_reader_needs(tmp_path: Path) -> None:
-    path = saved(tmp_path, "by_hand.py", FUNCTION)
-    finding, subject = found(f"{path}:rnn", RNNConfig(1, 1, T=1, N=1))
-    text = script(finding, subject).text
-    here = {"python": "3.11", "torch": "2.13", "numpy": "2.4"}
-    proof, code = "proved: the subject is off by 0.1", {"yours": "h = tanh(s) + 0.125", "nn.RNN": "h = tanh(s)"}
-
-    written = issue(finding, ["adds 0.125 to each state"], proof, text, here, code=code)
-
-    site = finding.result.mismatches[0].sites[0]
-    assert written.startswith(f"# {path}:rnn: output differs in 1 of 1 elements\n")
-    assert f"| output | t=0, n=0, unit=0 | {site.actual:.9g} | {site.expected:.9g} |" in written
-    assert "case = Case.of(" in written
-    assert "- adds 0.125 to each state" in written
-    assert "```diff\n- h = tanh(s) + 0.125\n+ h = tanh(s)\n```" in written
-    assert "proved: the subject is off by 0.1" in written
-    assert text is not None
-    assert f"```python\n{text}```" in written
-    assert all(f"| {name} | {value.replace('|', '')} |" in written for name, value in here.items())
-
-
-def test_an_issue_without_a_script_says_how_to_go_on(tmp_path: Path) -> None:
-    case = draw(RNNConfig(1, 1))
-    result = Result(Verdict.BROKEN, message="ValueError: a | b", traceback="Traceback:\n```\nboom")
-
-    written = issue(Finding("mine.py:rnn", case, result), [], None, None, {"python": "3 | 4"})
-
-    assert written.startswith("# mine.py:rnn: ValueError: a | b\n")
-    assert "````\nTraceback:\n```\nboom\n````" in written
-    assert r"| python | 3 \| 4 |" in written
-    assert "## Cause" not in written
-    assert "rnn-harness replay" in written
-
-
-@pytest.mark.parametrize(("certificate", "heading"), [(Certificate(), "## Minimal case"), (NOT_SHRUNK, "## Case")])
-def test_an_issue_calls_a_case_minimal_only_if_it_is(certificate: Certificate, heading: str) -> None:
-    case = draw(RNNConfig(1, 1))
-    result = Result(Verdict.BROKEN, message="ValueError")
-
-    written = issue(Finding("mine.py:rnn", case, result, certificate), [], None, None, {})
-
-    assert f"\n{heading}\n" in written
-
-
-def test_a_large_case_is_not_written_out_in_an_issue() -> None:
-    case = replace(draw(RNNConfig(33, 33, T=9, N=3)), origin=None)
-    result = Result(Verdict.DISAGREES, (Mismatch("output", Sort.SHAPE, expected="(1)", actual="(2)"),))
-
-    written = issue(Finding("torch", case, result), [], None, "import numpy", {})
-
-    assert len(written) < 3_000
-    assert "numbers are in the script" in written
-    assert written.startswith("# torch.nn.RNN: output has shape (2), expected (1)\n")
-
-
 def test_a_large_case_is_read_from_its_file_in_a_test(tmp_path: Path) -> None:
     path = saved(tmp_path, "by_hand.py", FUNCTION)
     finding, _ = found(f"{path}:rnn", RNNConfig(33, 33, T=2, N=1))
@@ -1251,6 +1195,5 @@ def test_a_case_that_is_mostly_zeros_brings_what_it_is_written_with(tmp_path: Pa
     arrays = {name: np.zeros(spec.shape).tolist() for name, spec in {**config.inputs, **config.weights}.items()}
     mostly = replace(finding, case=Case.of(config, **arrays))
 
-    for text in (regression_test(mostly), issue(mostly, [], None, None, {})):
-        imported = next(line for line in text.split("\n") if line.startswith("from harness import"))
-        assert "sparse" in imported
+    imported = next(line for line in regression_test(mostly).split("\n") if line.startswith("from harness import"))
+    assert "sparse" in imported

@@ -1,0 +1,255 @@
+"""The facts of a finding, in the order of a report. Every format shows these, so a new line is one edit, here."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from harness.checks.known_issues import reported
+from harness.checks.result import Method, Result, Verdict
+from harness.oracle.compare import Mismatch, Site
+from harness.report import explained, wording
+from harness.report.place import ISSUE, Fact, Kept
+from harness.report.severity import Told
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.subjects.registry import registered
+
+LINE: Final = 64  # characters of a fact's line, on 80 columns
+LONGEST_CASE: Final = 3 * LINE  # characters of a case that is shown as code and not in words
+ARRAYS: Final = 3  # arrays whose differences are shown; later ones mostly follow from the first
+
+
+def facts(told: Told) -> list[Fact]:
+    """Return everything that is known of a finding, and at the end how to go on from here."""
+    case = None if told.finding.result.method is Method.DROPOUT else told.finding.case
+    return [*facts_of_failure(told), *next_steps(told.finding.id, told.kept, case)]
+
+
+def facts_of_failure(told: Told) -> list[Fact]:
+    """Return the facts that hold wherever the finding is kept."""
+    if told.finding.result.method is Method.DROPOUT:
+        _, wrong = wording.dropout_told(told.finding.result)
+        return [*(Fact(*one) for one in wrong.items()), *_kernel(told), *_upstream(told)]
+    every = (_mistake, _case, _conditions, _kernel, _others, _evidence, _advice, _upstream)
+    return [fact for some in every for fact in some(told)]
+
+
+def next_steps(id_: str, kept: Kept | None, case: Case | None) -> Iterator[Fact]:
+    """Yield the commands that run a kept finding again, and what there is of it."""
+    if kept is None:
+        return
+    if case is not None and len(repr(case)) > LONGEST_CASE:
+        yield Fact("load it", f"Case.load({str(kept.folder / 'case.json')!r})", language="python")
+    if kept.script is not None:
+        yield Fact("run it", f"python {shlex.quote(str(kept.folder / kept.script))}", language="sh")
+    elif kept.no_script:
+        yield Fact("run it", f"no script: {kept.no_script}")
+    yield Fact("replay", f"rnn-harness replay {named(id_, kept)}", language="sh")
+    yield Fact("kept", f"{kept.folder}: {', '.join(kept.files)}", detail=True)
+
+
+def named(id_: str, kept: Kept) -> str:
+    """Return how a command names a kept finding."""
+    return f"{id_} --findings {shlex.quote(str(kept.folder.parent))}" if kept.elsewhere else id_
+
+
+def dropout_facts(told: Told) -> dict[str, str]:
+    """Return where a broken law of dropout begins, and how to run it again."""
+    return {fact.name: fact.text for fact in facts(told) if not fact.detail}
+
+
+def cause_of(told: Told) -> tuple[str, str]:
+    """Return the cause, or else what is wrong, in a sentence, and how certain the cause is."""
+    diagnosis, result, explanation = told.explanation.diagnosis, told.finding.result, told.explanation
+    named = diagnosis is not None and bool(diagnosis.causes or diagnosis.instead)
+    if result.method is Method.DROPOUT:
+        return wording.dropout_told(result)[0], ""
+    if result.of_tanh and not named:
+        return failure_line(result), "measured"
+    if diagnosis is not None and (named or explained.coarse(diagnosis)):
+        said = explained.cause_line(diagnosis, told.finding.case.config, explanation.factors)
+        if named:
+            return said, "certain" if diagnosis.certain else "possibly"
+        return said, "suspected" if result.verdict is Verdict.SUSPECT else ""
+    if explanation.clue is not None:
+        return explained.clue_line(explanation.clue), "cause unknown"
+    unproved = result.verdict is Verdict.SUSPECT
+    return failure_line(result), "suspected" if unproved else "" if diagnosis is None else "cause unknown"
+
+
+def failure_line(result: Result) -> str:
+    """Return in one line how a case fails."""
+    if result.message or not result.mismatches:
+        return (result.message or result.kind).splitlines()[0]
+    return wording.mismatch_line(result.mismatches[0])
+
+
+def worst_line(result: Result, config: RNNConfig) -> str | None:
+    """Return the worst element: its place, its value, the expected value, and what rounding allows."""
+    mismatch = next((one for one in result.mismatches if one.sites), None)
+    if mismatch is None:
+        return None
+    place = f"[{wording.place(mismatch.sites[0])}]" if mismatch.sites[0].place else ""
+    return f"{_array(mismatch)}{place} = {_values(mismatch.sites[0], config)}"
+
+
+def observed(result: Result, config: RNNConfig) -> Iterator[Fact]:
+    """Yield what the subject said, and what differs."""
+    if result.message:
+        yield Fact("message", result.message.rstrip(), detail=True)
+    if result.traceback:
+        yield Fact("traceback", result.traceback.rstrip(), detail=True)
+    for mismatch in result.mismatches[:ARRAYS]:
+        sites = (f"  {wording.place(site)}: {_values(site, config)}" for site in mismatch.sites)
+        yield Fact("differs", "\n".join([wording.mismatch_line(mismatch), *sites]), detail=True)
+    if more := [mismatch.array for mismatch in result.mismatches[ARRAYS:]]:
+        yield Fact("differs", f"also {', '.join(more)}", detail=True)
+
+
+def plain_finding(subject: str, config: RNNConfig, result: Result) -> str:
+    """Return a failing result as plain text, for an exception's message."""
+    lines = [fact.text for fact in observed(result, config) if fact.name != "traceback"]
+    lines += filter(None, map(wording.hint, result.mismatches[:ARRAYS]))
+    lines += [f"compared {result.method.value}"] if result.method is Method.END_TO_END else []
+    return "\n".join([wording.headline(subject, result.verdict), *lines])
+
+
+def case_words(case: Case, length: int = LONGEST_CASE) -> str:
+    """Return a case in words: its config, and its arrays without zeros, as far as they fit."""
+    config = repr(case.config).removeprefix("RNNConfig(").removesuffix(")")
+    inner = [f"input_size={case.config.input_size}", f"hidden_size={case.config.hidden_size}"]
+    said = ", ".join([*inner, *config.split(", ")[2:]])
+    left, shown, more = length - len(said), list[str](), 0
+    for name, array in case.arrays.items():
+        if np.asarray(array).astype(bool).any():
+            one = f"{name} {np.asarray(array).tolist()}"
+            fits = len(one) <= left
+            shown += [one] * fits
+            left -= len(one) * fits
+            more += not fits
+    arrays = [*shown, *([wording.counted(more, "more array" if shown else "array")] if more else [])]
+    return f"{said}; all numbers are 0 but {', '.join(arrays)}" if arrays else f"{said}; all numbers are 0"
+
+
+def upstream_line(subject: str, config: RNNConfig, result: Result, *, minimal: bool = True) -> str | None:
+    """Return the report that the makers of a subject have of a failure; ``None`` if the subject is the user's own.
+
+    A case that is not minimal may fail for something else.
+    """
+    if (known := reported(subject, config, result)) is not None:
+        return f"{'' if minimal else 'perhaps '}reported: {known.link} ({known.reason})"
+    return f"no report is known; {ISSUE} in its folder is one to send" if subject in registered() else None
+
+
+def _mistake(told: Told) -> Iterator[Fact]:
+    """Yield the mistake as code, and what is wrong."""
+    result, config, title = told.finding.result, told.finding.case.config, cause_of(told)[0]
+    for name, line in explained.code_lines(told.explanation.diagnosis, config).items():
+        yield Fact(name, line, language="python")
+    wrong = worst_line(result, config) or failure_line(result)
+    if wrong != title:
+        yield Fact("wrong", wrong)
+    if (at := result.raised_at) is not None:
+        yield Fact("at", f"{at[0]}, line {at[1]}")
+    yield from (fact for fact in observed(result, config) if fact.text not in {title, wrong})
+
+
+def _case(told: Told) -> Iterator[Fact]:
+    """Yield the case as code if that is short, else in words."""
+    case, name = told.finding.case, "smallest" if told.finding.minimal else "case"
+    code = repr(case)
+    if len(code) <= LONGEST_CASE:
+        yield Fact(name, code, language="python")
+    else:
+        yield Fact(name, case_words(case))
+        yield Fact("code", code, detail=True, language="python")
+    yield Fact("config", wording.config_line(case.config), detail=True)
+
+
+def _conditions(told: Told) -> Iterator[Fact]:
+    """Yield what the failure needs, what passes, and where it begins."""
+    explanation = told.explanation
+    if explanation.answers is not None:
+        yield Fact("fails", explained.answers_line(explanation.answers, told.further))
+    if (factors := explanation.factors) is not None:
+        yield Fact("fails", explained.fails_line(factors, told.further))
+        if (passing := explained.passing_line(factors)) is not None:
+            yield Fact("passes", passing)
+        if free := explained.independent_line(factors):
+            yield Fact("whatever", free, detail=True)
+    if (where := explanation.where) is not None:
+        yield Fact("where", explained.where_line(where), detail=told.certain or not where.pattern)
+
+
+def _kernel(told: Told) -> Iterator[Fact]:
+    if (kernel := explained.kernels_line(told.explanation.kernels)) is not None:
+        yield Fact("kernel", kernel)
+
+
+def _others(told: Told) -> Iterator[Fact]:
+    """Yield other mistakes, and other failures that are reported with this one."""
+    if (diagnosis := told.explanation.diagnosis) is not None:
+        for number, other in enumerate((*diagnosis.elsewhere, *diagnosis.beside)):
+            yield Fact("beside", f"it {other.sentence}", detail=number > 0)
+    own = failure_line(told.finding.result)
+    others = dict.fromkeys(failure_line(one.result) for one in told.also if failure_line(one.result) != own)
+    others = others or dict.fromkeys(f"on {one.case.config!r}" for one in told.also[:1])
+    for number, said in enumerate(others):
+        yield Fact("also", said, detail=number > 0)
+
+
+def _evidence(told: Told) -> Iterator[Fact]:
+    """Yield why the cause and the failure are believed."""
+    finding, explanation = told.finding, told.explanation
+    if explanation.diagnosis is not None:
+        yield Fact("evidence", "\n".join(explained.grounds(explanation.diagnosis)), detail=True)
+    if finding.result.verdict is Verdict.SUSPECT:
+        unproved = "no bound proves it wrong, but it exceeds usual roundings, and repeats on other values"
+        yield Fact("suspect", unproved, detail=True)
+    if explanation.judgement is not None:
+        yield Fact("judge", wording.judgement_line(explanation.judgement), detail=True)
+    if (enough := wording.enough_line(finding.result)) is not None:
+        yield Fact("to accept", enough, detail=True)
+    if any(mismatch.sites for mismatch in finding.result.mismatches):
+        yield Fact("compared", finding.result.method.value, detail=True)
+    yield Fact("minimal", "\n".join(explained.minimal_lines(finding.certificate)), detail=True)
+
+
+def _advice(told: Told) -> Iterator[Fact]:
+    """Yield what to do, the most telling advice first."""
+    finding, diagnosis = told.finding, told.explanation.diagnosis
+    every = [finding.result.advice if cause_of(told)[1] == "measured" else None]
+    if diagnosis is not None and (precision := explained.coarse(diagnosis)) and precision.accepted_by is not None:
+        every.append(f"--tolerance {precision.accepted_by} would accept that")
+    every += [wording.leave_out_line(finding.case.config)] if finding.minimal else []
+    every += map(wording.hint, finding.result.mismatches[:1])
+    for number, advice in enumerate(filter(None, every)):
+        yield Fact("advice", advice, detail=number > 0)
+
+
+def _upstream(told: Told) -> Iterator[Fact]:
+    finding = told.finding
+    known = upstream_line(finding.subject, finding.case.config, finding.result, minimal=finding.minimal)
+    if known is not None:
+        yield Fact("upstream", known)
+
+
+def _values(site: Site, config: RNNConfig) -> str:
+    """Return what an element is and should be, and what rounding allows."""
+    actual, expected = (wording.number(value, config.dtype) for value in (site.actual, site.expected))
+    allowed = f" (±{site.allowance:.2g})" if 0 < site.allowance < math.inf else ""
+    return f"{actual}, should be {expected}{allowed}"
+
+
+def _array(mismatch: Mismatch) -> str:
+    """Return the array's name, with its layer or law if it is not from the whole run."""
+    if mismatch.law:
+        return f"by the law of {mismatch.law}, {mismatch.array}"
+    if mismatch.layer is not None:
+        return f"layer {mismatch.layer}'s {mismatch.array}"
+    return mismatch.array

@@ -1,0 +1,236 @@
+"""Tests of the facts of a finding, each once, and that every report shows them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Case, Result, RNNConfig, Verdict, draw
+from harness.diagnosis.diagnose import Diagnosis
+from harness.diagnosis.faults import CATALOGUE
+from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.kernels import FailingStage, Kernels
+from harness.oracle.compare import Mismatch, Sort
+from harness.report.complaints import Complaint, complaint_of, complaint_of_stored, summary_of
+from harness.report.facts import facts, facts_of_failure
+from harness.report.github import workflow_commands
+from harness.report.issue import issue_of
+from harness.report.junit import junit
+from harness.report.markdown import markdown
+from harness.report.page import page_of_run
+from harness.report.place import Fact, Kept
+from harness.report.record import examination_record, finding_record
+from harness.report.severity import Told
+from harness.report.text import finding_report, stored_report
+from harness.search.certificate import NOT_SHRUNK
+from harness.search.examination import Examination
+from harness.store.findings import Store
+from tests.report.test_wording import (
+    CASE,
+    CERTIFICATE,
+    CONFIG,
+    FINDING,
+    INACCURATE,
+    KEPT,
+    RESULT,
+    TOLD,
+    WHY,
+    broken,
+    disagreement,
+    rendered,
+    suspected,
+)
+
+NAMED = {fault.name: fault for fault in CATALOGUE}
+
+
+def said(told: Told, *, details: bool = False) -> dict[str, str]:
+    """Return the facts that every report shows, or the details."""
+    return {fact.name: fact.text for fact in facts(told) if fact.detail is details}
+
+
+def test_the_facts_that_every_report_shows() -> None:
+    assert list(said(TOLD)) == ["yours", "nn.RNN", "wrong", "smallest", "fails", "passes", "run it", "replay"]
+    assert said(TOLD)["wrong"] == "output[t=0, n=0, unit=0] = 0.244918659, should be 0.84828364 (±2.5e-07)"
+    assert said(TOLD)["fails"].endswith("hidden_size from 17 on; 12 more cases")
+    assert said(TOLD)["run it"] == "python .rnn-harness/3f9c2a11/reproduce.py"
+
+
+def test_the_details() -> None:
+    details = said(TOLD, details=True)
+
+    assert set(details) == {
+        *("differs", "config", "whatever", "where", "evidence", "judge", "to accept", "compared", "minimal", "kept"),
+    }
+    assert details["whatever"] == "T, nonlinearity, hx"
+    assert "\nit fails in a fresh process, too" in details["minimal"]
+
+
+def test_a_crash_has_its_place_and_its_traceback() -> None:
+    told = Told(broken())
+
+    assert said(told)["at"] == "mine.py, line 3"
+    assert "wrong" not in said(told)  # the title says it
+    assert said(told, details=True)["traceback"].startswith('File "mine.py"')
+
+
+@pytest.mark.parametrize(("name", "there"), [("NoNonlinearity", True), ("SumsInFloat16", False)])
+def test_the_lines_of_code_are_those_of_the_only_cause_that_is_left(name: str, *, there: bool) -> None:
+    one, both = (Diagnosis(causes, 17, 0) for causes in ((NAMED[name],), CATALOGUE[:2]))
+
+    lines = said(Told(FINDING, Explanation(one)))
+    assert lines.get("yours") == ("h = x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh" if there else None)
+    assert "yours" not in said(Told(FINDING, Explanation(both)))
+    assert "yours" not in said(Told(FINDING))
+
+
+def test_a_long_case_is_told_in_words_and_loaded_by_code_that_runs(tmp_path: Path) -> None:
+    config = RNNConfig(1, 2, num_layers=2, bidirectional=True, T=3, N=1)
+    arrays = {name: np.zeros(spec.shape, np.float32) for name, spec in config.given.items()}
+    arrays["bias_hh_l1"][1] = 1
+    told = Told(replace(FINDING, case=Case.from_arrays(config, arrays)))
+    folder = Store(tmp_path).save(told.finding)
+
+    shown = said(replace(told, kept=Kept(folder)))
+
+    assert shown["smallest"] == (
+        "input_size=1, hidden_size=2, num_layers=2, bidirectional=True, T=3, N=1; all numbers are 0 but "
+        "bias_hh_l1 [0.0, 1.0]"
+    )
+    assert eval(shown["load it"], {"Case": Case}).id == told.finding.case.id  # noqa: S307 - the code is made above
+    assert said(told, details=True)["code"] == repr(told.finding.case)
+    many = Told(replace(FINDING, case=replace(draw(RNNConfig(8, 8, T=9, N=4), "normal", 0), origin=None)))
+    assert said(many)["smallest"].endswith("; all numbers are 0 but 5 arrays")
+
+
+def test_advice_says_which_tolerance_would_accept_it() -> None:
+    assert said(INACCURATE)["advice"] == "--tolerance tf32 would accept that"
+    advice = "--tolerance tanh=9ulp would accept that"
+    measured = replace(RESULT, message="its tanh is off", of_tanh=True, advice=advice)
+    assert said(Told(replace(FINDING, result=measured)))["advice"] == advice
+
+
+def test_a_suspicion_says_that_it_is_not_proved() -> None:
+    assert "no bound proves it wrong" in said(Told(suspected()), details=True)["suspect"]
+
+
+def test_findings_that_are_reported_together_are_named() -> None:
+    told = replace(TOLD, also=(broken(), broken()))
+
+    assert said(told)["also"] == "ValueError: boom"
+
+
+def test_what_other_projects_know_of_a_failure_is_said() -> None:
+    copied = Result(Verdict.DISAGREES, (Mismatch("weight_ih_l0.grad", Sort.MISSING, expected="(H, I) = (1, 1)"),))
+    case = replace(CASE, config=replace(CONFIG, preparation="deepcopy"))
+    stage = Explanation(kernels=Kernels(stage=FailingStage("torch:trace", ("torch",), (0.1,), None)))
+    finding = replace(FINDING, subject="torch:trace", case=case, result=copied, certificate=CERTIFICATE)
+
+    assert said(Told(finding, stage))["upstream"].startswith(
+        "reported: https://github.com/pytorch/pytorch/issues/44951"
+    )
+    assert said(Told(finding, stage))["kernel"] == "passes in torch; fails from torch:trace on"
+    assert said(Told(replace(finding, certificate=NOT_SHRUNK)))["upstream"].startswith("perhaps reported: ")
+    assert said(Told(replace(FINDING, subject="torch:trace")))["upstream"].startswith("no report is known; issue.md")
+    assert "upstream" not in said(TOLD)
+
+
+def test_without_a_script_the_reason_is_said() -> None:
+    assert said(replace(TOLD, kept=replace(KEPT, script=None, no_script="it hangs")))["run it"] == "no script: it hangs"
+
+
+# Every report
+
+EXTRA = replace(TOLD, explanation=WHY)
+DONE = Examination(disagreement())
+SUMMARY = summary_of(DONE, [EXTRA])
+
+REPORTS: dict[str, Callable[[], str]] = {
+    "terminal": lambda: rendered(finding_report("1", complaint_of(EXTRA)), 1_000),
+    "JUnit": lambda: unescape(junit([SUMMARY])),
+    "Markdown": lambda: markdown([SUMMARY]),
+    "annotations": lambda: "\n".join(workflow_commands(SUMMARY)).replace("%0A", "\n"),
+}
+FULL_REPORTS: dict[str, Callable[[], str]] = {
+    "-v": lambda: rendered(finding_report("1", complaint_of(EXTRA), verbose=True), 1_000),
+    "page": lambda: unescape(page_of_run([(SUMMARY, [EXTRA])], command="", version="1")),
+}
+
+
+@pytest.mark.parametrize("report", [*REPORTS, *FULL_REPORTS])
+def test_every_report_shows_every_fact(report: str) -> None:
+    shown = (REPORTS | FULL_REPORTS)[report]()
+
+    for fact in facts(EXTRA):
+        if report in FULL_REPORTS or not fact.detail:
+            assert all(" ".join(line.split()) in " ".join(shown.split()) for line in fact.text.splitlines()), fact
+
+
+def test_an_issue_has_every_fact_of_the_failure_and_the_script() -> None:
+    written = issue_of(EXTRA, "print('script')")
+
+    for fact in facts_of_failure(EXTRA):
+        assert all(line in written for line in fact.text.splitlines()), fact
+    assert "```python\nprint('script')\n```" in written
+
+
+def test_an_issue_is_a_document_whatever_a_subject_says() -> None:
+    result = Result(Verdict.BROKEN, message="ValueError: a | b", traceback="Traceback:\n```\nboom")
+    told = Told(replace(FINDING, result=result), Explanation(ground={"python": "3 | 4"}))
+
+    written = issue_of(told, None)
+
+    assert written.startswith("# mine.py:rnn: ValueError: a | b\n")
+    assert "````\nTraceback:\n```\nboom\n````" in written
+    assert r"| python | 3 \| 4 |" in written
+    assert "rnn-harness replay" in written
+
+
+def test_a_large_case_is_not_written_out_in_an_issue() -> None:
+    case = replace(draw(RNNConfig(33, 33, T=9, N=3)), origin=None)
+
+    written = issue_of(Told(replace(FINDING, case=case, subject="torch")), "import numpy")
+
+    assert len(written) < 4_000
+    assert written.startswith("# torch.nn.RNN: output differs")
+
+
+def test_a_kept_finding_has_the_same_facts(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save(FINDING, finding_record(EXTRA), {"reproduce.py": ""})
+    (stored,) = store.list()
+
+    complaint = complaint_of_stored(stored)
+
+    own = [fact for fact in complaint_of(EXTRA).facts if fact.name not in {"run it", "replay", "kept"}]
+    assert [fact for fact in complaint.facts if fact.name not in {"run it", "replay", "kept"}] == own
+    assert (complaint.title, complaint.sure) == (complaint_of(EXTRA).title, "certain")
+    assert f"python {stored.path / 'reproduce.py'}" in [fact.text for fact in complaint.facts]
+    assert "evidence" in rendered(stored_report([stored]))
+
+
+def test_a_complaint_in_plain_text_begins_with_its_cause() -> None:
+    made: Any = Complaint("it is wrong", "value", (Fact("wrong", "1"), Fact("judge", "2", detail=True)), "certain")
+
+    assert made.text == "it is wrong (certain)\nwrong: 1"
+
+
+def test_the_manual_names_every_field_of_the_json() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    report = page.partition("## A report")[2].partition("## What a search met")[0]
+
+    for field in (*finding_record(TOLD), *examination_record(DONE, [TOLD])):
+        assert f"`{field}`" in report, field
+
+
+def test_the_manual_explains_every_line() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "findings.md").read_text()
+    lines = page.partition("## The lines of a finding")[2].partition("## The lines below the findings")[0]
+
+    for told in (TOLD, INACCURATE, Told(suspected()), Told(broken())):
+        for fact in facts(told):
+            assert f"`{fact.name}`" in lines, fact.name
