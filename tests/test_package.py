@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import copy, copytree, ignore_patterns
+from shutil import copytree, ignore_patterns
 from typing import Any, Final
 
 import pytest
@@ -85,10 +85,10 @@ def site(tmp_path: Path) -> Path:
     """Return a folder with what an installation has, but for its dependencies."""
     info = tmp_path / "site" / "rnn_harness-0.1.0.dist-info"
     info.mkdir(parents=True)
-    copy(ROOT / "rnn_harness.py", tmp_path / "site")
+    copytree(ROOT / "harness" / "entry" / "rnn_harness", tmp_path / "site" / "rnn_harness")
     (tmp_path / "site" / "harness").symlink_to(ROOT / "harness")
     (info / "METADATA").write_text("Metadata-Version: 2.4\nName: rnn-harness\nVersion: 0.1.0\n")
-    (info / "RECORD").write_text("harness/__init__.py,,\nrnn_harness.py,,\n")  # pytest rewrites what is here
+    (info / "RECORD").write_text("harness/__init__.py,,\nrnn_harness/__init__.py,,\n")  # pytest rewrites what is here
     (info / "entry_points.txt").write_text("[pytest11]\nrnn-harness = rnn_harness:plugin\n")
     return tmp_path / "site"
 

@@ -1,6 +1,6 @@
 """The entry points of the command and of the pytest plugin, which say so if another ``harness`` hides this project's.
 
-This file is installed beside the package ``harness``, because nothing inside a hidden package can be imported.
+This package is installed beside ``harness``, because nothing inside a hidden package can be imported.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+OURS = '"""rnn-harness: '  # the first words of the source of ``harness``, if it is this project's
+
 
 def hidden() -> str:
     """Return what is in the way of ``harness`` and what to do, in one line; empty if nothing is."""
@@ -18,7 +20,7 @@ def hidden() -> str:
     if spec is None:
         return "rnn-harness: its package harness is not installed; install rnn-harness again"
     place = spec.origin or next(iter(spec.submodule_search_locations or ()))
-    if Path(place).resolve() == (Path(__file__).with_name("harness") / "__init__.py").resolve():
+    if spec.origin and Path(spec.origin).read_text(errors="replace").startswith(OURS):
         return ""
     return f"rnn-harness: {place} hides its package harness; rename that, or work where it is not on the path"
 
