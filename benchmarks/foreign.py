@@ -32,6 +32,7 @@ from harness.processes import one_thread_a_process
 one_thread_a_process()
 
 from harness import Scope, Subject, as_subject, hunt  # noqa: E402
+from harness.checks.full_check import against  # noqa: E402
 from harness.checks.result import Verdict  # noqa: E402
 from harness.diagnosis.factors import Factors  # noqa: E402
 from harness.diagnosis.fresh import changed  # noqa: E402
@@ -42,9 +43,11 @@ from harness.report.facts import failure_line  # noqa: E402
 from harness.report.paper import Paper  # noqa: E402
 from harness.report.severity import Told, in_order  # noqa: E402
 from harness.report.wording import left_out, mismatch_line  # noqa: E402
+from harness.search.checker import CheckedCase  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
-from harness.search.hunt import Search  # noqa: E402
+from harness.search.options import Options  # noqa: E402
 from harness.search.record import Finding  # noqa: E402
+from harness.search.search import Search  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
 from harness.space.contract import KERNEL  # noqa: E402
 from harness.space.scope import factors_of  # noqa: E402
@@ -63,13 +66,10 @@ def measured(wrong: Wrong, seed: int) -> dict[str, Any]:
     found: list[float] = []
     investigation = Investigation(subject)
 
-    def first(record: Any) -> None:
-        if record.shrinking and not found:
-            found.append(time.process_time() - start)
-
-    with Search(subject, scope(subject, wrong), seed=seed, progress=first) as search:
-        for _ in search:  # a tanh that is off, or a subject that wavers, does not end it
-            pass
+    with Search(subject, scope(subject, wrong), Options(seed=seed)) as search:
+        for event in search:  # a tanh that is off, or a subject that wavers, does not end it
+            if isinstance(event, CheckedCase) and against(event.result) and not found:
+                found.append(time.process_time() - start)
     done = examine(subject, search.record)
     record = done.hunt
     searched = time.process_time() - start
@@ -117,9 +117,9 @@ def told(stranger: Stranger, seed: int) -> dict[str, Any]:
     investigation = Investigation(subject)
     start = time.process_time()
     asked = scope_of(subject, stranger.contract).only(**stranger.scope)
-    with Search(subject, asked, seed=seed) as search:
-        for finding in search:
-            search.go_on(investigation.recognise(finding, search.record))
+    with Search(subject, asked, Options(seed=seed)) as search:
+        for finding in search.findings():
+            search.pass_over(investigation.recognise(finding, search.record))
     done = examine(subject, search.record)
     seconds = time.process_time() - start
     explanations = [investigation.known_of(finding) for finding in done.hunt.findings]

@@ -49,7 +49,11 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from harness.checks.full_check import against
 from harness.processes import one_thread_a_process
+from harness.search.options import Options
+from harness.search.record import Finding
+from harness.search.search import Search
 
 one_thread_a_process()
 
@@ -355,12 +359,13 @@ def hunted(subject: PlantedSubject, seed: int, cases: int | None, *, clean: bool
     """Search for a fault as the self-test does; the clock stops when the search begins to shrink a failure."""
     forget_plans()
     start, began = time.process_time(), list[float]()
-
-    def note(record: Hunt) -> None:
-        if record.shrinking and not began:
-            began.append(time.process_time())
-
-    record = hunt(subject, subject.scope(), cases=cases, seed=seed, progress=note)
+    with Search(subject, subject.scope(), Options(cases, seed=seed)) as search:
+        for event in search:
+            if isinstance(event, Finding):
+                break
+            if against(event.result) and not began:
+                began.append(time.process_time())
+    record = search.record
     if record.finding is None:
         return Killed()
     case = record.finding.case

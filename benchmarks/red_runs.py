@@ -27,10 +27,13 @@ one_thread_a_process()
 from benchmarks.planted import PlantedSubject  # noqa: E402
 from harness import Scope, Subject, as_subject  # noqa: E402
 from harness.checks import full_check  # noqa: E402
+from harness.checks.full_check import against  # noqa: E402
 from harness.diagnosis.faults import CATALOGUE  # noqa: E402
 from harness.diagnosis.investigate import Investigation  # noqa: E402
-from harness.search.hunt import Search  # noqa: E402
-from harness.search.record import Hunt  # noqa: E402
+from harness.search.record import (  # noqa: E402
+    Finding,
+)
+from harness.search.search import Search  # noqa: E402
 from harness.space.contract import KERNEL  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 from tests.emulated import FillsUpPairs  # noqa: E402
@@ -76,14 +79,13 @@ def seconds_of(red: Red) -> float | None:
     began, ended = list[float](), list[float]()
     investigation = Investigation(red.subject)
 
-    def note(record: Hunt) -> None:
-        if record.shrinking and not began:
-            began.append(time.process_time())
-
-    with np.errstate(all="ignore"), Search(red.subject, red.scope, progress=note) as search:
-        for finding in search:
-            investigation.recognise(finding, search.record)
-            ended.append(time.process_time())
+    with np.errstate(all="ignore"), Search(red.subject, red.scope) as search:
+        for event in search:
+            if isinstance(event, Finding):
+                investigation.recognise(event, search.record)
+                ended.append(time.process_time())
+            elif against(event.result) and not began:
+                began.append(time.process_time())
     return ended[0] - began[0] if began and ended else None
 
 

@@ -35,7 +35,8 @@ from harness.diagnosis.faults import CATALOGUE, Fault, named  # noqa: E402
 from harness.diagnosis.investigate import Investigation  # noqa: E402
 from harness.diagnosis.parts import Part  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
-from harness.search.hunt import Search, hunt  # noqa: E402
+from harness.search.options import Options  # noqa: E402
+from harness.search.search import Search, hunt  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
 from harness.space.case import Case, as_plain  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
@@ -121,10 +122,11 @@ def correct(name: str, seed: int = 0, cases: int | None = None) -> Correct:
     """Search a correct layer, and count what it is accused of."""
     with correct_subject(name) as subject:
         investigation = Investigation(subject)
-        with Search(subject, scope_of(subject), cases=cases, seed=seed) as search:
-            for finding in search:
-                search.go_on(investigation.recognise(finding, search.record))
-        done = examine(subject, search.record, cases=cases)
+        options = Options(cases, seed=seed)
+        with Search(subject, scope_of(subject), options) as search:
+            for finding in search.findings():
+                search.pass_over(investigation.recognise(finding, search.record))
+        done = examine(subject, search.record, options)
     return Correct(name, done.hunt.total, tuple(_alarms(done)))
 
 

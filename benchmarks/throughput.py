@@ -35,8 +35,9 @@ import numpy as np
 from harness import Case, Reference, Scope, hunt, scope_of
 from harness.search.budget import CASES
 from harness.search.narrow import narrow
+from harness.search.options import Options
 from harness.search.plan import Planned, units
-from harness.search.record import Hunt
+from harness.search.search import Search
 from harness.search.workers import Workers
 from harness.subjects.isolated import IsolatedSubject, ahead
 from harness.subjects.torch_module import TorchSubject
@@ -51,7 +52,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from harness.subjects.isolated import IsolatedSubject, ahead
 ahead(["torch"])
 from harness.diagnosis.investigate import Investigation
-from harness.search.hunt import Search
+from harness.search.search import Search
+from harness.search.options import Options
 from harness.search.workers import Workers
 from harness.subjects.protocol import scope_of
 class First(IsolatedSubject):
@@ -61,8 +63,8 @@ class First(IsolatedSubject):
 subject = First("torch")
 investigation = Investigation(subject)
 with Search(subject, scope_of(subject)) as search:
-    for finding in search:
-        search.go_on(investigation.recognise(finding, search.record))
+    for finding in search.findings():
+        search.pass_over(investigation.recognise(finding, search.record))
 """
 
 
@@ -140,12 +142,12 @@ def scaled(workers: int) -> dict[str, Any]:
         cover = sum(unit.cases for unit in islice(units(scope, 0, CASES), 200) if isinstance(unit, Planned))
         reached: list[float] = []
 
-        def note(record: Hunt) -> None:
-            if record.total >= cover and not reached:
-                reached.append(record.seconds)
-
         start = time.perf_counter()
-        record = hunt(subject, progress=note, workers=Workers(workers) if workers else None)
+        with Search(subject, options=Options(workers=Workers(workers) if workers else None)) as search:
+            record = search.record
+            for _ in search:
+                if record.total >= cover and not reached:
+                    reached.append(time.perf_counter() - start)
         seconds = time.perf_counter() - start
     met, of = record.coverage.share(record.scope, 3)
     edges = record.coverage.boundaries(record.scope).values()
@@ -165,14 +167,15 @@ def grown(checks: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     last = [0, time.process_time()]
 
-    def note(record: Hunt) -> None:
-        if record.total - last[0] >= checks // 10:
-            now = time.process_time()
-            per_check = 1e6 * (now - last[1]) / (record.total - last[0])
-            rows.append({"checks": record.total, "MiB": resident(), "microseconds": per_check})
-            last[:] = [record.total, now]
-
-    hunt(TorchSubject(), SMALL.only(T=[1, 2, 3], N=[1, 2], num_layers=1), cases=checks + 1_000, progress=note)
+    scope = SMALL.only(T=[1, 2, 3], N=[1, 2], num_layers=1)
+    with Search(TorchSubject(), scope, Options(checks + 1_000)) as search:
+        record = search.record
+        for _ in search:
+            if record.total - last[0] >= checks // 10:
+                now = time.process_time()
+                per_check = 1e6 * (now - last[1]) / (record.total - last[0])
+                rows.append({"checks": record.total, "MiB": resident(), "microseconds": per_check})
+                last[:] = [record.total, now]
     return rows
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.report.arrays import Answer as Answer
     from harness.report.arrays import explain as explain
     from harness.report.checked import Checked as Checked
-    from harness.search.hunt import hunt as hunt
+    from harness.search.search import hunt as hunt
     from harness.space.case import Case as Case
     from harness.space.case import sparse as sparse
     from harness.space.config import RNNConfig as RNNConfig
@@ -65,7 +65,7 @@ _HOMES = {
     "conventions": "subjects.conventions",
     "draw": "space.values",
     "explain": "report.arrays",
-    "hunt": "search.hunt",
+    "hunt": "search.search",
     "offered": "assertions",
     "scope_of": "subjects.protocol",
     "sparse": "space.case",

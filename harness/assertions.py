@@ -14,9 +14,9 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import accepted
 from harness.report.facts import plain_finding
-from harness.search.hunt import hunt
 from harness.search.narrow import narrow
 from harness.search.record import Stop
+from harness.search.search import hunt
 from harness.search.shards import Shard
 from harness.search.suspicion import weigh
 from harness.space.case import Case
@@ -102,7 +102,7 @@ def assert_agrees_on(
     subject = _subject(subject)
     within = scope.scope if isinstance(scope, Stratum) else scope
     part = None if shard is None else Shard.of_text(shard)
-    record = hunt(subject, within, cases=cases, seed=seed, accepted=accepted(tolerance), shard=part)
+    record = hunt(subject, within, cases=cases, seed=seed, tolerance=tolerance, shard=part)
     if record.stop is Stop.INTERRUPTED:
         raise KeyboardInterrupt
     if (finding := record.finding) is not None:

@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,33 +18,28 @@ from harness.checks import known_failures
 from harness.checks.agreement import plain_outcome
 from harness.checks.compare_subjects import bits_of
 from harness.checks.dropout import check_net, net
-from harness.checks.known_failures import KnownFailure
 from harness.checks.result import Result
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import NONE, Kernels, failing_stage
 from harness.diagnosis.upgrade import Side, Upgrade, upgrade
-from harness.oracle.arithmetic import accepted
 from harness.report.checked import Checked
 from harness.report.facts import dropout_facts
 from harness.report.place import DIRECTORY
 from harness.report.progress import shown
 from harness.report.severity import Told, in_order
 from harness.search.budget import SEARCHING, Budget
+from harness.search.checker import CheckedCase
 from harness.search.common import common
 from harness.search.examination import Examination, equal_of, examine
 from harness.search.guard import Guarded, Hang
-from harness.search.hunt import Progress, Search
 from harness.search.log import Log
 from harness.search.narrow import Narrowed
+from harness.search.options import Options
 from harness.search.plan import Asked
 from harness.search.preparation import asked_scope
-from harness.search.record import Finding, Stop
-from harness.search.scan import Checked as Seen
-from harness.search.scan import Observe
-from harness.search.shards import Shard
-from harness.search.workers import Workers
+from harness.search.record import Finding, Hunt, Stop
+from harness.search.search import Search
 from harness.space.case import Case
-from harness.space.contract import KERNEL
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from harness.store.document import read_text
@@ -53,6 +48,9 @@ from harness.subjects.capabilities import Capabilities
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, ground_of
 from harness.subjects.registry import as_subject
+
+Progress = Callable[[Hunt], object]
+Observe = Callable[[CheckedCase], object]
 
 
 @dataclass(frozen=True)
@@ -69,58 +67,44 @@ class Examined:
     """The log of a shard, case by case; ``None`` for a whole run."""
 
 
-def go_through(
+def run_pipeline(
     subject: Subject,
     scope: Scope,
+    options: Options,
     *,
     folder: str,
     warn: Callable[[str], None],
-    tolerance: str = "derived",
-    cases: int | None = None,
-    seconds: float | None = None,
-    seed: int = 0,
-    contract: str = KERNEL,
-    workers: Workers | None = None,
     progress: Progress | None = None,
     observe: Observe | None = None,
-    own: Sequence[KnownFailure] = (),
-    shard: Shard | None = None,
-    narrowed: Narrowed | None = None,
 ) -> Examined:
     """Search a subject's cases, explain, judge and keep each finding as soon as there is one, and check the rest.
 
-    The search is that of ``hunt``, or a ``shard`` of it. ``examine`` checks the rest, in the first shard only. Findings
-    are kept in ``folder``; ``warn`` is told of those that cannot be. ``progress`` is told of the search, and
-    ``observe`` of each of its cases. ``own`` are known failures, which the search goes around. ``narrowed`` is what the
-    subject supports, if that is known.
+    ``examine`` checks the rest, in the first shard only. Findings are kept in ``folder``; ``warn`` is told of those
+    that cannot be. ``progress`` is given the record of the search as it begins, and ``observe`` each of its cases.
     """
-    within, bits, start = accepted(tolerance), dict[Asked, str](), time.perf_counter()
-    keeping = Keeping(subject, folder, within, tolerance, warn)
-    investigation = Investigation(subject, within)
-    with Search(
-        subject,
-        scope,
-        cases=cases,
-        seconds=seconds,
-        seed=seed,
-        accepted=within,
-        progress=progress,
-        workers=workers,
-        observe=_noting(bits, observe) if subject.capabilities.stages else observe,
-        own=own,
-        shard=shard,
-        narrowed=narrowed,
-    ) as search:
-        for finding in search:
-            recognised = investigation.recognise(finding, search.record)
+    bits, start = dict[Asked, str](), time.perf_counter()
+    seconds, shard = options.seconds, options.shard
+    keeping = Keeping(subject, folder, options.accepted, options.tolerance, warn)
+    investigation = Investigation(subject, options.accepted)
+    with Search(subject, scope, options) as search:
+        if progress is not None:
+            progress(search.record)
+        for event in search:
+            if isinstance(event, CheckedCase):
+                bits[event.asked] = event.result.bits
+                if observe is not None:
+                    observe(event)
+                continue
+            recognised = investigation.recognise(event, search.record)
             if recognised.earlier is None:
-                keeping(finding, investigation.known_of(finding))
-            search.go_on(recognised)
-    done, of_dropout = Examination(search.record, contract=contract, read_as=subject.capabilities.read_as), None
+                keeping(event, investigation.known_of(event))
+            search.pass_over(recognised)
+    read_as, of_dropout = subject.capabilities.read_as, None
+    done = Examination(search.record, contract=options.contract, read_as=read_as)
     if shard is None or shard.number == 1:
         rest = (1 - SEARCHING) * (seconds or 0.0)
         until = math.inf if seconds is None else max(start + seconds, time.perf_counter() + rest)
-        done = examine(subject, search.record, cases=cases, contract=contract, until=until, rest=rest)
+        done = examine(subject, search.record, options, until=until, rest=rest)
         of_dropout = told_of_dropout(subject, done, keeping)
         done.dropout_facts = {} if of_dropout is None else dropout_facts(of_dropout)
     same = same_as_the_first_stage(subject, bits)
@@ -133,17 +117,6 @@ def go_through(
             keeping(finding, explanation)
         told.append(Told(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
     return Examined(done, tuple(told), subject.capabilities, of_dropout, None if shard is None else search.log)
-
-
-def _noting(seen: dict[Asked, str], observe: Observe | None) -> Observe:
-    """Return a function that notes the bits of each case, and tells ``observe``."""
-
-    def told(one: Seen) -> None:
-        seen[one.asked] = one.result.bits
-        if observe is not None:
-            observe(one)
-
-    return told
 
 
 def same_as_the_first_stage(subject: Subject, bits: Mapping[Asked, str]) -> dict[Asked, bool]:
@@ -191,12 +164,18 @@ class Upgrading:
         self._seen: tuple[dict[Asked, str], dict[Asked, str]] = {}, {}
 
     def narrowed(self, number: int) -> Narrowed | None:
-        """Return what the old one (0) or the new one (1) supports, for ``go_through``."""
+        """Return what the old one (0) or the new one (1) supports, for the ``Options`` of its search."""
         return (self._common.old, self._common.new)[number]
 
     def observing(self, number: int, observe: Observe | None) -> Observe:
         """Return a function that is told of the cases of its search, and that tells ``observe``."""
-        return _noting(self._seen[number], observe)
+
+        def told(checked: CheckedCase) -> None:
+            self._seen[number][checked.asked] = checked.result.bits
+            if observe is not None:
+                observe(checked)
+
+        return told
 
     def compared(self, old: Examined, new: Examined) -> Upgrade | None:
         """Return what differs, after both searches; ``None`` if an interrupt comes, which ends the new one's.
@@ -244,17 +223,12 @@ def check(
     for said in idle:
         warnings.warn(said, stacklevel=2)
     with shown(subject.name, Console(stderr=True, quiet=quiet)) as progress:
-        done = go_through(
+        done = run_pipeline(
             subject,
             scope,
+            Options(cases, seconds, seed, contract, tolerance, tuple(own)),
             folder=findings,
             warn=lambda said: warnings.warn(said, stacklevel=3),
-            tolerance=tolerance,
-            cases=cases,
-            seconds=seconds,
-            seed=seed,
-            contract=contract,
             progress=progress,
-            own=own,
         )
     return Checked(done.examination, tuple(in_order(done.told)))

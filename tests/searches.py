@@ -4,17 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.diagnosis.investigate import Investigation
-from harness.search.hunt import Search
+from harness.search.options import Options
 from harness.search.record import Finding, Hunt
+from harness.search.search import Search
+from harness.space.scope import Scope
 
 
 def explained(
-    investigation: Investigation, *scope: Any, heard: Callable[[Finding, Hunt], None] | None = None, **options: Any
+    investigation: Investigation,
+    scope: Scope | None = None,
+    *,
+    heard: Callable[[Finding, Hunt], None] | None = None,
+    **options: Any,
 ) -> Hunt:
     """Search as ``hunt`` does, explain every finding, and go on; ``heard`` is told of each before it is explained."""
-    with Search(investigation.subject, *scope, **options) as search:
-        for finding in search:
+    with Search(investigation.subject, scope, Options(**options)) as search:
+        for finding in search.findings():
             if heard is not None:
                 heard(finding, search.record)
-            search.go_on(investigation.recognise(finding, search.record))
+            search.pass_over(investigation.recognise(finding, search.record))
     return search.record

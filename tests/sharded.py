@@ -9,11 +9,12 @@ from typing import Any, Self
 import junitparser
 import pytest
 
-from harness.pipeline import Examined, go_through
+from harness.pipeline import Examined, run_pipeline
 from harness.report.complaints import summary_of
 from harness.report.junit import junit
 from harness.report.record import examination_record
 from harness.report.severity import in_order
+from harness.search.options import Options
 from harness.search.preparation import asked_scope
 from harness.search.shards import Shard
 from harness.store import met, shards
@@ -34,9 +35,8 @@ class Sharded:
         contract, scope = subject.capabilities.contract, asked_scope(subject, (), pins, subject.capabilities.contract)
 
         def searched(subject: Subject, findings: Path, shard: Shard | None = None) -> Examined:
-            return go_through(
-                subject, scope, folder=str(findings), warn=pytest.fail, cases=cases, contract=contract, shard=shard
-            )
+            options = Options(cases, contract=contract, shard=shard)
+            return run_pipeline(subject, scope, options, folder=str(findings), warn=pytest.fail)
 
         question = shards.Question.of(subject, contract, scope)
         plan = shards.Plan((question,), 0, cases, None, "derived", 60.0, shards.Plan.here())

@@ -28,7 +28,7 @@ CONFIG, RIGHT = harness.RNNConfig(1, 1), vectorised
         (lambda: api.hunt(RIGHT, seconds="60s"), "seconds='60s': expected seconds"),
         (lambda: api.hunt(RIGHT, seed=-1), "seed=-1: expected an int of at least 0"),
         (lambda: api.hunt(RIGHT, seed="x"), "seed='x': expected an int of at least 0"),
-        (lambda: api.hunt(RIGHT, accepted="tf32"), "accepted='tf32': expected Accepted"),
+        (lambda: api.hunt(RIGHT, tolerance="tf31"), "tolerance"),
         (
             lambda: api.assert_agrees(RIGHT, CONFIG),
             "case=RNNConfig(1, 1, T=1, N=1): expected Case; draw(config) makes one",

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from harness import Scope, scope_of
+from harness import scope_of
 from harness.cli import codes, here
-from harness.cli.here import TIME, Asked, Here, check_all
+from harness.cli.here import TIME, Here, Target, check_all
 from harness.cli.main import cli
 from harness.cli.outputs import Outputs
 from harness.pipeline import Examined
@@ -18,6 +19,7 @@ from harness.report.everything import NOT_REACHED, Row
 from harness.report.paper import Paper
 from harness.search.covering import covering
 from harness.search.examination import CASES, Examination
+from harness.search.options import Options
 from harness.search.record import Stop
 from harness.space.apart import apart
 from harness.space.coverage import Coverage
@@ -125,11 +127,11 @@ def test_if_none_is_here_that_is_an_error_with_the_reasons(registered: Registere
 
 
 def asked(given: Here) -> list[tuple[str, int | None, float | None]]:
-    return [(one.subject.name, one.cases, one.seconds) for one in given.turns()]
+    return [(one.subject.name, one.options.cases, one.options.seconds) for one in given.turns()]
 
 
-def question(subject: Subject) -> tuple[Scope, str]:
-    return scope_of(subject), "port"
+def question(subject: Subject, cases: int | None = None, seconds: float | None = None) -> Target:
+    return Target(subject, scope_of(subject), Options(cases, seconds, contract="port"))
 
 
 def test_slow_subjects_come_last_with_few_cases_and_the_time_that_is_left(
@@ -138,20 +140,20 @@ def test_slow_subjects_come_last_with_few_cases_and_the_time_that_is_left(
     slow = written(tmp_path, "slow", "return None", dict(FEW_SIZES))
     registered(slow, RIGHT, "none.py:rnn", WRONG)
 
-    (first, all_cases, share), second, last = asked(Here(question, 60, None, None))
+    (first, all_cases, share), second, last = asked(Here(question, 60))
 
     assert [first, second[0], last[0]] == [RIGHT, WRONG, slow]
     assert (all_cases, second[1], last[1]) == (None, None, CASES)
     assert share == pytest.approx(TIME / 4, rel=0.01)  # nobody knows yet that one of the four is not here
     assert last[2] == pytest.approx(TIME, rel=0.01)  # the others left all of it
-    assert asked(Here(question, 60, 7, 3.0)) == [(name, 7, 3.0) for name in (RIGHT, WRONG, slow)]
+    assert asked(Here(partial(question, cases=7, seconds=3.0), 60)) == [(name, 7, 3.0) for name in (RIGHT, WRONG, slow)]
 
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, inside: bool) -> None:
     registered(RIGHT, WRONG, "none.py:rnn")
 
-    def search(one: Asked) -> Examined:
+    def search(one: Target) -> Examined:
         if one.subject.name == WRONG and not inside:
             raise KeyboardInterrupt
         hunt = agreement()
@@ -165,7 +167,8 @@ def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, i
             said.append(rows)
 
     outputs = Written(None, None, None, None, None, None, annotations=False)
-    code = check_all(Here(question, 60, 1, 1.0), search, Paper(width=80), outputs, quiet=False, verbose=False)
+    here = Here(partial(question, cases=1, seconds=1.0), 60)
+    code = check_all(here, search, Paper(width=80), outputs, quiet=False, verbose=False)
 
     assert code == codes.INTERRUPTED
     [rows] = said

@@ -1082,7 +1082,7 @@ def test_an_interrupted_command_leaves_no_half_of_its_observations(run: Any, mon
     def fail(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.pipeline.go_through", fail)
+    monkeypatch.setattr("harness.pipeline.run_pipeline", fail)
 
     assert run("check", RIGHT, "--observations", "observations.jsonl").code == codes.INTERRUPTED
     assert list(Path().iterdir()) == []

@@ -13,10 +13,11 @@ from harness.checks.compare_subjects import bits_of
 from harness.checks.dropout import check_dropout
 from harness.checks.result import Method, Result
 from harness.diagnosis.kernels import FailingStage
-from harness.pipeline import go_through, same_as_the_first_stage, told_of_dropout
+from harness.pipeline import run_pipeline, same_as_the_first_stage, told_of_dropout
 from harness.report.complaints import summary_of
 from harness.report.facts import dropout_facts
 from harness.search.examination import Examination, equal_of
+from harness.search.options import Options
 from harness.search.plan import Asked
 from harness.search.record import Hunt
 from harness.search.replay import Fate, replay
@@ -58,7 +59,7 @@ def test_an_interrupt_while_a_finding_is_kept_loses_nothing(tmp_path: Path, monk
         return offer(*arguments, **named)
 
     monkeypatch.setattr("harness.store.keep.offer", interrupted_once)
-    done = go_through(subject, scope_of(subject), folder=str(tmp_path), warn=pytest.fail, cases=100)
+    done = run_pipeline(subject, scope_of(subject), Options(100), folder=str(tmp_path), warn=pytest.fail)
 
     (told,) = done.told
     assert done.examination.interrupted

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -42,14 +43,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.checks.known_failures import KnownFailure
-    from harness.cli.here import Asked
+    from harness.cli.here import Target
     from harness.diagnosis.upgrade import Upgrade
     from harness.pipeline import Examined, Upgrading
     from harness.search.examination import Examination
+    from harness.search.options import Options
     from harness.search.record import Hunt
     from harness.search.shards import Shard
     from harness.search.workers import Workers
-    from harness.space.scope import Scope
     from harness.store.shards import Plan
     from harness.subjects.protocol import Subject
 
@@ -200,33 +201,23 @@ def check(
     from harness.cli.here import Here, check_all
     from harness.oracle.arithmetic import accepted
     from harness.pipeline import Upgrading
+    from harness.search.options import Options
     from harness.search.preparation import workers_of
     from harness.space.whole import WHOLE
 
     accepted(tolerance)  # nothing starts if it is none
-    own = _own(known_file)
     console = outputs.required()
     shared = workers_of(workers, examples, 1 if shard is None else shard.of, _cluster(scheduler, resources))
+    options = Options(examples, seconds, seed, tolerance=tolerance, own=_own(known_file), shard=shard, workers=shared)
     pinned = pinned_by(pins, dtypes, output_size)
-    ask = partial(_question, devices=devices, pinned=pinned, contract=contract)
-    found = [] if all_here else _asked(subjects, ask, timeout, examples, seconds)
-    plan = None if shard is None else _plan(found, seed, examples, seconds, tolerance, timeout)
+    ask = partial(_target, options=options, devices=devices, pinned=pinned, contract=contract)
+    found = [] if all_here else _found(subjects, ask, timeout)
+    plan = None if shard is None else _plan(found, options, timeout)
     upgrading = Upgrading(found[0][:2], found[1][:2], examples, seconds) if upgrades else None
-    search = partial(
-        _searched,
-        outputs=outputs,
-        upgrading=upgrading,
-        quiet=quiet,
-        folder=folder,
-        tolerance=tolerance,
-        seed=seed,
-        workers=shared,
-        own=own,
-        shard=shard,
-    )
+    search = partial(_searched, outputs=outputs, upgrading=upgrading, quiet=quiet, folder=folder)
     if all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
-        here = Here(ask, timeout, examples, seconds)
+        here = Here(ask, timeout)
         return check_all(here, search, console, outputs, quiet=quiet, verbose=verbose)
     show = partial(print_examined, console, quiet=quiet, verbose=verbose)
     done = _one_after_the_other(found, search, show)
@@ -251,45 +242,38 @@ class _Done(NamedTuple):
 
 
 def _searched(
-    asked: Asked,
-    number: int = 0,
-    *,
-    outputs: Outputs,
-    upgrading: Upgrading | None,
-    quiet: bool,
-    seed: int,
-    **given: Any,
+    target: Target, number: int = 0, *, outputs: Outputs, upgrading: Upgrading | None, quiet: bool, folder: str
 ) -> Examined:
-    """Search a subject, of an upgrade the old one (0) or the new one (1); the rest is given to ``go_through``."""
-    from harness.pipeline import go_through
+    """Search a subject, of an upgrade the old one (0) or the new one (1)."""
+    from harness.pipeline import run_pipeline
 
-    observe = outputs.observing(asked.subject.name, seed)
-    with _progress(asked.subject.name, quiet=quiet) as progress:
-        return go_through(
-            asked.subject,
-            asked.scope,
+    name, options = target.subject.name, target.options
+    observe = outputs.observing(name, options.seed)
+    if upgrading is not None:
+        observe = upgrading.observing(number, observe)
+        options = replace(options, narrowed=upgrading.narrowed(number))
+    with _progress(name, quiet=quiet) as progress:
+        return run_pipeline(
+            target.subject,
+            target.scope,
+            options,
+            folder=folder,
             warn=lambda said: complain(f"Warning: {said}"),
-            cases=asked.cases,
-            seconds=asked.seconds,
-            seed=seed,
-            contract=asked.contract,
             progress=progress,
-            observe=observe if upgrading is None else upgrading.observing(number, observe),
-            narrowed=None if upgrading is None else upgrading.narrowed(number),
-            **given,
+            observe=observe,
         )
 
 
 def _one_after_the_other(
-    found: Sequence[Asked], search: Callable[[Asked, int], Examined], show: Callable[[Examined], None]
+    found: Sequence[Target], search: Callable[[Target, int], Examined], show: Callable[[Examined], None]
 ) -> _Done:
     """Search the subjects and show what was found, until an interrupt."""
     from harness.subjects.protocol import SubjectError
 
     done = _Done([], [], lost=False)
-    for number, asked in enumerate(found):
+    for number, target in enumerate(found):
         try:
-            one = search(asked, number)
+            one = search(target, number)
         except SubjectError as error:  # such as its file that was changed meanwhile; the next one can be checked
             complain(f"Error: {error}")
             done = done._replace(lost=True)
@@ -369,14 +353,13 @@ def _cluster(scheduler: str | None, resources: Mapping[str, float]) -> Workers |
     return context.with_resource(Cluster(scheduler, resources))
 
 
-def _plan(
-    found: Sequence[Asked], seed: int, examples: int | None, seconds: float | None, tolerance: str, timeout: float
-) -> Plan:
+def _plan(found: Sequence[Target], options: Options, timeout: float) -> Plan:
     """Return what all shards have in common, as it is before the search."""
     from harness.store.shards import Plan, Question
 
-    questions = (Question.of(one.subject, one.contract, one.scope) for one in found)
-    return Plan(tuple(questions), seed, examples, seconds, tolerance, timeout, Plan.here())
+    questions = (Question.of(one.subject, one.options.contract, one.scope) for one in found)
+    limits = options.seed, options.cases, options.seconds, options.tolerance
+    return Plan(tuple(questions), *limits, timeout, Plan.here())
 
 
 def _save(into: str, shard: Shard, plan: Plan, done: _Done) -> None:
@@ -396,29 +379,23 @@ def _save(into: str, shard: Shard, plan: Plan, done: _Done) -> None:
         complain(f"Warning: --into {into}: has only {have}")
 
 
-def _asked(
-    specs: Sequence[str],
-    ask: Callable[[Subject], tuple[Scope, str]],
-    timeout: float,
-    cases: int | None,
-    seconds: float | None,
-) -> list[Asked]:
+def _found(specs: Sequence[str], ask: Callable[[Subject], Target], timeout: float) -> list[Target]:
     """Return the subjects, each in a process of its own, which ends with the command."""
-    from harness.cli.here import Asked
     from harness.subjects.isolated import IsolatedSubject
 
-    found = [click.get_current_context().with_resource(IsolatedSubject(spec, timeout=timeout)) for spec in specs]
-    return [Asked(one, *ask(one), cases, seconds) for one in found]
+    context = click.get_current_context()
+    return [ask(context.with_resource(IsolatedSubject(spec, timeout=timeout))) for spec in specs]
 
 
-def _question(
-    subject: Subject, *, devices: Sequence[str], pinned: Mapping[str, Any], contract: str | None
-) -> tuple[Scope, str]:
-    """Return what is asked of a subject, and by which contract."""
+def _target(
+    subject: Subject, *, options: Options, devices: Sequence[str], pinned: Mapping[str, Any], contract: str | None
+) -> Target:
+    """Return what is asked of a subject."""
+    from harness.cli.here import Target
     from harness.search.preparation import asked_scope
 
     held = contract or subject.capabilities.contract
-    return asked_scope(subject, devices, pinned, held), held
+    return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, contract=held))
 
 
 def _require_compatible(*, all_here: bool, quiet: bool, verbose: bool) -> None:
@@ -431,7 +408,7 @@ def _require_compatible(*, all_here: bool, quiet: bool, verbose: bool) -> None:
             raise UsageError(f"--all with {shown}: expected one of them; name the subjects instead of --all")
 
 
-def _own(file: str | None) -> Sequence[KnownFailure]:
+def _own(file: str | None) -> tuple[KnownFailure, ...]:
     """Return the known failures of a file, and say which of them excuse nothing."""
     from pathlib import Path
 
@@ -441,7 +418,7 @@ def _own(file: str | None) -> Sequence[KnownFailure]:
     own, idle = ([], []) if file is None else parse(read_text(Path(file)), file)
     for said in idle:
         complain(f"Warning: {said}")
-    return own
+    return tuple(own)
 
 
 def pinned_by(pins: Sequence[str], dtypes: tuple[str, ...], output_size: int | None) -> dict[str, Any]:

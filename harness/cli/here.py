@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.cli.codes import FINDING, INTERRUPTED, MISUSE
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from harness.cli.outputs import Outputs
     from harness.pipeline import Examined
+    from harness.search.options import Options
     from harness.space.scope import Scope
     from harness.subjects.protocol import Subject
 
@@ -35,14 +37,12 @@ LEAST: Final = 1.0
 """The seconds that one gets even if those before it have used up the time."""
 
 
-class Asked(NamedTuple):
-    """A subject, what is asked of it, and for how long."""
+class Target(NamedTuple):
+    """A subject, and what is asked of it."""
 
     subject: Subject
     scope: Scope
-    contract: str
-    cases: int | None
-    seconds: float | None
+    options: Options
 
 
 class Here:
@@ -53,21 +53,15 @@ class Here:
     starts.
     """
 
-    def __init__(
-        self,
-        ask: Callable[[Subject], tuple[Scope, str]],
-        timeout: float,
-        cases: int | None,
-        seconds: float | None,
-    ) -> None:
-        """Take a function that returns what is asked of a subject, and what each one gets if that was said."""
-        self._ask, self._timeout, self._cases, self._seconds = ask, timeout, cases, seconds
+    def __init__(self, ask: Callable[[Subject], Target], timeout: float) -> None:
+        """Take a function that returns what is asked of a subject, and how long each call may take."""
+        self._ask, self._timeout = ask, timeout
         self.names = tuple(registered())
         """The names of all, whether here or not."""
         self.absent: dict[str, str] = {}
         """The names of those that cannot be asked, with the reasons."""
 
-    def turns(self) -> Generator[Asked]:
+    def turns(self) -> Generator[Target]:
         """Yield one after the other. Raise ``UsageError`` if there is none, with the reasons."""
         until, slow, waiting = time.perf_counter() + TIME, set[str](), list(self.names)
         while waiting:
@@ -78,10 +72,12 @@ class Here:
                     if name not in slow and _is_slow(subject.capabilities.offers):
                         slow.add(name)
                         waiting.append(name)
-                    elif self._cases is None and self._seconds is None:
-                        yield Asked(subject, *self._ask(subject), CASES if name in slow else None, share)
-                    else:
-                        yield Asked(subject, *self._ask(subject), self._cases, self._seconds)
+                        continue
+                    target = self._ask(subject)
+                    if target.options.cases is None and target.options.seconds is None:
+                        cases = CASES if name in slow else None
+                        target = target._replace(options=replace(target.options, cases=cases, seconds=share))
+                    yield target
             except UsageError as error:
                 self.absent[name] = str(error).removeprefix(f"{name}: ")
         if len(self.absent) == len(self.names):
@@ -95,7 +91,7 @@ def _is_slow(offers: Mapping[str, object]) -> bool:
 
 def check_all(
     here: Here,
-    search: Callable[[Asked], Examined],
+    search: Callable[[Target], Examined],
     console: Console,
     outputs: Outputs,
     *,
@@ -115,11 +111,11 @@ def check_all(
     with closing(here.turns()) as turns:
         start = time.perf_counter()
         try:
-            for asked in turns:
+            for target in turns:
                 try:
-                    done = search(asked)
+                    done = search(target)
                 except UsageError as error:  # such as a subject that no worker can make
-                    here.absent[asked.subject.name] = str(error)
+                    here.absent[target.subject.name] = str(error)
                     complain(f"Error: {error}")
                     lost = True
                     continue

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
+from types import FrameType
+from typing import Final, NoReturn
 
 import click
 
@@ -22,8 +25,15 @@ from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects
 from harness.cli.vectors import judge, vectors
 from harness.processes import one_thread_a_process
-from harness.search.guard import heed_sigterm, terminated
 from harness.space.errors import UsageError
+
+_TERMINATED: Final[list[int]] = []  # not empty if SIGTERM came, which has another exit code than Ctrl-C
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    """Have SIGTERM interrupt this process as Ctrl-C does."""
+    _TERMINATED.append(number)
+    raise KeyboardInterrupt
 
 
 def _version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
@@ -72,7 +82,8 @@ for command in (
 def main() -> None:
     """Run the command, and exit with its code."""
     one_thread_a_process()
-    heed_sigterm()  # so that findings are reported
+    _TERMINATED.clear()
+    signal.signal(signal.SIGTERM, _interrupt)  # so that findings are reported
     try:
         code = cli.main(prog_name="rnn-harness", standalone_mode=False)
     except (SystemExit, BrokenPipeError) as error:
@@ -102,4 +113,4 @@ def main() -> None:
         traceback.print_exc()
         click.echo(f"rnn-harness {__version__} itself failed; this says nothing about the subject", err=True)
         code = FAULT
-    sys.exit(TERMINATED if code == INTERRUPTED and terminated() else code)
+    sys.exit(TERMINATED if code == INTERRUPTED and _TERMINATED else code)

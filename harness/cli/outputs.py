@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.diagnosis.upgrade import Upgrade
     from harness.pipeline import Examined
     from harness.report.everything import Row
-    from harness.search.scan import Observe
+    from harness.search.checker import CheckedCase
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Outputs:
             self._write_line = self._file.enter_context(lines_to(self.observations))
         return console
 
-    def observing(self, subject: str, seed: int) -> Observe | None:
+    def observing(self, subject: str, seed: int) -> Callable[[CheckedCase], object] | None:
         """Return a function that writes a line for each case of a subject's search, which begins now."""
         from harness.report.observations import observation
 

@@ -41,8 +41,8 @@ from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.oracle.judge import Judgement
 from harness.search.guard import Guarded, Hang, Late
-from harness.search.hunt import Recognised
 from harness.search.record import Finding, Hunt
+from harness.search.search import Recognised
 from harness.space.case import Array, Case
 from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope

@@ -13,11 +13,11 @@ from harness.checks.result import Result, Verdict, is_id
 from harness.report.facts import failure_line
 from harness.report.record import as_json
 from harness.report.wording import METHODS
-from harness.search.scan import Checked
+from harness.search.checker import CheckedCase
 from harness.space.scope import factors_of
 
 
-def observation(seen: Checked, subject: str, seed: int, run_start: float) -> str:
+def observation(seen: CheckedCase, subject: str, seed: int, run_start: float) -> str:
     """Return a case of a subject's search as a line of JSON; ``run_start`` is when the search began, as Unix time."""
     asked, result = seen.asked, seen.result
     status, reason = _status(result)

@@ -12,6 +12,7 @@ from harness.checks.malformed import Lapse, Refusals, check_refusals
 from harness.checks.result import Method, Result, Verdict
 from harness.checks.vacuous import MISTAKES, NO_GRADIENT, NO_RECURRENT
 from harness.search.guard import Guarded, Hang
+from harness.search.options import Options
 from harness.search.record import Hunt, Stop
 from harness.space.contract import KERNEL
 from harness.space.scope import SIZE_FACTORS, Scope
@@ -134,25 +135,25 @@ def _pairs(hunt: Hunt, *, met: bool) -> int:
 def examine(
     subject: Subject,
     hunt: Hunt,
+    options: Options = Options(),  # noqa: B008 - it does not change
     *,
-    cases: int | None = None,
-    contract: str = KERNEL,
     until: float = math.inf,
     rest: float = 0.0,
 ) -> Examination:
     """Check the rest after a search of a subject's cases: for a module, its refusals and the law of its dropout.
 
-    Refusals belong to the kernel's ``contract`` only. A search of few ``cases`` leaves the law of dropout out. Nets
+    Refusals belong to the kernel's contract only. A search of few cases leaves the law of dropout out. Nets
     with dropout are run up to ``until`` (``time.perf_counter``), and malformed calls are made for ``rest`` seconds
     more. A finding in one of them does not stop the others, but an interrupted search does.
     """
-    done, own = Examination(hunt, contract=contract, read_as=subject.capabilities.read_as), subject.capabilities
+    own = subject.capabilities
+    done = Examination(hunt, contract=options.contract, read_as=own.read_as)
     is_module = own.call is not None
     unseen = own.takes is None and own.masks is None  # what it drops is compared in no case
     if not done.interrupted:
         try:
-            done.dropout = _dropout(subject, hunt, cases, until) if is_module or unseen else None
-            done.refusals = _refusals(subject, hunt, until + rest) if contract == KERNEL else None
+            done.dropout = _dropout(subject, hunt, options.cases, until) if is_module or unseen else None
+            done.refusals = _refusals(subject, hunt, until + rest) if options.contract == KERNEL else None
         except KeyboardInterrupt:
             hunt.stop = Stop.INTERRUPTED
     return done

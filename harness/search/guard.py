@@ -7,18 +7,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Any
 
 from harness.checks.agreement import failure_of
 from harness.checks.result import Result
 from harness.space.case import Case
 from harness.space.outcome import Failure, Outcome, is_last
 from harness.subjects.protocol import Subject
-
-_TERMINATED: Final = threading.Event()
 
 
 class Hang(BaseException):
@@ -69,37 +67,22 @@ class Guarded:
         return outcome
 
 
-def terminated() -> bool:
-    """Return whether SIGTERM has come, which is answered by another exit code than Ctrl-C."""
-    return _TERMINATED.is_set()
-
-
-def heed_sigterm() -> None:
-    """Have SIGTERM interrupt this process as Ctrl-C does, from now on."""
-
-    def terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-        _TERMINATED.set()
-        raise KeyboardInterrupt
-
-    _TERMINATED.clear()
-    signal.signal(signal.SIGTERM, terminate)
-
-
 @contextmanager
 def noted_interrupts() -> Iterator[Callable[[], None]]:
     """Give a function to call between cases, which raises ``KeyboardInterrupt`` if one came and was swallowed.
 
     Python discards an exception raised inside a garbage collector's callback, and Hypothesis installs such a callback;
-    also, a subject may catch everything. So the signal is recorded, too. In threads other than the main one, which no
-    signal reaches, this does nothing.
+    also, a subject may catch everything. So the signal is recorded, too. SIGTERM is heeded as Ctrl-C is, but for
+    workers. In threads other than the main one, which no signal reaches, this does nothing.
     """
     noted = False
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal noted
         noted = True
-        if number == signal.SIGTERM:
-            _TERMINATED.set()
+        if callable(usual := previous[number]):
+            with suppress(KeyboardInterrupt):
+                usual(number, frame)
         if frame is None or frame.f_code.co_name != "gc_callback":
             raise KeyboardInterrupt
 
@@ -111,7 +94,7 @@ def noted_interrupts() -> Iterator[Callable[[], None]]:
         yield ask
         return
     ending = [signal.SIGINT, *([signal.SIGTERM] if parent_process() is None else [])]  # a worker ends at SIGTERM
-    previous = {number: signal.signal(number, note) for number in ending}
+    previous: dict[int, Any] = {number: signal.signal(number, note) for number in ending}
     try:
         yield ask
     finally:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from harness.checks.result import Verdict
 from harness.search.budget import Budget
-from harness.search.hunt import DEATHS
 from harness.search.log import Part, Pursued
 from harness.search.plan import Asked, units
 from harness.search.record import Finding, Hunt, Stop
+from harness.search.search import DEATHS
 from harness.search.shards import Shard, parted
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -17,23 +16,19 @@ from harness.checks.result import Result, Verdict
 from harness.oracle.compare import OF_VALUE
 from harness.search.budget import Budget
 from harness.search.certificate import Certificate
+from harness.search.checker import Checker
+from harness.search.clarify import in_memory_of_their_own, in_the_forward_pass, with_tame_values, without_its_law
 from harness.search.guard import stop_at_hang
 from harness.search.record import Finding, Hunt
-from harness.search.scan import FullCheck
 from harness.search.shrink import Shrinking, Spent
 from harness.search.suspicion import Suspicion, weigh
-from harness.search.telling import in_memory_of_their_own, in_the_forward_pass, with_tame_values, without_its_law
 from harness.space.case import Case
 from harness.space.outcome import Failure
-from harness.subjects.protocol import Subject
 
 CRASHES: Final = 20.0
 """The seconds that shrinking a crash may take. A fresh process takes 20 to 30 ms, or one or two seconds if it imports
 torch again, and shrinking a crash kills 12 to 20 processes; if that takes longer, it is not worth the wait.
 """
-
-TOLD: Final = 64
-"""The number of shrinking checks between two progress messages."""
 
 
 class CutShort(BaseException):
@@ -41,37 +36,20 @@ class CutShort(BaseException):
 
 
 class Pursuit:
-    """The pursuit of one failure of a search.
+    """The pursuit of one failure of a search, which notes in the record what came of it."""
 
-    ``tell`` reports the progress, and ``stop_if_interrupted`` raises ``KeyboardInterrupt`` if one was swallowed.
-    """
-
-    def __init__(
-        self,
-        subject: Subject,
-        record: Hunt,
-        check: FullCheck,
-        budget: Budget,
-        *,
-        tell: Callable[[], None],
-        stop_if_interrupted: Callable[[], None],
-    ) -> None:
+    def __init__(self, checker: Checker, record: Hunt, budget: Budget) -> None:
         self.failing: tuple[Case, Result] | None = None
         """The failure as plain as it is so far; ``None`` before it is known to be one, and after it is reported."""
-        self._subject = subject
-        self._record = record
-        self._plain_check = check
-        self._budget = budget
-        self._tell = tell
-        self._stop_if_interrupted = stop_if_interrupted
+        self._checker, self._record, self._budget = checker, record, budget
+        self._subject = checker.subject
         self._until = math.inf
         self._laws: tuple[Law, ...] = ()
         self._proved = False
-        self._probing = True
-        """True if it takes probes, or the checks made together with them, to see the failure."""
+        self._probing = True  # if it takes probes, or the checks made together with them, to see the failure
 
     def of(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
-        """Weigh a suspicion, look for the case that tells most of a failure, and shrink it.
+        """Weigh a suspicion, look for the case that shows most of a failure, and shrink it.
 
         Returns ``None``, and counts in the record why, if it is not worth a finding. Raises ``CutShort`` or ``Hang``
         with the failure in ``failing``, which is then not reported.
@@ -82,24 +60,23 @@ class Pursuit:
             if not suspicion.repeats:
                 return None
             case, result = suspicion.case, suspicion.result
-        self.failing = case, result  # an interrupt reports it as it is
-        self._tell()
-        case, result = self._noted(*with_tame_values(case, result, self._plain_check))
+        self._show(case, result)  # an interrupt reports it as it is
+        case, result = self._noted(*with_tame_values(case, result, self._checker))
         if against(result):
             scope = self._record.scope
-            case, result = self._noted(*without_its_law(case, result, self._plain_check, self._subject, scope))
+            case, result = self._noted(*without_its_law(case, result, self._checker, self._subject, scope))
         if against(result):
-            case, result = self._noted(*in_memory_of_their_own(case, result, self._plain_check, self._record.scope))
+            case, result = self._noted(*in_memory_of_their_own(case, result, self._checker, self._record.scope))
         if not against(result):
-            self.failing = None
+            self._end()
             return None
-        case, result = in_the_forward_pass(case, result, self._plain_check, self._record.scope)
+        case, result = in_the_forward_pass(case, result, self._checker, self._record.scope)
         return self._taken(case, result, with_probes=with_probes or case is not given)
 
     def _weighed(self, case: Case, result: Result) -> Suspicion:
         """Weigh a suspicion, and note it in the record if it does not repeat, or an interrupt comes."""
         try:
-            suspicion = weigh(case, result, self._plain_check)
+            suspicion = weigh(case, result, self._checker)
         except KeyboardInterrupt:
             self._record.suspicions.append(Suspicion(case, result, again=0, tried=0))
             raise
@@ -115,7 +92,6 @@ class Pursuit:
     def _taken(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
         """Shrink a failure and confirm it, unless it wavers."""
         self._take(case, result)
-        self._tell()
         if self._wavers(with_probes=with_probes):
             return self._wavering()
         assert self.failing is not None
@@ -135,7 +111,8 @@ class Pursuit:
 
     def _take(self, case: Case, result: Result) -> None:
         """Take a failure as the one to shrink, and note what it takes to see it."""
-        self.failing, self._laws, self._proved = (case, result), laws_of(result), result.failed
+        self._show(case, result)
+        self._laws, self._proved = laws_of(result), result.failed
         first = result.mismatches[0] if result.mismatches else None
         forward = first is not None and first.sort in OF_VALUE and first.array in case.config.outputs
         self._probing = first is None or not forward or first.probed or bool(first.law)
@@ -146,7 +123,7 @@ class Pursuit:
         case, result = self.failing
         if not against(result) or self._budget.too_late_to_shrink():
             return False
-        part, alone = without_its_law(case, result, self._plain_check, self._subject, self._record.scope)
+        part, alone = without_its_law(case, result, self._checker, self._subject, self._record.scope)
         if part is case or not alone.failed:
             return False
         self._take(part, alone)
@@ -156,7 +133,7 @@ class Pursuit:
         """Confirm the failure, and tell whether the subject wavers there."""
         assert self.failing is not None
         case, result = self.failing
-        again = partial(self._plain_check, laws=self._laws, **options)
+        again = partial(self._checker, laws=self._laws, **options)
         self.failing = case, confirmed(self._subject, case, result, again)
         return self.failing[1].nondeterministic
 
@@ -166,37 +143,41 @@ class Pursuit:
         if before is None:
             return self._reported(Certificate().but_for("not made smaller, because the subject is flaky"))
         self._record.known[before.id] += 1
-        self.failing = None
+        self._end()
         return None
 
     def _reported(self, certificate: Certificate) -> Finding:
         assert self.failing is not None
         finding = self._record.report(*self.failing, certificate)
-        self.failing = None
+        self._end()
         return finding
+
+    def _show(self, case: Case, result: Result) -> None:
+        """Take a failure as the plainest so far."""
+        self.failing, self._record.smallest = (case, result), case.config
+
+    def _end(self) -> None:
+        self.failing = self._record.smallest = None
 
     def _shrunk(self) -> Certificate:
         """Shrink the failure as far as possible."""
         assert self.failing is not None
         shrinking = Shrinking(*self.failing, self._record.scope, self._check)
-        for smaller in shrinking:
-            self.failing = smaller
-            self._proved |= smaller[1].failed
+        for case, result in shrinking:
+            self._show(case, result)
+            self._proved |= result.failed
         return shrinking.certificate
 
     def _check(self, case: Case) -> Result:
         """Check a case while shrinking."""
-        self._stop_if_interrupted()
         if time.perf_counter() >= self._until:
             raise CutShort(f"shrinking not finished: {CRASHES:g} s of crashes are over")
         if self._budget.too_late_to_shrink():
             raise Spent("the time is over")
         self._record.shrink_checks += 1
-        if self._record.shrink_checks % TOLD == 0:
-            self._tell()
-        result = self._plain_check(case, laws=self._laws, with_probes=self._probing)
+        result = self._checker(case, laws=self._laws, with_probes=self._probing)
         stop_at_hang(case, result)
         if result.verdict is Verdict.SUSPECT:
-            suspicion = weigh(case, result, self._plain_check)
+            suspicion = weigh(case, result, self._checker)
             return result if suspicion.repeats and not self._proved else Result(Verdict.AGREES)
         return result

@@ -20,13 +20,12 @@ from queue import SimpleQueue
 from socket import gethostname
 from typing import Any, Final, NamedTuple, Self
 
-from harness.checks.full_check import check as check_everything
 from harness.oracle.arithmetic import Accepted
 from harness.processes import LONGEST, Child, start_server
+from harness.search.checker import CheckedCase, Checker
 from harness.search.guard import Guarded
 from harness.search.plan import Unit
 from harness.search.record import Helpers
-from harness.search.scan import Checked, FullCheck, scan
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject, SubjectError
@@ -122,7 +121,7 @@ class Answer(NamedTuple):
     """What a worker gives for a unit: the results of its cases, or an error that is no fault of the subject."""
 
     worker: str
-    seen: tuple[Checked, ...] = ()
+    seen: tuple[CheckedCase, ...] = ()
     error: Exception | None = None
 
 
@@ -136,11 +135,11 @@ class Workers:
     scheduler: str = ""  # the address of the scheduler of the cluster that they are in, if they are in one
 
     def checked(
-        self, task: Task, units: Iterator[Unit], check: FullCheck, helpers: Helpers
-    ) -> Generator[Checked | None]:
+        self, task: Task, units: Iterator[Unit], checker: Checker, helpers: Helpers
+    ) -> Generator[CheckedCase | None]:
         """Yield the results of the cases of all units, in order, and ``None`` now and then if there is nothing yet.
 
-        ``check`` is for the units that are done in this process. What becomes of the workers is noted in ``helpers``.
+        ``checker`` is for the units that are done in this process. What becomes of the workers is noted in ``helpers``.
         Raises any error of the harness in a worker, and ``UsageError`` if a worker cannot have the subject.
         """
         executor = self.start(self.number)
@@ -151,7 +150,7 @@ class Workers:
                 for unit in islice(units, AHEAD * self.number - len(pending)):
                     pending.append((unit, _given(executor, task, unit)))
                 while own:
-                    yield from scan(own.pop(0), check)
+                    yield from checker.unit(own.pop(0))
                 if not pending:
                     return
                 if not wait([pending[0][1]], HEARTBEAT).done:
@@ -160,14 +159,14 @@ class Workers:
                 unit, future = pending.popleft()
                 answer = _answer_of(future)
                 lost = 0 if isinstance(answer, Answer) else lost + 1
-                yield from _seen(answer, unit, check, helpers)
+                yield from _checked(answer, unit, checker, helpers)
             helpers.alone = str(answer) or "the workers died"
             for unit, future in pending:
-                yield from _seen(_answer_of(future) if future.done() else None, unit, check, helpers)
+                yield from _checked(_answer_of(future) if future.done() else None, unit, checker, helpers)
         finally:
             executor.shutdown(wait=False)
         for unit in units:
-            yield from scan(unit, check)
+            yield from checker.unit(unit)
 
 
 def _given(executor: Executor, task: Task, unit: Unit) -> Future[Answer]:
@@ -189,11 +188,13 @@ def _answer_of(future: Future[Answer]) -> Answer | BaseException:
         return lost
 
 
-def _seen(answer: Answer | BaseException | None, unit: Unit, check: FullCheck, helpers: Helpers) -> Iterator[Checked]:
+def _checked(
+    answer: Answer | BaseException | None, unit: Unit, checker: Checker, helpers: Helpers
+) -> Iterator[CheckedCase]:
     """Yield what a worker saw in a unit, or go through it here if there is none."""
     if not isinstance(answer, Answer):
         helpers.lost += 1
-        yield from scan(unit, check)
+        yield from checker.unit(unit)
         return
     helpers.heard.add(answer.worker)
     if answer.error is not None:
@@ -206,9 +207,8 @@ def answer(task: Task, unit: Unit, wanted: Callable[[], bool] = lambda: True) ->
     here = f"{gethostname()}/{os.getpid()}"
     try:
         subject = Guarded(_subject(task.subject, task.source))
-        check = partial(check_everything, subject, accepted=task.accepted, scope=task.scope)
         seen = []
-        for one in scan(unit, check):
+        for one in Checker(subject, task.accepted, task.scope).unit(unit):
             seen.append(one)
             if not wanted():
                 break

@@ -12,7 +12,6 @@ from harness import Case, RNNConfig, Scope, as_subject, draw, hunt
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.result import Verdict
 from harness.checks.vacuous import BY_GRADIENTS, LINEAR, NO_GRADIENT, NO_RECURRENT, ORDER, SIGN, ZERO
-from harness.oracle.arithmetic import accepted
 from harness.report.complaints import summary_of
 from harness.report.markdown import markdown
 from harness.report.text import examination_report
@@ -139,7 +138,7 @@ SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2, 3], hidden_size=[1, 2
 
 @pytest.mark.parametrize(("tolerance", "low"), [("derived", set()), ("rtol=0,atol=2", {ZERO, SIGN})])
 def test_a_run_that_could_show_little_says_so_and_what_to_do(tolerance: str, low: set[str]) -> None:
-    done = Examination(hunt(RIGHT, SMALL.only(nonlinearity="tanh"), cases=200, accepted=accepted(tolerance)))
+    done = Examination(hunt(RIGHT, SMALL.only(nonlinearity="tanh"), cases=200, tolerance=tolerance))
 
     assert done.verdict is Verdict.AGREES
     assert done.unshown.keys() == low

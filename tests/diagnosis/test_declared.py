@@ -11,9 +11,9 @@ from harness.diagnosis.declared import EVIDENCE, ByDeclaration, Instead, instead
 from harness.diagnosis.investigate import Investigation
 from harness.report.facts import cause_of
 from harness.report.severity import Severity, Told, in_order
-from harness.search.hunt import hunt
 from harness.search.narrow import narrow
 from harness.search.record import Finding
+from harness.search.search import hunt
 from harness.subjects.conventions import Conventions
 from tests import implementations
 from tests.searches import explained

@@ -14,14 +14,15 @@ from harness.checks.compare_subjects import Between, Held, between
 from harness.cli.check import exit_code
 from harness.cli.codes import AGREES, FINDING
 from harness.diagnosis.upgrade import Side, Standing, Upgrade, upgrade
-from harness.pipeline import Examined, Upgrading, go_through
+from harness.pipeline import Examined, Upgrading, run_pipeline
 from harness.report.complaints import summary_of
 from harness.report.facts import cause_of
 from harness.report.junit import junit
 from harness.report.upgrade import upgrade_record, upgrade_report
-from harness.search.hunt import hunt
+from harness.search.options import Options
 from harness.search.plan import units
 from harness.search.record import Hunt
+from harness.search.search import hunt
 from tests import implementations
 from tests.report.test_wording import rendered
 from tests.unrun import let_scripts_fail_unrun
@@ -58,14 +59,13 @@ def both(tmp_path: Path, old: Any, new: Any, cases: int = 60, **pins: Any) -> tu
     scopes = [scope_of(subject).only(**{**PINS, **pins}) for subject in subjects]
     upgrading = Upgrading((subjects[0], scopes[0]), (subjects[1], scopes[1]), cases, None)
     done = [
-        go_through(
+        run_pipeline(
             subject,
             scope,
+            Options(cases, narrowed=upgrading.narrowed(number)),
             folder=str(tmp_path / str(number)),
             warn=pytest.fail,
-            cases=cases,
             observe=upgrading.observing(number, None),
-            narrowed=upgrading.narrowed(number),
         )
         for number, (subject, scope) in enumerate(zip(subjects, scopes, strict=True))
     ]

@@ -7,23 +7,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from harness import Scope
-from harness.checks.full_check import check
-from harness.checks.result import Result
+from harness import Case, Outcome, Scope
 from harness.cli import codes
 from harness.oracle.arithmetic import STRICT
+from harness.search.checker import Checker
 from harness.search.cluster import Cluster
+from harness.search.guard import Guarded
 from harness.search.narrow import narrow
 from harness.search.plan import units
 from harness.search.record import Helpers
-from harness.search.scan import scan
 from harness.search.workers import Task
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
@@ -134,8 +133,8 @@ def alone(number: int) -> Seen:
     """Return what one process sees in the first units of the plan."""
     with IsolatedSubject("mine.py:rnn") as subject:
         scope = scope_for(subject)
-        whole = partial(check, subject, scope=scope)
-        return [one for unit in islice(units(scope, 0, None), number) for one in of(scan(unit, whole))]
+        checker = Checker(subject, STRICT, scope)
+        return [one for unit in islice(units(scope, 0, None), number) for one in of(checker.unit(unit))]
 
 
 def shared(
@@ -154,13 +153,15 @@ def shared(
     ):
         scope = scope_for(here)
 
-        def slowed(*case: Any, **options: Any) -> Result:
-            time.sleep(slowly)
-            return check(here, *case, scope=scope, **options)
+        class Slowed(Guarded):
+            def run(self, case: Case) -> Outcome:
+                time.sleep(slowly)
+                return super().run(case)
 
+        checker = Checker(Slowed(here), STRICT, scope)
         seen, helpers = Seen(), Helpers(workers.number, workers.scheduler)
         task, planned = Task.of(subject, scope, STRICT, share=workers.share), islice(units(scope, 0, None), number)
-        for one in of(workers.checked(task, planned, slowed, helpers)):
+        for one in of(workers.checked(task, planned, checker, helpers)):
             seen.append(one)
             if len(seen) == number * 8:
                 meanwhile(on)

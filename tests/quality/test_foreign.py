@@ -7,7 +7,7 @@ import pytest
 
 from harness import as_subject, hunt
 from harness.diagnosis.investigate import Investigation
-from harness.search.hunt import Search
+from harness.search.search import Search
 from harness.search.simplify import PLAIN
 from harness.space.contract import KERNEL
 from harness.subjects.protocol import scope_of

@@ -8,7 +8,7 @@ import pytest
 from harness import RNNConfig, as_subject
 from harness.diagnosis.investigate import Investigation
 from harness.report.explained import fails_line
-from harness.search.hunt import Search
+from harness.search.search import Search
 from tests import implementations
 from tests.long import few
 
@@ -44,7 +44,7 @@ def test_a_product_of_sizes_is_found_by_the_default_search_and_named(
 ) -> None:
     subject = as_subject(function)
     with Search(subject) as search:
-        investigation, finding = Investigation(subject), next(iter(search))
+        investigation, finding = Investigation(subject), next(search.findings())
         explanation = investigation.explain(finding, search.record.scope)
 
     assert finding.case.config == smallest

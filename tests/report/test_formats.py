@@ -27,10 +27,10 @@ from harness.report.markdown import cell, code, fenced, markdown, plain
 from harness.report.observations import observation
 from harness.report.place import Fact
 from harness.report.severity import Told, in_order
+from harness.search.checker import CheckedCase
 from harness.search.examination import Examination
 from harness.search.plan import Asked
 from harness.search.record import Stop
-from harness.search.scan import Checked
 from harness.space.config import RNNConfig
 from harness.space.coverage import Coverage
 from harness.space.values import draw
@@ -388,7 +388,7 @@ FORMAT: Final = {"type": "object", "properties": FIELDS, "required": list(FIELDS
 
 
 def observed(result: Result) -> dict[str, Any]:
-    line = observation(Checked(ASKED, result, 0.125), "mine.py:rnn", 3, 1e9)
+    line = observation(CheckedCase(ASKED, result, 0.125), "mine.py:rnn", 3, 1e9)
     assert line.endswith("}\n")
     assert line.count("\n") == 1
     found: dict[str, Any] = json.loads(line)

@@ -14,13 +14,14 @@ import pytest
 from benchmarks.planted import PlantedSubject
 from harness.cli import main
 from harness.diagnosis.faults import CATALOGUE
-from harness.pipeline import Examined, go_through
+from harness.pipeline import Examined, run_pipeline
 from harness.report.complaints import summary_of
 from harness.report.everything import Row
 from harness.report.page import page_of_findings, page_of_run
 from harness.report.paper import printed
 from harness.report.severity import in_order
 from harness.report.text import examination_report
+from harness.search.options import Options
 from harness.space.searched import Share
 from harness.store.findings import Store
 from harness.subjects.protocol import Subject, scope_of
@@ -61,7 +62,7 @@ def examined(subject: Subject, folder: Path, cases: int) -> Examined:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.search.budget.AFTER", 30)
         let_scripts_fail_unrun(patch)
-        return go_through(subject, scope_of(subject), folder=str(folder), warn=pytest.fail, cases=cases)
+        return run_pipeline(subject, scope_of(subject), Options(cases), folder=str(folder), warn=pytest.fail)
 
 
 def page_of(every: list[Examined], **options: Any) -> Page:

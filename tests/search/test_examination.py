@@ -13,6 +13,7 @@ from harness.search import examination
 from harness.search.certificate import Certificate
 from harness.search.examination import DROPOUT_RUNS, Examination, examine
 from harness.search.guard import Hang
+from harness.search.options import Options
 from harness.search.record import Finding, Hunt, Stop
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
@@ -272,9 +273,9 @@ def test_a_right_module_agrees_and_one_that_takes_what_it_should_refuse_does_not
 
     small = ALL.only(loss=[None], lengths=[None], preparation=["new"])
 
-    right = examine(TORCH, hunt(TORCH, small, cases=300), cases=300)
+    right = examine(TORCH, hunt(TORCH, small, cases=300), Options(300))
     lenient = as_subject(Lenient)
-    wrong = examine(lenient, hunt(lenient, small, cases=300), cases=300)
+    wrong = examine(lenient, hunt(lenient, small, cases=300), Options(300))
 
     assert right.verdict is Verdict.AGREES
     assert right.refusals is not None

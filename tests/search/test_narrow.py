@@ -11,9 +11,10 @@ import pytest
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, hunt, scope_of
 from harness.search import budget
-from harness.search.hunt import Search
 from harness.search.narrow import EACH, Narrowed, narrow
+from harness.search.options import Options
 from harness.search.plan import units
+from harness.search.search import Search
 from harness.space.parts import AUTOCASTS, GRAD_MODES, PREPARATIONS, STRIDES
 from harness.space.scope import PACKINGS
 from harness.subjects.function import FunctionSubject
@@ -244,8 +245,8 @@ def test_a_search_of_a_slow_subject_is_brief_unless_its_budget_is_given(monkeypa
     slow = Narrowed(scope_of(subject).only(num_layers=1, T=2), {}, slow=0.1)
 
     for cases, total in ((None, 5), (7, 7)):
-        with Search(subject, cases=cases, narrowed=slow) as search:
-            assert list(search) == []
+        with Search(subject, options=Options(cases, narrowed=slow)) as search:
+            assert list(search.findings()) == []
         assert (search.record.total, search.record.limit) == (total, total)
 
 

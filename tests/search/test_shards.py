@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from harness import Scope
-from harness.search.hunt import hunt
 from harness.search.plan import units
 from harness.search.record import Stop
+from harness.search.search import hunt
 from harness.search.shards import ASIDE, Shard, cost, parted
 from harness.space.errors import UsageError
 from harness.subjects.registry import as_subject
@@ -55,4 +55,4 @@ def test_a_search_of_a_part_ends_with_it_and_may_have_none() -> None:
     assert sum(part.total for part in parts) >= 20
     assert {part.stop for part in parts} == {Stop.BUDGET}
     with pytest.raises(UsageError, match=r"shard=.*expected Shard"):
-        hunt(subject, SMALL, cases=20, shard="1/3")  # type: ignore[arg-type]
+        hunt(subject, SMALL, cases=20, shard="1/3")

@@ -1,6 +1,8 @@
 """Tests of cases and values: padding, expanded arrays, packing, no batch axis; plain form, files, and repr."""
 
+import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from harness import Case, RNNConfig, cases, draw
-from harness.space.case import CaseError, as_plain, padding
+from harness.space.case import CaseError, as_plain, load_with_notes, padding
 from harness.space.parts import LOSSES
 from harness.space.values import REGIMES
 from harness.subjects.protocol import scope_of
@@ -81,6 +83,14 @@ def test_an_array_that_varies_where_it_is_said_to_be_expanded_is_refused(name: s
     with pytest.raises(CaseError, match=f"{name} varies along its first axis: strides='expanded' requires one"):
         Case.from_arrays(config, case.arrays | {name: array})
     assert Case.from_arrays(config.replace(strides="stepped"), case.arrays | {name: array}).config.loss == "both"
+
+
+def test_a_gradient_that_varies_along_its_last_axis_alone_is_not_expanded() -> None:
+    config = RNNConfig(2, 3, T=4, loss="h_n", strides="expanded")
+    arrays = draw(config, "normal", 0).arrays | {"h_n.grad": np.arange(3, dtype=np.float32).reshape(1, 1, 3)}
+
+    with pytest.raises(CaseError, match=r"h_n\.grad varies"):
+        Case.from_arrays(config, arrays)
 
 
 def test_the_plain_form_of_a_packed_case_has_zeros_for_padding_but_not_in_what_is_not_padded() -> None:
@@ -236,3 +246,32 @@ def test_ways_of_calling_tell_cases_apart() -> None:
     ids = {Case.from_arrays(other, case.arrays).id for other in others}
 
     assert len(ids | {case.id}) == 8
+
+
+NEW = ("wrt", "lengths", "enforce_sorted", "batched", "strides", "autocast", "grad_mode", "preparation")
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_a_file_written_before_there_were_ways_of_calling_still_loads(tmp_path: Path, form: int) -> None:
+    case = draw(RNNConfig(2, 3, T=4, N=2, hx=True, loss=None if form == 1 else "both"), "normal", 4)
+    left_out = (*NEW, *(["loss"] if form == 1 else []))
+    config = {name: value for name, value in case.config.to_dict().items() if name not in left_out}
+    header = {"format": form, "config": config, "origin": ["normal", 4], "notes": {"subject": "mine"}}
+    path = tmp_path / "old.npz"
+    np.savez(path, header=np.array(json.dumps(header)), **case.arrays)  # type: ignore[arg-type]
+
+    back, notes = load_with_notes(path)
+
+    assert same_bits(back, case)
+    assert back.plain() is back
+    assert notes == {"subject": "mine"}
+
+
+def test_lengths_in_a_file_that_fit_no_batch_are_refused(tmp_path: Path) -> None:
+    case = draw(RNNConfig(1, 1, T=2, N=2, lengths=(1, 2)), "normal", 0)
+    header = {"format": 2, "config": case.config.to_dict() | {"lengths": [1, 1]}, "origin": None, "notes": {}}
+    path = tmp_path / "wrong.npz"
+    np.savez(path, header=np.array(json.dumps(header)), **case.arrays)  # type: ignore[arg-type]
+
+    with pytest.raises(Exception, match="expected N=2 of them, from 1 to T=2, and the longest T itself"):
+        Case.load(path)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.space.config import RNNConfig, fitted_lengths
 from harness.space.parts import ConfigError
+from harness.space.scope import Scope
 from harness.space.strategies import configs
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
@@ -171,6 +172,10 @@ def test_fitted_lengths_are_always_those_of_a_batch(lengths: list[int], T: int, 
         assert all(a >= b for a, b in pairwise(fitted))
 
 
+def test_there_are_no_lengths_of_no_sequences() -> None:
+    assert fitted_lengths((1, 2), 2, 0) == ()
+
+
 def test_the_plain_form_is_the_same_layer_called_in_order_with_a_batch_axis() -> None:
     fancy = RNNConfig(
         2,
@@ -262,6 +267,11 @@ def test_more_of_anything_costs_more(config: RNNConfig, name: str) -> None:
     assert config.replace(bidirectional=True).cost >= config.cost
 
 
+def test_a_step_of_an_empty_batch_costs_something_too() -> None:
+    assert RNNConfig(1, 1, T=3, N=0).cost == 3 * 2**13
+    assert RNNConfig(1, 1, num_layers=5, bidirectional=True, T=3, N=0).cost == 3 * 5 * 2 * 2**13
+
+
 def test_gradients_are_asked_by_what_wrt_says() -> None:
     config = RNNConfig(2, 3, T=4, hx=True, output_size=5, loss="both")
     inputs = ["x.grad", "hx.grad"]
@@ -323,6 +333,20 @@ def test_every_config_comes_back_from_json_and_from_its_repr(config: RNNConfig) 
     assert eval(repr(config)) == config  # noqa: S307 - a repr is meant to be evaluated
 
 
+def test_a_list_of_lengths_that_is_wrong_is_refused_after_json_too() -> None:
+    fields = {"input_size": 1, "hidden_size": 1, "T": 2, "N": 2, "lengths": [1, 1]}
+
+    with pytest.raises(ConfigError, match=re.escape("lengths=(1, 1): expected N=2 of them")):
+        RNNConfig.from_dict(fields)
+
+
+def test_a_config_written_before_there_were_ways_of_calling_is_called_in_the_plainest() -> None:
+    config = RNNConfig.from_dict({"input_size": 2, "hidden_size": 3, "T": 4, "N": 5, "loss": "both"})
+
+    assert config == RNNConfig(2, 3, T=4, N=5, loss="both")
+    assert config.plain is config
+
+
 @given(configs(ALL, num_layers=[2, 3]))
 def test_a_prefix_is_called_in_the_same_way(config: RNNConfig) -> None:
     prefix = config.prefix(1)
@@ -330,3 +354,12 @@ def test_a_prefix_is_called_in_the_same_way(config: RNNConfig) -> None:
     for name in ("lengths", "enforce_sorted", "batched", "strides", "autocast", "grad_mode", "preparation"):
         assert getattr(prefix, name) == getattr(config, name), name
     assert (prefix.loss, prefix.wrt, prefix.output_size, prefix.dropout) == (None, "all", None, 0.0)
+
+
+def test_nothing_new_is_drawn_unless_it_is_asked_for() -> None:
+    defaults = RNNConfig(1, 1).to_dict()
+
+    new = ("wrt", "lengths", "batched", "strides", "autocast", "grad_mode", "preparation")
+
+    assert {name: getattr(Scope(), name) for name in new} == {name: (defaults[name],) for name in new}
+    assert not Scope().masks

@@ -16,7 +16,7 @@ from harness import Failure, RNNConfig, draw
 from harness.cli.check import _under
 from harness.cli.main import cli
 from harness.diagnosis.investigate import Investigation
-from harness.search.hunt import hunt
+from harness.search.search import hunt
 from harness.space.errors import UsageError
 from harness.store.scripts import offer
 from harness.subjects.environments import WORKER, Elsewhere

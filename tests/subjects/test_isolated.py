@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from harness import Failure, RNNConfig, draw
-from harness.search.hunt import hunt
 from harness.search.plan import DIFFERENTIATED
+from harness.search.search import hunt
 from harness.space.scope import Scope
 from harness.subjects import isolated
 from harness.subjects.capabilities import Capabilities

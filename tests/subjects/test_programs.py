@@ -15,7 +15,7 @@ import pytest
 
 from harness import Failure, RNNConfig, draw
 from harness.diagnosis.investigate import Investigation
-from harness.search.hunt import hunt
+from harness.search.search import hunt
 from harness.space.scope import Scope
 from harness.store.scripts import offer
 from harness.subjects import wire

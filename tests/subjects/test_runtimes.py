@@ -11,7 +11,7 @@ from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.reproduce.script import script
-from harness.search.hunt import hunt
+from harness.search.search import hunt
 from harness.space.outcome import Failure
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import scope_of

@@ -79,12 +79,40 @@ class Loose(Step):
         return output, output[-1]
 
 
+class LooseAtOnce(Step):
+    """A layer that forgets it for all steps at once."""
+
+    def forward(self, x: Any, state: Any) -> Any:
+        output = super().forward(x, state)
+        return output, output[-1:]
+
+
+class LooseAndOld(Step):
+    """A layer that forgets it, and returns the state that it was given."""
+
+    def forward(self, x: Any, state: Any) -> Any:
+        return super().forward(x, state), state
+
+
+class Either(Step):
+    """A layer that takes one step as well."""
+
+    def forward(self, x: Any, state: Any) -> Any:
+        states = []
+        for step in x if x.dim() == 3 else [x]:
+            state = super().forward(step, state)
+            states.append(state)
+        return torch.stack(states) if x.dim() == 3 else state
+
+
 class Joined(nn.Module):
     """Layers of one matrix each, of x and the state beside each other, in this order or in the other one."""
 
     state_first = False
     swaps: ClassVar[tuple[int, ...]] = ()
     """The layers that have the other order."""
+    forgets = 0
+    """The number of steps after which the state is forgotten."""
 
     def __init__(self, input_size: int, hidden_size: int, layers: int = 1, bidirectional: bool = False) -> None:
         super().__init__()
@@ -100,6 +128,8 @@ class Joined(nn.Module):
                 h = x.new_zeros(x.shape[1], there.out_features) if hx is None else hx[len(last)]
                 states: list[Any] = []
                 for step in steps:
+                    if self.forgets and len(states) == self.forgets:
+                        h = torch.zeros_like(h)
                     parts = (h, step) if self.state_first != (layer in self.swaps) else (step, h)
                     h = torch.tanh(both(torch.cat(parts, 1)))
                     states.append(h)
@@ -115,6 +145,10 @@ class JoinedStateFirst(Joined):
 
 class JoinedSwapped(Joined):
     swaps = (1,)
+
+
+class JoinedForgets(Joined):
+    forgets = 2
 
 
 class JoinedTurned(nn.Module):
@@ -275,6 +309,11 @@ class HeadedRaises(Headed):
         raise ValueError("not today")
 
 
+class HeadedSoftlyAlone(HeadedSoftly):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x, hx)[0]
+
+
 class HeadedSoftModule(Headed):
     """It gives the logarithms of probabilities from its last state."""
 
@@ -320,6 +359,19 @@ class TwoHeadsAlone(TwoHeads):
         return super().forward(x, hx)[0]
 
 
+class RowsForget(nn.Module):
+    """A layer that reads (N, T, ...), returns states (N, H), and starts every step from zeros."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__()
+        self.both = nn.Linear(units + features, units)
+
+    def forward(self, x: Any) -> Any:
+        zeros = x.new_zeros(len(x), self.both.out_features)
+        states = [torch.tanh(self.both(torch.cat([zeros, one], -1))) for one in x.unbind(1)]
+        return torch.stack(states, 1), states[-1]
+
+
 class AxisOfHx(nn.Module):
     """A layer with an output layer of plain matrices, whose states have the axes of hx, and without hx (N, H)."""
 
@@ -347,6 +399,14 @@ class StateOfLayers(Step):
         return torch.stack(states), h
 
 
+class StateOfOne(StateOfLayers):
+    """A layer that takes a state (N, H) and returns h_n (1, N, H)."""
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        output, h_n = super().forward(x, None if state is None else state[None])
+        return output, h_n[None]
+
+
 class RowsNeedState(StateOfLayers):
     """A layer that reads (N, T, ...), and needs a state (1, N, H)."""
 
@@ -369,6 +429,17 @@ class HeadedLate(nn.Module):
             outputs.append(self.i2o(h))
             h = torch.tanh(self.i2h(step) + self.h2h(h))
         return torch.stack(outputs), h
+
+
+class HeadedColumns(Headed):
+    """It means x to be (N, T, ...), and nn.RNN reads (T, N, ...)."""
+
+    def __init__(self, input_size: int, output_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, output_size, hidden_size)
+        self.rnn = nn.RNN(input_size, hidden_size)
+
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return self.head(self.rnn(x)[0][:, -1])
 
 
 class WithLengths(Step):
@@ -419,6 +490,14 @@ class Places(nn.Module):
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         return self.rnn(x + self.place(torch.arange(len(x)))[:, None], hx)
+
+
+class Coupled(TwoHeads):
+    """Its state depends on a parameter that nn.RNN does not have."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return output, h_n * self.more.bias[0]
 
 
 STEP = "read.weight as weight_ih, keep.weight as weight_hh, read.bias as bias_ih, keep.bias as bias_hh"
@@ -556,10 +635,20 @@ def test_states_without_hx_tell_their_axes_too() -> None:
         assert check_agreement(subject, draw(PLAIN.replace(loss="h_n", hx=hx), "normal")).verdict is Verdict.AGREES
 
 
+def test_a_returned_state_tells_that_the_batch_is_first_where_no_output_does() -> None:
+    subject = as_subject(RowsForget)
+
+    assert subject.capabilities.read_as is not None
+    assert subject.capabilities.read_as.endswith("its states are (N, H); reads (N, T, input_size)")
+    assert check_agreement(subject, draw(ROWS.replace(T=1), "normal")).verdict is Verdict.AGREES
+    assert check_agreement(subject, draw(ROWS, "normal")).kind == "output: value"
+
+
 @pytest.mark.parametrize(
     ("layer", "config", "read_as"),
     [
         (StateOfLayers, PLAIN.replace(hx=True), "; returns h_n as (N, H)"),
+        (StateOfOne, PLAIN.replace(hx=True), "; takes states (N, H)"),
         (RowsNeedState, ROWS.replace(hx=True), "; reads (N, T, input_size)"),
         (WithLengths, PLAIN, "; its states are (N, H)"),
         (WithFlag, PLAIN, "; its states are (N, H)"),
@@ -573,6 +662,15 @@ def test_what_it_takes_is_told_apart_from_what_it_returns(layer: Any, config: RN
     assert scope_of(subject).hx == {RowsNeedState: (True,), WithLengths: (False,), WithFlag: (False,)}.get(
         layer, (False, True)
     )
+
+
+@pytest.mark.parametrize(("layer", "config"), [(HeadedLate, PLAIN), (HeadedColumns, ROWS.replace(loss="h_n"))])
+def test_a_mistake_before_an_output_layer_shows(layer: Any, config: RNNConfig) -> None:
+    subject = as_subject(layer)
+
+    assert subject.capabilities.read_as is not None
+    assert "is replaced by the identity" in subject.capabilities.read_as
+    assert check_agreement(subject, draw(config, "normal")).verdict is Verdict.DISAGREES
 
 
 def test_what_drops_before_its_output_layer_is_not_asked_to_train() -> None:
@@ -615,15 +713,29 @@ def test_the_last_output_alone_is_compared() -> None:
 @pytest.mark.parametrize(
     ("layer", "config"),
     [
+        (JoinedForgets, PLAIN),
         (HeadedMixes, ROWS.replace(hx=True)),
         (JoinedSwapped, PLAIN.replace(num_layers=2)),
         (HeadedForgets, ROWS.replace(hx=True)),
-        (HeadedLate, PLAIN),
-        (Loose, PLAIN.replace(hx=True)),
     ],
 )
 def test_its_mistake_is_found(layer: Any, config: RNNConfig) -> None:
     assert check_agreement(as_subject(layer), draw(config, "normal")).verdict is Verdict.DISAGREES
+
+
+@pytest.mark.parametrize("layer", [Loose, LooseAtOnce, LooseAndOld])
+def test_a_layer_that_forgets_its_state_is_no_cell(layer: Any) -> None:
+    subject = as_subject(layer)
+
+    assert CELL not in subject.capabilities.read_as
+    assert check_agreement(subject, draw(PLAIN.replace(hx=True), "normal")).verdict is Verdict.DISAGREES
+
+
+def test_a_layer_that_takes_one_step_as_well_is_called_with_all() -> None:
+    subject = as_subject(Either)
+
+    assert subject.capabilities.read_as == f"{STEP}; returns output; its states are (N, H)"
+    assert check_agreement(subject, draw(PLAIN.replace(hx=True), "normal")).verdict is Verdict.AGREES
 
 
 @pytest.mark.parametrize(
@@ -631,8 +743,10 @@ def test_its_mistake_is_found(layer: Any, config: RNNConfig) -> None:
     [
         (HeadedOtherAxis, "returns (2, 3)\nexpected the output of every step, or of the last one, or h_n"),
         (HeadedRaises, "raises ValueError: not today\nexpected the output"),
+        (HeadedSoftlyAlone, "what follows its output layer head changes the numbers, as a softmax does\nexpected a"),
         (HeadedReluAlone, "its output layer head is given other numbers than the states\nexpected a call to return"),
         (TwoHeadsAlone, "more.weight (2, 7), more.bias (2,)\nexpected nn.RNN's parameters"),
+        (Coupled, "more.weight (2, 7), more.bias (2,)\nexpected nn.RNN's parameters"),
         (Gain, "gain (1,), read.weight (3, 5)"),
         (Places, "its Embedding place is given something else than x\nexpected the Embedding of x alone"),
         (NeedsLengths, "takes something that is neither x nor a state\nexpected forward(x), or forward(x, hx)"),

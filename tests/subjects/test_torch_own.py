@@ -195,6 +195,30 @@ class FloatState(Linears):
         return torch.zeros(x.shape[1], self.h2h.out_features)
 
 
+class InARow(nn.Module):
+    """Layers of cells in one list, the directions of each layer beside each other."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 2, bidirectional: bool = False) -> None:
+        super().__init__()
+        sizes = [input_size, *[hidden_size * (1 + bidirectional)] * (num_layers - 1)]
+        self.cells = nn.ModuleList([nn.RNNCell(size, hidden_size) for size in sizes for _ in range(1 + bidirectional)])
+        self.directions = 1 + bidirectional
+
+    def forward(self, x: Any, hx: Any) -> Any:
+        last: list[Any] = []
+        for first in range(0, len(self.cells), self.directions):
+            outputs = []
+            for number in range(first, first + self.directions):
+                h, states = hx[number], []
+                for step in x if number == first else reversed(x):
+                    h = self.cells[number](step, h)
+                    states.append(h)
+                last.append(h)
+                outputs.append(torch.stack(states if number == first else states[::-1]))
+            x = torch.cat(outputs, dim=-1)
+        return x, torch.stack(last)
+
+
 class Eights(Linears):
     """A layer that can only multiples of eight units."""
 
@@ -227,6 +251,19 @@ class RowsAlone(Linears):
         return super().forward(x.transpose(0, 1))[0].transpose(0, 1)
 
 
+class RowsFlat(Linears):
+    """A layer that reads and returns (N, T, ...), with states (N, H)."""
+
+    conventions: ClassVar = {"batch_first": True}
+
+    def forward(self, x: Any, h: Any) -> Any:  # type: ignore[override]
+        states = []
+        for t in range(x.shape[1]):
+            h = torch.tanh(self.i2h(x[:, t]) + self.h2h(h))
+            states.append(h)
+        return torch.stack(states, 1), h
+
+
 class Gated(nn.Module):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -244,6 +281,15 @@ class Gated(nn.Module):
                 PLAIN.replace(preparation="functional_call"),
             ],
             "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh",
+        ),
+        (
+            InARow,
+            [
+                PLAIN.replace(num_layers=3, hx=True),
+                PLAIN.replace(num_layers=3, bidirectional=True, hx=True),
+                PLAIN.replace(bidirectional=True, hx=True),
+            ],
+            ", ".join(f"cells.*.{role} as {role}{end}" for end in ("", "_reverse") for role in PARAMETERS),
         ),
         (
             Flat,
@@ -267,6 +313,14 @@ class Gated(nn.Module):
             (
                 "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns output; "
                 "reads (N, T, input_size)"
+            ),
+        ),
+        (
+            RowsFlat,
+            [PLAIN.replace(batch_first=True, hx=True, loss="both")],
+            (
+                "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; its states are "
+                "(N, H); reads (N, T, input_size)"
             ),
         ),
         (

@@ -17,7 +17,7 @@ from harness.diagnosis.reproduce.script import script
 from harness.oracle.compare import compare
 from harness.oracle.expectation import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.search.hunt import hunt
+from harness.search.search import hunt
 from harness.subjects import torch_quantized
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import scope_of

@@ -464,15 +464,21 @@ DROPPING = RNNConfig(2, 8, 3, "relu", dropout=0.5, T=6, N=4, training=True)
     "changes",
     [
         {},
+        {"bidirectional": True},
+        {"batch_first": True},
         {"batch_first": True, "bidirectional": True, "hidden_size": 3},
+        {"lengths": (3, 6, 1, 6)},
         {"lengths": (3, 6, 1, 6), "batch_first": True, "bidirectional": True},
         {"lengths": (6, 6, 2, 1), "enforce_sorted": True},
+        {"N": 1, "batched": False},
         {"N": 1, "batched": False, "bidirectional": True, "batch_first": True},
         {"T": 1, "N": 1, "hidden_size": 1},
         {"dropout": 0.1, "hidden_size": 33},
         {"dropout": 1.0},
-        {"strides": "transposed", "preparation": "used"},
+        {"strides": "transposed"},
+        {"preparation": "used"},
         {"preparation": "functional_call"},
+        {"preparation": "parametrize"},
         *({"dtype": dtype} for dtype in DTYPES[1:]),
     ],
 )
@@ -647,26 +653,25 @@ def test_an_output_that_shares_memory_with_h_n_disagrees(monkeypatch: pytest.Mon
     assert (result.verdict, result.kind) == (Verdict.DISAGREES, "h_n: shared memory")
 
 
-@pytest.mark.parametrize(
-    ("returned", "said"),
-    [
-        (
-            lambda x, hx, output, h_n: (pad_packed_sequence(output)[0], h_n),
-            "returned a Tensor for output, expected a PackedSequence, as the input is",
-        ),
-        (lambda *_: None, "returned "),
-        (lambda *_: (), "returned "),
-    ],
-)
-def test_what_is_no_answer_to_a_packed_batch_is_malformed(
-    monkeypatch: pytest.MonkeyPatch, returned: Any, said: str
-) -> None:
-    monkeypatch.setattr(Returning, "what", staticmethod(returned))
+def test_a_module_that_gives_padded_output_for_packed_input_is_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def padded(x: Any, hx: Any, output: Any, h_n: Any) -> Any:
+        return pad_packed_sequence(output)[0], h_n
+
+    monkeypatch.setattr(Returning, "what", staticmethod(padded))
+    outcome = TorchSubject(Returning, "returning").run(draw(CONFIG.replace(N=2, lengths=(2, 4)), "normal", 0))
+
+    assert outcome.failure is Failure.MALFORMED
+    assert outcome.message == "returned a Tensor for output, expected a PackedSequence, as the input is"
+
+
+@pytest.mark.parametrize("returned", [None, (), 3])
+def test_what_is_no_answer_to_a_packed_batch_is_malformed(monkeypatch: pytest.MonkeyPatch, returned: Any) -> None:
+    monkeypatch.setattr(Returning, "what", staticmethod(lambda *_: returned))
 
     outcome = TorchSubject(Returning, "returning").run(draw(CONFIG.replace(N=2, lengths=(2, 4)), "normal", 0))
 
     assert outcome.failure is Failure.MALFORMED
-    assert outcome.message.startswith(said)
+    assert outcome.message.startswith("returned ")
 
 
 def test_devices_are_the_cpu_then_what_torch_finds_then_meta(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,14 +20,14 @@ from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import Method
 from harness.diagnosis.investigate import Investigation
 from harness.oracle.compare import Mismatch, Sort
-from harness.search import hunt as hunt_module
-from harness.search import pursuit
+from harness.search import checker, pursuit
 from harness.search.budget import REFUSED
 from harness.search.covering import covering
-from harness.search.hunt import Recognised, Search
 from harness.search.narrow import narrow, plainest
+from harness.search.options import Options
 from harness.search.plan import COVERED
 from harness.search.record import MARGINS, Finding, Stop
+from harness.search.search import Recognised, Search
 from harness.search.shrink import Shrinking
 from harness.space.errors import UsageError
 from harness.space.outcome import Failure, Outcome
@@ -260,7 +259,7 @@ def test_a_fault_of_the_harness_is_raised_not_reported(monkeypatch: pytest.Monke
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("our own")
 
-    monkeypatch.setattr(hunt_module, "check_everything", broken)
+    monkeypatch.setattr(checker, "check", broken)
 
     with pytest.raises(RuntimeError, match="our own"):
         hunt(RIGHT, SMALL)
@@ -320,14 +319,13 @@ def test_an_interrupt_while_shrinking_keeps_the_failure_found() -> None:
     assert record.finding.result.kind == "output: shape"
 
 
-def test_progress_is_told_after_every_round() -> None:
-    totals: list[int] = []
+def test_every_case_of_the_plan_is_an_event() -> None:
+    with Search(RIGHT, SMALL, Options(cases=100)) as search:
+        totals = [search.record.total for _ in search]
 
-    hunt(RIGHT, SMALL, cases=300, progress=lambda record: totals.append(record.total))
-
+    assert totals[-1] == 100
     assert totals == sorted(totals)
-    assert totals[-1] >= 280
-    assert all(later - earlier <= 40 for earlier, later in pairwise(totals))
+    assert len(totals) == 100 + search.record.unsupported.total()
 
 
 def test_narrowing_finds_a_base_two_steps_away_and_leaves_sizes_alone() -> None:
@@ -619,7 +617,7 @@ def test_an_interrupt_while_a_suspicion_is_weighed_is_told(monkeypatch: pytest.M
     def suspicious(_subject: Any, _case: Case, **_: Any) -> Result:
         return Result(Verdict.SUSPECT, (Mismatch("output", Sort.SUSPICIOUS),))
 
-    monkeypatch.setattr(hunt_module, "check_everything", suspicious)
+    monkeypatch.setattr(checker, "check", suspicious)
     monkeypatch.setattr(pursuit, "weigh", interrupted)
 
     record = hunt(as_subject(implementations.vectorised), SMALL)
@@ -639,11 +637,11 @@ class Everything(NamedTuple):
 
 def test_a_search_goes_on_after_a_finding_that_it_can_recognise() -> None:
     excuse = Everything("6dfbaed6")
-    with Search(as_subject(implementations.without_b_hh), SMALL, cases=60) as search:
-        for finding in search:
+    with Search(as_subject(implementations.without_b_hh), SMALL, Options(cases=60)) as search:
+        for finding in search.findings():
             assert search.record.explaining
             assert search.record.findings[-1] is finding
-            search.go_on(Recognised(excuse))
+            search.pass_over(Recognised(excuse))
 
     assert search.record.stop is Stop.BUDGET
     assert search.record.total == 60
@@ -659,9 +657,9 @@ class DiesAlways(DiesOnce):
 
 
 def test_a_search_that_ends_because_of_deaths_says_so_and_what_to_do() -> None:
-    with Search(DiesAlways(), SMALL, cases=60) as search:
-        for finding in search:
-            search.go_on(Recognised(Everything(finding.id)))
+    with Search(DiesAlways(), SMALL, Options(cases=60)) as search:
+        for finding in search.findings():
+            search.pass_over(Recognised(Everything(finding.id)))
 
     record = search.record
     assert record.stop is Stop.DEATHS
@@ -673,16 +671,16 @@ def test_a_search_that_ends_because_of_deaths_says_so_and_what_to_do() -> None:
 
 def test_a_search_ends_with_a_finding_that_it_cannot_recognise() -> None:
     with Search(as_subject(implementations.without_b_hh), SMALL) as search:
-        assert len(list(search)) == 1
+        assert len(list(search.findings())) == 1
 
     assert search.record.stop is Stop.FINDING
 
 
 def test_a_finding_that_is_another_s_is_counted_with_that() -> None:
     with Search(as_subject(implementations.without_b_hh), SMALL) as search:
-        [finding] = search
+        [finding] = search.findings()
         search.record.findings.append(finding)
-        search.go_on(Recognised(None, finding.id))
+        search.pass_over(Recognised(None, finding.id))
 
     assert search.record.findings == [finding]
     assert search.record.known == {finding.id: 1}
@@ -690,7 +688,7 @@ def test_a_finding_that_is_another_s_is_counted_with_that() -> None:
 
 def test_who_leaves_a_search_ends_it_and_has_its_record() -> None:
     with Search(as_subject(implementations.without_b_hh), SMALL) as search:
-        for _ in search:
+        for _ in search.findings():
             break
 
     assert search.record.stop is Stop.FINDING
@@ -703,7 +701,7 @@ def test_who_leaves_a_search_ends_it_and_has_its_record() -> None:
 def test_an_interrupt_between_two_findings_keeps_what_was_found(pulled: int) -> None:
     before = signal.getsignal(signal.SIGINT)
     with Search(as_subject(implementations.without_b_hh), SMALL) as search:
-        found = [next(iter(search), None) for _ in range(pulled)]
+        found = [next(search.findings(), None) for _ in range(pulled)]
         raise KeyboardInterrupt
 
     assert search.record.stop is Stop.INTERRUPTED
@@ -713,7 +711,7 @@ def test_an_interrupt_between_two_findings_keeps_what_was_found(pulled: int) -> 
 
 def test_an_error_of_who_pulls_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError), Search(as_subject(implementations.without_b_hh), SMALL) as search:
-        assert not [1 / 0 for _ in search]
+        assert not [1 / 0 for _ in search.findings()]
 
 
 def test_a_failure_without_time_to_make_it_smaller_is_confirmed_once(monkeypatch: pytest.MonkeyPatch) -> None:

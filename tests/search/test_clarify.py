@@ -7,7 +7,7 @@ import pytest
 
 from harness import Result, RNNConfig, Scope, as_subject, draw
 from harness.checks.agreement import check_agreement
-from harness.search.telling import in_memory_of_their_own
+from harness.search.clarify import in_memory_of_their_own
 from tests import implementations
 
 CASE = draw(RNNConfig(2, 3, T=2, N=2, bidirectional=True, hx=True, strides="expanded"), "normal", 1)

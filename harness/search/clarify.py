@@ -1,18 +1,20 @@
-"""The case that tells most of a failure: with tame values and plain memory, of no law but itself, and forward."""
+"""Replace a failing case by one that shows more: finite values, contiguous arrays, no law, the forward pass alone."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Final
 
 from harness.checks.lawfulness import GRADIENTS, asked_by, laws_of
 from harness.checks.result import Result
 from harness.oracle.compare import OF_EFFECT, OF_VALUE, Sort
-from harness.search.scan import FullCheck
 from harness.space.case import Case
 from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
+
+Check = Callable[..., Result]
 
 TAME: Final = ("normal", "default")
 """Regimes whose numbers stay finite."""
@@ -28,7 +30,7 @@ mistake.
 """
 
 
-def with_tame_values(case: Case, result: Result, check: FullCheck) -> tuple[Case, Result]:
+def with_tame_values(case: Case, result: Result, check: Check) -> tuple[Case, Result]:
     """Return the same config with tame values if it fails there, too, or is known to; otherwise the given case.
 
     The cause of a failure among infinities or NaN shows better on finite numbers, all of which can be compared. Other
@@ -45,9 +47,7 @@ def with_tame_values(case: Case, result: Result, check: FullCheck) -> tuple[Case
     return case, result
 
 
-def without_its_law(
-    case: Case, result: Result, check: FullCheck, subject: Subject, scope: Scope
-) -> tuple[Case, Result]:
+def without_its_law(case: Case, result: Result, check: Check, subject: Subject, scope: Scope) -> tuple[Case, Result]:
     """Return a case that the failing law ran and that fails alone, or else the given case; and the case's result.
 
     A case with a known issue counts, too.
@@ -60,7 +60,7 @@ def without_its_law(
     return case, result
 
 
-def in_the_forward_pass(case: Case, result: Result, check: FullCheck, scope: Scope) -> tuple[Case, Result]:
+def in_the_forward_pass(case: Case, result: Result, check: Check, scope: Scope) -> tuple[Case, Result]:
     """Look for a case of the same sizes that is wrong in the forward pass, if a gradient is wrong, and return it.
 
     A mistake in the forward pass makes gradients wrong, too, and its first effect says more. Without such a case,
@@ -78,7 +78,7 @@ def in_the_forward_pass(case: Case, result: Result, check: FullCheck, scope: Sco
     return case, result
 
 
-def in_memory_of_their_own(case: Case, result: Result, check: FullCheck, scope: Scope) -> tuple[Case, Result]:
+def in_memory_of_their_own(case: Case, result: Result, check: Check, scope: Scope) -> tuple[Case, Result]:
     """Return the case with contiguous inputs if values are wrong only because the subject writes into expanded ones.
 
     One write into an expanded input changes several of its numbers. The write is what is wrong, and it may be known.

@@ -1,0 +1,100 @@
+"""The checks of a search: of planned cases, which are drawn and checked where they are, and of any others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from harness.checks.agreement import Observation, observe
+from harness.checks.full_check import against, check
+from harness.checks.known_issues import KnownCause, excused
+from harness.checks.laws import Law
+from harness.checks.result import Result, Verdict
+from harness.oracle.arithmetic import Accepted
+from harness.search.guard import Hang
+from harness.search.plan import Asked, Unit
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.scope import Scope
+from harness.subjects.protocol import Subject
+
+
+class CheckedCase(NamedTuple):
+    """A case of the plan, and its result. If it fails, the case itself and what was observed come along."""
+
+    asked: Asked
+    result: Result
+    seconds: float  # for drawing and checking it
+    case: Case | None = None  # of a hang, it may be a prefix
+    observation: Observation | None = None  # but not of a hang
+
+
+@dataclass
+class Checker:
+    """The checks of one subject in one search."""
+
+    subject: Subject
+    accepted: Accepted
+    scope: Scope
+    known: list[KnownCause] = field(default_factory=list)  # the causes by which failures count as known, and pass
+    stop_if_interrupted: Callable[[], object] = int  # called before each check; it raises ``KeyboardInterrupt``
+
+    def __call__(self, case: Case, *, with_probes: bool = True, laws: Iterable[Law] | None = None) -> Result:
+        """Check any case, unless the search was interrupted."""
+        self.stop_if_interrupted()
+        return check(
+            self.subject,
+            case,
+            accepted=self.accepted,
+            with_probes=with_probes,
+            laws=laws,
+            scope=self.scope,
+            excuses=self.known,
+        )
+
+    def unit(self, unit: Unit) -> Iterator[CheckedCase]:
+        """Check the cases of a unit, until one hangs; of a config that the subject refuses, only the first.
+
+        Known causes do not count here, because a worker has none.
+        """
+        refused: RNNConfig | None = None
+        for asked in unit.asked():
+            if asked.config is refused:
+                continue
+            checked = self._planned(asked)
+            refused = asked.config if checked.result.verdict is Verdict.UNSUPPORTED else None
+            yield checked
+            if checked.case is not None and checked.observation is None:
+                return
+
+    def _planned(self, asked: Asked) -> CheckedCase:
+        start = time.perf_counter()
+        case, laws = asked.case(), None if asked.with_law else ()
+        try:
+            observation = observe(self.subject, case, self.accepted, with_probes=asked.with_probes)
+            result = check(
+                self.subject,
+                case,
+                accepted=self.accepted,
+                with_probes=asked.with_probes,
+                laws=laws,
+                scope=self.scope,
+                observation=observation,
+            )
+        except Hang as hang:
+            return CheckedCase(asked, hang.result, time.perf_counter() - start, hang.case)
+        seconds = time.perf_counter() - start
+        if not against(result):
+            return CheckedCase(asked, result, seconds)
+        return CheckedCase(asked, result, seconds, case, observation)
+
+    def excuse(self, checked: CheckedCase) -> CheckedCase:
+        """Return a checked case as it counts: as known, if it fails by a known cause."""
+        if checked.observation is None or checked.result.nondeterministic:
+            return checked
+        name = excused(checked.observation, checked.result, self.known)
+        if name is None:
+            return checked
+        return checked._replace(result=Result(Verdict.AGREES, method=checked.result.method, deviation=name))

@@ -1,0 +1,46 @@
+"""What is asked of a search, beside its subject and its scope."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.checks.known_failures import KnownFailure
+from harness.oracle.arithmetic import Accepted, accepted
+from harness.search.narrow import Narrowed
+from harness.search.shards import Shard
+from harness.search.workers import Workers
+from harness.space.contract import KERNEL
+from harness.space.errors import require_int, require_seconds, require_type
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a search. Raises ``UsageError`` for values that make no sense.
+
+    The same options give the same search, but for ``seconds``; the number of ``workers`` changes nothing.
+    """
+
+    cases: int | None = None  # compared at most; without these and ``seconds``, ``CASES`` or, if it is slow, ``BRIEF``
+    seconds: float | None = None  # for everything, explanations included
+    seed: int = 0  # chooses the cases
+    contract: str = KERNEL  # the contract that the subject is held to
+    tolerance: str = "derived"  # the difference that is accepted, as its user wrote it
+    own: tuple[KnownFailure, ...] = ()  # known failures of the subject; cases that they excuse are counted, and pass
+    shard: Shard | None = None  # the part of the cases; all parts together are those of one search
+    workers: Workers | None = None  # they share the work, each with a copy of the subject, made by pickle
+    narrowed: Narrowed | None = None  # what the subject supports, if that is known
+
+    def __post_init__(self) -> None:
+        if self.cases is not None:
+            require_int("cases", self.cases, 1)
+        if self.seconds is not None:
+            require_seconds("seconds", self.seconds)
+        require_int("seed", self.seed, 0)
+        if self.shard is not None:
+            require_type("shard", self.shard, Shard, "Shard(3, 8) is the third of eight")
+        accepted(self.tolerance)
+
+    @property
+    def accepted(self) -> Accepted:
+        """What is accepted."""
+        return accepted(self.tolerance)

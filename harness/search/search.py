@@ -1,0 +1,291 @@
+"""The search over the cases of a plan within a budget: a stream of checked cases, and of findings among them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import partial
+from math import ceil
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from harness.checks.accuracy import Accuracy, Overflows, measure
+from harness.checks.full_check import against
+from harness.checks.known_issues import KnownCause
+from harness.checks.repeatability import confirmed
+from harness.checks.result import Result, Verdict
+from harness.oracle.compare import Sort
+from harness.search.budget import Budget
+from harness.search.certificate import Certificate
+from harness.search.checker import CheckedCase, Checker
+from harness.search.guard import Guarded, Hang, noted_interrupts, stop_at_hang
+from harness.search.log import Log
+from harness.search.narrow import narrow
+from harness.search.options import Options
+from harness.search.plan import units
+from harness.search.pursuit import CutShort, Pursuit
+from harness.search.record import Finding, Helpers, Hunt, Stop
+from harness.search.workers import Task
+from harness.space.case import Case
+from harness.space.errors import require_type
+from harness.space.scope import Scope
+from harness.subjects.protocol import choose_devices, ground_of, scope_of
+from harness.subjects.registry import as_subject
+
+DEATHS: Final = 20  # further deaths of a subject's process after which a search ends; each takes a second or two
+
+Event = CheckedCase | Finding
+"""What a search yields: each case of the plan as it is counted, and each finding as soon as it is confirmed."""
+
+
+class Recognised(NamedTuple):
+    """How further cases with the cause of a finding are recognised."""
+
+    excuse: KnownCause | None = None  # of further cases; there is none where nothing tells them from others
+    earlier: str | None = None  # the id of the earlier finding that has the same cause, if there is one
+
+
+def hunt(subject: Any, scope: Scope | None = None, **options: Any) -> Hunt:
+    """Search ``scope`` for a case on which ``subject`` fails, and return the record of the search.
+
+    The record holds the failing case, shrunk, in ``finding``, and why the search ended, in ``stop``. It ends with the
+    first finding, or when the budget is used up. Ctrl-C ends it with what was done so far.
+
+    ``subject`` is as for ``as_subject``, and ``scope`` the part of the space to search; ``None`` stands for everything
+    that the subject offers. The ``options`` are those of ``Options``, such as ``cases=400`` and ``seed=1``. The search
+    begins with a covering array, in which all values of three different factors that can meet do meet, or of two
+    factors if the budget does not allow more.
+
+    Raises ``UsageError`` for arguments that make no sense or a subject that cannot be copied, and ``SubjectError`` for
+    what cannot be a subject or a device that is not here.
+    """
+    with Search(subject, scope, Options(**options)) as search:
+        next(search.findings(), None)
+    return search.record
+
+
+class Search:
+    """One search, which is read as a stream of events.
+
+    This is how a reader goes on after a finding::
+
+        with Search(subject, scope, Options(cases=400)) as search:
+            for finding in search.findings():
+                search.pass_over(Recognised(excuse))
+
+    It ends with a finding, unless its reader says how further cases with the same cause are recognised, or the subject
+    wavers there. Then it goes on for at most ``AFTER`` more cases to the next finding of another cause. Leaving the
+    ``for`` ends it. So does an interrupt, anywhere inside the ``with``, which loses nothing of the ``record``. Where an
+    interrupt, a hang or slow crashes end it, the finding is in the record only: there is no time to explain it.
+    """
+
+    def __init__(self, subject: Any, scope: Scope | None = None, options: Options = Options()) -> None:  # noqa: B008
+        if scope is not None:
+            require_type("scope", scope, Scope, "Scope() is all of the space, and Scope().only(T=1) a part of it")
+        self._given, self._options = as_subject(subject), options
+        subject, workers = self._given, options.workers
+        self._budget = Budget(options.cases, options.seconds)
+        scope = (scope or scope_of(subject)).only(device=choose_devices(subject, () if scope is None else scope.device))
+        self.record = Hunt(subject.name, options.seed, scope, accepted=options.accepted)
+        self.record.own = tuple(one for one in options.own if one.of(subject.name))
+        self.record.until, self.record.shard = self._budget.until, options.shard
+        self.record.helpers = None if workers is None else Helpers(workers.number, workers.scheduler)
+        self._task = None if workers is None else Task.of(subject, scope, options.accepted, share=workers.share)
+        self._note_limit()
+        self.log = Log()
+        """The log of its cases, if it is a shard."""
+        self._checker = Checker(Guarded(subject), options.accepted, scope, [*self.record.own])
+        self._pursuit: Pursuit | None = None  # of the current failure
+        self._events = self._run()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield the events of the search."""
+        return self._events
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield the findings alone."""
+        return (event for event in self._events if isinstance(event, Finding))
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, KeyboardInterrupt):
+            self._events.close()
+            return False
+        with suppress(StopIteration, KeyboardInterrupt):  # the latter comes back if the search was over
+            self._events.throw(error)
+        self.record.stop = Stop.INTERRUPTED
+        return True
+
+    def pass_over(self, recognised: Recognised) -> None:
+        """Count further cases with the cause of the last finding as known, and that finding, too, if it was known."""
+        if recognised.excuse is not None:
+            self._checker.known.append(recognised.excuse)
+        if recognised.earlier is not None:
+            self.record.findings.pop()
+            self.record.known[recognised.earlier] += 1
+
+    def _note_limit(self) -> None:
+        """Note in the record how many cases the search may check."""
+        limit, shard = self._budget.cases, self.record.shard
+        self.record.limit = limit if shard is None or limit is None else ceil(limit / shard.of)
+
+    def _run(self) -> Generator[Event]:
+        """Go through the cases of the plan until the search ends, and note in the record why it did."""
+        record = self.record
+        try:
+            with noted_interrupts() as self._checker.stop_if_interrupted:
+                record.stop = yield from self._go_through()
+        except GeneratorExit:
+            record.stop = Stop.FINDING
+        except CutShort as cut:
+            record.stop = Stop.FINDING
+            self._report_as_it_is(str(cut))
+        except Hang as hang:
+            record.stop = Stop.FINDING
+            self._report_as_it_is(hang.why, (hang.case, hang.result))
+        except KeyboardInterrupt:
+            record.stop = Stop.INTERRUPTED
+            self._report_as_it_is("interrupted")  # not confirmed, because a subject that hung once may hang again
+        self.log.close(record)
+        record.seconds = self._budget.elapsed()
+        record.ground = ground_of(self._given, next((d for d in record.scope.device if d != "meta"), "meta"))
+
+    def _report_as_it_is(self, why: str, instead: tuple[Case, Result] | None = None) -> None:
+        """Report the failure that is being pursued, which ``why`` ends, or else another one, if there is one."""
+        failing = (None if self._pursuit is None else self._pursuit.failing) or instead
+        if failing is not None:
+            self.record.report(*failing, Certificate().but_for(why))
+
+    def _go_through(self) -> Generator[Event, None, Stop]:
+        """Take in one case after the other, yield it and what it leads to, and return why that ended."""
+        if not self._narrow():
+            return Stop.REFUSED
+        yield from self._measure_tanh()
+        with closing(self._checked_cases()) as checked_cases:
+            while (stop := self._end()) is None:
+                try:
+                    checked = next(checked_cases)
+                except StopIteration:  # a shard has no more units
+                    return Stop.BUDGET
+                if checked is None:
+                    continue
+                checked = self._taken(checked)
+                yield checked
+                if (finding := self._pursued(checked)) is None:
+                    continue
+                self.log.explained()
+                known = yield from self._reported(finding)
+                if not known and not finding.result.nondeterministic:
+                    return Stop.FINDING
+                if self.record.shard is None:
+                    self._budget.extend(self.record.total)
+                    self._note_limit()
+        return stop
+
+    def _end(self) -> Stop | None:
+        """Return why the search ends before the next case; ``None`` if it goes on."""
+        self._checker.stop_if_interrupted()
+        if self.record.deaths >= DEATHS:
+            return Stop.DEATHS
+        return self._budget.end(self.record) if self.record.shard is None else self._budget.late()
+
+    def _checked_cases(self) -> Generator[CheckedCase | None]:
+        """Yield the cases of the plan with their results, and ``None`` now and then where a worker takes long."""
+        record, options = self.record, self._options
+        planned = units(record.scope, record.seed, self._budget.cases)
+        if record.shard is not None:
+            planned = record.shard.units(planned, self._budget.cases, aside=self._given.capabilities.call is not None)
+        if options.workers is None or self._task is None or record.helpers is None:
+            for unit in planned:
+                yield from self._checker.unit(unit)
+            return
+        task = self._task._replace(scope=record.scope, accepted=record.accepted)
+        with closing(options.workers.checked(task, planned, self._checker, record.helpers)) as checked_cases:
+            yield from checked_cases
+
+    def _taken(self, checked: CheckedCase) -> CheckedCase:
+        """Count a case in the record, as known if its cause is."""
+        if checked.case is not None:
+            stop_at_hang(checked.case, checked.result)
+            checked = self._checker.excuse(checked)
+        if self.record.shard is not None:
+            self.log.close(self.record)
+        self.record.take(checked.asked, checked.result)
+        if self.record.shard is not None:
+            self.log.taken(self.record, checked.result)
+        return checked
+
+    def _pursued(self, checked: CheckedCase) -> Finding | None:
+        """Make a finding of a case that fails, if it is one."""
+        if checked.case is None or not against(checked.result):
+            return None
+        self._pursuit = Pursuit(self._checker, self.record, self._budget)
+        return self._pursuit.of(checked.case, checked.result, with_probes=checked.asked.with_probes)
+
+    def _reported(self, finding: Finding) -> Generator[Finding, None, bool]:
+        """Yield a finding, and return whether its reader knows now how to recognise its cause."""
+        known, self.record.explaining = len(self._checker.known), True
+        try:
+            yield finding
+        finally:
+            self.record.explaining = False
+        return len(self._checker.known) > known
+
+    def _narrow(self) -> bool:
+        """Leave out what the subject refuses, and return whether anything is left."""
+        record, checker = self.record, self._checker
+        narrowed = self._options.narrowed or narrow(checker.subject, record.scope, until=self._budget.narrowing_until)
+        record.scope = checker.scope = narrowed.scope
+        record.refused, record.slow, record.every_call = narrowed.refused, narrowed.slow, narrowed.every_call
+        if narrowed.slow:
+            self._budget.for_slow()
+            self._note_limit()
+        record.undone = {what: (case, result) for what, case, result in narrowed.undone}
+        return bool(narrowed.accepted)
+
+    def _measure_tanh(self) -> Generator[Finding]:
+        """Accept the measured error of the subject's tanh, so that other mistakes are found; report a large one."""
+        record = self.record
+        for accuracy in measure(self._checker.subject, record.scope, record.accepted):
+            record.accuracy.append(accuracy)
+            wrong = False
+            for case in accuracy.alone:
+                wrong = yield from self._report_tanh(accuracy, case)
+            if not accuracy.assumed and (accuracy.close or wrong):
+                record.accepted = record.accepted._replace(measured=(*record.accepted.measured, accuracy.accepted))
+                self._checker.accepted = record.accepted
+
+    def _report_tanh(self, accuracy: Accuracy, case: Case) -> Generator[Finding, None, bool]:
+        """Report an argument on which tanh is wrong, once for all dtypes, and return whether the tanh itself is wrong.
+
+        It is not if another mistake explains the failure. NaN is then excused in other cases. Nothing is measured where
+        the subject wavers: cases of the plan show that.
+        """
+        alone = partial(self._checker, laws=(), with_probes=False)
+        seen = alone(case)
+        if (
+            seen.verdict is not Verdict.DISAGREES
+            or confirmed(self._checker.subject, case, seen, alone).nondeterministic
+        ):
+            return False
+        record, lost = self.record, seen.mismatches[0].sort is Sort.FINITENESS
+        said = f"NaN from |x| = {accuracy.nan_from:.3g} on" if lost else accuracy.error_line
+        tolerance = None if lost else accuracy.tolerance
+        advice = "" if tolerance is None else f"--tolerance {tolerance} would accept that"
+        kind = seen.mismatches[0].kind
+        before = next((one for one in record.findings if one.result.of_tanh and one.result.kind == kind), None)
+        if before is None:
+            worst = Certificate().but_for(f"it holds the worst of {accuracy.points:,} arguments alone")
+            measured = replace(seen, message=f"its tanh is {said}", of_tanh=True, advice=advice)
+            known = yield from self._reported(record.report(case, measured, worst))
+            if known:
+                return False
+            before = record.findings[-1]
+        if lost:
+            self._checker.known.append(Overflows(before.id, accuracy.dtype, accuracy.nan_from))
+        return True
