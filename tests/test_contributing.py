@@ -176,7 +176,7 @@ def test_a_check_finds_what_no_other_does_and_accuses_nothing_right(tmp_path: Pa
 FACTOR: Final = """
 import torch
 from harness import Scope, as_subject, draw, hunt, scope_of
-from harness.diagnosis.reproduce.script import script
+from harness.diagnosis.script.make import script
 from harness.report.wording import config_line
 from harness.search import plan
 from harness.space.parts import ConfigError
@@ -193,7 +193,7 @@ agreeing, failing = (hunt(one, scope_of(one).only(**sizes), cases=100) for one i
 config = failing.finding.case.config
 print(agreeing.verdict.value, sorted(agreeing.coverage.factors["passing"], key=str))
 print(failing.verdict.value, config, config.plain)
-print("rnn(x, hx=hx)" in script(failing.finding, deaf).text, "passing" in config_line(config.plain))
+print("layer(x, hx=hx)" in script(failing.finding, deaf).text, "passing" in config_line(config.plain))
 print(as_subject(vectorised).run(draw(config)).failure.value)
 print("passing" in plan._PLAIN)
 for met in (True, False):

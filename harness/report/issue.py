@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import replace
 from typing import Final
 
 from harness.checks.result import Method, Result, Verdict
-from harness.diagnosis.reproduce.literals import listed
-from harness.diagnosis.reproduce.program import quoted
-from harness.diagnosis.reproduce.torch_call import shown
+from harness.diagnosis.script.make import title_of
+from harness.diagnosis.script.user import quoted, wrapped
 from harness.oracle.arithmetic import with_measured
 from harness.oracle.compare import Sort
 from harness.report import wording
@@ -37,7 +35,8 @@ def issue_of(told: Told, script: str | None) -> str:
     if script is None:
         parts.append("There is no script for this; use `rnn-harness replay` on the saved case.")
     else:
-        beside = " It reads `arrays.npz`, which belongs next to it." if "arrays.npz" in script else ""
+        files = [name for name in ("arrays.npz", "case.json") if name in script]
+        beside = f" It reads `{files[0]}`, which belongs next to it." if files else ""
         parts += [
             f"This script prints FAILED and exits with 1 until the mistake is fixed.{beside}",
             fenced(script, "python"),
@@ -49,7 +48,7 @@ def title(finding: Finding) -> str:
     """Return what is wrong, in one line."""
     of_dropout = finding.result.method is Method.DROPOUT
     said = wording.dropout_told(finding.result)[0] if of_dropout else failure_line(finding.result)
-    return _one_line(f"{shown(finding.subject)}: {_own_name(said)}")
+    return _one_line(f"{title_of(finding.subject)}: {_own_name(said)}")
 
 
 def regression_test(finding: Finding) -> str:
@@ -60,7 +59,7 @@ def regression_test(finding: Finding) -> str:
     case, name = finding.case, re.sub(r"\W+", "_", finding.subject.rpartition(":")[2] or finding.subject)
     written, imports = 'Case.load(Path(__file__).with_name("case.json"))', ["from pathlib import Path", ""]
     if not _long(case):
-        written = _spread(repr(case))
+        written = wrapped(repr(case), 4)
         imports = ["import numpy as np", ""] if "np." in written else []
     names = ["RNNConfig", "assert_agrees"] if "RNNConfig(" in written else ["assert_agrees"]
     asked = with_measured("derived", finding.accepted, case.config.plain.dtype)
@@ -75,7 +74,7 @@ def regression_test(finding: Finding) -> str:
         "",
         "",
         f"def test_{name}_on_{finding.id}() -> None:",
-        *(f"    {line}" for line in f"case = {written}".split("\n")),
+        f"    case = {written}",
         "",
         f"    assert_agrees(SUBJECT, case{tolerance})",
     ]
@@ -114,19 +113,6 @@ def _imported(written: str, *names: str) -> str:
     sparse = {"sparse"} if "sparse(" in written else set()
     ordered = sorted({made, *sparse, *names}, key=lambda name: (name.islower(), name))
     return f"from harness import {', '.join(ordered)}"
-
-
-def _spread(call: str) -> str:
-    """Return a call, with its arguments on lines of their own where one line is too short for it."""
-    tree = ast.parse(call, mode="eval").body
-    assert isinstance(tree, ast.Call)
-    function = ast.get_source_segment(call, tree.func) or ""
-    given = [*tree.args, *tree.keywords]
-    arguments = [ast.get_source_segment(call, argument) or "" for argument in given]
-    line = listed(f"{function}(", arguments, ")", len("    case = "))
-    if "\n" not in line or not function.startswith("Case"):
-        return line
-    return f"{function}(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
 
 
 def _cell(text: str) -> str:

@@ -200,7 +200,7 @@ class Case:
         if self.origin is not None and sum(spec.size for spec in self.config.given.values()) > _INLINE:
             return f"draw({self.config!r}, regime={self.origin.regime!r}, seed={self.origin.seed})"
         named = {name.replace(".", "_"): array for name, array in self.arrays.items()}
-        shown = ", ".join(f"{name}={_sparsely(array)}" for name, array in named.items())
+        shown = ", ".join(f"{name}={code_of(array)}" for name, array in named.items())
         return f"Case.of({self.config!r}, {shown})"
 
 
@@ -322,7 +322,7 @@ def _describe(value: object) -> str:
     return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
-def _sparsely(array: Array) -> str:
+def code_of(array: Array) -> str:
     """Return the array as nested lists, or by its nonzero entries if these are few of many; a -0 counts as nonzero."""
     set_bytes = np.frombuffer(array.tobytes(), np.uint8).reshape(array.size, array.itemsize)
     entries = np.argwhere(set_bytes.any(1).reshape(array.shape)) if array.size else np.empty((0, array.ndim))

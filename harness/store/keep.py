@@ -10,8 +10,7 @@ from typing import Final
 
 from harness.checks.result import Method
 from harness.diagnosis.investigate import Explanation
-from harness.diagnosis.reproduce.literals import FILE
-from harness.diagnosis.reproduce.script import NAME
+from harness.diagnosis.script.make import FILE, NAME
 from harness.oracle.arithmetic import STRICT, Accepted, with_measured
 from harness.report.issue import issue_of, regression_test
 from harness.report.place import ISSUE, Kept
@@ -42,7 +41,7 @@ def keep(
     with TemporaryDirectory(prefix="rnn-harness-") as place:
         folder = Path(place)
         try:
-            made = offer(finding, subject, folder, accepted=accepted, outcome=explanation.outcome)
+            made = offer(finding, subject, folder, accepted=accepted, tolerance=tolerance, outcome=explanation.outcome)
             reason = made.reason
         except Hang:
             reason = "it hangs, and a script would hang, too"

@@ -15,13 +15,15 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 
-from harness.diagnosis.reproduce.literals import FILE
-from harness.diagnosis.reproduce.script import NAME, Script, script
+from harness.checks.result import Method
+from harness.diagnosis.script.make import FILE, NAME, Script, script, script_with_harness
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.record import Finding
 from harness.search.replay import Fate
 from harness.space.atomic import atomic_write
+from harness.space.case_json import to_json
 from harness.space.outcome import Outcome
+from harness.store.findings import CASE
 from harness.subjects.protocol import Subject
 
 PATIENCE: Final = 120.0
@@ -50,17 +52,33 @@ def offer(
     folder: Path,
     *,
     accepted: Accepted = STRICT,
+    tolerance: str = "derived",
     outcome: Outcome | None = None,
     timeout: float = PATIENCE,
 ) -> Offer:
     """Write the script of a finding into ``folder``, run it, and keep it if it says FAILED.
 
-    The subject is asked for the case once more only if its ``outcome`` is not known.
-    Raises ``OSError`` where the folder cannot be written.
+    Where no script can show the finding alone, one that asks this package is tried. The subject is asked for the case
+    once more only if its ``outcome`` is not known. Raises ``OSError`` where the folder cannot be written.
     """
-    made = script(finding, subject, accepted=accepted, outcome=outcome)
+    alone = script(finding, subject, accepted=accepted, outcome=outcome)
+    reason = _tried(alone, folder, timeout)
+    if not reason:
+        return Offer(folder / NAME, alone)
+    if finding.case.is_large or finding.result.failure is not None or finding.result.method is Method.DROPOUT:
+        return Offer(script=alone, reason=reason)
+    (folder / CASE).write_text(to_json(finding.case))
+    with_harness = script_with_harness(finding, reason, tolerance, CASE)
+    if _tried(with_harness, folder, timeout):
+        (folder / CASE).unlink()
+        return Offer(script=alone, reason=reason)
+    return Offer(folder / NAME, with_harness)
+
+
+def _tried(made: Script, folder: Path, timeout: float) -> str:
+    """Write and run a script. If it does not say FAILED, remove it, and return the reason why it is not offered."""
     if made.text is None:
-        return Offer(script=made, reason=made.reason)
+        return made.reason
     run = Ended(Fate.ERROR, "")
     path = write(made, folder)
     try:
@@ -68,14 +86,13 @@ def offer(
     finally:
         if run.fate is not Fate.FAILED:
             path.unlink(missing_ok=True)
-            if made.arrays:
-                (folder / FILE).unlink(missing_ok=True)
+            (folder / FILE).unlink(missing_ok=True)
     if run.fate is Fate.FAILED:
-        return Offer(path, made)
+        return ""
     if run.fate is Fate.FIXED:
-        return Offer(script=made, reason="a script that makes the same call does not fail")
+        return "a script that makes the same call does not fail"
     last = (run.output.strip().splitlines() or ["it said nothing"])[-1]
-    return Offer(script=made, reason=f"a script that makes the same call ends in another way: {last}")
+    return f"a script that makes the same call ends in another way: {last}"
 
 
 def write(made: Script, folder: Path) -> Path:

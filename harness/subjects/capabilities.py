@@ -48,14 +48,6 @@ class Recipe:
     """True if the names of its parameters have no layer."""
     own: bool = False
     """True if it is torch's own, so that the script may leave out what is at torch's defaults."""
-    keeps_time: bool = False
-    """True if a module takes no other T after its first call."""
-    changes: tuple[str, ...] = ()
-    """The values of ``RNNConfig.preparation`` that change the module that torch makes of it at its first call."""
-    called: str = ""
-    """The method of that module which is called, with its dot."""
-    held: str = ""
-    """The attribute of that module which holds the parameters, with its dot."""
     title: str = ""
     """The name of torch's own for readers who do not know this package."""
     form: Form | None = None

@@ -1,4 +1,4 @@
-"""looped: a cell, one step a call, as a layer that takes a whole sequence. Scripts hold the text below the imports."""
+"""looped: a cell, one step a call, as a layer that takes a whole sequence."""
 
 from __future__ import annotations
 

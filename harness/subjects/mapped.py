@@ -1,4 +1,4 @@
-"""mapped: a function of other conventions as one of nn.RNN's. Scripts hold the text below the imports."""
+"""mapped: a function of other conventions as one of nn.RNN's."""
 
 from __future__ import annotations
 

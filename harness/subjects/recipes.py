@@ -9,6 +9,18 @@ from harness.subjects.capabilities import Recipe
 from harness.subjects.switches import SUBJECTS, SWITCHES
 from harness.subjects.transformations import MODES
 
+_CELL: Final = '''\
+class Cell(torch.nn.RNNCell):
+    """An nn.RNNCell, looped over time."""
+
+    def forward(self, x, hx=None):
+        h, states = None if hx is None else hx[0], []
+        for step in x:
+            h = super().forward(step, h)
+            states.append(h)
+        output = torch.stack(states)
+        return output, output[-1:].clone()'''
+
 _RNN: Final = Recipe(expression="torch.nn.RNN", own=True, title="torch.nn.RNN")
 
 
@@ -24,21 +36,12 @@ def _switched(spec: str) -> Recipe:
 
 def _transformed(name: str) -> Recipe:
     mode = MODES[name]
-    return Recipe(
-        expression="RNN",
-        lines=mode.lines,
-        own=True,
-        keeps_time=mode.keeps_time,
-        changes=mode.changes,
-        called=mode.called,
-        held=mode.held,
-        title=f"torch.nn.RNN by {mode.words}",
-    )
+    return Recipe(expression="RNN", lines=mode.lines, own=True, title=f"torch.nn.RNN by {mode.words}")
 
 
 RECIPES: Final = {
     "torch": _RNN,
-    "torch:cell": Recipe(expression="Cell", is_cell=True, own=True, title="torch.nn.RNNCell"),
+    "torch:cell": Recipe(expression="Cell", lines=(_CELL,), is_cell=True, own=True, title="torch.nn.RNNCell"),
     "torch:no-cudnn": _flagged("enabled=False"),
     "torch:tf32": _flagged("enabled=True, allow_tf32=True"),
     "torch:ieee": _flagged("enabled=True, allow_tf32=False"),

@@ -9,7 +9,7 @@ import torch
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.full_check import check as check_everything
-from harness.diagnosis.reproduce.script import script
+from harness.diagnosis.script.make import script
 from harness.search import pursuit
 from harness.search.guard import Guarded, Hang
 from harness.search.record import Stop

@@ -1,40 +1,31 @@
-"""Tests of reproduction: a finding becomes a script, an issue, and a test; the script fails alone, until the fix."""
+"""Tests of scripts: each finding becomes one that shows it by itself, until the mistake is mended."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import runpy
-import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from harness import Case, Disagreement, Failure, Outcome, Result, RNNConfig, Verdict, as_subject, check_agreement, draw
-from harness.checks.dropout import NOTHING, check_dropout, net
+from harness import Case, Failure, Outcome, Result, RNNConfig, Verdict, check_agreement, draw
+from harness.checks.dropout import NOTHING, net
 from harness.checks.full_check import check
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Method
-from harness.diagnosis.reproduce.law import law_script
-from harness.diagnosis.reproduce.literals import Literals, nested
-from harness.diagnosis.reproduce.program import Unwritten, User
-from harness.diagnosis.reproduce.script import Script, index_of, script
+from harness.diagnosis.script.make import Script, script
+from harness.diagnosis.script.module_call import PREPARATIONS
 from harness.oracle.arithmetic import accepted
-from harness.oracle.compare import Mismatch, Site, Sort
-from harness.report.issue import regression_test
+from harness.oracle.compare import Mismatch, Sort
 from harness.search.record import Finding
 from harness.search.replay import Fate
-from harness.space.case_json import to_json
-from harness.space.parts import PAIRS, PREPARATIONS, STRIDES
+from harness.space.parts import STRIDES
 from harness.store.scripts import offer, run_alone, write
 from harness.subjects.capabilities import Recipe
 from harness.subjects.function import FunctionSubject
@@ -42,6 +33,7 @@ from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject
 from harness.subjects.recipes import RECIPES
 from harness.subjects.registry import find_subject
+from harness.subjects.torch_module import TorchSubject
 from tests.diagnosis.subjects_by_hand import DROP_IN, FUNCTION
 
 WRONG, RIGHT = "WRONG = True", "WRONG = False"
@@ -95,25 +87,12 @@ def _lies_in(module: Any, folder: Path) -> bool:
     return str(getattr(module, "__file__", None) or "").startswith(str(folder))
 
 
-class Lying:
-    """A correct subject, but its first returned array is reported with wrong numbers."""
-
-    def __init__(self, subject: Subject) -> None:
-        self._subject = subject
-        self.capabilities = subject.capabilities
-
-    @property
-    def name(self) -> str:
-        return self._subject.name
-
-    def devices(self) -> tuple[str, ...]:
-        return self._subject.devices()
-
-    def run(self, case: Case) -> Outcome:
-        outcome = self._subject.run(case)
-        lies: dict[str, Any] = dict(outcome.arrays)
-        name = next(iter(lies))
-        return replace(outcome, arrays=lies | {name: lies[name] + lies[name].dtype.type(4)})
+def lying(subject: Subject, spec: str, case: Case) -> tuple[Finding, Outcome]:
+    """Return what a right subject gives, with a wrong number, and a finding of that."""
+    outcome = subject.run(replace(case, config=case.config.replace(device="cpu")))
+    wrong = outcome.arrays["output"] + outcome.arrays["output"].dtype.type(4)
+    result = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+    return Finding(spec, case, result), replace(outcome, arrays={**outcome.arrays, "output": wrong})
 
 
 PLAIN = RNNConfig(2, 3, T=3, N=2)
@@ -121,9 +100,7 @@ TWO = RNNConfig(2, 3, 2, bidirectional=True, T=3, N=2, hx=True)
 
 FUNCTIONS = {
     "plain": PLAIN,
-    "deep": TWO.replace(batch_first=True, nonlinearity="relu"),
     "unbatched": TWO.replace(batched=False, N=1, batch_first=True),
-    "packed": TWO.replace(lengths=(1, 3)),
     "packed with a readout": TWO.replace(lengths=(3, 1), batch_first=True, output_size=2, enforce_sorted=True),
     "float64": PLAIN.replace(dtype="float64", bias=False),
     "bfloat16": PLAIN.replace(dtype="bfloat16"),
@@ -132,23 +109,17 @@ FUNCTIONS = {
     "transposed": TWO.replace(strides="transposed", loss="both"),
     "stepped": TWO.replace(strides="stepped", loss="output"),
     "expanded": TWO.replace(strides="expanded", loss="both"),
-    "used before": TWO.replace(preparation="used", lengths=(3, 2)),
     "dropout": TWO.replace(dropout=0.5, training=True, loss="both", batch_first=True),
     "large": RNNConfig(33, 65, T=3, N=2, loss="output"),
 }
 
 CLASSES = {
-    "plain": PLAIN,
     "packed": TWO.replace(lengths=(1, 3), loss="both"),
     "unbatched": TWO.replace(batched=False, N=1, dtype="bfloat16"),
-    "expanded": PLAIN.replace(strides="expanded", loss="h_n", wrt="inputs"),
     "readout": TWO.replace(output_size=2, loss="both", batch_first=True, strides="transposed"),
-    "autocast": TWO.replace(autocast="bfloat16", loss="both", strides="stepped"),
     "inference": PLAIN.replace(grad_mode="inference_mode", lengths=(3, 1), enforce_sorted=True, output_size=1),
-    "accumulate": PLAIN.replace(grad_mode="accumulate", loss="both", hx=True),
-    "tied": PLAIN.replace(tied=True, loss="both", hx=True, lengths=(3, 1), preparation="parametrize"),
-    "tied with a readout": TWO.replace(tied=True, loss="both", output_size=2, wrt="inputs"),
     "grad mode": PLAIN.replace(grad_mode="enable_grad", dtype="float16"),
+    "autocast": PLAIN.replace(autocast="bfloat16"),
     "large": RNNConfig(33, 65, T=3, N=2, dtype="bfloat16"),
     "weights alone": TWO.replace(loss="output", wrt="weights", preparation="used"),
 }
@@ -158,33 +129,11 @@ CLASSES = {
 def test_a_wrong_function_fails_by_itself_until_it_is_mended(config: RNNConfig, tmp_path: Path) -> None:
     path = saved(tmp_path, "by_hand.py", FUNCTION)
     finding, subject = found(f"{path}:rnn", config)
-    assert finding.result.verdict is Verdict.DISAGREES
-
-    offered = offer(finding, subject, tmp_path)
-
-    assert offered.path is not None, offered.reason
-    assert offered.script.text is not None
-    assert "harness" not in offered.script.text
-    assert "torch" not in offered.script.text
-    assert run_alone(offered.path).fate is Fate.FAILED
-    saved(tmp_path, "by_hand.py", FUNCTION.replace(WRONG, RIGHT))
-    assert run_alone(offered.path).fate is Fate.FIXED
-
-
-@pytest.mark.parametrize("changes", [{}, {"preparation": "used"}])
-def test_a_function_is_passed_by_position_what_takes_no_name(changes: Mapping[str, Any], tmp_path: Path) -> None:
-    text = FUNCTION.replace("lengths, masks):", "lengths, /, masks):")
-    text += "\n\nrnn.conventions = {'transposed': True}\n" if not changes else ""
-    assert text != FUNCTION
-    path = saved(tmp_path, "by_hand.py", text)
-    finding, subject = found(f"{path}:rnn", PLAIN.replace(input_size=3, **changes))
-    assert finding.result.verdict is Verdict.DISAGREES
 
     made = script(finding, subject)
 
-    assert made.text is not None, made.reason
-    assert "rnn(x, h0, weights, config, cotangents, lengths, masks=masks)" in made.text
-    assert run_here(write(made, tmp_path)).endswith("FAILED\n")
+    assert "torch" not in (made.text or "")
+    assert_fails_until_mended(made, path, FUNCTION.replace(WRONG, RIGHT))
 
 
 @pytest.mark.kernels
@@ -192,11 +141,43 @@ def test_a_function_is_passed_by_position_what_takes_no_name(changes: Mapping[st
 def test_a_wrong_class_fails_by_itself_until_it_is_mended(config: RNNConfig, tmp_path: Path) -> None:
     path = saved(tmp_path, "drop_in.py", DROP_IN)
     finding, subject = found(f"{path}:MyRNN", config)
-    assert finding.result.verdict is Verdict.DISAGREES
+
+    assert_fails_until_mended(script(finding, subject), path, DROP_IN.replace(WRONG, RIGHT))
+
+
+WITH_HARNESS = {
+    "a used function": ("rnn", PLAIN.replace(preparation="used")),
+    "two modules": ("MyRNN", PLAIN.replace(tied=True, loss="both", preparation="parametrize")),
+    "two passes": ("MyRNN", PLAIN.replace(grad_mode="accumulate", loss="both")),
+}
+
+
+@pytest.mark.parametrize(("name", "config"), WITH_HARNESS.values(), ids=WITH_HARNESS)
+def test_where_no_script_can_do_without_it_one_asks_this_package(name: str, config: RNNConfig, tmp_path: Path) -> None:
+    text = FUNCTION + DROP_IN.replace(WRONG, "")
+    path = saved(tmp_path, "mine.py", text)
+    finding, subject = found(f"{path}:{name}", config)
+
+    offered = offer(finding, subject, tmp_path)
+
+    assert offered.path is not None, offered.reason
+    assert not offered.script.alone
+    assert "It needs rnn-harness, and case.json beside it: " in (offered.script.text or "")
+    saved(tmp_path, "mine.py", text.replace(WRONG, RIGHT))
+    assert run_alone(offered.path, cwd=tmp_path).fate is Fate.FIXED
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_a_function_is_passed_by_position_what_takes_no_name(transposed: bool, tmp_path: Path) -> None:
+    text = FUNCTION.replace("lengths, masks):", "lengths, /, masks):")
+    text += f"\n\nrnn.conventions = {{'transposed': {transposed}}}\n"
+    path = saved(tmp_path, "by_hand.py", text)
+    finding, subject = found(f"{path}:rnn", PLAIN.replace(input_size=3))
 
     made = script(finding, subject)
 
-    assert_fails_until_mended(made, path, DROP_IN.replace(WRONG, RIGHT))
+    assert "rnn(x, h0, weights, config, cotangents, lengths, masks=masks)" in (made.text or made.reason)
+    assert run_here(write(made, tmp_path)).endswith("FAILED\n")
 
 
 KERAS = """
@@ -219,58 +200,15 @@ last_of.conventions = {"one_bias": True, "batch_first": True, "last_output_only"
 """
 
 
-@pytest.mark.parametrize("loss", [None, "h_n"])
-def test_a_function_of_other_conventions_is_called_in_its_own(loss: str | None, tmp_path: Path) -> None:
+def test_a_function_of_other_conventions_is_called_in_its_own(tmp_path: Path) -> None:
     path = saved(tmp_path, "keras_like.py", KERAS + "WRONG = 2")
-    config = RNNConfig(2, 3, T=4, N=5, batch_first=True, loss=loss, wrt="weights" if loss else "all")
+    config = RNNConfig(2, 3, T=4, N=5, batch_first=True, loss="h_n", wrt="weights")
     finding, subject = found(f"{path}:last_of+transposed", config)
     assert finding.result.verdict is Verdict.DISAGREES, finding.result
 
     made = script(finding, subject)
 
     assert_fails_until_mended(made, path, KERAS + "WRONG = 1.0")
-
-
-STALE = """
-import torch
-
-class Keeps(torch.nn.Module):
-    kept = None
-
-    def __init__(self, features, units):
-        super().__init__()
-        self.i2h = torch.nn.Linear(features, units)
-        self.h2h = torch.nn.Linear(units, units)
-
-    def forward(self, x, hx=None):
-        if self.kept is None or not KEEP:
-            self.kept = self.h2h.weight.clone()
-        h, states = x.new_zeros(x.shape[1], len(self.kept)) if hx is None else hx[0], []
-        for step in x:
-            h = torch.tanh(self.i2h(step) + h @ self.kept.T + self.h2h.bias)
-            states.append(h)
-        return torch.stack(states), h[None]
-
-"""
-
-
-@pytest.mark.parametrize(
-    ("config", "renews"),
-    [
-        (PLAIN.replace(T=3, preparation="used"), "rnn.load_state_dict(weights, strict=False)\n"),
-        (PLAIN.replace(T=3, preparation="used", training=True), "rnn.get_parameter(name).copy_(tensor)\n"),
-    ],
-)
-def test_what_a_module_keeps_of_other_weights_is_in_the_script(config: RNNConfig, renews: str, tmp_path: Path) -> None:
-    path = saved(tmp_path, "keeps.py", STALE + "KEEP = True")
-    finding, subject = found(f"{path}:Keeps", config)
-    assert finding.result.verdict is Verdict.DISAGREES, finding.result
-
-    made = script(finding, subject)
-
-    assert made.text is not None, made.reason
-    assert renews in made.text
-    assert_fails_until_mended(made, path, STALE + "KEEP = False")
 
 
 FORMS = """
@@ -294,45 +232,6 @@ class Keras(torch.nn.Module):
             states.append(h)
         return torch.stack(states), h[None].clone()
 
-class Own(torch.nn.Module):
-    def __init__(self, features, units, n_layers=1):
-        super().__init__()
-        sizes = [features] + [units] * (n_layers - 1)
-        self.Wx = torch.nn.ParameterList(torch.nn.Parameter(torch.zeros(size, units)) for size in sizes)
-        self.Wh = torch.nn.ParameterList(torch.nn.Parameter(torch.zeros(units, units)) for _ in sizes)
-        self.b = torch.nn.ParameterList(torch.nn.Parameter(torch.zeros(units)) for _ in sizes)
-        self.register_buffer("one", torch.ones(()))
-
-    def forward(self, x, hx=None):
-        last = []
-        for k, (W, U, b) in enumerate(zip(self.Wx, self.Wh, self.b)):
-            h = x.new_zeros(x.shape[1], len(b)) if hx is None else hx[k]
-            states = []
-            for step in x:
-                h = torch.tanh(step @ W + WRONG * (h @ U) + self.one * b)
-                states.append(h)
-            x = torch.stack(states)
-            last.append(h)
-        return x, torch.stack(last)
-
-class Flat(Own):
-    def __init__(self, features, units):
-        super().__init__(features, units)
-
-    def forward(self, x, h=None):
-        output, last = super().forward(x, h if h is None else h[None])
-        return last[0], output
-
-class Alone(Flat):
-    def forward(self, x):
-        return super().forward(x)[1]
-
-class Rows(Alone):
-    conventions = {"batch_first": True}
-
-    def forward(self, x):
-        return super().forward(x.transpose(0, 1)).transpose(0, 1)
-
 class Step(torch.nn.Module):
     def __init__(self, vocab, features, units, outputs):
         super().__init__()
@@ -345,7 +244,7 @@ class Step(torch.nn.Module):
         h = torch.tanh(self.both(torch.cat([WRONG * h, self.table(x)], 1)))
         return self.last(h), h
 
-class Headed(torch.nn.Module):
+class Rows(torch.nn.Module):
     def __init__(self, features, units, outputs):
         super().__init__()
         self.b = torch.nn.Parameter(torch.zeros(units))
@@ -359,126 +258,60 @@ class Headed(torch.nn.Module):
             outputs.append(self.last(h))
         return torch.cat(outputs), h[None]
 
-class Soft(Headed):
-    def forward(self, x, hx):
-        output, h_n = super().forward(x, hx)
-        return output.softmax(-1), h_n
-
-class Last(Headed):
-    def __init__(self, features, units, outputs):
-        super().__init__(features, units, outputs)
-        self.soft = torch.nn.Softmax(-1)
-
+class Last(Rows):
     def forward(self, x):
         output, _ = super().forward(x, self.b.new_zeros(1, x.shape[1], len(self.b)))
-        return self.soft(output[-x.shape[1]:])
+        return output[-x.shape[1]:]
+
+class Flat(torch.nn.Module):
+    def __init__(self, features, units):
+        super().__init__()
+        self.rnn = torch.nn.RNN(features, units, batch_first=True)
+
+    def forward(self, x, h=None):
+        output, last = self.rnn(x, h if h is None else h[None])
+        return last[0] * WRONG, output * WRONG
 """
+FORMS_OF: dict[str, dict[str, Any]] = {
+    "Keras": {"preparation": "state_dict"},
+    "Step": {"preparation": "to_dtype"},
+    "Rows": {"preparation": "used"},
+    "Last": {"hx": False, "loss": "h_n"},
+    "Flat": {"batch_first": True, "preparation": "used"},
+}
 
-OWN_WAYS = ["new", "used", "state_dict", "to_dtype", "functional_call", "deepcopy"]
 
-
-@pytest.mark.parametrize(
-    ("name", "way"),
-    [
-        ("Keras", "parametrize"),
-        *((name, way) for name in ("Keras", "Own") for way in OWN_WAYS),
-        *((name, way) for name in ("Flat", "Alone", "Rows") for way in ("used", "functional_call")),
-        *(
-            (name, way)
-            for name in ("Step", "Headed", "Soft", "Last")
-            for way in ("used", "to_dtype", "functional_call")
-        ),
-    ],
-)
-def test_a_class_of_another_form_is_given_its_own_weights(name: str, way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", FORMS_OF)
+def test_a_class_of_another_form_is_given_its_own_weights(name: str, tmp_path: Path) -> None:
     path = saved(tmp_path, "forms.py", FORMS + "WRONG = 2")
-    config = RNNConfig(2, 3, 1 + (name == "Own"), T=4, N=2, hx=True, loss="both", dtype="float64", preparation=way)
-    alone = name in {"Alone", "Rows", "Last"}
-    config = config.replace(loss="h_n" if name in {"Soft", "Last"} else "both")
-    config = config.replace(hx=not alone, grad_mode="accumulate" if way == "deepcopy" or alone else None)
-    config = config.replace(batch_first=name == "Rows")
+    config = RNNConfig(2, 3, T=4, N=2, hx=True, loss="both", dtype="float64").replace(**FORMS_OF[name])
     finding, subject = found(f"{path}:{name}", config)
     assert finding.result.verdict is Verdict.DISAGREES, finding.result
-
-    made = script(finding, subject)
-
-    assert made.text is not None, made.reason
-    assert '"bias_hh_l0.grad"' in made.text
-    assert_fails_until_mended(made, path, FORMS + "WRONG = 1.0")
-
-
-class NeverDrops(torch.nn.Module):
-    def __init__(self, features: int, units: int, n_layers: int = 1, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.rnn = torch.nn.RNN(features, units, n_layers)
-
-    def forward(self, x: Any, hx: Any = None) -> Any:
-        return self.rnn(x, hx)
-
-
-def test_no_script_counts_what_a_class_of_another_form_drops() -> None:
-    subject = as_subject(NeverDrops)
-    result = check_dropout(subject)
-
-    assert result.verdict is Verdict.DISAGREES
-    with pytest.raises(Unwritten, match="names alone"):
-        law_script("forms.py:NeverDrops", result, User(subject.capabilities.recipe or Recipe()))
-
-
-DOUBLES = """
-import torch
-
-class Doubles(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, output):
-        return output.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return 2 * gradient
-
-class Wrong(torch.nn.RNN):
-    def forward(self, x, hx=None):
-        output, h_n = super().forward(x, hx)
-        return output._replace(data=Doubles.apply(output.data)), h_n
-"""
-
-
-def test_a_script_goes_back_through_a_readout_of_packed_sequences(tmp_path: Path) -> None:
-    path = saved(tmp_path, "doubles.py", DOUBLES)
-    finding, subject = found(f"{path}:Wrong", RNNConfig(2, 3, T=2, N=2, lengths=(2, 1), output_size=2, loss="both"))
-
-    assert run_here(write(script(finding, subject), tmp_path)).endswith("FAILED\n")
-
-
-def test_a_script_of_two_modules_that_return_their_output_alone(tmp_path: Path) -> None:
-    path = saved(tmp_path, "forms.py", FORMS + "WRONG = 2")
-    finding, subject = found(f"{path}:Alone", RNNConfig(2, 3, T=4, N=2, loss="both", tied=True))
 
     assert_fails_until_mended(script(finding, subject), path, FORMS + "WRONG = 1.0")
 
 
-def test_a_script_sees_a_declaration_that_was_mended(tmp_path: Path) -> None:
-    text = KERAS + "WRONG = 1.0"
-    path = saved(tmp_path, "keras_like.py", text)
-    finding, subject = found(f"{path}:last_of", RNNConfig(3, 3, T=4, N=5, batch_first=True))
-    assert finding.result.verdict is Verdict.DISAGREES, finding.result
+STALE = """
+import torch
 
-    made = script(finding, subject)
+class Keeps(torch.nn.RNN):
+    kept = None
 
-    assert_fails_until_mended(made, path, text.replace('{"one_bias"', '{"transposed": True, "one_bias"'))
+    def forward(self, x, hx=None):
+        if KEEP and self.kept is not None:
+            self.load_state_dict(self.kept)
+        self.kept = {name: one.clone() for name, one in self.state_dict().items()}
+        return super().forward(x, hx)
+
+"""
 
 
-@pytest.mark.long
-def test_subjects_in_processes_of_their_own_are_told_apart(tmp_path: Path) -> None:
-    path, other = saved(tmp_path, "drop_in.py", DROP_IN), saved(tmp_path, "by_hand.py", FUNCTION)
-    for spec in (f"{path}:MyRNN", f"{other}:rnn"):
-        case = draw(CLASSES["packed"], "normal")
-        with IsolatedSubject(spec) as subject:
-            offered = offer(Finding(spec, case, check_agreement(subject, case)), subject, tmp_path)
+@pytest.mark.parametrize("training", [False, True])
+def test_what_a_module_keeps_of_other_weights_is_in_the_script(training: bool, tmp_path: Path) -> None:
+    path = saved(tmp_path, "keeps.py", STALE + "KEEP = True")
+    finding, subject = found(f"{path}:Keeps", PLAIN.replace(preparation="used", training=training))
 
-        assert offered.path is not None, offered.reason
-        assert run_alone(offered.path).fate is Fate.FAILED
+    assert_fails_until_mended(script(finding, subject), path, STALE + "KEEP = False")
 
 
 WAYS = [
@@ -488,120 +321,34 @@ WAYS = [
     TWO.replace(dropout=0.25, training=True, lengths=(1, 3), batch_first=True),
     TWO.replace(autocast="float16", output_size=2),
     TWO.replace(loss="h_n", output_size=2, wrt="inputs"),
+    TWO.replace(lengths=(3, 1), output_size=2, loss="both"),
+    TWO.replace(positional=True, nonlinearity="relu"),
+    TWO.replace(device="cpu:0", dtype="bfloat16", loss="both", preparation="used"),
     PLAIN.replace(batched=False, N=1, preparation="used", dtype="float64", loss="output"),
-    PLAIN.replace(preparation="functional_call"),
-    PLAIN.replace(N=0),
 ]
 
 
 @pytest.mark.kernels
 @pytest.mark.parametrize("config", WAYS, ids=repr)
 def test_what_is_called_and_expected_is_what_was_asked_of_torch(config: RNNConfig, tmp_path: Path) -> None:
-    right = find_subject("torch")
-    subject, case = Lying(right), draw(config, "normal", 1)
-    result = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
-    if config.N:
-        result = check_agreement(subject, case, with_probes=False)
-
-    made = script(Finding("torch", case, result), subject)
-
-    if not config.N:
-        assert made.text is None
-        return
-    assert made.text is not None, made.reason
-    assert run_here(write(made, tmp_path)).endswith("FIXED\n")  # torch is correct
-
-
-PREPARED = {
-    "used": "rnn(torch.ones((4, 3, 2)))",
-    "deepcopy": "rnn = copy.deepcopy(rnn)",
-    "pickle": "rnn = pickle.loads(pickle.dumps(rnn))",
-    "state_dict": "other.load_state_dict(rnn.state_dict())\n",
-    "assign": "other.load_state_dict(rnn.state_dict(), assign=True)",
-    "to_dtype": "other = other.to(torch.float32)",
-    "replaced": "setattr(rnn, name, torch.nn.Parameter(tensor.clone()))",
-    "parametrize": "register_parametrization(rnn, name, Same())",
-    "functional_call": "torch.func.functional_call(rnn, ",
-}
-"""A line of each preparation in a script."""
+    says_that_torch_is_right("torch", config, tmp_path)
 
 
 @pytest.mark.kernels
-def test_two_preparations_and_arguments_by_position_are_in_the_script(tmp_path: Path) -> None:
-    right = find_subject("torch")
-    # Each preparation is once the first and once the second; a parametrized module differs in every second one.
-    pairs = [pair for number, pair in enumerate(sorted(PAIRS)) if "parametrize" in pair or number % 9 == 0]
-    configs = [PLAIN.replace(preparation=then, after=first, loss="both") for first, then in pairs]
-    for config in (*configs, configs[0].replace(loss=None), TWO.replace(positional=True, nonlinearity="relu")):
-        subject, case = Lying(right), draw(config, "normal", 1)
-
-        made = script(Finding("torch", case, check_agreement(subject, case, with_probes=False)), subject)
-
-        assert made.text is not None, made.reason
-        steps = [PREPARED[way] for way in (config.after, config.preparation) if way in PREPARED]
-        assert sorted(steps, key=made.text.index) == steps, config
-        assert ('torch.nn.RNN(2, 3, 2, "relu", True, False, 0.0, True)' in made.text) == config.positional
-        assert run_here(write(made, tmp_path)).endswith("FIXED\n"), config
+@pytest.mark.parametrize("spec", ["torch:cell", "torch:export", "torch:trace", "torch:tf32", "torch:onednn-avx2"])
+def test_other_layers_and_modes_of_torch_are_made_in_the_script(spec: str, tmp_path: Path) -> None:
+    says_that_torch_is_right(spec, RNNConfig(2, 3, T=2, N=2, hx=True, loss="both"), tmp_path)
 
 
-@pytest.mark.kernels
-@pytest.mark.parametrize("preparation", ["new", "pickle", "parametrize", "functional_call"])
-def test_a_cell_is_looped_over_time(preparation: str, tmp_path: Path) -> None:
-    subject = Lying(find_subject("torch:cell"))
-    case = draw(RNNConfig(2, 3, T=2, N=2, hx=True, loss="both", preparation=preparation), "normal", 1)
+def says_that_torch_is_right(spec: str, config: RNNConfig, folder: Path) -> None:
+    subject = TorchSubject()
+    finding, outcome = lying(subject, spec, draw(config, "normal", 1))
+    subject.capabilities = replace(subject.capabilities, recipe=RECIPES[spec])
 
-    made = script(Finding("torch:cell", case, check_agreement(subject, case, with_probes=False)), subject)
+    made = script(finding, subject, outcome=outcome)
 
     assert made.text is not None, made.reason
-    assert "class Cell(torch.nn.RNNCell):" in made.text
-    assert run_here(write(made, tmp_path)).endswith("FIXED\n")
-
-
-@pytest.mark.kernels
-@pytest.mark.parametrize("mode", ["export", "trace"])
-def test_a_mode_of_torch_is_made_in_the_script(mode: str, tmp_path: Path) -> None:
-    config = RNNConfig(2, 3, T=2, N=2, hx=True, batch_first=True, loss="both", preparation="used")
-    subject, case = Lying(find_subject(f"torch:{mode}")), draw(config, "normal", 1)
-
-    made = script(Finding(f"torch:{mode}", case, check_agreement(subject, case, with_probes=False)), subject)
-
-    assert made.text is not None, made.reason
-    assert f"torch.{'jit.' if mode == 'trace' else 'export.'}{mode}(plain" in made.text
-    assert run_here(write(made, tmp_path)).endswith("FIXED\n")
-
-
-@pytest.mark.parametrize("flags", ["no-cudnn", "tf32", "ieee"])
-def test_the_flags_of_cudnn_are_switched(flags: str, tmp_path: Path) -> None:
-    subject, case = Lying(find_subject("torch")), draw(TWO.replace(loss="both"))
-    subject.capabilities = replace(subject.capabilities, recipe=RECIPES[f"torch:{flags}"])
-
-    made = script(Finding(f"torch:{flags}", case, check_agreement(subject, case, with_probes=False)), subject)
-
-    assert made.text is not None, made.reason
-    assert "with torch.backends.cudnn.flags(enabled=" in made.text
-    assert run_here(write(made, tmp_path)).endswith("FIXED\n")
-
-
-@pytest.mark.kernels
-@pytest.mark.parametrize("large", [False, True])
-def test_tensors_are_made_on_the_device(large: bool, tmp_path: Path) -> None:
-    config = TWO.replace(
-        device="cpu:0", dtype="bfloat16", loss="both", preparation="used", hidden_size=33 if large else 3
-    )
-    case = draw(config)
-
-    class Elsewhere(Lying):
-        def run(self, case: Case) -> Outcome:
-            return super().run(replace(case, config=case.config.replace(device="cpu")))
-
-    subject = Elsewhere(find_subject("torch"))
-
-    made = script(Finding("torch", case, check_agreement(subject, case, with_probes=False)), subject)
-
-    assert made.text is not None, made.reason
-    assert ('to("cpu:0", torch.bfloat16)' if large else 'dtype=torch.bfloat16, device="cpu:0"') in made.text
-    assert ".cpu()" in made.text
-    assert run_here(write(made, tmp_path)).endswith("FIXED\n")
+    assert run_here(write(made, folder)).endswith("FIXED\n")
 
 
 def test_what_is_accepted_is_allowed(tmp_path: Path) -> None:
@@ -619,17 +366,17 @@ def test_what_is_accepted_is_allowed(tmp_path: Path) -> None:
 
 def test_a_script_that_does_not_fail_is_not_offered(tmp_path: Path) -> None:
     path = saved(tmp_path, "by_hand.py", FUNCTION.replace(WRONG, RIGHT))
-    subject, case = Lying(find_subject(f"{path}:rnn")), draw(FUNCTIONS["large"], "normal", 0)
-    finding = Finding(f"{path}:rnn", case, check_agreement(subject, case, with_probes=False))
+    subject = find_subject(f"{path}:rnn")
+    finding, outcome = lying(subject, f"{path}:rnn", draw(FUNCTIONS["large"], "normal"))
 
-    offered = offer(finding, subject, tmp_path)
+    offered = offer(finding, subject, tmp_path, outcome=outcome)
 
     assert offered.path is None
     assert "does not fail" in offered.reason
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["by_hand.py"]
 
 
-def test_a_script_reads_as_one_that_was_written_by_hand(tmp_path: Path) -> None:
+def test_a_script_shows_the_call_and_its_numbers_plainly(tmp_path: Path) -> None:
     text = (
         "import numpy as np\n\ndef rnn(x, weights):\n    h = np.tanh(x @ weights['weight_ih_l0'].T)\n    return h, h\n"
     )
@@ -642,8 +389,9 @@ def test_a_script_reads_as_one_that_was_written_by_hand(tmp_path: Path) -> None:
     made = script(Finding(f"{path}:rnn", case, check_agreement(subject, case)), subject)
 
     assert made.arrays == {}
+    assert made.text is not None
     assert (
-        made.text
+        made.text.partition("\n\ndef numbers")[0]
         == f'''\
 """{path}:rnn computes another output than nn.RNN is documented to compute.
 
@@ -654,51 +402,29 @@ import sys
 
 import numpy as np
 
-FOLDER = "{tmp_path}"  # where mine.py is
-sys.path.insert(0, FOLDER)
+sys.path.insert(0, "{tmp_path}")
 from mine import rnn
 
-x = np.array([[[0.5]]], np.float32)
+x = np.array([[[0.5]]], dtype=np.float32)
 weights = {{
-    "weight_ih_l0": np.array([[0.25]], np.float32),
-    "weight_hh_l0": np.array([[0.0]], np.float32),
-    "bias_ih_l0": np.array([0.5], np.float32),
-    "bias_hh_l0": np.array([0.25], np.float32),
+    "weight_ih_l0": np.array([[0.25]], dtype=np.float32),
+    "weight_hh_l0": np.array([[0.0]], dtype=np.float32),
+    "bias_ih_l0": np.array([0.5], dtype=np.float32),
+    "bias_hh_l0": np.array([0.25], dtype=np.float32),
 }}
 
-print(f"NumPy {{np.__version__}}, Python {{sys.version.split()[0]}}")
 
-output, h_n = rnn(x=x, weights=weights)
-actual = {{"output": output, "h_n": h_n}}
-
-# Expected: float64, from the equations. The allowance is what rounding in float32 can explain.
-expected = {{
-    "output": np.array([[[0.7039056039]]]),
-    "h_n": np.array([[[0.7039056039]]]),
-}}
-allowance = {{"output": 2e-07, "h_n": 2e-07}}
-
-failed = False
-for name, want in expected.items():
-    got = np.asarray(actual[name]).astype(np.float64)
-    assert got.shape == want.shape, f"{{name}} has shape {{got.shape}}, expected {{want.shape}}"
-    off = abs(got - want)
-    right = off <= allowance[name]
-    differing = np.argwhere(~right).tolist()
-    for index in map(tuple, differing):
-        print(f"{{name}}{{list(index)}} is {{got[index]:.9g}}, expected {{want[index]:.9g}},", end=" ")
-        print(f"off by {{off[index]:.3g}}, allowance {{allowance[name]:.2g}}")
-    print(f"{{name}}: {{len(differing)}} of {{off.size}} elements are wrong")
-    failed = failed or bool(differing)
-print("FAILED" if failed else "FIXED")
-sys.exit(failed)
+def call():
+    output, h_n = rnn(x=x, weights=weights)
+    return {{"output": output, "h_n": h_n}}
 '''
     )
+    assert 'allowance = {\n    "output": 1.' in made.text
+    assert run_here(write(made, tmp_path)).split("\n")[1].startswith("output[0, 0, 0] is 0.124352999, expected 0.7039")
 
 
 SUBSETS = {
     "x": "def rnn(x): return x * 0, x[-1:] * 0",
-    "keywords": "def rnn(*, weights, x, **more): return x * 0, x[-1:] * 0",
     "a name that a script uses": "def output(x): return x * 0, x[-1:] * 0",
     "a method": "class Nets:\n    @staticmethod\n    def rnn(x): return x * 0, x[-1:] * 0",
     "a lambda": "rnn = lambda x, config: (x * 0, x[-config.num_layers * config.num_directions:] * 0)",
@@ -706,8 +432,10 @@ SUBSETS = {
 NAMED = {"a name that a script uses": "output", "a method": "Nets.rnn"}
 
 
-@pytest.mark.parametrize("form", SUBSETS)
-@pytest.mark.parametrize("file", ["mine.py", "random.py", "not-a-name.py"])
+CALLED = [*((form, "mine.py") for form in SUBSETS), ("x", "random.py"), ("a lambda", "not-a-name.py")]
+
+
+@pytest.mark.parametrize(("form", "file"), CALLED)
 def test_functions_of_any_arguments_and_files_of_any_name(form: str, file: str, tmp_path: Path) -> None:
     path = saved(tmp_path, file, SUBSETS[form])
     finding, subject = found(f"{path}:{NAMED.get(form, 'rnn')}", RNNConfig(2, 2, T=2, N=2))
@@ -794,7 +522,7 @@ KEEPS = """
 import torch
 import numpy as np
 
-KEPT = {{}}
+KEPT = {}
 
 def kept(array):
     if isinstance(array, torch.Tensor):
@@ -802,64 +530,29 @@ def kept(array):
     KEPT.setdefault(array.shape, array.copy())[...] = array
     return KEPT[array.shape]
 
-class Backwards(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        with torch.no_grad():
-            return kept(gradient)
-
 class MyRNN(torch.nn.RNN):
     def forward(self, x, hx=None):
         output, h_n = super().forward(x, hx)
-        return {returned}
-
-class Back(torch.nn.RNN):
-    def forward(self, x, hx=None):
-        return super().forward(Backwards.apply(x), hx)
+        return output, kept(h_n)
 
 def rnn(x, h0, weights, config, cotangents):
-    scale = x.sum() + sum(g.sum() for g in cotangents.values())
-    gradients = {{"x": kept(x * scale), **weights}}
-    output, h_n = np.tanh(x), np.tanh(x[-1:])
-    return *({returned}), gradients
+    gradients = {"x": kept(x * (x.sum() + sum(g.sum() for g in cotangents.values()))), **weights}
+    return np.tanh(x), np.tanh(x[-1:]), gradients
 """
-OVERWRITTEN = {
-    "output": ("kept(output), h_n", {}),
-    "h_n": ("output, kept(h_n)", {}),
-    "x.grad": ("output, h_n", {"loss": "both"}),
-}
 
 
-@pytest.mark.parametrize("array", OVERWRITTEN)
-@pytest.mark.parametrize("form", ["rnn", "MyRNN"])
-def test_what_the_next_call_overwrites_is_shown_by_a_next_call(array: str, form: str, tmp_path: Path) -> None:
-    returned, changes = OVERWRITTEN[array]
-    form = "Back" if form == "MyRNN" and changes else form
-    text = KEEPS.format(returned=returned)
-    path = saved(tmp_path, "mine.py", text)
-    case = draw(RNNConfig(2, 2, T=2, N=2).replace(**changes), "normal", 0)
+@pytest.mark.parametrize(("name", "array", "loss"), [("MyRNN", "h_n", None), ("rnn", "x.grad", "both")])
+def test_what_the_next_call_overwrites_is_shown_by_a_next_call(
+    name: str, array: str, loss: str | None, tmp_path: Path
+) -> None:
+    path = saved(tmp_path, "mine.py", KEEPS)
+    case = draw(RNNConfig(2, 2, T=2, N=2, loss=loss), "normal", 0)
     result = Result(Verdict.DISAGREES, (Mismatch(array, Sort.OVERWRITTEN),))
 
-    made = script(Finding(f"{path}:{form}", case, result), find_subject(f"{path}:{form}"))
+    made = script(Finding(f"{path}:{name}", case, result), find_subject(f"{path}:{name}"))
 
-    mended = text.replace("def kept(array):", "def kept(array):\n    return 1 * array")
-    said = assert_fails_until_mended(made, path, mended)
+    said = assert_fails_until_mended(made, path, KEEPS.replace("kept(array):", "kept(array):\n    return 1 * array"))
     assert f"\n{array} was [[" in said
-    assert said.endswith("after the next call\nFAILED\n")
-
-
-def test_of_a_packed_output_that_is_overwritten_there_is_no_script(tmp_path: Path) -> None:
-    path = saved(tmp_path, "mine.py", KEEPS.format(returned="output, h_n"))
-    case = draw(RNNConfig(2, 2, T=2, N=2, lengths=(2, 1)), "normal", 0)
-    result = Result(Verdict.DISAGREES, (Mismatch("output", Sort.OVERWRITTEN),))
-
-    made = script(Finding(f"{path}:MyRNN", case, result), find_subject(f"{path}:MyRNN"))
-
-    assert "padded" in made.reason
 
 
 def test_a_gradient_that_is_missing_is_missed(tmp_path: Path) -> None:
@@ -870,21 +563,18 @@ def test_a_gradient_that_is_missing_is_missed(tmp_path: Path) -> None:
     made = script(finding, subject)
 
     assert made.text is not None, made.reason
-    ground, *said = run_here(write(made, tmp_path)).splitlines()
-    assert ground.startswith("NumPy ")
-    assert said == ["weight_hh_l1.grad is missing", "FAILED"]
+    said = run_here(write(made, tmp_path)).splitlines()[1:]
+    assert said == ["weight_hh_l1.grad is NoneType (), expected float32 (2, 2)", "FAILED"]
 
 
-def test_another_error_than_the_one_found_is_no_failure(tmp_path: Path) -> None:
-    text = "def rnn(x, config):\n    raise ValueError(config.cost)\n"
-    path = saved(tmp_path, "mine.py", text)
+def test_what_needs_more_of_its_config_than_a_script_has_is_asked_by_this_package(tmp_path: Path) -> None:
+    path = saved(tmp_path, "mine.py", "def rnn(x, config):\n    raise ValueError(config.cost)\n")
     finding, subject = found(f"{path}:rnn", PLAIN)
 
     offered = offer(finding, subject, tmp_path)
 
-    assert offered.path is None
-    assert "AttributeError" in offered.reason
-    assert not (tmp_path / "reproduce.py").exists()
+    assert not offered.script.alone
+    assert "AttributeError" in (offered.script.text or "")
 
 
 @pytest.mark.parametrize("death", ["os.kill(os.getpid(), 9)", "os._exit(3)"])
@@ -932,50 +622,6 @@ class MyRNN(torch.nn.RNN):
     assert_fails_until_mended(made, path, text.replace(TORCH_FORMS[how], "return output, h_n"))
 
 
-def test_what_only_its_own_step_shows_is_compared_there(tmp_path: Path) -> None:
-    text = """\
-import numpy as np
-
-
-def rnn(x, weights):
-    h, states = np.zeros((x.shape[1], 2), x.dtype), []
-    for t in range(len(x)):
-        h = np.tanh(x[t] @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T)
-        if t == 11:
-            h = h * x.dtype.type(1 + 2e-6 * WRONG)
-        states.append(h)
-    return np.stack(states), np.stack(states)[-1:]
-"""
-    path = saved(tmp_path, "mine.py", f"{WRONG}\n{text}")
-    case = draw(RNNConfig(2, 2, bias=False, T=12, N=1), "normal", 4)
-    subject = find_subject(f"{path}:rnn")
-    finding = Finding(f"{path}:rnn", case, check_agreement(subject, case))
-    assert finding.result.verdict is Verdict.DISAGREES
-
-    made = script(finding, subject)
-
-    assert made.text is not None, made.reason
-    assert "over one step, it cannot" in made.text
-    assert_fails_until_mended(made, path, f"{RIGHT}\n{text}")
-
-    doubts = tuple(replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in finding.result.mismatches)
-    doubted = script(replace(finding, result=Result(Verdict.SUSPECT, doubts)), subject)
-
-    assert doubted.text is not None, doubted.reason
-    assert "No bound proves these wrong" in doubted.text
-
-
-@pytest.mark.parametrize("config", [TWO, TWO.replace(batch_first=True), TWO.replace(batched=False, N=1)], ids=repr)
-def test_elements_are_found_again_by_their_places(config: RNNConfig) -> None:
-    config = config.replace(loss="both", output_size=2)
-    for name, spec in config.returned.items():
-        alone = len(config.plain.returned[name].shape) > len(spec.shape)
-        for index in np.ndindex(*config.plain.returned[name].shape):
-            site = Site(config.plain.locate(name, index), 0.0, 0.0, 0.0)
-
-            assert index_of(config, name, site) == ((index[0], *index[2:]) if alone else index)
-
-
 def test_what_no_script_can_show_has_a_reason(tmp_path: Path) -> None:
     path = saved(tmp_path, "by_hand.py", FUNCTION)
     finding, subject = found(f"{path}:rnn", PLAIN)
@@ -988,70 +634,40 @@ def test_what_no_script_can_show_has_a_reason(tmp_path: Path) -> None:
     (first, *_) = finding.result.mismatches
     assert "hangs" in reason(verdict=Verdict.BROKEN, mismatches=(), failure=Failure.HUNG)
     assert "law" in reason(mismatches=(replace(first, law="two directions"),))
-    assert "derivatives" in reason(mismatches=(replace(first, sort=Sort.DERIVATIVE),))
-    assert "other runs" in reason(verdict=Verdict.BROKEN, mismatches=(), message="ValueError: boom")
     assert "imported" in reason("by_hand")
 
 
 def test_a_registered_subject_may_say_how_a_script_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    finding, subject = found(f"{saved(tmp_path, 'by_hand.py', FUNCTION)}:rnn", PLAIN)
+    finding, _ = found(f"{saved(tmp_path, 'by_hand.py', FUNCTION)}:rnn", PLAIN)
     finding = replace(finding, subject="by-hand")
-    monkeypatch.setattr("harness.diagnosis.reproduce.script.registered", lambda: {"by-hand": None})
     monkeypatch.syspath_prepend(str(tmp_path))
     recipe = Recipe("by_hand.rnn", (f"sys.path.insert(0, {str(tmp_path)!r})", "import by_hand"))
 
-    untold = script(finding, subject)
     told = script(finding, FunctionSubject(import_module("by_hand").rnn, "by-hand", recipe))
 
-    assert "only the package that offers by-hand knows" in untold.reason
     assert told.text is not None, told.reason
     assert "harness" not in told.text
     assert run_here(write(told, tmp_path)).endswith("FAILED\n")
 
 
-def test_masks_that_cannot_be_known_have_a_reason(tmp_path: Path) -> None:
-    path = saved(tmp_path, "drop_in.py", DROP_IN)
-    case = draw(TWO.replace(dropout=0.5, training=True))
-    result = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE, sites=(Site({}, 1.0, 2.0, 0.1),)),))
-
-    made = script(Finding(f"{path}:MyRNN", case, result), find_subject(f"{path}:MyRNN"))
-
-    assert made.text is None
-    assert "masks" in made.reason
-
-
 WAVERING = """
 import numpy as np
 
-def rnn(x, h0, lengths):
+def rnn(x, h0):
     return x + WRONG * np.random.random(x.shape), h0
 
 """
 
 
-@pytest.mark.parametrize(("lengths", "differing"), [(None, 12), ((1, 3), 8)])
-def test_a_function_that_wavers_is_called_again_and_again(lengths: Any, differing: int, tmp_path: Path) -> None:
+def test_a_function_that_wavers_is_called_again_and_again(tmp_path: Path) -> None:
     path = saved(tmp_path, "mine.py", WAVERING + "WRONG = 1")
     spec = f"{path}:rnn"
-    subject, case = find_subject(spec), draw(RNNConfig(2, 2, T=3, N=2, dtype="float64", lengths=lengths))
+    subject, case = find_subject(spec), draw(RNNConfig(2, 2, T=3, N=2, dtype="float64"))
 
     made = script(Finding(spec, case, check_repeatability(subject, case)), subject)
 
     said = assert_fails_until_mended(made, path, WAVERING + "WRONG = 0  # mended")
-    assert f"output of call 2 differs from call 1 in {differing} of 12 elements\nFAILED\n" in said
-
-
-def test_a_class_that_wavers_is_called_again_and_again(tmp_path: Path) -> None:
-    text = "import torch\n\n\nclass MyRNN(torch.nn.RNN):\n    def forward(self, x, hx=None):\n"
-    text += "        output, h_n = super().forward(x, hx)\n        return output + torch.rand(()), h_n\n"
-    path = saved(tmp_path, "mine.py", text)
-    spec = f"{path}:MyRNN"
-    config = TWO.replace(autocast="bfloat16", loss="both", grad_mode="accumulate")
-    subject, case = find_subject(spec), draw(config)
-
-    made = script(Finding(spec, case, check_repeatability(subject, case)), subject)
-
-    assert_fails_until_mended(made, path, text.replace("torch.rand(())", "0"))
+    assert "output: 19 of 20 calls gave something else than the first one" in said
 
 
 DROPPING = """
@@ -1108,92 +724,3 @@ def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:
 )
 def test_a_script_is_believed_if_word_and_exit_code_agree(text: str, fate: Fate, tmp_path: Path) -> None:
     assert run_alone(saved(tmp_path, "reproduce.py", text)).fate is fate
-
-
-def read_back(written: Literals, array: Any, library: Any) -> Any:
-    code = written.code("a", array)
-    names: dict[str, Any] = {written.library: library, "arrays": written.stored}
-    exec("\n".join(code.assigned("a")), names)  # noqa: S102 - our own code
-    return names["a"]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bool"])
-@pytest.mark.parametrize("shape", [(), (3,), (0, 2), (2, 3), (4, 5, 6), (17, 17)])
-def test_numbers_are_written_to_the_last_bit(dtype: str, shape: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(0)
-    array: Any = np.asarray(rng.standard_normal(shape))
-    sparse = array * (rng.random(shape) < 0.02)
-    special = np.where(rng.random(shape) < 0.5, np.where(rng.random(shape) < 0.5, -0.0, np.inf), array)
-    with np.errstate(invalid="ignore"):
-        for given in (array, sparse, special, -np.abs(sparse)):
-            numbers = np.asarray(given.astype(dtype))
-            back = read_back(Literals("np"), numbers, np)
-
-            assert back.dtype == dtype
-            assert back.shape == shape
-            assert back.tobytes() == numbers.tobytes()
-
-
-def test_mostly_zeros_are_written_as_zeros_and_the_rest() -> None:
-    array = np.zeros((17, 17), np.float32)
-    array[16, 3] = 1
-
-    code = Literals("torch").code("w", array)
-
-    assert code.assigned("w") == ["w = torch.zeros((17, 17))", "w[16, 3] = 1.0"]
-
-
-def test_long_arrays_are_broken_between_their_numbers() -> None:
-    text = nested(np.linspace(-1, 0, 40), indent=4)
-
-    assert max(map(len, text.split("\n"))) <= 100
-    assert eval(text) == np.linspace(-1, 0, 40).tolist()  # noqa: S307 - our own code
-
-
-def test_a_large_case_is_read_from_its_file_in_a_test(tmp_path: Path) -> None:
-    path = saved(tmp_path, "by_hand.py", FUNCTION)
-    finding, _ = found(f"{path}:rnn", RNNConfig(33, 33, T=2, N=1))
-    finding = replace(finding, case=replace(finding.case, origin=None))
-    (tmp_path / "case.json").write_text(to_json(finding.case))
-    text = regression_test(finding)
-
-    names = runpy.run_path(str(saved(tmp_path, "test_finding.py", text)))
-
-    assert len(text) < 1_000
-    with pytest.raises(Disagreement):
-        names[f"test_rnn_on_{finding.id}"]()
-
-
-@pytest.mark.parametrize("regime", ["normal", "special"])
-def test_a_regression_test_fails_until_it_is_mended(regime: str, tmp_path: Path) -> None:
-    path = saved(tmp_path, "by_hand.py", FUNCTION)
-    size = 1 if regime == "special" else 5
-    finding, _ = found(f"{path}:rnn", RNNConfig(size, size, T=2, N=1, dtype="float64"), regime)
-    test = saved(tmp_path, "test_finding.py", regression_test(finding))
-
-    failed = in_pytest(test)
-    saved(tmp_path, "by_hand.py", FUNCTION.replace(WRONG, RIGHT))
-    passed = in_pytest(test)
-
-    assert failed.returncode == 1, failed.stdout
-    assert "Disagreement" in failed.stdout
-    assert passed.returncode == 0, passed.stdout
-
-
-def in_pytest(path: Path) -> subprocess.CompletedProcess[str]:
-    environ: Mapping[str, str] = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    return subprocess.run(
-        [*command, str(path)], cwd=path.parent, env=environ, capture_output=True, text=True, check=False
-    )
-
-
-def test_a_case_that_is_mostly_zeros_brings_what_it_is_written_with(tmp_path: Path) -> None:
-    path = saved(tmp_path, "by_hand.py", FUNCTION)
-    finding, _ = found(f"{path}:rnn", PLAIN)
-    config = RNNConfig(1, 17)
-    arrays = {name: np.zeros(spec.shape).tolist() for name, spec in {**config.inputs, **config.weights}.items()}
-    mostly = replace(finding, case=Case.of(config, **arrays))
-
-    imported = next(line for line in regression_test(mostly).split("\n") if line.startswith("from harness import"))
-    assert "sparse" in imported

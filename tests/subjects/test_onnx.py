@@ -9,7 +9,7 @@ from rich.console import Console
 
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
-from harness.diagnosis.reproduce.script import script
+from harness.diagnosis.script.make import script
 from harness.report.text import subjects_table
 from harness.search.search import hunt
 from harness.space.outcome import Failure

@@ -10,7 +10,7 @@ import pytest
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.reproduce.script import script
+from harness.diagnosis.script.make import script
 from harness.search.search import hunt
 from harness.space.outcome import Failure
 from harness.subjects.function import FunctionSubject

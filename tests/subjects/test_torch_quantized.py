@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
 from harness.checks.agreement import REFERENCE, arithmetic_of
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.reproduce.script import script
+from harness.diagnosis.script.make import script
 from harness.oracle.compare import compare
 from harness.oracle.expectation import Setting
 from harness.oracle.gradient_expectation import expect_whole_run

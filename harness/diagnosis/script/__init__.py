@@ -1,0 +1,1 @@
+"""A finding as a Python script that shows it: ``reproduce.py``."""
