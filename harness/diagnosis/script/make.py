@@ -177,7 +177,7 @@ class _Maker:
             return self._end_of_form()
         if sorts and sorts <= OF_VALUE:
             return self._end_of_values(partial(code, in_float64=True))
-        error = result.raised.classes[0].rpartition(".")[2] if result.raised is not None else ""
+        error = next(iter(result.raised.classes if result.raised is not None else ()), "")
         if result.failure is Failure.CRASHED:
             ending = "died"
         elif not sorts:
