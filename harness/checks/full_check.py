@@ -71,7 +71,7 @@ def against(result: Result) -> bool:
 
 def _unless_excused(observation: Observation, result: Result, excuses: Iterable[KnownCause]) -> Result:
     name = excused(observation, result, excuses)
-    return result if name is None else Result(Verdict.AGREES, method=result.method, deviation=name)
+    return result if name is None else Result(Verdict.AGREES, method=result.method, excused_by=name)
 
 
 class _Rest(NamedTuple):

@@ -81,7 +81,7 @@ class Result:
     message: str = ""
     traceback: str = ""
     method: Method = Method.LOCAL
-    deviation: str | None = None  # the name of the known issue, failure or finding that explains a disagreement
+    excused_by: str | None = None  # the name of the known issue, failure or finding that explains a disagreement
     failure: Failure | None = None  # the failure of the subject's process, if it returned nothing
     raised: Raised | None = None  # the error that the subject raised
     nondeterministic: bool = False  # true if the subject gave two answers to one question

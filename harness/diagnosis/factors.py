@@ -190,9 +190,9 @@ def depends_on(
                     return True
                 otherwise.add(other)
                 continue
-            if result.deviation is not None:
+            if result.excused_by is not None:
                 otherwise.add(other)
-            passed &= not against(result) and (result.deviation is None or explains_all(candidate, result.deviation))
+            passed &= not against(result) and (result.excused_by is None or explains_all(candidate, result.excused_by))
             told = told or (would_show is not None and would_show(candidate))
         if passed and would_show is not None and not told:
             for candidate in (draw(other, "normal", seed) for seed in FURTHER):

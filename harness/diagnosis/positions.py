@@ -51,7 +51,7 @@ def other_order(subject: Subject, finding: Finding, check: Callable[[Case], Resu
     by_name = check(fitted(case, case.config.replace(positional=False)))
     if against(by_name) and like(by_name) == like(finding.result):
         return None
-    passes = by_name.verdict is Verdict.AGREES and by_name.deviation is None
+    passes = by_name.verdict is Verdict.AGREES and by_name.excused_by is None
     return OtherOrder(*differing, PASSES if passes else OTHERWISE)
 
 

@@ -45,8 +45,8 @@ def _status(result: Result) -> tuple[str, str]:
         return "gave_up", failure_line(result)
     if against(result):
         return "failed", failure_line(result)
-    if result.deviation is not None and is_id(result.deviation):
-        return "failed", f"has the cause of finding {result.deviation}"
+    if result.excused_by is not None and is_id(result.excused_by):
+        return "failed", f"has the cause of finding {result.excused_by}"
     return "passed", ""
 
 
@@ -54,5 +54,5 @@ def _seen(result: Result) -> dict[str, Any]:
     """Return how a case was compared, what else was asked of it, and the known issue that it shows."""
     if result.verdict is Verdict.UNSUPPORTED:
         return {}
-    known = {} if result.deviation is None or is_id(result.deviation) else {"known issue": result.deviation}
+    known = {} if result.excused_by is None or is_id(result.excused_by) else {"known issue": result.excused_by}
     return {"compared": METHODS[result.method], **{f"also: {one}": True for one in result.also}, **known}

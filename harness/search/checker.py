@@ -97,4 +97,4 @@ class Checker:
         name = excused(checked.observation, checked.result, self.known)
         if name is None:
             return checked
-        return checked._replace(result=Result(Verdict.AGREES, method=checked.result.method, deviation=name))
+        return checked._replace(result=Result(Verdict.AGREES, method=checked.result.method, excused_by=name))

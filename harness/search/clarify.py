@@ -42,7 +42,7 @@ def with_tame_values(case: Case, result: Result, check: Check) -> tuple[Case, Re
     for regime, seed in product(TAME, range(TAMELY)):
         tame = draw(case.config, regime, seed)
         seen = check(tame, laws=())
-        if seen.deviation is not None or (seen.failed and seen.mismatches[:1] and seen.mismatches[0].sites):
+        if seen.excused_by is not None or (seen.failed and seen.mismatches[:1] and seen.mismatches[0].sites):
             return tame, seen
     return case, result
 
@@ -55,7 +55,7 @@ def without_its_law(case: Case, result: Result, check: Check, subject: Subject, 
     for law in laws_of(result) if result.failure is None else ():
         for other in asked_by(subject, case, law, scope):
             alone = check(other, laws=())
-            if alone.failed or alone.deviation is not None:
+            if alone.failed or alone.excused_by is not None:
                 return other, alone
     return case, result
 
@@ -88,6 +88,6 @@ def in_memory_of_their_own(case: Case, result: Result, check: Check, scope: Scop
         return case, result
     alone = Case.from_arrays(config.replace(strides="contiguous"), case.arrays)
     seen = check(alone, laws=())
-    if seen.deviation is not None or (seen.failed and seen.mismatches and seen.mismatches[0].sort in OF_EFFECT):
+    if seen.excused_by is not None or (seen.failed and seen.mismatches and seen.mismatches[0].sort in OF_EFFECT):
         return alone, seen
     return case, result

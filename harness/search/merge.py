@@ -144,8 +144,8 @@ class _Count(NamedTuple):
             if index > last and (stop := ended or self._end()) is not None:
                 return stop
             result = place.part.log.result(place.number)
-            if result.deviation is not None:
-                result = replace(result, deviation=self.causes.name(place.part, result.deviation))
+            if result.excused_by is not None:
+                result = replace(result, excused_by=self.causes.name(place.part, result.excused_by))
             hunt.take(place.asked, result)
             self.same.extend(same for same in [place.part.log.same.get(place.number)] if same is not None)
             self._explain(place.part, place.pursued, counted=True)

@@ -86,7 +86,7 @@ class Pursuit:
 
     def _noted(self, case: Case, result: Result) -> tuple[Case, Result]:
         """Count a known issue."""
-        self._record.known.update([result.deviation] if result.deviation else [])
+        self._record.known.update([result.excused_by] if result.excused_by else [])
         return case, result
 
     def _taken(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:

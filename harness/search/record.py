@@ -191,12 +191,12 @@ class Hunt:
         answered = result.verdict is not Verdict.BROKEN or result.nondeterministic
         self.checks[result.method if answered else Method.NONE] += 1
         self._count(asked, result)
-        self.known.update([result.deviation] if result.deviation else [])
+        self.known.update([result.excused_by] if result.excused_by else [])
         self.spared.update(result.spared)
         fails = result.failed or result.verdict is Verdict.SUSPECT
-        if result.deviation is None and not fails:
+        if result.excused_by is None and not fails:
             self.spared.update(one.name for one in self.own if one.concerns(asked.config))
-        if fails or result.deviation in {one.id for one in self.findings}:  # also where a finding explains it
+        if fails or result.excused_by in {one.id for one in self.findings}:  # also where a finding explains it
             self.failing[asked.config.dtype] += 1
 
     @property

@@ -125,8 +125,8 @@ class Simplifying:
 
 def failure_of(result: Result) -> tuple[str, ...]:
     """Return the name of a result's known failure, or the kind of any other; nothing if it passes."""
-    if result.deviation is not None:
-        return (result.deviation,)
+    if result.excused_by is not None:
+        return (result.excused_by,)
     return (result.kind,) if result.failed else ()
 
 

@@ -148,25 +148,23 @@ def test_on_meta_and_with_masks_unknown_forms_are_compared_and_repeated() -> Non
 
 
 @pytest.mark.parametrize("verdict", [Verdict.SUSPECT, Verdict.DISAGREES])
-@pytest.mark.parametrize("deviation", [None, "mine"])
-def test_a_known_deviation_makes_a_failure_or_a_suspicion_agree_and_is_named(
-    monkeypatch: pytest.MonkeyPatch, verdict: Verdict, deviation: str | None
+@pytest.mark.parametrize("issue", [None, "mine"])
+def test_a_known_issue_makes_a_failure_or_a_suspicion_agree_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, verdict: Verdict, issue: str | None
 ) -> None:
     mismatch = Mismatch("output", Sort.SUSPICIOUS)
     found = Result(verdict, (mismatch,), method=Method.END_TO_END)
     monkeypatch.setattr(full_check, "assess", lambda *_, **__: found)
-    monkeypatch.setattr(full_check, "excused", lambda *_: deviation)
+    monkeypatch.setattr(full_check, "excused", lambda *_: issue)
     subject = Watched()
 
     result = check(subject, FORWARD)
 
-    assert result == (
-        found if deviation is None else Result(Verdict.AGREES, method=Method.END_TO_END, deviation="mine")
-    )
+    assert result == (found if issue is None else Result(Verdict.AGREES, method=Method.END_TO_END, excused_by="mine"))
     assert subject.asked == ["run"]
 
 
-def test_a_failure_of_repeatability_is_not_explained_by_any_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_repeatability_is_not_explained_by_any_issue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(full_check, "excused", lambda *_: "mine")
     answers = iter(np.arange(10.0))
 
@@ -176,7 +174,7 @@ def test_a_failure_of_repeatability_is_not_explained_by_any_deviation(monkeypatc
 
     result = check(as_subject(rnn), FORWARD)
 
-    assert (result.verdict, result.deviation) == (Verdict.BROKEN, None)
+    assert (result.verdict, result.excused_by) == (Verdict.BROKEN, None)
 
 
 class Keeps:

@@ -64,8 +64,8 @@ def test_torch_s_dropout_of_a_nan_is_no_agreement_but_known(changes: dict[str, A
     alone, explained = check_agreement(TORCH, case), check(TORCH, case)
 
     assert alone.verdict is Verdict.DISAGREES
-    assert alone.deviation is None
-    assert (explained.verdict, explained.deviation, explained.mismatches) == (Verdict.AGREES, NAME, ())
+    assert alone.excused_by is None
+    assert (explained.verdict, explained.excused_by, explained.mismatches) == (Verdict.AGREES, NAME, ())
     assert not explained.failed
 
 
@@ -74,7 +74,7 @@ def test_who_zeroes_what_it_drops_agrees_without_any_excuse() -> None:
 
     result = check(as_subject(doing()), case)
 
-    assert (result.verdict, result.deviation) == (Verdict.AGREES, None)
+    assert (result.verdict, result.excused_by) == (Verdict.AGREES, None)
 
 
 def test_another_mistake_beside_it_is_not_explained() -> None:
@@ -83,7 +83,7 @@ def test_another_mistake_beside_it_is_not_explained() -> None:
 
     result = check(subject, case)
 
-    assert (result.verdict, result.deviation) == (Verdict.DISAGREES, None)
+    assert (result.verdict, result.excused_by) == (Verdict.DISAGREES, None)
     assert "output: value" in {mismatch.kind for mismatch in result.mismatches}
 
 
@@ -93,13 +93,13 @@ def test_without_dropout_nothing_is_explained(changes: dict[str, Any]) -> None:
     seen = observe(TORCH, case)
 
     assert excused(seen, assess(seen)) is None
-    assert check(TORCH, case).deviation is None
+    assert check(TORCH, case).excused_by is None
 
 
 def test_finite_numbers_need_no_excuse() -> None:
     result = check(TORCH, draw(DROPPING, "normal", 0))
 
-    assert (result.verdict, result.deviation, result.method) == (Verdict.AGREES, None, Method.LOCAL)
+    assert (result.verdict, result.excused_by, result.method) == (Verdict.AGREES, None, Method.LOCAL)
 
 
 def test_what_has_no_values_is_explained_by_nothing() -> None:
@@ -112,7 +112,7 @@ def test_what_has_no_values_is_explained_by_nothing() -> None:
 
     assert observation.unfit is not None
     assert excused(observation, assess(observation)) is None
-    assert check(Short(), with_nan(DROPPING)).deviation is None
+    assert check(Short(), with_nan(DROPPING)).excused_by is None
 
 
 def test_where_masks_are_unknown_nothing_is_explained() -> None:
@@ -144,7 +144,7 @@ def test_nan_where_pairs_are_filled_up_is_known() -> None:
     subject = as_subject(FillsUpPairs)
 
     assert check_agreement(subject, case).verdict is Verdict.DISAGREES
-    assert check(subject, case).deviation == FILLED_UP
+    assert check(subject, case).excused_by == FILLED_UP
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_nan_elsewhere_is_not_known(config: RNNConfig, feature: int) -> None:
 
     result = check(as_subject(LosesInfinities), with_an_infinity(config, feature))
 
-    assert (result.verdict, result.deviation) == (Verdict.DISAGREES, None)
+    assert (result.verdict, result.excused_by) == (Verdict.DISAGREES, None)
 
 
 def test_a_wrong_number_where_nan_is_known_is_not_known() -> None:
@@ -169,7 +169,7 @@ def test_a_wrong_number_where_nan_is_known_is_not_known() -> None:
 
     result = check(as_subject(Halves), with_an_infinity(LARGE, -1))
 
-    assert (result.verdict, result.deviation) == (Verdict.DISAGREES, None)
+    assert (result.verdict, result.excused_by) == (Verdict.DISAGREES, None)
 
 
 def test_an_issue_that_could_show_and_does_not_is_told() -> None:
@@ -218,7 +218,7 @@ def test_a_function_is_not_held_to_a_shortcut_of_numpy_s(rnn: Any, weight: float
     result = check(as_subject(lambda x, h0, weights, config: rnn(wrong, h0, weights, config)), case)
 
     assert (result.verdict is Verdict.AGREES) == excused
-    assert result.deviation in {None, "a product with zero is skipped"}
+    assert result.excused_by in {None, "a product with zero is skipped"}
 
 
 @pytest.mark.kernels
@@ -239,7 +239,7 @@ def test_what_a_dropped_infinity_does_to_gradients_is_known_too(config: RNNConfi
     result = check(TorchSubject(), case)
 
     assert result.verdict is Verdict.AGREES, result
-    assert result.deviation == "dropout multiplies by zero"
+    assert result.excused_by == "dropout multiplies by zero"
 
 
 COPIED = RNNConfig(1, 1, T=1, N=1, preparation="deepcopy")

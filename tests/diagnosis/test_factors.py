@@ -161,7 +161,7 @@ def test_what_the_subject_refuses_counts_for_nothing() -> None:
 
 
 def test_what_fails_in_another_way_or_is_excused_says_nothing_of_a_factor() -> None:
-    other, excused = Result(Verdict.BROKEN, message="Other: no"), Result(Verdict.AGREES, deviation="3f9c2a11")
+    other, excused = Result(Verdict.BROKEN, message="Other: no"), Result(Verdict.AGREES, excused_by="3f9c2a11")
 
     def biased(answer: Result, case: Case) -> Result:
         return FAILS if case.config.bias else answer
@@ -175,7 +175,7 @@ def test_what_fails_in_another_way_or_is_excused_says_nothing_of_a_factor() -> N
 
 def test_where_a_known_mistake_or_another_one_makes_it_fail_nothing_is_said_to_pass() -> None:
     def excused(case: Case) -> Result:
-        return FAILS if case.config.bias else Result(Verdict.AGREES, deviation="3f9c2a11")
+        return FAILS if case.config.bias else Result(Verdict.AGREES, excused_by="3f9c2a11")
 
     found = depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), excused)
     of_certain = depends_on(

@@ -155,7 +155,7 @@ def test_the_order_is_the_cause_only_where_the_same_case_does_not_fail_so_by_nam
     by_name = (
         result,
         Result(Verdict.AGREES),
-        Result(Verdict.AGREES, deviation="3f9c2a11"),
+        Result(Verdict.AGREES, excused_by="3f9c2a11"),
         Result(Verdict.BROKEN, message="E"),
     )
 

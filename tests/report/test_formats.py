@@ -402,8 +402,8 @@ ASKED: Final = Asked(RNNConfig(2, 3, T=4, N=2, lengths=(4, 2)), "normal", 5, Tru
     ("result", "status", "reason"),
     [
         (Result(Verdict.AGREES, also=("twice",)), "passed", ""),
-        (Result(Verdict.AGREES, deviation="dropout multiplies by zero"), "passed", ""),
-        (Result(Verdict.AGREES, deviation="1a2b3c4d"), "failed", "has the cause of finding 1a2b3c4d"),
+        (Result(Verdict.AGREES, excused_by="dropout multiplies by zero"), "passed", ""),
+        (Result(Verdict.AGREES, excused_by="1a2b3c4d"), "failed", "has the cause of finding 1a2b3c4d"),
         (Result(Verdict.DISAGREES, (DIFFERS,)), "failed", "output differs in 1 of 1 elements (100 %)"),
         (Result(Verdict.SUSPECT, (DIFFERS,)), "failed", "output differs in 1 of 1 elements (100 %)"),
         (Result(Verdict.BROKEN, message=NASTY, traceback=NASTY), "failed", NASTY.splitlines()[0]),

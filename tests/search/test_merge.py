@@ -49,7 +49,7 @@ def part(number: int, found: Mapping[int, Finding], until: int | None = None, st
         if until is not None and place >= until:
             break
         new = found.get(place)
-        result = FAILS if new is not None else replace(AGREES, deviation=known) if known else AGREES
+        result = FAILS if new is not None else replace(AGREES, excused_by=known) if known else AGREES
         log.close(record)
         record.take(asked, result)
         log.taken(record, result)

@@ -50,7 +50,7 @@ def test_plainer_neighbours_that_fail_for_another_reason_are_named() -> None:
     def check(case: Case) -> Result:
         if not case.config.bias:
             return Result(Verdict.BROKEN, message="Error: no")
-        return Result(Verdict.AGREES, deviation="3f9c2a11") if case.x.any() else Result(Verdict.BROKEN, message="E: x")
+        return Result(Verdict.AGREES, excused_by="3f9c2a11") if case.x.any() else Result(Verdict.BROKEN, message="E: x")
 
     plain = draw(RNNConfig(1, 1, T=1, N=1, bias=False), "normal", 3)
     zero = Case.from_arrays(RNNConfig(1, 1, T=1, N=1), {n: a * 0 for n, a in draw(RNNConfig(1, 1)).arrays.items()})
