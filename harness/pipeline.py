@@ -105,6 +105,8 @@ def run_pipeline(
         rest = (1 - SEARCHING) * (seconds or 0.0)
         until = math.inf if seconds is None else max(start + seconds, time.perf_counter() + rest)
         done = examine(subject, search.record, options, until=until, rest=rest)
+        if done.refusals is not None and done.refusals.findings:
+            keeping.refusals(done.refusals)
         of_dropout = told_of_dropout(subject, done, keeping)
         done.dropout_facts = {} if of_dropout is None else dropout_facts(of_dropout)
     same = same_as_the_first_stage(subject, bits)

@@ -166,6 +166,9 @@ class Refusals:
     left_out: Counter[str] = field(default_factory=Counter)  # rules by why their well-formed calls are not accepted
     findings: list[Unrefused] = field(default_factory=list)
     interrupted: bool = False
+    dtype: str = "float32"
+    device: str = "cpu"
+    script: str = ""  # the path of a script that makes the calls of the findings
 
 
 def check_refusals(
@@ -175,7 +178,7 @@ def check_refusals(
 
     A hang ends it, because each further call may hang as well, and so does Ctrl-C.
     """
-    done, accepted = Refusals(), dict[Call, Outcome]()
+    done, accepted = Refusals(dtype=dtype, device=device), dict[Call, Outcome]()
     try:
         for rule in RULES:
             if rule.right not in accepted:

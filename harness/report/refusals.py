@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
         Padding(Text(f"{lapse} ({len(rules)}): {_some(rules, LINE - len(lapse))}"), (0, 0, 0, 2))
         for lapse, rules in by_lapse(refusals).items()
     ]
+    lines += [Padding(Text(f"run it: python {shlex.quote(refusals.script)}"), (0, 0, 0, 2))] if refusals.script else []
     lines.append(Padding(Text("--contract port asks for no refusals"), (0, 0, 0, 2)))
     return Group("", Text("Malformed calls that are not refused as they must be, by kind:", "bold red"), *lines)
 
@@ -73,6 +75,7 @@ def refusals_record(refusals: Refusals) -> dict[str, Any]:
         "known": refusals.known,
         "left_out": dict(refusals.left_out),
         "interrupted": refusals.interrupted,
+        "script": refusals.script or None,
         "findings": [{**one._asdict(), "lapse": one.lapse.value} for one in refusals.findings],
     }
 

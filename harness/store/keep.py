@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from harness.checks.malformed import Refusals
 from harness.checks.result import Method
 from harness.diagnosis.investigate import Explanation
-from harness.diagnosis.script.make import FILE, NAME
+from harness.diagnosis.script.make import FILE, NAME, script_of_refusals
+from harness.diagnosis.script.user import NoScript
 from harness.oracle.arithmetic import STRICT, Accepted, with_measured
 from harness.report.issue import issue_of, regression_test
 from harness.report.place import ISSUE, Kept
@@ -18,6 +21,7 @@ from harness.report.record import finding_record
 from harness.report.severity import Told
 from harness.search.guard import Guarded, Hang
 from harness.search.record import Finding
+from harness.space.atomic import atomic_write
 from harness.store.findings import Store
 from harness.store.scripts import offer
 from harness.subjects.protocol import Subject
@@ -84,3 +88,18 @@ class Keeping:
             kept = None
             self.warn(f"--findings {self.folder}: the finding could not be kept: {error}")
         self.places[finding.id] = kept
+
+    def refusals(self, refusals: Refusals) -> None:
+        """Write a script that makes the malformed calls that are not refused, if one can."""
+        path = Path(self.folder) / "malformed_{}.py".format(re.sub(r"\W+", "_", self.subject.name).strip("_"))
+        try:
+            text = script_of_refusals(self.subject.name, self.subject, refusals)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as file:
+                file.write(text.encode())
+        except NoScript:
+            return
+        except OSError as error:
+            self.warn(f"--findings {self.folder}: the script of malformed calls could not be kept: {error}")
+            return
+        refusals.script = str(path)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,11 @@ import torch
 
 from harness import Outcome, as_subject
 from harness.checks.malformed import RULES, Lapse, Refusals, Rule, check_refusals
+from harness.oracle.arithmetic import STRICT
+from harness.search.replay import Fate
 from harness.space.outcome import Failure
+from harness.store.keep import Keeping
+from harness.store.scripts import run_alone
 from harness.subjects.torch_module import TorchSubject
 
 TORCH = TorchSubject()
@@ -155,6 +160,24 @@ def test_no_call_is_made_after_the_time_and_an_interrupt_leaves_what_was_found()
     record = check_refusals(interrupt)
     assert record.interrupted
     assert record.refused > 40
+
+
+def test_a_script_makes_the_calls_that_are_not_refused(tmp_path: Path) -> None:
+    file, warned = tmp_path / "mine.py", list[str]()
+    file.write_text(
+        "import torch\nclass Mine(torch.nn.RNN):\n"
+        "    def __init__(self, *sizes, momentum=0.0, **more):\n        super().__init__(*sizes, **more)\n"
+    )
+    subject = as_subject(f"{file}:Mine")
+    assert subject.capabilities.call is not None
+    found = check_refusals(subject.capabilities.call)
+
+    Keeping(subject, str(tmp_path / "kept"), STRICT, "derived", warned.append).refusals(found)
+
+    script = Path(found.script)
+    assert (run_alone(script).fate, warned) == (Fate.FAILED, [])
+    script.write_text(script.read_text().replace("RNN = Mine", "RNN = torch.nn.RNN"))
+    assert run_alone(script).fate is Fate.FIXED
 
 
 def test_a_function_and_a_cell_are_not_asked() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from harness.checks.dropout import CALLS, FALSE_ALARMS, NOTHING, RATE, share_kept
+from harness.checks.malformed import Refusals
 from harness.checks.repeatability import RUNS
 from harness.checks.result import Method
 from harness.diagnosis.script.expected import in_own_names, wanted
@@ -86,6 +87,13 @@ def script_with_harness(finding: Finding, reason: str, tolerance: str, file: str
     says = {"title": title_of(finding.subject), "reason": reason, "file": file, "folder": quoted(str(Path.cwd()))}
     subject = quoted(finding.subject)
     return Script(_template("with_harness").render(says, subject=subject, tolerance=quoted(tolerance)), alone=False)
+
+
+def script_of_refusals(spec: str, subject: Subject, refusals: Refusals) -> str:
+    """Return a script that makes the malformed calls that a class does not refuse. Raise ``NoScript`` if none can."""
+    user = user_named(spec, subject)
+    says = {"title": title_of(spec), "lines": user.lines, "expression": user.recipe.expression}
+    return str(_template("malformed").render(says, **vars(refusals)))
 
 
 def title_of(spec: str) -> str:
