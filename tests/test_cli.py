@@ -24,7 +24,7 @@ from harness.checks.agreement import check_agreement
 from harness.cli import codes, main
 from harness.cli.check import check, pinned_by
 from harness.cli.options import seconds_of
-from harness.diagnosis import proof
+from harness.diagnosis import where
 from harness.oracle.judge import Judgement, judge
 from harness.processes import one_thread_a_process
 from harness.report.wording import judgement_line
@@ -144,7 +144,7 @@ def test_the_judge_rules_once_on_a_finding_for_all_who_tell_of_it(run: Any, monk
         judged.append(judge(*given))
         return judged[-1]
 
-    monkeypatch.setattr(proof, "judge", counted)
+    monkeypatch.setattr(where, "judge", counted)
 
     done = run("check", WRONG, "--examples", "100", "-v", "--json", "report.json")
 

@@ -39,12 +39,12 @@ RETURNED: Final = ("readout", "output", "h_n")
 """The names that arrays may have, the likeliest first: a model with a linear layer returns what that makes of the
 output."""
 
+# The names that so many arrays in a tuple may have.
 NAMES: Final[dict[int, list[tuple[str, ...]]]] = {
     1: [(name,) for name in RETURNED],
     2: [("output", "h_n"), ("readout", "h_n")],
     3: [("output", "h_n", "readout")],
 }
-"""The names that so many arrays in a tuple may have."""
 
 
 TELLING: Final = ((125, 3), (3, 125))
@@ -65,12 +65,9 @@ class _Case(NamedTuple):
 
     x: Array
     hx: Array | None
-    values: tuple[Array, ...]
-    """The arrays that came out."""
-    labels: tuple[str, ...]
-    """The names of these arrays in errors."""
-    ways: list[tuple[str, ...]]
-    """The names that nn.RNN may have for them, in each way to take them."""
+    values: tuple[Array, ...]  # the arrays that came out
+    labels: tuple[str, ...]  # the names of these arrays in errors
+    ways: list[tuple[str, ...]]  # the names that nn.RNN may have for them, in each way to take them
 
 
 class Reading(NamedTuple):
@@ -80,8 +77,7 @@ class Reading(NamedTuple):
     other: str = ""
     """The thing that is not as the user said: ``batch_first``; ``dtype``, a coarser one; the order of the ``time``
     steps, or of the ``sequences``. Empty if all is."""
-    names: tuple[str, ...] = ()
-    """The names of the cases, if they have any."""
+    names: tuple[str, ...] = ()  # the names of the cases, if they have any
 
     @property
     def config(self) -> RNNConfig:
@@ -101,8 +97,8 @@ class Cause:
     """A mistake that reproduces everything that is wrong, in one reading."""
 
     reading: Reading
+    # the mistake; ``None`` if all is right in that reading, though it is not the one that the user said.
     fault: Fault | None
-    """The mistake; ``None`` if all is right in that reading, though it is not the one that the user said."""
 
 
 @dataclass(frozen=True)
@@ -112,25 +108,18 @@ class Found:
     reading: Reading | None
     """The reading in which the arrays are right, or in which a mistake explains them; or else that in which fewest are
     wrong."""
-    misfit: str = ""
-    """The reason why there is no reading at all: the arrays' shapes fit none."""
-    results: tuple[Result, ...] = ()
-    """The results of the reading, one for each case."""
+    misfit: str = ""  # the reason why there is no reading at all: the arrays' shapes fit none
+    results: tuple[Result, ...] = ()  # the results of the reading, one for each case
     causes: tuple[Cause, ...] = ()
-    pairs: int = 0
-    """The number of pairs of known mistakes that were tried."""
-    many: bool = False
-    """True if so many pairs explain the arrays that none is named."""
-    same: bool = False
-    """True if all causes are the same to this module."""
+    pairs: int = 0  # the number of pairs of known mistakes that were tried
+    many: bool = False  # true if so many pairs explain the arrays that none is named
+    same: bool = False  # true if all causes are the same to this module
+    # true if no part of the network was left out; with long arrays, it would take too long to try all.
     whole: bool = True
-    """True if no part of the network was left out; with long arrays, it would take too long to try all."""
-    tried: bool = True
-    """False if no mistake was tried, because it takes too long to run even one on such long arrays."""
-    lost: int = 0
-    """The number of values that are NaN or infinite where nn.RNN's are finite."""
+    tried: bool = True  # false if no mistake was tried, because it takes too long to run even one on such long arrays
+    lost: int = 0  # the number of values that are NaN or infinite where nn.RNN's are finite
+    # the number of digits after the point that all values have, if they were taken to be rounded to so many.
     digits: int | None = None
-    """The number of digits after the point that all values have, if they were taken to be rounded to so many."""
 
     @property
     def agrees(self) -> bool:

@@ -34,9 +34,8 @@ from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.parts import together
 from harness.diagnosis.positions import ByPosition, OtherOrder, other_order
-from harness.diagnosis.proof import judge_worst
 from harness.diagnosis.stale import ByStale, Stale, stale_of
-from harness.diagnosis.where import Where, locate
+from harness.diagnosis.where import Where, judge_worst, locate
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.oracle.judge import Judgement

@@ -26,14 +26,10 @@ them is then held to all cases."""
 class Judged:
     """The fate of each case by its name, with the reason."""
 
-    found: Found | None
-    """The answer on all results whose shapes and dtypes are right; ``None`` if there are none."""
-    results: Mapping[str, Result]
-    """These results, gradients included."""
-    unfit: Mapping[str, Result]
-    """The results of those whose shapes or dtypes are not."""
-    missing: tuple[str, ...]
-    """The cases of which nothing came back."""
+    found: Found | None  # the answer on all results whose shapes and dtypes are right; ``None`` if there are none
+    results: Mapping[str, Result]  # These results, gradients included
+    unfit: Mapping[str, Result]  # the results of those whose shapes or dtypes are not
+    missing: tuple[str, ...]  # the cases of which nothing came back
 
     @property
     def wrong(self) -> tuple[str, ...]:

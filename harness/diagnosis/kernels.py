@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from harness.checks.agreement import Observation
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import like
-from harness.diagnosis.proof import judge_worst
+from harness.diagnosis.where import judge_worst
 from harness.search.guard import Guarded, Hang
 from harness.space.case import Case
 from harness.space.errors import UsageError

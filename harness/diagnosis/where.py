@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.checks.agreement import REFERENCE, Departure, Observation, departures
+from harness.checks.result import Result
 from harness.diagnosis.fresh import wider
 from harness.diagnosis.observations import Observations
-from harness.oracle.compare import beyond
+from harness.oracle.compare import Sort, beyond
 from harness.oracle.expectation import Setting, end_to_end_states
+from harness.oracle.judge import Judgement, Ruling, judge
 from harness.space.case import Case
 from harness.space.config import DIRECTIONS, RNNConfig
 from harness.space.scope import Scope
@@ -164,3 +166,17 @@ def _run(where: list[int], size: int) -> str | None:
 
 def _listed(where: list[int], size: int) -> str:
     return ", ".join(map(str, where[:SHOWN])) + (", ..." if len(where) > SHOWN else "") + f" (of {size})"
+
+
+def judge_worst(result: Result) -> Judgement | None:
+    """Judge the worst element of a finding; ``None`` if it has no exact equation, or the judge does not decide.
+
+    The element is that of the first mismatch that has an equation for it. An element that is only suspicious is within
+    the worst that is allowed, so that nobody is proved wrong about it.
+    """
+    for mismatch in (mismatch for mismatch in result.mismatches if mismatch.sort is not Sort.SUSPICIOUS):
+        site = mismatch.sites[0] if mismatch.sites else None
+        if site is not None and site.equation is not None:
+            judgement = judge(site.equation, site.actual, site.expected, site.allowance)
+            return None if judgement.ruling is Ruling.UNDECIDED else judgement
+    return None

@@ -10,8 +10,7 @@ from harness.report.arrays import line, numbers, sentence, why
 from harness.report.record import as_json, result_record
 from harness.report.wording import config_line, counted, mismatch_line
 
-SHOWN: Final = 10
-"""The number of names of cases that a line shows."""
+SHOWN: Final = 10  # the number of names of cases that a line shows
 
 
 def judged_lines(judged: Judged) -> list[str]:

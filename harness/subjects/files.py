@@ -19,13 +19,12 @@ from harness.space.errors import UsageError
 from harness.space.scope import LAYERS
 from harness.subjects.foreign import DEEPEST
 
-RETURNED: Final = ("output", "h_n", "readout")
-"""The names of what a layer returns, in a file that holds a whole case."""
+RETURNED: Final = ("output", "h_n", "readout")  # the names of what a layer returns, in a file that holds a whole case
 
 GIVEN: Final = ("x", "h0", "hx")
 
+# The dtypes that a JSON file may name.
 DTYPES: Final = {name: np.dtype(name) for name in ("float64", "float32", "float16", "int64", "int32")}
-"""The dtypes that a JSON file may name."""
 
 JSON: Final = 2**24
 """The most bytes of a JSON file. Its lists take up to 20 times as much: an empty one has two bytes there, with a comma,

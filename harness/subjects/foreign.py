@@ -16,12 +16,13 @@ class Scheme(NamedTuple):
     """The names of one framework, and how its matrices lie."""
 
     of: str
+    # the name of each parameter by its role. ``bias`` stands for one bias, or for both in a row.
     names: Mapping[str, str]
-    """The name of each parameter by its role. ``bias`` stands for one bias, or for both in a row."""
+    # true if a step is ``x @ W``, False if it is ``x @ W.T``; ``None`` if code of both kinds has these names.
     transposed: bool | None
-    """True if a step is ``x @ W``, False if it is ``x @ W.T``; ``None`` if code of both kinds has these names."""
 
 
+# The names that are known, each of one layer. A prefix may stand before them all: ``simple_rnn/kernel:0``.
 SCHEMES: Final = (
     Scheme("Keras", {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias": "bias"}, True),
     Scheme("Flax", {"weight_ih": "i/kernel", "weight_hh": "h/kernel", "bias_ih": "i/bias", "bias_hh": "h/bias"}, True),
@@ -32,11 +33,9 @@ SCHEMES: Final = (
     Scheme("NumPy code", {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}, None),
     Scheme("NumPy code", {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias": "b"}, None),
 )
-"""The names that are known, each of one layer. A prefix may stand before them all: ``simple_rnn/kernel:0``."""
 
 
-DEEPEST: Final = 8
-"""The most dicts that may lie in each other."""
+DEEPEST: Final = 8  # the most dicts that may lie in each other
 
 
 def flat(given: Mapping[Any, Any], before: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:

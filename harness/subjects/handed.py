@@ -24,18 +24,14 @@ _WANTED: Final = "expected a torch.nn.RNN, a module that holds one, or a dict of
 class Model(NamedTuple):
     """The weights of an nn.RNN, and of a linear layer after it, and what is known of their use."""
 
-    weights: dict[str, Array]
-    """The weights under the names of ``RNNConfig.weights``, in their order."""
+    weights: dict[str, Array]  # the weights under the names of ``RNNConfig.weights``, in their order
     config: RNNConfig
     """The layer's own arguments, in float64, which holds the numbers of all dtypes; the call is left at the defaults.
     """
-    nonlinearity: str | None = None
-    """The nonlinearity; ``None`` if it is unknown, as for weights alone."""
+    nonlinearity: str | None = None  # the nonlinearity; ``None`` if it is unknown, as for weights alone
     batch_first: bool | None = None
-    drops: bool = False
-    """True if it is in training mode with dropout between its layers."""
-    words: str = ""
-    """The way in which the weights were understood, if they have other names than nn.RNN's."""
+    drops: bool = False  # true if it is in training mode with dropout between its layers
+    words: str = ""  # the way in which the weights were understood, if they have other names than nn.RNN's
 
 
 def models(module: Any) -> list[Model]:

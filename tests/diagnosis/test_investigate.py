@@ -17,7 +17,7 @@ from harness.checks.repeatability import RUNS
 from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import Kernels
-from harness.diagnosis.proof import judge_worst
+from harness.diagnosis.where import judge_worst
 from harness.report.explained import fails_line
 from harness.search.certificate import NOT_SHRUNK
 from harness.search.record import Finding, Hunt, Stop

@@ -21,8 +21,7 @@ from harness.diagnosis.factors import Factors, Size
 from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.precision import Precision
-from harness.diagnosis.proof import judge_worst
-from harness.diagnosis.where import Where
+from harness.diagnosis.where import Where, judge_worst
 from harness.oracle.arithmetic import STRICT
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation

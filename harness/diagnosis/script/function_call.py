@@ -12,8 +12,7 @@ from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.subjects.protocol import Subject, masks_of
 
-Code = Callable[..., str]
-"""Returns the code of an array, given its name and itself."""
+Code = Callable[..., str]  # Returns the code of an array, given its name and itself
 
 
 def function_call(case: Case, user: User, subject: Subject, returned: Sequence[str], code: Code) -> dict[str, Any]:

@@ -46,8 +46,8 @@ HEADLINES: Final = {
 }
 
 STANDARD: Final = ("copy", "math", "os", "pathlib", "pickle", "runpy", "subprocess", "sys", "types")
+# What a script imports, by the name under which it says so.
 OTHERS: Final = {"ml_dtypes": "ml_dtypes", "np": "numpy as np", "torch": "torch"}
-"""What a script imports, by the name under which it says so."""
 
 _HEAD: Final = '''"""{headline}.
 

@@ -11,8 +11,8 @@ from harness.space.config import PLAINEST, RNNConfig
 from harness.space.parts import OPTIONS, OTHER
 from harness.subjects.capabilities import Recipe
 
+# The preparations of a module that the template has.
 PREPARATIONS: Final = ("new", "used", "deepcopy", "pickle", "state_dict", "assign", "to_dtype", "replaced")
-"""The preparations of a module that the template has."""
 
 
 def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:

@@ -25,8 +25,7 @@ _USED = """
     gradients gradient returned numbers array axes failed expected allowance actual want got allowed off right wrong
     index given before one other kept answers outputs pairs total surprise file entries shape value
 """
-USED: Final = frozenset(_USED.split())
-"""The names that a script uses itself."""
+USED: Final = frozenset(_USED.split())  # The names that a script uses itself
 
 
 class NoScript(Exception):
