@@ -894,7 +894,7 @@ def test_a_coverage_file_counts_once_and_a_bad_one_is_said_in_words(run: Any) ->
     Path("list.json").write_text("[]")
 
     assert once == twice
-    assert "Error: 99.json: version=99: expected 2; write it again" in run("coverage", "99.json").err
+    assert "Error: 99.json: version=99: expected 3; write it again" in run("coverage", "99.json").err
     assert run("coverage", "list.json").err == "Error: list.json: expected an object\n"
 
 

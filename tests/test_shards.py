@@ -233,7 +233,7 @@ def _first(document: dict[str, Any]) -> dict[str, Any]:
         lambda document: _first(document)["log"].update(results=[{"verdict": "fine"}]),
         lambda document: _first(document)["hunt"].update(stop="never"),
         lambda document: _first(document)["hunt"].update(seconds="nan"),
-        lambda document: _first(document)["told"][0]["explanation"]["kernels"].update(fails=["x"]),
+        lambda document: _first(document)["told"][0]["explanation"]["kernels"].update(passes=["x"]),
         lambda document: _first(document)["hunt"]["scope"].update(T=[7]),
         lambda document: _first(document)["told"][0]["finding"].update(case={"format": 1}),
         lambda document: _first(document)["told"][0]["explanation"]["diagnosis"]["causes"][0].update(code=["one"]),

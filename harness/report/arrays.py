@@ -17,8 +17,9 @@ from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.where import first_departure
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.explained import NAMED
-from harness.report.page import piece, shapes_rows
+from harness.report.page import piece
 from harness.report.record import as_json, maps_record
+from harness.report.text import shapes_rows
 from harness.report.wording import counted, number, place
 from harness.space.errors import UsageError
 from harness.space.parts import NONLINEARITIES

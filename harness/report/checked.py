@@ -9,11 +9,11 @@ from harness.checks.result import Verdict
 from harness.report import wording
 from harness.report.explained import code_lines
 from harness.report.facts import cause_of
-from harness.report.page import piece, shapes_rows
+from harness.report.page import piece
 from harness.report.paper import printed
 from harness.report.record import maps_record
 from harness.report.severity import Told
-from harness.report.text import examination_report, headline
+from harness.report.text import examination_report, headline, shapes_rows
 from harness.search.examination import Examination
 
 WIDTH = 100
@@ -25,8 +25,7 @@ class Checked:
     """The result of ``check``; it prints as the command's report."""
 
     examination: Examination
-    told: tuple[Told, ...]
-    """The findings with their explanations, the gravest first."""
+    told: tuple[Told, ...]  # the findings with their explanations, the gravest first
 
     @property
     def verdict(self) -> Verdict | None:

@@ -28,15 +28,12 @@ class Row:
     """The fate of one subject."""
 
     subject: str
-    verdict: str | None = None
-    """Its verdict; ``None`` if nothing was asked of it."""
+    verdict: str | None = None  # its verdict; ``None`` if nothing was asked of it
     covered: Share | None = None
     """The share of all pairs of nn.RNN's values that met; ``None`` if nothing was asked of it."""
     findings: int = 0
-    seconds: float = 0.0
-    """The time from the start of its process to the end of its report."""
-    why: str = ""
-    """The reason why it was not asked, or why it cannot be said to agree though nothing is wrong."""
+    seconds: float = 0.0  # the time from the start of its process to the end of its report
+    why: str = ""  # the reason why it was not asked, or why it cannot be said to agree though nothing is wrong
 
 
 def row_of(summary: Summary, seconds: float) -> Row:

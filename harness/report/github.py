@@ -12,15 +12,13 @@ from typing import Final
 from harness.diagnosis.upgrade import Standing, Upgrade
 from harness.report.complaints import Complaint, Summary
 
-IN_GITHUB: Final = "GITHUB_ACTIONS"
-"""The variable that is ``true`` in jobs of GitHub Actions."""
+IN_GITHUB: Final = "GITHUB_ACTIONS"  # the variable that is ``true`` in jobs of GitHub Actions
 
 _WORKSPACE: Final = "GITHUB_WORKSPACE"
 """The variable that holds the folder of the checkout, to which the names of files are relative."""
 
 _DATA: Final = {"%": "%25", "\r": "%0D", "\n": "%0A"}
-_PROPERTY: Final = {**_DATA, ":": "%3A", ",": "%2C"}
-"""The escapes of workflow commands, in a message and in a property."""
+_PROPERTY: Final = {**_DATA, ":": "%3A", ",": "%2C"}  # the escapes of workflow commands, in a message and in a property
 
 
 def workflow_commands(summary: Summary) -> Iterator[str]:

@@ -22,7 +22,8 @@ from harness.search.examination import Examination
 from harness.search.record import Hunt
 
 if TYPE_CHECKING:
-    from junitparser import TestCase, TestSuite
+    from junitparser import TestSuite
+    from junitparser.junitparser import FinalResult
 
 _NOT_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML cannot hold, however they are written."""
@@ -62,25 +63,19 @@ def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
     for name, value in {**facts, **done.hunt.ground}.items():
         suite.add_property(_xml(name), _xml(value))
     for name in _passed(done):
-        suite.add_testcase(_case(name, subject))
+        _add(suite, name)
     for complaint in summary.complaints:
-        failed = _case(f"{complaint.id}: {complaint.title}" if complaint.id else complaint.title, subject)
+        name = f"{complaint.id}: {complaint.title}" if complaint.id else complaint.title
         failure = Failure(_xml(complaint.headline), _xml(complaint.kind))
         failure.text = _xml(complaint.text)
-        failed.result = [Skipped(_xml(f"in the old environment: {complaint.headline}")) if old else failure]
-        suite.add_testcase(failed)
-    if summary.shortfall:
-        lacking, said = _case("enough was seen", subject), _xml(summary.shortfall)
-        lacking.result = [Skipped(f"in the old environment: {said}") if old else Error(said, "not enough seen")]
-        suite.add_testcase(lacking)
+        _add(suite, name, Skipped(_xml(f"in the old environment: {complaint.headline}")) if old else failure)
+    if said := _xml(summary.shortfall):
+        error = Error(said, "not enough seen")
+        _add(suite, "enough was seen", Skipped(f"in the old environment: {said}") if old else error)
     for shard in done.hunt.missing:
-        absent = _case(f"shard {shard}", subject)
-        absent.result = [Error("it is missing", "not enough seen")]
-        suite.add_testcase(absent)
+        _add(suite, f"shard {shard}", Error("it is missing", "not enough seen"))
     for name, why in _left_out(done.hunt):
-        skipped = _case(name, subject)
-        skipped.result = [Skipped(_xml(why))]
-        suite.add_testcase(skipped)
+        _add(suite, name, Skipped(_xml(why)))
     return suite
 
 
@@ -95,25 +90,25 @@ def _upgrade_suite(upgrade: Upgrade, told: Sequence[Told]) -> TestSuite:
     for standing in Standing:
         for defect in upgrade.of(standing):
             said = _xml(defect_line(defect, told))
-            case = _case(f"{NAMES[standing]}: {said}", name)
-            if standing is Standing.NEW:
-                case.result = [Failure(said, _xml(defect.result.kind))]
-            elif standing is Standing.OLD:
-                case.result = [Skipped("it is no news: it is in both environments")]
-            suite.add_testcase(case)
+            ends = {
+                Standing.NEW: Failure(said, _xml(defect.result.kind)),
+                Standing.OLD: Skipped("it is no news: it is in both environments"),
+            }
+            _add(suite, f"{NAMES[standing]}: {said}", ends.get(standing))
     for one in upgrade.behaviour:
-        case = _case(f"behaviour: {one.what}", name)
-        case.result = [Skipped(_xml(behaviour_line(one)))]
-        suite.add_testcase(case)
+        _add(suite, f"behaviour: {one.what}", Skipped(_xml(behaviour_line(one))))
     if not upgrade.of(Standing.NEW):
-        suite.add_testcase(_case("no new finding", name))
+        _add(suite, "no new finding")
     return suite
 
 
-def _case(name: str, subject: str) -> TestCase:
+def _add(suite: TestSuite, name: str, result: FinalResult | None = None) -> None:
+    """Add a test case; without a result, it passed."""
     from junitparser import TestCase
 
-    return TestCase(_xml(name), _xml(subject))
+    case = TestCase(_xml(name), suite.name)
+    case.result = [] if result is None else [result]
+    suite.add_testcase(case)
 
 
 def _passed(done: Examination) -> Iterator[str]:

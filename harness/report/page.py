@@ -25,7 +25,6 @@ from harness.report.record import maps_record
 from harness.report.severity import Told
 from harness.report.text import headline
 from harness.report.upgrade import upgrade_data
-from harness.space.config import RNNConfig
 
 FILES: Final = (SCRIPT, ISSUE)  # beside a finding, whose text is shown
 LONGEST: Final = 2**17  # characters of such a text, so that a page stays small
@@ -85,15 +84,6 @@ def page_of_findings(stored: Sequence[Stored], *, command: str, version: str) ->
 def piece(data: Mapping[str, Any]) -> str:
     """Return what a notebook shows of a result: verdict, cause, shapes, and the maps of the errors."""
     return _template("piece.html.j2").render(data)
-
-
-def shapes_rows(config: RNNConfig) -> list[dict[str, str]]:
-    """Return name, axes and shape of every array of a config, inputs first."""
-    every = {**config.inputs, **config.weights, **config.outputs}
-    return [
-        {"name": name, "axes": f"({', '.join(spec.axes)})", "shape": str(tuple(spec.shape))}
-        for name, spec in every.items()
-    ]
 
 
 def _page(**data: Any) -> str:

@@ -215,15 +215,6 @@ def result_record(result: Result) -> dict[str, Any]:
     }
 
 
-def shapes_record(config: RNNConfig) -> dict[str, Any]:
-    """Return the shape of every array."""
-    groups = {"inputs": config.inputs, "weights": config.weights, "outputs": config.outputs}
-    return {
-        "config": config.to_dict(),
-        **{group: {n: {"axes": s.axes, "shape": s.shape} for n, s in specs.items()} for group, specs in groups.items()},
-    }
-
-
 def _mismatch(mismatch: Mismatch) -> dict[str, Any]:
     fields = {field.name: getattr(mismatch, field.name) for field in dataclasses.fields(mismatch)}
     record = {**fields, "sort": mismatch.sort.value, "text": wording.mismatch_line(mismatch)}

@@ -28,13 +28,10 @@ class Replayed:
     """A finding that was run again."""
 
     stored: Stored
-    subject: str | None
-    """The subject on which it was run; ``None`` if nobody names one."""
+    subject: str | None  # the subject on which it was run; ``None`` if nobody names one
     fate: Fate
-    result: Result | None = None
-    """The result; ``None`` if it could not be run."""
-    why: str = ""
-    """The reason why it could not be run."""
+    result: Result | None = None  # the result; ``None`` if it could not be run
+    why: str = ""  # the reason why it could not be run
 
     @property
     def again(self) -> bool | None:

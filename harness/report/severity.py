@@ -26,20 +26,14 @@ from harness.space.config import PLAINEST, RNNConfig
 class Severity(Enum):
     """Classes of findings, the gravest first; the value is the word for it in a summary."""
 
-    VALUES = "values"
-    """Wrong numbers, or shapes or dtypes, in a plain call."""
-    GRADIENTS = "gradients"
-    """Wrong gradients in a plain call."""
+    VALUES = "values"  # wrong numbers, or shapes or dtypes, in a plain call
+    GRADIENTS = "gradients"  # wrong gradients in a plain call
     CONDITION = "condition"
     """Wrong only if the layer is called in a special way, or after other calls; or it writes into its inputs."""
-    CRASH = "error"
-    """It raises, dies, hangs, or gives two answers to one question."""
-    SPECIAL = "special"
-    """Wrong only for numbers that are infinite, NaN, subnormal or huge."""
-    EMPTY = "empty"
-    """Wrong only in a batch of no sequences."""
-    ACCURACY = "accuracy"
-    """Less accurate than assumed."""
+    CRASH = "error"  # it raises, dies, hangs, or gives two answers to one question
+    SPECIAL = "special"  # wrong only for numbers that are infinite, NaN, subnormal or huge
+    EMPTY = "empty"  # wrong only in a batch of no sequences
+    ACCURACY = "accuracy"  # less accurate than assumed
 
 
 _HUGE: Final = 8
@@ -55,10 +49,8 @@ class Told:
     finding: Finding
     explanation: Explanation = field(default_factory=Explanation)
     kept: Kept | None = None
-    further: int = 0
-    """The number of further cases that fail with the same cause."""
-    also: tuple[Finding, ...] = ()
-    """Findings on the same case, or errors raised by the same line."""
+    further: int = 0  # the number of further cases that fail with the same cause
+    also: tuple[Finding, ...] = ()  # findings on the same case, or errors raised by the same line
 
     @property
     def certain(self) -> bool:

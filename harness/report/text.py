@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.constrain import Constrain
@@ -24,7 +24,7 @@ from harness.report.replays import STYLES, Replayed
 from harness.report.severity import Severity, Told, dropout_alone
 from harness.search.examination import Examination
 from harness.search.replay import Fate
-from harness.space.config import ArraySpec, RNNConfig
+from harness.space.config import RNNConfig
 
 _STYLES = {
     None: "bold yellow",
@@ -37,6 +37,19 @@ _STYLES = {
 }
 IN_FULL: Final = 3  # findings shown with more than a line; with the verdict and the facts, these fill a screen
 LISTED: Final = 8  # findings that a summary lists
+MEANINGS: Final = {
+    "x": "the input",
+    "hx": "the initial state of every layer and direction",
+    "weight_ih": "W_ih: from the layer's input",
+    "weight_hh": "W_hh: from its own previous state",
+    "bias_ih": "b_ih: the first bias",
+    "bias_hh": "b_hh: the second bias, easily forgotten",
+    "readout.weight": "W of the linear layer on every step",
+    "readout.bias": "b of the linear layer",
+    "output": "h_t of the top layer, every step",
+    "h_n": "h_t of every layer after its last step",
+    "readout": "y_t = W h_t + b",
+}  # what each array is, by how its name begins
 _WORD: Final = max(len(one.value) for one in Severity)
 _SHARE: Final = re.compile(r",? in \d+ of \d+ elements \(.*\)$")
 
@@ -196,30 +209,25 @@ def _tally(done: Examination, told: Sequence[Told]) -> str:
     return f": {'; '.join(parts)}" if parts else ""
 
 
+def shapes_rows(config: RNNConfig) -> list[dict[str, Any]]:
+    """Return name, axes, shape and meaning of every array of a config, inputs first."""
+    every = {**config.inputs, **config.weights, **config.outputs}
+    return [
+        {"name": name, "axes": spec.axes, "shape": spec.shape, "meaning": _meaning(name)}
+        for name, spec in every.items()
+    ]
+
+
 def shapes_table(config: RNNConfig) -> RenderableType:
     """Return the shape of every array of a config, layer by layer."""
-    table = Table(
-        "array", "axes", "shape", "what it is", title=Text(repr(config)), title_justify="left", title_style="bold"
-    )
-    for name, spec in config.inputs.items():
-        _shape_row(table, name, spec, "the input" if name == "x" else "initial state of every layer and direction")
-    if not config.hx:
-        table.add_row("hx", "", "None", "initial state: zeros")
-    section = ""
-    for name, spec in config.weights.items():
-        if name.rpartition("_l")[2].partition("_")[0] != section:
-            table.add_section()
-            section = name.rpartition("_l")[2].partition("_")[0]
-        _shape_row(table, name, spec, _role(name))
-    table.add_section()
-    kept = {
-        "output": "h_t of the top layer, every step",
-        "h_n": "h_t of every layer after its last step",
-        "readout": "y_t = W h_t + b",
-    }
-    for name, spec in config.outputs.items():
-        _shape_row(table, name, spec, kept[name])
-    return table
+    table = Table("array", "axes", "shape", "what it is")
+    for row in shapes_rows(config):
+        table.add_row(row["name"], f"({', '.join(row['axes'])})", str(tuple(row["shape"])), row["meaning"])
+    return Group(Text(repr(config), "bold"), table)
+
+
+def _meaning(name: str) -> str:
+    return next(text for role, text in MEANINGS.items() if name.startswith(role))
 
 
 def subjects_table(rows: list[tuple[str, ...]]) -> RenderableType:
@@ -267,19 +275,3 @@ def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
 def stored_report(stored: Sequence[Stored]) -> RenderableType:
     """Return everything that is known about findings that were kept."""
     return Group(*(finding_report(one.name, complaint_of_stored(one), verbose=True) for one in stored))
-
-
-def _shape_row(table: Table, name: str, spec: ArraySpec, what: str) -> None:
-    table.add_row(name, f"({', '.join(spec.axes)})", str(spec.shape), what)
-
-
-def _role(name: str) -> str:
-    roles = {
-        "weight_ih": "W_ih: from the layer's input",
-        "weight_hh": "W_hh: from its own previous state",
-        "bias_ih": "b_ih: the first bias",
-        "bias_hh": "b_hh: the second bias, easily forgotten",
-        "readout.weight": "W of the linear layer on every step",
-        "readout.bias": "b of the linear layer",
-    }
-    return next(text for role, text in roles.items() if name.startswith(role))

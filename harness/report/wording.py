@@ -36,8 +36,7 @@ HINTS: Final = {
 }
 
 
-CALLED: Final = frozenset({"wrt", *WAY})
-"""Factors of the way a layer is called, which most users need not know."""
+CALLED: Final = frozenset({"wrt", *WAY})  # factors of the way a layer is called, which most users need not know
 
 
 def verdict_on(hunt: Hunt, verdict: Verdict | None) -> str:

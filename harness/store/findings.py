@@ -34,8 +34,7 @@ from harness.store.document import LARGEST, as_json, read_as
 CASE: Final = "case.json"
 RECORD: Final = "finding.json"
 
-LISTING: Final = "rnn-harness findings"
-"""The command that lists findings, as errors name it."""
+LISTING: Final = "rnn-harness findings"  # the command that lists findings, as errors name it
 
 _PREFIX: Final = re.compile(r"[0-9a-f]{4,8}")
 _NAME: Final = re.compile(r"\w[\w.-]*")
