@@ -237,30 +237,12 @@ def test_a_fence_holds_any_text(text: str) -> None:
     assert tokens[0].content.rstrip() == text.rstrip()
 
 
-def test_the_summary_has_the_cause_first_then_the_subjects_then_each_finding() -> None:
-    shown = markdown([agreeing(), disagreeing()])
-
-    lines = shown.splitlines()
-    assert lines[0] == "## rnn-harness: 1 of 2 subjects agree with nn.RNN"
-    assert lines[2] == "**ignores bias_hh: b_hh is never added (bias_hh_l0)** (certain) in `torch`"
-    assert shown.index("| subject |") < shown.index("### 1")
-    assert shown.count("\n### ") == len(disagreeing().complaints)
-    assert f"```sh\nrnn-harness replay {TOLD.finding.id}" in shown
-    assert "```python\nCase.of(RNNConfig(1, 1, T=1, N=1)" in shown
-    assert "- h = tanh(" in shown
-    assert len(lines) < 120
-
-
 def test_a_summary_says_what_makes_a_pass_mean_less() -> None:
     shown = markdown([agreeing()])
 
     assert shown.startswith("## rnn-harness: `torch` agrees with nn.RNN\n\n| subject |")
     assert "- left out of `torch`: `num_layers=2-3`: one layer only\n- left out of `torch`: `hx=True`: no hx\n" in shown
     assert "not enough seen: 20 of 200 cases" in text_of(render(markdown([seen_too_little()])))
-
-
-def test_a_summary_of_one_subject_says_its_verdict() -> None:
-    assert markdown([disagreeing()]).startswith("## rnn-harness: `torch` disagrees with nn.RNN\n")
 
 
 def test_nothing_that_a_subject_says_breaks_the_summary() -> None:

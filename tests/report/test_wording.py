@@ -13,9 +13,7 @@ from rich.console import RenderableType
 
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.accuracy import Accuracy
-from harness.checks.laws import LAWS
 from harness.checks.result import Method, Raised
-from harness.cli.main import cli
 from harness.diagnosis.diagnose import Diagnosis
 from harness.diagnosis.factors import Factors, Size
 from harness.diagnosis.faults import CATALOGUE
@@ -25,7 +23,7 @@ from harness.diagnosis.where import Where, judge_worst
 from harness.oracle.arithmetic import STRICT
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
-from harness.report import explained, record, text, wording
+from harness.report import explained, text, wording
 from harness.report.complaints import complaint_of
 from harness.report.facts import plain_finding
 from harness.report.paper import Paper
@@ -36,7 +34,6 @@ from harness.search.examination import Examination
 from harness.search.record import Finding, Helpers, Hunt, Stop
 from harness.search.suspicion import Suspicion
 from harness.space.scope import Scope
-from harness.store.document import as_json, write
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 
@@ -144,32 +141,17 @@ def finding_report(number: int, told: Told, *, verbose: bool = False) -> Rendera
 
 
 SHOWN: dict[str, Any] = {
-    "suspicion": lambda: finding_report(1, INACCURATE, verbose=True),
-    "suspicion_in_short": lambda: finding_report(1, INACCURATE),
-    "suspicion_unrepeated": lambda: text.examination_report(Examination(unrepeated()), verbose=True),
     "finding": lambda: finding_report(1, TOLD, verbose=True),
     "finding_in_short": lambda: finding_report(1, TOLD),
-    "finding_of_a_crash": lambda: finding_report(1, Told(broken()), verbose=True),
-    "finding_of_a_crash_in_short": lambda: finding_report(1, Told(broken())),
     "agreement": lambda: text.examination_report(Examination(agreement()), verbose=True),
     "agreement_in_short": lambda: text.examination_report(Examination(unrepeated())),
     "disagreement": lambda: text.examination_report(Examination(disagreement()), in_order(SEVERAL)),
-    "shapes": lambda: text.shapes_table(RNNConfig(1, 5, 2, batch_first=True, bidirectional=True, T=10, output_size=2)),
 }
 
 
 @pytest.mark.parametrize("name", list(SHOWN))
 def test_reports(name: str) -> None:
     assert_snapshot(name, rendered(SHOWN[name]()))
-
-
-@pytest.mark.parametrize("width", [80, 100])
-@pytest.mark.parametrize(("name", "most"), [("finding_in_short", 14), ("agreement_in_short", 25), ("disagreement", 40)])
-def test_what_is_shown_in_short_is_short(name: str, most: int, width: int) -> None:
-    shown = rendered(SHOWN[name](), width).splitlines()
-
-    assert len(shown) <= most
-    assert max(map(len, shown)) <= width
 
 
 def test_one_case_fails_and_several_fail() -> None:
@@ -237,12 +219,6 @@ def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
     assert "fails at   autocast=bfloat16, float16: output has dtype float32, expected bfloat16" in shown
 
 
-def test_paper_pads_no_line() -> None:
-    shown = rendered(SHOWN["agreement"]())
-
-    assert not [line for line in shown.splitlines() if line.endswith(" ")]
-
-
 def test_refusals_that_differ_in_numbers_alone_are_one() -> None:
     refused = {"num_layers=2": "1 layer, not 2", "num_layers=3": "1 layer, not 3", "hx=True": "no hx"}
 
@@ -252,31 +228,6 @@ def test_refusals_that_differ_in_numbers_alone_are_one() -> None:
 
 def test_an_exception_s_text() -> None:
     assert_snapshot("exception", plain_finding("mine.py:rnn", CONFIG, RESULT))
-
-
-def test_a_broken_law_s_text() -> None:
-    site = Site({"t": 2, "n": 0, "unit": 1}, 0.5, 0.25, 1e-07)
-    law = LAWS["time split"]
-    value = Mismatch("output", Sort.VALUE, law=law.name, others=law.others, count=1, total=4, sites=(site,))
-    shape = Mismatch("h_n", Sort.SHAPE, law=law.name, others=law.others, expected="(1, 1, 1)", actual="(1, 1)")
-
-    assert_snapshot("law", plain_finding("mine.py:rnn", CONFIG, Result(Verdict.DISAGREES, (value, shape))))
-
-
-@pytest.mark.parametrize("command", ["", "check", "explain", "shapes", "subjects", "replay", "findings"])
-def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    arguments = [command, "--help"] if command else ["--help"]
-
-    cli.main(arguments, prog_name="rnn-harness", standalone_mode=False, terminal_width=80)
-
-    assert_snapshot(f"help_{command or 'rnn-harness'}", capsys.readouterr().out)
-
-
-def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    write(as_json("finding", record.finding_record(TOLD)), "-")
-
-    assert_snapshot("finding_json", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
