@@ -1,12 +1,10 @@
-"""The success of finding, shrinking and naming the mistakes of foreign sets of wrong implementations.
+"""What a user of the command reads about layers that were written without knowledge of the catalogue of faults.
 
-The sets (``tests/foreign``) were written without knowledge of the catalogue of faults. For each implementation this
-prints the checks and the seconds to its first failure, the seconds to shrink and explain that, its size beside the true
-minimum, and the named cause beside the truth, for a person to compare: ``python benchmarks/foreign.py [NAME]...``.
-
-The third set has right implementations, too, and says in which words each mistake may be reported. For it the benchmark
-measures what a user of the command reads: the verdict, how many defects are reported, whether the first named cause is
-the right one, and how many lines there are until the end of the first finding.
+``layers`` holds three sets. Its manifest says of each layer which mistakes it has, in which words a report may name
+them, and on which configs they show. The benchmark searches and explains each layer as the command does, and prints
+whether the verdict is right, whether the first named cause is the right one, how many mistakes are told, whether the
+smallest case is at its true minimum, and how many lines there are until the end of the first finding. Run:
+``python benchmarks/foreign.py [LAYER]... --of first|second|third --workers 2``; without ``--of``, all three.
 """
 
 from __future__ import annotations
@@ -14,16 +12,20 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import statistics
 import sys
 import time
+import tomllib
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import numpy as np
-from rich.console import RenderableType
+from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -31,135 +33,179 @@ from harness.processes import one_thread_a_process
 
 one_thread_a_process()
 
-from harness import Scope, Subject, as_subject, hunt  # noqa: E402
-from harness.checks.full_check import against  # noqa: E402
+import numpy as np  # noqa: E402
+
+from harness import RNNConfig, Subject, as_subject  # noqa: E402
 from harness.checks.result import Verdict  # noqa: E402
 from harness.diagnosis.factors import Factors  # noqa: E402
 from harness.diagnosis.fresh import changed  # noqa: E402
 from harness.diagnosis.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import text  # noqa: E402
-from harness.report.explained import cause_line, clue_line, fails_line, grounds  # noqa: E402
+from harness.report.explained import cause_line, clue_line, fails_line  # noqa: E402
 from harness.report.facts import failure_line  # noqa: E402
 from harness.report.paper import Paper  # noqa: E402
 from harness.report.severity import Told, in_order  # noqa: E402
 from harness.report.wording import left_out, mismatch_line  # noqa: E402
-from harness.search.checker import CheckedCase  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.options import Options  # noqa: E402
 from harness.search.record import Finding  # noqa: E402
 from harness.search.search import Search  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
-from harness.space.contract import KERNEL  # noqa: E402
 from harness.space.scope import factors_of  # noqa: E402
 from harness.store.keep import keep  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
-from tests.foreign.manifest import RIGHT, WRONG, Wrong  # noqa: E402
-from tests.foreign.manifest_forty import FORTY  # noqa: E402
-from tests.foreign.manifest_strangers import STRANGERS, Stranger  # noqa: E402
-from tests.foreign.strangers_node import NODE  # noqa: E402
+
+ROOT: Final = Path(__file__).parents[1]
+LAYERS: Final = Path("benchmarks", "layers")
+LEAST: Final = {"input_size": 1, "hidden_size": 1, "num_layers": 1, "T": 1, "N": 1, "bidirectional": False}
 
 
-def measured(wrong: Wrong, seed: int) -> dict[str, Any]:
-    """Measure one wrong implementation, searched and explained as the command does it."""
-    subject = as_subject(wrong.subject, wrong.name)
-    start = time.process_time()
-    found: list[float] = []
+class Mistake(NamedTuple):
+    """One mistake of a layer."""
+
+    truth: str
+    words: tuple[str, ...] = ()  # a report that has one of them names the mistake
+    shows: str = ""  # the configs on which it shows, as an expression of their factors; empty if no config decides it
+    smallest: Mapping[str, Any] | None = None  # what differs from LEAST in the smallest case; "any" if it is left open
+
+    def larger(self, config: RNNConfig) -> dict[str, Any]:
+        """Return the factors in which a config differs from the smallest one that shows the mistake."""
+        here = factors_of(config) | {"lengths": config.lengths}
+        least = {} if self.smallest is None else LEAST | dict(self.smallest)
+        return {name: value for name, value in least.items() if value not in {here.get(name), "any"}}
+
+
+class Layer(NamedTuple):
+    """A layer of one of the sets; it is right if it has no mistakes."""
+
+    spec: str
+    mistakes: tuple[Mistake, ...]
+    refuses: str = ""  # the configs that it refuses, as an expression of their factors
+    only: Mapping[str, Any] = {}  # what its author would pin with --only
+    contract: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the function or class."""
+        return self.spec.rpartition(":")[2]
+
+    @property
+    def subject(self) -> Subject:
+        """Return the layer as the command takes it."""
+        return as_subject(self.spec)
+
+
+def layers() -> Iterator[Layer]:
+    """Yield every layer of the manifest."""
+    for file, entries in tomllib.loads((ROOT / LAYERS / "manifest.toml").read_text(encoding="utf-8")).items():
+        contract = None if file.startswith("third") else "kernel"
+        for name, entry in entries.items():
+            mistakes = entry.get("mistakes", [entry] if "truth" in entry else [])
+            fields = [{name: one[name] for name in Mistake._fields if name in one} for one in mistakes]
+            yield Layer(
+                f"{LAYERS}/{file}.py:{entry.get('layer', name)}",
+                tuple(Mistake(**one) for one in fields),
+                entry.get("refuses", ""),
+                {factor: None if value == "None" else value for factor, value in entry.get("only", {}).items()},
+                entry.get("contract", contract),
+            )
+
+
+def holds(expression: str, config: RNNConfig) -> bool:
+    """Return the value of an expression of a config's factors."""
+    code = compile(expression or "False", "manifest.toml", "eval")
+    return bool(eval(code, {name: getattr(config, name) for name in code.co_names}))  # noqa: S307 - the manifest is ours
+
+
+def measured(layer: Layer, seed: int = 0, cases: int | None = None) -> dict[str, Any]:
+    """Search and explain a layer, and return what the command says about it."""
+    os.chdir(ROOT)
+    subject, start = layer.subject, time.process_time()
     investigation = Investigation(subject)
-
-    with Search(subject, scope(subject, wrong), Options(seed=seed)) as search:
-        for event in search:  # a tanh that is off, or a subject that wavers, does not end it
-            if isinstance(event, CheckedCase) and against(event.result) and not found:
-                found.append(time.process_time() - start)
-    done = examine(subject, search.record)
-    record = done.hunt
-    searched = time.process_time() - start
-    row: dict[str, Any] = {"name": wrong.name, "family": wrong.family, "truth": wrong.truth, "checks": record.total}
-    if record.finding is None:
-        dropout = done.dropout is not None and done.dropout.failed
-        if record.accuracy and not dropout:
-            said = "; ".join(f"{one.dtype}: {one.error_line}" for one in record.accuracy)
-            return row | {"killed": True, "told_of_tanh": said, "seconds": searched}
-        return row | {"killed": dropout, "by_the_law_of_dropout": dropout, "seconds": searched}
-    finding = record.finding
-    explanation = investigation.explain(finding, record.scope)
-    took = time.process_time() - start
-    here = factors_of(finding.case.config) | {"lengths": finding.case.config.lengths}
-    minimum = {name: value for name, value in wrong.smallest.items() if here.get(name) != value}
-    numbers = [one for a in finding.case.arrays.values() for one in a.ravel().tolist() if not np.isnan(one)]
-    diagnosis = explanation.diagnosis
-    return row | {
-        "killed": True,
-        "first": found[0] if found else searched,
-        "seconds": took,
-        "shrink_checks": record.shrink_checks,
-        "config": repr(finding.case.config),
-        "kind": finding.result.kind,
-        "minimal": finding.minimal,
-        "larger_than_true": minimum,
-        "plain": all(abs(one) in {abs(p) for p in PLAIN} for one in numbers),
-        "certain": finding.result.of_tanh or bool(diagnosis and diagnosis.certain),
-        "causes": [] if diagnosis is None else [fault.name for fault in diagnosis.causes],
-        "cause": [finding.result.message or finding.result.kind]
-        if diagnosis is None or finding.result.of_tanh
-        else [cause_line(diagnosis, finding.case.config, explanation.factors), *grounds(diagnosis)],
-        "needs": "" if explanation.factors is None else fails_line(explanation.factors),
-    }
-
-
-def scope(subject: Subject, wrong: Wrong) -> Scope:
-    """Return everything that the subject offers, pinned as the mistake needs it."""
-    return scope_of(subject, KERNEL).only(**wrong.scope)
-
-
-def told(stranger: Stranger, seed: int) -> dict[str, Any]:
-    """Return what the command says about a stranger's implementation."""
-    subject = as_subject(stranger.spec)
-    investigation = Investigation(subject)
-    start = time.process_time()
-    asked = scope_of(subject, stranger.contract).only(**stranger.scope)
-    with Search(subject, asked, Options(seed=seed)) as search:
+    scope = scope_of(subject, layer.contract).only(**layer.only)
+    with np.errstate(all="ignore"), Search(subject, scope, Options(seed=seed, cases=cases)) as search:
         for finding in search.findings():
             search.pass_over(investigation.recognise(finding, search.record))
-    done = examine(subject, search.record)
-    seconds = time.process_time() - start
-    explanations = [investigation.known_of(finding) for finding in done.hunt.findings]
-    found = [graded(stranger, *pair) for pair in zip(done.hunt.findings, explanations, strict=True)]
-    undone = {what: failure_line(result) for what, (_, result) in done.hunt.undone.items()}
-    for said, names in left_out(undone).items():
-        found.append(_graded(stranger, f"{', '.join(names)} fail and are not refused: {said}", None))
-    if done.dropout is not None and done.dropout.failed:
-        found.append(_graded(stranger, done.dropout.message, None))
-    if done.refusals is not None and done.refusals.findings:
-        lapses = Counter(one.lapse.value for one in done.refusals.findings)
-        said = ", ".join(f"{number} kinds {lapse}" for lapse, number in lapses.items())
-        found.append(_graded(stranger, f"malformed calls: {said}", None))
+        done = examine(subject, search.record, cases=cases)
+        explanations = [investigation.known_of(finding) for finding in done.hunt.findings]
+        said = [graded(layer, *pair) for pair in zip(done.hunt.findings, explanations, strict=True)]
+        lines = lines_to_the_first_finding(subject, done, explanations)
     return {
-        "name": stranger.name,
-        "mistakes": [mistake.truth for mistake in stranger.mistakes],
-        "families": [mistake.family for mistake in stranger.mistakes],
+        "name": layer.name,
+        "mistakes": [mistake.truth for mistake in layer.mistakes],
         "verdict": done.verdict.value if done.verdict else None,
-        "verdict_right": (done.verdict is Verdict.AGREES) == (not stranger.mistakes),
+        "verdict_right": (done.verdict is Verdict.AGREES) == (not layer.mistakes),
         "checks": done.hunt.total,
-        "seconds": seconds,
-        "found": found,
-        "lines": lines_to_the_first_finding(subject, done, explanations),
+        "seconds": time.process_time() - start,
+        "found": [*said, *(_graded(layer, line, None) for line in beside(done))],
+        "lines": lines,
     }
 
 
-def false_claims(stranger: Stranger, finding: Finding, factors: Factors, told: list[str]) -> list[str]:
-    """Return the claims about a finding's needs that contradict the manifest of the reported mistakes."""
-    mistakes = [one for one in stranger.mistakes if one.truth in told] or list(stranger.mistakes)
-    if any(one.rarely or one.how != "values" for one in mistakes):
+def beside(done: Examination) -> Iterator[str]:
+    """Yield what a report says of an examination in addition to its findings."""
+    undone = {what: failure_line(result) for what, (_, result) in done.hunt.undone.items()}
+    for said, names in left_out(undone).items():
+        yield f"{', '.join(names)} fail and are not refused: {said}"
+    if done.dropout is not None and done.dropout.failed:
+        yield done.dropout.message
+    if done.refusals is not None and done.refusals.findings:
+        lapses = Counter(wrong.refusal.lapse.value for wrong in done.refusals.findings if wrong.refusal.lapse)
+        yield f"malformed calls: {', '.join(f'{number} kinds {lapse}' for lapse, number in lapses.items())}"
+    if done.hunt.accuracy and done.verdict is Verdict.AGREES:
+        yield "; ".join(f"{one.dtype}: {one.error_line}" for one in done.hunt.accuracy)
+
+
+def graded(layer: Layer, finding: Finding, explanation: Explanation) -> dict[str, Any]:
+    """Return what is said about a finding's cause, how right that is, and how small the case is."""
+    diagnosis, result, config = explanation.diagnosis, finding.result, finding.case.config
+    if diagnosis is None:
+        grade = _graded(
+            layer, "; ".join([*filter(None, [result.message]), *map(mismatch_line, result.mismatches)]), None
+        )
+    else:
+        said = cause_line(diagnosis, config, explanation.factors)
+        said += f"; {clue_line(explanation.clue)}" if explanation.clue is not None else ""
+        explained = diagnosis.precision is not None and diagnosis.precision.explains and not diagnosis.causes
+        grade = _graded(layer, said, diagnosis.certain or explained)
+        if explanation.factors is not None:
+            grade["false"] = false_claims(layer, config, explanation.factors, grade["told"])
+    numbers = [abs(one) for array in finding.case.arrays.values() for one in array.ravel().tolist()]
+    return grade | {
+        "config": repr(config),
+        "kind": result.kind,
+        "needs": fails_line(explanation.factors) if explanation.factors is not None else "",
+        "larger": min((mistake.larger(config) for mistake in layer.mistakes), key=len, default={}),
+        "plain": all(one in {abs(plain) for plain in PLAIN} for one in numbers if not np.isnan(one)),
+    }
+
+
+def _graded(layer: Layer, said: str, certain: bool | None) -> dict[str, Any]:
+    """Return the grade of a sentence: ``right`` if it has a word of the manifest, ``possibly`` if it is not certain.
+
+    Otherwise the grade is ``misleading`` if another cause is certain, and ``unknown`` if none is. ``certain`` is
+    ``None`` if there is no cause to name beyond what was seen: that is right in the right words, and never misleading.
+    """
+    known = not said.startswith("unknown")
+    right = [m.truth for m in layer.mistakes if known and any(word.lower() in said.lower() for word in m.words)]
+    grade = ("possibly" if certain is False else "right") if right else ("misleading" if certain else "unknown")
+    return {"grade": grade, "told": right, "said": said, "certain": certain}
+
+
+def false_claims(layer: Layer, config: RNNConfig, factors: Factors, told: list[str]) -> list[str]:
+    """Return the claims about a finding's needs that contradict where the told mistakes show."""
+    mistakes = [one for one in layer.mistakes if one.truth in told] or list(layer.mistakes)
+    if any(not one.shows for one in mistakes):
         return []
-    config, scope = finding.case.config, scope_of(as_subject(stranger.spec), stranger.contract)
+    values = scope_of(layer.subject, layer.contract).values()
 
     def shows(name: str, value: Any) -> bool:
         other = changed(config, {name: value})
-        return other != config and not stranger.refuses(other) and any(one.shows(other) for one in mistakes)
+        return other != config and not holds(layer.refuses, other) and any(holds(one.shows, other) for one in mistakes)
 
     kept = {**{name: (value,) for name, value in factors.needs.items()}, **factors.partly}
-    others = {name: [one for one in scope.values()[name] if one not in values] for name, values in kept.items()}
-    claims = [f"needs {name}" for name, values in others.items() if any(shows(name, value) for value in values)]
+    others = {name: [one for one in values[name] if one not in needed] for name, needed in kept.items()}
+    claims = [f"needs {name}" for name, some in others.items() if any(shows(name, value) for value in some)]
     for name, size in factors.sizes.items():
         smaller = [size.smallest - 1] if size.smallest > 1 else []
         claims += [f"needs {name}"] if any(shows(name, value) for value in (*size.passes, *smaller)) else []
@@ -168,37 +214,7 @@ def false_claims(stranger: Stranger, finding: Finding, factors: Factors, told: l
     return claims
 
 
-def graded(stranger: Stranger, finding: Finding, explanation: Explanation) -> dict[str, Any]:
-    """Return what is said about a finding's cause, and how right that is."""
-    diagnosis, result = explanation.diagnosis, finding.result
-    config = {"config": repr(finding.case.config), "kind": result.kind}
-    config |= {"needs": fails_line(explanation.factors)} if explanation.factors is not None else {}
-    if diagnosis is None:
-        said = "; ".join([*filter(None, [result.message]), *map(mismatch_line, result.mismatches)])
-        return _graded(stranger, said, None) | config
-    said = cause_line(diagnosis, finding.case.config, explanation.factors)
-    if explanation.clue is not None:
-        said = f"{said}; {clue_line(explanation.clue)}"
-    explained = diagnosis.precision is not None and diagnosis.precision.explains and not diagnosis.causes
-    grade = _graded(stranger, said, diagnosis.certain or explained)
-    if explanation.factors is not None:
-        grade["false"] = false_claims(stranger, finding, explanation.factors, grade["told"])
-    return grade | config
-
-
-def _graded(stranger: Stranger, said: str, certain: bool | None) -> dict[str, Any]:
-    """Return the grade of a sentence: ``right`` if it has a word stated beforehand, ``possibly`` if it is not certain.
-
-    Otherwise the grade is ``misleading`` if another cause is certain, and ``unknown`` if none is. ``certain`` is
-    ``None`` if there is no cause to name beyond what was seen: that is right in the right words, and never misleading.
-    """
-    known = not said.startswith("unknown")
-    right = [m.truth for m in stranger.mistakes if known and any(word.lower() in said.lower() for word in m.words)]
-    grade = ("possibly" if certain is False else "right") if right else ("misleading" if certain else "unknown")
-    return {"grade": grade, "told": right, "said": said, "certain": certain}
-
-
-def lines_to_the_first_finding(subject: Subject, done: Examination, explanations: list[Explanation]) -> int:
+def lines_to_the_first_finding(subject: Subject, done: Examination, explanations: Sequence[Explanation]) -> int:
     """Return the number of lines that the command prints, on 100 columns, until the end of the first finding.
 
     Without a finding, all lines are counted.
@@ -208,133 +224,86 @@ def lines_to_the_first_finding(subject: Subject, done: Examination, explanations
         with TemporaryDirectory() as folder:
             place = keep(finding, explanation, subject, folder)
         findings.append(Told(finding, explanation, place, done.hunt.known[finding.id]))
-    shown = _printed(text.examination_report(done, in_order(findings)))
+    written = io.StringIO()
+    Paper(file=written, width=100, highlight=False).print(text.examination_report(done, in_order(findings)))
+    shown = written.getvalue().splitlines()
     return shown.index("", shown.index("") + 1) if findings else len(shown)  # a finding is between two empty lines
 
 
-def _printed(report: RenderableType) -> list[str]:
-    written = io.StringIO()
-    Paper(file=written, width=100, highlight=False).print(report)
-    return written.getvalue().splitlines()
-
-
-def print_told(row: dict[str, Any]) -> None:
-    """Print a stranger's row."""
-    wrong = "" if row["verdict_right"] else "! "
-    print(f"{wrong}{row['name']}  [{', '.join(row['families']) or 'right'}]  {' '.join(row['mistakes'])}")
+def print_row(row: dict[str, Any]) -> None:
+    """Print what was said about a layer."""
+    print(f"{'' if row['verdict_right'] else '! '}{row['name']}  {' '.join(row['mistakes']) or 'right'}")
     print(f"    {row['verdict']}; {row['seconds']:.1f} s, {row['checks']} checks, {row['lines']} lines")
     for one in row["found"]:
         print(f"    {one['grade']}: {one['said'][:300]}  [{one.get('needs', '')}]  {one.get('config', '')}")
-        if one.get("false"):
-            print(f"    ! not so: {', '.join(one['false'])}")
+        for what, found in (("not so", one.get("false")), ("larger than the true minimum", one.get("larger"))):
+            print(f"    ! {what}: {found}\n" if found else "", end="")
     sys.stdout.flush()
 
 
-def print_shares(rows: list[dict[str, Any]]) -> None:
-    """Print the results for the third set as a whole."""
-    wrong = [row for row in rows if row["mistakes"]]
-    right = [row for row in rows if not row["mistakes"]]
-    firsts = Counter(row["found"][0]["grade"] for row in wrong if row["found"])
-    causes = Counter(one["grade"] for row in wrong for one in row["found"])
-    mistakes, defects = (sum(len(row[what]) for row in wrong) for what in ("mistakes", "found"))
+def print_figures(rows: list[dict[str, Any]]) -> None:
+    """Print the results for some layers as a whole."""
+    wrong, right = [row for row in rows if row["mistakes"]], [row for row in rows if not row["mistakes"]]
+    every = [one for row in wrong for one in row["found"]]
+    first = [row["found"][0] for row in wrong if row["found"]]
+    cased = [one for one in first if "config" in one]
+    told = sum(len({truth for one in row["found"] for truth in one["told"]}) for row in wrong)
+    mistakes = sum(len(row["mistakes"]) for row in wrong)
     alike = sum(len(row["found"]) == len(row["mistakes"]) for row in wrong)
-    told_of = sum(len({truth for one in row["found"] for truth in one["told"]}) for row in wrong)
+    false = [claim for one in every for claim in one.get("false", [])]
+    passes = sum(claim.startswith("passes") for claim in false)
 
-    def shares(of: Counter[str]) -> str:
+    def shares(some: list[dict[str, Any]]) -> str:
+        of = Counter(one["grade"] for one in some)
         return ", ".join(f"{grade} {of[grade]}" for grade in ("right", "possibly", "unknown", "misleading"))
 
     print(f"verdict right         {sum(row['verdict_right'] for row in rows)} of {len(rows)}")
     print(f"  right ones agree    {sum(row['verdict_right'] for row in right)} of {len(right)}")
     print(f"  wrong ones do not   {sum(row['verdict_right'] for row in wrong)} of {len(wrong)}")
-    print(f"defects reported      {defects} for {mistakes} mistakes; as many as there are in {alike} of {len(wrong)}")
-    print(f"mistakes told         {told_of} of {mistakes}")
-    false = [claim for row in wrong for one in row["found"] for claim in one.get("false", [])]
-    passes = sum(claim.startswith("passes") for claim in false)
-    print(f"false needs, passes   {len(false) - passes}, {passes}")
-    print(f"cause of the first    {shares(firsts)}")
-    print(f"cause of all          {shares(causes)}")
-    first = firsts["right"] + firsts["possibly"]
-    seen = sum(
-        row["found"][0]["grade"] == "right" and row["found"][0]["certain"] is None for row in wrong if row["found"]
+    print(
+        f"defects reported      {len(every)} for {mistakes} mistakes; as many as there are in {alike} of {len(wrong)}"
     )
-    print(f"right mistake first   {first} of {len(wrong)}: {firsts['right'] - seen} as a certain cause, ", end="")
-    print(f"{firsts['possibly']} as a possible one, {seen} by a shape, an error or two answers that say it")
-    if lines := [row["lines"] for row in wrong if row["found"]]:
-        print(f"lines to its end      median {statistics.median(lines):g}, most {max(lines)}")
-    if rows:
-        seconds = [row["seconds"] for row in rows]
-        print(f"seconds               median {statistics.median(seconds):.1f}, worst {max(seconds):.1f}")
+    print(f"mistakes told         {told} of {mistakes}")
+    print(f"false needs, passes   {len(false) - passes}, {passes}")
+    print(f"cause of the first    {shares(first)}; certain {sum(one['certain'] is True for one in first)}")
+    print(f"cause of all          {shares(every)}")
+    print(
+        f"true minimum, plain   {sum(not o['larger'] for o in cased)}, {sum(o['plain'] for o in cased)} of {len(cased)}"
+    )
+    lines = [row["lines"] for row in wrong if row["found"]] or [0]
+    print(f"lines to its end      median {statistics.median(lines):g}, most {max(lines)}")
+    seconds = [row["seconds"] for row in rows]
+    print(f"seconds               median {statistics.median(seconds):.1f}, worst {max(seconds):.1f}", flush=True)
 
 
-def third(names: list[str], seed: int) -> list[dict[str, Any]]:
-    """Measure the third set, and print it."""
-    rows = []
-    for stranger in STRANGERS:
-        if names and stranger.name not in names:
-            continue
-        if "strangers_node" in stranger.spec and NODE is None:
-            print(f"{stranger.name}: left out, for node is not installed")
-            continue
-        with np.errstate(all="ignore"):
-            row = told(stranger, seed)
-        print_told(row)
-        rows.append(row)
-    print_shares(rows)
-    return rows
+def chosen(of: str, names: Sequence[str]) -> list[Layer]:
+    """Return the layers of a set, or those of these names; those in JavaScript only where node is installed."""
+    some = [one for one in layers() if one.spec.startswith(str(LAYERS / of)) and (not names or one.name in names)]
+    return some if which("node") else [one for one in some if "third_node" not in one.spec]
 
 
 def main() -> None:
-    """Print a row each, and the shares; with --json, write everything that was measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*")
-    sets = ["first", "second", "both", "third", "all"]
-    parser.add_argument("--of", choices=sets, default="both", help="which of the sets; both are the first two")
+    """Measure the layers, print a row for each and the figures of each set, and write everything with --json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="LAYER")
+    parser.add_argument("--of", choices=["first", "second", "third"], help="one of the three sets")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = [] if options.of == "third" else first_two(options)
-    if options.of in {"third", "all"}:
-        rows += third(options.names, options.seed)
+    rows = []
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        for of in [options.of] if options.of else ["first", "second", "third"]:
+            some = []
+            for row in pool.map(partial(measured, seed=options.seed), chosen(of, options.names)):
+                print_row(row)
+                some.append(row)
+            if some:
+                print(f"--- the {of} set")
+                print_figures(some)
+            rows += some
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1, default=str))
-
-
-def first_two(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure the first set, the second, or both, and print them."""
-    rows = []
-    for wrong in {"first": WRONG, "second": FORTY}.get(options.of, (*WRONG, *FORTY)):
-        if options.names and wrong.name not in options.names:
-            continue
-        with np.errstate(all="ignore"):
-            row = measured(wrong, options.seed)
-        rows.append(row)
-        print(f"{row['name']}  [{row['family']}]  {row['truth']}")
-        if row.get("by_the_law_of_dropout"):
-            print(f"    {row['seconds']:.1f} s: it breaks the law of dropout")
-        elif row.get("told_of_tanh"):
-            print(f"    {row['seconds']:.1f} s: it agrees, and its tanh is said to be {row['told_of_tanh']}")
-        elif row["killed"]:
-            print(f"    {row['seconds']:.1f} s, {row['checks']} checks, {row['shrink_checks']} more; {row['config']}")
-            extra = [f"not the true minimum: {row['larger_than_true']}"] if row["larger_than_true"] else []
-            extra += [] if row["plain"] else ["numbers not plain"]
-            extra += [] if row["minimal"] else ["no certificate"]
-            print(f"    {'certain' if row['certain'] else '-------'}  {row['cause'][0]}  [{row['needs']}]")
-            print("".join(f"    ! {line}\n" for line in extra), end="", flush=True)
-        else:
-            print(f"    ! SURVIVES {row['checks']} checks, {row['seconds']:.1f} s", flush=True)
-    found = sum(row["killed"] for row in rows)
-    killed = [row for row in rows if "config" in row]
-    seconds = [row["seconds"] for row in killed]
-    smallest = sum(not row["larger_than_true"] for row in killed)
-    print(f"{found} of {len(rows)} found; of {len(killed)} at their true minimum {smallest}")
-    print(f"plain numbers {sum(r['plain'] for r in killed)}; certain of a cause {sum(r['certain'] for r in killed)}")
-    if seconds:
-        print(f"seconds: median {statistics.median(seconds):.2f}, worst {max(seconds):.1f}")
-    for right in RIGHT if not options.names else ():
-        subject = as_subject(right.subject, right.name)
-        record = hunt(subject, scope_of(subject, KERNEL), seed=options.seed)
-        print(f"right: {right.name}: {'FALSE ALARM' if record.findings else 'agrees'} after {record.total} checks")
-    return rows
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from harness.processes import one_thread_a_process
 
 one_thread_a_process()
 
+from benchmarks.foreign import layers  # noqa: E402
 from benchmarks.planted import PlantedSubject  # noqa: E402
 from harness import Scope, Subject, as_subject  # noqa: E402
 from harness.checks import full_check  # noqa: E402
@@ -34,11 +35,8 @@ from harness.search.record import (  # noqa: E402
     Finding,
 )
 from harness.search.search import Search  # noqa: E402
-from harness.space.contract import KERNEL  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 from tests.emulated import FillsUpPairs  # noqa: E402
-from tests.foreign.manifest import WRONG  # noqa: E402
-from tests.foreign.manifest_forty import FORTY  # noqa: E402
 
 
 class Red(NamedTuple):
@@ -58,9 +56,9 @@ def catalogue() -> Iterator[Red]:
 
 def foreign() -> Iterator[Red]:
     """Yield both older foreign sets."""
-    for wrong in (*WRONG, *FORTY):
-        subject = as_subject(wrong.subject, wrong.name)
-        yield Red(wrong.name, subject, scope_of(subject, KERNEL).only(**wrong.scope))
+    for layer in layers():
+        if layer.mistakes and not layer.spec.startswith("benchmarks/layers/third"):
+            yield Red(layer.name, layer.subject, scope_of(layer.subject, layer.contract).only(**layer.only))
 
 
 def defect() -> Iterator[Red]:

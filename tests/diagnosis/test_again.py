@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.layers import first_torch
+from benchmarks.layers.torch_base import ByHand
 from benchmarks.planted import PlantedSubject
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
@@ -19,8 +21,6 @@ from harness.oracle.compare import Sort
 from harness.search.record import Finding
 from tests import implementations
 from tests.diagnosis.halved_back import halved_back
-from tests.foreign import fifty_torch
-from tests.foreign.torch_base import ByHand
 from tests.searches import explained
 
 WITHOUT_B_HH, AVERAGES, SORTED = map(named, ("IgnoresBiasHH", "AveragesOverTime", "LeavesHnSorted"))
@@ -62,7 +62,7 @@ def test_a_gradient_that_autograd_lacks_is_of_the_mistake_that_cuts_it_off(
 ) -> None:
     config = RNNConfig(input_size, 1, nonlinearity=nonlinearity, T=33, N=2, hx=True, loss="h_n", wrt="inputs")
     known, other = (ByCause("3f9c2a11", (fault,), Factors(), forwards=True) for fault in (RESETS_AT_32, WITHOUT_B_HH))
-    chunks, case = as_subject(fifty_torch.Chunks), draw(config, regime, 1)
+    chunks, case = as_subject(first_torch.Chunks), draw(config, regime, 1)
 
     assert assess(observe(chunks, case, with_probes=False)).kind == "hx.grad: missing"
     assert excused(chunks, known, case)
@@ -82,12 +82,12 @@ def test_a_mistake_made_forwards_that_shows_backwards_alone_is_known_again() -> 
     assert not excused(chunks, other, case)
 
 
-class HalvesBack(fifty_torch.StartsFromBelow):
+class HalvesBack(first_torch.StartsFromBelow):
     def initial(self, layer: int, d: int, hx: Any, finals: Any) -> Any:
         return halved_back(super().initial(layer, d, hx, finals))
 
 
-@pytest.mark.parametrize(("layer", "known"), [(fifty_torch.StartsFromBelow, True), (HalvesBack, False)])
+@pytest.mark.parametrize(("layer", "known"), [(first_torch.StartsFromBelow, True), (HalvesBack, False)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_derivative_of_a_mistake_is_of_the_mistake_and_another_gradient_is_not(
     layer: Any, known: bool, dtype: str

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.layers import first_styles
 from harness import RNNConfig, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.cut_off import Completed, with_numbers
@@ -12,7 +13,6 @@ from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic import STRICT
 from harness.search.record import Finding
 from harness.subjects.protocol import scope_of
-from tests.foreign import twelve
 
 
 class Detached(torch.nn.RNN):
@@ -29,7 +29,7 @@ def finding_of(subject: Any, config: RNNConfig) -> Finding:
     ("layer", "config", "cause"),
     [
         (Detached, RNNConfig(1, 1, hx=True, loss="output"), "NoGradientOfHx"),
-        (twelve.Handwritten, RNNConfig(1, 1, T=9, hx=True, loss="h_n"), "DetachesState"),
+        (first_styles.Handwritten, RNNConfig(1, 1, T=9, hx=True, loss="h_n"), "DetachesState"),
     ],
     ids=["always", "every 8 steps"],
 )

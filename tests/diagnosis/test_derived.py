@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.diagnosis.again import ByCause, ByRegion
@@ -15,7 +16,6 @@ from harness.diagnosis.factors import Factors, Size
 from harness.diagnosis.faults import named
 from harness.oracle.compare import Sort
 from tests.diagnosis.halved_back import halved_back
-from tests.foreign.torch_base import ByHand
 
 CONFIG = RNNConfig(2, 3, num_layers=2, T=3, N=2, hx=True, loss="both")
 ABOVE = Factors(sizes={"num_layers": Size(2, (3,), ())})

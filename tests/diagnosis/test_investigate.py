@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks import full_check
 from harness.checks.agreement import check_agreement
@@ -24,7 +25,6 @@ from harness.search.record import Finding, Hunt, Stop
 from harness.subjects.protocol import Subject, scope_of
 from tests import implementations
 from tests.emulated import FillsUpPairs
-from tests.foreign.torch_base import ByHand
 from tests.searches import explained
 
 FILLED_UP = "bfloat16 pairs are filled up"

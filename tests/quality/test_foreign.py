@@ -1,70 +1,37 @@
-"""Measurement on twelve wrong implementations, in styles of their own, none from the reference: found, small, named."""
+"""Measurement on forty foreign layers: the verdict, the smallest case, and the cause that a report names first.
 
-from typing import Any
+``benchmarks/foreign.py`` measures all three sets of them.
+"""
+
+from typing import Any, Final
 
 import numpy as np
 import pytest
 
-from harness import as_subject, hunt
-from harness.diagnosis.investigate import Investigation
-from harness.search.search import Search
-from harness.search.simplify import PLAIN
-from harness.space.contract import KERNEL
-from harness.subjects.protocol import scope_of
-from tests.foreign.manifest import RIGHT, TWELVE, Right, Wrong
+from benchmarks.foreign import Layer, layers, measured
+from harness import as_subject, hunt, scope_of
 from tests.long import few
 
-NAMED = {
-    "plain_loops": "adds bias_ih twice",
-    "einsum": "computes h @ W_hh where nn.RNN computes h @ W_hh.T",
-    "folded": "ignores hx in the layers above the first",
-    "generated": "concatenates reverse before forward",
-    "stepped": "takes the reverse direction's h_n at the last time step",
-    "recursive": "uses the second layer's parameters in all layers above it",
-    "Handwritten": "detaches the state every 8 steps",
-    "cells": "reshapes x to (T, N, input_size) with batch_first",
-    "concatenated": "sums the first 16 states only in h @ W_hh.T, in the reverse direction only",
-    "tiled": "sums states in blocks of 8",
-    "flat": "takes h_n of a packed batch at T",
-    "scanned": "precision: its activation is off",
-}
+LAYERS: Final[dict[str, Layer]] = {layer.name: layer for layer in layers()}
+
+CASES: Final = 150
+
+CAUSES: Final = {}
 
 
-KEPT = {"plain_loops", "generated", "flat"}
+KEPT: Final = {"plain_loops", "generated", "flat", "accumulating", "UnreadBias", "vanilla"}
+"""The layers that the default run takes."""
 
 
-@pytest.mark.parametrize("wrong", few(TWELVE, lambda wrong: wrong.name in KEPT), ids=lambda wrong: wrong.name)
-def test_a_foreign_mistake_is_found_small_and_named(wrong: Wrong) -> None:
-    from harness.report.explained import cause_line
+@pytest.mark.parametrize("name", few(CAUSES, KEPT.__contains__))
+def test_a_foreign_layer_gets_its_verdict_and_its_cause(name: str) -> None:
+    verdict, cause = CAUSES[name]
 
-    subject = as_subject(wrong.subject, wrong.name)
-    investigation = Investigation(subject)
+    row = measured(LAYERS[name], cases=CASES)
 
-    with Search(subject, scope_of(subject, KERNEL).only(**wrong.scope)) as search:
-        list(search)  # a tanh that is off does not end it
-    done = search.record
-
-    finding = done.finding
-    assert finding is not None
-    config = finding.case.config
-    assert {name: getattr(config, name) for name in wrong.smallest} == dict(wrong.smallest)
-    numbers = np.concatenate([array.ravel().astype(float) for array in finding.case.arrays.values()])
-    # For a tanh, the worst argument is shown instead of a plainer one.
-    assert finding.result.of_tanh or (finding.minimal and np.isin(numbers[np.isfinite(numbers)], PLAIN).all())
-    explanation = investigation.explain(finding, done.scope)
-    assert explanation.diagnosis is not None
-    said = cause_line(explanation.diagnosis, config, explanation.factors)
-    assert said.startswith(NAMED[wrong.name])
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("right", RIGHT, ids=lambda right: right.name)
-def test_a_right_implementation_raises_nothing(right: Right) -> None:
-    subject = as_subject(right.subject, right.name)
-
-    done = hunt(subject, scope_of(subject, KERNEL), cases=300, seed=4)
-
-    assert (done.findings, done.suspicions) == ([], [])
+    assert row["verdict"] == verdict
+    assert [one["said"].startswith(cause) for one in row["found"][:1]] == [True] * bool(cause)
+    assert not any(one.get("larger") for one in row["found"][:1])
 
 
 def rounds_its_state(x: Any, h0: Any, weights: Any, config: Any) -> Any:

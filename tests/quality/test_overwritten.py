@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.layers.second_numpy import kept_workspace
 from harness import RNNConfig, Verdict, as_subject, hunt
 from harness.report.wording import mismatch_line
 from tests import implementations
-from tests.foreign.forty import kept_workspace
 from tests.long import few
 
 KEPT: dict[Any, Any] = {}

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import pytest
 
+from benchmarks.layers import first_styles
 from harness.subjects.protocol import Subject
 from harness.subjects.registry import as_subject
 from tests import implementations
-from tests.foreign import twelve
 from tests.sharded import Sharded, same_but_for_times
 from tests.unrun import let_scripts_fail_unrun
 
@@ -26,8 +26,8 @@ ONE: Final[dict[str, Callable[[], Subject]]] = {
     "torch": lambda: as_subject("torch"),
     "right": lambda: as_subject(implementations.vectorised),
     "a mistake": lambda: as_subject(implementations.without_b_hh),
-    "a mistake of larger sizes": lambda: as_subject(twelve.tiled),
-    "a class": lambda: as_subject(twelve.Handwritten),
+    "a mistake of larger sizes": lambda: as_subject(first_styles.tiled),
+    "a class": lambda: as_subject(first_styles.Handwritten),
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from benchmarks.layers import first_torch
 from harness import Capabilities, Case, Result, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import Method
@@ -34,7 +35,6 @@ from harness.space.outcome import Failure, Outcome
 from harness.space.scope import SIZES
 from harness.subjects.protocol import SubjectError, scope_of
 from tests import implementations
-from tests.foreign import fifty_torch
 from tests.searches import explained
 
 SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
@@ -573,7 +573,7 @@ if __name__ == "__main__":
 
 
 def test_a_gradient_that_is_wrong_for_what_was_wrong_before_it_is_told_by_that() -> None:
-    subject = as_subject(fifty_torch.Chunks)  # in float16 it is seen in the backward pass first
+    subject = as_subject(first_torch.Chunks)  # in float16 it is seen in the backward pass first
 
     scope = scope_of(subject).only(T=[49], N=[2], loss=[None, "h_n"], wrt=["all", "inputs"])
     scope = scope.only(regimes=["normal", "dyadic", "sparse"])

@@ -1,4 +1,4 @@
-"""strangers_torch: recurrent layers in torch as strangers write them: functional, autograd functions, modules, cells."""
+"""Recurrent layers in torch as tutorials and students write them: functional, autograd functions, modules, cells."""
 
 import torch
 import torch.nn.functional as F

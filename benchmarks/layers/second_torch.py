@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.foreign.torch_base import ByHand
+from benchmarks.layers.torch_base import ByHand
 
 
 class InversePermutation(ByHand):

@@ -1,4 +1,4 @@
-"""Recurrent layers as twelve people might write them, each with one mistake (``manifest`` says which)."""
+"""Recurrent layers as twelve people might write them, each with one mistake."""
 
 from __future__ import annotations
 

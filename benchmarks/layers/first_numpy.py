@@ -1,4 +1,4 @@
-"""Variations of ``numpy_base`` that are wrong, each in one way (``manifest`` says which)."""
+"""Variations of ``numpy_base`` that are wrong, each in one way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.foreign.numpy_base import Net, Weights, function
+from benchmarks.layers.numpy_base import Net, Weights, function
 
 Array = NDArray[Any]
 

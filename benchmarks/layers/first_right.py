@@ -1,4 +1,4 @@
-"""Two more correct ways to sum, in addition to the bases."""
+"""The right layers of the first set: the bases, and two more ways to sum."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.foreign.kernel_base import Kernel
-from tests.foreign.kernel_base import function as kernel_function
-from tests.foreign.numpy_base import Net
-from tests.foreign.numpy_base import function as numpy_function
+from benchmarks.layers.kernel_base import Kernel
+from benchmarks.layers.kernel_base import function as kernel_function
+from benchmarks.layers.numpy_base import Net
+from benchmarks.layers.numpy_base import function as numpy_function
+from benchmarks.layers.numpy_base import net as net
+from benchmarks.layers.torch_base import ByHand as ByHand
 
 Array = NDArray[Any]
 

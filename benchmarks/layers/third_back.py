@@ -1,4 +1,4 @@
-"""strangers_back: recurrent layers with a backward pass by hand, as strangers write them, mostly in NumPy."""
+"""Recurrent layers with a backward pass by hand, as tutorials and students write them, mostly in NumPy."""
 
 import numpy as np
 
@@ -258,7 +258,7 @@ def safe_norm(x, h0, weights, config, cotangents):
 
 
 def with_transpose(x, h0, weights, config, cotangents):
-    """dh = W_hh^T da, so there is a transpose."""
+    """Dh = W_hh^T da, so there is a transpose."""
     _need(config.num_layers == 1 and not config.bidirectional and not config.batch_first, "one layer, time first")
     sigma = _sigma(config)
     W, U, T = weights["weight_ih_l0"], weights["weight_hh_l0"], config.T

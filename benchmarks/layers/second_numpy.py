@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.layers.kernel_base import Kernel
+from benchmarks.layers.kernel_base import function as kernel
+from benchmarks.layers.numpy_base import Net, Record
+from benchmarks.layers.numpy_base import function as whole
 from harness.space.config import RNNConfig
-from tests.foreign.kernel_base import Kernel
-from tests.foreign.kernel_base import function as kernel
-from tests.foreign.numpy_base import Net, Record
-from tests.foreign.numpy_base import function as whole
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array]

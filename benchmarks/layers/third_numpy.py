@@ -1,4 +1,4 @@
-"""strangers_numpy: recurrent layers in NumPy as strangers write them; ``manifest_strangers`` says which are right."""
+"""Recurrent layers in NumPy as tutorials and students write them."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def column_vectors(x, h0, weights, config):
-    """h = g(W x + U h + b), with everything a column, one sequence after the other."""
+    """H = g(W x + U h + b), with everything a column, one sequence after the other."""
     if config.num_layers != 1 or config.bidirectional:
         raise NotImplementedError("single layer, left to right only")
     W, U, H = weights["weight_ih_l0"], weights["weight_hh_l0"], config.hidden_size
@@ -272,7 +272,7 @@ def shared_biases(x, h0, weights, config):
 
 
 def running_state(x, h0, weights, config):
-    """h is what the network remembers."""
+    """H is what the network remembers."""
     if config.bidirectional:
         raise NotImplementedError("one direction")
     act = np.tanh if config.nonlinearity == "tanh" else _relu

@@ -1,4 +1,4 @@
-"""strangers_node: a recurrent layer in JavaScript, behind a pipe."""
+"""A recurrent layer in JavaScript, behind a pipe."""
 
 import atexit
 import base64

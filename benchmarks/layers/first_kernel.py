@@ -1,4 +1,4 @@
-"""Variations of ``kernel_base`` that are wrong, each in one way (``manifest`` says which)."""
+"""Variations of ``kernel_base`` that are wrong, each in one way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.foreign.kernel_base import Kernel, function
+from benchmarks.layers.kernel_base import Kernel, function
 
 Array = NDArray[Any]
 

@@ -1,4 +1,4 @@
-"""Variations of ``torch_base`` that are wrong, each in one way (``manifest`` says which)."""
+"""Variations of ``torch_base`` that are wrong, each in one way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.foreign.torch_base import ByHand
+from benchmarks.layers.torch_base import ByHand
 
 
 class HardTanh(ByHand):
