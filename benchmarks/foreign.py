@@ -150,7 +150,7 @@ def beside(done: Examination) -> Iterator[str]:
     if done.dropout is not None and done.dropout.failed:
         yield done.dropout.message
     if done.refusals is not None and done.refusals.findings:
-        lapses = Counter(wrong.refusal.lapse.value for wrong in done.refusals.findings if wrong.refusal.lapse)
+        lapses = Counter(one.lapse.value for one in done.refusals.findings)
         yield f"malformed calls: {', '.join(f'{number} kinds {lapse}' for lapse, number in lapses.items())}"
     if done.hunt.accuracy and done.verdict is Verdict.AGREES:
         yield "; ".join(f"{one.dtype}: {one.error_line}" for one in done.hunt.accuracy)

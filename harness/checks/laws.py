@@ -66,6 +66,11 @@ def _law(others: str, applies: Callable[[RNNConfig], bool], **more: Any) -> Call
     return made
 
 
+def _packable(config: RNNConfig) -> bool:
+    """Return whether a batch may be packed: a readout's gradient is zero in padding, so it cannot be expanded."""
+    return config.N > 0 and not (config.output_size is not None and config.strides == "expanded")
+
+
 def _finite(case: Case) -> bool:
     return all(bool(np.isfinite(array).all()) for array in case.arrays.values())
 
@@ -101,7 +106,7 @@ def packed_alone(case: Case, run: Run) -> Arrays:
 
 @_law(
     "the same batch, packed if it was padded and padded if it was packed",
-    lambda config: config.packing == "equal" or (config.lengths is None and config.batched and config.N > 0),
+    lambda config: config.packing == "equal" or (config.lengths is None and config.batched and _packable(config)),
 )
 def packed_equal_lengths(case: Case, run: Run) -> Arrays:
     """Apply the law ``rnn(pack(x, [T] * N)) == rnn(x)``."""

@@ -338,6 +338,13 @@ def test_meta_has_nothing_to_compare() -> None:
     assert (result.verdict, result.method) == (Verdict.AGREES, Method.FORM)
 
 
+def test_a_readout_whose_gradient_is_one_value_is_not_packed_where_padding_has_none() -> None:
+    config = BACK.replace(output_size=1, strides="expanded", preparation="used")
+
+    assert not LAWS["packed equal lengths"].applies(draw(config))
+    assert LAWS["packed equal lengths"].applies(draw(config.replace(output_size=None)))
+
+
 def test_a_readout_alone_is_enough_for_laws_that_pass_nothing_on() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         return implementations.vectorised(x, h0, weights, config)[-1]
