@@ -16,10 +16,10 @@ inline Tensors read_tensors(const std::string& path) {
     const std::string header = all.substr(8, size);
     const char* data = all.data() + 8 + size;
     Tensors found;
-    for (std::size_t at = 0; (at = header.find("\": {\"dtype\": \"F", at)) != std::string::npos; ++at) {
+    for (std::size_t at = 0; (at = header.find("\":{\"dtype\":\"F", at)) != std::string::npos; ++at) {
         const auto begin = header.rfind('"', at - 1) + 1;
-        const bool wide = header.compare(at + 15, 2, "64") == 0;
-        std::sscanf(header.c_str() + header.find("data_offsets", at), "data_offsets\": [%llu, %llu", &start, &end);
+        const bool wide = header.compare(at + 13, 2, "64") == 0;
+        std::sscanf(header.c_str() + header.find("data_offsets", at), "data_offsets\":[%llu,%llu", &start, &end);
         for (; start < end; start += wide ? 8 : 4) {
             double number; float narrow;
             std::memcpy(&number, data + start, wide ? 8 : 4), std::memcpy(&narrow, data + start, 4);

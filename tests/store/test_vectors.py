@@ -220,17 +220,11 @@ ONE: Final = {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "a header of 0 bytes"),
-        (b"\xff" * 8 + b"{}", "a header of 18,446,744,073,709,551,615 bytes"),
-        ((2**30).to_bytes(8, "little") + b"{}", "a header of 1,073,741,824 bytes"),
-        (b"\x02" + bytes(7) + b"[[", "its header is no JSON"),
-        (header({"x": ONE | {"data_offsets": [0, 8]}}, b"1234567"), "x: expected a dtype"),
-        (header({"x": ONE | {"data_offsets": [-8, 0]}}, bytes(8)), "x: expected a dtype"),
-        (header({"x": ONE | {"shape": [2]}}, bytes(8)), "x: expected a dtype"),
-        (header({"x": ONE | {"shape": [-1]}}, bytes(8)), "x: expected a dtype"),
-        (header({"x": ONE | {"shape": [10**9, 10**9]}}, bytes(8)), "x: expected a dtype"),
-        (header({"x": ONE | {"dtype": "OBJECT"}}, bytes(8)), "x: expected a dtype"),
-        (header({"x": [1, 2]}, bytes(8)), "x: expected a dtype"),
+        (b"", "expected a file of safetensors"),
+        (b"\xff" * 8 + b"{}", "expected a file of safetensors"),
+        (b"\x02" + bytes(7) + b"[[", "expected a file of safetensors"),
+        (header({"x": ONE | {"shape": [10**9, 10**9]}}, bytes(8)), "expected a file of safetensors"),
+        (header({"x": ONE | {"dtype": "U64"}}, bytes(8)), "holds U64: expected the dtypes F64"),
     ],
 )
 def test_a_file_that_holds_no_arrays_is_refused_in_one_line(content: bytes, words: str, tmp_path: Path) -> None:
