@@ -123,10 +123,11 @@ def measured(layer: Layer, seed: int = 0, cases: int | None = None) -> dict[str,
     subject, start = layer.subject, time.process_time()
     investigation = Investigation(subject)
     scope = scope_of(subject, layer.contract).only(**layer.only)
-    with np.errstate(all="ignore"), Search(subject, scope, Options(seed=seed, cases=cases)) as search:
+    options = Options(cases, seed=seed)
+    with np.errstate(all="ignore"), Search(subject, scope, options) as search:
         for finding in search.findings():
             search.pass_over(investigation.recognise(finding, search.record))
-        done = examine(subject, search.record, cases=cases)
+        done = examine(subject, search.record, options)
         explanations = [investigation.known_of(finding) for finding in done.hunt.findings]
         said = [graded(layer, *pair) for pair in zip(done.hunt.findings, explanations, strict=True)]
         lines = lines_to_the_first_finding(subject, done, explanations)

@@ -13,10 +13,9 @@ from harness.diagnosis.script.make import script
 from harness.report.text import subjects_table
 from harness.search.search import hunt
 from harness.space.outcome import Failure
-from harness.subjects import extras
-from harness.subjects.onnx import exporters, subjects
 from harness.subjects.protocol import SubjectError, scope_of
 from harness.subjects.registry import find_subject
+from harness.subjects.runtimes import library, onnx_exporters, onnx_runtimes
 from tests.scripts import says_failed
 
 PLAIN = RNNConfig(3, 4, nonlinearity="relu", T=5, N=3)
@@ -85,8 +84,8 @@ def test_a_runtime_that_ignores_sequence_lens_disagrees_and_a_script_shows_it() 
 @needs_onnx
 def test_dynamic_axes_are_checked_at_another_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     subject, used = as_subject("onnx:torchscript"), draw(PLAIN.replace(preparation="used"))
-    right = exporters.example_of
-    monkeypatch.setattr(exporters, "example_of", lambda config, packed, time: (right(config, packed, time)[0], {}))
+    right = onnx_exporters.example_of
+    monkeypatch.setattr(onnx_exporters, "example_of", lambda config, packed, time: (right(config, packed, time)[0], {}))
 
     outcome = subject.run(used)
 
@@ -99,17 +98,18 @@ def test_an_error_that_is_no_refusal_is_a_failure() -> None:
     def run(model: bytes, feeds: Any) -> Any:
         raise RuntimeError("out of luck")
 
-    subject = subjects._built("mine", "mine 1.0", run, run, ["float32"])
+    subject = onnx_runtimes.subject_by("mine", "onnx", ("onnx",), run, run, ("float32",))
 
     assert subject.run(draw(PLAIN)).failure is Failure.RAISED
 
 
-def test_an_exporter_that_raises_has_refused() -> None:
-    def export(*given: Any) -> bytes:
+def test_an_exporter_that_raises_has_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exported(*given: Any) -> bytes:
         raise ValueError("one line\nand another")
 
-    subject = subjects.ExportedSubject(subjects._Exported(export, subjects.EXPORTED, weighted=True), "mine")
-    outcome = subject.run(draw(PLAIN))
+    monkeypatch.setattr(library, "version", lambda _package: "1.0")
+    monkeypatch.setattr(onnx_exporters, "exported", exported)
+    outcome = onnx_exporters.torchscript().run(draw(PLAIN))
 
     assert (outcome.failure, outcome.message) == (Failure.UNSUPPORTED, "ValueError: one line")
 
@@ -122,7 +122,7 @@ def test_a_runtime_that_is_not_installed_is_told_with_its_remedy(name: str, monk
     def version(package: str) -> str:
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(extras, "version", version)
+    monkeypatch.setattr(library, "version", version)
     with pytest.raises(
         SubjectError, match=r"not installed; pip install 'rnn-harness\[(jax|keras|mlx|ncnn|onnx|openvino|paddle)\]'"
     ) as raised:

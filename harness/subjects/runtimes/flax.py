@@ -11,7 +11,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from harness.subjects.runtimes.padding import with_zeros
+from harness.subjects.function import FunctionSubject
+from harness.subjects.runtimes.library import subject_of, with_zeros
 
 
 @lru_cache(256)
@@ -83,3 +84,10 @@ def by_flax(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangents
     shapes = {"output.grad": (*x.shape[:-1], config.num_directions * config.hidden_size), "h_n.grad": h0.shape}
     given = tuple(cotangents.get(name, np.zeros(shape, x.dtype)) for name, shape in shapes.items())
     return jax.device_get(both(x, h0, weights, lengths, given))
+
+
+def subject() -> FunctionSubject:
+    """Return the subject ``jax:flax``."""
+    return subject_of(
+        "jax:flax", "jax", ("flax", "jax", "jaxlib"), with_zeros, flax_function, by_flax, num_layers=(1, 1, 2)
+    )

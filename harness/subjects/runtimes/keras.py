@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.subjects.runtimes.padding import with_zeros
+from harness.subjects.function import FunctionSubject
+from harness.subjects.runtimes.library import subject_of, with_zeros
 
 
 def by_keras(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangents: Any) -> Any:
@@ -66,3 +67,8 @@ def by_keras(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangent
     gradients = [torch.zeros_like(s) if g is None else g for s, g in zip(sources, found, strict=True)]
     named = {name: g.numpy().T for of, g in zip(parameters, gradients[2:], strict=True) for name in of}
     return *arrays, {"x": gradients[0].numpy(), "h0": gradients[1].numpy(), **named}
+
+
+def subject() -> FunctionSubject:
+    """Return the subject ``keras:torch``."""
+    return subject_of("keras:torch", "keras", ("keras", "torch"), with_zeros, by_keras)

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.subjects.function import FunctionSubject
+from harness.subjects.runtimes.library import subject_of
+
 
 def by_mlx(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
     """Return output and h_n, and the gradients where there are cotangents."""
@@ -46,3 +49,8 @@ def by_mlx(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
     heads = {name: cotangents.get(f"{name}.grad", np.zeros(array.shape, x.dtype)) for name, array in returned.items()}
     _, gradients = mx.vjp(lambda *given: list(forward(*given)), sources, [mx.array(head) for head in heads.values()])
     return *arrays, {name: np.array(g) for name, g in zip(("x", "h0", *names), gradients, strict=True)}
+
+
+def subject() -> FunctionSubject:
+    """Return the subject ``mlx:cpu``."""
+    return subject_of("mlx:cpu", "mlx", ("mlx", "mlx-cpu"), by_mlx)

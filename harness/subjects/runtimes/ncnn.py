@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.subjects.function import FunctionSubject
+from harness.subjects.runtimes.library import subject_of
+
 
 def by_ncnn(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
     """Return output and h_n."""
@@ -56,3 +59,8 @@ def by_ncnn(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
         length = len(steps) if lengths is None else lengths[n]
         output[n, :length], h_n[:, n] = one(steps[:length], h0[:, n])
     return output if config.batch_first else output.swapaxes(0, 1), h_n
+
+
+def subject() -> FunctionSubject:
+    """Return the subject ``ncnn:cpu``."""
+    return subject_of("ncnn:cpu", "ncnn", ("ncnn",), by_ncnn)

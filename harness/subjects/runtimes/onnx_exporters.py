@@ -1,14 +1,46 @@
-"""torch's ``nn.RNN`` as torch's two exporters write it: each function returns a model as bytes.
+"""torch's ``nn.RNN`` as torch's two exporters write it, run by ONNX Runtime.
 
 A layer that was ``used`` is exported at another shape than that of the call, with dynamic axes; any other at the shape
 of the call, with fixed axes. torch.export fixes the number of time steps in any case.
 
-The text of these functions is part of the scripts of findings, so each imports what it uses.
+The text of the functions up to ``fed_to`` is part of the scripts of findings, so each imports what it uses.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from harness.space.config import RNNConfig
+from harness.space.contract import PORT
+from harness.subjects.capabilities import FEW_SIZES
+from harness.subjects.function import FunctionSubject
+from harness.subjects.protocol import Unsupported
+from harness.subjects.runtimes.library import OFFERS, installed, recipe_of
+from harness.subjects.runtimes.onnx_runtimes import TAKES, by_onnxruntime, onnxruntime_session, refusing
+
+KEPT: Final = 256  # the number of models of torch.export's exporter that are kept, because each takes a second
+
+# Exported models are asked for these; the older exporter refuses dropout in training, and the other one is slow.
+EXPORTED: Final = OFFERS | {
+    "dtype": ("float32", "float32", "float64", "float16"),
+    "preparation": ("new", "new", "used"),
+    "batched": (*[True] * 7, False),
+}
+FEW: Final = EXPORTED | {**FEW_SIZES, "num_layers": (1, 2), "masks": False}
+
+_SCRIPT: Final = """
+def rnn(x, h0, weights, config, lengths):
+    model = exported(weights, config, lengths is not None, {dynamo})
+    return by_onnxruntime(model, fed_to(x, h0, {inputs}, config, lengths))
+"""
 
 
 def layer_of(config: Any) -> Any:
@@ -60,60 +92,34 @@ def example_of(config: Any, packed: Any, time: Any) -> Any:
     return given, {name: of[name] for name in (*given, "output", "h_n")} if dynamic else {}
 
 
-def by_torchscript(weights: Any, config: Any, packed: Any) -> Any:
-    """Return the model that the TorchScript exporter writes of a layer with these weights, which are constants."""
-    import io
-    import warnings
+def exported(weights: Any, config: Any, packed: Any, dynamo: Any) -> Any:
+    """Return the model that an exporter writes, as bytes.
 
-    import torch
-
-    layer, (given, axes) = layer_of(config), example_of(config, packed, time=True)
-    file: Any = io.BytesIO()
-    layer.rnn.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is deprecated, and it warns of what is checked here
-        torch.onnx.export(
-            layer,
-            (),
-            file,
-            kwargs=given,
-            input_names=list(given),
-            output_names=["output", "h_n"],
-            dynamic_axes=axes,
-            training=torch.onnx.TrainingMode.PRESERVE,
-            dynamo=False,
-        )
-    return file.getvalue()
-
-
-def by_dynamo(weights: Any, config: Any, packed: Any) -> Any:
-    """Return the model that the exporter of torch.export writes of a layer with any weights, which are inputs.
-
-    An export takes a second, and its model serves all weights of a config.
+    The weights are constants; with ``dynamo`` they are inputs, so that one slow export serves all weights of a config.
     """
     import io
     import warnings
 
     import torch
 
-    layer, (given, axes) = layer_of(config), example_of(config, packed, time=False)
+    layer, (given, axes) = layer_of(config), example_of(config, packed, time=not dynamo)
     file: Any = io.BytesIO()
-    batch = {name: {i: torch.export.Dim.DYNAMIC for i, axis in axes[name].items() if axis == "N"} for name in axes}
-    shapes = {name: batch[name] for name in given} | {"weights": dict.fromkeys(weights)} if axes else None
-    names = [*given, *weights]
-    given["weights"] = {name: torch.from_numpy(array) for name, array in weights.items()}
+    tensors, names = {name: torch.from_numpy(array) for name, array in weights.items()}, list(given)
+    if dynamo:
+        batch = {name: {i: torch.export.Dim.DYNAMIC for i, axis in axes[name].items() if axis == "N"} for name in axes}
+        shapes = {name: batch[name] for name in given} | {"weights": dict.fromkeys(weights)} if axes else None
+        options: Any = {"dynamic_shapes": shapes, "verbose": False}
+        given["weights"], names = tensors, [*names, *weights]
+    else:
+        layer.rnn.load_state_dict(tensors)
+        options = {"dynamic_axes": axes, "training": torch.onnx.TrainingMode.PRESERVE}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of its own code
+        warnings.simplefilter(
+            "ignore"
+        )  # one is deprecated and warns of what is checked here, the other of its own code
+        results = ["output", "h_n"]
         torch.onnx.export(
-            layer,
-            (),
-            file,
-            kwargs=given,
-            input_names=names,
-            output_names=["output", "h_n"],
-            dynamic_shapes=shapes,
-            dynamo=True,
-            verbose=False,
+            layer, (), file, kwargs=given, input_names=names, output_names=results, dynamo=dynamo, **options
         )
     return file.getvalue()
 
@@ -126,3 +132,60 @@ def fed_to(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
     if lengths is not None:
         feeds["lengths"] = lengths
     return feeds
+
+
+class ExportedSubject(FunctionSubject):
+    """An exported ``nn.RNN``. A used one was exported at another shape, and is not called there."""
+
+    def __init__(self, name: str, offers: Mapping[str, Any], *, dynamo: bool) -> None:
+        software = installed(name, "torch", "onnxscript", "onnx", "onnxruntime", extra="onnx")
+        self._dynamo, self._of_zeros = dynamo, lru_cache(KEPT)(self._with_zeros)
+        text = _SCRIPT.format(dynamo=dynamo, inputs="weights" if dynamo else "{}")
+        functions = (layer_of, example_of, exported, fed_to, onnxruntime_session, by_onnxruntime)
+        recipe = recipe_of("rnn", *functions, text=text, takes=TAKES)
+        declared: Any = partial(self._rnn)
+        declared.contract, declared.offers = PORT, offers
+        super().__init__(declared, name, recipe)
+        self.capabilities = replace(self.capabilities, takes=None, masks=None, ground={"software": software})
+
+    def use(self, config: RNNConfig) -> None:
+        """Do nothing more."""
+
+    def _rnn(self, x: Any, h0: Any, weights: Any, config: RNNConfig, lengths: Any) -> Any:
+        if config.output_size is not None:
+            raise Unsupported("no readout: the model is the layer alone")
+        packed = lengths is not None
+        model = self._of_zeros(config, packed) if self._dynamo else self._written(weights, config, packed)
+        inputs = weights if self._dynamo else {}
+        with refusing():
+            return by_onnxruntime(model, fed_to(x, h0, inputs, config, lengths))
+
+    def _with_zeros(self, config: RNNConfig, packed: bool) -> bytes:
+        weights = {name: np.zeros(spec.shape, config.dtype) for name, spec in config.weights.items()}
+        return self._written(weights, config, packed)
+
+    def _written(self, weights: Any, config: RNNConfig, packed: bool) -> bytes:
+        """Return the model. Raise ``Unsupported`` if the exporter raises: it says so, and writes nothing."""
+        try:
+            with silenced():
+                return bytes(exported(weights, config, packed, self._dynamo))
+        except Exception as error:  # noqa: BLE001 - an exporter raises errors of all kinds
+            cause = error.__cause__ or error
+            raise Unsupported(f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}") from None
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep away from standard error what torch's C++ code prints there while it exports."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as sink:
+            os.dup2(sink.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+torchscript = partial(ExportedSubject, "onnx:torchscript", EXPORTED, dynamo=False)
+dynamo = partial(ExportedSubject, "onnx:dynamo", FEW, dynamo=True)

@@ -1,12 +1,30 @@
-"""The runtimes of ONNX models: each function returns output and h_n of a model, given as bytes.
+"""A graph of ONNX's ``RNN`` nodes, run by ONNX Runtime, by onnx's own reference implementation, and by OpenVINO.
 
-The text of these functions is part of the scripts of findings, so each imports what it uses.
+The text of the functions that run a model is part of the scripts of findings, so each imports what it uses.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any, Final
+
+from harness.space.contract import PORT
+from harness.subjects.function import FunctionSubject
+from harness.subjects.protocol import Unsupported
+from harness.subjects.runtimes.library import OFFERS, installed, recipe_of
+from harness.subjects.runtimes.onnx_graph import fed, model_of
+
+REFUSALS: Final = ("NOT_IMPLEMENTED", "not supported", "Unknown activation function")  # a runtime's words
+TAKES: Final = ("x", "h0", "weights", "config", "lengths")
+
+_SCRIPT: Final = """
+def rnn(x, h0, weights, config, lengths):
+    model = model_of(weights, config, lengths is not None).SerializeToString()
+    return {run}(model, fed(x, h0, config, lengths))
+"""
 
 
 @lru_cache(4)
@@ -21,7 +39,7 @@ def onnxruntime_session(model: Any) -> Any:
 
 
 def by_onnxruntime(model: Any, feeds: Any) -> Any:
-    """Run a model by ONNX Runtime."""
+    """Run a model, given as bytes, by ONNX Runtime."""
     return onnxruntime_session(model).run(["output", "h_n"], feeds)
 
 
@@ -34,7 +52,7 @@ def reference_evaluator(model: Any) -> Any:
 
 
 def by_reference(model: Any, feeds: Any) -> Any:
-    """Run a model by onnx's own reference implementation."""
+    """Run a model, given as bytes, by onnx's own reference implementation."""
     return reference_evaluator(model).run(["output", "h_n"], feeds)
 
 
@@ -49,6 +67,53 @@ def openvino_request(model: Any) -> Any:
 
 
 def by_openvino(model: Any, feeds: Any) -> Any:
-    """Run a model by OpenVINO."""
+    """Run a model, given as bytes, by OpenVINO."""
     results = openvino_request(model).infer(feeds)
     return results["output"], results["h_n"]
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn the errors by which a runtime refuses a model into ``Unsupported``."""
+    try:
+        yield
+    except Exception as error:
+        if any(words in str(error) for words in REFUSALS):
+            raise Unsupported(f"{type(error).__name__}: {str(error).strip()}") from None
+        raise
+
+
+def subject_by(
+    name: str, extra: str, packages: tuple[str, ...], run: Callable[..., Any], made: Any, dtypes: tuple[str, ...]
+) -> FunctionSubject:
+    """Return the subject of a runtime: ``run`` runs a model by what ``made`` makes of it."""
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
+        if config.output_size is not None or not config.batched:
+            raise Unsupported("ONNX's RNN has a batch axis, and no readout")
+        model = model_of(weights, config, lengths is not None).SerializeToString()
+        with refusing():
+            return run(model, fed(x, h0, config, lengths))
+
+    software = installed(name, *packages, extra=extra)
+    declared: Any = rnn
+    declared.contract, declared.offers = PORT, OFFERS | {"dtype": dtypes}
+    text = _SCRIPT.format(run=run.__name__)
+    subject = FunctionSubject(rnn, name, recipe_of("rnn", model_of, fed, made, run, text=text, takes=TAKES))
+    subject.capabilities = replace(subject.capabilities, ground={"software": software})
+    return subject
+
+
+runtime = partial(
+    subject_by,
+    *("onnx:runtime", "onnx", ("onnxruntime", "onnx"), by_onnxruntime, onnxruntime_session),
+    ("float32", "float32", "float64", "float16", "bfloat16"),
+)
+reference = partial(
+    subject_by,
+    *("onnx:reference", "onnx", ("onnx", "numpy"), by_reference, reference_evaluator),
+    ("float32", "float32", "float64", "float64", "float16", "bfloat16"),
+)
+openvino = partial(
+    subject_by, "onnx:openvino", "openvino", ("openvino", "onnx"), by_openvino, openvino_request, ("float32",)
+)

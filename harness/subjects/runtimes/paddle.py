@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.subjects.runtimes.padding import with_zeros
+from harness.subjects.function import FunctionSubject
+from harness.subjects.runtimes.library import subject_of, with_zeros
 
 
 def by_paddle(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangents: Any) -> Any:
@@ -48,3 +49,8 @@ def by_paddle(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangen
     found = paddle.grad([returned[name] for name in read], list(sources.values()), heads, allow_unused=True)
     gradients = zip(sources.items(), found, strict=True)
     return *arrays, {n: (paddle.zeros_like(s) if g is None else g).numpy() for (n, s), g in gradients}
+
+
+def subject() -> FunctionSubject:
+    """Return the subject ``paddle:layer``."""
+    return subject_of("paddle:layer", "paddle", ("paddlepaddle",), with_zeros, by_paddle)

@@ -1,0 +1,58 @@
+"""What the subjects of other libraries share: their packages, their scripts, and padding that a library may read."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from harness.space.contract import PORT
+from harness.subjects.capabilities import Recipe
+from harness.subjects.function import FunctionSubject
+from harness.subjects.protocol import SubjectError
+
+# The plain way of calling: a library copies what it is given, and keeps nothing of a call.
+OFFERS: Final[dict[str, Any]] = {"strides": ("contiguous",), "preparation": ("new",)}
+
+
+def installed(name: str, *packages: str, extra: str) -> str:
+    """Return the versions of the packages that a subject needs. Raise ``SubjectError`` if one is missing."""
+    try:
+        return ", ".join(f"{package} {version(package)}" for package in packages)
+    except PackageNotFoundError as missing:
+        remedy = f"pip install 'rnn-harness[{extra}]'"
+        raise SubjectError(f"{name}: needs {missing.name}, which is not installed; {remedy} installs it") from None
+
+
+def recipe_of(name: str, *functions: Callable[..., Any], text: str = "", takes: tuple[str, ...] = ()) -> Recipe:
+    """Return how a script runs a function: by the texts of some functions, and a last one."""
+    texts = [inspect.getsource(function).strip("\n") for function in functions]
+    parts = ["from functools import lru_cache\nfrom typing import Any", *texts, *filter(None, [text.strip("\n")])]
+    return Recipe(name, tuple("\n\n\n".join(parts).split("\n")), takes=takes)
+
+
+def subject_of(
+    name: str, extra: str, packages: tuple[str, ...], *functions: Callable[..., Any], **offers: Any
+) -> FunctionSubject:
+    """Return the subject of the last of some functions, whose texts are all that a script needs."""
+    software = installed(name, *packages, extra=extra)
+    run: Any = functions[-1]
+    run.contract, run.offers = PORT, {**OFFERS, **offers}
+    subject = FunctionSubject(run, name, recipe_of(run.__name__, *functions))
+    subject.capabilities = replace(subject.capabilities, ground={"software": software})
+    return subject
+
+
+def with_zeros(x: Any, lengths: Any, batch_first: Any) -> Any:
+    """Return the input with zeros from each sequence's length on, where nn.RNN reads nothing.
+
+    A library may multiply by 0 what is left out, and 0 * NaN is NaN.
+    """
+    import numpy as np
+
+    if lengths is None:
+        return x
+    inside = np.arange(x.shape[1 if batch_first else 0]) < lengths[:, None]  # (N, T)
+    return np.where((inside if batch_first else inside.T)[..., None], x, np.zeros((), x.dtype))
