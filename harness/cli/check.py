@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -160,73 +160,83 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     "-q", "--quiet", is_flag=True, help="Print a line for each subject and for each finding, and no progress."
 )
 @output_options()
-def check(
-    subjects: tuple[str, ...],
-    devices: tuple[str, ...],
-    dtypes: tuple[str, ...],
-    examples: int | None,
-    seconds: float | None,
-    seed: int,
-    contract: str | None,
-    output_size: int | None,
-    pins: tuple[str, ...],
-    workers: int | None,
-    scheduler: str | None,
-    resources: Mapping[str, float],
-    shard_text: str | None,
-    into: str | None,
-    folder: str,
-    known_file: str | None,
-    pythons: tuple[str, ...],
-    timeout: float,
-    tolerance: str,
-    outputs: Outputs,
-    *,
-    all_here: bool,
-    verbose: bool,
-    quiet: bool,
-) -> int:
+def check(**given: Any) -> int:
     """Search for a case on which a SUBJECT fails; without a SUBJECT, check torch's own nn.RNN.
 
     A SUBJECT is a name that `rnn-harness subjects` lists, path/to/file.py:name or module:name, where name is a
     function rnn(x, h0, weights, config) -> (output, h_n) or a class with nn.RNN's constructor and state_dict. It may
     be exec:PROGRAM, too, which docs/other-languages.md explains.
     """
+    return _checked(_Given(**given))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The options of the command line, by the names of click's parameters."""
+
+    subjects: tuple[str, ...]
+    devices: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    examples: int | None
+    seconds: float | None
+    seed: int
+    contract: str | None
+    output_size: int | None
+    pins: tuple[str, ...]
+    workers: int | None
+    scheduler: str | None
+    resources: Mapping[str, float]
+    shard_text: str | None
+    into: str | None
+    folder: str
+    known_file: str | None
+    pythons: tuple[str, ...]
+    timeout: float
+    tolerance: str
+    outputs: Outputs
+    all_here: bool
+    verbose: bool
+    quiet: bool
+
+
+def _checked(given: _Given) -> int:
+    """Search as the command line asks, and return the exit code."""
     from harness.subjects.isolated import ahead
 
-    _require_compatible(all_here=all_here, quiet=quiet, verbose=verbose)
-    subjects, upgrades = _under(tuple(dict.fromkeys(subjects)) or ("torch",), pythons, sharded=shard_text is not None)
-    shard, folder = _shard(shard_text, into, folder)
+    _require_compatible(given)
+    specs = tuple(dict.fromkeys(given.subjects)) or ("torch",)
+    subjects, upgrades = _under(specs, given.pythons, sharded=given.shard_text is not None)
+    shard, folder = _shard(given)
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.cli.here import Here, check_all
-    from harness.oracle.arithmetic import accepted
     from harness.pipeline import Upgrading
     from harness.search.options import Options
     from harness.search.preparation import workers_of
     from harness.space.whole import WHOLE
 
-    accepted(tolerance)  # nothing starts if it is none
-    console = outputs.required()
-    shared = workers_of(workers, examples, 1 if shard is None else shard.of, _cluster(scheduler, resources))
-    options = Options(examples, seconds, seed, tolerance=tolerance, own=_own(known_file), shard=shard, workers=shared)
-    pinned = pinned_by(pins, dtypes, output_size)
-    ask = partial(_target, options=options, devices=devices, pinned=pinned, contract=contract)
-    found = [] if all_here else _found(subjects, ask, timeout)
-    plan = None if shard is None else _plan(found, options, timeout)
-    upgrading = Upgrading(found[0][:2], found[1][:2], examples, seconds) if upgrades else None
-    search = partial(_searched, outputs=outputs, upgrading=upgrading, quiet=quiet, folder=folder)
-    if all_here:
+    quiet, verbose = given.quiet, given.verbose
+    options = Options(given.examples, given.seconds, given.seed, tolerance=given.tolerance, own=_own(given.known_file))
+    console = given.outputs.required()
+    workers = workers_of(given.workers, given.examples, 1 if shard is None else shard.of, _cluster(given))
+    options = replace(options, shard=shard, workers=workers)
+    pinned = pinned_by(given.pins, given.dtypes, given.output_size)
+    ask = partial(_target, options=options, devices=given.devices, pinned=pinned, contract=given.contract)
+    found = [] if given.all_here else _found(subjects, ask, given.timeout)
+    plan = None if shard is None else _plan(found, options, given.timeout)
+    upgrading = Upgrading(found[0][:2], found[1][:2], given.examples, given.seconds) if upgrades else None
+    search = partial(_searched, outputs=given.outputs, upgrading=upgrading, quiet=quiet, folder=folder)
+    if given.all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
-        here = Here(ask, timeout)
-        return check_all(here, search, console, outputs, quiet=quiet, verbose=verbose)
+        here = Here(ask, given.timeout)
+        return check_all(here, search, console, given.outputs, quiet=quiet, verbose=verbose)
     show = partial(print_examined, console, quiet=quiet, verbose=verbose)
     done = _one_after_the_other(found, search, show)
     if not done.every:
         return MISUSE
     if plan is not None and shard is not None:
-        _save(str(into), shard, plan, done)
+        _save(str(given.into), shard, plan, done)
     upgrade = None if upgrading is None else _compared(console, upgrading, done.every, quiet=quiet)
-    outputs.write(done.every, upgrade)
+    given.outputs.write(done.every, upgrade)
     code = exit_code([one.examination for one in done.every], upgrade)
     return max(code, MISUSE) if done.lost and code != FINDING else code
 
@@ -299,8 +309,8 @@ def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = 
     under = tuple(str(Elsewhere(python, spec)) for python in pythons for spec in specs)
     upgrades = (len(specs), len(pythons)) == (1, 2)
     if len(pythons) > 2:
-        given = " ".join(f"--python {one}" for one in pythons)
-        raise UsageError(f"{given}: expected one, or an old and a new one; compare more of them two by two")
+        several = " ".join(f"--python {one}" for one in pythons)
+        raise UsageError(f"{several}: expected one, or an old and a new one; compare more of them two by two")
     if upgrades and sharded:
         raise UsageError("--shard with two --python: expected one of them; an upgrade is compared in one run only")
     return under, upgrades
@@ -319,8 +329,9 @@ def _compared(console: Console, upgrading: Upgrading, every: Sequence[Examined],
     return upgrade
 
 
-def _shard(text: str | None, into: str | None, folder: str) -> tuple[Shard | None, str]:
+def _shard(given: _Given) -> tuple[Shard | None, str]:
     """Return the shard that is asked for, and the folder of findings; what an earlier run wrote there is removed."""
+    text, into, folder = given.shard_text, given.into, given.folder
     if text is None and into is None:
         return None, folder
     from harness.search.shards import Shard
@@ -339,18 +350,18 @@ def _shard(text: str | None, into: str | None, folder: str) -> tuple[Shard | Non
     return shard, str(Path(into) / shards.FINDINGS)
 
 
-def _cluster(scheduler: str | None, resources: Mapping[str, float]) -> Workers | None:
+def _cluster(given: _Given) -> Workers | None:
     """Connect to the cluster that is asked for."""
     from harness.search.cluster import Cluster
 
     context = click.get_current_context()
-    if scheduler is None:
-        if resources:
+    if given.scheduler is None:
+        if given.resources:
             raise UsageError("--resource without --scheduler: expected both, because only a cluster's workers have any")
         return None
     if context.get_parameter_source("workers") is not click.core.ParameterSource.DEFAULT:
         raise UsageError("-n with --scheduler: expected one of them, because the cluster's workers do the work")
-    return context.with_resource(Cluster(scheduler, resources))
+    return context.with_resource(Cluster(given.scheduler, given.resources))
 
 
 def _plan(found: Sequence[Target], options: Options, timeout: float) -> Plan:
@@ -398,13 +409,12 @@ def _target(
     return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, contract=held))
 
 
-def _require_compatible(*, all_here: bool, quiet: bool, verbose: bool) -> None:
+def _require_compatible(given: _Given) -> None:
     """Refuse options that exclude each other, and beside --all what needs the names of subjects."""
-    if quiet and verbose:
+    if given.quiet and given.verbose:
         raise UsageError("--quiet with --verbose: expected one of them")
-    context = click.get_current_context()
     for name, shown in _NAMED.items():
-        if all_here and context.params[name]:
+        if given.all_here and getattr(given, name):
             raise UsageError(f"--all with {shown}: expected one of them; name the subjects instead of --all")
 
 

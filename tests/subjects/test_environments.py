@@ -257,7 +257,7 @@ def test_a_file_names_its_own_interpreter(tmp_path: Path) -> None:
             elsewhere("bad.py:rnn"),
             r"cannot be imported by .*: ZeroDivisionError: division .*\(line 1 of .*bad.py",
         ),
-        (elsewhere("neighbour.py:rnn"), "No module named 'ending'"),  # a neighbour of the worker's is not imported
+        (elsewhere("neighbour.py:rnn"), "No module named 'portable'"),  # a neighbour of the worker's is not imported
         (elsewhere("mine.py:nope"), "has no attribute 'nope'"),
         (elsewhere("mine.py:odd"), r"odd\(x, y\): expected a function of some of x, h0"),
         ("python:./bare mine.py:rnn", r"has no NumPy \(.*\); expected one that has: .* -m pip install numpy"),
@@ -265,7 +265,7 @@ def test_a_file_names_its_own_interpreter(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_had_there_is_refused_in_one_line(spec: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("1 / 0")
-    (tmp_path / "neighbour.py").write_text("import ending")
+    (tmp_path / "neighbour.py").write_text("import portable")
     bare = tmp_path / "bare"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
     bare.chmod(0o755)
