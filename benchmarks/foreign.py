@@ -41,10 +41,11 @@ from harness.diagnosis.factors import Factors  # noqa: E402
 from harness.diagnosis.fresh import changed  # noqa: E402
 from harness.diagnosis.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import text  # noqa: E402
+from harness.report.complaints import Summary  # noqa: E402
 from harness.report.explained import cause_line, clue_line, fails_line  # noqa: E402
 from harness.report.facts import failure_line  # noqa: E402
 from harness.report.paper import Paper  # noqa: E402
-from harness.report.severity import Told, in_order  # noqa: E402
+from harness.report.reported import reported  # noqa: E402
 from harness.report.wording import left_out, mismatch_line  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.options import Options  # noqa: E402
@@ -224,9 +225,9 @@ def lines_to_the_first_finding(subject: Subject, done: Examination, explanations
     for finding, explanation in zip(done.hunt.findings, explanations, strict=True):
         with TemporaryDirectory() as folder:
             place = keep(finding, explanation, subject, folder)
-        findings.append(Told(finding, explanation, place, done.hunt.known[finding.id]))
+        findings.append(reported(finding, explanation, place, done.hunt.known[finding.id]))
     written = io.StringIO()
-    Paper(file=written, width=100, highlight=False).print(text.examination_report(done, in_order(findings)))
+    Paper(file=written, width=100, highlight=False).print(text.subject_report(Summary(done, tuple(findings))))
     shown = written.getvalue().splitlines()
     return shown.index("", shown.index("") + 1) if findings else len(shown)  # a finding is between two empty lines
 

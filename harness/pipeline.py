@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,53 +18,39 @@ from harness.checks import known_failures
 from harness.checks.agreement import plain_outcome
 from harness.checks.compare_subjects import bits_of
 from harness.checks.dropout import check_net, net
-from harness.checks.result import Result
+from harness.checks.result import Result, Verdict
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import NONE, Kernels, failing_stage
-from harness.diagnosis.upgrade import Side, Upgrade, upgrade
+from harness.oracle.arithmetic import STRICT
 from harness.report.checked import Checked
-from harness.report.facts import dropout_facts
+from harness.report.complaints import Summary
 from harness.report.place import DIRECTORY
 from harness.report.progress import shown
-from harness.report.severity import Told, in_order
+from harness.report.reported import ReportedFinding, dropout_facts, reported
+from harness.report.upgrade import Upgrade, compared
 from harness.search.budget import SEARCHING, Budget
 from harness.search.checker import CheckedCase
-from harness.search.common import common
 from harness.search.examination import Examination, equal_of, examine
 from harness.search.guard import Guarded, Hang
-from harness.search.log import Log
+from harness.search.joint_scope import joint_scope
 from harness.search.narrow import Narrowed
 from harness.search.options import Options
 from harness.search.plan import Asked
 from harness.search.preparation import asked_scope
 from harness.search.record import Finding, Hunt, Stop
+from harness.search.replay import Fate, replay
 from harness.search.search import Search
 from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from harness.store.document import read_text
 from harness.store.keep import Keeping
-from harness.subjects.capabilities import Capabilities
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, ground_of
 from harness.subjects.registry import as_subject
 
 Progress = Callable[[Hunt], object]
 Observe = Callable[[CheckedCase], object]
-
-
-@dataclass(frozen=True)
-class Examined:
-    """A subject's examination, and its findings with all that reports tell of them, in the order of the search."""
-
-    examination: Examination
-    told: tuple[Told, ...]
-    capabilities: Capabilities
-    """The subject's capabilities."""
-    dropout: Told | None = None
-    """The broken law of dropout as a finding; ``None`` if there is none."""
-    log: Log | None = None
-    """The log of a shard, case by case; ``None`` for a whole run."""
 
 
 def run_pipeline(
@@ -76,7 +62,7 @@ def run_pipeline(
     warn: Callable[[str], None],
     progress: Progress | None = None,
     observe: Observe | None = None,
-) -> Examined:
+) -> Summary:
     """Search a subject's cases, explain, judge and keep each finding as soon as there is one, and check the rest.
 
     ``examine`` checks the rest, in the first shard only. Findings are kept in ``folder``; ``warn`` is told of those
@@ -107,18 +93,19 @@ def run_pipeline(
         done = examine(subject, search.record, options, until=until, rest=rest)
         if done.refusals is not None and done.refusals.findings:
             keeping.refusals(done.refusals)
-        of_dropout = told_of_dropout(subject, done, keeping)
+        of_dropout = reported_dropout(subject, done, keeping)
         done.dropout_facts = {} if of_dropout is None else dropout_facts(of_dropout)
     same = same_as_the_first_stage(subject, bits)
     done.equal = equal_of(subject.capabilities.stages, same.values())
-    search.log.same = {number: same[asked] for number, asked in enumerate(bits) if asked in same}
-    told = []
+    search.record.log.same = {number: same[asked] for number, asked in enumerate(bits) if asked in same}
+    found = []
     for finding in done.hunt.findings:
         explanation = investigation.known_of(finding)
         if finding.id not in keeping.places:  # the search ended before it was explained, or while it was kept
             keeping(finding, explanation)
-        told.append(Told(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
-    return Examined(done, tuple(told), subject.capabilities, of_dropout, None if shard is None else search.log)
+        found.append(reported(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
+    about = subject.capabilities
+    return Summary(done, tuple(found), about.place, of_dropout, about.stages, about.source)
 
 
 def same_as_the_first_stage(subject: Subject, bits: Mapping[Asked, str]) -> dict[Asked, bool]:
@@ -135,8 +122,8 @@ def same_as_the_first_stage(subject: Subject, bits: Mapping[Asked, str]) -> dict
     return {}
 
 
-def told_of_dropout(subject: Subject, done: Examination, keeping: Keeping) -> Told | None:
-    """Keep a broken law of dropout as a finding, and return it with all that reports tell of it."""
+def reported_dropout(subject: Subject, done: Examination, keeping: Keeping) -> ReportedFinding | None:
+    """Keep a broken law of dropout as a finding, and return it."""
     result = done.dropout
     if result is None or result.net is None:
         return None
@@ -149,11 +136,11 @@ def told_of_dropout(subject: Subject, done: Examination, keeping: Keeping) -> To
     kernels, ground = NONE if stage is None else Kernels(stage=stage), ground_of(subject, result.net.device)
     explanation = Explanation(kernels=kernels, ground=ground)
     keeping(finding, explanation)
-    return Told(finding, explanation, keeping.places[finding.id])
+    return reported(finding, explanation, keeping.places[finding.id])
 
 
 class Upgrading:
-    """The way of one subject through an old and a new environment with one plan, and then what differs.
+    """The way of one subject through an old and a new interpreter with one plan, and then what differs.
 
     Both are asked at once for what they support of their scopes. ``cases`` and ``seconds`` are those of each search.
     """
@@ -161,39 +148,28 @@ class Upgrading:
     def __init__(
         self, old: tuple[Subject, Scope], new: tuple[Subject, Scope], cases: int | None, seconds: float | None
     ) -> None:
-        self._subjects, self._seconds = (old[0], new[0]), seconds
-        self._common = common(old, new, Budget(cases, seconds).narrowing_until)
-        self._seen: tuple[dict[Asked, str], dict[Asked, str]] = {}, {}
+        self._subjects = old[0], new[0]
+        self._joint = joint_scope(old, new, Budget(cases, seconds).narrowing_until)
 
     def narrowed(self, number: int) -> Narrowed | None:
         """Return what the old one (0) or the new one (1) supports, for the ``Options`` of its search."""
-        return (self._common.old, self._common.new)[number]
+        return (self._joint.old, self._joint.new)[number]
 
-    def observing(self, number: int, observe: Observe | None) -> Observe:
-        """Return a function that is told of the cases of its search, and that tells ``observe``."""
-
-        def told(checked: CheckedCase) -> None:
-            self._seen[number][checked.asked] = checked.result.bits
-            if observe is not None:
-                observe(checked)
-
-        return told
-
-    def compared(self, old: Examined, new: Examined) -> Upgrade | None:
-        """Return what differs, after both searches; ``None`` if an interrupt comes, which ends the new one's.
-
-        This may take as long as one of them.
-        """
-        until = math.inf if self._seconds is None else time.perf_counter() + self._seconds
-        one, other = (
-            Side(subject, done.examination.hunt, {one.finding.id: one.explanation for one in done.told}, seen)
-            for subject, done, seen in zip(self._subjects, (old, new), self._seen, strict=True)
-        )
+    def compared(self, old: Summary, new: Summary) -> Upgrade | None:
+        """Return what differs, after both searches; ``None`` if an interrupt comes, which ends the new one's."""
         try:
-            return upgrade(one, other, self._common.behaviour, until)
+            earlier, later = (partial(_fails, subject) for subject in self._subjects)
+            return compared(old, new, self._joint.behaviour, (earlier, later))
         except KeyboardInterrupt:
             new.examination.hunt.stop = Stop.INTERRUPTED
             return None
+
+
+def _fails(subject: Subject, finding: Finding) -> bool:
+    """Run a finding under another interpreter, and tell whether it fails there as it does, or raises as it does."""
+    fate, result = replay(subject, finding.case, finding.accepted or STRICT)
+    both_raise = result.verdict is finding.result.verdict is Verdict.BROKEN and not finding.result.mismatches
+    return fate is Fate.FAILED and (both_raise or result.shows(finding.result.kind))
 
 
 def check(
@@ -233,4 +209,4 @@ def check(
             warn=lambda said: warnings.warn(said, stacklevel=3),
             progress=progress,
         )
-    return Checked(done.examination, tuple(in_order(done.told)))
+    return Checked(done)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from harness.assertions import Disagreement
     from harness.diagnosis.diagnose import Diagnosis
     from harness.report.place import Kept
-    from harness.report.severity import Told
+    from harness.report.reported import ReportedFinding
     from harness.search.record import Finding
 
 PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
@@ -109,15 +110,16 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     """Keep the case, and return the cause, the facts of the failure, and how to run it again."""
     from harness.diagnosis.investigate import Explanation
     from harness.report.complaints import complaint_of
-    from harness.report.severity import Told
+    from harness.report.reported import reported
     from harness.search.record import Finding
     from harness.subjects.registry import spec_of
 
     subject, spec = disagreement.subject, spec_of(disagreement.subject)
     finding = Finding(spec or subject.name, disagreement.case, disagreement.result)
     diagnosis, trouble = _diagnosis(disagreement, finding)
-    kept, unkept = _kept(Told(finding, Explanation(diagnosis)), config)
-    complaint = complaint_of(Told(finding, Explanation(diagnosis), kept))
+    one = reported(finding, Explanation(diagnosis))
+    kept, unkept = _kept(one, config)
+    complaint = complaint_of(replace(one, saved=kept))
     said = [(fact.name, fact.text) for fact in complaint.main_facts]
     if kept is not None and spec is None:
         said[-1] = ("kept", f"{kept.folder}; a local function has no name: to replay it, name a subject with --subject")
@@ -138,7 +140,7 @@ def _diagnosis(disagreement: Disagreement, finding: Finding) -> tuple[Diagnosis 
         return None, f"the search for the cause failed: {type(error).__name__}: {error}"
 
 
-def _kept(told: Told, config: pytest.Config) -> tuple[Kept | None, str]:
+def _kept(one: ReportedFinding, config: pytest.Config) -> tuple[Kept | None, str]:
     """Keep a finding, unless a search has kept it, which says more; return where, or why that failed."""
     from harness.report.place import Kept
     from harness.report.record import finding_record
@@ -148,8 +150,8 @@ def _kept(told: Told, config: pytest.Config) -> tuple[Kept | None, str]:
 
     store = Store(Path(config.rootpath, config.getoption("rnn_findings")))
     try:
-        if told.finding.id not in store.ids():
-            store.save(told.finding, finding_record(told))
+        if one.id not in store.ids():
+            store.save(one.finding, finding_record(one))
     except (OSError, UsageError) as error:
         return None, f"the case could not be kept: {error}"
-    return Kept(Path(near(store.directory / told.finding.id))), ""
+    return Kept(Path(near(store.directory / one.id))), ""

@@ -1,4 +1,4 @@
-"""One search done twice: by one run, and by all of its shards, each with a folder of its own."""
+"""One search done twice: by one run, and by all of its shards, each with a report and a folder of its own."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -9,24 +9,25 @@ from typing import Any, Self
 import junitparser
 import pytest
 
-from harness.pipeline import Examined, run_pipeline
-from harness.report.complaints import summary_of
+from harness.pipeline import run_pipeline
+from harness.report.complaints import Summary
 from harness.report.junit import junit
-from harness.report.record import examination_record
-from harness.report.severity import in_order
+from harness.report.record import Run, run_record, subject_record
 from harness.search.options import Options
 from harness.search.preparation import asked_scope
 from harness.search.shards import Shard
-from harness.store import met, shards
+from harness.store.document import as_json, write
+from harness.store.reports import add_up, read_shards
+from harness.subjects.ground import versions
 from harness.subjects.protocol import Subject
 
 
 @dataclass(frozen=True)
 class Sharded:
-    """What one run said, and the folders of the shards."""
+    """What one run said, and the reports of the shards."""
 
-    one: Examined
-    folders: list[Path]
+    one: Summary
+    reports: list[Path]
 
     @classmethod
     def of(cls, make: Callable[[], Subject], folder: Path, of: int, *, cases: int, pins: Mapping[str, Any]) -> Self:
@@ -34,46 +35,43 @@ class Sharded:
         subject = make()
         contract, scope = subject.capabilities.contract, asked_scope(subject, (), pins, subject.capabilities.contract)
 
-        def searched(subject: Subject, findings: Path, shard: Shard | None = None) -> Examined:
+        def searched(subject: Subject, findings: Path, shard: Shard | None = None) -> Summary:
             options = Options(cases, contract=contract, shard=shard)
             return run_pipeline(subject, scope, options, folder=str(findings), warn=pytest.fail)
 
-        question = shards.Question.of(subject, contract, scope)
-        plan = shards.Plan((question,), 0, cases, None, "derived", 60.0, shards.Plan.here())
-        folders = [folder / str(number) for number in range(1, of + 1)]
-        for number, place in enumerate(folders, 1):
-            done = searched(make(), place / shards.FINDINGS, Shard(number, of))
-            assert done.log is not None
-            place.mkdir(exist_ok=True)
-            share = shards.Share.of(done.examination, done.told, done.log, done.capabilities.place, done.dropout)
-            shards.save(place, Shard(number, of), plan, [share])
-        return cls(searched(make(), folder / "one"), folders)
+        reports = [folder / str(number) / "report.json" for number in range(1, of + 1)]
+        for number, report in enumerate(reports, 1):
+            shard = Shard(number, of)
+            done = searched(make(), report.parent / "findings", shard)
+            report.parent.mkdir(exist_ok=True)
+            run = Run((subject.name,), 0, cases, None, "derived", 60.0, versions(), shard)
+            write(as_json("check", {**run_record(run), "subjects": [subject_record(done)]}), str(report))
+        return cls(searched(make(), folder / "one"), reports)
 
-    def merged(self, findings: Path) -> shards.Combined:
+    def merged(self, findings: Path) -> Summary:
         """Merge all shards."""
-        (done,) = shards.combine(shards.read(self.folders), str(findings), pytest.fail)
+        (done,) = add_up(read_shards(self.reports), str(findings), pytest.fail)
         return done
 
 
-def same_but_for_times(done: Examined | shards.Combined, other: Examined | shards.Combined) -> list[str]:
+def same_but_for_times(done: Summary, other: Summary) -> list[str]:
     """Return where the documents about two examinations differ, but for times and the places of findings."""
     return list(_differences(_documents(done), _documents(other)))
 
 
-def _documents(done: Examined | shards.Combined) -> dict[str, Any]:
-    record = json.loads(json.dumps(examination_record(done.examination, done.told), default=str))
-    summary = summary_of(done.examination, in_order(done.told))
+def _documents(done: Summary) -> dict[str, Any]:
+    record = json.loads(as_json("check", subject_record(done)))
     junit_cases = [
         (case.name, *(part for one in case.result for part in (type(one), one.message)))
-        for suite in junitparser.JUnitXml.fromstring(junit([summary]).encode())
+        for suite in junitparser.JUnitXml.fromstring(junit([done]).encode())
         for case in suite
     ]
-    return {"json": record, "junit": junit_cases, "coverage": met.document([done.examination.hunt.searched])}
+    return {"json": record, "junit": junit_cases}
 
 
 def _differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
     if isinstance(one, dict) and isinstance(other, dict):
-        for name in {**one, **other}.keys() - {"seconds", "folder", "script"}:
+        for name in {**one, **other}.keys() - {"seconds", "folder"}:
             yield from _differences(one.get(name), other.get(name), f"{at}.{name}")
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for place, both in enumerate(zip(one, other, strict=True)):

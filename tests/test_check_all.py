@@ -14,9 +14,10 @@ from harness.cli import codes, here
 from harness.cli.here import TIME, Here, Target, check_all
 from harness.cli.main import cli
 from harness.cli.outputs import Outputs
-from harness.pipeline import Examined
+from harness.report.complaints import Summary
 from harness.report.everything import NOT_REACHED, Row
 from harness.report.paper import Paper
+from harness.report.record import Run
 from harness.search.covering import covering
 from harness.search.examination import CASES, Examination
 from harness.search.options import Options
@@ -26,7 +27,7 @@ from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.searched import AGREEMENT, Searched
 from harness.space.whole import WHOLE
-from harness.subjects.capabilities import FEW_SIZES, Capabilities
+from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
 from tests.report.test_wording import agreement
@@ -104,7 +105,7 @@ def test_a_subject_that_covers_nothing_is_an_error_that_says_what_to_do(tmp_path
     ("arguments", "said"),
     [
         (["torch"], "--all with a subject: expected one of them"),
-        (["--shard", "1/2", "--into", "part"], "--all with --shard: expected one of them"),
+        (["--shard", "1/2", "--json", "part"], "--all with --shard: expected one of them"),
         (["--scheduler", "tcp://127.0.0.1:1"], "--all with --scheduler: expected one of them"),
         (["--python", "python3"], "--all with --python: expected one of them"),
         (["--only", "layers=2"], "unknown factor layers"),
@@ -149,16 +150,19 @@ def test_slow_subjects_come_last_with_few_cases_and_the_time_that_is_left(
     assert asked(Here(partial(question, cases=7, seconds=3.0), 60)) == [(name, 7, 3.0) for name in (RIGHT, WRONG, slow)]
 
 
+RUN = Run((), 0, None, None, "derived", 60.0, {})
+
+
 @pytest.mark.parametrize("inside", [True, False])
 def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, inside: bool) -> None:
     registered(RIGHT, WRONG, "none.py:rnn")
 
-    def search(one: Target) -> Examined:
+    def search(one: Target) -> Summary:
         if one.subject.name == WRONG and not inside:
             raise KeyboardInterrupt
         hunt = agreement()
         hunt.subject, hunt.stop = one.subject.name, Stop.INTERRUPTED if one.subject.name == WRONG else Stop.BUDGET
-        return Examined(Examination(hunt), (), Capabilities())
+        return Summary(Examination(hunt))
 
     said: list[Sequence[Row] | None] = []
 
@@ -166,9 +170,9 @@ def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, i
         def write(self, *_: Any, rows: Sequence[Row] | None = None, **__: Any) -> None:
             said.append(rows)
 
-    outputs = Written(None, None, None, None, None, None, annotations=False)
+    outputs = Written(None, None, None, None, None, annotations=False)
     here = Here(partial(question, cases=1, seconds=1.0), 60)
-    code = check_all(here, search, Paper(width=80), outputs, quiet=False, verbose=False)
+    code = check_all(here, search, Paper(width=80), outputs, RUN, quiet=False, verbose=False)
 
     assert code == codes.INTERRUPTED
     [rows] = said

@@ -376,14 +376,13 @@ def test_a_file_that_changes_meanwhile_does_not_end_the_search_of_the_next_subje
     Path("changing.py").write_text(changing)
     done = run("check", "changing.py:rnn", *few)
     Path("changing.py").write_text(changing)
-    shard = run("check", "first.py:rnn", "changing.py:rnn", *few, "--shard", "1/1", "--into", "shard")
+    shard = run("check", "first.py:rnn", "changing.py:rnn", *few, "--shard", "1/1", "--json", "shard.json")
 
     assert {done.code, shard.code} == {codes.FINDING}
-    assert done.err == said
-    assert shard.err == f"{said}Warning: --into shard: has only the 1 of 3 subjects before the first error\n"
+    assert done.err == shard.err == said
     assert all("wrong.py:rnn disagrees" in one.words for one in (done, shard))
-    assert len(json.loads(Path("shard/shard.json").read_text())["subjects"]) == 1
-    assert run("merge", "shard").err == "Error: changing.py:rnn: no shard has come to it\n"
+    assert len(json.loads(Path("shard.json").read_text())["subjects"]) == 2
+    assert run("merge", "shard.json").err == "Error: changing.py:rnn: no shard has come to it\n"
 
 
 def test_all_findings_are_replayed_in_a_line_each_and_what_cannot_be_run_is_told(run: Any) -> None:
@@ -779,7 +778,7 @@ def test_a_shell_is_given_a_script_that_completes(run: Any, monkeypatch: pytest.
     [
         ("rnn-harness jud", "plain,judge"),
         ("rnn-harness check --col", ""),
-        ("rnn-harness check --cov", "plain,--coverage"),
+        ("rnn-harness check --cont", "plain,--contract"),
         ("rnn-harness check my_rn", "file,my_rn"),
         ("rnn-harness check --contract k", "plain,kernel"),
     ],
@@ -867,7 +866,7 @@ def test_a_number_of_workers_that_is_none_is_misuse(run: Any, workers: str) -> N
 
 def test_coverage_of_two_runs_is_put_together(run: Any) -> None:
     for seed in ("1", "2"):
-        run("check", RIGHT, "--examples", "30", "--seed", seed, "--coverage", f"{seed}.json")
+        run("check", RIGHT, "--examples", "30", "--seed", seed, "--json", f"{seed}.json")
     alone = run("coverage", "1.json", "--json", "alone.json")
     both = run("coverage", "1.json", "2.json", "--missing", "3", "--json", "both.json")
 
@@ -885,8 +884,8 @@ def test_no_more_workers_are_started_than_there_are_units_of_work() -> None:
     assert workers_of(1_000_000, 200) == Workers(13)
 
 
-def test_a_coverage_file_counts_once_and_a_bad_one_is_said_in_words(run: Any) -> None:
-    run("check", RIGHT, "--examples", "20", "--coverage", "1.json")
+def test_a_report_counts_once_and_a_bad_one_is_said_in_words(run: Any) -> None:
+    run("check", RIGHT, "--examples", "20", "--json", "1.json")
     for files, name in ((("1.json",), "once"), (("1.json", "./1.json"), "twice")):
         assert run("coverage", *files, "--json", f"{name}.json").code == codes.AGREES
     once, twice = (json.loads(Path(f"{name}.json").read_text())["subjects"] for name in ("once", "twice"))
@@ -894,8 +893,11 @@ def test_a_coverage_file_counts_once_and_a_bad_one_is_said_in_words(run: Any) ->
     Path("list.json").write_text("[]")
 
     assert once == twice
-    assert "Error: 99.json: version=99: expected 3; write it again" in run("coverage", "99.json").err
-    assert run("coverage", "list.json").err == "Error: list.json: expected an object\n"
+    assert "Error: 99.json: version=99: expected 4; write it again" in run("coverage", "99.json").err
+    assert (
+        run("coverage", "list.json").err
+        == "Error: list.json: expected an object; write it again with `rnn-harness check --json`\n"
+    )
 
 
 def test_an_error_is_one_line_that_a_terminal_breaks_between_words(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -949,7 +951,7 @@ def test_coverage_that_cannot_be_read_or_written_is_misuse(run: Any) -> None:
     assert run("coverage", "bad.json").code == codes.MISUSE
     assert run("coverage", "none.json").code == codes.MISUSE
     assert run("coverage").code == codes.MISUSE
-    assert run("check", RIGHT, "--examples", "5", "--coverage", "no/such/folder.json").code == codes.MISUSE
+    assert run("check", RIGHT, "--examples", "5", "--json", "no/such/folder.json").code == codes.MISUSE
 
 
 def test_known_deviations_are_listed_and_one_has_its_issue(run: Any) -> None:
@@ -1004,7 +1006,7 @@ def test_annotations_are_printed_in_github_s_jobs_and_where_asked_for(
     assert "::error" not in silent.out + silent.err
 
 
-@pytest.mark.parametrize("option", ["--json", "--junit", "--markdown", "--observations", "--coverage"])
+@pytest.mark.parametrize("option", ["--json", "--junit", "--markdown", "--observations"])
 def test_a_file_that_cannot_be_written_is_misuse_before_anything_is_searched(
     run: Any, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:

@@ -22,7 +22,7 @@ from harness.diagnosis.investigate import Investigation
 from harness.report.complaints import complaint_of
 from harness.report.paper import Paper
 from harness.report.place import Kept
-from harness.report.severity import Told
+from harness.report.reported import reported
 from harness.report.text import finding_report
 from harness.space.case_json import from_json
 from harness.subjects.function import FunctionSubject
@@ -78,7 +78,7 @@ def test_the_finding_in_the_readme_is_what_the_command_prints(monkeypatch: pytes
     further = int(re.findall(r"(\d+) more cases", shown)[0])
 
     paper = Paper(width=118, file=io.StringIO(), highlight=False)
-    paper.print(finding_report("1", complaint_of(Told(record.finding, explanation, kept, further))))
+    paper.print(finding_report("1", complaint_of(reported(record.finding, explanation, kept, further))))
 
     assert f"{further + 1} of " in shown.partition("\n")[0]
     assert paper.file.getvalue() in shown  # type: ignore[attr-defined]

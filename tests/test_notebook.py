@@ -61,8 +61,8 @@ def test_a_check_shows_its_cause_and_prints_as_the_command_does(tmp_path: Path, 
     shown = str(checked._repr_html_())
     assert f"<strong>{repr(checked).splitlines()[0]}</strong>" in shown
     assert str(checked.cause).split(" (")[0] in shown.replace("&#39;", "'")
-    assert [one.finding.id for one in checked.told] == sorted(
-        [path.name for path in tmp_path.iterdir()], key=[one.finding.id for one in checked.told].index
+    assert [one.finding.id for one in checked.findings] == sorted(
+        [path.name for path in tmp_path.iterdir()], key=[one.finding.id for one in checked.findings].index
     )
 
 
@@ -77,7 +77,7 @@ def test_a_check_names_every_finding(tmp_path: Path, monkeypatch: Any) -> None:
 
     checked = harness.check(twice_wrong, cases=40, findings=str(tmp_path), quiet=True, nonlinearity="tanh", bias=False)
 
-    assert len(checked.told) == 2
+    assert len(checked.findings) == 2
     assert "<p>Further findings:</p><ul><li>ValueError: no &lt;hx&gt;</li></ul>" in str(checked._repr_html_())
 
 

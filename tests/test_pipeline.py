@@ -13,9 +13,9 @@ from harness.checks.compare_subjects import bits_of
 from harness.checks.dropout import check_dropout
 from harness.checks.result import Method, Result
 from harness.diagnosis.kernels import FailingStage
-from harness.pipeline import run_pipeline, same_as_the_first_stage, told_of_dropout
-from harness.report.complaints import summary_of
-from harness.report.facts import dropout_facts
+from harness.pipeline import reported_dropout, run_pipeline, same_as_the_first_stage
+from harness.report.complaints import Summary
+from harness.report.reported import dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.options import Options
 from harness.search.plan import Asked
@@ -61,11 +61,11 @@ def test_an_interrupt_while_a_finding_is_kept_loses_nothing(tmp_path: Path, monk
     monkeypatch.setattr("harness.store.keep.offer", interrupted_once)
     done = run_pipeline(subject, scope_of(subject), Options(100), folder=str(tmp_path), warn=pytest.fail)
 
-    (told,) = done.told
+    (told,) = done.findings
     assert done.examination.interrupted
-    assert told.kept is not None
-    assert (told.kept.folder / "case.json").exists()
-    assert told.explanation.diagnosis is not None
+    assert told.saved is not None
+    assert (told.saved.folder / "case.json").exists()
+    assert told.certain
 
 
 def test_a_broken_law_of_dropout_is_kept_with_its_stage_a_script_and_a_replay(
@@ -79,10 +79,10 @@ def test_a_broken_law_of_dropout_is_kept_with_its_stage_a_script_and_a_replay(
     monkeypatch.setattr("harness.store.scripts.run_alone", run_here)  # torch is imported here already
 
     keeping = Keeping(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail)
-    told = told_of_dropout(subject, done, keeping)
+    told = reported_dropout(subject, done, keeping)
     assert told is not None
     facts = dropout_facts(told)
-    (complaint,) = summary_of(replace(done, dropout_facts=facts), ()).complaints
+    (complaint,) = Summary(replace(done, dropout_facts=facts)).complaints
     stored = load(facts["replay"].split()[2], tmp_path)
 
     assert complaint.title == "dropout does nothing in training"
@@ -98,7 +98,7 @@ def test_a_law_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:
     done = Examination(Hunt("mine", 0, scope_of(subject)), dropout=Result(Verdict.AGREES, method=Method.DROPOUT))
     keeping = Keeping(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail)
 
-    assert told_of_dropout(subject, done, keeping) is None
+    assert reported_dropout(subject, done, keeping) is None
     assert not [*tmp_path.iterdir()]
 
 

@@ -16,9 +16,8 @@ from harness.checks.dropout import SEQUENCES, STEPS, UNITS
 from harness.cli import codes, main
 from harness.search.examination import DROPOUT_RUNS
 from harness.search.record import Stop
-from harness.space.errors import UsageError
-from harness.store import shards
 from harness.store.findings import load
+from harness.store.reports import add_up, read_shards
 from harness.subjects.registry import as_subject
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -58,43 +57,43 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return call
 
 
-def refused(run: Run, *folders: Path) -> str:
-    """Return the one line by which the folders are refused."""
-    code, out, err = run("merge", *folders)
+def refused(run: Run, *reports: Path) -> str:
+    """Return the one line by which the reports are refused."""
+    code, out, err = run("merge", *reports)
     assert (code, out, err.count("\n")) == (codes.MISUSE, "", 1), (code, out, err)
     return err
 
 
-def cases_of(folder: Path) -> int:
-    return len(json.loads((folder / shards.FILE).read_text())["subjects"][0]["log"]["cases"])
+def cases_of(report: Path) -> int:
+    return len(json.loads(report.read_text())["subjects"][0]["log"]["cases"])
 
 
-def changed(folder: Path, place: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """Return a copy of a shard's folder with a change to its document."""
-    shutil.copytree(folder, place)
-    document = json.loads((place / shards.FILE).read_text())
+def changed(report: Path, place: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Return a copy of a shard's report, and of its findings, with a change to it."""
+    shutil.copytree(report.parent, place)
+    document = json.loads((place / report.name).read_text())
     change(document)
-    (place / shards.FILE).write_text(json.dumps(document))
-    return place
+    (place / report.name).write_text(json.dumps(document))
+    return place / report.name
 
 
 def test_all_shards_say_what_one_run_says(sharded: Sharded, tmp_path: Path) -> None:
     done = sharded.merged(tmp_path)
 
-    counts = sorted(map(cases_of, sharded.folders))
+    counts = sorted(map(cases_of, sharded.reports))
     assert counts[0] == 0 < counts[1]
     assert same_but_for_times(done, sharded.one) == []
-    (mine,), (other,) = done.told, sharded.one.told
-    assert mine.kept is not None
-    assert other.kept is not None
-    assert {path.name for path in mine.kept.folder.iterdir()} == {path.name for path in other.kept.folder.iterdir()}
-    assert (mine.kept.folder / "case.json").read_text() == (other.kept.folder / "case.json").read_text()
+    (mine,), (other,) = done.findings, sharded.one.findings
+    assert mine.saved is not None
+    assert other.saved is not None
+    assert {path.name for path in mine.saved.folder.iterdir()} == {path.name for path in other.saved.folder.iterdir()}
+    assert (mine.saved.folder / "case.json").read_text() == (other.saved.folder / "case.json").read_text()
 
 
 def test_the_command_reports_it_and_needs_no_torch(sharded: Sharded, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)  # an import of it fails
 
-    code, out, _ = run("merge", *sharded.folders, "--json", "all.json", "--coverage", "all.cov", "--junit", "all.xml")
+    code, out, _ = run("merge", *sharded.reports, "--json", "all.json", "--junit", "all.xml")
 
     (finding,) = sharded.one.examination.hunt.findings
     assert code == codes.FINDING
@@ -151,58 +150,51 @@ def test_equal_bits_and_a_broken_law_of_dropout_are_told_as_by_one_run(
     assert facts["kernel"] == both.one.examination.dropout_facts["kernel"]
     assert facts["replay"].endswith(f" --findings {tmp_path / 'all'}")
     assert load(facts["replay"].split()[2], tmp_path / "all").of_dropout
-    more = {"999": True}
-    other = changed(both.folders[1], tmp_path / "c", lambda one: one["subjects"][0]["log"]["same"].update(more))
-    with pytest.raises(UsageError, match="its log tells of the bits of cases that there are not"):
-        list(shards.combine(shards.read([both.folders[0], other]), str(tmp_path), pytest.fail))
 
 
 def test_a_shard_left_out_is_named_everywhere(sharded: Sharded, run: Run) -> None:
-    two = [sharded.folders[0], sharded.folders[3]]
+    two = [sharded.reports[0], sharded.reports[3]]
 
     code, out, _ = run("merge", *two, "--json", "some.json", "--junit", "some.xml", "--markdown", "some.md", "-q")
 
     assert code == codes.FINDING
     assert "shards 2/4, 3/4 are missing" in out.partition("\n")[0]
-    assert json.loads(Path("some.json").read_text())["subjects"][0]["missing_shards"] == ["2/4", "3/4"]
+    assert json.loads(Path("some.json").read_text())["subjects"][0]["missing"] == ["2/4", "3/4"]
     assert Path("some.xml").read_text().count("it is missing") == 2
     assert "shards 2/4, 3/4 are missing" in Path("some.md").read_text()
 
 
-def test_one_folder_counts_once_and_one_shard_may_not_come_twice(sharded: Sharded, run: Run, tmp_path: Path) -> None:
-    first, *others = sharded.folders
-    shutil.copytree(first, tmp_path / "again")
+def test_one_report_counts_once_and_one_shard_may_not_come_twice(sharded: Sharded, run: Run, tmp_path: Path) -> None:
+    first, *others = sharded.reports
+    again = changed(first, tmp_path / "again", lambda _: None)
 
     code, _, _ = run("merge", first, *others, first)
 
     assert code == codes.FINDING
-    assert f"again: shard 1/4, as {first}; name each shard once" in refused(run, first, *others, tmp_path / "again")
+    assert f"{again}: shard 1/4, as {first}; name each shard once" in refused(run, first, *others, again)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda plan: plan.update(seed=3), "seed=3: expected 0, as in "),
-        (lambda plan: plan.update(examples=46), "examples=46: expected 45"),
-        (lambda plan: plan.update(tolerance="tf32"), "tolerance='tf32': expected 'derived'"),
-        (lambda plan: plan["versions"].update(torch="1.0"), "versions={"),
-        (lambda plan: plan["subjects"][0].update(source="0" * 64), "mine: another source"),
-        (lambda plan: plan["subjects"][0].update(contract="kernel"), "mine: another contract"),
-        (lambda plan: plan["subjects"][0].update(subject="yours"), "subjects=yours: expected mine"),
+        (lambda one: one["run"].update(seed=3), "seed=3: expected 0, as in "),
+        (lambda one: one["run"].update(examples=46), "examples=46: expected 45"),
+        (lambda one: one["run"].update(tolerance="tf32"), "tolerance='tf32': expected 'derived'"),
+        (lambda one: one["run"]["versions"].update(torch="1.0"), "versions={"),
+        (lambda one: one["run"].update(subjects=["yours"]), "subjects=('yours',): expected ('mine',)"),
+        (lambda one: one["run"].update(shard="2/5"), "shard=5: expected 4"),
+        (lambda one: one["run"].update(shard=None), "a report of a whole run"),
+        (lambda one: one["subjects"][0].update(source="0" * 64), "mine: another source"),
+        (lambda one: one["subjects"][0].update(contract="kernel"), "mine: another contract"),
+        (lambda one: one["subjects"][0]["scope"].update(T=[1]), "mine: it refuses other things"),
     ],
 )
 def test_a_shard_of_another_plan_is_refused(
     sharded: Sharded, run: Run, tmp_path: Path, change: Callable[[dict[str, Any]], object], said: str
 ) -> None:
-    other = changed(sharded.folders[1], tmp_path / "other", lambda document: change(document["plan"]))
+    other = changed(sharded.reports[1], tmp_path / "other", change)
 
-    assert said in refused(run, sharded.folders[0], other)
-
-
-def test_a_shard_of_another_number_is_refused(sharded: Sharded, run: Run, tmp_path: Path) -> None:
-    other = changed(sharded.folders[1], tmp_path / "other", lambda document: document["shard"].update(of=5))
-
-    assert "shard=2/5: expected one of 4" in refused(run, sharded.folders[0], other)
+    assert said in refused(run, sharded.reports[0], other)
 
 
 def _first(document: dict[str, Any]) -> dict[str, Any]:
@@ -214,86 +206,82 @@ def _first(document: dict[str, Any]) -> dict[str, Any]:
     "change",
     [
         lambda document: document.update(version=1),
-        lambda document: document.update(document="met"),
+        lambda document: document.update(document="finding"),
         lambda document: document.update(subjects=[{}]),
-        lambda document: document.update(subjects=document["subjects"] * 2),
-        lambda document: document["shard"].update(number=9),
-        lambda document: document["plan"].update(seed="x"),
-        lambda document: document["plan"]["subjects"][0]["scope"].update(T=["x"]),
-        lambda document: _first(document).update(told=[]),
-        lambda document: _first(document).update(more=1),
-        lambda document: _first(document)["log"]["cases"].pop(),
-        lambda document: _first(document)["log"]["cases"].extend([[0, None]] * 40),
-        lambda document: _first(document)["log"]["cases"].append([99, None]),
-        lambda document: (
-            _first(document)["log"]["cases"].insert(0, [-1, None]) or _first(document)["log"]["cases"].pop()
-        ),
-        lambda document: _first(document)["log"]["cases"][4].__setitem__(1, 10**30),
-        lambda document: _first(document)["log"].update(pursued={"0": {}}),
+        lambda document: document["run"].update(shard="9/4"),
+        lambda document: document["run"].update(seed="x"),
+        lambda document: _first(document)["scope"].update(T=["x"]),
+        lambda document: _first(document).update(findings=None),
+        lambda document: _first(document).update(findings=[]),
+        lambda document: _first(document)["log"]["cases"].append("99 99 -"),
+        lambda document: _first(document)["log"]["cases"].append("1000000000000 0 -"),
+        lambda document: _first(document)["log"]["cases"].__setitem__(4, "x"),
+        lambda document: _first(document)["log"].update(events={"0": {}}),
         lambda document: _first(document)["log"].update(results=[{"verdict": "fine"}]),
-        lambda document: _first(document)["hunt"].update(stop="never"),
-        lambda document: _first(document)["hunt"].update(seconds="nan"),
-        lambda document: _first(document)["told"][0]["explanation"]["kernels"].update(passes=["x"]),
-        lambda document: _first(document)["hunt"]["scope"].update(T=[7]),
-        lambda document: _first(document)["told"][0]["finding"].update(case={"format": 1}),
-        lambda document: _first(document)["told"][0]["explanation"]["diagnosis"]["causes"][0].update(code=["one"]),
-        lambda document: _first(document)["told"][0]["explanation"]["error_maps"]["maps"][0].__setitem__(
-            6, [[9], [1.0]]
-        ),
+        lambda document: _first(document).update(stop="never"),
+        lambda document: _first(document)["findings"][0]["finding"].update(case={"format": 1}),
+        lambda document: _first(document)["findings"][0].update(facts=[{}]),
+        lambda document: _first(document)["findings"][0].update(error_maps=[]),
     ],
 )
-def test_a_damaged_file_is_refused(
+def test_a_damaged_report_is_refused(
     sharded: Sharded, run: Run, tmp_path: Path, change: Callable[[dict[str, Any]], object]
 ) -> None:
-    damaged = changed(sharded.folders[1], tmp_path / "damaged", change)
+    damaged = changed(sharded.reports[1], tmp_path / "damaged", change)
 
-    assert "Error: " in refused(run, sharded.folders[0], damaged)
+    assert "Error: " in refused(run, sharded.reports[0], damaged)
 
 
 def test_known_failures_are_those_of_all_shards(sharded: Sharded, run: Run, tmp_path: Path) -> None:
-    known = {"name": "old", "subject": "mine", "why": "it is", "link": "l", "until": "2030-01-01", "fails": ""}
-    conditions = {"T": [">=", 2], "dtype": {"values": ["float32"]}}
+    known = {"name": "old", "subject": "mine", "why": "it is", "link": "l", "until": "2030-01-01"}
 
     def add(document: dict[str, Any]) -> None:
-        _first(document)["hunt"]["own"] = [{**known, "where": conditions}]
+        _first(document)["own"] = [known]
+        for result in _first(document)["log"]["results"]:
+            result["spared"] = ["old"]
 
-    every = [changed(one, tmp_path / str(number), add) for number, one in enumerate(sharded.folders)]
+    every = [changed(one, tmp_path / str(number), add) for number, one in enumerate(sharded.reports)]
 
-    (done,) = shards.combine(shards.read(every), str(tmp_path / "findings"), pytest.fail)
+    (done,) = add_up(read_shards(every), str(tmp_path / "findings"), pytest.fail)
 
     assert done.examination.hunt.spared["old"] > 0
-    assert "--known names other failures than in" in refused(run, sharded.folders[0], *every[1:])
+    assert "--known names other failures than in" in refused(run, sharded.reports[0], *every[1:])
 
 
 def test_a_finding_that_cannot_be_kept_is_reported_all_the_same(sharded: Sharded, run: Run) -> None:
     Path("file").write_text("")
 
-    code, out, err = run("merge", *sharded.folders, "--findings", "file")
+    code, out, err = run("merge", *sharded.reports, "--findings", "file")
 
     assert code == codes.FINDING
     assert "ignores bias_hh" in out
     assert err.startswith("Warning: --findings file: the finding could not be kept: ")
 
 
-def test_a_folder_that_is_none_or_lost_its_findings_is_refused(sharded: Sharded, run: Run, tmp_path: Path) -> None:
-    (finding,) = sharded.one.examination.hunt.findings
-    without = changed(sharded.folders[0], tmp_path / "without", lambda _: None)
-    (without / shards.FINDINGS / finding.id / "case.json").write_text("[")
+def test_a_finding_whose_folder_is_lost_is_reported_all_the_same(sharded: Sharded, run: Run, tmp_path: Path) -> None:
+    without = changed(sharded.reports[0], tmp_path / "without", lambda _: None)
+    shutil.rmtree(without.parent / "findings")
 
-    assert refused(run, tmp_path / "none") == f"Error: {tmp_path / 'none' / 'shard.json'}: no such file\n"
-    assert "case.json: " in refused(run, without)
+    code, out, err = run("merge", without, *sharded.reports[1:])
+
+    assert refused(run, tmp_path / "none.json") == (
+        f"Error: {tmp_path / 'none.json'}: no such file; write it again with `rnn-harness check --json`\n"
+    )
+    assert code == codes.FINDING
+    assert "ignores bias_hh" in out
+    assert "could not be kept" in err
 
 
 def test_a_shard_that_was_interrupted_counts_as_far_as_it_came(sharded: Sharded, tmp_path: Path) -> None:
     def cut(document: dict[str, Any]) -> None:
         one = _first(document)
-        one["hunt"]["stop"] = Stop.INTERRUPTED.value
-        one["told"], one["log"]["cases"], one["log"]["pursued"] = [], [], {}
+        one["stop"] = Stop.INTERRUPTED.name.lower()
+        one["findings"], one["log"]["cases"], one["log"]["events"] = [], [], {}
 
-    first, second, *others = sharded.folders
+    first, second, *others = sharded.reports
     early = changed(second, tmp_path / "early", cut)
 
-    (done,) = shards.combine(shards.read([first, early, *others]), str(tmp_path / "findings"), pytest.fail)
+    (done,) = add_up(read_shards([first, early, *others]), str(tmp_path / "findings"), pytest.fail)
 
     assert done.examination.hunt.total == sum(map(cases_of, [first, *others]))
     assert done.examination.interrupted
@@ -303,18 +291,15 @@ def test_the_command_writes_a_shard_and_says_what_it_needs(run: Run, tmp_path: P
     (tmp_path / "mine.py").write_text(
         "import numpy as np\ndef rnn(x, h0, weights, config):\n    raise NotImplementedError('later')\n"
     )
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / shards.FILE).write_text("of an earlier run")
+    code, out, err = run("check", "mine.py:rnn", "--shard", "1/2")
+    assert (code, out, err.count("\n")) == (codes.MISUSE, "", 1)
+    assert "--shard without --json: expected both" in err
+    assert run("check", "mine.py:rnn", "--shard", "3/2", "--json", "a.json")[0] == codes.MISUSE
 
-    for more in (["--shard", "1/2"], ["--into", "a"], ["--shard", "3/2", "--into", "a"]):
-        code, out, err = run("check", "mine.py:rnn", *more)
-        assert (code, out, err.count("\n")) == (codes.MISUSE, "", 1)
-    code, _, err = run("check", "mine.py:rnn", "--shard", "1/2", "--into", "a", "--findings", "b")
-    assert (code, err.count("\n")) == (codes.MISUSE, 1)
-    code, out, _ = run("check", "mine.py:rnn", "--shard", "1/2", "--into", "a", "--examples", "20")
+    code, out, _ = run("check", "mine.py:rnn", "--shard", "1/2", "--json", "a.json", "--examples", "20")
 
     assert code == codes.MISUSE
     assert out.startswith("mine.py:rnn refused everything it was asked in shard 1/2")
-    code, out, _ = run("merge", "a")
+    code, out, _ = run("merge", "a.json")
     assert code == codes.MISUSE
     assert out.startswith("mine.py:rnn refused everything it was asked: shard 2/2 is missing")

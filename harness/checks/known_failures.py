@@ -6,7 +6,7 @@ import operator
 import re
 import tomllib
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
@@ -51,7 +51,7 @@ class KnownFailure:
     why: str
     link: str
     until: date  # the last day on which it excuses anything
-    where: Mapping[str, Container[Any]]
+    where: Mapping[str, Container[Any]] = field(default_factory=dict)
     """The values of factors that a case must have, by factor; ``lengths`` are kinds of packing, as in a ``Scope``."""
     fails: str = ""  # the kind of the failure, such as ``output: value``; empty for any kind
 

@@ -25,8 +25,8 @@ from harness.cli.options import (
     seed_option,
     timeout_option,
 )
-from harness.cli.output import attempted, complain, print_examined
-from harness.cli.outputs import Outputs, coverage_option, output_options
+from harness.cli.output import complain, print_summary
+from harness.cli.outputs import Outputs, output_options
 from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
 
@@ -35,7 +35,6 @@ _NAMED: Final = {
     "pythons": "--python",
     "scheduler": "--scheduler",
     "shard_text": "--shard",
-    "into": "--into",
 }
 """The options that need the names of subjects, or gives them, by its parameter."""
 
@@ -44,14 +43,15 @@ if TYPE_CHECKING:
 
     from harness.checks.known_failures import KnownFailure
     from harness.cli.here import Target
-    from harness.diagnosis.upgrade import Upgrade
-    from harness.pipeline import Examined, Upgrading
+    from harness.pipeline import Upgrading
+    from harness.report.complaints import Summary
+    from harness.report.record import Run
+    from harness.report.upgrade import Upgrade
     from harness.search.examination import Examination
     from harness.search.options import Options
     from harness.search.record import Hunt
     from harness.search.shards import Shard
     from harness.search.workers import Workers
-    from harness.store.shards import Plan
     from harness.subjects.protocol import Subject
 
 
@@ -127,10 +127,8 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     "--shard",
     "shard_text",
     metavar="K/N",
-    help="Check the K-th of N parts of the same search, for `rnn-harness merge`; needs --into.",
+    help="Check the K-th of N parts of the same search, for `rnn-harness merge`; needs --json.",
 )
-@click.option("--into", type=FILE, metavar="DIR", help="Where a shard writes all that it found.")
-@coverage_option
 @findings_option
 @click.option(
     "--known",
@@ -187,7 +185,6 @@ class _Given:
     scheduler: str | None
     resources: Mapping[str, float]
     shard_text: str | None
-    into: str | None
     folder: str
     known_file: str | None
     pythons: tuple[str, ...]
@@ -206,7 +203,7 @@ def _checked(given: _Given) -> int:
     _require_compatible(given)
     specs = tuple(dict.fromkeys(given.subjects)) or ("torch",)
     subjects, upgrades = _under(specs, given.pythons, sharded=given.shard_text is not None)
-    shard, folder = _shard(given)
+    shard = _shard(given)
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.cli.here import Here, check_all
     from harness.pipeline import Upgrading
@@ -222,21 +219,19 @@ def _checked(given: _Given) -> int:
     pinned = pinned_by(given.pins, given.dtypes, given.output_size)
     ask = partial(_target, options=options, devices=given.devices, pinned=pinned, contract=given.contract)
     found = [] if given.all_here else _found(subjects, ask, given.timeout)
-    plan = None if shard is None else _plan(found, options, given.timeout)
+    run = _run(found, options, given.timeout)
     upgrading = Upgrading(found[0][:2], found[1][:2], given.examples, given.seconds) if upgrades else None
-    search = partial(_searched, outputs=given.outputs, upgrading=upgrading, quiet=quiet, folder=folder)
+    search = partial(_searched, outputs=given.outputs, upgrading=upgrading, quiet=quiet, folder=given.folder)
     if given.all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
         here = Here(ask, given.timeout)
-        return check_all(here, search, console, given.outputs, quiet=quiet, verbose=verbose)
-    show = partial(print_examined, console, quiet=quiet, verbose=verbose)
+        return check_all(here, search, console, given.outputs, run, quiet=quiet, verbose=verbose)
+    show = partial(print_summary, console, quiet=quiet, verbose=verbose)
     done = _one_after_the_other(found, search, show)
     if not done.every:
         return MISUSE
-    if plan is not None and shard is not None:
-        _save(str(given.into), shard, plan, done)
     upgrade = None if upgrading is None else _compared(console, upgrading, done.every, quiet=quiet)
-    given.outputs.write(done.every, upgrade)
+    given.outputs.write(done.every, run, upgrade)
     code = exit_code([one.examination for one in done.every], upgrade)
     return max(code, MISUSE) if done.lost and code != FINDING else code
 
@@ -244,23 +239,19 @@ def _checked(given: _Given) -> int:
 class _Done(NamedTuple):
     """The searches that came to their ends."""
 
-    every: list[Examined]
-    whole: list[Examined]
-    """Those before the first that was lost: a shard's folder holds the subjects in their order."""
-    lost: bool
-    """True if a subject could not be searched."""
+    every: list[Summary]
+    lost: bool  # a subject could not be searched
 
 
 def _searched(
     target: Target, number: int = 0, *, outputs: Outputs, upgrading: Upgrading | None, quiet: bool, folder: str
-) -> Examined:
+) -> Summary:
     """Search a subject, of an upgrade the old one (0) or the new one (1)."""
     from harness.pipeline import run_pipeline
 
     name, options = target.subject.name, target.options
     observe = outputs.observing(name, options.seed)
     if upgrading is not None:
-        observe = upgrading.observing(number, observe)
         options = replace(options, narrowed=upgrading.narrowed(number))
     with _progress(name, quiet=quiet) as progress:
         return run_pipeline(
@@ -275,12 +266,12 @@ def _searched(
 
 
 def _one_after_the_other(
-    found: Sequence[Target], search: Callable[[Target, int], Examined], show: Callable[[Examined], None]
+    found: Sequence[Target], search: Callable[[Target, int], Summary], show: Callable[[Summary], None]
 ) -> _Done:
     """Search the subjects and show what was found, until an interrupt."""
     from harness.subjects.protocol import SubjectError
 
-    done = _Done([], [], lost=False)
+    done = _Done([], lost=False)
     for number, target in enumerate(found):
         try:
             one = search(target, number)
@@ -289,8 +280,6 @@ def _one_after_the_other(
             done = done._replace(lost=True)
             continue
         done.every.append(one)
-        if not done.lost:
-            done.whole.append(one)
         show(one)
         if one.examination.interrupted:
             break
@@ -316,38 +305,36 @@ def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = 
     return under, upgrades
 
 
-def _compared(console: Console, upgrading: Upgrading, every: Sequence[Examined], *, quiet: bool) -> Upgrade | None:
-    """Print how the two environments differ, if both searches came to their ends."""
+def _compared(console: Console, upgrading: Upgrading, every: Sequence[Summary], *, quiet: bool) -> Upgrade | None:
+    """Print how the two interpreters differ, if both searches came to their ends."""
     from harness.report.upgrade import upgrade_report
 
     if len(every) < 2 or every[1].examination.interrupted:
         return None
     upgrade = upgrading.compared(*every)
     if upgrade is not None:
-        told = [one for done in every for one in done.told]
-        console.print(upgrade_report(upgrade, told, quiet=quiet), soft_wrap=quiet)
+        console.print(upgrade_report(upgrade, quiet=quiet), soft_wrap=quiet)
     return upgrade
 
 
-def _shard(given: _Given) -> tuple[Shard | None, str]:
-    """Return the shard that is asked for, and the folder of findings; what an earlier run wrote there is removed."""
-    text, into, folder = given.shard_text, given.into, given.folder
-    if text is None and into is None:
-        return None, folder
+def _shard(given: _Given) -> Shard | None:
+    """Return the shard that is asked for."""
     from harness.search.shards import Shard
-    from harness.store import shards
 
-    if text is None or into is None:
-        raise UsageError("--shard with --into: expected both, such as --shard 3/8 --into shard-3")
-    if click.get_current_context().get_parameter_source("folder") is not click.core.ParameterSource.DEFAULT:
-        raise UsageError(f"--findings {folder} with --shard: a shard keeps them in {Path(into) / shards.FINDINGS}")
-    shard = Shard.of_text(text)
-    try:
-        Path(into).mkdir(parents=True, exist_ok=True)
-        (Path(into) / shards.FILE).unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"--into {into}: cannot be written: {error.strerror or error}") from None
-    return shard, str(Path(into) / shards.FINDINGS)
+    text = given.shard_text
+    if text is not None and given.outputs.json is None:
+        raise UsageError("--shard without --json: expected both, such as --shard 3/8 --json shard-3.json, to be merged")
+    return None if text is None else Shard.of_text(text)
+
+
+def _run(found: Sequence[Target], options: Options, timeout: float) -> Run:
+    """Return what all subjects have in common, as it is before the search."""
+    from harness.report.record import Run
+    from harness.subjects.ground import versions
+
+    names = tuple(one.subject.name for one in found)
+    limits = options.seed, options.cases, options.seconds, options.tolerance
+    return Run(names, *limits, timeout, versions(), options.shard)
 
 
 def _cluster(given: _Given) -> Workers | None:
@@ -362,32 +349,6 @@ def _cluster(given: _Given) -> Workers | None:
     if context.get_parameter_source("workers") is not click.core.ParameterSource.DEFAULT:
         raise UsageError("-n with --scheduler: expected one of them, because the cluster's workers do the work")
     return context.with_resource(Cluster(given.scheduler, given.resources))
-
-
-def _plan(found: Sequence[Target], options: Options, timeout: float) -> Plan:
-    """Return what all shards have in common, as it is before the search."""
-    from harness.store.shards import Plan, Question
-
-    questions = (Question.of(one.subject, one.options.contract, one.scope) for one in found)
-    limits = options.seed, options.cases, options.seconds, options.tolerance
-    return Plan(tuple(questions), *limits, timeout, Plan.here())
-
-
-def _save(into: str, shard: Shard, plan: Plan, done: _Done) -> None:
-    """Write what the shard did, and say what is missing."""
-    from harness.store.shards import Share, save
-
-    shares = [
-        Share.of(one.examination, one.told, one.log, one.capabilities.place, one.dropout)
-        for one in done.whole
-        if one.log is not None
-    ]
-    if done.whole:
-        with attempted(f"--into {into}"):
-            save(Path(into), shard, plan, shares)
-    if done.lost:
-        have = f"the {len(done.whole)} of {len(plan.subjects)} subjects before the first error"
-        complain(f"Warning: --into {into}: has only {have}")
 
 
 def _found(specs: Sequence[str], ask: Callable[[Subject], Target], timeout: float) -> list[Target]:
@@ -420,8 +381,6 @@ def _require_compatible(given: _Given) -> None:
 
 def _own(file: str | None) -> tuple[KnownFailure, ...]:
     """Return the known failures of a file, and say which of them excuse nothing."""
-    from pathlib import Path
-
     from harness.checks.known_failures import parse
     from harness.store.document import read_text
 
@@ -474,13 +433,14 @@ def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[Hun
 def exit_code(examinations: Sequence[Examination], upgrade: Upgrade | None = None) -> int:
     """Return the exit code that the verdicts on all subjects give; a shard may have nothing to check.
 
-    After an ``upgrade`` it is that of the new environment, whichever search met a finding of it.
+    After an ``upgrade`` it is that of the new interpreter, whichever search met a finding of it.
     """
     from harness.checks.result import Verdict
+    from harness.report.upgrade import Standing
 
     if upgrade is not None:
         examinations = examinations[1:]
-        if upgrade.in_new:
+        if upgrade.worst is not Standing.GONE:
             return FINDING
     verdicts = [done.verdict for done in examinations]
     if any(verdict in {Verdict.DISAGREES, Verdict.SUSPECT, Verdict.BROKEN} for verdict in verdicts):

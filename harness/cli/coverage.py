@@ -18,14 +18,14 @@ from harness.cli.output import console_for, write_json
 def coverage(files: tuple[Path, ...], missing: int, json_to: str | None) -> int:
     """Show how much of the space the runs that wrote these FILEs met together.
 
-    `rnn-harness check --coverage FILE` writes a FILE; the runs may have other seeds or machines. Only what ran counts.
+    `rnn-harness check --json FILE` writes a FILE; the runs may have other seeds or machines. Only what ran counts.
     The shares are of what can meet in the scope: values of factors, their pairs and triples (sizes by class: 1, 2 to 7,
     about 8, about 16, about 32, more), and edges, the sizes at which kernels change, alone and in pairs.
     """
     from harness.report.coverage import missing_lines, shares_record, table
-    from harness.store import met
+    from harness.store.reports import met_together
 
-    found = met.read(files)
+    found = met_together(files)
     console = console_for(json_to)
     for one in found:
         console.print(one.subject, markup=False)

@@ -9,10 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.cli.codes import FINDING, INTERRUPTED, MISUSE
-from harness.cli.output import complain, print_examined
-from harness.report.complaints import summary_of
+from harness.cli.output import complain, print_summary
 from harness.report.everything import NOT_REACHED, Row, row_of, table
-from harness.report.severity import in_order
 from harness.search.examination import CASES
 from harness.space.errors import UsageError
 from harness.subjects.capabilities import FEW_SIZES
@@ -23,7 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cli.outputs import Outputs
-    from harness.pipeline import Examined
+    from harness.report.complaints import Summary
+    from harness.report.record import Run
     from harness.search.options import Options
     from harness.space.scope import Scope
     from harness.subjects.protocol import Subject
@@ -91,9 +90,10 @@ def _is_slow(offers: Mapping[str, object]) -> bool:
 
 def check_all(
     here: Here,
-    search: Callable[[Target], Examined],
+    search: Callable[[Target], Summary],
     console: Console,
     outputs: Outputs,
+    run: Run,
     *,
     quiet: bool,
     verbose: bool,
@@ -105,7 +105,7 @@ def check_all(
     from harness.cli.check import exit_code
     from harness.report import text
 
-    every: list[Examined] = []
+    every: list[Summary] = []
     took: list[float] = []
     lost = interrupted = False
     with closing(here.turns()) as turns:
@@ -123,24 +123,21 @@ def check_all(
                 every.append(done)
                 took.append(start - began)
                 if quiet or verbose:
-                    print_examined(console, done, quiet=quiet, verbose=verbose)
+                    print_summary(console, done, quiet=quiet, verbose=verbose)
                 else:
-                    console.print(text.findings_report(done.examination, in_order(done.told)))
+                    console.print(text.findings_report(done))
                 if interrupted := done.examination.interrupted:
                     break
         except KeyboardInterrupt:  # between two searches
             if not every:
                 raise
             interrupted = True
-    rows = [
-        row_of(summary_of(done.examination, in_order(done.told), done.capabilities.place), seconds)
-        for done, seconds in zip(every, took, strict=True)
-    ]
+    rows = [row_of(done, seconds) for done, seconds in zip(every, took, strict=True)]
     rows += [Row(name, why=why) for name, why in here.absent.items()]
     reached = {row.subject for row in rows}
     rows += [Row(name, why=NOT_REACHED) for name in here.names if name not in reached]
     console.print(table(rows))
-    outputs.write(every, rows=rows)
+    outputs.write(every, run, rows=rows)
     code = exit_code([done.examination for done in every]) if every else MISUSE
     if code == FINDING:
         return FINDING

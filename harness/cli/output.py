@@ -18,7 +18,7 @@ from harness.cli.codes import FINDING, MISUSE
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.pipeline import Examined
+    from harness.report.complaints import Summary
 
 
 WHOLE_WORDS: Final[Mapping[str, Any]] = {"break_on_hyphens": False, "break_long_words": False}
@@ -102,16 +102,14 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
     return Attempted(stderr="-" in targets.values(), highlight=False)
 
 
-def print_examined(console: Console, done: Examined, *, quiet: bool, verbose: bool) -> None:
+def print_summary(console: Console, summary: Summary, *, quiet: bool, verbose: bool) -> None:
     """Print what an examination of a subject found, the gravest first."""
     from harness.report import text
-    from harness.report.severity import in_order
 
-    told = in_order(done.told)
     if quiet:
-        console.print(text.quiet_report(done.examination, told), soft_wrap=True)
+        console.print(text.quiet_report(summary), soft_wrap=True)
     else:
-        console.print(text.examination_report(done.examination, told, verbose=verbose))
+        console.print(text.subject_report(summary, verbose=verbose))
 
 
 def typed() -> str:

@@ -19,9 +19,10 @@ from harness.cli.output import attempted, console_beside, put, typed, write_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.diagnosis.upgrade import Upgrade
-    from harness.pipeline import Examined
+    from harness.report.complaints import Summary
     from harness.report.everything import Row
+    from harness.report.record import Run
+    from harness.report.upgrade import Upgrade
     from harness.search.checker import CheckedCase
 
 
@@ -32,7 +33,6 @@ class Outputs:
     json: str | None
     junit: str | None
     markdown: str | None
-    coverage: str | None
     report: str | None
     observations: str | None
     annotations: bool
@@ -44,7 +44,7 @@ class Outputs:
 
     def required(self) -> Console:
         """Refuse at once what cannot be written, and return the console for people."""
-        options = ("json", "junit", "markdown", "coverage", "report", "observations")
+        options = ("json", "junit", "markdown", "report", "observations")
         console = console_beside({f"--{name}": getattr(self, name) for name in options})
         self._piped = console.stderr
         if self.observations is not None:
@@ -77,46 +77,40 @@ class Outputs:
 
     def write(
         self,
-        every: Sequence[Examined],
+        summaries: Sequence[Summary],
+        run: Run,
         upgrade: Upgrade | None = None,
         rows: Sequence[Row] | None = None,
     ) -> None:
-        """Write all documents about the subjects that were examined, and how two environments of one differ.
+        """Write all documents about the subjects that were examined, and how two interpreters of one differ.
 
         ``rows`` are those of the table of ``--all``.
         """
-        from harness.report import complaints, github, junit, markdown, page, record
+        from harness.report import github, junit, markdown, page, record
         from harness.report.everything import absent_markdown, rows_record
-        from harness.report.severity import in_order
         from harness.report.upgrade import upgrade_markdown, upgrade_record
-        from harness.store import met
 
         with attempted(f"--observations {self.observations}"):
             self._file.close()
-        records = [record.examination_record(done.examination, done.told) for done in every]
-        told = [one for done in every for one in done.told]
-        between = None if upgrade is None else upgrade_record(upgrade, told)
-        table = None if rows is None else rows_record(rows)
-        write_json("check", {"subjects": records, "upgrade": between, "table": table}, self.json)
-        searched = [done.examination.hunt.searched for done in every]
-        write_json("met", met.document(searched), self.coverage, "--coverage")
-        summaries = [
-            complaints.summary_of(done.examination, in_order(done.told), done.capabilities.place) for done in every
-        ]
+        if self.json is not None:
+            between = None if upgrade is None else upgrade_record(upgrade)
+            table = None if rows is None else rows_record(rows)
+            subjects = [record.subject_record(one) for one in summaries]
+            document = {**record.run_record(run), "subjects": subjects, "upgrade": between, "table": table}
+            write_json("check", document, self.json)
         if self.junit is not None:
-            put(junit.junit(summaries, upgrade, told), self.junit, "--junit")
+            put(junit.junit(summaries, upgrade), self.junit, "--junit")
         if self.markdown is not None:
-            section = "" if upgrade is None else upgrade_markdown(upgrade, told)
+            section = "" if upgrade is None else upgrade_markdown(upgrade)
             section += absent_markdown(rows or ())
             put(markdown.markdown(summaries) + section, self.markdown, "--markdown")
         if self.annotations:
             whole = chain.from_iterable(map(github.workflow_commands, summaries))
-            for line in whole if upgrade is None else github.upgrade_commands(upgrade, *summaries):
+            for line in whole if upgrade is None else github.upgrade_commands(upgrade):
                 click.echo(line, err=self._piped)
         if self.report is not None:
-            parts = [(summary, in_order(done.told)) for summary, done in zip(summaries, every, strict=True)]
-            document = page.page_of_run(parts, command=typed(), version=__version__, rows=rows, upgrade=upgrade)
-            put(document, self.report, "--report")
+            shown = page.page_of_run(summaries, command=typed(), version=__version__, rows=rows, upgrade=upgrade)
+            put(shown, self.report, "--report")
 
 
 def _file_option(option: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -147,9 +141,9 @@ def output_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..
 
     def given(command: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(command)
-        def together(*, coverage_to: str | None, annotations: bool, **others: Any) -> Any:
+        def together(*, annotations: bool, **others: Any) -> Any:
             targets = {name: others.pop(f"{name}_to", None) for name in _OPTIONS}
-            return command(outputs=Outputs(**targets, coverage=coverage_to, annotations=annotations), **others)
+            return command(outputs=Outputs(**targets, annotations=annotations), **others)
 
         whole: Callable[..., Any] = _annotations_option(together)
         for name in reversed(_OPTIONS):
@@ -157,12 +151,3 @@ def output_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..
         return whole
 
     return given
-
-
-coverage_option = click.option(
-    "--coverage",
-    "coverage_to",
-    type=FILE,
-    metavar="FILE",
-    help="Write what the search met, for `rnn-harness coverage`, which adds up several runs.",
-)

@@ -6,13 +6,14 @@ to earlier findings of a search are known when a later one is explained.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from harness.checks.full_check import check as check_everything
 from harness.checks.known_issues import KnownCause
@@ -99,7 +100,7 @@ class Investigation:
                 one
                 for one in earlier
                 if (before := self.explanations.get(one.id)) is not None
-                and one_bug((one, before), (finding, explanation))
+                and one_cause(identity_of(one, before), identity_of(finding, explanation))
             ),
             None,
         )
@@ -285,22 +286,43 @@ def _of_derivatives(finding: Finding) -> bool:
     return any(mismatch.sort is Sort.DERIVATIVE for mismatch in finding.result.mismatches)
 
 
-def one_bug(earlier: tuple[Finding, Explanation], later: tuple[Finding, Explanation]) -> bool:
+class Identity(NamedTuple):
+    """What findings of one cause have in common."""
+
+    like: str  # how it fails (``factors.like``)
+    clue: str
+    error: str  # the type of an exception, and the file and line that raised it
+    causes: tuple[str, ...]  # all that are possible
+    kernels: tuple[str, ...]  # what makes it go away
+    needs: str
+
+
+def identity_of(finding: Finding, explanation: Explanation) -> Identity:
+    """Return what is known of a finding's cause."""
+    factors = explanation.factors
+    return Identity(
+        like(finding.result),
+        "" if explanation.clue is None else str(explanation.clue),
+        "" if finding.result.error is None else str(finding.result.error),
+        _causes(explanation),
+        explanation.kernels.passes,
+        "" if factors is None else json.dumps(asdict(factors), sort_keys=True, default=str),
+    )
+
+
+def one_cause(one: Identity, other: Identity) -> bool:
     """Tell whether two findings share the kind, the cause, and what makes them go away.
 
     Without a cause, they are the same if they have the same clue, go away with the same kernel, or have the same needs,
     or if one line raises errors of one type.
     """
-    (finding, before), (other, after) = earlier, later
-    if like(finding.result) != like(other.result):
+    if one.like != other.like:
         return False
-    if after.clue is not None and after.clue == before.clue:
+    if (one.clue and one.clue == other.clue) or (one.error and one.error == other.error):
         return True
-    if finding.result.error is not None and finding.result.error == other.result.error:
-        return True
-    if _causes(before) != _causes(after) or before.kernels.passes != after.kernels.passes:
+    if one.causes != other.causes or one.kernels != other.kernels:
         return False
-    return bool(_causes(after) or after.kernels.passes) or before.factors == after.factors
+    return bool(one.causes or one.kernels) or one.needs == other.needs
 
 
 def _mapped(observations: Observations, case: Case, scope: Scope, where: Where | None) -> ErrorMaps | None:

@@ -16,9 +16,10 @@ from harness.diagnosis.error_map import error_maps
 from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.where import first_departure
 from harness.oracle.compare import Mismatch, Sort
+from harness.report.error_maps import maps_record
 from harness.report.explained import NAMED
 from harness.report.page import piece
-from harness.report.record import as_json, maps_record
+from harness.report.record import as_json
 from harness.report.text import shapes_rows
 from harness.report.wording import counted, number, place
 from harness.space.errors import UsageError

@@ -7,13 +7,12 @@ from typing import Any
 
 from harness.checks.result import Verdict
 from harness.report import wording
-from harness.report.explained import code_lines
-from harness.report.facts import cause_of
+from harness.report.complaints import Summary
+from harness.report.facts import CODE
 from harness.report.page import piece
 from harness.report.paper import printed
-from harness.report.record import maps_record
-from harness.report.severity import Told
-from harness.report.text import examination_report, headline, shapes_rows
+from harness.report.reported import ReportedFinding
+from harness.report.text import headline, shapes_rows, subject_report
 from harness.search.examination import Examination
 
 WIDTH = 100
@@ -24,8 +23,17 @@ WIDTH = 100
 class Checked:
     """The result of ``check``; it prints as the command's report."""
 
-    examination: Examination
-    told: tuple[Told, ...]  # the findings with their explanations, the gravest first
+    summary: Summary
+
+    @property
+    def examination(self) -> Examination:
+        """What was checked."""
+        return self.summary.examination
+
+    @property
+    def findings(self) -> tuple[ReportedFinding, ...]:
+        """The findings, the gravest first."""
+        return self.summary.findings
 
     @property
     def verdict(self) -> Verdict | None:
@@ -40,15 +48,15 @@ class Checked:
     @property
     def cause(self) -> str | None:
         """The cause of the gravest finding, or how it fails; ``None`` without a finding."""
-        return cause_of(self.told[0])[0] if self.told else None
+        return self.findings[0].cause if self.findings else None
 
     @property
     def certain(self) -> bool:
         """True if that cause is certain."""
-        return bool(self.told) and self.told[0].certain
+        return bool(self.findings) and self.findings[0].certain
 
     def __str__(self) -> str:
-        return printed(examination_report(self.examination, self.told), WIDTH)
+        return printed(subject_report(self.summary), WIDTH)
 
     __repr__ = __str__
 
@@ -59,20 +67,18 @@ class Checked:
     def _pieces(self) -> dict[str, Any]:
         said = {
             "tone": wording.tone(self.verdict),
-            "verdict": headline(self.examination, self.told),
-            "more": [cause_of(one)[0] for one in self.told[1:]],
+            "verdict": headline(self.summary),
+            "more": [one.cause for one in self.findings[1:]],
             "text": str(self),
         }
-        if not self.told:
+        if not self.findings:
             return {**said, "cause": None, "sure": "", "code": {}, "error_maps": None, "shapes": []}
-        first = self.told[0]
-        cause, sure = cause_of(first)
-        config, maps = first.finding.case.config, first.explanation.error_maps
+        first = self.findings[0]
         return {
             **said,
-            "cause": cause,
-            "sure": sure,
-            "code": code_lines(first.explanation.diagnosis, config),
-            "error_maps": None if maps is None else maps_record(maps),
-            "shapes": shapes_rows(config),
+            "cause": first.cause,
+            "sure": first.certainty,
+            "code": {fact.name: fact.text for fact in first.facts if fact.name in CODE},
+            "error_maps": first.error_maps,
+            "shapes": shapes_rows(first.finding.case.config),
         }

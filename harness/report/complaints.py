@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from harness.checks.result import Verdict
 from harness.report import wording
 from harness.report.examination_facts import undone_by_failure
-from harness.report.facts import cause_of, facts, next_steps
+from harness.report.facts import next_steps
 from harness.report.place import SCRIPT, UNKNOWN, Fact, Kept, Stored
 from harness.report.refusals import by_lapse
-from harness.report.severity import Told, dropout_alone
+from harness.report.reported import ReportedFinding, dropout_alone, in_order
 from harness.search.examination import Examination
 
 _COMMANDS: Final = {"run it", "replay"}
@@ -29,6 +30,8 @@ class Complaint:
     sure: str = ""  # how certain the cause is, such as ``certain``
     id: str = ""  # the finding's id; empty if it is no finding that was kept
     at: tuple[str, int] | None = None  # the file and the line that raised an error
+    error_maps: Mapping[str, Any] | None = None
+    folder: Path | None = None  # where the finding is kept
 
     @property
     def main_facts(self) -> list[Fact]:
@@ -51,9 +54,21 @@ class Summary:
     """One subject's examination, with all that is wrong."""
 
     examination: Examination
-    complaints: tuple[Complaint, ...]
-    place: tuple[str, str] | None = None
-    """The file and the name of the subject's function or class, if it has a name there."""
+    found: tuple[ReportedFinding, ...] = ()  # in the order of the search
+    place: tuple[str, str] | None = None  # the file and the name of its function or class, if it has a name there
+    of_dropout: ReportedFinding | None = None  # a broken law of dropout as a finding
+    stages: tuple[str, ...] = ()  # the subjects that do a part of what it does, such as eager torch
+    source: str = ""  # the hash of the file that it is in
+
+    @cached_property
+    def findings(self) -> tuple[ReportedFinding, ...]:
+        """The findings in the order of the report."""
+        return tuple(in_order(self.found))
+
+    @cached_property
+    def complaints(self) -> tuple[Complaint, ...]:
+        """All that is wrong."""
+        return tuple(_complaints(self.examination, self.findings))
 
     @property
     def subject(self) -> str:
@@ -90,17 +105,13 @@ def verdict_on_all(summaries: Sequence[Summary]) -> str:
     return f"{right} of {wording.counted(len(summaries), 'subject')} agree with nn.RNN"
 
 
-def summary_of(done: Examination, told: Sequence[Told], place: tuple[str, str] | None = None) -> Summary:
-    """Return an examination with its findings, in the given order, and with all else that is wrong, as complaints."""
-    return Summary(done, tuple(_complaints(done, told)), place)
-
-
-def complaint_of(told: Told) -> Complaint:
+def complaint_of(one: ReportedFinding) -> Complaint:
     """Return a finding with its facts."""
-    title, sure = cause_of(told)
-    at = told.finding.result.raised_at
+    at, kept = one.finding.result.raised_at, one.saved
     place = None if at is None or not Path(at[0]).is_file() else (at[0], int(at[1]))
-    return Complaint(title, told.finding.result.kind, tuple(facts(told)), sure, told.finding.id, place)
+    folder = None if kept is None else kept.folder
+    kind, facts = one.finding.result.kind, tuple(one.all_facts)
+    return Complaint(one.cause, kind, facts, one.certainty, one.id, place, one.error_maps, folder)
 
 
 def complaint_of_stored(stored: Stored) -> Complaint:
@@ -110,12 +121,20 @@ def complaint_of_stored(stored: Stored) -> Complaint:
     every = [*stored.facts, *next_steps(stored.name, kept, stored.found)]
     every += [Fact("damaged", stored.damage)] if stored.damage else []
     title = stored.cause or stored.kind or UNKNOWN
-    return Complaint(title, stored.kind or "", tuple(every), stored.certainty, stored.name)
+    return Complaint(
+        title,
+        stored.kind or "",
+        tuple(every),
+        stored.certainty,
+        stored.name,
+        error_maps=stored.error_maps,
+        folder=stored.path,
+    )
 
 
-def dropout_complaint(done: Examination, told: Sequence[Told]) -> Complaint | None:
+def dropout_complaint(done: Examination, findings: Sequence[ReportedFinding]) -> Complaint | None:
     """Return how dropout breaks its law, if it does and no finding explains that."""
-    if done.dropout is None or not dropout_alone(done, told):
+    if done.dropout is None or not dropout_alone(done, findings):
         return None
     cause, wrong = wording.dropout_told(done.dropout)
     rows = {**wrong, **done.dropout_facts}
@@ -123,9 +142,9 @@ def dropout_complaint(done: Examination, told: Sequence[Told]) -> Complaint | No
     return Complaint(cause, done.dropout.kind, tuple(every))
 
 
-def _complaints(done: Examination, told: Sequence[Told]) -> Iterator[Complaint]:
-    yield from map(complaint_of, told)
-    if (dropout := dropout_complaint(done, told)) is not None:
+def _complaints(done: Examination, findings: Sequence[ReportedFinding]) -> Iterator[Complaint]:
+    yield from map(complaint_of, findings)
+    if (dropout := dropout_complaint(done, findings)) is not None:
         yield dropout
     for said, names in undone_by_failure(done.hunt).items():
         advice = "if it need not support this: raise NotImplementedError there, or leave it out with --only"

@@ -9,7 +9,7 @@ from harness.checks.result import Method, Verdict
 from harness.report import coverage, wording
 from harness.report.facts import case_words, failure_line, upstream_line
 from harness.report.refusals import refusals_facts
-from harness.report.severity import Told, dropout_alone
+from harness.report.reported import ReportedFinding, dropout_alone
 from harness.search.examination import CASES, Examination
 from harness.search.narrow import DEAR
 from harness.search.record import Hunt
@@ -20,30 +20,30 @@ from harness.subjects.ground import line
 Facts: TypeAlias = Iterator[tuple[str, str]]
 
 
-def examination_facts(done: Examination, told: Sequence[Told], *, verbose: bool = False) -> Facts:
+def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *, verbose: bool = False) -> Facts:
     """Yield the facts of a whole examination."""
     if done.verdict is Verdict.NOT_ENOUGH:
         advice = "" if done.hunt.missing else f"; search longer: --examples {CASES} or more, or --time"
         yield "seen", f"{', '.join(done.lacking)}{advice}"
     yield from _of_search(done.hunt, verbose=verbose)
-    yield from _weak(done, told)
+    yield from _weak(done, findings)
     if done.read_as:
         yield "read", done.read_as
     if done.equal is not None:
         yield "bits", wording.equal_line(done.equal)
     if done.contract != KERNEL:
         yield "contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more"
-    if done.dropout is not None and not dropout_alone(done, told):
+    if done.dropout is not None and not dropout_alone(done, findings):
         follows = "; this may fail because of the above" if done.dropout.failed else ""
         yield "dropout", wording.dropout_line(done.dropout).partition(":")[0] + follows
     if done.refusals is not None and (verbose or done.refusals.findings):
         yield from refusals_facts(done.refusals)
 
 
-def gaps(done: Examination, told: Sequence[Told]) -> Facts:
+def gaps(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
     """Yield what makes a pass mean less, as a table of many subjects shows it."""
     yield from _undone(done.hunt, cases=True)
-    yield from _weak(done, told)
+    yield from _weak(done, findings)
 
 
 def undone_by_failure(hunt: Hunt) -> dict[str, list[str]]:
@@ -135,9 +135,9 @@ def _slow(hunt: Hunt) -> Facts:
         yield "slow", f"{what} takes {hunt.slow:.2g} s: less was asked for"
 
 
-def _weak(done: Examination, told: Sequence[Told]) -> Facts:
+def _weak(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
     """Yield the mistakes that too few cases could have shown."""
-    if not told and (said := wording.unshown_line(done)) is not None:
+    if not findings and (said := wording.unshown_line(done)) is not None:
         yield "weak", said
 
 

@@ -99,17 +99,15 @@ def clue_line(clue: Clue) -> str:
     return f"every wrong value of {what} {clue.text}"
 
 
-def fails_line(factors: Factors, further: int = 0) -> str:
-    """Return what the failure needs, in a few words, and how many more cases failed with the same cause."""
+def fails_line(factors: Factors) -> str:
+    """Return what the failure needs, in a few words."""
     condition = _condition(factors)
-    said = f"with {condition}" if condition else "at every size, whatever the other factors are"
-    return f"{said}; {counted(further, 'more case')}" if further else said
+    return f"with {condition}" if condition else "at every size, whatever the other factors are"
 
 
-def answers_line(answers: int, further: int = 0) -> str:
-    """Return how often the answer of a flaky subject changes, and in how many more cases it does."""
-    said = f"{counted(answers, 'different answer')} in {RUNS} runs" if answers > 1 else f"not again in {RUNS} runs"
-    return f"{said}; {counted(further, 'more case')}" if further else said
+def answers_line(answers: int) -> str:
+    """Return how often the answer of a flaky subject changes."""
+    return f"{counted(answers, 'different answer')} in {RUNS} runs" if answers > 1 else f"not again in {RUNS} runs"
 
 
 def independent_line(factors: Factors) -> str:

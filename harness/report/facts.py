@@ -5,38 +5,46 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from harness.checks.known_issues import reported
 from harness.checks.result import Method, Result, Verdict
+from harness.diagnosis.investigate import Explanation
 from harness.oracle.compare import Mismatch, Site
 from harness.report import explained, wording
 from harness.report.place import ISSUE, Fact, Kept
-from harness.report.severity import Told
+from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.subjects.registry import registered
 
 LINE: Final = 64  # characters of a fact's line, on 80 columns
 LONGEST_CASE: Final = 3 * LINE  # characters of a case that is shown as code and not in words
+CODE: Final = {"yours": "-", "nn.RNN": "+"}  # the facts that are a line of code, with the signs of a difference
 ARRAYS: Final = 3  # arrays whose differences are shown; later ones mostly follow from the first
 
 
-def facts(told: Told) -> list[Fact]:
-    """Return everything that is known of a finding, and at the end how to go on from here."""
-    case = None if told.finding.result.method is Method.DROPOUT else told.finding.case
-    return [*facts_of_failure(told), *next_steps(told.finding.id, told.kept, case)]
+class _Explained(NamedTuple):
+    finding: Finding
+    explanation: Explanation
 
 
-def facts_of_failure(told: Told) -> list[Fact]:
-    """Return the facts that hold wherever the finding is kept."""
-    if told.finding.result.method is Method.DROPOUT:
-        _, wrong = wording.dropout_told(told.finding.result)
-        return [*(Fact(*one) for one in wrong.items()), *_kernel(told), *_upstream(told)]
+def facts_of_failure(finding: Finding, explanation: Explanation) -> list[Fact]:
+    """Return what is known of a finding, wherever it is kept and however often it was met."""
+    one = _Explained(finding, explanation)
+    if finding.result.method is Method.DROPOUT:
+        _, wrong = wording.dropout_told(finding.result)
+        return [*(Fact(*one) for one in wrong.items()), *_kernel(one), *_upstream(one)]
     every = (_mistake, _case, _conditions, _kernel, _others, _evidence, _advice, _upstream)
-    return [fact for some in every for fact in some(told)]
+    return [fact for some in every for fact in some(one)]
+
+
+def is_certain(finding: Finding, explanation: Explanation) -> bool:
+    """Tell if the cause is certain, or was measured."""
+    diagnosis = explanation.diagnosis
+    return finding.result.of_tanh or (diagnosis is not None and diagnosis.certain)
 
 
 def next_steps(id_: str, kept: Kept | None, case: Case | None) -> Iterator[Fact]:
@@ -58,21 +66,16 @@ def named(id_: str, kept: Kept) -> str:
     return f"{id_} --findings {shlex.quote(str(kept.folder.parent))}" if kept.elsewhere else id_
 
 
-def dropout_facts(told: Told) -> dict[str, str]:
-    """Return where a broken law of dropout begins, and how to run it again."""
-    return {fact.name: fact.text for fact in facts(told) if not fact.detail}
-
-
-def cause_of(told: Told) -> tuple[str, str]:
+def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
     """Return the cause, or else what is wrong, in a sentence, and how certain the cause is."""
-    diagnosis, result, explanation = told.explanation.diagnosis, told.finding.result, told.explanation
+    diagnosis, result = explanation.diagnosis, finding.result
     named = diagnosis is not None and bool(diagnosis.causes or diagnosis.instead)
     if result.method is Method.DROPOUT:
         return wording.dropout_told(result)[0], ""
     if result.of_tanh and not named:
         return failure_line(result), "measured"
     if diagnosis is not None and (named or explained.coarse(diagnosis)):
-        said = explained.cause_line(diagnosis, told.finding.case.config, explanation.factors)
+        said = explained.cause_line(diagnosis, finding.case.config, explanation.factors)
         if named:
             return said, "certain" if diagnosis.certain else "possibly"
         return said, "suspected" if result.verdict is Verdict.SUSPECT else ""
@@ -146,10 +149,10 @@ def upstream_line(subject: str, config: RNNConfig, result: Result, *, minimal: b
     return f"no report is known; {ISSUE} in its folder is one to send" if subject in registered() else None
 
 
-def _mistake(told: Told) -> Iterator[Fact]:
+def _mistake(one: _Explained) -> Iterator[Fact]:
     """Yield the mistake as code, and what is wrong."""
-    result, config, title = told.finding.result, told.finding.case.config, cause_of(told)[0]
-    for name, line in explained.code_lines(told.explanation.diagnosis, config).items():
+    result, config, title = one.finding.result, one.finding.case.config, cause_of(*one)[0]
+    for name, line in explained.code_lines(one.explanation.diagnosis, config).items():
         yield Fact(name, line, language="python")
     wrong = worst_line(result, config) or failure_line(result)
     if wrong != title:
@@ -159,9 +162,9 @@ def _mistake(told: Told) -> Iterator[Fact]:
     yield from (fact for fact in observed(result, config) if fact.text not in {title, wrong})
 
 
-def _case(told: Told) -> Iterator[Fact]:
+def _case(one: _Explained) -> Iterator[Fact]:
     """Yield the case as code if that is short, else in words."""
-    case, name = told.finding.case, "smallest" if told.finding.minimal else "case"
+    case, name = one.finding.case, "smallest" if one.finding.minimal else "case"
     code = repr(case)
     if len(code) <= LONGEST_CASE:
         yield Fact(name, code, language="python")
@@ -171,70 +174,62 @@ def _case(told: Told) -> Iterator[Fact]:
     yield Fact("config", wording.config_line(case.config), detail=True)
 
 
-def _conditions(told: Told) -> Iterator[Fact]:
+def _conditions(one: _Explained) -> Iterator[Fact]:
     """Yield what the failure needs, what passes, and where it begins."""
-    explanation = told.explanation
-    if explanation.answers is not None:
-        yield Fact("fails", explained.answers_line(explanation.answers, told.further))
-    if (factors := explanation.factors) is not None:
-        yield Fact("fails", explained.fails_line(factors, told.further))
+    if one.explanation.answers is not None:
+        yield Fact("fails", explained.answers_line(one.explanation.answers))
+    if (factors := one.explanation.factors) is not None:
+        yield Fact("fails", explained.fails_line(factors))
         if (passing := explained.passing_line(factors)) is not None:
             yield Fact("passes", passing)
         if free := explained.independent_line(factors):
             yield Fact("whatever", free, detail=True)
-    if (where := explanation.where) is not None:
-        yield Fact("where", explained.where_line(where), detail=told.certain or not where.pattern)
+    if (where := one.explanation.where) is not None:
+        yield Fact("where", explained.where_line(where), detail=is_certain(*one) or not where.pattern)
 
 
-def _kernel(told: Told) -> Iterator[Fact]:
-    if (kernel := explained.kernels_line(told.explanation.kernels)) is not None:
+def _kernel(one: _Explained) -> Iterator[Fact]:
+    if (kernel := explained.kernels_line(one.explanation.kernels)) is not None:
         yield Fact("kernel", kernel)
 
 
-def _others(told: Told) -> Iterator[Fact]:
-    """Yield other mistakes, and other failures that are reported with this one."""
-    if (diagnosis := told.explanation.diagnosis) is not None:
+def _others(one: _Explained) -> Iterator[Fact]:
+    """Yield other mistakes."""
+    if (diagnosis := one.explanation.diagnosis) is not None:
         for number, other in enumerate((*diagnosis.elsewhere, *diagnosis.beside)):
             yield Fact("beside", f"it {other.sentence}", detail=number > 0)
-    own = failure_line(told.finding.result)
-    others = dict.fromkeys(failure_line(one.result) for one in told.also if failure_line(one.result) != own)
-    others = others or dict.fromkeys(f"on {one.case.config!r}" for one in told.also[:1])
-    for number, said in enumerate(others):
-        yield Fact("also", said, detail=number > 0)
 
 
-def _evidence(told: Told) -> Iterator[Fact]:
+def _evidence(one: _Explained) -> Iterator[Fact]:
     """Yield why the cause and the failure are believed."""
-    finding, explanation = told.finding, told.explanation
-    if explanation.diagnosis is not None:
-        yield Fact("evidence", "\n".join(explained.grounds(explanation.diagnosis)), detail=True)
-    if finding.result.verdict is Verdict.SUSPECT:
+    if one.explanation.diagnosis is not None:
+        yield Fact("evidence", "\n".join(explained.grounds(one.explanation.diagnosis)), detail=True)
+    if one.finding.result.verdict is Verdict.SUSPECT:
         unproved = "no bound proves it wrong, but it exceeds usual roundings, and repeats on other values"
         yield Fact("suspect", unproved, detail=True)
-    if explanation.judgement is not None:
-        yield Fact("judge", wording.judgement_line(explanation.judgement), detail=True)
-    if (enough := wording.enough_line(finding.result)) is not None:
+    if one.explanation.judgement is not None:
+        yield Fact("judge", wording.judgement_line(one.explanation.judgement), detail=True)
+    if (enough := wording.enough_line(one.finding.result)) is not None:
         yield Fact("to accept", enough, detail=True)
-    if any(mismatch.sites for mismatch in finding.result.mismatches):
-        yield Fact("compared", finding.result.method.value, detail=True)
-    yield Fact("minimal", "\n".join(explained.minimal_lines(finding.certificate)), detail=True)
+    if any(mismatch.sites for mismatch in one.finding.result.mismatches):
+        yield Fact("compared", one.finding.result.method.value, detail=True)
+    yield Fact("minimal", "\n".join(explained.minimal_lines(one.finding.certificate)), detail=True)
 
 
-def _advice(told: Told) -> Iterator[Fact]:
+def _advice(one: _Explained) -> Iterator[Fact]:
     """Yield what to do, the most telling advice first."""
-    finding, diagnosis = told.finding, told.explanation.diagnosis
-    every = [finding.result.advice if cause_of(told)[1] == "measured" else None]
+    diagnosis = one.explanation.diagnosis
+    every = [one.finding.result.advice if cause_of(*one)[1] == "measured" else None]
     if diagnosis is not None and (precision := explained.coarse(diagnosis)) and precision.accepted_by is not None:
         every.append(f"--tolerance {precision.accepted_by} would accept that")
-    every += [wording.leave_out_line(finding.case.config)] if finding.minimal else []
-    every += map(wording.hint, finding.result.mismatches[:1])
+    every += [wording.leave_out_line(one.finding.case.config)] if one.finding.minimal else []
+    every += map(wording.hint, one.finding.result.mismatches[:1])
     for number, advice in enumerate(filter(None, every)):
         yield Fact("advice", advice, detail=number > 0)
 
 
-def _upstream(told: Told) -> Iterator[Fact]:
-    finding = told.finding
-    known = upstream_line(finding.subject, finding.case.config, finding.result, minimal=finding.minimal)
+def _upstream(one: _Explained) -> Iterator[Fact]:
+    known = upstream_line(one.finding.subject, one.finding.case.config, one.finding.result, minimal=one.finding.minimal)
     if known is not None:
         yield Fact("upstream", known)
 

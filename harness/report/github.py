@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from harness.diagnosis.upgrade import Standing, Upgrade
 from harness.report.complaints import Complaint, Summary
+from harness.report.upgrade import Standing, Upgrade
 
 IN_GITHUB: Final = "GITHUB_ACTIONS"  # the variable that is ``true`` in jobs of GitHub Actions
 
@@ -26,13 +26,13 @@ def workflow_commands(summary: Summary) -> Iterator[str]:
     return _commands(summary, lambda _complaint: "error")
 
 
-def upgrade_commands(upgrade: Upgrade, old: Summary, new: Summary) -> Iterator[str]:
-    """Yield the same of two environments: only what is new in the second is an error.
+def upgrade_commands(upgrade: Upgrade) -> Iterator[str]:
+    """Yield the same of two interpreters: only what is new under the second is an error.
 
-    What is in both is a warning, because the new environment has it, and what the old one has is a notice.
+    What is in both is a warning, because the new one has it, and what the old one has is a notice.
     """
-    both = {one.finding.id for one in upgrade.of(Standing.OLD) if one.finding is not None}
-    before = {(one.title, one.kind) for one in old.complaints}
+    both = {one.id for one in upgrade.of(Standing.BOTH)}
+    before = {(one.title, one.kind) for one in upgrade.old.complaints}
 
     def level(complaint: Complaint | None) -> str:
         if complaint is None:
@@ -40,8 +40,8 @@ def upgrade_commands(upgrade: Upgrade, old: Summary, new: Summary) -> Iterator[s
         known = complaint.id in both if complaint.id else (complaint.title, complaint.kind) in before
         return "warning" if known else "error"
 
-    yield from _commands(old, lambda _complaint: "notice")
-    yield from _commands(new, level)
+    yield from _commands(upgrade.old, lambda _complaint: "notice")
+    yield from _commands(upgrade.new, level)
 
 
 def _commands(summary: Summary, level: Callable[[Complaint | None], str]) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Final
 
 from harness.checks.result import Method, Result, Verdict
@@ -16,7 +15,7 @@ from harness.report.complaints import complaint_of
 from harness.report.facts import failure_line
 from harness.report.markdown import facts_in_markdown, fenced
 from harness.report.place import Fact
-from harness.report.severity import Told
+from harness.report.reported import ReportedFinding
 from harness.search.record import Finding
 from harness.space.case import Case
 
@@ -24,12 +23,12 @@ LONG: Final = 4_000
 """The number of characters beyond which a case that no seed gives is not written out."""
 
 
-def issue_of(told: Told, script: str | None) -> str:
+def issue_of(one: ReportedFinding, script: str | None) -> str:
     """Return the bug report of an explained finding; ``script`` is the text of the one that was seen to fail."""
-    finding, complaint = told.finding, complaint_of(replace(told, kept=None))
+    finding, complaint = one.finding, complaint_of(one)
     facts = [fact for fact in complaint.facts if fact.name != "upstream" and len(fact.text) <= LONG]
     facts.insert(0, Fact("cause", complaint.headline))
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in told.explanation.ground.items())
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in one.ground.items())
     parts = [f"# {title(finding)}", _expectation(finding.result), "**What happened:**", *facts_in_markdown(facts)]
     parts += ["## Environment", f"| | |\n|---|---|\n{rows}", "## How to reproduce"]
     if script is None:

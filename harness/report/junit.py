@@ -2,7 +2,7 @@
 
 A check that passed is a test case that passed. A check with findings is not: each of its findings is a test case that
 failed, so that there are as many failures as causes. What was left out is skipped, with the reason. An upgrade has a
-suite of its own, and what fails in the old environment is skipped there: the new one decides.
+suite of its own, and what fails in the old interpreter is skipped there: the new one decides.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from harness.checks.laws import LAWS
 from harness.checks.result import DERIVATIVES, PROBES, TWICE
-from harness.diagnosis.upgrade import Standing, Upgrade
 from harness.report import wording
 from harness.report.complaints import Summary
-from harness.report.severity import Told
-from harness.report.upgrade import NAMES, behaviour_line, defect_line, numbers
+from harness.report.upgrade import Standing, Upgrade, behaviour_line, equal_line
 from harness.search.examination import Examination
 from harness.search.record import Hunt
 
@@ -35,15 +33,15 @@ _BESIDE: Final = {
 }
 
 
-def junit(summaries: Sequence[Summary], upgrade: Upgrade | None = None, told: Sequence[Told] = ()) -> str:
-    """Return the report as XML; ``told`` are the findings of both environments of an ``upgrade``."""
+def junit(summaries: Sequence[Summary], upgrade: Upgrade | None = None) -> str:
+    """Return the report as XML."""
     from junitparser import JUnitXml
 
     report = JUnitXml("rnn-harness")
     for number, one in enumerate(summaries):
         report.add_testsuite(_suite(one, old=upgrade is not None and number == 0))
     if upgrade is not None:
-        report.add_testsuite(_upgrade_suite(upgrade, told))
+        report.add_testsuite(_upgrade_suite(upgrade))
     report.update_statistics()  # type: ignore[no-untyped-call] # it sums times, too, which no test case has
     for suite, one in zip(report, summaries, strict=False):  # an upgrade's suite has no time of its own
         suite.time = round(one.examination.hunt.seconds, 3)
@@ -53,7 +51,7 @@ def junit(summaries: Sequence[Summary], upgrade: Upgrade | None = None, told: Se
 
 
 def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
-    """Return the suite of a subject, in which nothing fails if it is the ``old`` environment of an upgrade."""
+    """Return the suite of a subject, in which nothing fails if it is the ``old`` interpreter of an upgrade."""
     from junitparser import Error, Failure, Skipped, TestSuite
 
     done, subject = summary.examination, summary.subject
@@ -68,10 +66,10 @@ def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
         name = f"{complaint.id}: {complaint.title}" if complaint.id else complaint.title
         failure = Failure(_xml(complaint.headline), _xml(complaint.kind))
         failure.text = _xml(complaint.text)
-        _add(suite, name, Skipped(_xml(f"in the old environment: {complaint.headline}")) if old else failure)
+        _add(suite, name, Skipped(_xml(f"in the old interpreter: {complaint.headline}")) if old else failure)
     if said := _xml(summary.shortfall):
         error = Error(said, "not enough seen")
-        _add(suite, "enough was seen", Skipped(f"in the old environment: {said}") if old else error)
+        _add(suite, "enough was seen", Skipped(f"in the old interpreter: {said}") if old else error)
     for shard in done.hunt.missing:
         _add(suite, f"shard {shard}", Error("it is missing", "not enough seen"))
     for name, why in _left_out(done.hunt):
@@ -79,24 +77,22 @@ def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
     return suite
 
 
-def _upgrade_suite(upgrade: Upgrade, told: Sequence[Told]) -> TestSuite:
+def _upgrade_suite(upgrade: Upgrade) -> TestSuite:
     """Return the suite of what differs: what is new fails, what is gone passes, and all else is skipped."""
     from junitparser import Failure, Skipped, TestSuite
 
     name = f"the upgrade of {upgrade.old.subject} to {upgrade.new.subject}"
     suite = TestSuite(_xml(name))
-    for what, value in numbers(upgrade):
-        suite.add_property(_xml(what), _xml(value))
-    for standing in Standing:
-        for defect in upgrade.of(standing):
-            said = _xml(defect_line(defect, told))
-            ends = {
-                Standing.NEW: Failure(said, _xml(defect.result.kind)),
-                Standing.OLD: Skipped("it is no news: it is in both environments"),
-            }
-            _add(suite, f"{NAMES[standing]}: {said}", ends.get(standing))
-    for one in upgrade.behaviour:
-        _add(suite, f"behaviour: {one.what}", Skipped(_xml(behaviour_line(one))))
+    suite.add_property("equal", equal_line(upgrade))
+    for one in upgrade.defects:
+        said = _xml(one.text)
+        ends = {
+            Standing.NEW: Failure(said, _xml(one.kind)),
+            Standing.BOTH: Skipped("it is no news: it is under both interpreters"),
+        }
+        _add(suite, f"{one.standing.value}: {said}", ends.get(one.standing))
+    for behaviour in upgrade.behaviour:
+        _add(suite, f"behaviour: {behaviour.what}", Skipped(_xml(behaviour_line(behaviour))))
     if not upgrade.of(Standing.NEW):
         _add(suite, "no new finding")
     return suite

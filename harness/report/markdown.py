@@ -8,6 +8,7 @@ from typing import Final
 
 from harness.report import wording
 from harness.report.complaints import Complaint, Summary, verdict_on_all
+from harness.report.facts import CODE
 from harness.report.place import Fact
 
 _MARKS: Final = re.compile(r"[!#$&*<>@\[\\\]^`{|}~]|_(?![^\W_])|:(?=\S)")
@@ -16,8 +17,6 @@ names of people, formulas and emoji. An underscore that could end emphasis stand
 means something before no space. As numeric entities none of them means anything, and all readers of Markdown agree on
 that; they do not agree on a backslash before a bar.
 """
-
-DIFF: Final = {"yours": "-", "nn.RNN": "+"}  # the two lines of code, with the signs of a difference
 
 _FULL: Final = 5
 """The number of complaints shown with all their facts; a job page is read at a glance, and its size is limited."""
@@ -76,13 +75,13 @@ def _shown(number: int, summary: Summary, complaint: Complaint, *, in_full: bool
 
 def facts_in_markdown(facts: Sequence[Fact]) -> Iterator[str]:
     """Yield the mistake as a difference of two lines, then what is said, and then what can be copied."""
-    code_lines = {fact.name: fact.text for fact in facts if fact.name in DIFF}
+    code_lines = {fact.name: fact.text for fact in facts if fact.name in CODE}
     if code_lines:
-        yield fenced("\n".join(f"{DIFF[name]} {_one_line(text)}" for name, text in code_lines.items()), "diff")
+        yield fenced("\n".join(f"{CODE[name]} {_one_line(text)}" for name, text in code_lines.items()), "diff")
     if said := [f"- {fact.name}: {code(fact.text)}" for fact in facts if not _is_block(fact)]:
         yield "\n".join(said)
     for fact in facts:
-        if _is_block(fact) and fact.name not in DIFF:
+        if _is_block(fact) and fact.name not in CODE:
             yield f"{fact.name}:"
             yield fenced(fact.text, fact.language)
 

@@ -6,7 +6,7 @@ Its sentences are those of the command; it adds the maps, and the texts that lie
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -14,17 +14,14 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from harness.diagnosis.upgrade import Upgrade
 from harness.report import wording
 from harness.report.complaints import Complaint, Summary, complaint_of_stored, verdict_on_all
 from harness.report.everything import Row, table_data
 from harness.report.examination_facts import examination_facts
-from harness.report.markdown import DIFF
+from harness.report.facts import CODE
 from harness.report.place import ISSUE, SCRIPT, Stored
-from harness.report.record import maps_record
-from harness.report.severity import Told
 from harness.report.text import headline
-from harness.report.upgrade import upgrade_data
+from harness.report.upgrade import Upgrade, upgrade_data
 
 FILES: Final = (SCRIPT, ISSUE)  # beside a finding, whose text is shown
 LONGEST: Final = 2**17  # characters of such a text, so that a page stays small
@@ -33,32 +30,28 @@ LEVELS: Final = ((10.0, "l1"), (1e3, "l2"), (math.inf, "l3"))  # CSS classes of 
 
 
 def page_of_run(
-    every: Sequence[tuple[Summary, Sequence[Told]]],
+    summaries: Sequence[Summary],
     *,
     command: str,
     version: str,
     rows: Sequence[Row] | None = None,
     upgrade: Upgrade | None = None,
 ) -> str:
-    """Return the page of a run: its subjects and their findings, in the given order. ``command`` repeats the run.
+    """Return the page of a run. ``command`` repeats it.
 
     ``rows`` are those of the table of ``check --all``; an ``upgrade`` is told first.
     """
-    told = [one for _, findings in every for one in findings]
-    between = None if upgrade is None else upgrade_data(upgrade, told)
-    verdicts = [
-        (wording.tone(summary.examination.verdict), headline(summary.examination, findings))
-        for summary, findings in every
-    ]
-    [tone, title] = verdicts[0] if len(verdicts) == 1 else (_worst(verdicts), verdict_on_all([one for one, _ in every]))
+    verdicts = [(wording.tone(one.examination.verdict), headline(one)) for one in summaries]
+    [tone, title] = verdicts[0] if len(verdicts) == 1 else (_worst(verdicts), verdict_on_all(summaries))
+    between = None if upgrade is None else upgrade_data(upgrade)
     return _page(
         title=title if between is None else between["headline"],
         tone=tone if between is None else between["tone"],
         verdicts=verdicts if len(verdicts) > 1 else [],
         upgrade=between,
         table=None if rows is None else table_data(rows),
-        findings=[one for summary, findings in every for one in _findings(summary, findings)],
-        checked={summary.subject: [*examination_facts(summary.examination, findings)] for summary, findings in every},
+        findings=[_finding(one.subject, complaint) for one in summaries for complaint in one.complaints],
+        checked={one.subject: [*examination_facts(one.examination, one.findings)] for one in summaries},
         command=command,
         version=version,
     )
@@ -72,9 +65,7 @@ def page_of_findings(stored: Sequence[Stored], *, command: str, version: str) ->
         verdicts=[],
         upgrade=None,
         table=None,
-        findings=[
-            _finding(one.subject or "", complaint_of_stored(one), one.error_maps, _files(one.path)) for one in stored
-        ],
+        findings=[_finding(one.subject or "", complaint_of_stored(one)) for one in stored],
         checked={},
         command=command,
         version=version,
@@ -96,31 +87,19 @@ def _worst(verdicts: Sequence[tuple[str, str]]) -> str:
     return next((tone for tone in ("bad", "warn") if tone in tones), "good")
 
 
-def _findings(summary: Summary, told: Sequence[Told]) -> Iterator[dict[str, Any]]:
-    """Yield all that is wrong with a subject: its findings, and what else there is to complain about."""
-    findings = {one.finding.id: one for one in told}
-    for complaint in summary.complaints:
-        one = findings.get(complaint.id)
-        maps = None if one is None else one.explanation.error_maps
-        texts = {} if one is None or one.kept is None else _files(one.kept.folder)
-        yield _finding(summary.subject, complaint, None if maps is None else maps_record(maps), texts)
-
-
-def _finding(
-    subject: str, complaint: Complaint, maps: Mapping[str, Any] | None, texts: Mapping[str, str]
-) -> dict[str, Any]:
-    said = [fact for fact in complaint.facts if fact.name not in DIFF]
+def _finding(subject: str, complaint: Complaint) -> dict[str, Any]:
+    said = [fact for fact in complaint.facts if fact.name not in CODE]
     return {
         "subject": subject,
         "title": complaint.title,
         "sure": complaint.sure,
         "id": complaint.id,
-        "code": {fact.name: fact.text for fact in complaint.facts if fact.name in DIFF},
+        "code": {fact.name: fact.text for fact in complaint.facts if fact.name in CODE},
         "facts": [(fact.name, fact.text) for fact in said if not fact.detail and not fact.language],
         "copied": [fact.text for fact in said if not fact.detail and fact.language],
         "details": [(fact.name, fact.text) for fact in said if fact.detail],
-        "error_maps": maps,
-        "texts": texts,
+        "error_maps": complaint.error_maps,
+        "texts": {} if complaint.folder is None else _files(complaint.folder),
     }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
@@ -11,13 +9,10 @@ import ml_dtypes
 import numpy as np
 
 from harness.checks.result import Verdict
-from harness.diagnosis.declared import Instead
 from harness.diagnosis.investigate import Explanation
 from harness.oracle.compare import OF_EFFECT, Sort
 from harness.report import explained
-from harness.report.place import Kept
 from harness.report.wording import CALLED
-from harness.search.examination import Examination
 from harness.search.record import Finding
 from harness.space.case import Case, padding
 from harness.space.config import PLAINEST, RNNConfig
@@ -42,30 +37,6 @@ largest; in a smaller case such a number may have lost bits, which at most halve
 """
 
 
-@dataclass(frozen=True)
-class Told:
-    """A finding with everything that is reported about it, and the findings that are reported together with it."""
-
-    finding: Finding
-    explanation: Explanation = field(default_factory=Explanation)
-    kept: Kept | None = None
-    further: int = 0  # the number of further cases that fail with the same cause
-    also: tuple[Finding, ...] = ()  # findings on the same case, or errors raised by the same line
-
-    @property
-    def certain(self) -> bool:
-        """True if its cause is certain, or was measured."""
-        if self.finding.result.of_tanh:
-            return True
-        return self.explanation.diagnosis is not None and self.explanation.diagnosis.certain
-
-    @property
-    def severity(self) -> Severity:
-        """The gravest class of its findings."""
-        every = [severity(one, self.explanation) for one in (self.finding, *self.also)]
-        return min(every, key=list(Severity).index)
-
-
 def severity(finding: Finding, explanation: Explanation) -> Severity:
     """Return the class of a finding, by how its case fails and what is special about the case."""
     result, config = finding.result, finding.case.config
@@ -82,33 +53,6 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
         (Severity.GRADIENTS, first is not None and (first.array.endswith(".grad") or first.sort is Sort.DERIVATIVE)),
     )
     return next((named for named, holds in classes if holds), Severity.VALUES)
-
-
-def _misdeclared(told: Told) -> bool:
-    diagnosis = told.explanation.diagnosis
-    return diagnosis is not None and isinstance(diagnosis.instead, Instead)
-
-
-def in_order(told: Sequence[Told]) -> list[Told]:
-    """Return the findings in the order of the report: one for each case and each line that raises, the gravest first.
-
-    Within a class, findings with a certain cause come first, then those with more failing cases, then the earlier ones.
-    A wrong declaration comes before everything, because it may show in any way.
-    """
-    groups: dict[Any, list[Told]] = {}
-    for one in told:
-        groups.setdefault(one.finding.result.error or one.finding.id, []).append(one)
-    places = list(Severity)
-    return sorted(
-        map(_together, groups.values()),
-        key=lambda one: (not _misdeclared(one), places.index(one.severity), not one.certain, -one.further),
-    )
-
-
-def dropout_alone(done: Examination, told: Sequence[Told]) -> bool:
-    """Tell if dropout breaks its law, and no finding explains that: wrong numbers of plain calls show in any run."""
-    explained_by = {Severity.VALUES, Severity.GRADIENTS}
-    return done.dropout is not None and done.dropout.failed and explained_by.isdisjoint(one.severity for one in told)
 
 
 def has_special_values(case: Case) -> bool:
@@ -128,16 +72,6 @@ def has_special_values(case: Case) -> bool:
         if not np.isfinite(values).all() or bool(((sizes <= tiny) | (sizes >= huge)).any()):
             return True
     return False
-
-
-def _together(group: Sequence[Told]) -> Told:
-    """Merge several findings into the one that was kept and explained last, which is the one in the store."""
-    *others, last = group
-    if not others:
-        return last
-    ids = {one.finding.id: one.further for one in group}
-    also = tuple(one.finding for one in others)
-    return Told(last.finding, last.explanation, last.kept, sum(ids.values()), also)
 
 
 def _called_specially(config: RNNConfig) -> bool:

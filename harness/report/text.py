@@ -13,15 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.checks.result import Result, Verdict
-from harness.report import coverage, explained, wording
-from harness.report.complaints import Complaint, complaint_of, complaint_of_stored, dropout_complaint
+from harness.report import coverage, wording
+from harness.report.complaints import Complaint, Summary, complaint_of, complaint_of_stored, dropout_complaint
 from harness.report.examination_facts import examination_facts, gaps, undone_factors
-from harness.report.facts import LINE, cause_of, named, observed
+from harness.report.facts import LINE, named, observed
 from harness.report.paper import fact_table
 from harness.report.place import Stored
 from harness.report.refusals import refusals_findings, refusals_findings_in_short
 from harness.report.replays import STYLES, Replayed
-from harness.report.severity import Severity, Told, dropout_alone
+from harness.report.reported import ReportedFinding, dropout_alone
+from harness.report.severity import Severity
 from harness.search.examination import Examination
 from harness.search.replay import Fate
 from harness.space.config import RNNConfig
@@ -54,39 +55,41 @@ _WORD: Final = max(len(one.value) for one in Severity)
 _SHARE: Final = re.compile(r",? in \d+ of \d+ elements \(.*\)$")
 
 
-def examination_report(done: Examination, told: Sequence[Told] = (), *, verbose: bool = False) -> RenderableType:
-    """Return a subject's verdict, its findings in the given order, the facts of its checks, and a summary.
+def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType:
+    """Return a subject's verdict, its findings, the facts of its checks, and a line for each finding.
 
     Each finding takes a dozen lines at most, and so do the facts, unless ``verbose`` is true.
     """
-    shown = _dropout(done, told)
-    for number, (one, whole) in enumerate(zip(told, shown_in_full(told), strict=True), 1):
+    done, findings = summary.examination, summary.findings
+    shown = _dropout(done, findings)
+    for number, (one, whole) in enumerate(zip(findings, shown_in_full(findings), strict=True), 1):
         if verbose or whole:
             shown.append(finding_report(str(number), complaint_of(one), verbose=verbose))
     if shown:
         shown.append("")
-    facts = list(examination_facts(done, told, verbose=verbose))
-    if told and not verbose:
-        kept = told[0].kept
-        also = "" if kept is None else f", or rnn-harness findings {named(told[0].finding.id, kept)}"
+    facts = list(examination_facts(done, findings, verbose=verbose))
+    if findings and not verbose:
+        kept = findings[0].saved
+        also = "" if kept is None else f", or rnn-harness findings {named(findings[0].finding.id, kept)}"
         facts.append(("more", f"-v{also}"))
     shown.append(Padding(fact_table(facts), (0, 0, 0, 2)))
     if verbose and done.hunt.checks and not done.hunt.findings:
         shown.append(Padding(coverage.table(done.hunt.searched), (1, 0, 0, 2)))
     if done.refusals is not None and done.refusals.findings:
         shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
-    return Group(_head(done, told), *shown, _summary(told))
+    return Group(_head(summary), *shown, _in_lines(findings))
 
 
-def findings_report(done: Examination, told: Sequence[Told] = ()) -> RenderableType:
+def findings_report(summary: Summary) -> RenderableType:
     """Return a subject's verdict, every finding in a dozen lines, and what makes a pass mean less."""
-    shown = _dropout(done, told)
-    shown += [finding_report(str(number), complaint_of(one)) for number, one in enumerate(told, 1)]
+    done, findings = summary.examination, summary.findings
+    shown = _dropout(done, findings)
+    shown += [finding_report(str(number), complaint_of(one)) for number, one in enumerate(findings, 1)]
     if done.refusals is not None:
         shown.append(refusals_findings(done.refusals))
-    facts = list(gaps(done, told))
+    facts = list(gaps(done, findings))
     shown += [Padding(fact_table(facts), (0, 0, 0, 2))] if facts else []
-    return Group(_head(done, told), *shown, *([""] if shown else []))
+    return Group(_head(summary), *shown, *([""] if shown else []))
 
 
 def finding_report(sign: str, complaint: Complaint, *, verbose: bool = False) -> RenderableType:
@@ -103,11 +106,11 @@ def finding_report(sign: str, complaint: Complaint, *, verbose: bool = False) ->
     return Group("", Constrain(head, 2 * LINE), Padding(fact_table(rows), (0, 0, 0, 3)))
 
 
-def shown_in_full(told: Sequence[Told]) -> list[bool]:
+def shown_in_full(findings: Sequence[ReportedFinding]) -> list[bool]:
     """Return which findings get more than a line: the first, those with a certain cause, and the second of two."""
     left, shown = IN_FULL, []
-    for number, one in enumerate(told):
-        shown.append(left > 0 and (number == 0 or one.certain or len(told) == 2))
+    for number, one in enumerate(findings):
+        shown.append(left > 0 and (number == 0 or one.certain or len(findings) == 2))
         left -= shown[-1]
     return shown
 
@@ -122,42 +125,44 @@ def cut(text: str, length: int = 2 * LINE) -> str:
     return f"{words[: whole[-1]] if whole else words} …"
 
 
-def _summary(told: Sequence[Told]) -> RenderableType:
+def _in_lines(findings: Sequence[ReportedFinding]) -> RenderableType:
     """Show one line per finding, the gravest first; nothing for one or two findings, which are in sight."""
-    if len(told) < 3:
+    if len(findings) < 3:
         return Group()
-    more = len(told) - LISTED
-    return Group("", *_one_line_each(told[:LISTED]), *([f"... and {more} more: -v"] if more > 0 else []))
+    more = len(findings) - LISTED
+    return Group("", *_one_line_each(findings[:LISTED]), *([f"... and {more} more: -v"] if more > 0 else []))
 
 
-def _one_line_each(told: Sequence[Told]) -> list[Text]:
+def _one_line_each(findings: Sequence[ReportedFinding]) -> list[Text]:
     """Return a line for each finding: its number, its id, what it concerns, and its cause."""
-    rows = (f"{n}  {one.finding.id}  {one.severity.value:<{_WORD}}  {_in_a_line(one)}" for n, one in enumerate(told, 1))
+    rows = (
+        f"{n}  {one.finding.id}  {one.severity.value:<{_WORD}}  {_in_a_line(one)}" for n, one in enumerate(findings, 1)
+    )
     return [Text(row, no_wrap=True, overflow="ellipsis") for row in rows]
 
 
-def _in_a_line(told: Told) -> str:
+def _in_a_line(one: ReportedFinding) -> str:
     """Return the cause, or else what is wrong and on what condition, just long enough to tell findings apart."""
-    said, sure = cause_of(told)
-    if sure in {"certain", "possibly"}:
-        return f"possibly {said}" if sure == "possibly" else said
-    factors, said = told.explanation.factors, _SHARE.sub("", said)
-    return said if factors is None else f"{said} {explained.fails_line(factors)}"
+    if one.certainty in {"certain", "possibly"}:
+        return f"possibly {one.cause}" if one.certainty == "possibly" else one.cause
+    fails = (fact.text for fact in one.facts if fact.name == "fails")
+    return " ".join([_SHARE.sub("", one.cause), *fails])
 
 
-def quiet_report(done: Examination, told: Sequence[Told] = ()) -> RenderableType:
-    """Return a subject's verdict and one line for each finding, in the given order."""
-    return Group(_head(done, told), *_one_line_each(told))
+def quiet_report(summary: Summary) -> RenderableType:
+    """Return a subject's verdict and one line for each finding."""
+    return Group(_head(summary), *_one_line_each(summary.findings))
 
 
-def headline(done: Examination, told: Sequence[Told]) -> str:
+def headline(summary: Summary) -> str:
     """Return the verdict and the number of findings of each sort in a line."""
+    done = summary.examination
     shard = "" if done.hunt.shard is None else f" in shard {done.hunt.shard}"
-    return wording.verdict_on(done.hunt, done.verdict) + wording.so_far(done) + shard + _tally(done, told)
+    return wording.verdict_on(done.hunt, done.verdict) + wording.so_far(done) + shard + _tally(done, summary.findings)
 
 
-def _head(done: Examination, told: Sequence[Told]) -> RenderableType:
-    return Text(headline(done, told), _STYLES[done.verdict])
+def _head(summary: Summary) -> RenderableType:
+    return Text(headline(summary), _STYLES[summary.examination.verdict])
 
 
 def _failing(done: Examination) -> str:
@@ -174,29 +179,29 @@ def _failing(done: Examination) -> str:
     return said + " beyond the error of its tanh" * hunt.allows_for_tanh
 
 
-def _dropout(done: Examination, told: Sequence[Told]) -> list[RenderableType]:
+def _dropout(done: Examination, findings: Sequence[ReportedFinding]) -> list[RenderableType]:
     """Show what is wrong with a subject's dropout, which only many runs together show."""
-    complaint = dropout_complaint(done, told)
+    complaint = dropout_complaint(done, findings)
     return [] if complaint is None else [finding_report("!", complaint)]
 
 
-def _tally(done: Examination, told: Sequence[Told]) -> str:
+def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> str:
     """Return the text after the verdict: the numbers of bugs, of failing cases, and of wrong refusals."""
     hunt, parts = done.hunt, []
-    suspected = sum(one.finding.result.verdict is Verdict.SUSPECT for one in told)
-    if bugs := len(told) - suspected:
+    suspected = sum(one.finding.result.verdict is Verdict.SUSPECT for one in findings)
+    if bugs := len(findings) - suspected:
         # Without a certain cause, two findings may come from one bug.
-        unsure = bugs > 1 and not all(one.certain for one in told)
+        unsure = bugs > 1 and not all(one.certain for one in findings)
         parts.append(f"{'up to ' if unsure else ''}{wording.counted(bugs, 'bug')}")
     if suspected:
         parts.append(wording.counted(suspected, "suspicion"))
-    if told:
+    if findings:
         parts.append(_failing(done))
     if hunt.undone:
         lawful = done.dropout is None or not done.dropout.failed
         rest = "; the rest agrees" if hunt.checks and not hunt.findings and lawful else ""
         parts.append(f"some values of {', '.join(undone_factors(hunt))} fail and are not refused{rest}")
-    if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES and dropout_alone(done, told):
+    if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES and dropout_alone(done, findings):
         parts.append("dropout breaks its law")
     if done.refusals is not None and done.refusals.findings:
         parts.append(

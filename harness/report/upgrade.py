@@ -1,72 +1,166 @@
-"""upgrade: what differs between two environments, in a few lines, and as data."""
+"""upgrade: the reports on one subject under an old and a new interpreter, compared.
+
+Each search ends some cases after its last cause. So a finding that only one of them has is run under the other
+interpreter before it is called new or gone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.checks.compare_subjects import Apart
-from harness.diagnosis.upgrade import Defect, Standing, Upgrade
-from harness.report.facts import cause_of, failure_line
+from harness.diagnosis.investigate import one_cause
+from harness.report import wording
+from harness.report.complaints import Summary, complaint_of
+from harness.report.facts import failure_line
 from harness.report.markdown import code, plain
 from harness.report.paper import fact_table
-from harness.report.record import as_json
-from harness.report.severity import Told
-from harness.report.wording import counted, left_out, place
-from harness.search.common import Behaviour
+from harness.report.reported import ReportedFinding
+from harness.search.joint_scope import Behaviour
+from harness.search.record import Finding, Hunt
 from harness.subjects.ground import line
 
-SHOWN: Final = 8
-"""The number of defects of a standing, and of behaviours, that get a line."""
+SHOWN: Final = 8  # defects of a standing, and differences of behaviour, that get a line
 
-_STYLES: Final = {Standing.NEW: "bold red", Standing.OLD: "bold yellow", Standing.GONE: "bold green"}
-
-NAMES: Final = {Standing.NEW: "new", Standing.OLD: "in both", Standing.GONE: "gone"}
-"""The words for where a defect is."""
+Shows = Callable[[Finding], bool]  # runs a finding under an interpreter and tells whether it fails there
 
 
-def upgrade_report(upgrade: Upgrade, told: Sequence[Told], *, quiet: bool = False) -> RenderableType:
-    """Return how two environments differ, in one line if ``quiet``; ``told`` are the findings of both."""
-    head, facts = Text(headline(upgrade), _style(upgrade)), fact_table()
-    for name, said in upgrade_lines(upgrade, told):
-        facts.add_row(name, Text(said))
-    return head if quiet else Group("", head, Padding(facts, (0, 0, 0, 2)))
+class Standing(Enum):
+    """The interpreters that have a defect: the new one alone, both, or the old one alone."""
+
+    NEW = "new"
+    BOTH = "in both"
+    GONE = "gone"
 
 
-def upgrade_markdown(upgrade: Upgrade, told: Sequence[Told]) -> str:
-    """Return the same as a section of the summary for CI."""
-    rows = (f"- {name}: {code(said)}" for name, said in upgrade_lines(upgrade, told))
-    return "\n".join([f"\n### {plain(headline(upgrade))}\n", *rows, ""])
+_STYLES: Final = {Standing.NEW: "bold red", Standing.BOTH: "bold yellow", Standing.GONE: "bold green"}
+_TONES: Final = {Standing.NEW: "bad", Standing.BOTH: "warn", Standing.GONE: "good"}
 
 
-def upgrade_lines(upgrade: Upgrade, told: Sequence[Told]) -> Iterator[tuple[str, str]]:
-    """Yield the facts, each with its name: what is new first."""
-    for standing in Standing:
-        for said in _some([defect_line(one, told) for one in upgrade.of(standing)]):
-            yield NAMES[standing], said
-    values = {one.what: _each(one) for one in upgrade.behaviour if not one.cases}
-    lines = [f"{', '.join(names)}: {each}" for each, names in left_out(values).items()]
-    lines += [behaviour_line(one) for one in upgrade.behaviour if one.cases]
-    for said in _some(lines):
-        yield "behaviour", said
-    yield from numbers(upgrade)
-    for name, hunt in (("from", upgrade.old), ("to", upgrade.new)):
-        yield name, f"{hunt.subject} ({line(hunt.ground)})" if hunt.ground else hunt.subject
+class Defect(NamedTuple):
+    """A finding, or a value that a subject neither supports nor refuses, and where it is."""
+
+    standing: Standing
+    text: str
+    kind: str
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """All that differs between an old and a new interpreter."""
+
+    old: Summary
+    new: Summary
+    defects: tuple[Defect, ...]
+    behaviour: tuple[Behaviour, ...]
+    compared: int  # the cases of which both have the bits
+    equal: int  # those of them whose bits are the same
+
+    @property
+    def worst(self) -> Standing:
+        """The standing that decides: the new interpreter's defects first."""
+        return min((one.standing for one in self.defects), key=list(Standing).index, default=Standing.GONE)
+
+    def of(self, standing: Standing) -> list[Defect]:
+        """Return the defects of a standing."""
+        return [one for one in self.defects if one.standing is standing]
+
+
+def compared(old: Summary, new: Summary, behaviour: Sequence[Behaviour], shows: tuple[Shows, Shows]) -> Upgrade:
+    """Compare the reports of an old and a new interpreter. ``shows`` run a finding under the old and the new one."""
+    earlier, later = old.examination.hunt, new.examination.hunt
+    bits: list[tuple[str, str]] = []
+    if (earlier.scope, earlier.log.planned) == (later.scope, later.log.planned):  # else their plans are not the same
+        before = {one.number: one.bits for one in earlier.log.cases}
+        pairs = ((before.get(one.number, ""), one.bits) for one in later.log.cases)
+        bits = [both for both in pairs if all(both)]
+    return Upgrade(
+        old,
+        new,
+        (*_findings(old.findings, new.findings, shows), *_undone(earlier, later)),
+        (*behaviour, *_gradients(earlier, later)),
+        len(bits),
+        sum(one == other for one, other in bits),
+    )
+
+
+def _findings(
+    old: Sequence[ReportedFinding], new: Sequence[ReportedFinding], shows: tuple[Shows, Shows]
+) -> Iterator[Defect]:
+    pairs: set[str] = set()
+    for one in new:
+        twins = {other.id for other in old if other.id == one.id or one_cause(other.identity, one.identity)}
+        pairs |= twins
+        yield _defect(one, Standing.BOTH if twins or shows[0](one.finding) else Standing.NEW)
+    for one in old:
+        if one.id in pairs:
+            continue
+        if not shows[1](one.finding):
+            yield _defect(one, Standing.GONE)
+        elif not any(other.identity.like == one.identity.like for other in new):  # else it is one of those
+            yield _defect(one, Standing.BOTH)
+
+
+def _defect(one: ReportedFinding, standing: Standing) -> Defect:
+    return Defect(standing, f"{one.id}  {complaint_of(one).headline}", one.finding.result.kind, one.id)
+
+
+def _undone(old: Hunt, new: Hunt) -> Iterator[Defect]:
+    """Yield the values that one neither supports nor refuses."""
+    for what, (_, result) in {**old.undone, **new.undone}.items():
+        standing = Standing.GONE if what not in new.undone else Standing.BOTH if what in old.undone else Standing.NEW
+        yield Defect(standing, f"fails at {what}: {failure_line(result)}", result.kind)
+
+
+def _gradients(old: Hunt, new: Hunt) -> Iterator[Behaviour]:
+    """Yield the gradients that only one returns."""
+    said = ("does not return it", "returns it")
+    for name in sorted(set(old.not_compared) ^ set(new.not_compared)):
+        what = "the output" if name == "output" else f"the gradient by {name}"
+        yield Behaviour(what, *(said if name in old.not_compared else said[::-1]))
 
 
 def headline(upgrade: Upgrade) -> str:
     """Return in a sentence what the upgrade brings."""
     new, both, gone = (len(upgrade.of(standing)) for standing in Standing)
     rest = [f"{number} {name}" for number, name in ((both, "in both"), (gone, "gone")) if number]
-    return "; ".join([f"the upgrade brings {counted(new, 'new finding') if new else 'no new finding'}", *rest])
+    found = wording.counted(new, "new finding") if new else "no new finding"
+    return "; ".join([f"the upgrade brings {found}", *rest])
 
 
-def _style(upgrade: Upgrade) -> str:
-    return next((style for standing, style in _STYLES.items() if upgrade.of(standing)), _STYLES[Standing.GONE])
+def upgrade_facts(upgrade: Upgrade) -> Iterator[tuple[str, str]]:
+    """Yield the facts, each with its name: what is new first."""
+    for standing in Standing:
+        for said in _some([one.text for one in upgrade.of(standing)]):
+            yield standing.value, said
+    values = {one.what: _each(one) for one in upgrade.behaviour}
+    for said in _some([f"{', '.join(names)}: {each}" for each, names in wording.left_out(values).items()]):
+        yield "behaviour", said
+    yield "equal", equal_line(upgrade)
+    for name, summary in (("from", upgrade.old), ("to", upgrade.new)):
+        ground = summary.examination.hunt.ground
+        yield name, f"{summary.subject} ({line(ground)})" if ground else summary.subject
+
+
+def equal_line(upgrade: Upgrade) -> str:
+    """Return how many cases have the same bits."""
+    return f"{upgrade.equal:,} of {wording.counted(upgrade.compared, 'case')} that agree under both, to the bit"
+
+
+def behaviour_line(one: Behaviour) -> str:
+    """Return in a line what each of the two interpreters does."""
+    return f"{one.what}: {_each(one)}"
+
+
+def _each(one: Behaviour) -> str:
+    return f"the old one {one.old}; the new one {one.new}"
 
 
 def _some(lines: Sequence[str]) -> list[str]:
@@ -74,83 +168,34 @@ def _some(lines: Sequence[str]) -> list[str]:
     return [*lines[:SHOWN], *more]
 
 
-def defect_line(defect: Defect, told: Sequence[Told]) -> str:
-    """Return a defect in a line: the id and the cause of a finding, or the value that is not supported."""
-    if defect.finding is None:
-        return f"fails at {defect.what}: {failure_line(defect.result)}"
-    cause, sure = cause_of(next(one for one in told if one.finding.id == defect.finding.id))
-    return f"{defect.finding.id}  {cause}{f' ({sure})' if sure else ''}"
+def upgrade_report(upgrade: Upgrade, *, quiet: bool = False) -> RenderableType:
+    """Return how two interpreters differ, in one line if ``quiet``."""
+    head = Text(headline(upgrade), _STYLES[upgrade.worst])
+    return head if quiet else Group("", head, Padding(fact_table(upgrade_facts(upgrade)), (0, 0, 0, 2)))
 
 
-def behaviour_line(one: Behaviour) -> str:
-    """Return in a line what each of the two environments does."""
-    cases = f" ({counted(one.cases, 'case')})" if one.cases else ""
-    return f"{one.what}{cases}: {_each(one)}"
+def upgrade_markdown(upgrade: Upgrade) -> str:
+    """Return the same as a section of the summary for CI."""
+    rows = (f"- {name}: {code(said)}" for name, said in upgrade_facts(upgrade))
+    return "\n".join([f"\n### {plain(headline(upgrade))}\n", *rows, ""])
 
 
-def _each(one: Behaviour) -> str:
-    return f"the old one {one.old}; the new one {one.new}"
-
-
-def numbers(upgrade: Upgrade) -> Iterator[tuple[str, str]]:
-    """Yield what became of the numbers of the cases that both computed."""
-    yield "equal", f"{upgrade.equal:,} of {counted(upgrade.compared, 'case')} that both compute, to the bit"
-    if upgrade.largest is not None:
-        yield "rounding", f"{counted(upgrade.rounded, 'case')}, by at most {_apart_line(upgrade.largest)}"
-    if upgrade.beyond:
-        said = f"{counted(len(upgrade.beyond), 'case')}, as a finding or a known cause tells; first by"
-        yield "beyond", f"{said} {_apart_line(upgrade.beyond[0])}"
-    if upgrade.left:
-        yield "left", f"{counted(upgrade.left, 'case')} with other bits, not compared because the time was over"
-
-
-def _apart_line(apart: Apart) -> str:
-    """Return how far two results are apart at most, and where."""
-    return f"{apart.share:.2g} of the allowance, at {apart.array}[{place(apart.site)}] of {apart.config!r}"
-
-
-def upgrade_data(upgrade: Upgrade, told: Sequence[Told]) -> dict[str, Any]:
+def upgrade_data(upgrade: Upgrade) -> dict[str, Any]:
     """Return the same for a page, with how it is shown."""
-    tone = "bad" if upgrade.of(Standing.NEW) else "warn" if upgrade.of(Standing.OLD) else "good"
-    return {"headline": headline(upgrade), "tone": tone, "facts": list(upgrade_lines(upgrade, told))}
+    return {"headline": headline(upgrade), "tone": _TONES[upgrade.worst], "facts": list(upgrade_facts(upgrade))}
 
 
-def upgrade_record(upgrade: Upgrade, told: Sequence[Told]) -> dict[str, Any]:
+def upgrade_record(upgrade: Upgrade) -> dict[str, Any]:
     """Return the same as data."""
-    record = {
+    return {
         "old": upgrade.old.subject,
         "new": upgrade.new.subject,
         "text": headline(upgrade),
-        "findings": {standing.value: [_defect(one, told) for one in upgrade.of(standing)] for standing in Standing},
+        "findings": {
+            standing.name.lower(): [{"id": one.id, "text": one.text, "kind": one.kind} for one in upgrade.of(standing)]
+            for standing in Standing
+        },
         "behaviour": [{**one._asdict(), "text": behaviour_line(one)} for one in upgrade.behaviour],
         "compared": upgrade.compared,
         "equal": upgrade.equal,
-        "rounded": upgrade.rounded,
-        "largest_rounding": None if upgrade.largest is None else _apart(upgrade.largest),
-        "beyond": [_apart(one) for one in upgrade.beyond],
-        "left": upgrade.left,
-    }
-    return dict(as_json(record))
-
-
-def _defect(defect: Defect, told: Sequence[Told]) -> dict[str, Any]:
-    finding = defect.finding
-    return {
-        "id": None if finding is None else finding.id,
-        "value": defect.what or None,
-        "kind": defect.result.kind,
-        "text": defect_line(defect, told),
-    }
-
-
-def _apart(apart: Apart) -> dict[str, Any]:
-    site = apart.site
-    return {
-        "config": apart.config.to_dict(),
-        "array": apart.array,
-        "place": dict(site.place),
-        "old": site.expected,
-        "new": site.actual,
-        "share": apart.share,
-        "text": _apart_line(apart),
     }

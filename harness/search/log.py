@@ -1,104 +1,179 @@
-"""The log of a shard's search, case by case, by which all shards add up to one record."""
+"""The log of a search, case by case: by it the cases are counted again, alone or with those of other shards."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.checks.result import Result, Verdict
-from harness.search.record import MARGINS, Finding, Hunt
+from harness.search.plan import Asked, units
 from harness.search.suspicion import Suspicion
 from harness.space.errors import UsageError
 
+if TYPE_CHECKING:
+    from harness.search.record import Hunt
+
+MARGINS: Final = -16
+"""The lowest power of two by which margins are counted; exact results are below it."""
+
+
+COUNTED: Final = (
+    "method",
+    "excused_by",
+    "failure",
+    "also",
+    "nondeterministic",
+    "not_compared",
+    "ignored",
+    "spared",
+    "weak",
+)
+"""The fields of a result, beside its verdict, that are the same in many cases and that a record counts."""
+
+MOST: Final = 10_000
+"""The number of cases of a plan for each one that is logged: a plan has at most a thousand shards."""
+
+
+class Logged(NamedTuple):
+    """The outcome of one case."""
+
+    number: int  # of the case in the plan
+    result: int  # its place among the different results
+    margin: int | None  # the power of two up to which its margin reaches, as in ``Hunt.margins``
+    bits: str  # of the values, if the subject agrees
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.result} {'-' if self.margin is None else self.margin} {self.bits}".rstrip()
+
+    @classmethod
+    def of_text(cls, text: str) -> Logged:
+        """Return the outcome that a text says. Raise ``ValueError`` for other texts."""
+        number, result, margin, *bits = text.split(" ")
+        return cls(int(number), int(result), None if margin == "-" else int(margin), " ".join(bits))
+
 
 @dataclass(frozen=True)
-class Pursued:
-    """The outcome of pursuing a failure, or of the measurements before the first case, beside the case itself."""
+class Event:
+    """What became of a failing case, or of the measurements before the first case."""
 
-    known: dict[str, int]
-    """The number of times that an earlier finding or a known issue was met, by its name."""
+    known: dict[str, int]  # how often an earlier finding or a known issue was met, by its name
     suspicions: tuple[Suspicion, ...]
-    findings: tuple[str, ...]
-    """The ids of new findings."""
-    explained: bool
-    """True if a failure was explained, be it a new finding or not: the search goes on for some cases after that."""
+    findings: tuple[str, ...]  # the ids of new findings
+    explained: bool  # a failure was explained, be it a new finding or not, so the search goes on for some cases
 
 
 @dataclass
 class Log:
-    """The cases of a shard in their order, and what came of the failures."""
+    """The cases of a search in the order of its plan, and what became of the failures."""
 
+    planned: int | None = None
+    """The number of cases that the plan was made for; ``None`` if only time ended the search."""
     results: list[Result] = field(default_factory=list)
     """The different results, without their grounds."""
-    cases: list[tuple[int, int | None]] = field(default_factory=list)
-    """For each case the place of its result, and the power of two of its margin, as in ``Hunt.margins``."""
-    pursued: dict[int, Pursued] = field(default_factory=dict)
-    """The outcomes of failures, by the number of cases until then."""
+    cases: list[Logged] = field(default_factory=list)
+    events: dict[int, Event] = field(default_factory=dict)
+    """What became of failures, by the number of cases that were logged until then."""
     same: dict[int, bool] = field(default_factory=dict)
-    """By the numbers of cases that agree: true for those that have the bits of the subject's first stage."""
+    """By the place of a case in the log: true if it has the bits of the subject's first stage."""
     _places: dict[Result, int] = field(default_factory=dict)
     _known: Counter[str] = field(default_factory=Counter)
     _suspicions: int = 0
     _findings: int = 0
     _explained: bool = False
 
+    def add(self, asked: Asked, result: Result) -> None:
+        """Note the result of a case."""
+        plain = Result(result.verdict, **{name: getattr(result, name) for name in COUNTED})
+        if result.verdict is Verdict.UNSUPPORTED:  # the reasons are counted
+            plain = replace(plain, message=result.message)
+        if plain not in self._places:
+            self._places[plain] = len(self.results)
+            self.results.append(plain)
+        self.cases.append(Logged(asked.number, self._places[plain], power(result.margin), result.bits))
+
     def explained(self) -> None:
-        """Note that a failure of the current case was explained."""
+        """Note that the failure of the last case was explained."""
         self._explained = True
 
+    def begin(self, record: Hunt) -> None:
+        """Note where the record stands, before what became of the last case changes it."""
+        self._known, self._explained = Counter(record.known), False
+        self._suspicions, self._findings = len(record.suspicions), len(record.findings)
+
     def close(self, record: Hunt) -> None:
-        """Note what came of the cases so far."""
+        """Note what became of the last case."""
         known = Counter(record.known)
         known.subtract(self._known)
         found = tuple(one.id for one in record.findings[self._findings :])
         suspicions = tuple(record.suspicions[self._suspicions :])
         changed = {name: number for name, number in known.items() if number}
         if changed or found or suspicions:
-            self.pursued[len(self.cases)] = Pursued(changed, suspicions, found, self._explained)
-        self._begin(record)
+            self.events[len(self.cases)] = Event(changed, suspicions, found, self._explained)
 
-    def taken(self, record: Hunt, result: Result) -> None:
-        """Note the result of a case that the record has counted."""
-        message = result.message if result.verdict is Verdict.UNSUPPORTED else ""  # the record counts these
-        plain = replace(result, mismatches=(), message=message, traceback="", margin=None, bits="")
-        if plain not in self._places:
-            self._places[plain] = len(self.results)
-            self.results.append(plain)
-        power = None if result.margin is None else math.frexp(result.margin)[1] if result.margin else MARGINS
-        self.cases.append((self._places[plain], None if power is None else min(max(power, MARGINS), 0)))
-        self._begin(record)
+    def require_sound(self) -> None:
+        """Raise ``UsageError`` for a log that no search has written."""
+        last, powers = -1, {None, *range(MARGINS, 1)}
+        for one in self.cases:
+            if one.number <= last or not 0 <= one.result < len(self.results) or one.margin not in powers:
+                raise UsageError(f"log: no search has a case such as {str(one)!r} after the case {last}")
+            last = one.number
+        if last >= MOST * (len(self.cases) + 1):
+            raise UsageError(f"log: {len(self.cases)} cases, and one numbered {last}")
 
-    def verdict(self, number: int) -> Verdict:
-        """Return the verdict on a case."""
-        return self.results[self.cases[number][0]].verdict
-
-    def result(self, number: int) -> Result:
+    def result(self, place: int) -> Result:
         """Return the result of a case, without its grounds."""
-        place, power = self.cases[number]
-        return replace(self.results[place], margin=None if power is None else math.ldexp(0.5, power))
+        one = self.cases[place]
+        return replace(
+            self.results[one.result],
+            margin=None if one.margin is None else math.ldexp(0.5, one.margin),
+            bits=one.bits,
+        )
 
-    def _begin(self, record: Hunt) -> None:
-        self._known = Counter(record.known)
-        self._suspicions, self._findings, self._explained = len(record.suspicions), len(record.findings), False
+
+def power(margin: float | None) -> int | None:
+    """Return the power of two up to which a margin reaches."""
+    if margin is None:
+        return None
+    return min(max(MARGINS, math.frexp(margin)[1]), 0) if margin else MARGINS
 
 
-@dataclass
-class Part:
-    """The part of one shard in the search of a subject, whose plan other shards share."""
+class LoggedCase(NamedTuple):
+    """A case of the plan, the part that it was done in, and its place in the part's log."""
 
-    number: int
-    hunt: Hunt
-    log: Log
-    findings: dict[str, Finding]
-    """The findings by their ids; ``UsageError`` is raised if they, or the results, are not those of the log."""
+    part: Hunt
+    place: int
+    asked: Asked
 
-    def __post_init__(self) -> None:
-        named = {name for one in self.log.pursued.values() for name in one.findings}
-        if named != set(self.findings):
-            raise UsageError(f"shard {self.number}: its findings are not those that its log names")
-        powers = {None, *range(MARGINS, 1)}
-        if not all(0 <= place < len(self.log.results) and power in powers for place, power in self.log.cases):
-            raise UsageError(f"shard {self.number}: its log names results or margins that there are not")
-        if not all(0 <= case < len(self.log.cases) for case in self.log.same):
-            raise UsageError(f"shard {self.number}: its log tells of the bits of cases that there are not")
+    @property
+    def result(self) -> Result:
+        """The result, without its grounds."""
+        return self.part.log.result(self.place)
+
+    @property
+    def event(self) -> Event | None:
+        """What became of it, if it failed."""
+        return self.part.log.events.get(self.place + 1)
+
+
+def logged_cases(parts: Sequence[Hunt]) -> Iterator[LoggedCase]:
+    """Yield the cases of all parts of one plan in its order. Raise ``UsageError`` if they are not of that plan."""
+    owners: dict[int, tuple[Hunt, int]] = {}
+    for part in parts:
+        for place, one in enumerate(part.log.cases):
+            if one.number in owners:
+                raise UsageError(f"{part.subject}: case {one.number} of the plan is in the log twice")
+            owners[one.number] = part, place
+    if not owners:
+        return
+    first, last = parts[0], max(owners)
+    for unit in units(first.scope, first.seed, first.log.planned):
+        for asked in unit.asked():
+            if asked.number in owners:
+                yield LoggedCase(*owners.pop(asked.number), asked)
+        if not owners or asked.number > last:
+            break
+    if owners:
+        raise UsageError(f"{first.subject}: its log has a case {min(owners)}, which its plan does not have")

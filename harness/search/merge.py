@@ -1,130 +1,86 @@
-"""Merge the logs of a plan's shards into the record that a single run would have.
+"""merge: add up the parts of one search, which several runs did, to the record that a single run would have.
 
-The cases of all shards are counted again in the plan's order, by the code that counts them in a search, up to the case
-at which a single run would have ended. A cause that several shards found is one finding.
+The cases of all parts are counted again in the plan's order, by the code that counts them in a search, up to the case
+at which a single run would have ended. A cause that several parts found is one finding.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from harness.checks.result import Verdict
+from harness.checks.result import Result, Verdict
 from harness.search.budget import Budget
-from harness.search.log import Part, Pursued
-from harness.search.plan import Asked, units
+from harness.search.log import Event, LoggedCase, logged_cases
 from harness.search.record import Finding, Hunt, Stop
 from harness.search.search import DEATHS
-from harness.search.shards import Shard, parted
-from harness.space.config import RNNConfig
+from harness.search.shards import Shard
 from harness.space.errors import UsageError
 
-Same = Callable[[tuple[Part, Finding], tuple[Part, Finding]], bool]
-"""A function that tells whether an earlier finding and a later one, each with its part, have one cause."""
+Same = Callable[[Finding, Finding], bool]  # tells whether an earlier finding and a later one have one cause
 
 
-class Merged(NamedTuple):
-    """The record of all parts, and the part that made each of its findings."""
-
-    hunt: Hunt
-    whose: list[Part]
-    same: list[bool]
-    """One for each case that agrees, as far as known: true if it has the bits of the subject's first stage."""
-
-
-def merged(
-    parts: Sequence[Part], of: int, *, cases: int | None, seconds: float | None, aside: bool, same: Same
-) -> Merged:
+def merged(parts: Sequence[Hunt], *, cases: int | None, seconds: float | None, same: Same) -> Hunt:
     """Return the record of a search of ``cases`` cases, in parts that were done apart.
 
-    A single run ends some cases after its last cause. If a shard found another cause after that, the record goes on to
-    there, so that nothing is lost. Raises ``UsageError`` if a part has other cases than its plan.
+    A single run ends some cases after its last cause. If a part found another cause after that, the record goes on to
+    there, so that nothing is lost. Its findings are objects of the parts. Raises ``UsageError`` if a part has other
+    cases than its plan.
     """
-    parts = sorted(parts, key=lambda part: part.number)
-    budget, causes = Budget(cases, seconds), _Causes(same)
-    places = list(_places(parts, of, budget.cases, aside=aside))
+    parts = sorted(parts, key=_number)
+    budget, causes, every = Budget(cases, seconds), _Causes(same), list(logged_cases(parts))
+    if parts[0].slow:
+        budget.for_slow()
     for part in parts:
-        causes.take(part, part.log.pursued.get(0))
-    new = [index for index, place in enumerate(places) if causes.take(place.part, place.pursued)]
-    count = _Count(_begun(parts, of), budget, causes, [])
-    count.hunt.stop = count.of(parts, places, max(new, default=-1))
-    whose = [part for part, _ in causes.found]  # in the order in which they came into the record
-    return Merged(count.hunt, whose, count.same)
+        causes.take(part, part.log.events.get(0))
+    new = [place for place, one in enumerate(every) if causes.take(one.part, one.event)]
+    count = _Count(_begun(parts), budget, causes)
+    count.hunt.stop = count.all(parts, every, max(new, default=-1))
+    count.hunt.log.close(count.hunt)
+    return count.hunt
 
 
-class _Place(NamedTuple):
-    """A case of the plan, and its number among those of the part that it was done in."""
-
-    part: Part
-    number: int
-    asked: Asked
-
-    @property
-    def pursued(self) -> Pursued | None:
-        """The outcome of pursuing it, if it failed."""
-        return self.part.log.pursued.get(self.number + 1)
-
-
-def _places(parts: Sequence[Part], of: int, cases: int | None, *, aside: bool) -> Iterator[_Place]:
-    """Yield the cases of all parts in the plan's order."""
-    present, done = {part.number: part for part in parts}, Counter[int]()
-    left, plan = sum(len(part.log.cases) for part in parts), units(parts[0].hunt.scope, parts[0].hunt.seed, cases)
-    for number, unit in parted(plan, cases, of, aside=aside):
-        if (part := present.get(number)) is None:
-            continue
-        refused: RNNConfig | None = None
-        for asked in unit.asked():
-            if asked.config is refused:  # as ``scan`` leaves it out
-                continue
-            if done[number] == len(part.log.cases):
-                if part.hunt.stop is Stop.BUDGET:
-                    raise UsageError(f"shard {number} of {of}: it ended well, but has fewer cases than its plan")
-                break
-            yield _Place(part, done[number], asked)
-            refused = asked.config if part.log.verdict(done[number]) is Verdict.UNSUPPORTED else None
-            done[number] += 1
-            left -= 1
-        if not left and all(part.hunt.stop is not Stop.BUDGET for part in parts):  # none went through all of its units
-            break
-    if left:
-        raise UsageError(f"shards of {of}: they have {left} cases more than their plan")
+def _number(part: Hunt) -> int:
+    assert part.shard is not None
+    return part.shard.number
 
 
 class _Causes:
     """The causes that the parts found, in the plan's order."""
 
     def __init__(self, same: Same) -> None:
-        self.found: list[tuple[Part, Finding]] = []
-        """The finding that stands for each cause, with its part."""
-        self._places: dict[tuple[int, str], int] = {}
         self._same = same
+        self._found: list[Finding] = []  # the finding that stands for each cause
+        self._places: dict[tuple[int, str], int] = {}
 
-    def take(self, part: Part, pursued: Pursued | None) -> bool:
+    def take(self, part: Hunt, event: Event | None) -> bool:
         """Take in the findings of a part that came next, and return whether one has a new cause.
 
         The first finding of a cause stands for it, as in a single run, unless only a later one is as small as can be.
         """
-        before = len(self.found)
-        for id_ in () if pursued is None else pursued.findings:
-            one = part, part.findings[id_]
-            alike = (at for at, known in enumerate(self.found) if known[1].id == id_ or self._same(known, one))
-            at = next(alike, len(self.found))
-            if at == len(self.found):
-                self.found.append(one)
-            elif one[1].minimal and not self.found[at][1].minimal:
-                self.found[at] = one
-            self._places[part.number, id_] = at
-        return len(self.found) > before
+        before, own = len(self._found), {one.id: one for one in part.findings}
+        for id_ in () if event is None else event.findings:
+            if id_ not in own:
+                raise UsageError(f"{part.subject}: its findings are not those that its log names")
+            alike = (at for at, one in enumerate(self._found) if one.id == id_ or self._same(one, own[id_]))
+            at = next(alike, len(self._found))
+            if at == len(self._found):
+                self._found.append(own[id_])
+            elif own[id_].minimal and not self._found[at].minimal:
+                self._found[at] = own[id_]
+            self._places[_number(part), id_] = at
+        return len(self._found) > before
 
-    def finding(self, part: Part, id_: str) -> Finding:
-        """Return the finding that stands for a part's finding."""
-        return self.found[self._places[part.number, id_]][1]
+    def finding(self, part: Hunt, name: str) -> Finding | None:
+        """Return the finding that stands for one of a part; ``None`` if that name is of a known issue."""
+        at = self._places.get((_number(part), name))
+        return None if at is None else self._found[at]
 
-    def name(self, part: Part, name: str) -> str:
-        """Return the name of what explains a part's cases: a known issue keeps its own."""
-        return self.finding(part, name).id if (part.number, name) in self._places else name
+    def name(self, part: Hunt, name: str) -> str:
+        """Return the name of what explains a part's cases."""
+        one = self.finding(part, name)
+        return name if one is None else one.id
 
 
 class _Count(NamedTuple):
@@ -133,64 +89,72 @@ class _Count(NamedTuple):
     hunt: Hunt
     budget: Budget
     causes: _Causes
-    same: list[bool]
 
-    def of(self, parts: Sequence[Part], places: Sequence[_Place], last: int) -> Stop:
+    def all(self, parts: Sequence[Hunt], every: Sequence[LoggedCase], last: int) -> Stop:
         """Count the cases up to where a single run ends, and at least up to the one numbered ``last``."""
-        hunt, ended = self.hunt, next((part.hunt.stop for part in parts if _ended(part, 0)), None)
+        ended = next((part.stop for part in parts if _ended(part, 0)), None)
         for part in parts:
-            self._explain(part, part.log.pursued.get(0), counted=part is parts[0])
-        for index, place in enumerate(places):
-            if index > last and (stop := ended or self._end()) is not None:
+            self._note(part, part.log.events.get(0), counted=part is parts[0])
+        for number, one in enumerate(every):
+            if number > last and (stop := ended or self._end()) is not None:
                 return stop
-            result = place.part.log.result(place.number)
-            if result.excused_by is not None:
-                result = replace(result, excused_by=self.causes.name(place.part, result.excused_by))
-            hunt.take(place.asked, result)
-            self.same.extend(same for same in [place.part.log.same.get(place.number)] if same is not None)
-            self._explain(place.part, place.pursued, counted=True)
-            if _ended(place.part, place.number + 1):
-                ended = place.part.hunt.stop
-        stops = {part.hunt.stop for part in parts}
+            self._take(one)
+            if _ended(one.part, one.place + 1):
+                ended = one.part.stop
+        stops = {part.stop for part in parts}
         early = (one for one in (Stop.INTERRUPTED, Stop.TIME, Stop.REFUSED) if one in stops)
         return ended or self._end() or next(early, Stop.BUDGET)
 
-    def _explain(self, part: Part, pursued: Pursued | None, *, counted: bool) -> None:
-        """Take in what came of a failure; what comes before the first case is the same in all parts and counts once."""
-        if pursued is None:
+    def _take(self, one: LoggedCase) -> None:
+        """Count a case as a single run would, which knows the causes that other parts have met."""
+        hunt, result = self.hunt, one.result
+        found = None if one.event is None else next(iter(one.event.findings), None)
+        standing = None if found is None else self.causes.finding(one.part, found)
+        if result.excused_by is not None:
+            result = replace(result, excused_by=self.causes.name(one.part, result.excused_by))
+        elif standing is not None and standing.id in {other.id for other in hunt.findings}:
+            result = Result(Verdict.AGREES, method=result.method, excused_by=standing.id)
+        hunt.log.close(hunt)
+        hunt.take(one.asked, result)
+        hunt.log.begin(hunt)
+        if one.place in one.part.log.same:
+            hunt.log.same[len(hunt.log.cases) - 1] = one.part.log.same[one.place]
+        self._note(one.part, one.event, counted=True)
+
+    def _note(self, part: Hunt, event: Event | None, *, counted: bool) -> None:
+        """Note what became of a failure; what comes before the first case is the same in all parts and counts once."""
+        if event is None:
             return
-        hunt, known = self.hunt, [one.id for one in self.hunt.findings]
-        findings = {finding.id: finding for id_ in pursued.findings for finding in [self.causes.finding(part, id_)]}
-        new = [finding for id_, finding in findings.items() if id_ not in known]
-        hunt.findings += new
+        standing = [one for id_ in event.findings if (one := self.causes.finding(part, id_)) is not None]
+        known = {one.id for one in self.hunt.findings}
+        new = [one for one in standing if one.id not in known]
+        self.hunt.findings += new
         if counted:
-            for name, number in pursued.known.items():
-                hunt.known[self.causes.name(part, name)] += number
-            hunt.known.update(id_ for id_ in findings if id_ in known)
-            hunt.suspicions += pursued.suspicions
-        if new or (pursued.explained and not findings):
-            self.budget.extend(hunt.total)
+            for name, number in event.known.items():
+                self.hunt.known[self.causes.name(part, name)] += number
+            self.hunt.suspicions += event.suspicions
+        if new or (event.explained and not event.findings):
+            self.hunt.log.explained()
+            self.budget.extend(self.hunt.total)
 
     def _end(self) -> Stop | None:
         return Stop.DEATHS if self.hunt.deaths >= DEATHS else self.budget.spent(self.hunt)
 
 
-def _ended(part: Part, cases: int) -> bool:
+def _ended(part: Hunt, cases: int) -> bool:
     """Tell whether a part ended with a finding, or with deaths, after a number of cases."""
-    return part.hunt.stop in {Stop.FINDING, Stop.DEATHS} and cases == len(part.log.cases)
+    return part.stop in {Stop.FINDING, Stop.DEATHS} and cases == len(part.log.cases)
 
 
-def _begun(parts: Sequence[Part], of: int) -> Hunt:
+def _begun(parts: Sequence[Hunt]) -> Hunt:
     """Return a record with all that does not depend on the cases."""
-    first = parts[0].hunt
+    first = parts[0]
     hunt = Hunt(first.subject, first.seed, first.scope, refused=first.refused, undone=first.undone)
-    hunt.slow, hunt.every_call = first.slow, first.every_call
+    hunt.slow, hunt.every_call, hunt.log.planned = first.slow, first.every_call, first.log.planned
     hunt.accepted, hunt.accuracy, hunt.own = first.accepted, first.accuracy, first.own
-    grounds = [part.hunt.ground for part in parts]
-    for name in dict.fromkeys(name for ground in grounds for name in ground):
-        hunt.ground[name] = " | ".join(dict.fromkeys(ground[name] for ground in grounds if name in ground))
-    hunt.seconds = sum(part.hunt.seconds for part in parts)
-    hunt.shrink_checks = sum(part.hunt.shrink_checks for part in parts)
-    done = {part.number for part in parts}
+    for name in dict.fromkeys(name for part in parts for name in part.ground):
+        hunt.ground[name] = " | ".join(dict.fromkeys(part.ground[name] for part in parts if name in part.ground))
+    hunt.seconds = sum(part.seconds for part in parts)
+    done, of = set(map(_number, parts)), 1 if first.shard is None else first.shard.of
     hunt.missing = tuple(Shard(number, of) for number in range(1, of + 1) if number not in done)
     return hunt

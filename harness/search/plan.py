@@ -76,6 +76,7 @@ class Asked(NamedTuple):
     """True if it is the first case of its config."""
     with_probes: bool
     with_law: bool
+    number: int = 0  # its place in the plan
 
     def case(self) -> Case:
         """Draw the case itself."""
@@ -113,7 +114,7 @@ class Planned:
             random = Random(f"{self.seed}/covering/{number}")
             values = random.randrange(2**32)
             regime, config = random.choice(self.scope.regimes), self.scope.abiding(config, number)
-            yield _asked(config, regime, values, 0, self.probing)
+            yield _asked(config, regime, values, 0, self.probing, place=number)
 
     @property
     def cases(self) -> int:
@@ -129,6 +130,8 @@ class Sampled:
     probing: float
     stratum: Stratum
     number: int
+    first: int
+    """The place of the first case in the plan."""
 
     def asked(self) -> Iterator[Asked]:
         """Yield the cases of each config: several regimes in a row, beginning with a drawn one, plainest first."""
@@ -140,7 +143,8 @@ class Sampled:
             first, values = random.randrange(len(names)), random.randrange(2**32)
             chosen = sorted((first + i) % len(names) for i in range(CASES_PER_CONFIG))
             for number, index in enumerate(chosen):
-                yield _asked(config, names[index], values + number // len(names), number, self.probing)
+                here = self.first + place * CASES_PER_CONFIG + number
+                yield _asked(config, names[index], values + number // len(names), number, self.probing, place=here)
 
     @property
     def cases(self) -> int:
@@ -178,7 +182,8 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
         parts = [Stratum("all", scope)]  # the budget does not hold a sample of each
     for number in count():
         for stratum in parts:
-            yield Sampled(seed, probing, stratum, number)
+            yield Sampled(seed, probing, stratum, number, place)
+            place += UNIT * CASES_PER_CONFIG
 
 
 def _planned(seed: int, probing: float, place: int, configs: list[RNNConfig], scope: Scope) -> Iterator[Planned]:
@@ -209,13 +214,13 @@ def differentiated(scope: Scope) -> list[RNNConfig]:
     ]
 
 
-def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: float) -> Asked:
+def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: float, *, place: int) -> Asked:
     """Return a config's case with this number; the seed of values decides which cases get more checks."""
     with_law = (values // THOROUGH + number) % LAWFUL == 0
     thorough = number == values % THOROUGH
     if config.loss is not None and all(getattr(config, name) == value for name, value in _PLAIN.items()):
         thorough = (values // (THOROUGH * LAWFUL) + number) % _PARTS < probing * _PARTS
-    return Asked(config, regime, values, number == 0, thorough, with_law)
+    return Asked(config, regime, values, number == 0, thorough, with_law, place)
 
 
 def _plain_share(scope: Scope) -> float:

@@ -15,6 +15,7 @@ from harness.checks.known_failures import KnownFailure
 from harness.checks.result import DERIVATIVES, PROBES, TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.certificate import NOT_SHRUNK, Certificate
+from harness.search.log import Log, power
 from harness.search.plan import Asked
 from harness.search.shards import Shard
 from harness.search.suspicion import Suspicion
@@ -25,9 +26,6 @@ from harness.space.outcome import Failure, is_last
 from harness.space.scope import Scope
 from harness.space.searched import AGREEMENT, Searched
 from harness.subjects.portable import portable
-
-MARGINS: Final = -16
-"""The lowest power of two by which margins are counted; exact results are below it."""
 
 LAWS: Final = "laws"
 
@@ -158,6 +156,8 @@ class Hunt:
     helpers: Helpers | None = None
     """The workers that helped; ``None`` without any."""
     stop: Stop = Stop.BUDGET
+    log: Log = field(default_factory=Log, repr=False)
+    """The cases in their order, by which all counts of cases can be made again."""
     findings: list[Finding] = field(default_factory=list)
     """The failures, each with a different cause as far as that is known."""
 
@@ -184,7 +184,8 @@ class Hunt:
         return finding
 
     def take(self, asked: Asked, result: Result) -> None:
-        """Count a case with its result."""
+        """Count a case with its result, and log it."""
+        self.log.add(asked, result)
         if result.verdict is Verdict.UNSUPPORTED:
             self.unsupported[result.message] += 1
             return
@@ -194,8 +195,6 @@ class Hunt:
         self.known.update([result.excused_by] if result.excused_by else [])
         self.spared.update(result.spared)
         fails = result.failed or result.verdict is Verdict.SUSPECT
-        if result.excused_by is None and not fails:
-            self.spared.update(one.name for one in self.own if one.concerns(asked.config))
         if fails or result.excused_by in {one.id for one in self.findings}:  # also where a finding explains it
             self.failing[asked.config.dtype] += 1
 
@@ -216,8 +215,7 @@ class Hunt:
         self.ignored.update(result.ignored)
         self.weak.update(result.weak)
         if result.margin is not None:
-            power = max(MARGINS, math.frexp(result.margin)[1]) if result.margin else MARGINS
-            self.margins.setdefault(asked.config.plain.dtype, Counter())[min(power, 0)] += 1
+            self.margins.setdefault(asked.config.plain.dtype, Counter())[power(result.margin) or 0] += 1
         for what in result.also:
             check = what if what in BESIDE else LAWS
             self.laws.update([what] if check is LAWS else [])

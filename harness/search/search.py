@@ -20,7 +20,6 @@ from harness.search.budget import Budget
 from harness.search.certificate import Certificate
 from harness.search.checker import CheckedCase, Checker
 from harness.search.guard import Guarded, Hang, noted_interrupts, stop_at_hang
-from harness.search.log import Log
 from harness.search.narrow import narrow
 from harness.search.options import Options
 from harness.search.plan import units
@@ -93,8 +92,6 @@ class Search:
         self.record.helpers = None if workers is None else Helpers(workers.number, workers.scheduler)
         self._task = None if workers is None else Task.of(subject, scope, options.accepted, share=workers.share)
         self._note_limit()
-        self.log = Log()
-        """The log of its cases, if it is a shard."""
         self._checker = Checker(Guarded(subject), options.accepted, scope, [*self.record.own])
         self._pursuit: Pursuit | None = None  # of the current failure
         self._events = self._run()
@@ -151,7 +148,7 @@ class Search:
         except KeyboardInterrupt:
             record.stop = Stop.INTERRUPTED
             self._report_as_it_is("interrupted")  # not confirmed, because a subject that hung once may hang again
-        self.log.close(record)
+        record.log.close(record)
         record.seconds = self._budget.elapsed()
         record.ground = ground_of(self._given, next((d for d in record.scope.device if d != "meta"), "meta"))
 
@@ -178,7 +175,7 @@ class Search:
                 yield checked
                 if (finding := self._pursued(checked)) is None:
                     continue
-                self.log.explained()
+                self.record.log.explained()
                 known = yield from self._reported(finding)
                 if not known and not finding.result.nondeterministic:
                     return Stop.FINDING
@@ -197,6 +194,7 @@ class Search:
     def _checked_cases(self) -> Generator[CheckedCase | None]:
         """Yield the cases of the plan with their results, and ``None`` now and then where a worker takes long."""
         record, options = self.record, self._options
+        record.log.planned = self._budget.cases
         planned = units(record.scope, record.seed, self._budget.cases)
         if record.shard is not None:
             planned = record.shard.units(planned, self._budget.cases, aside=self._given.capabilities.call is not None)
@@ -213,11 +211,12 @@ class Search:
         if checked.case is not None:
             stop_at_hang(checked.case, checked.result)
             checked = self._checker.excuse(checked)
-        if self.record.shard is not None:
-            self.log.close(self.record)
+        if checked.result.excused_by is None and not against(checked.result):
+            names = tuple(one.name for one in self.record.own if one.concerns(checked.asked.config))
+            checked = checked._replace(result=replace(checked.result, spared=(*checked.result.spared, *names)))
+        self.record.log.close(self.record)
         self.record.take(checked.asked, checked.result)
-        if self.record.shard is not None:
-            self.log.taken(self.record, checked.result)
+        self.record.log.begin(self.record)
         return checked
 
     def _pursued(self, checked: CheckedCase) -> Finding | None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import math
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Final
@@ -91,39 +88,6 @@ class _Met:
         for pair, sizes in other.sizes.items():
             self.sizes[pair] |= sizes
 
-    def record(self) -> dict[str, Any]:
-        """Return all of the record as plain data."""
-        known = slice(len(self.numbers) + 1)
-        return {
-            "classes": [list(which) for which in self.numbers],
-            "by_two": _packed(self.by_two()[known, known]),
-            "by_three": _packed(self.by_three()[known, known, known]),
-            "sizes": [[f, g, sorted(map(list, sizes))] for (f, g), sizes in self.sizes.items()],
-        }
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> _Met:
-        """Return the record whose plain data ``record`` wrote."""
-        met = cls()
-        for factor, which in record["classes"]:
-            met.number(factor, which)
-        width = len(met.numbers) + 1
-        met._by_two = _unpacked(record["by_two"], (width,) * 2)
-        met._by_three = _unpacked(record["by_three"], (width,) * 3)
-        for f, g, sizes in record["sizes"]:
-            met.sizes[f, g] = {(a, b) for a, b in sizes}
-        return met
-
-
-def _packed(met: Bools) -> str:
-    return base64.b64encode(zlib.compress(np.packbits(met).tobytes())).decode()
-
-
-def _unpacked(text: str, shape: tuple[int, ...]) -> Bools:
-    count = math.prod(shape)
-    packed = zlib.decompressobj().decompress(base64.b64decode(text), -(-count // 8))  # and no more, whatever it holds
-    return np.unpackbits(np.frombuffer(packed, np.uint8), count=count).reshape(shape).astype(np.bool_)
-
 
 @dataclass
 class Coverage:
@@ -171,25 +135,6 @@ class Coverage:
         for name, values in other.factors.items():
             self.factors.setdefault(name, Counter()).update(values)
         self._met.merge(other._met)
-
-    def record(self) -> dict[str, Any]:
-        """Return everything that was met, exactly, as plain data."""
-        factors = {name: [list(item) for item in values.items()] for name, values in self.factors.items()}
-        return {
-            "configs": self.configs,
-            "factors": factors,
-            "regimes": dict(self.regimes),
-            "met": self._met.record(),
-        }
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> Coverage:
-        """Return the coverage that ``record`` wrote. Raise ``UsageError`` for anything else."""
-        try:
-            factors = {name: Counter(dict(map(tuple, items))) for name, items in record["factors"].items()}
-            return cls(factors, Counter(record["regimes"]), record["configs"], _Met.of_record(record["met"]))
-        except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
-            raise UsageError(f"not a record of what a search met: {type(error).__name__}: {error}") from None
 
     def met(self, scope: Scope) -> dict[str, tuple[int, int]]:
         """Return, for each factor, how many of the scope's values were met, and how many of them some config has."""

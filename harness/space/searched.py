@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from harness.space.coverage import Coverage
 from harness.space.scope import Scope
@@ -43,21 +42,6 @@ class Searched:
             if check not in self.checks:
                 self.checks[check] = Coverage()
             self.checks[check].merge(coverage)
-
-    def record(self) -> dict[str, Any]:
-        """Return everything, exactly, as plain data."""
-        return {
-            "subject": self.subject,
-            "scope": self.scope.record(),
-            "checks": {check: coverage.record() for check, coverage in self.checks.items()},
-            "laws": dict(self.laws),
-        }
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> Self:
-        """Return the object that ``record`` wrote. Raise ``UsageError`` or ``KeyError`` for anything else."""
-        checks = {check: Coverage.of_record(one) for check, one in record["checks"].items()}
-        return cls(record["subject"], Scope.of_record(record["scope"]), checks, Counter(record["laws"]))
 
     def shares(self, check: str) -> list[Share]:
         """Return the shares of the scope that one of the checks met."""

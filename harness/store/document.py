@@ -18,7 +18,7 @@ from harness.space.errors import UsageError
 
 T = TypeVar("T")
 
-VERSION: Final = 3  # of all JSON documents; it rises when a field goes, or changes its meaning
+VERSION: Final = 4  # of all JSON documents; it rises when a field goes, or changes its meaning
 LARGEST: Final = 2**26  # the most bytes of a document; that of the longest search has less than a hundredth
 
 

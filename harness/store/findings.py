@@ -23,8 +23,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 from harness.checks.result import Method, is_id
+from harness.report.error_maps import MapsRecord
 from harness.report.place import DIRECTORY, Fact, Stored
-from harness.report.record import MapsRecord
 from harness.search.record import Finding
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json

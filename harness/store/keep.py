@@ -18,7 +18,7 @@ from harness.oracle.arithmetic import STRICT, Accepted, with_measured
 from harness.report.issue import issue_of, regression_test
 from harness.report.place import ISSUE, Kept
 from harness.report.record import finding_record
-from harness.report.severity import Told
+from harness.report.reported import reported
 from harness.search.guard import Guarded, Hang
 from harness.search.record import Finding
 from harness.space.atomic import atomic_write
@@ -51,14 +51,14 @@ def keep(
             reason = "it hangs, and a script would hang, too"
         files = {name: (folder / name).read_bytes() for name in (NAME, FILE) if (folder / name).exists()}
     script = files.get(NAME)
-    told = Told(finding, explanation)
-    said = issue_of(told, None if script is None else script.decode())
+    one = reported(finding, explanation)
+    said = issue_of(one, None if script is None else script.decode())
     texts: dict[str, str | bytes] = {**files, ISSUE: said}
     # A test that hangs, or ends its process, would take all others with it; and one call shows no law of chance. A
     # large case is no test that anyone runs each time.
     if finding.result.failure is None and finding.result.method is not Method.DROPOUT and not finding.case.is_large:
         texts[TEST] = regression_test(finding)
-    saved = Store(directory).save(finding, finding_record(told), texts, tolerance=tolerance)
+    saved = Store(directory).save(finding, finding_record(one), texts, tolerance=tolerance)
     return Kept(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
 
 

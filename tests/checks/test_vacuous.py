@@ -12,9 +12,9 @@ from harness import Case, RNNConfig, Scope, as_subject, draw, hunt
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.result import Verdict
 from harness.checks.vacuous import BY_GRADIENTS, LINEAR, NO_GRADIENT, NO_RECURRENT, ORDER, SIGN, ZERO
-from harness.report.complaints import summary_of
+from harness.report.complaints import Summary
 from harness.report.markdown import markdown
-from harness.report.text import examination_report
+from harness.report.text import subject_report
 from harness.report.wording import unshown_line
 from harness.search.examination import GRADIENTS, Examination
 from harness.subjects.torch_module import TorchSubject
@@ -144,8 +144,8 @@ def test_a_run_that_could_show_little_says_so_and_what_to_do(tolerance: str, low
     assert done.unshown.keys() == low
     assert all(number < GRADIENTS for number in done.unshown.values())
     said = unshown_line(done)
-    assert ("- weak in" in markdown([summary_of(done, ())])) == bool(low)
-    assert ("  weak" in rendered(examination_report(done))) == bool(low)
+    assert ("- weak in" in markdown([Summary(done)])) == bool(low)
+    assert ("  weak" in rendered(subject_report(Summary(done)))) == bool(low)
     assert (said is not None) == bool(low)
     assert said is None or said.startswith("few of 200 cases could have shown states of zero (")
     assert said is None or (SIGN in said and said.endswith("check with fewer pins, or without --tolerance"))

@@ -9,8 +9,8 @@ from harness import Case, Failure, RNNConfig, Scope, Verdict, as_subject, check_
 from harness.checks.agreement import observe
 from harness.diagnosis.declared import EVIDENCE, ByDeclaration, Instead, instead_of
 from harness.diagnosis.investigate import Investigation
-from harness.report.facts import cause_of
-from harness.report.severity import Severity, Told, in_order
+from harness.report.reported import in_order, reported
+from harness.report.severity import Severity
 from harness.search.narrow import narrow
 from harness.search.record import Finding
 from harness.search.search import hunt
@@ -143,10 +143,10 @@ def test_a_search_finds_it_names_it_and_goes_around_it() -> None:
     record = explained(investigation, narrow(investigation.subject, TANH).scope, cases=60)
 
     [finding] = record.findings
-    told = Told(finding, investigation.explanations[finding.id])
-    assert cause_of(told) == ("declares transposed, but works as if its weights were not", "certain")
+    told = reported(finding, investigation.explanations[finding.id])
+    assert (told.cause, told.certainty) == ("declares transposed, but works as if its weights were not", "certain")
     assert record.known[finding.id] > 20
-    graver = Told(hunt(declaring(doubled), TANH).findings[0])
+    graver = reported(hunt(declaring(doubled), TANH).findings[0])
     assert graver.severity is Severity.VALUES
     assert in_order([graver, told])[0] is told
 

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 
 from harness import Scope, as_subject, hunt
+from harness.report.complaints import Summary
 from harness.report.coverage import missing_lines, shares_record, table
+from harness.report.record import Run, run_record, subject_record
+from harness.search.examination import Examination
+from harness.search.record import Hunt
 from harness.space.errors import UsageError
 from harness.space.rules import Rule
-from harness.space.searched import AGREEMENT, Searched
+from harness.space.searched import AGREEMENT
 from harness.store.document import as_json, write
-from harness.store.met import document, read
+from harness.store.reports import met_together
 from tests import implementations
 
 RIGHT = as_subject(implementations.vectorised)
@@ -21,27 +25,31 @@ ENOUGH = 200
 """The number of cases in which every four values of SCOPE meet: 83 are enough, and three in five may be planned so."""
 
 
-def searched(seed: int, scope: Scope = SCOPE) -> Searched:
-    return hunt(RIGHT, scope, cases=30, seed=seed).searched
+RUN = Run((RIGHT.name,), 0, 30, None, "derived", 60.0, {})
 
 
-def written(folder: Path, name: str, *found: Searched) -> Path:
-    write(as_json("met", document(found)), str(folder / name))
+def searched(seed: int, scope: Scope = SCOPE) -> Hunt:
+    return hunt(RIGHT, scope, cases=30, seed=seed)
+
+
+def written(folder: Path, name: str, *found: Hunt) -> Path:
+    records = [subject_record(Summary(Examination(one))) for one in found]
+    write(as_json("check", {**run_record(RUN), "subjects": records}), str(folder / name))
     return folder / name
 
 
 def test_what_two_runs_met_is_what_both_met(tmp_path: Path) -> None:
     one, other = searched(1), searched(2)
-    [both] = read([written(tmp_path, "1.json", one), written(tmp_path, "2.json", other)])
-    shares = [shares_record(which)[AGREEMENT] for which in (one, other, both)]
+    [both] = met_together([written(tmp_path, "1.json", one), written(tmp_path, "2.json", other)])
+    every = one.searched, other.searched, both
+    shares = [shares_record(which)[AGREEMENT] for which in every]
 
     assert shares[2]["cases"] == shares[0]["cases"] + shares[1]["cases"] == 60
     met = [share["triples"]["met"] for share in shares]
     assert max(met[:2]) < met[2] < sum(met[:2])
     assert len({share["triples"]["of"] for share in shares}) == 1
     three = [
-        {tuple(found.items()) for found in which.checks[AGREEMENT].interactions(SCOPE, 3, met=True)}
-        for which in (one, other, both)
+        {tuple(found.items()) for found in which.checks[AGREEMENT].interactions(SCOPE, 3, met=True)} for which in every
     ]
     assert three[0] | three[1] == three[2]
     assert both.laws == one.laws + other.laws
@@ -50,9 +58,10 @@ def test_what_two_runs_met_is_what_both_met(tmp_path: Path) -> None:
 
 def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
     rule = Rule("loss", "output", "dtype", ("float64",))
-    one = searched(3, SCOPE.ruled([rule]))
+    run = searched(3, SCOPE.ruled([rule]))
+    one = run.searched
 
-    [again] = read([written(tmp_path, "1.json", one)])
+    [again] = met_together([written(tmp_path, "1.json", run)])
 
     assert again.scope == one.scope
     assert again.scope.rules == one.scope.rules != ()
@@ -63,15 +72,15 @@ def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
 def test_runs_over_different_parts_are_told_of_both(tmp_path: Path) -> None:
     parts = [searched(1, SCOPE.only(bias=bias)) for bias in (True, False)]
 
-    [both] = read([written(tmp_path, f"{n}.json", part) for n, part in enumerate(parts)])
+    [both] = met_together([written(tmp_path, f"{n}.json", part) for n, part in enumerate(parts)])
 
     assert both.scope.bias == (True, False)
-    pairs = [shares_record(which)[AGREEMENT]["pairs"] for which in (*parts, both)]
+    pairs = [shares_record(which)[AGREEMENT]["pairs"] for which in (*(part.searched for part in parts), both)]
     assert pairs[2]["of"] > pairs[0]["of"] == pairs[1]["of"]
 
 
 def test_what_was_not_met_is_listed_shortest_first() -> None:
-    lines = [line.plain for line in missing_lines(searched(1), 40)]
+    lines = [line.plain for line in missing_lines(searched(1).searched, 40)]
 
     kinds = ["values", "pairs", "triples"]
     headings = [line for line in lines if line.startswith("not met: ")]
@@ -84,7 +93,7 @@ def test_what_was_not_met_is_listed_shortest_first() -> None:
 
 
 def test_the_table_has_a_row_for_each_check_and_what_there_is() -> None:
-    shown = table(searched(1))
+    shown = table(searched(1).searched)
 
     assert [str(column.header) for column in shown.columns] == [
         "share of",
@@ -103,28 +112,23 @@ def test_the_table_has_a_row_for_each_check_and_what_there_is() -> None:
     [
         ("", "not JSON"),
         ("[]", "expected an object"),
-        ('{"version": 1, "coverage": []}', "version=1: expected 3"),
-        (
-            '{"version": 3, "document": "met", "coverage": [{"subject": "x"}]}',
-            "write it again with",
-        ),
+        ('{"version": 1, "document": "check"}', "version=1: expected"),
+        ('{"version": 4, "document": "check"}', "write it again with"),
     ],
 )
-def test_what_is_no_such_file_is_misuse(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_no_report_is_misuse(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(text)
 
     with pytest.raises(UsageError, match=said):
-        read([path])
+        met_together([path])
 
 
-def test_a_file_that_is_broken_inside_is_misuse(tmp_path: Path) -> None:
+def test_a_report_that_is_broken_inside_is_misuse(tmp_path: Path) -> None:
     path = written(tmp_path, "1.json", searched(1))
     whole: Any = json.loads(path.read_text())
-    whole["coverage"][0]["checks"][AGREEMENT]["met"]["by_three"] = "nonsense"
+    whole["subjects"][0]["log"]["cases"][3] = "nonsense"
     path.write_text(json.dumps(whole))
 
     with pytest.raises(UsageError):
-        read([path])
-    with pytest.raises(UsageError, match=r"none\.json: no such file"):
-        read([tmp_path / "none.json"])
+        met_together([path])

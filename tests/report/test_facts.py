@@ -15,16 +15,15 @@ from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.oracle.compare import Mismatch, Sort
-from harness.report.complaints import Complaint, complaint_of, complaint_of_stored, summary_of
-from harness.report.facts import facts, facts_of_failure
+from harness.report.complaints import Complaint, Summary, complaint_of, complaint_of_stored
 from harness.report.github import workflow_commands
 from harness.report.issue import issue_of
 from harness.report.junit import junit
 from harness.report.markdown import markdown
 from harness.report.page import page_of_run
 from harness.report.place import Fact, Kept
-from harness.report.record import examination_record, finding_record
-from harness.report.severity import Told
+from harness.report.record import finding_record, subject_record
+from harness.report.reported import ReportedFinding, reported
 from harness.report.text import finding_report, stored_report
 from harness.search.certificate import NOT_SHRUNK
 from harness.search.examination import Examination
@@ -38,7 +37,6 @@ from tests.report.test_wording import (
     KEPT,
     RESULT,
     TOLD,
-    WHY,
     broken,
     disagreement,
     rendered,
@@ -48,9 +46,9 @@ from tests.report.test_wording import (
 NAMED = {fault.name: fault for fault in CATALOGUE}
 
 
-def said(told: Told, *, details: bool = False) -> dict[str, str]:
+def said(told: ReportedFinding, *, details: bool = False) -> dict[str, str]:
     """Return the facts that every report shows, or the details."""
-    return {fact.name: fact.text for fact in facts(told) if fact.detail is details}
+    return {fact.name: fact.text for fact in told.all_facts if fact.detail is details}
 
 
 def test_the_facts_that_every_report_shows() -> None:
@@ -71,7 +69,7 @@ def test_the_details() -> None:
 
 
 def test_a_crash_has_its_place_and_its_traceback() -> None:
-    told = Told(broken())
+    told = reported(broken())
 
     assert said(told)["at"] == "mine.py, line 3"
     assert "wrong" not in said(told)  # the title says it
@@ -82,20 +80,20 @@ def test_a_crash_has_its_place_and_its_traceback() -> None:
 def test_the_lines_of_code_are_those_of_the_only_cause_that_is_left(name: str, *, there: bool) -> None:
     one, both = (Diagnosis(causes, 17, 0) for causes in ((NAMED[name],), CATALOGUE[:2]))
 
-    lines = said(Told(FINDING, Explanation(one)))
+    lines = said(reported(FINDING, Explanation(one)))
     assert lines.get("yours") == ("h = x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh" if there else None)
-    assert "yours" not in said(Told(FINDING, Explanation(both)))
-    assert "yours" not in said(Told(FINDING))
+    assert "yours" not in said(reported(FINDING, Explanation(both)))
+    assert "yours" not in said(reported(FINDING))
 
 
 def test_a_long_case_is_told_in_words_and_loaded_by_code_that_runs(tmp_path: Path) -> None:
     config = RNNConfig(1, 2, num_layers=2, bidirectional=True, T=3, N=1)
     arrays = {name: np.zeros(spec.shape, np.float32) for name, spec in config.given.items()}
     arrays["bias_hh_l1"][1] = 1
-    told = Told(replace(FINDING, case=Case.from_arrays(config, arrays)))
+    told = reported(replace(FINDING, case=Case.from_arrays(config, arrays)))
     folder = Store(tmp_path).save(told.finding)
 
-    shown = said(replace(told, kept=Kept(folder)))
+    shown = said(replace(told, saved=Kept(folder)))
 
     assert shown["smallest"] == (
         "input_size=1, hidden_size=2, num_layers=2, bidirectional=True, T=3, N=1; all numbers are 0 but "
@@ -103,7 +101,7 @@ def test_a_long_case_is_told_in_words_and_loaded_by_code_that_runs(tmp_path: Pat
     )
     assert eval(shown["load it"], {"Case": Case}).id == told.finding.case.id  # noqa: S307 - the code is made above
     assert said(told, details=True)["code"] == repr(told.finding.case)
-    many = Told(replace(FINDING, case=replace(draw(RNNConfig(8, 8, T=9, N=4), "normal", 0), origin=None)))
+    many = reported(replace(FINDING, case=replace(draw(RNNConfig(8, 8, T=9, N=4), "normal", 0), origin=None)))
     assert said(many)["smallest"].endswith("; all numbers are 0 but 5 arrays")
 
 
@@ -111,11 +109,11 @@ def test_advice_says_which_tolerance_would_accept_it() -> None:
     assert said(INACCURATE)["advice"] == "--tolerance tf32 would accept that"
     advice = "--tolerance tanh=9ulp would accept that"
     measured = replace(RESULT, message="its tanh is off", of_tanh=True, advice=advice)
-    assert said(Told(replace(FINDING, result=measured)))["advice"] == advice
+    assert said(reported(replace(FINDING, result=measured)))["advice"] == advice
 
 
 def test_a_suspicion_says_that_it_is_not_proved() -> None:
-    assert "no bound proves it wrong" in said(Told(suspected()), details=True)["suspect"]
+    assert "no bound proves it wrong" in said(reported(suspected()), details=True)["suspect"]
 
 
 def test_findings_that_are_reported_together_are_named() -> None:
@@ -130,24 +128,28 @@ def test_what_other_projects_know_of_a_failure_is_said() -> None:
     stage = Explanation(kernels=Kernels(stage=FailingStage("torch:trace", ("torch",), (0.1,), None)))
     finding = replace(FINDING, subject="torch:trace", case=case, result=copied, certificate=CERTIFICATE)
 
-    assert said(Told(finding, stage))["upstream"].startswith(
+    assert said(reported(finding, stage))["upstream"].startswith(
         "reported: https://github.com/pytorch/pytorch/issues/44951"
     )
-    assert said(Told(finding, stage))["kernel"] == "passes in torch; fails from torch:trace on"
-    assert said(Told(replace(finding, certificate=NOT_SHRUNK)))["upstream"].startswith("perhaps reported: ")
-    assert said(Told(replace(FINDING, subject="torch:trace")))["upstream"].startswith("no report is known; issue.md")
+    assert said(reported(finding, stage))["kernel"] == "passes in torch; fails from torch:trace on"
+    assert said(reported(replace(finding, certificate=NOT_SHRUNK)))["upstream"].startswith("perhaps reported: ")
+    assert said(reported(replace(FINDING, subject="torch:trace")))["upstream"].startswith(
+        "no report is known; issue.md"
+    )
     assert "upstream" not in said(TOLD)
 
 
 def test_without_a_script_the_reason_is_said() -> None:
-    assert said(replace(TOLD, kept=replace(KEPT, script=None, no_script="it hangs")))["run it"] == "no script: it hangs"
+    assert (
+        said(replace(TOLD, saved=replace(KEPT, script=None, no_script="it hangs")))["run it"] == "no script: it hangs"
+    )
 
 
 # Every report
 
-EXTRA = replace(TOLD, explanation=WHY)
+EXTRA = TOLD
 DONE = Examination(disagreement())
-SUMMARY = summary_of(DONE, [EXTRA])
+SUMMARY = Summary(DONE, (EXTRA,))
 
 REPORTS: dict[str, Callable[[], str]] = {
     "terminal": lambda: rendered(finding_report("1", complaint_of(EXTRA)), 1_000),
@@ -157,7 +159,7 @@ REPORTS: dict[str, Callable[[], str]] = {
 }
 FULL_REPORTS: dict[str, Callable[[], str]] = {
     "-v": lambda: rendered(finding_report("1", complaint_of(EXTRA), verbose=True), 1_000),
-    "page": lambda: unescape(page_of_run([(SUMMARY, [EXTRA])], command="", version="1")),
+    "page": lambda: unescape(page_of_run([SUMMARY], command="", version="1")),
 }
 
 
@@ -165,7 +167,7 @@ FULL_REPORTS: dict[str, Callable[[], str]] = {
 def test_every_report_shows_every_fact(report: str) -> None:
     shown = (REPORTS | FULL_REPORTS)[report]()
 
-    for fact in facts(EXTRA):
+    for fact in EXTRA.all_facts:
         if report in FULL_REPORTS or not fact.detail:
             assert all(" ".join(line.split()) in " ".join(shown.split()) for line in fact.text.splitlines()), fact
 
@@ -173,14 +175,14 @@ def test_every_report_shows_every_fact(report: str) -> None:
 def test_an_issue_has_every_fact_of_the_failure_and_the_script() -> None:
     written = issue_of(EXTRA, "print('script')")
 
-    for fact in facts_of_failure(EXTRA):
+    for fact in EXTRA.facts:
         assert all(line in written for line in fact.text.splitlines()), fact
     assert "```python\nprint('script')\n```" in written
 
 
 def test_an_issue_is_a_document_whatever_a_subject_says() -> None:
     result = Result(Verdict.BROKEN, message="ValueError: a | b", traceback="Traceback:\n```\nboom")
-    told = Told(replace(FINDING, result=result), Explanation(ground={"python": "3 | 4"}))
+    told = reported(replace(FINDING, result=result), Explanation(ground={"python": "3 | 4"}))
 
     written = issue_of(told, None)
 
@@ -193,7 +195,7 @@ def test_an_issue_is_a_document_whatever_a_subject_says() -> None:
 def test_a_large_case_is_not_written_out_in_an_issue() -> None:
     case = replace(draw(RNNConfig(33, 33, T=9, N=3)), origin=None)
 
-    written = issue_of(Told(replace(FINDING, case=case, subject="torch")), "import numpy")
+    written = issue_of(reported(replace(FINDING, case=case, subject="torch")), "import numpy")
 
     assert len(written) < 4_000
     assert written.startswith("# torch.nn.RNN: output differs")
@@ -206,7 +208,9 @@ def test_a_kept_finding_has_the_same_facts(tmp_path: Path) -> None:
 
     complaint = complaint_of_stored(stored)
 
-    own = [fact for fact in complaint_of(EXTRA).facts if fact.name not in {"run it", "replay", "kept"}]
+    own = [
+        fact for fact in complaint_of(replace(EXTRA, further=0)).facts if fact.name not in {"run it", "replay", "kept"}
+    ]
     assert [fact for fact in complaint.facts if fact.name not in {"run it", "replay", "kept"}] == own
     assert (complaint.title, complaint.sure) == (complaint_of(EXTRA).title, "certain")
     assert f"python {stored.path / 'reproduce.py'}" in [fact.text for fact in complaint.facts]
@@ -221,9 +225,9 @@ def test_a_complaint_in_plain_text_begins_with_its_cause() -> None:
 
 def test_the_manual_names_every_field_of_the_json() -> None:
     page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
-    report = page.partition("## A report")[2].partition("## What a search met")[0]
+    report = page.partition("## A report")[2].partition("## Weights and arrays")[0]
 
-    for field in (*finding_record(TOLD), *examination_record(DONE, [TOLD])):
+    for field in (*finding_record(TOLD), *subject_record(SUMMARY)):
         assert f"`{field}`" in report, field
 
 
@@ -231,6 +235,6 @@ def test_the_manual_explains_every_line() -> None:
     page = (Path(__file__).parents[2] / "docs" / "findings.md").read_text()
     lines = page.partition("## The lines of a finding")[2].partition("## The lines below the findings")[0]
 
-    for told in (TOLD, INACCURATE, Told(suspected()), Told(broken())):
-        for fact in facts(told):
+    for told in (TOLD, INACCURATE, reported(suspected()), reported(broken())):
+        for fact in told.all_facts:
             assert f"`{fact.name}`" in lines, fact.name

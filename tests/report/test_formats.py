@@ -19,18 +19,18 @@ from markdown_it import MarkdownIt
 
 from harness.checks.malformed import Lapse, Refusals, Unrefused
 from harness.checks.result import Method, Result, Verdict
-from harness.diagnosis.upgrade import Defect, Standing, Upgrade
-from harness.report.complaints import Complaint, Summary, summary_of
+from harness.report.complaints import Complaint, Summary
 from harness.report.github import line_of, upgrade_commands, workflow_commands
 from harness.report.junit import junit
 from harness.report.markdown import cell, code, fenced, markdown, plain
 from harness.report.observations import observation
 from harness.report.place import Fact
-from harness.report.severity import Told, in_order
+from harness.report.reported import ReportedFinding, reported
+from harness.report.upgrade import Defect, Standing, Upgrade
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination
 from harness.search.plan import Asked
-from harness.search.record import Stop
+from harness.search.record import Hunt, Stop
 from harness.space.config import RNNConfig
 from harness.space.coverage import Coverage
 from harness.space.values import draw
@@ -49,20 +49,27 @@ def agreeing() -> Summary:
     hunt.laws = Counter({"batch split": 7})
     hunt.beside = {"twice": Coverage()}
     hunt.known = Counter({"dropout multiplies by zero": 3})
-    return summary_of(Examination(hunt, Refusals(calls=97, refused=95), Result(Verdict.AGREES)), ())
+    return Summary(Examination(hunt, Refusals(calls=97, refused=95), Result(Verdict.AGREES)))
 
 
 def seen_too_little() -> Summary:
     done = agreeing().examination
     done.hunt.checks = Counter({Method.LOCAL: 20})
-    return summary_of(done, ())
+    return Summary(done)
 
 
 def disagreeing() -> Summary:
     hunt = disagreement()
     hunt.failing = Counter({"float32": 20})
     done = Examination(hunt, UNREFUSED, Result(Verdict.DISAGREES, message="drops twice"))
-    return summary_of(done, in_order(SEVERAL))
+    return Summary(done, tuple(SEVERAL))
+
+
+def complaining(complaint: Complaint, hunt: Hunt, place: tuple[str, str]) -> Summary:
+    """Return a summary in which one thing is wrong."""
+    made = Summary(Examination(hunt), (), place)
+    vars(made)["complaints"] = (complaint,)
+    return made
 
 
 def said_by(text: str) -> Summary:
@@ -71,7 +78,7 @@ def said_by(text: str) -> Summary:
     names = {"yours": "python", "nn.RNN": "python", "wrong": "", "case": "python", "replay": "sh"}
     facts = tuple(Fact(name, text, language=language) for name, language in names.items())
     complaint = Complaint(text, text, facts, "certain")
-    return Summary(Examination(hunt), (complaint,), ("mine.py", "rnn"))
+    return complaining(complaint, hunt, ("mine.py", "rnn"))
 
 
 @pytest.mark.parametrize(
@@ -87,23 +94,23 @@ def said_by(text: str) -> Summary:
 def test_a_subject_that_is_neither_right_nor_wrong_says_why(changes: dict[str, Any], said: str) -> None:
     hunt = replace(agreement(), **changes)
 
-    assert summary_of(Examination(hunt), ()).shortfall == said
+    assert Summary(Examination(hunt)).shortfall == said
 
 
 def test_values_that_fail_and_are_not_refused_are_a_complaint() -> None:
     hunt = agreement()
     hunt.undone = {f"num_layers={n}": (CASE, Result(Verdict.DISAGREES, (DIFFERS,))) for n in (2, 3)}
 
-    (complaint,) = summary_of(Examination(hunt), ()).complaints
+    (complaint,) = Summary(Examination(hunt)).complaints
 
     assert complaint.title == "fails at num_layers=2-3: output differs in 1 of 1 elements (100 %)"
 
 
-@pytest.mark.parametrize(("told", "complaints"), [([], ["drops twice"]), ([TOLD], [])])
-def test_dropout_is_a_complaint_where_nothing_else_explains_it(told: list[Told], complaints: list[str]) -> None:
+@pytest.mark.parametrize(("told", "said"), [([], ["drops twice"]), ([TOLD], [])])
+def test_dropout_is_a_complaint_where_nothing_else_explains_it(told: list[ReportedFinding], said: list[str]) -> None:
     done = Examination(agreement(), dropout=Result(Verdict.DISAGREES, message="drops twice"))
 
-    assert [one.title for one in summary_of(done, told).complaints][len(told) :] == complaints
+    assert [one.title for one in Summary(done, tuple(told)).complaints][len(told) :] == said
 
 
 # JUnit
@@ -165,7 +172,7 @@ def test_a_dtype_passes_only_if_no_case_failed_in_it(failing: Mapping[str, int])
     in_float64 = replace(TOLD.finding, case=draw(replace(CASE.config, dtype="float64"), "normal", 0))
     hunt.findings = [in_float64]
 
-    _, found = cases(summary_of(Examination(hunt), [Told(in_float64)]))
+    _, found = cases(Summary(Examination(hunt), (reported(in_float64),)))
 
     assert ("agreement in float32" in found.get("passed", [])) is not bool(failing)
 
@@ -176,7 +183,7 @@ def test_a_law_that_is_broken_is_not_passed() -> None:
     result = Result(Verdict.DISAGREES, (replace(DIFFERS, law="time split"),))
     hunt.findings = [replace(TOLD.finding, result=result)]
 
-    _, found = cases(summary_of(Examination(hunt), [Told(hunt.findings[0])]))
+    _, found = cases(Summary(Examination(hunt), (reported(hunt.findings[0]),)))
 
     assert "the law of batch split" in found["passed"]
     assert "the law of time split" not in found["passed"]
@@ -296,7 +303,7 @@ def test_an_annotation_points_to_the_line_that_raised(checkout: Path) -> None:
     file = checkout / "sub" / "mine.py"
     complaint = Complaint("raises", "broken", at=(str(file), 5))
 
-    (line,) = workflow_commands(Summary(Examination(agreement()), (complaint,), (str(file), "rnn")))
+    (line,) = workflow_commands(complaining(complaint, agreement(), (str(file), "rnn")))
 
     assert parsed(line)[0].items() >= {"file": "sub/mine.py", "line": "5"}.items()
 
@@ -317,12 +324,10 @@ def test_too_little_to_agree_is_an_annotation_too(checkout: Path) -> None:
 def test_only_what_an_upgrade_brings_is_an_error() -> None:
     old, new = disagreeing(), disagreeing()
     known, other = new.complaints[0], replace(new.complaints[0], id="0123abcd")
-    new = replace(new, complaints=(known, other, *[one for one in new.complaints if not one.id]))
-    found = next(one.finding for one in SEVERAL if one.finding.id == known.id)
-    defects = (Defect(Standing.OLD, found.result, found), Defect(Standing.NEW, found.result))
-    upgrade = Upgrade(old.examination.hunt, new.examination.hunt, defects, (), 0, 0, 0, None, (), 0)
+    vars(new)["complaints"] = (known, other, *[one for one in new.complaints if not one.id])
+    upgrade = Upgrade(old, new, (Defect(Standing.BOTH, "", "", known.id), Defect(Standing.NEW, "", "")), (), 0, 0)
 
-    levels = [line.partition(" ")[0] for line in upgrade_commands(upgrade, old, new)]
+    levels = [line.partition(" ")[0] for line in upgrade_commands(upgrade)]
 
     assert levels[: len(old.complaints)] == ["::notice"] * len(old.complaints)
     assert levels[len(old.complaints) :][:2] == ["::warning", "::error"]

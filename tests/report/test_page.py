@@ -14,13 +14,12 @@ import pytest
 from benchmarks.planted import PlantedSubject
 from harness.cli import main
 from harness.diagnosis.faults import CATALOGUE
-from harness.pipeline import Examined, run_pipeline
-from harness.report.complaints import summary_of
+from harness.pipeline import run_pipeline
+from harness.report.complaints import Summary
 from harness.report.everything import Row
 from harness.report.page import page_of_findings, page_of_run
 from harness.report.paper import printed
-from harness.report.severity import in_order
-from harness.report.text import examination_report
+from harness.report.text import subject_report
 from harness.search.options import Options
 from harness.space.searched import Share
 from harness.store.findings import Store
@@ -58,20 +57,19 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("kept")
 
 
-def examined(subject: Subject, folder: Path, cases: int) -> Examined:
+def examined(subject: Subject, folder: Path, cases: int) -> Summary:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.search.budget.AFTER", 30)
         let_scripts_fail_unrun(patch)
         return run_pipeline(subject, scope_of(subject), Options(cases), folder=str(folder), warn=pytest.fail)
 
 
-def page_of(every: list[Examined], **options: Any) -> Page:
-    parts = [(summary_of(one.examination, in_order(one.told)), in_order(one.told)) for one in every]
-    return Page(page_of_run(parts, command="rnn-harness check <mine> & yours", version="1.2.3", **options))
+def page_of(every: list[Summary], **options: Any) -> Page:
+    return Page(page_of_run(every, command="rnn-harness check <mine> & yours", version="1.2.3", **options))
 
 
 @pytest.fixture(scope="module")
-def faulty(kept: Path) -> list[Examined]:
+def faulty(kept: Path) -> list[Summary]:
     faults = {fault.name: fault for fault in CATALOGUE}
     return [examined(PlantedSubject(faults[name]), kept, 30) for name in FAULTS]
 
@@ -82,16 +80,16 @@ def raising(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return implementations.vectorised(x, h0, weights, config)
 
 
-def test_the_verdict_comes_first_then_findings_then_what_a_pass_does_not_cover(faulty: list[Examined]) -> None:
+def test_the_verdict_comes_first_then_findings_then_what_a_pass_does_not_cover(faulty: list[Summary]) -> None:
     made = page_of(faulty[:1])
-    verdict = printed(examination_report(faulty[0].examination, in_order(faulty[0].told))).splitlines()[0]
+    verdict = printed(subject_report(faulty[0])).splitlines()[0]
 
     assert made.inside("title") == made.inside("h1") == [verdict]
     assert made.inside("h2") == ["Findings", "What was checked, and what a pass does not cover"]
     assert made.of("h1")[0]["class"] == "bad"
 
 
-def test_the_page_of_several_subjects_has_a_verdict_on_all_and_one_on_each(faulty: list[Examined]) -> None:
+def test_the_page_of_several_subjects_has_a_verdict_on_all_and_one_on_each(faulty: list[Summary]) -> None:
     made = page_of(faulty)
 
     assert made.inside("h1") == ["0 of 2 subjects agree with nn.RNN"]
@@ -99,7 +97,7 @@ def test_the_page_of_several_subjects_has_a_verdict_on_all_and_one_on_each(fault
     assert len(made.of("article")) == len(FAULTS)
 
 
-def test_a_finding_has_its_cause_its_lines_its_case_and_its_map(faulty: list[Examined]) -> None:
+def test_a_finding_has_its_cause_its_lines_its_case_and_its_map(faulty: list[Summary]) -> None:
     [article] = page_of(faulty[:1]).inside("article")
 
     assert article.startswith("1. ignores bias_hh: b_hh is never added (bias_hh_l0) certain")
@@ -108,20 +106,20 @@ def test_a_finding_has_its_cause_its_lines_its_case_and_its_map(faulty: list[Exa
     assert "Errors over tolerance, made at each step" in article
 
 
-def test_a_map_has_a_rectangle_for_each_wrong_element_and_one_around_the_first(faulty: list[Examined]) -> None:
-    maps = faulty[0].told[0].explanation.error_maps
+def test_a_map_has_a_rectangle_for_each_wrong_element_and_one_around_the_first(faulty: list[Summary]) -> None:
+    maps = faulty[0].findings[0].error_maps
     assert maps is not None
     [svg, *_] = re.findall(r"<svg.*?</svg>", page_of(faulty[:1]).text, re.DOTALL)
 
-    wrong = int((maps.maps[0].errors > 1).sum())
+    wrong = sum(error > 1 for column in maps["maps"][0]["errors"] for error in column)
     assert len(re.findall(r'<rect class="l[123]"', svg)) == wrong > 0
     assert svg.count('<rect class="first"') == 1
     assert 'role="img" aria-label="states' in svg
 
 
-def test_a_page_says_what_the_command_says(faulty: list[Examined]) -> None:
-    done, told = faulty[0], in_order(faulty[0].told)
-    reports = [examination_report(done.examination, told, verbose=verbose) for verbose in (False, True)]
+def test_a_page_says_what_the_command_says(faulty: list[Summary]) -> None:
+    done = faulty[0]
+    reports = [subject_report(done, verbose=verbose) for verbose in (False, True)]
     said = " ".join(" ".join(printed(one, 10_000) for one in reports).split())
     made = page_of([done])
 
@@ -167,7 +165,7 @@ def test_the_table_of_all_subjects_has_its_sum_and_its_reasons() -> None:
     assert shown.inside("dd") == ["needs CUDA & a driver"]
 
 
-def test_a_page_is_small_and_loads_nothing(faulty: list[Examined]) -> None:
+def test_a_page_is_small_and_loads_nothing(faulty: list[Summary]) -> None:
     made = page_of(faulty)
 
     assert len(made.text.encode()) < 10**6
@@ -176,8 +174,8 @@ def test_a_page_is_small_and_loads_nothing(faulty: list[Examined]) -> None:
     assert "default-src 'none'" in made.text
 
 
-def test_kept_findings_have_the_same_causes_and_maps(faulty: list[Examined], kept: Path) -> None:
-    ids = {one.finding.id for done in faulty for one in done.told}
+def test_kept_findings_have_the_same_causes_and_maps(faulty: list[Summary], kept: Path) -> None:
+    ids = {one.finding.id for done in faulty for one in done.found}
     stored = [one for one in Store(kept).list() if one.id in ids]
 
     made = Page(page_of_findings(stored, command="rnn-harness findings", version="1"))
@@ -188,7 +186,7 @@ def test_kept_findings_have_the_same_causes_and_maps(faulty: list[Examined], kep
 
 
 def test_a_finding_whose_record_has_little_is_shown_all_the_same(
-    faulty: list[Examined], kept: Path, tmp_path: Path
+    faulty: list[Summary], kept: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(kept, tmp_path / "old")
     for file in (tmp_path / "old").glob("*/finding.json"):

@@ -13,8 +13,9 @@ from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.precision import Precision
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.facts import cause_of
-from harness.report.severity import Severity, Told, has_special_values, in_order, severity
-from harness.report.text import _summary, shown_in_full
+from harness.report.reported import in_order, reported
+from harness.report.severity import Severity, has_special_values, severity
+from harness.report.text import _in_lines, shown_in_full
 from harness.search.record import Finding
 from tests.report.test_wording import rendered
 
@@ -68,7 +69,7 @@ def test_results_without_a_right_bit_are_wrong_not_inaccurate() -> None:
     zeros = Explanation(Diagnosis((), 30, 0, precision=Precision(24, 0, 1.0, 0.7, 1e6, None, None)))
 
     assert severity(finding(), zeros) is Severity.VALUES
-    assert cause_of(Told(finding(), zeros)) == ("output differs in 1 of 1 elements (100 %)", "cause unknown")
+    assert cause_of(finding(), zeros) == ("output differs in 1 of 1 elements (100 %)", "cause unknown")
 
 
 @pytest.mark.parametrize("number", [float("inf"), float("nan"), 1e38, 1e-40])
@@ -88,10 +89,10 @@ def test_values_of_other_regimes_and_padding_are_not_special(dtype: str, regime:
 
 def test_the_gravest_come_first_then_those_of_a_certain_cause_then_those_of_more_cases() -> None:
     empty, few, many, named = (
-        Told(finding(RNNConfig(1, 1, N=0))),
-        Told(finding(RNNConfig(1, 2)), further=1),
-        Told(finding(RNNConfig(1, 3)), further=9),
-        Told(finding(RNNConfig(1, 4)), CERTAIN),
+        reported(finding(RNNConfig(1, 1, N=0))),
+        reported(finding(RNNConfig(1, 2)), further=1),
+        reported(finding(RNNConfig(1, 3)), further=9),
+        reported(finding(RNNConfig(1, 4)), CERTAIN),
     )
 
     told = in_order([empty, few, many, named])
@@ -102,7 +103,7 @@ def test_the_gravest_come_first_then_those_of_a_certain_cause_then_those_of_more
 def test_an_id_is_told_once_with_the_gravest_class_of_its_findings() -> None:
     value, law = finding(), finding(law="batch split")
 
-    (one,) = in_order([Told(value, further=3), Told(law, further=3)])
+    (one,) = in_order([reported(value, further=3), reported(law, further=3)])
 
     assert value.id == law.id
     assert (one.finding, one.also, one.further, one.severity) == (law, (value,), 3, Severity.VALUES)
@@ -111,7 +112,7 @@ def test_an_id_is_told_once_with_the_gravest_class_of_its_findings() -> None:
 def test_errors_of_one_type_from_one_line_are_told_once() -> None:
     every = [raised(0), raised(1), raised(2, line=9), raised(3, error="TypeError: boom")]
 
-    told = in_order([Told(one, further=2) for one in every])
+    told = in_order([reported(one, further=2) for one in every])
 
     assert [(one.finding, len(one.also), one.further) for one in told] == [
         (every[1], 1, 4),
@@ -121,9 +122,9 @@ def test_errors_of_one_type_from_one_line_are_told_once() -> None:
 
 
 def test_many_findings_without_a_cause_are_one_in_full_and_a_line_each() -> None:
-    told = in_order([Told(finding(RNNConfig(1, size))) for size in range(1, 13)])
+    told = in_order([reported(finding(RNNConfig(1, size))) for size in range(1, 13)])
 
-    lines = rendered(_summary(told), 80).splitlines()
+    lines = rendered(_in_lines(told), 80).splitlines()
 
     assert shown_in_full(told) == [True, *[False] * 11]
     assert len(lines) == 10  # one is empty, and one says how many more there are
@@ -131,11 +132,11 @@ def test_many_findings_without_a_cause_are_one_in_full_and_a_line_each() -> None
     assert lines[-1] == "... and 4 more: -v"
 
 
-def test_a_summary_tells_findings_without_a_cause_apart_by_what_they_need() -> None:
+def test_a_in_lines_tells_findings_without_a_cause_apart_by_what_they_need() -> None:
     needs = [Explanation(factors=Factors({"bias": value})) for value in (True, False)]
-    told = [*(Told(finding(), one) for one in needs), Told(finding())]
+    told = [*(reported(finding(), one) for one in needs), reported(finding())]
 
-    lines = rendered(_summary(told), 80).splitlines()
+    lines = rendered(_in_lines(told), 80).splitlines()
 
     assert [line.partition("values")[2].strip() for line in lines[1:]] == [
         "output differs with bias=True",
@@ -145,5 +146,5 @@ def test_a_summary_tells_findings_without_a_cause_apart_by_what_they_need() -> N
 
 
 def test_findings_of_a_certain_cause_are_shown_in_full_three_at_most() -> None:
-    assert shown_in_full([Told(finding(), CERTAIN)] * 5) == [True] * 3 + [False] * 2
-    assert shown_in_full([Told(finding())] * 2) == [True, True]
+    assert shown_in_full([reported(finding(), CERTAIN)] * 5) == [True] * 3 + [False] * 2
+    assert shown_in_full([reported(finding())] * 2) == [True, True]

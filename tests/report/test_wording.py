@@ -24,11 +24,11 @@ from harness.oracle.arithmetic import STRICT
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
 from harness.report import explained, text, wording
-from harness.report.complaints import complaint_of
+from harness.report.complaints import Summary, complaint_of
 from harness.report.facts import plain_finding
 from harness.report.paper import Paper
 from harness.report.place import Kept
-from harness.report.severity import Told, in_order
+from harness.report.reported import ReportedFinding, reported
 from harness.search.certificate import Certificate
 from harness.search.examination import Examination
 from harness.search.record import Finding, Helpers, Hunt, Stop
@@ -118,12 +118,13 @@ def unrepeated() -> Hunt:
 
 COARSE = Precision(24, 24, 1e-3, 5.9e-8, 0.4, 11.2, "tf32")
 
-INACCURATE = Told(suspected(), Explanation(Diagnosis((), 30, 0, precision=COARSE)))
-TOLD = Told(FINDING, WHY, KEPT, further=12)
+IMPRECISE = Explanation(Diagnosis((), 30, 0, precision=COARSE))
+INACCURATE = reported(suspected(), IMPRECISE)
+TOLD = reported(FINDING, WHY, KEPT, further=12)
 SEVERAL = [
-    Told(suspected("mine.py:third"), INACCURATE.explanation),
-    Told(broken(), further=3),
-    Told(broken("mine.py:other"), further=4),
+    reported(suspected("mine.py:third"), IMPRECISE),
+    reported(broken(), further=3),
+    reported(broken("mine.py:other"), further=4),
     TOLD,
 ]
 
@@ -136,16 +137,16 @@ def disagreement() -> Hunt:
     return hunt
 
 
-def finding_report(number: int, told: Told, *, verbose: bool = False) -> RenderableType:
+def finding_report(number: int, told: ReportedFinding, *, verbose: bool = False) -> RenderableType:
     return text.finding_report(str(number), complaint_of(told), verbose=verbose)
 
 
 SHOWN: dict[str, Any] = {
     "finding": lambda: finding_report(1, TOLD, verbose=True),
     "finding_in_short": lambda: finding_report(1, TOLD),
-    "agreement": lambda: text.examination_report(Examination(agreement()), verbose=True),
-    "agreement_in_short": lambda: text.examination_report(Examination(unrepeated())),
-    "disagreement": lambda: text.examination_report(Examination(disagreement()), in_order(SEVERAL)),
+    "agreement": lambda: text.subject_report(Summary(Examination(agreement())), verbose=True),
+    "agreement_in_short": lambda: text.subject_report(Summary(Examination(unrepeated()))),
+    "disagreement": lambda: text.subject_report(Summary(Examination(disagreement()), tuple(SEVERAL))),
 }
 
 
@@ -157,9 +158,9 @@ def test_reports(name: str) -> None:
 def test_one_case_fails_and_several_fail() -> None:
     hunt = Hunt("mine", 0, Scope(), findings=[FINDING])
 
-    assert text.headline(Examination(hunt), [TOLD]) == "mine disagrees with nn.RNN: 1 bug; 1 of 1 case fails"
+    assert text.headline(Summary(Examination(hunt), (TOLD,))) == "mine disagrees with nn.RNN: 1 bug; 1 of 1 case fails"
     hunt.known[FINDING.id] = 1
-    assert text.headline(Examination(hunt), [TOLD]) == "mine disagrees with nn.RNN: 1 bug; 2 of 2 cases fail"
+    assert text.headline(Summary(Examination(hunt), (TOLD,))) == "mine disagrees with nn.RNN: 1 bug; 2 of 2 cases fail"
 
 
 def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() -> None:
@@ -168,9 +169,13 @@ def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() 
     hunt = Hunt("mine", 0, Scope(), findings=[finding], accuracy=[off])
     hunt.checks[Method.LOCAL], hunt.known[finding.id] = 60, 5
 
-    assert text.headline(Examination(hunt), [TOLD]).endswith(": 1 bug; 5 of 60 cases fail")  # NaN is not allowed for
+    assert text.headline(Summary(Examination(hunt), (TOLD,))).endswith(
+        ": 1 bug; 5 of 60 cases fail"
+    )  # NaN is not allowed for
     hunt.accepted, hunt.known = STRICT._replace(measured=(off.accepted,)), Counter()
-    assert text.headline(Examination(hunt), [TOLD]).endswith("; 0 of 60 cases fail beyond the error of its tanh")
+    assert text.headline(Summary(Examination(hunt), (TOLD,))).endswith(
+        "; 0 of 60 cases fail beyond the error of its tanh"
+    )
 
 
 def test_what_is_cut_ends_with_a_whole_part() -> None:
@@ -187,8 +192,8 @@ LAWLESS = Result(
 
 
 def test_dropout_that_breaks_its_law_comes_first_where_nothing_else_explains_it() -> None:
-    alone = rendered(text.examination_report(Examination(agreement(), dropout=LAWLESS))).splitlines()
-    follows = rendered(text.examination_report(Examination(disagreement(), dropout=LAWLESS), in_order(SEVERAL)))
+    alone = rendered(text.subject_report(Summary(Examination(agreement(), dropout=LAWLESS)))).splitlines()
+    follows = rendered(text.subject_report(Summary(Examination(disagreement(), dropout=LAWLESS), tuple(SEVERAL))))
 
     assert alone[0] == "torch disagrees with nn.RNN: dropout breaks its law"
     assert [line.strip() for line in alone[2:5]] == [
@@ -210,7 +215,7 @@ def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
     ):
         hunt.undone[what] = (CASE, Result(Verdict.DISAGREES, (one,)))
 
-    shown = rendered(text.examination_report(Examination(hunt)), 200)
+    shown = rendered(text.subject_report(Summary(Examination(hunt))), 200)
 
     what = "some values of bidirectional, autocast fail and are not refused; the rest agrees"
     assert shown.startswith(f"torch disagrees with nn.RNN: {what}\n")
@@ -300,6 +305,6 @@ def test_refused_cases_are_told_with_their_reasons_the_most_frequent_first() -> 
     hunt = agreement()
     hunt.unsupported.update({"no hx": 2, "1 layer, not 2": 1, "1 layer, not 3": 2})
 
-    for shown in (text.examination_report(Examination(hunt), verbose=v) for v in (False, True)):
+    for shown in (text.subject_report(Summary(Examination(hunt)), verbose=v) for v in (False, True)):
         said = [line.split("refused", 1)[1].strip() for line in rendered(shown).splitlines() if " refused " in line]
         assert said == ["3 cases: 1 layer, not 2", "2 cases: no hx"]

@@ -24,10 +24,11 @@ from harness.oracle.compare import Mismatch, Sort
 from harness.search import checker, pursuit
 from harness.search.budget import REFUSED
 from harness.search.covering import covering
+from harness.search.log import MARGINS
 from harness.search.narrow import narrow, plainest
 from harness.search.options import Options
 from harness.search.plan import COVERED
-from harness.search.record import MARGINS, Finding, Stop
+from harness.search.record import Finding, Stop
 from harness.search.search import Recognised, Search
 from harness.search.shrink import Shrinking
 from harness.space.errors import UsageError

@@ -195,7 +195,7 @@ def test_to_merge_is_to_add_everything() -> None:
 
     merged = Coverage()
     for part in parts:
-        merged.merge(Coverage.of_record(part.record()))
+        merged.merge(part)
 
     assert merged == whole
     for scope in (*SMALL.values(), TORCH):

@@ -1,11 +1,9 @@
 """Files that others wrote, or that were damaged: each is refused in one line, and costs neither memory nor time."""
 
-import base64
 import copy
 import json
 import tracemalloc
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import cycle
@@ -19,11 +17,13 @@ from harness import RNNConfig, draw
 from harness.cli import codes
 from harness.cli.main import cli, main
 from harness.report import coverage, text
+from harness.report.paper import printed
 from harness.report.place import DIRECTORY
+from harness.report.record import subject_record
 from harness.space.case_json import to_json
 from harness.space.errors import UsageError
-from harness.store import met
 from harness.store.findings import Store
+from harness.store.reports import add_up, met_together, read_shards
 from tests.unrun import let_scripts_fail_unrun
 
 SOURCE = """
@@ -42,14 +42,14 @@ def rnn(x, h0, weights, config):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a coverage file and a kept finding."""
+    """Return a folder with the report of a shard and a kept finding."""
     folder = tmp_path_factory.mktemp("kept")
     (folder / "mine.py").write_text(SOURCE)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("harness.search.budget.AFTER", 5)
         let_scripts_fail_unrun(patch)
-        options = ["--examples", "20", "-n", "0", "-q", "--coverage", "met.json"]
+        options = ["--examples", "20", "-n", "0", "-q", "--json", "report.json", "--shard", "1/1"]
         cli.main(["check", "mine.py:rnn", *options], standalone_mode=False)
     return folder
 
@@ -156,6 +156,7 @@ def test_a_case_that_is_none_is_refused_in_a_line(
     assert len(said) < 700
 
 
+@pytest.mark.parametrize("command", ["coverage", "merge"])
 @pytest.mark.parametrize(
     "content",
     [
@@ -164,23 +165,24 @@ def test_a_case_that_is_none_is_refused_in_a_line(
         "[]",
         "{}",
         '{"version": 99}',
-        '{"version": 3, "document": "met", "coverage": [[]]}',
-        '{"version": 3, "document": "finding", "coverage": []}',
+        '{"version": 4, "document": "check", "subjects": []}',
+        '{"version": 4, "document": "check", "run": [], "subjects": [[]]}',
+        '{"version": 4, "document": "finding", "subjects": []}',
         "x" * (2**26 + 1),
     ],
 )
-def test_a_coverage_file_that_is_none_is_refused_in_a_line(run: Any, tmp_path: Path, content: str) -> None:
-    (tmp_path / "met.json").write_text(content)
+def test_a_report_that_is_none_is_refused_in_a_line(run: Any, tmp_path: Path, command: str, content: str) -> None:
+    (tmp_path / "report.json").write_text(content)
 
-    code, said = run("coverage", "met.json")
+    code, said = run(command, "report.json")
 
     assert code == codes.MISUSE
-    assert said.startswith("Error: met.json: ")
+    assert said.startswith("Error: report.json: ")
     assert len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["x" * 300, NOT_A_FILE])
-def test_a_coverage_file_that_cannot_be_one_is_refused_in_a_line(run: Any, name: str) -> None:
+def test_a_report_that_cannot_be_one_is_refused_in_a_line(run: Any, name: str) -> None:
     code, said = run("coverage", name)
 
     assert code == codes.MISUSE
@@ -211,26 +213,16 @@ def damaged(document: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
 
 
 @pytest.mark.long
-def test_no_damage_to_a_coverage_file_is_a_fault_of_ours(kept: Path, tmp_path: Path) -> None:
-    for _, changed in damaged(json.loads((kept / "met.json").read_text())):
-        (tmp_path / "met.json").write_text(json.dumps(changed))
+def test_no_damage_to_a_report_is_a_fault_of_ours(kept: Path, tmp_path: Path) -> None:
+    for _, changed in damaged(json.loads((kept / "report.json").read_text())):
+        (tmp_path / "report.json").write_text(json.dumps(changed))
         with suppress(UsageError):
-            for one in met.read([tmp_path / "met.json"]):
-                coverage.table(one)
-
-
-def test_a_coverage_file_is_unpacked_no_further_than_it_may_reach(
-    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("harness.store.document.LARGEST", 2**20)  # so many bytes are set aside to read it
-    document = json.loads((kept / "met.json").read_text())
-    bits = base64.b64encode(zlib.compress(bytes(LARGEST))).decode()
-    document["coverage"][0]["checks"]["agreement"]["met"]["by_three"] = bits
-    (tmp_path / "met.json").write_text(json.dumps(document))
-
-    with peak_of_memory() as peak:
-        met.read([tmp_path / "met.json"])
-        assert peak() < LARGEST
+            for searched in met_together([tmp_path / "report.json"]):
+                coverage.table(searched)
+        with suppress(UsageError):
+            for summary in add_up(read_shards([tmp_path / "report.json"]), str(tmp_path / "findings"), lambda _: None):
+                printed(text.subject_report(summary, verbose=True))
+                subject_record(summary)
 
 
 def test_no_damage_to_the_record_of_a_finding_is_a_fault_of_ours(kept: Path) -> None:

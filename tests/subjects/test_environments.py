@@ -196,7 +196,7 @@ def test_the_command_compares_one_subject_under_two_interpreters(
     assert [one["text"] for one in found["behaviour"]] == [
         "nonlinearity=relu: the old one supports it; the new one refuses: one layer, time first"
     ]
-    assert found["equal"] + found["rounded"] + len(found["beyond"]) == found["compared"] > 20
+    assert 5 < found["equal"] <= found["compared"]
     said = capsys.readouterr().out
     assert "python:./new upgraded.py:rnn disagrees" in said
     assert "the upgrade brings 1 new finding" in said

@@ -6,8 +6,8 @@ import pytest
 
 from harness import Scope, as_subject
 from harness.checks.result import Result, Verdict
-from harness.search.common import Behaviour, common
 from harness.search.guard import Hang
+from harness.search.joint_scope import Behaviour, joint_scope
 from harness.space.rules import Rule
 from harness.subjects.protocol import Subject
 from tests import implementations
@@ -30,7 +30,7 @@ def test_what_one_supports_beside_another_factor_only_is_asked_of_both_there_onl
     everything, ruled = refusing(), refusing(lambda config: config.bidirectional and config.dtype == "float32")
     rule = Rule("bidirectional", True, "dtype", ("float64",))
 
-    found = common((everything, SCOPE), (ruled, SCOPE))
+    found = joint_scope((everything, SCOPE), (ruled, SCOPE))
 
     assert found.old is not None
     assert found.new is not None
@@ -38,7 +38,7 @@ def test_what_one_supports_beside_another_factor_only_is_asked_of_both_there_onl
     assert found.behaviour == (
         Behaviour("bidirectional=True except with dtype=float64", "supports it", "refuses: not this"),
     )
-    back = common((ruled, SCOPE), (everything, SCOPE))
+    back = joint_scope((ruled, SCOPE), (everything, SCOPE))
     assert [(one.old, one.new) for one in back.behaviour] == [("refuses: not this", "supports it")]
 
 
@@ -46,7 +46,7 @@ def test_what_both_refuse_and_what_only_one_offers_is_told_apart() -> None:
     def one(config: Any) -> bool:
         return bool(config.bidirectional)
 
-    found = common((refusing(one), SCOPE), (refusing(one), SCOPE.only(dtype="float32")))
+    found = joint_scope((refusing(one), SCOPE), (refusing(one), SCOPE.only(dtype="float32")))
 
     assert found.old is not None
     assert found.old.scope.bidirectional == (False,)
@@ -55,7 +55,7 @@ def test_what_both_refuse_and_what_only_one_offers_is_told_apart() -> None:
 
 
 def test_one_that_refuses_everything_or_hangs_leaves_each_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = common((refusing(), SCOPE), (refusing(lambda _: True), SCOPE))
+    nothing = joint_scope((refusing(), SCOPE), (refusing(lambda _: True), SCOPE))
 
     assert (nothing.old, nothing.new) == (None, None)
     assert nothing.behaviour == (Behaviour("every plain config", "supports it", "refuses: not this"),)
@@ -63,5 +63,5 @@ def test_one_that_refuses_everything_or_hangs_leaves_each_to_itself(monkeypatch:
     def hangs(*_: Any, **__: Any) -> Any:
         raise Hang(None, Result(Verdict.BROKEN))  # type: ignore[arg-type]
 
-    monkeypatch.setattr("harness.search.common.narrow", hangs)
-    assert common((refusing(), SCOPE), (refusing(), SCOPE)) == (None, None, ())
+    monkeypatch.setattr("harness.search.joint_scope.narrow", hangs)
+    assert joint_scope((refusing(), SCOPE), (refusing(), SCOPE)) == (None, None, ())

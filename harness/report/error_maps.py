@@ -1,0 +1,69 @@
+"""error_maps: maps of errors as plain data, with the words that say what they show."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from harness.diagnosis.error_map import Axis, ErrorMap, ErrorMaps
+from harness.report.wording import counted
+from harness.space.config import PREACTIVATION, RNNConfig
+
+
+class AxisRecord(TypedDict):
+    """An axis of a map of errors."""
+
+    name: str
+    labels: list[str]
+    size: int
+
+
+class MapRecord(TypedDict):
+    """A map of errors as data."""
+
+    text: str
+    columns: AxisRecord
+    rows: AxisRecord
+    first: tuple[int, int]
+    errors: list[list[float]]
+
+
+class MapsRecord(TypedDict):
+    """The maps of a finding's errors as data."""
+
+    text: str
+    maps: list[MapRecord]
+
+
+def maps_record(maps: ErrorMaps) -> MapsRecord:
+    """Return maps of errors, which are multiples of tolerances with three digits: more than 1 is wrong."""
+    config, more = maps.config, maps.more
+    sizes = f"T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
+    whose = "made at each step from your own state before it" if maps.local else "of the whole run"
+    said = f"Errors over tolerance, {whose}, in a case of {sizes}. More than 1 is wrong."
+    if more:
+        said += f" {counted(more, 'more array')} {'is' if more == 1 else 'are'} wrong."
+    return {"text": said, "maps": [_map(one, config) for one in maps.maps]}
+
+
+def _map(one: ErrorMap, config: RNNConfig) -> MapRecord:
+    what = {"output": "states", PREACTIVATION: "gradients by preactivations"}.get(one.array, one.array)
+    parts = [what] + ([f"layer {one.layer}"] if one.layer is not None and config.num_layers > 1 else [])
+    parts += [one.direction] if one.direction is not None else []
+    parts += [f"sequence n={one.sequence}"] if one.sequence is not None and config.N > 1 else []
+    place = ", ".join(f"{name}={index}" for name, index in one.place.items())
+    cut = "".join(
+        f"; {axis.name} {axis.labels[0]} to {axis.labels[-1]} of {axis.size}"
+        for axis in (one.columns, one.rows)
+        if len(axis.labels) < axis.size
+    )
+    return {
+        "text": f"{', '.join(parts)}: first wrong at {place}{cut}",
+        "columns": _axis(one.columns),
+        "rows": _axis(one.rows),
+        "first": one.first,
+        "errors": [[float(f"{error:.3g}") for error in column] for column in one.errors.tolist()],
+    }
+
+
+def _axis(axis: Axis) -> AxisRecord:
+    return {"name": axis.name, "labels": [*axis.labels], "size": axis.size}

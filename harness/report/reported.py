@@ -1,0 +1,123 @@
+"""reported: a finding as all reports show it, in words and as plain data, without what explained it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from harness.checks.result import Method
+from harness.diagnosis.declared import Instead
+from harness.diagnosis.investigate import Explanation, Identity, identity_of
+from harness.report.error_maps import MapsRecord, maps_record
+from harness.report.facts import cause_of, facts_of_failure, failure_line, is_certain, next_steps
+from harness.report.place import Fact, Kept
+from harness.report.severity import Severity, severity
+from harness.report.wording import counted
+from harness.search.examination import Examination
+from harness.search.record import Finding
+
+
+@dataclass(frozen=True)
+class ReportedFinding:
+    """A finding, what is said of it, and where it is kept."""
+
+    finding: Finding
+    cause: str  # or else what is wrong, in a sentence
+    certainty: str  # of the cause, such as ``certain``
+    severity: Severity
+    identity: Identity  # by which other findings of one cause are known
+    certain: bool = False  # the cause is certain, or was measured
+    misdeclared: bool = False  # a wrong declaration, which may show in any way
+    faults: tuple[str, ...] = ()  # the names of the known mistakes that it may be
+    facts: tuple[Fact, ...] = ()  # that hold wherever it is kept, and however often it was met
+    error_maps: MapsRecord | None = None
+    ground: Mapping[str, str] = field(default_factory=dict)  # what it was computed on
+    saved: Kept | None = None
+    further: int = 0  # the further cases that fail with the same cause
+    also: tuple[Finding, ...] = ()  # findings on the same case, or errors raised by the same line
+
+    @property
+    def id(self) -> str:
+        """The finding's id."""
+        return self.finding.id
+
+    @property
+    def all_facts(self) -> list[Fact]:
+        """Everything that is known of it, and at the end how to go on from here."""
+        more = f"; {counted(self.further, 'more case')}" if self.further else ""
+        case = None if self.finding.result.method is Method.DROPOUT else self.finding.case
+        return [
+            *(replace(fact, text=fact.text + more) if fact.name == "fails" else fact for fact in self.facts),
+            *self._others(),
+            *next_steps(self.id, self.saved, case),
+        ]
+
+    def _others(self) -> list[Fact]:
+        """Return the other failures that are reported with this one."""
+        own = failure_line(self.finding.result)
+        said = dict.fromkeys(line for one in self.also if (line := failure_line(one.result)) != own)
+        said = said or dict.fromkeys(f"on {one.case.config!r}" for one in self.also[:1])
+        return [Fact("also", line, detail=number > 0) for number, line in enumerate(said)]
+
+
+def reported(
+    finding: Finding, explanation: Explanation | None = None, kept: Kept | None = None, further: int = 0
+) -> ReportedFinding:
+    """Return a finding with what an explanation says of it."""
+    explanation = explanation or Explanation()
+    diagnosis, (cause, certainty) = explanation.diagnosis, cause_of(finding, explanation)
+    return ReportedFinding(
+        finding,
+        cause,
+        certainty,
+        severity(finding, explanation),
+        identity_of(finding, explanation),
+        certain=is_certain(finding, explanation),
+        misdeclared=diagnosis is not None and isinstance(diagnosis.instead, Instead),
+        faults=() if diagnosis is None else tuple(fault.name for fault in diagnosis.causes),
+        facts=tuple(facts_of_failure(finding, explanation)),
+        error_maps=None if explanation.error_maps is None else maps_record(explanation.error_maps),
+        ground=dict(explanation.ground),
+        saved=kept,
+        further=further,
+    )
+
+
+def in_order(findings: Sequence[ReportedFinding]) -> list[ReportedFinding]:
+    """Return the findings in the order of the report: one for each case and each line that raises, the gravest first.
+
+    Within a class, findings with a certain cause come first, then those with more failing cases, then the earlier ones.
+    A wrong declaration comes before everything, because it may show in any way.
+    """
+    groups: dict[Any, list[ReportedFinding]] = {}
+    for one in findings:
+        groups.setdefault(one.finding.result.error or one.id, []).append(one)
+    places = list(Severity)
+    return sorted(
+        map(_together, groups.values()),
+        key=lambda one: (not one.misdeclared, places.index(one.severity), not one.certain, -one.further),
+    )
+
+
+def _together(group: Sequence[ReportedFinding]) -> ReportedFinding:
+    """Merge several findings into the one that was kept and explained last, which is the one in the store."""
+    *others, last = group
+    if not others:
+        return last
+    gravest = min((one.severity for one in group), key=list(Severity).index)
+    further = sum({one.id: one.further for one in group}.values())
+    return replace(last, severity=gravest, further=further, also=tuple(one.finding for one in others))
+
+
+def dropout_alone(done: Examination, findings: Sequence[ReportedFinding]) -> bool:
+    """Tell if dropout breaks its law, and no finding explains that: wrong numbers of plain calls show in any run."""
+    explained_by = {Severity.VALUES, Severity.GRADIENTS}
+    return (
+        done.dropout is not None and done.dropout.failed and explained_by.isdisjoint(one.severity for one in findings)
+    )
+
+
+def dropout_facts(of_dropout: ReportedFinding) -> dict[str, str]:
+    """Return where a broken law of dropout begins, and how to run it again."""
+    return {fact.name: fact.text for fact in of_dropout.all_facts if not fact.detail}

@@ -1,0 +1,92 @@
+"""joint_scope: what two subjects support, so that both are searched with one plan, and what only one of them does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any, Final, NamedTuple
+
+from harness.search.guard import Guarded, Hang
+from harness.search.narrow import Narrowed, narrow
+from harness.space.scope import SIZE_FACTORS, SWITCHES, Scope
+from harness.subjects.protocol import Subject
+
+SUPPORTS: Final = "supports it"
+
+
+class Behaviour(NamedTuple):
+    """What two interpreters do in different ways, neither of which is a defect."""
+
+    what: str
+    old: str
+    new: str
+
+
+class Joint(NamedTuple):
+    """What each of two subjects supports, with the scope that both do; ``None`` where there is none."""
+
+    old: Narrowed | None
+    new: Narrowed | None
+    behaviour: tuple[Behaviour, ...] = ()
+
+
+def joint_scope(old: tuple[Subject, Scope], new: tuple[Subject, Scope], until: float = math.inf) -> Joint:
+    """Ask two subjects for what they support of what each is asked for, and return what both do.
+
+    After ``until`` (``time.perf_counter``) nothing more is asked, as in ``narrow``.
+    """
+    try:
+        one, other = (narrow(Guarded(subject), scope, until=until) for subject, scope in (old, new))
+    except Hang:
+        return Joint(None, None)
+    behaviour = tuple(_behaviour(one, other))
+    scope = _of_both(one.scope, other.scope) if one.accepted and other.accepted else None
+    if scope is None:
+        return Joint(None, None, behaviour)
+    return Joint(one._replace(scope=scope), other._replace(scope=scope), behaviour)
+
+
+def _of_both(old: Scope, new: Scope) -> Scope | None:
+    """Return the scope of all that is in both; ``None`` if nothing is."""
+    names = [one.name for one in fields(Scope) if one.name not in {*SWITCHES, "rules"}]
+    kept: dict[str, Any] = {
+        name: tuple(value for value in getattr(old, name) if value in getattr(new, name)) for name in names
+    }
+    rules = tuple(dict.fromkeys((*old.rules, *new.rules)))
+    switches = {name: getattr(old, name) and getattr(new, name) for name in SWITCHES}
+    scope = replace(old, rules=rules, **kept | switches)
+    return scope if all(kept.values()) and scope.modes else None
+
+
+def _behaviour(old: Narrowed, new: Narrowed) -> Iterator[Behaviour]:
+    """Yield what one subject supports and the other does not, unless the other fails there, which is a finding."""
+    if not (old.accepted and new.accepted):
+        if old.accepted or new.accepted:
+            yield Behaviour("every plain config", _of_all(old), _of_all(new))
+        return
+    values = [_values(one) for one in (old, new)]
+    for what in dict.fromkeys((*values[0], *values[1], *old.refused, *new.refused)):
+        said = _said(old, values[0], what), _said(new, values[1], what)
+        if None not in said and said[0] != said[1] and SUPPORTS in said:
+            yield Behaviour(what, str(said[0]), str(said[1]))
+
+
+def _of_all(one: Narrowed) -> str:
+    return SUPPORTS if one.accepted else f"refuses: {next(iter(one.refused.values()))}"
+
+
+def _values(one: Narrowed) -> dict[str, None]:
+    """Return the values of the scope, in words."""
+    return {f"{name}={value}": None for name, values in one.scope.values().items() for value in values}
+
+
+def _said(one: Narrowed, values: dict[str, None], what: str) -> str | None:
+    """Return what a subject does with a value, or a value under a condition; ``None`` if that is no behaviour."""
+    if what in one.refused:
+        return f"refuses: {one.refused[what]}"
+    if what.partition(" except with ")[0] in values:
+        return SUPPORTS
+    failing = any(what == undone for undone, _, _ in one.undone)
+    # One that is slow is asked for few values, and sizes that nobody refuses are only not asked for.
+    return None if failing or one.slow or what.partition("=")[0] in SIZE_FACTORS else "does not offer it"

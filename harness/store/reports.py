@@ -1,0 +1,179 @@
+"""reports: the JSON reports of runs, read again to add up the shards of one search, or what several searches met."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.checks.malformed import Refusals
+from harness.checks.result import Result
+from harness.diagnosis.investigate import one_cause
+from harness.report.codec import decode
+from harness.report.complaints import Summary
+from harness.report.record import Run
+from harness.report.reported import ReportedFinding, dropout_facts
+from harness.search.examination import Examination, equal_of
+from harness.search.log import logged_cases
+from harness.search.merge import merged
+from harness.search.record import Finding, Hunt
+from harness.space.errors import UsageError
+from harness.space.searched import Searched
+from harness.store.document import read
+from harness.store.findings import Store
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """What a report has of a subject beside its search and its findings, as far as it is read."""
+
+    contract: str
+    read_as: str = ""
+    dropout: Result | None = None
+    of_dropout: ReportedFinding | None = None
+    refusals: Refusals | None = None
+    stages: tuple[str, ...] = ()
+    place: tuple[str, str] | None = None
+    source: str = ""
+
+
+class SubjectReport(NamedTuple):
+    """What a report says of one subject."""
+
+    search: Hunt
+    findings: tuple[ReportedFinding, ...]
+    rest: _Rest
+
+
+@dataclass(frozen=True)
+class _Document:
+    run: Run
+    subjects: list[dict[str, Any]] = field(default_factory=list)
+
+
+class RunReport(NamedTuple):
+    """The report of a run."""
+
+    path: Path
+    run: Run
+    subjects: list[SubjectReport]  # an interrupted run has fewer than it was asked for
+
+
+def read_report(path: Path) -> RunReport:
+    """Read a report that ``check --json`` wrote. Raise ``UsageError`` in one line for anything else."""
+    try:
+        document = decode(read(path, "check"), _Document)
+        subjects = [_subject(one) for one in document.subjects]
+    except UsageError as error:
+        said = str(error).removeprefix(f"{path}: ")
+        raise UsageError(f"{path}: {said}; write it again with `rnn-harness check --json`") from None
+    return RunReport(path, document.run, subjects)
+
+
+def _subject(record: Mapping[str, Any]) -> SubjectReport:
+    search = decode(record, Hunt)
+    search.log.require_sound()
+    findings = decode(record.get("findings"), tuple[ReportedFinding, ...])
+    search.findings += [one.finding for one in findings]
+    return SubjectReport(search, findings, decode(record, _Rest))
+
+
+def met_together(paths: Sequence[Path]) -> list[Searched]:
+    """Return what the runs that wrote these reports met together, by subject. A file counts once."""
+    found: dict[str, Searched] = {}
+    for path in _once(paths):
+        for one in read_report(path).subjects:
+            searched = _counted(one.search).searched
+            if searched.subject in found:
+                found[searched.subject].add(searched)
+            else:
+                found[searched.subject] = searched
+    return list(found.values())
+
+
+def _counted(search: Hunt) -> Hunt:
+    """Return the record of a search with its cases counted again."""
+    again = Hunt(search.subject, search.seed, search.scope)
+    for one in logged_cases([search]):
+        again.take(one.asked, one.result)
+    return again
+
+
+def _once(paths: Sequence[Path]) -> list[Path]:
+    return list({os.path.realpath(path): path for path in paths}.values())
+
+
+def read_shards(paths: Sequence[Path]) -> list[RunReport]:
+    """Read the reports of one search's shards, in their order.
+
+    Raises ``UsageError`` for damaged files, for shards of another search, and for a shard that is there twice.
+    """
+    found: dict[int, RunReport] = {}
+    for path in _once(paths):
+        one = read_report(path)
+        first, shard = next(iter(found.values()), one), one.run.shard
+        if shard is None:
+            raise UsageError(f"{path}: a report of a whole run; expected those of `rnn-harness check --shard K/N`")
+        if (other := one.run.difference(first.run)) is not None:
+            raise UsageError(f"{path}: {other}, as in {first.path}; only shards of one search add up")
+        if shard.number in found:
+            raise UsageError(f"{path}: shard {shard}, as {found[shard.number].path}; name each shard once")
+        found[shard.number] = one
+    return [found[number] for number in sorted(found)]
+
+
+def add_up(shards: Sequence[RunReport], folder: str, warn: Callable[[str], None]) -> Iterator[Summary]:
+    """Yield what all shards together say of each subject, whose findings are then kept in the ``folder``.
+
+    ``warn`` hears of those that cannot be. Raises ``UsageError`` for shards that do not fit together.
+    """
+    for name in shards[0].run.subjects:
+        parts = [(one.path, part) for one in shards for part in one.subjects if part.search.subject == name]
+        if not parts:
+            raise UsageError(f"{name}: no shard has come to it")
+        yield _added_up(parts, shards[0].run, folder, warn)
+
+
+def _added_up(
+    parts: Sequence[tuple[Path, SubjectReport]], run: Run, folder: str, warn: Callable[[str], None]
+) -> Summary:
+    (path, first), *others = parts
+    for place, one in others:
+        for what, here, there in _alike(one, first):
+            if here != there:
+                raise UsageError(f"{place}: {one.search.subject}: {what} than in {path}")
+    owners = {id(one.finding): (place, one) for place, part in parts for one in part.findings}
+
+    def same(earlier: Finding, later: Finding) -> bool:
+        return one_cause(*(owners[id(one)][1].identity for one in (earlier, later)))
+
+    def saved(place: Path, one: ReportedFinding) -> ReportedFinding:
+        """Return a finding that is kept with those of the merge, if its folder lies beside its report."""
+        if one.saved is None:
+            return one
+        source = place.parent / one.saved.folder.parent.name / one.id
+        try:
+            return replace(one, saved=replace(one.saved, folder=Store(folder).copy(source, one.id)))
+        except (OSError, UsageError) as error:  # the report has all of it, but for what runs it again
+            warn(f"--findings {folder}: the finding could not be kept: {error}")
+            return replace(one, saved=None)
+
+    hunt = merged([part.search for _, part in parts], cases=run.examples, seconds=run.time, same=same)
+    rest, of_dropout = first.rest, first.rest.of_dropout
+    done = Examination(hunt, rest.refusals, rest.dropout, rest.contract, rest.read_as)
+    done.equal = equal_of(rest.stages, hunt.log.same.values())
+    if of_dropout is not None:
+        done.dropout_facts = dropout_facts(saved(path, of_dropout))
+    findings = [replace(saved(*owners[id(one)]), further=hunt.known[one.id]) for one in hunt.findings]
+    return Summary(done, tuple(findings), rest.place, of_dropout, rest.stages, rest.source)
+
+
+def _alike(one: SubjectReport, other: SubjectReport) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what must be the same in two shards, with the words for one that is not."""
+    yield "it refuses other things", one.search.scope, other.search.scope
+    yield "--known names other failures", one.search.own, other.search.own
+    for part in fields(_Rest):
+        if part.name in {"contract", "source", "stages", "read_as"}:
+            yield f"another {part.name}", getattr(one.rest, part.name), getattr(other.rest, part.name)
