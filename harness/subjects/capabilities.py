@@ -38,8 +38,6 @@ class Recipe:
     """The lines that make the expression usable, such as its import."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """The variables that must be set before torch is imported."""
-    flags: str = ""
-    """The flags of cuDNN around the call."""
     takes: tuple[str, ...] = ()
     """The arguments of the function in the script, if they are not those that the subject takes."""
     positional: tuple[str, ...] = ()

@@ -24,10 +24,6 @@ class Cell(torch.nn.RNNCell):
 _RNN: Final = Recipe(expression="torch.nn.RNN", own=True, title="torch.nn.RNN")
 
 
-def _flagged(flags: str) -> Recipe:
-    return replace(_RNN, title=f"{_RNN.title} under torch.backends.cudnn.flags({flags})", flags=flags)
-
-
 def _switched(spec: str) -> Recipe:
     switch = SWITCHES[spec.removeprefix("torch:")]
     lines = (switch.call,) if switch.call else ()
@@ -42,9 +38,6 @@ def _transformed(name: str) -> Recipe:
 RECIPES: Final = {
     "torch": _RNN,
     "torch:cell": Recipe(expression="Cell", lines=(_CELL,), is_cell=True, own=True, title="torch.nn.RNNCell"),
-    "torch:no-cudnn": _flagged("enabled=False"),
-    "torch:tf32": _flagged("enabled=True, allow_tf32=True"),
-    "torch:ieee": _flagged("enabled=True, allow_tf32=False"),
     **{spec: _switched(spec) for spec in SUBJECTS},
     **{f"torch:{name}": _transformed(name) for name in MODES},
 }

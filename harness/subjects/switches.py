@@ -1,4 +1,4 @@
-"""Switches: settings of torch and its libraries that choose other kernels, each for a process of its own.
+"""Settings of torch and its libraries that choose other kernels, each for a process of its own.
 
 Most of them are read once, when torch first computes. They need a fresh process and are set before anything runs in it.
 """
@@ -15,22 +15,18 @@ from typing import Final
 class Switch:
     """One setting, given by the environment variables or the torch call that make it."""
 
-    words: str
-    """The setting in the form in which a user would make it."""
+    words: str  # the setting in the form in which a user would make it
     environ: Mapping[str, str] = field(default_factory=dict)
-    call: str = ""
-    """A line of Python to run once torch is imported."""
-    on: str = "cpu"
-    """The kind of device that it affects."""
-    alone: bool = True
-    """True if it sets one thing only, so that a change in the results points to that thing."""
+    call: str = ""  # a line of Python to run once torch is imported
+    on: str = "cpu"  # the kind of device that it affects
+    alone: bool = True  # it changes one thing only, so that a change in the results points to that thing
 
 
 def _variable(name: str, value: str) -> Switch:
     return Switch(f"{name}={value}", {name: value})
 
 
-SWITCHES: Final = {
+SWITCHES: Final = {  # by the name after ``torch:`` in the subject that uses each
     "no-mkldnn": Switch("mkldnn off", call="torch.backends.mkldnn.set_flags(False)"),
     "onednn-avx2": _variable("ONEDNN_MAX_CPU_ISA", "AVX2"),
     "onednn-avx512": _variable("ONEDNN_MAX_CPU_ISA", "AVX512_CORE"),
@@ -38,17 +34,15 @@ SWITCHES: Final = {
     "aten-default": _variable("ATEN_CPU_CAPABILITY", "default"),
     "two-threads": Switch("two threads", call="torch.set_num_threads(2)"),
     "no-cudnn": Switch("cuDNN off", call="torch.backends.cudnn.set_flags(False)", on="cuda"),
-    "no-tf32": Switch("TF32 off", call="torch.backends.cudnn.set_flags(True, _allow_tf32=False)", on="cuda"),
+    "tf32": Switch("TF32 on", call="torch.backends.cudnn.set_flags(True, _allow_tf32=True)", on="cuda", alone=False),
+    "ieee": Switch("TF32 off", call="torch.backends.cudnn.set_flags(True, _allow_tf32=False)", on="cuda"),
     "avx2": Switch(
         "ONEDNN_MAX_CPU_ISA=AVX2 and ATEN_CPU_CAPABILITY=avx2",
         {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
         alone=False,
     ),
 }
-"""The switches by the name after ``torch:`` in the subject that uses each."""
-
-SUBJECTS: Final = tuple(f"torch:{name}" for name, switch in SWITCHES.items() if switch.on == "cpu")
-"""The names of torch's nn.RNN under each switch of a CPU; for CUDA, ``torch_cudnn`` has subjects of its own."""
+SUBJECTS: Final = tuple(f"torch:{name}" for name in SWITCHES)
 
 _applied: list[str] = []
 

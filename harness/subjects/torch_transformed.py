@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,15 +21,9 @@ from harness.subjects.torch_module import Tensors, TorchSubject
 from harness.subjects.torch_preparation import in_mode, load
 from harness.subjects.transformations import MODES, Mode
 
-_OFFERS: Final[dict[str, Any]] = {
-    "lengths": (None,),
-    "autocast": (None,),
-    **FEW_SIZES,
-}
-"""The values that every mode is asked for in place of nn.RNN's, because it takes a while to make."""
-
+# What every mode is asked for in place of nn.RNN's values, because it takes a while to make; and one that unrolls
+_OFFERS: Final[dict[str, Any]] = {"lengths": (None,), "autocast": (None,), **FEW_SIZES}
 _UNROLLED: Final[dict[str, Any]] = {"num_layers": (1, 2), "grad_mode": (None,)}
-"""The same for a mode that writes out every step."""
 
 
 class TransformedSubject(TorchSubject):
@@ -116,11 +109,6 @@ class TransformedSubject(TorchSubject):
                 return super().call(called, parameters, *arguments, **named)
             except Unsupported as error:
                 raise NotImplementedError(str(error).partition("\n")[0]) from error
-            except RuntimeError as error:
-                for pattern, words in self._mode.refusals.items():
-                    if re.search(pattern, str(error)):
-                        raise NotImplementedError(words) from error
-                raise
 
     def holder(self, module: torch.nn.Module) -> torch.nn.Module:
         """Return the module that holds the parameters: in what torch made, the one of nn.RNN's form."""
@@ -172,6 +160,3 @@ export = partial(TransformedSubject, "export")
 export_decomposed = partial(TransformedSubject, "export-decomposed")
 script = partial(TransformedSubject, "script")
 trace = partial(TransformedSubject, "trace")
-dispatched = partial(TransformedSubject, "dispatched")
-vmap = partial(TransformedSubject, "vmap")
-per_sample = partial(TransformedSubject, "per-sample")

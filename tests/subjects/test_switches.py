@@ -1,9 +1,12 @@
 """Tests of switches: they choose other kernels in processes of their own, and the ground of a subject is reported."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
@@ -16,12 +19,37 @@ from harness.subjects.switches import SUBJECTS, SWITCHES, switch_of
 CASE = draw(RNNConfig(17, 9, T=3, N=27, dtype="bfloat16"), "normal", 0)
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
+CPU = [f"torch:{name}" for name, switch in SWITCHES.items() if switch.on == "cpu"]
+CUDA = [name for name in SUBJECTS if name not in CPU]
+
+
+@pytest.mark.parametrize("name", CPU)
 def test_torch_under_a_switch_agrees_in_a_process_of_its_own(name: str) -> None:
     with IsolatedSubject(name) as subject:
         assert check_agreement(subject, CASE).verdict is Verdict.AGREES
         assert (subject.name, subject.devices()) == (name, ("cpu",))
         assert subject.shared is None
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
+@pytest.mark.parametrize("name", CUDA)
+def test_without_cuda_its_switches_are_not_here(name: str) -> None:
+    with pytest.raises(SubjectError, match=f"{name}: needs CUDA; this torch is built without it|torch finds none"):
+        as_subject(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "enabled", "tf32"), [("no-cudnn", False, None), ("tf32", True, True), ("ieee", True, False)]
+)
+def test_the_flags_of_cudnn_are_set_by_its_switches(name: str, enabled: bool, tf32: bool | None) -> None:
+    script = (
+        f"import torch\n{SWITCHES[name].call}\nprint(torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32)"
+    )
+
+    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+
+    assert said[0] == str(enabled)
+    assert tf32 is None or said[1] == str(tf32)
 
 
 def test_a_switch_is_set_where_the_subject_computes_and_nowhere_else() -> None:

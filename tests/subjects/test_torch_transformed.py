@@ -1,10 +1,8 @@
 """Tests of torch's modes as subjects: each calls what torch makes of nn.RNN, at its first sizes and at others."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
@@ -32,9 +30,6 @@ CONFIGS = (
     PLAIN.replace(preparation="deepcopy", loss="output"),
 )
 
-MAPPED = ("vmap", "per-sample")
-"""The modes that take batches with an initial state only."""
-
 COPY = ("import copy",)
 
 KEPT = """
@@ -52,11 +47,11 @@ class Kept(torch.nn.Module):
 BROKEN = 'torch.compile(lambda *_: torch._dynamo.graph_break(), backend="eager", fullgraph=True)'
 
 
-@pytest.mark.parametrize("name", few(MODES, {"script", "trace", "dispatched", *MAPPED}.__contains__))
+@pytest.mark.parametrize("name", few(MODES, {"script", "trace"}.__contains__))
 def test_every_mode_computes_what_nn_rnn_computes(name: str) -> None:
     subject = as_subject(f"torch:{name}")
 
-    for config in (one.replace(hx=True, batched=True) for one in CONFIGS) if name in MAPPED else CONFIGS:
+    for config in CONFIGS:
         result = check_agreement(subject, draw(config))
         if name == "compile":  # under inductor, some results share memory; their values are compared all the same
             assert {mismatch.sort for mismatch in result.mismatches} <= {Sort.ALIASED}, config
@@ -153,58 +148,3 @@ def test_a_scripted_and_a_traced_module_drop_in_training() -> None:
 
 def test_a_call_before_has_the_sizes_that_may_change() -> None:
     assert [TransformedSubject(name).calls_before(PLAIN)[0].T for name in ("export", "trace")] == [2, 3]
-
-
-@pytest.mark.parametrize("name", MAPPED)
-def test_what_vmap_cannot_do_is_refused_with_its_reason(name: str) -> None:
-    subject = as_subject(f"torch:{name}")
-    said = {
-        way: subject.run(draw(config))
-        for way, config in {
-            "no hx": PLAIN,
-            "no batch": PLAIN.replace(hx=True, batched=False, N=1),
-        }.items()
-    }
-
-    assert {outcome.failure for outcome in said.values()} == {Failure.UNSUPPORTED}
-    assert "initial state" in said["no hx"].message
-    assert "batch" in said["no batch"].message
-
-
-@pytest.mark.parametrize("name", MAPPED)
-def test_sums_over_many_samples_are_allowed_in_any_order(name: str) -> None:
-    """Each sample's gradient is rounded to 16 bits before it is added; the allowance pays for it."""
-    config = PLAIN.replace(hx=True, N=65, loss="both", batch_first=True)
-
-    for dtype in ("bfloat16", "float16", "float32"):
-        case = draw(config.replace(dtype=dtype), "normal")
-        assert check_agreement(as_subject(f"torch:{name}"), case).verdict is Verdict.AGREES, dtype
-
-
-MEAN = MODES["per-sample"].first[1].replace("each.sum(0)", "each.mean(0)")
-
-
-@pytest.mark.parametrize(
-    "made", [Mode("the mean", "PerSample(plain)", (MODES["per-sample"].first[0], MEAN))], indirect=True
-)
-def test_a_mean_over_the_samples_is_no_sum(made: TransformedSubject) -> None:
-    result = check_agreement(made, draw(PLAIN.replace(hx=True, loss="both")))
-
-    assert {mismatch.array for mismatch in result.mismatches} == {f"{name}.grad" for name in PLAIN.weights}
-
-
-def test_gradients_of_each_sample_have_the_masks_of_the_call() -> None:
-    """A net of relu without biases is homogeneous: sums of each input times its gradient are the output."""
-    names: dict[str, Any] = {"torch": torch}
-    exec("\n".join(MODES["per-sample"].lines), names)  # noqa: S102 - as a script does
-    rnn = names["RNN"](2, 5, 3, "relu", bias=False, dropout=0.5).double()
-    for parameter in rnn.parameters():
-        torch.nn.init.ones_(parameter)
-    x = torch.ones(2, 7, 2, dtype=torch.float64, requires_grad=True)
-    hx = torch.ones(3, 7, 5, dtype=torch.float64, requires_grad=True)
-
-    output = rnn(x, hx)[0].sum()
-    by_x, by_hx = torch.autograd.grad(output, [x, hx])
-
-    # All inputs are 1.
-    assert (by_x.sum() + by_hx.sum()).item() == pytest.approx(output.item(), rel=1e-12)

@@ -42,7 +42,7 @@ def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
         "dtype": f"torch.{config.dtype}",
         "other": OTHER,
         "before": _before(config, recipe) if config.preparation == "used" else (),
-        "contexts": _contexts(config, recipe),
+        "contexts": _contexts(config),
         "seed": case.seed if config.drops else None,
         "cell": cell,
         "targets": ", ".join(name or "_" for name in returns),
@@ -130,9 +130,9 @@ def _before(config: RNNConfig, recipe: Recipe) -> list[str]:
     return calls
 
 
-def _contexts(config: RNNConfig, recipe: Recipe) -> list[str]:
+def _contexts(config: RNNConfig) -> list[str]:
     """Return what is around the call, each of which a function can be decorated with."""
-    contexts = [f"torch.backends.cudnn.flags({recipe.flags})"] if recipe.flags else []
+    contexts = []
     if config.grad_mode == "inference_mode":
         contexts.append("torch.inference_mode()")
     elif config.loss is None and config.grad_mode is None:
