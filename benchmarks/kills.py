@@ -70,7 +70,7 @@ from benchmarks.selftest import chosen  # noqa: E402
 from harness import Case, Reference, RNNConfig, Scope, Subject, Verdict, check_agreement, configs, hunt  # noqa: E402
 from harness.diagnosis.faults import CATALOGUE, Fault  # noqa: E402
 from harness.search.covering import _covering  # noqa: E402
-from harness.search.record import Hunt  # noqa: E402
+from harness.search.record import SearchRecord  # noqa: E402
 from harness.space.case import Array, as_plain  # noqa: E402
 from harness.space.interactions import interactions_of  # noqa: E402
 from harness.subjects.torch_module import TorchSubject  # noqa: E402
@@ -335,7 +335,7 @@ def by_harness(name: str, faults: Sequence[Fault], seed: int, cases: int | None)
     hunt(TORCH, cases=100, seed=seed)  # imports and caches that are filled once are not measured
     forget_plans()
     start = time.process_time()
-    runs = {"torch": [hunt(TORCH, cases=cases, seed=seed)], "planted": list[Hunt]()}
+    runs = {"torch": [hunt(TORCH, cases=cases, seed=seed)], "planted": list[SearchRecord]()}
     took = time.process_time() - start
     clean: dict[str, bool] = {}
     for subject in subjects:

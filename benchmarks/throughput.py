@@ -94,7 +94,7 @@ class Timed:
 
 def cases_of(scope: Scope, count: int) -> Iterator[Case]:
     """Yield the cases of a search."""
-    return (asked.case() for unit in units(scope, 0, count) for asked in islice(unit.asked(), count))
+    return (asked.case() for unit in units(scope, 0, count) for asked in islice(unit.planned(), count))
 
 
 def overhead(name: str, scope: Scope, count: int) -> dict[str, Any]:

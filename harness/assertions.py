@@ -14,11 +14,11 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import accepted
 from harness.report.facts import plain_finding
+from harness.search.evidence import weigh
 from harness.search.narrow import narrow
 from harness.search.record import Stop
 from harness.search.search import hunt
 from harness.search.shards import Shard
-from harness.search.suspicion import weigh
 from harness.space.case import Case
 from harness.space.errors import require_type
 from harness.space.scope import Scope

@@ -35,9 +35,9 @@ from harness.search.guard import Guarded, Hang
 from harness.search.joint_scope import joint_scope
 from harness.search.narrow import Narrowed
 from harness.search.options import Options
-from harness.search.plan import Asked
+from harness.search.plan import PlannedCase
 from harness.search.preparation import asked_scope
-from harness.search.record import Finding, Hunt, Stop
+from harness.search.record import Finding, SearchRecord, Stop
 from harness.search.replay import Fate, replay
 from harness.search.search import Search
 from harness.space.case import Case
@@ -49,7 +49,7 @@ from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, ground_of
 from harness.subjects.registry import as_subject
 
-Progress = Callable[[Hunt], object]
+Progress = Callable[[SearchRecord], object]
 Observe = Callable[[CheckedCase], object]
 
 
@@ -68,7 +68,7 @@ def run_pipeline(
     ``examine`` checks the rest, in the first shard only. Findings are kept in ``folder``; ``warn`` is told of those
     that cannot be. ``progress`` is given the record of the search as it begins, and ``observe`` each of its cases.
     """
-    bits, start = dict[Asked, str](), time.perf_counter()
+    bits, start = dict[PlannedCase, str](), time.perf_counter()
     seconds, shard = options.seconds, options.shard
     keeping = Keeping(subject, folder, options.accepted, options.tolerance, warn)
     investigation = Investigation(subject, options.accepted)
@@ -77,7 +77,7 @@ def run_pipeline(
             progress(search.record)
         for event in search:
             if isinstance(event, CheckedCase):
-                bits[event.asked] = event.result.bits
+                bits[event.planned] = event.result.bits
                 if observe is not None:
                     observe(event)
                 continue
@@ -108,7 +108,7 @@ def run_pipeline(
     return Summary(done, tuple(found), about.place, of_dropout, about.stages, about.source)
 
 
-def same_as_the_first_stage(subject: Subject, bits: Mapping[Asked, str]) -> dict[Asked, bool]:
+def same_as_the_first_stage(subject: Subject, bits: Mapping[PlannedCase, str]) -> dict[PlannedCase, bool]:
     """Run the subject's first stage on the cases in which the subject agrees, and tell which have the same bits.
 
     These are the cases whose bits are known.

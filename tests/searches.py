@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.diagnosis.investigate import Investigation
 from harness.search.options import Options
-from harness.search.record import Finding, Hunt
+from harness.search.record import Finding, SearchRecord
 from harness.search.search import Search
 from harness.space.scope import Scope
 
@@ -14,9 +14,9 @@ def explained(
     investigation: Investigation,
     scope: Scope | None = None,
     *,
-    heard: Callable[[Finding, Hunt], None] | None = None,
+    heard: Callable[[Finding, SearchRecord], None] | None = None,
     **options: Any,
-) -> Hunt:
+) -> SearchRecord:
     """Search as ``hunt`` does, explain every finding, and go on; ``heard`` is told of each before it is explained."""
     with Search(investigation.subject, scope, Options(**options)) as search:
         for finding in search.findings():

@@ -18,8 +18,8 @@ from harness.report.complaints import Summary
 from harness.report.reported import dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.options import Options
-from harness.search.plan import Asked
-from harness.search.record import Hunt
+from harness.search.plan import PlannedCase
+from harness.search.record import SearchRecord
 from harness.search.replay import Fate, replay
 from harness.store.findings import load
 from harness.store.keep import Keeping
@@ -73,7 +73,7 @@ def test_a_broken_law_of_dropout_is_kept_with_its_stage_a_script_and_a_replay(
 ) -> None:
     (tmp_path / "mine.py").write_text(WITHOUT_DROPOUT)
     subject, right = as_subject(f"{tmp_path / 'mine.py'}:Never"), as_subject("torch")
-    done = Examination(Hunt(subject.name, 0, scope_of(subject)), dropout=check_dropout(subject))
+    done = Examination(SearchRecord(subject.name, 0, scope_of(subject)), dropout=check_dropout(subject))
     stage = FailingStage("mine", ("torch",), (None,), None)
     monkeypatch.setattr("harness.pipeline.failing_stage", lambda *_: stage)
     monkeypatch.setattr("harness.store.scripts.run_alone", run_here)  # torch is imported here already
@@ -95,7 +95,9 @@ def test_a_broken_law_of_dropout_is_kept_with_its_stage_a_script_and_a_replay(
 
 def test_a_law_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:
     subject = as_subject(implementations.vectorised)
-    done = Examination(Hunt("mine", 0, scope_of(subject)), dropout=Result(Verdict.AGREES, method=Method.DROPOUT))
+    done = Examination(
+        SearchRecord("mine", 0, scope_of(subject)), dropout=Result(Verdict.AGREES, method=Method.DROPOUT)
+    )
     keeping = Keeping(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail)
 
     assert reported_dropout(subject, done, keeping) is None
@@ -104,7 +106,7 @@ def test_a_law_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_bits_of_a_subject_are_counted_beside_those_of_its_first_stage() -> None:
     one, other = (
-        Asked(RNNConfig(3, 4, T=3, N=2), "normal", seed, first=True, with_law=False, with_probes=False)
+        PlannedCase(RNNConfig(3, 4, T=3, N=2), "normal", seed, first=True, with_law=False, with_probes=False)
         for seed in (0, 1)
     )
     torch = TorchSubject()

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from harness.report.upgrade import Upgrade
     from harness.search.examination import Examination
     from harness.search.options import Options
-    from harness.search.record import Hunt
+    from harness.search.record import SearchRecord
     from harness.search.shards import Shard
     from harness.search.workers import Workers
     from harness.subjects.protocol import Subject
@@ -421,7 +421,7 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[Hunt], None]]:
+def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[SearchRecord], None]]:
     """Show the progress of a search on standard error, unless that is to be quiet."""
     from rich.console import Console
 

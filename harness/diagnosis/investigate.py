@@ -41,7 +41,7 @@ from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.oracle.judge import Judgement
 from harness.search.guard import Guarded, Hang, Late
-from harness.search.record import Finding, Hunt
+from harness.search.record import Finding, SearchRecord
 from harness.search.search import Recognised
 from harness.space.case import Array, Case
 from harness.space.outcome import Outcome, is_last
@@ -84,7 +84,7 @@ class Investigation:
     _wavers: bool = False
     """True if the subject was seen to give two answers to one question."""
 
-    def recognise(self, finding: Finding, record: Hunt) -> Recognised:
+    def recognise(self, finding: Finding, record: SearchRecord) -> Recognised:
         """Explain the last finding of a search, and return how its cause is recognised from now on.
 
         After a hang there is no excuse, and the search ends, because every further one may take as long. A measured

@@ -21,7 +21,7 @@ from harness.checks.result import Method
 from harness.oracle.compare import Site
 from harness.report.reported import ReportedFinding
 from harness.search.log import Log, Logged
-from harness.search.record import Hunt, Stop
+from harness.search.record import SearchRecord, Stop
 from harness.search.shards import Shard
 from harness.space.case import Case
 from harness.space.case_json import from_json, to_json
@@ -45,7 +45,7 @@ _LEFT_OUT: Final[dict[type, tuple[str, ...]]] = {
     KnownFailure: ("where",),
     Log: tuple(one.name for one in fields(Log) if one.name.startswith("_")),
     ReportedFinding: ("also",),
-    Hunt: tuple(one.name for one in fields(Hunt) if one.name not in _SEARCH),
+    SearchRecord: tuple(one.name for one in fields(SearchRecord) if one.name not in _SEARCH),
 }
 """Fields that follow from others, or that only serve to find out more from the subject; a type after those in it."""
 
@@ -91,7 +91,7 @@ def _converter() -> JsonConverter:
     plain(Path, str, Path)
     for kind, names in _LEFT_OUT.items():
         without = {name: override(omit=True) for name in names}
-        whole = kind not in {Hunt, Log, ReportedFinding}  # what readers look for is there, also if it is usual
+        whole = kind not in {SearchRecord, Log, ReportedFinding}  # what readers look for is there, also if it is usual
         made.register_unstructure_hook(
             kind,
             make_dict_unstructure_fn(kind, made, _cattrs_omit_if_default=whole, **without),  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from harness.report.refusals import refusals_facts
 from harness.report.reported import ReportedFinding, dropout_alone
 from harness.search.examination import CASES, Examination
 from harness.search.narrow import DEAR
-from harness.search.record import Hunt
+from harness.search.record import SearchRecord
 from harness.space.contract import CONTRACTS, KERNEL
 from harness.space.product_edges import EDGE
 from harness.subjects.ground import line
@@ -46,17 +46,17 @@ def gaps(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
     yield from _weak(done, findings)
 
 
-def undone_by_failure(hunt: Hunt) -> dict[str, list[str]]:
+def undone_by_failure(hunt: SearchRecord) -> dict[str, list[str]]:
     """Return the values that the subject neither supports nor refuses, by how it fails there."""
     return wording.left_out({what: failure_line(result) for what, (_, result) in hunt.undone.items()})
 
 
-def undone_factors(hunt: Hunt) -> list[str]:
+def undone_factors(hunt: SearchRecord) -> list[str]:
     """Return the factors of these values."""
     return list(dict.fromkeys(what.partition("=")[0] for what in hunt.undone))
 
 
-def _of_search(hunt: Hunt, *, verbose: bool) -> Facts:
+def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
     configs = f" of {wording.counted(hunt.coverage.configs, 'config')}" if verbose else ""
     checked = f"{wording.counted(hunt.asked, 'case')}{configs} in {hunt.seconds:.1f} s"
     yield "checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}"
@@ -85,7 +85,7 @@ def _of_search(hunt: Hunt, *, verbose: bool) -> Facts:
         yield "ground", line(hunt.ground)
 
 
-def _gradients(hunt: Hunt) -> Facts:
+def _gradients(hunt: SearchRecord) -> Facts:
     if hunt.checks and (said := coverage.of_whole(hunt.searched)) is not None:
         yield "of nn.RNN", said
     for said in wording.not_compared_lines(hunt.not_compared):
@@ -94,7 +94,7 @@ def _gradients(hunt: Hunt) -> Facts:
         yield "ignored", f"gradients by {', '.join(sorted(hunt.ignored))}: nn.RNN has none"
 
 
-def _suspicions(hunt: Hunt, *, verbose: bool) -> str:
+def _suspicions(hunt: SearchRecord, *, verbose: bool) -> str:
     cases = wording.counted(len(hunt.suspicions), "case")
     if not verbose:
         untried = any(not one.tried for one in hunt.suspicions)
@@ -107,7 +107,7 @@ def _suspicions(hunt: Hunt, *, verbose: bool) -> str:
     )
 
 
-def _undone(hunt: Hunt, *, cases: bool = False) -> Facts:
+def _undone(hunt: SearchRecord, *, cases: bool = False) -> Facts:
     """Yield the values that the subject neither supports nor refuses, how it fails there, and what to do about that.
 
     If ``cases`` is true, a case of each failure follows, and what its makers know of it.
@@ -126,7 +126,7 @@ def _undone(hunt: Hunt, *, cases: bool = False) -> Facts:
         yield "advice", f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}"
 
 
-def _slow(hunt: Hunt) -> Facts:
+def _slow(hunt: SearchRecord) -> Facts:
     """Yield why a subject was asked for less."""
     if not (hunt.scope.products or hunt.slow):
         yield "slow", f"{EDGE:,} states take more than {DEAR:g} s: no product of sizes was as large"
@@ -141,7 +141,7 @@ def _weak(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
         yield "weak", said
 
 
-def _methods(hunt: Hunt, *, verbose: bool) -> str:
+def _methods(hunt: SearchRecord, *, verbose: bool) -> str:
     met = [method for method in Method if hunt.checks[method]]
     if not verbose:
         return "; ".join(f"{hunt.checks[one]:,} {wording.METHODS[one]}" for one in met)
@@ -150,7 +150,7 @@ def _methods(hunt: Hunt, *, verbose: bool) -> str:
     return "\n".join(f"{wording.counted(hunt.checks[method], 'case')} {method.value}" for method in met)
 
 
-def _met(hunt: Hunt) -> str:
+def _met(hunt: SearchRecord) -> str:
     """Return the values that were met, a line for each factor."""
     values, known, rows = hunt.scope.values(), hunt.coverage.factors, []
     for name, (met, of) in hunt.coverage.met(hunt.scope).items():

@@ -13,7 +13,7 @@ from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.diagnosis.precision import NAMES, Precision
 from harness.diagnosis.where import Where
 from harness.report.wording import CALLED, counted
-from harness.search.certificate import Certificate
+from harness.search.evidence import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.space.parts import LOSSES
 from harness.subjects.switches import SWITCHES

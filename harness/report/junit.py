@@ -17,7 +17,7 @@ from harness.report import wording
 from harness.report.complaints import Summary
 from harness.report.upgrade import Standing, Upgrade, behaviour_line, equal_line
 from harness.search.examination import Examination
-from harness.search.record import Hunt
+from harness.search.record import SearchRecord
 
 if TYPE_CHECKING:
     from junitparser import TestSuite
@@ -127,7 +127,7 @@ def _passed(done: Examination) -> Iterator[str]:
         yield "malformed calls are refused"
 
 
-def _left_out(hunt: Hunt) -> Iterator[tuple[str, str]]:
+def _left_out(hunt: SearchRecord) -> Iterator[tuple[str, str]]:
     """Yield what was not checked, and what is known to deviate, with the reasons."""
     for why, names in wording.left_out(hunt.refused).items():
         yield ", ".join(names), f"not supported: {why}"

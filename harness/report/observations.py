@@ -19,7 +19,7 @@ from harness.space.scope import factors_of
 
 def observation(seen: CheckedCase, subject: str, seed: int, run_start: float) -> str:
     """Return a case of a subject's search as a line of JSON; ``run_start`` is when the search began, as Unix time."""
-    asked, result = seen.asked, seen.result
+    asked, result = seen.planned, seen.result
     status, reason = _status(result)
     values = {"regime": asked.regime, "seed": asked.seed}
     record = {

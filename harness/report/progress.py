@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from harness.report import wording
-from harness.search.record import Hunt
+from harness.search.record import SearchRecord
 from harness.space.outcome import printable
 
 EVERY: Final = 10.0
@@ -25,7 +25,7 @@ SECOND: Final = 1.0
 
 
 @contextmanager
-def shown(name: str, console: Console) -> Iterator[Callable[[Hunt], None]]:
+def shown(name: str, console: Console) -> Iterator[Callable[[SearchRecord], None]]:
     """Show the progress of a subject's search on a console, and give the function that is told of it."""
     line = _Line(name)
     if console.is_terminal and console.file.isatty():  # Jupyter and CI set FORCE_COLOR, and are no terminals
@@ -59,7 +59,7 @@ def _count_in_a_notebook(line: _Line, _console: Console, ended: threading.Event)
     cell.update({"text/plain": ""}, raw=True)
 
 
-def progress_line(hunt: Hunt, rate: float | None) -> str:
+def progress_line(hunt: SearchRecord, rate: float | None) -> str:
     """Return the state of a search: its cases, their ``rate`` a second if known, findings, its work, what is left."""
     parts = [wording.counted(hunt.total, "case")]
     if rate is not None:
@@ -82,7 +82,7 @@ def progress_line(hunt: Hunt, rate: float | None) -> str:
     return "; ".join(parts)
 
 
-def _left(hunt: Hunt, rate: float | None) -> str | None:
+def _left(hunt: SearchRecord, rate: float | None) -> str | None:
     """Return the time that is left where the search has a limit of time, or else the cases; ``None`` if unknown."""
     if hunt.until < math.inf:
         return f"{max(hunt.until - time.perf_counter(), 0):.0f} s left"
@@ -98,12 +98,12 @@ class _Line:
 
     def __init__(self, name: str) -> None:
         self._name = printable(name.rpartition("/")[2])  # the folders of a file would leave no room for the rest
-        self._hunt: Hunt | None = None
+        self._hunt: SearchRecord | None = None
         self._start = time.monotonic()
         self._first: tuple[float, int] | None = None
         """The moment at which there were cases for the first time, and their number: what came before is no rate."""
 
-    def tell(self, hunt: Hunt) -> None:
+    def tell(self, hunt: SearchRecord) -> None:
         self._hunt = hunt
         if self._first is None and hunt.total:
             self._first = time.monotonic(), hunt.total

@@ -16,9 +16,9 @@ from harness.report.complaints import Summary
 from harness.report.coverage import shares_record
 from harness.report.place import Stored
 from harness.report.reported import ReportedFinding
-from harness.search.record import Helpers, Hunt
+from harness.search.evidence import Suspicion
+from harness.search.record import Helpers, SearchRecord
 from harness.search.shards import Shard
-from harness.search.suspicion import Suspicion
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def subject_record(summary: Summary) -> dict[str, Any]:
     done, hunt = summary.examination, summary.examination.hunt
     return {
         "verdict": done.verdict.value if done.verdict else None,
-        **encode(hunt, Hunt),
+        **encode(hunt, SearchRecord),
         **_counts(hunt),
         "contract": done.contract,
         "read_as": done.read_as,
@@ -73,7 +73,7 @@ def subject_record(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _counts(hunt: Hunt) -> dict[str, Any]:
+def _counts(hunt: SearchRecord) -> dict[str, Any]:
     """Return what follows from the cases of a search."""
     findings = {one.id for one in hunt.findings}
     return {

@@ -23,7 +23,7 @@ from harness.report.markdown import code, plain
 from harness.report.paper import fact_table
 from harness.report.reported import ReportedFinding
 from harness.search.joint_scope import Behaviour
-from harness.search.record import Finding, Hunt
+from harness.search.record import Finding, SearchRecord
 from harness.subjects.ground import line
 
 SHOWN: Final = 8  # defects of a standing, and differences of behaviour, that get a line
@@ -112,14 +112,14 @@ def _defect(one: ReportedFinding, standing: Standing) -> Defect:
     return Defect(standing, f"{one.id}  {complaint_of(one).headline}", one.finding.result.kind, one.id)
 
 
-def _undone(old: Hunt, new: Hunt) -> Iterator[Defect]:
+def _undone(old: SearchRecord, new: SearchRecord) -> Iterator[Defect]:
     """Yield the values that one neither supports nor refuses."""
     for what, (_, result) in {**old.undone, **new.undone}.items():
         standing = Standing.GONE if what not in new.undone else Standing.BOTH if what in old.undone else Standing.NEW
         yield Defect(standing, f"fails at {what}: {failure_line(result)}", result.kind)
 
 
-def _gradients(old: Hunt, new: Hunt) -> Iterator[Behaviour]:
+def _gradients(old: SearchRecord, new: SearchRecord) -> Iterator[Behaviour]:
     """Yield the gradients that only one returns."""
     said = ("does not return it", "returns it")
     for name in sorted(set(old.not_compared) ^ set(new.not_compared)):

@@ -19,7 +19,7 @@ from harness.checks.vacuous import MISTAKES
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
 from harness.search.examination import Equal, Examination
-from harness.search.record import Helpers, Hunt
+from harness.search.record import Helpers, SearchRecord
 from harness.search.shards import Shard
 from harness.space.config import AXES, PLAINEST, RNNConfig
 from harness.space.parts import WAY
@@ -39,7 +39,7 @@ HINTS: Final = {
 CALLED: Final = frozenset({"wrt", *WAY})  # factors of the way a layer is called, which most users need not know
 
 
-def verdict_on(hunt: Hunt, verdict: Verdict | None) -> str:
+def verdict_on(hunt: SearchRecord, verdict: Verdict | None) -> str:
     """Return the verdict on the subject of a search as a sentence."""
     known = verdict is Verdict.AGREES and any(hunt.known[one.name] for one in hunt.own)
     return headline(hunt.subject, verdict) + (", but for known failures" if known else "")

@@ -6,7 +6,7 @@ import math
 import time
 from typing import Final
 
-from harness.search.record import Hunt, Stop
+from harness.search.record import SearchRecord, Stop
 from harness.space.errors import require_int, require_seconds
 
 CASES: Final = 1_650
@@ -84,11 +84,11 @@ class Budget:
         self._beyond = self._given is None or last < self._given
         self.cases = last if self._beyond else self._given
 
-    def end(self, record: Hunt) -> Stop | None:
+    def end(self, record: SearchRecord) -> Stop | None:
         """Return which limit the search has reached; ``None`` if it may go on."""
         return self.spent(record) or self.late()
 
-    def spent(self, record: Hunt) -> Stop | None:
+    def spent(self, record: SearchRecord) -> Stop | None:
         """Return which limit of cases the search has reached; ``None`` if it has not."""
         done = max(record.total, record.unsupported.total() // REFUSED)
         if self.cases is None or done < self.cases:

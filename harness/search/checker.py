@@ -14,7 +14,7 @@ from harness.checks.laws import Law
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import Accepted
 from harness.search.guard import Hang
-from harness.search.plan import Asked, Unit
+from harness.search.plan import PlannedCase, Unit
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.scope import Scope
@@ -24,7 +24,7 @@ from harness.subjects.protocol import Subject
 class CheckedCase(NamedTuple):
     """A case of the plan, and its result. If it fails, the case itself and what was observed come along."""
 
-    asked: Asked
+    planned: PlannedCase
     result: Result
     seconds: float  # for drawing and checking it
     case: Case | None = None  # of a hang, it may be a prefix
@@ -60,35 +60,35 @@ class Checker:
         Known causes do not count here, because a worker has none.
         """
         refused: RNNConfig | None = None
-        for asked in unit.asked():
-            if asked.config is refused:
+        for planned in unit.planned():
+            if planned.config is refused:
                 continue
-            checked = self._planned(asked)
-            refused = asked.config if checked.result.verdict is Verdict.UNSUPPORTED else None
+            checked = self._planned(planned)
+            refused = planned.config if checked.result.verdict is Verdict.UNSUPPORTED else None
             yield checked
             if checked.case is not None and checked.observation is None:
                 return
 
-    def _planned(self, asked: Asked) -> CheckedCase:
+    def _planned(self, planned: PlannedCase) -> CheckedCase:
         start = time.perf_counter()
-        case, laws = asked.case(), None if asked.with_law else ()
+        case, laws = planned.case(), None if planned.with_law else ()
         try:
-            observation = observe(self.subject, case, self.accepted, with_probes=asked.with_probes)
+            observation = observe(self.subject, case, self.accepted, with_probes=planned.with_probes)
             result = check(
                 self.subject,
                 case,
                 accepted=self.accepted,
-                with_probes=asked.with_probes,
+                with_probes=planned.with_probes,
                 laws=laws,
                 scope=self.scope,
                 observation=observation,
             )
         except Hang as hang:
-            return CheckedCase(asked, hang.result, time.perf_counter() - start, hang.case)
+            return CheckedCase(planned, hang.result, time.perf_counter() - start, hang.case)
         seconds = time.perf_counter() - start
         if not against(result):
-            return CheckedCase(asked, result, seconds)
-        return CheckedCase(asked, result, seconds, case, observation)
+            return CheckedCase(planned, result, seconds)
+        return CheckedCase(planned, result, seconds, case, observation)
 
     def excuse(self, checked: CheckedCase) -> CheckedCase:
         """Return a checked case as it counts: as known, if it fails by a known cause."""

@@ -13,7 +13,7 @@ from harness.checks.result import Method, Result, Verdict
 from harness.checks.vacuous import MISTAKES, NO_GRADIENT, NO_RECURRENT
 from harness.search.guard import Guarded, Hang
 from harness.search.options import Options
-from harness.search.record import Hunt, Stop
+from harness.search.record import SearchRecord, Stop
 from harness.space.contract import KERNEL
 from harness.space.scope import SIZE_FACTORS, Scope
 from harness.subjects.protocol import Subject
@@ -55,7 +55,7 @@ def equal_of(stages: Sequence[str], same: Collection[bool]) -> Equal | None:
 class Examination:
     """The checks made of a subject, and their results."""
 
-    hunt: Hunt
+    hunt: SearchRecord
     refusals: Refusals | None = None
     """The record of refusals; ``None`` if the subject cannot be given malformed calls."""
     dropout: Result | None = None
@@ -123,7 +123,7 @@ class Examination:
         return self.hunt.stop is Stop.INTERRUPTED or (self.refusals is not None and self.refusals.interrupted)
 
 
-def _pairs(hunt: Hunt, *, met: bool) -> int:
+def _pairs(hunt: SearchRecord, *, met: bool) -> int:
     """Count the pairs of two factors' values that met, or did not.
 
     Pairs with sizes, and pairs that the subject's rules exclude, are not counted.
@@ -134,7 +134,7 @@ def _pairs(hunt: Hunt, *, met: bool) -> int:
 
 def examine(
     subject: Subject,
-    hunt: Hunt,
+    hunt: SearchRecord,
     options: Options = Options(),  # noqa: B008 - it does not change
     *,
     until: float = math.inf,
@@ -159,7 +159,7 @@ def examine(
     return done
 
 
-def _refusals(subject: Subject, done: Hunt, until: float) -> Refusals | None:
+def _refusals(subject: Subject, done: SearchRecord, until: float) -> Refusals | None:
     """Make malformed calls in the plainest dtype, except on meta, where few of the rules of a call matter."""
     call, devices = subject.capabilities.call, _with_numbers(done.scope)
     return None if call is None or not devices else check_refusals(call, done.scope.dtype[0], devices[0], until)
@@ -169,7 +169,7 @@ def _with_numbers(scope: Scope) -> tuple[str, ...]:
     return tuple(device for device in scope.device if device != "meta")
 
 
-def _dropout(subject: Subject, done: Hunt, cases: int | None, until: float) -> Result | None:
+def _dropout(subject: Subject, done: SearchRecord, cases: int | None, until: float) -> Result | None:
     """Check the law of dropout on every device that has numbers, if dropout in training is in the scope."""
     scope, devices = done.scope, _with_numbers(done.scope)
     drops = any(scope.dropout) and True in scope.training and max(scope.num_layers) > 1

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.checks.result import Result, Verdict
-from harness.search.plan import Asked, units
-from harness.search.suspicion import Suspicion
+from harness.search.evidence import Suspicion
+from harness.search.plan import PlannedCase, units
 from harness.space.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.search.record import Hunt
+    from harness.search.record import SearchRecord
 
 MARGINS: Final = -16
 """The lowest power of two by which margins are counted; exact results are below it."""
@@ -42,7 +42,7 @@ class Logged(NamedTuple):
 
     number: int  # of the case in the plan
     result: int  # its place among the different results
-    margin: int | None  # the power of two up to which its margin reaches, as in ``Hunt.margins``
+    margin: int | None  # the power of two up to which its margin reaches, as in ``SearchRecord.margins``
     bits: str  # of the values, if the subject agrees
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class Log:
     _findings: int = 0
     _explained: bool = False
 
-    def add(self, asked: Asked, result: Result) -> None:
+    def add(self, asked: PlannedCase, result: Result) -> None:
         """Note the result of a case."""
         plain = Result(result.verdict, **{name: getattr(result, name) for name in COUNTED})
         if result.verdict is Verdict.UNSUPPORTED:  # the reasons are counted
@@ -98,12 +98,12 @@ class Log:
         """Note that the failure of the last case was explained."""
         self._explained = True
 
-    def begin(self, record: Hunt) -> None:
+    def begin(self, record: SearchRecord) -> None:
         """Note where the record stands, before what became of the last case changes it."""
         self._known, self._explained = Counter(record.known), False
         self._suspicions, self._findings = len(record.suspicions), len(record.findings)
 
-    def close(self, record: Hunt) -> None:
+    def close(self, record: SearchRecord) -> None:
         """Note what became of the last case."""
         known = Counter(record.known)
         known.subtract(self._known)
@@ -143,9 +143,9 @@ def power(margin: float | None) -> int | None:
 class LoggedCase(NamedTuple):
     """A case of the plan, the part that it was done in, and its place in the part's log."""
 
-    part: Hunt
+    part: SearchRecord
     place: int
-    asked: Asked
+    asked: PlannedCase
 
     @property
     def result(self) -> Result:
@@ -158,9 +158,9 @@ class LoggedCase(NamedTuple):
         return self.part.log.events.get(self.place + 1)
 
 
-def logged_cases(parts: Sequence[Hunt]) -> Iterator[LoggedCase]:
+def logged_cases(parts: Sequence[SearchRecord]) -> Iterator[LoggedCase]:
     """Yield the cases of all parts of one plan in its order. Raise ``UsageError`` if they are not of that plan."""
-    owners: dict[int, tuple[Hunt, int]] = {}
+    owners: dict[int, tuple[SearchRecord, int]] = {}
     for part in parts:
         for place, one in enumerate(part.log.cases):
             if one.number in owners:
@@ -170,7 +170,7 @@ def logged_cases(parts: Sequence[Hunt]) -> Iterator[LoggedCase]:
         return
     first, last = parts[0], max(owners)
     for unit in units(first.scope, first.seed, first.log.planned):
-        for asked in unit.asked():
+        for asked in unit.planned():
             if asked.number in owners:
                 yield LoggedCase(*owners.pop(asked.number), asked)
         if not owners or asked.number > last:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from harness.checks.result import Result, Verdict
 from harness.search.budget import Budget
 from harness.search.log import Event, LoggedCase, logged_cases
-from harness.search.record import Finding, Hunt, Stop
+from harness.search.record import Finding, SearchRecord, Stop
 from harness.search.search import DEATHS
 from harness.search.shards import Shard
 from harness.space.errors import UsageError
@@ -21,7 +21,7 @@ from harness.space.errors import UsageError
 Same = Callable[[Finding, Finding], bool]  # tells whether an earlier finding and a later one have one cause
 
 
-def merged(parts: Sequence[Hunt], *, cases: int | None, seconds: float | None, same: Same) -> Hunt:
+def merged(parts: Sequence[SearchRecord], *, cases: int | None, seconds: float | None, same: Same) -> SearchRecord:
     """Return the record of a search of ``cases`` cases, in parts that were done apart.
 
     A single run ends some cases after its last cause. If a part found another cause after that, the record goes on to
@@ -41,7 +41,7 @@ def merged(parts: Sequence[Hunt], *, cases: int | None, seconds: float | None, s
     return count.hunt
 
 
-def _number(part: Hunt) -> int:
+def _number(part: SearchRecord) -> int:
     assert part.shard is not None
     return part.shard.number
 
@@ -54,7 +54,7 @@ class _Causes:
         self._found: list[Finding] = []  # the finding that stands for each cause
         self._places: dict[tuple[int, str], int] = {}
 
-    def take(self, part: Hunt, event: Event | None) -> bool:
+    def take(self, part: SearchRecord, event: Event | None) -> bool:
         """Take in the findings of a part that came next, and return whether one has a new cause.
 
         The first finding of a cause stands for it, as in a single run, unless only a later one is as small as can be.
@@ -72,12 +72,12 @@ class _Causes:
             self._places[_number(part), id_] = at
         return len(self._found) > before
 
-    def finding(self, part: Hunt, name: str) -> Finding | None:
+    def finding(self, part: SearchRecord, name: str) -> Finding | None:
         """Return the finding that stands for one of a part; ``None`` if that name is of a known issue."""
         at = self._places.get((_number(part), name))
         return None if at is None else self._found[at]
 
-    def name(self, part: Hunt, name: str) -> str:
+    def name(self, part: SearchRecord, name: str) -> str:
         """Return the name of what explains a part's cases."""
         one = self.finding(part, name)
         return name if one is None else one.id
@@ -86,11 +86,11 @@ class _Causes:
 class _Count(NamedTuple):
     """The count of all cases, which goes on in one record."""
 
-    hunt: Hunt
+    hunt: SearchRecord
     budget: Budget
     causes: _Causes
 
-    def all(self, parts: Sequence[Hunt], every: Sequence[LoggedCase], last: int) -> Stop:
+    def all(self, parts: Sequence[SearchRecord], every: Sequence[LoggedCase], last: int) -> Stop:
         """Count the cases up to where a single run ends, and at least up to the one numbered ``last``."""
         ended = next((part.stop for part in parts if _ended(part, 0)), None)
         for part in parts:
@@ -121,7 +121,7 @@ class _Count(NamedTuple):
             hunt.log.same[len(hunt.log.cases) - 1] = one.part.log.same[one.place]
         self._note(one.part, one.event, counted=True)
 
-    def _note(self, part: Hunt, event: Event | None, *, counted: bool) -> None:
+    def _note(self, part: SearchRecord, event: Event | None, *, counted: bool) -> None:
         """Note what became of a failure; what comes before the first case is the same in all parts and counts once."""
         if event is None:
             return
@@ -141,15 +141,15 @@ class _Count(NamedTuple):
         return Stop.DEATHS if self.hunt.deaths >= DEATHS else self.budget.spent(self.hunt)
 
 
-def _ended(part: Hunt, cases: int) -> bool:
+def _ended(part: SearchRecord, cases: int) -> bool:
     """Tell whether a part ended with a finding, or with deaths, after a number of cases."""
     return part.stop in {Stop.FINDING, Stop.DEATHS} and cases == len(part.log.cases)
 
 
-def _begun(parts: Sequence[Hunt]) -> Hunt:
+def _begun(parts: Sequence[SearchRecord]) -> SearchRecord:
     """Return a record with all that does not depend on the cases."""
     first = parts[0]
-    hunt = Hunt(first.subject, first.seed, first.scope, refused=first.refused, undone=first.undone)
+    hunt = SearchRecord(first.subject, first.seed, first.scope, refused=first.refused, undone=first.undone)
     hunt.slow, hunt.every_call, hunt.log.planned = first.slow, first.every_call, first.log.planned
     hunt.accepted, hunt.accuracy, hunt.own = first.accepted, first.accuracy, first.own
     for name in dict.fromkeys(name for part in parts for name in part.ground):

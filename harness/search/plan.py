@@ -66,7 +66,7 @@ LAWFUL: Final = 4
 """One case in this many is held to a law, for which the subject runs once or twice more."""
 
 
-class Asked(NamedTuple):
+class PlannedCase(NamedTuple):
     """A case of a search before its arrays are drawn, and the checks to make on it."""
 
     config: RNNConfig
@@ -86,7 +86,7 @@ class Asked(NamedTuple):
 class Unit(Protocol):
     """A few cases of a search."""
 
-    def asked(self) -> Iterator[Asked]:
+    def planned(self) -> Iterator[PlannedCase]:
         """Return the cases in their order; they are the same every time."""
         ...
 
@@ -108,7 +108,7 @@ class Planned:
     configs: tuple[RNNConfig, ...]
     scope: Scope
 
-    def asked(self) -> Iterator[Asked]:
+    def planned(self) -> Iterator[PlannedCase]:
         """Yield one case per config, in a regime that is drawn."""
         for number, config in enumerate(self.configs, self.first):
             random = Random(f"{self.seed}/covering/{number}")
@@ -133,7 +133,7 @@ class Sampled:
     first: int
     """The place of the first case in the plan."""
 
-    def asked(self) -> Iterator[Asked]:
+    def planned(self) -> Iterator[PlannedCase]:
         """Yield the cases of each config: several regimes in a row, beginning with a drawn one, plainest first."""
         random = Random(f"{self.seed}/{self.stratum}/{self.number}")
         scope = self.stratum.scope
@@ -214,13 +214,13 @@ def differentiated(scope: Scope) -> list[RNNConfig]:
     ]
 
 
-def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: float, *, place: int) -> Asked:
+def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: float, *, place: int) -> PlannedCase:
     """Return a config's case with this number; the seed of values decides which cases get more checks."""
     with_law = (values // THOROUGH + number) % LAWFUL == 0
     thorough = number == values % THOROUGH
     if config.loss is not None and all(getattr(config, name) == value for name, value in _PLAIN.items()):
         thorough = (values // (THOROUGH * LAWFUL) + number) % _PARTS < probing * _PARTS
-    return Asked(config, regime, values, number == 0, thorough, with_law, place)
+    return PlannedCase(config, regime, values, number == 0, thorough, with_law, place)
 
 
 def _plain_share(scope: Scope) -> float:

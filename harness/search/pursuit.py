@@ -15,13 +15,12 @@ from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import OF_VALUE
 from harness.search.budget import Budget
-from harness.search.certificate import Certificate
 from harness.search.checker import Checker
 from harness.search.clarify import in_memory_of_their_own, in_the_forward_pass, with_tame_values, without_its_law
+from harness.search.evidence import Certificate, Suspicion, weigh
 from harness.search.guard import stop_at_hang
-from harness.search.record import Finding, Hunt
+from harness.search.record import Finding, SearchRecord
 from harness.search.shrink import Shrinking, Spent
-from harness.search.suspicion import Suspicion, weigh
 from harness.space.case import Case
 from harness.space.outcome import Failure
 
@@ -38,7 +37,7 @@ class CutShort(BaseException):
 class Pursuit:
     """The pursuit of one failure of a search, which notes in the record what came of it."""
 
-    def __init__(self, checker: Checker, record: Hunt, budget: Budget) -> None:
+    def __init__(self, checker: Checker, record: SearchRecord, budget: Budget) -> None:
         self.failing: tuple[Case, Result] | None = None
         """The failure as plain as it is so far; ``None`` before it is known to be one, and after it is reported."""
         self._checker, self._record, self._budget = checker, record, budget

@@ -14,11 +14,10 @@ from harness.checks.accuracy import Accuracy
 from harness.checks.known_failures import KnownFailure
 from harness.checks.result import DERIVATIVES, PROBES, TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.search.certificate import NOT_SHRUNK, Certificate
+from harness.search.evidence import NOT_SHRUNK, Certificate, Suspicion
 from harness.search.log import Log, power
-from harness.search.plan import Asked
+from harness.search.plan import PlannedCase
 from harness.search.shards import Shard
-from harness.search.suspicion import Suspicion
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
 from harness.space.coverage import Coverage
@@ -85,7 +84,7 @@ class Helpers:
 
 
 @dataclass
-class Hunt:
+class SearchRecord:
     """The record of one search: what it did, in which part of the space, and what it found."""
 
     subject: str
@@ -183,7 +182,7 @@ class Hunt:
         self.findings.append(finding)
         return finding
 
-    def take(self, asked: Asked, result: Result) -> None:
+    def take(self, asked: PlannedCase, result: Result) -> None:
         """Count a case with its result, and log it."""
         self.log.add(asked, result)
         if result.verdict is Verdict.UNSUPPORTED:
@@ -208,7 +207,7 @@ class Hunt:
         """The number of further deaths of the subject's process, after those that are findings."""
         return sum(self.known[one.id] for one in self.findings if one.result.failure is Failure.CRASHED)
 
-    def _count(self, asked: Asked, result: Result) -> None:
+    def _count(self, asked: PlannedCase, result: Result) -> None:
         """Count a case that was compared, and the checks made in addition to agreement."""
         self.coverage.add(asked.config, asked.regime, new_config=asked.first)
         self.not_compared.update({role_of(name) for name in result.not_compared})

@@ -17,14 +17,14 @@ from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import Sort
 from harness.search.budget import Budget
-from harness.search.certificate import Certificate
 from harness.search.checker import CheckedCase, Checker
+from harness.search.evidence import Certificate
 from harness.search.guard import Guarded, Hang, noted_interrupts, stop_at_hang
 from harness.search.narrow import narrow
 from harness.search.options import Options
 from harness.search.plan import units
 from harness.search.pursuit import CutShort, Pursuit
-from harness.search.record import Finding, Helpers, Hunt, Stop
+from harness.search.record import Finding, Helpers, SearchRecord, Stop
 from harness.search.workers import Task
 from harness.space.case import Case
 from harness.space.errors import require_type
@@ -45,7 +45,7 @@ class Recognised(NamedTuple):
     earlier: str | None = None  # the id of the earlier finding that has the same cause, if there is one
 
 
-def hunt(subject: Any, scope: Scope | None = None, **options: Any) -> Hunt:
+def hunt(subject: Any, scope: Scope | None = None, **options: Any) -> SearchRecord:
     """Search ``scope`` for a case on which ``subject`` fails, and return the record of the search.
 
     The record holds the failing case, shrunk, in ``finding``, and why the search ended, in ``stop``. It ends with the
@@ -86,7 +86,7 @@ class Search:
         subject, workers = self._given, options.workers
         self._budget = Budget(options.cases, options.seconds)
         scope = (scope or scope_of(subject)).only(device=choose_devices(subject, () if scope is None else scope.device))
-        self.record = Hunt(subject.name, options.seed, scope, accepted=options.accepted)
+        self.record = SearchRecord(subject.name, options.seed, scope, accepted=options.accepted)
         self.record.own = tuple(one for one in options.own if one.of(subject.name))
         self.record.until, self.record.shard = self._budget.until, options.shard
         self.record.helpers = None if workers is None else Helpers(workers.number, workers.scheduler)
@@ -212,10 +212,10 @@ class Search:
             stop_at_hang(checked.case, checked.result)
             checked = self._checker.excuse(checked)
         if checked.result.excused_by is None and not against(checked.result):
-            names = tuple(one.name for one in self.record.own if one.concerns(checked.asked.config))
+            names = tuple(one.name for one in self.record.own if one.concerns(checked.planned.config))
             checked = checked._replace(result=replace(checked.result, spared=(*checked.result.spared, *names)))
         self.record.log.close(self.record)
-        self.record.take(checked.asked, checked.result)
+        self.record.take(checked.planned, checked.result)
         self.record.log.begin(self.record)
         return checked
 
@@ -224,7 +224,7 @@ class Search:
         if checked.case is None or not against(checked.result):
             return None
         self._pursuit = Pursuit(self._checker, self.record, self._budget)
-        return self._pursuit.of(checked.case, checked.result, with_probes=checked.asked.with_probes)
+        return self._pursuit.of(checked.case, checked.result, with_probes=checked.planned.with_probes)
 
     def _reported(self, finding: Finding) -> Generator[Finding, None, bool]:
         """Yield a finding, and return whether its reader knows now how to recognise its cause."""

@@ -67,5 +67,5 @@ def parted(planned: Iterable[Unit], cases: int | None, of: int, *, aside: bool) 
 def cost(unit: Unit) -> int:
     """Return the predicted cost of a unit, in plain cases."""
     return sum(
-        1 + GRADIENTS * (asked.config.loss is not None) + asked.with_probes + asked.with_law for asked in unit.asked()
+        1 + GRADIENTS * (asked.config.loss is not None) + asked.with_probes + asked.with_law for asked in unit.planned()
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import Sort
-from harness.search.certificate import Certificate
+from harness.search.evidence import Certificate
 from harness.search.simplify import Check, Found, Simplifying, failure_of
 from harness.space.case import Case
 from harness.space.config import MANY, RNNConfig, never_rise

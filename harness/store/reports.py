@@ -18,7 +18,7 @@ from harness.report.reported import ReportedFinding, dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.log import logged_cases
 from harness.search.merge import merged
-from harness.search.record import Finding, Hunt
+from harness.search.record import Finding, SearchRecord
 from harness.space.errors import UsageError
 from harness.space.searched import Searched
 from harness.store.document import read
@@ -42,7 +42,7 @@ class _Rest:
 class SubjectReport(NamedTuple):
     """What a report says of one subject."""
 
-    search: Hunt
+    search: SearchRecord
     findings: tuple[ReportedFinding, ...]
     rest: _Rest
 
@@ -73,7 +73,7 @@ def read_report(path: Path) -> RunReport:
 
 
 def _subject(record: Mapping[str, Any]) -> SubjectReport:
-    search = decode(record, Hunt)
+    search = decode(record, SearchRecord)
     search.log.require_sound()
     findings = decode(record.get("findings"), tuple[ReportedFinding, ...])
     search.findings += [one.finding for one in findings]
@@ -93,9 +93,9 @@ def met_together(paths: Sequence[Path]) -> list[Searched]:
     return list(found.values())
 
 
-def _counted(search: Hunt) -> Hunt:
+def _counted(search: SearchRecord) -> SearchRecord:
     """Return the record of a search with its cases counted again."""
-    again = Hunt(search.subject, search.seed, search.scope)
+    again = SearchRecord(search.subject, search.seed, search.scope)
     for one in logged_cases([search]):
         again.take(one.asked, one.result)
     return again

@@ -13,7 +13,7 @@ from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arithmetic, accepted, with_measured
 from harness.report.severity import Severity, severity
 from harness.report.wording import accuracy_line
-from harness.search.record import Hunt, Stop
+from harness.search.record import SearchRecord, Stop
 from harness.search.search import hunt
 from harness.space.case import Case
 from harness.space.scope import Scope
@@ -73,7 +73,7 @@ def measured(activation: Activation, within: Accepted = STRICT) -> list[Accuracy
     return list(measure(as_subject(function), of_float32(function), within))
 
 
-def searched(function: Any, cases: int = 120) -> Hunt:
+def searched(function: Any, cases: int = 120) -> SearchRecord:
     subject = as_subject(function)
     return explained(Investigation(subject), of_float32(function), cases=cases)
 

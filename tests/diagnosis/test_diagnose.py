@@ -13,7 +13,7 @@ from harness.diagnosis.diagnose import EVIDENCE, Diagnosis, diagnose
 from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.observations import Observations
 from harness.oracle.compare import Mismatch, Sort
-from harness.search.certificate import Certificate
+from harness.search.evidence import Certificate
 from harness.search.record import Finding
 from tests import implementations
 

@@ -16,7 +16,7 @@ from harness.diagnosis.factors import Factors, Size, depends_on
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.explained import fails_line
-from harness.search.certificate import Certificate
+from harness.search.evidence import Certificate
 from harness.search.record import Finding
 from harness.space.outcome import Outcome
 

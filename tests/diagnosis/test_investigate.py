@@ -20,8 +20,8 @@ from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import Kernels
 from harness.diagnosis.where import judge_worst
 from harness.report.explained import fails_line
-from harness.search.certificate import NOT_SHRUNK
-from harness.search.record import Finding, Hunt, Stop
+from harness.search.evidence import NOT_SHRUNK
+from harness.search.record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import Subject, scope_of
 from tests import implementations
 from tests.emulated import FillsUpPairs
@@ -38,13 +38,13 @@ def shorter() -> Iterator[None]:
         yield
 
 
-def searched(function: Any, scope: Scope | None = None, **options: Any) -> tuple[Hunt, Investigation]:
+def searched(function: Any, scope: Scope | None = None, **options: Any) -> tuple[SearchRecord, Investigation]:
     subject = as_subject(function)
     investigation = Investigation(subject)
     return explained(investigation, scope, **options), investigation
 
 
-def causes(done: Hunt, investigation: Investigation) -> list[list[str]]:
+def causes(done: SearchRecord, investigation: Investigation) -> list[list[str]]:
     found = []
     for finding in done.findings:
         diagnosis = investigation.explanations[finding.id].diagnosis
@@ -71,13 +71,13 @@ def transposed_and_reversed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def without_b_hh() -> tuple[Hunt, Investigation]:
+def without_b_hh() -> tuple[SearchRecord, Investigation]:
     """Run a search whose result several tests use."""
     return searched(implementations.without_b_hh)
 
 
 @pytest.fixture(scope="module")
-def transposed() -> tuple[Hunt, Investigation]:
+def transposed() -> tuple[SearchRecord, Investigation]:
     """Run another search for several tests."""
     return searched(implementations.transposed_recurrence)
 
@@ -107,7 +107,7 @@ def test_two_mistakes_come_out_one_after_the_other_and_end_a_search_a_while_afte
 
 
 def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again(
-    without_b_hh: tuple[Hunt, Investigation],
+    without_b_hh: tuple[SearchRecord, Investigation],
 ) -> None:
     done, investigation = without_b_hh
     alone = hunt(as_subject(implementations.without_b_hh))
@@ -135,7 +135,7 @@ def found(subject: Subject, config: RNNConfig, **zero: int) -> Finding:
 def test_what_a_second_mistake_needs_is_told_apart_from_the_first() -> None:
     subject = as_subject(without_b_hh_and_hx)
     investigation, scope = Investigation(subject), Scope.around(RNNConfig(1, 1))
-    investigation.recognise(found(subject, RNNConfig(1, 1)), Hunt(subject.name, 0, scope))
+    investigation.recognise(found(subject, RNNConfig(1, 1)), SearchRecord(subject.name, 0, scope))
 
     second = investigation.explain(found(subject, RNNConfig(1, 1, hx=True), bias_hh_l0=0), scope.only(hx=[False, True]))
 
@@ -159,7 +159,7 @@ def test_a_missing_gradient_of_a_known_mistake_hides_whether_another_one_shows()
     config = RNNConfig(1, 1, num_layers=2, T=1, hx=True)
     few = Scope.around(config.replace(hx=False)).only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
     investigation = Investigation(subject)
-    investigation.recognise(found(subject, config.replace(hx=False)), Hunt(subject.name, 0, few))
+    investigation.recognise(found(subject, config.replace(hx=False)), SearchRecord(subject.name, 0, few))
 
     second = investigation.explain(
         found(subject, config, weight_ih_l1=0), few.only(hx=[False, True], loss=[None, "output"])
@@ -225,14 +225,14 @@ def test_beside_what_wavers_and_what_dies_others_are_found() -> None:
     assert [cause.causes[0].sentence for cause in causes if cause] == ["ignores bias_hh: b_hh is never added"]
 
 
-def test_the_same_seed_finds_and_says_the_same(transposed: tuple[Hunt, Investigation]) -> None:
-    def said(done: Hunt, investigation: Investigation) -> Any:
+def test_the_same_seed_finds_and_says_the_same(transposed: tuple[SearchRecord, Investigation]) -> None:
+    def said(done: SearchRecord, investigation: Investigation) -> Any:
         return [(f.id, f.certificate, investigation.explanations[f.id].factors) for f in done.findings]
 
     assert said(*transposed) == said(*searched(implementations.transposed_recurrence))
 
 
-def test_the_certificate_counts_what_was_tried(transposed: tuple[Hunt, Investigation]) -> None:
+def test_the_certificate_counts_what_was_tried(transposed: tuple[SearchRecord, Investigation]) -> None:
     done, _ = transposed
 
     (finding,) = done.findings
@@ -259,7 +259,7 @@ def test_two_findings_with_the_same_needs_and_kernels_are_one(other: Explanation
     subject, said = as_subject(implementations.without_b_hh), iter([SAME, other])
     investigation = Investigation(subject)
     investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
-    record = Hunt("mine", 0, Scope())
+    record = SearchRecord("mine", 0, Scope())
 
     for T in (1, 2):
         case = draw(RNNConfig(2, 3, T=T, N=2), "normal", 0)
@@ -275,7 +275,7 @@ def test_a_case_that_is_found_again_keeps_its_explanation_and_ends_a_search_that
     subject, said = as_subject(implementations.without_b_hh), iter([SAME])
     investigation = Investigation(subject)
     investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
-    record, case = Hunt("mine", 0, Scope()), draw(RNNConfig(2, 3, T=2, N=2), "normal", 0)
+    record, case = SearchRecord("mine", 0, Scope()), draw(RNNConfig(2, 3, T=2, N=2), "normal", 0)
     finding = Finding("mine", case, check_agreement(subject, case))
 
     recognised = []
@@ -289,7 +289,7 @@ def test_a_case_that_is_found_again_keeps_its_explanation_and_ends_a_search_that
 
 
 def test_two_findings_of_different_causes_are_two() -> None:
-    record, investigations = Hunt("mine", 0, Scope()), list[Investigation]()
+    record, investigations = SearchRecord("mine", 0, Scope()), list[Investigation]()
     case = draw(RNNConfig(2, 3, T=2, N=2, hx=True), "normal", 0)
 
     for function in (implementations.without_b_hh, without_hx):

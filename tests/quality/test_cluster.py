@@ -125,7 +125,7 @@ def scope_for(subject: IsolatedSubject) -> Scope:
 def of(results: Iterator[Any]) -> Iterator[tuple[Any, ...]]:
     for one in results:
         if one is not None:
-            yield one.asked, one.result.verdict, one.result.kind, one.result.mismatches
+            yield one.planned, one.result.verdict, one.result.kind, one.result.mismatches
 
 
 @cache

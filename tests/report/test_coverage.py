@@ -11,7 +11,7 @@ from harness.report.complaints import Summary
 from harness.report.coverage import missing_lines, shares_record, table
 from harness.report.record import Run, run_record, subject_record
 from harness.search.examination import Examination
-from harness.search.record import Hunt
+from harness.search.record import SearchRecord
 from harness.space.errors import UsageError
 from harness.space.rules import Rule
 from harness.space.searched import AGREEMENT
@@ -28,11 +28,11 @@ ENOUGH = 200
 RUN = Run((RIGHT.name,), 0, 30, None, "derived", 60.0, {})
 
 
-def searched(seed: int, scope: Scope = SCOPE) -> Hunt:
+def searched(seed: int, scope: Scope = SCOPE) -> SearchRecord:
     return hunt(RIGHT, scope, cases=30, seed=seed)
 
 
-def written(folder: Path, name: str, *found: Hunt) -> Path:
+def written(folder: Path, name: str, *found: SearchRecord) -> Path:
     records = [subject_record(Summary(Examination(one))) for one in found]
     write(as_json("check", {**run_record(RUN), "subjects": records}), str(folder / name))
     return folder / name

@@ -25,7 +25,7 @@ from harness.report.place import Fact, Kept
 from harness.report.record import finding_record, subject_record
 from harness.report.reported import ReportedFinding, reported
 from harness.report.text import finding_report, stored_report
-from harness.search.certificate import NOT_SHRUNK
+from harness.search.evidence import NOT_SHRUNK
 from harness.search.examination import Examination
 from harness.store.findings import Store
 from tests.report.test_wording import (

@@ -29,8 +29,8 @@ from harness.report.reported import ReportedFinding, reported
 from harness.report.upgrade import Defect, Standing, Upgrade
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination
-from harness.search.plan import Asked
-from harness.search.record import Hunt, Stop
+from harness.search.plan import PlannedCase
+from harness.search.record import SearchRecord, Stop
 from harness.space.config import RNNConfig
 from harness.space.coverage import Coverage
 from harness.space.values import draw
@@ -65,7 +65,7 @@ def disagreeing() -> Summary:
     return Summary(done, tuple(SEVERAL))
 
 
-def complaining(complaint: Complaint, hunt: Hunt, place: tuple[str, str]) -> Summary:
+def complaining(complaint: Complaint, hunt: SearchRecord, place: tuple[str, str]) -> Summary:
     """Return a summary in which one thing is wrong."""
     made = Summary(Examination(hunt), (), place)
     vars(made)["complaints"] = (complaint,)
@@ -382,7 +382,7 @@ def observed(result: Result) -> dict[str, Any]:
     return found
 
 
-ASKED: Final = Asked(RNNConfig(2, 3, T=4, N=2, lengths=(4, 2)), "normal", 5, True, False, False)
+ASKED: Final = PlannedCase(RNNConfig(2, 3, T=4, N=2, lengths=(4, 2)), "normal", 5, True, False, False)
 
 
 @pytest.mark.parametrize(

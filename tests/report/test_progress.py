@@ -10,13 +10,13 @@ from rich.console import Console
 from harness import RNNConfig, Scope
 from harness.checks.result import Method
 from harness.report import progress
-from harness.search.record import Helpers, Hunt
+from harness.search.record import Helpers, SearchRecord
 
 RATE = 40.0
 
 
-def record(**fields: Any) -> Hunt:
-    hunt = Hunt("mine", 0, Scope())
+def record(**fields: Any) -> SearchRecord:
+    hunt = SearchRecord("mine", 0, Scope())
     hunt.checks[Method.LOCAL] = 400
     for name, value in fields.items():
         setattr(hunt, name, value)
@@ -52,7 +52,7 @@ def test_a_limit_of_time_says_how_much_is_left(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_before_the_first_case_it_finds_out_what_is_supported() -> None:
-    assert progress.progress_line(Hunt("mine", 0, Scope()), None) == (
+    assert progress.progress_line(SearchRecord("mine", 0, Scope()), None) == (
         "0 cases; finding out what it supports, and how precise it is"
     )
 
@@ -66,7 +66,7 @@ def test_the_time_before_the_first_cases_does_not_count_for_the_rate(monkeypatch
     clock = iter([0.0, 100.0, 101.0, 101.0])  # at the start, at the first cases, and when the line is shown
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     line, hunt = progress._Line("mine"), record(limit=440)
-    line.tell(Hunt("mine", 0, Scope()))
+    line.tell(SearchRecord("mine", 0, Scope()))
     line.tell(hunt)
     hunt.checks[Method.LOCAL] += 20
 

@@ -29,10 +29,9 @@ from harness.report.facts import plain_finding
 from harness.report.paper import Paper
 from harness.report.place import Kept
 from harness.report.reported import ReportedFinding, reported
-from harness.search.certificate import Certificate
+from harness.search.evidence import Certificate, Suspicion
 from harness.search.examination import Examination
-from harness.search.record import Finding, Helpers, Hunt, Stop
-from harness.search.suspicion import Suspicion
+from harness.search.record import Finding, Helpers, SearchRecord, Stop
 from harness.space.scope import Scope
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
@@ -86,9 +85,9 @@ def rendered(renderable: RenderableType, width: int = 100) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
-def agreement() -> Hunt:
+def agreement() -> SearchRecord:
     scope = Scope.around(CASE.config).only(T=[1, 2], N=1, input_size=1, hidden_size=1)
-    hunt = Hunt("torch", 0, scope, stop=Stop.BUDGET, seconds=1.25)
+    hunt = SearchRecord("torch", 0, scope, stop=Stop.BUDGET, seconds=1.25)
     hunt.checks[Method.LOCAL] = 200
     hunt.coverage.add(CASE.config, "normal", new_config=True)
     hunt.refused = {"num_layers=2": "one layer only", "num_layers=3": "one layer only", "hx=True": "no hx"}
@@ -110,7 +109,7 @@ def suspected(subject: str = "mine.py:rnn") -> Finding:
     return Finding(subject, CASE, Result(Verdict.SUSPECT, (mismatch,)), certificate=Certificate())
 
 
-def unrepeated() -> Hunt:
+def unrepeated() -> SearchRecord:
     hunt = agreement()
     hunt.suspicions = [Suspicion(CASE, suspected().result, again=1, tried=8)]
     return hunt
@@ -129,7 +128,7 @@ SEVERAL = [
 ]
 
 
-def disagreement() -> Hunt:
+def disagreement() -> SearchRecord:
     hunt = agreement()
     hunt.findings = [one.finding for one in SEVERAL]
     hunt.known.update({one.finding.id: one.further for one in SEVERAL})
@@ -156,7 +155,7 @@ def test_reports(name: str) -> None:
 
 
 def test_one_case_fails_and_several_fail() -> None:
-    hunt = Hunt("mine", 0, Scope(), findings=[FINDING])
+    hunt = SearchRecord("mine", 0, Scope(), findings=[FINDING])
 
     assert text.headline(Summary(Examination(hunt), (TOLD,))) == "mine disagrees with nn.RNN: 1 bug; 1 of 1 case fails"
     hunt.known[FINDING.id] = 1
@@ -166,7 +165,7 @@ def test_one_case_fails_and_several_fail() -> None:
 def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() -> None:
     off = Accuracy("float32", 11_300.0, -4.0)
     finding = replace(FINDING, result=replace(FINDING.result, message=f"its tanh is {off.error_line}", of_tanh=True))
-    hunt = Hunt("mine", 0, Scope(), findings=[finding], accuracy=[off])
+    hunt = SearchRecord("mine", 0, Scope(), findings=[finding], accuracy=[off])
     hunt.checks[Method.LOCAL], hunt.known[finding.id] = 60, 5
 
     assert text.headline(Summary(Examination(hunt), (TOLD,))).endswith(

@@ -10,11 +10,11 @@ from harness.checks.dropout import check_dropout
 from harness.checks.malformed import Lapse, Refusals, Unrefused
 from harness.checks.result import Method, Result
 from harness.search import examination
-from harness.search.certificate import Certificate
+from harness.search.evidence import Certificate
 from harness.search.examination import DROPOUT_RUNS, Examination, examine
 from harness.search.guard import Hang
 from harness.search.options import Options
-from harness.search.record import Finding, Hunt, Stop
+from harness.search.record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -25,9 +25,9 @@ TORCH = TorchSubject()
 ALL = scope_of(TORCH).only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
 
 
-def hunted(verdict: Verdict | None = Verdict.AGREES) -> Hunt:
+def hunted(verdict: Verdict | None = Verdict.AGREES) -> SearchRecord:
     """Return a search that came to a verdict."""
-    record = Hunt("mine", 7, ALL)
+    record = SearchRecord("mine", 7, ALL)
     if verdict is Verdict.AGREES:
         record.scope = record.scope.only(**{name: values[0] for name, values in record.scope.values().items()})
         record.checks[Method.LOCAL] = 200

@@ -7,11 +7,11 @@ import pytest
 
 from harness import RNNConfig, Scope, draw
 from harness.checks.result import Result, Verdict
-from harness.search.certificate import Certificate
+from harness.search.evidence import Certificate
 from harness.search.examination import Examination
 from harness.search.merge import merged
 from harness.search.plan import units
-from harness.search.record import Finding, Hunt, Stop
+from harness.search.record import Finding, SearchRecord, Stop
 from harness.search.shards import Shard, parted
 from harness.space.errors import UsageError
 
@@ -31,18 +31,18 @@ ONE, ALIKE, OTHER = finding(1, "one", minimal=False), finding(2, "one"), finding
 
 def places() -> list[int]:
     """Return the shard of every case of the plan, in order."""
-    return [number for number, unit in parted(units(SMALL, 0, CASES), CASES, 2, aside=False) for _ in unit.asked()]
+    return [number for number, unit in parted(units(SMALL, 0, CASES), CASES, 2, aside=False) for _ in unit.planned()]
 
 
-def part(number: int, found: Mapping[int, Finding], until: int | None = None, stop: Stop = Stop.BUDGET) -> Hunt:
+def part(number: int, found: Mapping[int, Finding], until: int | None = None, stop: Stop = Stop.BUDGET) -> SearchRecord:
     """Return a part in which every case from the first finding on fails for its cause, which some cases find first.
 
     ``found`` has the findings by the number of the case in the plan. The part ends before the case ``until``.
     """
-    record, known = Hunt("mine", 0, SMALL, shard=Shard(number, 2)), ""
+    record, known = SearchRecord("mine", 0, SMALL, shard=Shard(number, 2)), ""
     record.log.planned = CASES
     for unit in Shard(number, 2).units(units(SMALL, 0, CASES), CASES, aside=False):
-        for asked in unit.asked():
+        for asked in unit.planned():
             if until is not None and asked.number >= until:
                 break
             new = found.get(asked.number)
@@ -59,7 +59,7 @@ def part(number: int, found: Mapping[int, Finding], until: int | None = None, st
     return record
 
 
-def together(*parts: Hunt) -> Hunt:
+def together(*parts: SearchRecord) -> SearchRecord:
     def same(one: Finding, other: Finding) -> bool:
         return one.result.message == other.result.message
 
@@ -131,8 +131,8 @@ def test_a_case_that_another_part_explains_is_logged_as_one_run_logs_it() -> Non
 
 
 def test_refused_cases_keep_their_reasons() -> None:
-    record, asked = Hunt("mine", 0, SMALL), next(units(SMALL, 0, CASES))
-    for one, said in zip(asked.asked(), ("no hx", "one layer only", "no hx"), strict=False):
+    record, asked = SearchRecord("mine", 0, SMALL), next(units(SMALL, 0, CASES))
+    for one, said in zip(asked.planned(), ("no hx", "one layer only", "no hx"), strict=False):
         record.take(one, Result(Verdict.UNSUPPORTED, message=said))
 
     assert [record.log.result(place).message for place in range(3)] == ["no hx", "one layer only", "no hx"]

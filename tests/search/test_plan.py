@@ -28,25 +28,25 @@ def test_pairs_on_small_sizes_come_first_then_the_covering_array_and_strata_in_t
 
     assert found == [*head, *tail]
     assert [config for unit in head for config in unit.configs] == [*small, *covering(SMALL)]
-    assert len({asked.seed for unit in head for asked in unit.asked()}) == len(small) + len(covering(SMALL))
+    assert len({asked.seed for unit in head for asked in unit.planned()}) == len(small) + len(covering(SMALL))
     assert [unit.stratum for unit in tail[:8]] == [*strata(SMALL), *strata(SMALL)]
     assert {unit.number for unit in tail[4:8]} == {1}
 
 
 def test_small_sizes_are_all_different_and_all_the_same_by_turns() -> None:
     unit = next(units(WHOLE, 0, None))
-    sizes = [(c.input_size, c.hidden_size, c.T, c.N) for c in (asked.config for asked in unit.asked()) if c.batched]
+    sizes = [(c.input_size, c.hidden_size, c.T, c.N) for c in (asked.config for asked in unit.planned()) if c.batched]
 
     assert set(sizes) == {(2, 3, 4, 5), (3, 3, 3, 3), (2, 2, 2, 2)}
-    assert any(c.lengths is not None and c.T == c.N for c in (asked.config for asked in unit.asked()))
+    assert any(c.lengths is not None and c.T == c.N for c in (asked.config for asked in unit.planned()))
 
 
 def test_a_unit_asks_the_same_wherever_it_is_asked_for() -> None:
     for unit in (next(units(WHOLE, 3, None)), next(units(WHOLE, 3, 4))):
         elsewhere = pickle.loads(pickle.dumps(unit))  # noqa: S301
 
-        assert list(unit.asked()) == list(elsewhere.asked()) == list(unit.asked())
-        assert [asked.case().id for asked in unit.asked()] == [asked.case().id for asked in elsewhere.asked()]
+        assert list(unit.planned()) == list(elsewhere.planned()) == list(unit.planned())
+        assert [asked.case().id for asked in unit.planned()] == [asked.case().id for asked in elsewhere.planned()]
 
 
 def test_products_of_sizes_come_after_the_arrays_if_the_budget_holds_them() -> None:
@@ -80,18 +80,18 @@ def test_another_seed_asks_something_else() -> None:
     for cases in (None, 4):
         first, second = (next(units(WHOLE, seed, cases)) for seed in (1, 2))
 
-        assert [asked.case().id for asked in first.asked()] != [asked.case().id for asked in second.asked()]
+        assert [asked.case().id for asked in first.planned()] != [asked.case().id for asked in second.planned()]
 
 
 def test_no_two_units_ask_the_same() -> None:
-    asked = [(one.config, one.regime, one.seed) for unit in islice(units(WHOLE, 0, 4), 24) for one in unit.asked()]
+    asked = [(one.config, one.regime, one.seed) for unit in islice(units(WHOLE, 0, 4), 24) for one in unit.planned()]
 
     assert len(asked) == len(set(asked)) == 24 * UNIT * CASES_PER_CONFIG
 
 
 @pytest.mark.parametrize("scope", [WHOLE, SMALL, SMALL.only(loss=["output", "both"])])
 def test_one_in_four_is_held_to_a_law_and_one_in_four_is_looked_at_closely(scope: Scope) -> None:
-    asked = [one for unit in islice(units(scope, 0, 4), 64) for one in unit.asked()]
+    asked = [one for unit in islice(units(scope, 0, 4), 64) for one in unit.planned()]
     plain = [one for one in asked if one.config.loss is not None and can_have_probes(one.config)]
     others = [one for one in asked if one not in plain]
 
@@ -135,7 +135,7 @@ def is_a_quarter(chosen: list[bool]) -> bool:
 )
 def test_every_case_has_the_values_that_are_pinned(pins: dict[str, Any]) -> None:
     few = WHOLE.only(**{"T": [1, 2, 5], "N": [0, 1, 2, 5], "input_size": [1, 3], "hidden_size": [1, 3]} | pins)
-    configs = [asked.config for unit in islice(units(few, 0, 400), 32) for asked in unit.asked()]
+    configs = [asked.config for unit in islice(units(few, 0, 400), 32) for asked in unit.planned()]
     large = product_edges(WHOLE.only(**pins))
     made = [{name: factors_of(config)[name] for name in pins} for config in (*configs, *large)]
 
@@ -146,7 +146,7 @@ def test_every_case_has_the_values_that_are_pinned(pins: dict[str, Any]) -> None
 def test_a_rule_takes_no_pinned_value_away() -> None:
     rules = [Rule("loss", loss, "dtype", ("float64",)) for loss in ("both", "h_n")]
     scope = Scope().only(loss=["both", "h_n"]).ruled(rules)
-    configs = [asked.config for unit in islice(units(scope, 0, 200), 16) for asked in unit.asked()]
+    configs = [asked.config for unit in islice(units(scope, 0, 200), 16) for asked in unit.planned()]
 
     assert {config.loss for config in configs} == {"both", "h_n"}
     assert {config.dtype for config in configs} == {"float64"}
@@ -155,7 +155,7 @@ def test_a_rule_takes_no_pinned_value_away() -> None:
 def test_the_cases_for_derivatives_beyond_gradients_are_planned_once_and_have_tame_values() -> None:
     [unit] = [unit for unit in islice(units(WHOLE, 0, 1650), 80) if getattr(unit, "configs", ()) == DIFFERENTIATED]
 
-    assert {(asked.with_probes, asked.regime) for asked in unit.asked()} == {(True, "default")}
+    assert {(asked.with_probes, asked.regime) for asked in unit.planned()} == {(True, "default")}
 
 
 def test_of_these_cases_only_those_in_the_scope_are_planned() -> None:

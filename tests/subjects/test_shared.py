@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import RNNConfig, Scope, draw, hunt
-from harness.search.record import Hunt, Stop
+from harness.search.record import SearchRecord, Stop
 from harness.search.workers import Workers
 from harness.space.backend import UNKNOWN
 from harness.subjects.isolated import IsolatedSubject, SharedSubject
@@ -51,7 +51,7 @@ def written(folder: Path, death: str) -> str:
     return f"{folder / 'deadly.py'}:subject"
 
 
-def search(spec: str, workers: int) -> Hunt:
+def search(spec: str, workers: int) -> SearchRecord:
     with IsolatedSubject(spec, timeout=2.0) as subject:
         return hunt(subject, SMALL, cases=300, workers=Workers(workers) if workers else None)
 

@@ -10,7 +10,7 @@ from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.observations import Observations
-from harness.search.certificate import Certificate
+from harness.search.evidence import Certificate
 from harness.search.record import Finding
 from harness.space.outcome import Failure
 from harness.subjects.protocol import SubjectError, scope_of

@@ -11,7 +11,7 @@ from harness.checks.agreement import check_agreement
 from harness.checks.dropout import check_dropout
 from harness.diagnosis.investigate import Investigation
 from harness.search.examination import examine
-from harness.search.record import Hunt
+from harness.search.record import SearchRecord
 from harness.space.config import PARAMETERS
 from harness.space.contract import PORT
 from harness.space.outcome import Failure
@@ -409,7 +409,7 @@ def test_its_dropout_obeys_the_law_though_it_has_tanh_only() -> None:
     assert "h_n" not in wrong.message.partition("; in ")[0]
     for layer in (Dropping, Unscaled):
         done = examine(
-            as_subject(layer), Hunt("mine", 0, scope_of(as_subject(layer)).only(dtype="float32", device="cpu"))
+            as_subject(layer), SearchRecord("mine", 0, scope_of(as_subject(layer)).only(dtype="float32", device="cpu"))
         )
         assert done.dropout is not None
         assert done.dropout.failed == (layer is Unscaled)

@@ -10,7 +10,7 @@ from harness.checks.dropout import check_dropout
 from harness.checks.result import Method
 from harness.oracle.compare import Sort
 from harness.search.examination import examine
-from harness.search.record import Finding, Hunt
+from harness.search.record import Finding, SearchRecord
 from harness.space.outcome import Failure
 from harness.store.scripts import offer
 from harness.subjects.protocol import scope_of
@@ -124,7 +124,7 @@ def test_torch_scripts_an_nn_rnn_with_the_weights_of_an_earlier_functional_call(
 @pytest.mark.parametrize("made", [Mode("without dropout", "copy.copy(plain).eval()", COPY)], indirect=True)
 def test_a_mode_that_loses_dropout_breaks_its_law(made: TransformedSubject) -> None:
     scope = scope_of(made)
-    done = examine(made, Hunt("mine", 0, scope.only(dtype="float32")))
+    done = examine(made, SearchRecord("mine", 0, scope.only(dtype="float32")))
 
     assert done.dropout is not None
     assert (done.dropout.verdict, done.dropout.method) == (Verdict.DISAGREES, Method.DROPOUT)

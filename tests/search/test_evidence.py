@@ -7,7 +7,7 @@ import numpy as np
 from harness import RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
 from harness.checks.result import Result
-from harness.search.suspicion import SEEDS, weigh
+from harness.search.evidence import SEEDS, weigh
 from harness.space.case import Case
 from tests import implementations
 
