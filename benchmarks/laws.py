@@ -24,8 +24,8 @@ from harness import Case, Outcome, RNNConfig, draw
 from harness.checks.lawfulness import GRADIENTS, check_law
 from harness.checks.laws import LAWS, Law
 from harness.checks.result import Result
-from harness.space.parts import DTYPES
-from harness.space.scope import BOUNDARIES, SIZE_FACTORS, affordable, configure
+from harness.space.parts import BOUNDARIES, DTYPES, SIZE_FACTORS
+from harness.space.scope import affordable, configure
 from harness.space.values import REGIMES
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject, in_order

@@ -11,8 +11,8 @@ from harness.diagnosis.faults import Fault
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome
-from harness.space.parts import LOSSES
-from harness.space.scope import PACKINGS, Scope
+from harness.space.parts import LOSSES, PACKINGS
+from harness.space.scope import Scope
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.protocol import scope_of
 

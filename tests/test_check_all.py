@@ -25,8 +25,9 @@ from harness.search.record import Stop
 from harness.space.apart import apart
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
+from harness.space.scope import WHOLE
 from harness.space.searched import AGREEMENT, Searched
-from harness.space.whole import WHOLE
+from harness.space.scope import WHOLE
 from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject

@@ -174,12 +174,15 @@ def test_a_check_finds_what_no_other_does_and_accuses_nothing_right(tmp_path: Pa
 
 
 FACTOR: Final = """
+import sys
+from pathlib import Path
 import torch
 from harness import Scope, as_subject, draw, hunt, scope_of
-from harness.diagnosis.script.make import script
 from harness.report.wording import config_line
 from harness.search import plan
 from harness.space.parts import ConfigError
+from harness.subjects import wire
+from harness.subjects.registry import find_subject
 from harness.subjects.torch_module import TorchSubject
 from tests.implementations import vectorised
 
@@ -193,9 +196,11 @@ agreeing, failing = (hunt(one, scope_of(one).only(**sizes), cases=100) for one i
 config = failing.finding.case.config
 print(agreeing.verdict.value, sorted(agreeing.coverage.factors["passing"], key=str))
 print(failing.verdict.value, config, config.plain)
-print("layer(x, hx=hx)" in script(failing.finding, deaf).text, "passing" in config_line(config.plain))
+print("passing" in config_line(config), "passing" in config_line(config.plain))
 print(as_subject(vectorised).run(draw(config)).failure.value)
-print("passing" in plan._PLAIN)
+Path("reads.py").write_text("def rnn(x, h0, weights, config): raise ValueError(config.passing)")
+print(find_subject(f"python:{sys.executable} reads.py:rnn").run(draw(config.plain)).message)
+print("passing" in plan._PLAIN, "passing" in wire.UNSENT)
 for met in (True, False):
     pairs = agreeing.coverage.interactions(agreeing.scope, 2, met=met)
     print([tuple(pair.values()) for pair in pairs if pair.keys() == {"hx", "passing"}])
@@ -206,7 +211,7 @@ except ConfigError as error:
 """
 
 
-def test_a_factor_is_drawn_made_plain_and_written(tmp_path: Path) -> None:
+def test_a_factor_is_drawn_made_plain_and_known_to_all_who_read_the_table(tmp_path: Path) -> None:
     said = ran(followed("factor", tmp_path), "-c", FACTOR)
 
     assert said.splitlines() == [
@@ -214,7 +219,8 @@ def test_a_factor_is_drawn_made_plain_and_written(tmp_path: Path) -> None:
         "disagrees RNNConfig(1, 1, T=1, N=1, hx=True, passing='keyword') RNNConfig(1, 1, T=1, N=1, hx=True)",
         "True False",
         "unsupported",
-        "True",
+        "ValueError: None",
+        "True True",
         "[(False, None), (True, None), (True, 'keyword')]",
         "[]",
         "passing='by hand': expected one of None, 'keyword'",

@@ -52,6 +52,7 @@ from harness.space.case import Array, Case, as_plain
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.space.errors import require_type
 from harness.space.outcome import LOST, Failure, Outcome
+from harness.space.parts import PLAIN, having
 from harness.subjects.protocol import Subject, backend_of, masks_of
 
 REFERENCE: Final = Reference()
@@ -117,6 +118,10 @@ def check_agreement(
     return result if result.verdict is not Verdict.AGREES else effects_of(observation.raw) or result
 
 
+_HOWEVER: Final = {name: PLAIN[name] for name in having("probed") if name != "lengths"}
+"""The plain values of what does not matter to probes, which know of lengths themselves."""
+
+
 def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_probes: bool = True) -> Observation:
     """Run ``subject`` on ``case``, on prefixes of its stack, and with the probes that a local comparison needs."""
     outcome, arithmetic = subject.run(case), arithmetic_of(subject, case, accepted)
@@ -128,7 +133,7 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
     plain, config = (replace(case, masks=masks) if masks else case).plain(), case.config
     # Carriers round what they carry like any unit: only the dtype's own roundings leave it unchanged.
     # How gradients are asked for does not matter: the probes ask in the plain way.
-    plainly = config is plain.config or config.replace(enforce_sorted=False, grad_mode=None) == plain.config
+    plainly = config is plain.config or config.replace(**_HOWEVER) == plain.config
     worthwhile = with_probes and accepted.derived and not masks and plainly
     computed = plain_outcome(config, outcome)
     return Observation(

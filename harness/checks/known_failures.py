@@ -16,7 +16,8 @@ from harness.checks.agreement import Observation
 from harness.checks.result import Result, is_id
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.space.scope import SIZE_FACTORS, Scope, factors_of
+from harness.space.parts import SIZE_FACTORS
+from harness.space.scope import Scope, factors_of
 
 BOUNDS: Final[dict[str, Callable[[int, int], bool]]] = {  # the comparisons that a condition on a size may make
     ">=": operator.ge,

@@ -209,7 +209,7 @@ def _checked(given: _Given) -> int:
     from harness.pipeline import Upgrading
     from harness.search.options import Options
     from harness.search.preparation import workers_of
-    from harness.space.whole import WHOLE
+    from harness.space.scope import WHOLE
 
     quiet, verbose = given.quiet, given.verbose
     options = Options(given.examples, given.seconds, given.seed, tolerance=given.tolerance, own=_own(given.known_file))

@@ -26,7 +26,8 @@ from harness.oracle.known import Floats, to_float64
 from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
-from harness.space.scope import SIZE_FACTORS, Scope
+from harness.space.parts import SIZE_FACTORS
+from harness.space.scope import Scope
 from harness.space.values import draw
 
 SETS: Final = 3

@@ -32,7 +32,8 @@ from harness.search.guard import Late
 from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import MANY, RNNConfig
-from harness.space.scope import SIZE_FACTORS, Scope, factors_of
+from harness.space.parts import SIZE_FACTORS
+from harness.space.scope import Scope, factors_of
 
 EVIDENCE: Final = 3
 """The number of cases, beside the failing one, on which a subject must be wrong in a fault's own way before the fault

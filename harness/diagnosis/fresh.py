@@ -9,8 +9,8 @@ import numpy as np
 
 from harness.space.case import Array, Case
 from harness.space.config import MANY, RNNConfig
-from harness.space.parts import ConfigError
-from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
+from harness.space.parts import SIZE_FACTORS, ConfigError
+from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import draw
 
 REGIMES: Final = ("normal", "default")

@@ -22,7 +22,7 @@ from harness.search.examination import Equal, Examination
 from harness.search.record import Helpers, SearchRecord
 from harness.search.shards import Shard
 from harness.space.config import AXES, PLAINEST, RNNConfig
-from harness.space.parts import WAY
+from harness.space.parts import lacking
 from harness.space.scope import factors_of
 
 HINTS: Final = {
@@ -36,7 +36,7 @@ HINTS: Final = {
 }
 
 
-CALLED: Final = frozenset({"wrt", *WAY})  # factors of the way a layer is called, which most users need not know
+CALLED: Final = lacking("said")  # factors of the way a layer is called, which most users need not know
 
 
 def verdict_on(hunt: SearchRecord, verdict: Verdict | None) -> str:

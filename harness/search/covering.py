@@ -37,7 +37,8 @@ from harness.space.interactions import (
     affords,
     interactions_of,
 )
-from harness.space.scope import APART, COST, SIZE_FACTORS, Scope, exactly, smallest
+from harness.space.parts import APART, SIZE_FACTORS
+from harness.space.scope import COST, Scope, exactly, smallest
 
 Floats = NDArray[np.float64]
 

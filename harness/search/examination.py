@@ -15,7 +15,8 @@ from harness.search.guard import Guarded, Hang
 from harness.search.options import Options
 from harness.search.record import SearchRecord, Stop
 from harness.space.contract import KERNEL
-from harness.space.scope import SIZE_FACTORS, Scope
+from harness.space.parts import SIZE_FACTORS
+from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
 
 DROPOUT_RUNS: Final = 70

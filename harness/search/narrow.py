@@ -17,32 +17,21 @@ from harness.checks.agreement import check_agreement, unfit
 from harness.checks.result import Result, Verdict
 from harness.space.case import Case
 from harness.space.config import RNNConfig
+from harness.space.constraints import Rule
 from harness.space.outcome import LOST, Failure, Outcome
+from harness.space.parts import SIZE_FACTORS, having
 from harness.space.product_edges import EDGE, product_edges
-from harness.space.rules import Rule
-from harness.space.scope import SIZE_FACTORS, Scope, configure, factors_of
+from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
-NOT_ASKED: Final = frozenset({*SIZE_FACTORS, "dropout", "training"})
-"""Factors that are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer."""
+ASKED: Final = tuple(name for name in having("asked") if name not in SIZE_FACTORS)
+"""The others are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer."""
 
-UNSEEN: Final = ("nonlinearity", "batch_first")
-"""Factors that no array shows: a function that does not get the config cannot know them, and supports one value of
-each.
-"""
+UNSEEN: Final = having("unseen")
+"""A function that does not get the config cannot know these factors, and supports one value of each."""
 
-FEATURES: Final = (
-    "num_layers",
-    "nonlinearity",
-    "bias",
-    "batch_first",
-    "bidirectional",
-    "batched",
-    "lengths",
-    "loss",
-    "autocast",
-)
+FEATURES: Final = having("feature")
 """Factors for which a subject may support some values only, and for the others return or raise something arbitrary,
 such as a port of one layer that refuses nothing.
 """
@@ -77,7 +66,7 @@ DEAR: Final = 0.1
 PART: Final = 16
 """The part of so many states on which it is timed: one in this many, of 64 steps and 64 sequences."""
 
-PAIRED: Final = ("dtype", "nonlinearity", "bias", "batch_first", "bidirectional", "hx", "loss", "batched")
+OPENING: Final = ("dtype", *(name for name in having("opens") if name != "dtype"))
 """Factors with a value that may open what is refused beside another value, such as gradients in float64."""
 
 
@@ -166,7 +155,7 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
 
 def _asked_for(scope: Scope) -> dict[str, tuple[Any, ...]]:
     """Return the factors whose values a subject is asked for, with these values."""
-    return {name: values for name, values in scope.values().items() if name not in NOT_ASKED and len(values) > 1}
+    return {name: values for name, values in scope.values().items() if name in ASKED and len(values) > 1}
 
 
 def plainest(scope: Scope) -> RNNConfig:
@@ -295,7 +284,7 @@ def _near(scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> Iterator[RNNC
 
 def _opening(subject: Subject, base: RNNConfig, name: str, value: Any, scope: Scope) -> Rule | None:
     """Return the rule by which another factor's values open a value that is refused at the plainest, or ``None``."""
-    for other in PAIRED:
+    for other in OPENING:
         if other != name:
             values = [one for one in scope.values()[other] if one != factors_of(base)[other]]
             opening = tuple(one for one in values if _opens(subject, base, {name: value, other: one}))

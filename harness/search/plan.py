@@ -21,10 +21,10 @@ from typing import Final, NamedTuple, Protocol
 from harness.search.covering import covering
 from harness.space.apart import apart
 from harness.space.case import Case
-from harness.space.config import PLAINEST, RNNConfig
-from harness.space.parts import WAY
+from harness.space.config import RNNConfig
+from harness.space.parts import PLAIN, SIZE_FACTORS, WAY, lacking
 from harness.space.product_edges import product_edges
-from harness.space.scope import SIZE_FACTORS, Scope, factors_of
+from harness.space.scope import Scope, factors_of
 from harness.space.strata import Stratum, strata
 from harness.space.values import draw
 
@@ -228,9 +228,7 @@ def _plain_share(scope: Scope) -> float:
     return prod(getattr(scope, name).count(value) / len(getattr(scope, name)) for name, value in _PLAIN.items()) or 1.0
 
 
-_PLAIN: Final = {
-    name: getattr(PLAINEST, name) for name in WAY if name not in {"lengths", "enforce_sorted", "grad_mode"}
-}
+_PLAIN: Final = {name: PLAIN[name] for name in lacking("probed", WAY)}
 """The way of calling that probes need, packed or not, and however gradients are asked for."""
 
 _PARTS: Final = 2**16

@@ -16,8 +16,8 @@ from harness.search.simplify import Check, Found, Simplifying, failure_of
 from harness.space.case import Case
 from harness.space.config import MANY, RNNConfig, never_rise
 from harness.space.cut import fitted, without_one
-from harness.space.parts import ConfigError
-from harness.space.scope import SIZE_FACTORS, SIZES, Scope, configure, factors_of
+from harness.space.parts import FACTORS, SIZE_FACTORS, SIZES, ConfigError, having
+from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import REGIMES, draw
 
 SEEDS: Final = 4
@@ -41,7 +41,10 @@ LARGEST: Final = max(SIZES)
 others that are tried are the nearest and powers of two.
 """
 
-LEAPT: Final = ("num_layers", "T", "N", "hidden_size", "input_size")
+NUMBERS: Final = tuple(sorted(having("dear"), key=lambda name: FACTORS[name].dear))
+"""The factors that are shrunk as numbers, in the order of how expensive they make a case."""
+
+LEAPT: Final = tuple(name for name in NUMBERS if name != "output_size")
 """The sizes that are made small all at once."""
 
 LEAP: Final = 3
@@ -75,9 +78,6 @@ _FIRST: Final = "the first preparation alone"
 
 _TIED: Final = "sizes that are equal"
 """The name for sizes that are equal, and so may have to stay equal."""
-
-NUMBERS: Final = ("num_layers", "T", "N", "hidden_size", "input_size", "output_size")
-"""The factors that are shrunk as numbers, in the order of how expensive they make a case."""
 
 
 _T = TypeVar("_T")

@@ -10,8 +10,8 @@ from random import Random
 from typing import Any, Final
 
 from harness.space.config import RNNConfig
-from harness.space.parts import OPTIONS, PAIRS, PREPARATIONS
-from harness.space.scope import SIZE_FACTORS, Scope, assembled, factors_to_draw
+from harness.space.parts import OPTIONS, PAIRS, PREPARATIONS, SIZE_FACTORS, having
+from harness.space.scope import Scope, assembled, factors_to_draw
 
 SIZES: Final = (2, 3, 4, 5)
 """The sizes, all different, so that arguments and axes that are mixed up give wrong shapes."""
@@ -23,8 +23,9 @@ them an argument has its default or another value, so any two arguments that are
 TIED: Final = 6
 """The number of pairs of modules that share their parameters, two for each loss."""
 
-_DRAWN: Final = (*(name for name in OPTIONS if name != "dropout"), "hx", "dtype", "mode", "loss")
-"""The factors that are drawn. All others have their first value, or small sizes."""
+_DRAWN: Final = tuple("mode" if name == "training" else name for name in having("beside_apart"))
+"""The factors that are drawn, training with dropout as their mode. All others have their first value, or small sizes.
+"""
 
 
 def apart(scope: Scope, seed: int) -> list[RNNConfig]:

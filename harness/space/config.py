@@ -13,8 +13,9 @@ from functools import cached_property, lru_cache
 from math import prod
 from typing import Any, ClassVar, Final, NamedTuple
 
-from harness.space.constraints import IMPOSSIBLE
 from harness.space.parts import (
+    FACTORS,
+    IMPOSSIBLE,
     PAIRS,
     PARTS,
     REQUIRED,
@@ -24,9 +25,10 @@ from harness.space.parts import (
     LayerConfig,
     ResultConfig,
     WayConfig,
+    having,
 )
 
-AXES: Final = {"T": "T", "N": "N", "input_size": "I", "hidden_size": "H", "output_size": "O", "num_layers": "L"}
+AXES: Final = {name: FACTORS[name].axis for name in having("axis")}
 """The axis letter of each factor that is the length of an axis."""
 
 PLACES: Final = {"T": "t", "N": "n", "I": "feature", "H": "unit", "O": "o"}

@@ -1,4 +1,4 @@
-"""Constraints: the values of factors that exclude each other, in one table.
+"""Constraints on factors: values that exclude each other, and rules of a subject.
 
 ``RNNConfig`` refuses values that no layer can have. A search also leaves out what torch does not have, and what would
 look the same: of drawn values that exclude each other one gives way, and coverage does not wait for them to meet.
@@ -10,8 +10,6 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
-
-from harness.space.parts import FORWARD_MODES, PAIRS, PREPARATIONS
 
 Condition = Callable[[Any], bool]
 """A condition on the value of a factor; for ``lengths``, on their kind (``RNNConfig.packing``)."""
@@ -72,54 +70,8 @@ def above(size: int) -> Condition:
 off: Final = operator.not_
 on: Final = operator.truth
 
-_UNBATCHED: Final = "batched=False with N={N}, lengths={lengths}: expected N=1 and no lengths"
 
-CONSTRAINTS: Final = (
-    Constraint({"batched": off, "N": other_than(1)}, ("N", 1), _UNBATCHED),
-    Constraint({"batched": off, "lengths": given}, ("lengths", None), _UNBATCHED),
-    # An empty batch has nothing to pack, and torch refuses it.
-    Constraint({"lengths": given, "N": among(0)}, ("N", 1)),
-    # A readout's gradient is zero in padding, but not elsewhere.
-    Constraint({"lengths": given, "output_size": given, "strides": among("expanded")}, ("strides", "contiguous")),
-    Constraint(
-        {"enforce_sorted": on, "lengths": among(None, "any")},
-        ("enforce_sorted", False),
-        "enforce_sorted=True with lengths={lengths}: expected lengths that never rise",
-    ),
-    # Lengths of one sequence or of one step are equal.
-    Constraint({"lengths": among("falling", "any"), "N": below(2)}, ("lengths", "equal")),
-    Constraint({"lengths": among("falling", "any"), "T": below(2)}, ("lengths", "equal")),
-    Constraint({"loss": among(None), "wrt": other_than("all")}, ("wrt", "all")),
-    Constraint({"loss": given, "grad_mode": among(*FORWARD_MODES[1:])}, ("grad_mode", None)),
-    Constraint({"loss": among(None), "grad_mode": among("accumulate")}, ("grad_mode", None)),
-    Constraint(
-        {"autocast": given, "dtype": other_than("float32")},
-        ("autocast", None),
-        "autocast={autocast!r} with dtype={dtype!r}: expected dtype='float32'",
-    ),
-    Constraint({"autocast": given, "device": among("meta")}, ("autocast", None)),
-    # Autocast would draw the masks in another dtype.
-    Constraint({"autocast": given, "training": on, "dropout": on}, ("dropout", 0.0)),
-)
-"""The constraints, in the order in which factors give way."""
-
-ONE_AFTER_THE_OTHER: Final = tuple(
-    Constraint({"after": holds, "preparation": among(*then)}, ("after", None))
-    for holds, then in [
-        (given, ["new"]),
-        *(
-            (among(first), [then for then in PREPARATIONS[1:] if (first, then) not in PAIRS])
-            for first in PREPARATIONS[1:]
-        ),
-    ]
-)
-"""The constraints on two preparations, of factors whose interactions are not planned (``scope.APART``)."""
-
-IMPOSSIBLE: Final = tuple(constraint for constraint in CONSTRAINTS if constraint.error)
-"""The constraints that no layer can break."""
-
-
-def settled(factors: Mapping[str, Any], constraints: Iterable[Constraint] = CONSTRAINTS) -> dict[str, Any]:
+def settled(factors: Mapping[str, Any], constraints: Iterable[Constraint]) -> dict[str, Any]:
     """Return the factors after some have given way, so that none exclude each other."""
     found = dict(factors)
     for constraint in constraints:
@@ -139,3 +91,29 @@ def excluded(factor: str, value: Any, values: Mapping[str, Sequence[Any]], const
         for one in constraints
         if one.way_out is not None and one.way_out[0] != factor
     )
+
+
+class Rule(NamedTuple):
+    """A value of one factor that a subject is asked for only beside some values of another.
+
+    Gradients in float64 alone are an example.
+    """
+
+    factor: str
+    value: Any
+    beside: str
+    opening: tuple[Any, ...]
+
+    @property
+    def words(self) -> str:
+        """The condition of the rule in words, such as ``dtype=float64``."""
+        return f"{self.beside}={' or '.join(map(str, self.opening))}"
+
+    def excludes(self, factors: Mapping[str, Any]) -> bool:
+        """Return whether these factors break the rule.
+
+        They cannot break it if one of the rule's two factors is missing from them.
+        """
+        if not {self.factor, self.beside} <= factors.keys():
+            return False
+        return bool(factors[self.factor] == self.value and factors[self.beside] not in self.opening)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.interactions import Bools, Interactions, class_of, interactions_of
-from harness.space.scope import APART, SIZE_FACTORS, Scope
+from harness.space.parts import APART, SIZE_FACTORS
+from harness.space.scope import Scope
 
 FACTORS: Final = tuple(name for name in Scope().values() if name not in APART)
 """Every factor, in the order of a scope's fields."""

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from harness.space.config import cost_of
 from harness.space.constraints import Condition, Constraint
-from harness.space.scope import APART, BOUNDARIES, COST, LARGE, MULTIPLES, SIZE_FACTORS, Scope, smallest
+from harness.space.parts import APART, BOUNDARIES, FACTORS, LARGE, MULTIPLES, SIZE_FACTORS, having
+from harness.space.scope import COST, Scope, smallest
 
 Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
@@ -36,10 +37,9 @@ ALONE: Final = frozenset(MULTIPLES)
 COSTLY: Final = (*SIZE_FACTORS, "num_layers", "bidirectional")
 """The factors that a config's cost depends on."""
 
-GROUPS: Final = (
-    ("batched", "lengths", "enforce_sorted", "strides", "output_size"),
-    ("loss", "wrt", "grad_mode"),
-    ("dtype", "autocast", "device", "training", "dropout", "nonlinearity"),
+GROUPS: Final = tuple(
+    tuple(name for name in having("group") if FACTORS[name].group == group)
+    for group in dict.fromkeys(FACTORS[name].group for name in having("group"))
 )
 """Groups of factors that exclude each other, so that few states are needed. A factor that is in no group and in a
 constraint joins the group of the constraint.
@@ -242,7 +242,7 @@ class Interactions:
             if not any(all(state.get(one) for one in each.excluded.items()) for each in self.scope.constraints)
         ]
         if len(states) > STATES:
-            raise ValueError(f"{len(states)} states, expected at most {STATES}: join GROUPS that share constraints")
+            raise ValueError(f"{len(states)} states, expected at most {STATES}: join the groups that share constraints")
         return tuple(states)
 
     def _mask(self, values: Mapping[str, Sequence[Any]], constraints: Iterable[Constraint] = ()) -> NDArray[np.uint64]:

@@ -1,15 +1,21 @@
-"""The parts of a config: the layer, the call, the results that are asked for, and the way of the call.
+"""The factors: one table of what a layer and a call of it may vary in, in the four parts of a config.
 
-Each part is a dataclass that checks its own fields. ``RNNConfig`` is made from all of them.
+A factor is a field of a part, and its row says everything else that is known of it: the values that it may have and
+that are asked for, plainest first; what excludes it; what shows it; how it is said. All other tables of factors are
+read off this one. ``RNNConfig`` is made from all parts.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, fields
+from itertools import chain
 from typing import Any, Final
 
+from harness.space.constraints import Constraint, among, below, given, off, on, other_than
 from harness.space.errors import UsageError
+from harness.space.factor import ROW, Factor, factor, of_torch, option, way
 
 NONLINEARITIES: Final = ("tanh", "relu")
 DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
@@ -18,9 +24,7 @@ WRT: Final = ("all", "inputs", "weights")
 STRIDES: Final = ("contiguous", "transposed", "stepped", "expanded")
 AUTOCASTS: Final = (None, "bfloat16", "float16")
 GRAD_MODES: Final = (None, "enable_grad", "inference_mode", "accumulate")
-FORWARD_MODES: Final = GRAD_MODES[:3]
-"""The grad modes of a call without a loss."""
-
+FORWARD_MODES: Final = GRAD_MODES[:3]  # those of a call without a loss
 PREPARATIONS: Final = (
     "new",
     "used",
@@ -33,6 +37,23 @@ PREPARATIONS: Final = (
     "parametrize",
     "functional_call",
 )
+
+PACKINGS: Final = (None, "equal", "falling", "any")
+"""The kinds of packing: not packed, or packed with lengths that are all the same, that never rise, or in any order."""
+
+BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
+"""Sizes at which blocked and vectorised kernels change their path: one, two, and powers of two with their neighbours.
+"""
+
+LARGE: Final = (63, 64, 65, 127, 128, 129, 255, 256, 257)
+"""Larger powers of two with their neighbours."""
+
+MULTIPLES: Final = (23, 24, 25, 47, 48, 49, 95, 96, 97)
+"""Multiples of the vector widths of 8, 16 and 32 numbers that are not powers of two, with their neighbours."""
+
+SIZES: Final = (*range(1, 17), *range(1, 17), *BOUNDARIES * 4, *LARGE, *MULTIPLES)
+"""The values that a size is drawn from: in a third of draws any size up to 16, in half a boundary, else a larger one.
+"""
 
 OTHER: Final = 0.5
 """The number in every place of the other weights that a module was called with before; every dtype has it."""
@@ -50,30 +71,24 @@ PAIRS: Final = frozenset(
 its parameters can neither be replaced nor be given to a call."""
 
 _DEVICE: Final = re.compile(r"[a-z_]\w*(:\d+)?")
-_CHOICES: Final = "choices"
 
 
 class ConfigError(UsageError):
     """A config that no recurrent layer can have."""
 
 
-def _one_of(choices: tuple[str | None, ...]) -> Any:
-    """Return a field that has one of these values, by default the first."""
-    return field(default=choices[0], metadata={_CHOICES: choices})
-
-
 @dataclass(frozen=True)
 class LayerConfig:
     """The arguments of ``nn.RNN``'s constructor under their own names and defaults."""
 
-    input_size: int
-    hidden_size: int
-    num_layers: int = 1
-    nonlinearity: str = _one_of(NONLINEARITIES)
-    bias: bool = True
-    batch_first: bool = False
-    dropout: float = 0.0
-    bidirectional: bool = False
+    input_size: int = factor(usual=SIZES, axis="I", size=True, dear=5, required=True)
+    hidden_size: int = factor(usual=SIZES, axis="H", size=True, dear=4, required=True)
+    num_layers: int = option(usual=(1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5), axis="L", dear=1, opens=False)
+    nonlinearity: str = option(NONLINEARITIES, usual=NONLINEARITIES, unseen=True, halves=NONLINEARITIES)
+    bias: bool = option(usual=(True, False))
+    batch_first: bool = option(usual=(False, True), unseen=True)
+    dropout: float = factor(usual=(0.0, 0.5, 0.25), asked=False, group="numbers")  # at 0.5, p is 1 - p
+    bidirectional: bool = option(usual=(False, True), halves=("unidirectional", "bidirectional"))
 
     def __post_init__(self) -> None:
         for name in ("input_size", "hidden_size", "num_layers"):
@@ -93,12 +108,14 @@ class CallConfig:
     - ``training``: train or eval mode, which differ only in dropout.
     """
 
-    T: int = 1
-    N: int = 1
-    hx: bool = False
-    dtype: str = _one_of(DTYPES)
-    device: str = "cpu"
-    training: bool = False
+    T: int = factor(usual=SIZES, axis="T", size=True, dear=2)
+    N: int = factor(usual=(*SIZES, 0, 0), axis="N", size=True, dear=3)
+    hx: bool = factor(usual=(False, True), opens=True, beside_apart=True)
+    dtype: str = factor(
+        DTYPES, usual=("float32", "float64"), torch=DTYPES, opens=True, beside_apart=True, group="numbers"
+    )
+    device: str = factor(usual=("cpu",), sent=False, group="numbers")
+    training: bool = factor(usual=(False, True), asked=False, beside_apart=True, group="numbers")
 
     def __post_init__(self) -> None:
         _require_int("T", self.T, at_least=1)
@@ -122,9 +139,21 @@ class ResultConfig:
       frozen weights, or the ``weights`` alone.
     """
 
-    output_size: int | None = None
-    loss: str | None = _one_of(LOSSES)
-    wrt: str = _one_of(WRT)
+    output_size: int | None = factor(usual=(None,), axis="O", dear=6, group="layout")
+    loss: str | None = option(
+        LOSSES,
+        torch=(*[None] * 3, *LOSSES[1:]),
+        argument="cotangents",
+        halves=("forward", "gradients"),
+        group="gradients",
+    )
+    wrt: str = factor(
+        WRT,
+        torch=("all", *WRT),
+        excluded=(Constraint({"loss": among(None), "wrt": other_than("all")}, ("wrt", "all")),),
+        group="gradients",
+        said=False,
+    )
 
     def __post_init__(self) -> None:
         if self.output_size is not None:
@@ -132,13 +161,19 @@ class ResultConfig:
         _require_flags_and_choices(self, ResultConfig)
 
 
+_UNBATCHED: Final = "batched=False with N={N}, lengths={lengths}: expected N=1 and no lengths"
+_UNSORTED: Final = "enforce_sorted=True with lengths={lengths}: expected lengths that never rise"
+_CAST: Final = "autocast={autocast!r} with dtype={dtype!r}: expected dtype='float32'"
+
+
 @dataclass(frozen=True, kw_only=True)
 class WayConfig:
     """The way in which the layer is called; ``RNNConfig.plain`` is the same computation without most of it.
 
-    - ``lengths``: if not ``None``, the batch is packed: sequence n has ``lengths[n]`` steps, and the steps after them
-      are padding; ``enforce_sorted`` packs lengths that never rise as ``enforce_sorted=True`` does;
     - ``batched``: if false, no array has a batch axis, and N is 1;
+    - ``lengths``: if not ``None``, the batch is packed: sequence n has ``lengths[n]`` steps, and the steps after them
+      are padding; a scope has their kinds (``PACKINGS``). ``enforce_sorted`` packs lengths that never rise as
+      ``enforce_sorted=True`` does;
     - ``strides``: the layout in memory of x, hx and the gradients that a loss gives: in order (``contiguous``), with
       their axes ``transposed``, in every other place (``stepped``), or ``expanded``, which is one value along the first
       axis, and for a gradient one value throughout;
@@ -153,16 +188,100 @@ class WayConfig:
     - ``tied``: true if another module with the same parameters is called as well, and gradients go back through both.
     """
 
-    lengths: tuple[int, ...] | None = None
-    enforce_sorted: bool = False
-    batched: bool = True
-    strides: str = _one_of(STRIDES)
-    autocast: str | None = _one_of(AUTOCASTS)
-    grad_mode: str | None = _one_of(GRAD_MODES)
-    preparation: str = _one_of(PREPARATIONS)
-    after: str | None = _one_of((None, *PREPARATIONS[1:]))
-    positional: bool = False
-    tied: bool = False
+    batched: bool = way(
+        usual=(True,),
+        torch=(*[True] * 7, False),
+        excluded=(
+            Constraint({"batched": off, "N": other_than(1)}, ("N", 1), _UNBATCHED),
+            Constraint({"batched": off, "lengths": given}, ("lengths", None), _UNBATCHED),
+        ),
+        feature=True,
+        opens=True,
+        drop_in=True,
+        group="layout",
+    )
+    lengths: tuple[int, ...] | None = way(
+        usual=(None,),
+        torch=(*[None] * 5, *PACKINGS[1:]),
+        argument="lengths",
+        excluded=(
+            # An empty batch has nothing to pack, and torch refuses it.
+            Constraint({"lengths": given, "N": among(0)}, ("N", 1)),
+            # Lengths of one sequence or of one step are equal.
+            Constraint({"lengths": among("falling", "any"), "N": below(2)}, ("lengths", "equal")),
+            Constraint({"lengths": among("falling", "any"), "T": below(2)}, ("lengths", "equal")),
+        ),
+        feature=True,
+        probed=True,
+        drop_in=True,
+        group="layout",
+    )
+    enforce_sorted: bool = way(
+        usual=(False, True),
+        excluded=(
+            Constraint({"enforce_sorted": on, "lengths": among(None, "any")}, ("enforce_sorted", False), _UNSORTED),
+        ),
+        probed=True,
+        group="layout",
+    )
+    strides: str = way(
+        STRIDES,
+        torch=(*["contiguous"] * 5, *STRIDES[1:]),
+        function=(*["contiguous"] * 5, *STRIDES[1:]),
+        excluded=(
+            # A readout's gradient is zero in padding, but not elsewhere.
+            Constraint(
+                {"lengths": given, "output_size": given, "strides": among("expanded")}, ("strides", "contiguous")
+            ),
+        ),
+        sent=False,
+        group="layout",
+    )
+    autocast: str | None = of_torch(
+        AUTOCASTS,
+        torch=(*[None] * 8, *AUTOCASTS[1:]),
+        excluded=(
+            Constraint({"autocast": given, "dtype": other_than("float32")}, ("autocast", None), _CAST),
+            Constraint({"autocast": given, "device": among("meta")}, ("autocast", None)),
+            # Autocast would draw the masks in another dtype.
+            Constraint({"autocast": given, "training": on, "dropout": on}, ("dropout", 0.0)),
+        ),
+        feature=True,
+        drop_in=True,
+        group="numbers",
+    )
+    grad_mode: str | None = of_torch(
+        GRAD_MODES,
+        torch=(None, *GRAD_MODES),
+        excluded=(
+            Constraint({"loss": given, "grad_mode": among(*FORWARD_MODES[1:])}, ("grad_mode", None)),
+            Constraint({"loss": among(None), "grad_mode": among("accumulate")}, ("grad_mode", None)),
+        ),
+        probed=True,
+        group="gradients",
+    )
+    preparation: str = of_torch(PREPARATIONS, torch=(*["new"] * 18, *PREPARATIONS[1:]), function=(*["new"] * 9, "used"))
+    after: str | None = of_torch(
+        (None, *PREPARATIONS[1:]),
+        torch=(None, *PREPARATIONS[1:]),
+        excluded=(
+            Constraint({"after": given, "preparation": among("new")}, ("after", None)),
+            *(
+                Constraint(
+                    {
+                        "after": among(first),
+                        "preparation": among(*(then for then in PREPARATIONS[1:] if (first, then) not in PAIRS)),
+                    },
+                    ("after", None),
+                )
+                for first in PREPARATIONS[1:]
+            ),
+        ),
+        apart=True,
+        drop_in=True,
+    )
+    positional: bool = of_torch(usual=(False,), torch=(False, True), apart=True, drop_in=True)
+    tied: bool = of_torch(usual=(False,), torch=(False, True), apart=True, drop_in=True)
 
     def __post_init__(self) -> None:
         _require_flags_and_choices(self, WayConfig)
@@ -174,14 +293,18 @@ class WayConfig:
 PARTS: Final[tuple[type[Any], ...]] = (LayerConfig, CallConfig, ResultConfig, WayConfig)
 """The parts, in the order of their fields."""
 
+FACTORS: Final[dict[str, Factor]] = {one.name: one.metadata[ROW] for part in PARTS for one in fields(part)}
+"""The rows of the table, by the factor's name, in the order of a config's fields."""
 
-def require_value(name: str, value: object) -> None:
-    """Raise ``ConfigError`` if a field of no config has this value, whatever the other fields are."""
-    beside = {"preparation": next((then for first, then in sorted(PAIRS) if first == value), "new")}
-    for part in PARTS:
-        if name in _names(part):
-            needed = beside if name == "after" else {one: 1 for one in REQUIRED if part is LayerConfig}
-            part(**needed | {name: value})
+
+def having(column: str, names: Iterable[str] = tuple(FACTORS)) -> tuple[str, ...]:
+    """Return the factors, of those with these names, of which something holds."""
+    return tuple(name for name in names if getattr(FACTORS[name], column))
+
+
+def lacking(column: str, names: Iterable[str] = tuple(FACTORS)) -> tuple[str, ...]:
+    """Return the factors, of those with these names, of which something does not hold."""
+    return tuple(name for name in names if not getattr(FACTORS[name], column))
 
 
 def _names(part: type[Any]) -> tuple[str, ...]:
@@ -199,9 +322,40 @@ OPTIONS: Final = tuple(name for name in LAYER if name not in REQUIRED)
 
 RESULTS: Final = _names(ResultConfig)
 WAY: Final = _names(WayConfig)
+OF_TORCH: Final = having("of_torch")
+SIZE_FACTORS: Final = having("size")
+"""The factors that are sizes of arrays and nothing else."""
 
-OF_TORCH: Final = tuple(name for name in WAY if name not in {"lengths", "enforce_sorted", "batched", "strides"})
-"""The fields of the way that exist in torch only; the others are about the arrays."""
+APART: Final = having("apart")
+"""The factors that are varied in cases of their own (``space.apart``), and everywhere else have their first value: no
+interaction of them is planned, because their many values would double the number of planned cases."""
+
+PLAIN: Final = {name: one.usual[0] for name, one in FACTORS.items()}
+"""The plainest value of each factor, which is nn.RNN's default where it has one."""
+
+CONSTRAINTS: Final = tuple(chain.from_iterable(FACTORS[name].excluded for name in lacking("apart")))
+"""The constraints, in the order in which factors give way."""
+
+OF_APART: Final = tuple(chain.from_iterable(FACTORS[name].excluded for name in APART))
+"""The constraints on factors whose interactions are not planned."""
+
+IMPOSSIBLE: Final = tuple(constraint for constraint in CONSTRAINTS if constraint.error)
+"""The constraints that no layer can break."""
+
+
+def require_value(name: str, value: object) -> None:
+    """Raise ``ConfigError`` if a field of no config has this value, whatever the other fields are."""
+    beside = {"preparation": next((then for first, then in sorted(PAIRS) if first == value), "new")}
+    for part in PARTS:
+        if name in _names(part):
+            needed = beside if name == "after" else {one: 1 for one in REQUIRED if part is LayerConfig}
+            part(**needed | {name: value})
+
+
+_EXPECTED: Final = {
+    part: [(name, FACTORS[name].choices) for name in _names(part) if FACTORS[name].choices or FACTORS[name].is_flag]
+    for part in PARTS
+}
 
 
 def _require_flags_and_choices(config: Any, part: type[Any]) -> None:
@@ -211,17 +365,6 @@ def _require_flags_and_choices(config: Any, part: type[Any]) -> None:
             raise ConfigError(f"{name}={value!r}: expected True or False")
         if choices is not None and not (isinstance(value, str | None) and value in choices):
             raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
-
-
-_EXPECTED: Final[dict[type[Any], list[tuple[str, tuple[str | None, ...] | None]]]] = {
-    part: [
-        (one.name, one.metadata.get(_CHOICES))
-        for one in fields(part)
-        if isinstance(one.default, bool) or _CHOICES in one.metadata
-    ]
-    for part in PARTS
-}
-"""The fields of each part that are flags, and those that have choices, with the choices."""
 
 
 def _require_int(name: str, value: object, *, at_least: int) -> None:

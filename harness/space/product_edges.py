@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from harness.space.config import RNNConfig
-from harness.space.scope import SIZE_FACTORS, Scope
+from harness.space.parts import SIZE_FACTORS
+from harness.space.scope import Scope
 
 EDGE: Final = 2**16
 """The product around which the configs lie."""

@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from itertools import count
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.space.config import PLAINEST, RNNConfig, cost_of
-from harness.space.constraints import (
-    CONSTRAINTS,
-    ONE_AFTER_THE_OTHER,
-    Constraint,
-    above,
-    among,
-    below,
-    excluded,
-    on,
-    settled,
-)
+from harness.space.constraints import Constraint, Rule, above, among, below, excluded, on, settled
 from harness.space.errors import UsageError, require_type
-from harness.space.parts import NONLINEARITIES, PAIRS, ConfigError, require_value
-from harness.space.rules import Rule
+from harness.space.parts import (
+    APART,
+    CONSTRAINTS,
+    FACTORS,
+    OF_APART,
+    PACKINGS,
+    PAIRS,
+    SIZE_FACTORS,
+    SIZES,
+    ConfigError,
+    require_value,
+)
 from harness.space.values import REGIMES
-
-BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
-"""Sizes at which blocked and vectorised kernels change their path: one, two, and powers of two with their neighbours.
-"""
-
-LARGE: Final = (63, 64, 65, 127, 128, 129, 255, 256, 257)
-"""Larger powers of two with their neighbours."""
-
-MULTIPLES: Final = (23, 24, 25, 47, 48, 49, 95, 96, 97)
-"""Multiples of the vector widths of 8, 16 and 32 numbers that are not powers of two, with their neighbours."""
-
-SIZES: Final = (*range(1, 17), *range(1, 17), *BOUNDARIES * 4, *LARGE, *MULTIPLES)
-"""The values that a size is drawn from: in a third of draws any size up to 16, in half a boundary, else a larger one.
-"""
 
 COST: Final = 2**20
 """The highest cost (``RNNConfig.cost``) of a drawn config; above it, all sizes but the largest are made smaller. It
@@ -52,18 +38,8 @@ LAYERS: Final = 1_000
 torch what it supports and for three cases takes 36 s with so many.
 """
 
-PACKINGS: Final = (None, "equal", "falling", "any")
-"""The kinds of packing: not packed, or packed with lengths that are all the same, that never rise, or in any order."""
-
 SMALL: Final = 3
 """A size up to this stays as it is if the others cost too much; at most one other size may then be larger."""
-
-SIZE_FACTORS: Final = ("input_size", "hidden_size", "T", "N")
-"""The factors that are sizes of arrays and nothing else."""
-
-APART: Final = ("after", "positional", "tied")
-"""The factors that are varied in cases of their own (``space.apart``), and everywhere else have their first value: no
-interaction of them is planned, because their many values would double the number of planned cases."""
 
 SWITCHES: Final = ("masks", "products")
 """The fields of a scope that are true or false, and that a subject decides."""
@@ -77,12 +53,25 @@ _MASKED: Final = Constraint({"dropout": on, "training": on})
 _PLURALS: Final = {"dtypes": "dtype", "devices": "device", "losses": "loss"}
 
 
+if TYPE_CHECKING:
+
+    class _Values:
+        def __init__(self, **values: Any) -> None: ...
+
+        def __getattr__(self, factor: str) -> tuple[Any, ...]: ...
+else:
+    _Values = make_dataclass(
+        "_Values", [(name, "tuple[Any, ...]", row.usual) for name, row in FACTORS.items()], frozen=True
+    )
+
+
 @dataclass(frozen=True)
-class Scope:
+class Scope(_Values):
     """The values that each field of an ``RNNConfig`` may take, plainest first; repeated values are drawn more often.
 
-    Features that only some subjects have (16-bit dtypes, gradients) are not in a scope unless they are asked for, or
-    offered by the subject.
+    It has a field for each factor, whose values are by default the usual ones of the table (``parts``). Features that
+    only some subjects have (16-bit dtypes, gradients) are not in a scope unless they are asked for, or offered by the
+    subject.
 
     Some fields are not fields of a config. ``lengths`` are kinds of packing (``PACKINGS``), from which ``configure``
     makes one length per sequence. ``masks`` says that dropout in training is in the scope; this is possible only for a
@@ -91,33 +80,6 @@ class Scope:
     values. ``rules`` say which values are asked for only beside some values of another factor.
     """
 
-    input_size: tuple[int, ...] = SIZES
-    hidden_size: tuple[int, ...] = SIZES
-    num_layers: tuple[int, ...] = (1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5)
-    nonlinearity: tuple[str, ...] = NONLINEARITIES
-    bias: tuple[bool, ...] = (True, False)
-    batch_first: tuple[bool, ...] = (False, True)
-    dropout: tuple[float, ...] = (0.0, 0.5, 0.25)  # at 0.5, p cannot be told from 1 - p
-    bidirectional: tuple[bool, ...] = (False, True)
-    T: tuple[int, ...] = SIZES
-    N: tuple[int, ...] = (*SIZES, 0, 0)
-    hx: tuple[bool, ...] = (False, True)
-    dtype: tuple[str, ...] = ("float32", "float64")
-    device: tuple[str, ...] = ("cpu",)
-    training: tuple[bool, ...] = (False, True)
-    output_size: tuple[int | None, ...] = (None,)
-    loss: tuple[str | None, ...] = (None,)
-    wrt: tuple[str, ...] = ("all",)
-    lengths: tuple[str | None, ...] = (None,)
-    enforce_sorted: tuple[bool, ...] = (False, True)
-    batched: tuple[bool, ...] = (True,)
-    strides: tuple[str, ...] = ("contiguous",)
-    autocast: tuple[str | None, ...] = (None,)
-    grad_mode: tuple[str | None, ...] = (None,)
-    preparation: tuple[str, ...] = ("new",)
-    after: tuple[str | None, ...] = (None,)
-    positional: tuple[bool, ...] = (False,)
-    tied: tuple[bool, ...] = (False,)
     masks: bool = False
     products: bool = True
     regimes: tuple[str, ...] = tuple(REGIMES)
@@ -196,7 +158,7 @@ class Scope:
     def beside(self, name: str, value: Any) -> dict[str, tuple[Any, ...]]:
         """Return the factors whose values exclude a value of another factor, with these values."""
         values, found = self.values(), dict[str, tuple[Any, ...]]()
-        for one in (*self.constraints, *ONE_AFTER_THE_OTHER):
+        for one in (*self.constraints, *OF_APART):
             if one.forbids(name, value, values):
                 found |= {other: values[other] for other in one.excluded if other != name}
         return found
@@ -204,7 +166,7 @@ class Scope:
     @cached_property
     def ways_out(self) -> tuple[Constraint, ...]:
         """The constraints of draws, each with a way out to a value of this scope, if there is one."""
-        return tuple(map(self._open, (*self.constraints, *(() if None in self.after else ONE_AFTER_THE_OTHER))))
+        return tuple(map(self._open, (*self.constraints, *(() if None in self.after else OF_APART))))
 
     def _open(self, constraint: Constraint) -> Constraint:
         """Return the constraint with another way out if its own leaves the scope."""
@@ -280,7 +242,7 @@ def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
 
     Of factors that exclude each other, one gives way (``CONSTRAINTS``). ``seed`` decides the lengths of a packed batch.
     """
-    named = settled({**_DEFAULTS, **factors})
+    named = settled({**_DEFAULTS, **factors}, CONSTRAINTS)
     if (named["after"], named["preparation"]) not in PAIRS:
         named["after"] = None
     if (packing := named["lengths"]) is not None:
@@ -293,7 +255,7 @@ def exactly(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
 
     Drawn lengths may be equal or in order by chance, so that other seeds are tried.
     """
-    kind = settled({**_DEFAULTS, **factors})["lengths"]
+    kind = settled({**_DEFAULTS, **factors}, CONSTRAINTS)["lengths"]
     return next(config for turn in count(seed) if (config := configure(factors, turn)).packing == kind)
 
 
@@ -331,7 +293,7 @@ def _without_excluded(scope: Scope) -> Scope:
     while scope is not before:
         before = scope
         for name in scope.values():
-            values, rules = scope.values(), (*scope.constraints, *ONE_AFTER_THE_OTHER)
+            values, rules = scope.values(), (*scope.constraints, *OF_APART)
             gone = {one for one in values[name] if name not in SIZE_FACTORS and excluded(name, one, values, rules)}
             if gone and gone < set(values[name]):  # if none were left, the pins exclude each other (``lost_pin``)
                 kept: dict[str, Any] = {name: tuple(one for one in getattr(scope, name) if one not in gone)}
@@ -412,3 +374,11 @@ def _values(name: str, value: Any) -> tuple[Any, ...]:
         elif one not in PACKINGS:
             raise ConfigError(f"lengths={one!r}: expected one of {', '.join(map(repr, PACKINGS))}")
     return values
+
+
+OFFERS: Final = {name: row.torch for name, row in FACTORS.items() if row.torch != row.usual}
+"""The values that torch's layer is asked for, of the factors of which a scope usually has fewer."""
+
+WHOLE: Final = Scope().only(**OFFERS, masks=True)
+"""Everything that can be asked of a layer on a CPU, without a readout, which is no part of nn.RNN. Of it, a subject's
+share is told."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from harness.space.coverage import Coverage
-from harness.space.scope import Scope
-from harness.space.whole import WHOLE
+from harness.space.scope import WHOLE, Scope
 
 AGREEMENT: Final = "agreement"
 """The check that is made on every case."""

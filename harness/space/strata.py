@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 from harness.space.config import RNNConfig
+from harness.space.parts import FACTORS, PLAIN, having
 from harness.space.scope import Scope, assembled, factors_to_draw, whole_or
-
-_HALVES: Final[dict[str, dict[str, Callable[[Any], bool]]]] = {
-    "nonlinearity": {"tanh": lambda value: value == "tanh", "relu": lambda value: value == "relu"},
-    "bidirectional": {"unidirectional": lambda value: not value, "bidirectional": bool},
-    "loss": {"forward": lambda value: value is None, "gradients": lambda value: value is not None},
-}
-"""The factors that split a scope into halves of about the same size: the name of each half, and the test for its
-values.
-"""
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,11 +51,12 @@ def strata(scope: Scope | None = None) -> list[Stratum]:
     """
     whole = whole_or(scope)
     split: list[list[tuple[str, str, tuple[Any, ...]]]] = []
-    for name, halves in _HALVES.items():
+    for name in having("halves"):
+        plain, other = FACTORS[name].halves or ("", "")
         values = getattr(whole, name)
-        parts = [(word, name, tuple(filter(is_of_it, values))) for word, is_of_it in halves.items()]
-        split.append([part for part in parts if part[-1]])
-    split = [parts for parts in split if len(parts) > 1]
+        some, rest = ([one for one in values if (one == PLAIN[name]) is is_plain] for is_plain in (True, False))
+        if some and rest:
+            split.append([(plain, name, tuple(some)), (other, name, tuple(rest))])
     return [
         Stratum("-".join(word for word, *_ in parts) or "all", whole.only(**{name: kept for _, name, kept in parts}))
         for parts in product(*split)

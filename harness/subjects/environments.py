@@ -6,17 +6,20 @@ There ``worker`` runs it, which speaks the protocol of ``wire`` and needs no pac
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shlex
 import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from harness.space.parts import OPTIONS, PLAIN
 from harness.subjects.conventions import named_conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.portable import PYTHON
 from harness.subjects.programs import subject_of
 from harness.subjects.protocol import SubjectError
+from harness.subjects.wire import UNSENT
 
 SETTING: Final = "RNN_HARNESS_PYTHON"
 """The variable of a file that names the interpreter for what is in it, by the path from the file."""
@@ -82,5 +85,6 @@ def under(python: str, spec: str, name: str) -> FunctionSubject:
             raise SubjectError(f"{name}: {place}: no such file")
         spec = f"{Path(place).absolute()}:{inner}"
     # A path is made absolute, not resolved: the link in a virtual environment is what chooses its packages.
-    command = [str(Path(found).absolute()), str(WORKER), spec]
+    told = {"unsent": {name: PLAIN[name] for name in UNSENT}, "options": OPTIONS}
+    command = [str(Path(found).absolute()), str(WORKER), spec, json.dumps(told)]
     return subject_of(command, name, _NEEDS, conventions)

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from harness.space.case import Array, Case
-from harness.space.config import PLAINEST, RNNConfig, role_of
+from harness.space.config import RNNConfig, role_of
 from harness.space.contract import PORT
 from harness.space.outcome import Outcome
-from harness.space.parts import LOSSES, OF_TORCH, STRIDES
-from harness.space.scope import PACKINGS
+from harness.space.parts import FACTORS, OF_TORCH, having
 from harness.space.values import draw, with_other_inputs
 from harness.subjects.calling import (
     Held,
@@ -34,8 +33,7 @@ GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks"
 """The names of the arguments that a function may take; it may leave some out."""
 
 OPENS: Final[dict[str, dict[str, Any]]] = {
-    "cotangents": {"loss": LOSSES},
-    "lengths": {"lengths": (None, *PACKINGS)},
+    **{FACTORS[name].argument: {name: tuple(dict.fromkeys(FACTORS[name].torch))} for name in having("argument")},
     "masks": {"masks": True},
 }
 """The parts of the space that a function is asked for only if it takes a certain argument, by that argument."""
@@ -69,7 +67,7 @@ class FunctionSubject:
         self._passed = self._conventions.passed(self._takes)
         positional = _by_position(function, name)
         self._function = self._conventions.mapped(_called_by_name(function, positional), self._takes)
-        offers: dict[str, Any] = {"strides": (*["contiguous"] * 5, *STRIDES[1:]), "preparation": (*["new"] * 9, "used")}
+        offers: dict[str, Any] = {name: FACTORS[name].function for name in having("function")}
         for taken in self._takes:
             offers |= OPENS.get(taken, {})
         if not {"h0", "config"} & {*self._takes}:  # it cannot refuse an initial state
@@ -176,7 +174,7 @@ class FunctionSubject:
             if needs and name not in self._takes:
                 what = {"cotangents": "gradients", "lengths": "packed sequences", "masks": "dropout in training"}[name]
                 raise NotImplementedError(f"no {what}: it does not take {name}")
-        if any(getattr(config, name) not in {getattr(PLAINEST, name), "used"} for name in OF_TORCH):
+        if any(getattr(config, name) not in (FACTORS[name].function or FACTORS[name].usual) for name in OF_TORCH):
             raise NotImplementedError("autocast, grad modes and preparations of a module exist in torch only")
 
     def _given_masks(self, case: Case) -> list[Array]:

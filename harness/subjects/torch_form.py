@@ -14,21 +14,14 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from harness.space.parts import OPTIONS
+from harness.space.parts import OPTIONS, PLAIN
 from harness.subjects.form import FLOATS, H_FIRST, X_FIRST, Form
 from harness.subjects.protocol import SubjectError
 from harness.subjects.roles import SIZES, Roles, Shapes, Sizes, numbered, roles_of, told_of, unread
 from harness.subjects.signature import WRITE, signed, states_taken
 from harness.subjects.torch_modes import seeded
 
-PLAIN: Final[dict[str, tuple[Any, ...]]] = {
-    "num_layers": (1,),
-    "nonlinearity": ("tanh",),
-    "bias": (True,),
-    "batch_first": (False,),
-    "dropout": (0.0,),
-    "bidirectional": (False,),
-}
+DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {name: (PLAIN[name],) for name in OPTIONS}
 """The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else."""
 
 STEPS, SEQUENCES, MANY = 4, 2, 16
@@ -115,7 +108,7 @@ class _Reader:
             self.form = replace(self.form, embedding=embedding)
             shapes = self._shapes({})
         roles = roles_of(shapes, self.sizes, self.name)
-        self.offers = {name: values for name, values in PLAIN.items() if name not in self.form.takes}
+        self.offers = {name: values for name, values in DEFAULTS.items() if name not in self.form.takes}
         self.offers["hx"] = states_taken(self.factory, self.name)
         if "bias_ih" not in roles.names:
             self.offers["bias"] = (False,)
@@ -135,7 +128,7 @@ class _Reader:
         cell = self._returned_by_cell(roles.rest) if returned is None or not returned.axes else None
         if cell is not None:
             self.form = replace(plain, is_cell=True, returns=cell, beside=beside)
-            self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional", "batch_first", "dropout")}
+            self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional", "batch_first", "dropout")}
         else:
             if reason or (roles.rest and not heads):
                 returned = self._returned(roles.rest)
@@ -169,9 +162,9 @@ class _Reader:
             rows=returned.rows,
         )
         if "h_n" not in returned.names:
-            self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional", "batch_first")}
+            self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional", "batch_first")}
         if returned.flat or returned.flat_h_n:
-            self.offers |= {name: PLAIN[name] for name in ("num_layers", "bidirectional")}
+            self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional")}
         if conventions.last_output_only:  # the law of dropout is about the output
             self.offers["dropout"] = (0.0,)
         if (self.form.heads or self.form.beside) and self._drops(returned):
@@ -471,7 +464,7 @@ def _made(factory: Any, form: Form) -> tuple[Sizes, Shapes]:
 
 def _built(factory: Any, form: Form, sizes: Sizes, options: Mapping[str, Any]) -> torch.nn.Module:
     """Build a module with nn.RNN's default for every option that it takes, but for some."""
-    values = {**{name: plain for name, (plain,) in PLAIN.items()}, **options}
+    values = {**{name: plain for name, (plain,) in DEFAULTS.items()}, **options}
     first, named = form.given(*sizes)
     with seeded(0):
         module: torch.nn.Module = factory(

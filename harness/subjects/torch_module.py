@@ -16,8 +16,8 @@ from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
 from harness.space.parts import LAYER, OPTIONS, SETTING
+from harness.space.scope import OFFERS
 from harness.space.values import with_other_inputs
-from harness.space.whole import OFFERS
 from harness.subjects import torch_devices
 from harness.subjects.calling import (
     Held,

@@ -13,7 +13,7 @@ import torch
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
 from harness.space.contract import PORT
-from harness.space.parts import OPTIONS
+from harness.space.parts import OPTIONS, PLAIN, having
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.form import Form
@@ -22,14 +22,7 @@ from harness.subjects.torch_form import without
 from harness.subjects.torch_modes import seeded
 from harness.subjects.torch_module import Run, Tensors, TorchSubject
 
-ASIDE: Final[dict[str, tuple[Any, ...]]] = {
-    "lengths": (None,),
-    "batched": (True,),
-    "autocast": (None,),
-    "positional": (False,),
-    "after": (None,),
-    "tied": (False,),
-}
+ASIDE: Final = {name: (PLAIN[name],) for name in having("drop_in")}
 """The values of the factors that such a class need not have: it is no drop-in replacement. Its attribute ``offers`` may
 name more, as a function's does."""
 

@@ -22,7 +22,7 @@ from harness.space.config import RNNConfig
 from harness.space.contract import CONTRACTS, PORT
 from harness.space.errors import UsageError
 from harness.space.outcome import Failure, Outcome, legible
-from harness.space.parts import DTYPES
+from harness.space.parts import DTYPES, lacking
 from harness.space.scope import Scope
 from harness.subjects.calling import Failed, Malformed
 from harness.subjects.conventions import Conventions
@@ -38,7 +38,7 @@ ROOM: Final = 16
 """The number of times the expected bytes that an answer may have, so that a wrong shape or dtype can be told of, which
 takes up to 8 times as many in complex128 instead of float16. What is larger is refused before it is read."""
 
-UNSENT: Final = ("device", "strides", "autocast", "grad_mode", "preparation", "after", "positional", "tied")
+UNSENT: Final = lacking("sent")
 """The fields of a config that mean nothing to a program."""
 
 _SHOWN: Final = 80

@@ -1,7 +1,8 @@
 """worker: a function or a class as a program of the protocol of docs/other-languages.md, in any Python from 3.8 on.
 
-Run as ``python worker.py path/to/file.py:name``. It imports the standard library and NumPy alone, and nothing of this
-package, because the interpreter that runs it need not have it. A class of torch modules needs torch there.
+Run as ``python worker.py path/to/file.py:name FACTS``, with the JSON that ``environments`` gives it. It imports the
+standard library and NumPy alone, and nothing of this package, because the interpreter that runs it need not have it. A
+class of torch modules needs torch there.
 """
 
 from __future__ import annotations
@@ -22,20 +23,13 @@ import traceback
 from types import SimpleNamespace
 from typing import Any
 
-PLAIN = {
-    "device": "cpu",
-    "strides": "contiguous",
-    "autocast": None,
-    "grad_mode": None,
-    "preparation": "new",
-    "after": None,
-    "positional": False,
-    "tied": False,
-}
-"""The fields of a config that are not sent."""
+UNSENT: dict[str, Any] = {}
+"""The fields of a config that are not sent, with their values."""
+
+OPTIONS: list[str] = []
+"""The arguments of nn.RNN's constructor besides its sizes."""
 
 GIVEN = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")
-LAYER = ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
 
 
 class Unusable(Exception):
@@ -44,6 +38,9 @@ class Unusable(Exception):
 
 def main() -> None:
     """Greet, and then answer cases until there are no more."""
+    told = json.loads(sys.argv[2])
+    UNSENT.update(told["unsent"])
+    OPTIONS.extend(told["options"])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no answer
     sys.stdout = sys.stderr
@@ -165,7 +162,7 @@ def _given(np: Any, asked: dict[str, Any], raw: bytes) -> Any:
         size = int(np.prod(shape, dtype=np.int64))
         arrays[name] = np.frombuffer(raw, dtype, size, start).reshape(shape).copy()
         start += size * dtype.itemsize
-    config = SimpleNamespace(**dict(PLAIN, **{n: v for n, v in asked.items() if n not in ("arrays", "bytes")}))
+    config = SimpleNamespace(**dict(UNSENT, **{n: v for n, v in asked.items() if n not in ("arrays", "bytes")}))
     config.num_directions = 2 if config.bidirectional else 1
     config.drops = config.training and config.dropout > 0 and config.num_layers > 1
     config.lengths = None if config.lengths is None else tuple(config.lengths)
@@ -242,7 +239,7 @@ def _of_class(cls: Any) -> Any:
         if config.drops:
             raise NotImplementedError("dropout in training: its masks are unknown")
         x, h0 = (torch.from_numpy(array).requires_grad_(config.loss is not None) for array in (x, h0))
-        module = cls(config.input_size, config.hidden_size, **{name: getattr(config, name) for name in LAYER})
+        module = cls(config.input_size, config.hidden_size, **{name: getattr(config, name) for name in OPTIONS})
         module = module.to(x.dtype).train(config.training)
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
         module.load_state_dict({name: one for name, one in tensors.items() if not name.startswith("readout.")})

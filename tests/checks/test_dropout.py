@@ -20,7 +20,7 @@ from harness.checks import dropout
 from harness.checks.dropout import FALSE_ALARMS, applies, check_dropout, surprising
 from harness.checks.result import Method, Result
 from harness.report.facts import plain_finding
-from harness.space.whole import OFFERS
+from harness.space.scope import OFFERS
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 

@@ -7,7 +7,8 @@ import pytest
 
 from harness import RNNConfig, Scope
 from harness.diagnosis.fresh import LENGTHS, NEAR, RARE, fresh_cases, infinite, rare, wider
-from harness.space.scope import PACKINGS, SIZE_FACTORS, factors_of, lengths_of
+from harness.space.parts import PACKINGS, SIZE_FACTORS
+from harness.space.scope import factors_of, lengths_of
 
 ALL = Scope().only(dtype=["float32", "bfloat16"], lengths=[None, *PACKINGS], loss=[None, "output"])
 

@@ -17,8 +17,7 @@ from harness.oracle.known import Known
 from harness.oracle.sums import Matrix, Slopes, Sum, through_slope
 from harness.space.backend import UNKNOWN
 from harness.space.config import PREACTIVATION
-from harness.space.parts import DTYPES
-from harness.space.scope import PACKINGS
+from harness.space.parts import DTYPES, PACKINGS
 from harness.space.values import REGIMES
 from harness.subjects.figures import TORCH
 from tests.oracle.by_hand import PRODUCTS, Run, run_by_hand

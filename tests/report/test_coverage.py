@@ -13,7 +13,7 @@ from harness.report.record import Run, run_record, subject_record
 from harness.search.examination import Examination
 from harness.search.record import SearchRecord
 from harness.space.errors import UsageError
-from harness.space.rules import Rule
+from harness.space.constraints import Rule
 from harness.space.searched import AGREEMENT
 from harness.store.document import as_json, write
 from harness.store.reports import met_together

@@ -36,7 +36,7 @@ def record(**fields: Any) -> SearchRecord:
         ({"helpers": Helpers(2, "tcp://x:1", {"a"}, 3, "it was lost")}, "400 cases, 40/s; without the cluster"),
         (
             {"limit": 1650, "shrink_checks": 1214, "smallest": RNNConfig(3, 9, T=2, N=1)},
-            "400 cases, 40/s; making a failure smaller: 1,214 tried; T=2, N=1, I=3, H=9, L=1",
+            "400 cases, 40/s; making a failure smaller: 1,214 tried; I=3, H=9, L=1, T=2, N=1",
         ),
     ],
 )

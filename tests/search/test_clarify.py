@@ -38,7 +38,9 @@ def test_a_write_into_an_expanded_input_is_told_as_one_unless_values_are_wrong_w
     given = check(CASE)
     assert given.kind == "output: value"
 
-    case, result = in_memory_of_their_own(CASE, given, check, Scope(strides=("contiguous", "expanded")).only(**scope))
+    case, result = in_memory_of_their_own(
+        CASE, given, check, Scope().only(strides=("contiguous", "expanded")).only(**scope)
+    )
 
     assert result.kind == told
     assert case.config.strides == ("contiguous" if told.startswith("hx") else "expanded")

@@ -15,8 +15,8 @@ from harness.search.covering import covering
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.interactions import affords, class_of, interactions_of
-from harness.space.parts import LOSSES, STRIDES
-from harness.space.scope import COST, PACKINGS, SIZE_FACTORS, configure, factors_of
+from harness.space.parts import LOSSES, PACKINGS, SIZE_FACTORS, STRIDES
+from harness.space.scope import COST, configure, factors_of
 from tests.space.test_coverage import SMALL, TORCH, allowed, interactions, small
 
 
@@ -118,7 +118,7 @@ def test_a_scope_that_has_one_config_gives_it_and_one_that_has_none_gives_none()
 SCRIPT = """
 from harness.search.covering import covering
 from harness import Scope
-from harness.space.scope import PACKINGS
+from harness.space.parts import PACKINGS
 print([repr(config) for config in covering(Scope().only(lengths=PACKINGS, batched=[True, False]), seed=7)])
 """
 

@@ -8,7 +8,7 @@ from harness import Scope, as_subject
 from harness.checks.result import Result, Verdict
 from harness.search.guard import Hang
 from harness.search.joint_scope import Behaviour, joint_scope
-from harness.space.rules import Rule
+from harness.space.constraints import Rule
 from harness.subjects.protocol import Subject
 from tests import implementations
 

@@ -15,8 +15,7 @@ from harness.search.narrow import EACH, Narrowed, narrow
 from harness.search.options import Options
 from harness.search.plan import units
 from harness.search.search import Search
-from harness.space.parts import AUTOCASTS, GRAD_MODES, PREPARATIONS, STRIDES
-from harness.space.scope import PACKINGS
+from harness.space.parts import AUTOCASTS, GRAD_MODES, PACKINGS, PREPARATIONS, STRIDES
 from harness.subjects.function import FunctionSubject
 from tests import implementations
 

@@ -10,8 +10,8 @@ from harness import RNNConfig, Scope, scope_of
 from harness.search.covering import covering
 from harness.search.plan import CASES_PER_CONFIG, DIFFERENTIATED, UNIT, Planned, Sampled, differentiated, units
 from harness.space.apart import apart
+from harness.space.constraints import Rule
 from harness.space.product_edges import product_edges
-from harness.space.rules import Rule
 from harness.space.scope import factors_of
 from harness.space.strata import strata
 from harness.subjects.torch_module import TorchSubject

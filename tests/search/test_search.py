@@ -33,7 +33,7 @@ from harness.search.search import Recognised, Search
 from harness.search.shrink import Shrinking
 from harness.space.errors import UsageError
 from harness.space.outcome import Failure, Outcome
-from harness.space.scope import SIZES
+from harness.space.parts import SIZES
 from harness.subjects.protocol import SubjectError, scope_of
 from tests import implementations
 from tests.searches import explained

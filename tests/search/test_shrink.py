@@ -14,8 +14,7 @@ from harness.oracle.compare import Mismatch, Site, Sort
 from harness.search.shrink import LEAP, Shrinking
 from harness.space.case import Case
 from harness.space.config import PREACTIVATION
-from harness.space.parts import AUTOCASTS, DTYPES, GRAD_MODES, PREPARATIONS, STRIDES, WRT
-from harness.space.scope import PACKINGS
+from harness.space.parts import AUTOCASTS, DTYPES, GRAD_MODES, PACKINGS, PREPARATIONS, STRIDES, WRT
 
 WIDE = Scope().only(
     dtype=("float32", *DTYPES),

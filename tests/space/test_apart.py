@@ -5,8 +5,7 @@ import pytest
 from harness.space.apart import POSITIONAL, TIED, apart
 from harness.space.config import RNNConfig
 from harness.space.parts import OPTIONS, PAIRS, PREPARATIONS, ConfigError
-from harness.space.scope import Scope, configure, factors_of
-from harness.space.whole import WHOLE
+from harness.space.scope import WHOLE, Scope, configure, factors_of
 
 
 def test_every_pair_of_preparations_has_one_config_and_every_option_another_value_by_position() -> None:

@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 from harness import RNNConfig, Scope, as_subject, configs
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
-from harness.space.parts import AUTOCASTS, DTYPES, GRAD_MODES, LOSSES, PREPARATIONS, STRIDES, WRT
-from harness.space.scope import COST, PACKINGS, SIZE_FACTORS, affordable, configure, factors_of, lengths_of, lost_pin
+from harness.space.parts import (
+    AUTOCASTS,
+    DTYPES,
+    GRAD_MODES,
+    LOSSES,
+    PACKINGS,
+    PREPARATIONS,
+    SIZE_FACTORS,
+    STRIDES,
+    WRT,
+)
+from harness.space.scope import COST, affordable, configure, factors_of, lengths_of, lost_pin
 from harness.space.strategies import seeds
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
@@ -42,7 +52,7 @@ PLAIN: dict[str, Any] = {name: values[0] for name, values in ALL.values().items(
         ({"lengths": None, "N": 0}, {"N": 0}),
         ({"enforce_sorted": True}, {}),
         ({"lengths": "equal", "enforce_sorted": True}, {"lengths": (1,), "enforce_sorted": True}),
-        ({"lengths": "any", "enforce_sorted": True}, {"lengths": (1,)}),
+        ({"lengths": "any", "enforce_sorted": True}, {"lengths": (1,), "enforce_sorted": True}),
         ({"wrt": "inputs"}, {}),
         ({"wrt": "inputs", "loss": "h_n"}, {"wrt": "inputs", "loss": "h_n"}),
         ({"grad_mode": "inference_mode"}, {"grad_mode": "inference_mode"}),
@@ -254,7 +264,7 @@ def test_a_scope_around_a_config_has_its_way_of_calling_and_any_sizes(config: RN
 
 
 def test_who_pins_n_or_lengths_is_not_given_calls_without_a_batch_axis() -> None:
-    offered = Scope(batched=(True, False), lengths=(None, "any"))
+    offered = Scope().only(batched=[True, False], lengths=[None, "any"])
 
     assert offered.only(N=5).batched == (True,)
     assert offered.only(lengths="any").batched == (True,)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from harness import Scope, configs
 from harness.space.config import PLAINEST, RNNConfig
-from harness.space.constraints import CONSTRAINTS, IMPOSSIBLE, Constraint, below, given, off, on, settled
+from harness.space.constraints import Constraint, below, given, off, on, settled
 from harness.space.interactions import GROUPS, Interactions
-from harness.space.parts import ConfigError
+from harness.space.parts import CONSTRAINTS, IMPOSSIBLE, ConfigError
 from harness.space.scope import configure, factors_of
 from harness.space.strategies import seeds
 from harness.subjects.protocol import scope_of
@@ -40,8 +40,9 @@ def test_values_that_exclude_each_other_are_settled_once_and_for_all(factors: di
     made = factors_of(configure(factors, seed))
 
     assert [one for one in CONSTRAINTS if one.excludes(made)] == []
-    assert settled(settled(factors)) == settled(factors)
-    assert settled(made) == made
+    once = settled(factors, CONSTRAINTS)
+    assert settled(once, CONSTRAINTS) == once
+    assert settled(made, CONSTRAINTS) == made
 
 
 @pytest.mark.parametrize("constraint", CONSTRAINTS, ids=named)

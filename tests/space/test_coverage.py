@@ -14,8 +14,8 @@ from harness import RNNConfig, Scope
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.interactions import ALONE, CLASSES, EDGES, affords, class_of, interactions_of
-from harness.space.parts import DTYPES, FORWARD_MODES, GRAD_MODES, LOSSES, STRIDES, WRT
-from harness.space.scope import COST, PACKINGS, SIZE_FACTORS, SIZES, affordable, configure, factors_of
+from harness.space.parts import DTYPES, FORWARD_MODES, GRAD_MODES, LOSSES, PACKINGS, SIZE_FACTORS, SIZES, STRIDES, WRT
+from harness.space.scope import COST, affordable, configure, factors_of
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 

@@ -15,7 +15,7 @@ def products(config: RNNConfig) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", ["N*T", "N*H", "T*H", "L*D*H*T*N"])
-@pytest.mark.parametrize("scope", [WHOLE, Scope(num_layers=(1,), bidirectional=(False,))])
+@pytest.mark.parametrize("scope", [WHOLE, Scope().only(num_layers=1, bidirectional=False)])
 def test_each_product_is_met_below_at_and_above_two_to_the_16(name: str, scope: Scope) -> None:
     found = [products(config) for config in product_edges(scope)]
     largest = [one[name] for one in found if all(of < EDGE for other, of in one.items() if other in name)]

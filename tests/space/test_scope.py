@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, find, given, settings
 
 from harness import Case, RNNConfig, Scope, cases, configs
+from harness.space.constraints import Rule
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
-from harness.space.parts import ConfigError
-from harness.space.rules import Rule
-from harness.space.scope import BOUNDARIES, SIZES, affordable
+from harness.space.parts import BOUNDARIES, SIZES, ConfigError
+from harness.space.scope import affordable
 from harness.space.strategies import seeds
 
 
