@@ -27,7 +27,6 @@ from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.scope import WHOLE
 from harness.space.searched import AGREEMENT, Searched
-from harness.space.scope import WHOLE
 from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject

@@ -178,6 +178,7 @@ import sys
 from pathlib import Path
 import torch
 from harness import Scope, as_subject, draw, hunt, scope_of
+from harness.diagnosis.script.make import script
 from harness.report.wording import config_line
 from harness.search import plan
 from harness.space.parts import ConfigError
@@ -197,6 +198,7 @@ config = failing.finding.case.config
 print(agreeing.verdict.value, sorted(agreeing.coverage.factors["passing"], key=str))
 print(failing.verdict.value, config, config.plain)
 print("passing" in config_line(config), "passing" in config_line(config.plain))
+print(script(failing.finding, deaf).reason)
 print(as_subject(vectorised).run(draw(config)).failure.value)
 Path("reads.py").write_text("def rnn(x, h0, weights, config): raise ValueError(config.passing)")
 print(find_subject(f"python:{sys.executable} reads.py:rnn").run(draw(config.plain)).message)
@@ -218,6 +220,7 @@ def test_a_factor_is_drawn_made_plain_and_known_to_all_who_read_the_table(tmp_pa
         "agrees [None, 'keyword']",
         "disagrees RNNConfig(1, 1, T=1, N=1, hx=True, passing='keyword') RNNConfig(1, 1, T=1, N=1, hx=True)",
         "True False",
+        "only this package calls a module with passing=keyword",
         "unsupported",
         "ValueError: None",
         "True True",

@@ -123,6 +123,12 @@ _SHARES: Final = {
 }
 
 
+_DERIVATIVES: Final = {
+    "gradcheck": "its derivatives in forward mode differ from differences of its results",
+    "gradgradcheck": "the derivatives of its gradients differ from differences of these",
+}
+
+
 def mismatch_line(mismatch: Mismatch) -> str:
     """Return what differs, in one line."""
     where = mismatch.array
@@ -150,7 +156,7 @@ def mismatch_line(mismatch: Mismatch) -> str:
         Sort.OVERWRITTEN: f"{where} is overwritten by the next call",
         Sort.CHANGED: f"{where} was given to the subject, which wrote into it",
         Sort.MALFORMED: mismatch.actual,
-        Sort.DERIVATIVE: mismatch.actual,
+        Sort.DERIVATIVE: f"{_DERIVATIVES.get(mismatch.actual, where)} ({mismatch.actual})",
     }[mismatch.sort]
 
 

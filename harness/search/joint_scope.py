@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from harness.search.guard import Guarded, Hang
 from harness.search.narrow import Narrowed, narrow
-from harness.space.scope import SIZE_FACTORS, SWITCHES, Scope
+from harness.space.parts import SIZE_FACTORS
+from harness.space.scope import SWITCHES, Scope
 from harness.subjects.protocol import Subject
 
 SUPPORTS: Final = "supports it"

@@ -28,6 +28,16 @@ FEW_SIZES: Final[Mapping[str, tuple[int, ...]]] = {
 """The sizes that a subject offers if each new shape takes it long. The largest are those of the law of dropout."""
 
 
+_FAST: Final = {"fast_mode": True, "check_undefined_grad": False, "nondet_tol": 1e-12}
+
+DIFFERENCES: Final[dict[str, dict[str, Any]]] = {
+    "gradcheck": {"check_forward_ad": True, "check_backward_ad": False, **_FAST},
+    "gradgradcheck": _FAST,
+}
+"""The options of torch's checks of derivatives. What they leave out is checked otherwise, such as a loss that reads one
+result."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The way in which a stand-alone script builds and calls a function or a class of torch modules."""
@@ -127,7 +137,7 @@ class Capabilities:
     """Does what ``run`` does, and names in ``Outcome.overwritten`` the arrays that a further call changed."""
     check_derivatives: Callable[[Case], Outcome] | None = None
     """Compares its derivatives in forward mode, and those of its gradients, with differences; the outcome's message
-    says which are wrong."""
+    is ``gradcheck`` or ``gradgradcheck`` if they differ, torch's name of that check."""
     call: Callable[[str, str, str], Outcome] | None = None
     """Runs the code of a whole use of a class, which is its name ``RNN``, with a default dtype and device."""
     conventions: Conventions = field(default_factory=Conventions)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 
+from harness.subjects.capabilities import DIFFERENCES
 from harness.subjects.torch_modes import seeded
-
-FAST: Final[dict[str, Any]] = {"fast_mode": True, "check_undefined_grad": False, "nondet_tol": 1e-12}
-"""The options of torch's checks. What they leave out is checked otherwise, such as a loss that reads one result."""
 
 
 class Graph(NamedTuple):
@@ -69,24 +67,22 @@ def _half(total: torch.Tensor | None, first: torch.Tensor | None) -> torch.Tenso
 def wrong_derivatives(
     results: Callable[..., Sequence[torch.Tensor]], given: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
 ) -> str:
-    """Return which derivatives of ``results`` by the tensors given differ from differences, or nothing.
+    """Return the name of the check by which derivatives of ``results`` differ from differences, or nothing.
 
     Raises ``NotImplementedError`` if there are neither those of forward mode nor those of gradients.
     """
-    forward = partial(gradcheck, results, given, check_forward_ad=True, check_backward_ad=False, **FAST)
-    backward = partial(gradgradcheck, results, given, cotangents, **FAST)
+    forward: partial[bool] = partial(gradcheck, results, given, **DIFFERENCES["gradcheck"])
+    backward: partial[bool] = partial(gradgradcheck, results, given, cotangents, **DIFFERENCES["gradgradcheck"])
     missing: list[NotImplementedError] = []
-    for check, what in (
-        (forward, "its derivatives in forward mode differ from differences of its results (gradcheck)"),
-        (backward, "the derivatives of its gradients differ from differences of these (gradgradcheck)"),
-    ):
+    for check in (forward, backward):
         try:
             with warnings.catch_warnings(), seeded(0):  # the directions are random
                 # The first dual tensor loads code that torch has written for torch.jit, and torch then warns of it.
                 warnings.filterwarnings("ignore", r".*torch\.jit\.script")
                 check()
         except GradcheckError:
-            return what
+            name: str = check.func.__name__
+            return name
         except NotImplementedError as error:
             missing.append(error)
     if len(missing) > 1:

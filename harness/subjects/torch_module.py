@@ -469,8 +469,9 @@ class TorchSubject:
             return tuple(named[name.removesuffix(".grad")] for name in case.cotangents)
 
         with torch.enable_grad():
-            leaves = [lent[name].detach().clone().requires_grad_() for name in names]
-            noticed.wrong = wrong_derivatives(results, leaves, [lent[name] for name in case.cotangents])
+            given = {name: lent[name].detach().clone().requires_grad_() for name in (*names, *case.cotangents)}
+            leaves, cotangents = ([given[name] for name in of] for of in (names, case.cotangents))
+            noticed.wrong = wrong_derivatives(results, leaves, cotangents)
         return {}
 
     def _gradients(self, case: Case, done: Run, lent: Tensors, beside: Run | None) -> dict[str, torch.Tensor]:

@@ -12,8 +12,8 @@ from harness.report.coverage import missing_lines, shares_record, table
 from harness.report.record import Run, run_record, subject_record
 from harness.search.examination import Examination
 from harness.search.record import SearchRecord
-from harness.space.errors import UsageError
 from harness.space.constraints import Rule
+from harness.space.errors import UsageError
 from harness.space.searched import AGREEMENT
 from harness.store.document import as_json, write
 from harness.store.reports import met_together

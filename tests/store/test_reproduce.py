@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from harness import Case, Failure, Outcome, Result, RNNConfig, Verdict, check_agreement, draw
+from harness.checks.derivatives import check_derivatives
 from harness.checks.dropout import NOTHING, net
 from harness.checks.full_check import check
 from harness.checks.repeatability import check_repeatability
@@ -23,6 +24,7 @@ from harness.diagnosis.script.make import Script, script
 from harness.diagnosis.script.module_call import PREPARATIONS
 from harness.oracle.arithmetic import accepted
 from harness.oracle.compare import Mismatch, Sort
+from harness.search.plan import DIFFERENTIATED
 from harness.search.record import Finding
 from harness.search.replay import Fate
 from harness.space.parts import STRIDES
@@ -553,6 +555,46 @@ def test_what_the_next_call_overwrites_is_shown_by_a_next_call(
 
     said = assert_fails_until_mended(made, path, KEEPS.replace("kept(array):", "kept(array):\n    return 1 * array"))
     assert f"\n{array} was [[" in said
+
+
+DERIVED = """
+import torch
+
+class Same(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g
+
+    @staticmethod
+    def jvp(ctx, dx):
+        return dx
+
+class MyRNN(torch.nn.RNN):
+    def forward(self, x, hx=None):
+        output, h_n = super().forward(x, hx)
+        return Same.apply(output), h_n
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "named"),
+    [("return g", "return g.detach()", "of its gradients"), ("return dx", "return 2 * dx", "in forward mode")],
+)
+def test_a_derivative_beyond_gradients_is_shown_by_torch_s_own_check(
+    right: str, wrong: str, named: str, tmp_path: Path
+) -> None:
+    path = saved(tmp_path, "mine.py", DERIVED.replace(right, wrong))
+    spec, case = f"{path}:MyRNN", draw(DIFFERENTIATED[1])
+    subject = find_subject(spec)
+
+    made = script(Finding(spec, case, check_derivatives(subject, case)), subject)
+
+    assert f"has wrong derivatives {named}" in str(made.text)
+    assert "mismatch for output 0" in assert_fails_until_mended(made, path, DERIVED)
 
 
 def test_a_gradient_that_is_missing_is_missed(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.record import Finding
 from harness.space.case import Array, code_of
 from harness.space.outcome import Failure, Outcome, is_last
+from harness.subjects.capabilities import DIFFERENCES
 from harness.subjects.protocol import Subject
 from harness.subjects.recipes import RECIPES
 
@@ -185,6 +186,8 @@ class _Maker:
             return self._end_of_form()
         if sorts and sorts <= OF_VALUE:
             return self._end_of_values(partial(code, in_float64=True))
+        if Sort.DERIVATIVE in sorts:
+            return self._end_of_derivatives()
         error = next(iter(result.raised.classes if result.raised is not None else ()), "")
         if result.failure is Failure.CRASHED:
             ending = "died"
@@ -222,6 +225,18 @@ class _Maker:
                 "expected": {name: code(f"expected {name}", want) for name, want in values.items()},
                 "allowance": {name: _one_or_all(one, code, name) for name, one in allowance.items()},
             },
+        }
+
+    def _end_of_derivatives(self) -> dict[str, Any]:
+        if self.user.recipe.form is not None:
+            raise NoScript("only this package differentiates a class of a form of its own")
+        check = self.finding.result.mismatches[0].actual
+        what = "in forward mode" if check == "gradcheck" else "of its gradients"
+        return {
+            "ending": "derivatives",
+            "headline": f"has wrong derivatives {what}",
+            "check": check,
+            "options": DIFFERENCES[check],
         }
 
     def _end_of_form(self) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from harness.diagnosis.script.function_call import Code
 from harness.diagnosis.script.user import NoScript, User, dict_of, own_parameters, wrapped
 from harness.space.case import Case
 from harness.space.config import PLAINEST, RNNConfig
-from harness.space.parts import OPTIONS, OTHER
+from harness.space.parts import OF_TORCH, OPTIONS, OTHER, PLAIN
 from harness.subjects.capabilities import Recipe
 
 # The preparations of a module that the template has.
 PREPARATIONS: Final = ("new", "used", "deepcopy", "pickle", "state_dict", "assign", "to_dtype", "replaced")
+
+WRITTEN: Final = frozenset({"autocast", "grad_mode", "preparation", "after", "positional", "tied"})
+"""The ways of calling torch that are written, or refused below with a reason of their own."""
 
 
 def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
@@ -59,6 +62,9 @@ def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
 
 def _require_plain(config: RNNConfig) -> None:
     """Raise ``NoScript`` for the ways of calling that the template does not have."""
+    for name in OF_TORCH:
+        if name not in WRITTEN and getattr(config, name) != PLAIN[name]:
+            raise NoScript(f"only this package calls a module with {name}={getattr(config, name)}")
     if config.preparation not in PREPARATIONS or config.after is not None:
         prepared = " and ".join(filter(None, [config.after, config.preparation]))
         raise NoScript(f"only this package prepares a module by {prepared}")
