@@ -58,10 +58,10 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Begin the message of a disagreement with its cause, and with how to run the case again, before it is reported."""
+    """Let the message of a disagreement be its cause, its facts, and how to run the case again."""
     if call.excinfo is not None and call.when == "call":
         for disagreement in _disagreements(call.excinfo.value):
-            disagreement.args = (f"{_explained(disagreement, item.config)}\n\n{disagreement}",)
+            disagreement.args = (_explained(disagreement, item.config),)
     return (yield)
 
 
