@@ -9,11 +9,8 @@ FINDING: Final = 1
 MISUSE: Final = 2
 FAULT: Final = 3
 INTERRUPTED: Final = 130
-READER_GONE: Final = 141
-"""The exit code that a shell reports for a process that SIGPIPE ended."""
-TERMINATED: Final = 143
-"""The same of SIGTERM."""
-
+READER_GONE: Final = 141  # the exit code that a shell reports for a process that SIGPIPE ended
+TERMINATED: Final = 143  # the same of SIGTERM
 EXIT_CODES: Final = """\b
 Exit codes:
   0    every subject agrees

@@ -32,8 +32,7 @@ TIME: Final = 1800.0
 take some 25 s each, so most of it is left to those that compile, where a case may take 15 s.
 """
 
-LEAST: Final = 1.0
-"""The seconds that one gets even if those before it have used up the time."""
+LEAST: Final = 1.0  # the seconds that one gets even if those before it have used up the time
 
 
 class Target(NamedTuple):
@@ -55,10 +54,8 @@ class Here:
     def __init__(self, ask: Callable[[Subject], Target], timeout: float) -> None:
         """Take a function that returns what is asked of a subject, and how long each call may take."""
         self._ask, self._timeout = ask, timeout
-        self.names = tuple(registered())
-        """The names of all, whether here or not."""
-        self.absent: dict[str, str] = {}
-        """The names of those that cannot be asked, with the reasons."""
+        self.names = tuple(registered())  # the names of all, whether here or not
+        self.absent: dict[str, str] = {}  # the names of those that cannot be asked, with the reasons
 
     def turns(self) -> Generator[Target]:
         """Yield one after the other. Raise ``UsageError`` if there is none, with the reasons."""

@@ -9,8 +9,7 @@ import click
 
 from harness.space.parts import DTYPES
 
-FILE: Final = click.Path(readable=False)
-"""A path as it was given; a shell completes it from the files there are."""
+FILE: Final = click.Path(readable=False)  # a path as it was given; a shell completes it from the files there are
 
 
 class Whole(click.IntRange):

@@ -37,10 +37,8 @@ class Outputs:
     observations: str | None
     annotations: bool
     _write_line: Callable[[str], object] | None = None
-    _file: ExitStack = field(default_factory=ExitStack)
-    """The open file of the observations, if there is one."""
-    _piped: bool = False
-    """True if a document goes to standard output, which then has nothing else."""
+    _file: ExitStack = field(default_factory=ExitStack)  # the open file of the observations, if there is one
+    _piped: bool = False  # True if a document goes to standard output, which then has nothing else
 
     def required(self) -> Console:
         """Refuse at once what cannot be written, and return the console for people."""

@@ -52,12 +52,10 @@ class Budget:
             require_seconds("seconds", seconds)
         self._by_default = cases is None and seconds is None
         self._given = CASES if self._by_default else cases
-        self.cases = self._given
-        """The number of cases at which the search ends; ``None`` if only time ends it."""
+        self.cases = self._given  # the number of cases at which the search ends; ``None`` if only time ends it
         self._seconds = seconds
         self._start = time.perf_counter()
-        self._beyond = False
-        """True if the cases are those that a search may use after a finding."""
+        self._beyond = False  # True if the cases are those that a search may use after a finding
 
     def elapsed(self) -> float:
         """Return the seconds since the search began."""

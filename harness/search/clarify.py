@@ -16,9 +16,7 @@ from harness.subjects.protocol import Subject
 
 Check = Callable[..., Result]
 
-TAME: Final = ("normal", "default")
-"""Regimes whose numbers stay finite."""
-
+TAME: Final = ("normal", "default")  # regimes whose numbers stay finite
 TAMELY: Final = 2
 """The number of seeds tried per tame regime when a failure had infinities or NaN: a mistake that shows on half of tame
 cases is met in one of the four with a probability of 94 %.

@@ -42,9 +42,7 @@ from harness.space.scope import COST, Scope, exactly, smallest
 
 Floats = NDArray[np.float64]
 
-OTHERS: Final = 8
-"""The number of sizes of a class, besides its boundaries, that configs are spread over."""
-
+OTHERS: Final = 8  # the number of sizes of a class, besides its boundaries, that configs are spread over
 DEMAND: Final = 0.1
 """The highest weight of two classes of sizes with many boundaries that are still to meet, relative to an interaction.
 Of 0, 0.1, 0.4, 1 and 2, this value gives the fewest configs.
@@ -53,8 +51,7 @@ Of 0, 0.1, 0.4, 1 and 2, this value gives the fewest configs.
 CHEAPER: Final = 0.3
 """The weight of ``COST``, relative to a size or a pair of boundaries that is met for the first time."""
 
-NEVER: Final = -1e6
-"""The gain of a class that is not possible, below every sum of gains."""
+NEVER: Final = -1e6  # the gain of a class that is not possible, below every sum of gains
 
 
 def covering(scope: Scope, strength: int = 3, seed: int = 0) -> list[RNNConfig]:

@@ -27,18 +27,13 @@ class Certificate:
 
     configs: int = 0
     """The number of plainer configs that were tried, with ``cases`` sets of values in total, and do not fail so."""
-    cases: int = 0
-    """The number of cases of these configs."""
-    numbers: int = 0
-    """The number of plainer numbers that were tried, each alone, and do not fail so."""
+    cases: int = 0  # the number of cases of these configs
+    numbers: int = 0  # the number of plainer numbers that were tried, each alone, and do not fail so
     otherwise: tuple[str, ...] = ()
     """The failures of another kind among these neighbours, and the known ones, by name; without any, all pass."""
-    refused: tuple[str, ...] = ()
-    """Plainer neighbours that the subject refuses, such as ``num_layers=1``."""
-    untried: tuple[str, ...] = ()
-    """The things that were not tried, and why; a complete certificate has none."""
-    fresh_process: bool = False
-    """True if the case was seen to fail in a fresh process, too."""
+    refused: tuple[str, ...] = ()  # plainer neighbours that the subject refuses, such as ``num_layers=1``
+    untried: tuple[str, ...] = ()  # the things that were not tried, and why; a complete certificate has none
+    fresh_process: bool = False  # True if the case was seen to fail in a fresh process, too
 
     @property
     def complete(self) -> bool:
@@ -50,8 +45,7 @@ class Certificate:
         return replace(self, untried=(*self.untried, *reasons))
 
 
-NOT_SHRUNK: Final = Certificate().but_for("not made smaller")
-"""The certificate of a case as it was found."""
+NOT_SHRUNK: Final = Certificate().but_for("not made smaller")  # the certificate of a case as it was found
 
 
 @dataclass(frozen=True)
@@ -61,8 +55,7 @@ class Suspicion:
     case: Case
     result: Result
     """The suspicion, or the disagreement that other values led to; then ``case`` is the case of that disagreement."""
-    again: int
-    """The number of other seeds that were suspicious, too."""
+    again: int  # the number of other seeds that were suspicious, too
     tried: int
 
     @property

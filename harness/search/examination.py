@@ -57,13 +57,10 @@ class Examination:
     """The checks made of a subject, and their results."""
 
     hunt: SearchRecord
-    refusals: Refusals | None = None
-    """The record of refusals; ``None`` if the subject cannot be given malformed calls."""
-    dropout: Result | None = None
-    """The result for the law of dropout; ``None`` if the subject draws no masks."""
+    refusals: Refusals | None = None  # the record of refusals; ``None`` if the subject cannot be given malformed calls
+    dropout: Result | None = None  # the result for the law of dropout; ``None`` if the subject draws no masks
     contract: str = KERNEL
-    read_as: str = ""
-    """The names of the subject's parameters and what they are read as, if they are not nn.RNN's."""
+    read_as: str = ""  # the names of the subject's parameters and what they are read as, if they are not nn.RNN's
     dropout_facts: Mapping[str, str] = field(default_factory=dict)
     """The further facts of a broken law of dropout, by name: where it begins, and how it is run again."""
 

@@ -36,9 +36,7 @@ FEATURES: Final = having("feature")
 such as a port of one layer that refuses nothing.
 """
 
-PLACES: Final = {"T": 3, "N": 2, "input_size": 4, "hidden_size": 5}
-"""Sizes at which mixed-up axes show."""
-
+PLACES: Final = {"T": 3, "N": 2, "input_size": 4, "hidden_size": 5}  # sizes at which mixed-up axes show
 SLOW: Final = 0.05
 """The seconds that a new shape may take beyond a known one before it counts as slow. Some 800 of a search's 1,650 cases
 have a shape of their own, which at this rate would take longer than a whole search of torch, 25 s.
@@ -49,9 +47,7 @@ EACH: Final = 0.01
 at this rate take a minute.
 """
 
-AGAIN: Final = 3
-"""The number of times that a known shape is run again, the quickest of which counts."""
-
+AGAIN: Final = 3  # the number of times that a known shape is run again, the quickest of which counts
 FEW_LAYERS: Final = 3
 """The most layers of a slow subject, because each layer is one more call, and may be one more to compile. The second of
 three has a layer on either side.
@@ -63,9 +59,7 @@ FEW: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
 DEAR: Final = 0.1
 """The seconds that a run on ``EDGE`` states may take, so that they all take at most 5 % of a search of torch, 25 s."""
 
-PART: Final = 16
-"""The part of so many states on which it is timed: one in this many, of 64 steps and 64 sequences."""
-
+PART: Final = 16  # the part of so many states on which it is timed: one in this many, of 64 steps and 64 sequences
 OPENING: Final = ("dtype", *(name for name in having("opens") if name != "dtype"))
 """Factors with a value that may open what is refused beside another value, such as gradients in float64."""
 
@@ -73,10 +67,8 @@ OPENING: Final = ("dtype", *(name for name in having("opens") if name != "dtype"
 class _Slow(NamedTuple):
     """The slowness of a subject."""
 
-    seconds: float = 0.0
-    """The seconds that it takes for a shape that is new to it; 0 if that is not long."""
-    known: bool = False
-    """True if a known shape takes it as long."""
+    seconds: float = 0.0  # the seconds that it takes for a shape that is new to it; 0 if that is not long
+    known: bool = False  # True if a known shape takes it as long
 
 
 class Narrowed(NamedTuple):
@@ -89,8 +81,7 @@ class Narrowed(NamedTuple):
     """True if any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why."""
     slow: float = 0.0
     """The seconds that it takes for a shape that is new to it, if it is asked for less because of that."""
-    every_call: bool = False
-    """True if it takes as long for a shape that it knows."""
+    every_call: bool = False  # True if it takes as long for a shape that it knows
     undone: tuple[tuple[str, Case, Result], ...] = ()
     """The values that it neither supports nor refuses: ``num_layers=2``, a case, and how that fails."""
 

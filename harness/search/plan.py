@@ -62,8 +62,7 @@ DIFFERENTIATED: Final = (
 )
 """The configs of the cases on which derivatives beyond gradients are checked (``checks.derivatives``)."""
 
-LAWFUL: Final = 4
-"""One case in this many is held to a law, for which the subject runs once or twice more."""
+LAWFUL: Final = 4  # one case in this many is held to a law, for which the subject runs once or twice more
 
 
 class PlannedCase(NamedTuple):
@@ -72,8 +71,7 @@ class PlannedCase(NamedTuple):
     config: RNNConfig
     regime: str
     seed: int
-    first: bool
-    """True if it is the first case of its config."""
+    first: bool  # True if it is the first case of its config
     with_probes: bool
     with_law: bool
     number: int = 0  # its place in the plan
@@ -101,10 +99,8 @@ class Planned:
     """Some configs of a covering array, with one case each."""
 
     seed: int
-    probing: float
-    """The share of cases with probes, among those that can have them."""
-    first: int
-    """The place of the first config in the array."""
+    probing: float  # the share of cases with probes, among those that can have them
+    first: int  # the place of the first config in the array
     configs: tuple[RNNConfig, ...]
     scope: Scope
 
@@ -130,8 +126,7 @@ class Sampled:
     probing: float
     stratum: Stratum
     number: int
-    first: int
-    """The place of the first case in the plan."""
+    first: int  # the place of the first case in the plan
 
     def planned(self) -> Iterator[PlannedCase]:
         """Yield the cases of each config: several regimes in a row, beginning with a drawn one, plainest first."""

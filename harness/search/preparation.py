@@ -19,9 +19,7 @@ from harness.space.scope import LAYERS, Scope, lost_pin, singular
 from harness.subjects.isolated import TIMEOUT
 from harness.subjects.protocol import Subject, choose_devices, scope_of
 
-FEW: Final = 200
-"""The number of cases that one process checks in the time that others take to start."""
-
+FEW: Final = 200  # the number of cases that one process checks in the time that others take to start
 STEPS: Final = round(TIMEOUT / 1e-4)
 """The most time steps of all layers together: to compare one takes some 0.1 ms (``cost_of``), and so many take as long
 as a subject may.

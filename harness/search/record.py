@@ -28,8 +28,7 @@ from harness.subjects.portable import portable
 
 LAWS: Final = "laws"
 
-BESIDE: Final = (LAWS, TWICE, PROBES, DERIVATIVES)
-"""The checks in addition to agreement that are made on some cases."""
+BESIDE: Final = (LAWS, TWICE, PROBES, DERIVATIVES)  # the checks in addition to agreement that are made on some cases
 
 
 class Stop(Enum):
@@ -52,8 +51,7 @@ class Finding:
     case: Case
     result: Result
     certificate: Certificate = NOT_SHRUNK
-    accepted: Accepted | None = None
-    """The contract under which it was found, if that is known."""
+    accepted: Accepted | None = None  # the contract under which it was found, if that is known
 
     @property
     def minimal(self) -> bool:
@@ -95,18 +93,15 @@ class SearchRecord:
     refused: dict[str, str] = field(default_factory=dict)
     slow: float = 0.0
     """The seconds that it takes for a shape that is new to it, if it was asked for less because of that."""
-    every_call: bool = False
-    """True if it takes as long for a shape that it knows."""
+    every_call: bool = False  # True if it takes as long for a shape that it knows
     undone: dict[str, tuple[Case, Result]] = field(default_factory=dict)
     """The values that it neither supports nor refuses, and that were left out: ``num_layers=2``, a case, and how that
     fails.
     """
-    accepted: Accepted = STRICT
-    """The contract it was held to: what its user accepts, and what was measured of its tanh."""
+    accepted: Accepted = STRICT  # the contract it was held to: what its user accepts, and what was measured of its tanh
     accuracy: list[Accuracy] = field(default_factory=list)
     """The measured accuracy of its tanh, by dtype, if it differs from what is assumed."""
-    coverage: Coverage = field(default_factory=Coverage)
-    """The coverage of the cases that were compared."""
+    coverage: Coverage = field(default_factory=Coverage)  # the coverage of the cases that were compared
     beside: dict[str, Coverage] = field(default_factory=dict)
     """The coverage of the checks in addition to agreement: ``LAWS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``."""
     laws: Counter[str] = field(default_factory=Counter)
@@ -130,30 +125,20 @@ class SearchRecord:
     known: Counter[str] = field(default_factory=Counter)
     """The number of failing cases that a known issue, a known failure or an earlier finding explains, by its name.
     """
-    own: tuple[KnownFailure, ...] = ()
-    """The known failures of the subject that its user named."""
+    own: tuple[KnownFailure, ...] = ()  # the known failures of the subject that its user named
     spared: Counter[str] = field(default_factory=Counter)
     """The number of cases on which a known issue or failure would have shown and did not, by its name."""
     failing: Counter[str] = field(default_factory=Counter)
     """The number of cases that failed, with a known cause or another one, by dtype."""
     shrink_checks: int = 0
-    shrinking: bool = False
-    """True while a failure is being shrunk."""
-    smallest: RNNConfig | None = None
-    """The config of that failure, as small as it is so far."""
-    explaining: bool = False
-    """True while a finding is being explained."""
+    smallest: RNNConfig | None = None  # the config of the failure that is being shrunk, as small as it is so far
+    explaining: bool = False  # True while a finding is being explained
     seconds: float = 0.0
-    until: float = math.inf
-    """The moment at which the time of the whole search is over, by ``time.perf_counter``."""
-    limit: int | None = None
-    """The number of cases at which it ends, if nothing ends it before."""
-    shard: Shard | None = None
-    """The part of the plan that it went through; ``None`` for the whole plan."""
-    missing: tuple[Shard, ...] = ()
-    """The parts of the plan that are missing, where it is made of several."""
-    helpers: Helpers | None = None
-    """The workers that helped; ``None`` without any."""
+    until: float = math.inf  # the moment at which the time of the whole search is over, by ``time.perf_counter``
+    limit: int | None = None  # the number of cases at which it ends, if nothing ends it before
+    shard: Shard | None = None  # the part of the plan that it went through; ``None`` for the whole plan
+    missing: tuple[Shard, ...] = ()  # the parts of the plan that are missing, where it is made of several
+    helpers: Helpers | None = None  # the workers that helped; ``None`` without any
     stop: Stop = Stop.BUDGET
     log: Log = field(default_factory=Log, repr=False)
     """The cases in their order, by which all counts of cases can be made again."""

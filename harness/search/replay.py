@@ -21,8 +21,7 @@ class Fate(Enum):
 
     FIXED = "FIXED"
     FAILED = "FAILED"
-    ERROR = "ERROR"
-    """It is not known: the subject now refuses the case, or the script did not get to its end."""
+    ERROR = "ERROR"  # it is not known: the subject now refuses the case, or the script did not get to its end
 
 
 _FATES: Final = {Verdict.UNSUPPORTED: Fate.ERROR, Verdict.AGREES: Fate.FIXED}

@@ -20,17 +20,13 @@ from harness.space.parts import FACTORS, SIZE_FACTORS, SIZES, ConfigError, havin
 from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import REGIMES, draw
 
-SEEDS: Final = 4
-"""The number of seeds tried in every regime before a plainer config counts as passing."""
-
+SEEDS: Final = 4  # the number of seeds tried in every regime before a plainer config counts as passing
 FEW: Final = 16
 """The number of plainer values of a factor up to which all are tried like this; of more, all but the nearest get fewer
 tries.
 """
 
-FEWER: Final = ("dyadic", "normal")
-"""The regimes for those fewer tries."""
-
+FEWER: Final = ("dyadic", "normal")  # the regimes for those fewer tries
 NEAREST: Final = 4
 """The number of a size's plainest values that the first pass tries; of the others, it tries powers of two and the
 nearest. All of them would be 195 for a size of 196, and a failing size is met within a factor of two.
@@ -44,9 +40,7 @@ others that are tried are the nearest and powers of two.
 NUMBERS: Final = tuple(sorted(having("dear"), key=lambda name: FACTORS[name].dear))
 """The factors that are shrunk as numbers, in the order of how expensive they make a case."""
 
-LEAPT: Final = tuple(name for name in NUMBERS if name != "output_size")
-"""The sizes that are made small all at once."""
-
+LEAPT: Final = tuple(name for name in NUMBERS if name != "output_size")  # the sizes that are made small all at once
 LEAP: Final = 3
 """The largest size that counts as small there: at most 243 combinations of tiny cases, some 0.5 s. A mistake in packed
 batches, met with 65 sequences, took 477 checks to shrink with this, and 2,786 without.
@@ -67,17 +61,12 @@ LIMIT: Final = 6_000
 large case counts for more, once for each ``MANY`` of its states.
 """
 
-_EACH_LENGTH: Final = "each length"
-"""The name for the single lengths, as opposed to ``lengths``, which is their kind."""
-
+_EACH_LENGTH: Final = "each length"  # the name for the single lengths, as opposed to ``lengths``, which is their kind
 _CALL_BEFORE: Final = "the call before"
 """The name for the earlier call at another shape of a ``used`` module, which may be the call that fails."""
 
-_FIRST: Final = "the first preparation alone"
-"""The step from two preparations to the first of them."""
-
-_TIED: Final = "sizes that are equal"
-"""The name for sizes that are equal, and so may have to stay equal."""
+_FIRST: Final = "the first preparation alone"  # the step from two preparations to the first of them
+_TIED: Final = "sizes that are equal"  # the name for sizes that are equal, and so may have to stay equal
 
 
 _T = TypeVar("_T")
@@ -107,15 +96,11 @@ class Shrinking:
         """The kind of a failure of the same array among finite numbers, which tells more than an overflow."""
         self._unlimited, self._limit, self._left = check, limit, limit
         self._refused: dict[str, None] = {}
-        self._otherwise: set[str] = set()
-        """The failures of another kind among the neighbours, and the known ones."""
-        self._leapt: list[dict[str, Any]] = []
-        """The flags with which small sizes were tried."""
-        self._done: RNNConfig | None = None
-        """The config whose plainer configs were all tried with drawn values."""
+        self._otherwise: set[str] = set()  # the failures of another kind among the neighbours, and the known ones
+        self._leapt: list[dict[str, Any]] = []  # the flags with which small sizes were tried
+        self._done: RNNConfig | None = None  # the config whose plainer configs were all tried with drawn values
         self._cases = 0
-        self._in_passing: Found | None = None
-        """The smallest failing case so far in an unfinished round."""
+        self._in_passing: Found | None = None  # the smallest failing case so far in an unfinished round
         self.certificate = Certificate().but_for("shrinking not finished")
 
     def __iter__(self) -> Iterator[Found]:

@@ -16,12 +16,8 @@ from numpy.typing import NDArray
 from harness.checks.result import Result
 from harness.space.case import Array, Case, padding
 
-PLAIN: Final = (0.0, 1.0, -1.0, 2.0, 0.5, -2.0, -0.5)
-"""Numbers that need no explanation, the plainest first."""
-
-BITS: Final = 53
-"""The number of bits of the longest significand."""
-
+PLAIN: Final = (0.0, 1.0, -1.0, 2.0, 0.5, -2.0, -0.5)  # numbers that need no explanation, the plainest first
+BITS: Final = 53  # the number of bits of the longest significand
 NEARER: Final = 12
 """The exponent below which powers of two beyond 2 or 0.5 are tried for a number that is far out: up to 2**11, so that a
 limit such as 6, 20 or 1,000 is shown by a readable number.
@@ -42,8 +38,7 @@ class Simplifying:
         self._case, self._kind, self._check = case, kind, check
         self._cells = list(cells(case))
         self.tried = 0
-        self.otherwise: set[str] = set()
-        """The failures of another kind in the last round, and the known ones."""
+        self.otherwise: set[str] = set()  # the failures of another kind in the last round, and the known ones
 
     def __iter__(self) -> Iterator[Found]:
         """Yield ever plainer failing cases; the last is minimal in every number."""
