@@ -3,6 +3,7 @@
 ``benchmarks/foreign.py`` measures all three sets of them.
 """
 
+from importlib import import_module
 from shutil import which
 from typing import Any, Final
 
@@ -62,6 +63,12 @@ RIGHT: Final = ("net", "column_vectors", "vanilla", "MyRNN")
 
 KEPT: Final = {"generated", "RowsByDirection", "kept_workspace", "state_first", "accumulating", "UnreadBias"}
 """The layers that the default run takes."""
+
+
+def test_the_manifest_names_layers_that_are_there() -> None:
+    for layer in LAYERS.values():
+        file, name = layer.spec.split(".py:")
+        assert hasattr(import_module(file.replace("/", ".")), name), layer.spec
 
 
 @pytest.mark.parametrize("name", few(CAUSES, KEPT.__contains__))
