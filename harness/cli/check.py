@@ -290,7 +290,7 @@ def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = 
     """Return the subjects under each interpreter, and whether these are an old and a new one of one subject."""
     if not pythons:
         return specs, False
-    from harness.subjects.environments import Elsewhere
+    from harness.subjects.interpreters import Elsewhere
 
     for python in pythons:
         if pythons.count(python) > 1:

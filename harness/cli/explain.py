@@ -50,7 +50,7 @@ def explain(
     from textwrap import fill
 
     from harness.report import arrays
-    from harness.subjects.files import load_array, load_model, load_returned, load_start
+    from harness.subjects.array_files import load_array, load_model, load_returned, load_start
 
     console = console_for(json_to)
     answer = arrays.explain(

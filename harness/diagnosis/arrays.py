@@ -33,7 +33,7 @@ from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
 from harness.space.parts import NONLINEARITIES
-from harness.subjects.handed import Model, array
+from harness.subjects.explain_inputs import Model, array
 
 RETURNED: Final = ("readout", "output", "h_n")
 """The names that arrays may have, the likeliest first: a model with a linear layer returns what that makes of the

@@ -22,7 +22,7 @@ from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject
-from harness.subjects.switches import SWITCHES
+from harness.subjects.torch_variants import SWITCHES
 
 SubjectCheck = Callable[[Subject, Case], Result]
 

@@ -25,7 +25,7 @@ from harness.report.wording import counted, number, place
 from harness.space.errors import UsageError
 from harness.space.parts import NONLINEARITIES
 from harness.subjects.calling import a_or_an
-from harness.subjects.handed import Model, models
+from harness.subjects.explain_inputs import Model, models
 
 WIDTH: Final = 8
 """The width of the words that begin the lines, with a space."""

@@ -16,7 +16,7 @@ from harness.report.wording import CALLED, counted
 from harness.search.evidence import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.space.parts import LOSSES
-from harness.subjects.switches import SWITCHES
+from harness.subjects.torch_variants import SWITCHES
 
 NAMED: Final = 3  # causes that are named if several are possible
 

@@ -24,7 +24,7 @@ from harness.space.coverage import Coverage
 from harness.space.outcome import Failure, is_last
 from harness.space.scope import Scope
 from harness.space.searched import AGREEMENT, Searched
-from harness.subjects.portable import portable
+from harness.subjects.interpreters import portable
 
 LAWS: Final = "laws"
 

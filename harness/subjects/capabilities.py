@@ -19,13 +19,13 @@ from harness.subjects.form import Form
 if TYPE_CHECKING:  # the module of Subject imports this one
     from harness.subjects.protocol import Closable
 
+# The sizes that a subject offers if each new shape takes it long. The largest are those of the law of dropout.
 FEW_SIZES: Final[Mapping[str, tuple[int, ...]]] = {
     "T": (1, 2, 3, 8),
     "N": (1, 2, 5, 32),
     "input_size": (1, 2, 3, 33),
     "hidden_size": (1, 2, 3, 32),
 }
-"""The sizes that a subject offers if each new shape takes it long. The largest are those of the law of dropout."""
 
 
 _FAST: Final = {"fast_mode": True, "check_undefined_grad": False, "nondet_tol": 1e-12}
@@ -42,24 +42,17 @@ result."""
 class Recipe:
     """The way in which a stand-alone script builds and calls a function or a class of torch modules."""
 
+    # The function or class in the script. If it is empty, the script imports what the subject's name says.
     expression: str = ""
-    """The function or class in the script. If it is empty, the script imports what the subject's name says."""
-    lines: tuple[str, ...] = ()
-    """The lines that make the expression usable, such as its import."""
-    environ: Mapping[str, str] = field(default_factory=dict)
-    """The variables that must be set before torch is imported."""
+    lines: tuple[str, ...] = ()  # the lines that make the expression usable, such as its import
+    environ: Mapping[str, str] = field(default_factory=dict)  # the variables that must be set before torch is imported
+    # The arguments of the function in the script, if they are not those that the subject takes.
     takes: tuple[str, ...] = ()
-    """The arguments of the function in the script, if they are not those that the subject takes."""
-    positional: tuple[str, ...] = ()
-    """The arguments of a function that takes them by position only."""
-    is_cell: bool = False
-    """True if the names of its parameters have no layer."""
-    own: bool = False
-    """True if it is torch's own, so that the script may leave out what is at torch's defaults."""
-    title: str = ""
-    """The name of torch's own for readers who do not know this package."""
-    form: Form | None = None
-    """The form of a class that has a constructor and parameters of its own."""
+    positional: tuple[str, ...] = ()  # the arguments of a function that takes them by position only
+    is_cell: bool = False  # the names of its parameters have no layer
+    own: bool = False  # it is torch's own, so that the script may leave out what is at torch's defaults
+    title: str = ""  # the name of torch's own for readers who do not know this package
+    form: Form | None = None  # the form of a class that has a constructor and parameters of its own
 
 
 class OwnProcess(Protocol):
@@ -72,7 +65,7 @@ class OwnProcess(Protocol):
 
     @property
     def switchable(self) -> bool:
-        """True if it computes with torch, so that switches affect it (``switches.SWITCHES``)."""
+        """True if it computes with torch, so that switches affect it (``torch_variants.SWITCHES``)."""
         ...
 
     def restart(self) -> None:
@@ -99,53 +92,48 @@ class Capabilities:
     Its methods are those of an object, such as ``Capabilities(masks=self.masks)`` in ``__init__``.
     """
 
+    # The values that it is asked for, in place of the usual ones, by factor: ``{"dtype": ("float32", "float64")}``.
     offers: Mapping[str, Any] = field(default_factory=dict)
-    """The values that it is asked for, in place of the usual ones, by factor: ``{"dtype": ("float32", "float64")}``."""
-    contract: str = KERNEL
-    """The contract that it is held to unless another is asked for (``space.contract``)."""
+    contract: str = KERNEL  # the contract that it is held to unless another is asked for (``space.contract``)
     arithmetic: Mapping[str, Backend] = field(default_factory=dict)
     """The figures that are known of its arithmetic, by the kind of device, such as ``cpu``. Where nothing is known, its
     tanh is measured."""
-    is_torch: bool = False
-    """True if it is a layer of torch's own, which may deviate as torch is known to."""
+    is_torch: bool = False  # it is a layer of torch's own, which may deviate as torch is known to
+    # The names of the arguments that a function takes; ``None`` for what is no function.
     takes: tuple[str, ...] | None = None
-    """The names of the arguments that a function takes; ``None`` for what is no function."""
-    recipe: Recipe | None = None
-    """The way in which a script builds and calls it; ``None`` if no script can."""
+    recipe: Recipe | None = None  # the way in which a script builds and calls it; ``None`` if no script can
+    # The file and the name of the function or class that it was made of, if it has a name there.
     place: tuple[str, str] | None = None
-    """The file and the name of the function or class that it was made of, if it has a name there."""
+    # The arguments that its constructor takes by position, by name, as far as they are known.
     positions: tuple[str, ...] = ()
-    """The arguments that its constructor takes by position, by name, as far as they are known."""
+    # The ground that it computes on, if that is not this process: ``software``, in its own words.
     ground: Mapping[str, str] = field(default_factory=dict)
-    """The ground that it computes on, if that is not this process: ``software``, in its own words."""
-    absent: Mapping[str, str] = field(default_factory=dict)
-    """The devices that are not here, with the reasons."""
+    absent: Mapping[str, str] = field(default_factory=dict)  # the devices that are not here, with the reasons
     shares_process: bool = False
     """True if it leaves its process as it found it: the floating-point environment, NumPy, the warnings. Then a worker
     may run it in its own process without another one beside it, until a worker dies of it."""
-    process: OwnProcess | None = None
-    """The process of its own in which it runs, if there is one."""
+    process: OwnProcess | None = None  # the process of its own in which it runs, if there is one
     stages: tuple[str, ...] = ()
     """The names of subjects that do a part of what it does, from the least on. A finding says which is the first that
     fails as well."""
+    # Returns the laws that it keeps to the bit in a config (``checks.lawfulness``).
     exact_laws: Callable[[RNNConfig], frozenset[str]] | None = None
-    """Returns the laws that it keeps to the bit in a config (``checks.lawfulness``)."""
     masks: Callable[[Case], Sequence[Array] | None] | None = None
     """Returns what dropout keeps of each inner layer's output in ``run``, time first, (T, N, D*H), as booleans; or
     ``None`` if it cannot tell."""
+    # Does what ``run`` does, and names in ``Outcome.overwritten`` the arrays that a further call changed.
     run_twice: Callable[[Case], Outcome] | None = None
-    """Does what ``run`` does, and names in ``Outcome.overwritten`` the arrays that a further call changed."""
     check_derivatives: Callable[[Case], Outcome] | None = None
     """Compares its derivatives in forward mode, and those of its gradients, with differences; the outcome's message
     is ``gradcheck`` or ``gradgradcheck`` if they differ, torch's name of that check."""
+    # Runs the code of a whole use of a class, which is its name ``RNN``, with a default dtype and device.
     call: Callable[[str, str, str], Outcome] | None = None
-    """Runs the code of a whole use of a class, which is its name ``RNN``, with a default dtype and device."""
+    # The conventions that it declares, by which it differs from nn.RNN.
     conventions: Conventions = field(default_factory=Conventions)
-    """The conventions that it declares, by which it differs from nn.RNN."""
+    # The names of its parameters and what they are read as, if they are not nn.RNN's: ``cell.w as weight_ih``.
     read_as: str = ""
-    """The names of its parameters and what they are read as, if they are not nn.RNN's: ``cell.w as weight_ih``."""
+    # Does what ``run`` does, as if it had declared other conventions.
     run_as: Callable[[Case, Conventions], Outcome] | None = None
-    """Does what ``run`` does, as if it had declared other conventions."""
 
     @property
     def source(self) -> str:

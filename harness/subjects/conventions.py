@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.subjects.mapped import as_nn_rnn
 
 T = TypeVar("T")
 
@@ -25,17 +24,14 @@ T = TypeVar("T")
 class Conventions:
     """The conventions of a layer; without any, they are nn.RNN's."""
 
-    one_bias: bool = False
-    """It has one bias: ``bias_ih_l0`` is the sum of nn.RNN's two, and there is no ``bias_hh_l0``."""
+    one_bias: bool = False  # it has one bias: ``bias_ih_l0`` is the sum of nn.RNN's two, and there is no ``bias_hh_l0``
+    # Its weights are transposed: ``weight_ih_l0`` is (input_size, hidden_size), and a step is ``x @ W``.
     transposed: bool = False
-    """Its weights are transposed: ``weight_ih_l0`` is (input_size, hidden_size), and a step is ``x @ W``."""
-    batch_first: bool = False
-    """It always reads and returns (N, T, ...), and is asked for nothing else."""
+    batch_first: bool = False  # it always reads and returns (N, T, ...), and is asked for nothing else
     last_output_only: bool = False
     """It returns the last output (N, D*H) alone, which in the reverse direction is that of step 0, or h_n alone. Other
     outputs are not compared."""
-    zero_state_only: bool = False
-    """It always starts from zeros, and is asked for nothing else."""
+    zero_state_only: bool = False  # it always starts from zeros, and is asked for nothing else
 
     @classmethod
     def of(cls, declared: Any, whose: str = "conventions") -> Conventions:
@@ -115,8 +111,8 @@ class Conventions:
 
 NAMES = tuple(field.name for field in fields(Conventions))
 
+# The conventions that need a mapping; for the others, it is enough to ask for less.
 MAPPED = ("one_bias", "transposed", "last_output_only")
-"""The conventions that need a mapping; for the others, it is enough to ask for less."""
 
 
 def conventions(**declared: bool) -> Callable[[T], T]:
@@ -158,3 +154,78 @@ def turned(case: Case, *, batch_first: bool) -> Case:
     same = {name: other.given[name].axes == spec.axes for name, spec in config.given.items()}
     arrays = {name: array if same[name] else array.swapaxes(0, 1).copy() for name, array in case.arrays.items()}
     return Case.from_arrays(other, arrays)
+
+
+def as_nn_rnn(
+    function: Any, takes: Any, *, one_bias: bool = False, transposed: bool = False, last_output_only: bool = False
+) -> Any:
+    """Return a function that is called as one of nn.RNN's conventions, by the names of its arguments."""
+
+    def given_weights(weights: Any) -> Any:
+        own = {}
+        for name, array in weights.items():
+            if one_bias and name.startswith("bias_ih"):
+                own[name] = array + weights[name.replace("_ih_", "_hh_")]
+            elif not (one_bias and name.startswith("bias_hh")):
+                own[name] = array.T.copy() if transposed and array.ndim == 2 else array
+        return own
+
+    def returned_gradients(own: Any) -> Any:
+        gradients = dict(own)
+        for name, array in own.items():
+            if transposed and str(name).startswith(("weight", "readout.weight")):
+                gradients[name] = array.T
+            elif one_bias and str(name).startswith("bias_ih"):  # the loss depends on both in the same way
+                gradients[name.replace("_ih_", "_hh_")] = array
+        return gradients
+
+    def h_n_of(last: Any, config: Any) -> Any:
+        if last.ndim != 1 + config.batched:
+            return last
+        if config.num_layers > 1:
+            raise NotImplementedError("inner layers: it returns the last output, and not h_n")
+        if last.shape[-1] != config.num_directions * config.hidden_size:
+            return last
+        last = last.reshape(*last.shape[:-1], config.num_directions, config.hidden_size)
+        return last.swapaxes(0, 1) if config.batched else last
+
+    def rnn(**given: Any) -> Any:
+        weights = given["weights"]
+        own = given_weights(weights)
+        before = {name: array.copy() for name, array in own.items()}
+        returned = function(**{name: own if name == "weights" else given[name] for name in takes})
+        for name, array in before.items():  # what it writes into its weights is to be seen
+            if (after := own.get(name, array)).tobytes() != array.tobytes():
+                weights[name][...] = after.T if transposed and array.ndim == 2 else after
+        parts = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        gradients = [returned_gradients(parts.pop())] if parts and isinstance(parts[-1], dict) else []
+        if last_output_only and len(parts) == 1 and hasattr(parts[0], "shape"):
+            parts = [None, h_n_of(parts[0], given["config"])]
+        return parts[0] if len(parts) == 1 and not gradients else (*parts, *gradients)
+
+    return rnn
+
+
+def own_weights(conventions: Conventions, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nn.RNN's weights as a class of these conventions has them; gradients flow back through what this does."""
+    own = {}
+    for name, tensor in weights.items():
+        if conventions.one_bias and name.startswith("bias_ih"):
+            own[name] = tensor + weights[name.replace("_ih_", "_hh_")]
+        elif not (conventions.one_bias and name.startswith("bias_hh")):
+            own[name] = tensor.T.contiguous() if conventions.transposed and tensor.ndim == 2 else tensor
+    return own
+
+
+def with_both_biases(conventions: Conventions, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a class's own parameters, its one bias under both names: the loss depends on both in the same way."""
+    both = dict(parameters)
+    if conventions.one_bias:
+        both |= {name.replace("_ih_", "_hh_"): one for name, one in parameters.items() if name.startswith("bias_ih")}
+    return both
+
+
+def gradients_back(conventions: Conventions, gradients: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the gradients by a class's own parameters as nn.RNN has them."""
+    turn = "weight" if conventions.transposed else "-"
+    return {name: one.T if name.startswith(turn) else one for name, one in gradients.items()}

@@ -14,8 +14,8 @@ LAYERS, BOTH = "layer", "both"
 
 X_FIRST, H_FIRST = "x, h", "h, x"
 
+# The dtypes that a class is asked for if it computes in them: those of real numbers.
 FLOATS = ("float32", "float64", "bfloat16", "float16")
-"""The dtypes that a class is asked for if it computes in them: those of real numbers."""
 
 Names = Mapping[str, str]
 
@@ -24,42 +24,32 @@ Names = Mapping[str, str]
 class Form:
     """The constructor, the call and the parameters of a class, as far as they differ from nn.RNN's."""
 
-    takes: Names
-    """The arguments of nn.RNN's constructor that its own takes by name, and its names for them."""
+    takes: Names  # the arguments of nn.RNN's constructor that its own takes by name, and its names for them
     names: Names
     """Its own names of parameters by nn.RNN's: ``{"weight_ih": "cells.{}.weight", "weight_ih_reverse": …}``. The number
     of the layer takes the place of the braces."""
-    first: int
-    """The number of the first layer."""
-    places: str
-    """``layer`` if the number counts the layers, ``both`` if it counts both directions of each layer."""
-    conventions: Conventions
-    """Those that the class tells by itself: transposed weights, one bias, batch first."""
+    first: int  # the number of the first layer
+    places: str  # ``layer`` if the number counts the layers, ``both`` if it counts both directions of each layer
+    conventions: Conventions  # those that the class tells by itself: transposed weights, one bias, batch first
+    # The values that it is asked for: of nn.RNN's options, where those are fewer, and of ``hx``.
     offers: Mapping[str, tuple[Any, ...]]
-    """The values that it is asked for: of nn.RNN's options, where those are fewer, and of ``hx``."""
     returns: tuple[str, ...] = ("output", "h_n")
     """The names of what a call returns: ``output``, ``h_n``, ``last`` for the last step of the output, and nothing for
     what is not compared. Where h_n is missing, it is the last step of the output; of a cell, it is the new state."""
-    flat: bool = False
-    """True if it takes states without an axis for layers, (N, H)."""
-    flat_h_n: bool = False
-    """True if it returns h_n so."""
+    flat: bool = False  # it takes states without an axis for layers, (N, H)
+    flat_h_n: bool = False  # it returns h_n so
+    # The arguments that its constructor takes by position: these two, and ``output``, the size of an output layer.
     sizes: tuple[str, ...] = ("input_size", "hidden_size")
-    """The arguments that its constructor takes by position: these two, and ``output``, the size of an output layer."""
-    by_name: Names = field(default_factory=dict)
-    """Those of the sizes that it takes by name, by its own names."""
+    by_name: Names = field(default_factory=dict)  # those of the sizes that it takes by name, by its own names
+    # The order of the columns, if weight_ih and weight_hh stand side by side in one matrix: ``x, h`` or ``h, x``.
     joined: str = ""
-    """The order of the columns, if weight_ih and weight_hh stand side by side in one matrix: ``x, h`` or ``h, x``."""
+    # The names of an output layer of its own, a Linear, and of softmaxes. The identity is put in their places.
     heads: tuple[str, ...] = ()
-    """The names of an output layer of its own, a Linear, and of softmaxes. The identity is put in their places."""
+    # The name of an Embedding of its own, in whose place the identity is put: x is what it would give.
     embedding: str = ""
-    """The name of an Embedding of its own, in whose place the identity is put: x is what it would give."""
-    rows: bool = False
-    """True if its output has one axis for time and batch, (T * N, H)."""
-    is_cell: bool = False
-    """True if a call is one step, from x (N, I) and a state (N, H)."""
-    beside: str = ""
-    """The parameters on which its state does not depend, or what holds them."""
+    rows: bool = False  # its output has one axis for time and batch, (T * N, H)
+    is_cell: bool = False  # a call is one step, from x (N, I) and a state (N, H)
+    beside: str = ""  # the parameters on which its state does not depend, or what holds them
 
     @property
     def words(self) -> str:

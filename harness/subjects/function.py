@@ -29,17 +29,17 @@ from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.protocol import SubjectError
 
+# The names of the arguments that a function may take; it may leave some out.
 GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")
-"""The names of the arguments that a function may take; it may leave some out."""
 
+# The parts of the space that a function is asked for only if it takes a certain argument, by that argument.
 OPENS: Final[dict[str, dict[str, Any]]] = {
     **{FACTORS[name].argument: {name: tuple(dict.fromkeys(FACTORS[name].torch))} for name in having("argument")},
     "masks": {"masks": True},
 }
-"""The parts of the space that a function is asked for only if it takes a certain argument, by that argument."""
 
+# The arguments that every function may take, in their documented order.
 ALWAYS: Final = tuple(name for name in GIVEN if name not in OPENS)
-"""The arguments that every function may take, in their documented order."""
 
 SIGNATURES: Final = f"""\
 expected def rnn(x, h0, weights, config): ... -> (output, h_n), with some of these arguments by name:

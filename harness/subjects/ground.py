@@ -13,14 +13,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+# The distributions whose versions are reported if they are installed.
 PACKAGES: Final = ("rnn-harness", "numpy", "torch", "hypothesis", "ml_dtypes", "python-flint")
-"""The distributions whose versions are reported if they are installed."""
 
+# The names of environment variables that choose kernels or threads.
 VARIABLES: Final = re.compile(r"ONEDNN_|DNNL_|ATEN_|MKL_|OMP_NUM|OPENBLAS_|KMP_|CUBLAS_|NVIDIA_TF32|TORCH_")
-"""The names of environment variables that choose kernels or threads."""
 
+# The names of those that choose kernels.
 CHOOSE: Final = re.compile(r"(ONEDNN|DNNL|ATEN|MKL|CUBLAS)_(?!.*(THREADS|VERBOSE))|NVIDIA_TF32")
-"""The names of those that choose kernels."""
 
 
 def ground(device: str = "cpu", *, with_torch: bool = True) -> dict[str, str]:

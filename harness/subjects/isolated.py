@@ -26,13 +26,13 @@ from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.compiled import keep_compiled
 from harness.subjects.ground import ground, heard, machine, speak
-from harness.subjects.portable import PYTHON, parted
+from harness.subjects.interpreters import PYTHON, parted
 from harness.subjects.programs import EXEC, tell_what_is_awaited
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.registry import find_subject
-from harness.subjects.switches import apply, switch_of
+from harness.subjects.runtimes.library import keep_compiled
+from harness.subjects.torch_variants import apply, switch_of
 from harness.subjects.wire import GREETING
 
 TIMEOUT: Final = 60.0  # seconds for one case by default; a loop in Python takes about one for the largest usual case

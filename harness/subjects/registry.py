@@ -18,16 +18,14 @@ from typing import Any, Final, TypeGuard
 from harness.subjects.calling import a_or_an
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.conventions import Conventions, declared_by, named_conventions
-from harness.subjects.environments import own_interpreter, subject_elsewhere, under
 from harness.subjects.function import FunctionSubject
-from harness.subjects.portable import PYTHON
+from harness.subjects.interpreters import PYTHON, own_interpreter, subject_elsewhere, under
 from harness.subjects.programs import EXEC, program_subject
 from harness.subjects.protocol import Subject, SubjectError
-from harness.subjects.switches import SUBJECTS
-from harness.subjects.transformations import MODES
+from harness.subjects.torch_variants import MODES, SUBJECTS
 
+# The entry-point group in which other distributions offer subjects; calling an entry gives a ``Subject``.
 GROUP: Final = "rnn_harness.subjects"
-"""The entry-point group in which other distributions offer subjects; calling an entry gives a ``Subject``."""
 
 _SUBJECT: Final = "a Subject: name, capabilities = Capabilities(...), devices() and run(case)"
 _FORMS: Final = "a name that 'rnn-harness subjects' lists, path/to/file.py:name, module:name or exec:program"

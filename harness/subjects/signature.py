@@ -12,18 +12,17 @@ from harness.subjects.conventions import Conventions
 from harness.subjects.form import LAYERS, Form
 from harness.subjects.protocol import SubjectError
 
-OTHERS: Final = {"num_layers": ("n_layers", "layers")}
-"""Other names under which constructors often take an option."""
+OTHERS: Final = {"num_layers": ("n_layers", "layers")}  # other names under which constructors often take an option
 
+# Words in the names of arguments that say the size of an output layer.
 OUTPUT: Final = {"out", "output", "outputs", "class", "classes", "vocab", "categories", "labels", "target", "targets"}
-"""Words in the names of arguments that say the size of an output layer."""
 
+# The remedy of every error that says that a class cannot be read.
 WRITE: Final = "or write a function that calls the module"
-"""The remedy of every error that says that a class cannot be read."""
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+")
+# Part of the names of arguments that are the lengths of sequences, or say where the padding is.
 _NO_STATE: Final = re.compile("len|mask")
-"""Part of the names of arguments that are the lengths of sequences, or say where the padding is."""
 
 
 def signed(factory: Any, name: str) -> Form | None:

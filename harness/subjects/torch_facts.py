@@ -1,4 +1,10 @@
-"""torch_facts: what is known of classes of recurrent modules. Everything is known of torch's own nn.RNN alone."""
+"""What is known of torch: of classes of modules, of its arithmetic, and of its devices here.
+
+NumPy's own arithmetic needs no entry, because what a function computes with is unknown. It was measured to see what may
+be assumed of such a function: NumPy 2.4's float32 tanh is within 1.83 u (``benchmarks/tanh_error.py``).
+
+torch's derivative of tanh reads its result (``derivatives.yaml``): slopes are computed from states.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +15,8 @@ from typing import Any, Final
 
 import torch
 
+from harness.space.backend import Backend
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -17,20 +25,18 @@ class Facts:
     own: bool = False
     """True if they compute with torch's own operations alone, in the way of nn.RNN: the figures of torch's arithmetic
     hold, and its known issues."""
+    # True if they draw one mask of dropout after the other, as torch's function does under the same seed.
     draws_masks: bool = False
-    """True if they draw one mask of dropout after the other, as torch's function does under the same seed."""
-    exact: bool = False
-    """True if they keep to the bit the laws that nn.RNN keeps."""
+    exact: bool = False  # they keep to the bit the laws that nn.RNN keeps
+    # True if a module remembers nothing of earlier calls, and may be used for the next case of its config.
     forgets: bool = False
-    """True if a module remembers nothing of earlier calls, and may be used for the next case of its config."""
-    shares_process: bool = False
-    """True if they leave their process as they found it (``Capabilities.shares_process``)."""
+    shares_process: bool = False  # they leave their process as they found it (``Capabilities.shares_process``)
 
 
+# The facts by class.
 FACTS: Final[dict[Any, Facts]] = {
     torch.nn.RNN: Facts(own=True, draws_masks=True, exact=True, forgets=True, shares_process=True)
 }
-"""The facts by class."""
 
 
 def is_cell(factory: Callable[..., torch.nn.Module]) -> bool:
@@ -52,3 +58,56 @@ def positions(factory: Callable[..., torch.nn.Module]) -> tuple[str, ...] | None
 def facts_of(factory: Callable[..., torch.nn.Module]) -> Facts:
     """Return what is known of a class; a cell is nothing but one step of torch's own."""
     return FACTS.get(factory, Facts(own=is_cell(factory)))
+
+
+_LIKE_CUDA: Final = Backend(4.0, wide_sums=True, stores_products=True, source="not measured: taken to be like CUDA")
+
+# The arithmetic of torch's own operations.
+TORCH: Final = {
+    "cpu": Backend(
+        2.0,
+        wide_sums=True,
+        stores_products=True,
+        source="measured, torch 2.13 on x86: tanh is within 1.01 u over every float32 from 2**-20 to 9.5, and within "
+        "1.26 u on three million float64 (benchmarks/tanh_error.py). In 16 bits a bias is fused with its product only "
+        "where the input is contiguous, which batch_first's is not",
+    ),
+    "cuda": Backend(
+        4.0,
+        wide_sums=True,
+        stores_products=True,
+        source="not measured: CUDA's guide states 2 ulp, 4 u, for tanhf; TF32 is no part of it and must be off",
+    ),
+    "mps": _LIKE_CUDA,
+    "xpu": _LIKE_CUDA,
+}
+
+
+def devices() -> tuple[str, ...]:
+    """Return the CPU, every accelerator that torch finds here, and ``meta``, which has shapes and dtypes only."""
+    found = ["cpu"]
+    for name in _accelerators():
+        found += [name] if name == "mps" else [f"{name}:{i}" for i in range(_count(name))]
+    return (*found, "meta")
+
+
+def absent() -> dict[str, str]:
+    """Return the accelerators that are not here, with the reasons."""
+    backends: Any = torch.backends
+    built = {"cuda": backends.cuda.is_built(), "mps": backends.mps.is_built(), "xpu": hasattr(torch, "xpu")}
+    here = _accelerators()
+    reasons = {name: "torch finds none" if there else "this torch is built without it" for name, there in built.items()}
+    return {name: reason for name, reason in reasons.items() if name not in here}
+
+
+def _accelerators() -> list[str]:
+    own = torch._C._get_privateuse1_backend_name()  # noqa: SLF001 - no public function gives the name
+    return [name for name in ("cuda", "mps", "xpu", own) if _count(name)]
+
+
+def _count(name: str) -> int:
+    """Return the number of devices of a kind that are here."""
+    kind: Any = getattr(torch, name, None)
+    if kind is None or not getattr(kind, "is_available", lambda: False)():
+        return 0
+    return int(getattr(kind, "device_count", lambda: 1)())

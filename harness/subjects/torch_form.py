@@ -16,13 +16,13 @@ import torch
 
 from harness.space.parts import OPTIONS, PLAIN
 from harness.subjects.form import FLOATS, H_FIRST, X_FIRST, Form
+from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, Sizes, numbered, roles_of, told_of, unread
 from harness.subjects.protocol import SubjectError
-from harness.subjects.roles import SIZES, Roles, Shapes, Sizes, numbered, roles_of, told_of, unread
 from harness.subjects.signature import WRITE, signed, states_taken
-from harness.subjects.torch_modes import seeded
+from harness.subjects.torch_autograd import seeded
 
+# The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
 DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {name: (PLAIN[name],) for name in OPTIONS}
-"""The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else."""
 
 STEPS, SEQUENCES, MANY = 4, 2, 16
 """The steps and sequences on which a layer is tried, and the sequences on which a cell is. Of so many units, some are
@@ -42,17 +42,13 @@ class _Returned(NamedTuple):
     """The way in which a call on a sequence answers. The defaults are nn.RNN's."""
 
     names: tuple[str, ...] = ("output", "h_n")
-    flat: bool = False
-    """True if it takes states (N, H)."""
-    flat_h_n: bool = False
-    """True if it returns them so."""
+    flat: bool = False  # it takes states (N, H)
+    flat_h_n: bool = False  # it returns them so
     rows: bool = False
-    given: tuple[torch.Tensor, ...] = ()
-    """The arguments of a call that answered so."""
+    given: tuple[torch.Tensor, ...] = ()  # the arguments of a call that answered so
+    # The axes of x along which later outputs depend on earlier inputs: that of time, in a class that is right.
     axes: tuple[int, ...] = ()
-    """The axes of x along which later outputs depend on earlier inputs: that of time, in a class that is right."""
-    batches: frozenset[int] = frozenset()
-    """The numbers of sequences of the states that the call was given and returned."""
+    batches: frozenset[int] = frozenset()  # the numbers of sequences of the states that the call was given and returned
 
     @property
     def batch_first(self) -> bool:
@@ -96,11 +92,10 @@ class _Reader:
 
     factory: Any
     name: str
-    form: Form
-    """The form as far as it is known."""
+    form: Form  # the form as far as it is known
     sizes: Sizes
+    # The values that it is asked for, where those are fewer.
     offers: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    """The values that it is asked for, where those are fewer."""
 
     def read(self, shapes: Shapes) -> Form:
         """Return the form of the class, of which one plain layer has parameters of these shapes."""

@@ -18,7 +18,7 @@ from harness.space.outcome import Failure, Outcome
 from harness.space.parts import LAYER, OPTIONS, SETTING
 from harness.space.scope import OFFERS
 from harness.space.values import with_other_inputs
-from harness.subjects import torch_devices
+from harness.subjects import torch_facts
 from harness.subjects.calling import (
     Held,
     Malformed,
@@ -30,13 +30,10 @@ from harness.subjects.calling import (
     place_of,
 )
 from harness.subjects.capabilities import Capabilities, Recipe
-from harness.subjects.conventions import Conventions, declared_by
-from harness.subjects.figures import TORCH
-from harness.subjects.recipes import RECIPES
-from harness.subjects.torch_conventions import gradients_back, own_weights, require_a_class_can, with_both_biases
-from harness.subjects.torch_facts import Facts, facts_of, is_cell, positions
-from harness.subjects.torch_gradients import Graph, accumulated, wrong_derivatives
-from harness.subjects.torch_modes import autocast, frozen, grad_mode, seeded
+from harness.subjects.conventions import Conventions, declared_by, gradients_back, own_weights, with_both_biases
+from harness.subjects.protocol import SubjectError
+from harness.subjects.torch_autograd import Graph, accumulated, autocast, frozen, grad_mode, seeded, wrong_derivatives
+from harness.subjects.torch_facts import TORCH, Facts, facts_of, is_cell, positions
 from harness.subjects.torch_preparation import (
     MODULES,
     in_mode,
@@ -52,17 +49,18 @@ from harness.subjects.torch_preparation import (
     tie,
 )
 from harness.subjects.torch_tensors import data_of, laid_out, packed, padded, tensors_of, to_numpy
+from harness.subjects.torch_variants import RECIPES
 
+# The laws that nn.RNN keeps to the bit on a CPU, for outputs and gradients, as measured by ``benchmarks/laws.py``.
 EXACT: Final = frozenset(
     name + part for name in ("loss scale", "padding unread", "training", "zero hx") for part in ("", ".grad")
 )
-"""The laws that nn.RNN keeps to the bit on a CPU, for outputs and gradients, as measured by ``benchmarks/laws.py``."""
 
+# The laws that it keeps to the bit if its operands lie in order (``in_order``), measured in the same way.
 EXACT_IN_ORDER: Final = EXACT | {
     "grad mode",
     *(name + part for name in ("preparation", "unbatched", "wrt") for part in ("", ".grad")),
 }
-"""The laws that it keeps to the bit if its operands lie in order (``in_order``), measured in the same way."""
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -72,8 +70,7 @@ class Run(NamedTuple):
 
     named: dict[str, Array]
     results: dict[str, torch.Tensor]
-    own: dict[str, torch.Tensor]
-    """The results as the module itself returned them, still packed if they were packed."""
+    own: dict[str, torch.Tensor]  # the results as the module itself returned them, still packed if they were packed
     asked: list[torch.Tensor]
     aliased: tuple[tuple[str, str], ...]
 
@@ -129,7 +126,7 @@ class TorchSubject:
             recipe=recipe or RECIPES.get(name, Recipe(is_cell=is_cell(factory))),
             place=place_of(factory),
             positions=() if self._facts.own else positions(factory) or (),
-            absent=torch_devices.absent(),
+            absent=torch_facts.absent(),
             shares_process=self._facts.shares_process,
             exact_laws=self.exact_laws,
             masks=self.masks,
@@ -142,7 +139,10 @@ class TorchSubject:
 
     def _require_conventions(self, name: str) -> None:
         """Raise ``SubjectError`` for conventions that it cannot have."""
-        require_a_class_can(self._conventions, name)
+        if self._conventions.last_output_only:
+            raise SubjectError(
+                f"{name}: last_output_only=True of a class: expected of a function; write one that calls it"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the kept modules; a copy builds its own."""
@@ -154,7 +154,7 @@ class TorchSubject:
 
     def devices(self) -> tuple[str, ...]:
         """Return the CPU, every accelerator that torch finds here, and meta."""
-        return torch_devices.devices()
+        return torch_facts.devices()
 
     def build(self, config: RNNConfig) -> torch.nn.Module:
         """Return a new module with a config's constructor arguments. This is the first step."""

@@ -17,17 +17,16 @@ from harness.space.parts import OPTIONS, PLAIN, having
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.form import Form
-from harness.subjects.looped import looped
+from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import without
-from harness.subjects.torch_modes import seeded
 from harness.subjects.torch_module import Run, Tensors, TorchSubject
 
 ASIDE: Final = {name: (PLAIN[name],) for name in having("drop_in")}
 """The values of the factors that such a class need not have: it is no drop-in replacement. Its attribute ``offers`` may
 name more, as a function's does."""
 
+# The preparations that set one parameter after the other on the module itself, where a part of it may have them.
 SINGLY: Final = ("replaced", "parametrize")
-"""The preparations that set one parameter after the other on the module itself, where a part of it may have them."""
 
 
 class OwnFormSubject(TorchSubject):
@@ -114,3 +113,14 @@ class OwnFormSubject(TorchSubject):
     def gradients_back(self, gradients: Tensors) -> dict[str, torch.Tensor]:
         """Return the gradients by the module's own parameters as nn.RNN has them."""
         return self._form.parted(super().gradients_back(gradients).items())
+
+
+def looped(cell: Any, place: int, stack: Any, x: Any, *hx: Any) -> Any:
+    """Call a cell once for each step of x; the new state is at this place of what it returns."""
+    state, states = [h[0] for h in hx], []
+    for step in x:
+        returned = cell(step, *state)
+        state = [returned[place] if isinstance(returned, (tuple, list)) else returned]
+        states += state
+    output = stack(states)
+    return output, output[-1:].clone()

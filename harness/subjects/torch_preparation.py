@@ -18,8 +18,8 @@ from torch.nn.utils import parametrize
 from harness.space.config import RNNConfig
 from harness.space.parts import LAYER, OTHER
 
+# The number of modules kept for the next case of the same config; a search runs a few cases per config in a row.
 MODULES: Final = 64
-"""The number of modules kept for the next case of the same config; a search runs a few cases per config in a row."""
 
 Build = Callable[[RNNConfig], torch.nn.Module]
 Weights = Mapping[str, torch.Tensor]

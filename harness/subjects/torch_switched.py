@@ -10,12 +10,12 @@ from functools import partial
 
 import torch
 
-from harness.subjects import torch_devices
+from harness.subjects import torch_facts
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, SubjectError
-from harness.subjects.switches import SWITCHES, is_applied
 from harness.subjects.torch_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
+from harness.subjects.torch_variants import SWITCHES, is_applied
 
 
 class SwitchedSubject(TorchSubject):
@@ -36,9 +36,9 @@ class SwitchedSubject(TorchSubject):
 def devices_of(spec: str) -> tuple[str, ...]:
     """Return the devices that a subject's switch affects. Raise ``SubjectError`` if there are none."""
     kind = SWITCHES[spec.removeprefix("torch:")].on
-    found = tuple(device for device in torch_devices.devices() if device.partition(":")[0] == kind)
+    found = tuple(device for device in torch_facts.devices() if device.partition(":")[0] == kind)
     if not found:
-        raise SubjectError(f"{spec}: needs {kind.upper()}; {torch_devices.absent().get(kind, 'torch finds none')}")
+        raise SubjectError(f"{spec}: needs {kind.upper()}; {torch_facts.absent().get(kind, 'torch finds none')}")
     return found
 
 

@@ -19,7 +19,7 @@ from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.torch_facts import Facts
 from harness.subjects.torch_module import Tensors, TorchSubject
 from harness.subjects.torch_preparation import in_mode, load
-from harness.subjects.transformations import MODES, Mode
+from harness.subjects.torch_variants import MODES, Mode
 
 # What every mode is asked for in place of nn.RNN's values, because it takes a while to make; and one that unrolls
 _OFFERS: Final[dict[str, Any]] = {"lengths": (None,), "autocast": (None,), **FEW_SIZES}

@@ -12,7 +12,7 @@ from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arit
 from harness.space.backend import UNKNOWN
 from harness.space.errors import UsageError
 from harness.space.parts import DTYPES
-from harness.subjects.figures import TORCH
+from harness.subjects.torch_facts import TORCH
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

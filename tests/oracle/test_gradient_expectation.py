@@ -19,7 +19,7 @@ from harness.space.backend import UNKNOWN
 from harness.space.config import PREACTIVATION
 from harness.space.parts import DTYPES, PACKINGS
 from harness.space.values import REGIMES
-from harness.subjects.figures import TORCH
+from harness.subjects.torch_facts import TORCH
 from tests.oracle.by_hand import PRODUCTS, Run, run_by_hand
 
 SMALL: dict[str, Any] = {

@@ -16,7 +16,7 @@ from harness.oracle.expectation import Expected, Setting, end_to_end_states, exp
 from harness.oracle.gradient_expectation import expect_gradients
 from harness.space.backend import UNKNOWN
 from harness.space.config import PREACTIVATION
-from harness.subjects.figures import TORCH
+from harness.subjects.torch_facts import TORCH
 from tests.oracle.by_hand import PRODUCTS, Run, run_by_hand
 
 pytestmark = pytest.mark.kernels

@@ -14,7 +14,7 @@ from harness.oracle.arithmetic import CONTRACTS, FORMATS, U64, Accepted, Arithme
 from harness.oracle.tolerance import Products, Step, gamma, linear_allowance, off_grid, step_allowance, sum_allowance
 from harness.space.backend import UNKNOWN, Grid, Grids
 from harness.space.strategies import seeds
-from harness.subjects.figures import TORCH
+from harness.subjects.torch_facts import TORCH
 
 F = np.float32
 FLOAT32, FLOAT64 = Arithmetic("float32"), Arithmetic("float64")

@@ -33,9 +33,9 @@ from harness.subjects.capabilities import Recipe
 from harness.subjects.function import FunctionSubject
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject
-from harness.subjects.recipes import RECIPES
 from harness.subjects.registry import find_subject
 from harness.subjects.torch_module import TorchSubject
+from harness.subjects.torch_variants import RECIPES
 from tests.diagnosis.subjects_by_hand import DROP_IN, FUNCTION
 
 WRONG, RIGHT = "WRONG = True", "WRONG = False"

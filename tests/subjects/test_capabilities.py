@@ -18,11 +18,11 @@ from harness.subjects.calling import place_of
 from harness.subjects.capabilities import Recipe
 from harness.subjects.ground import ground
 from harness.subjects.protocol import Subject, SubjectError, backend_of, ground_of, masks_of
-from harness.subjects.recipes import RECIPES
 from harness.subjects.registry import find_subject, registered
 from harness.subjects.torch_cell import CellLoop, CellSubject
 from harness.subjects.torch_facts import FACTS, Facts, facts_of
 from harness.subjects.torch_module import TorchSubject
+from harness.subjects.torch_variants import RECIPES
 from tests import implementations
 
 RIGHT = as_subject(implementations.vectorised)

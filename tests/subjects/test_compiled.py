@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.subjects import compiled
-from harness.subjects.compiled import FOLDER, LEAST, keep_compiled
+from harness.subjects.runtimes import library
+from harness.subjects.runtimes.library import FOLDER, LEAST, keep_compiled
 
 
 def test_what_is_compiled_is_kept_in_a_folder_unless_the_user_names_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compiled, "_FOLDERS", [])
-    folders = compiled._FOLDERS
+    monkeypatch.setattr(library, "_FOLDERS", [])
+    folders = library._FOLDERS
     monkeypatch.setenv(LEAST, "2")
     monkeypatch.setenv(FOLDER, "mine")
 

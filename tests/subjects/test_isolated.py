@@ -22,10 +22,10 @@ from harness.search.search import hunt
 from harness.space.scope import Scope
 from harness.subjects import isolated
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.figures import TORCH
 from harness.subjects.isolated import IF_LOST, IsolatedSubject, _own_lines
 from harness.subjects.protocol import Subject, SubjectError, backend_of, scope_of
 from harness.subjects.registry import as_subject, find_subject
+from harness.subjects.torch_facts import TORCH
 
 SOURCE = """
 import multiprocessing, os, signal, time

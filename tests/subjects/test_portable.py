@@ -6,7 +6,7 @@ import pytest
 
 from harness import Result, RNNConfig, Verdict, draw
 from harness.search.record import Finding
-from harness.subjects.portable import portable
+from harness.subjects.interpreters import portable
 
 
 def typed(place: Path, below: str = "layers") -> set[str]:

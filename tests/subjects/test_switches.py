@@ -14,7 +14,7 @@ from harness.subjects.ground import ground, heard, line
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import SubjectError
 from harness.subjects.registry import registered
-from harness.subjects.switches import SUBJECTS, SWITCHES, switch_of
+from harness.subjects.torch_variants import SUBJECTS, SWITCHES, switch_of
 
 CASE = draw(RNNConfig(17, 9, T=3, N=27, dtype="bfloat16"), "normal", 0)
 

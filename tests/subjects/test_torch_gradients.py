@@ -8,7 +8,7 @@ import torch
 from harness import RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.oracle.compare import same_numbers
 from harness.space.parts import PREPARATIONS
-from harness.subjects.torch_gradients import Graph, accumulated
+from harness.subjects.torch_autograd import Graph, accumulated
 from harness.subjects.torch_module import TorchSubject
 
 TWO = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=3, N=2, hx=True, loss="both")

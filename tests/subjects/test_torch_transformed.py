@@ -15,7 +15,7 @@ from harness.space.outcome import Failure
 from harness.store.scripts import offer
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_transformed import TransformedSubject
-from harness.subjects.transformations import MODES, Mode
+from harness.subjects.torch_variants import MODES, Mode
 from tests.long import few
 
 pytestmark = pytest.mark.kernels

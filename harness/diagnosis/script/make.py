@@ -26,7 +26,7 @@ from harness.space.case import Array, code_of
 from harness.space.outcome import Failure, Outcome, is_last
 from harness.subjects.capabilities import DIFFERENCES
 from harness.subjects.protocol import Subject
-from harness.subjects.recipes import RECIPES
+from harness.subjects.torch_variants import RECIPES
 
 NAME: Final = "reproduce.py"
 FILE: Final = "arrays.npz"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from harness.space.contract import PORT
@@ -56,3 +58,21 @@ def with_zeros(x: Any, lengths: Any, batch_first: Any) -> Any:
         return x
     inside = np.arange(x.shape[1 if batch_first else 0]) < lengths[:, None]  # (N, T)
     return np.where((inside if batch_first else inside.T)[..., None], x, np.zeros((), x.dtype))
+
+
+# The variable that names the folder; one that the user has set stays as it is.
+FOLDER: Final = "JAX_COMPILATION_CACHE_DIR"
+
+LEAST: Final = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+"""The variable that says from how many seconds on a compilation is kept. A step of an RNN takes less than the usual 1.
+"""
+
+_FOLDERS: Final[list[TemporaryDirectory[str]]] = []  # the folder, which is removed when this process ends
+
+
+def keep_compiled() -> None:
+    """Name such a folder in the environment of this process and those that it starts."""
+    if FOLDER not in os.environ:
+        _FOLDERS.append(TemporaryDirectory(prefix="rnn-harness-jax-"))
+        os.environ[FOLDER] = _FOLDERS[0].name
+        os.environ.setdefault(LEAST, "0")

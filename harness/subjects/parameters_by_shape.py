@@ -1,4 +1,4 @@
-"""roles: the parameters of a class of modules, told by their shapes, and those of higher layers by their names."""
+"""The parameters of a class of modules, told by their shapes, and those of higher layers by their names."""
 
 from __future__ import annotations
 
@@ -41,13 +41,10 @@ two of them are equal, and neither are a size and a sum of two."""
 class Roles(NamedTuple):
     """The roles of the parameters of one layer, told by their shapes."""
 
-    names: dict[str, str]
-    """The layer's own names by nn.RNN's, without the layer."""
+    names: dict[str, str]  # the layer's own names by nn.RNN's, without the layer
     conventions: Conventions
-    joined: bool
-    """True if one matrix is both weights side by side."""
-    rest: tuple[str, ...]
-    """The parameters that are none of nn.RNN's."""
+    joined: bool  # one matrix is both weights side by side
+    rest: tuple[str, ...]  # the parameters that are none of nn.RNN's
 
 
 def unread(shapes: Shapes, sizes: Sizes, name: str) -> SubjectError:

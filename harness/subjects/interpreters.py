@@ -1,4 +1,4 @@
-"""environments: a subject under another interpreter, with other packages: ``python:INTERPRETER SUBJECT``.
+"""A subject under another interpreter, with other packages: ``python:INTERPRETER SUBJECT``.
 
 There ``worker`` runs it, which speaks the protocol of ``wire`` and needs no package but NumPy.
 """
@@ -16,13 +16,12 @@ from typing import Final, NamedTuple
 from harness.space.parts import OPTIONS, PLAIN
 from harness.subjects.conventions import named_conventions
 from harness.subjects.function import FunctionSubject
-from harness.subjects.portable import PYTHON
 from harness.subjects.programs import subject_of
 from harness.subjects.protocol import SubjectError
 from harness.subjects.wire import UNSENT
 
+# The variable of a file that names the interpreter for what is in it, by the path from the file.
 SETTING: Final = "RNN_HARNESS_PYTHON"
-"""The variable of a file that names the interpreter for what is in it, by the path from the file."""
 
 WORKER: Final = Path(__file__).with_name("worker.py")
 
@@ -88,3 +87,36 @@ def under(python: str, spec: str, name: str) -> FunctionSubject:
     told = {"unsent": {name: PLAIN[name] for name in UNSENT}, "options": OPTIONS}
     command = [str(Path(found).absolute()), str(WORKER), spec, json.dumps(told)]
     return subject_of(command, name, _NEEDS, conventions)
+
+
+# The start of the name of a subject under another interpreter; the interpreter and the subject follow.
+PYTHON: Final = "python:"
+
+
+def portable(spec: str) -> str:
+    """Return a subject's name with its file by the path from the root of the file's repository.
+
+    So the name depends neither on how the path was typed nor on where the repository lies. Outside of a repository it
+    is the path from the working folder. Names without a file stay as they are, and so does another interpreter.
+    """
+    before, own = parted(spec)
+    typed, _, name = own.rpartition(":")
+    if not typed.endswith(".py"):
+        return spec
+    try:
+        folder = Path(typed).parent.resolve()
+        root = next((one for one in (folder, *folder.parents) if (one / ".git").exists()), Path.cwd())
+        path = os.path.relpath(folder / Path(typed).name, root)
+    except (OSError, ValueError):  # no such path can be, or it is on another drive
+        return spec
+    found = f"{Path(path).as_posix()}:{name}"
+    return f"{before}{shlex.quote(found)}" if before else found
+
+
+def parted(spec: str) -> tuple[str, str]:
+    """Return what names another interpreter, or nothing, and the rest of a subject's name."""
+    try:
+        words = shlex.split(spec.removeprefix(PYTHON)) if spec.startswith(PYTHON) else []
+    except ValueError:
+        words = []
+    return (f"{PYTHON}{shlex.quote(words[0])} ", words[1]) if len(words) == 2 else ("", spec)

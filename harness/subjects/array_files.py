@@ -1,4 +1,4 @@
-"""files: arrays in files of several formats, of which none can run code, or be larger than is said when unpacked."""
+"""Arrays in files of several formats, of which none can run code, or be larger than is said when unpacked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.space import tensors
 from harness.space.case import LARGEST
 from harness.space.errors import UsageError
 from harness.space.scope import LAYERS
-from harness.subjects.foreign import DEEPEST
+from harness.subjects.weight_schemes import DEEPEST
 
 RETURNED: Final = ("output", "h_n", "readout")  # the names of what a layer returns, in a file that holds a whole case
 

@@ -1,4 +1,4 @@
-"""foreign: the names under which other frameworks keep the weights of a layer, and what they are in nn.RNN's."""
+"""The names under which other frameworks keep the weights of a layer, and what they are in nn.RNN's."""
 
 from __future__ import annotations
 

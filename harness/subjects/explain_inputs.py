@@ -12,7 +12,7 @@ from harness.space.case import Array
 from harness.space.config import RNNConfig, weight_names
 from harness.space.errors import UsageError
 from harness.subjects.calling import Malformed, a_or_an, as_array
-from harness.subjects.foreign import flat, translated
+from harness.subjects.weight_schemes import flat, translated
 
 _PARAMETER: Final = re.compile(r"(?:(.*)\.)?((?:weight|bias)_[ih]h_l(\d{1,9})(_reverse)?)")
 
@@ -37,7 +37,7 @@ class Model(NamedTuple):
 def models(module: Any) -> list[Model]:
     """Return the model in a module or a dict of weights, or two of square matrices that may be transposed.
 
-    Raises ``UsageError`` unless it holds exactly one nn.RNN, or a layer under the names of ``foreign``.
+    Raises ``UsageError`` unless it holds exactly one nn.RNN, or a layer under the names of ``weight_schemes``.
     """
     if isinstance(module, Mapping):
         given = {name: array(name, value) for name, value in flat(module)}

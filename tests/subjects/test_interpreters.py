@@ -19,9 +19,8 @@ from harness.diagnosis.investigate import Investigation
 from harness.search.search import hunt
 from harness.space.errors import UsageError
 from harness.store.scripts import offer
-from harness.subjects.environments import WORKER, Elsewhere
+from harness.subjects.interpreters import WORKER, Elsewhere, portable
 from harness.subjects.isolated import _content
-from harness.subjects.portable import portable
 from harness.subjects.protocol import SubjectError, masks_of, scope_of
 from harness.subjects.registry import find_subject
 from tests.unrun import let_scripts_fail_unrun
