@@ -14,11 +14,12 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, InvalidStateError
 from contextlib import suppress
 from multiprocessing import current_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakSet
 
 from harness.processes import one_thread_a_process
 from harness.search.plan import Unit
@@ -42,6 +43,7 @@ class Cluster:
 
     def __init__(self, scheduler: str, resources: Mapping[str, float] | None = None) -> None:
         self._scheduler, self._resources = scheduler, dict(resources or {})
+        self._given: WeakSet[Future[Any]] = WeakSet()
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
 
@@ -62,7 +64,7 @@ class Cluster:
         self._watch.join()
 
     def _executor(self, _number: int) -> Executor:
-        return _Bytes(self._client.get_executor(pure=False, resources=self._resources or None))
+        return _Bytes(self._client.get_executor(pure=False, resources=self._resources or None), self._given)
 
     def _fitting(self) -> int:
         """Return the number of workers that have what a unit takes."""
@@ -79,27 +81,30 @@ class Cluster:
         )
 
     def _look(self) -> None:
-        """Give the cluster up when it has had no worker for too long."""
+        """Break what was given out when the scheduler is lost, or there has been no worker for too long."""
         last = time.monotonic()
         while not self._ended.wait(LOOK):
             with suppress(Exception):  # the next look will tell
-                if self._fitting():
+                if self._client.status == "running" and self._fitting():
                     last = time.monotonic()
-            if time.monotonic() - last > self._patience:
-                self._client.close()
-                return
+            if self._client.status == "closed" or time.monotonic() - last > self._patience:
+                for future in list(self._given):  # Dask itself may leave them as they are
+                    with suppress(InvalidStateError):
+                        future.set_exception(BrokenExecutor("the workers were lost"))
 
 
 class _Bytes(Executor):
     """Dask's executor, which is given bytes."""
 
-    def __init__(self, inner: Executor) -> None:
-        self._inner = inner
+    def __init__(self, inner: Executor, given: WeakSet[Future[Any]]) -> None:
+        self._inner, self._given = inner, given
         self._order = str(Path.cwd()), tuple(alike().items())
 
     def submit(self, _function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:  # type: ignore[override] # no keywords
         """Have a worker go through a unit."""
-        return self._inner.submit(pickle.loads, pickle.dumps(_Call(do, (*self._order, *arguments))))
+        future = self._inner.submit(pickle.loads, pickle.dumps(_Call(do, (*self._order, *arguments))))
+        self._given.add(future)
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:  # noqa: ARG002 - Dask knows no more
         """Cancel what is not done."""
