@@ -153,7 +153,7 @@ def test_the_judge_rules_once_on_a_finding_for_all_who_tell_of_it(run: Any, monk
     said = judgement_line(judgement)
     assert said in [fact["text"] for fact in finding["facts"]]
     for name in ("finding.json", "issue.md"):
-        assert said in Path(finding["folder"], name).read_text()
+        assert said in Path(finding["saved"]["folder"], name).read_text()
     assert said in done.words
 
 
@@ -469,7 +469,7 @@ def test_a_finding_is_kept_before_anything_else_can_go_wrong(run: Any, monkeypat
     def lost(*_: Any) -> Any:
         raise RuntimeError("the report cannot be made")
 
-    monkeypatch.setattr("harness.report.text.examination_report", lost)
+    monkeypatch.setattr("harness.report.text.subject_report", lost)
     monkeypatch.setattr("traceback.print_exc", lambda *_, **__: None)
 
     run("check", WRONG, "--examples", "50")
@@ -606,13 +606,13 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_not_the_report(run: Any
 def test_shapes_are_shown_layer_by_layer(run: Any) -> None:
     sizes = ["--input-size", "1", "--hidden-size", "5", "--output-size", "2", "-N", "1", "-T", "10"]
     done = run("shapes", *sizes, "--batch-first", "--json", "-")
-    arrays = json.loads(done.out)
+    arrays = {one["name"]: one for one in json.loads(done.out)["arrays"]}
 
     assert done.code == codes.AGREES
-    assert arrays["inputs"]["x"] == {"axes": ["N", "T", "I"], "shape": [1, 10, 1]}
-    assert arrays["weights"]["weight_hh_l0"]["shape"] == [5, 5]
-    assert arrays["outputs"]["readout"]["shape"] == [1, 10, 2]
-    for name in ("x", "hx", "bias_hh_l0", "output", "h_n", "readout"):
+    assert (arrays["x"]["axes"], arrays["x"]["shape"]) == (["N", "T", "I"], [1, 10, 1])
+    assert arrays["weight_hh_l0"]["shape"] == [5, 5]
+    assert arrays["readout"]["shape"] == [1, 10, 2]
+    for name in ("x", "bias_hh_l0", "output", "h_n", "readout"):
         assert name in done.err
 
 
@@ -847,7 +847,7 @@ def test_what_is_found_and_observed_does_not_depend_on_the_number_of_workers(run
         run("check", WRONG, "-n", workers, *files)
         [record] = json.loads(Path("report.json").read_text())["subjects"]
         found.append({key: record[key] for key in ("checks", "configs", "stop", "coverage", "known_issues")})
-        found[-1]["findings"] = [(one["id"], one["case"], one["further_cases"]) for one in record["findings"]]
+        found[-1]["findings"] = [(one["id"], one["code"], one.get("further", 0)) for one in record["findings"]]
         lines = [json.loads(line) for line in Path("seen.jsonl").read_text().splitlines()]
         observed.append([(line["representation"], line["status"]) for line in lines])
 
@@ -966,7 +966,7 @@ def test_known_deviations_are_listed_and_one_has_its_issue(run: Any) -> None:
 
 
 def test_each_format_goes_to_its_own_file(run: Any) -> None:
-    formats = {name: f"{name}.txt" for name in ("json", "junit", "markdown", "observations", "coverage")}
+    formats = {name: f"{name}.txt" for name in ("json", "junit", "markdown", "observations")}
     options = [word for name, file in formats.items() for word in (f"--{name}", file)]
 
     done = run("check", WRONG, RIGHT, "--examples", "60", *options)
@@ -982,7 +982,7 @@ def test_each_format_goes_to_its_own_file(run: Any) -> None:
     seen = [[line for line in lines if line["property"] == one["subject"]] for one in (first, second)]
     assert [len(some) for some in seen] == [first["checks"], second["checks"]]
     failed = Counter(line["status"] for line in seen[0])["failed"]
-    assert failed == 1 + first["findings"][0]["further_cases"]
+    assert failed == 1 + first["findings"][0]["further"]
     assert {line["status"] for line in seen[1]} == {"passed"}
     assert sorted(Path().iterdir()) == sorted([Path(".rnn-harness"), *map(Path, formats.values())])
 

@@ -16,6 +16,7 @@ from harness.search.replay import Fate, replay
 from harness.space.case import CaseError
 from harness.space.errors import UsageError
 from harness.store import findings
+from harness.store.document import VERSION
 from harness.store.findings import Store
 from tests import implementations
 
@@ -214,7 +215,7 @@ def test_findings_are_listed_the_newest_first(store: Store) -> None:
         ({"facts": [{}]}, "required field missing @ $.facts[0].name"),
         ({"facts": 3}, "invalid value for type, expected tuple @ $.facts"),
         ({"error_maps": {"text": "", "maps": [{}]}}, "required field missing @ $.error_maps.maps[0]"),
-        ({"version": 1}, "version=1: expected 3"),
+        ({"version": 1}, f"version=1: expected {VERSION}"),
     ],
 )
 def test_a_record_of_wrong_types_is_none(store: Store, wrong: dict[str, Any], words: str) -> None:
